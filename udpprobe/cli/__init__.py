@@ -1,0 +1,6 @@
+"""The command line: options in, exit status out."""
+
+
+def main() -> None:
+    """Run `udpprobe`."""
+    raise NotImplementedError

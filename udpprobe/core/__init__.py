@@ -1,0 +1,1 @@
+"""PURE: columns in, columns out. No socket, file, clock or dice in here."""

@@ -1,0 +1,20 @@
+"""What can go wrong for a user, a file or the host. Data from the network is never among it.
+
+One root, one catch (in `udpprobe.cli`), one line on standard error, one exit status each.
+"""
+
+
+class UdpprobeError(Exception):
+    """It could not be done: no such file, no privilege, no route. Its text says what to do."""
+
+    exit_status = 3
+
+
+class UsageError(UdpprobeError):
+    """The command's words are off: a bad option, filter, verdict or time."""
+
+    exit_status = 2
+
+
+class CaptureError(UdpprobeError):
+    """A file that cannot be read, or that is no capture."""
