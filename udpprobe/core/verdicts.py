@@ -6,7 +6,11 @@ The errno is the book's (UNP table 28.1); the Linux columns were measured with c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from types import MappingProxyType
+
+from udpprobe.errors import UsageError
 
 VERDICTS = ("refused", "rejected", "too-big", "loop", "expired", "prohibited", "unreachable", "reassembly",
             "quenched", "malformed", "answered", "silent", "unsent")
@@ -49,3 +53,152 @@ class Meaning:
     def linux(self) -> dict[str, str | None]:
         """Errno by kind of Linux socket."""
         return {"unconnected": None, "connected": self.connected, "recverr": self.recverr}
+
+
+ANY_CODE = -1
+"""The code of a row that stands for every code its type does not name."""
+
+MEANINGS = (
+    # RFC 792, RFC 1122 3.2.2.1, RFC 1812 5.2.7.1
+    Meaning(4, 3, 0, "net-unreach", "net-unreach", "unreachable", None, "ENETUNREACH",
+            "A router has no route to the destination's network."),
+    Meaning(4, 3, 1, "host-unreach", "host-unreach", "unreachable", None, "EHOSTUNREACH",
+            "The last router could not reach the host: often nobody answers ARP for the address."),
+    Meaning(4, 3, 2, "proto-unreach", "proto-unreach", "unreachable", "ENOPROTOOPT", "ENOPROTOOPT",
+            "The host does not speak UDP at all."),
+    Meaning(4, 3, 3, "port-unreach", "port-unreach", "refused", "ECONNREFUSED", "ECONNREFUSED",
+            "Nobody listens on the port. From any other address than the destination's: something on the way "
+            "speaks for it (rejected)."),
+    Meaning(4, 3, 4, "frag-needed", "packet-too-big", "too-big", "EMSGSIZE", "EMSGSIZE",
+            "The packet is larger than the next link takes, and it may not be fragmented (RFC 1191)."),
+    Meaning(4, 3, 5, "source-route-failed", "dest-unreach", "unreachable", None, "EOPNOTSUPP",
+            "The source route in the packet's options could not be followed."),
+    Meaning(4, 3, 6, "net-unknown", "dest-unreach", "unreachable", "ENETUNREACH", "ENETUNREACH",
+            "The destination's network does not exist (not sent since RFC 1812)."),
+    Meaning(4, 3, 7, "host-unknown", "dest-unreach", "unreachable", "EHOSTDOWN", "EHOSTDOWN",
+            "The destination's link says that the host does not exist."),
+    Meaning(4, 3, 8, "source-isolated", "dest-unreach", "unreachable", "ENONET", "ENONET",
+            "The sender's own network is cut off (obsolete)."),
+    Meaning(4, 3, 9, "net-prohibited", "net-prohibited", "prohibited", "ENETUNREACH", "ENETUNREACH",
+            "A filter forbids the destination's network."),
+    Meaning(4, 3, 10, "host-prohibited", "host-prohibited", "prohibited", "EHOSTUNREACH", "EHOSTUNREACH",
+            "A filter forbids the destination host."),
+    Meaning(4, 3, 11, "net-tos", "dest-unreach", "unreachable", None, "ENETUNREACH",
+            "No route to the network for this type of service."),
+    Meaning(4, 3, 12, "host-tos", "dest-unreach", "unreachable", None, "EHOSTUNREACH",
+            "No route to the host for this type of service."),
+    Meaning(4, 3, 13, "admin-prohibited", "admin-prohibited", "prohibited", "EHOSTUNREACH", "EHOSTUNREACH",
+            "A filter on the way forbids the packet."),
+    Meaning(4, 3, 14, "precedence-violation", "dest-unreach", "unreachable", "EHOSTUNREACH", "EHOSTUNREACH",
+            "The packet's precedence is not permitted for this destination."),
+    Meaning(4, 3, 15, "precedence-cutoff", "dest-unreach", "unreachable", "EHOSTUNREACH", "EHOSTUNREACH",
+            "The packet's precedence is below what the network requires now."),
+    Meaning(4, 3, ANY_CODE, "unassigned", "dest-unreach", "unreachable", None, None,
+            "Destination unreachable, with a code that nobody has assigned."),
+    Meaning(4, 4, 0, "source-quench", "source-quench", "quenched", None, None,
+            "Somebody asks for slower sending (obsolete, RFC 6633)."),
+    Meaning(4, 4, ANY_CODE, "source-quench", "source-quench", "quenched", None, None,
+            "Somebody asks for slower sending (obsolete, RFC 6633), with a code that nobody has assigned."),
+    Meaning(4, 11, 0, "time-exceeded", "time-exceeded", "expired", None, "EHOSTUNREACH",
+            "The TTL ran out on the way: a traceroute, a TTL set too low, or a routing loop (loop)."),
+    Meaning(4, 11, 1, "reassembly-timeout", "time-exceeded", "reassembly", None, None,
+            "Some fragments of the datagram never arrived."),
+    Meaning(4, 11, ANY_CODE, "unassigned", "time-exceeded", "expired", None, "EHOSTUNREACH",
+            "Time exceeded, with a code that nobody has assigned."),
+    Meaning(4, 12, 0, "parameter-problem", "param-problem", "malformed", "EPROTO", "EPROTO",
+            "The IP header has a mistake; the pointer says at which byte."),
+    Meaning(4, 12, 1, "missing-option", "param-problem", "malformed", "EPROTO", "EPROTO",
+            "A required IP option is missing (RFC 1108)."),
+    Meaning(4, 12, 2, "bad-length", "param-problem", "malformed", "EPROTO", "EPROTO",
+            "The IP header's lengths do not agree."),
+    Meaning(4, 12, ANY_CODE, "unassigned", "param-problem", "malformed", "EPROTO", "EPROTO",
+            "Parameter problem, with a code that nobody has assigned."),
+    # RFC 4443; 1/7 RFC 6550, 1/8 RFC 8883, 4/3 RFC 7112
+    Meaning(6, 1, 0, "no-route", "no-route", "unreachable", None, "ENETUNREACH",
+            "A router has no route to the destination."),
+    Meaning(6, 1, 1, "admin-prohibited", "admin-prohibited", "prohibited", "EACCES", "EACCES",
+            "A filter on the way forbids the packet."),
+    Meaning(6, 1, 2, "beyond-scope", "beyond-scope", "unreachable", None, "EHOSTUNREACH",
+            "The source address is not valid beyond its link or site, and the destination lies there."),
+    Meaning(6, 1, 3, "addr-unreach", "host-unreach", "unreachable", None, "EHOSTUNREACH",
+            "The last router could not reach the address: often nobody answers neighbour discovery."),
+    Meaning(6, 1, 4, "port-unreach", "port-unreach", "refused", "ECONNREFUSED", "ECONNREFUSED",
+            "Nobody listens on the port. From any other address than the destination's: something on the way "
+            "speaks for it (rejected)."),
+    Meaning(6, 1, 5, "policy-failed", "admin-prohibited", "prohibited", "EACCES", "EACCES",
+            "A filter forbids the packet for its source address."),
+    Meaning(6, 1, 6, "reject-route", "reject-route", "prohibited", "EACCES", "EACCES",
+            "A router's table says to reject everything for this destination."),
+    Meaning(6, 1, 7, "source-routing-header", "dest-unreach", "unreachable", "EPROTO", "EPROTO",
+            "The source routing header could not be followed."),
+    Meaning(6, 1, 8, "headers-too-long", "dest-unreach", "unreachable", "EPROTO", "EPROTO",
+            "The packet's headers are longer than a router on the way can look at."),
+    Meaning(6, 1, ANY_CODE, "unassigned", "dest-unreach", "unreachable", "EPROTO", "EPROTO",
+            "Destination unreachable, with a code that nobody has assigned."),
+    Meaning(6, 2, 0, "packet-too-big", "packet-too-big", "too-big", "EMSGSIZE", "EMSGSIZE",
+            "The packet is larger than the next link takes; IPv6 routers never fragment (RFC 8201)."),
+    Meaning(6, 2, ANY_CODE, "packet-too-big", "packet-too-big", "too-big", "EMSGSIZE", "EMSGSIZE",
+            "The packet is larger than the next link takes; the code is to be ignored (RFC 4443 3.2)."),
+    Meaning(6, 3, 0, "hop-limit-exceeded", "time-exceeded", "expired", None, "EHOSTUNREACH",
+            "The hop limit ran out on the way: a traceroute, a limit set too low, or a routing loop (loop)."),
+    Meaning(6, 3, 1, "reassembly-timeout", "time-exceeded", "reassembly", None, "EHOSTUNREACH",
+            "Some fragments of the datagram never arrived."),
+    Meaning(6, 3, ANY_CODE, "unassigned", "time-exceeded", "expired", None, "EHOSTUNREACH",
+            "Time exceeded, with a code that nobody has assigned."),
+    Meaning(6, 4, 0, "bad-header-field", "param-problem", "malformed", "EPROTO", "EPROTO",
+            "A header field has a mistake; the pointer says at which byte."),
+    Meaning(6, 4, 1, "unknown-next-header", "param-problem", "malformed", "EPROTO", "EPROTO",
+            "The host does not know a header of the packet: it speaks no UDP, or an extension is strange."),
+    Meaning(6, 4, 2, "unknown-option", "param-problem", "malformed", "EPROTO", "EPROTO",
+            "An option in an extension header is not known, and says that the packet must then be dropped."),
+    Meaning(6, 4, 3, "incomplete-chain", "param-problem", "malformed", "EPROTO", "EPROTO",
+            "The first fragment does not hold all headers."),
+    Meaning(6, 4, ANY_CODE, "unassigned", "param-problem", "malformed", "EPROTO", "EPROTO",
+            "Parameter problem, with a code that nobody has assigned."),
+)
+"""Every row, the most general code of each type last. The Linux columns were measured."""
+
+_UNKNOWN = Meaning(6, 127, ANY_CODE, "unassigned", "unknown-response", None, None, "EPROTO",
+                   "An ICMPv6 error of a type that nobody has defined; it must be passed on (RFC 4443 2.4).")
+_BY_KEY = MappingProxyType({(row.family, row.type, row.code): row for row in MEANINGS})
+_V4_ERRORS = frozenset(row.type for row in MEANINGS if row.family == 4)
+
+
+def is_error(family: int, icmp_type: int) -> bool:
+    """Whether it is an ICMP error about a packet: v4 3, 4, 11, 12; v6 1 to 127 (RFC 4443 2.1).
+
+    A redirect (v4 type 5) is none: the packet it quotes was forwarded.
+    """
+    return icmp_type in _V4_ERRORS if family == 4 else 0 < icmp_type < 128
+
+
+@cache
+def meaning_of(family: int, icmp_type: int, icmp_code: int) -> Meaning:
+    """What an error says. An unassigned code has its type's general meaning, an unknown v6 type no verdict.
+
+    Args:
+        family: 4 or 6.
+        icmp_type: one for which `is_error` holds.
+        icmp_code: 0 to 255.
+
+    Raises:
+        KeyError: it is no error.
+    """
+    if not is_error(family, icmp_type):
+        raise KeyError((family, icmp_type))
+    general = _BY_KEY.get((family, icmp_type, ANY_CODE), _UNKNOWN)
+    row = _BY_KEY.get((family, icmp_type, icmp_code), general)
+    return replace(row, type=icmp_type, code=icmp_code)
+
+
+def parse_verdicts(words: str) -> tuple[str, ...]:
+    """The verdicts of a list such as `refused,loop`, in its order.
+
+    Raises:
+        UsageError: a word is no verdict, or there is none.
+    """
+    found = tuple(word.strip() for word in words.split(","))
+    strange = [word for word in found if word not in VERDICTS]
+    if strange:
+        raise UsageError(f"{strange[0]!r} is no verdict; there are {', '.join(VERDICTS)}")
+    return found
