@@ -1,0 +1,123 @@
+"""The table of meanings in words: what an ICMP error says, and who in a Linux program hears of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from udpprobe.core.verdicts import ANY_CODE
+from udpprobe.reports.layout import Layout, markdown, table, wrap
+from udpprobe.reports.plain import cell, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from udpprobe.core.verdicts import Meaning
+
+SCHEMA = "udpprobe.explain/1"
+COLUMNS = ("family", "type", "code", "name", "reason", "verdict", "errno", "linux_unconnected",
+           "linux_connected", "linux_recverr", "text")
+
+_OTHERWISE = {"refused": "rejected", "expired": "loop"}
+_WHEN = {
+    "refused": "refused when the destination itself says so, rejected when any other address does",
+    "expired": "expired; loop when there is evidence of a routing loop",
+}
+_LEGEND = """\
+refused becomes rejected when the reporter is not the destination; expired becomes loop when there is \
+evidence of a loop. Code * is every code without a row; ICMPv6 types without a row, up to 127, have no \
+verdict and give EPROTO with IP_RECVERR. Book: UNP table 28.1. Linux gives a connected socket the errno from \
+its next call, once; a socket with IP_RECVERR gets it too and reads the whole story with MSG_ERRQUEUE. An \
+unconnected socket hears nothing, ever: the kernel cannot know which sendto the error belongs to."""
+
+
+def verdict_words(meaning: Meaning) -> str:
+    """The verdict, and when it is another one."""
+    return _WHEN.get(meaning.verdict or "", meaning.verdict or "none: nobody has defined this error")
+
+
+def linux_words(meaning: Meaning) -> dict[str, str]:
+    """What a program sees on Linux, by kind of socket: `unconnected`, `connected`, `recverr`."""
+    return {
+        "unconnected": "nothing, ever: the kernel cannot know which sendto it belongs to",
+        "connected": _connected(meaning),
+        "recverr": _recverr(meaning),
+    }
+
+
+def _connected(meaning: Meaning) -> str:
+    if meaning.connected:
+        return f"{meaning.connected} from its next call (send, recv or SO_ERROR), once"
+    if meaning.recverr:
+        return "nothing: Linux takes it for a passing trouble, and tells only sockets with IP_RECVERR"
+    return "nothing: Linux drops it"
+
+
+def _recverr(meaning: Meaning) -> str:
+    if not meaning.recverr:
+        return "nothing: Linux drops it"
+    extra = ", with the MTU in ee_info" if meaning.verdict == "too-big" else ""
+    return f"{meaning.recverr} from its next call, and the error itself with MSG_ERRQUEUE{extra}"
+
+
+def _code(meaning: Meaning) -> str:
+    return "*" if meaning.code == ANY_CODE else str(meaning.code)
+
+
+def _title(meaning: Meaning) -> str:
+    protocol = "ICMP" if meaning.family == 4 else "ICMPv6"
+    return f"{protocol} {meaning.type}/{_code(meaning)} {meaning.name}"
+
+
+def meanings_table(meanings: Sequence[Meaning], width: int) -> str:
+    """One error: a story. Several: a table a family."""
+    if len({(row.type, row.code) for row in meanings}) == 1 and meanings[0].code != ANY_CODE:
+        return "\n\n".join(_story(row, width) for row in meanings) + "\n"
+    tables = (_family_table(meanings, family, width) for family in (4, 6))
+    return "\n\n".join(part for part in (*tables, wrap(_LEGEND, width)) if part) + "\n"
+
+
+def _family_table(meanings: Sequence[Meaning], family: int, width: int) -> str:
+    rows = tuple(_row(row) for row in meanings if row.family == family)
+    layout = Layout(("", "error", "verdict", "book", "connected", "IP_RECVERR"), rows, 1)
+    return f"{'ICMP' if family == 4 else 'ICMPv6'}\n{table((layout,), width)}" if rows else ""
+
+
+def _row(meaning: Meaning) -> tuple[str, ...]:
+    said = (meaning.verdict, meaning.errno, meaning.connected, meaning.recverr)
+    return (f"{meaning.type}/{_code(meaning)}", meaning.name, *(word or "-" for word in said))
+
+
+def _story(meaning: Meaning, width: int) -> str:
+    words = linux_words(meaning)
+    facts = (
+        ("verdict", verdict_words(meaning)),
+        ("nmap's word", meaning.reason),
+        ("the book's errno", meaning.errno or "none: the daemon of UNP 28.7 does not forward it"),
+        ("Linux, unconnected", words["unconnected"]),
+        ("Linux, connected", words["connected"]),
+        ("Linux, IP_RECVERR", words["recverr"]),
+    )
+    body = "\n".join(wrap(f"{key:20}{value}", width).replace("\n", "\n" + " " * 20) for key, value in facts)
+    return f"{_title(meaning)}\n{wrap(meaning.text, width)}\n\n{body}"
+
+
+def meanings_markdown(meanings: Sequence[Meaning], _width: int) -> str:
+    """One table of all columns."""
+    rows = tuple(tuple(as_row(row)[column] for column in COLUMNS) for row in meanings)
+    return markdown(Layout(COLUMNS, rows, 0)) + "\n"
+
+
+def as_object(meaning: Meaning) -> dict[str, Any]:
+    """The row for JSON; `code` null stands for every code that has no row of its own."""
+    return {
+        **plain(meaning),
+        "code": None if meaning.code == ANY_CODE else meaning.code,
+        "verdict_otherwise": _OTHERWISE.get(meaning.verdict or ""),
+        "errno": meaning.errno, "linux": meaning.linux, "linux_words": linux_words(meaning),
+    }
+
+
+def as_row(meaning: Meaning) -> dict[str, str]:
+    """The row for CSV and Markdown; code `*` stands for every code that has no row of its own."""
+    values = as_object(meaning) | {f"linux_{kind}": errno for kind, errno in meaning.linux.items()}
+    return {column: cell(values[column]) for column in COLUMNS} | {"code": _code(meaning)}

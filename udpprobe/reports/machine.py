@@ -1,0 +1,98 @@
+"""For programs: JSON, NDJSON and CSV of a report, of events, and of the table of meanings."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+from udpprobe.core.model import REPORT_SCHEMA, Event, Report
+from udpprobe.reports import explain
+from udpprobe.reports.plain import (
+    EVENTS_SCHEMA,
+    event_columns,
+    flat,
+    plain,
+    report_columns,
+    report_object,
+    report_rows,
+    unmatched_object,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from udpprobe.core.verdicts import Meaning
+
+
+def _document(value: Any) -> str:  # noqa: ANN401 - JSON's values have no narrower type
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _lines(values: Iterable[Any]) -> str:
+    return "".join(json.dumps(value) + "\n" for value in values)
+
+
+def _csv(columns: Sequence[str], rows: Iterable[dict[str, str]]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def report_json(report: Report, _width: int) -> str:
+    """One object, `udpprobe.report/1`."""
+    return _document(report_object(report))
+
+
+def report_ndjson(report: Report, _width: int) -> str:
+    """A line a destination, then a line an unmatched error, then one `summary`; `kind` says which."""
+    return _lines((
+        *({"kind": "destination", **plain(destination)} for destination in report.destinations),
+        *({"kind": "unmatched", **unmatched_object(entry)} for entry in report.unmatched),
+        {"kind": "summary", "schema": REPORT_SCHEMA, "command": report.command, "version": report.version,
+         "source": plain(report.source), "faults": report.faults},
+    ))
+
+
+def report_csv(report: Report, _width: int) -> str:
+    """A row a finding; `finding_` stands before its columns, the destination's own stand before those."""
+    return _csv(report_columns(), report_rows(report))
+
+
+def events_json(report: Report, events: Sequence[Event], _width: int) -> str:
+    """One object, `udpprobe.events/1`: the errors in capture order, and what was read."""
+    return _document({"schema": EVENTS_SCHEMA, "command": report.command, "version": report.version,
+                      "source": plain(report.source), "events": plain(events), "faults": report.faults})
+
+
+def events_ndjson(_report: Report, events: Sequence[Event], _width: int) -> str:
+    """A line an error."""
+    return event_lines(events)
+
+
+def event_lines(events: Sequence[Event]) -> str:
+    """A line an error, for a stream."""
+    return _lines(map(plain, events))
+
+
+def events_csv(_report: Report, events: Sequence[Event], _width: int) -> str:
+    """A row an error."""
+    return _csv(event_columns(), (flat(event, Event) for event in events))
+
+
+def meanings_json(meanings: Sequence[Meaning], _width: int) -> str:
+    """One object, `udpprobe.explain/1`."""
+    return _document({"schema": explain.SCHEMA, "errors": [explain.as_object(row) for row in meanings]})
+
+
+def meanings_ndjson(meanings: Sequence[Meaning], _width: int) -> str:
+    """A line an error."""
+    return _lines(map(explain.as_object, meanings))
+
+
+def meanings_csv(meanings: Sequence[Meaning], _width: int) -> str:
+    """A row an error."""
+    return _csv(explain.COLUMNS, map(explain.as_row, meanings))

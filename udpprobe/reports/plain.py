@@ -1,0 +1,105 @@
+"""The model's records as plain values: nested for JSON, flat for CSV. One truth: the dataclass fields."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from types import UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+from udpprobe.core.model import REPORT_SCHEMA, Destination, Event, Finding, Report, Unmatched
+from udpprobe.reports.text import escape, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EVENTS_SCHEMA = "udpprobe.events/1"
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - JSON's values have no narrower type
+    """What `json.dumps` takes: records as objects, times as RFC 3339, milliseconds to the nanosecond."""
+    if is_dataclass(value):
+        return {_key(field.name): _field(field.name, getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> Any:  # noqa: ANN401 - as above
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()  # a file's name may hold any byte
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _is_time(name: str) -> bool:
+    return name.endswith("time_ns")
+
+
+def _key(name: str) -> str:
+    return name.removesuffix("_ns") if _is_time(name) else name
+
+
+def _field(name: str, value: Any) -> Any:  # noqa: ANN401 - as above
+    return rfc3339(value) if _is_time(name) and value is not None else plain(value)
+
+
+def report_object(report: Report) -> dict[str, Any]:
+    """The contract's `udpprobe.report/1`."""
+    unmatched = [unmatched_object(entry) for entry in report.unmatched]
+    return {"schema": REPORT_SCHEMA, **plain(report), "unmatched": unmatched}
+
+
+def unmatched_object(entry: Unmatched) -> dict[str, Any]:
+    """Address and port, and the finding's own fields."""
+    return {"address": plain(entry.address), "port": entry.port, **plain(entry.finding)}
+
+
+def flat(record: object, kind: type[Any], prefix: str = "") -> dict[str, str]:
+    """The record's fields as cells of text, nested records joined by `_`; all empty for no record (None)."""
+    row: dict[str, str] = {}
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        name = prefix + _key(field.name)
+        value = getattr(record, field.name, None)
+        inner = _record_type(hints[field.name])
+        row |= flat(value, inner, f"{name}_") if inner else {name: cell(_field(field.name, value))}
+    return row
+
+
+def _record_type(hint: Any) -> type[Any] | None:  # noqa: ANN401 - a type hint has no type
+    options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    return next((option for option in options if isinstance(option, type) and is_dataclass(option)), None)
+
+
+def cell(value: Any) -> str:  # noqa: ANN401 - as above
+    """One value for a table of text; what is nested stays JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "; ".join(map(escape, value))
+    return json.dumps(value)
+
+
+def report_rows(report: Report) -> Iterator[dict[str, str]]:
+    """A row a finding, the destination's fields in each; a row also for a destination without any."""
+    for destination in report.destinations:
+        own = {"kind": "destination", **flat(destination, Destination)}
+        for finding in destination.findings or (None,):
+            yield own | flat(finding, Finding, "finding_")
+    for entry in report.unmatched:
+        yield {"kind": "unmatched"} | flat(entry, Unmatched)
+
+
+def report_columns() -> list[str]:
+    """The columns of `report_rows`, in order."""
+    columns = {"kind": "", **flat(None, Destination), **flat(None, Finding, "finding_")}
+    return [column for column in columns if column != "findings"]
+
+
+def event_columns() -> list[str]:
+    """The columns of an event's `flat` row, in order."""
+    return list(flat(None, Event))

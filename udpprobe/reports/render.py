@@ -1,0 +1,33 @@
+"""The registry: what each format makes of a report, of its events, and of the table of meanings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from udpprobe.reports import events, explain, machine, table
+from udpprobe.reports.formats import Format
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from udpprobe.core.model import Event, Report
+    from udpprobe.core.verdicts import Meaning
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """One format. Each function takes the width of the screen last; programs' formats do not care."""
+
+    report: Callable[[Report, int], str]
+    events: Callable[[Report, Sequence[Event], int], str]
+    meanings: Callable[[Sequence[Meaning], int], str]
+
+
+FORMATS: Mapping[Format, Renderer] = {
+    Format.TABLE: Renderer(table.report_table, events.events_table, explain.meanings_table),
+    Format.JSON: Renderer(machine.report_json, machine.events_json, machine.meanings_json),
+    Format.NDJSON: Renderer(machine.report_ndjson, machine.events_ndjson, machine.meanings_ndjson),
+    Format.CSV: Renderer(machine.report_csv, machine.events_csv, machine.meanings_csv),
+    Format.MARKDOWN: Renderer(table.report_markdown, events.events_markdown, explain.meanings_markdown),
+}

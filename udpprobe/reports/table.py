@@ -1,0 +1,177 @@
+"""A report for a person: a table, worst first, and a last line that says what was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from udpprobe.core.verdicts import VERDICTS
+from udpprobe.reports.layout import Layout, markdown, table, wrap
+from udpprobe.reports.text import count, duration, endpoint, escape, link_name, plural, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from udpprobe.core.model import Destination, Finding, Loop, Report, SourceReport, Spread, Unmatched
+
+_CLEAR = frozenset({"refused", "rejected", "too-big", "loop", "expired", "reassembly", "quenched"})
+"""Verdicts to which the reason would add nothing."""
+_ROUTERS_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What is said about a destination, or about one of its findings."""
+
+    destination: str
+    """Empty on all but a destination's first line."""
+    verdict: str
+    errno: str
+    errors: str
+    by: str
+    details: tuple[str, ...]
+
+
+def report_table(report: Report, width: int) -> str:
+    """The table and the last line.
+
+    Args:
+        report: destinations worst first.
+        width: columns of the screen; no address is broken to fit it.
+    """
+    lines = tuple(_lines(report))
+    body = table((_wide(lines), _medium(lines), _tall(lines)), width) + "\n\n" if lines else ""
+    return body + wrap(closing(report), width) + "\n"
+
+
+def report_markdown(report: Report, _width: int) -> str:
+    """The same in GitHub's Markdown."""
+    lines = tuple(_lines(report))
+    body = markdown(_wide(lines)) + "\n\n" if lines else ""
+    return body + closing(report) + "\n"
+
+
+def _wide(lines: tuple[_Line, ...]) -> Layout:
+    rows = ((line.destination, line.verdict, line.errno, line.errors, line.by, "; ".join(line.details))
+            for line in lines)
+    return Layout(("destination", "verdict", "errno", "errors", "by", "details"), tuple(rows), 5)
+
+
+def _medium(lines: tuple[_Line, ...]) -> Layout:
+    rows = ((line.destination, line.verdict, line.errno, line.errors, _story(line)) for line in lines)
+    return Layout(("destination", "verdict", "errno", "errors", "by: details"), tuple(rows), 4)
+
+
+def _tall(lines: tuple[_Line, ...]) -> Layout:
+    rows = ((_stacked(line), f"{line.verdict}\n{line.errno}".removesuffix("\n-"), line.errors)
+            for line in lines)
+    return Layout(("destination", "verdict", "errors"), tuple(rows), 0)
+
+
+def _stacked(line: _Line) -> str:
+    by = "by " if line.by else ""
+    return f"{line.destination}\n  {by}{_story(line)}".rstrip()
+
+
+def _story(line: _Line) -> str:
+    return ": ".join(part for part in (line.by, "; ".join(line.details)) if part)
+
+
+def _lines(report: Report) -> Iterator[_Line]:
+    for destination in report.destinations:
+        yield from _destination_lines(destination)
+    for entry in sorted(report.unmatched, key=lambda entry: _rank(entry.finding)):
+        yield _unmatched_line(entry)
+
+
+def _destination_lines(destination: Destination) -> Iterator[_Line]:
+    label = endpoint(destination.address, destination.port)
+    findings = sorted(destination.findings, key=_rank)
+    if not findings or findings[0].verdict != destination.verdict:
+        yield _Line(label, destination.verdict, destination.errno or "-", _share(0, destination.sent), "",
+                    _own_details(destination))
+        label = ""
+    for finding in findings:
+        share = _share(finding.count, destination.sent if label else 0)
+        details = _details(finding) + (_own_details(destination) if label else ())
+        yield _line(label, finding, share, _by(finding.reporter, destination.address), details)
+        label = ""
+
+
+def _unmatched_line(entry: Unmatched) -> _Line:
+    label, finding = endpoint(entry.address, entry.port), entry.finding
+    by = _by(finding.reporter, entry.address)
+    return _line(label, finding, count(finding.count), by, _details(finding))
+
+
+def _line(label: str, finding: Finding, errors: str, by: str, details: tuple[str, ...]) -> _Line:
+    return _Line(label, finding.verdict or "-", finding.errno or "-", errors, by, details)
+
+
+def _rank(finding: Finding) -> tuple[int, int]:
+    verdict = VERDICTS.index(finding.verdict) if finding.verdict in VERDICTS else len(VERDICTS)
+    return verdict, -finding.count
+
+
+def _share(errors: int, sent: int) -> str:
+    return f"{count(errors)} of {count(sent)}" if sent else count(errors)
+
+
+def _by(reporter: str | None, address: str) -> str:
+    return "" if reporter is None else "itself" if reporter == address else escape(reporter)
+
+
+def _details(finding: Finding) -> tuple[str, ...]:
+    said = (
+        f"MTU {finding.mtu}" if finding.mtu is not None else "",
+        loop_words(finding.loop),
+        "" if finding.verdict in _CLEAR else escape(finding.reason),
+        _rtt(finding.rtt_ms),
+        {"rewritten": "behind a NAT", "none": "datagram not seen"}.get(finding.match, ""),
+        *map(escape, finding.notes),
+    )
+    return tuple(words for words in said if words)
+
+
+def _own_details(destination: Destination) -> tuple[str, ...]:
+    answered = f"{count(destination.answered)} answered" if destination.answered else ""
+    said = (answered, _rtt(destination.rtt_ms), destination.meaning or "", *map(escape, destination.notes))
+    return tuple(words for words in said if words)
+
+
+def _rtt(spread: Spread | None) -> str:
+    return f"RTT {duration(spread.median)}" if spread else ""
+
+
+def loop_words(loop: Loop | None) -> str:
+    """`loop of 2 via 192.0.2.1, 192.0.2.2`; empty for no loop."""
+    if loop is None:
+        return ""
+    shown = ", ".join(map(escape, loop.routers[:_ROUTERS_SHOWN]))
+    more = f" and {len(loop.routers) - _ROUTERS_SHOWN} more" if len(loop.routers) > _ROUTERS_SHOWN else ""
+    return "loop" + (f" of {loop.period}" if loop.period else "") + (f" via {shown}{more}" if shown else "")
+
+
+def closing(report: Report) -> str:
+    """What was read, how many errors had no datagram, and what was wrong with the capture."""
+    unmatched = sum(entry.finding.count for entry in report.unmatched)
+    troubled = unmatched or any(destination.findings for destination in report.destinations)
+    faults = ", ".join(f"{escape(name)} {number:,}" for name, number in sorted(report.faults.items()))
+    said = (
+        "" if troubled else "No ICMP errors about UDP, no loops",
+        _read(report.source),
+        f"{plural(unmatched, 'error')} had no datagram" if unmatched else "",
+        f"faults: {faults}" if faults else "",
+        "the capture is cut short" if report.source.cut_short else "",
+        f"{plural(report.source.dropped, 'packet')} dropped" if report.source.dropped else "",
+    )
+    return "; ".join(words for words in said if words) + "."
+
+
+def _read(source: SourceReport) -> str:
+    links = ", ".join(dict.fromkeys(map(link_name, source.link_types)))
+    said = f"{escape(source.name)}: {plural(source.packets, 'packet')}" + (f" ({links})" if links else "")
+    if source.first_time_ns is None or source.last_time_ns is None:
+        return said
+    start = rfc3339(source.first_time_ns)[:19].replace("T", " ")
+    return f"{said} in {duration((source.last_time_ns - source.first_time_ns) / 1e6)} from {start} UTC"
