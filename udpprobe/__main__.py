@@ -1,0 +1,7 @@
+"""`python -m udpprobe`."""
+
+import sys
+
+from udpprobe.cli import main
+
+sys.exit(main())

@@ -1,0 +1,57 @@
+"""What several commands take: the format, the file, the verdicts that fail, a moment."""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated
+
+import typer
+
+from udpprobe.errors import UsageError
+from udpprobe.reports.formats import Format
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How the result is written.")]
+OutputOption = Annotated[str | None, typer.Option(
+    "--output", "-o", metavar="FILE",
+    help="Write to FILE instead of standard output; a report appears there whole or not at all.")]
+FailOnOption = Annotated[str | None, typer.Option(
+    metavar="VERDICT[,VERDICT]", help="Exit with status 1 when one of these verdicts was found.")]
+ProgressOption = Annotated[bool | None, typer.Option(
+    "--progress/--no-progress", show_default=False,
+    help="A bar on standard error; by itself when that is a terminal and it takes long.")]
+
+_SECONDS = re.compile(r"([+-]?\d{1,10})(?:\.(\d+))?", re.ASCII)
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d)?)?)(?:\.(\d+))?(Z|z|[+-]\d\d:\d\d)?",
+                     re.ASCII)
+
+
+def parse_time(text: str) -> int:
+    """Nanoseconds since 1970 UTC of an RFC 3339 moment or of seconds since the epoch.
+
+    The time of day may be missing (midnight), and so may the zone (UTC).
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if seconds := _SECONDS.fullmatch(text):
+        return int(Decimal(seconds[0]).scaleb(9))
+    moment = _MOMENT.fullmatch(text)
+    if not moment:
+        raise _no_time(text)
+    try:
+        when = datetime.fromisoformat(moment[1].upper() + _zone(moment))
+    except ValueError:
+        raise _no_time(text) from None
+    since = when - datetime(1970, 1, 1, tzinfo=UTC)
+    fraction_ns = int(f"{moment[2] or '':0<9.9}")
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + fraction_ns
+
+
+def _zone(moment: re.Match[str]) -> str:
+    zone = (moment[3] or "Z").upper()
+    # a zone needs a time of day before it, where a date stands alone
+    return zone if len(moment[1]) > len("2026-01-31") else f"T00:00{zone}"
+
+
+def _no_time(text: str) -> UsageError:
+    return UsageError(f"{text!r} is no time; say 2026-01-31T12:00:00Z or seconds since 1970")

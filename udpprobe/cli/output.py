@@ -1,0 +1,93 @@
+"""Where results go: standard output, a stream in a file, or a file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from udpprobe.errors import UdpprobeError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PLAIN_WIDTH = 80
+"""Columns of a table that no terminal shows."""
+
+
+@contextmanager
+def opened(path: str | None, *, stream: bool) -> Iterator[TextIO]:
+    """What a command writes to; open before the work begins, so that it is not done in vain.
+
+    Args:
+        path: a file; standard output without.
+        stream: lines go to the file as they come. Otherwise they go to a file beside it, which takes its name
+            when all is written; pipes and devices are written directly in any case.
+
+    Raises:
+        UdpprobeError: it cannot be written.
+    """
+    if path is None:
+        yield _stdout()
+        sys.stdout.flush()
+        return
+    try:
+        with _direct(path) if stream or _is_special(path) else _whole(path) as out:
+            yield out
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UdpprobeError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _stdout() -> TextIO:
+    if sys.stdout is None:
+        raise UdpprobeError("standard output is closed; name a file with -o")
+    return sys.stdout
+
+
+def _is_special(path: str) -> bool:
+    with suppress(OSError):
+        return not stat.S_ISREG(Path(path).stat().st_mode)
+    return False
+
+
+def _direct(path: str) -> TextIO:
+    return Path(path).open("w", encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def _whole(path: str) -> Iterator[TextIO]:
+    target = Path(path).resolve()  # a link stays a link
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with _direct(str(draft)) as out:
+            yield out
+        with suppress(FileNotFoundError):
+            shutil.copymode(target, draft)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def guard_inputs(path: str | None, inputs: Sequence[str]) -> None:
+    """See to it that the result does not replace what it is made from.
+
+    Raises:
+        UsageError: it would.
+    """
+    for source in inputs if path else ():
+        with suppress(OSError):
+            if Path(path or "").samefile(source):
+                raise UsageError(f"-o {path} would overwrite the capture itself")
+
+
+def width_of(out: TextIO) -> int:
+    """Columns a table may take there."""
+    if not out.isatty():
+        return PLAIN_WIDTH
+    return max(PLAIN_WIDTH, shutil.get_terminal_size().columns)
