@@ -21,8 +21,10 @@ ProgressOption = Annotated[bool | None, typer.Option(
     help="A bar on standard error; by itself when that is a terminal and it takes long.")]
 
 _SECONDS = re.compile(r"([+-]?\d{1,10})(?:\.(\d+))?", re.ASCII)
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d)?)?)(?:\.(\d+))?(Z|z|[+-]\d\d:\d\d)?",
-                     re.ASCII)
+_MOMENT = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d)"
+    r"(?:[Tt ](?P<minute>\d\d:\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?"
+    r"(?P<zone>[Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 
 def parse_time(text: str) -> int:
@@ -38,19 +40,15 @@ def parse_time(text: str) -> int:
     moment = _MOMENT.fullmatch(text)
     if not moment:
         raise _no_time(text)
+    part = moment.groupdict("")
     try:
-        when = datetime.fromisoformat(moment[1].upper() + _zone(moment))
+        when = datetime.fromisoformat(f"{part['date']}T{part['minute'] or '00:00'}:{part['second'] or '00'}"
+                                      f"{part['zone'].upper() or 'Z'}")
     except ValueError:
         raise _no_time(text) from None
     since = when - datetime(1970, 1, 1, tzinfo=UTC)
-    fraction_ns = int(f"{moment[2] or '':0<9.9}")
+    fraction_ns = int(f"{part['fraction']:0<9.9}")
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + fraction_ns
-
-
-def _zone(moment: re.Match[str]) -> str:
-    zone = (moment[3] or "Z").upper()
-    # a zone needs a time of day before it, where a date stands alone
-    return zone if len(moment[1]) > len("2026-01-31") else f"T00:00{zone}"
 
 
 def _no_time(text: str) -> UsageError:

@@ -7,6 +7,7 @@ import shutil
 import stat
 import sys
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -47,6 +48,8 @@ def opened(path: str | None, *, stream: bool) -> Iterator[TextIO]:
 def _stdout() -> TextIO:
     if sys.stdout is None:
         raise UdpprobeError("standard output is closed; name a file with -o")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not fit the locale
     return sys.stdout
 
 

@@ -78,13 +78,13 @@ def meanings_table(meanings: Sequence[Meaning], width: int) -> str:
 
 def _family_table(meanings: Sequence[Meaning], family: int, width: int) -> str:
     rows = tuple(_row(row) for row in meanings if row.family == family)
-    layout = Layout(("", "error", "verdict", "book", "connected", "IP_RECVERR"), rows, 1)
-    return f"{'ICMP' if family == 4 else 'ICMPv6'}\n{table((layout,), width)}" if rows else ""
+    headers = ("ICMP" if family == 4 else "ICMPv6", "verdict", "book", "connected", "IP_RECVERR")
+    return table((Layout(headers, rows, 0),), width) if rows else ""
 
 
 def _row(meaning: Meaning) -> tuple[str, ...]:
     said = (meaning.verdict, meaning.errno, meaning.connected, meaning.recverr)
-    return (f"{meaning.type}/{_code(meaning)}", meaning.name, *(word or "-" for word in said))
+    return (f"{meaning.type}/{_code(meaning):3}{meaning.name}", *(word or "-" for word in said))
 
 
 def _story(meaning: Meaning, width: int) -> str:

@@ -9,6 +9,8 @@ from tabulate import tabulate
 
 _GAP = 2
 """Blanks that tabulate sets between columns."""
+_HEADER_PADDING = 2
+"""Blanks that it sets behind a header."""
 _LEAST = 24
 """Columns of text below which wrapped prose is no longer pleasant to read."""
 
@@ -47,13 +49,13 @@ def _room(layout: Layout, width: int) -> int:
 
 
 def _width(layout: Layout, column: int) -> int:
-    cells = [row[column] for row in layout.rows]
-    return max(len(line) for cell in (layout.headers[column], *cells) for line in cell.split("\n"))
+    lines = (len(line) for row in layout.rows for line in row[column].split("\n"))
+    return max(len(layout.headers[column]) + _HEADER_PADDING, *lines)
 
 
 def _fits(layout: Layout, width: int) -> bool:
     words = [len(word) for row in layout.rows for word in row[layout.elastic].split()]
-    needed = max((len(layout.headers[layout.elastic]), *words))
+    needed = max((len(layout.headers[layout.elastic]) + _HEADER_PADDING, *words))
     return max(needed, min(_LEAST, _width(layout, layout.elastic))) <= _room(layout, width)
 
 

@@ -1,0 +1,43 @@
+import sys
+from types import SimpleNamespace
+
+import pytest
+from samples import report
+
+import udpprobe
+
+
+class FakeInterrupted(KeyboardInterrupt):
+    def __init__(self, found):
+        super().__init__()
+        self.report = found
+
+
+class FakeObserve(SimpleNamespace):
+    """In the analysis's place: remembers what it was asked, tells what the test prepared."""
+
+    Interrupted = FakeInterrupted
+
+    def __init__(self):
+        super().__init__(report=report(), events=[], interrupt=False, error=None, asked=None, paths=None)
+
+    def Options(self, **options):  # noqa: N802 - in a class's place
+        return SimpleNamespace(**options)
+
+    def analyze(self, paths, options, *, on_events=None, on_progress=None):
+        self.paths, self.asked, self.on_progress = list(paths), options, on_progress
+        if self.error:
+            raise self.error
+        for event in self.events if on_events else ():
+            on_events([event])
+        if self.interrupt:
+            raise FakeInterrupted(self.report)
+        return self.report
+
+
+@pytest.fixture
+def observe(monkeypatch):
+    fake = FakeObserve()
+    monkeypatch.setitem(sys.modules, "udpprobe.observe", fake)
+    monkeypatch.setattr(udpprobe, "observe", fake, raising=False)
+    return fake

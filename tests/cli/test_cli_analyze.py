@@ -1,0 +1,116 @@
+"""From options to the analysis and from its report to text and exit status; the analysis itself is a fake."""
+
+import json
+
+import pytest
+from samples import ANSWERED, EVENT, EVENT_V6, LONE, LOOP, REFUSED, TOO_BIG, report
+
+from udpprobe.cli import main
+
+
+def test_options_reach_the_analysis(observe):
+    assert main(["analyze", "a", "-", "--filter", "udp", "--since", "1", "--until", "2.5", "--all",
+                 "--group-by", "flow", "--loop-ttl", "60"]) == 0
+    assert vars(observe.asked) == {"filter": "udp", "since_ns": 10**9, "until_ns": 2_500_000_000,
+                                   "all_destinations": True, "group_by": "flow", "loop_ttl": 60}
+    assert observe.paths == ["a", "-"]
+
+
+def test_the_defaults_are_the_contract_s(observe):
+    assert main(["analyze", "a"]) == 0
+    assert vars(observe.asked) == {"filter": None, "since_ns": None, "until_ns": None,
+                                   "all_destinations": False, "group_by": "destination", "loop_ttl": 32}
+
+
+@pytest.mark.parametrize(("name", "start"), [
+    ("table", "destination"), ("json", "{"), ("ndjson", '{"kind": "destination"'), ("csv", "kind,address"),
+    ("markdown", "| destination"),
+])
+def test_every_format_goes_to_standard_output_alone(observe, capsys, name, start):
+    observe.report = report(REFUSED)
+    assert main(["analyze", "a", "--format", name]) == 0
+    told = capsys.readouterr()
+    assert (start, "") == (told.out[:len(start)], told.err)
+
+
+@pytest.mark.parametrize(("fail_on", "status"), [
+    ("refused", 1), ("silent,refused", 1), ("prohibited", 1), ("expired", 1), ("loop", 0), ("answered", 1),
+    ("silent", 0),
+])
+def test_fail_on_looks_at_destinations_findings_and_unmatched_errors(observe, fail_on, status):
+    observe.report = report(REFUSED, TOO_BIG, ANSWERED, unmatched=[LONE])
+    assert status == main(["analyze", "a", "--fail-on", fail_on])
+
+
+def test_fail_on_a_healthy_verdict_looks_at_all_but_shows_no_more(observe, capsys):
+    observe.report = report(LOOP, ANSWERED)
+    assert main(["analyze", "a", "--fail-on", "answered", "--format", "json"]) == 1
+    assert observe.asked.all_destinations
+    assert [each["verdict"] for each in json.loads(capsys.readouterr().out)["destinations"]] == ["loop"]
+
+
+def test_all_shows_the_healthy_ones(observe, capsys):
+    observe.report = report(ANSWERED)
+    assert main(["analyze", "a", "--all"]) == 0
+    assert "10.0.0.1:53" in capsys.readouterr().out
+
+
+def test_events_are_streamed_as_ndjson_line_by_line(observe, tmp_path):
+    path, seen = tmp_path / "events", []
+    real = observe.analyze
+
+    def spying(paths, options, *, on_events, on_progress):
+        def spy(events):
+            on_events(events)
+            seen.append(len(path.read_text().splitlines()))
+        return real(paths, options, on_events=spy, on_progress=on_progress)
+
+    observe.analyze, observe.events = spying, [EVENT, EVENT_V6]
+    assert main(["analyze", "a", "--events", "--format", "ndjson", "-o", str(path)]) == 0
+    assert seen == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["table", "json", "csv", "markdown"])
+def test_events_of_the_other_formats_come_whole(observe, capsys, name):
+    observe.events = [EVENT, EVENT_V6]
+    assert main(["analyze", "a", "--events", "--format", name]) == 0
+    told = capsys.readouterr().out
+    assert told.index("203.0.113.9") < told.index("2001:db8:1111")
+
+
+def test_without_events_nobody_collects_them(observe, capsys):
+    observe.events = [EVENT]
+    assert main(["analyze", "a"]) == 0
+    assert "203.0.113.9" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["--events"], ["--fail-on", "refused"]])
+def test_ctrl_c_prints_what_is_known_and_exits_130(observe, capsys, words):
+    observe.report, observe.interrupt = report(REFUSED, name="cut.pcap"), True
+    assert main(["analyze", "a", *words]) == 130
+    assert "cut.pcap" in capsys.readouterr().out
+
+
+def test_ctrl_c_writes_the_whole_file_of_what_is_known(observe, tmp_path):
+    observe.report, observe.interrupt = report(REFUSED), True
+    assert main(["analyze", "a", "-o", str(tmp_path / "out")]) == 130
+    assert "198.51.100.7:53" in (tmp_path / "out").read_text()
+
+
+def test_an_unwritable_file_is_known_before_the_analysis(observe, tmp_path, capsys):
+    assert main(["analyze", "a", "-o", str(tmp_path / "no" / "out")]) == 3
+    assert observe.paths is None
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_the_capture_itself_is_no_output(observe, tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    assert main(["analyze", str(tmp_path / "a"), "-o", str(tmp_path / "a")]) == 2
+    assert observe.paths is None
+
+
+@pytest.mark.parametrize(("words", "called"), [(["--no-progress"], False), (["--progress"], True),
+                                               ([], False)])
+def test_progress_may_be_asked_for(observe, words, called):
+    assert main(["analyze", "a", *words]) == 0
+    assert called == callable(observe.on_progress)

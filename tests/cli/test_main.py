@@ -1,0 +1,95 @@
+"""The one catcher: one line on standard error, one exit status, no traceback."""
+
+import subprocess
+import sys
+
+import pytest
+
+from udpprobe import __version__
+from udpprobe.cli import main
+from udpprobe.errors import CaptureError
+
+UDPPROBE = [sys.executable, "-m", "udpprobe"]
+HEAVY = {"numpy", "scapy", "rich", "tabulate", "pydantic", "cypcap"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["analyze", "--help"], ["explain", "-h"]])
+def test_help_imports_nothing_heavy(words):
+    code = ("import sys; from udpprobe.cli import main; status = main(sys.argv[1:]); "
+            "print('IMPORTED', *{name.split('.')[0] for name in sys.modules}); sys.exit(status)")
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert "Usage: udpprobe" in done.stdout
+    imported = set(done.stdout.rpartition("IMPORTED")[2].split())
+    assert "udpprobe" in imported
+    assert not HEAVY & imported
+
+
+def test_the_version_is_told(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"udpprobe {__version__}\n"
+
+
+def test_no_words_at_all_are_answered_with_help_on_stderr(capsys):
+    assert main([]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err[:15]) == ("", "Usage: udpprobe")
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["nonsense"], "No such command 'nonsense'"),
+    (["analyze"], "Missing argument 'FILE...'"),
+    (["analyze", "--nonsense", "x"], "No such option: --nonsense"),
+    (["analyze", "--format", "xml", "x"], "'xml' is not one of 'table', 'json', 'ndjson', 'csv', 'markdown'"),
+    (["analyze", "--group-by", "x", "x"], "'x' is not one of"),
+    (["analyze", "--loop-ttl", "0", "x"], "0 is not in the range"),
+    (["analyze", "--fail-on", "broken", "x"], "'broken' is no verdict; there are refused, rejected"),
+    (["analyze", "--since", "noon", "x"], "'noon' is no time"),
+    (["analyze", "--since", "2026-01-02", "--until", "2026-01-02", "x"], "is not before"),
+    (["explain", "256"], "256 is not in the range"),
+    (["explain", "5", "-4"], "type 5 is no error: ICMP has 3, 4, 11 and 12"),
+])
+def test_wrong_words_are_one_line_and_status_2(words, said, capsys):
+    assert main(words) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("udpprobe: ")
+    assert said in told.err
+    assert told.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("error", "status", "line"), [
+    (CaptureError("a\x1b[2J\nb: not a capture"), 3, r"udpprobe: a\x1b[2J b: not a capture"),
+    (MemoryError(), 3, "udpprobe: out of memory"),
+    (OSError(5, "Input/output error", "disk.pcap"), 3, "udpprobe: disk.pcap: Input/output error"),
+])
+def test_what_cannot_be_done_is_one_line_and_status_3(error, status, line, observe, capfd):
+    observe.error = error
+    assert status == main(["analyze", "x"])
+    assert line + "\n" == capfd.readouterr().err
+
+
+def test_ctrl_c_without_a_report_is_130_and_quiet(observe, capsys):
+    observe.error = KeyboardInterrupt()
+    assert main(["analyze", "x"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_closed_pipe_is_no_traceback():
+    with subprocess.Popen([*UDPPROBE, "explain", "--format", "json"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        told = process.stderr.read()
+        assert (141, b"") == (process.wait(), told)
+
+
+def test_a_full_disk_is_one_line_and_status_3():
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run([*UDPPROBE, "explain"], stdout=full, stderr=subprocess.PIPE, text=True,
+                              check=False)
+    assert (done.returncode, done.stderr) == (3, "udpprobe: standard output: No space left on device\n")
+
+
+def test_a_closed_standard_output_is_one_line_and_status_3():
+    done = subprocess.run(["/bin/sh", "-c", '"$0" -m udpprobe explain >&-', sys.executable],
+                          capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "udpprobe: standard output is closed; name a file with -o\n")

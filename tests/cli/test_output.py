@@ -1,0 +1,98 @@
+import io
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from udpprobe.cli import output
+from udpprobe.errors import UdpprobeError, UsageError
+
+
+def _write(path, text="new", *, stream=False):
+    with output.opened(str(path), stream=stream) as out:
+        out.write(text)
+
+
+def test_a_report_replaces_the_old_one_and_keeps_its_mode(tmp_path):
+    path = tmp_path / "report"
+    path.write_text("old")
+    path.chmod(0o640)
+    _write(path)
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_a_report_that_fails_leaves_the_old_one(tmp_path):
+    path = tmp_path / "report"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), output.opened(str(path), stream=False) as out:  # noqa: PT012 - two
+        out.write("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_a_stream_is_there_as_it_grows(tmp_path):
+    path = tmp_path / "events"
+    with output.opened(str(path), stream=True) as out:
+        out.write("line\n")
+        out.flush()
+        assert path.read_text() == "line\n"
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    _write(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+
+
+def test_a_device_is_written_and_not_replaced():
+    _write("/dev/null")
+    assert not Path("/dev/null").is_file()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", ["missing/report", "."])
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path, name, stream):
+    with pytest.raises(UdpprobeError, match=r"cannot write .*: (No such file|Is a directory)") as caught:
+        _write(tmp_path / name, stream=stream)
+    assert caught.value.exit_status == 3
+
+
+def test_standard_output_is_the_default(capsys):
+    with output.opened(None, stream=False) as out:
+        out.write("told")
+    assert capsys.readouterr().out == "told"
+
+
+def test_a_narrow_locale_shows_what_it_cannot_say_escaped(monkeypatch):
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    with output.opened(None, stream=False) as out:
+        out.write("größe")
+    assert narrow.buffer.getvalue() == rb"gr\xf6\xdfe"
+
+
+def test_the_capture_is_never_overwritten(tmp_path):
+    capture = tmp_path / "a.pcap"
+    capture.write_bytes(b"x")
+    (tmp_path / "b.pcap").symlink_to(capture)
+    with pytest.raises(UsageError, match="would overwrite the capture itself"):
+        output.guard_inputs(str(capture), ["-", str(tmp_path / "b.pcap")])
+    output.guard_inputs(str(tmp_path / "report"), [str(capture)])
+    output.guard_inputs(None, [str(capture)])
+
+
+@pytest.mark.parametrize(("columns", "width"), [("132", 132), ("40", 80)])
+def test_a_terminal_may_be_wider_than_80(monkeypatch, columns, width):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert width == output.width_of(sys.stdout)
+
+
+def test_a_pipe_is_80_wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "132")
+    assert output.width_of(sys.stdout) == 80

@@ -1,0 +1,60 @@
+import io
+
+import pytest
+
+from udpprobe.cli import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class State:
+    done_bytes, total_bytes = 5_000_000, 10_000_000
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now_s = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now_s[0])
+    return now_s
+
+
+@pytest.mark.parametrize(("stream", "wanted"), [(io.StringIO(), None), (Terminal(), False), (None, None)])
+def test_nobody_looks_so_nothing_is_shown(monkeypatch, stream, wanted):
+    monkeypatch.setattr(progress.sys, "stderr", stream)
+    with progress.shown(wanted) as update:
+        assert update is None
+
+
+def test_a_short_file_has_no_bar(monkeypatch, clock):
+    terminal = Terminal()
+    monkeypatch.setattr(progress.sys, "stderr", terminal)
+    with progress.shown(None) as update:
+        clock[0] += 0.9
+        update(State)
+    assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize(("wanted", "waited_s"), [(None, 1.0), (True, 0.0)])
+def test_a_long_file_has_a_bar_on_stderr(monkeypatch, capsys, clock, wanted, waited_s):
+    terminal = Terminal()
+    monkeypatch.setattr(progress.sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.shown(wanted) as update:
+        clock[0] += waited_s
+        update(State)
+        update(State)
+    assert "MiB" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+def test_no_color_is_obeyed(monkeypatch, clock):
+    terminal = Terminal()
+    monkeypatch.setattr(progress.sys, "stderr", terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    with progress.shown(True) as update:
+        update(State)
+    assert "\x1b[3" not in terminal.getvalue()
+    assert clock == [100.0]

@@ -1,0 +1,59 @@
+import pytest
+
+from udpprobe.core.verdicts import MEANINGS, meaning_of
+from udpprobe.reports.explain import linux_words, meanings_markdown, meanings_table, verdict_words
+
+
+def test_the_whole_table_fits_80_columns_with_a_row_an_error():
+    lines = meanings_table(MEANINGS, 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    starts = [line.split()[0] for line in lines if line]
+    assert len(MEANINGS) == sum(word.replace("*", "0").replace("/", "").isdigit() for word in starts)
+
+
+def test_one_error_is_told_as_a_story():
+    assert meanings_table([meaning_of(4, 3, 4)], 80) == """\
+ICMP 3/4 frag-needed
+The packet is larger than the next link takes, and it may not be fragmented (RFC
+1191).
+
+verdict             too-big
+nmap's word         packet-too-big
+the book's errno    EMSGSIZE
+Linux, unconnected  nothing, ever: the kernel cannot know which sendto it
+                    belongs to
+Linux, connected    EMSGSIZE from its next call (send, recv or SO_ERROR), once
+Linux, IP_RECVERR   EMSGSIZE from its next call, and the error itself with
+                    MSG_ERRQUEUE, with the MTU in ee_info
+"""
+
+
+@pytest.mark.parametrize(("key", "connected", "recverr"), [
+    ((4, 3, 3), "ECONNREFUSED from its next call", "ECONNREFUSED from its next call"),
+    ((4, 11, 0), "nothing: Linux takes it for a passing trouble", "EHOSTUNREACH from its next call"),
+    ((4, 11, 1), "nothing: Linux drops it", "nothing: Linux drops it"),
+])
+def test_each_kind_of_socket_is_told_in_words(key, connected, recverr):
+    words = linux_words(meaning_of(*key))
+    assert words["unconnected"] == "nothing, ever: the kernel cannot know which sendto it belongs to"
+    assert words["connected"].startswith(connected)
+    assert words["recverr"].startswith(recverr)
+
+
+@pytest.mark.parametrize(("key", "words"), [
+    ((4, 3, 3), "refused when the destination itself says so, rejected when any other address does"),
+    ((6, 3, 0), "expired; loop when there is evidence of a routing loop"),
+    ((6, 2, 0), "too-big"),
+    ((6, 99, 0), "none: nobody has defined this error"),
+])
+def test_a_verdict_says_when_it_is_another_one(key, words):
+    assert words == verdict_words(meaning_of(*key))
+
+
+def test_an_error_the_book_does_not_forward_says_so():
+    assert "the daemon of UNP 28.7 does not forward it" in meanings_table([meaning_of(4, 12, 0)], 80).replace(
+        "\n" + " " * 20, " ")
+
+
+def test_markdown_has_every_row():
+    assert len(MEANINGS) + 2 == len(meanings_markdown(MEANINGS, 80).splitlines())
