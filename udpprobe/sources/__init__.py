@@ -1,0 +1,34 @@
+"""Where frames come from: pcap and pcapng files, compressed or not, pipes, and several captures as one.
+
+`open_captures` is the door; `FilteredSource` and `TimeWindow` (in `filter`) may stand behind it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from udpprobe.sources.capture import Capture
+from udpprobe.sources.merge import MergedCaptures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from udpprobe.core.batch import Source
+
+__all__ = ["open_captures"]
+
+
+def open_captures(paths: Sequence[str]) -> Source:
+    """Opens one capture, or several as one in the order of their time stamps.
+
+    Args:
+        paths: files or pipes; "-" is standard input.
+
+    Returns:
+        A source that can be iterated once. Of a capture that breaks off or is damaged it yields all that
+        stands before; `state` then says so.
+
+    Raises:
+        CaptureError: a file cannot be read, or is no capture.
+    """
+    return Capture(paths[0]) if len(paths) == 1 else MergedCaptures(paths)

@@ -1,0 +1,161 @@
+"""Walks the chain of records that a capture is, exactly, and many links at a time.
+
+A record says where the next one begins, so a plain walk waits for memory at every step. Instead the window is
+split at plausible record starts, and one cursor for each piece advances in lock-step with all others. A guess
+is believed only when the chain before it lands on it; from a known first record that proves every boundary.
+Where a guess was wrong or missing, records are walked one by one until the chain meets a guess again: that costs
+time, never exactness.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import mmap
+    from collections.abc import Container
+
+    from udpprobe.core.batch import I64, U8
+
+SAMPLE_RECORDS = 64
+"""Records walked one by one first: they say how long records are, and are often all there is."""
+
+SEGMENT_RECORDS = 200
+"""Records for a cursor, at least: fewer cost more in guessing where they begin than they save."""
+
+SEGMENTS = 512
+"""Cursors at most: more would fall out of the nearest cache."""
+
+FEWEST_SEGMENTS = 4
+"""With fewer cursors a step costs more than walking."""
+
+LAGGARDS = 16
+"""When only one in so many cursors is still on its way, walking the rest costs less than more steps."""
+
+STEPS = 32
+"""Steps between two looks at who has arrived."""
+
+EVERYTHING = 1 << 62
+
+
+class Form(Protocol):
+    """How records of one file format are laid out."""
+
+    header_bytes: int
+    """No record is shorter."""
+    unit_bytes: int
+    """Every record begins at a multiple of it."""
+
+    def size_of(self, buffer: mmap.mmap | bytearray, at: int) -> int:
+        """Bytes of the record whose header stands at `at`; 0 where no record can look so."""
+        ...
+
+    def find_start(self, buffer: mmap.mmap | bytearray, at: int, low: int, high: int) -> int | None:
+        """A guess at a record's start in low..high; the record at `at` is known to be one."""
+        ...
+
+    def advance(self, data: U8, block: I64) -> None:
+        """Fill block[1:], (STEPS, cursors), from block[0]; each row is one record on.
+
+        Positions are in units from byte 0 of `data`. A cursor in the wild may go anywhere forward, or stay.
+        """
+        ...
+
+
+class Chain:
+    """The records of one window.
+
+    Args:
+        form: the file's format.
+        data: the bytes the window lies in.
+        buffer: the same bytes.
+        end: behind the last byte of the window.
+    """
+
+    def __init__(self, form: Form, data: U8, buffer: mmap.mmap | bytearray, end: int) -> None:
+        self._form = form
+        self._data = data
+        self._buffer = buffer
+        self._end = end
+
+    def walk(self, start: int) -> tuple[I64, int]:
+        """Finds all whole records from `start`, where a record stands.
+
+        Returns:
+            Their starts, and where the first stands that is not whole, or bad. The reader of the records must
+            check that each has the size its place says, for a cursor may have stepped over a bad length.
+        """
+        sample, at = self._follow(start, most=SAMPLE_RECORDS)
+        mean_bytes = (at - start) // max(len(sample), 1) + 1
+        segments = min(SEGMENTS, (self._end - at) // (mean_bytes * SEGMENT_RECORDS))
+        if len(sample) < SAMPLE_RECORDS or segments < FEWEST_SEGMENTS:
+            rest, at = self._follow(at)
+            return np.array(sample + rest, np.int64), at
+        starts = self._guess_starts(at, segments)
+        pieces, at = self._stitch(starts, *self._lockstep(starts))
+        return self._whole(np.concatenate([np.array(sample, np.int64), *pieces]), at)
+
+    def _follow(self, at: int, stops: Container[int] = (), most: int = EVERYTHING) -> tuple[list[int], int]:
+        """One record after the other, until `stops`, `most` records, or one that is torn or bad."""
+        form, buffer, end = self._form, self._buffer, self._end
+        found: list[int] = []
+        while at + form.header_bytes <= end and at not in stops and len(found) < most:
+            size = form.size_of(buffer, at)
+            if not size or at + size > end:
+                break
+            found.append(at)
+            at += size
+        return found, at
+
+    def _guess_starts(self, at: int, segments: int) -> list[int]:
+        bounds = [at + (self._end - at) * number // segments for number in range(1, segments + 1)]
+        guesses = (self._form.find_start(self._buffer, at, low, high) for low, high in pairwise(bounds))
+        return [at, *(guess for guess in guesses if guess is not None)]
+
+    def _lockstep(self, starts: list[int]) -> tuple[I64, I64, I64]:
+        """Advances from all starts until nearly all cursors are past the next start.
+
+        Returns:
+            (cursors, steps) positions; (cursors,) how many of them count; (cursors,) where each then stood.
+        """
+        unit, cursors = self._form.unit_bytes, len(starts)
+        first = np.array(starts, np.int64) // unit
+        limits = np.append(first[1:], -(-self._end // unit))
+        most = 2 * (self._end - starts[0]) // (cursors * self._form.header_bytes) // STEPS + 1
+        steps = np.empty((most * STEPS + 1, cursors), np.int64)
+        steps[0] = first
+        used, ahead = 0, cursors
+        while used < most * STEPS and ahead > cursors // LAGGARDS:
+            self._form.advance(self._data, steps[used:used + STEPS + 1])
+            used += STEPS
+            ahead = int(np.count_nonzero(steps[used] < limits))
+        counts = np.count_nonzero(steps[:used] < limits, axis=0)
+        landings = steps[counts, np.arange(cursors)]
+        return steps[:counts.max()].T * unit, counts, landings * unit
+
+    def _stitch(self, starts: list[int], positions: I64, counts: I64, landings: I64) -> tuple[list[I64], int]:
+        """Joins the cursors' chains where one lands on the next; walks where none does."""
+        chains = {start: number for number, start in enumerate(starts)}
+        pieces, at = [], starts[0]
+        while at < self._end:
+            number = chains.pop(at, None)     # taken out: a cursor that never moved must not be asked again
+            if number is None:
+                found, at = self._follow(at, chains)
+                pieces.append(np.array(found, np.int64))
+                if at not in chains:
+                    break
+            else:
+                at = int(landings[number])
+                piece = positions[number, :counts[number]]
+                pieces.append(piece[:np.searchsorted(piece, at)])
+        return pieces, at
+
+    def _whole(self, positions: I64, at: int) -> tuple[I64, int]:
+        """Drops what the cursors saw of a record that is not all there."""
+        while positions.size and (at > self._end or positions[-1] + self._form.header_bytes > self._end):
+            at = int(positions[-1])
+            positions = positions[:-1]
+        return positions, at

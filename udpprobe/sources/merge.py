@@ -1,0 +1,176 @@
+"""Several captures as one, merged by time like mergecap does."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from udpprobe.core.batch import BATCH_FRAMES, PADDING_BYTES, FrameBatch, SourceState, tick
+from udpprobe.errors import UsageError
+from udpprobe.sources.capture import Capture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from udpprobe.core.batch import I64
+
+PEEK_BYTES = 1 << 16
+"""Of a file that is only asked for its first time."""
+
+COPY_BYTES = 8 << 20
+"""Bytes taken from one capture at a time, when frames of several are put side by side."""
+
+BEFORE_ALL = -(1 << 63)
+
+_Part = tuple[FrameBatch, "I64"]
+"""Frames, and the time each counts as: its own, or that of a later one before it."""
+
+
+class MergedCaptures:
+    """Several captures as one, in the order of their time stamps; frames are numbered like mergecap's.
+
+    As there, a frame that is older than the one before it in its own file comes right behind that one, and
+    of frames of one time the later named file's come first. Files whose times do not overlap follow one
+    another, and are open one at a time.
+
+    Args:
+        paths: as for Capture.
+
+    Raises:
+        CaptureError: one of them cannot be read, or is no capture.
+        UsageError: standard input is named twice.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        if paths.count("-") > 1:
+            raise UsageError("-: standard input can be read only once")
+        self.state = SourceState("file", ", ".join(paths))
+        self._strands = [_Strand(path, -number) for number, path in enumerate(paths)]
+        self._frames = 0
+        self._sum_up()
+
+    def __iter__(self) -> Iterator[FrameBatch]:
+        waiting = sorted(self._strands, key=lambda strand: strand.first_ns)
+        active: list[_Strand] = []
+        while active or waiting:
+            active = [strand for strand in active if strand.load(BATCH_FRAMES // len(active))]
+            earliest = min(active, key=_Strand.order, default=None)
+            if waiting and (earliest is None or waiting[0].first_ns <= earliest.reach_ns):
+                active.append(waiting.pop(0))
+            elif earliest:
+                active.sort(key=lambda strand: strand.rank)
+                yield self._join([strand.take(earliest) for strand in active], earliest.reach_ns)
+            self._sum_up()
+
+    def _join(self, parts: list[_Part], now_ns: int) -> FrameBatch:
+        parts = [(batch, key) for batch, key in parts if len(batch)]
+        if not parts:
+            return tick(now_ns)
+        batch = parts[0][0] if len(parts) == 1 else _side_by_side(parts)
+        self._frames += len(batch)
+        batch.frame = np.arange(self._frames - len(batch) + 1, self._frames + 1)
+        batch.now_ns = now_ns
+        return batch
+
+    def _sum_up(self) -> None:
+        states = [strand.state for strand in self._strands]
+        totals = [state.total_bytes for state in states]
+        drops = [state.dropped for state in states if state.dropped is not None]
+        self.state.total_bytes = None if None in totals else sum(filter(None, totals))
+        self.state.done_bytes = sum(state.done_bytes for state in states)
+        self.state.dropped = sum(drops) if drops else None
+        self.state.cut_short = any(state.cut_short for state in states)
+        self.state.faults.clear()
+        for state in states:
+            self.state.faults.update(state.faults)
+
+
+class _Strand:
+    """One of the captures, with the frames that wait for the others.
+
+    Args:
+        path: as for Capture. A file is looked into for its first time, and opened again when its turn comes.
+        rank: of frames of one time, those of the lowest rank come first.
+    """
+
+    def __init__(self, path: str, rank: int) -> None:
+        self.rank = rank
+        self.first_ns = self._clock_ns = BEFORE_ALL
+        self._batch = tick(BEFORE_ALL)
+        self._key = self._batch.time_ns
+        self._row = self._stop = 0
+        self._open: Callable[[], Capture]
+        if path != "-" and Path(path).is_file():
+            capture = Capture(path, window_bytes=PEEK_BYTES, buffer_bytes=PEEK_BYTES)
+            self.first_ns = next((int(batch.time_ns[0]) for batch in capture), BEFORE_ALL)
+            self._open = partial(Capture, path)
+        else:
+            capture = Capture(path)
+            self._open = lambda: capture
+        self.state = SourceState("file", path, total_bytes=capture.state.total_bytes)
+        self._batches = self._read()
+
+    def _read(self) -> Iterator[FrameBatch]:
+        capture = self._open()
+        self.state = capture.state
+        yield from capture
+
+    @property
+    def reach_ns(self) -> int:
+        """Up to where the frames at hand go."""
+        return int(self._key[self._stop - 1]) if self._row < self._stop else self._clock_ns
+
+    def order(self) -> tuple[int, int]:
+        """Whose frames run out first."""
+        return self.reach_ns, self.rank
+
+    def load(self, most: int) -> bool:
+        """Sees to it that about `most` frames are at hand, or a tick; False at the capture's end."""
+        if self._row < self._stop:
+            return True
+        if self._row == len(self._batch) and not self._next_batch():
+            return False
+        offset = self._batch.offset[self._row:self._row + max(most, 64)]
+        if len(offset):
+            within = int(np.searchsorted(offset, offset[0] + COPY_BYTES))
+            self._stop = self._row + max(within, 1)
+        return True
+
+    def _next_batch(self) -> bool:
+        batch = next(self._batches, None)
+        if batch is None:
+            return False
+        self._batch, self._row, self._stop = batch, 0, 0
+        # a frame out of order keeps its place behind the frame before it
+        self._key = np.maximum.accumulate(np.maximum(batch.time_ns, self._clock_ns))
+        self._clock_ns = int(self._key[-1]) if len(batch) else max(self._clock_ns, batch.now_ns)
+        return True
+
+    def take(self, earliest: _Strand) -> _Part:
+        """The frames that come before all those not yet seen; `earliest` is whose frames run out first."""
+        side: Literal["left", "right"] = "right" if self.rank <= earliest.rank else "left"
+        row, key = self._row, self._key[self._row:self._stop]
+        self._row += int(np.searchsorted(key, earliest.reach_ns, side))
+        is_whole = self._row - row == len(self._batch)
+        batch = self._batch if is_whole else self._batch.take(np.arange(row, self._row))
+        return batch, self._key[row:self._row]
+
+
+def _side_by_side(parts: list[_Part]) -> FrameBatch:
+    """Copies the frames of several batches into one, in the order of their keys, then of the parts."""
+    blocks, offsets, base = [], [], 0
+    for batch, _ in parts:
+        first = int(batch.offset[0])
+        last = max(int((batch.offset + batch.captured).max()), int(batch.offset[-1]) + PADDING_BYTES)
+        blocks.append(batch.data[first:last])
+        offsets.append(batch.offset + (base - first))
+        base += last - first
+    def column(name: str) -> Any:  # noqa: ANN401 -- columns differ in type
+        return np.concatenate([getattr(batch, name) for batch, _ in parts])
+
+    whole = FrameBatch(np.concatenate(blocks), np.concatenate(offsets), column("captured"), column("length"),
+                       column("time_ns"), column("link_type"), column("frame"))
+    return whole.take(np.argsort(np.concatenate([key for _, key in parts]), kind="stable"))

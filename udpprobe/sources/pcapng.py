@@ -1,0 +1,213 @@
+"""pcapng (draft-ietf-opsawg-pcapng): sections of blocks, each section with its byte order and interfaces."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from udpprobe.core.batch import FrameBatch
+from udpprobe.sources.chain import STEPS
+from udpprobe.sources.interfaces import Interfaces
+from udpprobe.sources.reader import FIRST_STRIDE_BYTES, Reader, gather, sound_rows
+
+if TYPE_CHECKING:
+    import mmap
+
+    from udpprobe.core.batch import I64, U8, Bool, SourceState
+    from udpprobe.sources.octets import Octets
+
+SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
+"""The same in either byte order."""
+
+SECTION = 0x0A0D0D0A
+INTERFACE, OLD_PACKET, SIMPLE_PACKET, STATISTICS, ENHANCED_PACKET = 1, 2, 3, 5, 6
+
+MIN_BLOCK_BYTES, MAX_BLOCK_BYTES = 12, 16 << 20
+"""The upper bound is libpcap's and Wireshark's."""
+
+MIN_SECTION_BYTES = 28
+
+ORDERS = {struct.pack(f"{order}I", 0x1A2B3C4D): order for order in "<>"}
+"""Byte-order magic -> byte order."""
+
+GUESSES = 64
+"""Places that are tried for the start of a segment."""
+
+PACKET_HEADER_BYTES = 28
+"""An enhanced or old packet block up to its frame."""
+
+SIMPLE_SHORTER_BYTES = 16
+"""By so much is a simple packet block's header shorter."""
+
+Words = npt.NDArray[np.uint32]
+
+
+class PcapngForm:
+    """Block: type and length of the whole, 32 bits each; a body; the length again. Padded to 32 bits."""
+
+    header_bytes = MIN_BLOCK_BYTES
+    unit_bytes = 4
+
+    def __init__(self) -> None:
+        self.order = "<"
+
+    def size_of(self, buffer: mmap.mmap | bytearray, at: int) -> int:
+        """See Form. A length that is no multiple of 4, as some write it, is rounded up, like libpcap does."""
+        length: int = struct.unpack_from(f"{self.order}4xI", buffer, at)[0]
+        return -(-length // 4) * 4 if MIN_BLOCK_BYTES <= length <= MAX_BLOCK_BYTES else 0
+
+    def find_start(self, buffer: mmap.mmap | bytearray, at: int, low: int, high: int) -> int | None:
+        """See Form. Searches for the type of an enhanced packet block."""
+        del at
+        pattern = struct.pack(f"{self.order}I", ENHANCED_PACKET)
+        for _ in range(GUESSES):
+            found = buffer.find(pattern, low, high)
+            if found < 0:
+                break
+            if found % 4 == 0 and self._is_plausible(buffer, found, high):
+                return found
+            low = found + 1
+        return None
+
+    def _is_plausible(self, buffer: mmap.mmap | bytearray, at: int, high: int) -> bool:
+        if at + MIN_BLOCK_BYTES > high:
+            return False
+        size = self.size_of(buffer, at)
+        if not size or at + size + 4 > high:
+            return False
+        trailer, next_type = struct.unpack_from(f"{self.order}2I", buffer, at + size - 4)
+        return bool(-(-trailer // 4) * 4 == size and next_type <= ENHANCED_PACKET)
+
+    def advance(self, data: U8, block: I64) -> None:
+        """See Form. In words of 32 bits, for every block is aligned to them."""
+        lengths = data[4:4 + (data.size - 4) // 4 * 4].view(f"{self.order}u4")
+        for step in range(STEPS):
+            words = lengths.take(block[step], mode="clip")
+            words += 3
+            words >>= 2
+            np.add(block[step], words, out=block[step + 1])
+
+
+class PcapngReader(Reader):
+    """Reads pcapng.
+
+    Args:
+        state: where faults and drops are counted.
+    """
+
+    fault = "bad-block"
+
+    def __init__(self, state: SourceState) -> None:
+        self._form = PcapngForm()
+        self._interfaces = Interfaces(self._form.order)
+        self._last_ns = 0
+        super().__init__(self._form, state)
+
+    def prepare(self, octets: Octets) -> bool:
+        """See Reader. Opens a section where one begins, which takes all of its header block."""
+        while octets.buffer[octets.start:octets.start + 4] == SECTION_HEADER:
+            if not self._open_section(octets):
+                return False
+        return super().prepare(octets)
+
+    def _open_section(self, octets: Octets) -> bool:
+        at = octets.start
+        if at + MIN_BLOCK_BYTES > octets.end:
+            return False
+        order = ORDERS.get(bytes(octets.buffer[at + 8:at + 12]), "")
+        self._form.order = order or self._form.order
+        size = self._form.size_of(octets.buffer, at)
+        if not order or size < MIN_SECTION_BYTES:
+            self.give_up()
+        elif at + size <= octets.end:
+            self._interfaces = Interfaces(order)
+            self.stride_bytes = FIRST_STRIDE_BYTES
+            octets.start += size
+            return True
+        return False
+
+    def read(self, data: U8, at: I64, following: I64) -> tuple[FrameBatch, int]:
+        """See Reader."""
+        blocks = gather(data, at, PACKET_HEADER_BYTES, self._form.order)
+        length = blocks[:, 1].astype(np.int64)
+        sound = sound_rows((length >= MIN_BLOCK_BYTES) & (length <= MAX_BLOCK_BYTES)
+                           & (length + 3 & -4 == following - at) & (blocks[:, 0] != SECTION))
+        if sound < len(at):
+            blocks, length, at, following = blocks[:sound], length[:sound], at[:sound], following[:sound]
+        trailers = gather(data, following - 4, 4, self._form.order)[:, 0]
+        self._count(trailers != blocks[:, 1])
+        return self._frames(data, *self._packets(data, blocks, length, at)), sound
+
+    def _packets(self, data: U8, blocks: Words, length: I64, at: I64) -> tuple[Words, I64, I64]:
+        """Keeps the packet blocks whose interface is known, all as enhanced ones."""
+        kind = blocks[:, 0]
+        declared: I64 | int = len(self._interfaces)
+        if (kind != ENHANCED_PACKET).any():
+            declared = declared + np.cumsum(kind == INTERFACE)
+            length, at = length.copy(), at.copy()
+            self._take_notes(data, kind, length, at)
+            _enhance_old(blocks, kind, self._form.order)
+            _enhance_simple(blocks, kind, length, at, self._interfaces.snap_bytes)
+        is_packet = (kind == ENHANCED_PACKET) | (kind == OLD_PACKET) | (kind == SIMPLE_PACKET)
+        known = blocks[:, 2] < np.minimum(declared, len(self._interfaces))
+        whole = length >= PACKET_HEADER_BYTES + 4
+        self._count(is_packet & ~whole)
+        self._count(is_packet & whole & ~known, "no-interface")
+        keep = is_packet & known & whole
+        return (blocks, length, at) if keep.all() else (blocks[keep], length[keep], at[keep])
+
+    def _take_notes(self, data: U8, kind: npt.NDArray[np.uint32], length: I64, at: I64) -> None:
+        for row in np.flatnonzero((kind == INTERFACE) | (kind == STATISTICS)).tolist():
+            body = data[at[row] + 8:at[row] + length[row] - 4].tobytes()
+            if kind[row] == INTERFACE:
+                self._count(not self._interfaces.declare(body))
+            elif (more := self._interfaces.count_drops(body)) is not None:
+                self.state.dropped = (self.state.dropped or 0) + more
+
+    def _frames(self, data: U8, blocks: Words, length: I64, at: I64) -> FrameBatch:
+        interface = blocks[:, 2].astype(np.int64)
+        captured = blocks[:, 5].astype(np.int64)
+        room = length - (PACKET_HEADER_BYTES + 4)
+        if (captured > room).any():
+            self._count(captured > room)
+            captured = np.minimum(captured, room)
+        time_ns = self._times(blocks, interface)
+        return FrameBatch(
+            data, at + PACKET_HEADER_BYTES, captured, blocks[:, 6].astype(np.int64), time_ns,
+            self._interfaces.link_types(interface), self.frame_numbers(len(at)), self.advance_clock(time_ns))
+
+    def _times(self, blocks: Words, interface: I64) -> I64:
+        ticks = blocks[:, 3].astype(np.uint64)
+        ticks <<= np.uint64(32)
+        ticks |= blocks[:, 4]
+        time_ns = self._interfaces.times(ticks, interface)
+        untimed = blocks[:, 0] == SIMPLE_PACKET
+        if untimed.any():     # the time of the packet before it
+            last = np.maximum.accumulate(np.where(untimed, 0, np.arange(1, len(blocks) + 1)))
+            time_ns = np.append(np.int64(self._last_ns), time_ns)[last]
+        if len(time_ns):
+            self._last_ns = int(time_ns[-1])
+        return time_ns
+
+    def _count(self, rows: Bool | bool, fault: str | None = None) -> None:
+        if number := int(np.count_nonzero(rows)):
+            self.state.faults[fault or self.fault] += number
+
+
+def _enhance_old(blocks: Words, kind: Words, order: str) -> None:
+    """An old packet block has a 16-bit interface, then a 16-bit count of drops."""
+    old = kind == OLD_PACKET
+    blocks[old, 2] = blocks[old, 2] & 0xFFFF if order == "<" else blocks[old, 2] >> 16
+
+
+def _enhance_simple(blocks: Words, kind: Words, length: I64, at: I64, snap_bytes: int) -> None:
+    """A simple packet block has but the length on the wire; it belongs to the first interface."""
+    simple = kind == SIMPLE_PACKET
+    blocks[simple, 6] = blocks[simple, 2]
+    blocks[simple, 5] = np.minimum(blocks[simple, 2], snap_bytes or 0xFFFFFFFF)
+    blocks[simple, 2] = 0
+    at[simple] -= SIMPLE_SHORTER_BYTES
+    length[simple] += SIMPLE_SHORTER_BYTES
