@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ARGS ?=
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -14,6 +15,31 @@ $(VENV)/ready: pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $@
+
+.PHONY: demo
+DEMO := pcaps/refused.pcap pcaps/too-big.pcap pcaps/loop2-client.pcap
+demo: $(VENV)/ready ## see what udpprobe finds: a closed port, a narrow link, a routing loop
+	@for capture in $(DEMO); do \
+		echo "\$$ udpprobe analyze $$capture" && $(BIN)/udpprobe analyze $$capture && echo || exit; \
+	done
+
+.PHONY: test
+test: $(VENV)/ready ## run the tests (ARGS='-k name' for some; as root also those with real kernels)
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: $(VENV)/ready ## lint, types, directions of imports
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: $(VENV)/ready ## measure against tcpdump, tshark, Scapy and dpkt on made captures
+	$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: golden
+golden: $(VENV)/ready ## write tests/golden anew; the diff is the review
+	$(BIN)/pytest -q tests/test_golden.py --golden
 
 .PHONY: clean
 clean: ## remove what the other verbs made
