@@ -126,9 +126,11 @@ def ipv6(src, dst, payload=b"", next_header=UDP, *, hop_limit=64, flow_label=0, 
     return struct.pack("!IHBB", word, length, next_header, hop_limit) + packed(src) + packed(dst) + payload
 
 
-def ip(src, dst, payload, proto=UDP, **fields):
-    """A packet of the family of its addresses."""
-    return (ipv6 if ":" in src else ipv4)(src, dst, payload, proto, **fields)
+def ip(src, dst, payload, proto=UDP, *, ttl=64, **fields):
+    """A packet of the family of its addresses; `ttl` is the hop limit of IPv6 too."""
+    if ":" in src:
+        return ipv6(src, dst, payload, proto, **{"hop_limit": ttl, **fields})
+    return ipv4(src, dst, payload, proto, ttl=ttl, **fields)
 
 
 def options_header(payload, next_header=UDP, options=b""):
@@ -240,6 +242,10 @@ def gtpu(packet, teid=1, sequence=None):
 def datagram(src, dst, sport, dport, payload=b"", *, checksum=None, length=None, **fields):
     """An IP packet with a UDP datagram in it."""
     return ip(src, dst, udp(sport, dport, payload, src, dst, checksum=checksum, length=length), UDP, **fields)
+
+
+def ttl_of(packet):
+    return packet[7 if family_of(packet) == 6 else 8]
 
 
 def forwarded(packet, hops=1):

@@ -56,7 +56,7 @@ def quotes_headers():
 
 def quotes_fragments():
     """An error about a later fragment has no ports; one about the first has them."""
-    big4, big6 = sent(1, size=2000), sent(1, 6, size=2000)
+    big4, big6 = sent(1, size=2000, ttl=5), sent(1, 6, size=2000, ttl=5)
     first4, later4 = b.fragments(big4, 1480, id=0x4321)
     first6, later6 = b.fragments(big6, 1448)
     other = b.fragments(sent(2, size=2000), 1480, id=0x4322)
@@ -78,15 +78,14 @@ def rfc4884():
         (4, x.extension_structure(x.mpls_labels(16001), checksum=0x1234), True),
         (4, labels[:6], True),          # cut in an object's header
     ]
-    return in_ethernet(*(extended(sent(n, family), extension, with_length=with_length)
+    return in_ethernet(*(extended(sent(n, family, ttl=5), extension, with_length=with_length)
                          for n, (family, extension, with_length) in enumerate(cases, 1)),
-                       beyond(sent(9)))
+                       beyond(sent(9, ttl=5)))
 
 
 def extended(packet, extension, *, with_length):
-    quote, family = x.padded(packet), b.family_of(packet)
-    rest = x.quote_length(quote, family) if with_length else 0
-    return expired(packet, rest=rest, quote=quote + extension)
+    rest = x.quote_length(x.padded(packet), b.family_of(packet)) if with_length else 0
+    return expired(packet, lambda quote: x.padded(quote) + extension, rest=rest)
 
 
 def beyond(packet):
@@ -160,7 +159,7 @@ def loops():
     high, low = sent(1, ttl=64), sent(2, ttl=3)
     twice = [packet for ttl in (5, 7) for packet in expired(sent(3, ttl=ttl, id=ttl))]
     walk = [packet for ttl in (1, 2) for packet in
-            (sent(4, ttl=ttl, id=ttl), b.time_exceeded(sent(4, ttl=1, id=ttl), f"203.0.113.{ttl}"))]
+            (sent(4, ttl=ttl, id=ttl), b.time_exceeded(sent(4, ttl=1, id=ttl), f"203.0.113.{10 + ttl}"))]
     router_copy = [sent(5), b.forwarded(sent(5))]       # a router captured on both sides is no loop
     return in_ethernet(expired(high), expired(low), twice, walk, router_copy)
 

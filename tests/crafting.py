@@ -35,8 +35,11 @@ def told(packet, *, reporter=None, **fields):
     return [packet, said(packet, reporter=reporter, **fields)]
 
 
-def expired(packet, **fields):
-    return [packet, said(packet, TIME_EXCEEDED, reporter=ROUTER[b.family_of(packet)], **fields)]
+def expired(packet, extend=None, **fields):
+    """A datagram, and a router that quotes it, with a TTL of 1, and what `extend` makes of the quote."""
+    quote = b.forwarded(packet, b.ttl_of(packet) - 1)
+    return [packet, said(packet, TIME_EXCEEDED, reporter=ROUTER[b.family_of(packet)],
+                         quote=extend(quote) if extend else quote, **fields)]
 
 
 def in_ethernet(*conversations):
