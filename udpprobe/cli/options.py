@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Annotated
 
 import typer
@@ -20,7 +19,7 @@ ProgressOption = Annotated[bool | None, typer.Option(
     "--progress/--no-progress", show_default=False,
     help="A bar on standard error; by itself when that is a terminal and it takes long.")]
 
-_SECONDS = re.compile(r"([+-]?\d{1,10})(?:\.(\d+))?", re.ASCII)
+_SECONDS = re.compile(r"(?P<whole>[+-]?\d{1,10})(?:\.(?P<fraction>\d+))?", re.ASCII)
 _MOMENT = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)"
     r"(?:[Tt ](?P<minute>\d\d:\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?"
@@ -36,7 +35,7 @@ def parse_time(text: str) -> int:
         UsageError: it is neither.
     """
     if seconds := _SECONDS.fullmatch(text):
-        return int(Decimal(seconds[0]).scaleb(9))
+        return int(f"{seconds['whole']}{seconds['fraction'] or '':0<9.9}")
     moment = _MOMENT.fullmatch(text)
     if not moment:
         raise _no_time(text)

@@ -61,7 +61,6 @@ def _details(event: Event) -> tuple[str, ...]:
         f"{escape(event.reason)} {event.type}/{event.code}",
         f"MTU {event.mtu}" if event.mtu is not None else "",
         f"sent in frame {event.matched_frame}" if event.matched_frame else "datagram not seen",
-        "behind a NAT" if event.match == "rewritten" else "",
         f"RTT {duration(event.rtt_ms)}" if event.rtt_ms is not None else "",
         *map(escape, event.notes),
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from tabulate import tabulate
-
 _GAP = 2
 """Blanks that tabulate sets between columns."""
 _HEADER_PADDING = 2
@@ -40,7 +38,7 @@ def table(layouts: tuple[Layout, ...], width: int) -> str:
 def markdown(layout: Layout) -> str:
     """The layout as a table of GitHub's Markdown, never wrapped."""
     rows = [[cell.replace("|", "\\|") for cell in row] for row in layout.rows]
-    return tabulate(rows, layout.headers, tablefmt="pipe", disable_numparse=True)
+    return _tabulate(rows, layout, "pipe")
 
 
 def _room(layout: Layout, width: int) -> int:
@@ -65,7 +63,13 @@ def _draw(layout: Layout, width: int) -> str:
         [wrap(cell, room) if column == layout.elastic else cell for column, cell in enumerate(row)]
         for row in layout.rows
     ]
-    return tabulate(rows, layout.headers, tablefmt="simple", disable_numparse=True, preserve_whitespace=True)
+    return _tabulate(rows, layout, "simple")
+
+
+def _tabulate(rows: list[list[str]], layout: Layout, style: str) -> str:
+    from tabulate import tabulate  # noqa: PLC0415 - 20 ms that JSON need not wait for
+
+    return tabulate(rows, layout.headers, tablefmt=style, disable_numparse=True, preserve_whitespace=True)
 
 
 def wrap(text: str, width: int) -> str:

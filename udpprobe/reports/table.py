@@ -127,7 +127,7 @@ def _details(finding: Finding) -> tuple[str, ...]:
         loop_words(finding.loop),
         "" if finding.verdict in _CLEAR else escape(finding.reason),
         _rtt(finding.rtt_ms),
-        {"rewritten": "behind a NAT", "none": "datagram not seen"}.get(finding.match, ""),
+        "datagram not seen" if finding.match == "none" else "",
         *map(escape, finding.notes),
     )
     return tuple(words for words in said if words)
