@@ -93,6 +93,9 @@ class Destination:
     """From a datagram to its answer."""
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    source: str | None = None
+    """In a report by flow: where its datagrams come from."""
+    source_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

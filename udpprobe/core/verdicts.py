@@ -191,6 +191,19 @@ def meaning_of(family: int, icmp_type: int, icmp_code: int) -> Meaning:
     return replace(row, type=icmp_type, code=icmp_code)
 
 
+def verdict_of(meaning: Meaning, *, itself: bool, loop: bool) -> str | None:
+    """The verdict where it needs more than type and code.
+
+    Args:
+        meaning: what type and code say.
+        itself: whether the reporter is the quoted datagram's destination.
+        loop: whether there is evidence of a routing loop.
+    """
+    if meaning.verdict == "refused" and not itself:
+        return "rejected"
+    return "loop" if meaning.verdict == "expired" and loop else meaning.verdict
+
+
 def parse_verdicts(words: str) -> tuple[str, ...]:
     """The verdicts of a list such as `refused,loop`, in its order.
 

@@ -1,0 +1,196 @@
+"""From a summary to the report: a verdict for every destination, the worst first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from udpprobe.core.addresses import address_text
+from udpprobe.core.correlate import MATCHES
+from udpprobe.core.findings import NO_PORT
+from udpprobe.core.loops import are_loops, period_of, subject_keys, ttls_of
+from udpprobe.core.model import Destination, Finding, Loop, Spread, Unmatched
+from udpprobe.core.notes import texts_of
+from udpprobe.core.regroup import regrouped
+from udpprobe.core.samples import Samples
+from udpprobe.core.summary import Summary
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
+
+NS_PER_MS = 1e6
+SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """How the report is to be."""
+
+    loop_ttl: int = 32
+    all_destinations: bool = False
+    group_by: str = "destination"
+
+
+def conclude(summary: Summary, question: Question) -> tuple[tuple[Destination, ...], tuple[Unmatched, ...]]:
+    """The destinations, worst first, and the errors whose datagrams nobody saw."""
+    summary.conversations.fold()
+    return _Conclusion(regrouped(summary, question.group_by), question).told()
+
+
+class _Conclusion:
+    """Puts a summary's tables together."""
+
+    def __init__(self, summary: Summary, question: Question) -> None:
+        self._question = question
+        self._record = summary.record
+        self._by_flow = summary.by_flow
+        self._endpoints = summary.conversations.endpoints
+        self._rtt = summary.conversations.rtt
+        findings = self._record.findings
+        rows = np.arange(findings.size)
+        self._is_loop = are_loops(self._record, rows, question.loop_ttl, by_flow=self._by_flow).tolist()
+        self._keys = subject_keys(findings, rows, by_flow=self._by_flow).tolist()
+        self._columns = {name: values.tolist() for name, values in findings.columns().items() if name != "ttls"}
+
+    def told(self) -> tuple[tuple[Destination, ...], tuple[Unmatched, ...]]:
+        matched, unmatched = defaultdict(list), []
+        for row, (key, is_matched) in enumerate(zip(self._keys, self._columns["matched"], strict=True)):
+            if is_matched:
+                matched[key].append(row)
+            else:
+                unmatched.append(row)
+        for key in self._record.loops.keys.tolist():
+            matched.setdefault(key, [])
+        if self._question.all_destinations:
+            for key in self._endpoints.keys[self._endpoints.columns()["requests"] > 0].tolist():
+                matched.setdefault(key, [])
+        destinations = [self._destination(key, rows) for key, rows in matched.items()]
+        return (tuple(sorted(destinations, key=_worst_first)),
+                tuple(sorted(map(self._unmatched, unmatched), key=lambda each: _worst(each.finding))))
+
+    def _destination(self, key: int, rows: list[int]) -> Destination:
+        loop = self._loop(key, rows)
+        findings = sorted([self._finding(row, loop) for row in rows] + self._seen_looping(key, loop), key=_worst)
+        endpoint = int(self._endpoints.numbers.find(np.array([key], np.uint64))[0])
+        counted = self._counters(endpoint)
+        verdict = _verdict(findings, counted["answered"])
+        subject = self._subject(key, rows, endpoint)
+        return Destination(
+            **subject, verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict), meaning=self._meaning(verdict, subject),
+            sent=counted["sent"], sent_bytes=counted["sent_bytes"], answered=counted["answered"],
+            errors=sum(each.count for each in findings if each.icmp_type is not None),
+            rtt_ms=_spread(self._rtt, endpoint), findings=tuple(findings),
+            notes=(f"answered from port {counted['other_port']}",) if counted["other_port"] else ())
+
+    def _counters(self, endpoint: int) -> dict[str, int]:
+        """What was sent to an endpoint and what came back; zeros for one that nothing was seen to be sent to."""
+        names = ("sent", "sent_bytes", "answered", "other_port")
+        columns = self._endpoints.columns()
+        return {name: int(columns[name][endpoint]) if endpoint >= 0 else 0 for name in names}
+
+    def _subject(self, key: int, rows: list[int], endpoint: int) -> dict[str, Any]:
+        """Address and port of a destination, and of the source where the report is by flow."""
+        if rows:
+            return self._named({name: values[rows[0]] for name, values in self._columns.items()})
+        table = self._endpoints if endpoint >= 0 else self._record.loops
+        row = endpoint if endpoint >= 0 else int(table.numbers.find(np.array([key], np.uint64))[0])
+        return self._named({name: values[row].item() for name, values in table.columns().items()})
+
+    def _named(self, row: dict[str, int]) -> dict[str, Any]:
+        to = {"address": address_text(row["high"], row["low"]), "port": _port(row["port"])}
+        if not self._by_flow:
+            return to
+        return to | {"source": address_text(row["source_high"], row["source_low"]),
+                     "source_port": row["source_port"]}
+
+    def _finding(self, row: int, loop: Loop | None) -> Finding:
+        values = {name: column[row] for name, column in self._columns.items()}
+        meaning = meaning_of(values["family"], values["type"], values["code"])
+        is_loop = self._is_loop[row]
+        verdict = verdict_of(meaning, itself=bool(values["itself"]), loop=is_loop)
+        return Finding(
+            verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux,
+            family=values["family"], icmp_type=values["type"], icmp_code=values["code"], reason=meaning.reason,
+            reporter=address_text(values["reporter_high"], values["reporter_low"]), count=values["count"],
+            first_time_ns=values["first_ns"], last_time_ns=values["last_ns"],
+            mtu=values["mtu"] if values["mtu"] >= 0 else None, match=MATCHES[values["match"]],
+            rtt_ms=_spread(self._record.rtt, row), loop=loop if is_loop else None,
+            notes=texts_of(values["notes"], values["ip_length"]))
+
+    def _loop(self, key: int, rows: list[int]) -> Loop | None:
+        """The loop behind a destination's errors: its routers in the order they spoke, and its period."""
+        rows = sorted((row for row in rows if self._is_loop[row]), key=self._columns["first_ns"].__getitem__)
+        findings = self._record.findings
+        routers = dict.fromkeys(address_text(int(findings.reporter_high[row]), int(findings.reporter_low[row]))
+                                for row in rows)
+        seen = int(self._record.loops.numbers.find(np.array([key], np.uint64))[0])
+        if not rows and seen < 0:
+            return None
+        period = (int(self._record.loops.period[seen]) if seen >= 0
+                  else period_of([ttls_of(findings.ttls[row]) for row in rows]))
+        return Loop(tuple(routers), period)
+
+    def _seen_looping(self, key: int, loop: Loop | None) -> list[Finding]:
+        """The finding that needs no ICMP error: datagrams that came round."""
+        row = int(self._record.loops.numbers.find(np.array([key], np.uint64))[0])
+        if row < 0:
+            return []
+        values = {name: column[row].item() for name, column in self._record.loops.columns().items()}
+        family = 4 if ":" not in address_text(values["high"], values["low"]) else 6
+        return [Finding(
+            verdict="loop", errno=ERRNO_OF_VERDICT["loop"], linux=None, family=family, icmp_type=None, icmp_code=None,
+            reason="no-response", reporter=None, count=values["passes"], first_time_ns=values["first_ns"],
+            last_time_ns=values["last_ns"], mtu=None, match="none", rtt_ms=None, loop=loop, notes=(SEEN_LOOPING,))]
+
+    def _unmatched(self, row: int) -> Unmatched:
+        values = {name: column[row] for name, column in self._columns.items()}
+        return Unmatched(address_text(values["high"], values["low"]), _port(values["port"]),
+                         self._finding(row, None))
+
+    def _meaning(self, verdict: str, subject: dict[str, Any]) -> str | None:
+        """What silence says: a host that refused another port would have refused this one too."""
+        if verdict != "silent":
+            return None
+        return "listening-or-filtered" if subject["address"] in self._refusing else "no-evidence"
+
+    @cached_property
+    def _refusing(self) -> frozenset[str]:
+        findings = self._record.findings
+        columns = {name: values[:findings.size] for name, values in findings.columns().items()}
+        own = np.flatnonzero((columns["itself"] == 1) & np.isin(columns["family"] << 16 | columns["type"] << 8
+                                                                | columns["code"], PORT_UNREACHABLE))
+        return frozenset(map(address_text, columns["high"][own].tolist(), columns["low"][own].tolist()))
+
+
+PORT_UNREACHABLE = (4 << 16 | 3 << 8 | 3, 6 << 16 | 1 << 8 | 4)
+"""Family, type and code in one number."""
+
+
+def _port(port: int) -> int | None:
+    return None if port == NO_PORT else port
+
+
+def _spread(samples: Samples, number: int) -> Spread | None:
+    spread = samples.spread(np.array([number])) if number >= 0 else None
+    return None if spread is None else Spread(*(value / NS_PER_MS for value in spread))
+
+
+def _rank(verdict: str | None) -> int:
+    return VERDICTS.index(verdict) if verdict else len(VERDICTS)
+
+
+def _worst(finding: Finding) -> tuple[int, int, str]:
+    return _rank(finding.verdict), -finding.count, finding.reporter or ""
+
+
+def _worst_first(destination: Destination) -> tuple[int, int, int, str, int]:
+    return (_rank(destination.verdict), -destination.errors, -destination.sent, destination.address,
+            destination.port or 0)
+
+
+def _verdict(findings: list[Finding], answered: int) -> str:
+    """The most telling verdict of a destination's findings, or whether it answered."""
+    told = [each.verdict for each in findings if each.verdict]
+    return min(told, key=_rank) if told else "answered" if answered else "silent"

@@ -1,0 +1,133 @@
+"""The same datagram again: captured twice, or caught in a loop.
+
+A router captured on both sides or a mirror port shows a datagram more than once; so does a routing loop, but
+there its TTL falls each time it passes the same link (Hengartner et al., IMC 2002).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from udpprobe.core.batch import I64, U64, Bool
+from udpprobe.core.keys import pair_key
+from udpprobe.core.packets import Columns, Datagrams, u64
+
+WINDOW_FRAMES = 16384
+WINDOW_NS = 10**9
+"""How far apart two copies of a datagram may stand."""
+
+MIRROR_NS = 10**6
+"""Without an IPv4 id only this soon after is the same thing a copy, and not a second datagram."""
+
+ROW_BITS = 20
+ROW_MASK = u64((1 << ROW_BITS) - 1)
+IDENTITY = ~u64(0xFFFF)
+"""All of `Datagrams.detail` but the TTL and the flags."""
+
+
+@dataclass(slots=True)
+class Passes(Columns):
+    """(n,) times a datagram came round a loop: it passed the same link as before with a lower TTL."""
+
+    row: I64
+    """Which datagram of the chunk."""
+    step: I64
+    """By how much the TTL fell since it passed last."""
+
+
+@dataclass(slots=True)
+class _Seen(Columns):
+    identity: U64
+    frame: I64
+    time_ns: I64
+    detail: U64
+    link: U64
+    row: I64
+    """In the chunk; negative for one of an earlier chunk."""
+
+
+class Copies:
+    """Remembers the last datagrams, so that copies are found across chunks."""
+
+    def __init__(self) -> None:
+        none = np.empty(0, np.int64)
+        empty = none.view(np.uint64)
+        self._last = _Seen(empty, none, none, empty, empty, none)
+
+    def feed(self, datagrams: Datagrams, source: U64, destination: U64) -> tuple[Bool, Passes]:
+        """Which datagrams are copies of an earlier one, and which of those came round a loop.
+
+        Args:
+            datagrams: (n,) a chunk's; frames of one conversation in any order.
+            source: (n,) keys of their source endpoints.
+            destination: (n,) keys of their destination endpoints.
+        """
+        n = len(datagrams)
+        identity = pair_key(pair_key(source, destination), datagrams.detail & IDENTITY)
+        seen = _Seen.concatenate([self._last, _Seen(
+            identity, datagrams.frame, datagrams.time_ns, datagrams.detail, datagrams.link, np.arange(n))])
+        alike = _alike(seen)
+        is_copy = np.zeros(n, np.bool_)
+        passes = Passes(*(np.empty(0, np.int64) for _ in range(2)))
+        if len(alike):
+            is_copy, passes = _judge(seen.take(alike), n)
+        self._remember(seen)
+        return is_copy, passes
+
+    def _remember(self, seen: _Seen) -> None:
+        newest = seen.frame.max(initial=0)
+        self._last = seen.take(np.flatnonzero(seen.frame > newest - WINDOW_FRAMES))
+        self._last.row = np.full(len(self._last), -1, np.int64)
+
+
+def _alike(seen: _Seen) -> I64:
+    """Rows whose identity another row shares too."""
+    keys = np.sort((seen.identity & ~ROW_MASK) | np.arange(len(seen)).view(np.uint64))
+    same = np.flatnonzero((keys[1:] ^ keys[:-1]) <= ROW_MASK)
+    if len(same) == 0:
+        return same
+    return (keys[np.union1d(same, same + 1)] & ROW_MASK).view(np.int64)
+
+
+def _judge(alike: _Seen, n: int) -> tuple[Bool, Passes]:
+    """Among rows that look alike: the copies, and the passes of a loop."""
+    chain = alike.take(np.lexsort((alike.frame, alike.identity)))
+    follows = _follows(chain)
+    is_copy = np.zeros(n, np.bool_)
+    copies = chain.row[1:][follows]
+    is_copy[copies[copies >= 0]] = True
+    if not follows.any():
+        return is_copy, Passes(*(np.empty(0, np.int64) for _ in range(2)))
+    return is_copy, _passes(alike.take(np.lexsort((alike.frame, alike.link, alike.identity))))
+
+
+def _follows(chain: _Seen) -> Bool:
+    """(n - 1,) whether each row but the first is a copy of the one before it."""
+    apart_ns = np.diff(chain.time_ns)
+    ttl = _ttl(chain)
+    has_id = chain.detail[1:] >> u64(48) > 0
+    return ((chain.identity[1:] == chain.identity[:-1])
+            & (np.diff(chain.frame) <= WINDOW_FRAMES) & (apart_ns <= WINDOW_NS) & (np.diff(ttl) <= 0)
+            & (has_id | (np.diff(ttl) < 0) | (apart_ns <= MIRROR_NS)))
+
+
+def _passes(by_link: _Seen) -> Passes:
+    """Copies on the same link with a TTL lower by two or more; by one only if that happens again and again.
+
+    A router seen on both sides shows the TTL fall by one, once; a traceroute that counts down has no IPv4 id
+    to tell its probes from copies, so without an id a step of one says nothing.
+    """
+    step = -np.diff(_ttl(by_link))
+    again = _follows(by_link) & (by_link.link[1:] == by_link.link[:-1]) & (step > 0)
+    before = np.concatenate(([False], again[:-1]))
+    after = np.concatenate((again[1:], [False]))
+    steady = (before | after) & (by_link.detail[1:] >> u64(48) > 0)
+    row = by_link.row[1:]
+    found = again & ((step >= 2) | steady) & (row >= 0)
+    return Passes(row[found], step[found])
+
+
+def _ttl(seen: _Seen) -> I64:
+    return (seen.detail >> u64(8) & u64(0xFF)).view(np.int64)

@@ -1,0 +1,234 @@
+"""For each ICMP error the datagram that caused it.
+
+Every datagram is kept as five words for a while; when errors are to be resolved, a bitmap of the endpoints
+they quote picks out the few datagrams that can matter, and those are joined with the errors, the strictest
+way first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from udpprobe.core.batch import I64, U64, Bool
+from udpprobe.core.keys import columns_key, endpoint_key
+from udpprobe.core.notes import Note
+from udpprobe.core.packets import FRAGMENTED, TUNNELLED, Columns, Datagrams, Errors, u64
+
+HORIZON = 3 << 19
+"""So many datagrams before an error are looked through for its own, and not more: 1.5 million."""
+
+SMALL = 1 << 14
+"""Segments of fewer rows are joined with the one before."""
+
+BITMAP_BITS = 22
+MATCHES = ("none", "rewritten", "flow", "exact")
+"""How sure a match is, least first; columns hold the position in here."""
+NONE, REWRITTEN, FLOW, EXACT = range(4)
+
+
+@dataclass(slots=True)
+class Sent(Columns):
+    """(n,) datagrams as the log keeps them."""
+
+    destination: U64
+    """Endpoint keys."""
+    source: U64
+    detail: U64
+    frame: I64
+    time_ns: I64
+
+
+@dataclass(slots=True)
+class Fragmented(Columns):
+    """(n,) fragmented datagrams, which a later fragment's quote names by addresses and id only."""
+
+    key: U64
+    frame: I64
+    time_ns: I64
+    detail: U64
+    ports: U64
+
+
+@dataclass(slots=True)
+class Matches(Columns):
+    """(n,) what was found for each error."""
+
+    match: I64
+    """Position in `MATCHES`."""
+    frame: I64
+    """The datagram's frame, 0 for none."""
+    time_ns: I64
+    detail: U64
+    ports: U64
+    """Of the datagram: the quote may lack them."""
+    notes: I64
+
+
+class Log:
+    """The datagrams of late."""
+
+    def __init__(self, horizon: int = HORIZON) -> None:
+        self._horizon = horizon
+        self._segments: list[Sent] = []
+        self._fragmented: list[Fragmented] = []
+        self.rows = 0
+        """Datagrams that came since errors were last resolved."""
+
+    def feed(self, datagrams: Datagrams, source: U64, destination: U64) -> None:
+        """Remember (n,) datagrams, copies too: an error's is the one seen last before it."""
+        if len(datagrams) == 0:
+            return
+        self.rows += len(datagrams)
+        new = Sent(destination, source, datagrams.detail, datagrams.frame, datagrams.time_ns)
+        if self._segments and len(new) < SMALL and len(self._segments[-1]) < SMALL:
+            new = Sent.concatenate([self._segments.pop(), new])
+        self._segments.append(new)
+        self._remember_fragmented(datagrams)
+
+    def _remember_fragmented(self, datagrams: Datagrams) -> None:
+        rows = np.flatnonzero(datagrams.detail & FRAGMENTED)
+        if len(rows) == 0:
+            return
+        some = datagrams.take(rows)
+        self._fragmented.append(Fragmented(
+            _fragment_key(some), some.frame, some.time_ns, some.detail, some.ports))
+        self._fragmented = [Fragmented.concatenate(self._fragmented).take(np.s_[-self._horizon:])]
+
+    def resolve(self, errors: Errors) -> Matches:
+        """Find the datagram of each error, and forget those that are too old for any later one."""
+        found = Matches(*(np.zeros(len(errors), np.int64) for _ in range(3)), errors.detail.copy(),
+                        errors.ports.copy(), errors.notes.copy())
+        if len(errors):
+            later = (errors.notes & Note.QUOTES_LATER_FRAGMENT) > 0
+            self._match_datagrams(errors, found, np.flatnonzero(errors.notes & Note.NO_PORTS == 0))
+            self._match_fragmented(errors, found, np.flatnonzero(later))
+        self._trim()
+        return found
+
+    def _trim(self) -> None:
+        kept = self._horizon
+        for i in range(len(self._segments) - 1, -1, -1):
+            if kept <= 0:
+                del self._segments[:i + 1]
+                break
+            kept -= len(self._segments[i])
+        self.rows = 0
+
+    def _candidates(self, wanted: U64) -> Sent:
+        """Datagrams sent to any of these endpoints, and a few others; in the order of frames."""
+        shift = u64(64 - BITMAP_BITS)
+        bitmap = np.zeros(1 << BITMAP_BITS, np.bool_)
+        bitmap[wanted >> shift] = True
+        picked = [segment.take(np.flatnonzero(bitmap.take((segment.destination >> shift).view(np.int64))))
+                  for segment in self._segments]
+        none = np.empty(0, np.uint64)
+        return Sent.concatenate([*picked, Sent(none, none, none, none.view(np.int64), none.view(np.int64))])
+
+    def _match_datagrams(self, errors: Errors, found: Matches, rows: I64) -> None:
+        """Try one level after the other on the errors that are still without a datagram."""
+        quotes = errors.take(rows)
+        asked = Sent(endpoint_key(quotes.destination_high, quotes.destination_low, quotes.ports & PORT),
+                     endpoint_key(quotes.source_high, quotes.source_low, quotes.ports >> u64(16)),
+                     quotes.detail, quotes.frame, quotes.time_ns)
+        candidates = self._candidates(asked.destination)
+        for level in LEVELS:
+            still = np.flatnonzero((found.match[rows] == NONE) & level.applies(quotes))
+            if len(still) == 0 or len(candidates) == 0:
+                continue
+            best = latest_before(level.key(candidates), candidates.frame,
+                                 level.key(asked.take(still), swap_id=level.swapped), asked.frame[still])
+            hit = best >= 0
+            _record(found, rows[still[hit]], candidates, best[hit], level)
+
+    def _match_fragmented(self, errors: Errors, found: Matches, rows: I64) -> None:
+        """Errors that quote a later fragment, by addresses and id."""
+        if len(rows) == 0 or not self._fragmented:
+            return
+        known, quotes = self._fragmented[0], errors.take(rows)
+        best = latest_before(known.key, known.frame, _fragment_key(quotes), quotes.frame)
+        hit = best >= 0
+        rows, best = rows[hit], best[hit]
+        found.match[rows], found.frame[rows], found.time_ns[rows] = EXACT, known.frame[best], known.time_ns[best]
+        found.detail[rows], found.ports[rows] = known.detail[best], known.ports[best]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One way to recognise a datagram in a quote."""
+
+    match: int
+    fields: np.uint64
+    """Bits of `detail` that must agree."""
+    source: bool = True
+    """Whether the source endpoint must agree; the destination always must."""
+    swapped: bool = False
+    note: int = 0
+
+    def applies(self, quotes: Errors) -> Bool:
+        """Which quotes have what this level asks for: an IPv6 packet has an id only as a fragment."""
+        has_id = quotes.detail & ID > 0
+        if not self.source:
+            return has_id
+        return has_id | (quotes.family == 4) | (self.fields & ID == 0)
+
+    def key(self, sent: Sent, *, swap_id: bool = False) -> U64:
+        """(n,) equal where two rows agree in what this level asks for."""
+        detail = sent.detail
+        if swap_id:
+            identity = detail >> u64(48)
+            detail = (identity & u64(0xFF)) << u64(56) | (identity >> u64(8)) << u64(48) | detail & ~ID
+        columns = [sent.destination, detail & self.fields]
+        return columns_key([*columns, sent.source] if self.source else columns)
+
+
+PORT = u64(0xFFFF)
+ID, LENGTH, CHECKSUM = u64(0xFFFF << 48), u64(0xFFFF << 32), u64(0xFFFF << 16)
+SUMS = LENGTH | CHECKSUM
+
+LEVELS = (
+    Level(EXACT, ID | SUMS | TUNNELLED),
+    Level(EXACT, ID | SUMS),
+    Level(EXACT, ID | TUNNELLED),
+    Level(EXACT, ID),
+    Level(EXACT, ID, swapped=True, note=Note.IP_ID_SWAPPED),
+    Level(FLOW, SUMS | TUNNELLED),
+    Level(FLOW, SUMS),
+    Level(FLOW, TUNNELLED),
+    Level(FLOW, u64(0)),
+    Level(REWRITTEN, ID | LENGTH, source=False, note=Note.SOURCE_REWRITTEN),
+)
+"""Strictest first. A checksum only breaks ties: offloading leaves it half computed, a NAT changes it."""
+
+
+def _fragment_key(some: Datagrams | Errors) -> U64:
+    return columns_key([some.source_high, some.source_low, some.destination_high, some.destination_low,
+                        some.detail >> u64(48)])
+
+
+def _record(found: Matches, rows: I64, candidates: Sent, best: I64, level: Level) -> None:
+    found.match[rows] = level.match
+    found.frame[rows], found.time_ns[rows] = candidates.frame[best], candidates.time_ns[best]
+    found.detail[rows] = candidates.detail[best]
+    found.notes[rows] |= level.note
+
+
+def latest_before(keys: U64, frames: I64, wanted: U64, before: I64) -> I64:
+    """(m,) the last row with each wanted key and a frame before the given one; -1 for none.
+
+    Args:
+        keys: (n,) of the rows.
+        frames: (n,) ascending, below 2**40.
+        wanted: (m,) keys.
+        before: (m,) frames.
+    """
+    order = np.argsort(keys, kind="stable")
+    keys, frames = keys[order], frames[order]
+    group = np.cumsum(np.concatenate(([0], (keys[1:] != keys[:-1]).astype(np.int64))))
+    first = np.searchsorted(keys, wanted)
+    known = first < len(keys)
+    known[known] = keys[first[known]] == wanted[known]
+    place = np.where(known, first, 0)
+    last = np.searchsorted(group << 40 | frames, group[place] << 40 | before) - 1
+    return np.where(known & (last >= place), order[last], -1)

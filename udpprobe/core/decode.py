@@ -1,0 +1,176 @@
+"""Frames into datagrams and errors: the common ones in bulk, the rest by walking their headers.
+
+Batches are collected into a chunk before its odd packets are walked, so that a walk's fixed cost is shared;
+a tick, the end of the capture or enough frames close the chunk.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from udpprobe.core.batch import I64, PADDING_BYTES, U8, U64, FrameBatch
+from udpprobe.core.fastlane import decode_common
+from udpprobe.core.layers_ip import INTERNET, TUNNEL_PORTS, UDP
+from udpprobe.core.layers_link import ETHERNET, LINKS, SLL, SLL2, kind_of_link
+from udpprobe.core.packets import FRAGMENTED, TUNNELLED, Datagrams, Errors, u64
+from udpprobe.core.quote import decode_errors, id_of
+from udpprobe.core.walk import LINK, MAX_LAYERS, Walk
+
+CHUNK_FRAMES = 65536
+WALKED_BYTES = 4096
+"""As much of a frame as is kept for the walk: headers, and whole ICMP errors (RFC 4443: 1280 bytes at most)."""
+
+HANDLERS = LINKS | INTERNET
+ADDRESSED_LINKS = (ETHERNET, SLL, SLL2)
+"""Link types whose bytes 4 to 11 tell who sent the frame."""
+
+
+@dataclass(slots=True)
+class Chunk:
+    """What some batches in a row held."""
+
+    datagrams: Datagrams
+    """In the order of frames; a tunnel's datagram before those inside it."""
+    errors: Errors
+    data: U8
+    """The bytes that `Errors.message` points into."""
+    now_ns: int
+    faults: Counter[str] = field(default_factory=Counter)
+
+
+class Decoder:
+    """Feed it batches; take a chunk whenever one is `full`, and at every tick."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self.frames = 0
+        self._now_ns = 0
+        self._common: list[Datagrams] = []
+        self._odd: list[FrameBatch] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether there is enough for a chunk."""
+        return self.frames >= CHUNK_FRAMES
+
+    def feed(self, batch: FrameBatch) -> None:
+        """Decode the common frames and keep the others."""
+        self._now_ns = batch.now_ns or self._now_ns
+        if len(batch) == 0:
+            return
+        self.frames += len(batch)
+        common, rest = decode_common(batch)
+        self._common += common
+        if len(rest):
+            self._odd.append(copy_frames(batch.take(rest)))
+
+    def take(self) -> Chunk:
+        """All that was fed since the last chunk."""
+        walked, errors, data, faults = decode_odd(join_frames(self._odd))
+        datagrams = Datagrams.concatenate([*self._common, walked])
+        datagrams = datagrams.take(np.argsort(datagrams.frame, kind="stable"))
+        lying = lies_about_length(datagrams)
+        if lying:
+            faults["bad-udp-length"] += lying
+        chunk = Chunk(datagrams, errors, data, self._now_ns, faults)
+        self._start()
+        return chunk
+
+
+def copy_frames(batch: FrameBatch) -> FrameBatch:
+    """The frames in bytes of their own, one behind the other, so that the source may go on."""
+    captured = np.minimum(batch.captured, WALKED_BYTES)
+    view = memoryview(batch.data)
+    frames = [view[start:end] for start, end in zip(batch.offset.tolist(), (batch.offset + captured).tolist(),
+                                                    strict=True)]
+    data = np.frombuffer(b"".join([*frames, bytes(PADDING_BYTES)]), np.uint8)
+    return FrameBatch(data, np.cumsum(captured) - captured, captured, batch.length, batch.time_ns,
+                      batch.link_type, batch.frame, batch.now_ns)
+
+
+def join_frames(batches: list[FrameBatch]) -> FrameBatch:
+    """Several copied batches as one."""
+    sizes = [batch.data.size for batch in batches]
+    bases = np.repeat(np.cumsum([0, *sizes])[:-1], [len(batch) for batch in batches]) if batches else 0
+    none = FrameBatch(np.zeros(PADDING_BYTES, np.uint8), *(np.empty(0, np.int64) for _ in range(4)),
+                      np.empty(0, np.int32), np.empty(0, np.int64))
+    parts = batches or [none]
+    return FrameBatch(np.concatenate([part.data for part in parts]),
+                      np.concatenate([part.offset for part in parts]) + bases,
+                      *(np.concatenate([getattr(part, name) for part in parts])
+                        for name in ("captured", "length", "time_ns", "link_type", "frame")))
+
+
+def decode_odd(batch: FrameBatch) -> tuple[Datagrams, Errors, U8, Counter[str]]:
+    """Walk frames of any shape: their datagrams (a tunnel's inner ones too), errors and faults."""
+    walk = Walk(batch.data, batch.offset, batch.offset + batch.captured, kind_of_link(batch.link_type),
+                cut=batch.captured < batch.length)
+    rows = np.arange(len(walk))
+    walk.fail(rows[(walk.kind >> 16 == LINK >> 16) & ~np.isin(walk.kind, list(LINKS))], "unknown-link-type")
+    link = _link_hash(batch)
+    found = []
+    for _ in range(MAX_LAYERS):
+        walk.run(HANDLERS, rows)
+        rows = rows[walk.kind[rows] == UDP]
+        rows = rows[walk.need(rows, 8, "udp")]
+        if len(rows) == 0:
+            break
+        found.append(_datagrams(walk, rows, batch, link))
+        rows = _into_tunnels(walk, rows)
+    errors, faults = decode_errors(walk, batch.frame, batch.time_ns)
+    nothing = _datagrams(walk, rows[:0], batch, link)
+    return Datagrams.concatenate([*found, nothing]), errors, batch.data, faults + walk.fault_counts()
+
+
+def _into_tunnels(walk: Walk, rows: I64) -> I64:
+    """Move those datagrams that carry packets on to their payload; which they are."""
+    port = walk.u16(rows, 2)
+    inner = np.zeros(len(rows), np.int64)
+    for tunnel_port, kind in TUNNEL_PORTS.items():
+        inner[port == tunnel_port] = kind
+    walk.skip(rows, 8, inner)
+    return rows[inner > 0]
+
+
+def _datagrams(walk: Walk, rows: I64, batch: FrameBatch, link: U64) -> Datagrams:
+    """The datagrams these packets' cursors stand at."""
+    detail = (id_of(walk, rows) << 48 | walk.u16(rows, 4) << 32 | walk.u16(rows, 6) << 16 | walk.ttl[rows] << 8)
+    flags = (np.where(walk.depth[rows] > 0, TUNNELLED, u64(0))
+             | np.where(walk.first_fragment[rows], FRAGMENTED, u64(0)))
+    return Datagrams(
+        batch.frame[rows], batch.time_ns[rows],
+        walk.source_high[rows], walk.source_low[rows], walk.destination_high[rows], walk.destination_low[rows],
+        walk.u32(rows).astype(np.uint64), detail.view(np.uint64) | flags, walk.ip_length[rows], link[rows])
+
+
+def _link_hash(batch: FrameBatch) -> U64:
+    """(n,) who sent each frame on its link: bytes 4 to 11 of its header."""
+    at = batch.offset[:, None] + np.arange(4, 12)
+    words = batch.data[at].view(np.uint64).reshape(-1)
+    addressed = np.isin(batch.link_type, ADDRESSED_LINKS) & (batch.captured >= 12)
+    return np.where(addressed, words, u64(0))
+
+
+def lies_about_length(datagrams: Datagrams) -> int:
+    """How many datagrams have a UDP length below 8 or beyond their IP packet (RFC 768)."""
+    length = datagrams.udp_length.view(np.int64)
+    if len(length) == 0 or (length.min() >= 8 and (datagrams.ip_length - length).min() >= 40):
+        return 0
+    header = np.where((datagrams.source_high == 0) & (datagrams.source_low >> u64(32) == 0xFFFF), 20, 40)
+    whole = datagrams.detail & FRAGMENTED == 0
+    return int(np.count_nonzero((length < 8) | (whole & (length + header > datagrams.ip_length))))
+
+
+def excerpt(errors: Errors, data: U8) -> tuple[Errors, U8]:
+    """The errors with only their own messages' bytes."""
+    view = memoryview(data)
+    spans = zip(errors.message.tolist(), errors.message_end.tolist(), strict=True)
+    own = np.frombuffer(b"".join([view[start:end] for start, end in spans]), np.uint8)
+    size = errors.message_end - errors.message
+    errors.message, errors.message_end = np.cumsum(size) - size, np.cumsum(size)
+    return errors, own

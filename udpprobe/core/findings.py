@@ -1,0 +1,154 @@
+"""Errors, counted: one row for each kind of error, destination and reporter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from udpprobe.core.batch import I64, U64
+from udpprobe.core.copies import Passes
+from udpprobe.core.correlate import NONE, Matches
+from udpprobe.core.growing import Tally, column
+from udpprobe.core.keys import columns_key, endpoint_key, pair_key
+from udpprobe.core.notes import Note
+from udpprobe.core.packets import Datagrams, Errors, field, u64
+from udpprobe.core.samples import Samples
+
+NO_PORT = -1
+
+
+@dataclass(init=False)
+class Findings(Tally):
+    """A kind of error, a destination and a reporter a row."""
+
+    high: U64 = column(np.uint64)
+    """Destination."""
+    low: U64 = column(np.uint64)
+    port: I64 = column(np.int64)
+    """NO_PORT where the quote did not tell."""
+    source_high: U64 = column(np.uint64)
+    """Source of the flow; 0 in a report that is not by flow."""
+    source_low: U64 = column(np.uint64)
+    source_port: I64 = column(np.int64)
+    family: I64 = column(np.int64)
+    type: I64 = column(np.int64)
+    code: I64 = column(np.int64)
+    reporter_high: U64 = column(np.uint64)
+    reporter_low: U64 = column(np.uint64)
+    itself: I64 = column(np.int64)
+    """1 where the reporter is the quoted destination."""
+    mtu: I64 = column(np.int64)
+    matched: I64 = column(np.int64)
+    """1 if the datagrams were seen, 0 if not."""
+    count: I64 = column(np.int64, combine=np.add)
+    first_ns: I64 = column(np.int64, combine=np.minimum)
+    last_ns: I64 = column(np.int64, combine=np.maximum)
+    match: I64 = column(np.int64, combine=np.maximum)
+    """The surest match, a position in `MATCHES`."""
+    notes: I64 = column(np.int64, combine=np.bitwise_or)
+    ip_length: I64 = column(np.int64, combine=np.maximum)
+    ttls: U64 = column(np.uint64, width=4, combine=np.bitwise_or)
+    """256 bits: TTLs that the matched datagrams left with."""
+
+
+KEY_COLUMNS = ("high", "low", "port", "source_high", "source_low", "source_port", "family", "type", "code",
+               "reporter_high", "reporter_low", "itself", "mtu", "matched")
+
+
+@dataclass(init=False)
+class Loops(Tally):
+    """A destination a row whose datagrams came round a loop in sight of the capture."""
+
+    high: U64 = column(np.uint64)
+    low: U64 = column(np.uint64)
+    port: I64 = column(np.int64)
+    source_high: U64 = column(np.uint64)
+    source_low: U64 = column(np.uint64)
+    source_port: I64 = column(np.int64)
+    passes: I64 = column(np.int64, combine=np.add)
+    """How often one came round."""
+    first_ns: I64 = column(np.int64, combine=np.minimum)
+    last_ns: I64 = column(np.int64, combine=np.maximum)
+    period: I64 = column(np.int64, combine=np.gcd)
+    """Hops around it: what the TTL fell by each time."""
+
+
+@dataclass(slots=True)
+class Subjects:
+    """(n,) what reports are by: a destination, or a flow to it. `key` is as in `Endpoints`."""
+
+    key: U64
+    columns: dict[str, U64 | I64]
+
+
+def subjects(some: Datagrams | Errors, ports: U64, *, by_flow: bool) -> Subjects:
+    """The destination, or by flow also the source, of each row."""
+    port, source_port = ports & u64(0xFFFF), ports >> u64(16)
+    destination = endpoint_key(some.destination_high, some.destination_low, port)
+    columns = {"high": some.destination_high, "low": some.destination_low, "port": port.view(np.int64)}
+    if not by_flow:
+        return Subjects(destination, columns)
+    source = endpoint_key(some.source_high, some.source_low, source_port)
+    columns |= {"source_high": some.source_high, "source_low": some.source_low,
+                "source_port": source_port.view(np.int64)}
+    return Subjects(pair_key(destination, source), columns)
+
+
+class Record:
+    """What the errors and the copies said so far."""
+
+    def __init__(self, *, by_flow: bool = False) -> None:
+        self._by_flow = by_flow
+        self.findings = Findings()
+        self.rtt = Samples()
+        self.loops = Loops()
+
+    def add_errors(self, errors: Errors, found: Matches) -> I64:
+        """Count (n,) resolved errors; which row of `findings` each one went to."""
+        subject = subjects(errors, found.ports, by_flow=self._by_flow)
+        matched = (found.match > NONE).astype(np.int64)
+        columns = {
+            **subject.columns,
+            "port": np.where((found.match == NONE) & (found.notes & NO_UDP_PORTS > 0), NO_PORT, subject.columns["port"]),
+            "family": errors.family, "type": errors.type, "code": errors.code,
+            "reporter_high": errors.reporter_high, "reporter_low": errors.reporter_low,
+            "itself": reported_by_itself(errors), "mtu": errors.mtu, "matched": matched,
+        }
+        key = columns_key([columns[name] for name in KEY_COLUMNS if name in columns])
+        rows = self.findings.add(
+            key, **columns, count=np.ones(len(errors), np.int64), first_ns=errors.time_ns, last_ns=errors.time_ns,
+            match=found.match, notes=found.notes, ip_length=errors.ip_length, ttls=_ttl_bits(found))
+        seen = np.flatnonzero(matched)
+        self.rtt.add(rows[seen], errors.time_ns[seen] - found.time_ns[seen])
+        return rows
+
+    def add_passes(self, datagrams: Datagrams, passes: Passes) -> None:
+        """Count datagrams that came round a loop."""
+        some = datagrams.take(passes.row)
+        subject = subjects(some, some.ports, by_flow=self._by_flow)
+        self.loops.add(subject.key, **subject.columns, passes=np.ones(len(some), np.int64),
+                       first_ns=some.time_ns, last_ns=some.time_ns, period=passes.step)
+
+    def merge(self, other: Record) -> None:
+        """Add all that another record holds."""
+        self.rtt.absorb(other.rtt, self.findings.merge(other.findings))
+        self.loops.merge(other.loops)
+
+
+NO_UDP_PORTS = Note.NO_PORTS | Note.QUOTES_LATER_FRAGMENT
+
+
+def reported_by_itself(errors: Errors) -> I64:
+    """(n,) 1 where the reporter is the destination of the datagram it quotes."""
+    return ((errors.reporter_high == errors.destination_high)
+            & (errors.reporter_low == errors.destination_low)).astype(np.int64)
+
+
+def _ttl_bits(found: Matches) -> U64:
+    """(n, 4) one bit for the TTL of each matched datagram."""
+    ttl = field(found.detail, 8, 8)
+    bits = np.zeros((len(ttl), 4), np.uint64)
+    rows = np.flatnonzero(found.match > NONE)
+    bits[rows, ttl[rows] >> u64(6)] = u64(1) << (ttl[rows] & u64(63))
+    return bits

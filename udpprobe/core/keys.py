@@ -1,0 +1,104 @@
+"""64-bit keys of endpoints and conversations, and a dictionary from such keys to numbers 0, 1, 2 ….
+
+Keys are multilinear hashes: two of a million different endpoints share one with a probability of 10^-7.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from udpprobe.core.batch import I64, U64, Bool
+from udpprobe.core.packets import u64
+
+_HIGH, _LOW, _PORT, _LESS, _MORE = (u64(number) for number in (
+    0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xC2B2AE3D27D4EB4F, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB))
+
+FEWEST_BITS = 10
+
+
+def endpoint_key(high: U64, low: U64, port: U64) -> U64:
+    """(n,) key of each address and UDP port."""
+    return high * _HIGH + low * _LOW + port * _PORT
+
+
+def pair_key(one: U64, other: U64) -> U64:
+    """(n,) key of each pair in its order: of a flow, an address and an id."""
+    return one * _LESS + other * _MORE
+
+
+def conversation_key(source: U64, destination: U64) -> U64:
+    """(n,) the same key for both directions between two endpoints."""
+    return pair_key(np.minimum(source, destination), np.maximum(source, destination))
+
+
+def columns_key(columns: list[npt.NDArray[np.int64] | U64]) -> U64:
+    """(n,) key of each row of several columns."""
+    key = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        key = pair_key(key ^ (key >> u64(29)), column.astype(np.uint64))
+    return key
+
+
+class Numbering:
+    """Keys to dense numbers, in order of first appearance: a hash table with open addressing, in columns."""
+
+    def __init__(self) -> None:
+        self._keys = np.zeros(0, np.uint64)
+        self._resize(FEWEST_BITS)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def _resize(self, bits: int) -> None:
+        self._shift = u64(64 - bits)
+        self._mask = (1 << bits) - 1
+        self._slot_keys = np.zeros(1 << bits, np.uint64)
+        self._slot_numbers = np.full(1 << bits, -1, np.int32)
+        self._insert(self._keys, np.arange(len(self._keys), dtype=np.int32))
+
+    def _slots(self, keys: U64) -> I64:
+        return (keys >> self._shift).view(np.int64)
+
+    def find(self, keys: U64) -> I64:
+        """(n,) the number of each key, -1 for one not seen yet."""
+        slots = self._slots(keys)
+        numbers = self._slot_numbers.take(slots).astype(np.int64)
+        rows = np.flatnonzero((self._slot_keys.take(slots) != keys) & (numbers >= 0))
+        while len(rows):
+            slots[rows] = (slots[rows] + 1) & self._mask
+            numbers[rows] = self._slot_numbers[slots[rows]]
+            rows = rows[(self._slot_keys[slots[rows]] != keys[rows]) & (numbers[rows] >= 0)]
+        return numbers
+
+    def add(self, keys: U64) -> tuple[I64, I64]:
+        """Number new keys.
+
+        Returns:
+            (n,) the number of each key; and the rows at which the new ones first appear, in their order.
+        """
+        numbers = self.find(keys)
+        unknown = np.flatnonzero(numbers < 0)
+        if len(unknown) == 0:
+            return numbers, unknown
+        _, first = np.unique(keys[unknown], return_index=True)
+        new_rows = unknown[np.sort(first)]
+        start = len(self._keys)
+        self._keys = np.concatenate([self._keys, keys[new_rows]])
+        bits = self._mask.bit_length()
+        if 2 * len(self._keys) > self._mask:
+            self._resize(max(bits, int(4 * len(self._keys) - 1).bit_length()))
+        else:
+            self._insert(keys[new_rows], np.arange(start, len(self._keys), dtype=np.int32))
+        numbers[unknown] = self.find(keys[unknown])
+        return numbers, new_rows
+
+    def _insert(self, keys: U64, numbers: npt.NDArray[np.int32]) -> None:
+        """Put distinct new keys into free slots; of those that want the same one, one wins a round."""
+        slots = self._slots(keys)
+        while len(keys):
+            free: Bool = self._slot_numbers[slots] < 0
+            self._slot_numbers[slots[free]] = numbers[free]
+            won = free & (self._slot_numbers[slots] == numbers)
+            self._slot_keys[slots[won]] = keys[won]
+            keys, numbers, slots = keys[~won], numbers[~won], (slots[~won] + 1) & self._mask

@@ -1,0 +1,61 @@
+"""What is odd about an error, as bits while it is a row and as words when it is told."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+
+
+PLATEAUS = (65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68)
+"""Common MTUs, RFC 1191, table 7-1."""
+
+
+class Note(IntFlag):
+    """One bit each; several may hold."""
+
+    BAD_ICMP_CHECKSUM = 1
+    ICMP_FRAGMENTED = 2
+    NO_PORTS = 4
+    NO_LENGTH = 8
+    NO_CHECKSUM = 16
+    QUOTES_LATER_FRAGMENT = 32
+    IP_LENGTH_SWAPPED = 64
+    IP_LENGTH_LIES = 128
+    IP_ID_SWAPPED = 256
+    MTU_ZERO = 512
+    MTU_BELOW_MINIMUM = 1024
+    MTU_NOT_SMALLER = 2048
+    TUNNELLED = 4096
+    SOURCE_REWRITTEN = 8192
+    NO_EXTENSION = 16384
+    BAD_EXTENSION = 32768
+
+
+TEXTS = {
+    Note.BAD_ICMP_CHECKSUM: "bad ICMP checksum: a host would not have listened",
+    Note.ICMP_FRAGMENTED: "the error itself came in fragments",
+    Note.NO_PORTS: "the quote ends before the UDP ports",
+    Note.QUOTES_LATER_FRAGMENT: "quotes a later fragment, matched by addresses and id",
+    Note.IP_LENGTH_SWAPPED: "the quoted IP length is byte-swapped",
+    Note.IP_LENGTH_LIES: "the quoted IP length is not that of the datagram",
+    Note.IP_ID_SWAPPED: "the quoted IP id is byte-swapped",
+    Note.MTU_ZERO: "the router names no MTU; RFC 1191's next plateau is {plateau}",
+    Note.MTU_BELOW_MINIMUM: "the MTU is below what every link must carry",
+    Note.MTU_NOT_SMALLER: "the MTU is not smaller than the datagram: no reason to shrink",
+    Note.TUNNELLED: "inside a tunnel",
+    Note.SOURCE_REWRITTEN: "a NAT changed the source",
+    Note.NO_EXTENSION: "what follows the quote is padding, no extension",
+    Note.BAD_EXTENSION: "the extension's checksum or lengths are wrong",
+}
+"""Every note a person is told; the others only say which fields are missing."""
+
+
+def plateau_below(length: int) -> int:
+    """RFC 1191's next common MTU below a datagram of `length` bytes."""
+    return next((plateau for plateau in PLATEAUS if plateau < length), PLATEAUS[-1])
+
+
+def texts_of(bits: int, ip_length: int) -> tuple[str, ...]:
+    """The notes in words; `ip_length` is the datagram's, for the estimate of its MTU."""
+    return tuple(text.format(plateau=plateau_below(ip_length)) for note, text in TEXTS.items() if bits & note)
+
+

@@ -1,0 +1,116 @@
+"""Decoded rows as columns: datagrams seen on the wire, and ICMP errors with what they quote.
+
+Addresses are 128 bits in two uint64, IPv4 mapped (RFC 4291, 2.5.5.2): one key for both families. What is
+narrow is packed, so that a batch's columns stay in the cache; `fields` of the packed word are properties.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+
+from udpprobe.core.batch import I64, U64, Bool
+
+MAPPED = np.uint64(0xFFFF_0000_0000)
+"""Upper part of the lower half of an IPv4-mapped address."""
+
+TUNNELLED = np.uint64(1)
+FRAGMENTED = np.uint64(2)
+"""Flags of `Datagrams.detail`: inside a tunnel; the first of several fragments."""
+
+
+def u64(value: int) -> np.uint64:
+    """Short for a constant that must not turn a column into floats."""
+    return np.uint64(value)
+
+
+def field(word: U64, shift: int, bits: int) -> U64:
+    """`bits` bits of each word, from bit `shift` up."""
+    return (word >> u64(shift)) & u64((1 << bits) - 1)
+
+
+class Columns:
+    """What sets of equally long columns have in common."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))  # type: ignore[arg-type]  # a dataclass below
+
+    def take(self, rows: I64 | Bool) -> Self:
+        """Some of the rows."""
+        names = (column.name for column in fields(self))  # type: ignore[arg-type]  # a dataclass below
+        return type(self)(*(getattr(self, name)[rows] for name in names))
+
+    @classmethod
+    def concatenate(cls, parts: list[Self]) -> Self:
+        """One after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        names = (column.name for column in fields(cls))  # type: ignore[arg-type]  # a dataclass below
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+@dataclass(slots=True)
+class Datagrams(Columns):
+    """(n,) UDP datagrams, each by its first fragment."""
+
+    frame: I64
+    time_ns: I64
+    source_high: U64
+    source_low: U64
+    destination_high: U64
+    destination_low: U64
+    ports: U64
+    """source port << 16 | destination port"""
+    detail: U64
+    """id << 48 (IPv4's, or the lower half of an IPv6 fragment's) | UDP length << 32 | UDP checksum << 16 | TTL << 8 | flags"""
+    ip_length: I64
+    """Bytes of the IP packet as its header says; of a fragmented one, of its first fragment."""
+    link: U64
+    """Hash of the link header's addresses; tells the two directions of a link apart. 0 where it has none."""
+
+    @property
+    def ttl(self) -> U64:
+        """TTL or hop limit, 0 to 255."""
+        return field(self.detail, 8, 8)
+
+    @property
+    def udp_length(self) -> U64:
+        """The UDP header's length field."""
+        return field(self.detail, 32, 16)
+
+
+@dataclass(slots=True)
+class Errors(Columns):
+    """(n,) ICMP and ICMPv6 errors that quote UDP."""
+
+    frame: I64
+    time_ns: I64
+    family: I64
+    type: I64
+    code: I64
+    mtu: I64
+    """Next-hop MTU, -1 where the error has none."""
+    reporter_high: U64
+    reporter_low: U64
+    source_high: U64
+    """Of the quoted datagram, like all that follow."""
+    source_low: U64
+    destination_high: U64
+    destination_low: U64
+    ports: U64
+    """source port << 16 | destination port; meaningless without HAS_PORTS"""
+    detail: U64
+    """As in `Datagrams`, from the quote: id, UDP length, checksum, TTL, flags."""
+    ip_length: I64
+    """As the quote says, true or not."""
+    quoted_bytes: I64
+    """Bytes of the quote that were captured, from its IP header on."""
+    message: I64
+    """Where the ICMP message starts in the bytes it was read from, and where it ends there."""
+    message_end: I64
+    notes: I64
+    """Bits of `NOTES`."""

@@ -1,0 +1,106 @@
+"""From frames to a summary: the one path that every command takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from udpprobe.core.batch import I64, U8, FrameBatch
+from udpprobe.core.copies import Copies
+from udpprobe.core.correlate import HORIZON, Log, Matches
+from udpprobe.core.decode import Chunk, Decoder, excerpt
+from udpprobe.core.keys import endpoint_key
+from udpprobe.core.packets import Errors, u64
+from udpprobe.core.summary import Summary
+
+MOST_PENDING = 1 << 17
+"""Errors that may wait for their datagrams to be looked up."""
+
+
+@dataclass(slots=True)
+class Resolved:
+    """(n,) errors, each with its datagram if that was seen."""
+
+    errors: Errors
+    found: Matches
+    rows: I64
+    """Row of the summary's findings that each error was counted in."""
+    data: U8
+    """The bytes that `errors.message` points into."""
+
+
+class Pipeline:
+    """Feed it batches in capture order, then `finish`; what it knows is in `summary`."""
+
+    def __init__(self, *, by_flow: bool = False, keep_messages: bool = False, horizon: int = HORIZON) -> None:
+        """Start with nothing known.
+
+        Args:
+            by_flow: count each source apart.
+            keep_messages: keep the bytes of errors until they are resolved, for their extensions.
+            horizon: how many datagrams before an error are looked through for its own.
+        """
+        self.summary = Summary(by_flow=by_flow)
+        self._keep_messages, self._horizon = keep_messages, horizon
+        self._decoder = Decoder()
+        self._copies = Copies()
+        self._log = Log(horizon)
+        self._pending: list[tuple[Errors, U8]] = []
+
+    def feed(self, batch: FrameBatch) -> list[Resolved]:
+        """Take a batch; what became known by it. A batch of no frames, a tick, resolves all that is pending."""
+        self.summary.count(batch)
+        self._decoder.feed(batch)
+        if len(batch) == 0:
+            return self.finish()
+        if not self._decoder.full:
+            return []
+        self._digest(self._decoder.take())
+        return [self._resolve()] if self._log.rows >= self._horizon or self._waiting >= MOST_PENDING else []
+
+    def finish(self) -> list[Resolved]:
+        """Resolve all that is pending."""
+        self._digest(self._decoder.take())
+        return [self._resolve()] if self._pending else []
+
+    @property
+    def _waiting(self) -> int:
+        return sum(len(errors) for errors, _ in self._pending)
+
+    def _digest(self, chunk: Chunk) -> None:
+        self.summary.faults += chunk.faults
+        datagrams = chunk.datagrams
+        source = endpoint_key(datagrams.source_high, datagrams.source_low, datagrams.ports >> u64(16))
+        destination = endpoint_key(datagrams.destination_high, datagrams.destination_low,
+                                   datagrams.ports & u64(0xFFFF))
+        self._log.feed(datagrams, source, destination)
+        is_copy, passes = self._copies.feed(datagrams, source, destination)
+        if len(passes):
+            self.summary.record.add_passes(datagrams, passes)
+        if is_copy.any():
+            first = ~is_copy
+            datagrams, source, destination = datagrams.take(first), source[first], destination[first]
+        self.summary.conversations.feed(datagrams, source, destination)
+        if len(chunk.errors):
+            self._pending.append(excerpt(chunk.errors, chunk.data) if self._keep_messages
+                                 else (chunk.errors, chunk.data[:0]))
+
+    def _resolve(self) -> Resolved:
+        """Look up the datagrams of all pending errors."""
+        bases = np.cumsum([0, *(data.size for _, data in self._pending)])[:-1]
+        errors = Errors.concatenate([errors for errors, _ in self._pending] or [no_errors()])
+        shift = np.repeat(bases, [len(each) for each, _ in self._pending]) if self._pending else 0
+        errors.message, errors.message_end = errors.message + shift, errors.message_end + shift
+        data = np.concatenate([data for _, data in self._pending]) if self._pending else np.empty(0, np.uint8)
+        self._pending = []
+        found = self._log.resolve(errors)
+        return Resolved(errors, found, self.summary.record.add_errors(errors, found), data)
+
+
+def no_errors() -> Errors:
+    """No rows of errors."""
+    none = np.empty(0, np.int64)
+    empty = none.view(np.uint64)
+    return Errors(none, none, none, none, none, none, *(empty,) * 8, *(none,) * 5)

@@ -1,0 +1,114 @@
+"""Durations by the number of what they belong to, for medians: exact while few, within 0.2 % when many.
+
+Packed as number << 40 | nanoseconds, so that sorting them sorts both. What is kept depends only on which
+samples there were, not on their order or on how they were split.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from udpprobe.core.batch import I64, U64
+from udpprobe.core.packets import u64
+
+NS_BITS = 40
+NS_MASK = u64((1 << NS_BITS) - 1)
+MOST_NS = (1 << NS_BITS) - 1
+"""18 minutes; longer ones count as that."""
+
+MOST_EXACT = 1024
+"""Samples of one number that are kept to the nanosecond."""
+KEPT_BITS = 9
+"""Leading bits of a duration that are kept beyond that: 0.2 %."""
+PENDING = 1 << 20
+"""New samples that are collected before they are merged."""
+
+
+class Samples:
+    """A bag of durations a number."""
+
+    def __init__(self) -> None:
+        self._pending: list[U64] = []
+        self._pending_size = 0
+        self._values = np.empty(0, np.uint64)
+        self._counts = np.empty(0, np.int64)
+
+    def add(self, numbers: I64, durations_ns: I64) -> None:
+        """Add (n,) durations; negative ones count as 0."""
+        packed = numbers << NS_BITS | np.clip(durations_ns, 0, MOST_NS)
+        self._pending.append(packed.view(np.uint64))
+        self._pending_size += len(packed)
+        if self._pending_size >= PENDING:
+            self._merge()
+
+    def _merge(self) -> None:
+        new = np.concatenate(self._pending) if self._pending else np.empty(0, np.uint64)
+        self._pending, self._pending_size = [], 0
+        values = np.concatenate([self._values, new])
+        counts = np.concatenate([self._counts, np.ones(len(new), np.int64)])
+        self._values, self._counts = _settle(values, counts)
+
+    def absorb(self, other: Samples, numbers: I64) -> None:
+        """Add all of another bag's durations, those of its number i as of `numbers[i]`."""
+        self._merge()
+        other._merge()
+        number = numbers[(other._values >> u64(NS_BITS)).view(np.int64)]
+        values = number.view(np.uint64) << u64(NS_BITS) | other._values & NS_MASK
+        self._values, self._counts = _settle(np.concatenate([self._values, values]),
+                                             np.concatenate([self._counts, other._counts]))
+
+    def spread(self, numbers: I64) -> tuple[int, float, int] | None:
+        """Minimum, median and maximum of the samples of these numbers, in nanoseconds; None without any."""
+        if self._pending:
+            self._merge()
+        wanted = numbers.astype(np.uint64) << u64(NS_BITS)
+        first = np.searchsorted(self._values, wanted)
+        last = np.searchsorted(self._values, wanted | NS_MASK, side="right")
+        spans = [slice(*span) for span in zip(first.tolist(), last.tolist(), strict=True)]
+        durations = np.concatenate([self._values[span] & NS_MASK for span in spans])
+        return median_of(durations.astype(np.int64), np.concatenate([self._counts[span] for span in spans]))
+
+
+def median_of(values: I64, counts: I64) -> tuple[int, float, int] | None:
+    """Minimum, median and maximum of values that occur `counts` times; None without any."""
+    if len(values) == 0:
+        return None
+    order = np.argsort(values)
+    values, upto = values[order], np.cumsum(counts[order])
+    total = int(upto[-1])
+    middle = values[np.searchsorted(upto, [(total - 1) // 2, total // 2], side="right")]
+    return int(values[0]), float(middle.mean()), int(values[-1])
+
+
+def _settle(values: U64, counts: I64) -> tuple[U64, I64]:
+    """In order, each value once, and the many rounded."""
+    values, counts = _run_lengths(values, counts)
+    return _run_lengths(_round_the_many(values, counts), counts)
+
+
+def _run_lengths(values: U64, counts: I64) -> tuple[U64, I64]:
+    """Each value once, in order, with the sum of its counts."""
+    if len(values) == 0:
+        return values, counts
+    order = np.argsort(values)
+    values, counts = values[order], counts[order]
+    starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
+    return values[starts], np.add.reduceat(counts, starts)
+
+
+def _round_the_many(values: U64, counts: I64) -> U64:
+    """Of numbers with more than MOST_EXACT samples, keep the leading bits of each duration.
+
+    The least and the greatest one stay as they are.
+    """
+    number = values >> u64(NS_BITS)
+    starts = np.flatnonzero(np.concatenate(([True], number[1:] != number[:-1])))
+    if len(values) == 0 or np.add.reduceat(counts, starts).max() <= MOST_EXACT:
+        return values
+    sizes = np.diff(np.concatenate((starts, [len(values)])))
+    many = np.repeat(np.add.reduceat(counts, starts) > MOST_EXACT, sizes)
+    many[starts] = False
+    many[np.concatenate((starts[1:], [len(values)])) - 1] = False
+    bits = np.frexp((values & NS_MASK).astype(np.float64))[1]
+    dropped = np.maximum(bits - KEPT_BITS, 0).astype(np.uint64)
+    return np.where(many, values >> dropped << dropped, values)

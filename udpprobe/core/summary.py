@@ -1,0 +1,51 @@
+"""What is known after some part of a capture. Two parts' summaries merge, in any order, to that of both."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from udpprobe.core.batch import FrameBatch
+from udpprobe.core.conversations import Conversations
+from udpprobe.core.findings import Record
+
+
+class Summary:
+    """Counters of packets, endpoints and errors."""
+
+    def __init__(self, *, by_flow: bool = False) -> None:
+        self.by_flow = by_flow
+        self.packets = 0
+        self.bytes = 0
+        self.first_ns: int | None = None
+        self.last_ns: int | None = None
+        self.link_types: set[int] = set()
+        self.faults: Counter[str] = Counter()
+        self.conversations = Conversations(by_flow=by_flow)
+        self.record = Record(by_flow=by_flow)
+
+    def count(self, batch: FrameBatch) -> None:
+        """Count a batch's frames."""
+        if len(batch) == 0:
+            return
+        self.packets += len(batch)
+        self.bytes += int(batch.length.sum())
+        self._span(int(batch.time_ns.min()), int(batch.time_ns.max()))
+        uniform = batch.link_type.strides == (0,)
+        self.link_types.update(batch.link_type[:1].tolist() if uniform else np.unique(batch.link_type).tolist())
+
+    def _span(self, first_ns: int, last_ns: int) -> None:
+        self.first_ns = first_ns if self.first_ns is None else min(self.first_ns, first_ns)
+        self.last_ns = last_ns if self.last_ns is None else max(self.last_ns, last_ns)
+
+    def merge(self, other: Summary) -> None:
+        """Add all that another summary holds; the other one is used up."""
+        self.packets += other.packets
+        self.bytes += other.bytes
+        if other.first_ns is not None and other.last_ns is not None:
+            self._span(other.first_ns, other.last_ns)
+        self.link_types |= other.link_types
+        self.faults += other.faults
+        self.conversations.merge(other.conversations)
+        self.record.merge(other.record)
