@@ -56,12 +56,12 @@ def test_a_verdict_that_no_finding_gives_has_its_own_line():
     odd = destination("10.0.0.1", 53, "answered", finding(None, (6, 100, 0), "fe80::1"), answered=3)
     lines = report_table(report(odd), 120).splitlines()
     assert lines[2].split() == ["10.0.0.1:53", "answered", "-", "0", "of", "14", "3", "answered"]
-    assert lines[3].split() == ["-", "-", "1", "fe80::1", "unknown-response"]
+    assert lines[3].split() == ["-", "-", "1", "fe80::1", "unknown-response", "100/0"]
 
 
 def test_a_loop_without_any_error_names_no_reporter():
     seen = destination("10.0.0.1", 53, "loop", finding("loop", 4, None, 9, loop=Loop((), 3)))
-    assert "9 of 14         loop of 3" in report_table(report(seen), 80)
+    assert "0 of 14         loop of 3; 9 rounds seen" in report_table(report(seen), 80)
 
 
 def test_an_unmatched_error_says_so():

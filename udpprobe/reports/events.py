@@ -35,13 +35,13 @@ def events_markdown(report: Report, events: Sequence[Event], _width: int) -> str
 def _wide(events: Sequence[Event]) -> Layout:
     rows = ((str(event.frame), _clock(event), event.verdict or "-", _destination(event),
              escape(event.reporter), "; ".join(_details(event))) for event in events)
-    return Layout(("frame", "time (UTC)", "verdict", "destination", "by", "details"), tuple(rows), 5)
+    return Layout(("frame", "UTC", "verdict", "destination", "by", "details"), tuple(rows), 5)
 
 
 def _tall(events: Sequence[Event]) -> Layout:
     rows = ((str(event.frame), f"{_clock(event)}\n{event.verdict or '-'}", _stacked(event))
             for event in events)
-    return Layout(("frame", "time (UTC)", "destination"), tuple(rows), 2)
+    return Layout(("frame", "UTC, verdict", "destination"), tuple(rows), 2)
 
 
 def _stacked(event: Event) -> str:

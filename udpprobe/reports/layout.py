@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import dataclass
+
+from udpprobe.reports.text import NO_BREAK
 
 _GAP = 2
 """Blanks that tabulate sets between columns."""
@@ -52,7 +55,7 @@ def _width(layout: Layout, column: int) -> int:
 
 
 def _fits(layout: Layout, width: int) -> bool:
-    words = [len(word) for row in layout.rows for word in row[layout.elastic].split()]
+    words = [len(word) for row in layout.rows for word in re.split(r"[ \n]+", row[layout.elastic])]
     needed = max((len(layout.headers[layout.elastic]) + _HEADER_PADDING, *words))
     return max(needed, min(_LEAST, _width(layout, layout.elastic))) <= _room(layout, width)
 
@@ -69,7 +72,8 @@ def _draw(layout: Layout, width: int) -> str:
 def _tabulate(rows: list[list[str]], layout: Layout, style: str) -> str:
     from tabulate import tabulate  # noqa: PLC0415 - 20 ms that JSON need not wait for
 
-    return tabulate(rows, layout.headers, tablefmt=style, disable_numparse=True, preserve_whitespace=True)
+    text = tabulate(rows, layout.headers, tablefmt=style, disable_numparse=True, preserve_whitespace=True)
+    return text.replace(NO_BREAK, " ")
 
 
 def wrap(text: str, width: int) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.reports.layout import Layout, markdown, table, wrap
-from udpprobe.reports.text import count, duration, endpoint, escape, link_name, plural, rfc3339
+from udpprobe.reports.text import count, duration, endpoint, escape, glued, link_name, plural, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from udpprobe.core.model import Destination, Finding, Loop, Report, SourceReport, Spread, Unmatched
+    from udpprobe.core.model import Destination, Finding, Loop, Report, SourceReport, Unmatched
 
 _CLEAR = frozenset({"refused", "rejected", "too-big", "loop", "expired", "reassembly", "quenched"})
 """Verdicts to which the reason would add nothing."""
+_GENERAL = frozenset({"dest-unreach", "param-problem", "unknown-response"})
+"""Words that nmap has for several errors."""
 _ROUTERS_SHOWN = 4
 
 
@@ -69,8 +71,8 @@ def _tall(lines: tuple[_Line, ...]) -> Layout:
 
 
 def _stacked(line: _Line) -> str:
-    by = "by " if line.by else ""
-    return f"{line.destination}\n  {by}{_story(line)}".rstrip()
+    story = f"  by {_story(line)}" if line.by else f"  {_story(line)}"
+    return "\n".join(part for part in (line.destination, story.rstrip()) if part)
 
 
 def _story(line: _Line) -> str:
@@ -92,7 +94,7 @@ def _destination_lines(destination: Destination) -> Iterator[_Line]:
                     _own_details(destination))
         label = ""
     for finding in findings:
-        share = _share(finding.count, destination.sent if label else 0)
+        share = _share(finding.count if _is_error(finding) else 0, destination.sent if label else 0)
         details = _details(finding) + (_own_details(destination) if label else ())
         yield _line(label, finding, share, _by(finding.reporter, destination.address), details)
         label = ""
@@ -108,9 +110,14 @@ def _line(label: str, finding: Finding, errors: str, by: str, details: tuple[str
     return _Line(label, finding.verdict or "-", finding.errno or "-", errors, by, details)
 
 
-def _rank(finding: Finding) -> tuple[int, int]:
+def _rank(finding: Finding) -> tuple[int, bool, int]:
     verdict = VERDICTS.index(finding.verdict) if finding.verdict in VERDICTS else len(VERDICTS)
-    return verdict, -finding.count
+    return verdict, not _is_error(finding), -finding.count
+
+
+def _is_error(finding: Finding) -> bool:
+    # otherwise the capture shows it by itself: a datagram that comes round again
+    return finding.icmp_type is not None
 
 
 def _share(errors: int, sent: int) -> str:
@@ -123,24 +130,37 @@ def _by(reporter: str | None, address: str) -> str:
 
 def _details(finding: Finding) -> tuple[str, ...]:
     said = (
-        f"MTU {finding.mtu}" if finding.mtu is not None else "",
-        loop_words(finding.loop),
-        "" if finding.verdict in _CLEAR else escape(finding.reason),
-        _rtt(finding.rtt_ms),
-        "datagram not seen" if finding.match == "none" else "",
+        glued(f"MTU {finding.mtu}") if finding.mtu is not None else "",
+        _loop(finding),
+        "" if finding.verdict in _CLEAR else _reason(finding),
+        glued(f"RTT {duration(finding.rtt_ms.median)}") if finding.rtt_ms else "",
+        "datagram not seen" if finding.match == "none" and _is_error(finding) else "",
         *map(escape, finding.notes),
     )
     return tuple(words for words in said if words)
 
 
+def _reason(finding: Finding) -> str:
+    number = f" {finding.icmp_type}/{finding.icmp_code}" if finding.reason in _GENERAL else ""
+    return glued(escape(finding.reason) + number)
+
+
 def _own_details(destination: Destination) -> tuple[str, ...]:
-    answered = f"{count(destination.answered)} answered" if destination.answered else ""
-    said = (answered, _rtt(destination.rtt_ms), destination.meaning or "", *map(escape, destination.notes))
+    said = (_answered(destination), destination.meaning or "", *map(escape, destination.notes))
     return tuple(words for words in said if words)
 
 
-def _rtt(spread: Spread | None) -> str:
-    return f"RTT {duration(spread.median)}" if spread else ""
+def _answered(destination: Destination) -> str:
+    within = f" in {duration(destination.rtt_ms.median)}" if destination.rtt_ms else ""
+    return glued(f"{count(destination.answered)} answered{within}") if destination.answered else ""
+
+
+def _loop(finding: Finding) -> str:
+    # a router that is named as the reporter need not be named again
+    if finding.loop and finding.loop.routers == (finding.reporter,):
+        return loop_words(replace(finding.loop, routers=())) if finding.loop.period else ""
+    rounds = "" if _is_error(finding) else glued(f"; {plural(finding.count, 'round')} seen")
+    return loop_words(finding.loop) + rounds
 
 
 def loop_words(loop: Loop | None) -> str:

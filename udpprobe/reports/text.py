@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from datetime import UTC, datetime, timedelta
 
+NO_BREAK = "\u00a0"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SCALES = ((1e3, "k"), (1e6, "M"), (1e9, "G"))
 _LINK_TYPES = {
@@ -62,6 +63,11 @@ def duration(span_ms: float) -> str:
         return _three_digits(span_ms / 1000) + " s"
     minutes, seconds = divmod(round(span_ms / 1000), 60)
     return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def glued(text: str) -> str:
+    """A phrase that no line may break; `layout` turns its blanks back."""
+    return text.replace(" ", NO_BREAK)
 
 
 def plural(number: int, noun: str) -> str:
