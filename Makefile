@@ -17,11 +17,10 @@ $(VENV)/ready: pyproject.toml
 	@touch $@
 
 .PHONY: demo
-DEMO := pcaps/refused.pcap pcaps/too-big.pcap pcaps/loop2-client.pcap
+DEMO := udpprobe analyze pcaps/refused.pcap pcaps/too-big.pcap pcaps/loop3-link.pcap
 demo: $(VENV)/ready ## see what udpprobe finds: a closed port, a narrow link, a routing loop
-	@for capture in $(DEMO); do \
-		echo "\$$ udpprobe analyze $$capture" && $(BIN)/udpprobe analyze $$capture && echo || exit; \
-	done
+	@echo '$$ $(DEMO)'
+	@$(BIN)/$(DEMO)
 
 .PHONY: test
 test: $(VENV)/ready ## run the tests (ARGS='-k name' for some; as root also those with real kernels)
@@ -38,8 +37,8 @@ bench: $(VENV)/ready ## measure against tcpdump, tshark, Scapy and dpkt on made 
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: golden
-golden: $(VENV)/ready ## write tests/golden anew; the diff is the review
-	$(BIN)/pytest -q tests/test_golden.py --golden
+golden: $(VENV)/ready ## write tests/golden and the README's sessions anew; the diff is the review
+	$(BIN)/python tests/write_golden.py
 
 .PHONY: clean
 clean: ## remove what the other verbs made

@@ -1,4 +1,3 @@
-import io
 import stat
 import sys
 from pathlib import Path
@@ -68,12 +67,12 @@ def test_standard_output_is_the_default(capsys):
     assert capsys.readouterr().out == "told"
 
 
-def test_a_narrow_locale_shows_what_it_cannot_say_escaped(monkeypatch):
-    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", narrow)
-    with output.opened(None, stream=False) as out:
-        out.write("größe")
-    assert narrow.buffer.getvalue() == rb"gr\xf6\xdfe"
+def test_a_narrow_locale_shows_what_it_cannot_say_escaped(monkeypatch, tmp_path):
+    with (tmp_path / "narrow").open("w", encoding="ascii") as narrow:
+        monkeypatch.setattr(sys, "stdout", narrow)
+        with output.opened(None, stream=False) as out:
+            out.write("größe")
+    assert (tmp_path / "narrow").read_bytes() == rb"gr\xf6\xdfe"
 
 
 def test_the_capture_is_never_overwritten(tmp_path):

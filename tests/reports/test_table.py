@@ -61,7 +61,26 @@ def test_a_verdict_that_no_finding_gives_has_its_own_line():
 
 def test_a_loop_without_any_error_names_no_reporter():
     seen = destination("10.0.0.1", 53, "loop", finding("loop", 4, None, 9, loop=Loop((), 3)))
-    assert "0 of 14         loop of 3; 9 rounds seen" in report_table(report(seen), 80)
+    assert "0 of 14         loop of 3; 9 rounds" in report_table(report(seen), 80)
+
+
+def test_a_loop_of_several_reporters_is_told_once():
+    ring = Loop(("192.0.2.1", "192.0.2.2"), 2)
+    seen = destination("10.0.0.1", 53, "loop", *(finding("loop", (4, 11, 0), router, loop=ring)
+                                                 for router in ring.routers))
+    assert report_table(report(seen), 120).count("loop of 2 via 192.0.2.1, 192.0.2.2") == 1
+
+
+def test_a_stacked_verdict_is_not_repeated_for_each_reporter():
+    seen = destination(LONG_V6, 53, "loop", *(finding("loop", (6, 3, 0), f"2001:db8::{number}")
+                                              for number in range(3)))
+    assert report_table(report(seen), 80).count("EHOSTUNREACH") == 1
+
+
+def test_a_lone_reporter_is_not_named_again_as_the_loop_s_router():
+    seen = destination("10.0.0.1", 53, "loop", finding("loop", (4, 11, 0), "192.0.2.1",
+                                                       loop=Loop(("192.0.2.1",), 2)))
+    assert report_table(report(seen), 80).count("192.0.2.1") == 1
 
 
 def test_an_unmatched_error_says_so():

@@ -7,7 +7,6 @@ import shutil
 import stat
 import sys
 from contextlib import contextmanager, suppress
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -33,8 +32,8 @@ def opened(path: str | None, *, stream: bool) -> Iterator[TextIO]:
         UdpprobeError: it cannot be written.
     """
     if path is None:
-        yield _stdout()
-        sys.stdout.flush()
+        with _stdout() as out:
+            yield out
         return
     try:
         with _direct(path) if stream or _is_special(path) else _whole(path) as out:
@@ -45,12 +44,20 @@ def opened(path: str | None, *, stream: bool) -> Iterator[TextIO]:
         raise UdpprobeError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _stdout() -> TextIO:
+@contextmanager
+def _stdout() -> Iterator[TextIO]:
     if sys.stdout is None:
         raise UdpprobeError("standard output is closed; name a file with -o")
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not fit the locale
-    return sys.stdout
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:
+        yield sys.stdout  # a stand-in, which is no file at all
+        return
+    # sys.stdout itself loses the end of a long text without a word when Python runs unbuffered, and knows no
+    # answer to a file's name that does not fit the locale
+    with os.fdopen(descriptor, "w", encoding=sys.stdout.encoding, errors="backslashreplace",
+                   closefd=False) as out:
+        yield out
 
 
 def _is_special(path: str) -> bool:

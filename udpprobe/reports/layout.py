@@ -12,7 +12,7 @@ _GAP = 2
 """Blanks that tabulate sets between columns."""
 _HEADER_PADDING = 2
 """Blanks that it sets behind a header."""
-_LEAST = 24
+_LEAST = 30
 """Columns of text below which wrapped prose is no longer pleasant to read."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from udpprobe.core.verdicts import VERDICTS
@@ -65,9 +66,15 @@ def _medium(lines: tuple[_Line, ...]) -> Layout:
 
 
 def _tall(lines: tuple[_Line, ...]) -> Layout:
-    rows = ((_stacked(line), f"{line.verdict}\n{line.errno}".removesuffix("\n-"), line.errors)
-            for line in lines)
+    rows = ((_stacked(line), _verdict(line, before), line.errors)
+            for before, line in pairwise((None, *lines)) if line)
     return Layout(("destination", "verdict", "errors"), tuple(rows), 0)
+
+
+def _verdict(line: _Line, before: _Line | None) -> str:
+    if before and not line.destination and (line.verdict, line.errno) == (before.verdict, before.errno):
+        return ""
+    return f"{line.verdict}\n{line.errno}".removesuffix("\n-")
 
 
 def _stacked(line: _Line) -> str:
@@ -88,7 +95,7 @@ def _lines(report: Report) -> Iterator[_Line]:
 
 def _destination_lines(destination: Destination) -> Iterator[_Line]:
     label = endpoint(destination.address, destination.port)
-    findings = sorted(destination.findings, key=_rank)
+    findings = _loops_once(sorted(destination.findings, key=_rank))
     if not findings or findings[0].verdict != destination.verdict:
         yield _Line(label, destination.verdict, destination.errno or "-", _share(0, destination.sent), "",
                     _own_details(destination))
@@ -98,6 +105,15 @@ def _destination_lines(destination: Destination) -> Iterator[_Line]:
         details = _details(finding) + (_own_details(destination) if label else ())
         yield _line(label, finding, share, _by(finding.reporter, destination.address), details)
         label = ""
+
+
+def _loops_once(findings: list[Finding]) -> list[Finding]:
+    told: set[Loop | None] = {None}
+    lines = []
+    for finding in findings:
+        lines.append(replace(finding, loop=None) if finding.loop in told else finding)
+        told.add(finding.loop)
+    return lines
 
 
 def _unmatched_line(entry: Unmatched) -> _Line:
@@ -132,6 +148,7 @@ def _details(finding: Finding) -> tuple[str, ...]:
     said = (
         glued(f"MTU {finding.mtu}") if finding.mtu is not None else "",
         _loop(finding),
+        "" if _is_error(finding) else glued(plural(finding.count, "round")),
         "" if finding.verdict in _CLEAR else _reason(finding),
         glued(f"RTT {duration(finding.rtt_ms.median)}") if finding.rtt_ms else "",
         "datagram not seen" if finding.match == "none" and _is_error(finding) else "",
@@ -159,8 +176,7 @@ def _loop(finding: Finding) -> str:
     # a router that is named as the reporter need not be named again
     if finding.loop and finding.loop.routers == (finding.reporter,):
         return loop_words(replace(finding.loop, routers=())) if finding.loop.period else ""
-    rounds = "" if _is_error(finding) else glued(f"; {plural(finding.count, 'round')} seen")
-    return loop_words(finding.loop) + rounds
+    return loop_words(finding.loop)
 
 
 def loop_words(loop: Loop | None) -> str:
@@ -190,7 +206,8 @@ def closing(report: Report) -> str:
 
 def _read(source: SourceReport) -> str:
     links = ", ".join(dict.fromkeys(map(link_name, source.link_types)))
-    said = f"{escape(source.name)}: {plural(source.packets, 'packet')}" + (f" ({links})" if links else "")
+    name = "standard input" if source.name == "-" else escape(source.name)
+    said = f"{name}: {plural(source.packets, 'packet')}" + (f" ({links})" if links else "")
     if source.first_time_ns is None or source.last_time_ns is None:
         return said
     start = rfc3339(source.first_time_ns)[:19].replace("T", " ")

@@ -1,0 +1,126 @@
+"""From real files to text and exit status, nothing in between faked."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from udpprobe.cli import main
+
+PCAPS = Path(__file__).parents[2] / "pcaps"
+REFUSED, LOOP = PCAPS / "refused.pcap", PCAPS / "loop2-client.pcap"
+UDPPROBE = [sys.executable, "-m", "udpprobe"]
+STREAMING = [*UDPPROBE, "analyze", "--events", "--format", "ndjson"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    whole = REFUSED.read_bytes()
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "empty").touch()
+    (tmp_path / "text").write_text("no capture\n")
+    (tmp_path / "cut").write_bytes(whole[:300])
+    (tmp_path / "whole").write_bytes(whole)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "options", "status", "said"), [
+    ("missing", [], 3, "no such file"), ("directory", [], 3, "is a directory"), ("empty", [], 3, "is empty"),
+    ("text", [], 3, "it looks like text"), ("whole", ["--filter", "foo("], 2, "--filter: "),
+    ("whole", ["missing"], 3, "missing: no such file"),
+])
+def test_what_a_user_or_a_file_can_do_is_one_line(folder, capsys, name, options, status, said):  # noqa: PLR0917
+    assert status == main(["analyze", str(folder / name), *options])
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert said in told.err
+    assert (told.err.startswith("udpprobe: "), told.err.count("\n")) == (True, 1)
+
+
+def test_a_cut_capture_is_reported_as_far_as_it_goes(folder, capsys):
+    assert main(["analyze", str(folder / "cut")]) == 0
+    assert "cut short" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("fail_on", "status"), [("refused", 1), ("loop", 0)])
+def test_fail_on_sets_the_exit_status(fail_on, status):
+    assert status == main(["analyze", str(REFUSED), "--fail-on", fail_on])
+
+
+def test_filter_and_window_leave_packets_out(capsys):
+    assert main(["analyze", str(REFUSED), "--filter", "ip", "--format", "json"]) == 0
+    assert {found["address"] for found in json.loads(capsys.readouterr().out)["destinations"]} == {"10.0.1.2"}
+    assert main(["analyze", str(REFUSED), "--until", "2001-01-01", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["source"]["packets"] == 0
+
+
+def test_several_files_are_one_capture(capsys):
+    assert main(["analyze", str(LOOP), str(REFUSED), "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [each["verdict"] for each in told["destinations"]] == ["refused", "refused", "loop", "loop"]
+
+
+def test_standard_input_is_read():
+    done = subprocess.run([*UDPPROBE, "analyze", "-"], input=REFUSED.read_bytes(), capture_output=True,
+                          check=True)
+    assert b"\nstandard input: 8 packets" in done.stdout
+    assert done.stderr == b""
+
+
+def test_events_of_a_pipe_that_never_ends_come_at_once_and_ctrl_c_ends_it():
+    with subprocess.Popen([*STREAMING, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        process.stdin.write(REFUSED.read_bytes())
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["verdict"] == "refused"
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stderr.read() == b""
+
+
+def test_ctrl_c_prints_the_report_so_far():
+    with subprocess.Popen([*UDPPROBE, "analyze", "-"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as process:
+        process.stdin.write(REFUSED.read_bytes())
+        process.stdin.flush()
+        _wait_until_it_waits(process)
+        process.send_signal(signal.SIGINT)
+        assert b"ECONNREFUSED" in process.stdout.read()
+        assert process.wait() == 130
+
+
+def _wait_until_it_waits(process):
+    # it has taken all there is out of the pipe, and no longer waits for a batch to become full
+    asleep = 0
+    while asleep < 10:
+        time.sleep(0.05)
+        unread = int.from_bytes(fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4)), sys.byteorder)
+        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        asleep = asleep + 1 if (unread, state) == (0, "S") else 0
+
+
+@pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path, environment):
+    many = tmp_path / "many"
+    header, records = REFUSED.read_bytes()[:24], REFUSED.read_bytes()[24:]
+    many.write_bytes(header + records * 3000)
+    with subprocess.Popen([*STREAMING, str(many)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=environment) as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+def test_a_name_with_control_characters_is_escaped(tmp_path, capsys):
+    evil = tmp_path / "a\x1b[31m\nb.pcap"
+    evil.write_bytes(REFUSED.read_bytes())
+    assert main(["analyze", os.fspath(evil)]) == 0
+    assert r"a\x1b[31m\nb.pcap" in capsys.readouterr().out
