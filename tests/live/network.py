@@ -48,6 +48,14 @@ class Network:
 
     def __enter__(self):
         require("ip", "ethtool", "ping")
+        try:
+            self.build()
+        except BaseException:
+            self.__exit__()     # nobody else would: the block was never entered
+            raise
+        return self
+
+    def build(self):
         for name in self.names:
             self.add(name)
         for link, (left, right) in enumerate(zip(self.names, self.names[1:], strict=False), 1):
@@ -57,13 +65,12 @@ class Network:
         for link, left in enumerate(self.names[:-1], 1):
             # a link takes the kernel up to a second; before that, neighbours are solicited in vain
             self.run(f"{left}: ping -q -c 1 -W 4 {address(6, link, 2)}")
-        return self
 
     def __exit__(self, *_):
         for process in self.running:
             stop(process)
         for name in self.names:
-            subprocess.run(["ip", "netns", "del", self.namespace(name)], check=False)
+            subprocess.run(["ip", "netns", "del", self.namespace(name)], check=False, capture_output=True)
 
     def namespace(self, name):
         return f"udpprobe-{os.getpid()}-{name}"
