@@ -47,12 +47,14 @@ class _Conclusion:
         self._record = summary.record
         self._by_flow = summary.by_flow
         self._endpoints = summary.conversations.endpoints
-        self._rtt = summary.conversations.rtt
+        self._answer_rtt = _milliseconds(summary.conversations.rtt)
+        self._error_rtt = _milliseconds(self._record.rtt)
         findings = self._record.findings
         rows = np.arange(findings.size)
         self._is_loop = are_loops(self._record, rows, question.loop_ttl, by_flow=self._by_flow).tolist()
         self._keys = subject_keys(findings, rows, by_flow=self._by_flow).tolist()
         self._columns = {name: values.tolist() for name, values in findings.columns().items() if name != "ttls"}
+        self._endpoint_columns = self._endpoints.columns()
 
     def told(self) -> tuple[tuple[Destination, ...], tuple[Unmatched, ...]]:
         matched, unmatched = defaultdict(list), []
@@ -66,37 +68,39 @@ class _Conclusion:
         if self._question.all_destinations:
             for key in self._endpoints.keys[self._endpoints.columns()["requests"] > 0].tolist():
                 matched.setdefault(key, [])
-        destinations = [self._destination(key, rows) for key, rows in matched.items()]
+        keys = np.array(list(matched), np.uint64)
+        places = zip(matched.items(), self._endpoints.numbers.find(keys).tolist(),
+                     self._record.loops.numbers.find(keys).tolist(), strict=True)
+        destinations = [self._destination(rows, endpoint, seen) for (_, rows), endpoint, seen in places]
         return (tuple(sorted(destinations, key=_worst_first)),
                 tuple(sorted(map(self._unmatched, unmatched), key=lambda each: _worst(each.finding))))
 
-    def _destination(self, key: int, rows: list[int]) -> Destination:
-        loop = self._loop(key, rows)
-        findings = sorted([self._finding(row, loop) for row in rows] + self._seen_looping(key, loop), key=_worst)
-        endpoint = int(self._endpoints.numbers.find(np.array([key], np.uint64))[0])
+    def _destination(self, rows: list[int], endpoint: int, seen: int) -> Destination:
+        """The destination of these findings, with its row among the endpoints and among the loops, or -1."""
+        loop = self._loop(rows, seen)
+        findings = sorted([self._finding(row, loop) for row in rows] + self._seen_looping(seen, loop), key=_worst)
         counted = self._counters(endpoint)
         verdict = _verdict(findings, counted["answered"])
-        subject = self._subject(key, rows, endpoint)
+        subject = self._subject(rows, endpoint, seen)
         return Destination(
             **subject, verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict), meaning=self._meaning(verdict, subject),
             sent=counted["sent"], sent_bytes=counted["sent_bytes"], answered=counted["answered"],
             errors=sum(each.count for each in findings if each.icmp_type is not None),
-            rtt_ms=_spread(self._rtt, endpoint), findings=tuple(findings),
+            rtt_ms=self._answer_rtt.get(endpoint), findings=tuple(findings),
             notes=(f"answered from port {counted['other_port']}",) if counted["other_port"] else ())
 
     def _counters(self, endpoint: int) -> dict[str, int]:
         """What was sent to an endpoint and what came back; zeros for one that nothing was seen to be sent to."""
         names = ("sent", "sent_bytes", "answered", "other_port")
-        columns = self._endpoints.columns()
-        return {name: int(columns[name][endpoint]) if endpoint >= 0 else 0 for name in names}
+        return {name: int(self._endpoint_columns[name][endpoint]) if endpoint >= 0 else 0 for name in names}
 
-    def _subject(self, key: int, rows: list[int], endpoint: int) -> dict[str, Any]:
+    def _subject(self, rows: list[int], endpoint: int, seen: int) -> dict[str, Any]:
         """Address and port of a destination, and of the source where the report is by flow."""
         if rows:
             return self._named({name: values[rows[0]] for name, values in self._columns.items()})
-        table = self._endpoints if endpoint >= 0 else self._record.loops
-        row = endpoint if endpoint >= 0 else int(table.numbers.find(np.array([key], np.uint64))[0])
-        return self._named({name: values[row].item() for name, values in table.columns().items()})
+        columns = self._endpoint_columns if endpoint >= 0 else self._record.loops.columns()
+        row = endpoint if endpoint >= 0 else seen
+        return self._named({name: values[row].item() for name, values in columns.items()})
 
     def _named(self, row: dict[str, int]) -> dict[str, Any]:
         to = {"address": address_text(row["high"], row["low"]), "port": _port(row["port"])}
@@ -116,25 +120,23 @@ class _Conclusion:
             reporter=address_text(values["reporter_high"], values["reporter_low"]), count=values["count"],
             first_time_ns=values["first_ns"], last_time_ns=values["last_ns"],
             mtu=values["mtu"] if values["mtu"] >= 0 else None, match=MATCHES[values["match"]],
-            rtt_ms=_spread(self._record.rtt, row), loop=loop if is_loop else None,
+            rtt_ms=self._error_rtt.get(row), loop=loop if is_loop else None,
             notes=texts_of(values["notes"], values["ip_length"]))
 
-    def _loop(self, key: int, rows: list[int]) -> Loop | None:
+    def _loop(self, rows: list[int], seen: int) -> Loop | None:
         """The loop behind a destination's errors: its routers in the order they spoke, and its period."""
         rows = sorted((row for row in rows if self._is_loop[row]), key=self._columns["first_ns"].__getitem__)
         findings = self._record.findings
         routers = dict.fromkeys(address_text(int(findings.reporter_high[row]), int(findings.reporter_low[row]))
                                 for row in rows)
-        seen = int(self._record.loops.numbers.find(np.array([key], np.uint64))[0])
         if not rows and seen < 0:
             return None
         period = (int(self._record.loops.period[seen]) if seen >= 0
                   else period_of([ttls_of(findings.ttls[row]) for row in rows]))
         return Loop(tuple(routers), period)
 
-    def _seen_looping(self, key: int, loop: Loop | None) -> list[Finding]:
+    def _seen_looping(self, row: int, loop: Loop | None) -> list[Finding]:
         """The finding that needs no ICMP error: datagrams that came round."""
-        row = int(self._record.loops.numbers.find(np.array([key], np.uint64))[0])
         if row < 0:
             return []
         values = {name: column[row].item() for name, column in self._record.loops.columns().items()}
@@ -172,9 +174,9 @@ def _port(port: int) -> int | None:
     return None if port == NO_PORT else port
 
 
-def _spread(samples: Samples, number: int) -> Spread | None:
-    spread = samples.spread(np.array([number])) if number >= 0 else None
-    return None if spread is None else Spread(*(value / NS_PER_MS for value in spread))
+def _milliseconds(samples: Samples) -> dict[int, Spread]:
+    return {number: Spread(*(value / NS_PER_MS for value in spread))
+            for number, spread in samples.spreads().items()}
 
 
 def _rank(verdict: str | None) -> int:

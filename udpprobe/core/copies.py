@@ -66,25 +66,25 @@ class Copies:
         """
         n = len(datagrams)
         identity = pair_key(pair_key(source, destination), datagrams.detail & IDENTITY)
-        seen = _Seen.concatenate([self._last, _Seen(
-            identity, datagrams.frame, datagrams.time_ns, datagrams.detail, datagrams.link, np.arange(n))])
-        alike = _alike(seen)
-        is_copy = np.zeros(n, np.bool_)
-        passes = Passes(*(np.empty(0, np.int64) for _ in range(2)))
+        alike = _alike(np.concatenate([self._last.identity, identity]))
+        new = _Seen(identity, datagrams.frame, datagrams.time_ns, datagrams.detail, datagrams.link, np.arange(n))
+        is_copy, passes = np.zeros(n, np.bool_), Passes(*(np.empty(0, np.int64) for _ in range(2)))
         if len(alike):
-            is_copy, passes = _judge(seen.take(alike), n)
-        self._remember(seen)
+            is_copy, passes = _judge(_Seen.concatenate([self._last, new]).take(alike), n)
+        self._remember(new)
         return is_copy, passes
 
-    def _remember(self, seen: _Seen) -> None:
-        newest = seen.frame.max(initial=0)
-        self._last = seen.take(np.flatnonzero(seen.frame > newest - WINDOW_FRAMES))
-        self._last.row = np.full(len(self._last), -1, np.int64)
+    def _remember(self, new: _Seen) -> None:
+        """Keep what a copy may still follow: the window's last datagrams, those of this chunk and of earlier ones."""
+        oldest = new.frame.max(initial=0) - WINDOW_FRAMES
+        kept = [part.take(slice(int(np.searchsorted(part.frame, oldest, side="right")), None)) for part in (self._last, new)]
+        self._last = _Seen.concatenate(kept)
+        self._last.row = np.full(len(self._last), -1)
 
 
-def _alike(seen: _Seen) -> I64:
+def _alike(identity: U64) -> I64:
     """Rows whose identity another row shares too."""
-    keys = np.sort((seen.identity & ~ROW_MASK) | np.arange(len(seen)).view(np.uint64))
+    keys = np.sort((identity & ~ROW_MASK) | np.arange(len(identity), dtype=np.uint64))
     same = np.flatnonzero((keys[1:] ^ keys[:-1]) <= ROW_MASK)
     if len(same) == 0:
         return same

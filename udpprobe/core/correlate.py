@@ -7,6 +7,7 @@ way first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +17,14 @@ from udpprobe.core.keys import columns_key, endpoint_key
 from udpprobe.core.notes import Note
 from udpprobe.core.packets import FRAGMENTED, TUNNELLED, Columns, Datagrams, Errors, u64
 
-HORIZON = 3 << 19
-"""So many datagrams before an error are looked through for its own, and not more: 1.5 million."""
+HORIZON = 1 << 20
+"""So many datagrams before an error, at least, are looked through for its own."""
 
 SMALL = 1 << 14
 """Segments of fewer rows are joined with the one before."""
 
 BITMAP_BITS = 22
+BITMAP_SHIFT = u64(64 - BITMAP_BITS)
 MATCHES = ("none", "rewritten", "flow", "exact")
 """How sure a match is, least first; columns hold the position in here."""
 NONE, REWRITTEN, FLOW, EXACT = range(4)
@@ -94,7 +96,7 @@ class Log:
         some = datagrams.take(rows)
         self._fragmented.append(Fragmented(
             _fragment_key(some), some.frame, some.time_ns, some.detail, some.ports))
-        self._fragmented = [Fragmented.concatenate(self._fragmented).take(np.s_[-self._horizon:])]
+        self._fragmented = [Fragmented.concatenate(self._fragmented).take(slice(-self._horizon, None))]
 
     def resolve(self, errors: Errors) -> Matches:
         """Find the datagram of each error, and forget those that are too old for any later one."""
@@ -116,31 +118,26 @@ class Log:
             kept -= len(self._segments[i])
         self.rows = 0
 
-    def _candidates(self, wanted: U64) -> Sent:
-        """Datagrams sent to any of these endpoints, and a few others; in the order of frames."""
-        shift = u64(64 - BITMAP_BITS)
-        bitmap = np.zeros(1 << BITMAP_BITS, np.bool_)
-        bitmap[wanted >> shift] = True
-        picked = [segment.take(np.flatnonzero(bitmap.take((segment.destination >> shift).view(np.int64))))
-                  for segment in self._segments]
-        none = np.empty(0, np.uint64)
-        return Sent.concatenate([*picked, Sent(none, none, none, none.view(np.int64), none.view(np.int64))])
-
     def _match_datagrams(self, errors: Errors, found: Matches, rows: I64) -> None:
         """Try one level after the other on the errors that are still without a datagram."""
         quotes = errors.take(rows)
         asked = Sent(endpoint_key(quotes.destination_high, quotes.destination_low, quotes.ports & PORT),
                      endpoint_key(quotes.source_high, quotes.source_low, quotes.ports >> u64(16)),
                      quotes.detail, quotes.frame, quotes.time_ns)
-        candidates = self._candidates(asked.destination)
+        _try(ALL_AGREE, self._among(ALL_AGREE.key, ALL_AGREE.key(asked)), quotes, asked, (found, rows))
+        still = np.flatnonzero(found.match[rows] == NONE)
+        if len(still) == 0:
+            return
+        candidates = self._among(_destination, asked.destination[still])
         for level in LEVELS:
-            still = np.flatnonzero((found.match[rows] == NONE) & level.applies(quotes))
-            if len(still) == 0 or len(candidates) == 0:
-                continue
-            best = latest_before(level.key(candidates), candidates.frame,
-                                 level.key(asked.take(still), swap_id=level.swapped), asked.frame[still])
-            hit = best >= 0
-            _record(found, rows[still[hit]], candidates, best[hit], level)
+            _try(level, candidates, quotes, asked, (found, rows))
+
+    def _among(self, key: Callable[[Sent], U64], wanted: U64) -> Sent:
+        """Datagrams with any of the wanted keys, and a few others; in the order of frames."""
+        bitmap = Bitmap(wanted)
+        picked = [segment.take(np.flatnonzero(bitmap.has(key(segment)))) for segment in self._segments]
+        none = np.empty(0, np.uint64)
+        return Sent.concatenate([*picked, Sent(none, none, none, none.view(np.int64), none.view(np.int64))])
 
     def _match_fragmented(self, errors: Errors, found: Matches, rows: I64) -> None:
         """Errors that quote a later fragment, by addresses and id."""
@@ -158,20 +155,26 @@ class Log:
 class Level:
     """One way to recognise a datagram in a quote."""
 
-    match: int
     fields: np.uint64
     """Bits of `detail` that must agree."""
     source: bool = True
     """Whether the source endpoint must agree; the destination always must."""
+    idless: bool = False
+    """Whether quotes without an id may be recognised this way."""
     swapped: bool = False
     note: int = 0
 
     def applies(self, quotes: Errors) -> Bool:
-        """Which quotes have what this level asks for: an IPv6 packet has an id only as a fragment."""
-        has_id = quotes.detail & ID > 0
+        """Which quotes have what this level asks for; an id has to make up for a changed source."""
+        nonzero = quotes.detail & ID > 0
+        return nonzero | self.idless | (self.source & (quotes.family == 4))
+
+    def match(self, quotes: Errors) -> I64:
+        """How sure a match of each quote at this level is."""
         if not self.source:
-            return has_id
-        return has_id | (quotes.family == 4) | (self.fields & ID == 0)
+            return np.full(len(quotes), REWRITTEN)
+        by_id = ((quotes.detail & ID > 0) | (quotes.family == 4)) & (self.fields & ID > 0)
+        return np.where(by_id, EXACT, FLOW)
 
     def key(self, sent: Sent, *, swap_id: bool = False) -> U64:
         """(n,) equal where two rows agree in what this level asks for."""
@@ -187,19 +190,33 @@ PORT = u64(0xFFFF)
 ID, LENGTH, CHECKSUM = u64(0xFFFF << 48), u64(0xFFFF << 32), u64(0xFFFF << 16)
 SUMS = LENGTH | CHECKSUM
 
+ALL_AGREE = Level(ID | SUMS | TUNNELLED, idless=True)
+"""What nearly every error agrees in with its datagram: tried first, on all datagrams at once."""
+
 LEVELS = (
-    Level(EXACT, ID | SUMS | TUNNELLED),
-    Level(EXACT, ID | SUMS),
-    Level(EXACT, ID | TUNNELLED),
-    Level(EXACT, ID),
-    Level(EXACT, ID, swapped=True, note=Note.IP_ID_SWAPPED),
-    Level(FLOW, SUMS | TUNNELLED),
-    Level(FLOW, SUMS),
-    Level(FLOW, TUNNELLED),
-    Level(FLOW, u64(0)),
-    Level(REWRITTEN, ID | LENGTH, source=False, note=Note.SOURCE_REWRITTEN),
+    Level(ID | SUMS),
+    Level(ID | TUNNELLED),
+    Level(ID),
+    Level(ID, swapped=True, note=Note.IP_ID_SWAPPED),
+    Level(SUMS | TUNNELLED, idless=True),
+    Level(SUMS, idless=True),
+    Level(TUNNELLED, idless=True),
+    Level(u64(0), idless=True),
+    Level(ID | LENGTH, source=False, note=Note.SOURCE_REWRITTEN),
 )
 """Strictest first. A checksum only breaks ties: offloading leaves it half computed, a NAT changes it."""
+
+
+class Bitmap:
+    """Tells keys that are surely not among the wanted ones by a bitmap of their leading bits."""
+
+    def __init__(self, wanted: U64) -> None:
+        self._bits = np.zeros(1 << BITMAP_BITS, np.bool_)
+        self._bits[wanted >> BITMAP_SHIFT] = True
+
+    def has(self, keys: U64) -> Bool:
+        """(n,) False for keys that are surely not wanted."""
+        return self._bits.take((keys >> BITMAP_SHIFT).view(np.int64))
 
 
 def _fragment_key(some: Datagrams | Errors) -> U64:
@@ -207,11 +224,27 @@ def _fragment_key(some: Datagrams | Errors) -> U64:
                         some.detail >> u64(48)])
 
 
-def _record(found: Matches, rows: I64, candidates: Sent, best: I64, level: Level) -> None:
-    found.match[rows] = level.match
-    found.frame[rows], found.time_ns[rows] = candidates.frame[best], candidates.time_ns[best]
-    found.detail[rows] = candidates.detail[best]
-    found.notes[rows] |= level.note
+def _destination(sent: Sent) -> U64:
+    return sent.destination
+
+
+def _try(level: Level, candidates: Sent, quotes: Errors, asked: Sent, result: tuple[Matches, I64]) -> None:
+    """Give the errors that are still without a datagram the latest one that agrees with them at this level."""
+    found, rows = result
+    still = np.flatnonzero((found.match[rows] == NONE) & level.applies(quotes))
+    if len(still) == 0 or len(candidates) == 0:
+        return
+    wanted = level.key(asked.take(still), swap_id=level.swapped)
+    keys = level.key(candidates)
+    near = np.flatnonzero(Bitmap(wanted).has(keys))
+    best = latest_before(keys[near], candidates.frame[near], wanted, asked.frame[still])
+    hit = best >= 0
+    still, best = still[hit], near[best[hit]]
+    hit_rows = rows[still]
+    found.match[hit_rows] = level.match(quotes.take(still))
+    found.frame[hit_rows], found.time_ns[hit_rows] = candidates.frame[best], candidates.time_ns[best]
+    found.detail[hit_rows] = candidates.detail[best]
+    found.notes[hit_rows] |= level.note
 
 
 def latest_before(keys: U64, frames: I64, wanted: U64, before: I64) -> I64:
@@ -223,6 +256,8 @@ def latest_before(keys: U64, frames: I64, wanted: U64, before: I64) -> I64:
         wanted: (m,) keys.
         before: (m,) frames.
     """
+    if len(keys) == 0:
+        return np.full(len(wanted), -1)
     order = np.argsort(keys, kind="stable")
     keys, frames = keys[order], frames[order]
     group = np.cumsum(np.concatenate(([0], (keys[1:] != keys[:-1]).astype(np.int64))))

@@ -12,20 +12,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from udpprobe.core.batch import I64, PADDING_BYTES, U8, U64, FrameBatch
-from udpprobe.core.fastlane import decode_common
+from udpprobe.core.fastlane import ADDRESS, LINK_SIZES, decode_common, gather
 from udpprobe.core.layers_ip import INTERNET, TUNNEL_PORTS, UDP
 from udpprobe.core.layers_link import ETHERNET, LINKS, SLL, SLL2, kind_of_link
 from udpprobe.core.packets import FRAGMENTED, TUNNELLED, Datagrams, Errors, u64
 from udpprobe.core.quote import decode_errors, id_of
 from udpprobe.core.walk import LINK, MAX_LAYERS, Walk
 
-CHUNK_FRAMES = 65536
+CHUNK_FRAMES = 1 << 17
 WALKED_BYTES = 4096
 """As much of a frame as is kept for the walk: headers, and whole ICMP errors (RFC 4443: 1280 bytes at most)."""
 
 HANDLERS = LINKS | INTERNET
-ADDRESSED_LINKS = (ETHERNET, SLL, SLL2)
-"""Link types whose bytes 4 to 11 tell who sent the frame."""
 
 
 @dataclass(slots=True)
@@ -112,7 +110,7 @@ def decode_odd(batch: FrameBatch) -> tuple[Datagrams, Errors, U8, Counter[str]]:
                 cut=batch.captured < batch.length)
     rows = np.arange(len(walk))
     walk.fail(rows[(walk.kind >> 16 == LINK >> 16) & ~np.isin(walk.kind, list(LINKS))], "unknown-link-type")
-    link = _link_hash(batch)
+    link = _senders(batch)
     found = []
     for _ in range(MAX_LAYERS):
         walk.run(HANDLERS, rows)
@@ -148,12 +146,14 @@ def _datagrams(walk: Walk, rows: I64, batch: FrameBatch, link: U64) -> Datagrams
         walk.u32(rows).astype(np.uint64), detail.view(np.uint64) | flags, walk.ip_length[rows], link[rows])
 
 
-def _link_hash(batch: FrameBatch) -> U64:
-    """(n,) who sent each frame on its link: bytes 4 to 11 of its header."""
-    at = batch.offset[:, None] + np.arange(4, 12)
-    words = batch.data[at].view(np.uint64).reshape(-1)
-    addressed = np.isin(batch.link_type, ADDRESSED_LINKS) & (batch.captured >= 12)
-    return np.where(addressed, words, u64(0))
+def _senders(batch: FrameBatch) -> U64:
+    """(n,) who sent each frame on its link, 0 where that does not say; as the fast lane tells it."""
+    sizes = np.zeros(len(batch), np.int64)
+    for link_type in (ETHERNET, SLL, SLL2):
+        sizes[batch.link_type == link_type] = LINK_SIZES[link_type]
+    at = batch.offset + np.maximum(sizes - 8, 0)
+    addresses = gather(batch.data, at, 8)[:, 0] & ADDRESS
+    return np.where((sizes > 0) & (batch.captured >= sizes), addresses, u64(0))
 
 
 def lies_about_length(datagrams: Datagrams) -> int:

@@ -56,6 +56,8 @@ def plateau_below(length: int) -> int:
 
 def texts_of(bits: int, ip_length: int) -> tuple[str, ...]:
     """The notes in words; `ip_length` is the datagram's, for the estimate of its MTU."""
+    if bits == 0:
+        return ()
     return tuple(text.format(plateau=plateau_below(ip_length)) for note, text in TEXTS.items() if bits & note)
 
 

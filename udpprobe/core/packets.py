@@ -39,7 +39,7 @@ class Columns:
     def __len__(self) -> int:
         return len(getattr(self, fields(self)[0].name))  # type: ignore[arg-type]  # a dataclass below
 
-    def take(self, rows: I64 | Bool) -> Self:
+    def take(self, rows: I64 | Bool | slice) -> Self:
         """Some of the rows."""
         names = (column.name for column in fields(self))  # type: ignore[arg-type]  # a dataclass below
         return type(self)(*(getattr(self, name)[rows] for name in names))
@@ -70,7 +70,7 @@ class Datagrams(Columns):
     ip_length: I64
     """Bytes of the IP packet as its header says; of a fragmented one, of its first fragment."""
     link: U64
-    """Hash of the link header's addresses; tells the two directions of a link apart. 0 where it has none."""
+    """Who sent the frame, as the link header says; tells the directions of a link apart. 0 where it is mute."""
 
     @property
     def ttl(self) -> U64:

@@ -82,7 +82,8 @@ class Pipeline:
         if is_copy.any():
             first = ~is_copy
             datagrams, source, destination = datagrams.take(first), source[first], destination[first]
-        self.summary.conversations.feed(datagrams, source, destination)
+        if len(datagrams):
+            self.summary.conversations.feed(datagrams, source, destination)
         if len(chunk.errors):
             self._pending.append(excerpt(chunk.errors, chunk.data) if self._keep_messages
                                  else (chunk.errors, chunk.data[:0]))

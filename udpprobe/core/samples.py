@@ -57,27 +57,27 @@ class Samples:
         self._values, self._counts = _settle(np.concatenate([self._values, values]),
                                              np.concatenate([self._counts, other._counts]))
 
-    def spread(self, numbers: I64) -> tuple[int, float, int] | None:
-        """Minimum, median and maximum of the samples of these numbers, in nanoseconds; None without any."""
-        if self._pending:
-            self._merge()
-        wanted = numbers.astype(np.uint64) << u64(NS_BITS)
-        first = np.searchsorted(self._values, wanted)
-        last = np.searchsorted(self._values, wanted | NS_MASK, side="right")
-        spans = [slice(*span) for span in zip(first.tolist(), last.tolist(), strict=True)]
-        durations = np.concatenate([self._values[span] & NS_MASK for span in spans])
-        return median_of(durations.astype(np.int64), np.concatenate([self._counts[span] for span in spans]))
+    def spreads(self) -> dict[int, tuple[int, float, int]]:
+        """Minimum, median and maximum in nanoseconds of every number that has samples."""
+        self._merge()
+        if len(self._values) == 0:
+            return {}
+        number, duration = self._values >> u64(NS_BITS), (self._values & NS_MASK).astype(np.int64)
+        starts = _starts(number)
+        last = np.append(starts[1:], len(number)) - 1
+        upto = np.cumsum(self._counts)
+        before = upto[starts] - self._counts[starts]
+        total = upto[last] - before
+        lower = duration[np.searchsorted(upto, before + (total - 1) // 2, side="right")]
+        upper = duration[np.searchsorted(upto, before + total // 2, side="right")]
+        rows = zip(number[starts].tolist(), duration[starts].tolist(), ((lower + upper) / 2).tolist(),
+                   duration[last].tolist(), strict=True)
+        return {each: (least, median, greatest) for each, least, median, greatest in rows}
 
 
-def median_of(values: I64, counts: I64) -> tuple[int, float, int] | None:
-    """Minimum, median and maximum of values that occur `counts` times; None without any."""
-    if len(values) == 0:
-        return None
-    order = np.argsort(values)
-    values, upto = values[order], np.cumsum(counts[order])
-    total = int(upto[-1])
-    middle = values[np.searchsorted(upto, [(total - 1) // 2, total // 2], side="right")]
-    return int(values[0]), float(middle.mean()), int(values[-1])
+def _starts(values: U64) -> I64:
+    """Where each run of equal values starts."""
+    return np.flatnonzero(np.concatenate((np.ones(min(len(values), 1), np.bool_), values[1:] != values[:-1])))
 
 
 def _settle(values: U64, counts: I64) -> tuple[U64, I64]:
@@ -92,7 +92,7 @@ def _run_lengths(values: U64, counts: I64) -> tuple[U64, I64]:
         return values, counts
     order = np.argsort(values)
     values, counts = values[order], counts[order]
-    starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
+    starts = _starts(values)
     return values[starts], np.add.reduceat(counts, starts)
 
 
@@ -102,7 +102,7 @@ def _round_the_many(values: U64, counts: I64) -> U64:
     The least and the greatest one stay as they are.
     """
     number = values >> u64(NS_BITS)
-    starts = np.flatnonzero(np.concatenate(([True], number[1:] != number[:-1])))
+    starts = _starts(number)
     if len(values) == 0 or np.add.reduceat(counts, starts).max() <= MOST_EXACT:
         return values
     sizes = np.diff(np.concatenate((starts, [len(values)])))

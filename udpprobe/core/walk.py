@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from udpprobe.core.batch import I64, U8, U64, Bool
-from udpprobe.core.packets import u64
 
 LINK, ETHER, IP, PPP, OTHER = (space << 16 for space in range(1, 6))
 """Name spaces of kinds: LINKTYPE_ values, EtherTypes, IP protocols, PPP protocols, and our own."""
@@ -102,21 +103,27 @@ class Walk:
     def __len__(self) -> int:
         return len(self.cursor)
 
+    def _read(self, rows: I64, at: I64 | int, dtype: str) -> npt.NDArray[Any]:
+        """A field `at` bytes behind each cursor, as a gather from a view in which every byte starts one."""
+        size = int(dtype[-1])
+        fields = np.ndarray((max(self.data.size - size + 1, 0),), dtype, self.data, strides=(1,))
+        return fields[self.cursor[rows] + at]
+
     def u8(self, rows: I64, at: I64 | int = 0) -> I64:
         """The byte `at` bytes behind the cursor."""
         return self.data[self.cursor[rows] + at].astype(np.int64)
 
     def u16(self, rows: I64, at: I64 | int = 0) -> I64:
         """Two bytes, big-endian."""
-        return self.u8(rows, at) << 8 | self.u8(rows, at + 1)
+        return self._read(rows, at, ">u2").astype(np.int64)
 
     def u32(self, rows: I64, at: I64 | int = 0) -> I64:
         """Four bytes, big-endian."""
-        return self.u16(rows, at) << 16 | self.u16(rows, at + 2)
+        return self._read(rows, at, ">u4").astype(np.int64)
 
     def u64(self, rows: I64, at: I64 | int = 0) -> U64:
         """Eight bytes, big-endian."""
-        return self.u32(rows, at).astype(np.uint64) << u64(32) | self.u32(rows, at + 4).astype(np.uint64)
+        return self._read(rows, at, ">u8").astype(np.uint64)
 
     def fault_counts(self) -> Counter[str]:
         """How many packets ended with each fault."""
