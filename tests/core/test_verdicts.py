@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from udpprobe.core.verdicts import ERRNO_OF_VERDICT, MEANINGS, VERDICTS, is_error, meaning_of, parse_verdicts
+from udpprobe.core.verdicts import (
+    ERRNO_OF_VERDICT,
+    MEANINGS,
+    VERDICTS,
+    is_error,
+    meaning_of,
+    parse_verdicts,
+    verdict_of,
+)
 from udpprobe.errors import UsageError
 
 with (Path(__file__).parent / "icmp_errno.csv").open(encoding="ascii") as _file:
@@ -84,6 +92,15 @@ def test_the_table_has_each_row_once_and_only_known_verdicts():
     assert len(keys) == len(set(keys))
     assert {row.verdict for row in MEANINGS} < set(VERDICTS)
     assert set(ERRNO_OF_VERDICT) < set(VERDICTS)
+
+
+@pytest.mark.parametrize(("key", "itself", "loop", "verdict"), [
+    ((4, 3, 3), True, False, "refused"), ((6, 1, 4), False, True, "rejected"),
+    ((4, 11, 0), False, False, "expired"), ((6, 3, 0), True, True, "loop"),
+    ((4, 11, 1), False, True, "reassembly"), ((4, 3, 4), True, True, "too-big"), ((6, 9, 0), True, True, None),
+])
+def test_reporter_and_evidence_complete_the_verdict(key, itself, loop, verdict):
+    assert verdict == verdict_of(meaning_of(*key), itself=itself, loop=loop)
 
 
 def test_a_list_of_verdicts_is_read_in_its_order():
