@@ -97,7 +97,8 @@ def test_the_table_has_each_row_once_and_only_known_verdicts():
 @pytest.mark.parametrize(("key", "itself", "loop", "verdict"), [
     ((4, 3, 3), True, False, "refused"), ((6, 1, 4), False, True, "rejected"),
     ((4, 11, 0), False, False, "expired"), ((6, 3, 0), True, True, "loop"),
-    ((4, 11, 1), False, True, "reassembly"), ((4, 3, 4), True, True, "too-big"), ((6, 9, 0), True, True, None),
+    ((4, 11, 1), False, True, "reassembly"), ((4, 3, 4), True, True, "too-big"),
+    ((6, 9, 0), True, True, None),
 ])
 def test_reporter_and_evidence_complete_the_verdict(key, itself, loop, verdict):
     assert verdict == verdict_of(meaning_of(*key), itself=itself, loop=loop)
