@@ -49,9 +49,9 @@ class Capture:
             self.state.total_bytes = status.st_size
         plain = self._unpack(feed)
         self._reader = self._reader_of(path, feed, plain)
-        self._octets: Octets = Stream(plain, buffer_bytes)
-        if is_seekable and plain is feed:
-            self._octets = MappedFile(fd, status.st_size, window_bytes)
+        is_mapped = is_seekable and plain is feed
+        self._octets: Octets = (MappedFile(fd, status.st_size, window_bytes) if is_mapped
+                                else Stream(plain, buffer_bytes))
 
     def _unpack(self, feed: Peeked) -> Peeked:
         for _ in range(NESTING):

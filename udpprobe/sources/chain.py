@@ -3,39 +3,37 @@
 A record says where the next one begins, so a plain walk waits for memory at every step. Instead the window is
 split at plausible record starts, and one cursor for each piece advances in lock-step with all others. A guess
 is believed only when the chain before it lands on it; from a known first record that proves every boundary.
-Where a guess was wrong or missing, records are walked one by one until the chain meets a guess again: that costs
+Where a guess was wrong or missing, records are walked one by one until the chain meets one again: that costs
 time, never exactness.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from math import isqrt
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Container
+    from collections.abc import Callable, Container
 
     from udpprobe.core.batch import I64, U8
 
 SAMPLE_RECORDS = 64
 """Records walked one by one first: they say how long records are, and are often all there is."""
 
-SEGMENT_RECORDS = 200
-"""Records for a cursor, at least: fewer cost more in guessing where they begin than they save."""
-
 SEGMENTS = 512
 """Cursors at most: more would fall out of the nearest cache."""
 
-FEWEST_SEGMENTS = 4
+FEWEST_SEGMENTS = 16
 """With fewer cursors a step costs more than walking."""
 
 LAGGARDS = 16
 """When only one in so many cursors is still on its way, walking the rest costs less than more steps."""
 
-STEPS = 32
+STEPS = 16
 """Steps between two looks at who has arrived."""
 
 EVERYTHING = 1 << 62
@@ -49,16 +47,16 @@ class Form(Protocol):
     unit_bytes: int
     """Every record begins at a multiple of it."""
 
-    def size_of(self, buffer: mmap.mmap | bytearray, at: int) -> int:
+    def size_of(self, buffer: mmap.mmap, at: int) -> int:
         """Bytes of the record whose header stands at `at`; 0 where no record can look so."""
         ...
 
-    def find_start(self, buffer: mmap.mmap | bytearray, at: int, low: int, high: int) -> int | None:
+    def find_start(self, buffer: mmap.mmap, at: int, low: int, high: int) -> int | None:
         """A guess at a record's start in low..high; the record at `at` is known to be one."""
         ...
 
-    def advance(self, data: U8, block: I64) -> None:
-        """Fill block[1:], (STEPS, cursors), from block[0]; each row is one record on.
+    def stepper(self, data: U8, cursors: int) -> Callable[[I64], None]:
+        """What fills block[1:], (STEPS, cursors), from block[0]; each row is one record on.
 
         Positions are in units from byte 0 of `data`. A cursor in the wild may go anywhere forward, or stay.
         """
@@ -75,7 +73,7 @@ class Chain:
         end: behind the last byte of the window.
     """
 
-    def __init__(self, form: Form, data: U8, buffer: mmap.mmap | bytearray, end: int) -> None:
+    def __init__(self, form: Form, data: U8, buffer: mmap.mmap, end: int) -> None:
         self._form = form
         self._data = data
         self._buffer = buffer
@@ -89,14 +87,15 @@ class Chain:
             check that each has the size its place says, for a cursor may have stepped over a bad length.
         """
         sample, at = self._follow(start, most=SAMPLE_RECORDS)
-        mean_bytes = (at - start) // max(len(sample), 1) + 1
-        segments = min(SEGMENTS, (self._end - at) // (mean_bytes * SEGMENT_RECORDS))
+        records = (self._end - at) * len(sample) // max(at - start, 1)
+        # guessing where a segment begins costs as much as 1.5 steps: the sum of both is least there
+        segments = min(SEGMENTS, isqrt(records * 2 // 3))
         if len(sample) < SAMPLE_RECORDS or segments < FEWEST_SEGMENTS:
             rest, at = self._follow(at)
             return np.array(sample + rest, np.int64), at
         starts = self._guess_starts(at, segments)
-        pieces, at = self._stitch(starts, *self._lockstep(starts))
-        return self._whole(np.concatenate([np.array(sample, np.int64), *pieces]), at)
+        found, at = self._stitch(starts, *self._lockstep(starts))
+        return self._whole(np.append(np.array(sample, np.int64), found), at)
 
     def _follow(self, at: int, stops: Container[int] = (), most: int = EVERYTHING) -> tuple[list[int], int]:
         """One record after the other, until `stops`, `most` records, or one that is torn or bad."""
@@ -119,39 +118,44 @@ class Chain:
         """Advances from all starts until nearly all cursors are past the next start.
 
         Returns:
-            (cursors, steps) positions; (cursors,) how many of them count; (cursors,) where each then stood.
+            (cursors, steps) positions; (cursors,) how many of them count; (cursors,) where each then stood;
+            all in the form's units.
         """
         unit, cursors = self._form.unit_bytes, len(starts)
         first = np.array(starts, np.int64) // unit
         limits = np.append(first[1:], -(-self._end // unit))
         most = 2 * (self._end - starts[0]) // (cursors * self._form.header_bytes) // STEPS + 1
-        steps = np.empty((most * STEPS + 1, cursors), np.int64)
+        # rows of odd length: at a power of two, all of a column falls into one set of the cache
+        steps = np.empty((most * STEPS + 1, cursors | 1), np.int64)[:, :cursors]
         steps[0] = first
+        advance = self._form.stepper(self._data, cursors)
         used, ahead = 0, cursors
         while used < most * STEPS and ahead > cursors // LAGGARDS:
-            self._form.advance(self._data, steps[used:used + STEPS + 1])
+            advance(steps[used:used + STEPS + 1])
             used += STEPS
             ahead = int(np.count_nonzero(steps[used] < limits))
-        counts = np.count_nonzero(steps[:used] < limits, axis=0)
+        # the second bound is for cursors that do not move any more: each position counts once
+        counts = np.count_nonzero(steps[:used] < np.minimum(limits, steps[used]), axis=0)
         landings = steps[counts, np.arange(cursors)]
-        return steps[:counts.max()].T * unit, counts, landings * unit
+        return np.ascontiguousarray(steps[:counts.max()].T), counts, landings
 
-    def _stitch(self, starts: list[int], positions: I64, counts: I64, landings: I64) -> tuple[list[I64], int]:
+    def _stitch(self, starts: list[int], positions: I64, counts: I64, landings: I64) -> tuple[I64, int]:
         """Joins the cursors' chains where one lands on the next; walks where none does."""
+        unit = self._form.unit_bytes
         chains = {start: number for number, start in enumerate(starts)}
-        pieces, at = [], starts[0]
+        pieces: list[I64] = []
+        at = starts[0]
         while at < self._end:
             number = chains.pop(at, None)     # taken out: a cursor that never moved must not be asked again
             if number is None:
                 found, at = self._follow(at, chains)
-                pieces.append(np.array(found, np.int64))
+                pieces.append(np.array(found, np.int64) // unit)
                 if at not in chains:
                     break
             else:
-                at = int(landings[number])
-                piece = positions[number, :counts[number]]
-                pieces.append(piece[:np.searchsorted(piece, at)])
-        return pieces, at
+                pieces.append(positions[number, :counts[number]])
+                at = int(landings[number]) * unit
+        return np.concatenate(pieces) * unit, at
 
     def _whole(self, positions: I64, at: int) -> tuple[I64, int]:
         """Drops what the cursors saw of a record that is not all there."""

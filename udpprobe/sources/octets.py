@@ -6,6 +6,7 @@ Both give one array and two indices, so that the readers of pcap and pcapng know
 from __future__ import annotations
 
 import mmap
+from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +26,9 @@ COPY_BYTES = 1 << 20
 
 BUFFER_BYTES = 8 << 20
 """A stream's buffer, which grows only for a single record that does not fit."""
+
+MADV_POPULATE_READ = 22
+"""linux/mman.h; Python has no name for it yet."""
 
 QUIET_S = 0.15
 """A stream that gives nothing for so long is called quiet."""
@@ -47,7 +51,7 @@ class Octets(Protocol):
 
     data: U8
     """All frames of a batch lie in it; at least PADDING_BYTES may be read behind `end`."""
-    buffer: mmap.mmap | bytearray
+    buffer: mmap.mmap
     """The same bytes at the same indices, for `struct` and `find`."""
     start: int
     end: int
@@ -79,7 +83,7 @@ class MappedFile:
         self._window_bytes = window_bytes
         self._copy_bytes = copy_bytes
         self._base = self._forgotten = 0
-        self.buffer: mmap.mmap | bytearray = self._map
+        self.buffer = self._map
         self.data: U8 = np.frombuffer(self._map, np.uint8)
         self.start = self.end = 0
 
@@ -105,11 +109,13 @@ class MappedFile:
     def _look_at(self, at: int, end: int) -> None:
         page = at - at % mmap.PAGESIZE
         self._map.madvise(mmap.MADV_WILLNEED, page, min(end + self._window_bytes, self._size) - page)
+        with suppress(OSError):     # before Linux 5.14: a fault for every few pages, in no order
+            self._map.madvise(MADV_POPULATE_READ, page, end - page)
         self.start, self.end = at, end
 
     def _copy_rest(self, at: int) -> None:
         left = self._size - at
-        self.buffer = bytearray(left + PADDING_BYTES)
+        self.buffer = mmap.mmap(-1, left + PADDING_BYTES)
         self.buffer[:left] = self._map[at:self._size]
         self.data = np.frombuffer(self.buffer, np.uint8)
         self._base, self.start, self.end = at, 0, left
@@ -179,6 +185,6 @@ class Stream:
 
     def _resize(self, capacity: int) -> None:
         self._capacity = capacity
-        self.buffer: mmap.mmap | bytearray = bytearray(capacity + PADDING_BYTES)
+        self.buffer = mmap.mmap(-1, capacity + PADDING_BYTES)     # memory comes as it is touched
         self._view = memoryview(self.buffer)
         self.data: U8 = np.frombuffer(self.buffer, np.uint8)

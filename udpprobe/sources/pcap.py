@@ -13,6 +13,7 @@ from udpprobe.sources.reader import Reader, gather, sound_rows
 
 if TYPE_CHECKING:
     import mmap
+    from collections.abc import Callable
 
     from udpprobe.core.batch import I64, U8, SourceState
 
@@ -58,12 +59,12 @@ class PcapForm:
         self._header = struct.Struct(f"{order}4I")
         self._length = struct.Struct(f"{order}8xI")
 
-    def size_of(self, buffer: mmap.mmap | bytearray, at: int) -> int:
+    def size_of(self, buffer: mmap.mmap, at: int) -> int:
         """See Form."""
         captured: int = self._length.unpack_from(buffer, at)[0]
         return captured + self.header_bytes if captured <= MAX_CAPTURED_BYTES else 0
 
-    def find_start(self, buffer: mmap.mmap | bytearray, at: int, low: int, high: int) -> int | None:
+    def find_start(self, buffer: mmap.mmap, at: int, low: int, high: int) -> int | None:
         """See Form. Searches for the upper half of the known record's seconds, which holds for 18 hours."""
         shift = 2 if self._little else 0
         pattern = buffer[at + shift:at + shift + 2]
@@ -76,7 +77,7 @@ class PcapForm:
             low = found - shift + 1
         return None
 
-    def _is_plausible(self, buffer: mmap.mmap | bytearray, at: int, high: int) -> bool:
+    def _is_plausible(self, buffer: mmap.mmap, at: int, high: int) -> bool:
         if at + self.header_bytes > high:
             return False
         seconds, fraction, captured, length = self._header.unpack_from(buffer, at)
@@ -86,16 +87,22 @@ class PcapForm:
         next_seconds, next_fraction, *_ = self._header.unpack_from(buffer, after)
         return abs(next_seconds - seconds) < 1 << 16 and bool(next_fraction < self._per_second)
 
-    def advance(self, data: U8, block: I64) -> None:
+    def stepper(self, data: U8, cursors: int) -> Callable[[I64], None]:
         """See Form. Header lengths are put into the views, not the cursors, and added once a block."""
-        lengths = np.zeros(block.shape[1], np.int64)
-        lanes = lengths.view(np.uint8).reshape(-1, 8).T
-        for step in range(STEPS):
-            for lane in range(self.length_bytes):
-                place = 8 + (lane if self._little else 3 - lane) + step * self.header_bytes
-                lanes[lane] = data[place:].take(block[step], mode="clip")
-            np.add(block[step], lengths, out=block[step + 1])
-        block += np.arange(0, (STEPS + 1) * self.header_bytes, self.header_bytes)[:, None]
+        lengths = np.zeros(cursors, np.int64)
+        lanes = list(lengths.view(np.uint8).reshape(-1, 8).T[:self.length_bytes])
+        shifts = np.arange(0, (STEPS + 1) * self.header_bytes, self.header_bytes)[:, None]
+        places = (range(8, 12) if self._little else range(11, 7, -1))[:self.length_bytes]
+        views = [[data[shift + place:] for place in places] for shift in shifts[:STEPS, 0].tolist()]
+
+        def advance(block: I64) -> None:
+            rows = list(block)
+            for step, of_lane in enumerate(views):
+                for lane, view in zip(lanes, of_lane, strict=True):
+                    lane[:] = view.take(rows[step], mode="clip")
+                np.add(rows[step], lengths, out=rows[step + 1])
+            np.add(block, shifts, out=block)
+        return advance
 
 
 class PcapReader(Reader):
@@ -119,8 +126,9 @@ class PcapReader(Reader):
         """See Reader."""
         header_bytes = self.form.header_bytes
         headers = gather(data, at, 16, self._order)
-        captured = headers[:, 2].astype(np.int64)
-        sound = sound_rows((captured <= MAX_CAPTURED_BYTES) & (following - at == captured + header_bytes))
+        captured = following - at
+        captured -= header_bytes
+        sound = sound_rows((headers[:, 2] == captured) & (captured <= MAX_CAPTURED_BYTES))
         if sound < len(at):
             self._form.length_bytes = 4
             headers, captured, at = headers[:sound], captured[:sound], at[:sound]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from udpprobe.core.batch import FrameBatch
-from udpprobe.sources.chain import STEPS
+from udpprobe.core.batch import FrameBatch, tick
 from udpprobe.sources.interfaces import Interfaces
-from udpprobe.sources.reader import FIRST_STRIDE_BYTES, Reader, gather, sound_rows
+from udpprobe.sources.reader import SHORT_STRIDE_BYTES, Reader, gather, sound_rows
 
 if TYPE_CHECKING:
     import mmap
+    from collections.abc import Callable
 
     from udpprobe.core.batch import I64, U8, Bool, SourceState
     from udpprobe.sources.octets import Octets
@@ -24,11 +25,16 @@ SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
 
 SECTION = 0x0A0D0D0A
 INTERFACE, OLD_PACKET, SIMPLE_PACKET, STATISTICS, ENHANCED_PACKET = 1, 2, 3, 5, 6
+PACKETS = (OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET)
+
+ALSO_NUMBERED = (9, 0x0BAD, 0x4000_0BAD, 0x204, 0x216, 0x221)
+"""Without a packet, yet numbered as frames by Wireshark: journal entries, custom blocks, system calls."""
 
 MIN_BLOCK_BYTES, MAX_BLOCK_BYTES = 12, 16 << 20
 """The upper bound is libpcap's and Wireshark's."""
 
 MIN_SECTION_BYTES = 28
+MIN_PACKET_BYTES = 32
 
 ORDERS = {struct.pack(f"{order}I", 0x1A2B3C4D): order for order in "<>"}
 """Byte-order magic -> byte order."""
@@ -54,12 +60,20 @@ class PcapngForm:
     def __init__(self) -> None:
         self.order = "<"
 
-    def size_of(self, buffer: mmap.mmap | bytearray, at: int) -> int:
-        """See Form. A length that is no multiple of 4, as some write it, is rounded up, like libpcap does."""
+    def size_of(self, buffer: mmap.mmap, at: int) -> int:
+        """See Form. A section header is not walked over: behind it, all may be different."""
+        return 0 if buffer[at:at + 4] == SECTION_HEADER else self.block_bytes(buffer, at)
+
+    def block_bytes(self, buffer: mmap.mmap, at: int) -> int:
+        """Bytes of any block. A length that is no multiple of 4 is rounded up, like libpcap does."""
         length: int = struct.unpack_from(f"{self.order}4xI", buffer, at)[0]
         return -(-length // 4) * 4 if MIN_BLOCK_BYTES <= length <= MAX_BLOCK_BYTES else 0
 
-    def find_start(self, buffer: mmap.mmap | bytearray, at: int, low: int, high: int) -> int | None:
+    def words(self, data: U8) -> Words:
+        """The 32-bit words of `data`, in the section's byte order."""
+        return data[:data.size // 4 * 4].view(f"{self.order}u4")
+
+    def find_start(self, buffer: mmap.mmap, at: int, low: int, high: int) -> int | None:
         """See Form. Searches for the type of an enhanced packet block."""
         del at
         pattern = struct.pack(f"{self.order}I", ENHANCED_PACKET)
@@ -72,7 +86,7 @@ class PcapngForm:
             low = found + 1
         return None
 
-    def _is_plausible(self, buffer: mmap.mmap | bytearray, at: int, high: int) -> bool:
+    def _is_plausible(self, buffer: mmap.mmap, at: int, high: int) -> bool:
         if at + MIN_BLOCK_BYTES > high:
             return False
         size = self.size_of(buffer, at)
@@ -81,14 +95,19 @@ class PcapngForm:
         trailer, next_type = struct.unpack_from(f"{self.order}2I", buffer, at + size - 4)
         return bool(-(-trailer // 4) * 4 == size and next_type <= ENHANCED_PACKET)
 
-    def advance(self, data: U8, block: I64) -> None:
+    def stepper(self, data: U8, cursors: int) -> Callable[[I64], None]:
         """See Form. In words of 32 bits, for every block is aligned to them."""
-        lengths = data[4:4 + (data.size - 4) // 4 * 4].view(f"{self.order}u4")
-        for step in range(STEPS):
-            words = lengths.take(block[step], mode="clip")
-            words += 3
-            words >>= 2
-            np.add(block[step], words, out=block[step + 1])
+        del cursors
+        lengths = self.words(data)[1:]
+
+        def advance(block: I64) -> None:
+            rows = list(block)
+            for here, there in pairwise(rows):
+                words = lengths.take(here, mode="clip")
+                words += 3
+                words >>= 2
+                np.add(here, words, out=there)
+        return advance
 
 
 class PcapngReader(Reader):
@@ -103,6 +122,7 @@ class PcapngReader(Reader):
     def __init__(self, state: SourceState) -> None:
         self._form = PcapngForm()
         self._interfaces = Interfaces(self._form.order)
+        self._has_section = False
         self._last_ns = 0
         super().__init__(self._form, state)
 
@@ -117,14 +137,14 @@ class PcapngReader(Reader):
         at = octets.start
         if at + MIN_BLOCK_BYTES > octets.end:
             return False
-        order = ORDERS.get(bytes(octets.buffer[at + 8:at + 12]), "")
+        order = ORDERS.get(octets.buffer[at + 8:at + 12], "")
         self._form.order = order or self._form.order
-        size = self._form.size_of(octets.buffer, at)
+        size = self._form.block_bytes(octets.buffer, at)
         if not order or size < MIN_SECTION_BYTES:
             self.give_up()
         elif at + size <= octets.end:
-            self._interfaces = Interfaces(order)
-            self.stride_bytes = FIRST_STRIDE_BYTES
+            self.stride_bytes = SHORT_STRIDE_BYTES if self._has_section else self.stride_bytes
+            self._interfaces, self._has_section = Interfaces(order), True
             octets.start += size
             return True
         return False
@@ -137,27 +157,31 @@ class PcapngReader(Reader):
                            & (length + 3 & -4 == following - at) & (blocks[:, 0] != SECTION))
         if sound < len(at):
             blocks, length, at, following = blocks[:sound], length[:sound], at[:sound], following[:sound]
-        trailers = gather(data, following - 4, 4, self._form.order)[:, 0]
+        trailers = self._form.words(data).take(following // 4 - 1)
         self._count(trailers != blocks[:, 1])
-        return self._frames(data, *self._packets(data, blocks, length, at)), sound
+        if (blocks[:, 0] != ENHANCED_PACKET).any():
+            return self._read_mixed(data, blocks, length, at.copy()), sound
+        is_fit = (length >= MIN_PACKET_BYTES) & (blocks[:, 2] < len(self._interfaces))
+        if not is_fit.all():
+            return self._read_mixed(data, blocks, length, at.copy()), sound
+        return self._frames(data, blocks, length, at, self.frame_numbers(sound)), sound
 
-    def _packets(self, data: U8, blocks: Words, length: I64, at: I64) -> tuple[Words, I64, I64]:
-        """Keeps the packet blocks whose interface is known, all as enhanced ones."""
-        kind = blocks[:, 0]
-        declared: I64 | int = len(self._interfaces)
-        if (kind != ENHANCED_PACKET).any():
-            declared = declared + np.cumsum(kind == INTERFACE)
-            length, at = length.copy(), at.copy()
-            self._take_notes(data, kind, length, at)
-            _enhance_old(blocks, kind, self._form.order)
-            _enhance_simple(blocks, kind, length, at, self._interfaces.snap_bytes)
-        is_packet = (kind == ENHANCED_PACKET) | (kind == OLD_PACKET) | (kind == SIMPLE_PACKET)
+    def _read_mixed(self, data: U8, blocks: Words, length: I64, at: I64) -> FrameBatch:
+        """Blocks of any type: notes what they say, and brings the packets among them into one form."""
+        kind = blocks[:, 0].copy()
+        declared = len(self._interfaces) + np.cumsum(kind == INTERFACE)
+        self._take_notes(data, kind, length, at)
+        _enhance_old(blocks, kind, self._form.order)
+        _enhance_simple(blocks, kind, length, at, self._interfaces.snap_bytes)
+        is_packet = np.isin(kind, PACKETS)
+        whole = length >= MIN_PACKET_BYTES
         known = blocks[:, 2] < np.minimum(declared, len(self._interfaces))
-        whole = length >= PACKET_HEADER_BYTES + 4
         self._count(is_packet & ~whole)
         self._count(is_packet & whole & ~known, "no-interface")
-        keep = is_packet & known & whole
-        return (blocks, length, at) if keep.all() else (blocks[keep], length[keep], at[keep])
+        keep = is_packet & whole & known
+        numbers = self.frames + np.cumsum(keep | np.isin(kind, ALSO_NUMBERED))
+        self.frames = int(numbers[-1])
+        return self._frames(data, blocks[keep], length[keep], at[keep], numbers[keep])
 
     def _take_notes(self, data: U8, kind: npt.NDArray[np.uint32], length: I64, at: I64) -> None:
         for row in np.flatnonzero((kind == INTERFACE) | (kind == STATISTICS)).tolist():
@@ -167,17 +191,19 @@ class PcapngReader(Reader):
             elif (more := self._interfaces.count_drops(body)) is not None:
                 self.state.dropped = (self.state.dropped or 0) + more
 
-    def _frames(self, data: U8, blocks: Words, length: I64, at: I64) -> FrameBatch:
+    def _frames(self, data: U8, blocks: Words, length: I64, at: I64, frame: I64) -> FrameBatch:
+        if not len(at):
+            return tick(self.now_ns)
         interface = blocks[:, 2].astype(np.int64)
         captured = blocks[:, 5].astype(np.int64)
-        room = length - (PACKET_HEADER_BYTES + 4)
+        room = length - MIN_PACKET_BYTES
         if (captured > room).any():
             self._count(captured > room)
             captured = np.minimum(captured, room)
         time_ns = self._times(blocks, interface)
         return FrameBatch(
             data, at + PACKET_HEADER_BYTES, captured, blocks[:, 6].astype(np.int64), time_ns,
-            self._interfaces.link_types(interface), self.frame_numbers(len(at)), self.advance_clock(time_ns))
+            self._interfaces.link_types(interface), frame, self.advance_clock(time_ns))
 
     def _times(self, blocks: Words, interface: I64) -> I64:
         ticks = blocks[:, 3].astype(np.uint64)
@@ -188,8 +214,7 @@ class PcapngReader(Reader):
         if untimed.any():     # the time of the packet before it
             last = np.maximum.accumulate(np.where(untimed, 0, np.arange(1, len(blocks) + 1)))
             time_ns = np.append(np.int64(self._last_ns), time_ns)[last]
-        if len(time_ns):
-            self._last_ns = int(time_ns[-1])
+        self._last_ns = int(time_ns[-1])
         return time_ns
 
     def _count(self, rows: Bool | bool, fault: str | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from udpprobe.core.batch import BATCH_FRAMES
-from udpprobe.sources.chain import Chain
+from udpprobe.sources.chain import EVERYTHING, Chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from udpprobe.sources.chain import Form
     from udpprobe.sources.octets import Octets
 
-FIRST_STRIDE_BYTES = 1 << 18
-"""Bytes walked at first, then twice as many each time: what is behind a section header is walked in vain."""
+SHORT_STRIDE_BYTES = 1 << 14
+"""Bytes walked at a time, then twice as many: where sections are short, what is behind one is walked in vain."""
 
 
 def gather(data: U8, at: I64, width: int, order: str) -> npt.NDArray[np.uint32]:
@@ -57,7 +57,7 @@ class Reader(ABC):
         self.now_ns = 0
         self.broken = False
         """A record was met whose length cannot be true, so that nothing behind it can be found."""
-        self.stride_bytes = FIRST_STRIDE_BYTES
+        self.stride_bytes = EVERYTHING
 
     def batches(self, octets: Octets) -> Iterator[FrameBatch]:
         """All whole records that are there, in order; moves `octets.start` behind them."""
