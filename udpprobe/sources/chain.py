@@ -99,10 +99,11 @@ class Chain:
 
     def _follow(self, at: int, stops: Container[int] = (), most: int = EVERYTHING) -> tuple[list[int], int]:
         """One record after the other, until `stops`, `most` records, or one that is torn or bad."""
-        form, buffer, end = self._form, self._buffer, self._end
+        size_of, buffer, end = self._form.size_of, self._buffer, self._end
+        last = end - self._form.header_bytes
         found: list[int] = []
-        while at + form.header_bytes <= end and at not in stops and len(found) < most:
-            size = form.size_of(buffer, at)
+        while at <= last and at not in stops and len(found) < most:
+            size = size_of(buffer, at)
             if not size or at + size > end:
                 break
             found.append(at)
@@ -133,7 +134,9 @@ class Chain:
         while used < most * STEPS and ahead > cursors // LAGGARDS:
             advance(steps[used:used + STEPS + 1])
             used += STEPS
-            ahead = int(np.count_nonzero(steps[used] < limits))
+            # one that moves by less than a header a step went astray
+            moved = steps[used] - steps[used - STEPS] >= STEPS * self._form.header_bytes // unit
+            ahead = int(np.count_nonzero((steps[used] < limits) & moved))
         # the second bound is for cursors that do not move any more: each position counts once
         counts = np.count_nonzero(steps[:used] < np.minimum(limits, steps[used]), axis=0)
         landings = steps[counts, np.arange(cursors)]

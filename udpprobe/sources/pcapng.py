@@ -51,23 +51,29 @@ SIMPLE_SHORTER_BYTES = 16
 Words = npt.NDArray[np.uint32]
 
 
+def padded(length: int) -> int:
+    """Bytes of a block, 0 if none can be so long. No multiple of 4 is rounded up, like libpcap does."""
+    return length + 3 & -4 if MIN_BLOCK_BYTES <= length <= MAX_BLOCK_BYTES else 0
+
+
 class PcapngForm:
-    """Block: type and length of the whole, 32 bits each; a body; the length again. Padded to 32 bits."""
+    """Block: type and length of the whole, 32 bits each; a body; the length again. Padded to 32 bits.
+
+    Args:
+        order: the section's byte order, "<" or ">".
+    """
 
     header_bytes = MIN_BLOCK_BYTES
     unit_bytes = 4
 
-    def __init__(self) -> None:
-        self.order = "<"
+    def __init__(self, order: str) -> None:
+        self.order = order
+        self._head = struct.Struct(f"{order}2I")
 
     def size_of(self, buffer: mmap.mmap, at: int) -> int:
         """See Form. A section header is not walked over: behind it, all may be different."""
-        return 0 if buffer[at:at + 4] == SECTION_HEADER else self.block_bytes(buffer, at)
-
-    def block_bytes(self, buffer: mmap.mmap, at: int) -> int:
-        """Bytes of any block. A length that is no multiple of 4 is rounded up, like libpcap does."""
-        length: int = struct.unpack_from(f"{self.order}4xI", buffer, at)[0]
-        return -(-length // 4) * 4 if MIN_BLOCK_BYTES <= length <= MAX_BLOCK_BYTES else 0
+        kind, length = self._head.unpack_from(buffer, at)
+        return 0 if kind == SECTION else padded(length)
 
     def words(self, data: U8) -> Words:
         """The 32-bit words of `data`, in the section's byte order."""
@@ -76,7 +82,7 @@ class PcapngForm:
     def find_start(self, buffer: mmap.mmap, at: int, low: int, high: int) -> int | None:
         """See Form. Searches for the type of an enhanced packet block."""
         del at
-        pattern = struct.pack(f"{self.order}I", ENHANCED_PACKET)
+        pattern = self._head.pack(ENHANCED_PACKET, 0)[:4]
         for _ in range(GUESSES):
             found = buffer.find(pattern, low, high)
             if found < 0:
@@ -92,8 +98,8 @@ class PcapngForm:
         size = self.size_of(buffer, at)
         if not size or at + size + 4 > high:
             return False
-        trailer, next_type = struct.unpack_from(f"{self.order}2I", buffer, at + size - 4)
-        return bool(-(-trailer // 4) * 4 == size and next_type <= ENHANCED_PACKET)
+        trailer, next_kind = self._head.unpack_from(buffer, at + size - 4)
+        return padded(trailer) == size and bool(next_kind <= ENHANCED_PACKET)
 
     def stepper(self, data: U8, cursors: int) -> Callable[[I64], None]:
         """See Form. In words of 32 bits, for every block is aligned to them."""
@@ -120,9 +126,9 @@ class PcapngReader(Reader):
     fault = "bad-block"
 
     def __init__(self, state: SourceState) -> None:
-        self._form = PcapngForm()
-        self._interfaces = Interfaces(self._form.order)
-        self._has_section = False
+        self._form = PcapngForm("<")
+        self._interfaces = Interfaces("<")
+        self._sections = 0
         self._last_ns = 0
         super().__init__(self._form, state)
 
@@ -138,16 +144,18 @@ class PcapngReader(Reader):
         if at + MIN_BLOCK_BYTES > octets.end:
             return False
         order = ORDERS.get(octets.buffer[at + 8:at + 12], "")
-        self._form.order = order or self._form.order
-        size = self._form.block_bytes(octets.buffer, at)
-        if not order or size < MIN_SECTION_BYTES:
+        size = padded(struct.unpack_from(f"{order}4xI", octets.buffer, at)[0]) if order else 0
+        if size < MIN_SECTION_BYTES:
             self.give_up()
-        elif at + size <= octets.end:
-            self.stride_bytes = SHORT_STRIDE_BYTES if self._has_section else self.stride_bytes
-            self._interfaces, self._has_section = Interfaces(order), True
-            octets.start += size
-            return True
-        return False
+        if self.broken or at + size > octets.end:
+            return False
+        if self._sections:
+            self.stride_bytes = SHORT_STRIDE_BYTES
+        self._sections += 1
+        self.form = self._form = PcapngForm(order)
+        self._interfaces = Interfaces(order)
+        octets.start += size
+        return True
 
     def read(self, data: U8, at: I64, following: I64) -> tuple[FrameBatch, int]:
         """See Reader."""

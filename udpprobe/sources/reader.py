@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from udpprobe.sources.octets import Octets
 
 SHORT_STRIDE_BYTES = 1 << 14
-"""Bytes walked at a time, then twice as many: where sections are short, what is behind one is walked in vain."""
+"""Bytes walked at once, then twice as many: where sections are short, what is behind is walked in vain."""
 
 
 def gather(data: U8, at: I64, width: int, order: str) -> npt.NDArray[np.uint32]:
