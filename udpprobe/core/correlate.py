@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from udpprobe.core.batch import I64, U64, Bool
-from udpprobe.core.keys import columns_key, endpoint_key
+from udpprobe.core.keys import columns_key, endpoint_key, pair_key
 from udpprobe.core.notes import Note
 from udpprobe.core.packets import FRAGMENTED, TUNNELLED, Columns, Datagrams, Errors, u64
 
 HORIZON = 1 << 20
 """So many datagrams before an error, at least, are looked through for its own."""
 
-SMALL = 1 << 14
+SMALL = 1 << 12
 """Segments of fewer rows are joined with the one before."""
 
 BITMAP_BITS = 22
@@ -182,8 +182,8 @@ class Level:
         if swap_id:
             identity = detail >> u64(48)
             detail = (identity & u64(0xFF)) << u64(56) | (identity >> u64(8)) << u64(48) | detail & ~ID
-        columns = [sent.destination, detail & self.fields]
-        return columns_key([*columns, sent.source] if self.source else columns)
+        key = pair_key(sent.destination, detail & self.fields)
+        return pair_key(sent.source, key) if self.source else key
 
 
 PORT = u64(0xFFFF)

@@ -72,9 +72,6 @@ class Decoder:
         walked, errors, data, faults = decode_odd(join_frames(self._odd))
         datagrams = Datagrams.concatenate([*self._common, walked])
         datagrams = datagrams.take(np.argsort(datagrams.frame, kind="stable"))
-        lying = lies_about_length(datagrams)
-        if lying:
-            faults["bad-udp-length"] += lying
         chunk = Chunk(datagrams, errors, data, self._now_ns, faults)
         self._start()
         return chunk
@@ -121,8 +118,9 @@ def decode_odd(batch: FrameBatch) -> tuple[Datagrams, Errors, U8, Counter[str]]:
         found.append(_datagrams(walk, rows, batch, link))
         rows = _into_tunnels(walk, rows)
     errors, faults = decode_errors(walk, batch.frame, batch.time_ns)
-    nothing = _datagrams(walk, rows[:0], batch, link)
-    return Datagrams.concatenate([*found, nothing]), errors, batch.data, faults + walk.fault_counts()
+    datagrams = Datagrams.concatenate([*found, _datagrams(walk, rows[:0], batch, link)])
+    faults += walk.fault_counts() + Counter({"bad-udp-length": lies_about_length(datagrams)})
+    return datagrams, errors, batch.data, faults
 
 
 def _into_tunnels(walk: Walk, rows: I64) -> I64:
@@ -157,10 +155,11 @@ def _senders(batch: FrameBatch) -> U64:
 
 
 def lies_about_length(datagrams: Datagrams) -> int:
-    """How many datagrams have a UDP length below 8 or beyond their IP packet (RFC 768)."""
+    """How many datagrams have a UDP length below 8 or beyond their IP packet (RFC 768).
+
+    The common ones need no look: with such a length they would not be among them.
+    """
     length = datagrams.udp_length.view(np.int64)
-    if len(length) == 0 or (length.min() >= 8 and (datagrams.ip_length - length).min() >= 40):
-        return 0
     header = np.where((datagrams.source_high == 0) & (datagrams.source_low >> u64(32) == 0xFFFF), 20, 40)
     whole = datagrams.detail & FRAGMENTED == 0
     return int(np.count_nonzero((length < 8) | (whole & (length + header > datagrams.ip_length))))

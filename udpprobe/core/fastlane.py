@@ -120,7 +120,9 @@ def _datagrams(batch: FrameBatch, headers: U64, shape: tuple[Bool, Unpack, int],
     source_high, source_low, destination_high, destination_low, ports, detail, ip_length = unpack(own)
     datagrams = Datagrams(batch.frame[rows], batch.time_ns[rows], source_high, source_low, destination_high,
                           destination_low, ports, detail, ip_length.view(np.int64), own[:, 0] & ADDRESS)
-    odd = OPENS_TUNNEL.take((ports & u64(0xFFFF)).view(np.int64)) | (ip_length < smallest)
+    # Below 8 wraps around to a huge number: a UDP length below that, or beyond its packet, is greater than this.
+    beyond = (detail >> u64(32) & u64(0xFFFF)) - u64(8) > ip_length - u64(smallest)
+    odd = OPENS_TUNNEL.take((ports & u64(0xFFFF)).view(np.int64)) | (ip_length < smallest) | beyond
     if not odd.any():
         return datagrams
     rest[rows[odd]] = True

@@ -48,6 +48,8 @@ TEXTS = {
 }
 """Every note a person is told; the others only say which fields are missing."""
 
+_TEXTS = [(int(note), text) for note, text in TEXTS.items()]
+
 
 def plateau_below(length: int) -> int:
     """RFC 1191's next common MTU below a datagram of `length` bytes."""
@@ -56,8 +58,7 @@ def plateau_below(length: int) -> int:
 
 def texts_of(bits: int, ip_length: int) -> tuple[str, ...]:
     """The notes in words; `ip_length` is the datagram's, for the estimate of its MTU."""
-    if bits == 0:
-        return ()
-    return tuple(text.format(plateau=plateau_below(ip_length)) for note, text in TEXTS.items() if bits & note)
+    told = [text for note, text in _TEXTS if bits & note]
+    return tuple(text.format(plateau=plateau_below(ip_length)) for text in told)
 
 

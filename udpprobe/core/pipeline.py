@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +11,11 @@ from udpprobe.core.copies import Copies
 from udpprobe.core.correlate import HORIZON, Log, Matches
 from udpprobe.core.decode import Chunk, Decoder, excerpt
 from udpprobe.core.keys import endpoint_key
-from udpprobe.core.packets import Errors, u64
+from udpprobe.core.packets import Datagrams, Errors, u64
 from udpprobe.core.summary import Summary
+
+DIGESTED_ROWS = 1 << 18
+"""Datagrams that are counted at a time: their columns stay in the cache."""
 
 MOST_PENDING = 1 << 17
 """Errors that may wait for their datagrams to be looked up."""
@@ -71,10 +73,17 @@ class Pipeline:
 
     def _digest(self, chunk: Chunk) -> None:
         self.summary.faults += chunk.faults
-        datagrams = chunk.datagrams
+        for start in range(0, len(chunk.datagrams), DIGESTED_ROWS):
+            self._count(chunk.datagrams.take(slice(start, start + DIGESTED_ROWS)))
+        if len(chunk.errors):
+            self._pending.append(excerpt(chunk.errors, chunk.data) if self._keep_messages
+                                 else (chunk.errors, chunk.data[:0]))
+
+    def _count(self, datagrams: Datagrams) -> None:
+        """Remember datagrams for the errors to come, and count those that are no copies of earlier ones."""
+        port = datagrams.ports & u64(0xFFFF)
         source = endpoint_key(datagrams.source_high, datagrams.source_low, datagrams.ports >> u64(16))
-        destination = endpoint_key(datagrams.destination_high, datagrams.destination_low,
-                                   datagrams.ports & u64(0xFFFF))
+        destination = endpoint_key(datagrams.destination_high, datagrams.destination_low, port)
         self._log.feed(datagrams, source, destination)
         is_copy, passes = self._copies.feed(datagrams, source, destination)
         if len(passes):
@@ -82,11 +91,7 @@ class Pipeline:
         if is_copy.any():
             first = ~is_copy
             datagrams, source, destination = datagrams.take(first), source[first], destination[first]
-        if len(datagrams):
-            self.summary.conversations.feed(datagrams, source, destination)
-        if len(chunk.errors):
-            self._pending.append(excerpt(chunk.errors, chunk.data) if self._keep_messages
-                                 else (chunk.errors, chunk.data[:0]))
+        self.summary.conversations.feed(datagrams, source, destination)
 
     def _resolve(self) -> Resolved:
         """Look up the datagrams of all pending errors."""

@@ -26,8 +26,16 @@ if TYPE_CHECKING:
     from udpprobe.core.verdicts import Meaning
 
 
-def _document(value: Any) -> str:  # noqa: ANN401 - JSON's values have no narrower type
-    return json.dumps(value, indent=2) + "\n"
+def _document(value: dict[str, Any]) -> str:
+    """One object, each of its members and each item of a list on a line of its own."""
+    members = (f"{json.dumps(key)}: {_member(member)}" for key, member in value.items())
+    return "{\n" + ",\n".join(members) + "\n}\n"
+
+
+def _member(value: Any) -> str:  # noqa: ANN401 - JSON's values have no narrower type
+    if not isinstance(value, list) or not value:
+        return json.dumps(value)
+    return "[\n" + ",\n".join(map(json.dumps, value)) + "\n]"
 
 
 def _lines(values: Iterable[Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
@@ -11,26 +12,47 @@ from udpprobe.core.model import REPORT_SCHEMA, Destination, Event, Finding, Repo
 from udpprobe.reports.text import escape, rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 EVENTS_SCHEMA = "udpprobe.events/1"
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - JSON's values have no narrower type
     """What `json.dumps` takes: records as objects, times as RFC 3339, milliseconds to the nanosecond."""
-    if is_dataclass(value):
-        return {_key(field.name): _field(field.name, getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    return _scalar(value)
+    converter = _CONVERTERS.get(type(value))
+    if converter is not None:
+        return converter(value)
+    return {key: told(getattr(value, name)) for name, key, told in _plan(type(value))}
 
 
-def _scalar(value: Any) -> Any:  # noqa: ANN401 - as above
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()  # a file's name may hold any byte
-    return round(value, 6) if isinstance(value, float) else value
+@cache
+def _plan(kind: type[Any]) -> tuple[tuple[str, str, Callable[[Any], Any]], ...]:
+    """A record's fields: attribute, name in JSON, and what makes its value plain."""
+    return tuple((field.name, _key(field.name), _time if _is_time(field.name) else plain)
+                 for field in fields(kind))
+
+
+def _as_is(value: Any) -> Any:  # noqa: ANN401 - as above
+    return value
+
+
+def _text(value: str) -> str:
+    return value.encode("utf-8", "backslashreplace").decode()  # a file's name may hold any byte
+
+
+def _list(values: Iterable[Any]) -> list[Any]:
+    return [plain(value) for value in values]
+
+
+_CONVERTERS: dict[type[Any], Callable[[Any], Any]] = {
+    int: _as_is, bool: _as_is, type(None): _as_is, str: _text, tuple: _list, list: _list,
+    float: lambda value: round(value, 6),
+    dict: lambda value: {key: plain(item) for key, item in value.items()},
+}
+
+
+def _time(time_ns: int | None) -> str | None:
+    return None if time_ns is None else rfc3339(time_ns)
 
 
 def _is_time(name: str) -> bool:
@@ -39,10 +61,6 @@ def _is_time(name: str) -> bool:
 
 def _key(name: str) -> str:
     return name.removesuffix("_ns") if _is_time(name) else name
-
-
-def _field(name: str, value: Any) -> Any:  # noqa: ANN401 - as above
-    return rfc3339(value) if _is_time(name) and value is not None else plain(value)
 
 
 def report_object(report: Report) -> dict[str, Any]:
@@ -64,7 +82,8 @@ def flat(record: object, kind: type[Any], prefix: str = "") -> dict[str, str]:
         name = prefix + _key(field.name)
         value = getattr(record, field.name, None)
         inner = _record_type(hints[field.name])
-        row |= flat(value, inner, f"{name}_") if inner else {name: cell(_field(field.name, value))}
+        told = _time if _is_time(field.name) else plain
+        row |= flat(value, inner, f"{name}_") if inner else {name: cell(told(value))}
     return row
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 NO_BREAK = "\u00a0"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,8 +40,12 @@ def endpoint(address: str, port: int | None) -> str:
 def rfc3339(time_ns: int) -> str:
     """Nanoseconds since 1970 as RFC 3339, UTC, nine decimals."""
     seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
-    moment = _EPOCH + timedelta(seconds=seconds)
-    return f"{moment.replace(tzinfo=None).isoformat()}.{nanoseconds:09}Z"
+    return f"{_second(seconds)}.{nanoseconds:09}Z"
+
+
+@lru_cache
+def _second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
 
 
 def count(number: int) -> str:
