@@ -70,7 +70,9 @@ class Copies:
         new = _Seen(identity, datagrams.frame, datagrams.time_ns, datagrams.detail, datagrams.link, np.arange(n))
         is_copy, passes = np.zeros(n, np.bool_), Passes(*(np.empty(0, np.int64) for _ in range(2)))
         if len(alike):
-            is_copy, passes = _judge(_Seen.concatenate([self._last, new]).take(alike), n)
+            early = np.searchsorted(alike, len(self._last))
+            pair = [self._last.take(alike[:early]), new.take(alike[early:] - len(self._last))]
+            is_copy, passes = _judge(_Seen.concatenate(pair), n)
         self._remember(new)
         return is_copy, passes
 
@@ -83,12 +85,13 @@ class Copies:
 
 
 def _alike(identity: U64) -> I64:
-    """Rows whose identity another row shares too."""
+    """Rows whose identity another row shares too, ascending; and a few others."""
     keys = np.sort((identity & ~ROW_MASK) | np.arange(len(identity), dtype=np.uint64))
     same = np.flatnonzero((keys[1:] ^ keys[:-1]) <= ROW_MASK)
-    if len(same) == 0:
-        return same
-    return (keys[np.union1d(same, same + 1)] & ROW_MASK).view(np.int64)
+    shared = np.zeros(len(identity), np.bool_)
+    shared[(keys[same] & ROW_MASK).view(np.int64)] = True
+    shared[(keys[same + 1] & ROW_MASK).view(np.int64)] = True
+    return np.flatnonzero(shared)
 
 
 def _judge(alike: _Seen, n: int) -> tuple[Bool, Passes]:

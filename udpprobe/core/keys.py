@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.packets import u64
+from udpprobe.core.runs import starts_of_runs
 
 _HIGH, _LOW, _PORT, _LESS, _MORE = (u64(number) for number in (
     0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xC2B2AE3D27D4EB4F, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB))
@@ -81,8 +82,8 @@ class Numbering:
         unknown = np.flatnonzero(numbers < 0)
         if len(unknown) == 0:
             return numbers, unknown
-        _, first = np.unique(keys[unknown], return_index=True)
-        new_rows = unknown[np.sort(first)]
+        order = np.argsort(keys[unknown], kind="stable")
+        new_rows = np.sort(unknown[order[starts_of_runs(keys[unknown[order]])]])
         start = len(self._keys)
         self._keys = np.concatenate([self._keys, keys[new_rows]])
         bits = self._mask.bit_length()

@@ -10,6 +10,7 @@ import numpy as np
 
 from udpprobe.core.batch import I64, U64
 from udpprobe.core.packets import u64
+from udpprobe.core.runs import starts_of_runs
 
 NS_BITS = 40
 NS_MASK = u64((1 << NS_BITS) - 1)
@@ -63,7 +64,7 @@ class Samples:
         if len(self._values) == 0:
             return {}
         number, duration = self._values >> u64(NS_BITS), (self._values & NS_MASK).astype(np.int64)
-        starts = _starts(number)
+        starts = starts_of_runs(number)
         last = np.append(starts[1:], len(number)) - 1
         upto = np.cumsum(self._counts)
         before = upto[starts] - self._counts[starts]
@@ -73,11 +74,6 @@ class Samples:
         rows = zip(number[starts].tolist(), duration[starts].tolist(), ((lower + upper) / 2).tolist(),
                    duration[last].tolist(), strict=True)
         return {each: (least, median, greatest) for each, least, median, greatest in rows}
-
-
-def _starts(values: U64) -> I64:
-    """Where each run of equal values starts."""
-    return np.flatnonzero(np.concatenate((np.ones(min(len(values), 1), np.bool_), values[1:] != values[:-1])))
 
 
 def _settle(values: U64, counts: I64) -> tuple[U64, I64]:
@@ -92,7 +88,7 @@ def _run_lengths(values: U64, counts: I64) -> tuple[U64, I64]:
         return values, counts
     order = np.argsort(values)
     values, counts = values[order], counts[order]
-    starts = _starts(values)
+    starts = starts_of_runs(values)
     return values[starts], np.add.reduceat(counts, starts)
 
 
@@ -102,7 +98,7 @@ def _round_the_many(values: U64, counts: I64) -> U64:
     The least and the greatest one stay as they are.
     """
     number = values >> u64(NS_BITS)
-    starts = _starts(number)
+    starts = starts_of_runs(number)
     if len(values) == 0 or np.add.reduceat(counts, starts).max() <= MOST_EXACT:
         return values
     sizes = np.diff(np.concatenate((starts, [len(values)])))

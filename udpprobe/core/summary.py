@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
-
 from udpprobe.core.batch import FrameBatch
 from udpprobe.core.conversations import Conversations
 from udpprobe.core.findings import Record
+from udpprobe.core.runs import distinct
 
 
 class Summary:
@@ -33,7 +32,7 @@ class Summary:
         self.bytes += int(batch.length.sum())
         self._span(int(batch.time_ns.min()), int(batch.time_ns.max()))
         uniform = batch.link_type.strides == (0,)
-        self.link_types.update(batch.link_type[:1].tolist() if uniform else np.unique(batch.link_type).tolist())
+        self.link_types.update(batch.link_type[:1].tolist() if uniform else distinct(batch.link_type))
 
     def _span(self, first_ns: int, last_ns: int) -> None:
         self.first_ns = first_ns if self.first_ns is None else min(self.first_ns, first_ns)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from udpprobe.core.batch import I64, U8, U64, Bool
+from udpprobe.core.runs import distinct
 
 LINK, ETHER, IP, PPP, OTHER = (space << 16 for space in range(1, 6))
 """Name spaces of kinds: LINKTYPE_ values, EtherTypes, IP protocols, PPP protocols, and our own."""
@@ -62,7 +63,7 @@ class Walk:
     def run(self, handlers: Mapping[int, Handler], rows: I64) -> None:
         """Walk `rows` until none has a handler."""
         for _ in range(MAX_LAYERS):
-            kinds = [kind for kind in np.unique(self.kind[rows]).tolist() if kind in handlers]
+            kinds = [kind for kind in distinct(self.kind[rows]) if kind in handlers]
             if not kinds:
                 return
             rows = rows[np.isin(self.kind[rows], kinds)]

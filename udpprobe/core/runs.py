@@ -1,0 +1,22 @@
+"""Runs of equal values in sorted columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from udpprobe.core.batch import I64
+
+
+def starts_of_runs(values: npt.NDArray[Any]) -> I64:
+    """Where each run of equal values starts; none in an empty column."""
+    changes = values[1:] != values[:-1]
+    return np.flatnonzero(np.concatenate((np.ones(min(len(values), 1), np.bool_), changes)))
+
+
+def distinct(values: I64) -> list[int]:
+    """Each value once, ascending. (`numpy.unique` imports numpy.ma: a tenth of a small file's time.)"""
+    ordered = np.sort(values)
+    return ordered[starts_of_runs(ordered)].tolist()
