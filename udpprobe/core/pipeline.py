@@ -65,7 +65,7 @@ class Pipeline:
     def finish(self) -> list[Resolved]:
         """Resolve all that is pending."""
         self._digest(self._decoder.take())
-        return [self._resolve()] if self._pending else []
+        return [self._resolve()] if self._pending or self._log.rows >= self._horizon else []
 
     @property
     def _waiting(self) -> int:
