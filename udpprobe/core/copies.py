@@ -32,9 +32,14 @@ class Passes(Columns):
     """(n,) times a datagram came round a loop: it passed the same link as before with a lower TTL."""
 
     row: I64
-    """Which datagram of the chunk."""
+    """Which datagram of the chunk; of a pass in an earlier chunk, the same datagram's next one in this."""
+    time_ns: I64
     step: I64
     """By how much the TTL fell since it passed last."""
+
+
+def _no_passes() -> Passes:
+    return Passes(*(np.empty(0, np.int64) for _ in range(3)))
 
 
 @dataclass(slots=True)
@@ -68,7 +73,7 @@ class Copies:
         identity = pair_key(pair_key(source, destination), datagrams.detail & IDENTITY)
         alike = _alike(np.concatenate([self._last.identity, identity]))
         new = _Seen(identity, datagrams.frame, datagrams.time_ns, datagrams.detail, datagrams.link, np.arange(n))
-        is_copy, passes = np.zeros(n, np.bool_), Passes(*(np.empty(0, np.int64) for _ in range(2)))
+        is_copy, passes = np.zeros(n, np.bool_), _no_passes()
         if len(alike):
             early = np.searchsorted(alike, len(self._last))
             pair = [self._last.take(alike[:early]), new.take(alike[early:] - len(self._last))]
@@ -77,10 +82,11 @@ class Copies:
         return is_copy, passes
 
     def _remember(self, new: _Seen) -> None:
-        """Keep what a copy may still follow: the window's last datagrams, those of this chunk and of earlier ones."""
+        """Keep what a copy may still follow: the window's last datagrams, of this chunk and of earlier ones."""
         oldest = new.frame.max(initial=0) - WINDOW_FRAMES
-        kept = [part.take(slice(int(np.searchsorted(part.frame, oldest, side="right")), None)) for part in (self._last, new)]
-        self._last = _Seen.concatenate(kept)
+        parts = (self._last, new)
+        first = [int(np.searchsorted(part.frame, oldest, side="right")) for part in parts]
+        self._last = _Seen.concatenate([part.take(slice(at, None)) for part, at in zip(parts, first, strict=True)])
         self._last.row = np.full(len(self._last), -1)
 
 
@@ -102,7 +108,7 @@ def _judge(alike: _Seen, n: int) -> tuple[Bool, Passes]:
     copies = chain.row[1:][follows]
     is_copy[copies[copies >= 0]] = True
     if not follows.any():
-        return is_copy, Passes(*(np.empty(0, np.int64) for _ in range(2)))
+        return is_copy, _no_passes()
     return is_copy, _passes(alike.take(np.lexsort((alike.frame, alike.link, alike.identity))))
 
 
@@ -120,7 +126,8 @@ def _passes(by_link: _Seen) -> Passes:
     """Copies on the same link with a TTL lower by two or more; by one only if that happens again and again.
 
     A router seen on both sides shows the TTL fall by one, once; a traceroute that counts down has no IPv4 id
-    to tell its probes from copies, so without an id a step of one says nothing.
+    to tell its probes from copies, so without an id a step of one says nothing. The first of several such
+    steps may have been the last of an earlier chunk: it counts when the second one proves it.
     """
     step = -np.diff(_ttl(by_link))
     again = _follows(by_link) & (by_link.link[1:] == by_link.link[:-1]) & (step > 0)
@@ -128,8 +135,10 @@ def _passes(by_link: _Seen) -> Passes:
     after = np.concatenate((again[1:], [False]))
     steady = (before | after) & (by_link.detail[1:] >> u64(48) > 0)
     row = by_link.row[1:]
-    found = again & ((step >= 2) | steady) & (row >= 0)
-    return Passes(row[found], step[found])
+    next_row = np.concatenate((row[1:], [-1]))
+    late = (row < 0) & (next_row >= 0) & (step == 1) & ~before & after
+    found = again & ((step >= 2) | steady) & ((row >= 0) | late)
+    return Passes(np.where(late, next_row, row)[found], by_link.time_ns[1:][found], step[found])
 
 
 def _ttl(seen: _Seen) -> I64:

@@ -128,7 +128,7 @@ class Record:
         some = datagrams.take(passes.row)
         subject = subjects(some, some.ports, by_flow=self._by_flow)
         self.loops.add(subject.key, **subject.columns, passes=np.ones(len(some), np.int64),
-                       first_ns=some.time_ns, last_ns=some.time_ns, period=passes.step)
+                       first_ns=passes.time_ns, last_ns=passes.time_ns, period=passes.step)
 
     def merge(self, other: Record) -> None:
         """Add all that another record holds."""
