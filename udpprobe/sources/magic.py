@@ -27,6 +27,8 @@ LOOKS = {
 def looks_like(head: bytes) -> str:
     """Names what `head`, the first bytes of a file, looks like."""
     known = next((name for magic, name in LOOKS.items() if head.startswith(magic)), None)
-    if known is None and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
+    if not head:
+        known = "nothing"
+    elif known is None and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
         known = "text"
     return f"it looks like {known}" if known else f"it begins with the bytes {head[:4].hex(' ')}"

@@ -23,6 +23,9 @@ PEEK_BYTES = 1 << 16
 COPY_BYTES = 8 << 20
 """Bytes taken from one capture at a time, when frames of several are put side by side."""
 
+FEWEST_FRAMES = 64
+"""Taken from one capture at a time, however many there are."""
+
 BEFORE_ALL = -(1 << 63)
 
 _Part = tuple[FrameBatch, "I64"]
@@ -57,12 +60,12 @@ class MergedCaptures:
         active: list[_Strand] = []
         while active or waiting:
             active = [strand for strand in active if strand.load(BATCH_FRAMES // len(active))]
-            earliest = min(active, key=_Strand.order, default=None)
-            if waiting and (earliest is None or waiting[0].first_ns <= earliest.reach_ns):
+            horizon = min(map(_Strand.horizon, active), default=None)
+            if waiting and (horizon is None or waiting[0].first_ns <= horizon[0]):
                 active.append(waiting.pop(0))
-            elif earliest:
+            elif horizon:
                 active.sort(key=lambda strand: strand.rank)
-                yield self._join([strand.take(earliest) for strand in active], earliest.reach_ns)
+                yield self._join([strand.take(*horizon) for strand in active], horizon[0])
             self._sum_up()
 
     def _join(self, parts: list[_Part], now_ns: int) -> FrameBatch:
@@ -118,14 +121,9 @@ class _Strand:
         self.state = capture.state
         yield from capture
 
-    @property
-    def reach_ns(self) -> int:
-        """Up to where the frames at hand go."""
-        return int(self._key[self._stop - 1]) if self._row < self._stop else self._clock_ns
-
-    def order(self) -> tuple[int, int]:
-        """Whose frames run out first."""
-        return self.reach_ns, self.rank
+    def horizon(self) -> tuple[int, int]:
+        """Up to what time the frames at hand go, and the rank; the least of all is where frames run out."""
+        return int(self._key[self._stop - 1]) if self._row < self._stop else self._clock_ns, self.rank
 
     def load(self, most: int) -> bool:
         """Sees to it that about `most` frames are at hand, or a tick; False at the capture's end."""
@@ -133,7 +131,7 @@ class _Strand:
             return True
         if self._row == len(self._batch) and not self._next_batch():
             return False
-        offset = self._batch.offset[self._row:self._row + max(most, 64)]
+        offset = self._batch.offset[self._row:self._row + max(most, FEWEST_FRAMES)]
         if len(offset):
             within = int(np.searchsorted(offset, offset[0] + COPY_BYTES))
             self._stop = self._row + max(within, 1)
@@ -149,11 +147,11 @@ class _Strand:
         self._clock_ns = int(self._key[-1]) if len(batch) else max(self._clock_ns, batch.now_ns)
         return True
 
-    def take(self, earliest: _Strand) -> _Part:
-        """The frames that come before all those not yet seen; `earliest` is whose frames run out first."""
-        side: Literal["left", "right"] = "right" if self.rank <= earliest.rank else "left"
+    def take(self, horizon_ns: int, rank: int) -> _Part:
+        """The frames that come before all that are not at hand; those of `rank` run out first."""
+        side: Literal["left", "right"] = "right" if self.rank <= rank else "left"
         row, key = self._row, self._key[self._row:self._stop]
-        self._row += int(np.searchsorted(key, earliest.reach_ns, side))
+        self._row += int(np.searchsorted(key, horizon_ns, side))
         is_whole = self._row - row == len(self._batch)
         batch = self._batch if is_whole else self._batch.take(np.arange(row, self._row))
         return batch, self._key[row:self._row]

@@ -73,15 +73,13 @@ class MappedFile:
         fd: the open file; the mapping holds a duplicate, so it may be closed.
         size: bytes to read; what is appended later is another run's business.
         window_bytes: how much of it is looked at a time.
-        copy_bytes: below that, the rest of the file is copied into a padded buffer.
     """
 
-    def __init__(self, fd: int, size: int, window_bytes: int = WINDOW_BYTES,
-                 copy_bytes: int = COPY_BYTES) -> None:
+    def __init__(self, fd: int, size: int, window_bytes: int = WINDOW_BYTES) -> None:
         self._map = mmap.mmap(fd, size, prot=mmap.PROT_READ)
         self._size = size
         self._window_bytes = window_bytes
-        self._copy_bytes = copy_bytes
+        self._copy_bytes = min(COPY_BYTES, window_bytes)
         self._base = self._forgotten = 0
         self.buffer = self._map
         self.data: U8 = np.frombuffer(self._map, np.uint8)

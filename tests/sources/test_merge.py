@@ -1,0 +1,131 @@
+"""Several captures are one, in the order of their times, as mergecap has it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import containers as c
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from source_rows import read, rows_of
+
+from udpprobe.core.batch import BATCH_FRAMES
+from udpprobe.errors import CaptureError, UsageError
+from udpprobe.sources import merge, open_captures
+
+PROFILE = settings(max_examples=40, deadline=None,
+                   suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def files_of(tmp_path, times):
+    """A file for each list of times in seconds; each frame says where it is from."""
+    paths = []
+    for name, seconds in enumerate(times):
+        frames = [c.Frame(second * 10**9, f"file {name} frame {number}".encode())
+                  for number, second in enumerate(seconds)]
+        paths.append(str(tmp_path / f"{name}.pcap"))
+        Path(paths[-1]).write_bytes(c.bytes_of_pcap(frames))
+    return paths
+
+
+def by_heads(times):
+    """What mergecap does: always the file whose next frame is oldest, the later named of two."""
+    left = [[(second, f"file {name} frame {number}".encode()) for number, second in enumerate(seconds)]
+            for name, seconds in enumerate(times)]
+    merged = []
+    while any(left):
+        first = min((frames[0][0], -name) for name, frames in enumerate(left) if frames)
+        merged.append(left[-first[1]].pop(0))
+    return merged
+
+
+TIMES = st.lists(st.lists(st.integers(1, 12), max_size=30), min_size=2, max_size=5)
+
+
+@PROFILE
+@given(TIMES, st.sampled_from([1, 3, 8192]))
+def test_frames_are_in_the_order_of_mergecap(tmp_path, monkeypatch, times, batch_frames):
+    monkeypatch.setattr(merge, "BATCH_FRAMES", batch_frames)
+    monkeypatch.setattr(merge, "FEWEST_FRAMES", 1)
+    rows = rows_of(open_captures(files_of(tmp_path, times)))
+
+    assert by_heads(times) == [(row.time_ns // 10**9, row.data) for row in rows]
+    assert list(range(1, len(rows) + 1)) == [row.frame for row in rows]
+
+
+@pytest.mark.skipif(not shutil.which("mergecap"), reason="mergecap is not installed")
+def test_mergecap_says_the_same(tmp_path):
+    paths = files_of(tmp_path, [[1, 5, 5, 3, 7], [1, 5, 5, 4, 6, 7], [2, 2, 5, 9]])
+    merged = tmp_path / "merged.pcap"
+    subprocess.run(["mergecap", "-F", "pcap", "-w", merged, *paths], check=True)
+
+    assert read(merged.read_bytes())[0] == rows_of(open_captures(paths))
+
+
+def test_long_files_are_merged_across_batches(tmp_path):
+    count = 3 * BATCH_FRAMES + 5
+    times = [range(0, 2 * count, 2), range(1, 2 * count, 2), range(count, count + 50)]
+    rows = rows_of(open_captures(files_of(tmp_path, times)))
+
+    assert by_heads(times) == [(row.time_ns // 10**9, row.data) for row in rows]
+
+
+def test_rotated_files_follow_one_another_without_being_copied(tmp_path):
+    paths = files_of(tmp_path, [[7, 8, 9], [1, 2, 3], [4, 5, 6]])
+    batches = [(len(batch), batch.now_ns // 10**9) for batch in open_captures(paths)]
+
+    assert [(3, 3), (3, 6), (3, 9)] == batches
+
+
+def test_state_is_that_of_all_files_together(tmp_path):
+    frames = [c.Frame(c.START_NS, b"x")]
+    pcapng = c.bytes_of_pcapng(frames)
+    files = [pcapng + c.statistics(drops=2), pcapng + c.statistics(drops=3), c.bytes_of_pcap(frames)[:-1],
+             pcapng + c.enhanced(frames[0], number=9)]
+    paths = []
+    for number, data in enumerate(files):
+        paths.append(str(tmp_path / str(number)))
+        (tmp_path / str(number)).write_bytes(data)
+    source = open_captures(paths)
+    state, total = source.state, sum(map(len, files))
+
+    assert (0, total) == (state.done_bytes, state.total_bytes)
+    assert 3 == len(rows_of(source))
+    assert (5, True, {"no-interface": 1}) == (state.dropped, state.cut_short, dict(state.faults))
+    assert (total - len(files[2]) + 24, total) == (state.done_bytes, state.total_bytes)
+
+
+def test_a_pipe_may_be_one_of_the_captures(tmp_path):
+    reading, writing = os.pipe()
+    os.write(writing, c.bytes_of_pcap([c.Frame(second * 10**9, b"pipe") for second in (2, 4, 9)]))
+    os.close(writing)
+    paths = files_of(tmp_path, [[1, 3, 5]])
+    rows = rows_of(open_captures([f"/dev/fd/{reading}", *paths]))
+    os.close(reading)
+
+    assert [1, 2, 3, 4, 5, 9] == [row.time_ns // 10**9 for row in rows]
+
+
+def test_link_types_stay_with_their_frames(tmp_path):
+    paths = []
+    for link_type in (1, 113):
+        paths.append(str(tmp_path / str(link_type)))
+        frames = [c.Frame(10**9, b"x"), c.Frame(10**9 * link_type, b"x")]
+        Path(paths[-1]).write_bytes(c.bytes_of_pcap(frames, link_type=link_type))
+
+    assert [113, 1, 1, 113] == [row.link_type for row in rows_of(open_captures(paths))]
+
+
+def test_one_of_several_that_is_no_capture_is_named(tmp_path):
+    paths = [*files_of(tmp_path, [[1], [2]]), str(tmp_path / "none")]
+    with pytest.raises(CaptureError, match="none: no such file"):
+        open_captures(paths)
+
+
+def test_standard_input_is_read_but_once():
+    with pytest.raises(UsageError, match="only once"):
+        open_captures(["-", "-"])
