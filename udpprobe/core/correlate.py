@@ -100,8 +100,9 @@ class Log:
 
     def resolve(self, errors: Errors) -> Matches:
         """Find the datagram of each error, and forget those that are too old for any later one."""
-        found = Matches(*(np.zeros(len(errors), np.int64) for _ in range(3)), errors.detail.copy(),
-                        errors.ports.copy(), errors.notes.copy())
+        found = Matches(match=np.full(len(errors), NONE), frame=np.zeros_like(errors.frame),
+                        time_ns=np.zeros_like(errors.time_ns), detail=errors.detail.copy(),
+                        ports=errors.ports.copy(), notes=errors.notes.copy())
         if len(errors):
             later = (errors.notes & Note.QUOTES_LATER_FRAGMENT) > 0
             self._match_datagrams(errors, found, np.flatnonzero(errors.notes & Note.NO_PORTS == 0))

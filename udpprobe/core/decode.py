@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from udpprobe.core.batch import I64, PADDING_BYTES, U8, U64, FrameBatch
+from udpprobe.core.batch import I64, PADDING_BYTES, U8, U64, FrameBatch, tick
 from udpprobe.core.fastlane import ADDRESS, LINK_SIZES, decode_common, gather
 from udpprobe.core.layers_ip import INTERNET, TUNNEL_PORTS, UDP
 from udpprobe.core.layers_link import ETHERNET, LINKS, SLL, SLL2, kind_of_link
@@ -80,25 +80,32 @@ class Decoder:
 def copy_frames(batch: FrameBatch) -> FrameBatch:
     """The frames in bytes of their own, one behind the other, so that the source may go on."""
     captured = np.minimum(batch.captured, WALKED_BYTES)
-    view = memoryview(batch.data)
-    frames = [view[start:end] for start, end in zip(batch.offset.tolist(), (batch.offset + captured).tolist(),
-                                                    strict=True)]
-    data = np.frombuffer(b"".join([*frames, bytes(PADDING_BYTES)]), np.uint8)
+    data = slices(batch.data, batch.offset, batch.offset + captured)
     return FrameBatch(data, np.cumsum(captured) - captured, captured, batch.length, batch.time_ns,
                       batch.link_type, batch.frame, batch.now_ns)
 
 
+def slices(data: U8, start: I64, end: I64) -> U8:
+    """The bytes of each `data[start:end]`, one behind the other, and PADDING_BYTES more."""
+    view = memoryview(data)  # type: ignore[arg-type]  # an array is a buffer; only Python 3.12 can say so
+    parts = [view[first:last] for first, last in zip(start.tolist(), end.tolist(), strict=True)]
+    return np.frombuffer(b"".join([*parts, bytes(PADDING_BYTES)]), np.uint8)
+
+
 def join_frames(batches: list[FrameBatch]) -> FrameBatch:
     """Several copied batches as one."""
+    if not batches:
+        return tick(0)
     sizes = [batch.data.size for batch in batches]
-    bases = np.repeat(np.cumsum([0, *sizes])[:-1], [len(batch) for batch in batches]) if batches else 0
-    none = FrameBatch(np.zeros(PADDING_BYTES, np.uint8), *(np.empty(0, np.int64) for _ in range(4)),
-                      np.empty(0, np.int32), np.empty(0, np.int64))
-    parts = batches or [none]
-    return FrameBatch(np.concatenate([part.data for part in parts]),
-                      np.concatenate([part.offset for part in parts]) + bases,
-                      *(np.concatenate([getattr(part, name) for part in parts])
-                        for name in ("captured", "length", "time_ns", "link_type", "frame")))
+    bases = np.repeat(np.cumsum([0, *sizes[:-1]]), [len(batch) for batch in batches])
+    return FrameBatch(
+        data=np.concatenate([batch.data for batch in batches]),
+        offset=np.concatenate([batch.offset for batch in batches]) + bases,
+        captured=np.concatenate([batch.captured for batch in batches]),
+        length=np.concatenate([batch.length for batch in batches]),
+        time_ns=np.concatenate([batch.time_ns for batch in batches]),
+        link_type=np.concatenate([batch.link_type for batch in batches]),
+        frame=np.concatenate([batch.frame for batch in batches]))
 
 
 def decode_odd(batch: FrameBatch) -> tuple[Datagrams, Errors, U8, Counter[str]]:
@@ -167,9 +174,7 @@ def lies_about_length(datagrams: Datagrams) -> int:
 
 def excerpt(errors: Errors, data: U8) -> tuple[Errors, U8]:
     """The errors with only their own messages' bytes."""
-    view = memoryview(data)
-    spans = zip(errors.message.tolist(), errors.message_end.tolist(), strict=True)
-    own = np.frombuffer(b"".join([view[start:end] for start, end in spans]), np.uint8)
+    own = slices(data, errors.message, errors.message_end)
     size = errors.message_end - errors.message
     errors.message, errors.message_end = np.cumsum(size) - size, np.cumsum(size)
     return errors, own

@@ -43,9 +43,10 @@ def events_of(resolved: Resolved, summary: Summary, loop_ttl: int) -> list[Event
                reported_by_itself(resolved.errors).tolist(), loops.tolist(), strict=True)
     data = resolved.data.tobytes()
     events = []
-    for values, *rest in rows:
+    for values, match, frame, time_ns, notes, itself, is_loop in rows:
         error = dict(zip(names, values, strict=True))
-        events.append(_event(_Row(error, *rest, data[error["message"]:error["message_end"]])))
+        message = data[error["message"]:error["message_end"]]
+        events.append(_event(_Row(error, match, frame, time_ns, notes, bool(itself), is_loop, message)))
     return sorted(events, key=lambda event: event.frame)
 
 

@@ -62,7 +62,7 @@ def _checksum_holds(structure: bytes) -> bool:
 
 def _objects(structure: bytes) -> tuple[Objects, bool]:
     """Every object, and whether the last one ended where the structure does."""
-    objects = []
+    objects: list[dict[str, Any]] = []
     at = 4
     while at + 4 <= len(structure):
         length = int.from_bytes(structure[at:at + 2])

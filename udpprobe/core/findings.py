@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from udpprobe.core.batch import I64, U64
 from udpprobe.core.copies import Passes
@@ -79,14 +81,15 @@ class Subjects:
     """(n,) what reports are by: a destination, or a flow to it. `key` is as in `Endpoints`."""
 
     key: U64
-    columns: dict[str, U64 | I64]
+    columns: dict[str, npt.NDArray[Any]]
 
 
 def subjects(some: Datagrams | Errors, ports: U64, *, by_flow: bool) -> Subjects:
     """The destination, or by flow also the source, of each row."""
     port, source_port = ports & u64(0xFFFF), ports >> u64(16)
     destination = endpoint_key(some.destination_high, some.destination_low, port)
-    columns = {"high": some.destination_high, "low": some.destination_low, "port": port.view(np.int64)}
+    columns: dict[str, npt.NDArray[Any]] = {
+        "high": some.destination_high, "low": some.destination_low, "port": port.view(np.int64)}
     if not by_flow:
         return Subjects(destination, columns)
     source = endpoint_key(some.source_high, some.source_low, source_port)
@@ -108,9 +111,10 @@ class Record:
         """Count (n,) resolved errors; which row of `findings` each one went to."""
         subject = subjects(errors, found.ports, by_flow=self._by_flow)
         matched = (found.match > NONE).astype(np.int64)
+        portless = (found.match == NONE) & (found.notes & NO_UDP_PORTS > 0)
         columns = {
             **subject.columns,
-            "port": np.where((found.match == NONE) & (found.notes & NO_UDP_PORTS > 0), NO_PORT, subject.columns["port"]),
+            "port": np.where(portless, NO_PORT, subject.columns["port"]),
             "family": errors.family, "type": errors.type, "code": errors.code,
             "reporter_high": errors.reporter_high, "reporter_low": errors.reporter_low,
             "itself": reported_by_itself(errors), "mtu": errors.mtu, "matched": matched,

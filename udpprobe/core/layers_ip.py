@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from udpprobe.core.batch import I64, U64
-from udpprobe.core.packets import MAPPED, u64
+from udpprobe.core.packets import MAPPED
 from udpprobe.core.walk import ETHER, GENEVE, GTP_U, IP, LATER_FRAGMENT, LINK, PPP, RAW_IP, VXLAN, Handler, Walk
 
 IPV4, IPV6 = ETHER | 0x0800, ETHER | 0x86DD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from udpprobe.core.batch import I64
+from udpprobe.core.batch import I32, I64
 from udpprobe.core.layers_ip import IPV4, IPV6
 from udpprobe.core.walk import ETHER, LINK, LLC, MPLS, PPP, RAW_IP, Handler, Walk
 
@@ -112,8 +112,8 @@ LINKS: dict[int, Handler] = {
 }
 
 
-def kind_of_link(link_type: I64) -> I64:
+def kind_of_link(link_type: I32) -> I64:
     """(n,) the kind a frame of each link type starts with."""
-    kinds = LINK | link_type
+    kinds = LINK | link_type.astype(np.int64)
     kinds[np.isin(link_type, RAW_LINKS)] = RAW_IP
     return kinds

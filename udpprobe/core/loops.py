@@ -56,4 +56,9 @@ def period_of(ttl_sets: list[list[int]]) -> int | None:
 
 def ttls_of(bits: U64) -> list[int]:
     """The TTLs whose bits are set, ascending."""
-    return [64 * word + bit for word, value in enumerate(bits.tolist()) for bit in range(64) if value >> bit & 1]
+    word = sum(value << 64 * place for place, value in enumerate(bits.tolist()))
+    found = []
+    while word:
+        found.append((word & -word).bit_length() - 1)
+        word &= word - 1
+    return found

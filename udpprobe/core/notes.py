@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import IntFlag
 
-
 PLATEAUS = (65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68)
 """Common MTUs, RFC 1191, table 7-1."""
 

@@ -66,7 +66,10 @@ class Datagrams(Columns):
     ports: U64
     """source port << 16 | destination port"""
     detail: U64
-    """id << 48 (IPv4's, or the lower half of an IPv6 fragment's) | UDP length << 32 | UDP checksum << 16 | TTL << 8 | flags"""
+    """Five in one word: id << 48 | UDP length << 32 | UDP checksum << 16 | TTL << 8 | flags.
+
+    The id is IPv4's, or the lower half of an IPv6 fragment's.
+    """
     ip_length: I64
     """Bytes of the IP packet as its header says; of a fragmented one, of its first fragment."""
     link: U64

@@ -36,7 +36,8 @@ Handler = Callable[["Walk", I64], None]
 class Walk:
     """`n` packets being walked; every column has one element a packet."""
 
-    def __init__(self, data: U8, cursor: I64, end: I64, kind: I64, *, cut: Bool, quoted: bool = False) -> None:
+    def __init__(  # noqa: PLR0913 - the columns a walk starts with
+            self, data: U8, cursor: I64, end: I64, kind: I64, *, cut: Bool, quoted: bool = False) -> None:
         """Start at `cursor` with headers of `kind`; `end` is where the captured bytes end.
 
         Args:

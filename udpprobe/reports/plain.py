@@ -12,7 +12,7 @@ from udpprobe.core.model import REPORT_SCHEMA, Destination, Event, Finding, Repo
 from udpprobe.reports.text import escape, rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
 EVENTS_SCHEMA = "udpprobe.events/1"
 
@@ -22,14 +22,15 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - JSON's values have no narrower t
     converter = _CONVERTERS.get(type(value))
     if converter is not None:
         return converter(value)
-    return {key: told(getattr(value, name)) for name, key, told in _plan(type(value))}
+    kind: Hashable = type(value)
+    return {key: told(getattr(value, name)) for name, key, told in _plan(kind)}
 
 
 @cache
-def _plan(kind: type[Any]) -> tuple[tuple[str, str, Callable[[Any], Any]], ...]:
+def _plan(kind: Hashable) -> tuple[tuple[str, str, Callable[[Any], Any]], ...]:
     """A record's fields: attribute, name in JSON, and what makes its value plain."""
     return tuple((field.name, _key(field.name), _time if _is_time(field.name) else plain)
-                 for field in fields(kind))
+                 for field in fields(kind))  # type: ignore[arg-type]  # a dataclass; the cache wants it hashable
 
 
 def _as_is(value: Any) -> Any:  # noqa: ANN401 - as above
