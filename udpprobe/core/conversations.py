@@ -14,13 +14,16 @@ import numpy as np
 from udpprobe.core.batch import I8, I64, U64
 from udpprobe.core.growing import Table, Tally, column
 from udpprobe.core.keys import Numbering, conversation_key, endpoint_key, pair_key
-from udpprobe.core.packets import Datagrams, u64
+from udpprobe.core.lookup import Bitmap, latest_before
+from udpprobe.core.packets import Columns, Datagrams, u64
+from udpprobe.core.runs import starts_of_runs
 from udpprobe.core.samples import Samples
 
-MOST_CONVERSATIONS = 1 << 19
-"""Beyond that, the counters are folded into their endpoints and quiet conversations forgotten."""
+MOST_CONVERSATIONS = 1 << 17
+"""So many live ones are remembered; at twice as many, counters are folded into endpoints and the rest forgotten."""
 PORT = u64(0xFFFF)
 NO_PORT = np.zeros(1, np.uint64)
+NEVER = 1 << 62
 QUIET_NS = 30 * 10**9
 """How long after the request an answer from another port, or after a fold any answer, still belongs to it."""
 
@@ -62,12 +65,26 @@ class Open(Table):
     last_direction: I8 = column(np.int8)
     last_ns: I64 = column(np.int64)
     first_frame: I64 = column(np.int64)
+    asked: U64 = column(np.uint64)
+    """Key of the asking endpoint and the asked host, whatever the port."""
+    first_answer: I64 = column(np.int64)
+    """Frame of the first answer, `NEVER` without one."""
     other_port: I64 = column(np.int64)
     """Port that the first answer came from if it was another one, else 0."""
+    folded_sent: I64 = column(np.int64, 2)
+    """What of `sent` and so on the endpoints know already."""
+    folded_bytes: I64 = column(np.int64, 2)
+    folded_answered: I64 = column(np.int64)
 
 
-LASTING = ("key", "to", "high", "low", "port", "asking", "last_direction", "last_ns", "first_frame")
-"""What a conversation keeps when its counters have been folded."""
+@dataclass(slots=True)
+class _Part(Columns):
+    """(n,) datagrams of a chunk, in the order of their frames."""
+
+    conversation: I64
+    direction: I8
+    frame: I64
+    time_ns: I64
 
 
 class Conversations:
@@ -84,8 +101,7 @@ class Conversations:
         self.open = Open()
         self._open_rtt = Samples()
         self._numbers = Numbering()
-        self._asked = Numbering()
-        self._asked_in = np.zeros(0, np.int64)
+        self._asked = Bitmap()
 
     def feed(self, datagrams: Datagrams, source: U64, destination: U64) -> None:
         """Count (n,) datagrams in the order of their frames, copies left out.
@@ -97,14 +113,15 @@ class Conversations:
         """
         direction = (source > destination).view(np.int8)
         conversation, new = self._numbers.add(conversation_key(source, destination))
-        first = datagrams.take(new), source[new], destination[new]
-        self._begin(*first, direction[new])
+        self._begin(datagrams.take(new), source[new], destination[new], direction[new])
         flow = conversation * 2 + direction
         np.add.at(self.open.sent.reshape(-1), flow, 1)
         np.add.at(self.open.sent_bytes.reshape(-1), flow, datagrams.ip_length)
-        self._answer_from_elsewhere(*first, conversation[new])
-        self._pair(conversation, direction, datagrams.time_ns)
-        if self.open.size > self._most:
+        part = _Part(conversation, direction, datagrams.frame, datagrams.time_ns)
+        self._answers(part)
+        self._answers_from_elsewhere(part.take(new), part)
+        self._pair(part)
+        if self.open.size > 2 * self._most:
             self.fold()
 
     def _begin(self, first: Datagrams, source: U64, destination: U64, direction: I8) -> None:
@@ -119,24 +136,32 @@ class Conversations:
             self.open.high[rows, way], self.open.low[rows, way] = high, low
         self.open.asking[new] = self.open.last_direction[new] = direction
         self.open.last_ns[new], self.open.first_frame[new] = first.time_ns, first.frame
+        self.open.first_answer[new] = NEVER
+        self.open.asked[new] = pair_key(source, endpoint_key(first.destination_high, first.destination_low, NO_PORT))
+        self._asked.add(self.open.asked[new])
 
-    def _pair(self, conversation: I64, direction: I8, time_ns: I64) -> None:
+    def _answers(self, part: _Part) -> None:
+        """Remember when each conversation was answered first."""
+        rows = np.flatnonzero(part.direction != self.open.asking.take(part.conversation))
+        np.minimum.at(self.open.first_answer, part.conversation[rows], part.frame[rows])
+
+    def _pair(self, part: _Part) -> None:
         """Take the RTT wherever an answer follows a request at once, and remember where each one stands."""
-        answering = direction != self.open.asking.take(conversation)
+        answering = part.direction != self.open.asking.take(part.conversation)
         if answering.any():
             two_sided = np.zeros(self.open.size, np.bool_)
-            two_sided[conversation[answering]] = True
-            rows = np.flatnonzero(two_sided.take(conversation))
-            self._take_rtt(conversation[rows], direction[rows], time_ns[rows])
-        self.open.last_direction[conversation], self.open.last_ns[conversation] = direction, time_ns
+            two_sided[part.conversation[answering]] = True
+            self._take_rtt(part.take(two_sided.take(part.conversation)))
+        self.open.last_direction[part.conversation] = part.direction
+        self.open.last_ns[part.conversation] = part.time_ns
 
-    def _take_rtt(self, conversation: I64, direction: I8, time_ns: I64) -> None:
+    def _take_rtt(self, part: _Part) -> None:
         """Of all datagrams of some conversations."""
-        row_bits = len(conversation).bit_length()
-        order = np.sort(conversation << row_bits | np.arange(len(conversation)))
+        row_bits = len(part).bit_length()
+        order = np.sort(part.conversation << row_bits | np.arange(len(part)))
         row = order & (1 << row_bits) - 1
-        number, way, now = order >> row_bits, direction[row], time_ns[row]
-        first = np.concatenate(([True], number[1:] != number[:-1]))
+        number, way, now = order >> row_bits, part.direction[row], part.time_ns[row]
+        first = starts_of_runs(number)
         way_before, before = np.roll(way, 1), np.roll(now, 1)
         way_before[first] = self.open.last_direction[number[first]]
         before[first] = self.open.last_ns[number[first]]
@@ -144,59 +169,71 @@ class Conversations:
         answers = np.flatnonzero((way != asking) & (way_before == asking))
         self._open_rtt.add(number[answers], now[answers] - before[answers])
 
-    def _answer_from_elsewhere(self, first: Datagrams, source: U64, destination: U64, rows: I64) -> None:
+    def _answers_from_elsewhere(self, new: _Part, part: _Part) -> None:
         """A conversation that a server opens from another port answers what its client asked it before."""
-        numbers, _ = self._asked.add(
-            pair_key(source, endpoint_key(first.destination_high, first.destination_low, NO_PORT)))
-        before = self._asked.find(
-            pair_key(destination, endpoint_key(first.source_high, first.source_low, NO_PORT)))
-        asked_in = np.zeros(len(self._asked), np.int64)
-        asked_in[:len(self._asked_in)] = self._asked_in
-        asked_in[numbers[::-1]] = rows[::-1]  # of several new ones, the first
-        self._asked_in = asked_in
-        answers = np.flatnonzero(before >= 0)
-        if len(answers):
-            self._credit(asked_in[before[answers]], rows[answers], first.take(answers))
+        to_server = self.open.to[new.conversation, 1 - new.direction]
+        client = self.open.to[new.conversation, new.direction]
+        asked = pair_key(client, endpoint_key(
+            self.open.high[new.conversation, 1 - new.direction],
+            self.open.low[new.conversation, 1 - new.direction], NO_PORT))
+        maybe = np.flatnonzero(self._asked.has(asked) & (client != to_server))
+        if len(maybe) == 0:
+            return
+        near = np.flatnonzero(Bitmap(asked[maybe]).has(self.open.asked[:self.open.size]))
+        best = latest_before(self.open.asked[near], self.open.first_frame[near], asked[maybe], new.frame[maybe])
+        hit = best >= 0
+        if hit.any():
+            self._credit(near[best[hit]], new.take(maybe[hit]), part)
 
-    def _credit(self, request: I64, answer: I64, first: Datagrams) -> None:
-        """Count the first datagram of conversation `answer` as the answer to the latest of `request`."""
-        asking = self.open.asking[request]
-        waited_ns = first.time_ns - self.open.last_ns[request]
-        good = ((self.open.first_frame[request] < first.frame) & (self.open.sent[request, 1 - asking] == 0)
-                & (self.open.last_direction[request] == asking) & (waited_ns >= 0) & (waited_ns <= QUIET_NS))
-        request, answer = request[good], answer[good]
-        self.open.other_port[request] = (first.ports[good] >> u64(16)).view(np.int64)
+    def _credit(self, request: I64, answer: _Part, part: _Part) -> None:
+        """Count the first datagram of each `answer` as that to the conversation `request`, if that still waits."""
+        order = np.argsort(request, kind="stable")
+        order = order[starts_of_runs(request[order])]
+        request, answer = request[order], answer.take(order)
+        waited_ns = answer.time_ns - self._asked_ns(request, answer, part)
+        good = ((self.open.first_answer[request] > answer.frame) & (self.open.other_port[request] == 0)
+                & (waited_ns >= 0) & (waited_ns <= QUIET_NS))
+        request, answer = request[good], answer.take(good)
+        self.open.other_port[request] = self.open.port[answer.conversation, 1 - answer.direction].view(np.int64)
         self._open_rtt.add(request, waited_ns[good])
-        self.open.asking[answer] = 1 - self.open.asking[answer]
+        self.open.asking[answer.conversation] = 1 - self.open.asking[answer.conversation]
+
+    def _asked_ns(self, request: I64, answer: _Part, part: _Part) -> I64:
+        """When each request was sent last before its answer came: in this part, or earlier."""
+        wanted = np.zeros(self.open.size, np.bool_)
+        wanted[request] = True
+        some = part.take(np.flatnonzero(wanted.take(part.conversation)))
+        best = latest_before(some.conversation.view(np.uint64), some.frame, request.view(np.uint64), answer.frame)
+        time_ns = np.append(some.time_ns, 0)  # for -1
+        return np.where(best >= 0, time_ns[best], self.open.last_ns[request])
 
     def fold(self) -> None:
         """Add the counters to the endpoints and keep only the conversations that are not yet quiet."""
-        asked = self._fold(self.open.asking)
-        self._fold(1 - self.open.asking)
-        rows = np.arange(self.open.size)
-        asking = self.open.asking[rows]
-        requests, answers = self.open.sent[rows, asking], self.open.sent[rows, 1 - asking]
-        elsewhere = self.open.other_port[rows]
-        np.add.at(self.endpoints.requests, asked, requests)
-        np.add.at(self.endpoints.answered, asked, np.minimum(requests, answers) + (elsewhere > 0))
-        np.maximum.at(self.endpoints.other_port, asked, elsewhere)
+        rows, asking = np.arange(self.open.size), self.open.asking[:self.open.size]
+        new = self.open.sent[rows, asking] - self.open.folded_sent[rows, asking]
+        answered = np.maximum(self.open.sent[:self.open.size].min(axis=1), self.open.other_port[rows] > 0)
+        asked = self._fold(asking)
+        self._fold(1 - asking)
+        np.add.at(self.endpoints.requests, asked, new)
+        np.add.at(self.endpoints.answered, asked, answered - self.open.folded_answered[rows])
+        np.maximum.at(self.endpoints.other_port, asked, self.open.other_port[rows])
+        self.open.folded_answered[rows] = answered
         self.rtt.absorb(self._open_rtt, asked)
         self._keep_recent()
 
     def _fold(self, way: I8) -> I64:
         """Add what was sent one way; the row of the endpoint that each conversation's went to."""
-        rows = np.arange(self.open.size)
-        way = way[:len(rows)]
-        to, high, low, port = (column[rows, way] for column in (
-            self.open.to, self.open.high, self.open.low, self.open.port))
-        columns = {"high": high, "low": low, "port": port.view(np.int64)}
-        key = to
+        rows = np.arange(len(way))
+        sent = self.open.sent[rows, way] - self.open.folded_sent[rows, way]
+        sent_bytes = self.open.sent_bytes[rows, way] - self.open.folded_bytes[rows, way]
+        self.open.folded_sent[rows, way] += sent
+        self.open.folded_bytes[rows, way] += sent_bytes
+        to = {name: getattr(self.open, name)[rows, way] for name in ("high", "low", "port")}
+        key = self.open.to[rows, way]
         if self._by_flow:
-            key = pair_key(to, self.open.to[rows, 1 - way])
-            columns |= {"source_high": self.open.high[rows, 1 - way], "source_low": self.open.low[rows, 1 - way],
-                        "source_port": self.open.port[rows, 1 - way].view(np.int64)}
-        return self.endpoints.add(key, **columns, sent=self.open.sent[rows, way],
-                                  sent_bytes=self.open.sent_bytes[rows, way])
+            key = pair_key(key, self.open.to[rows, 1 - way])
+            to |= {f"source_{name}": getattr(self.open, name)[rows, 1 - way] for name in ("high", "low", "port")}
+        return self.endpoints.add(key, **to, sent=sent, sent_bytes=sent_bytes)
 
     def merge(self, other: Conversations) -> None:
         """Add all that another part of the capture counted."""
@@ -208,9 +245,10 @@ class Conversations:
         """Start anew with what was heard of lately, its counters at zero."""
         old = self.open
         last_ns = old.last_ns[:old.size]
-        recent = np.flatnonzero(last_ns > last_ns.max(initial=0) - QUIET_NS)[-self._most // 2:]
+        recent = np.flatnonzero(last_ns > last_ns.max(initial=0) - QUIET_NS)[-self._most:]
         self._forget()
         self.open.extend(len(recent))
-        for name in LASTING:
-            getattr(self.open, name)[:len(recent)] = getattr(old, name)[recent]
+        for name, values in old.columns().items():
+            getattr(self.open, name)[:len(recent)] = values[recent]
         self._numbers.add(self.open.key[:len(recent)])
+        self._asked.add(self.open.asked[:len(recent)])

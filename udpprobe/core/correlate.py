@@ -14,6 +14,7 @@ import numpy as np
 
 from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.keys import columns_key, endpoint_key, pair_key
+from udpprobe.core.lookup import Bitmap, latest_before
 from udpprobe.core.notes import Note
 from udpprobe.core.packets import FRAGMENTED, TUNNELLED, Columns, Datagrams, Errors, u64
 
@@ -23,8 +24,6 @@ HORIZON = 1 << 20
 SMALL = 1 << 12
 """Segments of fewer rows are joined with the one before."""
 
-BITMAP_BITS = 22
-BITMAP_SHIFT = u64(64 - BITMAP_BITS)
 MATCHES = ("none", "rewritten", "flow", "exact")
 """How sure a match is, least first; columns hold the position in here."""
 NONE, REWRITTEN, FLOW, EXACT = range(4)
@@ -208,18 +207,6 @@ LEVELS = (
 """Strictest first. A checksum only breaks ties: offloading leaves it half computed, a NAT changes it."""
 
 
-class Bitmap:
-    """Tells keys that are surely not among the wanted ones by a bitmap of their leading bits."""
-
-    def __init__(self, wanted: U64) -> None:
-        self._bits = np.zeros(1 << BITMAP_BITS, np.bool_)
-        self._bits[wanted >> BITMAP_SHIFT] = True
-
-    def has(self, keys: U64) -> Bool:
-        """(n,) False for keys that are surely not wanted."""
-        return self._bits.take((keys >> BITMAP_SHIFT).view(np.int64))
-
-
 def _fragment_key(some: Datagrams | Errors) -> U64:
     return columns_key([some.source_high, some.source_low, some.destination_high, some.destination_low,
                         some.detail >> u64(48)])
@@ -246,25 +233,3 @@ def _try(level: Level, candidates: Sent, quotes: Errors, asked: Sent, result: tu
     found.frame[hit_rows], found.time_ns[hit_rows] = candidates.frame[best], candidates.time_ns[best]
     found.detail[hit_rows] = candidates.detail[best]
     found.notes[hit_rows] |= level.note
-
-
-def latest_before(keys: U64, frames: I64, wanted: U64, before: I64) -> I64:
-    """(m,) the last row with each wanted key and a frame before the given one; -1 for none.
-
-    Args:
-        keys: (n,) of the rows.
-        frames: (n,) ascending, below 2**40.
-        wanted: (m,) keys.
-        before: (m,) frames.
-    """
-    if len(keys) == 0:
-        return np.full(len(wanted), -1)
-    order = np.argsort(keys, kind="stable")
-    keys, frames = keys[order], frames[order]
-    group = np.cumsum(np.concatenate(([0], (keys[1:] != keys[:-1]).astype(np.int64))))
-    first = np.searchsorted(keys, wanted)
-    known = first < len(keys)
-    known[known] = keys[first[known]] == wanted[known]
-    place = np.where(known, first, 0)
-    last = np.searchsorted(group << 40 | frames, group[place] << 40 | before) - 1
-    return np.where(known & (last >= place), order[last], -1)

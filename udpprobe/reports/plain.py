@@ -22,15 +22,15 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - JSON's values have no narrower t
     converter = _CONVERTERS.get(type(value))
     if converter is not None:
         return converter(value)
-    kind: Hashable = type(value)
-    return {key: told(getattr(value, name)) for name, key, told in _plan(kind)}
+    plan = _plan(type(value))  # type: ignore[arg-type]  # a class is hashable, whatever its instances are
+    return {key: told(getattr(value, name)) for name, key, told in plan}
 
 
 @cache
 def _plan(kind: Hashable) -> tuple[tuple[str, str, Callable[[Any], Any]], ...]:
     """A record's fields: attribute, name in JSON, and what makes its value plain."""
     return tuple((field.name, _key(field.name), _time if _is_time(field.name) else plain)
-                 for field in fields(kind))  # type: ignore[arg-type]  # a dataclass; the cache wants it hashable
+                 for field in fields(kind))  # type: ignore[arg-type]  # a dataclass
 
 
 def _as_is(value: Any) -> Any:  # noqa: ANN401 - as above

@@ -1,0 +1,50 @@
+"""Looking many keys up at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from udpprobe.core.batch import I64, U64, Bool
+from udpprobe.core.packets import u64
+
+BITMAP_BITS = 22
+BITMAP_SHIFT = u64(64 - BITMAP_BITS)
+
+
+class Bitmap:
+    """Tells keys that are surely not in a set by their leading bits: far faster than to look each one up."""
+
+    def __init__(self, keys: U64 | None = None) -> None:
+        self._bits = np.zeros(1 << BITMAP_BITS, np.bool_)
+        if keys is not None:
+            self.add(keys)
+
+    def add(self, keys: U64) -> None:
+        """Put keys into the set."""
+        self._bits[keys >> BITMAP_SHIFT] = True
+
+    def has(self, keys: U64) -> Bool:
+        """(n,) False for keys that are surely not in the set."""
+        return self._bits.take((keys >> BITMAP_SHIFT).view(np.int64))
+
+
+def latest_before(keys: U64, frames: I64, wanted: U64, before: I64) -> I64:
+    """(m,) the last row with each wanted key and a frame before the given one; -1 for none.
+
+    Args:
+        keys: (n,) of the rows.
+        frames: (n,) ascending, below 2**40.
+        wanted: (m,) keys.
+        before: (m,) frames.
+    """
+    if len(keys) == 0:
+        return np.full(len(wanted), -1)
+    order = np.argsort(keys, kind="stable")
+    keys, frames = keys[order], frames[order]
+    group = np.cumsum(np.concatenate(([0], (keys[1:] != keys[:-1]).astype(np.int64))))
+    first = np.searchsorted(keys, wanted)
+    known = first < len(keys)
+    known[known] = keys[first[known]] == wanted[known]
+    place = np.where(known, first, 0)
+    last = np.searchsorted(group << 40 | frames, group[place] << 40 | before) - 1
+    return np.where(known & (last >= place), order[last], -1)
