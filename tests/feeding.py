@@ -69,11 +69,15 @@ class Story:
 
 
 def follow(batches, question=EVERYTHING, *, horizon=HORIZON):
-    """Feed batches, ticks among them, to the pipeline, and conclude."""
+    """Feed batches, ticks among them, to the pipeline, and conclude; events are told as they become known."""
     pipeline = Pipeline(by_flow=question.group_by == "flow", keep_messages=True, horizon=horizon)
-    known = [resolved for batch in batches for resolved in pipeline.feed(batch)] + pipeline.finish()
-    summary = pipeline.summary
-    events = [event for resolved in known for event in events_of(resolved, summary, question.loop_ttl)]
+    summary, events = pipeline.summary, []
+
+    def tell(known):
+        events.extend(event for resolved in known for event in events_of(resolved, summary, question.loop_ttl))
+    for batch in batches:
+        tell(pipeline.feed(batch))
+    tell(pipeline.finish())
     return Story(*conclude(summary, question), events, summary.faults, summary)
 
 
