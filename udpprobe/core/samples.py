@@ -95,16 +95,17 @@ def _run_lengths(values: U64, counts: I64) -> tuple[U64, I64]:
 def _round_the_many(values: U64, counts: I64) -> U64:
     """Of numbers with more than MOST_EXACT samples, keep the leading bits of each duration.
 
-    The least and the greatest one stay as they are.
+    The least and the greatest one stay as they are, and none is rounded to less than the least.
     """
     number = values >> u64(NS_BITS)
     starts = starts_of_runs(number)
     if len(values) == 0 or np.add.reduceat(counts, starts).max() <= MOST_EXACT:
         return values
-    sizes = np.diff(np.concatenate((starts, [len(values)])))
+    sizes = np.diff(np.append(starts, len(values)))
     many = np.repeat(np.add.reduceat(counts, starts) > MOST_EXACT, sizes)
     many[starts] = False
-    many[np.concatenate((starts[1:], [len(values)])) - 1] = False
+    many[starts + sizes - 1] = False
     bits = np.frexp((values & NS_MASK).astype(np.float64))[1]
     dropped = np.maximum(bits - KEPT_BITS, 0).astype(np.uint64)
-    return np.where(many, values >> dropped << dropped, values)
+    rounded = np.maximum(values >> dropped << dropped, np.repeat(values[starts], sizes))
+    return np.where(many, rounded, values)
