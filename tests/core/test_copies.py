@@ -13,6 +13,7 @@ from udpprobe.core.copies import WINDOW_FRAMES
 from udpprobe.core.model import Loop
 
 ETHERNET = 1
+HOPS = {4: "ttl", 6: "hop_limit"}
 MACS = [bytes.fromhex("020000000002 020000000001"), bytes.fromhex("020000000001 020000000002")]
 
 
@@ -38,13 +39,15 @@ def test_a_datagram_mirrored_within_a_millisecond_is_one(family):
     assert (1, "silent") == (story.destinations[0].sent, story.destinations[0].verdict)
 
 
-def test_the_same_ipv4_id_within_a_second_is_the_same_datagram():
-    assert 1 == story_of([sent(1)] * 2, times_ns=[0, 1000 * MS]).destinations[0].sent
-    assert 2 == story_of([sent(1)] * 2, times_ns=[0, 1001 * MS]).destinations[0].sent
+@pytest.mark.parametrize("family", [4, 6])
+def test_forwarded_within_a_second_it_is_the_same_datagram(family):
+    both_sides = [sent(1, family), sent(1, family, ttl=63)]
+    assert 1 == story_of(both_sides, times_ns=[0, 1000 * MS]).destinations[0].sent
+    assert 2 == story_of(both_sides, times_ns=[0, 1001 * MS]).destinations[0].sent
 
 
-@pytest.mark.parametrize("packet", [sent(1, 6), sent(1, id=0)])
-def test_without_an_id_the_same_again_later_is_a_second_datagram(packet):
+@pytest.mark.parametrize("packet", [sent(1), sent(1, 6), sent(1, id=0)])
+def test_the_same_again_later_is_a_second_datagram(packet):
     assert 2 == story_of([packet] * 2, times_ns=[0, 2 * MS]).destinations[0].sent
 
 
@@ -69,16 +72,27 @@ def test_both_sides_of_a_router_show_one_datagram_and_no_loop(family):
 
 
 def test_copies_are_found_across_batches():
-    batches = [batch for number in (1, 2, 3) for batch in (batch_of([sent(1)], first=number), tick(number))]
+    batches = [batch for number in (1, 2)
+               for batch in (batch_of([sent(1, ttl=65 - number)], first=number), tick(number))]
     assert 1 == follow(batches).destinations[0].sent
 
 
 def test_so_many_frames_later_it_is_no_copy():
     others = repeated(sent(2), WINDOW_FRAMES, first=2)
-    apart = [batch_of([sent(1)]), others, batch_of([sent(1)], first=WINDOW_FRAMES + 2)]
-    near = [batch_of([sent(1)]), others.take(np.arange(100)), batch_of([sent(1)], first=102)]
+    apart = [batch_of([sent(1)]), others, batch_of([sent(1, ttl=63)], first=WINDOW_FRAMES + 2)]
+    near = [batch_of([sent(1)]), others.take(np.arange(100)), batch_of([sent(1, ttl=63)], first=102)]
     stories = [follow(batches) for batches in (apart, near)]
     assert [2, 1] == [{each.address: each.sent for each in story.destinations}[host(1)] for story in stories]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize(("apart_ns", "ttl", "count"), [(1000, 64, 1), (1000, 63, 1), (2 * MS, 64, 2)])
+def test_an_error_captured_twice_is_one_and_told_as_captured_before(family, apart_ns, ttl, count):
+    datagram = sent(1, family)
+    frames = [datagram, b.port_unreachable(datagram), b.port_unreachable(datagram, **{HOPS[family]: ttl})]
+    story = story_of(frames, times_ns=[0, 10 * MS, 10 * MS + apart_ns])
+    assert count == story.only.errors
+    assert [count == 1] == [any("captured before" in note for note in event.notes) for event in story.events[1:]]
 
 
 # ---- loops without an error

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from udpprobe.core.batch import I64, U64, Bool
-from udpprobe.core.keys import pair_key
-from udpprobe.core.packets import Columns, Datagrams, u64
+from udpprobe.core.keys import columns_key, pair_key
+from udpprobe.core.packets import Columns, Datagrams, Errors, u64
 
 WINDOW_FRAMES = 16384
 WINDOW_NS = 10**9
 """How far apart two copies of a datagram may stand."""
 
-MIRROR_NS = 10**6
-"""Without an IPv4 id only this soon after is the same thing a copy, and not a second datagram."""
+MIRROR_NS = 500_000
+"""With the same TTL, only this soon after is the same thing a copy, and not sent again."""
 
 ROW_BITS = 20
 ROW_MASK = u64((1 << ROW_BITS) - 1)
@@ -54,7 +54,7 @@ class _Seen(Columns):
 
 
 class Copies:
-    """Remembers the last datagrams, so that copies are found across chunks."""
+    """Remembers the last packets, so that copies are found across chunks; of datagrams, or of errors."""
 
     def __init__(self) -> None:
         none = np.empty(0, np.int64)
@@ -69,10 +69,24 @@ class Copies:
             source: (n,) keys of their source endpoints.
             destination: (n,) keys of their destination endpoints.
         """
-        n = len(datagrams)
         identity = pair_key(pair_key(source, destination), datagrams.detail & IDENTITY)
-        alike = _alike(np.concatenate([self._last.identity, identity]))
-        new = _Seen(identity, datagrams.frame, datagrams.time_ns, datagrams.detail, datagrams.link, np.arange(n))
+        return self._feed(_Seen(identity, datagrams.frame, datagrams.time_ns, datagrams.detail, datagrams.link,
+                                np.arange(len(datagrams))))
+
+    def feed_errors(self, errors: Errors) -> Bool:
+        """Which of (n,) errors are copies of an earlier one."""
+        quoted = [errors.source_high, errors.source_low, errors.destination_high, errors.destination_low,
+                  errors.ports, errors.detail]
+        identity = columns_key([errors.reporter_high, errors.reporter_low, errors.type, errors.code, errors.mtu,
+                                errors.outer_id, *quoted])
+        nothing = np.zeros(len(errors), np.uint64)  # whatever the TTL: two interfaces are not captured in order
+        is_copy, _ = self._feed(_Seen(identity, errors.frame, errors.time_ns, nothing, nothing,
+                                      np.arange(len(errors))))
+        return is_copy
+
+    def _feed(self, new: _Seen) -> tuple[Bool, Passes]:
+        n = len(new)
+        alike = _alike(np.concatenate([self._last.identity, new.identity]))
         is_copy, passes = np.zeros(n, np.bool_), _no_passes()
         if len(alike):
             early = np.searchsorted(alike, len(self._last))
@@ -114,12 +128,10 @@ def _judge(alike: _Seen, n: int) -> tuple[Bool, Passes]:
 
 def _follows(chain: _Seen) -> Bool:
     """(n - 1,) whether each row but the first is a copy of the one before it."""
-    apart_ns = np.diff(chain.time_ns)
-    ttl = _ttl(chain)
-    has_id = chain.detail[1:] >> u64(48) > 0
+    apart_ns, lower = np.diff(chain.time_ns), np.diff(_ttl(chain))
     return ((chain.identity[1:] == chain.identity[:-1])
-            & (np.diff(chain.frame) <= WINDOW_FRAMES) & (apart_ns <= WINDOW_NS) & (np.diff(ttl) <= 0)
-            & (has_id | (np.diff(ttl) < 0) | (apart_ns <= MIRROR_NS)))
+            & (np.diff(chain.frame) <= WINDOW_FRAMES) & (apart_ns <= WINDOW_NS)
+            & ((lower < 0) | ((lower == 0) & (apart_ns <= MIRROR_NS))))
 
 
 def _passes(by_link: _Seen) -> Passes:

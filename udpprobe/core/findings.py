@@ -120,10 +120,12 @@ class Record:
             "itself": reported_by_itself(errors), "mtu": errors.mtu, "matched": matched,
         }
         key = columns_key([columns[name] for name in KEY_COLUMNS if name in columns])
+        new = found.notes & Note.SEEN_BEFORE == 0
         rows = self.findings.add(
-            key, **columns, count=np.ones(len(errors), np.int64), first_ns=errors.time_ns, last_ns=errors.time_ns,
-            match=found.match, notes=found.notes, ip_length=errors.ip_length, ttls=_ttl_bits(found))
-        seen = np.flatnonzero(matched)
+            key, **columns, count=new.astype(np.int64), first_ns=errors.time_ns, last_ns=errors.time_ns,
+            match=found.match, notes=found.notes & ~Note.SEEN_BEFORE, ip_length=errors.ip_length,
+            ttls=_ttl_bits(found))
+        seen = np.flatnonzero((matched == 1) & new)
         self.rtt.add(rows[seen], errors.time_ns[seen] - found.time_ns[seen])
         return rows
 

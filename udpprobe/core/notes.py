@@ -27,6 +27,7 @@ class Note(IntFlag):
     SOURCE_REWRITTEN = 8192
     NO_EXTENSION = 16384
     BAD_EXTENSION = 32768
+    SEEN_BEFORE = 65536
 
 
 TEXTS = {
@@ -43,6 +44,7 @@ TEXTS = {
     Note.TUNNELLED: "inside a tunnel",
     Note.SOURCE_REWRITTEN: "a NAT changed the source",
     Note.NO_EXTENSION: "what follows the quote is padding, no extension",
+    Note.SEEN_BEFORE: "captured before: the same error again",
     Note.BAD_EXTENSION: "the extension's checksum or lengths are wrong",
 }
 """Every note a person is told; the others only say which fields are missing."""

@@ -95,6 +95,8 @@ class Errors(Columns):
     family: I64
     type: I64
     code: I64
+    outer_id: I64
+    """Of the error's own IP header; 0 for IPv6."""
     mtu: I64
     """Next-hop MTU, -1 where the error has none."""
     reporter_high: U64

@@ -11,6 +11,7 @@ from udpprobe.core.copies import Copies
 from udpprobe.core.correlate import HORIZON, Log, Matches
 from udpprobe.core.decode import Chunk, Decoder, excerpt
 from udpprobe.core.keys import endpoint_key
+from udpprobe.core.notes import Note
 from udpprobe.core.packets import Datagrams, Errors, u64
 from udpprobe.core.summary import Summary
 
@@ -47,7 +48,7 @@ class Pipeline:
         self.summary = Summary(by_flow=by_flow)
         self._keep_messages, self._horizon = keep_messages, horizon
         self._decoder = Decoder()
-        self._copies = Copies()
+        self._copies, self._error_copies = Copies(), Copies()
         self._log = Log(horizon)
         self._pending: list[tuple[Errors, U8]] = []
 
@@ -76,6 +77,7 @@ class Pipeline:
         for start in range(0, len(chunk.datagrams), DIGESTED_ROWS):
             self._count(chunk.datagrams.take(slice(start, start + DIGESTED_ROWS)))
         if len(chunk.errors):
+            chunk.errors.notes[self._error_copies.feed_errors(chunk.errors)] |= Note.SEEN_BEFORE
             self._pending.append(excerpt(chunk.errors, chunk.data) if self._keep_messages
                                  else (chunk.errors, chunk.data[:0]))
 
@@ -109,4 +111,4 @@ def no_errors() -> Errors:
     """No rows of errors."""
     none = np.empty(0, np.int64)
     empty = none.view(np.uint64)
-    return Errors(none, none, none, none, none, none, *(empty,) * 8, *(none,) * 5)
+    return Errors(*(none,) * 7, *(empty,) * 8, *(none,) * 5)

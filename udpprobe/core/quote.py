@@ -76,6 +76,7 @@ def _columns(walk: Walk, rows: I64, quotes: Walk, kept: I64, more: tuple[I64, I6
     family, type_and_code = walk.family[rows], walk.u16(rows)
     return Errors(
         frame=frame, time_ns=time_ns, family=family, type=type_and_code >> 8, code=type_and_code & 0xFF,
+        outer_id=id_of(walk, rows),
         mtu=next_hop_mtu(family, type_and_code, walk.u32(rows, 4)),
         reporter_high=walk.source_high[rows], reporter_low=walk.source_low[rows],
         source_high=quotes.source_high[kept], source_low=quotes.source_low[kept],

@@ -38,7 +38,8 @@ def _as_is(value: Any) -> Any:  # noqa: ANN401 - as above
 
 
 def _text(value: str) -> str:
-    return value.encode("utf-8", "backslashreplace").decode()  # a file's name may hold any byte
+    # a file's name may hold any byte
+    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
 
 
 def _list(values: Iterable[Any]) -> list[Any]:
