@@ -1,0 +1,20 @@
+"""Runs of equal values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from udpprobe.core.runs import distinct, starts_of_runs
+
+
+@pytest.mark.parametrize(("values", "starts"), [
+    ([], []), ([5], [0]), ([5, 5], [0]), ([1, 2], [0, 1]), ([1, 1, 2, 3, 3, 1], [0, 2, 3, 5]),
+])
+def test_a_run_starts_where_the_value_changes(values, starts):
+    assert starts == starts_of_runs(np.array(values, np.int64)).tolist()
+
+
+@pytest.mark.parametrize("values", [[], [3], [3, 1, 3, 2, 1]])
+def test_each_value_is_told_once_in_order(values):
+    assert sorted(set(values)) == distinct(np.array(values, np.int64))
