@@ -87,5 +87,12 @@ def test_what_is_wrong_is_a_fault_by_name():
     assert {"bad-thing": 2} == walk.fault_counts()
 
 
+def test_packets_that_fail_alike_at_different_steps_are_one_fault():
+    walk = walk_of([b"x"] * 3, [A] * 3)
+    for row in (0, 2):
+        walk.fail(rows(row), "bad-thing")
+    assert {"bad-thing": 2} == walk.fault_counts()
+
+
 def test_packets_without_a_fault_are_not_counted():
     assert Counter() == walk_of([b"x"], [A]).fault_counts()

@@ -1,0 +1,66 @@
+"""The one path: batches in, a summary at the end, errors told as they become known."""
+
+from __future__ import annotations
+
+import builders as b
+import pytest
+from crafting import sent, told
+from feeding import EVERYTHING, batch_of, repeated, story_of
+
+from udpprobe.core.batch import tick
+from udpprobe.core.conclude import conclude
+from udpprobe.core.decode import CHUNK_FRAMES
+from udpprobe.core.pipeline import DIGESTED_ROWS, MOST_PENDING, Pipeline
+
+FRAMES = [frame for n in range(1, 4) for frame in told(sent(n))]
+
+
+def told_by(known):
+    """Frames of the errors that became known."""
+    return [frame for resolved in known for frame in resolved.errors.frame.tolist()]
+
+
+def test_a_batch_alone_tells_nothing_and_a_tick_tells_all():
+    pipeline = Pipeline()
+    assert [] == pipeline.feed(batch_of(FRAMES))
+    assert [2, 4, 6] == told_by(pipeline.feed(tick(1)))
+    assert [] == pipeline.feed(tick(2))
+    assert [] == pipeline.finish()
+
+
+def test_the_end_tells_all():
+    pipeline = Pipeline()
+    pipeline.feed(batch_of(FRAMES))
+    assert [2, 4, 6] == told_by(pipeline.finish())
+
+
+def test_messages_are_kept_only_when_asked_for_and_change_no_report():
+    pipeline = Pipeline(keep_messages=False)
+    pipeline.feed(batch_of(FRAMES))
+    (resolved,) = pipeline.finish()
+    assert 0 == len(resolved.data)
+    assert story_of(FRAMES).destinations == conclude(pipeline.summary, EVERYTHING)[0]
+
+
+@pytest.mark.slow
+def test_very_many_errors_do_not_wait_for_the_end():
+    pipeline = Pipeline()
+    error = b.port_unreachable(sent(1))
+    assert [] == pipeline.feed(repeated(error, CHUNK_FRAMES - 1))
+    assert MOST_PENDING == len(told_by(pipeline.feed(repeated(error, 1, first=CHUNK_FRAMES))))
+
+
+def test_a_full_chunk_alone_tells_nothing_yet():
+    pipeline = Pipeline()
+    assert [] == pipeline.feed(repeated(sent(1), CHUNK_FRAMES))
+    assert CHUNK_FRAMES == pipeline.summary.packets
+
+
+def test_datagrams_are_counted_beyond_what_is_digested_at_a_time():
+    pipeline = Pipeline()
+    spread = repeated(sent(1, id=0), 2 * DIGESTED_ROWS + 1)
+    spread.time_ns = spread.time_ns * 10**6
+    pipeline.feed(spread)
+    pipeline.finish()
+    ((destination,), _) = conclude(pipeline.summary, EVERYTHING)
+    assert (2 * DIGESTED_ROWS + 1, 48 * (2 * DIGESTED_ROWS + 1)) == (destination.sent, destination.sent_bytes)
