@@ -79,8 +79,6 @@ class Log:
 
     def feed(self, datagrams: Datagrams, source: U64, destination: U64) -> None:
         """Remember (n,) datagrams, copies too: an error's is the one seen last before it."""
-        if len(datagrams) == 0:
-            return
         self.rows += len(datagrams)
         new = Sent(destination, source, datagrams.detail, datagrams.frame, datagrams.time_ns)
         if self._segments and len(new) < SMALL and len(self._segments[-1]) < SMALL:
@@ -133,7 +131,7 @@ class Log:
             _try(level, candidates, quotes, asked, (found, rows))
 
     def _among(self, key: Callable[[Sent], U64], wanted: U64) -> Sent:
-        """Datagrams with any of the wanted keys, and a few others; in the order of frames."""
+        """Datagrams with any of the wanted keys, and a few others; those of a flow in the order of frames."""
         bitmap = Bitmap(wanted)
         picked = [segment.take(np.flatnonzero(bitmap.has(key(segment)))) for segment in self._segments]
         none = np.empty(0, np.uint64)
