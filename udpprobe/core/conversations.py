@@ -79,7 +79,7 @@ class Open(Table):
 
 @dataclass(slots=True)
 class _Part(Columns):
-    """(n,) datagrams of a chunk, in the order of their frames."""
+    """(n,) datagrams of a chunk, those of a conversation in the order of frames."""
 
     conversation: I64
     direction: I8
@@ -104,7 +104,7 @@ class Conversations:
         self._asked = Bitmap()
 
     def feed(self, datagrams: Datagrams, source: U64, destination: U64) -> None:
-        """Count (n,) datagrams in the order of their frames, copies left out.
+        """Count (n,) datagrams, those of a conversation in the order of frames, copies left out.
 
         Args:
             datagrams: their columns.

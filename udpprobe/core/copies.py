@@ -98,9 +98,7 @@ class Copies:
     def _remember(self, new: _Seen) -> None:
         """Keep what a copy may still follow: the window's last datagrams, of this chunk and of earlier ones."""
         oldest = new.frame.max(initial=0) - WINDOW_FRAMES
-        parts = (self._last, new)
-        first = [int(np.searchsorted(part.frame, oldest, side="right")) for part in parts]
-        self._last = _Seen.concatenate([part.take(slice(at, None)) for part, at in zip(parts, first, strict=True)])
+        self._last = _Seen.concatenate([part.take(part.frame > oldest) for part in (self._last, new)])
         self._last.row = np.full(len(self._last), -1)
 
 

@@ -31,7 +31,7 @@ class Chunk:
     """What some batches in a row held."""
 
     datagrams: Datagrams
-    """In the order of frames; a tunnel's datagram before those inside it."""
+    """Those of one family in the order of frames; a tunnel's datagram before those inside it."""
     errors: Errors
     data: U8
     """The bytes that `Errors.message` points into."""
@@ -71,7 +71,8 @@ class Decoder:
         """All that was fed since the last chunk."""
         walked, errors, data, faults = decode_odd(join_frames(self._odd))
         datagrams = Datagrams.concatenate([*self._common, walked])
-        datagrams = datagrams.take(np.argsort(datagrams.frame, kind="stable"))
+        if len(walked):
+            datagrams = datagrams.take(np.argsort(datagrams.frame, kind="stable"))
         chunk = Chunk(datagrams, errors, data, self._now_ns, faults)
         self._start()
         return chunk

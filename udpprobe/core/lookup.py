@@ -33,7 +33,7 @@ def latest_before(keys: U64, frames: I64, wanted: U64, before: I64) -> I64:
 
     Args:
         keys: (n,) of the rows.
-        frames: (n,) ascending, below 2**40.
+        frames: (n,) below 2**40, ascending among those of one key.
         wanted: (m,) keys.
         before: (m,) frames.
     """
