@@ -14,6 +14,7 @@ import time
 import tomllib
 from pathlib import Path
 
+from anonymous import without_host
 from network import CannotRun, Network
 
 SCENARIOS = tomllib.loads(Path(__file__).with_name("scenarios.toml").read_text())
@@ -48,6 +49,8 @@ def record(name, into):
             recorders.enter_context(network.capturing(into / file, line))
         play(network, scenario["acts"])
         time.sleep(scenario.get("wait_s", 0))
+    for file in into.glob("*.pcapng"):
+        file.write_bytes(without_host(file.read_bytes()))
     return list(scenario["captures"])
 
 
