@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields, is_dataclass
 from functools import cache
+from operator import attrgetter
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
@@ -19,22 +20,28 @@ EVENTS_SCHEMA = "udpprobe.events/1"
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - JSON's values have no narrower type
     """What `json.dumps` takes: records as objects, times as RFC 3339, milliseconds to the nanosecond."""
+    if type(value) in _AS_IS:
+        return value
     converter = _CONVERTERS.get(type(value))
-    if converter is not None:
-        return converter(value)
-    plan = _plan(type(value))  # type: ignore[arg-type]  # a class is hashable, whatever its instances are
-    return {key: told(getattr(value, name)) for name, key, told in plan}
+    return _object(value) if converter is None else converter(value)
+
+
+def _object(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the model's dataclasses
+    names, values_of, times = _plan(type(record))  # type: ignore[arg-type]  # a class is hashable
+    return {name: value if type(value) in _AS_IS and name not in times else _field(name, value, times)
+            for name, value in zip(names, values_of(record), strict=True)}
+
+
+def _field(name: str, value: Any, times: frozenset[str]) -> Any:  # noqa: ANN401 - as above
+    return _time(value) if name in times else plain(value)
 
 
 @cache
-def _plan(kind: Hashable) -> tuple[tuple[str, str, Callable[[Any], Any]], ...]:
-    """A record's fields: attribute, name in JSON, and what makes its value plain."""
-    return tuple((field.name, _key(field.name), _time if _is_time(field.name) else plain)
-                 for field in fields(kind))  # type: ignore[arg-type]  # a dataclass
-
-
-def _as_is(value: Any) -> Any:  # noqa: ANN401 - as above
-    return value
+def _plan(kind: Hashable) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], frozenset[str]]:
+    """A record's fields: their names in JSON, what fetches their values, and which of them are times."""
+    attributes = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # a dataclass
+    times = frozenset(_key(name) for name in attributes if _is_time(name))
+    return tuple(map(_key, attributes)), attrgetter(*attributes), times
 
 
 def _text(value: str) -> str:
@@ -46,8 +53,9 @@ def _list(values: Iterable[Any]) -> list[Any]:
     return [plain(value) for value in values]
 
 
+_AS_IS = frozenset({int, bool, type(None)})
 _CONVERTERS: dict[type[Any], Callable[[Any], Any]] = {
-    int: _as_is, bool: _as_is, type(None): _as_is, str: _text, tuple: _list, list: _list,
+    str: _text, tuple: _list, list: _list,
     float: lambda value: round(value, 6),
     dict: lambda value: {key: plain(item) for key, item in value.items()},
 }
