@@ -11,12 +11,12 @@ import numpy as np
 
 from udpprobe.core.addresses import address_text
 from udpprobe.core.correlate import MATCHES
-from udpprobe.core.findings import NO_PORT
 from udpprobe.core.loops import are_loops, period_of, subject_keys, ttls_of
 from udpprobe.core.model import Destination, Finding, Loop, Spread, Unmatched
 from udpprobe.core.notes import texts_of
 from udpprobe.core.regroup import regrouped
 from udpprobe.core.samples import Samples
+from udpprobe.core.subjects import NO_PORT
 from udpprobe.core.summary import Summary
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from udpprobe.core.batch import I8, I64, U64
-from udpprobe.core.growing import Table, Tally, column
+from udpprobe.core.growing import Table, column
 from udpprobe.core.keys import Numbering, conversation_key, endpoint_key, pair_key
 from udpprobe.core.lookup import Bitmap, latest_before
 from udpprobe.core.packets import Columns, Datagrams, u64
 from udpprobe.core.runs import starts_of_runs
 from udpprobe.core.samples import Samples
+from udpprobe.core.subjects import Subject
 
 MOST_CONVERSATIONS = 1 << 17
 """So many live ones are remembered; at twice as many, counters are folded into endpoints and the rest forgotten."""
@@ -29,16 +30,9 @@ QUIET_NS = 30 * 10**9
 
 
 @dataclass(init=False)
-class Endpoints(Tally):
+class Endpoints(Subject):
     """An address and UDP port a row (a flow, where the report is by flow), with what was sent to it."""
 
-    high: U64 = column(np.uint64)
-    low: U64 = column(np.uint64)
-    port: I64 = column(np.int64)
-    source_high: U64 = column(np.uint64)
-    """The other end of a flow; 0 in a report that is not by flow."""
-    source_low: U64 = column(np.uint64)
-    source_port: I64 = column(np.int64)
     sent: I64 = column(np.int64, combine=np.add)
     sent_bytes: I64 = column(np.int64, combine=np.add)
     requests: I64 = column(np.int64, combine=np.add)

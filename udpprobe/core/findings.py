@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from udpprobe.core.batch import I64, U64
 from udpprobe.core.copies import Passes
 from udpprobe.core.correlate import NONE, Matches
-from udpprobe.core.growing import Tally, column
-from udpprobe.core.keys import columns_key, endpoint_key, pair_key
+from udpprobe.core.growing import column
+from udpprobe.core.keys import columns_key
 from udpprobe.core.notes import Note
 from udpprobe.core.packets import Datagrams, Errors, field, u64
 from udpprobe.core.samples import Samples
-
-NO_PORT = -1
+from udpprobe.core.subjects import NO_PORT, Subject, subjects
 
 
 @dataclass(init=False)
-class Findings(Tally):
+class Findings(Subject):
     """A kind of error, a destination and a reporter a row."""
 
-    high: U64 = column(np.uint64)
-    """Destination."""
-    low: U64 = column(np.uint64)
-    port: I64 = column(np.int64)
-    """NO_PORT where the quote did not tell."""
-    source_high: U64 = column(np.uint64)
-    """Source of the flow; 0 in a report that is not by flow."""
-    source_low: U64 = column(np.uint64)
-    source_port: I64 = column(np.int64)
     family: I64 = column(np.int64)
     type: I64 = column(np.int64)
     code: I64 = column(np.int64)
@@ -59,43 +47,15 @@ KEY_COLUMNS = ("high", "low", "port", "source_high", "source_low", "source_port"
 
 
 @dataclass(init=False)
-class Loops(Tally):
+class Loops(Subject):
     """A destination a row whose datagrams came round a loop in sight of the capture."""
 
-    high: U64 = column(np.uint64)
-    low: U64 = column(np.uint64)
-    port: I64 = column(np.int64)
-    source_high: U64 = column(np.uint64)
-    source_low: U64 = column(np.uint64)
-    source_port: I64 = column(np.int64)
     passes: I64 = column(np.int64, combine=np.add)
     """How often one came round."""
     first_ns: I64 = column(np.int64, combine=np.minimum)
     last_ns: I64 = column(np.int64, combine=np.maximum)
     period: I64 = column(np.int64, combine=np.gcd)
     """Hops around it: what the TTL fell by each time."""
-
-
-@dataclass(slots=True)
-class Subjects:
-    """(n,) what reports are by: a destination, or a flow to it. `key` is as in `Endpoints`."""
-
-    key: U64
-    columns: dict[str, npt.NDArray[Any]]
-
-
-def subjects(some: Datagrams | Errors, ports: U64, *, by_flow: bool) -> Subjects:
-    """The destination, or by flow also the source, of each row."""
-    port, source_port = ports & u64(0xFFFF), ports >> u64(16)
-    destination = endpoint_key(some.destination_high, some.destination_low, port)
-    columns: dict[str, npt.NDArray[Any]] = {
-        "high": some.destination_high, "low": some.destination_low, "port": port.view(np.int64)}
-    if not by_flow:
-        return Subjects(destination, columns)
-    source = endpoint_key(some.source_high, some.source_low, source_port)
-    columns |= {"source_high": some.source_high, "source_low": some.source_low,
-                "source_port": source_port.view(np.int64)}
-    return Subjects(pair_key(destination, source), columns)
 
 
 class Record:

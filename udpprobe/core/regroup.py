@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from udpprobe.core.findings import KEY_COLUMNS, NO_PORT
+from udpprobe.core.findings import KEY_COLUMNS
 from udpprobe.core.growing import Tally
 from udpprobe.core.keys import columns_key, endpoint_key
+from udpprobe.core.subjects import NO_PORT
 from udpprobe.core.summary import Summary
 
 Columns = dict[str, npt.NDArray[Any]]
