@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from udpprobe.core.batch import SourceState
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 16
+"""What a pipe holds; memory for more would be allocated in vain each time."""
+
 INFLATE_BYTES = 1024
 """Compressed bytes unpacked at a time: zstd makes at most 32 KiB of one, which bounds a bomb's memory."""
 
