@@ -99,6 +99,7 @@ TUNNELS = {
     "4 in 6": (V4, _over(6, b.IPIP)), "6 in 6": (V6, _over(6, b.IP6_IN_IP)),
     "vxlan": (BOTH, _in_udp(4789, lambda p: b.vxlan(b.ethernet(p)))),
     "vxlan on linux's port": (BOTH, _in_udp(8472, lambda p: b.vxlan(b.ethernet(p)))),
+    "vxlan with group policy": (BOTH, _in_udp(4789, lambda p: b"\x88\0\0\5\0\0\x2a\0" + b.ethernet(p))),
     "vxlan with vlan": (BOTH, _in_udp(4789, lambda p: b.vxlan(b.ethernet(b.vlan(p), b.VLAN_TYPE)))),
     "geneve": (BOTH, _in_udp(6081, lambda p: b.geneve(b.ethernet(p)))),
     "geneve with options": (BOTH, _in_udp(6081, _geneve_with_options)),
