@@ -126,9 +126,12 @@ def gre(walk: Walk, rows: I64) -> None:
 
 
 def vxlan(walk: Walk, rows: I64) -> None:
-    """RFC 7348: an Ethernet frame behind eight bytes. What only borrowed the port ends here."""
+    """RFC 7348: an Ethernet frame behind eight bytes. What only borrowed the port ends here.
+
+    Beside the I flag, Linux and Cisco set a G flag and a group (draft-smith-vxlan-group-policy).
+    """
     rows = rows[walk.end[rows] - walk.cursor[rows] >= 8]
-    rows = rows[(walk.u32(rows) == 0x08000000) & (walk.u8(rows, 7) == 0)]
+    rows = rows[(walk.u8(rows) & 0x7F == 0x08) & (walk.u8(rows, 7) == 0)]
     walk.depth[rows] += 1
     walk.skip(rows, 8, LINK | 1)
 
