@@ -1,8 +1,8 @@
 """Seeded captures of the kind the speed goals are about, made by the million with NumPy.
 
-65 % UDP (QUIC, DNS, RTP), the rest TCP; 70/30 IPv4/IPv6; a tenth in a VLAN; 100,000 flows, few of them busy; one
-packet in a thousand is an ICMP error, 10 ms after its datagram; 3 % of the errors quote what was never sent.
-UDP checksums are a counter, not sums: they tell datagrams apart as real ones do. A truth file lies beside.
+65 % UDP (QUIC, DNS, RTP), the rest TCP; 70/30 IPv4/IPv6; a tenth in a VLAN; 100,000 flows, few busy; one packet in
+a thousand is an ICMP error, 10 ms after its datagram; 3 % of these quote what was never sent. UDP checksums are a
+counter, not sums: they tell datagrams apart as real ones do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ PORTS = {QUIC: 443, DNS: 53, RTP: 16_384, TCP: 443}
 @dataclass
 class Flows:
     """Columns over all flows; `template` is each one's headers, with what differs by packet left zero."""
-
     kind: np.ndarray
     is_v6: np.ndarray
     ip_at: np.ndarray
@@ -120,7 +119,7 @@ class Traffic:
         transport_at = self.flows.transport_at[flow]
         put_u16(rows, np.where(is_v6, ip_at + 4, ip_at + 2), length - np.where(is_v6, transport_at, ip_at))
         v4, udp = np.flatnonzero(~is_v6), np.flatnonzero(self.flows.kind[flow] != TCP)
-        ids, sums = rows[v4], rows[udp]
+        ids = rows[v4]
         put_u16(ids, ip_at[v4] + 4, number[v4] & 0xFFFF)
         rows[v4] = ids
         sums = rows[udp]
@@ -250,8 +249,7 @@ SNAPS = {"full": SNAP_FULL, "s96": SNAP_SHORT}
 def make(path: Path, packets: int, snap: str, container: str, seed: int = 1) -> None:
     """Writes `packets` packets, unless that was done before.
 
-    Beside them stands PATH.truth: a line for each error with its frame number, that of its datagram (0: never
-    sent) and the IP version.
+    PATH.truth has a line for each error: its frame number, its datagram's (0: never sent), and the IP version.
     """
     truth = path.with_suffix(path.suffix + ".truth")
     if not truth.exists():
