@@ -73,6 +73,8 @@ class Log:
     def __init__(self, horizon: int = HORIZON) -> None:
         self._horizon = horizon
         self._segments: list[Sent] = []
+        self._old = 0
+        """So many segments were there when errors were last resolved."""
         self._fragmented: list[Fragmented] = []
         self.rows = 0
         """Datagrams that came since errors were last resolved."""
@@ -114,6 +116,7 @@ class Log:
                 del self._segments[:i + 1]
                 break
             kept -= len(self._segments[i])
+        self._old = max(len(self._segments) - 1, 0)  # the last one may still grow
         self.rows = 0
 
     def _match_datagrams(self, errors: Errors, found: Matches, rows: I64) -> None:
@@ -122,20 +125,14 @@ class Log:
         asked = Sent(endpoint_key(quotes.destination_high, quotes.destination_low, quotes.ports & PORT),
                      endpoint_key(quotes.source_high, quotes.source_low, quotes.ports >> u64(16)),
                      quotes.detail, quotes.frame, quotes.time_ns)
-        _try(ALL_AGREE, self._among(ALL_AGREE.key, ALL_AGREE.key(asked)), quotes, asked, (found, rows))
+        latest = _among(self._segments[self._old:], ALL_AGREE.key, ALL_AGREE.key(asked))
+        _try(ALL_AGREE, latest, quotes, asked, (found, rows))
         still = np.flatnonzero(found.match[rows] == NONE)
         if len(still) == 0:
             return
-        candidates = self._among(_destination, asked.destination[still])
+        candidates = _among(self._segments, _destination, asked.destination[still])
         for level in LEVELS:
             _try(level, candidates, quotes, asked, (found, rows))
-
-    def _among(self, key: Callable[[Sent], U64], wanted: U64) -> Sent:
-        """Datagrams with any of the wanted keys, and a few others; those of a flow in the order of frames."""
-        bitmap = Bitmap(wanted)
-        picked = [segment.take(np.flatnonzero(bitmap.has(key(segment)))) for segment in self._segments]
-        none = np.empty(0, np.uint64)
-        return Sent.concatenate([*picked, Sent(none, none, none, none.view(np.int64), none.view(np.int64))])
 
     def _match_fragmented(self, errors: Errors, found: Matches, rows: I64) -> None:
         """Errors that quote a later fragment, by addresses and id."""
@@ -189,9 +186,10 @@ ID, LENGTH, CHECKSUM = u64(0xFFFF << 48), u64(0xFFFF << 32), u64(0xFFFF << 16)
 SUMS = LENGTH | CHECKSUM
 
 ALL_AGREE = Level(ID | SUMS | TUNNELLED, idless=True)
-"""What nearly every error agrees in with its datagram: tried first, on all datagrams at once."""
+"""What nearly every error agrees in with its datagram, which nearly always came just before: tried first."""
 
 LEVELS = (
+    ALL_AGREE,
     Level(ID | SUMS),
     Level(ID | TUNNELLED),
     Level(ID),
@@ -208,6 +206,14 @@ LEVELS = (
 def _fragment_key(some: Datagrams | Errors) -> U64:
     return columns_key([some.source_high, some.source_low, some.destination_high, some.destination_low,
                         some.detail >> u64(48)])
+
+
+def _among(segments: list[Sent], key: Callable[[Sent], U64], wanted: U64) -> Sent:
+    """Datagrams with any of the wanted keys, and a few others; those of a flow in the order of frames."""
+    bitmap = Bitmap(wanted)
+    picked = [segment.take(np.flatnonzero(bitmap.has(key(segment)))) for segment in segments]
+    none = np.empty(0, np.uint64)
+    return Sent.concatenate([*picked, Sent(none, none, none, none.view(np.int64), none.view(np.int64))])
 
 
 def _destination(sent: Sent) -> U64:
