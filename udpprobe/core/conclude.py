@@ -73,7 +73,7 @@ class _Conclusion:
                      self._record.loops.numbers.find(keys).tolist(), strict=True)
         destinations = [self._destination(rows, endpoint, seen) for (_, rows), endpoint, seen in places]
         return (tuple(sorted(destinations, key=_worst_first)),
-                tuple(sorted(map(self._unmatched, unmatched), key=lambda each: _worst(each.finding))))
+                tuple(sorted(map(self._unmatched, unmatched), key=_worst_unmatched)))
 
     def _destination(self, rows: list[int], endpoint: int, seen: int) -> Destination:
         """The destination of these findings, with its row among the endpoints and among the loops, or -1."""
@@ -183,13 +183,19 @@ def _rank(verdict: str | None) -> int:
     return VERDICTS.index(verdict) if verdict else len(VERDICTS)
 
 
-def _worst(finding: Finding) -> tuple[int, int, str]:
-    return _rank(finding.verdict), -finding.count, finding.reporter or ""
+def _worst(finding: Finding) -> tuple[Any, ...]:
+    """An order that no two findings of a destination share: the same for every way a summary was put together."""
+    return (_rank(finding.verdict), -finding.count, finding.reporter or "", finding.first_time_ns,
+            finding.icmp_type or 0, finding.icmp_code or 0, finding.mtu or 0)
 
 
-def _worst_first(destination: Destination) -> tuple[int, int, int, str, int]:
+def _worst_first(destination: Destination) -> tuple[Any, ...]:
     return (_rank(destination.verdict), -destination.errors, -destination.sent, destination.address,
-            destination.port or 0)
+            destination.port or 0, destination.source or "", destination.source_port or 0)
+
+
+def _worst_unmatched(each: Unmatched) -> tuple[Any, ...]:
+    return *_worst(each.finding), each.address, each.port or 0
 
 
 def _verdict(findings: list[Finding], answered: int) -> str:
