@@ -128,7 +128,14 @@ def test_the_answer_from_another_port_may_come_in_a_later_batch():
     assert {(SERVER[4], 69): "answered"} == story.verdicts
 
 
+def test_what_answers_from_another_port_asks_nobody():
+    found = verdicts_of([ask(5000, 69), answer(2000, 5000), ask(5001, 2000)], [0, 1, 2])
+    assert {(SERVER[4], 69): ("answered", 1, ("answered from port 2000",)),
+            (SERVER[4], 2000): ("silent", 0, ())} == found
+
+
 SPLITS = {
+    "another port asks the answering one": [ask(5000, 69), answer(2000, 5000), ask(5001, 2000)],
     "retry": [ask(dport=69), ask(dport=69), answer(2000)],
     "both": [ask(dport=69), answer(2000), answer(69)],
     "two ports asked": [ask(dport=69), ask(dport=70), answer(2000)],

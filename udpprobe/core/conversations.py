@@ -181,16 +181,20 @@ class Conversations:
 
     def _credit(self, request: I64, answer: _Part, part: _Part) -> None:
         """Count the first datagram of each `answer` as that to the conversation `request`, if that still waits."""
-        order = np.argsort(request, kind="stable")
-        order = order[starts_of_runs(request[order])]
-        request, answer = request[order], answer.take(order)
         waited_ns = answer.time_ns - self._asked_ns(request, answer, part)
-        good = ((self.open.first_answer[request] > answer.frame) & (self.open.other_port[request] == 0)
-                & (waited_ns >= 0) & (waited_ns <= QUIET_NS))
-        request, answer = request[good], answer.take(good)
-        self.open.other_port[request] = self.open.port[answer.conversation, 1 - answer.direction].view(np.int64)
-        self._open_rtt.add(request, waited_ns[good])
-        self.open.asking[answer.conversation] = 1 - self.open.asking[answer.conversation]
+        soon = np.flatnonzero((waited_ns >= 0) & (waited_ns <= QUIET_NS))
+        pairs = zip(soon.tolist(), request[soon].tolist(), answer.conversation[soon].tolist(), strict=True)
+        good = [row for row, asked_in, answered_in in pairs if self._turn_round(asked_in, answered_in)]
+        self._open_rtt.add(request[good], waited_ns[good])
+
+    def _turn_round(self, request: int, answer: int) -> bool:
+        """Let conversation `answer` answer `request` if nothing has; one by one, for it may turn round the next."""
+        direction, frame = self.open.asking[answer], self.open.first_frame[answer]
+        if self.open.first_answer[request] < frame or self.open.other_port[request]:
+            return False
+        self.open.other_port[request] = self.open.port[answer, 1 - direction]
+        self.open.asking[answer], self.open.first_answer[answer] = 1 - direction, frame
+        return True
 
     def _asked_ns(self, request: I64, answer: _Part, part: _Part) -> I64:
         """When each request was sent last before its answer came: in this part, or earlier."""
