@@ -6,14 +6,11 @@ from collections import Counter
 from dataclasses import astuple, fields, replace
 from itertools import pairwise
 
-import builders as b
 import numpy as np
-from crafting import sent, told
 from feeding import batch_of, follow
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from worlds import S, worlds
-from wraps import LINKS, TUNNELS
+from worlds import S, any_frames, nearly_frames, worlds
 
 from udpprobe.core.batch import tick
 from udpprobe.core.conclude import Question, conclude
@@ -22,32 +19,10 @@ from udpprobe.core.fastlane import LINK_SIZES, decode_common
 from udpprobe.core.packets import Datagrams
 
 ETHERNET = 1
-LINK_TYPES = sorted({link_type for link_type, _, _ in LINKS.values()})
 GROUPS = ("destination", "host", "flow", "reporter")
 quickly = settings(deadline=None, derandomize=True, max_examples=150)
 
 # ---- any bytes
-
-PACKETS = [packet for family in (4, 6) for packet in (*told(sent(1, family)), b.fragments(sent(2, family, 90), 48)[0])]
-PACKETS += [wrap(PACKETS[1]) for families, wrap in TUNNELS.values() if 4 in families]
-FRAMES = [(link_type, wrap(packet)) for link_type, families, wrap in LINKS.values()
-          for packet in PACKETS if b.family_of(packet) in families]
-
-
-@st.composite
-def nearly_frames(draw):
-    """A frame that was right before some of its bytes changed, with its link type."""
-    link_type, frame = draw(st.sampled_from(FRAMES))
-    spoilt = bytearray(frame)
-    for at, value in draw(st.lists(st.tuples(st.integers(0, len(frame) - 1), st.integers(0, 255)), max_size=4)):
-        spoilt[at] = value
-    return link_type, bytes(spoilt[:draw(st.one_of(st.just(len(frame)), st.integers(0, len(frame))))])
-
-
-some_link_types = st.one_of(st.sampled_from(LINK_TYPES), st.integers(0, 65535))
-random_frames = st.tuples(some_link_types, st.binary(max_size=120))
-any_frames = st.lists(st.one_of(random_frames, nearly_frames()), max_size=12)
-
 
 @quickly
 @given(any_frames, st.integers(0, 2000))

@@ -1,4 +1,4 @@
-"""Small worlds for properties: a few hosts that send, answer, repeat and complain, in any order.
+"""Frames for properties: nonsense, near sense, and small worlds of hosts that send, answer, repeat and complain.
 
 A world is a list of (time_ns, Ethernet frame). An action says what happens next in words of what happened before,
 so that hypothesis can leave any of them out.
@@ -7,7 +7,9 @@ so that hypothesis can leave any of them out.
 from __future__ import annotations
 
 import builders as b
+from crafting import sent, told
 from hypothesis import strategies as st
+from wraps import LINKS, TUNNELS
 
 US, MS, S = 1000, 10**6, 10**9
 CLIENTS = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}
@@ -108,3 +110,28 @@ def played(some_steps):
 
 def worlds(most=24):
     return st.lists(steps, max_size=most).map(played)
+
+
+# ---- frames of any kind
+
+LINK_TYPES = sorted({link_type for link_type, _, _ in LINKS.values()})
+PACKETS = [packet for family in (4, 6) for packet in (*told(sent(1, family)), b.fragments(sent(2, family, 90), 48)[0])]
+PACKETS += [wrap(PACKETS[1]) for families, wrap in TUNNELS.values() if 4 in families]
+PACKETS += [b.ip(CLIENTS[family][0], SERVERS[family][0], bytes(20), 6) for family in (4, 6)]      # TCP
+FRAMES = [(link_type, wrap(packet)) for link_type, families, wrap in LINKS.values()
+          for packet in PACKETS if b.family_of(packet) in families]
+
+
+@st.composite
+def nearly_frames(draw):
+    """A frame that was right before some of its bytes changed, with its link type."""
+    link_type, frame = draw(st.sampled_from(FRAMES))
+    spoilt = bytearray(frame)
+    for at, value in draw(st.lists(st.tuples(st.integers(0, len(frame) - 1), st.integers(0, 255)), max_size=4)):
+        spoilt[at] = value
+    return link_type, bytes(spoilt[:draw(st.one_of(st.just(len(frame)), st.integers(0, len(frame))))])
+
+
+some_link_types = st.one_of(st.sampled_from(LINK_TYPES), st.integers(0, 65535))
+random_frames = st.tuples(some_link_types, st.binary(max_size=120))
+any_frames = st.lists(st.one_of(random_frames, nearly_frames()), max_size=12)

@@ -79,6 +79,27 @@ def test_what_is_of_no_interest_is_dropped_as_the_walk_drops_it():
     assert (0, 0, {}) == (len(walked), len(errors), faults)
 
 
+SPOILT = {
+    "short-ipv4": b"\x4f" + DULL[0][15:], "bad-ipv4-header": b"\x51" + DULL[0][15:],
+    "bad-ipv6-header": b"\x50" + DULL[1][15:],
+}
+
+
+@pytest.mark.parametrize("fault", SPOILT)
+def test_of_what_is_of_no_interest_a_wrong_header_is_left_to_the_walk(fault):
+    version = 6 if "6" in fault else 4
+    frame = b.ethernet(SPOILT[fault], {4: b.IP4_TYPE, 6: b.IP6_TYPE}[version])
+    assert ([], [1]) == in_fast_lane([frame], 1)
+    assert {fault: 1} == decode_odd(batch_of([frame], 1))[3]
+
+
+def test_a_type_beyond_the_frame_s_end_is_not_believed():
+    arp = b.ethernet(bytes(28), 0x0806)
+    batch = batch_of([arp], 1)
+    batch.captured[:] = 13
+    assert [0] == decode_common(batch)[1].tolist()
+
+
 def test_a_frame_cut_behind_its_headers_is_common_all_the_same():
     frame = b.ethernet(sent(1, size=1000))
     found, rest = in_fast_lane([frame[:42]], 1, lengths=[len(frame)])

@@ -92,8 +92,9 @@ def _classify(headers: U64, ether_type: U64, room: I64) -> tuple[Bool, Bool, Boo
     protocol4, protocol6 = headers[:, 2] & u64(0xFF00), first & u64(0xFF_0000_0000_00F0)
     plain4 = v4 & (first & V4_SHAPE == V4_PLAIN) & (protocol4 == 0x1100) & (room >= 28)
     plain6 = v6 & (protocol6 == 0x11_0000_0000_0060) & (room >= 48)
-    dull = (v4 & (protocol4 == 0x0600) & (room >= 20)) | (v6 & (protocol6 == 0x06_0000_0000_0060) & (room >= 40))
-    return plain4, plain6, dull | (ether_type == ARP)
+    tcp4 = v4 & (first & u64(0xFF) == V4_PLAIN) & (protocol4 == 0x0600) & (room >= 20)
+    tcp6 = v6 & (protocol6 == 0x06_0000_0000_0060) & (room >= 40)
+    return plain4, plain6, tcp4 | tcp6 | ((ether_type == ARP) & (room >= 0))
 
 
 def _unpack_v4(headers: U64) -> tuple[U64, ...]:
