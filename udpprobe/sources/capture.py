@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from udpprobe.core.batch import SourceState, tick
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from udpprobe.core.batch import FrameBatch
     from udpprobe.sources.reader import Reader
 
-PEEK_BYTES = 64
 NESTING = 3
 """Compressions inside each other that are undone."""
+
+TICK_S = 0.25
+"""A pipe says how late it is at least so often, however busy it is: what waits for that is told."""
 
 
 class Capture:
@@ -45,7 +48,8 @@ class Capture:
         feed = Peeked(Descriptor(fd))
         if stat.S_ISDIR(status.st_mode):
             raise CaptureError(f"{path}: is a directory; name a capture file")
-        if is_seekable := stat.S_ISREG(status.st_mode) and not os.lseek(fd, 0, os.SEEK_CUR):
+        self._is_live = not stat.S_ISREG(status.st_mode)
+        if is_seekable := not self._is_live and not os.lseek(fd, 0, os.SEEK_CUR):
             self.state.total_bytes = status.st_size
         plain = self._unpack(feed)
         self._reader = self._reader_of(path, feed, plain)
@@ -60,7 +64,7 @@ class Capture:
         return feed
 
     def _reader_of(self, path: str, feed: Peeked, plain: Peeked) -> Reader:
-        head = plain.peek(PEEK_BYTES)
+        head = plain.peek(HEADER_BYTES)     # no more: a pipe may have no packet yet, for hours
         if not head and plain is feed:
             raise CaptureError(f"{path}: is empty")
         is_pcapng = head.startswith(SECTION_HEADER)
@@ -73,14 +77,16 @@ class Capture:
 
     def __iter__(self) -> Iterator[FrameBatch]:
         reader, octets = self._reader, self._octets
+        due_s = time.monotonic() + TICK_S
         while not reader.broken and (arrival := octets.more()) is not Arrival.END:
             octets.start += reader.skip_bytes
             reader.skip_bytes = 0
             for batch in reader.batches(octets):
                 self.state.done_bytes = octets.done_bytes
                 yield batch
-            if arrival is Arrival.QUIET:
+            if arrival is Arrival.QUIET or (self._is_live and time.monotonic() >= due_s):
                 yield tick(reader.now_ns)
+                due_s = time.monotonic() + TICK_S
         self.state.done_bytes = octets.done_bytes
         self.state.cut_short |= octets.start < octets.end or reader.broken
 

@@ -6,6 +6,7 @@ Both give one array and two indices, so that the readers of pcap and pcapng know
 from __future__ import annotations
 
 import mmap
+import time
 from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
@@ -33,9 +34,9 @@ MADV_POPULATE_READ = 22
 QUIET_S = 0.15
 """A stream that gives nothing for so long is called quiet."""
 
-LINGER_S = 0.001
-LINGERS = 100
-"""A writer's next bytes are waited for so often, so that batches are not tiny, yet prompt: 0.1 s at most."""
+LINGER_S = 0.1
+STEP_S = 0.001
+"""A writer's next bytes are waited for so long, in such steps, so that batches are not tiny, yet prompt."""
 
 
 class Arrival(Enum):
@@ -153,13 +154,9 @@ class Stream:
         return arrival
 
     def _linger(self) -> None:
-        lingers = LINGERS
-        while lingers and self.end < self._capacity:
-            arrival = self._receive(0)
-            if arrival is Arrival.QUIET:
-                lingers -= 1
-                arrival = self._receive(LINGER_S)
-            if arrival is Arrival.END:
+        until_s = time.monotonic() + LINGER_S
+        while self.end < self._capacity and time.monotonic() < until_s:
+            if self._receive(STEP_S) is Arrival.END:
                 return
 
     def _receive(self, timeout_s: float) -> Arrival:

@@ -1,0 +1,53 @@
+"""Defects of the command that were found by looking for them, each as what a user did."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from builders import datagram, ethernet, port_unreachable
+from containers import Frame, pcap_header, pcap_record
+
+CLIENT, SERVER = "10.0.0.1", "10.9.9.9"
+UDPPROBE = [sys.executable, "-m", "udpprobe"]
+STREAMING = [*UDPPROBE, "analyze", "--events", "--format", "ndjson"]
+
+
+def asked(number=1, port=53, **fields):
+    return datagram(CLIENT, SERVER, 4000, port, b"?", **{"id": number, **fields})
+
+
+def record(packet, at_s=0):
+    return pcap_record(Frame(round(at_s * 1e9), ethernet(packet)))
+
+
+# ---- pipes
+
+@pytest.mark.parametrize("rate_pps", [20, 200, 5000])
+def test_an_event_is_told_while_other_packets_keep_coming(rate_pps):
+    burst = max(rate_pps // 200, 1)
+    stop = threading.Event()
+    with subprocess.Popen([*STREAMING, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        def write_on():
+            while not stop.wait(burst / rate_pps):
+                _tell(running, record(asked(7, 99)) * burst)
+
+        _tell(running, pcap_header() + record(asked()))
+        writer = threading.Thread(target=write_on)
+        writer.start()
+        try:
+            time.sleep(1.5)     # what is loaded once is loaded
+            _tell(running, record(port_unreachable(asked())))
+            since_s = time.monotonic()
+            assert "refused" == json.loads(running.stdout.readline())["verdict"]
+            assert 1 > time.monotonic() - since_s
+        finally:
+            stop.set()
+            writer.join()
+
+
+def _tell(process, data):
+    process.stdin.write(data)
+    process.stdin.flush()
