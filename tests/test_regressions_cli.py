@@ -1,6 +1,7 @@
 """Defects of the command that were found by looking for them, each as what a user did."""
 
 import json
+import select
 import subprocess
 import sys
 import threading
@@ -8,7 +9,9 @@ import time
 
 import pytest
 from builders import datagram, ethernet, port_unreachable
-from containers import Frame, pcap_header, pcap_record
+from containers import Frame, bytes_of_pcap, pcap_header, pcap_record
+
+from udpprobe.cli import main
 
 CLIENT, SERVER = "10.0.0.1", "10.9.9.9"
 UDPPROBE = [sys.executable, "-m", "udpprobe"]
@@ -40,9 +43,8 @@ def test_an_event_is_told_while_other_packets_keep_coming(rate_pps):
         try:
             time.sleep(1.5)     # what is loaded once is loaded
             _tell(running, record(port_unreachable(asked())))
-            since_s = time.monotonic()
+            assert select.select([running.stdout], [], [], 1)[0]
             assert "refused" == json.loads(running.stdout.readline())["verdict"]
-            assert 1 > time.monotonic() - since_s
         finally:
             stop.set()
             writer.join()
@@ -51,3 +53,20 @@ def test_an_event_is_told_while_other_packets_keep_coming(rate_pps):
 def _tell(process, data):
     process.stdin.write(data)
     process.stdin.flush()
+
+
+# ---- filters and files
+
+@pytest.mark.parametrize(("link_type", "faults"), [(14, {}), (147, {"unfilterable-link-type": 1})])
+def test_a_link_type_that_libpcap_cannot_filter_is_no_usage_error(tmp_path, capsys, link_type, faults):
+    file = tmp_path / "capture.pcap"
+    file.write_bytes(bytes_of_pcap([Frame(0, asked())], link_type=link_type))
+    assert 0 == main(["analyze", str(file), "--filter", "udp", "--format", "json"])
+    assert faults == json.loads(capsys.readouterr().out)["faults"]
+
+
+def test_a_bad_filter_is_told_of_an_empty_capture_too(tmp_path, capsys):
+    file = tmp_path / "capture.pcap"
+    file.write_bytes(bytes_of_pcap([]))
+    assert 2 == main(["analyze", str(file), "--filter", "no such words"])
+    assert "--filter" in capsys.readouterr().err

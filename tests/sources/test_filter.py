@@ -35,7 +35,7 @@ def test_only_frames_that_match_pass(capture, expression, numbers):
     assert numbers == [row.frame for row in rows_of(source)]
 
 
-@pytest.mark.parametrize("link_type", [101, 228, 12])
+@pytest.mark.parametrize("link_type", [101, 228, 12, 14])
 def test_raw_ip_is_filtered_whatever_its_number(capture, link_type):
     source = FilteredSource(capture(timed(DATAGRAMS), link_type), "udp port 123")
 
@@ -64,9 +64,26 @@ def test_a_bad_expression_is_a_usage_error_in_one_line(expression, said):
         compile_filter(expression, c.ETHERNET)
 
 
-def test_a_link_type_that_libpcap_cannot_filter_is_named(capture):
-    with pytest.raises(UsageError, match="link type 65000"):
-        rows_of(FilteredSource(capture(timed(DATAGRAMS), 65_000), "udp"))
+@pytest.mark.parametrize(("link_type", "expression"), [(65_000, "udp"), (147, "udp"), (228, "vlan 5")])
+def test_frames_of_a_link_type_that_libpcap_cannot_filter_are_a_fault(capture, link_type, expression):
+    source = FilteredSource(capture(timed(DATAGRAMS), link_type), expression)
+
+    assert [] == rows_of(source)
+    assert {"unfilterable-link-type": 4} == source.state.faults
+
+
+def test_faults_of_filtering_are_told_of_several_files_too(capture, tmp_path):
+    capture(timed(DATAGRAMS), 147)
+    path = str(tmp_path / "capture.pcap")
+    source = FilteredSource(open_captures([path, path]), "udp")
+
+    assert [] == rows_of(source)
+    assert {"unfilterable-link-type": 8} == source.state.faults
+
+
+def test_a_bad_expression_is_told_before_a_frame_is_read(capture):
+    with pytest.raises(UsageError, match=r"^--filter: "):
+        FilteredSource(capture([]), "no such words")
 
 
 @pytest.mark.parametrize(("since", "until", "numbers"), [

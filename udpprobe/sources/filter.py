@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from udpprobe.core.runs import distinct
 from udpprobe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,8 +19,12 @@ if TYPE_CHECKING:
 
 SNAP_BYTES = 262_144
 
-DLT_OF_LINK_TYPE = {100: 11, 101: 12, 102: 15, 103: 16, 104: 104, 106: 19}
+DLT_OF_LINK_TYPE = {14: 12, 100: 11, 101: 12, 102: 15, 103: 16, 106: 19}
 """Link types of files that libpcap's compiler knows by another number on Linux (pcap/dlt.h)."""
+
+ETHERNET = 1
+UNFILTERABLE = "unfilterable-link-type"
+"""The fault of frames that the compiler has no filter for."""
 
 
 def compile_filter(expression: str, link_type: int) -> Callable[[FrameBatch], Bool]:
@@ -27,7 +34,7 @@ def compile_filter(expression: str, link_type: int) -> Callable[[FrameBatch], Bo
         What says, for each frame of a batch of that link type, whether it passes.
 
     Raises:
-        UsageError: the expression is wrong, or libpcap cannot filter that link type.
+        UsageError: the expression is wrong, or libpcap cannot filter that link type by it.
     """
     cypcap = import_module("cypcap")     # only who filters pays for it; it has no types
     try:
@@ -50,34 +57,50 @@ def compile_filter(expression: str, link_type: int) -> Callable[[FrameBatch], Bo
 class FilteredSource:
     """The frames that a libpcap filter expression lets pass.
 
+    Frames of a link type that libpcap cannot filter, or not by this expression, do not pass; they are a fault.
+
     Args:
         source: where frames come from.
         expression: see pcap-filter(7).
 
     Raises:
-        UsageError: as compile_filter; by the iterator, at the first frame of a link type.
+        UsageError: the expression is wrong: not even Ethernet can be filtered by it.
     """
 
     def __init__(self, source: Source, expression: str) -> None:
         self.state = source.state
         self._source = source
         self._expression = expression
-        self._filters: dict[int, Callable[[FrameBatch], Bool]] = {}
+        self._filters: dict[int, Callable[[FrameBatch], Bool] | None] = {
+            ETHERNET: compile_filter(expression, ETHERNET)}
+        self._faults: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[FrameBatch]:
         for batch in self._source:
-            yield batch.take(self._passing(batch))
+            passing = self._passing(batch)
+            self._tell_faults()
+            yield batch.take(passing)
+        self._tell_faults()
+
+    def _tell_faults(self) -> None:
+        # again and again, as a source of several files counts its own faults anew at every batch
+        self.state.faults |= self._faults
 
     def _passing(self, batch: FrameBatch) -> Bool:
         keep = np.zeros(len(batch), np.bool_)
-        for link_type in np.unique(batch.link_type).tolist():
+        for link_type in distinct(batch.link_type):
             rows = np.flatnonzero(batch.link_type == link_type)
-            keep[rows] = self._filter_of(link_type)(batch.take(rows))
+            if passes := self._filter_of(link_type):
+                keep[rows] = passes(batch.take(rows))
+            else:
+                self._faults[UNFILTERABLE] += len(rows)
         return keep
 
-    def _filter_of(self, link_type: int) -> Callable[[FrameBatch], Bool]:
+    def _filter_of(self, link_type: int) -> Callable[[FrameBatch], Bool] | None:
         if link_type not in self._filters:
-            self._filters[link_type] = compile_filter(self._expression, link_type)
+            self._filters[link_type] = None
+            with suppress(UsageError):
+                self._filters[link_type] = compile_filter(self._expression, link_type)
         return self._filters[link_type]
 
 

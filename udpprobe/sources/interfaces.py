@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from udpprobe.core.runs import distinct
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -133,7 +135,7 @@ class Interfaces:
         number = {clock: index for index, clock in enumerate(clocks)}
         clock_of = np.array([number[clock] for clock in self._clocks])[interface]
         time_ns = np.empty(len(ticks), np.int64)
-        for index in np.unique(clock_of):
+        for index in distinct(clock_of):
             rows = clock_of == index
             time_ns[rows] = _read_clock(ticks[rows], *clocks[index])
         return time_ns
