@@ -55,6 +55,13 @@ def _tell(process, data):
     process.stdin.flush()
 
 
+def written(tmp_path, packets):
+    """A capture of these IP packets in Ethernet frames, 10 ms apart."""
+    file = tmp_path / "capture.pcap"
+    file.write_bytes(pcap_header() + b"".join(record(packet, at / 100) for at, packet in enumerate(packets)))
+    return file
+
+
 # ---- filters and files
 
 @pytest.mark.parametrize(("link_type", "faults"), [(14, {}), (147, {"unfilterable-link-type": 1})])
@@ -70,3 +77,27 @@ def test_a_bad_filter_is_told_of_an_empty_capture_too(tmp_path, capsys):
     file.write_bytes(bytes_of_pcap([]))
     assert 2 == main(["analyze", str(file), "--filter", "no such words"])
     assert "--filter" in capsys.readouterr().err
+
+
+def test_output_does_not_empty_the_capture_on_standard_input(tmp_path):
+    file = written(tmp_path, [asked(), port_unreachable(asked())])
+    before = file.read_bytes()
+    with file.open() as stdin:
+        done = subprocess.run([*STREAMING, "-o", str(file), "-"], stdin=stdin, capture_output=True, check=False)
+    assert (2, before) == (done.returncode, file.read_bytes())
+
+
+def test_a_dash_as_output_is_standard_output(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    file = written(tmp_path, [asked(), port_unreachable(asked())])
+    assert 0 == main(["analyze", str(file), "-o", "-"])
+    assert "refused" in capsys.readouterr().out
+    assert [file] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", ["analyze missing.pcap", "analyze --nonsense", ""])
+def test_with_standard_error_closed_no_complaint_is_a_result(words):
+    done = subprocess.run(["/bin/sh", "-c", f'"$0" -m udpprobe {words} 2>&-', sys.executable],
+                          capture_output=True, check=False)
+    assert b"" == done.stdout
+    assert done.returncode in {2, 3}

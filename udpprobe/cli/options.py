@@ -12,7 +12,7 @@ from udpprobe.reports.formats import Format
 FormatOption = Annotated[Format, typer.Option("--format", help="How the result is written.")]
 OutputOption = Annotated[str | None, typer.Option(
     "--output", "-o", metavar="FILE",
-    help="Write to FILE instead of standard output; a report appears there whole or not at all.")]
+    help="Write to FILE instead of standard output (-); a report appears there whole or not at all.")]
 FailOnOption = Annotated[str | None, typer.Option(
     metavar="VERDICT[,VERDICT]", help="Exit with status 1 when one of these verdicts was found.")]
 ProgressOption = Annotated[bool | None, typer.Option(

@@ -7,6 +7,7 @@ import shutil
 import stat
 import sys
 from contextlib import contextmanager, suppress
+from os.path import samestat
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -24,14 +25,14 @@ def opened(path: str | None, *, stream: bool) -> Iterator[TextIO]:
     """What a command writes to; open before the work begins, so that it is not done in vain.
 
     Args:
-        path: a file; standard output without.
+        path: a file; standard output where it is None or "-".
         stream: lines go to the file as they come. Otherwise they go to a file beside it, which takes its name
             when all is written; pipes and devices are written directly in any case.
 
     Raises:
         UdpprobeError: it cannot be written.
     """
-    if path is None:
+    if path is None or path == "-":
         with _stdout() as out:
             yield out
         return
@@ -90,10 +91,16 @@ def guard_inputs(path: str | None, inputs: Sequence[str]) -> None:
     Raises:
         UsageError: it would.
     """
-    for source in inputs if path else ():
+    if path is None or path == "-":
+        return
+    for source in inputs:
         with suppress(OSError):
-            if Path(path or "").samefile(source):
+            if samestat(Path(path).stat(), _status_of(source)):
                 raise UsageError(f"-o {path} would overwrite the capture itself")
+
+
+def _status_of(source: str) -> os.stat_result:
+    return os.fstat(0) if source == "-" else Path(source).stat()
 
 
 def width_of(out: TextIO) -> int:
