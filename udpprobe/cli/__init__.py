@@ -76,8 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return CLOSED_PIPE
     except (UdpprobeError, OSError, MemoryError, _WrongWords) as error:
         text, status = _said_of(error)
-        print("udpprobe:", escape(" ".join(text.split())), file=sys.stderr)  # noqa: T201 - the one line
+        _complain(escape(" ".join(text.split())))
         return status
+
+
+def _complain(line: str) -> None:
+    # print takes None for standard output
+    if sys.stderr is not None:
+        print("udpprobe:", line, file=sys.stderr)  # noqa: T201 - the one line
 
 
 def _run(arguments: list[str]) -> int:
