@@ -106,7 +106,7 @@ def test_a_report_by_flow_has_its_loops_by_flow():
     apart = [traced([ttl])[n] for ttl in (5, 7) for n in (0, 1)]
     apart[2:] = [b.datagram(CLIENT[4], host(1), 999, PORT, bytes(20), ttl=7, id=7)]
     apart.append(b.time_exceeded(apart[2], ROUTER[4]))
-    assert {"expired"} == {each.verdict for each in story_of(apart, question=question).destinations}
+    assert {"loop"} == {each.verdict for each in story_of(apart, question=question).destinations}
     assert {"loop"} == {each.verdict for each in story_of(apart).destinations}
 
 

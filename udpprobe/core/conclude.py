@@ -36,6 +36,8 @@ class Question:
 def conclude(summary: Summary, question: Question) -> tuple[tuple[Destination, ...], tuple[Unmatched, ...]]:
     """The destinations, worst first, and the errors whose datagrams nobody saw."""
     summary.conversations.fold()
+    findings = summary.record.findings
+    findings.loop[:findings.size] = are_loops(summary.record, np.arange(findings.size), question.loop_ttl)
     return _Conclusion(regrouped(summary, question.group_by), question).told()
 
 
@@ -51,7 +53,6 @@ class _Conclusion:
         self._error_rtt = _milliseconds(self._record.rtt)
         findings = self._record.findings
         rows = np.arange(findings.size)
-        self._is_loop = are_loops(self._record, rows, question.loop_ttl, by_flow=self._by_flow).tolist()
         self._keys = subject_keys(findings, rows, by_flow=self._by_flow).tolist()
         self._columns = {name: values.tolist() for name, values in findings.columns().items() if name != "ttls"}
         self._endpoint_columns = self._endpoints.columns()
@@ -82,10 +83,12 @@ class _Conclusion:
         counted = self._counters(endpoint)
         verdict = _verdict(findings, counted["answered"])
         subject = self._subject(rows, endpoint, seen)
+        errors = sum(each.count for each in findings if each.icmp_type is not None)
         return Destination(
-            **subject, verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict), meaning=self._meaning(verdict, subject),
+            **subject, verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict),
+            meaning=self._meaning(verdict, subject, endpoint, errors),
             sent=counted["sent"], sent_bytes=counted["sent_bytes"], answered=counted["answered"],
-            errors=sum(each.count for each in findings if each.icmp_type is not None),
+            errors=errors,
             rtt_ms=self._answer_rtt.get(endpoint), findings=tuple(findings),
             notes=(f"answered from port {counted['other_port']}",) if counted["other_port"] else ())
 
@@ -112,7 +115,7 @@ class _Conclusion:
     def _finding(self, row: int, loop: Loop | None) -> Finding:
         values = {name: column[row] for name, column in self._columns.items()}
         meaning = meaning_of(values["family"], values["type"], values["code"])
-        is_loop = self._is_loop[row]
+        is_loop = self._columns["loop"][row] == 1
         verdict = verdict_of(meaning, itself=bool(values["itself"]), loop=is_loop)
         return Finding(
             verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux,
@@ -121,11 +124,12 @@ class _Conclusion:
             first_time_ns=values["first_ns"], last_time_ns=values["last_ns"],
             mtu=values["mtu"] if values["mtu"] >= 0 else None, match=MATCHES[values["match"]],
             rtt_ms=self._error_rtt.get(row), loop=loop if is_loop else None,
-            notes=texts_of(values["notes"], values["ip_length"]))
+            notes=texts_of(values["notes"], values["length"], values["family"]))
 
     def _loop(self, rows: list[int], seen: int) -> Loop | None:
         """The loop behind a destination's errors: its routers in the order they spoke, and its period."""
-        rows = sorted((row for row in rows if self._is_loop[row]), key=self._columns["first_ns"].__getitem__)
+        rows = [row for row in rows if self._columns["loop"][row] == 1]
+        rows.sort(key=self._columns["first_ns"].__getitem__)
         findings = self._record.findings
         routers = dict.fromkeys(address_text(int(findings.reporter_high[row]), int(findings.reporter_low[row]))
                                 for row in rows)
@@ -151,23 +155,37 @@ class _Conclusion:
         return Unmatched(address_text(values["high"], values["low"]), _port(values["port"]),
                          self._finding(row, None))
 
-    def _meaning(self, verdict: str, subject: dict[str, Any]) -> str | None:
-        """What silence says: a host that refused another port would have refused this one too."""
-        if verdict != "silent":
+    def _meaning(self, verdict: str, subject: dict[str, Any], endpoint: int, errors: int) -> str | None:
+        """What silence says: a host that refused another port would have refused this one too.
+
+        Unless its limit was used up: it refused a burst of datagrams before this one was sent, and none after.
+        """
+        if verdict != "silent" or errors:
             return None
-        return "listening-or-filtered" if subject["address"] in self._refusing else "no-evidence"
+        refusals, last_ns = self._refusals.get(subject["address"], (0, 0))
+        if refusals == 0:
+            return "no-evidence"
+        sent_ns = int(self._endpoint_columns["last_ns"][endpoint])
+        return "rate-limited" if refusals >= LEAST_BURST and last_ns < sent_ns else "listening-or-filtered"
 
     @cached_property
-    def _refusing(self) -> frozenset[str]:
-        findings = self._record.findings
-        columns = {name: values[:findings.size] for name, values in findings.columns().items()}
-        own = np.flatnonzero((columns["itself"] == 1) & np.isin(columns["family"] << 16 | columns["type"] << 8
-                                                                | columns["code"], PORT_UNREACHABLE))
-        return frozenset(map(address_text, columns["high"][own].tolist(), columns["low"][own].tolist()))
+    def _refusals(self) -> dict[str, tuple[int, int]]:
+        """By address: how many port unreachables the host itself sent, and the time of the last one."""
+        told: dict[str, tuple[int, int]] = {}
+        names = ("high", "low", "itself", "family", "type", "code", "count", "last_ns")
+        for high, low, itself, *kind, count, last_ns in zip(*(self._columns[name] for name in names), strict=True):
+            if itself and tuple(kind) in PORT_UNREACHABLE:
+                address = address_text(high, low)
+                before = told.get(address, (0, 0))
+                told[address] = (before[0] + count, max(before[1], last_ns))
+        return told
 
 
-PORT_UNREACHABLE = (4 << 16 | 3 << 8 | 3, 6 << 16 | 1 << 8 | 4)
-"""Family, type and code in one number."""
+PORT_UNREACHABLE = ((4, 3, 3), (6, 1, 4))
+"""Family, type and code."""
+
+LEAST_BURST = 6
+"""No host is known that sends fewer ICMP errors at once before it limits them: Linux, 6 to one address."""
 
 
 def _port(port: int) -> int | None:

@@ -38,6 +38,8 @@ class Endpoints(Subject):
     requests: I64 = column(np.int64, combine=np.add)
     """Those of the sent that came from the side that asked first."""
     answered: I64 = column(np.int64, combine=np.add)
+    last_ns: I64 = column(np.int64, combine=np.maximum)
+    """When the last datagram was sent there, as far as it opened or went on with a conversation."""
     other_port: I64 = column(np.int64, combine=np.maximum)
     """The port an answer came from if it was another one, else 0."""
 
@@ -215,6 +217,7 @@ class Conversations:
         np.add.at(self.endpoints.requests, asked, new)
         np.add.at(self.endpoints.answered, asked, answered - self.open.folded_answered[rows])
         np.maximum.at(self.endpoints.other_port, asked, self.open.other_port[rows])
+        np.maximum.at(self.endpoints.last_ns, asked, self.open.last_ns[rows])
         self.open.folded_answered[rows] = answered
         self.rtt.absorb(self._open_rtt, asked)
         self._keep_recent()

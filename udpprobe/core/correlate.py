@@ -15,6 +15,7 @@ import numpy as np
 from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.keys import columns_key, endpoint_key, pair_key
 from udpprobe.core.lookup import Bitmap, latest_before
+from udpprobe.core.mtu import mtu_notes, sent_length
 from udpprobe.core.notes import Note
 from udpprobe.core.packets import FRAGMENTED, TUNNELLED, Columns, Datagrams, Errors, u64
 
@@ -65,6 +66,8 @@ class Matches(Columns):
     ports: U64
     """Of the datagram: the quote may lack them."""
     notes: I64
+    length: I64
+    """Bytes of the datagram's IP packet, or UNKNOWN_LENGTH."""
 
 
 class Log:
@@ -101,11 +104,13 @@ class Log:
         """Find the datagram of each error, and forget those that are too old for any later one."""
         found = Matches(match=np.full(len(errors), NONE), frame=np.zeros_like(errors.frame),
                         time_ns=np.zeros_like(errors.time_ns), detail=errors.detail.copy(),
-                        ports=errors.ports.copy(), notes=errors.notes.copy())
+                        ports=errors.ports.copy(), notes=errors.notes.copy(), length=errors.length)
         if len(errors):
             later = (errors.notes & Note.QUOTES_LATER_FRAGMENT) > 0
             self._match_datagrams(errors, found, np.flatnonzero(errors.notes & Note.NO_PORTS == 0))
             self._match_fragmented(errors, found, np.flatnonzero(later))
+            found.length = sent_length(errors, found.detail)
+            found.notes |= mtu_notes(errors, found.length)
         self._trim()
         return found
 

@@ -20,6 +20,9 @@ from udpprobe.core.quote import decode_errors, id_of
 from udpprobe.core.walk import LINK, MAX_LAYERS, Walk
 
 CHUNK_FRAMES = 1 << 17
+CHUNK_ODD_BYTES = 16 << 20
+"""Frames that need a walk are copied: so many bytes of them make a chunk too."""
+
 WALKED_BYTES = 4096
 """As much of a frame as is kept for the walk: headers, and whole ICMP errors (RFC 4443: 1280 bytes at most)."""
 
@@ -50,11 +53,12 @@ class Decoder:
         self._now_ns = 0
         self._common: list[Datagrams] = []
         self._odd: list[FrameBatch] = []
+        self._odd_bytes = 0
 
     @property
     def full(self) -> bool:
         """Whether there is enough for a chunk."""
-        return self.frames >= CHUNK_FRAMES
+        return self.frames >= CHUNK_FRAMES or self._odd_bytes >= CHUNK_ODD_BYTES
 
     def feed(self, batch: FrameBatch) -> None:
         """Decode the common frames and keep the others."""
@@ -66,6 +70,7 @@ class Decoder:
         self._common += common
         if len(rest):
             self._odd.append(copy_frames(batch.take(rest)))
+            self._odd_bytes += self._odd[-1].data.size
 
     def take(self) -> Chunk:
         """All that was fed since the last chunk."""
@@ -149,7 +154,13 @@ def _datagrams(walk: Walk, rows: I64, batch: FrameBatch, link: U64) -> Datagrams
     return Datagrams(
         batch.frame[rows], batch.time_ns[rows],
         walk.source_high[rows], walk.source_low[rows], walk.destination_high[rows], walk.destination_low[rows],
-        walk.u32(rows).astype(np.uint64), detail.view(np.uint64) | flags, walk.ip_length[rows], link[rows])
+        walk.u32(rows).astype(np.uint64), detail.view(np.uint64) | flags, _packet_length(walk, rows), link[rows])
+
+
+def _packet_length(walk: Walk, rows: I64) -> I64:
+    """Bytes of the IP packet; of a fragmented one as it was before."""
+    header = walk.cursor[rows] - walk.ip_start[rows]
+    return np.where(walk.first_fragment[rows], header + walk.u16(rows, 4), walk.ip_length[rows])
 
 
 def _senders(batch: FrameBatch) -> U64:

@@ -28,6 +28,7 @@ class _Row:
     matched_frame: int
     matched_ns: int
     notes: int
+    length: int
     itself: bool
     is_loop: bool
     message: bytes
@@ -35,18 +36,18 @@ class _Row:
 
 def events_of(resolved: Resolved, summary: Summary, loop_ttl: int) -> list[Event]:
     """An event an error, in capture order."""
-    loops = are_loops(summary.record, resolved.rows, loop_ttl, by_flow=summary.by_flow)
+    loops = are_loops(summary.record, resolved.rows, loop_ttl)
     names = [column.name for column in fields(Errors)]
     columns = zip(*(getattr(resolved.errors, name).tolist() for name in names), strict=True)
     found = resolved.found
     rows = zip(columns, found.match.tolist(), found.frame.tolist(), found.time_ns.tolist(), found.notes.tolist(),
-               reported_by_itself(resolved.errors).tolist(), loops.tolist(), strict=True)
+               found.length.tolist(), reported_by_itself(resolved.errors).tolist(), loops.tolist(), strict=True)
     data = resolved.data.tobytes()
     events = []
-    for values, match, frame, time_ns, notes, itself, is_loop in rows:
+    for values, match, frame, time_ns, notes, length, itself, is_loop in rows:
         error = dict(zip(names, values, strict=True))
         message = data[error["message"]:error["message_end"]]
-        events.append(_event(_Row(error, match, frame, time_ns, notes, bool(itself), is_loop, message)))
+        events.append(_event(_Row(error, match, frame, time_ns, notes, length, bool(itself), is_loop, message)))
     return sorted(events, key=lambda event: event.frame)
 
 
@@ -63,7 +64,7 @@ def _event(row: _Row) -> Event:
         mtu=error["mtu"] if error["mtu"] >= 0 else None, quoted=_quoted(error), match=MATCHES[row.match],
         matched_frame=row.matched_frame if matched else None,
         rtt_ms=(error["time_ns"] - row.matched_ns) / NS_PER_MS if matched else None,
-        extensions=objects, notes=texts_of(row.notes | notes, error["ip_length"]))
+        extensions=objects, notes=texts_of(row.notes | notes, row.length, error["family"]))
 
 
 def _extensions(row: _Row) -> tuple[Objects | None, Note]:

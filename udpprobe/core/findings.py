@@ -31,19 +31,22 @@ class Findings(Subject):
     mtu: I64 = column(np.int64)
     matched: I64 = column(np.int64)
     """1 if the datagrams were seen, 0 if not."""
+    loop: I64 = column(np.int64)
+    """1 for an error of a routing loop; known when the report is concluded."""
     count: I64 = column(np.int64, combine=np.add)
     first_ns: I64 = column(np.int64, combine=np.minimum)
     last_ns: I64 = column(np.int64, combine=np.maximum)
     match: I64 = column(np.int64, combine=np.maximum)
     """The surest match, a position in `MATCHES`."""
     notes: I64 = column(np.int64, combine=np.bitwise_or)
-    ip_length: I64 = column(np.int64, combine=np.maximum)
+    length: I64 = column(np.int64, combine=np.minimum)
+    """Bytes of the shortest of the datagrams, as IP packets."""
     ttls: U64 = column(np.uint64, width=4, combine=np.bitwise_or)
     """256 bits: TTLs that the matched datagrams left with."""
 
 
 KEY_COLUMNS = ("high", "low", "port", "source_high", "source_low", "source_port", "family", "type", "code",
-               "reporter_high", "reporter_low", "itself", "mtu", "matched")
+               "reporter_high", "reporter_low", "itself", "mtu", "matched", "loop")
 
 
 @dataclass(init=False)
@@ -83,7 +86,7 @@ class Record:
         new = found.notes & Note.SEEN_BEFORE == 0
         rows = self.findings.add(
             key, **columns, count=new.astype(np.int64), first_ns=errors.time_ns, last_ns=errors.time_ns,
-            match=found.match, notes=found.notes & ~Note.SEEN_BEFORE, ip_length=errors.ip_length,
+            match=found.match, notes=found.notes & ~Note.SEEN_BEFORE, length=found.length,
             ttls=_ttl_bits(found))
         seen = np.flatnonzero((matched == 1) & new)
         self.rtt.add(rows[seen], errors.time_ns[seen] - found.time_ns[seen])

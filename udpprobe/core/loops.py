@@ -13,14 +13,15 @@ import numpy as np
 
 from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.findings import Findings, Record
-from udpprobe.core.keys import endpoint_key, pair_key
+from udpprobe.core.keys import Numbering, columns_key, endpoint_key, pair_key
+from udpprobe.core.subjects import Subject
 
 EVENLY = 3
 """So many TTLs at equal distances, and the distance is the period."""
 
 
-def subject_keys(findings: Findings, rows: I64, *, by_flow: bool) -> U64:
-    """(n,) keys of the destinations (or flows) of some findings, as in `Endpoints`."""
+def subject_keys(findings: Subject, rows: I64, *, by_flow: bool) -> U64:
+    """(n,) keys of the destinations (or flows) that some rows are about, as in `Endpoints`."""
     to = endpoint_key(findings.high[rows], findings.low[rows], findings.port[rows].view(np.uint64))
     if not by_flow:
         return to
@@ -28,16 +29,31 @@ def subject_keys(findings: Findings, rows: I64, *, by_flow: bool) -> U64:
                                      findings.source_port[rows].view(np.uint64)))
 
 
-def are_loops(record: Record, rows: I64, loop_ttl: int, *, by_flow: bool) -> Bool:
-    """Which of these rows of `record.findings` are errors of a routing loop."""
+def are_loops(record: Record, rows: I64, loop_ttl: int) -> Bool:
+    """Which of these rows of `record.findings` are errors of a routing loop, whatever the rows are by."""
     findings = record.findings
     in_transit = (((findings.family[rows] == 4) & (findings.type[rows] == 11))
                   | ((findings.family[rows] == 6) & (findings.type[rows] == 3))) & (findings.code[rows] == 0)
-    ttls = findings.ttls[rows]
-    high = (ttls & _mask_from(loop_ttl)).any(axis=1)
-    several = np.bitwise_count(ttls).sum(axis=1) > 1
-    seen = record.loops.numbers.find(subject_keys(findings, rows, by_flow=by_flow)) >= 0
-    return in_transit & (findings.matched[rows] == 1) & (high | several | seen)
+    high = (findings.ttls[rows] & _mask_from(loop_ttl)).any(axis=1)
+    return in_transit & (findings.matched[rows] == 1) & (high | _at_two_ttls(findings)[rows] | _seen(record)[rows])
+
+
+def _at_two_ttls(findings: Findings) -> Bool:
+    """Which findings are of a reporter that answered for the same destination at two different TTLs."""
+    columns = findings.columns()
+    key = columns_key([columns[name] for name in ("high", "low", "port", "reporter_high", "reporter_low")])
+    number, _ = Numbering().add(key)
+    ttls = np.zeros((findings.size, 4), np.uint64)
+    np.bitwise_or.at(ttls, number, columns["ttls"])
+    return np.bitwise_count(ttls).sum(axis=1)[number] > 1
+
+
+def _seen(record: Record) -> Bool:
+    """Which findings are about a destination whose datagrams came round a loop in sight of the capture."""
+    rows = np.arange(record.findings.size)
+    loops = Numbering()
+    loops.add(subject_keys(record.loops, np.arange(record.loops.size), by_flow=False))
+    return loops.find(subject_keys(record.findings, rows, by_flow=False)) >= 0
 
 
 def _mask_from(ttl: int) -> U64:

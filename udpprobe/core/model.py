@@ -87,7 +87,7 @@ class Destination:
     sent_bytes: int
     """Bytes of the IP packets."""
     answered: int
-    """Answers that came back."""
+    """Datagrams that were answered: as many as answers came back, but one answer each."""
     errors: int
     rtt_ms: Spread | None
     """From a datagram to its answer."""

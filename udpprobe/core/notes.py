@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntFlag
 
+from udpprobe.core.packets import UNKNOWN_LENGTH
+
 PLATEAUS = (65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68)
 """Common MTUs, RFC 1191, table 7-1."""
 
@@ -34,11 +36,11 @@ TEXTS = {
     Note.BAD_ICMP_CHECKSUM: "bad ICMP checksum: a host would not have listened",
     Note.ICMP_FRAGMENTED: "the error itself came in fragments",
     Note.NO_PORTS: "the quote ends before the UDP ports",
-    Note.QUOTES_LATER_FRAGMENT: "quotes a later fragment, matched by addresses and id",
+    Note.QUOTES_LATER_FRAGMENT: "quotes a later fragment, which has no ports",
     Note.IP_LENGTH_SWAPPED: "the quoted IP length is byte-swapped",
     Note.IP_LENGTH_LIES: "the quoted IP length is not that of the datagram",
     Note.IP_ID_SWAPPED: "the quoted IP id is byte-swapped",
-    Note.MTU_ZERO: "the router names no MTU; RFC 1191's next plateau is {plateau}",
+    Note.MTU_ZERO: "the router names no MTU{estimate}",
     Note.MTU_BELOW_MINIMUM: "the MTU is below what every link must carry",
     Note.MTU_NOT_SMALLER: "the MTU is not smaller than the datagram: no reason to shrink",
     Note.TUNNELLED: "inside a tunnel",
@@ -52,14 +54,19 @@ TEXTS = {
 _TEXTS = [(int(note), text) for note, text in TEXTS.items()]
 
 
-def plateau_below(length: int) -> int:
-    """RFC 1191's next common MTU below a datagram of `length` bytes."""
-    return next((plateau for plateau in PLATEAUS if plateau < length), PLATEAUS[-1])
+def plateau_below(length: int, family: int = 4) -> int:
+    """RFC 1191's next common MTU below a datagram of `length` bytes; of IPv6 not below 1280."""
+    below = next((plateau for plateau in PLATEAUS if plateau < length), PLATEAUS[-1])
+    return below if family == 4 else max(below, 1280)
 
 
-def texts_of(bits: int, ip_length: int) -> tuple[str, ...]:
-    """The notes in words; `ip_length` is the datagram's, for the estimate of its MTU."""
-    told = [text for note, text in _TEXTS if bits & note]
-    return tuple(text.format(plateau=plateau_below(ip_length)) for text in told)
+def texts_of(bits: int, length: int, family: int = 4) -> tuple[str, ...]:
+    """The notes in words.
 
-
+    Args:
+        bits: of `Note`.
+        length: bytes of the datagram's IP packet, for the estimate of its MTU, or UNKNOWN_LENGTH.
+        family: the datagram's.
+    """
+    estimate = f"; RFC 1191's next plateau is {plateau_below(length, family)}" if length < UNKNOWN_LENGTH else ""
+    return tuple(text.format(estimate=estimate) for note, text in _TEXTS if bits & note)

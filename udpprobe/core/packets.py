@@ -21,6 +21,10 @@ FRAGMENTED = np.uint64(2)
 """Flags of `Datagrams.detail`: inside a tunnel; the first of several fragments."""
 
 
+UNKNOWN_LENGTH = 1 << 20
+"""More than any packet has, so that it is never the least of several."""
+
+
 def u64(value: int) -> np.uint64:
     """Short for a constant that must not turn a column into floats."""
     return np.uint64(value)
@@ -71,7 +75,7 @@ class Datagrams(Columns):
     The id is IPv4's, or the lower half of an IPv6 fragment's.
     """
     ip_length: I64
-    """Bytes of the IP packet as its header says; of a fragmented one, of its first fragment."""
+    """Bytes of the IP packet as its header says; of a fragmented one, as it was before."""
     link: U64
     """Who sent the frame, as the link header says; tells the directions of a link apart. 0 where it is mute."""
 
@@ -95,8 +99,8 @@ class Errors(Columns):
     family: I64
     type: I64
     code: I64
-    outer_id: I64
-    """Of the error's own IP header; 0 for IPv6."""
+    outer: U64
+    """Of the error's own IP header: id << 48 (0 for IPv6) | TTL << 8."""
     mtu: I64
     """Next-hop MTU, -1 where the error has none."""
     reporter_high: U64
@@ -112,6 +116,8 @@ class Errors(Columns):
     """As in `Datagrams`, from the quote: id, UDP length, checksum, TTL, flags."""
     ip_length: I64
     """As the quote says, true or not."""
+    length: I64
+    """Bytes of the datagram's IP packet as far as the quote can be trusted, or UNKNOWN_LENGTH."""
     quoted_bytes: I64
     """Bytes of the quote that were captured, from its IP header on."""
     message: I64

@@ -111,4 +111,4 @@ def no_errors() -> Errors:
     """No rows of errors."""
     none = np.empty(0, np.int64)
     empty = none.view(np.uint64)
-    return Errors(*(none,) * 7, *(empty,) * 8, *(none,) * 5)
+    return Errors(*(none,) * 5, empty, none, *(empty,) * 8, *(none,) * 6)

@@ -14,11 +14,8 @@ from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.checksum import address_sums, adds_up, word_sums
 from udpprobe.core.layers_ip import ICMP, ICMPV6, IPV4, IPV6, QUOTED, UDP
 from udpprobe.core.notes import Note
-from udpprobe.core.packets import FRAGMENTED, TUNNELLED, Errors, u64
+from udpprobe.core.packets import FRAGMENTED, TUNNELLED, UNKNOWN_LENGTH, Errors, u64
 from udpprobe.core.walk import LATER_FRAGMENT, Walk
-
-OLD_STYLE_QUOTE_BYTES = 128
-"""Where extensions start without a length field (RFC 4884, section 5.5)."""
 
 
 def decode_errors(walk: Walk, frame: I64, time_ns: I64) -> tuple[Errors, Counter[str]]:
@@ -76,14 +73,14 @@ def _columns(walk: Walk, rows: I64, quotes: Walk, kept: I64, more: tuple[I64, I6
     family, type_and_code = walk.family[rows], walk.u16(rows)
     return Errors(
         frame=frame, time_ns=time_ns, family=family, type=type_and_code >> 8, code=type_and_code & 0xFF,
-        outer_id=id_of(walk, rows),
+        outer=(id_of(walk, rows) << 48 | walk.ttl[rows] << 8).view(np.uint64),
         mtu=next_hop_mtu(family, type_and_code, walk.u32(rows, 4)),
         reporter_high=walk.source_high[rows], reporter_low=walk.source_low[rows],
         source_high=quotes.source_high[kept], source_low=quotes.source_low[kept],
         destination_high=quotes.destination_high[kept], destination_low=quotes.destination_low[kept],
         ports=np.where(notes & Note.NO_PORTS, 0, quotes.u32(kept)).astype(np.uint64),
         detail=_detail(walk, rows, quotes, kept, notes),
-        ip_length=quotes.ip_length[kept],
+        ip_length=quotes.ip_length[kept], length=_known_length(quotes, kept, notes),
         quoted_bytes=quotes.end[kept] - quotes.ip_start[kept],
         message=walk.cursor[rows], message_end=walk.end[rows], notes=notes)
 
@@ -121,8 +118,7 @@ def _notes(walk: Walk, rows: I64, quotes: Walk, kept: I64) -> I64:
         (Note.ICMP_FRAGMENTED, walk.first_fragment[rows]),
         (Note.BAD_ICMP_CHECKSUM, ~_checksum_holds(walk, rows)),
     )
-    length = np.where(whole, real, said)
-    return _bits((*pairs, *_mtu_pairs(walk, rows, length)), len(rows))
+    return _bits(pairs, len(rows))
 
 
 def _bits(pairs: tuple[tuple[Note, Bool], ...], n: int) -> I64:
@@ -132,12 +128,16 @@ def _bits(pairs: tuple[tuple[Note, Bool], ...], n: int) -> I64:
     return notes
 
 
-def _mtu_pairs(walk: Walk, rows: I64, length: I64) -> tuple[tuple[Note, Bool], ...]:
-    """What is odd about the next-hop MTU, beside a datagram of `length` bytes (RFC 1191; RFC 8201)."""
-    mtu = next_hop_mtu(walk.family[rows], walk.u16(rows), walk.u32(rows, 4))
-    least = np.where(walk.family[rows] == 4, 68, 1280)
-    return ((Note.MTU_ZERO, mtu == 0), (Note.MTU_BELOW_MINIMUM, (mtu > 0) & (mtu < least)),
-            (Note.MTU_NOT_SMALLER, (mtu >= length) & (mtu > 0)))
+def _known_length(quotes: Walk, kept: I64, notes: I64) -> I64:
+    """(n,) bytes of the quoted IP packet, by the UDP length where that is quoted; UNKNOWN_LENGTH where neither helps.
+
+    The IP header's own length is believed of a fragment, and where it says more than was quoted.
+    """
+    said, quoted = quotes.ip_length[kept], quotes.end[kept] - quotes.ip_start[kept]
+    header = quotes.cursor[kept] - quotes.ip_start[kept]
+    udp_length = np.where(notes & Note.NO_LENGTH, 0, quotes.u16(kept, 4))
+    believed = np.where((said > quoted) | (quotes.fragment_id[kept] >= 0), said, UNKNOWN_LENGTH)
+    return np.where((udp_length >= 8) & ~quotes.first_fragment[kept], udp_length + header, believed)
 
 
 def next_hop_mtu(family: I64, type_and_code: I64, rest: I64) -> I64:

@@ -46,7 +46,8 @@ def _by_host(columns: Columns) -> Columns:
 
 
 def _by_reporter(columns: Columns) -> Columns:
-    return _by_host(columns) | {"high": columns["reporter_high"], "low": columns["reporter_low"]}
+    nobody = np.zeros_like(columns["ttls"])  # of several destinations, TTLs say nothing of a loop's period
+    return _by_host(columns) | {"high": columns["reporter_high"], "low": columns["reporter_low"], "ttls": nobody}
 
 
 REWRITES: dict[str, Callable[[Columns], Columns]] = {"host": _by_host, "reporter": _by_reporter}
