@@ -193,11 +193,10 @@ def _passes(by_link: _Seen) -> Passes:
     proven = falls & (has_id | (step >= 2))
     soon = np.diff(by_link.time_ns) <= FORWARD_NS
     alone = falls & (step >= 2) & (has_id | soon) & ~_before(rises)
-    early = alone | (proven & _equal_neighbour(falls, step, before=True))
-    whole = (alone & ~_after(rises)) | (early & ~alone) | (proven & _equal_neighbour(falls, step, before=False))
+    again, once_more = (proven & _equal_neighbour(falls, step, before=before) for before in (True, False))
     next_row = np.append(row[1:], -1)
-    late = (row < 0) & (next_row >= 0) & ~early
-    found = whole & ((row >= 0) | late)
+    late = (row < 0) & (next_row >= 0) & ~alone & ~again
+    found = ((alone & ~_after(rises)) | again | once_more) & ((row >= 0) | late)
     return Passes(np.where(late, next_row, row)[found], by_link.time_ns[1:][found], step[found])
 
 
