@@ -27,10 +27,11 @@ test: $(VENV)/ready ## run the tests (ARGS='-k name' for some; as root also thos
 	$(BIN)/pytest $(ARGS)
 
 .PHONY: check
-check: $(VENV)/ready ## lint, types, directions of imports
+check: $(VENV)/ready ## lint, types, directions of imports, every branch of the core tested
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q --cov=udpprobe.core --cov-branch --cov-fail-under=100 --cov-report= tests/core
 
 .PHONY: bench
 bench: $(VENV)/ready ## measure against tcpdump, tshark, Scapy and dpkt on made captures
