@@ -1,17 +1,21 @@
 """Defects of the command that were found by looking for them, each as what a user did."""
 
 import json
+import os
 import select
+import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from builders import datagram, ethernet, port_unreachable
 from containers import Frame, bytes_of_pcap, pcap_header, pcap_record
 
 from udpprobe.cli import main
+from udpprobe.core.growing import Table
 
 CLIENT, SERVER = "10.0.0.1", "10.9.9.9"
 UDPPROBE = [sys.executable, "-m", "udpprobe"]
@@ -60,6 +64,58 @@ def written(tmp_path, packets):
     file = tmp_path / "capture.pcap"
     file.write_bytes(pcap_header() + b"".join(record(packet, at / 100) for at, packet in enumerate(packets)))
     return file
+
+
+# ---- Ctrl-C
+
+def test_ctrl_c_in_the_middle_of_counting_still_reports(tmp_path, monkeypatch, capsys):
+    extend, calls = Table.extend, []
+
+    def interrupted(table, rows):
+        new = extend(table, rows)
+        calls.append(rows)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return new
+    monkeypatch.setattr(Table, "extend", interrupted)
+    file = written(tmp_path, [asked(), port_unreachable(asked())])
+    assert 130 == main(["analyze", str(file), "--format", "json"])
+    assert "refused" == json.loads(capsys.readouterr().out)["destinations"][0]["verdict"]
+    assert signal.default_int_handler is signal.getsignal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("where", ["udpprobe.observe.conclude", "udpprobe.reports.table.closing"])
+def test_a_second_ctrl_c_ends_at_once(tmp_path, monkeypatch, capfd, where):
+    monkeypatch.setattr(where, lambda *_: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])
+    file = written(tmp_path, [asked(), port_unreachable(asked())])
+    assert 130 == main(["analyze", str(file)])
+    assert ("", "") == capfd.readouterr()
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_any_time_ends_in_an_orderly_way(tmp_path):
+    file = tmp_path / "long.pcap"
+    file.write_bytes(pcap_header() + record(asked()) * 250_000 + record(port_unreachable(asked())) * 250_000)
+    for number in range(12):
+        with subprocess.Popen([*UDPPROBE, "analyze", "--format", "json", str(file)],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            while file.name not in Path(f"/proc/{running.pid}/maps").read_text() and running.poll() is None:
+                time.sleep(0.001)
+            time.sleep(number * 0.06)
+            running.send_signal(signal.SIGINT)
+            told, complaint = running.communicate()
+        assert (running.returncode in {0, 130}, complaint) == (True, b"")
+        assert not told or json.loads(told)["source"]["packets"]     # nothing, where it was being written
+
+
+def test_ctrl_c_before_the_first_packet_prints_a_report():
+    with subprocess.Popen([*UDPPROBE, "analyze", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as running:
+        _tell(running, pcap_header())
+        time.sleep(1.5)     # its modules are loaded, and it waits
+        running.send_signal(signal.SIGINT)
+        assert b"standard input: 0 packets" in running.stdout.read()
+        assert (130, b"") == (running.wait(), running.stderr.read())
 
 
 # ---- filters and files

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import FrameType
+from typing import Self
 
 from udpprobe import __version__
 from udpprobe.core.batch import Source, SourceState
@@ -45,6 +49,32 @@ class Interrupted(KeyboardInterrupt):
         self.report = report
 
 
+class _CtrlC:
+    """Takes note of the first Ctrl-C, which would else strike in the middle of a sum; the second one strikes.
+
+    Only where Python itself would raise KeyboardInterrupt: in the main thread, with nobody else's handler set.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        self._is_ours = (threading.current_thread() is threading.main_thread()
+                         and signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+
+    def __enter__(self) -> Self:
+        if self._is_ours:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.came:
+            signal.default_int_handler(number, frame)
+        self.came = True
+
+
 def analyze(paths: Sequence[str], options: Options, *, on_events: OnEvents | None = None,
             on_progress: OnProgress | None = None) -> Report:
     """Read captures to their end and report what happened to the datagrams in them.
@@ -58,7 +88,8 @@ def analyze(paths: Sequence[str], options: Options, *, on_events: OnEvents | Non
     Raises:
         CaptureError: a file cannot be read, or is no capture.
         UsageError: the filter is wrong.
-        Interrupted: on Ctrl-C.
+        Interrupted: on Ctrl-C, once all that was read by then is told.
+        KeyboardInterrupt: on Ctrl-C before anything was read, and on a second one.
     """
     source = _chosen(open_captures(paths), options)
     pipeline = Pipeline(by_flow=options.group_by == "flow", keep_messages=on_events is not None)
@@ -68,10 +99,16 @@ def analyze(paths: Sequence[str], options: Options, *, on_events: OnEvents | Non
             for resolved in known:
                 on_events(events_of(resolved, pipeline.summary, options.loop_ttl))
 
-    interrupted = _follow(source, pipeline, tell, on_progress)
-    tell(pipeline.finish())
-    report = _report(pipeline.summary, source.state, options)
-    if interrupted:
+    with _CtrlC() as ctrl_c:
+        for batch in source:     # a pipe gives one at least every quarter of a second, a tick if need be
+            tell(pipeline.feed(batch))
+            if on_progress is not None:
+                on_progress(source.state)
+            if ctrl_c.came:
+                break
+        tell(pipeline.finish())
+        report = _report(pipeline.summary, source.state, options)
+    if ctrl_c.came:
         raise Interrupted(report)
     return report
 
@@ -85,19 +122,6 @@ def _chosen(source: Source, options: Options) -> Source:
     if options.since_ns is not None or options.until_ns is not None:
         source = TimeWindow(source, options.since_ns, options.until_ns)
     return FilteredSource(source, options.filter) if options.filter is not None else source
-
-
-def _follow(source: Source, pipeline: Pipeline, tell: Callable[[list[Resolved]], None],
-            on_progress: OnProgress | None) -> bool:
-    """Feed the pipeline to the source's end; whether Ctrl-C came first."""
-    try:
-        for batch in source:
-            tell(pipeline.feed(batch))
-            if on_progress is not None:
-                on_progress(source.state)
-    except KeyboardInterrupt:
-        return True
-    return False
 
 
 def _report(summary: Summary, state: SourceState, options: Options) -> Report:
