@@ -9,13 +9,16 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
-from builders import datagram, ethernet, port_unreachable
+from builders import datagram, error, ethernet, ipv4, port_unreachable
 from containers import Frame, bytes_of_pcap, pcap_header, pcap_record
 
 from udpprobe.cli import main
 from udpprobe.core.growing import Table
+from udpprobe.core.model import Finding, Loop, Spread
+from udpprobe.reports import plain
 
 CLIENT, SERVER = "10.0.0.1", "10.9.9.9"
 UDPPROBE = [sys.executable, "-m", "udpprobe"]
@@ -157,3 +160,42 @@ def test_with_standard_error_closed_no_complaint_is_a_result(words):
                           capture_output=True, check=False)
     assert b"" == done.stdout
     assert done.returncode in {2, 3}
+
+
+# ---- reports
+
+@pytest.mark.parametrize("form", ["table", "markdown"])
+def test_flows_are_told_apart_by_a_person(tmp_path, capsys, form):
+    unseen = datagram(CLIENT, "10.9.9.8", 4002, 53, b"?", id=9)
+    file = written(tmp_path, [asked(), port_unreachable(asked()), port_unreachable(unseen)])
+    assert 0 == main(["analyze", str(file), "--group-by", "flow", "--format", form])
+    told = capsys.readouterr().out
+    assert f"from {CLIENT}:4000" in told
+    assert f"from {CLIENT}:4002" in told
+
+
+def test_unmatched_errors_by_flow_name_the_source_as_far_as_it_is_quoted(tmp_path, capsys):
+    unseen = datagram(CLIENT, "10.9.9.8", 4002, 53, b"?", id=9)
+    fragment = ipv4(CLIENT, "10.9.9.7", bytes(100), id=77, frag_offset=185)
+    file = written(tmp_path, [port_unreachable(unseen), error(fragment, 11, 1)])
+    assert 0 == main(["analyze", str(file), "--group-by", "flow", "--format", "json"])
+    told = json.loads(capsys.readouterr().out)["unmatched"]
+    assert [(CLIENT, 4002), (CLIENT, None)] == [(each["source"], each["source_port"]) for each in told]
+
+
+def test_a_router_that_rejects_is_not_said_to_be_the_destination(tmp_path, capsys):
+    rejected = port_unreachable(asked(), reporter="10.5.5.5")
+    file = written(tmp_path, [asked(), rejected])
+    assert 0 == main(["analyze", str(file), "--group-by", "reporter"])
+    told = capsys.readouterr().out
+    assert "rejected" in told
+    assert "itself" not in told
+
+
+def test_a_row_of_csv_costs_no_look_at_type_hints(monkeypatch):
+    looks = []
+    monkeypatch.setattr(plain, "get_type_hints", lambda kind: looks.append(kind) or get_type_hints(kind))
+    for _ in range(100):
+        plain.flat(None, Finding)
+    assert {Finding, Spread, Loop}.issuperset(looks)
+    assert 3 >= len(looks)

@@ -110,7 +110,7 @@ class _Conclusion:
         if not self._by_flow:
             return to
         return to | {"source": address_text(row["source_high"], row["source_low"]),
-                     "source_port": row["source_port"]}
+                     "source_port": row["source_port"] if row["port"] != NO_PORT else None}
 
     def _finding(self, row: int, loop: Loop | None) -> Finding:
         values = {name: column[row] for name, column in self._columns.items()}
@@ -152,8 +152,7 @@ class _Conclusion:
 
     def _unmatched(self, row: int) -> Unmatched:
         values = {name: column[row] for name, column in self._columns.items()}
-        return Unmatched(address_text(values["high"], values["low"]), _port(values["port"]),
-                         self._finding(row, None))
+        return Unmatched(**self._named(values), finding=self._finding(row, None))
 
     def _meaning(self, verdict: str, subject: dict[str, Any], endpoint: int, errors: int) -> str | None:
         """What silence says: a host that refused another port would have refused this one too.
@@ -213,7 +212,7 @@ def _worst_first(destination: Destination) -> tuple[Any, ...]:
 
 
 def _worst_unmatched(each: Unmatched) -> tuple[Any, ...]:
-    return *_worst(each.finding), each.address, each.port or 0
+    return *_worst(each.finding), each.address, each.port or 0, each.source or "", each.source_port or 0
 
 
 def _verdict(findings: list[Finding], answered: int) -> str:

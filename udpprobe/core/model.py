@@ -70,6 +70,9 @@ class Unmatched:
     port: int | None
     """None where the quote is too short, or of a later fragment."""
     finding: Finding
+    source: str | None = None
+    """In a report by flow: where the datagram came from, as it is quoted."""
+    source_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

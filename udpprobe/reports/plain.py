@@ -80,21 +80,30 @@ def report_object(report: Report) -> dict[str, Any]:
 
 
 def unmatched_object(entry: Unmatched) -> dict[str, Any]:
-    """Address and port, and the finding's own fields."""
-    return {"address": plain(entry.address), "port": entry.port, **plain(entry.finding)}
+    """Whom it is about, and the finding's own fields."""
+    own = {name: value for name, value in plain(entry).items() if name != "finding"}
+    return own | plain(entry.finding)
 
 
 def flat(record: object, kind: type[Any], prefix: str = "") -> dict[str, str]:
     """The record's fields as cells of text, nested records joined by `_`; all empty for no record (None)."""
     row: dict[str, str] = {}
-    hints = get_type_hints(kind)
-    for field in fields(kind):
-        name = prefix + _key(field.name)
-        value = getattr(record, field.name, None)
-        inner = _record_type(hints[field.name])
-        told = _time if _is_time(field.name) else plain
-        row |= flat(value, inner, f"{name}_") if inner else {name: cell(told(value))}
+    for attribute, name, inner in _columns(kind, prefix):  # type: ignore[arg-type]  # a class is hashable
+        value = getattr(record, attribute, None)
+        row |= flat(value, inner, f"{name}_") if inner else {name: _told(attribute, value)}
     return row
+
+
+@cache
+def _columns(kind: Hashable, prefix: str) -> tuple[tuple[str, str, type[Any] | None], ...]:
+    """Of each field: its name, its column's, and the type of the record in it, if it is one."""
+    hints = get_type_hints(kind)
+    return tuple((field.name, prefix + _key(field.name), _record_type(hints[field.name]))
+                 for field in fields(kind))  # type: ignore[arg-type]  # a dataclass
+
+
+def _told(attribute: str, value: Any) -> str:  # noqa: ANN401 - as above
+    return cell(_time(value) if _is_time(attribute) else plain(value))
 
 
 def _record_type(hint: Any) -> type[Any] | None:  # noqa: ANN401 - a type hint has no type

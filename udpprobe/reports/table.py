@@ -94,16 +94,16 @@ def _lines(report: Report) -> Iterator[_Line]:
 
 
 def _destination_lines(destination: Destination) -> Iterator[_Line]:
-    label = endpoint(destination.address, destination.port)
+    label, source = endpoint(destination.address, destination.port), _source(destination)
     findings = _loops_once(sorted(destination.findings, key=_rank))
     if not findings or findings[0].verdict != destination.verdict:
         yield _Line(label, destination.verdict, destination.errno or "-", _share(0, destination.sent), "",
-                    _own_details(destination))
+                    source + _own_details(destination))
         label = ""
     for finding in findings:
         share = _share(finding.count if _is_error(finding) else 0, destination.sent if label else 0)
-        details = _details(finding) + (_own_details(destination) if label else ())
-        yield _line(label, finding, share, _by(finding.reporter, destination.address), details)
+        details = source + _details(finding) + _own_details(destination) if label else _details(finding)
+        yield _line(label, finding, share, _by(finding, destination.address), details)
         label = ""
 
 
@@ -118,8 +118,7 @@ def _loops_once(findings: list[Finding]) -> list[Finding]:
 
 def _unmatched_line(entry: Unmatched) -> _Line:
     label, finding = endpoint(entry.address, entry.port), entry.finding
-    by = _by(finding.reporter, entry.address)
-    return _line(label, finding, count(finding.count), by, _details(finding))
+    return _line(label, finding, count(finding.count), _by(finding, entry.address), _source(entry) + _details(finding))
 
 
 def _line(label: str, finding: Finding, errors: str, by: str, details: tuple[str, ...]) -> _Line:
@@ -140,8 +139,16 @@ def _share(errors: int, sent: int) -> str:
     return f"{count(errors)} of {count(sent)}" if sent else count(errors)
 
 
-def _by(reporter: str | None, address: str) -> str:
-    return "" if reporter is None else "itself" if reporter == address else escape(reporter)
+def _by(finding: Finding, address: str) -> str:
+    if finding.reporter is None:
+        return ""
+    # in a report by reporter, the row of a router is about what it said of others
+    is_itself = finding.reporter == address and finding.verdict != "rejected"
+    return "itself" if is_itself else escape(finding.reporter)
+
+
+def _source(entry: Destination | Unmatched) -> tuple[str, ...]:
+    return () if entry.source is None else (glued(f"from {endpoint(entry.source, entry.source_port)}"),)
 
 
 def _details(finding: Finding) -> tuple[str, ...]:
