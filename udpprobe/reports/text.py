@@ -19,7 +19,7 @@ _LINK_TYPES = {
 
 def escape(text: str) -> str:
     r"""Foreign text with everything that could steer a terminal as `\x1b`, `\u202e` and so on."""
-    return "".join(_visible(character) for character in text)
+    return text if text.isprintable() else "".join(_visible(character) for character in text)
 
 
 def _visible(character: str) -> str:
