@@ -29,6 +29,9 @@ AT_ONCE_NS = 20_000
 FORWARD_NS = 20_000_000
 """A router takes no longer to pass a datagram on."""
 
+ROUND_NS = 5_000_000
+"""Within this time a datagram is rather come round a short loop than sent again with a lower TTL."""
+
 ROW_BITS = 20
 ROW_MASK = u64((1 << ROW_BITS) - 1)
 IDENTITY = ~u64(0xFFFF)
@@ -160,17 +163,16 @@ def _close(chain: _Seen) -> Bool:
 def _are_copies(chain: _Seen) -> Bool:
     """(n - 1,) whether a row of the same identity is a copy: mirrored, forwarded, or come round a loop.
 
-    Without an IPv4 id, and where the sender varies its TTL (a traceroute), only the TTL of the next hop, at once,
-    tells a copy from a datagram that was sent again.
+    Without an IPv4 id, and where the sender varies its TTL (a traceroute), a lower TTL tells a copy from a datagram
+    that was sent again only at once, or when it falls by the same step again. What comes later is not asked: it may
+    stand in the next chunk.
     """
     apart_ns, step, has_id = np.diff(chain.time_ns), -np.diff(_ttl(chain)), _has_id(chain)
     mirrored = (step == 0) & np.where(has_id, apart_ns <= MIRROR_NS, (apart_ns <= AT_ONCE_NS) & chain.summed[1:])
     forwarded = (step == 1) & (apart_ns <= FORWARD_NS)
-    falls = _close(chain) & (step > 0)
-    rises = _close(chain) & (step < 0)
-    steady = _equal_neighbour(falls, step, before=True) | _equal_neighbour(falls, step, before=False)
-    return (mirrored | forwarded | (falls & steady & (has_id | (step >= 2)))
-            | (falls & has_id & ~_before(rises) & ~_after(rises)))
+    falls, rises = _close(chain) & (step > 0), _close(chain) & (step < 0)
+    again = _equal_neighbour(falls, step, before=True) & (has_id | (step >= 2))
+    return mirrored | forwarded | (falls & ((apart_ns <= ROUND_NS) | (has_id & ~_before(rises)))) | again
 
 
 def _are_copies_of_errors(chain: _Seen) -> Bool:
@@ -191,23 +193,18 @@ def _passes(by_link: _Seen) -> Passes:
     close = _close(by_link) & (by_link.link[1:] == by_link.link[:-1])
     falls, rises = close & (step > 0), close & (step < 0)
     proven = falls & (has_id | (step >= 2))
-    soon = np.diff(by_link.time_ns) <= FORWARD_NS
+    soon = np.diff(by_link.time_ns) <= ROUND_NS
     alone = falls & (step >= 2) & (has_id | soon) & ~_before(rises)
     again, once_more = (proven & _equal_neighbour(falls, step, before=before) for before in (True, False))
     next_row = np.append(row[1:], -1)
     late = (row < 0) & (next_row >= 0) & ~alone & ~again
-    found = ((alone & ~_after(rises)) | again | once_more) & ((row >= 0) | late)
+    found = (alone | again | once_more) & ((row >= 0) | late)
     return Passes(np.where(late, next_row, row)[found], by_link.time_ns[1:][found], step[found])
 
 
 def _before(holds: Bool) -> Bool:
     """What holds of the pair before each."""
     return np.concatenate(([False], holds))[:len(holds)]
-
-
-def _after(holds: Bool) -> Bool:
-    """What holds of the pair behind each."""
-    return np.concatenate((holds, [False]))[1:]
 
 
 def _equal_neighbour(falls: Bool, step: I64, *, before: bool) -> Bool:
