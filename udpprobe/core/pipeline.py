@@ -16,7 +16,7 @@ from udpprobe.core.packets import Datagrams, Errors, u64
 from udpprobe.core.summary import Summary
 
 DIGESTED_ROWS = 1 << 18
-"""Datagrams that are counted at a time: their columns stay in the cache."""
+"""Datagrams that are counted at a time: tunnels in tunnels make many of a chunk's frames, and `Copies` numbers rows."""
 
 MOST_PENDING = 1 << 17
 """Errors that may wait for their datagrams to be looked up."""
@@ -65,7 +65,8 @@ class Pipeline:
 
     def finish(self) -> list[Resolved]:
         """Resolve all that is pending."""
-        self._digest(self._decoder.take())
+        if self._decoder.frames:  # a file that a filter leaves little of is full of ticks
+            self._digest(self._decoder.take())
         return [self._resolve()] if self._pending or self._log.rows >= self._horizon else []
 
     @property
