@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from udpprobe.core.admission import Admission
 from udpprobe.core.batch import I64, U8, FrameBatch
 from udpprobe.core.copies import Copies
-from udpprobe.core.correlate import HORIZON, Log, Matches
+from udpprobe.core.correlate import EXACT, FLOW, HORIZON, Log, Matches
 from udpprobe.core.decode import Chunk, Decoder, excerpt
 from udpprobe.core.keys import endpoint_key
 from udpprobe.core.notes import Note
@@ -37,14 +38,17 @@ class Resolved:
 class Pipeline:
     """Feed it batches in capture order, then `finish`; what it knows is in `summary`."""
 
-    def __init__(self, *, by_flow: bool = False, keep_messages: bool = False, horizon: int = HORIZON) -> None:
+    def __init__(self, *, by_flow: bool = False, keep_messages: bool = False, horizon: int = HORIZON,
+                 admission: Admission | None = None) -> None:
         """Start with nothing known.
 
         Args:
             by_flow: count each source apart.
             keep_messages: keep the bytes of errors until they are resolved, for their extensions.
             horizon: how many datagrams before an error are looked through for its own.
+            admission: says what belongs to a scan; all else is dropped, and who feeds it counts the frames.
         """
+        self._admission = admission
         self.summary = Summary(by_flow=by_flow)
         self._keep_messages, self._horizon = keep_messages, horizon
         self._decoder = Decoder()
@@ -54,7 +58,8 @@ class Pipeline:
 
     def feed(self, batch: FrameBatch) -> list[Resolved]:
         """Take a batch; what became known by it. A batch of no frames, a tick, resolves all that is pending."""
-        self.summary.count(batch)
+        if self._admission is None:
+            self.summary.count(batch)
         self._decoder.feed(batch)
         if len(batch) == 0:
             return self.finish()
@@ -75,6 +80,9 @@ class Pipeline:
 
     def _digest(self, chunk: Chunk) -> None:
         self.summary.faults += chunk.faults
+        if self._admission is not None:
+            chunk.datagrams = chunk.datagrams.take(self._admission.datagrams(chunk.datagrams))
+            chunk.errors = chunk.errors.take(self._admission.errors(chunk.errors, chunk.data))
         for start in range(0, len(chunk.datagrams), DIGESTED_ROWS):
             self._count(chunk.datagrams.take(slice(start, start + DIGESTED_ROWS)))
         if len(chunk.errors):
@@ -105,6 +113,8 @@ class Pipeline:
         data = np.concatenate([data for _, data in self._pending]) if self._pending else np.empty(0, np.uint8)
         self._pending = []
         found = self._log.resolve(errors)
+        if self._admission is not None:     # a token proves as much as an id, which IPv6 has not
+            found.match[found.match == FLOW] = EXACT
         return Resolved(errors, found, self.summary.record.add_errors(errors, found), data)
 
 

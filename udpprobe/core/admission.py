@@ -1,0 +1,200 @@
+"""What may enter a scan's report: its own probes, what answers them, and errors that prove themselves.
+
+An error quotes the datagram that caused it, and whoever did not see that cannot guess its token. An error
+without it was caused by somebody else's datagram, or it is forged: it is counted as foreign and not believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from udpprobe.core.batch import I64, PADDING_BYTES, U8, U64, Bool
+from udpprobe.core.craft import HEADER_BYTES, Crafter, is_v4
+from udpprobe.core.notes import Note
+from udpprobe.core.packets import Columns, Datagrams, Errors, field, u64
+from udpprobe.core.plan import Plan
+from udpprobe.core.probes import TOKEN_BYTES, Payloads, Probes, flow_label, ip_id
+
+PORT = u64(0xFFFF)
+PROBE, ANSWER, ERROR, REFUSAL = range(4)
+"""Kinds of `Heard`."""
+
+
+@dataclass(slots=True)
+class Heard(Columns):
+    """(n,) what was heard of a scan's tasks, in capture order within each kind."""
+
+    task: I64
+    time_ns: I64
+    kind: I64
+    """PROBE: it left. ANSWER: a datagram came back. ERROR: an ICMP error came. REFUSAL: the host's own port
+    unreachable."""
+    source: I64
+    """Which of the host's source addresses it concerns."""
+    attempt: I64
+    """Of an ERROR or REFUSAL, which probe it is about; -1 where that is not known."""
+
+
+class Admission:
+    """Picks from decoded rows what belongs to a scan, and takes note of what it says.
+
+    Args:
+        plan: what is probed.
+        payloads: what probes carry.
+        crafter: makes the probes, also once more to compare them with quotes.
+    """
+
+    def __init__(self, plan: Plan, payloads: Payloads, crafter: Crafter) -> None:
+        self._plan, self._payloads, self._crafter = plan, payloads, crafter
+        self.foreign = 0
+        """Errors that quote a probe's addresses and ports, but not the probe."""
+        self._heard: list[Heard] = []
+        self._frames: list[I64] = []
+
+    def frames(self) -> I64:
+        """(n,) frames that were admitted since this was asked last."""
+        frames, self._frames = self._frames, []
+        return np.concatenate([np.empty(0, np.int64), *frames])
+
+    def heard(self) -> list[Heard]:
+        """What was heard since this was asked last."""
+        heard, self._heard = self._heard, []
+        return heard
+
+    def datagrams(self, some: Datagrams) -> Bool:
+        """Which of (n,) datagrams are probes or their answers."""
+        own = u64(self._plan.sources.port)
+        source_port, port = some.ports >> u64(16), some.ports & PORT
+        out = np.flatnonzero(source_port == own)
+        back = np.flatnonzero(port == own)
+        admitted = np.zeros(len(some), np.bool_)
+        admitted[out] = self._left(some.take(out))
+        admitted[back] |= self._came_back(some.take(back))
+        self._frames.append(some.frame[admitted])
+        return admitted
+
+    def _left(self, some: Datagrams) -> Bool:
+        task = self._plan.find(some.destination_high, some.destination_low, some.ports & PORT)
+        source = self._source(task, some.source_high, some.source_low)
+        self._note(_heard(PROBE, task, some.time_ns, source), source >= 0)
+        return source >= 0
+
+    def _came_back(self, some: Datagrams) -> Bool:
+        """Answers, which may come from another port of the host (RFC 1350, section 4)."""
+        task = self._plan.find(some.source_high, some.source_low, some.ports >> u64(16))
+        source = self._source(task, some.destination_high, some.destination_low)
+        self._note(_heard(ANSWER, task, some.time_ns, source), source >= 0)
+        elsewhere = np.flatnonzero(task < 0)
+        host = self._plan.host_of(some.source_high[elsewhere], some.source_low[elsewhere])
+        admitted = source >= 0
+        admitted[elsewhere[host >= 0]] = True
+        return admitted
+
+    def errors(self, some: Errors, data: U8) -> Bool:
+        """Which of (n,) errors quote a probe.
+
+        Args:
+            some: the errors.
+            data: the bytes their `message` points into.
+        """
+        has_ports = some.notes & Note.NO_PORTS == 0
+        task = np.where(has_ports, self._plan.find(some.destination_high, some.destination_low, some.ports & PORT), -1)
+        known = np.flatnonzero(task >= 0)
+        believed = np.zeros(len(some), np.bool_)
+        quotes, tasks = some.take(known), task[known]
+        source = np.maximum(self._source(tasks, quotes.source_high, quotes.source_low), 0)  # a NAT may have changed it
+        proven, attempt = self._proven(quotes, data, tasks, source)
+        believed[known] = proven
+        self._frames.append(some.frame[believed])
+        ours = has_ports & (some.ports >> u64(16) == u64(self._plan.sources.port)) | (task >= 0)
+        self.foreign += int(np.count_nonzero(ours & ~believed))
+        itself = (quotes.reporter_high == quotes.destination_high) & (quotes.reporter_low == quotes.destination_low)
+        port_unreachable = (quotes.family << 16 | quotes.type << 8 | quotes.code)
+        refusal = itself & np.isin(port_unreachable, PORT_UNREACHABLE)
+        kind = np.where(refusal, REFUSAL, ERROR)
+        self._note(Heard(tasks, quotes.time_ns, kind, source, attempt), proven)
+        return believed
+
+    def _source(self, task: I64, high: U64, low: U64) -> I64:
+        """(n,) which source address of each task this is, -1 for none or for no task."""
+        host = self._plan.tasks.host[np.maximum(task, 0)]
+        sources = self._plan.sources
+        equal = (sources.high[host] == high[:, None]) & (sources.low[host] == low[:, None]) & (task >= 0)[:, None]
+        return np.where(equal.any(axis=1), equal.argmax(axis=1), -1)
+
+    def _note(self, heard: Heard, keep: Bool) -> None:
+        if keep.any():
+            self._heard.append(heard.take(keep))
+
+    def _proven(self, quotes: Errors, data: U8, task: I64, source: I64) -> tuple[Bool, I64]:
+        """Whether each error quotes a probe that was sent; and which one, -1 where only its payload tells."""
+        attempt = self._attempt(quotes, data, task, source)
+        by_id = (attempt >= 0) & (attempt < self._plan.attempts[task])
+        supposed = np.where(by_id, attempt, np.maximum(self._plan.attempts[task] - 1, 0))
+        probes = self._plan.probes(task, source, supposed)
+        by_sum, by_data = self._agree(quotes, data, probes)
+        strong = self._payloads.token_size[probes.payload] == TOKEN_BYTES
+        sent = self._plan.attempts[task] > 0
+        return sent & (by_id & (by_sum | by_data) | by_data & strong), np.where(by_id, attempt, -1)
+
+    def _attempt(self, quotes: Errors, data: U8, task: I64, source: I64) -> I64:
+        """(n,) which attempt the quoted id or flow label is of; any number where it is of none."""
+        first = self._plan.probes(task, source, np.zeros(len(task), np.int64))
+        quoted = quotes.detail >> u64(48)
+        behind_id = (quoted + u64(0xFFFF) - ip_id(first)) % u64(0xFFFF)
+        behind_swapped = (_swapped(quoted) + u64(0xFFFF) - ip_id(first)) % u64(0xFFFF)
+        behind_label = (_quoted_label(quotes, data) - flow_label(first)) & u64(0xFFFFF)
+        sent = self._plan.attempts[task].view(np.uint64)
+        behind_id = np.where((behind_id >= sent) & (behind_swapped < sent), behind_swapped, behind_id)
+        return np.where(is_v4(first), behind_id, behind_label).view(np.int64)
+
+    def _agree(self, quotes: Errors, data: U8, probes: Probes) -> tuple[Bool, Bool]:
+        """Whether each quote has the probe's length and checksum; and whether it has its payload with the token."""
+        by_sum, by_data = np.zeros((2, len(probes)), np.bool_)
+        quoted_sum = np.where(quotes.notes & Note.NO_CHECKSUM, -1, field(quotes.detail, 16, 16).view(np.int64))
+        for some in self._crafter.craft(probes):
+            header = HEADER_BYTES[some.family]
+            words = some.packets[:, header - 4:header].copy().view(">u2").astype(np.int64)
+            rows = some.rows
+            by_sum[rows] = ((words[:, 1] == quoted_sum[rows])
+                            & (words[:, 0] == field(quotes.detail[rows], 32, 16).view(np.int64)))
+            unsure = np.flatnonzero(~by_sum[rows])
+            payload = some.packets[unsure, header:]
+            by_data[rows[unsure]] = self._same_data(quotes.take(rows[unsure]), data, probes.payload[rows[unsure]],
+                                                    payload)
+        return by_sum, by_data
+
+    def _same_data(self, quotes: Errors, data: U8, payload: I64, sent: U8) -> Bool:
+        """Whether each quote reaches beyond the token and has the very bytes that were sent up to there."""
+        size = self._payloads.token_size[payload]
+        needed = np.where(size > 0, self._payloads.token_at[payload] + size, 1 << 20)
+        header = np.where(quotes.family == 4, HEADER_BYTES[4], HEADER_BYTES[6])
+        start = quotes.message + 8 + header
+        there = (quotes.quoted_bytes - header >= needed) & (start + needed <= quotes.message_end)
+        width = np.arange(int(needed[there].max(initial=0)))
+        rows = np.flatnonzero(there)
+        equal = data[start[rows, None] + np.minimum(width, needed[rows, None] - 1)] == sent[rows][:, width]
+        same = np.zeros(len(quotes), np.bool_)
+        same[rows] = (equal | (width >= needed[rows, None])).all(axis=1)
+        return same
+
+
+PORT_UNREACHABLE = (4 << 16 | 3 << 8 | 3, 6 << 16 | 1 << 8 | 4)
+"""Family, type and code."""
+
+
+def _heard(kind: int, task: I64, time_ns: I64, source: I64) -> Heard:
+    return Heard(task, time_ns, np.full(len(task), kind), source, np.full(len(task), -1))
+
+
+def _swapped(word: U64) -> U64:
+    return (word & u64(0xFF)) << u64(8) | word >> u64(8)
+
+
+def _quoted_label(quotes: Errors, data: U8) -> U64:
+    """(n,) the first 20 bits behind version and class of each quote: of IPv6 its flow label."""
+    at = np.minimum(quotes.message + 8, max(data.size - PADDING_BYTES, 0))
+    return ((data[at + 1].astype(np.uint64) & u64(0xF)) << u64(16)
+            | data[at + 2].astype(np.uint64) << u64(8) | data[at + 3].astype(np.uint64))
