@@ -84,7 +84,7 @@ def siphash(key: Key, words: tuple[U64, ...], *, compressions: int = 1, finaliza
     """(n,) SipHash (Aumasson and Bernstein, 2012) of each row of `words`, whose bytes are its little-endian ones."""
     k0, k1 = u64(key[0]), u64(key[1])
     n = len(words[0])
-    state = [np.full(n, k ^ u64(constant)) for k, constant in (
+    state: list[U64] = [np.full(n, k ^ u64(constant)) for k, constant in (
         (k0, 0x736F6D6570736575), (k1, 0x646F72616E646F6D), (k0, 0x6C7967656E657261), (k1, 0x7465646279746573))]
     for word in (*words, u64(8 * len(words) % 256 << 56)):
         state[3] = state[3] ^ word
