@@ -1,0 +1,200 @@
+"""The engines of kernel UDP sockets on loopback, where every error is there at once, and no privilege is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+
+import pytest
+from engine_probes import crafter, heard, probes_to, story_of
+
+from udpprobe.core.verdicts import MEANINGS, meaning_of
+from udpprobe.engines.connected import USUAL, Connected
+from udpprobe.engines.lines import TOLD
+from udpprobe.engines.recverr import RecvErr
+from udpprobe.errors import UdpprobeError
+
+IP_RECVTTL = 12    # linux/in.h; Python does not name it
+LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+AF = {4: socket.AF_INET, 6: socket.AF_INET6}
+ENGINES = [RecvErr, Connected]
+pytestmark = [pytest.mark.parametrize("family", [4, 6])]
+BOTH = pytest.mark.parametrize("engine_class", ENGINES)
+
+
+@pytest.fixture
+def make():
+    """Make an engine; it is closed in the end."""
+    with contextlib.ExitStack() as engines:
+        def made(engine_class, size=0, **options):
+            engine = engine_class(crafter(size), **options)
+            engines.callback(engine.close)
+            return engine
+        yield made
+
+
+@contextlib.contextmanager
+def ports_of(family, count):
+    """Sockets on as many ports of the loopback address."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket(AF[family], socket.SOCK_DGRAM)) for _ in range(count)]
+        for each in sockets:
+            each.bind((LOOPBACK[family], 0))
+        yield sockets
+
+
+def port_of(sock):
+    return sock.getsockname()[1]
+
+
+def closed_ports(family, count):
+    """Ports that were free a moment ago; the first is for the engine itself."""
+    with ports_of(family, count + 1) as sockets:
+        first, *rest = map(port_of, sockets)
+    return first, rest
+
+
+def probes(family, source_port, ports, **fields):
+    return probes_to([(LOOPBACK[family], port) for port in ports], LOOPBACK[family], source_port, **fields)
+
+
+def verdicts(story):
+    return [destination.verdict for destination in story.destinations]
+
+
+@BOTH
+def test_each_of_300_closed_ports_is_heard(family, engine_class, make):
+    source_port, ports = closed_ports(family, 300)
+    engine = make(engine_class)
+    story = story_of(engine, [probes(family, source_port, ports)], until=600)
+    assert ["refused"] * 300 == verdicts(story)
+    assert [1] * 300 == [destination.sent for destination in story.destinations]
+    assert 0 == len(engine.unsent()[0])
+
+
+@BOTH
+def test_no_probe_is_lost_to_another_ones_error(family, engine_class, make):
+    source_port, ports = closed_ports(family, 1)
+    with ports_of(family, 1) as (silent,):
+        silent.settimeout(1)
+        story_of(make(engine_class), [probes(family, source_port, [*ports, port_of(silent)])], until=3)
+        assert 8 == len(silent.recv(100))
+
+
+@BOTH
+def test_no_attempt_is_lost_to_the_error_of_the_one_before(family, engine_class, make):
+    source_port, ports = closed_ports(family, 1)
+    engine = make(engine_class)
+    for attempt in range(3):
+        engine.send(probes(family, source_port, ports, attempt=attempt))
+    story = story_of(engine, [], wait_s=0)
+    assert [] == list(story.destinations)
+    batches = list(heard(engine, 0.3, 6))
+    assert 6 == sum(map(len, batches))
+
+
+@BOTH
+def test_silence_is_no_frame(family, engine_class, make):
+    source_port, _ = closed_ports(family, 0)
+    with ports_of(family, 1) as (silent,):
+        story = story_of(make(engine_class), [probes(family, source_port, [port_of(silent)])], wait_s=0.1)
+    assert ["silent"] == verdicts(story)
+
+
+@BOTH
+@pytest.mark.parametrize("size", [0, 1, 5000])
+def test_an_answer_is_heard_however_long(family, engine_class, size, make):
+    source_port, _ = closed_ports(family, 0)
+    with ports_of(family, 1) as (server,):
+        server.settimeout(1)
+        engine = make(engine_class)
+        engine.send(probes(family, source_port, [port_of(server)]))
+        _, client = server.recvfrom(100)
+        server.sendto(bytes(size), client)
+        story = story_of(engine, [], wait_s=0)
+        batches = list(heard(engine, 0.3, 2))
+    assert [] == list(story.destinations)
+    lengths = [length for batch in batches for length in batch.length.tolist()]
+    header = {4: 28, 6: 48}[family]
+    assert [header + 8, header + size] == lengths
+
+
+def test_an_answer_from_another_port_reaches_only_recverr(family, make):
+    for engine_class, frames in ((RecvErr, 2), (Connected, 1)):
+        source_port, _ = closed_ports(family, 0)
+        with ports_of(family, 2) as (server, other):
+            server.settimeout(1)
+            engine = make(engine_class)
+            engine.send(probes(family, source_port, [port_of(server)]))
+            other.sendto(b"!", server.recvfrom(100)[1])
+            assert frames == sum(map(len, heard(engine, 0.1, 2)))
+
+
+@BOTH
+def test_the_ttl_is_that_of_the_probe(family, engine_class, make):
+    source_port, _ = closed_ports(family, 0)
+    ask, told = {4: (IP_RECVTTL, socket.IP_TTL), 6: (socket.IPV6_RECVHOPLIMIT, socket.IPV6_HOPLIMIT)}[family]
+    level = {4: socket.IPPROTO_IP, 6: socket.IPPROTO_IPV6}[family]
+    with ports_of(family, 1) as (server,):
+        server.setsockopt(level, ask, 1)
+        server.settimeout(1)
+        make(engine_class).send(probes(family, source_port, [port_of(server)], ttl=7))
+        _, ((of, kind, ttl),), _, _ = server.recvmsg(100, 100)
+    assert (level, told, 7) == (of, kind, int.from_bytes(ttl, "little"))
+
+
+@BOTH
+def test_a_taken_source_port_is_said_in_words(family, engine_class, make):
+    with ports_of(family, 1) as (taken,), pytest.raises(UdpprobeError, match=f"port {port_of(taken)}: Address already"):
+        make(engine_class).send(probes(family, port_of(taken), [9]))
+
+
+@BOTH
+def test_a_port_that_was_reserved_for_sharing_is_shared(family, engine_class, make):
+    with ports_of(family, 1) as (reserved,):
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _, ports = closed_ports(family, 1)
+        story = story_of(make(engine_class), [probes(family, port_of(reserved), ports)], until=2)
+    assert ["refused"] == verdicts(story)
+
+
+def test_the_oldest_socket_gives_way_and_is_heard_before(family, make):
+    source_port, ports = closed_ports(family, 20)
+    engine = make(Connected, most_sockets=3)
+    story = story_of(engine, [probes(family, source_port, ports)], until=40)
+    assert ["refused"] * 20 == verdicts(story)
+
+
+def test_another_ones_error_about_a_probe_nobody_sent_is_foreign(family, make):
+    """The kernel looks at no more than the port: what another socket sent from it is quoted too."""
+    source_port, ports = closed_ports(family, 1)
+    engine = make(RecvErr)
+    with ports_of(family, 1) as (silent,):
+        engine.send(probes(family, source_port, [port_of(silent)]))
+        line = next(iter(engine._lines.values()))    # noqa: SLF001 a probe past the engine
+        line.socket.sendto(b"not ours", (LOOPBACK[family], *ports))
+        assert 1 == sum(map(len, heard(engine, 0.1, 2)))
+    assert {"foreign": 1} == engine.state.faults
+
+
+def test_a_quote_of_other_bytes_is_foreign(family, make):
+    source_port, ports = closed_ports(family, 1)
+    engine = make(RecvErr)
+    engine.send(probes(family, source_port, ports))
+    line = next(iter(engine._lines.values()))    # noqa: SLF001 a probe past the engine
+    assert 2 == sum(map(len, heard(engine, 0.3, 2)))
+    line.socket.sendto(b"not ours", (LOOPBACK[family], *ports))
+    assert 0 == sum(map(len, heard(engine, 0.1, 1)))
+    assert {"foreign": 1} == engine.state.faults
+
+
+def test_the_usual_error_of_each_errno_gives_that_errno(family):
+    assert {number: errno.errorcode[number] for number in USUAL[family]} == {
+        number: meaning_of(family, *kind).connected for number, kind in USUAL[family].items()}
+
+
+def test_every_errno_that_a_connected_socket_gets_has_its_usual_error(family):
+    assert {row.connected for row in MEANINGS if row.family == family and row.connected} \
+        == {errno.errorcode[number] for number in USUAL[family]}
+    assert set(USUAL[family]) <= TOLD

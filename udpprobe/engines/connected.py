@@ -1,0 +1,127 @@
+"""The engine of connected sockets: the kernel hands the error to the next call, as a bare errno.
+
+The report needs an error to count, so the one that usually gives this errno is made up, from the destination
+itself. `tells_origin` says that its reporter, type and code are not what was heard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import resource
+import socket
+import time
+from dataclasses import dataclass
+from typing import cast
+
+from udpprobe.core.craft import Crafter
+from udpprobe.engines import blind
+from udpprobe.engines.frames import error
+from udpprobe.engines.lines import TOLD, Line, LineEngine, bound_socket
+from udpprobe.engines.outgoing import Address, Outgoing
+
+IP_MTU, IPV6_MTU = 14, 24    # linux/in.h, linux/in6.h; Python does not name them
+MTU = {4: (socket.IPPROTO_IP, IP_MTU), 6: (socket.IPPROTO_IPV6, IPV6_MTU)}
+
+USUAL = {
+    4: {errno.ECONNREFUSED: (3, 3), errno.EMSGSIZE: (3, 4), errno.EHOSTUNREACH: (3, 13), errno.ENOPROTOOPT: (3, 2),
+        errno.ENETUNREACH: (3, 9), errno.EHOSTDOWN: (3, 7), errno.ENONET: (3, 8), errno.EPROTO: (12, 0)},
+    6: {errno.ECONNREFUSED: (1, 4), errno.EMSGSIZE: (2, 0), errno.EACCES: (1, 1), errno.EPROTO: (4, 1)},
+}
+"""By family, the type and code that today's routers and hosts send where a connected socket gets this errno."""
+
+MOST_SOCKETS = 8192
+SPARE_FILES = 64
+"""Files that the rest of the program may open."""
+
+
+@dataclass(slots=True)
+class OneLine(Line):
+    """A socket for one destination."""
+
+    last: Outgoing | None = None
+    """The probe that left last."""
+
+    def pending(self) -> int:
+        """The errno of the error that waits, which this takes away, or 0."""
+        return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    def mtu_below(self, probe: Outgoing) -> int:
+        """The path's MTU as the kernel learned it; 0 where it has learned none that the probe does not fit."""
+        known = self.socket.getsockopt(*MTU[probe.family])
+        return known if known < len(probe.packet) else 0
+
+
+class Connected(LineEngine):
+    """One socket for each destination, all on one port; the oldest give way when there are too many."""
+
+    tells_origin = False
+    blind_to: str | None = blind.CONNECTED
+
+    def __init__(self, crafter: Crafter, *, interface: str | None = None, most_sockets: int | None = None) -> None:
+        super().__init__("connected", crafter, interface)
+        self._lines: dict[tuple[Address, Address], OneLine] = {}
+        self._most_sockets = most_sockets or _files_allowed()
+
+    def _put(self, probe: Outgoing) -> int:
+        """A pending error fails the call that would send; the host's own refusal is the same again."""
+        try:
+            line = self._line_of(probe)
+        except OSError as reason:
+            return reason.errno or errno.EIO
+        self._hear_error(line, line.pending())
+        refusal = line.send(probe)
+        if refusal in TOLD and line.last:
+            again = line.send(probe)
+            if again != refusal:
+                self._hear_error(line, refusal)
+            refusal = again
+        if not refusal:
+            self._tape.add(probe.sent_ns, probe.packet)
+            line.last = probe
+        return refusal
+
+    def _line_of(self, probe: Outgoing) -> OneLine:
+        key = probe.sockname, probe.peername
+        line = self._lines.get(key)
+        if line is None:
+            self._make_room()
+            opened = bound_socket(probe, self._interface)
+            try:
+                opened.connect(probe.peername)
+            except OSError:
+                opened.close()
+                raise
+            line = self._lines[key] = OneLine(opened, probe.source, probe.ports[0])
+            self._open(line)
+        return line
+
+    def _make_room(self) -> None:
+        """Close the oldest socket where there is none to spare, once it was heard."""
+        if len(self._lines) >= self._most_sockets:
+            oldest = self._lines.pop(next(iter(self._lines)))
+            self._hear(oldest)
+            self._selector.unregister(oldest.socket)
+            oldest.socket.close()
+
+    def _hear(self, line: Line) -> None:
+        one = cast("OneLine", line)
+        self._hear_error(one, one.pending())
+        self._hear_error(one, self._hear_answers(one))
+
+    def _hear_error(self, line: OneLine, number: int) -> None:
+        """Make up the error that the kernel speaks of; 0 is none."""
+        kind = USUAL[6 if len(line.source) == 16 else 4].get(number)
+        probe = line.last
+        if kind is not None and probe is not None:
+            info = line.mtu_below(probe) if number == errno.EMSGSIZE else 0
+            self._tape.add(time.time_ns(), error(probe.destination, probe.packet, kind, info))
+
+
+def _files_allowed() -> int:
+    """How many sockets may be open, after this process allowed itself as many as it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(1, min(MOST_SOCKETS, allowed - SPARE_FILES))

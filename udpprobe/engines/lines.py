@@ -1,0 +1,178 @@
+"""What both engines of kernel UDP sockets have in common: the sockets, sending through them, hearing answers."""
+
+from __future__ import annotations
+
+import errno
+import selectors
+import socket
+import struct
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from udpprobe.core.batch import I64, FrameBatch, SourceState
+from udpprobe.core.craft import Crafter
+from udpprobe.core.probes import Probes
+from udpprobe.core.verdicts import MEANINGS
+from udpprobe.engines.frames import Tape, answer
+from udpprobe.engines.outgoing import AF, Outgoing, outgoing
+from udpprobe.errors import UdpprobeError
+
+# linux/in.h, linux/in6.h, asm-generic/socket.h; Python does not name them
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
+SO_TIMESTAMPNS = 35
+
+MTU_DISCOVERY = {4: (socket.IPPROTO_IP, IP_MTU_DISCOVER), 6: (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER)}
+BUFFER_BYTES = 1 << 24
+"""Asked for; the kernel gives what net.core.rmem_max allows."""
+
+CONTROL_BYTES = 512
+MOST_HEARD = 4096
+"""Datagrams or errors read from a socket at a time, so that no flood keeps the others waiting."""
+
+BUSY_TRIES, BUSY_S = 200, 0.001
+"""How often, and how far apart, a probe is tried that an interface's queue has no room for."""
+
+TOLD = frozenset(getattr(errno, name) for row in MEANINGS for name in (row.recverr, row.connected) if name)
+"""What a pending ICMP error can make a call fail with; any other errno is the host's own."""
+
+
+@dataclass(slots=True)
+class Line:
+    """A socket and its own end."""
+
+    socket: socket.socket
+    source: bytes
+    """4 or 16 bytes."""
+    port: int
+
+    def send(self, probe: Outgoing) -> int:
+        """Send it and note the time: 0, or the errno of the refusal."""
+        for _ in range(BUSY_TRIES):
+            probe.sent_ns = time.time_ns()
+            try:
+                self.socket.sendmsg([probe.data], probe.ttl_option, 0, probe.peername)
+            except OSError as refusal:
+                if refusal.errno != errno.ENOBUFS:
+                    return refusal.errno or errno.EIO
+                time.sleep(BUSY_S)
+            else:
+                return 0
+        return errno.ENOBUFS
+
+
+def bound_socket(probe: Outgoing, interface: str | None) -> socket.socket:
+    """A socket that sends what the probe's packet says: from its address and port, never in fragments.
+
+    SO_REUSEADDR lets it share the port with what reserved it, and with the other sockets of the scan.
+
+    Raises:
+        UdpprobeError: the address is not this host's, or the port is taken.
+    """
+    family = probe.family
+    opened = socket.socket(AF[family], socket.SOCK_DGRAM)
+    opened.setsockopt(*MTU_DISCOVERY[family], PMTUDISC_PROBE)
+    for option, value in ((SO_TIMESTAMPNS, 1), (socket.SO_BROADCAST, 1), (socket.SO_REUSEADDR, 1),
+                          (socket.SO_RCVBUF, BUFFER_BYTES), (socket.SO_SNDBUF, BUFFER_BYTES)):
+        opened.setsockopt(socket.SOL_SOCKET, option, value)
+    try:
+        if interface is not None:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
+        opened.bind(probe.sockname)
+    except OSError as reason:
+        opened.close()
+        host, port = probe.sockname[:2]
+        raise UdpprobeError(f"cannot send from {host} port {port}: {reason.strerror}; "
+                            "try another --source-port or --source-address") from reason
+    return opened
+
+
+class LineEngine(ABC):
+    """An engine over UDP sockets; how those hear of errors is its own.
+
+    Args:
+        crafter: makes the packets the probes are reported as.
+        interface: the only one to send through and to hear from; None leaves it to the routes.
+    """
+
+    tells_origin: bool
+    """Whether reporter, type and code of its errors are what was heard, not the most usual ones for an errno."""
+    blind_to: str | None
+
+    def __init__(self, name: str, crafter: Crafter, interface: str | None) -> None:
+        self.state = SourceState("probe", name)
+        self._crafter, self._interface = crafter, interface
+        self._selector = selectors.DefaultSelector()
+        self._tape = Tape()
+        self._unsent: list[tuple[int, int]] = []
+        self._room = bytearray(1 << 16)
+
+    @property
+    def backlog(self) -> int:
+        """0: a socket sends at once or never."""
+        return 0
+
+    def send(self, probes: Probes) -> None:
+        """Send each probe, in their order; what this host refuses is told by `unsent`.
+
+        Raises:
+            UdpprobeError: a source address is not this host's, or the source port is taken.
+        """
+        for probe in outgoing(probes, self._crafter):
+            refusal = self._put(probe)
+            if refusal:
+                self._unsent.append((probe.task, refusal))
+
+    def unsent(self) -> tuple[I64, I64]:
+        """(n,) tasks whose probes this host refused to send since this was asked last, and (n,) why: errno."""
+        told, self._unsent = np.array(self._unsent, np.int64).reshape(-1, 2), []
+        return told[:, 0], told[:, 1]
+
+    def receive(self, wait_s: float) -> FrameBatch:
+        """What was sent and heard meanwhile; waits for it, but not longer than `wait_s` seconds."""
+        self._selector.select(0 if self._tape else wait_s)
+        now_ns = time.time_ns()     # what is heard from here on is later, whichever socket hears it
+        for key, _ in self._selector.select(0):
+            self._hear(key.data)
+        return self._tape.until(now_ns)
+
+    def close(self) -> None:
+        """Give back sockets and ports."""
+        for key in list(self._selector.get_map().values()):
+            key.data.socket.close()
+        self._selector.close()
+
+    def _open(self, line: Line) -> None:
+        """Hear this line from now on."""
+        self._selector.register(line.socket, selectors.EVENT_READ, line)
+
+    @abstractmethod
+    def _put(self, probe: Outgoing) -> int:
+        """Send a probe in spite of errors that wait for somebody to be told: 0, or why this host refuses."""
+
+    @abstractmethod
+    def _hear(self, line: Line) -> None:
+        """Read all errors and answers of a socket."""
+
+    def _hear_answers(self, line: Line) -> int:
+        """Read the datagrams that came: the errno that ended it, 0 if that was only that there are no more."""
+        for _ in range(MOST_HEARD):
+            try:
+                size, control, _, sender = line.socket.recvmsg_into([self._room], CONTROL_BYTES, socket.MSG_DONTWAIT)
+            except OSError as reason:
+                return 0 if reason.errno == errno.EAGAIN else reason.errno or errno.EIO
+            source = socket.inet_pton(line.socket.family, sender[0])
+            packet = answer(source, line.source, (sender[1], line.port), bytes(self._room[:size]))
+            self._tape.add(time_of(control), packet)
+        return 0
+
+
+def time_of(control: list[tuple[int, int, bytes]]) -> int:
+    """When the kernel got the message that came with this ancillary data, nanoseconds since 1970."""
+    for level, kind, data in control:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+            seconds, nanoseconds = struct.unpack_from("@ll", data)
+            return seconds * 10**9 + nanoseconds
+    return time.time_ns()

@@ -1,0 +1,119 @@
+"""The engine of IP_RECVERR: unconnected sockets whose error queues name reporter, type, code and MTU; see ip(7)."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass, field
+from typing import cast
+
+from udpprobe.core.craft import Crafter
+from udpprobe.engines import blind
+from udpprobe.engines.frames import error
+from udpprobe.engines.lines import CONTROL_BYTES, MOST_HEARD, TOLD, Line, LineEngine, bound_socket, time_of
+from udpprobe.engines.outgoing import Address, Outgoing
+
+# linux/in.h, linux/in6.h, linux/errqueue.h; Python does not name them
+IP_RECVERR, IPV6_RECVERR = 11, 25
+RECVERR = {4: (socket.IPPROTO_IP, IP_RECVERR), 6: (socket.IPPROTO_IPV6, IPV6_RECVERR)}
+EXTENDED_ERROR = struct.Struct("@IBBBxII")
+"""struct sock_extended_err: errno, origin, type, code, info, data; struct sockaddr of the offender follows it."""
+ORIGIN_ICMP = {4: 2, 6: 3}
+OFFENDER = {4: slice(4, 8), 6: slice(8, 24)}
+"""Where the address stands in struct sockaddr_in and sockaddr_in6."""
+
+TRIES = 16
+"""How often a probe is sent that fails with other probes' errors: each try reads all that are pending."""
+
+
+@dataclass(slots=True)
+class ErrorLine(Line):
+    """A socket for one source address and all destinations."""
+
+    sent: dict[tuple[str, int], list[Outgoing]] = field(default_factory=dict)
+    """Probes that left, in order, by address and port."""
+
+    def remember(self, probe: Outgoing) -> None:
+        """For the errors to come."""
+        self.sent.setdefault(_endpoint(probe.peername), []).append(probe)
+
+    def cause_of(self, destination: Address, quoted: bytes, time_ns: int) -> Outgoing | None:
+        """The latest probe there of which the quoted bytes are, or with which they begin, sent before that time."""
+        for probe in reversed(self.sent.get(_endpoint(destination), [])):
+            size = min(len(probe.data), len(quoted))
+            if probe.sent_ns <= time_ns and probe.data[:size] == quoted[:size]:
+                return probe
+        return None
+
+
+class RecvErr(LineEngine):
+    """One socket for each source address and port, and the error queue of each."""
+
+    tells_origin = True
+    blind_to: str | None = blind.RECVERR
+
+    def __init__(self, crafter: Crafter, *, interface: str | None = None) -> None:
+        super().__init__("recverr", crafter, interface)
+        self._lines: dict[Address, ErrorLine] = {}
+
+    def _line_of(self, probe: Outgoing) -> ErrorLine:
+        line = self._lines.get(probe.sockname)
+        if line is None:
+            opened = bound_socket(probe, self._interface)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)    # from now on nobody else shares the port
+            opened.setsockopt(*RECVERR[probe.family], 1)
+            line = self._lines[probe.sockname] = ErrorLine(opened, probe.source, probe.ports[0])
+            self._open(line)
+        return line
+
+    def _put(self, probe: Outgoing) -> int:
+        """Linux fails a call with any pending error and then sends nothing; the host's own refusal it repeats."""
+        line, last, refusal = self._line_of(probe), 0, 0
+        for _ in range(TRIES):
+            refusal = line.send(probe)
+            if not refusal:
+                self._tape.add(probe.sent_ns, probe.packet)
+                line.remember(probe)
+                break
+            heard = self._hear_errors(line)
+            if refusal not in TOLD or (refusal == last and not heard):
+                break
+            last = refusal
+        return refusal
+
+    def _hear(self, line: Line) -> None:
+        self._hear_errors(cast("ErrorLine", line))
+        self._hear_answers(line)    # where an error ends it, that error is in the queue too: another event
+
+    def _hear_errors(self, line: ErrorLine) -> int:
+        """Read the error queue; how many ICMP errors were in it."""
+        heard = 0
+        for _ in range(MOST_HEARD):
+            try:
+                size, control, _, destination = line.socket.recvmsg_into(
+                    [self._room], CONTROL_BYTES, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            heard += self._told(line, control, destination, bytes(self._room[:size]))
+        return heard
+
+    def _told(self, line: ErrorLine, control: list[tuple[int, int, bytes]], destination: Address,
+              quoted: bytes) -> bool:
+        """Take an entry of the queue; whether it is of an ICMP error."""
+        family = 6 if len(line.source) == 16 else 4
+        data = next(data for level, kind, data in control if (level, kind) == RECVERR[family])
+        _, origin, icmp_type, icmp_code, info, _ = EXTENDED_ERROR.unpack_from(data)
+        if origin != ORIGIN_ICMP[family]:
+            return False    # what the host itself refuses, the call has said
+        time_ns = time_of(control)
+        cause = line.cause_of(destination, quoted, time_ns)
+        if cause is None:
+            self.state.faults["foreign"] += 1
+        else:
+            offender = data[EXTENDED_ERROR.size:][OFFENDER[family]]
+            self._tape.add(time_ns, error(offender, cause.packet, (icmp_type, icmp_code), info))
+        return True
+
+
+def _endpoint(address: Address) -> tuple[str, int]:
+    return address[0], address[1]
