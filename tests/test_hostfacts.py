@@ -1,0 +1,161 @@
+"""What the host says about itself, on any Linux."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from ipaddress import IPv4Address, IPv6Address
+
+import numpy as np
+import pytest
+
+from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.hostfacts import (
+    SourceAddress,
+    interface_index,
+    interfaces,
+    own_addresses,
+    reserve_ports,
+    source_of,
+    sources_for,
+)
+
+LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+MAPPED = 0xFFFF_0000_0000
+
+
+def both_families():
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as opened:
+            opened.bind(("::1", 0))
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+
+
+def test_loopback_is_an_interface_with_its_address():
+    (loopback,) = (each for each in interfaces() if each.name == "lo")
+    assert (1, True) == (loopback.index, loopback.is_up)
+    assert IPv4Address("127.0.0.1") in loopback.addresses
+    assert loopback.mtu > 1500
+    assert IPv4Address("127.0.0.1") in own_addresses()
+
+
+def test_own_addresses_have_no_zone():
+    both_families()
+    assert IPv6Address("::1") in own_addresses()
+    assert {None} == {address.scope_id for address in own_addresses() if address.version == 6}
+
+
+def test_an_unknown_interface_is_named_beside_those_there_are():
+    assert socket.if_nametoindex("lo") == interface_index("lo")
+    with pytest.raises(UsageError, match=r"no interface 'none0'; there are .*lo"):
+        interface_index("none0")
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_source_for_an_own_address_is_that_address(family):
+    both_families()
+    address = int.from_bytes(socket.inet_pton(FAMILIES[family], LOOPBACK[family]), "big")
+    assert SourceAddress(address | (MAPPED if family == 4 else 0), 0) == source_of(LOOPBACK[family])
+
+
+def test_a_wanted_source_is_taken():
+    assert SourceAddress(MAPPED | 0x7F000005, 0) == source_of("127.0.0.1", bind="127.0.0.5")
+
+
+def test_a_wanted_source_of_the_other_family_is_an_errno():
+    assert SourceAddress(0, errno.EAFNOSUPPORT) == source_of("::1", bind="127.0.0.5")
+
+
+def test_a_wanted_source_that_is_not_ours_is_an_error():
+    with pytest.raises(UdpprobeError, match=r"cannot send from 203\.0\.113\.77: Cannot assign requested address"):
+        source_of("127.0.0.1", bind="203.0.113.77")
+
+
+def test_an_interface_that_does_not_lead_there_is_an_errno():
+    both_families()
+    assert SourceAddress(0, errno.ENETUNREACH) == source_of("2001:db8::77", interface="lo")
+
+
+def test_sources_come_in_columns_and_each_destination_is_asked_for_once(monkeypatch):
+    both_families()
+    asked = []
+    monkeypatch.setattr("udpprobe.hostfacts.source_of",
+                        lambda address, zone, **_: asked.append((address, zone)) or source_of(address, zone))
+    high, low = np.zeros(5, np.uint64), np.array([MAPPED | 0x7F000001, 1, MAPPED | 0x7F000001, 1, 1], np.uint64)
+    source_high, source_low, refused = sources_for(high, low, np.zeros(5, np.int64))
+    assert [0] * 5 == source_high.tolist()
+    assert low.tolist() == source_low.tolist()
+    assert [0] * 5 == refused.tolist()
+    assert [("127.0.0.1", 0), ("::1", 0)] == asked
+
+
+def test_no_destinations_have_no_sources():
+    none = np.empty(0, np.uint64)
+    assert [0, 0, 0] == [len(column) for column in sources_for(none, none, none.view(np.int64))]
+
+
+def test_a_reserved_port_is_taken_in_both_families_until_it_is_given_back():
+    both_families()
+    with reserve_ports() as reserved:
+        for family in (4, 6):
+            assert errno.EADDRINUSE == bound(family, reserved.port)
+    assert [0, 0] == [bound(family, reserved.port) for family in (4, 6)]
+
+
+def test_not_even_who_would_share_gets_a_reserved_port():
+    both_families()
+    with reserve_ports() as reserved:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            assert [errno.EADDRINUSE] * 2 == [bound(family, reserved.port, option) for family in (4, 6)]
+
+
+def test_several_ports_are_reserved_at_once_and_differ():
+    with reserve_ports([4], count=3) as reserved:
+        assert 3 == len(set(reserved.ports))
+        assert [errno.EADDRINUSE] * 3 == [bound(4, port) for port in reserved.ports]
+
+
+def test_a_wanted_port_is_the_one_that_is_reserved():
+    with reserve_ports([4]) as free:
+        port = free.port
+    with reserve_ports([4], port=port) as reserved:
+        assert (port,) == reserved.ports
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_port_that_is_in_use_in_either_family_is_an_error_and_nothing_stays_reserved(family):
+    both_families()
+    with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as opened:
+        opened.bind((LOOPBACK[family], 0))
+        port = opened.getsockname()[1]
+        with pytest.raises(UdpprobeError, match=f"cannot take UDP port {port} to send from: Address already in use"):
+            reserve_ports(port=port)
+    assert [0, 0] == [bound(each, port) for each in (4, 6)]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_comes_to_a_reserved_port_is_neither_queued_nor_refused(family):
+    both_families()
+    with reserve_ports() as reserved, socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as sender:
+        sender.connect((LOOPBACK[family], reserved.port))
+        for _ in range(100):
+            sender.send(b"reply")       # a refused one would make the next raise ECONNREFUSED
+    with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as sender:
+        sender.connect((LOOPBACK[family], reserved.port))
+        sender.send(b"as soon as it is given back, the kernel refuses")
+        with pytest.raises(ConnectionRefusedError):
+            sender.send(b"next")
+
+
+def bound(family, port, option=None):
+    """errno of who tries to bind a port of the loopback address."""
+    with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as opened:
+        if option:
+            opened.setsockopt(socket.SOL_SOCKET, option, 1)
+        try:
+            opened.bind((LOOPBACK[family], port))
+        except OSError as error:
+            return error.errno
+        return 0

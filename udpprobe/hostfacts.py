@@ -1,0 +1,250 @@
+"""What the kernel of this host says: what it allows, its interfaces, source addresses, ports. Nothing is guessed."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, partial
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Self
+
+import numpy as np
+
+from udpprobe.core.addresses import MAPPED_PREFIX, address_text
+from udpprobe.core.batch import I64, U64
+from udpprobe.errors import UdpprobeError, UsageError
+
+Address = IPv4Address | IPv6Address
+
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+WILDCARDS = {4: "0.0.0.0", 6: "::"}     # noqa: S104  reserved for all addresses, and nothing is ever read from it
+
+DISCARD_PORT = 9
+"""A route is asked for by a connect() that sends nothing; it wants a port (RFC 863)."""
+
+SO_ATTACH_FILTER = 26
+REFUSE_ALL = struct.pack("HBBI", 6, 0, 0, 0)
+"""One instruction of classic BPF: `ret #0`."""
+
+PORT_TRIES = 64
+"""A port that is free for one family may be taken in the other; then another one is asked for."""
+
+
+def has_net_raw() -> bool:
+    """Whether this process may open raw and packet sockets (CAP_NET_RAW, capabilities(7))."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP).close()
+    except PermissionError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface of this host."""
+
+    name: str
+    index: int
+    mtu: int
+    """Bytes of the largest IP packet it takes."""
+    is_up: bool
+    addresses: tuple[Address, ...]
+
+
+def interfaces() -> list[Interface]:
+    """Every interface there is, by index."""
+    import psutil  # noqa: PLC0415  10 ms that few commands have a use for
+    addresses, stats = psutil.net_if_addrs(), psutil.net_if_stats()
+    return [Interface(name, index, stats[name].mtu, stats[name].isup,
+                      tuple(ip_address(each.address.partition("%")[0]) for each in addresses.get(name, ())
+                            if each.family in FAMILIES.values()))
+            for index, name in sorted(socket.if_nameindex()) if name in stats]
+
+
+def own_addresses() -> frozenset[Address]:
+    """The addresses of all interfaces."""
+    return frozenset(address for interface in interfaces() for address in interface.addresses)
+
+
+def interface_index(name: str) -> int:
+    """Index of an interface, as zones and sockaddr_ll count them.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        there = ", ".join(each for _, each in socket.if_nameindex())
+        raise UsageError(f"no interface {name!r}; there are {there}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAddress:
+    """What the kernel answers when it is asked where a datagram would be sent from."""
+
+    address: int
+    """128 bits, IPv4 mapped; 0 where there is an errno."""
+    errno: int
+    """0, or why this host would not send it: no route, blackhole, prohibit …"""
+
+
+def source_of(address: str, zone: int = 0, *, bind: str | None = None, interface: str | None = None) -> SourceAddress:
+    """The source address the kernel takes for a destination.
+
+    Args:
+        address: the destination, in digits.
+        zone: index of the interface of a link-local destination (RFC 4007), else 0.
+        bind: the source address that is wanted; the kernel still says whether there is a route from there.
+        interface: the only interface to leave by.
+
+    Raises:
+        UdpprobeError: `bind` or `interface` is none of this host's.
+    """
+    family = _family(address)
+    if bind is not None and _family(bind) != family:
+        return SourceAddress(0, errno.EAFNOSUPPORT)
+    try:
+        with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as asked:
+            asked.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            if interface is not None:
+                bind_to_interface(asked, interface)
+            if bind is not None:
+                _bind(asked, bind)
+            asked.connect((address, DISCARD_PORT) if family == 4 else (address, DISCARD_PORT, 0, zone))
+            return SourceAddress(_mapped(asked.getsockname()[0]), 0)
+    except OSError as error:
+        return SourceAddress(0, error.errno or errno.EIO)
+
+
+def _family(address: str) -> int:
+    return 6 if ":" in address else 4
+
+
+def sources_for(high: U64, low: U64, zone: I64, *, bind: str | None = None, interface: str | None = None,
+                ) -> tuple[U64, U64, I64]:
+    """`source_of` for (n,) destinations; the kernel is asked once for each distinct one.
+
+    Returns:
+        (n,) high and low halves of the source addresses, and (n,) errno: 0 where there is a source.
+
+    Raises:
+        UdpprobeError: `bind` or `interface` is none of this host's.
+    """
+    ask = cache(partial(_ask, bind=bind, interface=interface))
+    found = [ask(*row) for row in zip(high.tolist(), low.tolist(), zone.tolist(), strict=True)]
+    return (np.array([each.address >> 64 for each in found], np.uint64),
+            np.array([each.address & (1 << 64) - 1 for each in found], np.uint64),
+            np.array([each.errno for each in found], np.int64))
+
+
+def _ask(high: int, low: int, zone: int, *, bind: str | None, interface: str | None) -> SourceAddress:
+    return source_of(address_text(high, low), zone, bind=bind, interface=interface)
+
+
+def bind_to_interface(opened: socket.socket, interface: str) -> None:
+    """Let a socket leave by one interface only (SO_BINDTODEVICE, socket(7)).
+
+    Raises:
+        UdpprobeError: there is no such interface, or this process may not.
+    """
+    interface_index(interface)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
+    except OSError as error:
+        raise UdpprobeError(f"cannot send by {interface}: {os.strerror(error.errno or errno.EIO)}") from None
+
+
+def _bind(opened: socket.socket, source: str) -> None:
+    try:
+        opened.bind((source, 0))
+    except OSError as error:
+        raise UdpprobeError(f"cannot send from {source}: {os.strerror(error.errno or errno.EIO)}") from None
+
+
+@cache
+def _mapped(text: str) -> int:
+    address = ip_address(text.partition("%")[0])
+    return int(address) | (MAPPED_PREFIX << 32 if address.version == 4 else 0)
+
+
+class ReservedPorts:
+    """UDP ports that nobody else gets while this is open. Whatever comes to them is swallowed without a word.
+
+    A probe is sent from such a port by a raw socket. Were there no UDP socket, this host itself would answer
+    the reply with port unreachable; were there one that takes datagrams, its buffer would fill up.
+    """
+
+    def __init__(self, ports: tuple[int, ...], held: ExitStack) -> None:
+        self.ports = ports
+        self._held = held
+
+    @property
+    def port(self) -> int:
+        """The first of them, for who asked for one."""
+        return self.ports[0]
+
+    def close(self) -> None:
+        """Give them back."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def reserve_ports(families: Collection[int] = (4, 6), port: int = 0, count: int = 1) -> ReservedPorts:
+    """Take `count` ports, each in all of the families at once.
+
+    Args:
+        families: 4, 6 or both.
+        port: the first of `count` neighbours; 0 lets the kernel choose each at random.
+        count: how many.
+
+    Raises:
+        UdpprobeError: a port is in use, or not for this user, or none is left.
+    """
+    with ExitStack() as held:
+        wanted = range(port, port + count) if port else [0] * count
+        ports = tuple(_reserve(families, each, held) for each in wanted)
+        return ReservedPorts(ports, held.pop_all())
+
+
+def _reserve(families: Collection[int], port: int, held: ExitStack) -> int:
+    for _ in range(PORT_TRIES):
+        with ExitStack() as tried:
+            try:
+                found = _reserve_once(families, port, tried)
+            except OSError as error:
+                if port or error.errno != errno.EADDRINUSE:
+                    raise UdpprobeError(f"cannot take {f'UDP port {port}' if port else 'a UDP port'} to send from: "
+                                        f"{os.strerror(error.errno or errno.EIO)}") from None
+            else:
+                held.enter_context(tried.pop_all())
+                return found
+    raise UdpprobeError("no UDP port to send from is free in both IPv4 and IPv6; close some sockets")
+
+
+def _reserve_once(families: Collection[int], port: int, held: ExitStack) -> int:
+    for family in families:
+        taken = held.enter_context(socket.socket(FAMILIES[family], socket.SOCK_DGRAM))
+        _swallow(taken)
+        if family == 6:
+            taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        taken.bind((WILDCARDS[family], port))
+        port = taken.getsockname()[1]
+    return port
+
+
+def _swallow(opened: socket.socket) -> None:
+    """Let the kernel drop what arrives for this socket, before it is queued."""
+    program = ctypes.create_string_buffer(REFUSE_ALL, len(REFUSE_ALL))
+    opened.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
