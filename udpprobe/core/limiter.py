@@ -10,10 +10,10 @@ from __future__ import annotations
 MS = 1_000_000
 SECOND = 1000 * MS
 
-LEAST_STEP_NS = 2 * MS
+LEAST_STEP_NS = 4 * MS
 """Between two probes while it is not known when the next token comes."""
-COARSE, FINE = 50, 250
-"""Steps are this fraction of the time waited so far: until a token has been met once, and afterwards."""
+STEPS = (20, 100, 250)
+"""Steps are such a part of the time waited so far: before a token was met, once one was, and from the second on."""
 EARLY = 0.9
 """Where the search for the next token begins, in intervals of the last one."""
 SLACK = 1.002
@@ -44,6 +44,7 @@ class Limiter:
         self.pause_ns = 0
         """Wanted between any two probes by a limiter that needs patience, else 0."""
         self._last_gap_ns: int | None = None
+        self._gaps = 0
         self._far_off: list[int] = []
 
     def next_ns(self, sent_ns: int, wait_ns: int) -> int:
@@ -53,7 +54,7 @@ class Limiter:
         if self.suffices(sent_ns):
             return sent_ns + min(wait_ns, self.interval_ns or wait_ns)
         waited_ns = sent_ns - self.hit_ns
-        step_ns = max(LEAST_STEP_NS, waited_ns // (FINE if self._last_gap_ns else COARSE))
+        step_ns = max(LEAST_STEP_NS, waited_ns // STEPS[min(self._gaps, 2)])
         expected = self._expected_ns()
         after = sent_ns + step_ns
         return max(after, self.hit_ns + expected) if sent_ns < self.hit_ns + expected else after
@@ -92,6 +93,7 @@ class Limiter:
             self._last_gap_ns = gap_ns // 2 or None
             return
         before, self._last_gap_ns = self._last_gap_ns, gap_ns
+        self._gaps += 1
         if before and max(before, gap_ns) <= min(before, gap_ns) * AGREEING:
             self.interval_ns = int(max(before, gap_ns) * SLACK)
 

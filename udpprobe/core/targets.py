@@ -1,0 +1,186 @@
+"""Targets and ports as people write them: `host`, `host:53,123`, `[2001:db8::1]:53`, `10.0.0.0/24:1-1024`.
+
+Words become what they mean; nothing is looked up here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from udpprobe.core.addresses import MAPPED_PREFIX
+from udpprobe.errors import UsageError
+
+ADDRESS_BITS = 128
+IPV4_PREFIX = 96
+"""Bits that all IPv4-mapped addresses have in common (RFC 4291, 2.5.5.2)."""
+
+Ports = tuple[range, ...]
+"""UDP ports as ranges, in the order they were written; they may overlap."""
+
+ALL_PORTS = range(1, 65536)
+"""Every port that a service can be at; port 0 is reserved (RFC 6335, section 6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Addresses that begin with the same bits; mostly just one."""
+
+    first: int
+    """128 bits, IPv4 mapped."""
+    prefix: int = ADDRESS_BITS
+    """How many of the bits they share."""
+    zone: str = ""
+    """Interface of a link-local address, name or index (RFC 4007, section 11); empty where none was given."""
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return 4 if self.prefix >= IPV4_PREFIX and self.first >> 32 == MAPPED_PREFIX else 6
+
+    @property
+    def size(self) -> int:
+        """How many addresses."""
+        return 1 << (ADDRESS_BITS - self.prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one word of the user's asks for."""
+
+    text: str
+    """The word."""
+    host: Block | str
+    """Addresses, or a name."""
+    ports: Ports | None
+    """None where the word names none."""
+
+
+_SHAPES = tuple(re.compile(shape, re.DOTALL) for shape in (
+    r"\[(?P<host>[^\[\]]+)\](?::(?P<ports>.*))?",
+    r"(?P<host>[^:\[\]]+)(?::(?P<ports>[^:]*))?",
+    r"(?P<host>[^/\[\]]*:[^/\[\]]*:[^/\[\]]*/[^:]*):(?P<ports>.*)",
+    r"(?P<host>[^\[\]]*:[^\[\]]*:[^\[\]]*)",
+))
+"""Bracketed; with one colon at most; an IPv6 network with ports; IPv6 alone, where a colon cannot mean a port."""
+
+_NAME = re.compile(r"(?=.{1,253}$)[\w]([\w-]*\w)?(\.[\w]([\w-]*\w)?)*\.?")
+_LOOKS_NUMERIC = re.compile(r"(.*\.)?\d+\.?", re.DOTALL)
+"""Its last label is a number: no name is like that (RFC 3696, section 2)."""
+_RANGE = re.compile(r"(?P<first>\d{0,5})(?P<dash>-?)(?P<last>\d{0,5})", re.ASCII)
+_BETWEEN_TARGETS = re.compile(r",(?!\d*-?\d*(?:,|$))")
+"""A comma that no port follows."""
+
+
+def parse_target(text: str) -> Target:
+    """What a word such as `dns.example:53` asks for.
+
+    Args:
+        text: a name, an address or a network, with ports behind a colon or without. IPv6 with ports stands in
+            brackets.
+
+    Raises:
+        UsageError: it is nothing of all that.
+    """
+    found = next((match for shape in _SHAPES if (match := shape.fullmatch(text))), None)
+    if found is None:
+        raise UsageError(f"{text!r} is no target; say host, host:port, [2001:db8::1]:port or 192.0.2.0/24")
+    ports = found.groupdict()["ports"] if "ports" in found.re.groupindex else None
+    return Target(text, _host(found["host"]), None if ports is None else parse_ports(ports))
+
+
+def parse_targets(text: str) -> list[Target]:
+    """The targets of a list such as `10.0.0.1,10.0.0.0/24:53,123`: a comma before a port belongs to its target.
+
+    Raises:
+        UsageError: one of them is none.
+    """
+    return [parse_target(word.strip()) for word in _BETWEEN_TARGETS.split(text)]
+
+
+def parse_target_lines(lines: Iterable[str], name: str) -> list[Target]:
+    """The targets of a file, one a line; `#` begins a comment.
+
+    Args:
+        lines: of the file.
+        name: the file's, for complaints.
+
+    Raises:
+        UsageError: a line is no target; says which.
+    """
+    targets = []
+    for number, line in enumerate(lines, 1):
+        word = line.partition("#")[0].strip()
+        try:
+            targets += [parse_target(word)] if word else []
+        except UsageError as error:
+            raise UsageError(f"{name}, line {number}: {error}") from None
+    return targets
+
+
+def parse_ports(text: str) -> Ports:
+    """The ports of a list such as `53,123,1000-2000`; `-` is every port, `-99` and `60000-` are open ranges.
+
+    Raises:
+        UsageError: a word is no port or range of ports, or there is none.
+    """
+    return tuple(_range(word.strip()) for word in text.split(","))
+
+
+def _range(word: str) -> range:
+    found = _RANGE.fullmatch(word)
+    if not word or not found:
+        raise UsageError(f"{word!r} is no UDP port; say 53, 53,123, 1000-2000 or - for all")
+    first = int(found["first"] or ALL_PORTS.start)
+    last = int(found["last"] or ALL_PORTS[-1]) if found["dash"] else first
+    if first not in ALL_PORTS or last not in ALL_PORTS:
+        raise UsageError(f"{word!r}: UDP ports are 1 to 65535")
+    if first > last:
+        raise UsageError(f"{word!r}: the range ends before it begins")
+    return range(first, last + 1)
+
+
+def parse_addresses(text: str) -> tuple[str, ...]:
+    """The addresses of a list such as `192.0.2.1,2001:db8::1`, in their usual spelling.
+
+    Raises:
+        UsageError: a word is no address.
+    """
+    words = [word.strip() for word in text.split(",")]
+    try:
+        return tuple(str(ip_address(word)) for word in words)
+    except ValueError as error:
+        raise UsageError(str(error).replace("does not appear to be", "is no").replace("an IPv4", "IPv4")) from None
+
+
+def _host(text: str) -> Block | str:
+    address, percent, zone = text.partition("%")
+    try:
+        network = ip_network(address, strict=False)
+    except ValueError:
+        return _name(text)
+    first = single(network.network_address)
+    if percent and not (zone and is_link_local(first)):
+        raise UsageError(f"{text!r}: an interface is named (%) with link-local addresses only, as fe80::1%eth0")
+    return Block(first.first, ADDRESS_BITS - network.max_prefixlen + network.prefixlen, zone)
+
+
+def single(address: IPv4Address | IPv6Address, zone: str = "") -> Block:
+    """The block of one address."""
+    mapped = MAPPED_PREFIX << 32 if address.version == 4 else 0
+    return Block(mapped | int(address), zone=zone)
+
+
+def is_link_local(block: Block) -> bool:
+    """Whether its addresses mean something on one link only: fe80::/10, ff01::/16, ff02::/16 (RFC 4291, 2.5.6, 2.7)."""
+    return block.first >> 118 == 0xFE80 >> 6 or block.first >> 112 in {0xFF01, 0xFF02}
+
+
+def _name(text: str) -> str:
+    if _LOOKS_NUMERIC.fullmatch(text) or "/" in text or ":" in text:
+        raise UsageError(f"{text!r} is no address and no network")
+    if not _NAME.fullmatch(text):
+        raise UsageError(f"{text!r} is no host")
+    return text
