@@ -1,0 +1,95 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+
+from udpprobe.core.craft import TEMPLATES
+from udpprobe.payloads import GENERIC, listing, load
+from udpprobe.payloads.recipes import RECIPES, TABLE, table
+
+CATALOGUE = load()
+TABLE_ROWS = CATALOGUE.rows[9:]
+
+
+def sent_to(catalogue, port):
+    """Names of what goes to a port, in turn."""
+    (first,), (count,) = catalogue.candidates(np.array([port]))
+    return [row if row == GENERIC else catalogue.rows[row].name
+            for row in catalogue.order[first:first + count].tolist()]
+
+
+def test_the_file_is_what_the_recipes_make():
+    assert table() == TABLE.read_text()
+
+
+def test_the_file_says_all_that_the_recipes_know():
+    assert RECIPES == TABLE_ROWS
+
+
+def test_generic_payloads_come_first_and_differ_in_length_only():
+    assert list(range(8, 16)) == [len(row.data) for row in CATALOGUE.rows[:8]]
+    assert {("token", 0, 8)} == {(row.name, row.token_at, row.token_size) for row in CATALOGUE.rows[:8]}
+    assert ("empty", b"", 0) == (CATALOGUE.rows[8].name, CATALOGUE.rows[8].data, CATALOGUE.rows[8].token_size)
+
+
+def test_columns_are_the_rows():
+    columns = CATALOGUE.columns()
+    assert len(CATALOGUE.rows) == len(columns)
+    for number, row in enumerate(CATALOGUE.rows):
+        assert row.data == columns.data[number, :columns.length[number]].tobytes()
+        assert not columns.data[number, columns.length[number]:].any()
+        assert (row.token_at, row.token_size) == (columns.token_at[number], columns.token_size[number])
+
+
+def test_a_port_with_several_services_gets_their_payloads_in_turn():
+    assert ["dns"] == sent_to(CATALOGUE, 53)
+    assert ["quic", "dtls"] == sent_to(CATALOGUE, 443)
+    assert ["ikev2", "ikev1"] == sent_to(CATALOGUE, 500)
+    assert ["snmp-v3", "snmp-v2c", "snmp-v1"] == sent_to(CATALOGUE, 161)
+
+
+@pytest.mark.parametrize("port", [0, 1, 40000, 65535])
+def test_a_port_of_no_known_service_gets_the_generic_payload(port):
+    assert [GENERIC] == sent_to(CATALOGUE, port)
+
+
+def test_every_port_of_the_table_gets_its_payload():
+    for row in TABLE_ROWS:
+        for port in row.ports:
+            assert row.name in sent_to(CATALOGUE, port)
+
+
+@pytest.mark.parametrize("row", TABLE_ROWS, ids=lambda row: row.name)
+def test_a_token_fits_and_nothing_stands_in_its_place(row):
+    assert 0 <= row.token_size <= 8
+    assert bytes(row.token_size) == row.data[row.token_at:row.token_at + row.token_size]
+
+
+def test_payloads_are_small():
+    assert {"quic"} == {row.name for row in TABLE_ROWS if len(row.data) > 300}      # RFC 9000 14.1 wants 1200
+
+
+def test_names_are_unique_and_every_row_has_ports_and_a_source():
+    assert len(TABLE_ROWS) == len({row.name for row in TABLE_ROWS})
+    assert all(row.ports and row.source for row in TABLE_ROWS)
+
+
+def test_the_listing_has_the_generic_payload_once():
+    rows = listing(CATALOGUE)
+    assert ["token", "empty", "dns"] == [name for name, *_ in rows[:3]]
+    assert ("tftp", "69", 30, "yes") == next(row[:4] for row in rows if row[0] == "tftp")
+    assert "no" == next(row[3] for row in rows if row[0] == "wireguard")
+
+
+def test_reading_the_table_loads_no_scapy():
+    code = "import sys; from udpprobe.payloads import load; load(); sys.exit('scapy' in sys.modules)"
+    assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+
+def test_the_crafters_templates_are_scapys():
+    ports = UDP(sport=0, dport=0, chksum=0)
+    assert bytes(IP(flags="DF", id=0, chksum=0, src="0.0.0.0", dst="0.0.0.0") / ports) == TEMPLATES[4]
+    assert bytes(IPv6(src="::", dst="::") / ports) == TEMPLATES[6]

@@ -1,0 +1,82 @@
+"""Payloads of an installed nmap (up to 7.93, which keeps them in a file nmap-payloads whose head describes it)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.payloads.catalogue import PORTS, VARIANTS, Catalogue
+from udpprobe.payloads.model import Payload
+
+GAP = r"(?:\s++|\#.*+)"
+STRING = r'"(?:[^"\\\n]|\\.)*+"'
+ENTRY = re.compile(rf"udp\b{GAP}*+(?P<ports>\d[\d,-]*){GAP}*+(?P<strings>(?:{STRING}{GAP}*+)++)")
+BETWEEN = re.compile(rf"{GAP}|(?!udp\b)[a-z]\w*\b.*+")
+"""What stands between entries; a keyword such as `source`, known or not, has its whole line."""
+
+LEXEME = re.compile(rf"(?P<string>{STRING})|{GAP}")
+ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")
+NAMED_ESCAPES = {"0": "\0", "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r"}
+
+
+def from_nmap(catalogue: Catalogue, name: str) -> Catalogue:
+    """A catalogue of what an nmap-payloads file has, in place of the table.
+
+    Args:
+        catalogue: its generic and empty payloads stay.
+        name: path of the file.
+
+    Raises:
+        UsageError: a line is not in nmap's format.
+        UdpprobeError: the file cannot be read.
+    """
+    try:
+        text = Path(name).read_text("latin-1")
+    except OSError as error:
+        raise UdpprobeError(f"cannot read {name}: {error.strerror}") from error
+    return Catalogue((*catalogue.rows[:VARIANTS + 1], *_entries(name, text)))
+
+
+def _entries(name: str, text: str) -> Iterator[Payload]:
+    at = 0
+    while at < len(text):
+        entry = ENTRY.match(text, at)
+        found = entry or BETWEEN.match(text, at)
+        if not found:
+            raise _fault(name, text, at)
+        if entry:
+            yield _payload(name, text, entry)
+        at = found.end()
+
+
+def _payload(name: str, text: str, entry: re.Match[str]) -> Payload:
+    line = _line(text, entry.start())
+    ports = _ports(entry["ports"])
+    if not ports:
+        raise _fault(name, text, entry.start("ports"))
+    data = "".join(_unescaped(found["string"][1:-1]) for found in LEXEME.finditer(entry["strings"]) if found["string"])
+    return Payload(f"nmap-{line}", ports, data.encode("latin-1"), source=f"{Path(name).name} line {line}")
+
+
+def _ports(text: str) -> tuple[int, ...]:
+    """Of `53,1000-1002`; none where that is no list of ports."""
+    ranges = [re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part) for part in text.split(",")]
+    if not all(ranges):
+        return ()
+    ports = [port for found in ranges if found for port in range(int(found[1]), int(found[2] or found[1]) + 1)]
+    return tuple(ports) if max(ports, default=PORTS) < PORTS else ()
+
+
+def _unescaped(string: str) -> str:
+    return ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else NAMED_ESCAPES.get(found[2], found[2]),
+                      string)
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
+
+
+def _fault(name: str, text: str, at: int) -> UsageError:
+    return UsageError(f"{name}, line {_line(text, at)}: not what an nmap-payloads file has")
