@@ -69,7 +69,7 @@ _SHAPES = tuple(re.compile(shape, re.DOTALL) for shape in (
 _NAME = re.compile(r"(?=.{1,253}$)[\w]([\w-]*\w)?(\.[\w]([\w-]*\w)?)*\.?")
 _LOOKS_NUMERIC = re.compile(r"(.*\.)?\d+\.?", re.DOTALL)
 """Its last label is a number: no name is like that (RFC 3696, section 2)."""
-_RANGE = re.compile(r"(?P<first>\d{0,5})(?P<dash>-?)(?P<last>\d{0,5})", re.ASCII)
+_RANGE = re.compile(r"(?P<first>\d{0,5})(?:(?P<dash>-)(?P<last>\d{0,5}))?", re.ASCII)
 _BETWEEN_TARGETS = re.compile(r",(?!\d*-?\d*(?:,|$))")
 """A comma that no port follows."""
 
