@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from pathlib import Path
 
 PEER = f"{sys.executable} {Path(__file__).with_name('peer.py')}"
 PREFIX = {4: 24, 6: 64}
+CLONE_NEWNET = 0x4000_0000      # linux/sched.h
 # a ring slot holds a whole snap length: with tcpdump's default of 256 KB a looping datagram fills the ring
 RECORDERS = {"tcpdump": "tcpdump -Z root -U --immediate-mode -s 2048", "dumpcap": "dumpcap -q"}
 IS_LISTENING = re.compile("listening on|^File: ")
@@ -132,6 +134,17 @@ class Network:
         return ["ip", "netns", "exec", self.namespace(name), *words]
 
     @contextlib.contextmanager
+    def inside(self, name):
+        """Sockets that this thread makes here belong to the node for good."""
+        with Path("/proc/thread-self/ns/net").open("rb") as outside, \
+                Path("/run/netns", self.namespace(name)).open("rb") as within:
+            enter(within)
+            try:
+                yield
+            finally:
+                enter(outside)
+
+    @contextlib.contextmanager
     def capturing(self, path, line):
         """Record into `path` with the tcpdump or dumpcap of `line`."""
         node, program, options = line.split(" ", 2)
@@ -146,6 +159,12 @@ class Network:
         stop(recorder, signal.SIGINT)
         recorder.stderr.close()
         self.running.remove(recorder)
+
+
+def enter(namespace):
+    libc = ctypes.CDLL(None, use_errno=True)    # os.setns is Python 3.12's
+    if libc.setns(namespace.fileno(), CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 def stop(process, how=signal.SIGKILL):

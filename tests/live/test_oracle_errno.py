@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import ctypes
 import errno
 import os
 import select
@@ -29,7 +28,7 @@ from udpprobe.core.verdicts import ANY_CODE, MEANINGS, is_error, meaning_of
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 IP_RECVERR, IPV6_RECVERR = 11, 25     # linux/in.h, linux/in6.h; Python does not name them
-ETH_P_ALL, PACKET_OUTGOING, CLONE_NEWNET = 3, 4, 0x4000_0000
+ETH_P_ALL, PACKET_OUTGOING = 3, 4
 KINDS = "unconnected", "connected", "recverr"
 TTL = 16     # too low for evidence of a loop
 PORT = 7
@@ -54,23 +53,6 @@ class Heard(NamedTuple):
     error_frame: int
 
 
-@contextlib.contextmanager
-def inside(namespace):
-    """Sockets made here belong to the namespace for good."""
-    with Path("/proc/thread-self/ns/net").open("rb") as outside, Path("/run/netns", namespace).open("rb") as within:
-        enter(within)
-        try:
-            yield
-        finally:
-            enter(outside)
-
-
-def enter(namespace):
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(namespace.fileno(), CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "setns")
-
-
 class World:
     """A client with sockets of every kind, a peer that injects errors, and all packets between them."""
 
@@ -78,12 +60,12 @@ class World:
         self.family, self.frames = family, []
         self.version = socket.AF_INET if family == 4 else socket.AF_INET6
         self.target = address(family, 1, 2), PORT
-        self.client, self.peer = (network.namespace(name) for name in ("client", "peer"))
-        with inside(self.client):
+        self.network = network
+        with network.inside("client"):
             self.tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
             self.tap.bind(("right", ETH_P_ALL))
             self.tap.setblocking(False)
-        with inside(self.peer):
+        with network.inside("peer"):
             self.raw = socket.socket(self.version, socket.SOCK_RAW, socket.IPPROTO_RAW)
             self.listener = socket.socket(self.version, socket.SOCK_DGRAM)
             self.listener.bind(("", PORT))
@@ -94,7 +76,7 @@ class World:
 
     def hears(self, kind, icmp_type, code):
         """Send a datagram, inject the error about it, and see what the socket makes of that."""
-        with inside(self.client):
+        with self.network.inside("client"):
             sender = socket.socket(self.version, socket.SOCK_DGRAM)
         with sender:
             self.prepare(sender, kind)
