@@ -10,7 +10,7 @@ import pytest
 from engine_probes import crafter, heard, probes_to, story_of
 
 from udpprobe.core.verdicts import MEANINGS, meaning_of
-from udpprobe.engines.connected import USUAL, Connected
+from udpprobe.engines.connected import USUAL, Connected, OneLine
 from udpprobe.engines.lines import TOLD
 from udpprobe.engines.recverr import RecvErr
 from udpprobe.errors import UdpprobeError
@@ -198,3 +198,14 @@ def test_every_errno_that_a_connected_socket_gets_has_its_usual_error(family):
     assert {row.connected for row in MEANINGS if row.family == family and row.connected} \
         == {errno.errorcode[number] for number in USUAL[family]}
     assert set(USUAL[family]) <= TOLD
+
+
+def test_an_error_that_comes_while_one_sends_is_told_and_the_probe_sent_again(family, make, monkeypatch):
+    source_port, ports = closed_ports(family, 1)
+    engine = make(Connected)
+    monkeypatch.setattr(OneLine, "pending", lambda _: 0)
+    for attempt in range(3):
+        engine.send(probes(family, source_port, ports, attempt=attempt))
+    story = story_of(engine, [], wait_s=0.3, until=6)
+    assert 6 == sum(map(len, heard(engine, 0.3, 6)))
+    assert [] == list(story.destinations)

@@ -32,6 +32,8 @@ class ErrorLine(Line):
 
     sent: dict[tuple[str, int], list[Outgoing]] = field(default_factory=dict)
     """Probes that left, in order, by address and port."""
+    refused: set[tuple[str, int]] = field(default_factory=set)
+    """Where the host's firewall let none go: its `reject` says so twice, by the call and by an ICMP error."""
 
     def remember(self, probe: Outgoing) -> None:
         """For the errors to come."""
@@ -75,8 +77,11 @@ class RecvErr(LineEngine):
                 self._tape.add(probe.sent_ns, probe.packet)
                 line.remember(probe)
                 break
+            if refusal not in TOLD:
+                line.refused.add(_endpoint(probe.peername))
+                break
             heard = self._hear_errors(line)
-            if refusal not in TOLD or (refusal == last and not heard):
+            if refusal == last and not heard:
                 break
             last = refusal
         return refusal
@@ -107,11 +112,11 @@ class RecvErr(LineEngine):
             return False    # what the host itself refuses, the call has said
         time_ns = time_of(control)
         cause = line.cause_of(destination, quoted, time_ns)
-        if cause is None:
-            self.state.faults["foreign"] += 1
-        else:
+        if cause is not None:
             offender = data[EXTENDED_ERROR.size:][OFFENDER[family]]
             self._tape.add(time_ns, error(offender, cause.packet, (icmp_type, icmp_code), info))
+        elif _endpoint(destination) not in line.refused:
+            self.state.faults["foreign"] += 1
         return True
 
 
