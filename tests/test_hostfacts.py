@@ -12,13 +12,13 @@ import pytest
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.hostfacts import (
     SourceAddress,
-    interface_index,
     interfaces,
     own_addresses,
     reserve_ports,
     source_of,
     sources_for,
 )
+from udpprobe.links import interface_index
 
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}

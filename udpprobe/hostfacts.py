@@ -18,7 +18,8 @@ import numpy as np
 
 from udpprobe.core.addresses import MAPPED_PREFIX, address_text
 from udpprobe.core.batch import I64, U64
-from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.errors import UdpprobeError
+from udpprobe.links import bind_to_interface
 
 Address = IPv4Address | IPv6Address
 
@@ -70,19 +71,6 @@ def interfaces() -> list[Interface]:
 def own_addresses() -> frozenset[Address]:
     """The addresses of all interfaces."""
     return frozenset(address for interface in interfaces() for address in interface.addresses)
-
-
-def interface_index(name: str) -> int:
-    """Index of an interface, as zones and sockaddr_ll count them.
-
-    Raises:
-        UsageError: there is none of this name.
-    """
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        there = ", ".join(each for _, each in socket.if_nameindex())
-        raise UsageError(f"no interface {name!r}; there are {there}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +134,6 @@ def sources_for(high: U64, low: U64, zone: I64, *, bind: str | None = None, inte
 
 def _ask(high: int, low: int, zone: int, *, bind: str | None, interface: str | None) -> SourceAddress:
     return source_of(address_text(high, low), zone, bind=bind, interface=interface)
-
-
-def bind_to_interface(opened: socket.socket, interface: str) -> None:
-    """Let a socket leave by one interface only (SO_BINDTODEVICE, socket(7)).
-
-    Raises:
-        UdpprobeError: there is no such interface, or this process may not.
-    """
-    interface_index(interface)
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
-    except OSError as error:
-        raise UdpprobeError(f"cannot send by {interface}: {os.strerror(error.errno or errno.EIO)}") from None
 
 
 def _bind(opened: socket.socket, source: str) -> None:
