@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import threading
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from udpprobe.hostfacts import has_net_raw
 from udpprobe.sender import CHUNK, SOCKADDR_IN, Messages, Sender
 
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+SO_RCVBUFFORCE = 33
 DOMAINS = {4: socket.AF_INET, 6: socket.AF_INET6}
 privileged = pytest.mark.skipif(not has_net_raw(), reason="raw sockets need CAP_NET_RAW")
 
@@ -104,15 +104,13 @@ def test_a_queue_that_stays_full_costs_its_packet_only(monkeypatch, plain):
 @pytest.mark.parametrize("family", [4, 6])
 def test_probes_arrive_from_the_port_they_name(family):
     with socket.socket(DOMAINS[family], socket.SOCK_DGRAM) as opened, Sender() as sending:
+        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)   # nobody reads while they are sent
         opened.bind((LOOPBACK[family], 0))
         opened.settimeout(2)
         n = CHUNK + 3
         crafted, zone = crafted_for([LOOPBACK[family]] * n, [opened.getsockname()[1]] * n, source_port=40123)
-        heard = []
-        listening = threading.Thread(target=lambda: heard.extend(opened.recvfrom(100) for _ in range(n)))
-        listening.start()
         assert [0] * n == sending.send(crafted, zone).tolist()
-        listening.join()
+        heard = [opened.recvfrom(100) for _ in range(n)]
     assert [row.to_bytes(8, "big") for row in range(n)] == [data for data, _ in heard]
     assert {(LOOPBACK[family], 40123)} == {address[:2] for _, address in heard}
 
