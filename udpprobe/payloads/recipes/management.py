@@ -23,6 +23,11 @@ def _snmp_v3() -> bytes:
     return ber(SEQUENCE, integer(3), header, ber(OCTETS, security), ber(SEQUENCE, ber(OCTETS), ber(OCTETS), get))
 
 
+SIZE = r"\x02(?:\x01.|\x02..|\x03...|\x04....)"
+NO_REQUEST = r"[\x00-\x03]"
+"""Message flags that ask for no report (RFC 3412 6.4)."""
+
+
 def _snmp_answer(version: int) -> str:
     return rf"\x30{BER_LENGTH}\x02\x01\x0{version}\x04\x06public\xa2{BER_LENGTH}{NUMBER_BACK}"
 
@@ -35,7 +40,7 @@ ASF_PING = bytes.fromhex("0600ff06 000011be 80 00 00 00")
 
 PAYLOADS = (
     Payload("snmp-v3", (161,), _snmp_v3(), *token_in(_snmp_v3()),
-            rf"\x30{BER_LENGTH}\x02\x01\x03\x30{BER_LENGTH}{NUMBER_BACK}", "RFC 3412 6; RFC 3414 4"),
+            rf"\x30{BER_LENGTH}\x02\x01\x03\x30{BER_LENGTH}{NUMBER_BACK}{SIZE}\x04\x01{NO_REQUEST}", "RFC 3412 6; RFC 3414 4"),
     Payload("snmp-v2c", (161,), _snmp(1), *token_in(_snmp(1)), _snmp_answer(1), "RFC 3416 3; RFC 1901 3"),
     Payload("snmp-v1", (161,), _snmp(0), *token_in(_snmp(0)), _snmp_answer(0), "RFC 1157 4"),
     Payload("asf-ping", (623,), ASF_PING, 9, 1, r"\x06\x00.\x06\x00\x00\x11\xbe\x40(?P<token>.)", "DSP0136 3.2.4.2"),
@@ -43,5 +48,5 @@ PAYLOADS = (
     Payload("bacnet", (47808,), BACNET_READ, 8, 1,
             r"\x81\x0a..\x01.[\x30\x50\x60\x70](?P<token>.)", "ASHRAE 135 annex J; 20.1.2, 15.5"),
     Payload("ethernet-ip", (44818,), bytes(ENIPTCP(commandId=4, senderContext=0)), 12, 8,
-            r"\x04\x00..\x00\x00\x00\x00.{4}(?P<token>.{8})", "CIP volume 2, 2-4.6 (ListServices)"),
+            r"\x04\x00(?!\x00\x00)..\x00\x00\x00\x00.{4}(?P<token>.{8})", "CIP volume 2, 2-4.6 (ListServices)"),
 )

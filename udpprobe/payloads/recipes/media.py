@@ -17,5 +17,6 @@ PAYLOADS = (
             answer=r"\xff\xff\xff\xff[AIm]", source="Valve, Server queries, A2S_INFO"),
     Payload("quake3", (27960,), b"\xff\xff\xff\xffgetchallenge\0", answer=r"\xff\xff\xff\xffchallengeResponse",
             source="Quake III Arena, SV_GetChallenge"),
-    Payload("dht", (6881,), DHT_HEAD + b"\0\0" + b"1:y1:qe", len(DHT_HEAD), 2, r"d.*1:t2:(?P<token>..)", "BEP 5, ping"),
+    Payload("dht", (6881,), DHT_HEAD + b"\0\0" + b"1:y1:qe", len(DHT_HEAD), 2, r"d.*1:t2:(?P<token>..).*1:y1:[re]e\Z",
+            "BEP 5, ping"),
 )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from scapy.contrib.ikev2 import IKEv2, IKEv2_KE, IKEv2_Nonce, IKEv2_Proposal, IKEv2_SA, IKEv2_Transform
 from scapy.contrib.wireguard import Wireguard, WireguardInitiation
 from scapy.layers.isakmp import ISAKMP, ISAKMP_payload_Proposal, ISAKMP_payload_SA, ISAKMP_payload_Transform
+from scapy.layers.quic import QUIC_Initial
 from scapy.packet import Packet
 
 from udpprobe.payloads.model import Payload
@@ -61,7 +62,7 @@ def _ikev1() -> bytes:
 
 
 IKEV2_ANSWER = r"(?P<token>.{8}).{8}.\x20\x22[\x20\x28]"
-IKEV1_ANSWER = r"(?P<token>.{8}).{8}.\x10[\x02\x05]"
+IKEV1_ANSWER = r"(?P<token>.{8})(?:(?!\x00{8}).{8}.\x10\x02|.{8}.\x10\x05)"
 
 WIREGUARD = bytes(Wireguard(message_type=1) / WireguardInitiation(
     sender_index=0, unencrypted_ephemeral=bytes(32), encrypted_static=bytes(48), encrypted_timestamp=bytes(28),
@@ -84,8 +85,11 @@ def _dtls() -> bytes:
 QUIC_LEAST = 1200
 """Bytes of a datagram that begins a connection (RFC 9000 14.1)."""
 
-QUIC = (b"\xc0" + b"\x1a\x2a\x3a\x4a" + b"\x08" + bytes(8) + b"\x08udpprobe").ljust(QUIC_LEAST, b"\0")
-"""A long header of a version that is reserved to be unknown (RFC 9000 15): the answer is a list of versions."""
+QUIC_UNKNOWN = 0x1A2A3A4A
+"""A version that is reserved to be unknown (RFC 9000 15): the answer is a list of versions."""
+
+QUIC = bytes(QUIC_Initial(Version=QUIC_UNKNOWN, DstConnID=bytes(8), SrcConnID=b"udpprobe", Length=QUIC_LEAST - 26,
+                          PacketNumber=0)).ljust(QUIC_LEAST, b"\0")
 
 OPENVPN = b"\x38" + bytes(8) + b"\0" + bytes(4)
 """P_CONTROL_HARD_RESET_CLIENT_V2, key 0; session; nothing acknowledged; packet 0."""
