@@ -1,21 +1,20 @@
 """`udpprobe analyze`: what a capture knows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption, ProgressOption, parse_time
-from udpprobe.cli.output import guard_inputs, opened, width_of
+from udpprobe.cli.output import guard_inputs, opened
 from udpprobe.cli.progress import shown
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UsageError
 from udpprobe.reports.formats import Format
 
 if TYPE_CHECKING:
-    from udpprobe.core.model import Event, Report
+    from udpprobe.core.model import Report
     from udpprobe.observe import Options
 
 EXAMPLES = """\
@@ -73,12 +72,11 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     options = Options(filter=bpf, since_ns=window[0], until_ns=window[1],
                       all_destinations=show_all or bool(failing & _HEALTHY), group_by=group_by.value,
                       loop_ttl=loop_ttl)
-    stream = events and output_format is Format.NDJSON
-    with opened(output, stream=stream) as out:
-        ending = _Ending(out, output_format, stream=stream, events=events, show_all=show_all)
+    with opened(output, stream=is_stream(output_format, events=events)) as out:
+        ending = Ending(out, output_format, events=events, show_all=show_all)
         report, interrupted = _follow(files, options, ending, progress)
         ending.write(report)
-    raise typer.Exit(130 if interrupted else int(not failing.isdisjoint(verdicts_in(report))))
+    raise typer.Exit(status_of(report, failing, interrupted=interrupted))
 
 
 def _window(since: str | None, until: str | None) -> tuple[int | None, int | None]:
@@ -89,45 +87,7 @@ def _window(since: str | None, until: str | None) -> tuple[int | None, int | Non
     return first_ns, last_ns
 
 
-@dataclass(slots=True)
-class _Ending:
-    """Where the events and the report go."""
-
-    out: TextIO
-    format: Format
-    stream: bool
-    events: bool
-    show_all: bool
-    kept: list["Event"] = field(default_factory=list)
-
-    def take(self, events: Sequence["Event"]) -> None:
-        """Events as they become known: at once to a stream, kept for a table."""
-        if not self.stream:
-            self.kept.extend(events)
-            return
-        from udpprobe.reports.machine import event_lines  # noqa: PLC0415 - help does not need it
-
-        self.out.write(event_lines(events))
-        self.out.flush()
-
-    def write(self, report: "Report") -> None:
-        """All that is not yet written."""
-        from udpprobe.reports.render import FORMATS  # noqa: PLC0415 - help does not need it
-
-        if self.stream:
-            return
-        renderer, width = FORMATS[self.format], width_of(self.out)
-        text = (renderer.events(report, self.kept, width) if self.events
-                else renderer.report(self._shown(report), width))
-        self.out.write(text)
-
-    def _shown(self, report: "Report") -> "Report":
-        # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
-        told = tuple(each for each in report.destinations if self.show_all or each.findings)
-        return replace(report, destinations=told)
-
-
-def _follow(files: list[str], options: "Options", ending: _Ending,
+def _follow(files: list[str], options: "Options", ending: Ending,
             progress: bool | None) -> tuple["Report", bool]:
     from udpprobe import observe  # noqa: PLC0415 - as above
 
@@ -137,10 +97,3 @@ def _follow(files: list[str], options: "Options", ending: _Ending,
             return observe.analyze(files, options, on_events=on_events, on_progress=on_progress), False
         except observe.Interrupted as interrupted:
             return interrupted.report, True
-
-
-def verdicts_in(report: "Report") -> set[str | None]:
-    """Every verdict of a destination, of its findings, and of the unmatched errors."""
-    findings = [finding for destination in report.destinations for finding in destination.findings]
-    findings += [entry.finding for entry in report.unmatched]
-    return {each.verdict for each in report.destinations} | {each.verdict for each in findings}

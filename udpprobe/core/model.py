@@ -129,6 +129,22 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """A probe that a scan would send first to a destination."""
+
+    address: str
+    port: int
+    payload: str
+    """Its name in the table of payloads."""
+    bytes: int
+    """Of the IP packet."""
+    source: str | None
+    """None where only sending would tell."""
+    source_port: int | None
+    """None where the kernel will choose one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Quoted:
     """The datagram as the error quotes it; None for what the quote does not reach."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from udpprobe.core.batch import I64, FrameBatch, SourceState
-from udpprobe.core.probes import Probes
+if TYPE_CHECKING:   # `scan --help` reads `blind` from here, and NumPy is not for that
+    from udpprobe.core.batch import I64, FrameBatch, SourceState
+    from udpprobe.core.probes import Probes
 
 
 class Engine(Protocol):
@@ -15,6 +16,11 @@ class Engine(Protocol):
     """Its `kind` is "probe"."""
     blind_to: str | None
     """What it cannot see, for people; None where it sees all."""
+
+    tells_origin: bool
+    """Whether it hears who sent an error, of which type and code; one that does not makes up the most usual."""
+    owns_port: bool
+    """Whether it binds the source port itself, which must then not be reserved any more."""
 
     def send(self, probes: Probes) -> None:
         """Put probes on the wire, in their order; at high rates a little later."""

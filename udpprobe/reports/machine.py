@@ -1,4 +1,4 @@
-"""For programs: JSON, NDJSON and CSV of a report, of events, and of the table of meanings."""
+"""For programs: JSON, NDJSON and CSV of a report, of events, of the table of meanings, and of plain rows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from udpprobe.core.model import REPORT_SCHEMA, Event, Report
 from udpprobe.reports import explain
 from udpprobe.reports.plain import (
     EVENTS_SCHEMA,
+    cell,
     event_columns,
     flat,
     plain,
@@ -21,9 +22,10 @@ from udpprobe.reports.plain import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from udpprobe.core.verdicts import Meaning
+    from udpprobe.reports.rows import Rows
 
 
 def _document(value: dict[str, Any]) -> str:
@@ -104,3 +106,22 @@ def meanings_ndjson(meanings: Sequence[Meaning], _width: int) -> str:
 def meanings_csv(meanings: Sequence[Meaning], _width: int) -> str:
     """A row an error."""
     return _csv(explain.COLUMNS, map(explain.as_row, meanings))
+
+
+def rows_json(rows: Rows, _width: int) -> str:
+    """One object: the schema, and the rows by their own name."""
+    return _document({"schema": rows.schema, rows.name: list(_records(rows))})
+
+
+def rows_ndjson(rows: Rows, _width: int) -> str:
+    """A line a row."""
+    return _lines(_records(rows))
+
+
+def rows_csv(rows: Rows, _width: int) -> str:
+    """The columns' names, then a line a row."""
+    return _csv(rows.columns, ({name: cell(value) for name, value in row.items()} for row in _records(rows)))
+
+
+def _records(rows: Rows) -> Iterator[dict[str, Any]]:
+    return (dict(zip(rows.columns, map(plain, row), strict=True)) for row in rows.rows)

@@ -1,11 +1,11 @@
-"""The registry: what each format makes of a report, of its events, and of the table of meanings."""
+"""The registry: what each format makes of a report, of its events, of the table of meanings, and of plain rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from udpprobe.reports import events, explain, machine, table
+from udpprobe.reports import events, explain, machine, rows, table
 from udpprobe.reports.formats import Format
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from udpprobe.core.model import Event, Report
     from udpprobe.core.verdicts import Meaning
+    from udpprobe.reports.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,17 @@ class Renderer:
     report: Callable[[Report, int], str]
     events: Callable[[Report, Sequence[Event], int], str]
     meanings: Callable[[Sequence[Meaning], int], str]
+    rows: Callable[[Rows, int], str]
 
 
 FORMATS: Mapping[Format, Renderer] = {
-    Format.TABLE: Renderer(table.report_table, events.events_table, explain.meanings_table),
-    Format.JSON: Renderer(machine.report_json, machine.events_json, machine.meanings_json),
-    Format.NDJSON: Renderer(machine.report_ndjson, machine.events_ndjson, machine.meanings_ndjson),
-    Format.CSV: Renderer(machine.report_csv, machine.events_csv, machine.meanings_csv),
-    Format.MARKDOWN: Renderer(table.report_markdown, events.events_markdown, explain.meanings_markdown),
+    Format.TABLE: Renderer(table.report_table, events.events_table, explain.meanings_table, rows.rows_table),
+    Format.JSON: Renderer(machine.report_json, machine.events_json, machine.meanings_json,
+                          machine.rows_json),
+    Format.NDJSON: Renderer(machine.report_ndjson, machine.events_ndjson, machine.meanings_ndjson,
+                            machine.rows_ndjson),
+    Format.CSV: Renderer(machine.report_csv, machine.events_csv, machine.meanings_csv,
+                         machine.rows_csv),
+    Format.MARKDOWN: Renderer(table.report_markdown, events.events_markdown, explain.meanings_markdown,
+                              rows.rows_markdown),
 }
