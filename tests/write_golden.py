@@ -1,4 +1,4 @@
-"""Write tests/golden and the sessions of README.md anew from pcaps/ (`make golden`); review the diff."""
+"""Write tests/golden, the sessions of README.md and payloads.toml anew (`make golden`); review the diff."""
 
 import contextlib
 import io
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from udpprobe.cli import main as udpprobe
 from udpprobe.observe import Options, analyze
+from udpprobe.payloads import recipes
 from udpprobe.reports.plain import report_object
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +47,7 @@ def main():
         old.unlink()
     for capture in CAPTURES:
         golden_file(capture).write_text(report_text(capture))
+    recipes.TABLE.write_text(recipes.table())
     README.write_text(SESSION.sub(lambda found: session(found[1]), README.read_text()))
 
 

@@ -40,7 +40,8 @@ ASF_PING = bytes.fromhex("0600ff06 000011be 80 00 00 00")
 
 PAYLOADS = (
     Payload("snmp-v3", (161,), _snmp_v3(), *token_in(_snmp_v3()),
-            rf"\x30{BER_LENGTH}\x02\x01\x03\x30{BER_LENGTH}{NUMBER_BACK}{SIZE}\x04\x01{NO_REQUEST}", "RFC 3412 6; RFC 3414 4"),
+            rf"\x30{BER_LENGTH}\x02\x01\x03\x30{BER_LENGTH}{NUMBER_BACK}{SIZE}\x04\x01{NO_REQUEST}",
+            "RFC 3412 6; RFC 3414 4"),
     Payload("snmp-v2c", (161,), _snmp(1), *token_in(_snmp(1)), _snmp_answer(1), "RFC 3416 3; RFC 1901 3"),
     Payload("snmp-v1", (161,), _snmp(0), *token_in(_snmp(0)), _snmp_answer(0), "RFC 1157 4"),
     Payload("asf-ping", (623,), ASF_PING, 9, 1, r"\x06\x00.\x06\x00\x00\x11\xbe\x40(?P<token>.)", "DSP0136 3.2.4.2"),
