@@ -156,14 +156,20 @@ class ReservedPorts:
     the reply with port unreachable; were there one that takes datagrams, its buffer would fill up.
     """
 
-    def __init__(self, ports: tuple[int, ...], held: ExitStack) -> None:
-        self.ports = ports
-        self._held = held
+    def __init__(self, sockets: list[list[socket.socket]], held: ExitStack) -> None:
+        self.ports: tuple[int, ...] = tuple(of_port[0].getsockname()[1] for of_port in sockets)
+        self._sockets, self._held = sockets, held
 
     @property
     def port(self) -> int:
         """The first of them, for who asked for one."""
         return self.ports[0]
+
+    def share(self) -> None:
+        """Let sockets with SO_REUSEADDR be bound to one address and these ports, and get what is for them."""
+        for of_port in self._sockets:
+            for each in of_port:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
     def close(self) -> None:
         """Give them back."""
@@ -189,11 +195,11 @@ def reserve_ports(families: Collection[int] = (4, 6), port: int = 0, count: int 
     """
     with ExitStack() as held:
         wanted = range(port, port + count) if port else [0] * count
-        ports = tuple(_reserve(families, each, held) for each in wanted)
-        return ReservedPorts(ports, held.pop_all())
+        sockets = [_reserve(families, each, held) for each in wanted]
+        return ReservedPorts(sockets, held.pop_all())
 
 
-def _reserve(families: Collection[int], port: int, held: ExitStack) -> int:
+def _reserve(families: Collection[int], port: int, held: ExitStack) -> list[socket.socket]:
     for _ in range(PORT_TRIES):
         with ExitStack() as tried:
             try:
@@ -208,7 +214,8 @@ def _reserve(families: Collection[int], port: int, held: ExitStack) -> int:
     raise UdpprobeError("no UDP port to send from is free in both IPv4 and IPv6; close some sockets")
 
 
-def _reserve_once(families: Collection[int], port: int, held: ExitStack) -> int:
+def _reserve_once(families: Collection[int], port: int, held: ExitStack) -> list[socket.socket]:
+    sockets = []
     for family in families:
         taken = held.enter_context(socket.socket(FAMILIES[family], socket.SOCK_DGRAM))
         _swallow(taken)
@@ -216,7 +223,8 @@ def _reserve_once(families: Collection[int], port: int, held: ExitStack) -> int:
             taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         taken.bind((WILDCARDS[family], port))
         port = taken.getsockname()[1]
-    return port
+        sockets.append(taken)
+    return sockets
 
 
 def _swallow(opened: socket.socket) -> None:

@@ -56,6 +56,7 @@ class Connected(LineEngine):
     """One socket for each destination, all on one port; the oldest give way when there are too many."""
 
     tells_origin = False
+    owns_port = True
     blind_to: str | None = blind.CONNECTED
 
     def __init__(self, crafter: Crafter, *, interface: str | None = None, most_sockets: int | None = None) -> None:

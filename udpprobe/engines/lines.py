@@ -19,6 +19,7 @@ from udpprobe.core.verdicts import MEANINGS
 from udpprobe.engines.frames import Tape, answer
 from udpprobe.engines.outgoing import AF, Outgoing, outgoing
 from udpprobe.errors import UdpprobeError
+from udpprobe.links import bind_to_interface
 
 # linux/in.h, linux/in6.h, asm-generic/socket.h; Python does not name them
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
@@ -69,7 +70,7 @@ def bound_socket(probe: Outgoing, interface: str | None) -> socket.socket:
     SO_REUSEADDR lets it share the port with what reserved it, and with the other sockets of the scan.
 
     Raises:
-        UdpprobeError: the address is not this host's, or the port is taken.
+        UdpprobeError: the address is not this host's, the port is taken, or there is no such interface.
     """
     family = probe.family
     opened = socket.socket(AF[family], socket.SOCK_DGRAM)
@@ -79,8 +80,11 @@ def bound_socket(probe: Outgoing, interface: str | None) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, option, value)
     try:
         if interface is not None:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
+            bind_to_interface(opened, interface)
         opened.bind(probe.sockname)
+    except UdpprobeError:
+        opened.close()
+        raise
     except OSError as reason:
         opened.close()
         host, port = probe.sockname[:2]

@@ -52,6 +52,7 @@ class RecvErr(LineEngine):
     """One socket for each source address and port, and the error queue of each."""
 
     tells_origin = True
+    owns_port = True
     blind_to: str | None = blind.RECVERR
 
     def __init__(self, crafter: Crafter, *, interface: str | None = None) -> None:
