@@ -20,7 +20,7 @@ class Engine(Protocol):
     tells_origin: bool
     """Whether it hears who sent an error, of which type and code; one that does not makes up the most usual."""
     owns_port: bool
-    """Whether it binds the source port itself, which must then not be reserved any more."""
+    """Whether it binds the source port itself, which must then be shared with it."""
 
     def send(self, probes: Probes) -> None:
         """Put probes on the wire, in their order; at high rates a little later."""
