@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-RECVERR = ("the error queue shows no error that the kernel keeps to itself (fragments lost on the way over IPv4, "
-           "source quench, a quote cut inside the UDP header), and of no packet the TTL, IP id or extensions")
+RECVERR = ("errors that the kernel keeps to itself (fragments lost on the way over IPv4, source quench, a quote cut "
+           "inside the UDP header), and the TTL, IP id and extensions of all that comes back")
 
-CONNECTED = ("a connected socket hears only an errno: not who sent the error, so that rejected looks like refused, nor "
-             "its type and code; nothing of an unreachable net or host or of an expired TTL; of several errors at once "
-             "only the last; no answer from another address or port")
+CONNECTED = ("who sent an error and of which type and code, for it hears only the errno (rejected looks like refused); "
+             "unreachable nets and hosts and expired TTLs; of several errors at once any but the last; answers from "
+             "another address or port")
