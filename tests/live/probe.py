@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def main():
     become_nobody()
     engine = ENGINES[asked["engine"]](crafter(asked.get("size", 0)))
     flows = asked["flows"]
-    probes = Probes.concatenate([probes_to([(to, port)], source, 40000, ttl=asked.get("ttl", 64))
+    zone = socket.if_nametoindex(asked["zone"]) if "zone" in asked else 0
+    probes = Probes.concatenate([probes_to([(to, port)], source, 40000, ttl=asked.get("ttl", 64), zone=zone)
                                  for source, to, port in flows])
     probes.task[:] = range(len(flows))
     batches = []

@@ -62,7 +62,12 @@ def both(each):
 
 def probed(network, engine, targets, *, wait_s=0.3, **options):
     """What happened to each `(address, port)` that `targets` gives for a family: first of IPv4, then of IPv6."""
-    flows = both(lambda family: [[CLIENT[family], *each] for each in targets(family)])
+    return followed(network, engine, both(lambda family: [[CLIENT[family], *each] for each in targets(family)]),
+                    wait_s=wait_s, **options)
+
+
+def followed(network, engine, flows, *, wait_s=0.3, **options):
+    """The same for each `(source, address, port)`."""
     asked = json.dumps({"engine": engine, "wait_s": wait_s, "flows": flows, **options})
     command = network.command(f"client: {sys.executable} {PROBE}")
     done = subprocess.run([*command, asked], check=True, capture_output=True, text=True)
@@ -130,3 +135,8 @@ def test_a_host_that_nobody_finds_is_told_by_recverr_only(network, engine):
                 for reporter in (CLIENT[family], ROUTER[family])]
     assert both(said) == probed(network, engine, lambda family: [(NEIGHBOUR[family], 9), (BEHIND[family], 9)],
                                 wait_s=3.8)
+
+
+def test_a_neighbour_is_probed_by_its_link_local_address(network, engine):
+    client, router = ("fe80::ff:fe00:10" + end for end in "12")     # of the MAC addresses that the network gives
+    assert [["refused", router, *REACH[6], None]] == followed(network, engine, [[client, router, CLOSED]], zone="right")
