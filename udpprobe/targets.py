@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
+from udpprobe.core.addresses import address_text
 from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.keys import Numbering, endpoint_key
+from udpprobe.core.model import Report
 from udpprobe.core.packets import Columns, u64
 from udpprobe.core.probes import Destinations
 from udpprobe.core.runs import starts_of_runs
@@ -266,3 +268,21 @@ def _names(spans: Sequence[_Span], span: I64, number: I64) -> dict[int, str]:
     for row in np.flatnonzero(named[span] & (number >= 0)).tolist():
         names.setdefault(int(number[row]), spans[span[row]].name or "")
     return names
+
+
+def named(report: Report, resolved: Resolved) -> Report:
+    """The report, with a note of the name that was typed at each destination that had one."""
+    if not resolved.names:
+        return report
+    notes = {address: f"address of {name}" for address, name in _names_by_address(resolved)}
+    return replace(report, destinations=tuple(
+        replace(each, notes=(notes[each.address], *each.notes)) if each.address in notes else each
+        for each in report.destinations))
+
+
+def _names_by_address(resolved: Resolved) -> Iterator[tuple[str, str]]:
+    found = resolved.destinations
+    first = starts_of_runs(found.host)      # a row of each host, in the order of their numbers
+    for host, name in resolved.names.items():
+        row = first[host]
+        yield address_text(int(found.high[row]), int(found.low[row])), name

@@ -1,34 +1,61 @@
-"""A bar on standard error while a long file is read."""
+"""A bar on standard error while a long file is read, or many ports are probed."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from udpprobe.reports.text import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from rich.progress import Progress
+    import rich.progress
+    from rich.progress import ProgressColumn
 
     from udpprobe.core.batch import SourceState
+    from udpprobe.scan import Progress
 
 PATIENCE_S = 1.0
 """How long a person waits without asking whether anything happens."""
 
 
-@contextmanager
-def shown(wanted: bool | None) -> Iterator[Callable[[SourceState], None] | None]:
+Told = TypeVar("Told")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind(Generic[Told]):
+    """A kind of progress."""
+
+    columns: Callable[[], Sequence[ProgressColumn]]
+    fields: Callable[[Told], dict[str, Any]]
+    """What a state says about the one task."""
+
+
+def shown(wanted: bool | None) -> AbstractContextManager[Callable[[SourceState], None] | None]:
     """What to call with the source's state now and then; None where nobody looks.
 
     Args:
         wanted: True at once, False never, None after a second and on a terminal only.
     """
+    return _shown(wanted, _READING)
+
+
+def shown_of_scan(wanted: bool | None) -> AbstractContextManager[Callable[[Progress], None] | None]:
+    """The same for a scan's progress."""
+    return _shown(wanted, _SCANNING)
+
+
+@contextmanager
+def _shown(wanted: bool | None, kind: _Kind[Told]) -> Iterator[Callable[[Told], None] | None]:
     if wanted is False or (wanted is None and not _on_terminal()):
         yield None
         return
-    bar = _Bar(time.monotonic() + (0.0 if wanted else PATIENCE_S))
+    bar = _Bar(time.monotonic() + (0.0 if wanted else PATIENCE_S), kind)
     try:
         yield bar.update
     finally:
@@ -39,30 +66,59 @@ def _on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-class _Bar:
-    def __init__(self, start_s: float) -> None:
-        self._start_s = start_s
-        self._progress: Progress | None = None
+class _Bar(Generic[Told]):
+    def __init__(self, start_s: float, kind: _Kind[Told]) -> None:
+        self._start_s, self._kind = start_s, kind
+        self._bar: rich.progress.Progress | None = None
 
-    def update(self, state: SourceState) -> None:
-        if self._progress is None and time.monotonic() >= self._start_s:
-            self._progress = _rich_progress()
-        if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], completed=state.done_bytes,
-                                  total=state.total_bytes)
+    def update(self, state: Told) -> None:
+        if self._bar is None and time.monotonic() >= self._start_s:
+            self._bar = _started(self._kind.columns(), self._kind.fields(state))
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], **self._kind.fields(state))
 
     def stop(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
 
-def _rich_progress() -> Progress:
-    # imported when it is shown: it takes longer than a small capture
-    from rich.console import Console  # noqa: PLC0415 - as above
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
+def _started(columns: Sequence[ProgressColumn], fields: dict[str, Any]) -> rich.progress.Progress:
+    from rich.console import Console  # noqa: PLC0415 - when it is shown: it takes longer than a small capture
+    from rich.progress import Progress  # noqa: PLC0415 - as above
 
-    progress = Progress(BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn(),
-                        console=Console(stderr=True), transient=True)
-    progress.add_task("reading", total=None)
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    progress.add_task("", **fields)
     progress.start()
     return progress
+
+
+def _reading_columns() -> Sequence[ProgressColumn]:
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn  # noqa: PLC0415 - as above
+
+    return BarColumn(), DownloadColumn(binary_units=True), TimeRemainingColumn()
+
+
+def _scanning_columns() -> Sequence[ProgressColumn]:
+    from rich.progress import BarColumn, TextColumn  # noqa: PLC0415 - as above
+
+    return BarColumn(bar_width=24), TextColumn("{task.fields[words]}", markup=False)
+
+
+def _scanning_fields(state: Progress) -> dict[str, Any]:
+    return {"completed": state.decided, "total": state.total, "words": scan_words(state)}
+
+
+def scan_words(state: Progress) -> str:
+    """`512 of 1,000 decided, 1,234 sent, about 12 s left`."""
+    left = "" if state.remaining_s is None else f", about {_rounded(state.remaining_s)} left"
+    return f"{state.decided:,} of {state.total:,} decided, {state.sent:,} sent{left}"
+
+
+def _rounded(span_s: float) -> str:
+    # an estimate has no milliseconds
+    return f"{math.ceil(span_s)} s" if span_s < 60 else duration(span_s * 1e3)
+
+
+_READING: _Kind[SourceState] = _Kind(
+    _reading_columns, lambda state: {"completed": state.done_bytes, "total": state.total_bytes})
+_SCANNING: _Kind[Progress] = _Kind(_scanning_columns, _scanning_fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from udpprobe.reports.layout import Layout, markdown, table
 from udpprobe.reports.plain import cell, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 PAYLOADS = ("name", "ports", "bytes", "answer", "source")
 """Columns of the list of payloads; `answer`: whether one is known by its bytes."""
@@ -35,10 +36,10 @@ def payload_rows(listing: Sequence[tuple[Any, ...]]) -> Rows:
     Args:
         listing: rows of `PAYLOADS`.
     """
-    return Rows("udpprobe.payloads/1", "payloads", PAYLOADS, listing, len(PAYLOADS) - 1)
+    return Rows("udpprobe.payloads/1", "payloads", PAYLOADS, listing, PAYLOADS.index("ports"))
 
 
-def plan_rows(planned: Sequence[Planned]) -> Rows:
+def plan_rows(planned: Iterable[Planned]) -> Rows:
     """What a scan would send, `udpprobe.plan/1`."""
     columns = tuple(field.name for field in fields(Planned))
     return Rows("udpprobe.plan/1", "probes", columns, [astuple(each) for each in planned], columns.index("payload"))
@@ -55,7 +56,11 @@ def rows_markdown(rows: Rows, _width: int) -> str:
 
 
 def _layout(rows: Rows) -> Layout:
-    # commas glue a list of ports together, which may be long
-    cells = tuple(tuple(cell(plain(value)).replace(",", ", ") for value in row) for row in rows.rows)
+    cells = tuple(tuple(_loosened(cell(plain(value))) for value in row) for row in rows.rows)
     headers = tuple(column.replace("_", " ") for column in rows.columns)
     return Layout(headers, cells, rows.elastic)
+
+
+def _loosened(text: str) -> str:
+    # commas glue a list of ports together, which may be longer than a line
+    return re.sub(r",(?=\S)", ", ", text)
