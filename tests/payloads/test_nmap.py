@@ -25,7 +25,7 @@ def read(tmp_path):
     def reading(text):
         path = tmp_path / "payloads"
         path.write_text(text, "latin-1")
-        return from_nmap(load(), str(path))
+        return from_nmap(load(), f"nmap:{path}")
     return reading
 
 
@@ -37,12 +37,17 @@ def sent_to(catalogue, port):
 
 def test_strings_are_joined_and_escapes_are_bytes(read):
     catalogue = read(TEXT)
-    assert [b"\r\n"] == sent_to(catalogue, 7)
+    assert b"\r\n" == sent_to(catalogue, 7)[0]
     assert [b'ab#c"\\\0\n\xff'] == sent_to(catalogue, 1001)
 
 
 def test_several_payloads_of_a_port_go_in_turn(read):
-    assert [b'ab#c"\\\0\n\xff', b"second"] == sent_to(read(TEXT), 53)
+    assert [b'ab#c"\\\0\n\xff', b"second"] == sent_to(read(TEXT), 53)[:2]
+
+
+def test_what_nmap_has_goes_before_the_own_payload(read):
+    assert sent_to(load(), 53) == sent_to(read(TEXT), 53)[2:]
+    assert sent_to(load(), 123) == sent_to(read(TEXT), 123)
 
 
 def test_comments_and_other_keywords_send_nothing(read):
@@ -50,11 +55,12 @@ def test_comments_and_other_keywords_send_nothing(read):
 
 
 def test_a_row_says_where_it_stands(read):
-    assert ["nmap-2", "nmap-4", "nmap-10"] == [row.name for row in read(TEXT).rows[9:]]
+    assert ["nmap-2", "nmap-4", "nmap-10"] == [row.name for row in read(TEXT).rows[9:12]]
 
 
 def test_the_built_in_payloads_stay(read):
-    assert load().rows[:9] == read("").rows
+    assert load().rows == read("").rows
+    assert load().rows[:9] == read(TEXT).rows[:9]
 
 
 @pytest.mark.parametrize(("text", "line"), [
@@ -66,14 +72,20 @@ def test_a_fault_is_told_with_its_line(read, text, line):
         read(text)
 
 
+def test_only_nmaps_files_are_known(tmp_path):
+    with pytest.raises(UsageError, match="nmap:FILE"):
+        from_nmap(load(), str(tmp_path))
+
+
 def test_a_missing_file_cannot_be_done(tmp_path):
     with pytest.raises(UdpprobeError, match="cannot read"):
-        from_nmap(load(), str(tmp_path / "none"))
+        from_nmap(load(), f"nmap:{tmp_path}/none")
 
 
 @pytest.mark.skipif(not INSTALLED.exists(), reason="no nmap with a file nmap-payloads is installed")
 def test_the_installed_nmaps_file_is_read_whole():
-    catalogue = from_nmap(load(), str(INSTALLED))
+    catalogue = from_nmap(load(), f"nmap:{INSTALLED}")
+    found = [row for row in catalogue.rows if row.name.startswith("nmap-")]
     text = INSTALLED.read_text("latin-1")
-    assert sum(line.startswith("udp ") for line in text.splitlines()) == len(catalogue.rows) - 9
-    assert 0 < min(len(row.data) for row in catalogue.rows[9:])
+    assert sum(line.startswith("udp ") for line in text.splitlines()) == len(found)
+    assert 0 < min(len(row.data) for row in found)

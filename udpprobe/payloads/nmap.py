@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.payloads.catalogue import PORTS, VARIANTS, Catalogue
+from udpprobe.payloads.catalogue import BUILT_IN, PORTS, Catalogue
 from udpprobe.payloads.model import Payload
 
 GAP = r"(?:\s++|\#.*+)"
@@ -21,22 +21,26 @@ ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")
 NAMED_ESCAPES = {"0": "\0", "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r"}
 
 
-def from_nmap(catalogue: Catalogue, name: str) -> Catalogue:
-    """A catalogue of what an nmap-payloads file has, in place of the table.
+def from_nmap(catalogue: Catalogue, text: str) -> Catalogue:
+    """The catalogue with an nmap's payloads in front: where both know a port, nmap's are sent first.
 
     Args:
-        catalogue: its generic and empty payloads stay.
-        name: path of the file.
+        catalogue: the table.
+        text: value of `--payloads`: `nmap:` and the path of a file nmap-payloads.
 
     Raises:
-        UsageError: a line is not in nmap's format.
+        UsageError: the value is another one, or a line of the file is not in nmap's format.
         UdpprobeError: the file cannot be read.
     """
+    kind, _, name = text.partition(":")
+    if kind != "nmap":
+        raise UsageError(f"--payloads {text}: only nmap:FILE can be read")
     try:
-        text = Path(name).read_text("latin-1")
+        content = Path(name).read_text("latin-1")
     except OSError as error:
         raise UdpprobeError(f"cannot read {name}: {error.strerror}") from error
-    return Catalogue((*catalogue.rows[:VARIANTS + 1], *_entries(name, text)))
+    built_in = len(BUILT_IN)
+    return Catalogue((*catalogue.rows[:built_in], *_entries(name, content), *catalogue.rows[built_in:]))
 
 
 def _entries(name: str, text: str) -> Iterator[Payload]:
