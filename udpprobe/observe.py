@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
-from typing import Self
 
 from udpprobe import __version__
 from udpprobe.core.batch import Source, SourceState
@@ -17,7 +13,10 @@ from udpprobe.core.events import events_of
 from udpprobe.core.model import Event, Report, SourceReport
 from udpprobe.core.pipeline import Pipeline, Resolved
 from udpprobe.core.summary import Summary
+from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.sources import open_captures
+
+__all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze"]
 
 OnEvents = Callable[[Sequence[Event]], None]
 OnProgress = Callable[[SourceState], None]
@@ -39,40 +38,6 @@ class Options:
     """`destination`, `host`, `flow` or `reporter`."""
     loop_ttl: int = 32
     """A datagram that left with this TTL or more and expired was in a loop."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while a source was followed; `report` says what was known by then."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__()
-        self.report = report
-
-
-class _CtrlC:
-    """Takes note of the first Ctrl-C, which would else strike in the middle of a sum; the second one strikes.
-
-    Only where Python itself would raise KeyboardInterrupt: in the main thread, with nobody else's handler set.
-    """
-
-    def __init__(self) -> None:
-        self.came = False
-        self._is_ours = (threading.current_thread() is threading.main_thread()
-                         and signal.getsignal(signal.SIGINT) is signal.default_int_handler)
-
-    def __enter__(self) -> Self:
-        if self._is_ours:
-            signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.came:
-            signal.default_int_handler(number, frame)
-        self.came = True
 
 
 def analyze(paths: Sequence[str], options: Options, *, on_events: OnEvents | None = None,
@@ -99,7 +64,7 @@ def analyze(paths: Sequence[str], options: Options, *, on_events: OnEvents | Non
             for resolved in known:
                 on_events(events_of(resolved, pipeline.summary, options.loop_ttl))
 
-    with _CtrlC() as ctrl_c:
+    with CtrlC() as ctrl_c:
         for batch in source:     # a pipe gives one at least every quarter of a second, a tick if need be
             tell(pipeline.feed(batch))
             if on_progress is not None:

@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
-from udpprobe.core.model import Event, Report
+import numpy as np
+
+from udpprobe import __version__
+from udpprobe.core.admission import Admission
+from udpprobe.core.batch import I64, FrameBatch, tick
+from udpprobe.core.conclude import Question, conclude
+from udpprobe.core.craft import Crafter
+from udpprobe.core.events import events_of
+from udpprobe.core.limiter import SECOND
+from udpprobe.core.model import Destination, Event, Report, SourceReport
+from udpprobe.core.outcome import comments_of, outcome, without_origin
+from udpprobe.core.pacing import Pacing, Patience
+from udpprobe.core.pipeline import Pipeline, Resolved
+from udpprobe.core.plan import Candidates, Plan, Sources
 from udpprobe.core.probes import Destinations
+from udpprobe.engines import Engine
+from udpprobe.engines.blind import RECVERR
+from udpprobe.hostfacts import has_net_raw, reserve_ports, sources_for
+from udpprobe.interrupt import CtrlC, Interrupted
+from udpprobe.payloads import Catalogue, chosen, from_nmap, load
+from udpprobe.recorder import Recorder
+
+LONGEST_WAIT_S = 0.05
+BULK_PPS = 5000
+"""Beyond this rate the portable capture does not keep up."""
+ROOM = 8192
+"""Probes sent between two looks at what came back."""
+TELL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +80,223 @@ class Progress:
     """An estimate; None where nothing is known yet."""
 
 
-OnEvents = Callable[[Sequence[Event]], None]
-OnProgress = Callable[[Progress], None]
-OnWarning = Callable[[str], None]
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who hears of a scan while it runs."""
+
+    on_events: Callable[[Sequence[Event]], None] | None = None
+    """Every ICMP error that proves to be about a probe, as it becomes known."""
+    on_progress: Callable[[Progress], None] | None = None
+    on_warning: Callable[[str], None] | None = None
+    """What the user should know."""
+
+    def warn(self, text: str) -> None:
+        """Tell the user."""
+        if self.on_warning:
+            self.on_warning(text)
 
 
-def scan(destinations: Destinations, options: Options, *, on_events: OnEvents | None = None,
-         on_progress: OnProgress | None = None, on_warning: OnWarning | None = None) -> Report:
+def scan(destinations: Destinations, options: Options, listeners: Listeners = Listeners()) -> Report:
     """Probe destinations and report what became of the probes.
 
     Args:
         destinations: what to probe.
         options: how.
-        on_events: gets every ICMP error that proves to be about a probe, as it becomes known.
-        on_progress: hears how far the scan has come, several times a second.
-        on_warning: hears what the user should know.
+        listeners: who hears of it while it runs.
 
     Raises:
         UsageError: an option is off: an unknown payload, interface or address.
         PrivilegeError: raw sockets are not allowed, and `engine` is `raw`.
         UdpprobeError: the host cannot do it.
-        observe.Interrupted: on Ctrl-C, once all that was heard by then is told.
+        Interrupted: on Ctrl-C, once all that was heard by then is told.
     """
-    raise NotImplementedError(secrets.token_hex(1), destinations, options, on_events, on_progress, on_warning)
+    with ExitStack() as held, CtrlC() as ctrl_c:
+        run = _Run(destinations, options, held, listeners)
+        while not ctrl_c.came and run.step():
+            pass
+        report = run.report()
+    if ctrl_c.came:
+        raise Interrupted(report)
+    return report
+
+
+def catalogue_of(options: Options) -> Catalogue:
+    """What these options have sent to which port.
+
+    Raises:
+        UsageError: the payload is unknown, or the file has a mistake.
+        UdpprobeError: the file cannot be read.
+    """
+    catalogue = load()
+    if options.payload_file is not None:
+        catalogue = from_nmap(catalogue, options.payload_file)
+    return chosen(catalogue, options.payload)
+
+
+def make_plan(destinations: Destinations, options: Options, port: int) -> tuple[Plan, I64]:
+    """The tasks, and (hosts,) errno of hosts that this one has no way to.
+
+    Raises:
+        UdpprobeError: a source address or interface is none of this host's.
+    """
+    catalogue = catalogue_of(options)
+    sources, errno = _sources(destinations, options, port)
+    first, count = catalogue.candidates(destinations.port)
+    key = secrets.randbits(64), secrets.randbits(64)
+    return Plan(destinations, sources, Candidates(first, count, catalogue.order), key, ttl=options.ttl), errno
+
+
+def _sources(destinations: Destinations, options: Options, port: int) -> tuple[Sources, I64]:
+    """Each host's source addresses; those that cannot be used for it stand in for by one that can."""
+    first = np.unique(destinations.host, return_index=True)[1]
+    hosts = destinations.take(first)
+    columns = [sources_for(hosts.high, hosts.low, hosts.zone, bind=address, interface=options.interface)
+               for address in options.source_addresses or (None,)]
+    high, low, errno = (np.stack(each, axis=1) for each in zip(*columns, strict=True))
+    usable = (errno == 0).argmax(axis=1)
+    rows, bad = np.arange(len(hosts)), errno != 0
+    high, low = (np.where(bad, each[rows, usable][:, None], each) for each in (high, low))
+    return Sources(high, low, port), errno[rows, usable]
+
+
+def _open(options: Options, crafter: Crafter, port: int, listeners: Listeners) -> Engine:
+    """The engine that was asked for, or the best one that is allowed."""
+    engine = options.engine
+    if engine == "auto":
+        engine = "raw" if has_net_raw() else "recverr"
+        if engine == "recverr":
+            listeners.warn(f"raw sockets are not allowed (CAP_NET_RAW; run as root, or `setcap cap_net_raw+ep` the "
+                           f"Python interpreter): falling back to --engine recverr, which cannot see {RECVERR}")
+    return ENGINES[engine](options, crafter, port)
+
+
+def _open_raw(options: Options, crafter: Crafter, port: int) -> Engine:
+    from udpprobe.engines.raw import Raw  # noqa: PLC0415 - the others do without a capture
+
+    bulk = not 0 < options.rate_pps <= BULK_PPS
+    return Raw(crafter, port=port, interface=options.interface, bulk=bulk)
+
+
+def _open_recverr(options: Options, crafter: Crafter, _: int) -> Engine:
+    from udpprobe.engines.recverr import RecvErr  # noqa: PLC0415 - as above
+
+    return RecvErr(crafter, interface=options.interface)
+
+
+def _open_connected(options: Options, crafter: Crafter, _: int) -> Engine:
+    from udpprobe.engines.connected import Connected  # noqa: PLC0415 - as above
+
+    return Connected(crafter, interface=options.interface)
+
+
+ENGINES = {"raw": _open_raw, "recverr": _open_recverr, "connected": _open_connected}
+
+
+class _Run:
+    """One scan under way."""
+
+    def __init__(self, destinations: Destinations, options: Options, held: ExitStack, listeners: Listeners) -> None:
+        self._options, self._listeners = options, listeners
+        payloads = catalogue_of(options).columns()
+        crafter = Crafter(payloads, size=options.size)
+        ports = held.enter_context(reserve_ports(port=options.source_port))
+        self._plan, errno = make_plan(destinations, options, ports.port)
+        self._recorder = held.enter_context(Recorder(options.write)) if options.write else None
+        self._engine = _open(options, crafter, ports.port, listeners)
+        held.enter_context(closing(self._engine))
+        if self._engine.owns_port:
+            ports.share()
+        self._admission = Admission(self._plan, payloads, crafter)
+        self._pipeline = Pipeline(keep_messages=True, admission=self._admission)
+        patience = Patience(options.rate_pps, options.retries, int(options.timeout_s * SECOND), options.control)
+        self._now_ns = time.time_ns()
+        self._pacing = Pacing(self._plan, patience, self._now_ns)
+        self._errnos: dict[int, int] = {}
+        failed = np.flatnonzero(errno[destinations.host])
+        self._refused(failed, errno[destinations.host[failed]])
+        self._marks: list[tuple[I64, I64]] = []
+        self._sent, self._told_s = 0, 0.0
+
+    def step(self) -> bool:
+        """Hear, then send what is due; False when all is decided."""
+        wait_s = (self._pacing.wake_ns(self._now_ns) - self._now_ns) / SECOND
+        self._hear(self._engine.receive(min(max(wait_s, 0), LONGEST_WAIT_S)))
+        tasks, source = self._pacing.due(self._now_ns, ROOM - self._engine.backlog)
+        if len(tasks):
+            self._engine.send(self._plan.next_probes(tasks, source))
+            self._sent += len(tasks)
+            tasks, errno = self._engine.unsent()
+            self._refused(tasks, errno)
+        self._tell_progress()
+        return not self._pacing.done(self._now_ns)
+
+    def _hear(self, batch: FrameBatch) -> None:
+        self._now_ns = max(self._now_ns, batch.now_ns)
+        known = self._pipeline.feed(batch)
+        if len(batch):
+            known += self._pipeline.feed(tick(batch.now_ns))
+        self._keep(batch)
+        for heard in self._admission.heard():
+            self._pacing.heard(heard)
+        if self._listeners.on_events:
+            for resolved in known:
+                self._tell_events(resolved)
+
+    def _tell_events(self, resolved: Resolved) -> None:
+        events = events_of(resolved, self._pipeline.summary, self._options.loop_ttl)
+        if events and self._listeners.on_events:
+            self._listeners.on_events(events)
+
+    def _keep(self, batch: FrameBatch) -> None:
+        """Count, and record, the frames of a batch that belong to the scan."""
+        frames, tasks = self._admission.frames()
+        own = batch.take(np.flatnonzero(np.isin(batch.frame, frames)))
+        self._pipeline.summary.count(own)
+        if self._recorder:
+            self._recorder.add(own)
+            self._marks.append((frames, tasks))
+
+    def _refused(self, tasks: I64, errno: I64) -> None:
+        self._errnos.update(zip(tasks.tolist(), errno.tolist(), strict=True))
+        self._pacing.unsent(tasks)
+
+    def _tell_progress(self) -> None:
+        now_s = time.monotonic()
+        if self._listeners.on_progress and now_s >= self._told_s + TELL_S:
+            self._told_s = now_s
+            self._listeners.on_progress(Progress(self._pacing.decided(), self._plan.asked, self._sent,
+                                                 self._pacing.remaining_s()))
+
+    def report(self) -> Report:
+        """What is known."""
+        self._pipeline.finish()
+        told, unmatched = conclude(self._pipeline.summary, Question(self._options.loop_ttl, all_destinations=True))
+        destinations = outcome(told, self._plan, self._pacing, self._errnos)
+        if not self._engine.tells_origin:
+            destinations = tuple(map(without_origin, destinations))
+        self._write(destinations)
+        return Report("scan", __version__, self._source(), destinations, unmatched, self._faults())
+
+    def _write(self, destinations: tuple[Destination, ...]) -> None:
+        if self._recorder:
+            frames, tasks = (np.concatenate(each) for each in zip(*self._marks, strict=True))
+            self._recorder.finish(comments_of(destinations, self._plan, frames, tasks),
+                                  application=f"udpprobe {__version__}")
+
+    def _faults(self) -> dict[str, int]:
+        faults = self._pipeline.summary.faults + self._engine.state.faults
+        faults["foreign"] += self._admission.foreign
+        if self._admission.foreign:
+            self._listeners.warn(f"{self._admission.foreign} ICMP errors quote datagrams that this scan did not send: "
+                                 "forged, or caused by another program; they are not believed")
+        return dict(sorted((+faults).items()))
+
+    def _source(self) -> SourceReport:
+        summary, state = self._pipeline.summary, self._engine.state
+        if state.dropped:
+            self._listeners.warn(f"the kernel dropped {state.dropped} packets before they were read: some answers may "
+                                 "be missing; try a lower --rate")
+        return SourceReport(
+            kind="probe", name=state.name, link_types=tuple(sorted(summary.link_types)), packets=summary.packets,
+            bytes=summary.bytes, first_time_ns=summary.first_ns, last_time_ns=summary.last_ns, dropped=state.dropped,
+            cut_short=False)

@@ -51,12 +51,14 @@ class Admission:
         self.foreign = 0
         """Errors that quote a probe's addresses and ports, but not the probe."""
         self._heard: list[Heard] = []
-        self._frames: list[I64] = []
+        self._frames: list[tuple[I64, I64]] = []
 
-    def frames(self) -> I64:
-        """(n,) frames that were admitted since this was asked last."""
-        frames, self._frames = self._frames, []
-        return np.concatenate([np.empty(0, np.int64), *frames])
+    def frames(self) -> tuple[I64, I64]:
+        """(n,) frames that were admitted since this was asked last, and (n,) their tasks, -1 for none."""
+        none = np.empty(0, np.int64)
+        frames, tasks = (np.concatenate([none, *each]) for each in zip((none, none), *self._frames, strict=True))
+        self._frames = []
+        return frames, tasks
 
     def heard(self) -> list[Heard]:
         """What was heard since this was asked last."""
@@ -72,13 +74,13 @@ class Admission:
         admitted = np.zeros(len(some), np.bool_)
         admitted[out] = self._left(some.take(out))
         admitted[back] |= self._came_back(some.take(back))
-        self._frames.append(some.frame[admitted])
         return admitted
 
     def _left(self, some: Datagrams) -> Bool:
         task = self._plan.find(some.destination_high, some.destination_low, some.ports & PORT)
         source = self._source(task, some.source_high, some.source_low)
         self._note(_heard(PROBE, task, some.time_ns, source), source >= 0)
+        self._frames.append((some.frame[source >= 0], task[source >= 0]))
         return source >= 0
 
     def _came_back(self, some: Datagrams) -> Bool:
@@ -90,6 +92,7 @@ class Admission:
         host = self._plan.host_of(some.source_high[elsewhere], some.source_low[elsewhere])
         admitted = source >= 0
         admitted[elsewhere[host >= 0]] = True
+        self._frames.append((some.frame[admitted], task[admitted]))
         return admitted
 
     def errors(self, some: Errors, data: U8) -> Bool:
@@ -107,7 +110,7 @@ class Admission:
         source = np.maximum(self._source(tasks, quotes.source_high, quotes.source_low), 0)  # a NAT may have changed it
         proven, attempt = self._proven(quotes, data, tasks, source)
         believed[known] = proven
-        self._frames.append(some.frame[believed])
+        self._frames.append((quotes.frame[proven], tasks[proven]))
         ours = has_ports & (some.ports >> u64(16) == u64(self._plan.sources.port)) | (task >= 0)
         self.foreign += int(np.count_nonzero(ours & ~believed))
         itself = (quotes.reporter_high == quotes.destination_high) & (quotes.reporter_low == quotes.destination_low)

@@ -73,7 +73,7 @@ class _Conclusion:
         places = zip(matched.items(), self._endpoints.numbers.find(keys).tolist(),
                      self._record.loops.numbers.find(keys).tolist(), strict=True)
         destinations = [self._destination(rows, endpoint, seen) for (_, rows), endpoint, seen in places]
-        return (tuple(sorted(destinations, key=_worst_first)),
+        return (tuple(sorted(destinations, key=worst_first)),
                 tuple(sorted(map(self._unmatched, unmatched), key=_worst_unmatched)))
 
     def _destination(self, rows: list[int], endpoint: int, seen: int) -> Destination:
@@ -206,7 +206,8 @@ def _worst(finding: Finding) -> tuple[Any, ...]:
             finding.icmp_type or 0, finding.icmp_code or 0, finding.mtu or 0)
 
 
-def _worst_first(destination: Destination) -> tuple[Any, ...]:
+def worst_first(destination: Destination) -> tuple[Any, ...]:
+    """A key to sort destinations by: the most telling verdicts first."""
     return (_rank(destination.verdict), -destination.errors, -destination.sent, destination.address,
             destination.port or 0, destination.source or "", destination.source_port or 0)
 

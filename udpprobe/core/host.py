@@ -25,11 +25,12 @@ DOUBT = 1e-3
 """A port may be called silent if a closed one would have missed as often with less than this probability."""
 SURE = 0.97
 MOST_TRIES = 30
+GOLDEN = 0x9E37_79B1
+"""Mixes the order of ports: those that are silent often stand side by side."""
+NOW_AND_THEN = 8
+"""After so many probes without an error a port that is known to be closed is probed: perhaps the others are silent."""
 MOST_STRIKES = 4
 """Patient probes without an error before patience grows."""
-
-ASK_BEFORE, TRY, ASK_AFTER, JUDGE = range(4)
-"""Stages of a round without a limit."""
 
 Due = list[tuple[int, int]]
 """Tasks, each with the source address to use."""
@@ -53,16 +54,16 @@ class Host:
     Args:
         tasks: (n,) its tasks.
         state: of all tasks of the scan, by task.
-        known: tasks of the host that an error came for; empty where closed ports are not to be asked on purpose.
+        known: a task of the host that an error came for.
         hit_ns: by source address, when the last probe that drew an error had left.
         tries: how often a port must miss where a closed one would not.
     """
 
-    def __init__(self, tasks: I64, state: I8, known: list[int], hit_ns: list[int], tries: int) -> None:
+    def __init__(self, tasks: I64, state: I8, known: int, hit_ns: list[int], tries: int) -> None:
         self._tasks, self._state, self._tries = tasks, state, tries
         self._known = known
         self._misses: dict[int, int] = {}
-        self._fresh = deque(self._open().tolist())
+        self._fresh = deque(sorted(self._open().tolist(), key=lambda task: task * GOLDEN & 0xFFFF_FFFF))
         self._suspects: deque[tuple[int, int]] = deque()
         """(when to try again, task) of those that missed already."""
         self._lanes = [Lane(Limiter(each), 0, []) for each in hit_ns]
@@ -112,17 +113,16 @@ class Host:
             return []
         stage, self._stage = self._stage, (self._stage + 1) % len(STAGES)
         due = STAGES[stage](self)
-        self._stage_ns = now_ns + (self.wait_ns if due else 0) + (BETWEEN_TRIES_NS if stage == JUDGE else 0)
+        self._stage_ns = now_ns + (self.wait_ns if due else 0) + (0 if due else BETWEEN_TRIES_NS)
         return due
 
     def _ask(self) -> Due:
-        if not self._known:
-            return []
-        self._asked = self._known[-1]
-        return [(self._asked, 0)]
+        self._asked = self._known
+        return [(self._known, 0)]
 
     def _try(self) -> Due:
-        return [(task, 0) for task in self._open().tolist()]
+        """All, and the known port right behind them, before another token can come."""
+        return [(task, 0) for task in self._open().tolist()] + self._ask()
 
     def _judge(self) -> Due:
         """Both known ports were refused, and none that is still open."""
@@ -162,8 +162,8 @@ class Host:
 
     def _pick(self, lane: Lane, now_ns: int) -> int | None:
         """The port that gets the next token: one that missed before, else the next in turn, else a known one."""
-        if lane.limiter.pause_ns and lane.strikes > 1 and self._known:
-            return self._known[-1]
+        if lane.limiter.pause_ns and lane.strikes > 1:
+            return self._known
         sure = lane.limiter.suffices(now_ns)
         tried = {task for task, _ in lane.tried} if sure else set()
         while self._suspects and self._state[self._suspects[0][1]] != OPEN:
@@ -172,9 +172,11 @@ class Host:
             _, task = self._suspects.popleft()
             self._suspects.append((now_ns + BETWEEN_TRIES_NS, task))
             return task
+        if lane.limiter.interval_ns is None and len(lane.tried) % NOW_AND_THEN == NOW_AND_THEN - 1:
+            return self._known
         return self._pick_fresh(tried) if self._fresh else self._pick_known(lane, now_ns, tried)
 
-    def _pick_fresh(self, tried: set[int]) -> int | None:
+    def _pick_fresh(self, tried: set[int]) -> int:
         for _ in range(len(self._fresh)):
             task = self._fresh.popleft()
             if self._state[task] != OPEN or task in self._misses:
@@ -182,18 +184,14 @@ class Host:
             self._fresh.append(task)
             if task not in tried:
                 return task
-        return self._known[-1] if self._known else None
+        return self._known
 
     def _pick_known(self, lane: Lane, now_ns: int, tried: set[int]) -> int | None:
         """Only ports are left that missed before: a known one must show that they could have spoken."""
         if self._suspects and not tried and lane.limiter.suffices(now_ns):
             lane.next_ns = self._suspects[0][0]     # none of them is due yet
             return None
-        if self._known:
-            return self._known[-1]
-        self._count_misses(lane, now_ns, now_ns)
-        lane.next_ns = now_ns + self.wait_ns
-        return None
+        return self._known
 
     # What is heard.
 
@@ -212,21 +210,29 @@ class Host:
             self.limited = True     # it missed before
         self._false += self._misses.pop(task, 0)
         self._hits += 1
-        if self._known:
-            self._known[-1] = task
+        self._known = task
         lane = self._lanes[source]
         lane.strikes = 0
-        missed_before = any(when < sent_ns for _, when in lane.tried)
-        self._count_misses(lane, sent_ns, now_ns)
-        lane.next_ns = max(lane.limiter.hit(sent_ns, missed_before=missed_before), now_ns)
+        before = self._split(lane, task, sent_ns)
+        missed_before = bool(before)
+        self._count_misses(lane, before, now_ns)
+        next_ns = lane.limiter.hit(sent_ns, missed_before=missed_before)
+        if lane.limiter.interval_ns is None or not lane.tried:  # else others are under way: their slots are taken
+            lane.next_ns = max(next_ns, now_ns)
 
-    def _count_misses(self, lane: Lane, sent_ns: int, now_ns: int) -> None:
-        """Those that left before the one that was refused, when a token was surely there, have missed."""
-        for task, when in lane.tried:
-            if (when < sent_ns and when + self.wait_ns <= now_ns and lane.limiter.suffices(when)
-                    and self._state[task] == OPEN):
+    def _split(self, lane: Lane, task: int, sent_ns: int) -> list[tuple[int, int]]:
+        """Take from the lane what it tried before the probe that was refused, and that one."""
+        own = max((at for at, (each, _) in enumerate(lane.tried) if each == task), default=None)
+        if own is None:
+            own = sum(when < sent_ns for _, when in lane.tried)
+        before, lane.tried = lane.tried[:own], lane.tried[own + 1:]
+        return before
+
+    def _count_misses(self, lane: Lane, before: list[tuple[int, int]], now_ns: int) -> None:
+        """Those that left before one that was refused, when a token was surely there, have missed."""
+        for task, when in before:
+            if when + self.wait_ns <= now_ns and lane.limiter.suffices(when) and self._state[task] == OPEN:
                 self._miss(task, now_ns)
-        lane.tried = [(task, when) for task, when in lane.tried if when > sent_ns]
 
     def _miss(self, task: int, now_ns: int) -> None:
         if task not in self._misses:
@@ -243,7 +249,8 @@ class Host:
         return min(max(self._tries, math.ceil(math.log(DOUBT) / math.log(1 - sure))), MOST_TRIES)
 
 
-STAGES = (Host._ask, Host._try, Host._ask, Host._judge)  # noqa: SLF001 - its own table
+STAGES = (Host._ask, Host._try, Host._judge)  # noqa: SLF001 - its own table
+"""Of a round without a limit."""
 
 
 def empty_state(tasks: int) -> I8:

@@ -46,6 +46,7 @@ class Limiter:
         self._last_gap_ns: int | None = None
         self._gaps = 0
         self._far_off: list[int] = []
+        self._enough: list[int] = []
 
     def next_ns(self, sent_ns: int, wait_ns: int) -> int:
         """When the next probe may go, after one at `sent_ns` that has not drawn an error yet."""
@@ -90,12 +91,20 @@ class Limiter:
             self._check(gap_ns)
             return
         if not missed_before:
-            self._last_gap_ns = gap_ns // 2 or None
+            self._learn_bound(gap_ns)
             return
+        self._enough = []
         before, self._last_gap_ns = self._last_gap_ns, gap_ns
         self._gaps += 1
         if before and max(before, gap_ns) <= min(before, gap_ns) * AGREEING:
             self.interval_ns = int(max(before, gap_ns) * SLACK)
+
+    def _learn_bound(self, gap_ns: int) -> None:
+        """The first probe drew an error: the interval may be shorter. If it always does, this one will do."""
+        self._enough.append(gap_ns)
+        self._last_gap_ns = gap_ns // 2 or None
+        if len(self._enough) > MOST_FAR_OFF:
+            self.interval_ns = max(self._enough)
 
     def _check(self, gap_ns: int) -> None:
         """Give up a learned interval that several in a row exceed."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from udpprobe.core.admission import ANSWER, PROBE, Heard
+from udpprobe.core.admission import ANSWER, PROBE, REFUSAL, Heard
 from udpprobe.core.batch import I64, Bool
 from udpprobe.core.host import OPEN, SETTLED, SILENT, UNSENT, Host, empty_state
 from udpprobe.core.limiter import MS, SECOND
@@ -54,12 +54,16 @@ class Pacing:
         self._plan, self._patience = plan, patience
         self.state = empty_state(len(plan))
         """(tasks,) OPEN, SETTLED, SILENT or UNSENT; control tasks stay as they are."""
+        self._asked = np.arange(len(plan)) >= plan.asked
+        """(tasks,) those that are probed although they are decided: control ports, and such as are known closed."""
         self._host = plan.tasks.host
         self._by_host = np.argsort(self._host[:plan.asked], kind="stable")
         starts = starts_of_runs(self._host[:plan.asked][self._by_host])
         self._starts = np.append(starts, plan.asked)
         self.spoke = np.zeros(plan.hosts, np.bool_)
         """(hosts,) whether any error came from, or for, each host."""
+        self.refused = np.zeros(plan.hosts, np.int64)
+        """(hosts,) how many refusals each host itself sent."""
         self._known = np.full(plan.hosts, -1)
         self._last_ns = np.full(plan.hosts, now_ns)
         self._rtt_ns = np.zeros(plan.hosts, np.int64)
@@ -100,12 +104,12 @@ class Pacing:
         if now_ns - self._looked_ns >= self._look_ns:
             self._look(now_ns)
         room = min(room, self._allowance(now_ns))
-        tasks, sources = self._due_of_hosts(now_ns, room)
-        queued = self._from_queue(room - len(tasks))
+        urgent, urgent_sources = self._due_of_hosts(now_ns, room)
+        queued = self._from_queue(room - len(urgent))
         self._last_ns[self._host[queued]] = now_ns
         turn = self._plan.attempts[queued] + queued
-        tasks = np.concatenate([np.array(tasks, np.int64), queued])
-        sources = np.concatenate([np.array(sources, np.int64), turn % self._hit_ns.shape[1]])
+        tasks = np.concatenate([np.array(urgent, np.int64), queued])
+        sources = np.concatenate([np.array(urgent_sources, np.int64), turn % self._hit_ns.shape[1]])
         self._pay(len(tasks))
         return tasks, sources
 
@@ -121,6 +125,7 @@ class Pacing:
             self._enqueue(np.array(late, np.int64))
             self._active[number] = self._active.pop(number)     # the next time others come first
         if len(tasks) > room:   # a whole round of a host without a limit
+            self._asked[list(tasks)[room:]] = True
             self._enqueue(np.array(list(tasks)[room:], np.int64))
         return list(tasks)[:room], list(tasks.values())[:room]
 
@@ -134,7 +139,7 @@ class Pacing:
             room -= len(taken[-1])
         tasks = np.concatenate([np.empty(0, np.int64), *taken])
         np.subtract.at(self._queued, self._host[tasks], 1)
-        return _distinct(tasks[(self.state[tasks] == OPEN) | (tasks >= self._plan.asked)])
+        return _distinct(tasks[(self.state[tasks] == OPEN) | self._asked[tasks]])
 
     def _allowance(self, now_ns: int) -> int:
         if not self._patience.rate_pps:
@@ -171,8 +176,8 @@ class Pacing:
         self._ask_again(again)
         for host in np.setdiff1d(mute, again, assume_unique=True).tolist():
             self._give_up(self._open_of(host))
-        for number, host in self._active.items():
-            host.wait_ns = int(self._wait_ns(number))
+        for number, active in self._active.items():
+            active.wait_ns = int(self._wait_ns(number))
 
     def _wait_ns(self, host: int | slice = slice(None)) -> I64:
         """How long an error may take to come from each host."""
@@ -190,9 +195,8 @@ class Pacing:
         self._enqueue(np.concatenate([controls, *(self._open_of(host) for host in hosts.tolist())]))
 
     def _begin(self, host: int) -> None:
-        known = [int(self._known[host])] if self._patience.control else []
-        self._active[host] = Host(self._tasks_of(host), self.state, known, self._hit_ns[host].tolist(),
-                                  self._patience.retries + 1)
+        self._active[host] = Host(self._tasks_of(host), self.state, int(self._known[host]),
+                                  self._hit_ns[host].tolist(), self._patience.retries + 1)
 
     def _end_hosts(self) -> None:
         for number in [number for number, host in self._active.items() if host.finished]:
@@ -216,6 +220,7 @@ class Pacing:
         if heard.kind[0] != ANSWER:
             self.spoke[host] = True
             self._known[host] = heard.task
+            np.add.at(self.refused, host[heard.kind == REFUSAL], 1)
         latest = self._about_latest(heard)
         rtt_ns = (heard.time_ns - self._plan.sent_ns[heard.task])[latest]
         np.maximum.at(self._rtt_ns, host[latest], rtt_ns)

@@ -86,7 +86,7 @@ def siphash(key: Key, words: tuple[U64, ...], *, compressions: int = 1, finaliza
     n = len(words[0])
     state: list[U64] = [np.full(n, k ^ u64(constant)) for k, constant in (
         (k0, 0x736F6D6570736575), (k1, 0x646F72616E646F6D), (k0, 0x6C7967656E657261), (k1, 0x7465646279746573))]
-    for word in (*words, u64(8 * len(words) % 256 << 56)):
+    for word in (*words, np.array([8 * len(words) % 256 << 56], np.uint64)):
         state[3] = state[3] ^ word
         _rounds(state, compressions)
         state[0] = state[0] ^ word

@@ -1,0 +1,110 @@
+"""From what a scan heard to its report: every destination that was asked for, also those that said nothing."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from dataclasses import replace
+
+from udpprobe.core.addresses import address_text
+from udpprobe.core.batch import I64
+from udpprobe.core.conclude import worst_first
+from udpprobe.core.host import OPEN, UNSENT
+from udpprobe.core.model import Destination, Finding
+from udpprobe.core.pacing import Pacing
+from udpprobe.core.plan import Plan
+
+
+def outcome(told: Iterable[Destination], plan: Plan, pacing: Pacing, errnos: dict[int, int]) -> tuple[Destination, ...]:
+    """The destinations of a scan, worst first, without its control ports.
+
+    Args:
+        told: what the capture says of destinations.
+        plan: what was asked for.
+        pacing: what became of it.
+        errnos: by task, why this host did not send to it.
+    """
+    left = {_name(plan, task): task for task in range(plan.asked)}
+    found = []
+    for each in told:
+        task = left.pop((each.address, each.port), None)
+        if task is not None:
+            found.append(_judged(each, task, plan, pacing))
+    found += [_unheard(name, task, pacing, errnos) for name, task in left.items()]
+    return tuple(sorted(found, key=worst_first))
+
+
+def _name(plan: Plan, task: int) -> tuple[str, int | None]:
+    tasks = plan.tasks
+    return address_text(int(tasks.high[task]), int(tasks.low[task])), int(tasks.port[task])
+
+
+def _judged(told: Destination, task: int, plan: Plan, pacing: Pacing) -> Destination:
+    """With what the scan knows about silence."""
+    if told.verdict != "silent":
+        return told
+    host = int(plan.tasks.host[task])
+    meaning = _meaning(task, host, pacing)
+    return replace(told, meaning=meaning, notes=(*told.notes, *_why(meaning, task, host, plan, pacing)))
+
+
+def _meaning(task: int, host: int, pacing: Pacing) -> str:
+    if pacing.spoke[host] and (pacing.state[task] == OPEN or host in pacing.exhausted):
+        return "rate-limited"
+    return "listening-or-filtered" if pacing.refused[host] else "no-evidence"
+
+
+def _why(meaning: str, task: int, host: int, plan: Plan, pacing: Pacing) -> tuple[str, ...]:
+    """How sure that is."""
+    asked = f"asked {plan.attempts[task]} times" if plan.attempts[task] > 1 else "asked once"
+    refused = int(pacing.refused[host])
+    texts = {
+        "listening-or-filtered": f"{asked}, while {'another port was' if refused == 1 else 'other ports were'} "
+                                 f"refused {refused} times".replace("refused 1 times", "refused"),
+        "rate-limited": f"{asked}; the host's limit on errors left no token for it",
+        "no-evidence": f"{asked}; no closed port was refused either" if plan.attempts[plan.asked + host]
+                       else asked,
+    }
+    return (texts[meaning],)
+
+
+def _unheard(name: tuple[str, int | None], task: int, pacing: Pacing, errnos: dict[int, int]) -> Destination:
+    """One that the capture does not know: not sent."""
+    is_unsent = pacing.state[task] == UNSENT
+    code = errno.errorcode.get(errnos.get(task, 0))
+    return Destination(
+        address=name[0], port=name[1], verdict="unsent" if is_unsent else "silent", errno=code if is_unsent else None,
+        meaning=None if is_unsent else "no-evidence", sent=0, sent_bytes=0, answered=0, errors=0, rtt_ms=None,
+        findings=())
+
+
+def without_origin(destination: Destination) -> Destination:
+    """Of an engine that hears only an errno: without what it made up to tell it."""
+    return replace(destination, findings=tuple(map(_anonymous, destination.findings)))
+
+
+def _anonymous(finding: Finding) -> Finding:
+    return replace(finding, icmp_type=None, icmp_code=None, reporter=None, mtu=None)
+
+
+def comments_of(destinations: Iterable[Destination], plan: Plan, frames: I64, tasks: I64) -> dict[int, str]:
+    """By frame, what the destination it is about turned out to be.
+
+    Args:
+        destinations: of the report.
+        plan: what was asked for.
+        frames: (n,) frame numbers.
+        tasks: (n,) the task each is about, -1 for none.
+    """
+    texts = {(each.address, each.port): _comment(each) for each in destinations}
+    by_task = {task: texts.get(_name(plan, task)) for task in set(tasks.tolist()) if task >= 0}
+    told = ((frame, by_task.get(task)) for frame, task in zip(frames.tolist(), tasks.tolist(), strict=True))
+    return {frame: text for frame, text in told if text}
+
+
+def _comment(destination: Destination) -> str:
+    words = [destination.verdict]
+    if destination.meaning:
+        words.append(f"({destination.meaning})")
+    words += [f"by {finding.reporter}" for finding in destination.findings[:1] if finding.reporter]
+    return " ".join(words)
