@@ -103,6 +103,18 @@ def await_port(network, port, process):
 
 
 @pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("engine", ["recverr"])
+def test_a_scan_finds_a_daemon_and_says_what_its_closed_neighbour_is(engine, family, served, network):
+    target = address(family, 1, 2)
+    command = network.command(f"client: {sys.executable} -m udpprobe scan --engine {engine} --format json"
+                              f" -p {served.port},40000 {target}")
+    report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert {served.port: "answered", 40000: "refused"} == {
+        each["port"]: each["verdict"] for each in report["destinations"]}
+    assert [] == report["unmatched"]
+
+
+@pytest.mark.parametrize("family", [4, 6])
 def test_a_daemon_answers_what_auto_sends_to_its_port(family, served, network):
     command = network.command(f"client: {sys.executable} {ASK} {address(family, 1, 2)} {served.port}")
     told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)[str(served.port)]

@@ -90,7 +90,7 @@ def _payload(row: dict[str, Any]) -> Payload:
 
 
 def listing(catalogue: Catalogue) -> list[Row]:
-    """The table for people, as `--list-payloads` shows it; the variants of the generic payload are one."""
-    rows = catalogue.rows[VARIANTS - 1:]
+    """The table for people, as `--list-payloads` shows it; of the generic payload only the shortest."""
+    rows = (catalogue.rows[0], *catalogue.rows[VARIANTS:])
     return [(row.name, ",".join(map(str, row.ports)) or "any", len(row.data), "yes" if row.answer else "no", row.source)
             for row in rows]
