@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from sending import crafted_for
 
-from udpprobe import sender
+from udpprobe import sendmmsg
 from udpprobe.core.craft import Crafted
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.hostfacts import has_net_raw
-from udpprobe.sender import CHUNK, SOCKADDR_IN, Messages, Sender
+from udpprobe.sender import SOCKADDR_IN, Sender
+from udpprobe.sendmmsg import CHUNK, Messages
 
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 SO_RCVBUFFORCE = 33
@@ -45,7 +46,7 @@ def messages_to(ports):
     made.names["port"][:n] = np.array(ports, ">u2").view(np.uint16)
     made.names["address"][:] = 127, 0, 0, 1
     crafted = Crafted(4, np.arange(n), packets, np.arange(n) % 64)
-    made.put(crafted, np.arange(n))
+    made.put(crafted.packets, crafted.length, np.arange(n))
     return made, crafted
 
 
@@ -65,7 +66,7 @@ def test_a_refused_message_has_its_errno_and_the_rest_leaves(receiver, plain):
 
 def test_only_the_rows_that_are_asked_for_are_put(receiver, plain):
     messages, crafted = messages_to([receiver.getsockname()[1]] * 9)
-    messages.put(crafted, np.array([7, 2]))
+    messages.put(crafted.packets, crafted.length, np.array([7, 2]))
     assert [0, 0] == messages.send(plain, 2).tolist()
     assert [7, 2] == [len(receiver.recv(100)) for _ in range(2)]
 
@@ -85,19 +86,19 @@ class Refusing(Messages):
 
 def test_a_full_queue_and_a_signal_are_waited_out(monkeypatch, plain):
     waits = []
-    monkeypatch.setattr(sender.time, "sleep", waits.append)
+    monkeypatch.setattr(sendmmsg.time, "sleep", waits.append)
     played = Refusing((1, 0), (-1, errno.ENOBUFS), (-1, errno.EINTR), (-1, errno.EAGAIN), (2, 0))
     assert [0, 0, 0] == played.send(plain, 3).tolist()
     assert [0, 1, 1, 1, 1] == played.asked
-    assert [sender.WAIT_S] * 2 == waits
+    assert [sendmmsg.WAIT_S] * 2 == waits
 
 
 def test_a_queue_that_stays_full_costs_its_packet_only(monkeypatch, plain):
     waits = []
-    monkeypatch.setattr(sender.time, "sleep", waits.append)
-    full = [(-1, errno.ENOBUFS)] * (round(sender.PATIENCE_S / sender.WAIT_S) + 1)
+    monkeypatch.setattr(sendmmsg.time, "sleep", waits.append)
+    full = [(-1, errno.ENOBUFS)] * (round(sendmmsg.PATIENCE_S / sendmmsg.WAIT_S) + 1)
     assert [errno.ENOBUFS, 0] == Refusing(*full, (1, 0)).send(plain, 2).tolist()
-    assert sender.PATIENCE_S == pytest.approx(sum(waits), rel=0.01)
+    assert sendmmsg.PATIENCE_S == pytest.approx(sum(waits), rel=0.01)
 
 
 @privileged

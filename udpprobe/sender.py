@@ -6,13 +6,12 @@ its firewall. What the kernel refuses comes back as an errno, and the rest goes 
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +20,8 @@ from udpprobe.core.batch import I64, U8
 from udpprobe.core.craft import Crafted
 from udpprobe.errors import UdpprobeError
 from udpprobe.links import bind_to_interface, interface_index
-
-CHUNK = 512
-"""Messages a system call: beyond 256 it gets no faster."""
+from udpprobe.nexthops import NextHops
+from udpprobe.sendmmsg import CHUNK, Messages
 
 SEND_BUFFER_BYTES = 4 << 20
 SO_SNDBUFFORCE = 32
@@ -31,81 +29,22 @@ IPV6_HDRINCL = 36
 IPV6_RECVERR = 25
 IP_RECVERR = 11
 IP_PKTINFO = 8
+ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 
-FULL = frozenset({errno.ENOBUFS, errno.EAGAIN})
-"""The interface's queue is full: it empties by itself."""
-WAIT_S = 0.001
-PATIENCE_S = 1.0
-"""How long a queue may stay full, without taking one packet, before its packet is given up."""
-
-MSGHDR = np.dtype([("name", np.uintp), ("name_bytes", np.uint32), ("pieces", np.uintp), ("piece_count", np.uintp),
-                   ("control", np.uintp), ("control_bytes", np.uintp), ("flags", np.int32)], align=True)
-MMSGHDR = np.dtype([("message", MSGHDR), ("sent_bytes", np.uint32)], align=True)
-IOVEC = np.dtype([("base", np.uintp), ("bytes", np.uintp)])
 CMSGHDR = [("bytes", np.uintp), ("level", np.int32), ("type", np.int32)]
 
 SOCKADDR_IN = np.dtype([("family", np.uint16), ("port", np.uint16), ("address", np.uint8, 4), ("zero", np.uint64)])
 SOCKADDR_IN6 = np.dtype([("family", np.uint16), ("port", np.uint16), ("flow", np.uint32),
                          ("address", np.uint8, 16), ("zone", np.uint32)])
+SOCKADDR_LL = np.dtype([("family", np.uint16), ("protocol", ">u2"), ("interface", np.int32), ("hardware", np.uint16),
+                        ("kind", np.uint8), ("address_bytes", np.uint8), ("address", np.uint8, 8)])
 PKTINFO_IN = np.dtype([*CMSGHDR, ("interface", np.int32), ("source", np.uint8, 4), ("address", np.uint32)], align=True)
 PKTINFO_IN6 = np.dtype([*CMSGHDR, ("source", np.uint8, 16), ("interface", np.uint32)], align=True)
 """ip(7) IP_PKTINFO, RFC 3542 IPV6_PKTINFO."""
 
-_libc = ctypes.CDLL(None, use_errno=True)     # lets other threads run while it sends
-_sendmmsg = _libc.sendmmsg
-_sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
 
-
-class Messages:
-    """Room for CHUNK messages, laid out as sendmmsg(2) reads them. Only what differs is written again.
-
-    Args:
-        name: the layout of their destinations.
-        control: the layout of what is said beside their bytes, or None.
-    """
-
-    def __init__(self, name: np.dtype[np.void], control: np.dtype[np.void] | None = None) -> None:
-        self.names = np.zeros(CHUNK, name)
-        self._pieces = np.zeros(CHUNK, IOVEC)
-        self._headers = np.zeros(CHUNK, MMSGHDR)
-        message = self._headers["message"]
-        message["name"], message["name_bytes"] = _places(self.names), name.itemsize
-        message["pieces"], message["piece_count"] = _places(self._pieces), 1
-        if control:
-            self.controls = np.zeros(CHUNK, control)
-            message["control"], message["control_bytes"] = _places(self.controls), control.itemsize
-
-    def put(self, crafted: Crafted, rows: I64) -> None:
-        """Let the first messages carry these rows' packets; `crafted` must outlive their sending."""
-        packets = crafted.packets
-        self._pieces["base"][:len(rows)] = packets.ctypes.data + rows * packets.strides[0]
-        self._pieces["bytes"][:len(rows)] = crafted.length[rows]
-
-    def send(self, opened: socket.socket, count: int) -> I64:
-        """Send the first `count`; (count,) errno of each, 0 where it left."""
-        errnos = np.zeros(count, np.int64)
-        done, patience_s = 0, PATIENCE_S
-        while done < count:
-            sent, number = self._send_some(opened, done, count)
-            if sent > 0:
-                done, patience_s = done + sent, PATIENCE_S
-            elif number in FULL and patience_s > 0:
-                time.sleep(WAIT_S)
-                patience_s -= WAIT_S
-            elif number != errno.EINTR:
-                errnos[done] = number
-                done += 1
-        return errnos
-
-    def _send_some(self, opened: socket.socket, done: int, count: int) -> tuple[int, int]:
-        """How many of the messages from `done` on left before one was refused; errno where that is the first."""
-        sent = _sendmmsg(opened.fileno(), self._headers.ctypes.data + done * MMSGHDR.itemsize, count - done, 0)
-        return sent, ctypes.get_errno() if sent < 0 else 0
-
-
-def _places(array: npt.NDArray[np.void]) -> npt.NDArray[np.uintp]:
-    """(n,) address of each element."""
-    return array.ctypes.data + np.arange(len(array), dtype=np.uintp) * np.uintp(array.itemsize)
+Where = npt.NDArray[Any]
+"""(m,) zones, or next hops: what the kernel wants to know beside the packet."""
 
 
 class Lane:
@@ -127,17 +66,17 @@ class Lane:
         with suppress(OSError):     # without the privilege the buffer is what the system gives
             self.socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
 
-    def send(self, crafted: Crafted, zone: I64, rows: I64) -> I64:
-        """Send the packets of some rows, (len(rows),) errnos; `zone` is of all rows."""
+    def send(self, crafted: Crafted, where: Where, rows: I64) -> I64:
+        """Send the packets of some rows; (len(rows),) errnos. `where` is of all rows."""
         errnos = np.zeros(len(rows), np.int64)
         for at in range(0, len(rows), CHUNK):
             chunk = rows[at:at + CHUNK]
-            self.messages.put(crafted, chunk)
-            self.address(crafted.packets[chunk], zone[chunk])
+            self.messages.put(crafted.packets, crafted.length, chunk)
+            self.address(crafted.packets[chunk], where[chunk])
             errnos[at:at + CHUNK] = self.messages.send(self.socket, len(chunk))
         return errnos
 
-    def address(self, packets: U8, zone: I64) -> None:
+    def address(self, packets: U8, where: Where) -> None:
         """Say where the first messages go."""
         raise NotImplementedError
 
@@ -182,13 +121,13 @@ class RawLane(Lane):
         for name, value in zip(("bytes", "level", "type"), how.control_header, strict=True):
             self.messages.controls[name] = value
 
-    def address(self, packets: U8, zone: I64) -> None:
+    def address(self, packets: U8, where: Where) -> None:
         """As the packets' own headers say."""
         names, controls = self.messages.names[:len(packets)], self.messages.controls[:len(packets)]
         names["address"] = packets[:, self._how.destination]
         controls["source"] = packets[:, self._how.source]
         if self._how.domain == socket.AF_INET6:
-            names["zone"] = zone
+            names["zone"] = where
 
 
 class Sender:
@@ -229,6 +168,75 @@ class Sender:
     def close(self) -> None:
         """Close the sockets."""
         for lane in self._lanes.values():
+            lane.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class PacketLane(Lane):
+    """A packet socket that writes the Ethernet header itself (packet(7)): past routes, neighbours and firewall."""
+
+    def __init__(self, family: int) -> None:
+        super().__init__(socket.AF_PACKET, socket.SOCK_DGRAM, 0, Messages(SOCKADDR_LL))
+        self.messages.names["family"] = socket.AF_PACKET
+        self.messages.names["protocol"] = ETHERTYPES[family]
+        self.messages.names["address_bytes"] = 6
+
+    def address(self, packets: U8, where: Where) -> None:
+        """To the next hops."""
+        names = self.messages.names[:len(packets)]
+        names["interface"] = where["interface"]
+        names["address"][:, :6] = where["address"]
+
+
+class BulkSender:
+    """Sends as `Sender` does, and faster where a destination lies behind an Ethernet neighbour the kernel knows.
+
+    Interface and neighbour are asked of the kernel, once for each destination; then a packet socket sends. What
+    has no such neighbour (yet) goes by the raw sockets: so the kernel finds it, and says what it refuses.
+
+    The firewall's output rules and IPsec policies do not see what a packet socket sends: for who asks for speed.
+
+    Args:
+        interface: the only one to leave by; None lets the routes decide.
+
+    Raises:
+        UsageError: there is no such interface.
+    """
+
+    def __init__(self, *, interface: str | None = None) -> None:
+        self._raw = Sender(interface=interface)
+        self._only = 0 if interface is None else interface_index(interface)
+        self._lanes: dict[int, tuple[NextHops, PacketLane]] = {}
+
+    def send(self, crafted: Crafted, zone: I64) -> I64:
+        """As `Sender.send`."""
+        hops, lane = self._lane(crafted.family)
+        flows = hops.flows(crafted.packets, zone)
+        now_ns = time.monotonic_ns()
+        where, known = hops.find(flows, now_ns)
+        direct = known & (where["interface"] > 0)
+        errnos = np.zeros(len(zone), np.int64)
+        for rows, sent in ((np.flatnonzero(~direct), partial(self._raw.send, crafted, zone)),
+                           (np.flatnonzero(direct), partial(lane.send, crafted, where))):
+            errnos[rows] = sent(rows)
+        hops.learn(flows[~known], now_ns)
+        return errnos
+
+    def _lane(self, family: int) -> tuple[NextHops, PacketLane]:
+        if family not in self._lanes:
+            self._lanes[family] = NextHops(family, self._only), PacketLane(family)
+        return self._lanes[family]
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._raw.close()
+        for hops, lane in self._lanes.values():
+            hops.close()
             lane.socket.close()
 
     def __enter__(self) -> Self:
