@@ -17,6 +17,8 @@ from udpprobe.cli.analyze import EXAMPLES as ANALYZE_EXAMPLES
 from udpprobe.cli.analyze import analyze
 from udpprobe.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from udpprobe.cli.explain import explain
+from udpprobe.cli.scan import EXAMPLES as SCAN_EXAMPLES
+from udpprobe.cli.scan import scan
 from udpprobe.errors import UdpprobeError
 from udpprobe.reports.text import escape
 
@@ -37,6 +39,7 @@ _WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]})
 app.command(short_help="What captures know of UDP datagrams that failed.", epilog=ANALYZE_EXAMPLES)(analyze)
+app.command(short_help="Probe ports, and say what became of the datagrams.", epilog=SCAN_EXAMPLES)(scan)
 app.command(short_help="What ICMP errors mean, and who hears of them.", epilog=EXPLAIN_EXAMPLES)(explain)
 
 

@@ -139,9 +139,11 @@ class Planned:
     bytes: int
     """Of the IP packet."""
     source: str | None
-    """None where only sending would tell."""
+    """None where this host has no way to it."""
     source_port: int | None
-    """None where the kernel will choose one."""
+    """None where a free one will be chosen."""
+    errno: str | None
+    """Why this host would not send it; None where it would."""
 
 
 @dataclass(frozen=True, slots=True)

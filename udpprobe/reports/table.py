@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from udpprobe.core.verdicts import VERDICTS
+from udpprobe.reports.crowd import summed_up
 from udpprobe.reports.layout import Layout, markdown, table, wrap
 from udpprobe.reports.text import count, duration, endpoint, escape, glued, link_name, plural, rfc3339
 
@@ -20,6 +22,16 @@ _CLEAR = frozenset({"refused", "rejected", "too-big", "loop", "expired", "reasse
 _GENERAL = frozenset({"dest-unreach", "param-problem", "unknown-response"})
 """Words that nmap has for several errors."""
 _ROUTERS_SHOWN = 4
+_UNSENT = {
+    "EACCES": "a prohibit route, or a broadcast address",
+    "EHOSTUNREACH": "an unreachable route",
+    "EINVAL": "a blackhole route",
+    "EMSGSIZE": "larger than the interface's MTU",
+    "ENETUNREACH": "no route",
+    "ENOBUFS": "the interface's queue was full",
+    "EPERM": "a firewall of this host",
+}
+"""Why Linux refuses to send a datagram (measured)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +99,7 @@ def _story(line: _Line) -> str:
 
 
 def _lines(report: Report) -> Iterator[_Line]:
-    for destination in report.destinations:
+    for destination in summed_up(report.destinations) if _is_scan(report) else report.destinations:
         yield from _destination_lines(destination)
     for entry in sorted(report.unmatched, key=lambda entry: _rank(entry.finding)):
         yield _unmatched_line(entry)
@@ -170,7 +182,8 @@ def _reason(finding: Finding) -> str:
 
 
 def _own_details(destination: Destination) -> tuple[str, ...]:
-    said = (_answered(destination), destination.meaning or "", *map(escape, destination.notes))
+    unsent = _UNSENT.get(destination.errno or "", "") if destination.verdict == "unsent" else ""
+    said = (_answered(destination), destination.meaning or "", unsent, *map(escape, destination.notes))
     return tuple(words for words in said if words)
 
 
@@ -201,8 +214,8 @@ def closing(report: Report) -> str:
     troubled = unmatched or any(destination.findings for destination in report.destinations)
     faults = ", ".join(f"{escape(name)} {number:,}" for name, number in sorted(report.faults.items()))
     said = (
-        "" if troubled else "No ICMP errors about UDP, no loops",
-        _read(report.source),
+        _probed(report) if _is_scan(report) else "" if troubled else "No ICMP errors about UDP, no loops",
+        _sent(report) if _is_scan(report) else _read(report.source),
         f"{plural(unmatched, 'error')} had no datagram" if unmatched else "",
         f"faults: {faults}" if faults else "",
         "the capture is cut short" if report.source.cut_short else "",
@@ -214,8 +227,26 @@ def closing(report: Report) -> str:
 def _read(source: SourceReport) -> str:
     links = ", ".join(dict.fromkeys(map(link_name, source.link_types)))
     name = "standard input" if source.name == "-" else escape(source.name)
-    said = f"{name}: {plural(source.packets, 'packet')}" + (f" ({links})" if links else "")
+    return f"{name}: {plural(source.packets, 'packet')}" + (f" ({links})" if links else "") + _when(source)
+
+
+def _when(source: SourceReport) -> str:
     if source.first_time_ns is None or source.last_time_ns is None:
-        return said
+        return ""
     start = rfc3339(source.first_time_ns)[:19].replace("T", " ")
-    return f"{said} in {duration((source.last_time_ns - source.first_time_ns) / 1e6)} from {start} UTC"
+    return f" in {duration((source.last_time_ns - source.first_time_ns) / 1e6)} from {start} UTC"
+
+
+def _is_scan(report: Report) -> bool:
+    return report.source.kind == "probe"
+
+
+def _probed(report: Report) -> str:
+    """`3 destinations: 1 refused, 2 silent`, in the order of verdicts."""
+    counts = Counter(destination.verdict for destination in report.destinations)
+    told = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS if counts[verdict])
+    return plural(len(report.destinations), "destination") + (f": {told}" if told else "")
+
+
+def _sent(report: Report) -> str:
+    return plural(sum(destination.sent for destination in report.destinations), "probe") + _when(report.source)

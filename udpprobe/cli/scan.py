@@ -1,0 +1,186 @@
+"""`udpprobe scan`: send datagrams, and say what became of them."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from udpprobe.cli import scan_options as opt
+from udpprobe.cli.ending import Ending, is_stream, status_of
+from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption, ProgressOption
+from udpprobe.cli.output import opened, width_of
+from udpprobe.cli.progress import shown_of_scan
+from udpprobe.core.targets import Ports, Target, parse_addresses, parse_ports, parse_target, parse_targets
+from udpprobe.core.verdicts import parse_verdicts
+from udpprobe.engines.blind import CONNECTED, RECVERR
+from udpprobe.errors import UsageError
+from udpprobe.reports.formats import Format
+from udpprobe.reports.text import escape
+
+if TYPE_CHECKING:
+    from udpprobe.core.model import Report
+    from udpprobe.reports.rows import Rows
+    from udpprobe.scan import Options
+    from udpprobe.targets import Resolved
+
+EXAMPLES = f"""\
+A TARGET is host, host:53, host:1-1024, host:53,123, [2001:db8::1]:53, [fe80::1%eth0]:53 or 192.0.2.0/24. A name stands
+for every address it has. Where no port is given anywhere, those of the table of payloads are probed (--list-payloads).
+
+Engines: raw crafts its packets and hears all that comes back; it needs CAP_NET_RAW (be root, or setcap cap_net_raw+ep
+on the Python that runs it). The other two need no privilege, and do not hear all.
+
+recverr reads the kernel's error queue (IP_RECVERR). It cannot see {RECVERR}.
+
+connected has a socket for each destination, and hears the error of its next call. It cannot see {CONNECTED}.
+
+\b
+Examples:
+  udpprobe scan 192.0.2.1
+  udpprobe scan dns.example:53 '[2001:db8::1]:53'
+  udpprobe scan -p 53,123,1000-2000 --exclude 192.0.2.7 192.0.2.0/24
+  udpprobe scan --rate 0 -p - --format json -o all.json 192.0.2.1
+  udpprobe scan --size 1472 --fail-on too-big 192.0.2.1:7
+  udpprobe scan -w scan.pcapng 192.0.2.1 && udpprobe analyze scan.pcapng
+"""
+
+
+def scan(  # noqa: PLR0913 - a command's options are its arguments
+    targets: opt.Targets = None,
+    *,
+    ports: opt.PortsOption = None,
+    targets_file: opt.TargetsFile = None,
+    exclude: opt.Exclude = None,
+    only_v4: opt.OnlyV4 = False,
+    only_v6: opt.OnlyV6 = False,
+    rate: opt.Rate = 1000,
+    retries: opt.Retries = 2,
+    timeout: opt.Timeout = 4,
+    payload: opt.Payload = "auto",
+    payloads: opt.Payloads = None,
+    list_payloads: opt.ListPayloads = False,
+    size: opt.Size = None,
+    ttl: opt.Ttl = 64,
+    source_port: opt.SourcePort = None,
+    source_address: opt.SourceAddress = None,
+    interface: opt.Interface = None,
+    write: opt.Write = None,
+    control: opt.Control = True,
+    engine: opt.EngineOption = None,
+    dry_run: opt.DryRun = False,
+    loop_ttl: opt.LoopTtl = 32,
+    events: opt.Events = False,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    fail_on: FailOnOption = None,
+    progress: ProgressOption = None,
+) -> None:
+    """Send UDP datagrams to ports, and say what became of them: answered, refused, silent, stopped on the way.
+
+    JSON and CSV have a row for every destination. The table sums up what there is much of.
+    """
+    failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
+    default_ports = None if ports is None else parse_ports(ports)
+    asked = [*map(parse_target, targets or ()), *_from_file(targets_file)]
+    left_out = [target for words in exclude or () for target in parse_targets(words)]
+    sources = parse_addresses(source_address) if source_address is not None else ()
+    write_rows = partial(_write_rows, output_format, output)
+    if list_payloads:
+        write_rows(_payload_rows())
+        raise typer.Exit
+    if not asked:
+        raise UsageError("name a target, or a file of them with --targets-file (see udpprobe scan --help)")
+    _guard_outputs(output, write)
+    resolved = _resolved(asked, left_out, default_ports, _family(only_v4, only_v6), interface)
+    from udpprobe.scan import Options  # noqa: PLC0415 - NumPy comes with it, and help does without
+
+    options = Options(
+        rate_pps=rate, retries=retries, timeout_s=timeout, payload=payload, payload_file=payloads, size=size or 0,
+        ttl=ttl, source_port=source_port or 0, source_addresses=sources, interface=interface, write=write,
+        control=control, engine=engine.value if engine else "auto", loop_ttl=loop_ttl)
+    if dry_run:
+        write_rows(_plan_rows(resolved, options))
+        raise typer.Exit
+    with opened(output, stream=is_stream(output_format, events=events)) as out:
+        ending = Ending(out, output_format, events=events, show_all=True)
+        report, interrupted = _follow(resolved, options, ending, progress)
+        ending.write(report)
+    raise typer.Exit(status_of(report, failing, interrupted=interrupted))
+
+
+def _from_file(path: str | None) -> list[Target]:
+    if path is None:
+        return []
+    from udpprobe.targets import read_targets  # noqa: PLC0415 - as above
+
+    return read_targets(path)
+
+
+def _family(only_v4: bool, only_v6: bool) -> int | None:
+    return None if only_v4 == only_v6 else 4 if only_v4 else 6
+
+
+def _guard_outputs(output: str | None, write: str | None) -> None:
+    report = "-" if output is None else output
+    if write is not None and Path(write).resolve() == Path(report).resolve():
+        where = "standard output" if write == "-" else write
+        raise UsageError(f"the capture (-w) and the report (-o) cannot both go to {where}")
+
+
+def _resolved(asked: list[Target], left_out: list[Target], ports: Ports | None, family: int | None,
+              interface: str | None) -> "Resolved":
+    from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
+
+    return resolve(asked, left_out, Wanted(ports or _known_ports(), family, interface))
+
+
+def _known_ports() -> Ports:
+    from udpprobe.payloads import load  # noqa: PLC0415 - as above
+
+    known = sorted({port for row in load().rows for port in row.ports})
+    return tuple(range(port, port + 1) for port in known)
+
+
+def _payload_rows() -> "Rows":
+    from udpprobe.payloads import listing, load  # noqa: PLC0415 - as above
+    from udpprobe.reports.rows import payload_rows  # noqa: PLC0415 - as above
+
+    return payload_rows(listing(load()))
+
+
+def _plan_rows(resolved: "Resolved", options: "Options") -> "Rows":
+    from udpprobe.dryrun import planned  # noqa: PLC0415 - as above
+    from udpprobe.reports.rows import plan_rows  # noqa: PLC0415 - as above
+
+    return plan_rows(planned(resolved.destinations, options))
+
+
+def _write_rows(output_format: Format, output: str | None, rows: "Rows") -> None:
+    from udpprobe.reports.render import FORMATS  # noqa: PLC0415 - as above
+
+    with opened(output, stream=False) as out:
+        out.write(FORMATS[output_format].rows(rows, width_of(out)))
+
+
+def _follow(resolved: "Resolved", options: "Options", ending: Ending,
+            progress: bool | None) -> tuple["Report", bool]:
+    from udpprobe import scan as scanning  # noqa: PLC0415 - as above
+    from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
+    from udpprobe.targets import named  # noqa: PLC0415 - as above
+
+    on_events = ending.take if ending.events else None
+    with shown_of_scan(progress) as on_progress:
+        try:
+            listeners = scanning.Listeners(on_events, on_progress, _warn)
+            report, interrupted = scanning.scan(resolved.destinations, options, listeners), False
+        except Interrupted as ctrl_c:
+            report, interrupted = ctrl_c.report, True
+    return named(report, resolved), interrupted
+
+
+def _warn(text: str) -> None:
+    # print takes None for standard output
+    if sys.stderr is not None:
+        print("udpprobe: warning:", escape(" ".join(text.split())), file=sys.stderr)  # noqa: T201 - its own line

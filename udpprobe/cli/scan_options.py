@@ -1,0 +1,57 @@
+"""The options of `udpprobe scan`, one a line of its help."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Engine(StrEnum):
+    """A way to send probes and to hear of them."""
+
+    RAW = "raw"
+    RECVERR = "recverr"
+    CONNECTED = "connected"
+
+
+Targets = Annotated[list[str] | None, typer.Argument(
+    metavar="TARGET...", show_default=False, help="What to probe: hosts, with ports or without; see below.")]
+PortsOption = Annotated[str | None, typer.Option(
+    "--ports", "-p", metavar="PORTS", help="Of targets that name none: 53,123,1000-2000; - is all.")]
+TargetsFile = Annotated[str | None, typer.Option(
+    metavar="FILE", help="More targets, one a line, # before comments; - is standard input.")]
+Exclude = Annotated[list[str] | None, typer.Option(
+    metavar="TARGET[,TARGET]", show_default=False,
+    help="What is not probed: hosts, networks, host:port. May be repeated.")]
+OnlyV4 = Annotated[bool, typer.Option("-4", help="Only IPv4 addresses.")]
+OnlyV6 = Annotated[bool, typer.Option("-6", help="Only IPv6 addresses.")]
+Rate = Annotated[float, typer.Option(
+    min=0, metavar="PPS", help="Datagrams a second, of all hosts together; 0: as fast as this host sends.")]
+Retries = Annotated[int, typer.Option(
+    min=0, max=100, metavar="N", help="How often a port that said nothing is asked again.")]
+Timeout = Annotated[float, typer.Option(
+    min=0.01, metavar="SECONDS", help="How long a host that was never heard of is waited for.")]
+Payload = Annotated[str, typer.Option(metavar="PAYLOAD", help=(
+    "auto (what the port's service speaks), empty, token, hex:..., file:..., or names from the table."))]
+Payloads = Annotated[str | None, typer.Option(
+    metavar="nmap:FILE", help="Payloads by port from an installed nmap's file, before the own ones.")]
+ListPayloads = Annotated[bool, typer.Option("--list-payloads", help="Show the table of payloads; no TARGET.")]
+Size = Annotated[int | None, typer.Option(
+    min=28, max=65535, metavar="BYTES", help="Fill every probe up to an IP packet of this size.")]
+Ttl = Annotated[int, typer.Option(min=1, max=255, metavar="TTL", help="TTL or hop limit of the probes.")]
+SourcePort = Annotated[int | None, typer.Option(
+    min=1, max=65535, metavar="PORT", show_default=False, help="Instead of a free one.")]
+SourceAddress = Annotated[str | None, typer.Option(metavar="A,B,...", help=(
+    "Addresses of this host to send from, in turns: many hosts limit their errors by the address they go to."))]
+Interface = Annotated[str | None, typer.Option("--interface", "-i", metavar="IFACE", help=(
+    "Where probes leave and answers are listened for; also the zone of link-local targets."))]
+Write = Annotated[str | None, typer.Option(
+    "--write", "-w", metavar="FILE.pcapng", help="Write probes and answers there, verdicts as packet comments.")]
+Control = Annotated[bool, typer.Option(
+    "--control/--no-control", help="Probe ports that are surely closed too, to learn what silence means.")]
+EngineOption = Annotated[Engine | None, typer.Option(
+    "--engine", show_default=False, help="raw where that is allowed, else recverr; see below.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")]
+LoopTtl = Annotated[int, typer.Option(
+    min=1, max=255, metavar="TTL", help="A probe that left with this TTL or more and expired was in a loop.")]
+Events = Annotated[bool, typer.Option("--events", help="One row an ICMP error, in the order they came.")]
