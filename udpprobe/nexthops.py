@@ -85,7 +85,9 @@ class Tables:
         if not head or ROUTE.unpack(head)[7] != UNICAST or TUNNEL in route:
             return None
         out = struct.unpack("=i", route[INTERFACE])[0]
-        return self._neighbour(out, *_gateway(domain, route, destination)) if self._is_ethernet(out) else None
+        if out != (interface or out) or not self._is_ethernet(out):     # IPv6 takes the wish for a hint
+            return None
+        return self._neighbour(out, *_gateway(domain, route, destination))
 
     def _neighbour(self, interface: int, domain: int, address: bytes) -> Hop | None:
         head, found = self._ask(GET_NEIGHBOUR, NEIGHBOUR.pack(domain, 0, 0, interface, 0, 0, 0),
@@ -165,7 +167,7 @@ class NextHops:
         Returns:
             (m,) records with `interface` (0 where there is no next hop) and `address`; and (m,) whether they hold.
         """
-        found = self._slots[self._slot(flows)]
+        found = self._slots.take(self._slot(flows))
         known = found["until_ns"] > now_ns
         for word in range(flows.shape[1]):
             known &= found["flow"][:, word] == flows[:, word]

@@ -72,7 +72,7 @@ class Lane:
         for at in range(0, len(rows), CHUNK):
             chunk = rows[at:at + CHUNK]
             self.messages.put(crafted.packets, crafted.length, chunk)
-            self.address(crafted.packets[chunk], where[chunk])
+            self.address(crafted.packets.take(chunk, axis=0), where.take(chunk))
             errnos[at:at + CHUNK] = self.messages.send(self.socket, len(chunk))
         return errnos
 
