@@ -13,7 +13,7 @@ UDPPROBE = [sys.executable, "-m", "udpprobe"]
 HEAVY = {"numpy", "scapy", "rich", "tabulate", "pydantic", "cypcap"}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["analyze", "--help"], ["explain", "-h"]])
+@pytest.mark.parametrize("words", [["--help"], ["analyze", "--help"], ["explain", "-h"], ["scan", "--help"]])
 def test_help_imports_nothing_heavy(words):
     code = ("import sys; from udpprobe.cli import main; status = main(sys.argv[1:]); "
             "print('IMPORTED', *{name.split('.')[0] for name in sys.modules}); sys.exit(status)")
@@ -45,6 +45,21 @@ def test_no_words_at_all_are_answered_with_help_on_stderr(capsys):
     (["analyze", "--fail-on", "broken", "x"], "'broken' is no verdict; there are refused, rejected"),
     (["analyze", "--since", "noon", "x"], "'noon' is no time"),
     (["analyze", "--since", "2026-01-02", "--until", "2026-01-02", "x"], "is not before"),
+    (["scan"], "name a target, or a file of them with --targets-file"),
+    (["scan", "10.0.0.256"], "'10.0.0.256' is no address and no network"),
+    (["scan", "10.0.0.1:dns"], "'dns' is no UDP port"),
+    (["scan", "10.0.0.1", "-p", "70000"], "UDP ports are 1 to 65535"),
+    (["scan", "10.0.0.1", "-6"], "no target is left to probe over IPv6"),
+    (["scan", "10.0.0.1", "--exclude", "10.0.0.0/8"], "no target is left to probe"),
+    (["scan", "10.0.0.0/8"], "a network of 16,777,216 addresses is too large"),
+    (["scan", "10.0.0.1", "--source-address", "eth0"], "'eth0' is no IPv4 or IPv6 address"),
+    (["scan", "10.0.0.1", "--engine", "magic"], "'magic' is not one of 'raw', 'recverr', 'connected'"),
+    (["scan", "10.0.0.1", "--rate", "-1"], "-1.0 is not in the range"),
+    (["scan", "10.0.0.1", "--size", "20"], "20 is not in the range"),
+    (["scan", "10.0.0.1", "--fail-on", "dead"], "'dead' is no verdict"),
+    (["scan", "10.0.0.1", "--payload", "dnss", "--dry-run"], "no payload is called 'dnss' (dns"),
+    (["scan", "10.0.0.1", "-w", "x", "-o", "./x"], "cannot both go to x"),
+    (["scan", "10.0.0.1", "-w", "-"], "cannot both go to standard output"),
     (["explain", "256"], "256 is not in the range"),
     (["explain", "5", "-4"], "type 5 is no error: ICMP has 3, 4, 11 and 12"),
 ])

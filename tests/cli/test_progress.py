@@ -3,6 +3,7 @@ import io
 import pytest
 
 from udpprobe.cli import progress
+from udpprobe.scan import Progress
 
 
 class Terminal(io.StringIO):
@@ -58,3 +59,28 @@ def test_no_color_is_obeyed(monkeypatch, clock):
         update(State)
     assert "\x1b[3" not in terminal.getvalue()
     assert clock == [100.0]
+
+
+@pytest.mark.parametrize(("remaining_s", "words"), [
+    (None, "512 of 1,000 decided, 1,234 sent"),
+    (11.2, "512 of 1,000 decided, 1,234 sent, about 12 s left"),
+    (754.0, "512 of 1,000 decided, 1,234 sent, about 12 min 34 s left"),
+])
+def test_a_scan_says_how_far_it_is_and_how_long_it_takes(monkeypatch, clock, remaining_s, words):
+    terminal = Terminal()
+    monkeypatch.setattr(progress.sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress.shown_of_scan(True) as update:
+        update(Progress(512, 1000, 1234, remaining_s))
+    assert words in terminal.getvalue()
+    assert clock == [100.0]
+
+
+def test_a_short_scan_has_no_bar(monkeypatch, clock):
+    terminal = Terminal()
+    monkeypatch.setattr(progress.sys, "stderr", terminal)
+    with progress.shown_of_scan(None) as update:
+        clock[0] += 0.9
+        update(Progress(1, 2, 3, None))
+    assert terminal.getvalue() == ""

@@ -64,6 +64,12 @@ def test_a_loop_without_any_error_names_no_reporter():
     assert "0 of 14         loop of 3; 9 rounds" in report_table(report(seen), 80)
 
 
+def test_an_error_of_which_only_the_errno_is_known_is_no_loop():
+    heard = destination("10.0.0.1", 53, "refused", finding("refused", 4, None, 9))
+    assert report_table(report(heard), 80).splitlines()[2].split() == [
+        "10.0.0.1:53", "refused", "ECONNREFUSED", "9", "of", "14"]
+
+
 def test_a_loop_of_several_reporters_is_told_once():
     ring = Loop(("192.0.2.1", "192.0.2.2"), 2)
     seen = destination("10.0.0.1", 53, "loop", *(finding("loop", (4, 11, 0), router, loop=ring)

@@ -143,8 +143,9 @@ def _rank(finding: Finding) -> tuple[int, bool, int]:
 
 
 def _is_error(finding: Finding) -> bool:
-    # otherwise the capture shows it by itself: a datagram that comes round again
-    return finding.icmp_type is not None
+    # otherwise the capture shows it by itself: a datagram that comes round again; an engine that hears only an
+    # errno knows no type either
+    return finding.icmp_type is not None or finding.verdict != "loop"
 
 
 def _share(errors: int, sent: int) -> str:
@@ -177,7 +178,8 @@ def _details(finding: Finding) -> tuple[str, ...]:
 
 
 def _reason(finding: Finding) -> str:
-    number = f" {finding.icmp_type}/{finding.icmp_code}" if finding.reason in _GENERAL else ""
+    has_number = finding.reason in _GENERAL and finding.icmp_type is not None
+    number = f" {finding.icmp_type}/{finding.icmp_code}" if has_number else ""
     return glued(escape(finding.reason) + number)
 
 
