@@ -17,7 +17,7 @@ def test_a_session_is_what_happens(words):
 
 
 def test_there_is_a_session_of_each_command():
-    assert {words.split()[0] for words in SESSIONS} == {"analyze", "explain"}
+    assert {words.split()[0] for words in SESSIONS} == {"analyze", "explain", "scan"}
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
