@@ -12,7 +12,7 @@ from sending import crafted_for
 
 from udpprobe import sendmmsg
 from udpprobe.core.craft import Crafted
-from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.errors import PrivilegeError, UsageError
 from udpprobe.hostfacts import has_net_raw
 from udpprobe.sender import SOCKADDR_IN, Sender
 from udpprobe.sendmmsg import CHUNK, Messages
@@ -136,7 +136,7 @@ def test_without_privilege_the_error_says_which_is_needed():
         os.setuid(65534)
         try:
             Sender().send(crafted, zone)
-        except UdpprobeError as error:
+        except PrivilegeError as error:
             os._exit(0 if "CAP_NET_RAW" in str(error) else 1)
         os._exit(2)
     assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

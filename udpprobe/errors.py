@@ -18,3 +18,7 @@ class UsageError(UdpprobeError):
 
 class CaptureError(UdpprobeError):
     """A file that cannot be read, or that is no capture."""
+
+
+class PrivilegeError(UdpprobeError):
+    """This user may not do it; the text says what would help."""

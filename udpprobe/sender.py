@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from udpprobe.core.batch import I64, U8
 from udpprobe.core.craft import Crafted
-from udpprobe.errors import UdpprobeError
+from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.links import bind_to_interface, interface_index
 from udpprobe.nexthops import NextHops
 from udpprobe.sendmmsg import CHUNK, Messages
@@ -51,15 +51,16 @@ class Lane:
     """A socket, and the messages that leave by it.
 
     Raises:
-        UdpprobeError: this user may not open such a socket, or this host knows none.
+        PrivilegeError: this user may not open such a socket.
+        UdpprobeError: this host knows none.
     """
 
     def __init__(self, domain: int, kind: int, protocol: int, messages: Messages) -> None:
         try:
             self.socket = socket.socket(domain, kind, protocol)
         except PermissionError:
-            raise UdpprobeError("sending needs CAP_NET_RAW: run as root, or give it by `setcap cap_net_raw+ep`, "
-                                "or take --engine recverr") from None
+            raise PrivilegeError("sending needs CAP_NET_RAW: run as root, or give it by `setcap cap_net_raw+ep`, "
+                                 "or take --engine recverr") from None
         except OSError as error:
             raise UdpprobeError(f"cannot open a raw socket: {error.strerror}") from None
         self.messages = messages
@@ -158,7 +159,8 @@ class Sender:
             errno of each row: 0 for those that left.
 
         Raises:
-            UdpprobeError: this user may not open a raw socket of the family.
+            PrivilegeError: this user may not open raw sockets.
+            UdpprobeError: this host knows none of the family.
         """
         if crafted.family not in self._lanes:
             self._lanes[crafted.family] = RawLane(crafted.family, self._interface)
