@@ -52,7 +52,8 @@ class World:
         high = np.zeros((hosts, sources), np.uint64)
         low = np.uint64(0xFFFF_0A01_0001) + np.tile(np.arange(sources, dtype=np.uint64), (hosts, 1))
         none = np.zeros(len(host), np.int64)
-        self.plan = Plan(destinations, Sources(high, low, 40000), Candidates(none, none + 1, np.array([GENERIC])), (1, 2))
+        candidates = Candidates(none, none + 1, np.array([GENERIC]))
+        self.plan = Plan(destinations, Sources(high, low, 40000), candidates, (1, 2))
         self.buckets = {(each, source): Bucket(interval_ns, burst, resets=resets)
                         for each in range(hosts) for source in range(sources)}
         self.events = []
@@ -76,7 +77,8 @@ class World:
     def send(self, tasks, sources, now_ns):
         probes = self.plan.next_probes(tasks, sources)
         self.sent += len(tasks)
-        self.pacing.heard(Heard(tasks, np.full(len(tasks), now_ns), np.full(len(tasks), PROBE), sources, probes.attempt))
+        left_ns = np.full(len(tasks), now_ns)
+        self.pacing.heard(Heard(tasks, left_ns, np.full(len(tasks), PROBE), sources, probes.attempt))
         for task, source, attempt in zip(tasks.tolist(), sources.tolist(), probes.attempt.tolist(), strict=True):
             kind = self.reply(task, source, now_ns + self.rtt_ns // 2)
             if kind is not None:

@@ -1,0 +1,63 @@
+"""A scan's plan, payloads and packets without a scan: small ones, whose every byte is known."""
+
+from __future__ import annotations
+
+import numpy as np
+from engine_probes import halves
+
+from udpprobe.core.craft import Crafter
+from udpprobe.core.plan import Candidates, Plan, Sources
+from udpprobe.core.probes import Destinations, Payloads
+
+KEY = (0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210)
+OWN_PORT = 40_000
+HOST = {4: "198.51.100.7", 6: "2001:db8:1::7"}
+OTHER_HOST = {4: "198.51.100.8", 6: "2001:db8:1::8"}
+OWN = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}
+HEADER = {4: 28, 6: 48}
+DATA, LENGTH, TOKEN_AT, TOKEN_SIZE = zip(
+    (b"t" * 20, 20, 4, 8), (b"ask", 3, 0, 0), (b"id??rest", 8, 2, 2), (b"", 0, 0, 0), (b"?" * 99, 99, 91, 8),
+    strict=True)
+WHOLE_TOKEN, BARE, SHORT_TOKEN, EMPTY, LONG = range(5)
+"""Rows of `payloads()`."""
+
+
+def payloads():
+    width = max(LENGTH)
+    data = np.array([list(each.ljust(width, b"\0")) for each in DATA], np.uint8)
+    return Payloads(data, np.array(LENGTH), np.array(TOKEN_AT), np.array(TOKEN_SIZE))
+
+
+def destinations_of(pairs):
+    """Of (address, port)."""
+    addresses = list(dict.fromkeys(address for address, _ in pairs))
+    high, low = np.array([halves(address) for address, _ in pairs], np.uint64).reshape(-1, 2).T
+    return Destinations(np.array([addresses.index(address) for address, _ in pairs], np.int64), high, low,
+                        np.array([port for _, port in pairs], np.int64), np.zeros(len(pairs), np.int64))
+
+
+def plan_of(*pairs, payload=WHOLE_TOKEN, key=KEY, sources=2, **fields):
+    """Each destination (address, port) is sent `payload`, by row; or in turn those of a tuple."""
+    destinations = destinations_of(pairs)
+    family = 6 if any(":" in address for address, _ in pairs) else 4
+    hosts = len(set(destinations.host.tolist()))
+    high, low = np.array([halves(address) for address in OWN[family][:sources]], np.uint64).T
+    order = np.array(payload if isinstance(payload, tuple) else (payload,))
+    none = np.zeros(len(pairs), np.int64)
+    return Plan(destinations, Sources(np.tile(high, (hosts, 1)), np.tile(low, (hosts, 1)), OWN_PORT),
+                Candidates(none, none + len(order), order), key, **fields)
+
+
+def packets_of(crafted, count):
+    """The packets of a `Crafter`, as bytes, in the order of their probes."""
+    packets = [b""] * count
+    for some in crafted:
+        for row, packet, length in zip(some.rows.tolist(), some.packets, some.length.tolist(), strict=True):
+            packets[row] = packet[:length].tobytes()
+    return packets
+
+
+def next_packets(plan, *tasks, source=0, size=0):
+    """What the plan sends next to each of the tasks."""
+    probes = plan.next_probes(np.array(tasks), np.full(len(tasks), source))
+    return packets_of(Crafter(payloads(), size=size).craft(probes), len(tasks))
