@@ -12,6 +12,7 @@ import threading
 
 import builders as b
 import pytest
+from analyzing import report_of
 from network import CannotRun, Network, address
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -100,23 +101,33 @@ class Forger:
                 self.sent += 1
 
 
-def scan(network):
+def scan(network, capture):
     ports = ",".join(map(str, TRUTH))
     line = (f"client: {sys.executable} -m udpprobe scan {address(4, 2, 2)} {address(6, 2, 2)} -p {ports}"
-            f" --source-port {SOURCE_PORT} --retries 1 --timeout 1 --format json")
+            f" --source-port {SOURCE_PORT} --retries 1 --timeout 1 --format json -w {capture}")
     done = subprocess.run(network.command(line), check=False, capture_output=True, text=True)
     assert 0 == done.returncode, done.stderr
     return json.loads(done.stdout)
 
 
+def verdicts_of(report):
+    """By address and port; of what was asked for, for a capture shows the control ports too."""
+    return {(each["address"], each["port"]): each["verdict"]
+            for each in report["destinations"] if each["port"] in TRUTH}
+
+
 @pytest.mark.parametrize("ports_of", [guessed, seen])
-def test_no_forged_error_is_believed_and_no_true_one_is_lost(network, ports_of):
+def test_no_forged_error_is_believed_and_no_true_one_is_lost(network, tmp_path, ports_of):
+    capture = tmp_path / "scan.pcapng"
     with Forger(network, list(forged(random.Random(28), ports_of))) as forger:
-        report = scan(network)
+        report = scan(network, capture)
     assert FORGED == forger.sent
-    assert {(address(family, 2, 2), port): verdict for family in (4, 6) for port, verdict in TRUTH.items()} == {
-        (each["address"], each["port"]): each["verdict"] for each in report["destinations"]}
+    assert {(address(family, 2, 2), port): verdict
+            for family in (4, 6) for port, verdict in TRUTH.items()} == verdicts_of(report)
     assert {("port-unreach", "refused")} == {
         (finding["reason"], finding["verdict"]) for each in report["destinations"] for finding in each["findings"]}
     assert [] == report["unmatched"]
     assert report["faults"]["foreign"] > 0
+    written = report_of(capture, tmp_path)
+    assert verdicts_of(report) == verdicts_of(written)
+    assert [] == written["unmatched"]
