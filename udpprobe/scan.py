@@ -223,6 +223,7 @@ class _Run:
         self._hear(self._engine.receive(min(max(wait_s, 0), LONGEST_WAIT_S)))
         tasks, source = self._pacing.due(self._now_ns, ROOM - self._engine.backlog)
         if len(tasks):
+            self._plan.sent_ns[tasks] = self._now_ns    # until the capture has seen them leave
             self._engine.send(self._plan.next_probes(tasks, source))
             self._sent += len(tasks)
             tasks, errno = self._engine.unsent()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from udpprobe.core.batch import I64, PADDING_BYTES, U8, U64, Bool
+from udpprobe.core.correlate import EXACT, FLOW, NONE, Matches
 from udpprobe.core.craft import HEADER_BYTES, Crafter, is_v4
 from udpprobe.core.notes import Note
 from udpprobe.core.packets import Columns, Datagrams, Errors, field, u64
@@ -119,6 +120,18 @@ class Admission:
         kind = np.where(refusal, REFUSAL, ERROR)
         self._note(Heard(tasks, quotes.time_ns, kind, source, attempt), proven)
         return believed
+
+    def adopt(self, errors: Errors, found: Matches) -> None:
+        """Make the most of what correlation found for (n,) admitted errors: each quotes a probe of this scan.
+
+        Its token proves as much as an id, which IPv6 has not. And the capture need not have seen the probe: one to a
+        neighbour that nobody finds never leaves.
+        """
+        found.match[found.match == FLOW] = EXACT
+        unseen = np.flatnonzero(found.match == NONE)
+        quotes = errors.take(unseen)
+        task = self._plan.find(quotes.destination_high, quotes.destination_low, quotes.ports & PORT)
+        found.match[unseen], found.time_ns[unseen] = EXACT, self._plan.sent_ns[task]
 
     def _source(self, task: I64, high: U64, low: U64) -> I64:
         """(n,) which source address of each task this is, -1 for none or for no task."""

@@ -62,7 +62,7 @@ def _event(row: _Row) -> Event:
         verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux, reason=meaning.reason,
         reporter=address_text(error["reporter_high"], error["reporter_low"]),
         mtu=error["mtu"] if error["mtu"] >= 0 else None, quoted=_quoted(error), match=MATCHES[row.match],
-        matched_frame=row.matched_frame if matched else None,
+        matched_frame=row.matched_frame or None,
         rtt_ms=(error["time_ns"] - row.matched_ns) / NS_PER_MS if matched else None,
         extensions=objects, notes=texts_of(row.notes | notes, row.length, error["family"]))
 

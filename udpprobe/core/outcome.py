@@ -40,7 +40,8 @@ def _name(plan: Plan, task: int) -> tuple[str, int | None]:
 
 
 def _judged(told: Destination, task: int, plan: Plan, pacing: Pacing) -> Destination:
-    """With what the scan knows about silence."""
+    """With what the scan knows: how often it asked, and what silence means."""
+    told = replace(told, sent=int(plan.attempts[task]))
     if told.verdict != "silent":
         return told
     host = int(plan.tasks.host[task])
@@ -78,13 +79,18 @@ def _unheard(name: tuple[str, int | None], task: int, pacing: Pacing, errnos: di
         findings=())
 
 
+TOLD_BY_ERRNO = frozenset({"refused", "too-big"})
+"""Verdicts of which the errno says as much as type and code."""
+
+
 def without_origin(destination: Destination) -> Destination:
     """Of an engine that hears only an errno: without what it made up to tell it."""
     return replace(destination, findings=tuple(map(_anonymous, destination.findings)))
 
 
 def _anonymous(finding: Finding) -> Finding:
-    return replace(finding, icmp_type=None, icmp_code=None, reporter=None, mtu=None)
+    reason = finding.reason if finding.verdict in TOLD_BY_ERRNO else "dest-unreach"
+    return replace(finding, icmp_type=None, icmp_code=None, reporter=None, linux=None, reason=reason)
 
 
 def comments_of(destinations: Iterable[Destination], plan: Plan, frames: I64, tasks: I64) -> dict[int, str]:

@@ -9,7 +9,7 @@ import numpy as np
 from udpprobe.core.admission import Admission
 from udpprobe.core.batch import I64, U8, FrameBatch
 from udpprobe.core.copies import Copies
-from udpprobe.core.correlate import EXACT, FLOW, HORIZON, Log, Matches
+from udpprobe.core.correlate import HORIZON, Log, Matches
 from udpprobe.core.decode import Chunk, Decoder, excerpt
 from udpprobe.core.keys import endpoint_key
 from udpprobe.core.notes import Note
@@ -113,8 +113,8 @@ class Pipeline:
         data = np.concatenate([data for _, data in self._pending]) if self._pending else np.empty(0, np.uint8)
         self._pending = []
         found = self._log.resolve(errors)
-        if self._admission is not None:     # a token proves as much as an id, which IPv6 has not
-            found.match[found.match == FLOW] = EXACT
+        if self._admission is not None:
+            self._admission.adopt(errors, found)
         return Resolved(errors, found, self.summary.record.add_errors(errors, found), data)
 
 
