@@ -150,7 +150,7 @@ class Admission:
         by_id = (attempt >= 0) & (attempt < self._plan.attempts[task])
         supposed = np.where(by_id, attempt, np.maximum(self._plan.attempts[task] - 1, 0))
         probes = self._plan.probes(task, source, supposed)
-        by_sum, by_data = self._agree(quotes, data, probes)
+        by_sum, by_data = self._agree(quotes, data, probes, by_id)
         strong = self._payloads.token_size[probes.payload] == TOKEN_BYTES
         sent = self._plan.attempts[task] > 0
         return sent & (by_id & (by_sum | by_data) | by_data & strong), np.where(by_id, attempt, -1)
@@ -166,8 +166,11 @@ class Admission:
         behind_id = np.where((behind_id >= sent) & (behind_swapped < sent), behind_swapped, behind_id)
         return np.where(is_v4(first), behind_id, behind_label).view(np.int64)
 
-    def _agree(self, quotes: Errors, data: U8, probes: Probes) -> tuple[Bool, Bool]:
-        """Whether each quote has the probe's length and checksum; and whether it has its payload with the token."""
+    def _agree(self, quotes: Errors, data: U8, probes: Probes, by_id: Bool) -> tuple[Bool, Bool]:
+        """Whether each quote has the probe's length and checksum; else whether it has its payload with the token.
+
+        Without the right id or label (`by_id`) the former proves nothing, and the latter is looked at all the same.
+        """
         by_sum, by_data = np.zeros((2, len(probes)), np.bool_)
         quoted_sum = np.where(quotes.notes & Note.NO_CHECKSUM, -1, field(quotes.detail, 16, 16).view(np.int64))
         for some in self._crafter.craft(probes):
@@ -176,7 +179,7 @@ class Admission:
             rows = some.rows
             by_sum[rows] = ((words[:, 1] == quoted_sum[rows])
                             & (words[:, 0] == field(quotes.detail[rows], 32, 16).view(np.int64)))
-            unsure = np.flatnonzero(~by_sum[rows])
+            unsure = np.flatnonzero(~(by_sum[rows] & by_id[rows]))
             payload = some.packets[unsure, header:]
             by_data[rows[unsure]] = self._same_data(quotes.take(rows[unsure]), data, probes.payload[rows[unsure]],
                                                     payload)
