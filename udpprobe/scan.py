@@ -12,13 +12,14 @@ import numpy as np
 
 from udpprobe import __version__
 from udpprobe.core.admission import Admission
+from udpprobe.core.answers import FirstAnswers
 from udpprobe.core.batch import I64, FrameBatch, tick
 from udpprobe.core.conclude import Question, conclude
 from udpprobe.core.craft import Crafter
 from udpprobe.core.events import events_of
 from udpprobe.core.limiter import SECOND
 from udpprobe.core.model import Destination, Event, Report, SourceReport
-from udpprobe.core.outcome import comments_of, outcome, without_origin
+from udpprobe.core.outcome import comments_of, outcome, with_notes, without_origin
 from udpprobe.core.pacing import Pacing, Patience
 from udpprobe.core.pipeline import Pipeline, Resolved
 from udpprobe.core.plan import Candidates, Plan, Sources
@@ -27,7 +28,7 @@ from udpprobe.engines import Engine
 from udpprobe.engines.blind import RECVERR
 from udpprobe.hostfacts import has_net_raw, reserve_ports, sources_for
 from udpprobe.interrupt import CtrlC, Interrupted
-from udpprobe.payloads import Catalogue, chosen, from_nmap, load
+from udpprobe.payloads import Catalogue, chosen, from_nmap, load, notes_of_answers
 from udpprobe.recorder import Recorder
 
 LONGEST_WAIT_S = 0.05
@@ -197,7 +198,8 @@ class _Run:
 
     def __init__(self, destinations: Destinations, options: Options, held: ExitStack, listeners: Listeners) -> None:
         self._options, self._listeners = options, listeners
-        payloads = catalogue_of(options).columns()
+        self._catalogue = catalogue_of(options)
+        payloads = self._catalogue.columns()
         crafter = Crafter(payloads, size=options.size)
         ports = held.enter_context(reserve_ports(port=options.source_port))
         self._plan, errno = make_plan(destinations, options, ports.port)
@@ -207,6 +209,7 @@ class _Run:
         if self._engine.owns_port:
             ports.share()
         self._admission = Admission(self._plan, payloads, crafter)
+        self._answers = FirstAnswers(len(self._plan))
         self._pipeline = Pipeline(keep_messages=True, admission=self._admission)
         patience = Patience(options.rate_pps, options.retries, int(options.timeout_s * SECOND), options.control)
         self._now_ns = time.time_ns()
@@ -251,8 +254,9 @@ class _Run:
     def _keep(self, batch: FrameBatch) -> None:
         """Count, and record, the frames of a batch that belong to the scan."""
         frames, tasks = self._admission.frames()
-        own = batch.take(np.flatnonzero(np.isin(batch.frame, frames)))
+        own = batch if len(frames) == len(batch) else batch.take(np.flatnonzero(np.isin(batch.frame, frames)))
         self._pipeline.summary.count(own)
+        self._answers.take(batch, *self._admission.answers())
         if self._recorder:
             self._recorder.add(own)
             self._marks.append((frames, tasks))
@@ -272,7 +276,8 @@ class _Run:
         """What is known."""
         self._pipeline.finish()
         told, unmatched = conclude(self._pipeline.summary, Question(self._options.loop_ttl, all_destinations=True))
-        destinations = outcome(told, self._plan, self._pacing, self._errnos)
+        protocols = notes_of_answers(self._catalogue, self._plan, self._answers.data)
+        destinations = with_notes(outcome(told, self._plan, self._pacing, self._errnos), self._plan, protocols)
         if not self._engine.tells_origin:
             destinations = tuple(map(without_origin, destinations))
         self._write(destinations)
@@ -280,7 +285,8 @@ class _Run:
 
     def _write(self, destinations: tuple[Destination, ...]) -> None:
         if self._recorder:
-            frames, tasks = (np.concatenate(each) for each in zip(*self._marks, strict=True))
+            none = np.empty(0, np.int64)
+            frames, tasks = (np.concatenate([none, *each]) for each in zip((none, none), *self._marks, strict=True))
             self._recorder.finish(comments_of(destinations, self._plan, frames, tasks),
                                   application=f"udpprobe {__version__}")
 

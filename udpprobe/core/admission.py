@@ -53,13 +53,17 @@ class Admission:
         """Errors that quote a probe's addresses and ports, but not the probe."""
         self._heard: list[Heard] = []
         self._frames: list[tuple[I64, I64]] = []
+        self._answers: list[tuple[I64, I64]] = []
 
     def frames(self) -> tuple[I64, I64]:
         """(n,) frames that were admitted since this was asked last, and (n,) their tasks, -1 for none."""
-        none = np.empty(0, np.int64)
-        frames, tasks = (np.concatenate([none, *each]) for each in zip((none, none), *self._frames, strict=True))
-        self._frames = []
-        return frames, tasks
+        frames, self._frames = self._frames, []
+        return _joined(frames)
+
+    def answers(self) -> tuple[I64, I64]:
+        """Likewise, only of those frames that answer."""
+        answers, self._answers = self._answers, []
+        return _joined(answers)
 
     def heard(self) -> list[Heard]:
         """What was heard since this was asked last."""
@@ -93,7 +97,8 @@ class Admission:
         host = self._plan.host_of(some.source_high[elsewhere], some.source_low[elsewhere])
         admitted = source >= 0
         admitted[elsewhere[host >= 0]] = True
-        self._frames.append((some.frame[admitted], task[admitted]))
+        self._answers.append((some.frame[admitted], task[admitted]))
+        self._frames.append(self._answers[-1])
         return admitted
 
     def errors(self, some: Errors, data: U8) -> Bool:
@@ -206,6 +211,12 @@ PORT_UNREACHABLE = (4 << 16 | 3 << 8 | 3, 6 << 16 | 1 << 8 | 4)
 
 def _heard(kind: int, task: I64, time_ns: I64, source: I64) -> Heard:
     return Heard(task, time_ns, np.full(len(task), kind), source, np.full(len(task), -1))
+
+
+def _joined(parts: list[tuple[I64, I64]]) -> tuple[I64, I64]:
+    none = np.empty(0, np.int64)
+    frames, tasks = (np.concatenate([none, *each]) for each in zip((none, none), *parts, strict=True))
+    return frames, tasks
 
 
 def _swapped(word: U64) -> U64:

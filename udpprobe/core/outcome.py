@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from udpprobe.core.addresses import address_text
@@ -81,6 +81,19 @@ def _unheard(name: tuple[str, int | None], task: int, pacing: Pacing, errnos: di
 
 TOLD_BY_ERRNO = frozenset({"refused", "too-big"})
 """Verdicts of which the errno says as much as type and code."""
+
+
+def with_notes(destinations: Iterable[Destination], plan: Plan, notes: Mapping[int, str]) -> tuple[Destination, ...]:
+    """The destinations with one note more, where there is one.
+
+    Args:
+        destinations: of the report.
+        plan: what was asked for.
+        notes: by task.
+    """
+    texts = {_name(plan, task): text for task, text in notes.items()}
+    return tuple(replace(each, notes=(*each.notes, texts[each.address, each.port]))
+                 if (each.address, each.port) in texts else each for each in destinations)
 
 
 def without_origin(destination: Destination) -> Destination:

@@ -1,0 +1,54 @@
+"""What a report says about who answered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from udpprobe.core.plan import Candidates, Plan, Sources
+from udpprobe.core.probes import Destinations
+from udpprobe.payloads import chosen, load, notes_of_answers
+from udpprobe.payloads.answers import UNKNOWN
+
+DNS = bytes.fromhex("1122 8180 0001 0000 0000 0000")
+KEY = (1, 2)
+
+
+def plan_of(catalogue, *ports):
+    """Of one host."""
+    none = np.zeros(len(ports), np.int64)
+    address = np.full(len(ports), 7, np.uint64)
+    destinations = Destinations(none, address, address, np.array(ports), none)
+    here = np.full((1, 1), 9, np.uint64)
+    first, count = catalogue.candidates(destinations.port)
+    return Plan(destinations, Sources(here, here, 40_000), Candidates(first, count, catalogue.order), KEY)
+
+
+def notes(answers, payload="auto", ports=(53, 123, 9999)):
+    catalogue = chosen(load(), payload)
+    return notes_of_answers(catalogue, plan_of(catalogue, *ports), answers)
+
+
+def test_an_answer_is_named_by_its_bytes_whatever_its_port():
+    assert {0: "answers as dns", 2: "answers as dns"} == notes({0: DNS, 2: DNS})
+
+
+def test_who_was_asked_in_a_protocol_and_answers_otherwise_speaks_none_that_is_known():
+    assert {1: UNKNOWN} == notes({1: b"\x1b[31mred"})
+
+
+def test_no_text_from_the_network_enters_a_note():
+    assert all(text.isprintable() for text in notes({0: DNS, 1: b"\x1b[31mred"}).values())
+
+
+@pytest.mark.parametrize("payload", ["token", "empty", "hex:00"])
+def test_who_was_asked_in_no_protocol_is_not_blamed(payload):
+    assert {0: "answers as dns"} == notes({0: DNS, 1: b"what?", 2: b""}, payload)
+
+
+def test_a_port_of_no_protocol_may_say_what_it_likes():
+    assert {} == notes({2: b"what?"})
+
+
+def test_without_answers_there_is_nothing_to_say():
+    assert {} == notes({})

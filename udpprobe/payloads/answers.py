@@ -1,0 +1,35 @@
+"""What the answers of a scan say about who answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from udpprobe.core.plan import Plan
+from udpprobe.payloads.catalogue import Catalogue
+from udpprobe.payloads.model import name_of_answer
+
+UNKNOWN = "answers, but not as any protocol of the table (--list-payloads)"
+
+
+def notes_of_answers(catalogue: Catalogue, plan: Plan, answers: Mapping[int, bytes]) -> dict[int, str]:
+    """By task, which protocol its answer looks like.
+
+    An unknown one is worth a note only where the port was asked in a protocol: whoever answers a token or
+    bytes of the user's own does not thereby say that it speaks none.
+
+    Args:
+        catalogue: what was sent.
+        plan: to whom.
+        answers: by task, bytes of the first datagram that came back.
+    """
+    tasks = np.fromiter(answers, np.int64)
+    none = np.zeros_like(tasks)
+    sent, ports = plan.probes(tasks, none, none).payload.tolist(), plan.tasks.port[tasks].tolist()
+    notes = {}
+    for (task, answer), row, port in zip(answers.items(), sent, ports, strict=True):
+        name = name_of_answer(catalogue.rows, port, answer)
+        if name or catalogue.rows[row].answer:
+            notes[task] = f"answers as {name}" if name else UNKNOWN
+    return notes
