@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,26 @@ UNFILTERABLE = "unfilterable-link-type"
 """The fault of frames that the compiler has no filter for."""
 
 
+def compile_program(expression: str, link_type: int,
+                    snap_bytes: int = SNAP_BYTES) -> Any:   # noqa: ANN401 - cypcap has no types
+    """Compiles a libpcap filter expression (pcap-filter(7)) to cypcap's BpfProgram: rows of (code, jt, jf, k).
+
+    Args:
+        expression: what passes.
+        link_type: LINKTYPE_ value.
+        snap_bytes: how many bytes of a passing frame to keep.
+
+    Raises:
+        UsageError: the expression is wrong, or libpcap cannot filter that link type by it.
+    """
+    cypcap = import_module("cypcap")     # only who filters pays for it
+    dlt = DLT_OF_LINK_TYPE.get(link_type, link_type)
+    try:
+        return cypcap.compile(dlt, snap_bytes, expression, True, cypcap.NETMASK_UNKNOWN)
+    except cypcap.Error as error:
+        raise UsageError(f"--filter: {' '.join(error.msg.split())} (link type {link_type})") from error
+
+
 def compile_filter(expression: str, link_type: int) -> Callable[[FrameBatch], Bool]:
     """Compiles a libpcap filter expression (pcap-filter(7)) for one link type.
 
@@ -36,13 +56,8 @@ def compile_filter(expression: str, link_type: int) -> Callable[[FrameBatch], Bo
     Raises:
         UsageError: the expression is wrong, or libpcap cannot filter that link type by it.
     """
-    cypcap = import_module("cypcap")     # only who filters pays for it; it has no types
-    try:
-        program = cypcap.compile(DLT_OF_LINK_TYPE.get(link_type, link_type), SNAP_BYTES, expression, True,
-                                 cypcap.NETMASK_UNKNOWN)
-    except cypcap.Error as error:
-        raise UsageError(f"--filter: {' '.join(error.msg.split())} (link type {link_type})") from error
-    header, passes = cypcap.Pkthdr(0, 0, 0), program.offline_filter
+    passes = compile_program(expression, link_type).offline_filter
+    header = import_module("cypcap").Pkthdr(0, 0, 0)
 
     def apply(batch: FrameBatch) -> Bool:
         keep = np.zeros(len(batch), np.bool_)

@@ -1,160 +1,154 @@
-"""Live capture at high rates: a ring of blocks that the kernel fills (AF_PACKET, TPACKET_V3, packet_mmap).
+"""Live capture at high rates: a ring of blocks that the kernel fills (AF_PACKET, TPACKET_V3).
 
-A block is read as columns, thousands of packets at once; the bytes stay where the kernel put them until the
-next batch is asked for.
+A block is read as columns, thousands of packets at once. See packet(7) and
+https://www.kernel.org/doc/html/latest/networking/packet_mmap.html.
 """
 
 from __future__ import annotations
 
-import ctypes
 import mmap
-import os
 import select
 import socket
 import struct
 import time
 from collections.abc import Iterator
-from typing import Self
+from contextlib import ExitStack
 
 import numpy as np
+import numpy.typing as npt
 
-from udpprobe.core.batch import I64, PADDING_BYTES, U8, FrameBatch, SourceState, tick
+from udpprobe.core.batch import BATCH_FRAMES, I64, PADDING_BYTES, FrameBatch, SourceState
 from udpprobe.core.fastlane import gather
-from udpprobe.sources.live import DLT_RAW, attach_bpf, compile_bpf
+from udpprobe.errors import UdpprobeError
+from udpprobe.sources.packet_socket import RAW, SOL_PACKET, LiveCapture, attach, program_for, start
 
-RAW = 101
-"""LINKTYPE_RAW: the kernel takes the link header off."""
-ETH_P_ALL, ALL_INTERFACES = 3, 0
-SOL_PACKET, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 263, 5, 6, 10
-TPACKET_V3 = 2
+U32 = npt.NDArray[np.uint32]
 
-BLOCK_BYTES, BLOCKS, SLOT_BYTES = 1 << 20, 64, 2048
+PACKET_RX_RING, PACKET_VERSION, TPACKET_V3 = 5, 10, 2
+BLOCK_BYTES, BLOCKS = 1 << 20, 64
+SNAP_BYTES = 2048
+"""What is kept of a packet: all of it on most links, and every header on the others."""
 RETIRE_MS = 2
 """After so long a block is handed over although there is room in it."""
-LATE_NS = 10 * RETIRE_MS * 1_000_000
-"""How long a packet may wait in a block before it is seen; the kernel's timer is coarse."""
-STATUS_AT, COUNT_AT, FIRST_AT = 8, 12, 16
-"""In struct tpacket_block_desc."""
-TP_STATUS_USER, TP_STATUS_KERNEL = 1, 0
+MOST_FRAMES = 4 * BATCH_FRAMES
+
+STATUS, COUNT, FIRST, USED = 2, 3, 4, 5
+"""Words of struct tpacket_block_desc: whose it is, how many packets, where the first starts, bytes in use."""
+KERNEL, USER = 0, 1
+
+NEXT, SECONDS, NANOSECONDS, CAPTURED, LENGTH, PLACE = 0, 1, 2, 3, 4, 6
+"""Words of struct tpacket3_hdr; PLACE are two halves, which both say where the packet's bytes are."""
 HEADER_BYTES = 32
-"""Of struct tpacket3_hdr as much as is wanted: next offset, seconds, nanoseconds, captured, length, …, net offset."""
+PADDING = np.zeros(PADDING_BYTES // 4, np.uint32)
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Ring:
-    """Captures on one interface or on all.
+class Ring(LiveCapture):
+    """Captures on one interface or on all; frames start with their IP header.
 
     Raises:
         PermissionError: this user may not.
+        UdpprobeError: the interface is down, or memory is short.
     """
 
     def __init__(self, expression: str, interface: str | None, state: SourceState) -> None:
-        self.state = state
+        super().__init__(state)
+        program = program_for(expression, RAW, SNAP_BYTES)
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)    # protocol 0: nothing comes yet
-        attach_bpf(self._socket, compile_bpf(expression, DLT_RAW))
-        self._socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
-        self._socket.setsockopt(SOL_PACKET, PACKET_RX_RING, struct.pack(
-            "=7I", BLOCK_BYTES, BLOCKS, SLOT_BYTES, BLOCK_BYTES // SLOT_BYTES * BLOCKS, RETIRE_MS, 0, 0))
-        self._map = mmap.mmap(self._socket.fileno(), BLOCK_BYTES * BLOCKS)
-        self._data = np.frombuffer(self._map, np.uint8)
-        self._words = self._data.view(np.uint32)
-        _bind(self._socket, socket.if_nametoindex(interface) if interface else ALL_INTERFACES)
+        with ExitStack() as on_failure:
+            on_failure.callback(self._socket.close)
+            attach(self._socket, program)
+            self._map = _mapped(self._socket)
+            start(self._socket, interface)
+            on_failure.pop_all()
+        self._blocks: U32 = np.frombuffer(self._map, np.uint32).reshape(BLOCKS, -1)
+        self._next = 0
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
-        self._next, self._held = 0, 0
-        self._frame, self._now_ns = 1, 0
 
     def receive(self, wait_s: float) -> FrameBatch:
-        """What came, in the order of time."""
-        self._give_back()
-        if not self._is_ready(self._next):
-            self._poll.poll(wait_s * 1000)
-        self._count_dropped()
-        now_ns = time.time_ns() - LATE_NS
-        starts = list(self._ready())
-        if not starts:
-            self._now_ns = max(self._now_ns, now_ns)
-            return tick(self._now_ns)
-        return self._batch(np.concatenate([packets_of(self._words, each) for each in starts]))
+        """See LiveCapture."""
+        if self._blocks[self._next, STATUS] == KERNEL:
+            self._wait(wait_s)
+        before_ns = time.time_ns()
+        taken = list(self._take())
+        self._count_dropped(self._socket)
+        now_ns = before_ns if self._is_idle() else 0
+        return self._in_order(batch_of(taken, now_ns)) if taken else self._tick(now_ns)
 
-    def _is_ready(self, block: int) -> bool:
-        return bool(self._words[(block * BLOCK_BYTES + STATUS_AT) // 4] & TP_STATUS_USER)
+    def _wait(self, wait_s: float) -> None:
+        for _, events in self._poll.poll(wait_s * 1000):
+            if events & select.POLLERR:
+                self._heed(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), self.state.name)
 
-    def _ready(self) -> Iterator[int]:
-        """Where the blocks start that are to be read; they are ours until the next batch is asked for."""
-        while self._held < BLOCKS // 4 and self._is_ready((self._next + self._held) % BLOCKS):
-            yield (self._next + self._held) % BLOCKS * BLOCK_BYTES
-            self._held += 1
-
-    def _give_back(self) -> None:
-        for _ in range(self._held):
-            self._words[(self._next * BLOCK_BYTES + STATUS_AT) // 4] = TP_STATUS_KERNEL
+    def _take(self) -> Iterator[tuple[int, U32]]:
+        """The packets of each block that is ready, how many and their words; the block goes back to the kernel."""
+        frames = 0
+        while frames < MOST_FRAMES and self._blocks[self._next, STATUS] != KERNEL:
+            block = self._blocks[self._next]
+            count, first, used = block[[COUNT, FIRST, USED]].tolist()
+            yield count, block[first // 4:-(-used // 4)].copy()
+            block[COUNT] = 0    # for _is_idle: the kernel does so only when it gets to the block again
+            block[STATUS] = KERNEL
             self._next = (self._next + 1) % BLOCKS
-        self._held = 0
+            frames += count
 
-    def _batch(self, at: I64) -> FrameBatch:
-        if len(at) == 0:    # a block that was handed over empty
-            return tick(self._now_ns)
-        header = gather(self._data, at, HEADER_BYTES).view(np.uint32).reshape(-1, HEADER_BYTES // 4).astype(np.int64)
-        time_ns = header[:, 1] * 1_000_000_000 + header[:, 2]
-        if (np.diff(time_ns) < 0).any():    # several processors stamp
-            order = np.argsort(time_ns, kind="stable")
-            at, header, time_ns = at[order], header[order], time_ns[order]
-        self._now_ns = max(self._now_ns, int(time_ns[-1]))
-        data, offset = padded(self._data, at + (header[:, 6] >> 16))
-        frame = np.arange(self._frame, self._frame + len(at))
-        self._frame += len(at)
-        return FrameBatch(data, offset, header[:, 3], header[:, 4], time_ns,
-                          np.broadcast_to(np.int32(RAW), len(at)), frame, self._now_ns)
-
-    def _count_dropped(self) -> None:
-        _, dropped, _ = struct.unpack("=3I", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
-        self.state.dropped = (self.state.dropped or 0) + dropped
-
-    def __iter__(self) -> Iterator[FrameBatch]:
-        while True:
-            yield self.receive(0.25)
+    def _is_idle(self) -> bool:
+        """Whether no packet waits in the block that the kernel fills now: it counts them as they come."""
+        block = self._blocks[self._next]
+        return bool(block[STATUS] == KERNEL and block[COUNT] == 0)
 
     def close(self) -> None:
-        """Stop capturing."""
+        """See LiveCapture."""
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self._blocks = np.zeros((BLOCKS, 0), np.uint32)     # nothing looks into the mapping any more
+        self._map.close()
 
 
-def _bind(opened: socket.socket, interface: int) -> None:
-    """As socket.bind, which does not know how to say all interfaces."""
-    address = struct.pack("=HHiHBB8x", socket.AF_PACKET, socket.htons(ETH_P_ALL), interface, 0, 0, 0)
-    if _libc.bind(opened.fileno(), address, len(address)):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+def _mapped(opened: socket.socket) -> mmap.mmap:
+    opened.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
+    try:
+        opened.setsockopt(SOL_PACKET, PACKET_RX_RING, struct.pack(      # struct tpacket_req3
+            "=7I", BLOCK_BYTES, BLOCKS, SNAP_BYTES, BLOCK_BYTES // SNAP_BYTES * BLOCKS, RETIRE_MS, 0, 0))
+        return mmap.mmap(opened.fileno(), BLOCK_BYTES * BLOCKS)
+    except OSError as error:
+        raise UdpprobeError(f"no {BLOCK_BYTES * BLOCKS >> 20} MB for captured packets: {error.strerror}; a --rate of "
+                            "up to 5000 does without") from None
 
 
-def packets_of(words: np.ndarray[tuple[int], np.dtype[np.uint32]], block: int) -> I64:
-    """(n,) where in the ring the headers of a block's packets stand.
+def batch_of(blocks: list[tuple[int, U32]], now_ns: int) -> FrameBatch:
+    """The packets of some blocks; not numbered yet.
 
     Args:
-        words: the whole ring.
-        block: the byte its descriptor begins at.
+        blocks: of each, how many packets it has, and its words from the first one's header on.
+        now_ns: how far the ring has been seen.
     """
-    count, first = int(words[(block + COUNT_AT) // 4]), int(words[(block + FIRST_AT) // 4])
-    steps = memoryview(words)   # type: ignore[arg-type]  # an array is a buffer; only Python 3.12 can say so
-    at, found = block + first, []
-    for _ in range(count):
-        found.append(at)
-        at += steps[at >> 2]
-    return np.array(found, np.int64)
+    words = np.concatenate([*(block for _, block in blocks), PADDING])
+    bases = np.cumsum([0, *(len(block) for _, block in blocks)])
+    starts = 4 * np.concatenate([starts_of(block, count) + base
+                                 for (count, block), base in zip(blocks, bases.tolist(), strict=False)])
+    data = words.view(np.uint8)
+    header = gather(data, starts, HEADER_BYTES).view(np.uint32).astype(np.int64)
+    return FrameBatch(data, starts + (header[:, PLACE] & 0xFFFF), header[:, CAPTURED], header[:, LENGTH],
+                      header[:, SECONDS] * 1_000_000_000 + header[:, NANOSECONDS],
+                      np.broadcast_to(np.int32(RAW), len(starts)), starts, now_ns)
 
 
-def padded(data: U8, offset: I64) -> tuple[U8, I64]:
-    """The bytes and offsets such that PADDING_BYTES can be read behind every offset, also at the ring's end."""
-    beyond = np.flatnonzero(offset + PADDING_BYTES > data.size)
-    if len(beyond) == 0:
-        return data, offset
-    first = int(offset.min())
-    return np.concatenate([data[first:], np.zeros(PADDING_BYTES, np.uint8)]), offset - first
+def starts_of(words: U32, count: int) -> I64:
+    """(count,) the word that each packet's header starts at; the first is at 0.
+
+    All headers say the same of where the bytes are. If as many places say so as there are packets, and each
+    leads to the next, they are the headers; if a packet's own bytes look like one, the chain is walked.
+    """
+    marks = 2 * np.flatnonzero(words[PLACE::2] == words[PLACE])
+    if len(marks) == count and (marks[:-1] + words[marks[:-1]] // 4 == marks[1:]).all():
+        return marks
+    return _walked(words, count)
+
+
+def _walked(words: U32, count: int) -> I64:
+    view = memoryview(words)    # type: ignore[arg-type]  # an array is a buffer; only Python 3.12 can say so
+    starts, at = np.empty(count, np.int64), 0
+    for row in range(count):
+        starts[row] = at
+        at += view[at] // 4
+    return starts

@@ -2,112 +2,137 @@
 
 from __future__ import annotations
 
-import errno
+import logging
 import select
 import socket
+import struct
 import time
 from collections.abc import Iterator
-from typing import Self
+from contextlib import suppress
 
 import numpy as np
-import scapy.layers.l2  # noqa: F401 - else it warns that it does not know Ethernet
 from scapy.arch.linux import L2ListenSocket
 
-from udpprobe.core.batch import PADDING_BYTES, FrameBatch, SourceState, tick
-from udpprobe.sources.live import DLT_EN10MB, DLT_RAW, attach_bpf, compile_bpf
+from udpprobe.core.batch import PADDING_BYTES, FrameBatch, SourceState
+from udpprobe.errors import UdpprobeError
+from udpprobe.sources.packet_socket import ETHERNET, RAW, LiveCapture, attach, program_for, start
 
-ETHERNET, RAW = 1, 101
-"""LINKTYPE_ values."""
 ETHERNET_LIKE = frozenset({1, 772})
 """ARPHRD_ETHER and ARPHRD_LOOPBACK (linux/if_arp.h); what else there is has no link header here, as tunnels."""
 
 BUFFER_BYTES = 16 << 20
-SO_RCVBUFFORCE = 33
-SOL_PACKET, PACKET_STATISTICS = 263, 6
-MOST_FRAMES = 16_384
-LONGEST_BYTES = 65_535
+SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
+TIMESTAMP_NS = (socket.SOL_SOCKET, SO_TIMESTAMPNS)
+SNAP_BYTES = 66_000
+"""The longest IP packet and its link header."""
+ANCILLARY_BYTES = 256
 
 Packet = tuple[int, bytes, int]
 """When it came, in nanoseconds; its bytes; its link type."""
 
+logging.getLogger("scapy.runtime").setLevel(logging.ERROR)      # it warns of links whose layers are not loaded
 
-class Sniffer:
-    """Captures on one interface or on all that are up.
+
+class Tap:
+    """One interface's socket.
+
+    Args:
+        name: the interface.
+        expression: what to capture.
 
     Raises:
         PermissionError: this user may not.
     """
 
-    def __init__(self, expression: str, interface: str | None, state: SourceState) -> None:
-        self.state = state
-        self._frame, self._now_ns = 1, 0
-        self._sockets: dict[socket.socket, tuple[L2ListenSocket, int]] = {}
-        for name in [interface] if interface else [name for _, name in socket.if_nameindex()]:
-            self._open(name, expression)
+    def __init__(self, name: str, expression: str) -> None:
+        self._scapy = L2ListenSocket(iface=name, type=0, promisc=False, nofilter=1)     # of type 0, it hears nothing
+        self.socket: socket.socket = self._scapy.ins
+        self._link_type = ETHERNET if self.socket.getsockname()[3] in ETHERNET_LIKE else RAW
+        attach(self.socket, program_for(expression, self._link_type, SNAP_BYTES))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        with suppress(PermissionError):     # beyond the system's limit is for CAP_NET_ADMIN
+            self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+        self.socket.setblocking(False)
+        self.held: Packet | None = None
+        """A packet that came too late for the last batch."""
 
-    def _open(self, name: str, expression: str) -> None:
-        try:
-            opened = L2ListenSocket(iface=name, promisc=False)
-        except OSError as error:
-            if error.errno in {errno.ENETDOWN, errno.ENODEV}:    # it is down, and shows nothing
+    def read(self, until_ns: int) -> Iterator[Packet]:
+        """What is there and came before a time.
+
+        Raises:
+            OSError: the interface went down.
+        """
+        while packet := self.held or self._read():
+            self.held = packet if packet[0] > until_ns else None
+            if self.held:
                 return
-            raise
-        link_type = ETHERNET if opened.ins.getsockname()[3] in ETHERNET_LIKE else RAW
-        attach_bpf(opened.ins, compile_bpf(expression, DLT_EN10MB if link_type == ETHERNET else DLT_RAW))
-        opened.ins.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
-        opened.ins.setblocking(False)
-        self._sockets[opened.ins] = opened, link_type
+            yield packet
 
-    def receive(self, wait_s: float) -> FrameBatch:
-        """What came, in the order of time."""
-        before_ns = time.time_ns()
-        ready, _, _ = select.select(list(self._sockets), [], [], wait_s)
-        packets = sorted((packet for each in ready for packet in self._read(each)), key=lambda packet: packet[0])
-        self._count_dropped()
-        # a packet that came after its socket was read has a time after this was begun
-        last_ns = packets[-1][0] if packets else 0
-        self._now_ns = max(self._now_ns, last_ns, before_ns if ready else time.time_ns())
-        return self._batch(packets) if packets else tick(self._now_ns)
-
-    def _read(self, ready: socket.socket) -> Iterator[Packet]:
-        opened, link_type = self._sockets[ready]
-        for _ in range(MOST_FRAMES):
-            try:
-                _, data, seconds = opened.recv_raw(LONGEST_BYTES)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno == errno.ENETDOWN:   # told once; what comes later is read later
-                    break
-                raise
-            if data and seconds:
-                yield round(seconds * 1e9), data, link_type
-
-    def _batch(self, packets: list[Packet]) -> FrameBatch:
-        data = np.frombuffer(b"".join([*(each for _, each, _ in packets), bytes(PADDING_BYTES)]), np.uint8)
-        size = np.array([len(each) for _, each, _ in packets], np.int64)
-        frame = np.arange(self._frame, self._frame + len(packets))
-        self._frame += len(packets)
-        return FrameBatch(data, np.cumsum(size) - size, size, size, np.array([each for each, _, _ in packets]),
-                          np.array([each for _, _, each in packets], np.int32), frame, self._now_ns)
-
-    def _count_dropped(self) -> None:
-        for each in self._sockets:
-            statistics = each.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
-            self.state.dropped = (self.state.dropped or 0) + int.from_bytes(statistics[4:8], "little")
-
-    def __iter__(self) -> Iterator[FrameBatch]:
-        while True:
-            yield self.receive(0.25)
+    def _read(self) -> Packet | None:
+        """The next packet; with its time, which Scapy would round to a float."""
+        try:
+            data, ancillary, _, _ = self.socket.recvmsg(SNAP_BYTES, ANCILLARY_BYTES)
+        except BlockingIOError:
+            return None
+        stamp = next(value for level, kind, value in ancillary if (level, kind) == TIMESTAMP_NS)
+        seconds, nanoseconds = struct.unpack("@ll", stamp)
+        return seconds * 1_000_000_000 + nanoseconds, data, self._link_type
 
     def close(self) -> None:
         """Stop capturing."""
-        for opened, _ in self._sockets.values():
-            opened.close()
-        self._sockets = {}
+        self._scapy.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+class Sniffer(LiveCapture):
+    """Captures on one interface, or on all that there are now.
+
+    Raises:
+        PermissionError: this user may not.
+        UdpprobeError: the interface is down.
+    """
+
+    def __init__(self, expression: str, interface: str | None, state: SourceState) -> None:
+        super().__init__(state)
+        self._taps: dict[int, tuple[str, Tap]] = {}
+        self._poll = select.poll()
+        for name in [interface] if interface else [name for _, name in socket.if_nameindex()]:
+            tap = Tap(name, expression)
+            self._taps[tap.socket.fileno()] = name, tap
+            self._poll.register(tap.socket, select.POLLIN)
+            try:
+                start(tap.socket, name)
+            except UdpprobeError:
+                if interface:
+                    raise
+                # it may come up later, and is heard then
+
+    def receive(self, wait_s: float) -> FrameBatch:
+        """See LiveCapture."""
+        held = [number for number, (_, tap) in self._taps.items() if tap.held]
+        ready = {number for number, _ in self._poll.poll(0 if held else wait_s * 1000)}.union(held)
+        # a socket may get a packet after it was read, which is earlier than one of a socket that is read later
+        until_ns = time.time_ns()
+        packets = [packet for number in ready for packet in self._read(*self._taps[number], until_ns)]
+        for _, tap in self._taps.values():
+            self._count_dropped(tap.socket)
+        return self._in_order(_batch_of(packets, until_ns)) if packets else self._tick(until_ns)
+
+    def _read(self, name: str, tap: Tap, until_ns: int) -> Iterator[Packet]:
+        try:
+            yield from tap.read(until_ns)
+        except OSError as error:
+            self._heed(error.errno, name)
+
+    def close(self) -> None:
+        """See LiveCapture."""
+        for _, tap in self._taps.values():
+            tap.close()
+        self._taps = {}
+
+
+def _batch_of(packets: list[Packet], now_ns: int) -> FrameBatch:
+    time_ns, frames, link_type = zip(*packets, strict=True)
+    data = np.frombuffer(b"".join([*frames, bytes(PADDING_BYTES)]), np.uint8)
+    size = np.array([len(frame) for frame in frames], np.int64)
+    return FrameBatch(data, np.cumsum(size) - size, size, size, np.array(time_ns, np.int64),
+                      np.array(link_type, np.int32), np.arange(len(size)), now_ns)
