@@ -215,8 +215,8 @@ class _Run:
         self._now_ns = time.time_ns()
         self._pacing = Pacing(self._plan, patience, self._now_ns)
         self._errnos: dict[int, int] = {}
-        failed = np.flatnonzero(errno[destinations.host])
-        self._refused(failed, errno[destinations.host[failed]])
+        errno = errno[self._plan.tasks.host]
+        self._refused(np.flatnonzero(errno), errno[errno != 0])
         self._marks: list[tuple[I64, I64]] = []
         self._sent, self._told_s = 0, 0.0
 
