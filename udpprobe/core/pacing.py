@@ -249,6 +249,7 @@ class Pacing:
     def unsent(self, tasks: I64) -> None:
         """This host could not send probes of these tasks; it would not the next time either."""
         self.state[tasks[self.state[tasks] == OPEN]] = UNSENT
+        self._asked[tasks] = False
 
     # How far it is.
 
