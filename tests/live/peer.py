@@ -25,6 +25,7 @@ def main():
     answerer.set_defaults(run=answer)
     answerer.add_argument("port", type=int)
     answerer.add_argument("--from-port", type=int, help="as TFTP does, RFC 1350 section 4")
+    answerer.add_argument("--times", type=int, default=1, help="each answer")
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -65,7 +66,8 @@ def answer(arguments):
         other.bind(("::", arguments.from_port or 0))
         while True:
             data, client = sock.recvfrom(65536)
-            (other if arguments.from_port else sock).sendto(data, client)
+            for _ in range(arguments.times):
+                (other if arguments.from_port else sock).sendto(data, client)
 
 
 if __name__ == "__main__":
