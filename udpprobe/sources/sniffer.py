@@ -21,8 +21,11 @@ ETHERNET_LIKE = frozenset({1, 772})
 """ARPHRD_ETHER and ARPHRD_LOOPBACK (linux/if_arp.h); what else there is has no link header here, as tunnels."""
 
 BUFFER_BYTES = 16 << 20
-SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
-TIMESTAMP_NS = (socket.SOL_SOCKET, SO_TIMESTAMPNS)
+SO_RCVBUFFORCE, SO_TIMESTAMPNS, SO_TIMESTAMPING = 33, 35, 37
+RECEIVED_BY_SOFTWARE = 1 << 3 | 1 << 4
+"""Take time stamps of what is received, and tell them (SOF_TIMESTAMPING_, linux/net_tstamp.h)."""
+STAMPING_S = 0.01
+"""The kernel turns its time stamps on in the background, when the first socket wants them."""
 SNAP_BYTES = 66_000
 """The longest IP packet and its link header."""
 ANCILLARY_BYTES = 256
@@ -52,7 +55,11 @@ class Tap:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         with suppress(PermissionError):     # beyond the system's limit is for CAP_NET_ADMIN
             self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+        # without a stamp of its own, SO_TIMESTAMPNS, which Scapy wants, gives a packet the time it is read at
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RECEIVED_BY_SOFTWARE)
         self.socket.setblocking(False)
+        self._seen_ns = time.time_ns()
         self.held: Packet | None = None
         """A packet that came too late for the last batch."""
 
@@ -62,21 +69,24 @@ class Tap:
         Raises:
             OSError: the interface went down.
         """
-        while packet := self.held or self._read():
+        since_ns, self._seen_ns = self._seen_ns, until_ns
+        while packet := self.held or self._read(since_ns):
             self.held = packet if packet[0] > until_ns else None
             if self.held:
                 return
             yield packet
 
-    def _read(self) -> Packet | None:
-        """The next packet; with its time, which Scapy would round to a float."""
+    def _read(self, since_ns: int) -> Packet | None:
+        """The next packet; with its time, which Scapy would round to a float, or else when it was not there yet."""
         try:
             data, ancillary, _, _ = self.socket.recvmsg(SNAP_BYTES, ANCILLARY_BYTES)
         except BlockingIOError:
             return None
-        stamp = next(value for level, kind, value in ancillary if (level, kind) == TIMESTAMP_NS)
-        seconds, nanoseconds = struct.unpack("@ll", stamp)
-        return seconds * 1_000_000_000 + nanoseconds, data, self._link_type
+        for _, kind, value in ancillary:
+            if kind == SO_TIMESTAMPING:
+                seconds, nanoseconds = struct.unpack_from("@ll", value)
+                return seconds * 1_000_000_000 + nanoseconds, data, self._link_type
+        return since_ns, data, self._link_type
 
     def close(self) -> None:
         """Stop capturing."""
@@ -105,6 +115,7 @@ class Sniffer(LiveCapture):
                 if interface:
                     raise
                 # it may come up later, and is heard then
+        time.sleep(STAMPING_S)
 
     def receive(self, wait_s: float) -> FrameBatch:
         """See LiveCapture."""

@@ -1,0 +1,297 @@
+"""Live capture between real kernels, by Scapy's sockets and by the ring: client, router, server."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+from typing import NamedTuple
+
+import pytest
+from builders import datagram, ethernet
+from network import CannotRun, Network, address
+from record import play
+
+from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.sources.live import open_capture
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+CLIENT, ROUTER, SERVER = ({family: address(family, link, end) for family in (4, 6)}
+                          for link, end in ((1, 1), (1, 2), (2, 2)))
+DOMAINS = {4: socket.AF_INET, 6: socket.AF_INET6}
+LINK_BYTES = {1: 14, 101: 0}
+HEADERS_BYTES = {4: 28, 6: 48}
+CLOSED, OTHER = 7000, 7001
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 1, 0x1000      # linux/if_tun.h
+FILTER = f"udp port {CLOSED} or icmp or icmp6[icmp6type] = 1"
+
+
+@pytest.fixture(scope="module")
+def network():
+    try:
+        with Network("client", "router", "server") as made:
+            play(made, [f"{node}: sysctl -q net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0" for node in made.names])
+            yield made
+    except CannotRun as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(params=[False, True], ids=["scapy", "ring"])
+def bulk(request):
+    return request.param
+
+
+@pytest.fixture(params=[4, 6])
+def family(request):
+    return request.param
+
+
+class Row(NamedTuple):
+    frame: int
+    time_ns: int
+    data: bytes
+    length: int
+    link_type: int
+
+
+def rows_of(batch):
+    columns = (batch.frame, batch.time_ns, batch.offset, batch.captured, batch.length, batch.link_type)
+    return [Row(frame, time_ns, batch.data[offset:offset + captured].tobytes(), length, link_type)
+            for frame, time_ns, offset, captured, length, link_type
+            in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def capturing(network, node, bulk, interface=None, expression=FILTER):
+    with network.inside(node):
+        return open_capture(expression, interface=interface, bulk=bulk)
+
+
+def sent(network, node, host, *payloads, port=CLOSED):
+    """Send datagrams, and give the time before and after."""
+    family = 6 if ":" in host else 4
+    with network.inside(node), socket.socket(DOMAINS[family], socket.SOCK_DGRAM) as opened:
+        before_ns = time.time_ns()
+        for payload in payloads:
+            opened.sendto(payload, (host, port))
+        return before_ns, time.time_ns()
+
+
+def heard(capture, *, for_s=0.15):
+    """The rows that come until nothing does for a while."""
+    rows = []
+    while batch := capture.receive(for_s):
+        rows += rows_of(batch)
+    return rows
+
+
+def packet_of(row):
+    return row.data[LINK_BYTES[row.link_type]:]
+
+
+def payload_of(row):
+    packet = packet_of(row)
+    return packet[HEADERS_BYTES[packet[0] >> 4]:]
+
+
+def is_error(row):
+    packet = packet_of(row)
+    return packet[9 if packet[0] >> 4 == 4 else 6] in {1, 58}
+
+
+@pytest.mark.parametrize("interface", [None, "right"])
+def test_what_leaves_and_what_comes_back_is_seen_once_and_in_order(network, bulk, family, interface):
+    with capturing(network, "client", bulk, interface) as capture:
+        before_ns, after_ns = sent(network, "client", SERVER[family], b"probe")
+        datagram, error = heard(capture)
+    assert b"probe" == payload_of(datagram)
+    assert packet_of(error).endswith(b"probe")
+    assert [False, True] == [is_error(row) for row in (datagram, error)]
+    assert [1, 2] == [datagram.frame, error.frame]
+    assert before_ns <= datagram.time_ns <= after_ns
+    assert datagram.time_ns < error.time_ns < after_ns + 1_000_000_000
+    assert [len(row.data) for row in (datagram, error)] == [row.length for row in (datagram, error)]
+    assert (101 if bulk else 1) == datagram.link_type
+    assert 0 == capture.state.dropped
+
+
+def test_times_have_nanoseconds(network, bulk):
+    with capturing(network, "client", bulk) as capture:
+        sent(network, "client", SERVER[4], *[b"x"] * 16)
+        assert any(row.time_ns % 128 for row in heard(capture))     # a float would have every 256th
+
+
+def test_loopback_shows_a_packet_once(network, bulk, family):
+    own = {4: "127.0.0.1", 6: "::1"}[family]
+    for interface in (None, "lo"):
+        with capturing(network, "client", bulk, interface) as capture:
+            sent(network, "client", own, b"a", b"b")
+            rows = heard(capture)
+        assert [b"a", b"b"] == [payload_of(row) for row in rows if not is_error(row)]
+        assert 4 == len(rows)
+
+
+def test_all_interfaces_are_heard_as_one(network, bulk, family):
+    with capturing(network, "router", bulk) as capture:
+        sent(network, "client", SERVER[family], *[b"%d" % n for n in range(50)])
+        rows = heard(capture)
+    assert [row.frame for row in rows] == list(range(1, 201))       # 50, their errors; each comes and leaves
+    assert [row.time_ns for row in rows] == sorted(row.time_ns for row in rows)
+    seen = [payload_of(row) for row in rows if not is_error(row)]
+    assert sorted(2 * [b"%d" % n for n in range(50)]) == sorted(seen)
+
+
+def test_nothing_is_missed_from_when_it_is_opened(network, bulk):
+    for _ in range(10):
+        with capturing(network, "client", bulk, "right") as capture:
+            sent(network, "client", SERVER[4], b"first")
+            assert b"first" == payload_of(heard(capture, for_s=0.05)[0])
+
+
+def test_nothing_comes_past_the_filter_while_it_is_opened(network, bulk):
+    flooding = [True]
+
+    def flood():
+        while flooding:
+            sent(network, "client", SERVER[4], *[b"noise"] * 50, port=OTHER)
+
+    thread = Thread(target=flood)
+    thread.start()
+    try:
+        for interface in (None, "right") * 5:
+            with capturing(network, "client", bulk, interface, f"udp port {CLOSED}") as capture:
+                assert [] == heard(capture, for_s=0.01)
+    finally:
+        flooding.clear()
+        thread.join()
+
+
+def test_the_kernels_drops_are_counted(network, bulk):
+    """What was sent is heard or counted."""
+    count = 60_000
+    with capturing(network, "client", bulk, expression=f"udp port {CLOSED}") as capture:
+        sent(network, "client", SERVER[4], *[bytes(1400)] * count)
+        rows = 0
+        while batch := capture.receive(0.2):
+            rows += len(batch)
+        capture.receive(0)
+    assert capture.state.dropped > 0
+    assert count == rows + capture.state.dropped
+
+
+def test_a_long_packet_is_whole_or_says_how_long_it_was(network, bulk):
+    with capturing(network, "client", bulk, "lo", f"udp port {CLOSED}") as capture:
+        sent(network, "client", "127.0.0.1", bytes(60_000))
+        [row] = heard(capture)
+    link_bytes = LINK_BYTES[row.link_type]
+    assert (60_028 + link_bytes, 2048 if bulk else 60_042) == (row.length, len(row.data))
+
+
+def test_a_ring_stands_its_wrapping_around(network):
+    with capturing(network, "client", True, "right", f"udp dst port {CLOSED}") as capture:
+        for turn in range(4):
+            payloads = [struct.pack("I", n) * 250 for n in range(turn * 25_000, (turn + 1) * 25_000)]
+            sent(network, "client", SERVER[4], *payloads)
+            rows = heard(capture, for_s=0.05)
+            assert payloads == [payload_of(row) for row in rows]
+            assert [row.frame for row in rows] == list(range(turn * 25_000 + 1, (turn + 1) * 25_000 + 1))
+    assert 0 == capture.state.dropped
+
+
+def test_an_idle_capture_tells_what_time_it_is(network, bulk):
+    with capturing(network, "client", bulk, expression="udp port 9") as capture:
+        for _ in range(3):
+            before_ns = time.time_ns()
+            batch = capture.receive(0.02)
+            assert 0 == len(batch)
+            assert before_ns <= batch.now_ns <= time.time_ns() <= before_ns + 200_000_000
+
+
+def test_time_does_not_overtake_a_packet_that_is_not_handed_over_yet(network, bulk):
+    with capturing(network, "client", bulk, expression=f"udp dst port {CLOSED}") as capture:
+        for _ in range(50):
+            capture.receive(0)
+            _, after_ns = sent(network, "client", SERVER[4], b"x")
+            [row] = rows_of(capture.receive(0) or capture.receive(0.2))
+            assert row.time_ns <= after_ns      # it would be set to what was promised
+
+
+def test_a_packet_is_heard_within_milliseconds(network, bulk):
+    waits_ns = []
+    with capturing(network, "client", bulk, expression=f"udp dst port {CLOSED}") as capture:
+        for _ in range(30):
+            before_ns, _ = sent(network, "client", SERVER[4], b"x")
+            assert 1 == len(capture.receive(0.5))
+            waits_ns.append(time.time_ns() - before_ns)
+    assert sorted(waits_ns)[15] < 10_000_000
+
+
+def test_what_is_no_ip_is_no_packet(network, bulk):
+    """A bridge's BPDU, whose bytes are ICMP's where IP would have them (IEEE 802.1D: priority 0x8001)."""
+    bpdu = bytes.fromhex("424203 0000 00 00 00 8001 020000000001") + bytes(40)
+    with capturing(network, "router", bulk) as capture:
+        with network.inside("client"), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as opened:
+            opened.bind(("right", 0))
+            opened.send(ethernet(bpdu, len(bpdu)))
+        sent(network, "client", ROUTER[4], b"after")
+        assert b"after" == payload_of(heard(capture)[0])
+
+
+def test_an_interface_that_goes_down_is_heard_again_when_it_is_up(network, bulk):
+    network.run("client: ip link add spare type veth peer name other")
+    play(network, ["client: ip addr add 10.0.7.1/24 dev spare", "client: ip link set other up"])
+    try:
+        with pytest.raises(UdpprobeError, match="cannot capture on spare: Network is down"):
+            capturing(network, "client", bulk, "spare")
+        with capturing(network, "client", bulk, None, f"udp port {CLOSED}") as everywhere:
+            network.run("client: ip link set spare up")
+            with capturing(network, "client", bulk, "spare", f"udp port {CLOSED}") as capture:
+                network.run("client: ip link set spare down")
+                started_s = time.monotonic()
+                assert [0, 0] == [len(capture.receive(0.1)) for _ in range(2)]
+                assert 0.1 <= time.monotonic() - started_s      # told once, and not over and over
+                assert {"interface-down": 1} == capture.state.faults
+                network.run("client: ip link set spare up")
+                network.run("client: ip neigh replace 10.0.7.2 lladdr 02:00:00:00:07:02 dev spare")
+                sent(network, "client", "10.0.7.2", b"again")
+                assert [b"again"] == [payload_of(row) for row in heard(capture)]
+            assert [b"again"] * 2 == [payload_of(row) for row in heard(everywhere)]     # at both ends
+    finally:
+        network.run("client: ip link del spare")
+
+
+def test_a_link_without_header_is_heard(network, bulk):
+    network.run("client: ip tuntap add dev point mode tun")
+    try:
+        with network.inside("client"), Path("/dev/net/tun").open("r+b", buffering=0) as held:
+            fcntl.ioctl(held, TUNSETIFF, struct.pack("16sH", b"point", IFF_TUN | IFF_NO_PI))
+            play(network, ["client: ip link set point up", "client: ip addr add 10.0.8.1/24 dev point"])
+            with capturing(network, "client", bulk, "point") as capture:
+                sent(network, "client", "10.0.8.2", b"out")
+                held.write(datagram("10.0.8.2", "10.0.8.1", 9, OTHER, b"in"))
+                out, error = heard(capture)
+    finally:
+        network.run("client: ip tuntap del dev point mode tun")
+    assert (101, b"out") == (out.link_type, payload_of(out))
+    assert (101, True) == (error.link_type, is_error(error))
+
+
+@pytest.mark.parametrize(("interface", "expression", "message"), [
+    ("nowhere", "udp", "no interface 'nowhere'; there are lo, right"), (None, "udp prt 5", "syntax error")])
+def test_what_the_user_got_wrong_is_said(network, bulk, interface, expression, message):
+    with pytest.raises(UsageError, match=message):
+        capturing(network, "client", bulk, interface, expression)
+
+
+@pytest.mark.parametrize(("capabilities", "expected"), [
+    ("-all", "PrivilegeError: capturing needs CAP_NET_RAW"), ("-all,+net_raw", "captures")])
+def test_one_capability_is_needed_and_no_more(network, bulk, capabilities, expected):
+    code = f"from udpprobe.sources.live import open_capture; open_capture('udp', interface=None, bulk={bulk}).close()"
+    line = f"client: setpriv --bounding-set={capabilities} --inh-caps={capabilities} {sys.executable} -c"
+    done = subprocess.run([*network.command(line), f"{code}; print('captures')"], check=False, capture_output=True,
+                          text=True, cwd=Path(__file__).parents[2])
+    assert expected in (done.stdout or done.stderr)
