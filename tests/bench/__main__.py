@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from tests.bench import live
 from tests.bench.captures import make, make_adversarial
 from tests.bench.measure import Command, in_turns, ratio, warm_up
 
@@ -155,7 +156,8 @@ def cache_directory() -> Path:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0],
+                                     epilog="`python -m tests.bench live` measures scans; it has its own --help.")
     parser.add_argument("parts", nargs="*", metavar="part", help=f"some of: {', '.join(PARTS)} (default: all)")
     parser.add_argument("--packets", type=int, default=5_000_000, help="full-size (default: %(default)s: 3 GB)")
     parser.add_argument("--short-packets", type=int, default=20_000_000, help="cut at 96 bytes (default: %(default)s)")
@@ -167,12 +169,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def main() -> None:
-    options = parse(sys.argv[1:])
+def main(argv: list[str]) -> None:
+    if argv[:1] == ["live"]:
+        live.main(argv[1:])
+        return
+    options = parse(argv)
     bench = Bench(options)
     for name in options.parts or PARTS:
         PARTS[name](bench)
     sys.stdout.write(tabulate(bench.rows, COLUMNS, disable_numparse=True) + "\n")
 
 
-main()
+main(sys.argv[1:])
