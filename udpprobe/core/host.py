@@ -7,28 +7,23 @@ that had said nothing is refused, there is a limit (or loss): then every token i
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import dataclass
 
-import numpy as np
-
 from udpprobe.core.batch import I8, I64
 from udpprobe.core.limiter import MS, Limiter
+from udpprobe.core.suspects import BETWEEN_TRIES_NS, OPEN, SILENT, Suspects
 
-OPEN, SETTLED, SILENT, UNSENT = range(4)
-"""States of a task: undecided; an answer or an error came; nothing will come; this host did not send it."""
-
-BETWEEN_TRIES_NS = 200 * MS
-"""Before a port that missed is tried again: it may have been the path."""
-DOUBT = 1e-3
-"""A port may be called silent if a closed one would have missed as often with less than this probability."""
-SURE = 0.97
-MOST_TRIES = 30
 GOLDEN = 0x9E37_79B1
 """Mixes the order of ports: those that are silent often stand side by side."""
+FIRST_PORTION, LARGER = 12, 8
+"""So many ports are asked at first where nothing speaks of a limit, and then that many times as many: if there is one,
+little was sent in vain."""
 NOW_AND_THEN = 8
 """After so many probes without an error a port that is known to be closed is probed: perhaps the others are silent."""
+FIRST_STRETCH = 4
+"""So many ports may miss in a row, where a token is sure, before one that is known to be closed is asked; more where
+such a one showed that they were right."""
 MOST_STRIKES = 4
 """Patient probes without an error before patience grows."""
 
@@ -61,19 +56,20 @@ class Host:
 
     def __init__(self, tasks: I64, state: I8, known: int, hit_ns: list[int], tries: int) -> None:
         self._tasks, self._state, self._tries = tasks, state, tries
-        self._known = known
-        self._misses: dict[int, int] = {}
+        self._closed = {known: None}
+        """Tasks that an error came for, in order."""
         self._fresh = deque(sorted(self._open().tolist(), key=lambda task: task * GOLDEN & 0xFFFF_FFFF))
-        self._suspects: deque[tuple[int, int]] = deque()
-        """(when to try again, task) of those that missed already."""
+        self._suspects = Suspects(state, tries)
         self._lanes = [Lane(Limiter(each), 0, []) for each in hit_ns]
-        self._hits, self._false = 0, 0
+        self._stretch = FIRST_STRETCH
         self.wait_ns = 20 * MS
         """How long an error may take to come; the caller keeps it up to date."""
         self.limited = False
         self.ended = False
         """Nothing more can be found out; what is open stays undecided."""
         self._stage, self._stage_ns, self._rounds = 0, 0, 0
+        self._todo: list[int] = []
+        self._portion = FIRST_PORTION
         self._asked: int | None = None
 
     def _open(self) -> I64:
@@ -113,20 +109,25 @@ class Host:
             return []
         stage, self._stage = self._stage, (self._stage + 1) % len(STAGES)
         due = STAGES[stage](self)
-        self._stage_ns = now_ns + (self.wait_ns if due else 0) + (0 if due else BETWEEN_TRIES_NS)
+        pause_ns = 0 if self._todo else BETWEEN_TRIES_NS
+        self._stage_ns = now_ns + (self.wait_ns if due else pause_ns)
         return due
 
     def _ask(self) -> Due:
-        self._asked = self._known
-        return [(self._known, 0)]
+        self._asked = next(iter(self._closed))
+        return [(self._asked, 0)]
 
     def _try(self) -> Due:
-        """All, and the known port right behind them, before another token can come."""
-        return [(task, 0) for task in self._open().tolist()] + self._ask()
+        """Some, more each time, and the known port right behind them, before another token can come."""
+        if not self._todo:
+            self._todo = self._open().tolist()
+        now, self._todo = self._todo[:self._portion], self._todo[self._portion:]
+        self._portion *= LARGER
+        return [(task, 0) for task in now] + self._ask()
 
     def _judge(self) -> Due:
         """Both known ports were refused, and none that is still open."""
-        self._rounds += 1
+        self._rounds += not self._todo
         if self._rounds >= self._tries:
             self._state[self._open()] = SILENT
         return []
@@ -162,36 +163,30 @@ class Host:
 
     def _pick(self, lane: Lane, now_ns: int) -> int | None:
         """The port that gets the next token: one that missed before, else the next in turn, else a known one."""
-        if lane.limiter.pause_ns and lane.strikes > 1:
-            return self._known
         sure = lane.limiter.suffices(now_ns)
-        tried = {task for task, _ in lane.tried} if sure else set()
-        while self._suspects and self._state[self._suspects[0][1]] != OPEN:
-            self._suspects.popleft()
-        if sure and self._suspects and self._suspects[0][0] <= now_ns and self._suspects[0][1] not in tried:
-            _, task = self._suspects.popleft()
-            self._suspects.append((now_ns + BETWEEN_TRIES_NS, task))
-            return task
-        if lane.limiter.interval_ns is None and len(lane.tried) % NOW_AND_THEN == NOW_AND_THEN - 1:
-            return self._known
-        return self._pick_fresh(tried) if self._fresh else self._pick_known(lane, now_ns, tried)
+        flying = {task for task, when in lane.tried if now_ns < when + self.wait_ns}
+        landed = [(task, when) for task, when in lane.tried if task not in flying]
+        tried = flying | {task for task, _ in self._since_closed(landed) if sure}
+        stretch = NOW_AND_THEN if lane.limiter.interval_ns is None else self._stretch
+        task = None
+        if not (lane.limiter.pause_ns and lane.strikes > 1) and len(lane.tried) % stretch != stretch - 1:
+            task = self._suspects.next(now_ns, tried) if sure else None
+            task = self._pick_fresh(tried) if task is None else task
+        if task is None:
+            task = next((each for each in self._closed if each not in flying), None)
+        if task is None:
+            lane.next_ns = min(when for each, when in lane.tried if each in flying) + self.wait_ns
+        return task
 
-    def _pick_fresh(self, tried: set[int]) -> int:
+    def _pick_fresh(self, tried: set[int]) -> int | None:
         for _ in range(len(self._fresh)):
             task = self._fresh.popleft()
-            if self._state[task] != OPEN or task in self._misses:
+            if self._state[task] != OPEN:
                 continue
             self._fresh.append(task)
-            if task not in tried:
+            if task not in tried and task not in self._suspects:
                 return task
-        return self._known
-
-    def _pick_known(self, lane: Lane, now_ns: int, tried: set[int]) -> int | None:
-        """Only ports are left that missed before: a known one must show that they could have spoken."""
-        if self._suspects and not tried and lane.limiter.suffices(now_ns):
-            lane.next_ns = self._suspects[0][0]     # none of them is due yet
-            return None
-        return self._known
+        return None
 
     # What is heard.
 
@@ -208,51 +203,48 @@ class Host:
             self._asked = None
         elif not self.limited:
             self.limited = True     # it missed before
-        self._false += self._misses.pop(task, 0)
-        self._hits += 1
-        self._known = task
+        self._suspects.refused(task)
         lane = self._lanes[source]
         lane.strikes = 0
-        before = self._split(lane, task, sent_ns)
-        missed_before = bool(before)
-        self._count_misses(lane, before, now_ns)
-        next_ns = lane.limiter.hit(sent_ns, missed_before=missed_before)
+        before = self._split(lane, task)
+        if before is None:      # of a round that was sent before there was a limit: they came all at once
+            lane.limiter.hit_ns = max(lane.limiter.hit_ns, sent_ns)
+            return
+        self._count_misses(lane, before, sent_ns, now_ns)
+        missed_ns = [when for _, when in before]
+        next_ns = lane.limiter.hit(sent_ns, missed_ns, known_missed=self._stretched(lane, before, task))
         if lane.limiter.interval_ns is None or not lane.tried:  # else others are under way: their slots are taken
             lane.next_ns = max(next_ns, now_ns)
 
-    def _split(self, lane: Lane, task: int, sent_ns: int) -> list[tuple[int, int]]:
-        """Take from the lane what it tried before the probe that was refused, and that one."""
+    def _split(self, lane: Lane, task: int) -> list[tuple[int, int]] | None:
+        """Take from the lane what it tried before the probe that was refused, and that one; None if it did not."""
         own = max((at for at, (each, _) in enumerate(lane.tried) if each == task), default=None)
         if own is None:
-            own = sum(when < sent_ns for _, when in lane.tried)
+            return None
         before, lane.tried = lane.tried[:own], lane.tried[own + 1:]
         return before
 
-    def _count_misses(self, lane: Lane, before: list[tuple[int, int]], now_ns: int) -> None:
-        """Those that left before one that was refused, when a token was surely there, have missed."""
-        for task, when in before:
-            if when + self.wait_ns <= now_ns and lane.limiter.suffices(when) and self._state[task] == OPEN:
-                self._miss(task, now_ns)
+    def _count_misses(self, lane: Lane, before: list[tuple[int, int]], sent_ns: int, now_ns: int) -> None:
+        """Those that left well before one that was refused, when a token was surely there, have missed."""
+        for task, when in self._since_closed(before):
+            if when + self.wait_ns // 4 <= sent_ns and lane.limiter.suffices(when) and self._state[task] == OPEN:
+                self._suspects.miss(task, now_ns)
 
-    def _miss(self, task: int, now_ns: int) -> None:
-        if task not in self._misses:
-            self._suspects.append((now_ns + BETWEEN_TRIES_NS, task))
-        self._misses[task] = self._misses.get(task, 0) + 1
-        if self._misses[task] >= self._needed():
-            self._state[task] = SILENT
+    def _since_closed(self, missed: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """What missed since a closed port did: until then there was no token."""
+        last = max((at for at, (task, _) in enumerate(missed) if task in self._closed), default=-1)
+        return missed[last + 1:]
 
-    def _needed(self) -> int:
-        """How many misses make a port silent, as often as closed ports of this host missed."""
-        sure = (self._hits + 1) / (self._hits + self._false + 1)
-        if sure > SURE:
-            return self._tries
-        return min(max(self._tries, math.ceil(math.log(DOUBT) / math.log(1 - sure))), MOST_TRIES)
+    def _stretched(self, lane: Lane, before: list[tuple[int, int]], task: int) -> bool:
+        """Whether a closed port had missed in this gap; how many silent ones are believed in a row depends on it."""
+        known_missed = any(each in self._closed and lane.limiter.suffices(when) for each, when in before)
+        if known_missed:
+            self._stretch = FIRST_STRETCH
+        elif task in self._closed:
+            self._stretch *= 2
+        self._closed[task] = None
+        return known_missed
 
 
 STAGES = (Host._ask, Host._try, Host._judge)  # noqa: SLF001 - its own table
 """Of a round without a limit."""
-
-
-def empty_state(tasks: int) -> I8:
-    """(tasks,) all OPEN."""
-    return np.zeros(tasks, np.int8)

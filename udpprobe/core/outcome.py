@@ -9,10 +9,10 @@ from dataclasses import replace
 from udpprobe.core.addresses import address_text
 from udpprobe.core.batch import I64
 from udpprobe.core.conclude import worst_first
-from udpprobe.core.host import OPEN, UNSENT
 from udpprobe.core.model import Destination, Finding
 from udpprobe.core.pacing import Pacing
 from udpprobe.core.plan import Plan
+from udpprobe.core.suspects import OPEN, UNSENT
 
 
 def outcome(told: Iterable[Destination], plan: Plan, pacing: Pacing, errnos: dict[int, int]) -> tuple[Destination, ...]:

@@ -13,10 +13,11 @@ import numpy as np
 
 from udpprobe.core.admission import ANSWER, PROBE, REFUSAL, Heard
 from udpprobe.core.batch import I64, Bool
-from udpprobe.core.host import OPEN, SETTLED, SILENT, UNSENT, Host, empty_state
+from udpprobe.core.host import Host
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.plan import Plan
 from udpprobe.core.runs import starts_of_runs
+from udpprobe.core.suspects import OPEN, SETTLED, SILENT, UNSENT, empty_state
 
 LEAST_WAIT_NS = 20 * MS
 MOST_WAIT_NS = 4 * SECOND

@@ -1,0 +1,88 @@
+"""Ports that said nothing where a closed one would have spoken: how often, and how much that says.
+
+The time between two errors is a gap. In a gap in which a closed port missed, somebody else had the token, or
+a packet was lost: what others missed in it says nothing of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+
+from udpprobe.core.batch import I8
+from udpprobe.core.limiter import MS
+
+OPEN, SETTLED, SILENT, UNSENT = range(4)
+"""States of a task: undecided; an answer or an error came; nothing will come; this host did not send it."""
+
+BETWEEN_TRIES_NS = 200 * MS
+"""Before a port that missed is tried again: it may have been the path."""
+DOUBT = 1e-3
+"""A port may be called silent if a closed one would have missed as often with less than this probability."""
+SURE = 0.97
+MOST_TRIES = 30
+
+
+class Suspects:
+    """The open tasks of one host that missed.
+
+    Args:
+        state: of all tasks of the scan, by task; those that missed often enough become SILENT in it.
+        tries: how often a port must miss where a closed one would not.
+    """
+
+    def __init__(self, state: I8, tries: int) -> None:
+        self._state, self._tries = state, tries
+        self._turns: deque[tuple[int, int]] = deque()
+        """(when to try again, task)"""
+        self._misses: dict[int, set[int]] = {}
+        """By task, the gaps it missed in."""
+        self._missing: dict[int, list[int]] = {}
+        """By gap, who missed."""
+        self._gaps, self._false = 0, 0
+        """How many there were, and in how many of them a closed port had missed."""
+
+    def __contains__(self, task: int) -> bool:
+        return bool(self._misses.get(task)) and self._state[task] == OPEN
+
+    def next(self, now_ns: int, tried: set[int]) -> int | None:
+        """The one to try now, if its time has come and it is not among those `tried`."""
+        while self._turns and self._turns[0][1] not in self:
+            self._turns.popleft()
+        if not self._turns or self._turns[0][0] > now_ns or self._turns[0][1] in tried:
+            return None
+        _, task = self._turns.popleft()
+        self._turns.append((now_ns + BETWEEN_TRIES_NS, task))
+        return task
+
+    def miss(self, task: int, now_ns: int) -> None:
+        """A task missed in this gap."""
+        if not self._misses.get(task):
+            self._turns.append((now_ns + BETWEEN_TRIES_NS, task))
+        self._misses.setdefault(task, set()).add(self._gaps)
+        self._missing.setdefault(self._gaps, []).append(task)
+        if len(self._misses[task]) >= self._needed():
+            self._state[task] = SILENT
+
+    def refused(self, task: int) -> None:
+        """An error came for a task: the gap ends, and those that this task had missed in say nothing."""
+        self._gaps += 1
+        gaps = self._misses.pop(task, set())
+        self._false += len(gaps)
+        for gap in gaps:
+            for each in self._missing.pop(gap, ()):
+                self._misses.get(each, set()).discard(gap)
+
+    def _needed(self) -> int:
+        """How many misses make a port silent, as often as closed ports of this host missed."""
+        sure = (self._gaps + 1) / (self._gaps + self._false + 1)
+        if sure > SURE:
+            return self._tries
+        return min(max(self._tries, math.ceil(math.log(DOUBT) / math.log(1 - sure))), MOST_TRIES)
+
+
+def empty_state(tasks: int) -> I8:
+    """(tasks,) all OPEN."""
+    return np.zeros(tasks, np.int8)
