@@ -127,7 +127,8 @@ def test_no_forged_error_is_believed_and_no_true_one_is_lost(network, tmp_path, 
     assert {("port-unreach", "refused")} == {
         (finding["reason"], finding["verdict"]) for each in report["destinations"] for finding in each["findings"]}
     assert [] == report["unmatched"]
-    assert report["faults"]["foreign"] > 0
+    if ports_of is seen:    # what quotes any other port may be about the datagram of another program
+        assert report["faults"]["foreign"] > FORGED // 100
     written = report_of(capture, tmp_path)
     assert verdicts_of(report) == verdicts_of(written)
     assert [] == written["unmatched"]

@@ -1,7 +1,8 @@
 """What may enter a scan's report: its own probes, what answers them, and errors that prove themselves.
 
 An error quotes the datagram that caused it, and whoever did not see that cannot guess its token. An error
-without it was caused by somebody else's datagram, or it is forged: it is counted as foreign and not believed.
+without it is not believed. It was caused by somebody else's datagram; or it is forged, and if it quotes the port
+that is reserved for the scan it is counted as foreign.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Admission:
     def __init__(self, plan: Plan, payloads: Payloads, crafter: Crafter) -> None:
         self._plan, self._payloads, self._crafter = plan, payloads, crafter
         self.foreign = 0
-        """Errors that quote a probe's addresses and ports, but not the probe."""
+        """Errors that quote a datagram from the scan's own port, but not a probe."""
         self._heard: list[Heard] = []
         self._frames: list[tuple[I64, I64]] = []
         self._answers: list[tuple[I64, I64]] = []
@@ -117,7 +118,7 @@ class Admission:
         proven, attempt = self._proven(quotes, data, tasks, source)
         believed[known] = proven
         self._frames.append((quotes.frame[proven], tasks[proven]))
-        ours = has_ports & (some.ports >> u64(16) == u64(self._plan.sources.port)) | (task >= 0)
+        ours = has_ports & (some.ports >> u64(16) == u64(self._plan.sources.port))
         self.foreign += int(np.count_nonzero(ours & ~believed))
         itself = (quotes.reporter_high == quotes.destination_high) & (quotes.reporter_low == quotes.destination_low)
         port_unreachable = (quotes.family << 16 | quotes.type << 8 | quotes.code)
