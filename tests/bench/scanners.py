@@ -47,8 +47,10 @@ class Scanner:
         """Run it once; one that hangs is ended, and judged by what it had said."""
         output.unlink(missing_ok=True)
         argv = network.command(self.line.replace("OUTPUT", str(output)))
-        start = time.perf_counter()
-        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        errors = output.with_suffix(".stderr")
+        with errors.open("w") as stderr:
+            start = time.perf_counter()
+            process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=stderr)
         timer = Timer(self.limit_s, process.kill)
         timer.start()
         _, status, usage = os.wait4(process.pid, 0)
@@ -58,7 +60,7 @@ class Scanner:
         process.returncode = os.waitstatus_to_exitcode(status)
         self.hung += self.runs.seconds[-1] >= self.limit_s
         if process.returncode and not self.hung:
-            raise SystemExit(f"{self.name}: exit status {process.returncode}: {' '.join(argv)}")
+            raise SystemExit(f"{self.name}: exit status {process.returncode}: {errors.read_text()[-1000:]}")
 
     def check(self, output: Path) -> None:
         """Judge what it said; in a child, or the memory that takes would count as that of all later processes."""
