@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from udpprobe.core.addresses import address_text
-from udpprobe.core.correlate import MATCHES
+from udpprobe.core.batch import I64, Bool
+from udpprobe.core.findings import Record
+from udpprobe.core.keys import Numbering, pair_key
 from udpprobe.core.loops import are_loops, period_of, subject_keys, ttls_of
-from udpprobe.core.model import Destination, Finding, Loop, Spread, Unmatched
-from udpprobe.core.notes import texts_of
+from udpprobe.core.model import Destination, Finding, Loop, Unmatched
 from udpprobe.core.regroup import regrouped
-from udpprobe.core.samples import Samples
+from udpprobe.core.spelling import spelled
 from udpprobe.core.subjects import NO_PORT
 from udpprobe.core.summary import Summary
-from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
+from udpprobe.core.told import rank_of, records, spreads_of, told_of
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
 
-NS_PER_MS = 1e6
-SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
+SUBJECT = ("high", "low", "port", "source_high", "source_low", "source_port")
+ANSWERED, SILENT, UNKNOWN = map(rank_of, ("answered", "silent", None))
+
+SILENCE = ("no-evidence", "listening-or-filtered", "rate-limited", None)
+"""What silence says; None where there is none."""
+LEAST_BURST = 6
+"""No host is known that sends fewer ICMP errors at once before it limits them: Linux, 6 to one address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,185 +45,142 @@ def conclude(summary: Summary, question: Question) -> tuple[tuple[Destination, .
     summary.conversations.fold()
     findings = summary.record.findings
     findings.loop[:findings.size] = are_loops(summary.record, np.arange(findings.size), question.loop_ttl)
-    return _Conclusion(regrouped(summary, question.group_by), question).told()
+    conclusion = _Conclusion(regrouped(summary, question.group_by), all_destinations=question.all_destinations)
+    return tuple(conclusion.destinations()), tuple(conclusion.unmatched())
+
+
+class _Subjects:
+    """(n,) what is told about: destinations, or flows to them."""
+
+    def __init__(self, columns: dict[str, npt.NDArray[Any]], *, by_flow: bool) -> None:
+        self._columns, self._by_flow = columns, by_flow
+        self._addresses = spelled(columns["high"], columns["low"])
+        self._sources = spelled(columns["source_high"], columns["source_low"])
+        has_port = columns["port"] != NO_PORT
+        self.host_keys = pair_key(columns["high"], columns["low"])
+        self.worst = [self._addresses.rank, np.where(has_port, columns["port"], 0), self._sources.rank,
+                      np.where(has_port, columns["source_port"], 0)]
+        """Columns that an order of them goes by, the first one first."""
+
+    def named(self) -> dict[str, list[Any]]:
+        """Columns of the model: address and port, and the source where the report is by flow."""
+        ports = self._columns["port"].tolist()
+        none = [None] * len(ports)
+        source_ports = [source if port != NO_PORT else None
+                        for source, port in zip(self._columns["source_port"].tolist(), ports, strict=True)]
+        return {"address": self._addresses.texts(), "port": [port if port != NO_PORT else None for port in ports],
+                "source": self._sources.texts() if self._by_flow else none,
+                "source_port": source_ports if self._by_flow else none}
 
 
 class _Conclusion:
     """Puts a summary's tables together."""
 
-    def __init__(self, summary: Summary, question: Question) -> None:
-        self._question = question
-        self._record = summary.record
-        self._by_flow = summary.by_flow
-        self._endpoints = summary.conversations.endpoints
-        self._answer_rtt = _milliseconds(summary.conversations.rtt)
-        self._error_rtt = _milliseconds(self._record.rtt)
-        findings = self._record.findings
-        rows = np.arange(findings.size)
-        self._keys = subject_keys(findings, rows, by_flow=self._by_flow).tolist()
-        self._columns = {name: values.tolist() for name, values in findings.columns().items() if name != "ttls"}
-        self._endpoint_columns = self._endpoints.columns()
+    def __init__(self, summary: Summary, *, all_destinations: bool) -> None:
+        self._record, self._by_flow = summary.record, summary.by_flow
+        self._rtt, endpoints = summary.conversations.rtt, summary.conversations.endpoints
+        self._columns, loops = self._record.findings.columns(), self._record.loops
+        self._size = self._record.findings.size
+        matched = np.flatnonzero(self._columns["matched"])
+        asked = np.flatnonzero(endpoints.columns()["requests"] > 0) if all_destinations else matched[:0]
+        keys = np.concatenate([subject_keys(self._record.findings, matched, by_flow=self._by_flow), loops.keys,
+                               endpoints.keys[asked]])
+        number, first = Numbering().add(keys)
+        self._subjects = _Subjects(
+            {name: np.concatenate([self._columns[name][matched], loops.columns()[name],
+                                   endpoints.columns()[name][asked]])[first] for name in SUBJECT},
+            by_flow=self._by_flow)
+        self._endpoint = endpoints.numbers.find(keys[first])
+        self._endpoint_columns = {name: np.append(column, column.dtype.type(0))     # -1: nothing was seen to be sent
+                                  for name, column in endpoints.columns().items()}
+        self._found = np.concatenate([matched, np.arange(loops.size) + self._size])
+        self._about = number[:len(self._found)]
+        """Which destination each of the found is about."""
+        self._told = told_of(self._record, self._loops())
 
-    def told(self) -> tuple[tuple[Destination, ...], tuple[Unmatched, ...]]:
-        matched, unmatched = defaultdict(list), []
-        for row, (key, is_matched) in enumerate(zip(self._keys, self._columns["matched"], strict=True)):
-            if is_matched:
-                matched[key].append(row)
-            else:
-                unmatched.append(row)
-        for key in self._record.loops.keys.tolist():
-            matched.setdefault(key, [])
-        if self._question.all_destinations:
-            for key in self._endpoints.keys[self._endpoints.columns()["requests"] > 0].tolist():
-                matched.setdefault(key, [])
-        keys = np.array(list(matched), np.uint64)
-        places = zip(matched.items(), self._endpoints.numbers.find(keys).tolist(),
-                     self._record.loops.numbers.find(keys).tolist(), strict=True)
-        destinations = [self._destination(rows, endpoint, seen) for (_, rows), endpoint, seen in places]
-        return (tuple(sorted(destinations, key=worst_first)),
-                tuple(sorted(map(self._unmatched, unmatched), key=_worst_unmatched)))
+    def destinations(self) -> list[Destination]:
+        """The worst first."""
+        of, ranks = len(self._endpoint), self._told.rank[self._found]
+        rank, errors = np.full(of, UNKNOWN), np.zeros(of, np.int64)
+        np.minimum.at(rank, self._about, ranks)
+        is_error = self._found < self._size
+        np.add.at(errors, self._about[is_error], self._columns["count"][self._found[is_error]])
+        sent, answered = self._counter("sent"), self._counter("answered")
+        rank = np.where(rank < UNKNOWN, rank, np.where(answered > 0, ANSWERED, SILENT))
+        verdicts = list(map(VERDICTS.__getitem__, rank.tolist()))
+        spreads = spreads_of(self._rtt, len(self._endpoint_columns["sent"]) - 1)
+        told = records(Destination, {
+            **self._subjects.named(), "verdict": verdicts, "errno": map(ERRNO_OF_VERDICT.get, verdicts),
+            "meaning": self._meanings((rank == SILENT) & (errors == 0)), "sent": sent.tolist(),
+            "sent_bytes": self._counter("sent_bytes").tolist(), "answered": answered.tolist(),
+            "errors": errors.tolist(), "rtt_ms": map(spreads.__getitem__, self._endpoint.tolist()),
+            "findings": self._findings(), "notes": map(_notes, self._counter("other_port").tolist())})
+        return _in_order(told, [rank, -errors, -sent, *self._subjects.worst])
 
-    def _destination(self, rows: list[int], endpoint: int, seen: int) -> Destination:
-        """The destination of these findings, with its row among the endpoints and among the loops, or -1."""
-        loop = self._loop(rows, seen)
-        findings = sorted([self._finding(row, loop) for row in rows] + self._seen_looping(seen, loop), key=_worst)
-        counted = self._counters(endpoint)
-        verdict = _verdict(findings, counted["answered"])
-        subject = self._subject(rows, endpoint, seen)
-        errors = sum(each.count for each in findings if each.icmp_type is not None)
-        return Destination(
-            **subject, verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict),
-            meaning=self._meaning(verdict, subject, endpoint, errors),
-            sent=counted["sent"], sent_bytes=counted["sent_bytes"], answered=counted["answered"],
-            errors=errors,
-            rtt_ms=self._answer_rtt.get(endpoint), findings=tuple(findings),
-            notes=(f"answered from port {counted['other_port']}",) if counted["other_port"] else ())
+    def unmatched(self) -> list[Unmatched]:
+        """The worst first."""
+        rows = np.flatnonzero(self._columns["matched"] == 0)
+        subjects = _Subjects({name: self._columns[name][rows] for name in SUBJECT}, by_flow=self._by_flow)
+        findings = map(self._told.findings.__getitem__, rows.tolist())
+        told = records(Unmatched, {**subjects.named(), "finding": findings})
+        return _in_order(told, [*(column[rows] for column in self._told.worst), *subjects.worst])
 
-    def _counters(self, endpoint: int) -> dict[str, int]:
-        """What was sent to an endpoint and what came back; zeros for one that nothing was seen to be sent to."""
-        names = ("sent", "sent_bytes", "answered", "other_port")
-        return {name: int(self._endpoint_columns[name][endpoint]) if endpoint >= 0 else 0 for name in names}
+    def _counter(self, name: str) -> I64:
+        """Of each destination, what was counted of it as an endpoint."""
+        return self._endpoint_columns[name][self._endpoint]
 
-    def _subject(self, rows: list[int], endpoint: int, seen: int) -> dict[str, Any]:
-        """Address and port of a destination, and of the source where the report is by flow."""
-        if rows:
-            return self._named({name: values[rows[0]] for name, values in self._columns.items()})
-        columns = self._endpoint_columns if endpoint >= 0 else self._record.loops.columns()
-        row = endpoint if endpoint >= 0 else seen
-        return self._named({name: values[row].item() for name, values in columns.items()})
+    def _findings(self) -> list[tuple[Finding, ...]]:
+        """Of each destination, the worst first."""
+        found = list(map(self._told.findings.__getitem__, self._found.tolist()))
+        ordered = _in_order(found, [self._about, *(column[self._found] for column in self._told.worst)])
+        counts = np.bincount(self._about, minlength=len(self._endpoint))
+        return [tuple(ordered[start:end]) for start, end in pairwise([0, *np.cumsum(counts).tolist()])]
 
-    def _named(self, row: dict[str, int]) -> dict[str, Any]:
-        to = {"address": address_text(row["high"], row["low"]), "port": _port(row["port"])}
-        if not self._by_flow:
-            return to
-        return to | {"source": address_text(row["source_high"], row["source_low"]),
-                     "source_port": row["source_port"] if row["port"] != NO_PORT else None}
+    def _loops(self) -> dict[int, Loop]:
+        """The loop behind a destination's errors, by row of what was found about it."""
+        about = defaultdict(list)
+        is_loop = np.append(self._columns["loop"], np.ones(self._record.loops.size, np.int64))[self._found] == 1
+        for row, number in zip(self._found[is_loop].tolist(), self._about[is_loop].tolist(), strict=True):
+            about[number].append(row)
+        return {row: loop for rows in about.values() for loop in [_loop(self._record, rows)] for row in rows}
 
-    def _finding(self, row: int, loop: Loop | None) -> Finding:
-        values = {name: column[row] for name, column in self._columns.items()}
-        meaning = meaning_of(values["family"], values["type"], values["code"])
-        is_loop = self._columns["loop"][row] == 1
-        verdict = verdict_of(meaning, itself=bool(values["itself"]), loop=is_loop)
-        return Finding(
-            verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux,
-            family=values["family"], icmp_type=values["type"], icmp_code=values["code"], reason=meaning.reason,
-            reporter=address_text(values["reporter_high"], values["reporter_low"]), count=values["count"],
-            first_time_ns=values["first_ns"], last_time_ns=values["last_ns"],
-            mtu=values["mtu"] if values["mtu"] >= 0 else None, match=MATCHES[values["match"]],
-            rtt_ms=self._error_rtt.get(row), loop=loop if is_loop else None,
-            notes=texts_of(values["notes"], values["length"], values["family"]))
-
-    def _loop(self, rows: list[int], seen: int) -> Loop | None:
-        """The loop behind a destination's errors: its routers in the order they spoke, and its period."""
-        rows = [row for row in rows if self._columns["loop"][row] == 1]
-        rows.sort(key=self._columns["first_ns"].__getitem__)
-        findings = self._record.findings
-        routers = dict.fromkeys(address_text(int(findings.reporter_high[row]), int(findings.reporter_low[row]))
-                                for row in rows)
-        if not rows and seen < 0:
-            return None
-        period = (int(self._record.loops.period[seen]) if seen >= 0
-                  else period_of([ttls_of(findings.ttls[row]) for row in rows]))
-        return Loop(tuple(routers), period)
-
-    def _seen_looping(self, row: int, loop: Loop | None) -> list[Finding]:
-        """The finding that needs no ICMP error: datagrams that came round."""
-        if row < 0:
-            return []
-        values = {name: column[row].item() for name, column in self._record.loops.columns().items()}
-        family = 4 if ":" not in address_text(values["high"], values["low"]) else 6
-        return [Finding(
-            verdict="loop", errno=ERRNO_OF_VERDICT["loop"], linux=None, family=family, icmp_type=None, icmp_code=None,
-            reason="no-response", reporter=None, count=values["passes"], first_time_ns=values["first_ns"],
-            last_time_ns=values["last_ns"], mtu=None, match="none", rtt_ms=None, loop=loop, notes=(SEEN_LOOPING,))]
-
-    def _unmatched(self, row: int) -> Unmatched:
-        values = {name: column[row] for name, column in self._columns.items()}
-        return Unmatched(**self._named(values), finding=self._finding(row, None))
-
-    def _meaning(self, verdict: str, subject: dict[str, Any], endpoint: int, errors: int) -> str | None:
+    def _meanings(self, is_silent: Bool) -> list[str | None]:
         """What silence says: a host that refused another port would have refused this one too.
 
         Unless its limit was used up: it refused a burst of datagrams before this one was sent, and none after.
         """
-        if verdict != "silent" or errors:
-            return None
-        refusals, last_ns = self._refusals.get(subject["address"], (0, 0))
-        if refusals == 0:
-            return "no-evidence"
-        sent_ns = int(self._endpoint_columns["last_ns"][endpoint])
-        return "rate-limited" if refusals >= LEAST_BURST and last_ns < sent_ns else "listening-or-filtered"
-
-    @cached_property
-    def _refusals(self) -> dict[str, tuple[int, int]]:
-        """By address: how many port unreachables the host itself sent, and the time of the last one."""
-        told: dict[str, tuple[int, int]] = {}
-        names = ("high", "low", "itself", "family", "type", "code", "count", "last_ns")
-        for high, low, itself, *kind, count, last_ns in zip(*(self._columns[name] for name in names), strict=True):
-            if itself and tuple(kind) in PORT_UNREACHABLE:
-                address = address_text(high, low)
-                before = told.get(address, (0, 0))
-                told[address] = (before[0] + count, max(before[1], last_ns))
-        return told
+        hosts, columns = Numbering(), self._columns
+        rows = np.flatnonzero((columns["itself"] == 1) & _are_port_unreachable(columns))
+        host, _ = hosts.add(pair_key(columns["high"][rows], columns["low"][rows]))
+        refusals, last_ns = np.zeros((2, len(hosts) + 1), np.int64)     # the last one is of hosts that refused nothing
+        np.add.at(refusals, host, columns["count"][rows])
+        np.maximum.at(last_ns, host, columns["last_ns"][rows])
+        host = hosts.find(self._subjects.host_keys)
+        is_limited = (refusals[host] >= LEAST_BURST) & (last_ns[host] < self._counter("last_ns"))
+        said = np.where(refusals[host] == 0, 0, np.where(is_limited, 2, 1))
+        return list(map(SILENCE.__getitem__, np.where(is_silent, said, 3).tolist()))
 
 
-PORT_UNREACHABLE = ((4, 3, 3), (6, 1, 4))
-"""Family, type and code."""
-
-LEAST_BURST = 6
-"""No host is known that sends fewer ICMP errors at once before it limits them: Linux, 6 to one address."""
+def _in_order(told: list[Any], worst: list[I64]) -> list[Any]:
+    order = np.lexsort(worst[::-1])
+    return list(map(told.__getitem__, order.tolist()))
 
 
-def _port(port: int) -> int | None:
-    return None if port == NO_PORT else port
+def _notes(other_port: int) -> tuple[str, ...]:
+    return (f"answered from port {other_port}",) if other_port else ()
 
 
-def _milliseconds(samples: Samples) -> dict[int, Spread]:
-    return {number: Spread(*(value / NS_PER_MS for value in spread))
-            for number, spread in samples.spreads().items()}
+def _are_port_unreachable(columns: dict[str, npt.NDArray[Any]]) -> Bool:
+    family, kind, code = columns["family"], columns["type"], columns["code"]
+    return ((family == 4) & (kind == 3) & (code == 3)) | ((family == 6) & (kind == 1) & (code == 4))
 
 
-def _rank(verdict: str | None) -> int:
-    return VERDICTS.index(verdict) if verdict else len(VERDICTS)
-
-
-def _worst(finding: Finding) -> tuple[Any, ...]:
-    """An order that no two findings of a destination share: the same for every way a summary was put together."""
-    return (_rank(finding.verdict), -finding.count, finding.reporter or "", finding.first_time_ns,
-            finding.icmp_type or 0, finding.icmp_code or 0, finding.mtu or 0)
-
-
-def worst_first(destination: Destination) -> tuple[Any, ...]:
-    """A key to sort destinations by: the most telling verdicts first."""
-    return (_rank(destination.verdict), -destination.errors, -destination.sent, destination.address,
-            destination.port or 0, destination.source or "", destination.source_port or 0)
-
-
-def _worst_unmatched(each: Unmatched) -> tuple[Any, ...]:
-    return *_worst(each.finding), each.address, each.port or 0, each.source or "", each.source_port or 0
-
-
-def _verdict(findings: list[Finding], answered: int) -> str:
-    """The most telling verdict of a destination's findings, or whether it answered."""
-    told = [each.verdict for each in findings if each.verdict]
-    return min(told, key=_rank) if told else "answered" if answered else "silent"
+def _loop(record: Record, found: list[int]) -> Loop:
+    """A destination's loop: its routers in the order they spoke, and its period."""
+    findings = record.findings
+    rows = np.array([row for row in found if row < findings.size], np.int64)
+    seen = [row - findings.size for row in found if row >= findings.size]
+    rows = rows[np.argsort(findings.first_ns[rows], kind="stable")]
+    routers = spelled(findings.reporter_high[rows], findings.reporter_low[rows]).texts()
+    period = int(record.loops.period[seen[0]]) if seen else period_of([ttls_of(each) for each in findings.ttls[rows]])
+    return Loop(tuple(dict.fromkeys(routers)), period)

@@ -1,7 +1,8 @@
 """The report, field by field: one truth for JSON, CSV and the table.
 
 Names and meanings are the contract with scripts: a field may be added, none renamed or dropped. Times are
-nanoseconds since 1970 UTC (`_ns`) here and RFC 3339 in JSON.
+nanoseconds since 1970 UTC (`_ns`) here and RFC 3339 in JSON. What there may be a million of is not frozen, for that
+takes five times as long to make; nobody changes it all the same.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Loop:
     """Hops a datagram takes around it once."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spread:
     """Minimum, median and maximum of a set of durations, in milliseconds."""
 
@@ -31,7 +32,7 @@ class Spread:
     max: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finding:
     """One kind of error about one destination, from one reporter."""
 
@@ -62,7 +63,7 @@ class Finding:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unmatched:
     """Errors that quote a datagram nobody saw being sent."""
 
@@ -75,7 +76,7 @@ class Unmatched:
     source_port: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Destination:
     """What happened to the datagrams sent to one address and UDP port."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntFlag
+from functools import cache
 
 from udpprobe.core.packets import UNKNOWN_LENGTH
 
@@ -51,6 +52,7 @@ TEXTS = {
 }
 """Every note a person is told; the others only say which fields are missing."""
 
+_MTU_ZERO = int(Note.MTU_ZERO)
 _TEXTS = [(int(note), text) for note, text in TEXTS.items()]
 
 
@@ -68,5 +70,10 @@ def texts_of(bits: int, length: int, family: int = 4) -> tuple[str, ...]:
         length: bytes of the datagram's IP packet, for the estimate of its MTU, or UNKNOWN_LENGTH.
         family: the datagram's.
     """
-    estimate = f"; RFC 1191's next plateau is {plateau_below(length, family)}" if length < UNKNOWN_LENGTH else ""
+    is_estimated = bits & _MTU_ZERO and length < UNKNOWN_LENGTH
+    return _texts(bits, f"; RFC 1191's next plateau is {plateau_below(length, family)}" if is_estimated else "")
+
+
+@cache
+def _texts(bits: int, estimate: str) -> tuple[str, ...]:
     return tuple(text.format(estimate=estimate) for note, text in _TEXTS if bits & note)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from udpprobe.core.addresses import address_text
 from udpprobe.core.batch import I64
-from udpprobe.core.conclude import worst_first
 from udpprobe.core.model import Destination, Finding
 from udpprobe.core.pacing import Pacing
 from udpprobe.core.plan import Plan
+from udpprobe.core.spelling import spelled
 from udpprobe.core.suspects import OPEN, UNSENT
+from udpprobe.core.told import rank_of
 
 
 def outcome(told: Iterable[Destination], plan: Plan, pacing: Pacing, errnos: dict[int, int]) -> tuple[Destination, ...]:
@@ -24,14 +26,25 @@ def outcome(told: Iterable[Destination], plan: Plan, pacing: Pacing, errnos: dic
         pacing: what became of it.
         errnos: by task, why this host did not send to it.
     """
-    left = {_name(plan, task): task for task in range(plan.asked)}
-    found = []
-    for each in told:
-        task = left.pop((each.address, each.port), None)
-        if task is not None:
-            found.append(_judged(each, task, plan, pacing))
+    names = _names(plan)
+    left = dict(zip(names, range(plan.asked), strict=True))
+    sent = plan.attempts.tolist()
+    heard = [(each, left.pop((each.address, each.port), None)) for each in told]
+    found = [_judged(each, task, sent[task], plan, pacing) for each, task in heard if task is not None]
     found += [_unheard(name, task, pacing, errnos) for name, task in left.items()]
-    return tuple(sorted(found, key=worst_first))
+    return tuple(sorted(found, key=_worst_first))
+
+
+def _worst_first(destination: Destination) -> tuple[Any, ...]:
+    """A key to sort destinations by: the most telling verdicts first."""
+    return (rank_of(destination.verdict), -destination.errors, -destination.sent, destination.address,
+            destination.port or 0)
+
+
+def _names(plan: Plan) -> list[tuple[str, int | None]]:
+    """Of every task that was asked for, its address and port."""
+    tasks = plan.tasks.take(slice(plan.asked))
+    return list(zip(spelled(tasks.high, tasks.low).texts(), tasks.port.tolist(), strict=True))
 
 
 def _name(plan: Plan, task: int) -> tuple[str, int | None]:
@@ -39,14 +52,13 @@ def _name(plan: Plan, task: int) -> tuple[str, int | None]:
     return address_text(int(tasks.high[task]), int(tasks.low[task])), int(tasks.port[task])
 
 
-def _judged(told: Destination, task: int, plan: Plan, pacing: Pacing) -> Destination:
+def _judged(told: Destination, task: int, sent: int, plan: Plan, pacing: Pacing) -> Destination:
     """With what the scan knows: how often it asked, and what silence means."""
-    told = replace(told, sent=int(plan.attempts[task]))
     if told.verdict != "silent":
-        return told
+        return told if told.sent == sent else replace(told, sent=sent)
     host = int(plan.tasks.host[task])
     meaning = _meaning(task, host, pacing)
-    return replace(told, meaning=meaning, notes=(*told.notes, *_why(meaning, task, host, plan, pacing)))
+    return replace(told, sent=sent, meaning=meaning, notes=(*told.notes, *_why(meaning, task, host, plan, pacing)))
 
 
 def _meaning(task: int, host: int, pacing: Pacing) -> str:

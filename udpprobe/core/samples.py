@@ -7,10 +7,13 @@ samples there were, not on their order or on how they were split.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from udpprobe.core.batch import I64, U64
 from udpprobe.core.packets import u64
 from udpprobe.core.runs import starts_of_runs
+
+F64 = npt.NDArray[np.float64]
 
 NS_BITS = 40
 NS_MASK = u64((1 << NS_BITS) - 1)
@@ -58,22 +61,19 @@ class Samples:
         self._values, self._counts = _settle(np.concatenate([self._values, values]),
                                              np.concatenate([self._counts, other._counts]))
 
-    def spreads(self) -> dict[int, tuple[int, float, int]]:
-        """Minimum, median and maximum in nanoseconds of every number that has samples."""
+    def spreads(self) -> tuple[I64, I64, F64, I64]:
+        """(k,) every number that has samples, ascending; (k,) each its minimum, median and maximum in nanoseconds."""
         self._merge()
-        if len(self._values) == 0:
-            return {}
-        number, duration = self._values >> u64(NS_BITS), (self._values & NS_MASK).astype(np.int64)
+        number = (self._values >> u64(NS_BITS)).view(np.int64)
+        duration = (self._values & NS_MASK).view(np.int64)
         starts = starts_of_runs(number)
-        last = np.append(starts[1:], len(number)) - 1
+        last = np.append(starts[1:], len(number))[:len(starts)] - 1
         upto = np.cumsum(self._counts)
         before = upto[starts] - self._counts[starts]
         total = upto[last] - before
         lower = duration[np.searchsorted(upto, before + (total - 1) // 2, side="right")]
         upper = duration[np.searchsorted(upto, before + total // 2, side="right")]
-        rows = zip(number[starts].tolist(), duration[starts].tolist(), ((lower + upper) / 2).tolist(),
-                   duration[last].tolist(), strict=True)
-        return {each: (least, median, greatest) for each, least, median, greatest in rows}
+        return number[starts], duration[starts], (lower + upper) / 2, duration[last]
 
 
 def _settle(values: U64, counts: I64) -> tuple[U64, I64]:
