@@ -10,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 from threading import Thread
-from typing import NamedTuple
 
 import pytest
 from builders import datagram, ethernet
+from hearing import LINK_BYTES, heard, is_error, packet_of, payload_of, rows_of
 from network import CannotRun, Network, address
 from record import play
 
@@ -24,8 +24,6 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 CLIENT, ROUTER, SERVER = ({family: address(family, link, end) for family in (4, 6)}
                           for link, end in ((1, 1), (1, 2), (2, 2)))
 DOMAINS = {4: socket.AF_INET, 6: socket.AF_INET6}
-LINK_BYTES = {1: 14, 101: 0}
-HEADERS_BYTES = {4: 28, 6: 48}
 CLOSED, OTHER = 7000, 7001
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 1, 0x1000      # linux/if_tun.h
 FILTER = f"udp port {CLOSED} or icmp or icmp6[icmp6type] = 1"
@@ -51,21 +49,6 @@ def family(request):
     return request.param
 
 
-class Row(NamedTuple):
-    frame: int
-    time_ns: int
-    data: bytes
-    length: int
-    link_type: int
-
-
-def rows_of(batch):
-    columns = (batch.frame, batch.time_ns, batch.offset, batch.captured, batch.length, batch.link_type)
-    return [Row(frame, time_ns, batch.data[offset:offset + captured].tobytes(), length, link_type)
-            for frame, time_ns, offset, captured, length, link_type
-            in zip(*(column.tolist() for column in columns), strict=True)]
-
-
 def capturing(network, node, bulk, interface=None, expression=FILTER):
     with network.inside(node):
         return open_capture(expression, interface=interface, bulk=bulk)
@@ -79,28 +62,6 @@ def sent(network, node, host, *payloads, port=CLOSED):
         for payload in payloads:
             opened.sendto(payload, (host, port))
         return before_ns, time.time_ns()
-
-
-def heard(capture, *, for_s=0.15):
-    """The rows that come until nothing does for a while."""
-    rows = []
-    while batch := capture.receive(for_s):
-        rows += rows_of(batch)
-    return rows
-
-
-def packet_of(row):
-    return row.data[LINK_BYTES[row.link_type]:]
-
-
-def payload_of(row):
-    packet = packet_of(row)
-    return packet[HEADERS_BYTES[packet[0] >> 4]:]
-
-
-def is_error(row):
-    packet = packet_of(row)
-    return packet[9 if packet[0] >> 4 == 4 else 6] in {1, 58}
 
 
 @pytest.mark.parametrize("interface", [None, "right"])
@@ -178,7 +139,8 @@ def test_the_kernels_drops_are_counted(network, bulk):
         rows = 0
         while batch := capture.receive(0.2):
             rows += len(batch)
-        capture.receive(0)
+        emptied_ns = time.time_ns()
+        assert emptied_ns <= capture.receive(0).now_ns      # and time goes on
     assert capture.state.dropped > 0
     assert count == rows + capture.state.dropped
 
@@ -218,6 +180,18 @@ def test_time_does_not_overtake_a_packet_that_is_not_handed_over_yet(network, bu
             _, after_ns = sent(network, "client", SERVER[4], b"x")
             [row] = rows_of(capture.receive(0) or capture.receive(0.2))
             assert row.time_ns <= after_ns      # it would be set to what was promised
+
+
+def test_a_packet_that_came_after_reading_began_is_in_the_next_batch(network, monkeypatch):
+    """Or it could be ahead of one that came earlier by an interface that had been read before."""
+    with capturing(network, "client", False, expression=f"udp dst port {CLOSED}") as capture:
+        before_ns, after_ns = sent(network, "client", SERVER[4], b"late")
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "time_ns", lambda: before_ns)
+            batch = capture.receive(0.2)
+            assert (0, before_ns) == (len(batch), batch.now_ns)
+        [row] = rows_of(capture.receive(0.2))
+    assert before_ns < row.time_ns <= after_ns
 
 
 def test_a_packet_is_heard_within_milliseconds(network, bulk):

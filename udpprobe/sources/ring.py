@@ -86,7 +86,8 @@ class Ring(LiveCapture):
         while frames < MOST_FRAMES and self._blocks[self._next, STATUS] != KERNEL:
             block = self._blocks[self._next]
             count, first, used = block[[COUNT, FIRST, USED]].tolist()
-            yield count, block[first // 4:-(-used // 4)].copy()
+            if count:   # old kernels hand over empty ones
+                yield count, block[first // 4:-(-used // 4)].copy()
             block[COUNT] = 0    # for _is_idle: the kernel does so only when it gets to the block again
             block[STATUS] = KERNEL
             self._next = (self._next + 1) % BLOCKS

@@ -1,0 +1,45 @@
+"""What a live capture hears, as rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+LINK_BYTES = {1: 14, 101: 0}
+HEADERS_BYTES = {4: 28, 6: 48}
+
+
+class Row(NamedTuple):
+    frame: int
+    time_ns: int
+    data: bytes
+    length: int
+    link_type: int
+
+
+def rows_of(batch):
+    columns = (batch.frame, batch.time_ns, batch.offset, batch.captured, batch.length, batch.link_type)
+    return [Row(frame, time_ns, batch.data[offset:offset + captured].tobytes(), length, link_type)
+            for frame, time_ns, offset, captured, length, link_type
+            in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def heard(capture, *, for_s=0.15):
+    """The rows that come until nothing does for a while."""
+    rows = []
+    while batch := capture.receive(for_s):
+        rows += rows_of(batch)
+    return rows
+
+
+def packet_of(row):
+    return row.data[LINK_BYTES[row.link_type]:]
+
+
+def payload_of(row):
+    packet = packet_of(row)
+    return packet[HEADERS_BYTES[packet[0] >> 4]:]
+
+
+def is_error(row):
+    packet = packet_of(row)
+    return packet[9 if packet[0] >> 4 == 4 else 6] in {1, 58}
