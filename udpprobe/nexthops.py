@@ -77,17 +77,25 @@ class Tables:
         Returns:
             None where the route is none to a neighbour, or its address is not known (yet).
         """
-        domain, bits = DOMAINS[family], len(destination) * 8
-        asked = [(DESTINATION, destination), (SOURCE, source)]
-        if interface:
-            asked.append((INTERFACE, struct.pack("=i", interface)))
-        head, route = self._ask(GET_ROUTE, ROUTE.pack(domain, bits, bits, 0, 0, 0, 0, 0, 0), asked, NEW_ROUTE)
+        head, route = self._route(family, source, destination, interface)
         if not head or ROUTE.unpack(head)[7] != UNICAST or TUNNEL in route:
             return None
         out = struct.unpack("=i", route[INTERFACE])[0]
         if out != (interface or out) or not self._is_ethernet(out):     # IPv6 takes the wish for a hint
             return None
-        return self._neighbour(out, *_gateway(domain, route, destination))
+        return self._neighbour(out, *_gateway(DOMAINS[family], route, destination))
+
+    def interface(self, family: int, source: bytes, destination: bytes, interface: int = 0) -> int:
+        """Index of the interface that packets of a flow leave by, 0 where there is none. Arguments as of `hop`."""
+        _, route = self._route(family, source, destination, interface)
+        return struct.unpack("=i", route[INTERFACE])[0] if INTERFACE in route else 0
+
+    def _route(self, family: int, source: bytes, destination: bytes, interface: int) -> tuple[bytes, dict[int, bytes]]:
+        bits = len(destination) * 8
+        asked = [(DESTINATION, destination), (SOURCE, source)]
+        if interface:
+            asked.append((INTERFACE, struct.pack("=i", interface)))
+        return self._ask(GET_ROUTE, ROUTE.pack(DOMAINS[family], bits, bits, 0, 0, 0, 0, 0, 0), asked, NEW_ROUTE)
 
     def _neighbour(self, interface: int, domain: int, address: bytes) -> Hop | None:
         head, found = self._ask(GET_NEIGHBOUR, NEIGHBOUR.pack(domain, 0, 0, interface, 0, 0, 0),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from udpprobe.core.admission import Admission
-from udpprobe.core.batch import I64, U8, FrameBatch
+from udpprobe.core.batch import I64, U8, Bool, FrameBatch
 from udpprobe.core.copies import Copies
 from udpprobe.core.correlate import HORIZON, Log, Matches
 from udpprobe.core.decode import Chunk, Decoder, excerpt
@@ -21,6 +21,22 @@ DIGESTED_ROWS = 1 << 18
 
 MOST_PENDING = 1 << 17
 """Errors that may wait for their datagrams to be looked up."""
+
+
+class Admission(Protocol):
+    """Says which decoded rows belong to what was sent on purpose."""
+
+    def datagrams(self, some: Datagrams) -> Bool:
+        """Which of (n,) datagrams do."""
+        ...
+
+    def errors(self, some: Errors, data: U8) -> Bool:
+        """Which of (n,) errors do; their `message` points into `data`."""
+        ...
+
+    def adopt(self, errors: Errors, found: Matches) -> None:
+        """Make the most of what correlation found for (n,) admitted errors."""
+        ...
 
 
 @dataclass(slots=True)
@@ -46,7 +62,7 @@ class Pipeline:
             by_flow: count each source apart.
             keep_messages: keep the bytes of errors until they are resolved, for their extensions.
             horizon: how many datagrams before an error are looked through for its own.
-            admission: says what belongs to a scan; all else is dropped, and who feeds it counts the frames.
+            admission: says what belongs to what was sent; all else is dropped, and who feeds it counts the frames.
         """
         self._admission = admission
         self.summary = Summary(by_flow=by_flow)

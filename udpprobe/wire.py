@@ -1,0 +1,196 @@
+"""The wire to one destination: shots out, replies in, one clock. What `trace` and `mtu` stand on."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from itertools import groupby
+from os import strerror
+from typing import Self
+
+import numpy as np
+
+from udpprobe.core.addresses import address_text
+from udpprobe.core.answers import data_of
+from udpprobe.core.batch import FrameBatch, tick
+from udpprobe.core.craft import Crafter
+from udpprobe.core.events import events_of
+from udpprobe.core.pipeline import Pipeline, Resolved
+from udpprobe.core.probes import TOKEN_BYTES, Destinations, Payloads
+from udpprobe.core.shots import TOKEN_LIMIT, Line, Reply, Shot, Shots
+from udpprobe.errors import UdpprobeError
+from udpprobe.hostfacts import interfaces, reserve_ports, sources_for
+from udpprobe.links import interface_index
+from udpprobe.nexthops import Tables
+from udpprobe.payloads import Catalogue, chosen, load
+from udpprobe.payloads.model import Payload
+from udpprobe.sender import Sender
+from udpprobe.sources.live import LiveCapture, open_capture
+
+FILTER = "(udp and ({ports})) or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
+"""The shots and their answers, errors, and later fragments, which have no ports."""
+LEAST_TOKEN = 2
+"""Bytes of the token that tell shots apart; a payload with less room gets a token behind it."""
+NO_LOOP_TTL = 256
+"""No shot's TTL is evidence of a loop by itself: small ones are meant to run out, and the path is known in full."""
+
+
+def payload_for(port: int, text: str = "auto") -> Payload:
+    """What is sent to a port.
+
+    Args:
+        port: UDP port of the destination.
+        text: as `--payload` has it. Of several payloads the first is taken.
+
+    Raises:
+        UsageError: the payload is unknown.
+        UdpprobeError: its file cannot be read.
+    """
+    catalogue: Catalogue = chosen(load(), text)
+    first, _ = catalogue.candidates(np.array([port]))
+    return catalogue.rows[max(int(catalogue.order[first[0]]), 0)]
+
+
+class Wire:
+    """Sends shots to one destination, and hears what becomes of them. It captures from when it is made.
+
+    Args:
+        destination: one row.
+        payload: what each shot carries. A payload without room for a token gets one behind it.
+        source_port: of the first flow; 0 for ones that the kernel chooses.
+        interface: where shots leave and replies are listened for; None for wherever the kernel routes them.
+        source_address: instead of the one that the kernel would take.
+        flows: how many there are, each with a source port and IPv6 flow label of its own.
+
+    Raises:
+        PrivilegeError: raw sockets are not allowed.
+        UsageError: there is no such interface.
+        UdpprobeError: this host has no way there; the source address or port cannot be had.
+    """
+
+    def __init__(self, destination: Destinations, payload: Payload, *, source_port: int = 0,   # noqa: PLR0913 - options
+                 interface: str | None = None, source_address: str | None = None, flows: int = 1) -> None:
+        source = _source(destination, source_address, interface)
+        with ExitStack() as held:
+            family = 4 if ":" not in address_text(*_address(destination)) else 6
+            ports = held.enter_context(reserve_ports((family,), source_port, flows)).ports
+            tokens = tuple(secrets.randbelow(TOKEN_LIMIT) for _ in ports)
+            self.line = Line(source, _address(destination), int(destination.port[0]), int(destination.zone[0]), ports,
+                             tokens)
+            self._payloads = _columns(payload)
+            self._capture = held.enter_context(closing(_capture(ports, interface)))
+            self._sender = held.enter_context(closing(Sender(interface=interface)))
+            self._shots = Shots(self.line, self._payloads)
+            self._pipeline = Pipeline(keep_messages=True, admission=self._shots)
+            self.interface, self.mtu = _way(self.line, interface)
+            self.now_ns = time.time_ns()
+            self._held = held.pop_all()
+
+    @property
+    def address(self) -> str:
+        """The destination's, in digits."""
+        return address_text(*self.line.destination)
+
+    @property
+    def source(self) -> str:
+        """The address that shots leave from."""
+        return address_text(*self.line.source)
+
+    @property
+    def least_size(self) -> int:
+        """Bytes of the IP packet of a shot that is not filled up."""
+        return int(self._payloads.length[0]) + (28 if self.line.family == 4 else 48)
+
+    @property
+    def faults(self) -> Counter[str]:
+        """What was wrong with what was heard, counted by name; `foreign`: errors about what was never sent."""
+        faults = self._pipeline.summary.faults + self._capture.state.faults
+        faults["foreign"] += self._shots.foreign
+        return +faults
+
+    def send(self, shots: Sequence[Shot]) -> list[int]:
+        """Send shots in their order; for each 0, or why this host refuses: errno (EMSGSIZE: beyond the interface)."""
+        errnos: list[int] = []
+        for size, some in groupby(shots, key=lambda shot: shot.size):
+            errnos += self._send(list(some), size)
+        return errnos
+
+    def _send(self, shots: list[Shot], size: int) -> list[int]:
+        crafted, = Crafter(self._payloads, size=size).craft(self.line.probes(shots))
+        self._shots.fire(shots, crafted.packets, time.time_ns())
+        return self._sender.send(crafted, np.full(len(shots), self.line.zone)).tolist()
+
+    def hear(self, wait_s: float) -> list[Reply]:
+        """What came back, in order of time, after waiting for it `wait_s` seconds at most; then `now_ns` is later.
+
+        It may be less than `wait_s` later although nothing came back: shots that leave are heard too.
+        """
+        batch = self._capture.receive(wait_s)
+        self.now_ns = max(self.now_ns, batch.now_ns)
+        known = self._pipeline.feed(batch)
+        if len(batch):
+            known += self._pipeline.feed(tick(batch.now_ns))
+        replies = [reply for resolved in known for reply in self._errors(resolved)]
+        return sorted([*replies, *self._answers(batch)], key=lambda reply: reply.time_ns)
+
+    def _errors(self, resolved: Resolved) -> list[Reply]:
+        ttls = dict(zip(resolved.errors.frame.tolist(), (resolved.errors.outer >> np.uint64(8) & np.uint64(0xFF))
+                        .tolist(), strict=True))
+        events = events_of(resolved, self._pipeline.summary, NO_LOOP_TTL)
+        return [self._shots.reply_of_error(event, ttls[event.frame]) for event in events]
+
+    def _answers(self, batch: FrameBatch) -> list[Reply]:
+        answers = self._shots.answers()
+        frames = np.array([answer.frame for answer in answers], np.int64)
+        data = data_of(batch.take(np.searchsorted(batch.frame, frames))) if answers else []
+        replies = (self._shots.reply_of_answer(*each) for each in zip(answers, data, strict=True))
+        return [reply for reply in replies if reply is not None]
+
+    def close(self) -> None:
+        """Stop capturing; give back sockets and ports."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _address(destination: Destinations) -> tuple[int, int]:
+    return int(destination.high[0]), int(destination.low[0])
+
+
+def _source(destination: Destinations, bind: str | None, interface: str | None) -> tuple[int, int]:
+    high, low, errno = sources_for(destination.high, destination.low, destination.zone, bind=bind, interface=interface)
+    if errno[0]:
+        raise UdpprobeError(f"cannot send to {address_text(*_address(destination))}: {strerror(int(errno[0]))}")
+    return int(high[0]), int(low[0])
+
+
+def _columns(payload: Payload) -> Payloads:
+    """The payload as a row, with a token in any case."""
+    data, at, size = payload.data, payload.token_at, payload.token_size
+    if size < LEAST_TOKEN:
+        data, at, size = data + bytes(TOKEN_BYTES), len(data), TOKEN_BYTES
+    row = np.frombuffer(data, np.uint8).reshape(1, -1)
+    return Payloads(row, np.array([len(data)]), np.array([at]), np.array([size]))
+
+
+def _capture(ports: Sequence[int], interface: str | None) -> LiveCapture:
+    expression = FILTER.format(ports=" or ".join(f"port {port}" for port in ports))
+    return open_capture(expression, interface=interface, bulk=False, kind="probe")
+
+
+def _way(line: Line, interface: str | None) -> tuple[str, int]:
+    """Name and MTU of the interface that shots leave by, as the kernel routes them now."""
+    domain = socket.AF_INET if line.family == 4 else socket.AF_INET6
+    source, destination = (socket.inet_pton(domain, address_text(*each)) for each in (line.source, line.destination))
+    with closing(Tables()) as tables:
+        asked = line.zone or (interface_index(interface) if interface else 0)
+        index = tables.interface(line.family, source, destination, asked)
+    return next(((each.name, each.mtu) for each in interfaces() if each.index == index), ("", 0))
