@@ -88,7 +88,6 @@ class Ring(LiveCapture):
             count, first, used = block[[COUNT, FIRST, USED]].tolist()
             if count:   # old kernels hand over empty ones
                 yield count, block[first // 4:-(-used // 4)].copy()
-            block[COUNT] = 0    # for _is_idle: the kernel does so only when it gets to the block again
             block[STATUS] = KERNEL
             self._next = (self._next + 1) % BLOCKS
             frames += count
