@@ -164,6 +164,15 @@ def test_a_ring_stands_its_wrapping_around(network):
     assert 0 == capture.state.dropped
 
 
+def test_a_ring_that_nobody_reads_for_a_while_loses_nothing(network):
+    """Every few milliseconds a block is handed over, however little is in it."""
+    with capturing(network, "client", True, "right", f"udp dst port {CLOSED}") as capture:
+        for n in range(160):
+            sent(network, "client", SERVER[4], b"%d" % n)
+            time.sleep(0.004)
+        assert [b"%d" % n for n in range(160)] == [payload_of(row) for row in heard(capture)]
+
+
 def test_an_idle_capture_tells_what_time_it_is(network, bulk):
     with capturing(network, "client", bulk, expression="udp port 9") as capture:
         for _ in range(3):

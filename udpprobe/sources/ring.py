@@ -25,7 +25,8 @@ from udpprobe.sources.packet_socket import RAW, SOL_PACKET, LiveCapture, attach,
 U32 = npt.NDArray[np.uint32]
 
 PACKET_RX_RING, PACKET_VERSION, TPACKET_V3 = 5, 10, 2
-BLOCK_BYTES, BLOCKS = 1 << 20, 64
+BLOCK_BYTES, BLOCKS = 1 << 17, 512
+"""As a block is handed over after a while, the number of blocks bounds how long we may be busy with other things."""
 SNAP_BYTES = 2048
 """What is kept of a packet: all of it on most links, and every header on the others."""
 RETIRE_MS = 2
