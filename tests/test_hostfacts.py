@@ -14,6 +14,7 @@ from udpprobe.hostfacts import (
     SourceAddress,
     interfaces,
     own_addresses,
+    reserve_neighbours,
     reserve_ports,
     source_of,
     sources_for,
@@ -159,3 +160,11 @@ def bound(family, port, option=None):
         except OSError as error:
             return error.errno
         return 0
+
+
+def test_neighbouring_ports_are_reserved_in_both_families():
+    with reserve_neighbours(5) as reserved:
+        assert list(range(reserved.port, reserved.port + 5)) == list(reserved.ports)
+        with pytest.raises(UdpprobeError, match=f"UDP port {reserved.port + 4} to send from"):
+            reserve_ports(port=reserved.port + 4)
+    reserve_ports(port=reserved.port + 4).close()

@@ -32,7 +32,7 @@ def planned(destinations: Destinations, options: Options) -> Iterator[Planned]:
         UdpprobeError: the host cannot do it.
     """
     catalogue = catalogue_of(options)
-    plan, errnos = make_plan(destinations, options, options.source_port)
+    plan, errnos = make_plan(destinations, options, (options.source_port,))
     crafter = Crafter(catalogue.columns(), size=options.size)
     for start in range(0, plan.asked, AT_ONCE):
         tasks = np.arange(start, min(start + AT_ONCE, plan.asked))

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -197,6 +197,20 @@ def reserve_ports(families: Collection[int] = (4, 6), port: int = 0, count: int 
         wanted = range(port, port + count) if port else [0] * count
         sockets = [_reserve(families, each, held) for each in wanted]
         return ReservedPorts(sockets, held.pop_all())
+
+
+def reserve_neighbours(count: int) -> ReservedPorts:
+    """Take `count` ports in a row, in both families.
+
+    Raises:
+        UdpprobeError: so many free ones were not found.
+    """
+    for _ in range(PORT_TRIES):
+        with reserve_ports() as one:
+            first = one.port
+        with suppress(UdpprobeError):
+            return reserve_ports(port=min(first, 65_536 - count), count=count)
+    raise UdpprobeError(f"no {count} UDP ports in a row are free to send from; name one with --source-port")
 
 
 def _reserve(families: Collection[int], port: int, held: ExitStack) -> list[socket.socket]:

@@ -26,7 +26,7 @@ from udpprobe.core.plan import Candidates, Plan, Sources
 from udpprobe.core.probes import Destinations
 from udpprobe.engines import Engine
 from udpprobe.engines.blind import RECVERR
-from udpprobe.hostfacts import has_net_raw, reserve_ports, sources_for
+from udpprobe.hostfacts import has_net_raw, reserve_neighbours, reserve_ports, sources_for
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.payloads import Catalogue, chosen, from_nmap, load, notes_of_answers
 from udpprobe.recorder import Recorder
@@ -34,6 +34,8 @@ from udpprobe.recorder import Recorder
 LONGEST_WAIT_S = 0.05
 BULK_PPS = 5000
 """Beyond this rate the portable capture does not keep up."""
+SOURCE_PORTS = 64
+"""Where none is asked for: a host's ports get one each, as far as they go."""
 ROOM = 8192
 """Probes sent between two looks at what came back."""
 TELL_S = 0.1
@@ -134,20 +136,20 @@ def catalogue_of(options: Options) -> Catalogue:
     return chosen(catalogue, options.payload)
 
 
-def make_plan(destinations: Destinations, options: Options, port: int) -> tuple[Plan, I64]:
+def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ...]) -> tuple[Plan, I64]:
     """The tasks, and (hosts,) errno of hosts that this one has no way to.
 
     Raises:
         UdpprobeError: a source address or interface is none of this host's.
     """
     catalogue = catalogue_of(options)
-    sources, errno = _sources(destinations, options, port)
+    sources, errno = _sources(destinations, options, ports)
     first, count = catalogue.candidates(destinations.port)
     key = secrets.randbits(64), secrets.randbits(64)
     return Plan(destinations, sources, Candidates(first, count, catalogue.order), key, ttl=options.ttl), errno
 
 
-def _sources(destinations: Destinations, options: Options, port: int) -> tuple[Sources, I64]:
+def _sources(destinations: Destinations, options: Options, ports: tuple[int, ...]) -> tuple[Sources, I64]:
     """Each host's source addresses; those that cannot be used for it stand in for by one that can."""
     first = np.unique(destinations.host, return_index=True)[1]
     hosts = destinations.take(first)
@@ -157,10 +159,10 @@ def _sources(destinations: Destinations, options: Options, port: int) -> tuple[S
     usable = (errno == 0).argmax(axis=1)
     rows, bad = np.arange(len(hosts)), errno != 0
     high, low = (np.where(bad, each[rows, usable][:, None], each) for each in (high, low))
-    return Sources(high, low, port), errno[rows, usable]
+    return Sources(high, low, ports[0], len(ports)), errno[rows, usable]
 
 
-def _open(options: Options, crafter: Crafter, port: int, listeners: Listeners) -> Engine:
+def _open(options: Options, crafter: Crafter, ports: tuple[int, ...], listeners: Listeners) -> Engine:
     """The engine that was asked for, or the best one that is allowed."""
     engine = options.engine
     if engine == "auto":
@@ -168,23 +170,23 @@ def _open(options: Options, crafter: Crafter, port: int, listeners: Listeners) -
         if engine == "recverr":
             listeners.warn(f"raw sockets are not allowed (CAP_NET_RAW; run as root, or `setcap cap_net_raw+ep` the "
                            f"Python interpreter): falling back to --engine recverr, which cannot see {RECVERR}")
-    return ENGINES[engine](options, crafter, port)
+    return ENGINES[engine](options, crafter, ports)
 
 
-def _open_raw(options: Options, crafter: Crafter, port: int) -> Engine:
+def _open_raw(options: Options, crafter: Crafter, ports: tuple[int, ...]) -> Engine:
     from udpprobe.engines.raw import Raw  # noqa: PLC0415 - the others do without a capture
 
     bulk = not 0 < options.rate_pps <= BULK_PPS
-    return Raw(crafter, port=port, interface=options.interface, bulk=bulk)
+    return Raw(crafter, ports=(ports[0], ports[-1]), interface=options.interface, bulk=bulk)
 
 
-def _open_recverr(options: Options, crafter: Crafter, _: int) -> Engine:
+def _open_recverr(options: Options, crafter: Crafter, _: tuple[int, ...]) -> Engine:
     from udpprobe.engines.recverr import RecvErr  # noqa: PLC0415 - as above
 
     return RecvErr(crafter, interface=options.interface)
 
 
-def _open_connected(options: Options, crafter: Crafter, _: int) -> Engine:
+def _open_connected(options: Options, crafter: Crafter, _: tuple[int, ...]) -> Engine:
     from udpprobe.engines.connected import Connected  # noqa: PLC0415 - as above
 
     return Connected(crafter, interface=options.interface)
@@ -201,10 +203,11 @@ class _Run:
         self._catalogue = catalogue_of(options)
         payloads = self._catalogue.columns()
         crafter = Crafter(payloads, size=options.size)
-        ports = held.enter_context(reserve_ports(port=options.source_port))
-        self._plan, errno = make_plan(destinations, options, ports.port)
+        ports = held.enter_context(reserve_ports(port=options.source_port) if options.source_port
+                                   else reserve_neighbours(SOURCE_PORTS))
+        self._plan, errno = make_plan(destinations, options, ports.ports)
         self._recorder = held.enter_context(Recorder(options.write)) if options.write else None
-        self._engine = _open(options, crafter, ports.port, listeners)
+        self._engine = _open(options, crafter, ports.ports, listeners)
         held.enter_context(closing(self._engine))
         if self._engine.owns_port:
             ports.share()
@@ -277,7 +280,10 @@ class _Run:
         self._pipeline.finish()
         told, unmatched = conclude(self._pipeline.summary, Question(self._options.loop_ttl, all_destinations=True))
         protocols = notes_of_answers(self._catalogue, self._plan, self._answers.data)
-        destinations = with_notes(outcome(told, self._plan, self._pacing, self._errnos), self._plan, protocols)
+        other_ports = {task: f"answered from port {port}" for task, port in self._admission.other_ports.items()}
+        destinations = outcome(told, self._plan, self._pacing, self._errnos)
+        for notes in (other_ports, protocols):
+            destinations = with_notes(destinations, self._plan, notes)
         if not self._engine.tells_origin:
             destinations = tuple(map(without_origin, destinations))
         self._write(destinations)

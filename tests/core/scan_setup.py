@@ -36,7 +36,7 @@ def destinations_of(pairs):
                         np.array([port for _, port in pairs], np.int64), np.zeros(len(pairs), np.int64))
 
 
-def plan_of(*pairs, payload=WHOLE_TOKEN, key=KEY, sources=2, **fields):
+def plan_of(*pairs, payload=WHOLE_TOKEN, key=KEY, sources=2, source_ports=1, **fields):
     """Each destination (address, port) is sent `payload`, by row; or in turn those of a tuple."""
     destinations = destinations_of(pairs)
     family = 6 if any(":" in address for address, _ in pairs) else 4
@@ -44,7 +44,7 @@ def plan_of(*pairs, payload=WHOLE_TOKEN, key=KEY, sources=2, **fields):
     high, low = np.array([halves(address) for address in OWN[family][:sources]], np.uint64).T
     order = np.array(payload if isinstance(payload, tuple) else (payload,))
     none = np.zeros(len(pairs), np.int64)
-    return Plan(destinations, Sources(np.tile(high, (hosts, 1)), np.tile(low, (hosts, 1)), OWN_PORT),
+    return Plan(destinations, Sources(np.tile(high, (hosts, 1)), np.tile(low, (hosts, 1)), OWN_PORT, source_ports),
                 Candidates(none, none + len(order), order), key, **fields)
 
 

@@ -26,6 +26,7 @@ from scan_setup import (
 
 from udpprobe.core.admission import ANSWER, ERROR, PROBE, REFUSAL, Admission
 from udpprobe.core.batch import tick
+from udpprobe.core.conclude import Question, conclude
 from udpprobe.core.craft import Crafter
 from udpprobe.core.pipeline import Pipeline
 
@@ -38,9 +39,9 @@ FAMILIES = pytest.mark.parametrize("family", [4, 6])
 class Scan:
     """Sends to a port of a host, and is told what is captured."""
 
-    def __init__(self, family=4, payload=WHOLE_TOKEN, *, size=0, ports=(PORT,)):
+    def __init__(self, family=4, payload=WHOLE_TOKEN, *, size=0, ports=(PORT,), source_ports=1):
         self.family, self.size = family, size
-        self.plan = plan_of(*((HOST[family], port) for port in ports), payload=payload)
+        self.plan = plan_of(*((HOST[family], port) for port in ports), payload=payload, source_ports=source_ports)
         self.admission = Admission(self.plan, payloads(), Crafter(payloads(), size=size))
         self.pipeline = Pipeline(keep_messages=True, admission=self.admission)
         self.frames = 0
@@ -89,12 +90,40 @@ def test_an_answer_is_heard(family):
     assert [(PROBE, 0, 0, -1), (ANSWER, 0, 0, -1)] == scan.hear(scan.send(), answer(family))
 
 
-def test_an_answer_from_another_port_enters_the_report_but_answers_no_task():
-    scan = Scan()
-    scan.hear(scan.send())
+@FAMILIES
+def test_an_answer_from_another_port_is_that_of_the_only_port_that_waits_for_one(family):
+    scan = Scan(family, ports=(PORT, 53, 69))
+    probes = [scan.send(task) for task in range(3)]
+    scan.hear(*probes, b.port_unreachable(probes[0]), answer(family, sport=53))
+    assert [(ANSWER, 2, 0, -1)] == scan.hear(answer(family, sport=50_000))
+    assert {2: 50_000} == scan.admission.other_ports
+    assert [[5, 6], [1, 2]] == [each.tolist() for each in scan.admission.answers()]
+    (told,) = (each for each in conclude(scan.pipeline.summary, Question(all_destinations=True))[0] if each.port == 69)
+    assert ("answered", 1, ()) == (told.verdict, told.answered, told.notes)
+
+
+def test_an_answer_from_another_port_is_nobody_s_where_several_wait_for_one():
+    scan = Scan(ports=(PORT, 53))
+    scan.hear(scan.send(0), scan.send(1))
     assert [] == scan.hear(answer(sport=50_000))
-    frames, tasks = scan.admission.frames()[:2]
-    assert ([2], [-1]) == (frames.tolist()[1:], tasks.tolist()[1:])
+    assert [1, 2] == scan.admission.frames()[0].tolist()
+    assert {} == scan.admission.other_ports
+
+
+def test_an_answer_from_another_port_says_by_the_port_it_goes_to_which_probe_it_answers():
+    scan = Scan(ports=(PORT, 53, 69), source_ports=3)
+    scan.hear(*map(scan.send, range(3)))
+    assert [(ANSWER, 1, 0, -1)] == scan.hear(answer(sport=50_000, dport=OWN_PORT + 1))
+    assert [(ANSWER, 2, 0, -1)] == scan.hear(answer(sport=PORT, dport=OWN_PORT + 2))
+    assert {1: 50_000, 2: PORT} == scan.admission.other_ports
+
+
+def test_what_answered_from_another_port_once_answers_the_same_task_again():
+    scan = Scan(ports=(PORT, 53))
+    scan.hear(scan.send(0))
+    scan.hear(answer(sport=50_000))
+    scan.hear(scan.send(1))
+    assert [(ANSWER, 0, 0, -1)] == scan.hear(answer(sport=50_000))
 
 
 @pytest.mark.parametrize("packet", [

@@ -120,3 +120,12 @@ def test_a_probe_leaves_from_the_address_it_is_told_to_and_its_token_is_of_that_
     assert (source, destination, ports) == ((sent.source_high, sent.source_low),
                                             (sent.destination_high, sent.destination_low), sent.ports)
     assert token_of(KEY, source, destination, ports).tolist() == sent.token.tolist()
+
+
+def test_the_tasks_of_a_host_take_its_source_ports_in_turn():
+    some = [(HOST[4], port) for port in (1, 2, 3)]
+    plan = plan_of(*some, (OTHER_HOST[4], 1), source_ports=2)
+    assert [OWN_PORT, OWN_PORT + 1, OWN_PORT, OWN_PORT] == plan.source_port[:4].tolist()
+    tasks = np.arange(4)
+    sent = plan.next_probes(tasks, np.zeros(4, np.int64)).ports >> np.uint64(16)
+    assert plan.source_port[:4].tolist() == sent.tolist()

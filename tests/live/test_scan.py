@@ -12,6 +12,7 @@ from scanning import (
     BLACKHOLE,
     CLOSED,
     DROPPED,
+    ELSEWHERE,
     FAMILIES,
     FAR,
     FORBIDDEN,
@@ -22,6 +23,7 @@ from scanning import (
     NEAR,
     NO_ROUTE,
     NOBODY,
+    OTHER_PORT,
     PROHIBITED,
     PROHIBITED_NET,
     REJECTED,
@@ -66,6 +68,8 @@ CASES = {
     "rejected": Case(HOST, REJECTED, "rejected", None, FAR, REFUSED, "refused", NO_ORIGIN),
     "answered": Case(HOST, ANSWERING, "answered"),
     "answered-twice": Case(HOST, TWICE, "answered"),
+    "answered-from-another-port": Case(HOST, ELSEWHERE, "answered", connected="silent",
+                                       why="it hears the port it is connected to only"),
     "silent": Case(HOST, LISTENING, "silent", "listening-or-filtered"),
     "dropped": Case(HOST, DROPPED, "silent", "listening-or-filtered"),
     "mute": Case(MUTE, CLOSED, "silent", "no-evidence"),
@@ -169,6 +173,12 @@ def test_connected_makes_up_no_origin(said):
     assert {(None, None, None, None)} == origins
 
 
+@pytest.mark.parametrize("engine", ["raw", "recverr"])
+def test_an_answer_from_another_port_is_noted(said, engine, family):
+    assert f"answered from port {OTHER_PORT}" in about(said[engine], CASES["answered-from-another-port"],
+                                                       family)["notes"]
+
+
 def test_a_datagram_that_is_answered_twice_is_answered_once(said, engine, family):
     told = about(said[engine], CASES["answered-twice"], family)
     assert (1, 1) == (told["sent"], told["answered"])
@@ -176,6 +186,7 @@ def test_a_datagram_that_is_answered_twice_is_answered_once(said, engine, family
 
 def test_only_what_said_nothing_is_asked_again(said, engine, family):
     asked_once = [case for case in CASES.values() if case.to is HOST and case.port not in (CLOSED, ALSO_CLOSED)
-                  and expected_verdict(case, engine) in ("answered", "rejected", "prohibited")]
+                  and expected_verdict(case, engine) in ("answered", "rejected", "prohibited")
+                  and case.port != ELSEWHERE]
     assert {1} == {about(said[engine], case, family)["sent"] for case in asked_once}
     assert about(said[engine], CASES["silent"], family)["sent"] >= 3

@@ -7,6 +7,7 @@ that is reserved for the scan it is counted as foreign.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,9 +56,13 @@ class Admission:
         self._heard: list[Heard] = []
         self._frames: list[tuple[I64, I64]] = []
         self._answers: list[tuple[I64, I64]] = []
+        self._is_heard = np.zeros(len(plan), np.bool_)
+        """(tasks,) whether an answer or an error came for each."""
+        self._elsewhere: dict[tuple[int, int, int], int] = {}
+        """Tasks by (host, our port, the host's port), where the last is not their own."""
 
     def frames(self) -> tuple[I64, I64]:
-        """(n,) frames that were admitted since this was asked last, and (n,) their tasks, -1 for none."""
+        """(n,) frames that were admitted since this was asked last, and (n,) their tasks."""
         frames, self._frames = self._frames, []
         return _joined(frames)
 
@@ -72,15 +77,24 @@ class Admission:
         return heard
 
     def datagrams(self, some: Datagrams) -> Bool:
-        """Which of (n,) datagrams are probes or their answers."""
-        own = u64(self._plan.sources.port)
-        source_port, port = some.ports >> u64(16), some.ports & PORT
-        out = np.flatnonzero(source_port == own)
-        back = np.flatnonzero(port == own)
+        """Which of (n,) datagrams are probes or their answers.
+
+        An answer may come from another port of the host (RFC 1350, section 4). Where it is known which task it
+        answers, `some` is told that it came from there.
+        """
+        out = np.flatnonzero(self._is_own(some.ports >> u64(16)))
+        back = np.flatnonzero(self._is_own(some.ports & PORT))
+        task = self._answered(some.take(back))
+        hit = back[task >= 0]
+        some.ports[hit] = self._plan.tasks.port[task[task >= 0]].view(np.uint64) << u64(16) | some.ports[hit] & PORT
         admitted = np.zeros(len(some), np.bool_)
         admitted[out] = self._left(some.take(out))
-        admitted[back] |= self._came_back(some.take(back))
+        admitted[back] |= self._came_back(some.take(back), task)
         return admitted
+
+    def _is_own(self, port: U64) -> Bool:
+        """(n,) whether each is a port that probes leave from."""
+        return port - u64(self._plan.sources.port) < u64(self._plan.sources.ports)     # below it, that wraps round
 
     def _left(self, some: Datagrams) -> Bool:
         task = self._plan.find(some.destination_high, some.destination_low, some.ports & PORT)
@@ -89,15 +103,49 @@ class Admission:
         self._frames.append((some.frame[source >= 0], task[source >= 0]))
         return source >= 0
 
-    def _came_back(self, some: Datagrams) -> Bool:
-        """Answers, which may come from another port of the host (RFC 1350, section 4)."""
-        task = self._plan.find(some.source_high, some.source_low, some.ports >> u64(16))
-        source = self._source(task, some.destination_high, some.destination_low)
-        self._note(_heard(ANSWER, task, some.time_ns, source), source >= 0)
+    def _answered(self, some: Datagrams) -> I64:
+        """(n,) the task that each datagram answers, -1 for none."""
+        port, own = some.ports >> u64(16), (some.ports & PORT).view(np.int64)
+        task = self._plan.find(some.source_high, some.source_low, port)
+        task[task >= 0] = np.where(self._plan.source_port[task] == own, task, -1)[task >= 0]
         elsewhere = np.flatnonzero(task < 0)
         host = self._plan.host_of(some.source_high[elsewhere], some.source_low[elsewhere])
+        elsewhere, host = elsewhere[host >= 0], host[host >= 0]
+        if len(elsewhere):
+            task[elsewhere] = self._answered_from(
+                zip(host.tolist(), own[elsewhere].tolist(), port[elsewhere].tolist(), strict=True))
+        return task
+
+    def _answered_from(self, elsewhere: Iterable[tuple[int, int, int]]) -> list[int]:
+        """The task that each is an answer to, of (host, our port, the host's port), -1 where that is not clear."""
+        waiting = self._only_waiting()
+        tasks = []
+        for host, own, port in elsewhere:
+            task = self._elsewhere.get((host, own, port), waiting.get((host, own), -1))
+            if task >= 0:
+                self._elsewhere[host, own, port] = task
+            tasks.append(task)
+        return tasks
+
+    def _only_waiting(self) -> dict[tuple[int, int], int]:
+        """By host and source port, the only task probed from there and not heard of yet, unless there are several."""
+        asked = slice(self._plan.asked)
+        tasks = np.flatnonzero(~self._is_heard[asked] & (self._plan.attempts[asked] > 0))
+        flow = self._plan.tasks.host[tasks] << 16 | self._plan.source_port[tasks]
+        flow, first, count = np.unique(flow, return_index=True, return_counts=True)
+        only = count == 1
+        return {(each >> 16, each & 0xFFFF): task
+                for each, task in zip(flow[only].tolist(), tasks[first[only]].tolist(), strict=True)}
+
+    @property
+    def other_ports(self) -> dict[int, int]:
+        """By task, the other port that it was answered from."""
+        return {task: port for (_, _, port), task in self._elsewhere.items()}
+
+    def _came_back(self, some: Datagrams, task: I64) -> Bool:
+        source = self._source(task, some.destination_high, some.destination_low)
         admitted = source >= 0
-        admitted[elsewhere[host >= 0]] = True
+        self._note(_heard(ANSWER, task, some.time_ns, source), admitted)
         self._answers.append((some.frame[admitted], task[admitted]))
         self._frames.append(self._answers[-1])
         return admitted
@@ -118,7 +166,7 @@ class Admission:
         proven, attempt = self._proven(quotes, data, tasks, source)
         believed[known] = proven
         self._frames.append((quotes.frame[proven], tasks[proven]))
-        ours = has_ports & (some.ports >> u64(16) == u64(self._plan.sources.port))
+        ours = has_ports & self._is_own(some.ports >> u64(16))
         self.foreign += int(np.count_nonzero(ours & ~believed))
         itself = (quotes.reporter_high == quotes.destination_high) & (quotes.reporter_low == quotes.destination_low)
         port_unreachable = (quotes.family << 16 | quotes.type << 8 | quotes.code)
@@ -147,8 +195,11 @@ class Admission:
         return np.where(equal.any(axis=1), equal.argmax(axis=1), -1)
 
     def _note(self, heard: Heard, keep: Bool) -> None:
-        if keep.any():
-            self._heard.append(heard.take(keep))
+        if not keep.any():
+            return
+        self._heard.append(heard.take(keep))
+        if heard.kind[0] != PROBE:
+            self._is_heard[heard.task[keep]] = True
 
     def _proven(self, quotes: Errors, data: U8, task: I64, source: I64) -> tuple[Bool, I64]:
         """Whether each error quotes a probe that was sent; and which one, -1 where only its payload tells."""

@@ -32,6 +32,9 @@ class Sources:
     """(hosts, k) addresses in two halves: each host's probes may come from k of them."""
     low: U64
     port: int
+    ports: int = 1
+    """How many there are from `port` on. The tasks of a host take them in turn, for what comes from another port of
+    the host says by the one it goes to what it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Plan:
         self.sent_ns = np.zeros(len(self.tasks), np.int64)
         """When the last of them left, as the capture saw it; 0 for never."""
         hosts = self.tasks.take(slice(self.asked, None))
+        self.source_port = sources.port + _rank(self.tasks.host) % sources.ports
+        """(tasks,) where the probes of each come from."""
         self._tasks = _index(endpoint_key(self.tasks.high, self.tasks.low, self.tasks.port.view(np.uint64)))
         self._hosts = _index(endpoint_key(hosts.high, hosts.low, NO_PORT))
 
@@ -104,13 +109,22 @@ class Plan:
         """The probes of (n,) tasks, sources and attempts; the same ones whenever it is asked."""
         some = self.tasks.take(tasks)
         source_high, source_low = self.sources.high[some.host, source], self.sources.low[some.host, source]
-        ports = u64(self.sources.port << 16) | some.port.view(np.uint64)
+        ports = (self.source_port[tasks] << 16 | some.port).view(np.uint64)
         token = token_of(self._key, (source_high, source_low), (some.high, some.low), ports)
         payload = self._order[self._first[tasks] + attempt % self._count[tasks]]
         generic = (token >> u64(61)).view(np.int64) % GENERIC_VARIANTS
         return Probes(tasks, source_high, source_low, some.high, some.low, ports, some.zone,
                       np.where(payload == GENERIC, generic, payload), attempt,
                       np.full(len(tasks), self._ttl), token)
+
+
+def _rank(host: I64) -> I64:
+    """(n,) how many rows before each have the same host."""
+    order = np.argsort(host, kind="stable")
+    starts = starts_of_runs(host[order])
+    rank = np.zeros(len(host), np.int64)
+    rank[order] = np.arange(len(host)) - np.repeat(starts, np.diff(starts, append=len(host)))
+    return rank
 
 
 Index = tuple[Numbering, I64]

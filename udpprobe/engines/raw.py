@@ -12,7 +12,7 @@ from udpprobe.core.probes import Probes
 from udpprobe.sender import BulkSender, Sender
 from udpprobe.sources.live import open_capture
 
-FILTER = "udp port {port} or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
+FILTER = "udp portrange {first}-{last} or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
 """Answers, errors, and later fragments, which have no ports."""
 CHUNK = 2048
 """Probes crafted and sent at a time: their columns stay in the cache."""
@@ -23,7 +23,7 @@ class Raw:
 
     Args:
         crafter: makes the packets.
-        port: the source port of every probe.
+        ports: the first and the last source port of probes.
         interface: the only one to use, or None.
         bulk: whether the rate is beyond what a portable capture keeps up with.
 
@@ -36,9 +36,10 @@ class Raw:
     owns_port = False
     blind_to: str | None = None
 
-    def __init__(self, crafter: Crafter, *, port: int, interface: str | None, bulk: bool) -> None:
+    def __init__(self, crafter: Crafter, *, ports: tuple[int, int], interface: str | None, bulk: bool) -> None:
         self._crafter = crafter
-        self._capture = open_capture(FILTER.format(port=port), interface=interface, bulk=bulk, kind="probe")
+        expression = FILTER.format(first=ports[0], last=ports[1])
+        self._capture = open_capture(expression, interface=interface, bulk=bulk, kind="probe")
         self.state = self._capture.state
         self._sender = BulkSender(interface=interface) if bulk else Sender(interface=interface)
         self._unsent: Counter[tuple[int, int]] = Counter()
