@@ -151,7 +151,7 @@ def analyzed(file, options):
 
 def told_in_every_format(report, events):
     for name, renderer in FORMATS.items():
-        texts = renderer.report(report, 80), renderer.events(report, events, 80)
+        texts = "".join(renderer.report(report, 80)), renderer.events(report, events, 80)
         if name == "json":
             assert report.source.packets == json.loads(texts[0])["source"]["packets"]
             json.loads(texts[1])

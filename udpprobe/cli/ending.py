@@ -48,9 +48,8 @@ class Ending:
         if self.stream:
             return
         renderer, width = FORMATS[self.format], width_of(self.out)
-        text = (renderer.events(report, self.kept, width) if self.events
-                else renderer.report(self._shown(report), width))
-        self.out.write(text)
+        self.out.writelines((renderer.events(report, self.kept, width),) if self.events
+                            else renderer.report(self._shown(report), width))
 
     def _shown(self, report: Report) -> Report:
         # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
@@ -65,7 +64,7 @@ def is_stream(output_format: Format, *, events: bool) -> bool:
 
 def status_of(report: Report, failing: frozenset[str], *, interrupted: bool) -> int:
     """The exit status: 130 after Ctrl-C, 1 where a failing verdict was found, else 0."""
-    return 130 if interrupted else int(not failing.isdisjoint(_verdicts_in(report)))
+    return 130 if interrupted else int(bool(failing) and not failing.isdisjoint(_verdicts_in(report)))
 
 
 def _verdicts_in(report: Report) -> set[str | None]:

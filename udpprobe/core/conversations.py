@@ -247,6 +247,9 @@ class Conversations:
         old = self.open
         last_ns = old.last_ns[:old.size]
         recent = np.flatnonzero(last_ns > last_ns.max(initial=0) - QUIET_NS)[-self._most:]
+        if len(recent) == old.size:
+            self._open_rtt = Samples()
+            return
         self._forget()
         self.open.extend(len(recent))
         for name, values in old.columns().items():

@@ -34,6 +34,8 @@ def are_loops(record: Record, rows: I64, loop_ttl: int) -> Bool:
     findings = record.findings
     in_transit = (((findings.family[rows] == 4) & (findings.type[rows] == 11))
                   | ((findings.family[rows] == 6) & (findings.type[rows] == 3))) & (findings.code[rows] == 0)
+    if not in_transit.any():
+        return in_transit
     high = (findings.ttls[rows] & _mask_from(loop_ttl)).any(axis=1)
     return in_transit & (findings.matched[rows] == 1) & (high | _at_two_ttls(findings)[rows] | _seen(record)[rows])
 

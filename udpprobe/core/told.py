@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -106,10 +107,10 @@ def _reporters(findings: Findings) -> Spelling:
 
 def _findings(record: Record, kinds: list[_Kind], reporters: Spelling, loops: Iterable[Loop | None]) -> list[Finding]:
     columns = {name: values.tolist() for name, values in record.findings.columns().items() if name != "ttls"}
-    _, verdict, errno, linux, reason = zip(*kinds, strict=True) if kinds else ((),) * 5
+    said = {name: map(attrgetter(name), kinds) for name in ("verdict", "errno", "linux", "reason")}
     return records(Finding, {
-        "verdict": verdict, "errno": errno, "linux": linux, "family": columns["family"], "icmp_type": columns["type"],
-        "icmp_code": columns["code"], "reason": reason, "reporter": reporters.texts(), "count": columns["count"],
+        **said, "family": columns["family"], "icmp_type": columns["type"], "icmp_code": columns["code"],
+        "reporter": reporters.texts(), "count": columns["count"],
         "first_time_ns": columns["first_ns"], "last_time_ns": columns["last_ns"],
         "mtu": [mtu if mtu >= 0 else None for mtu in columns["mtu"]],
         "match": map(MATCHES.__getitem__, columns["match"]),

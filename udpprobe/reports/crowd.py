@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from udpprobe.reports.text import plural
@@ -19,6 +20,7 @@ SHOWN_SINGLY = 50
 _RANGES_SHOWN = 8
 _TELLING = frozenset({"answered"})
 """What people scan for is never summed up."""
+_SAID_BY = attrgetter("verdict", "icmp_type", "icmp_code", "mtu")
 
 
 def summed_up(destinations: Sequence[Destination]) -> tuple[Destination, ...]:
@@ -51,8 +53,8 @@ def _merged(destinations: Sequence[Destination], crowds: set[str], key: Callable
 
 def _kind(each: Destination) -> Hashable:
     """What it has in common with those that fared alike; the reporter itself stands for every address."""
-    found = ((finding.verdict, finding.icmp_type, finding.icmp_code, finding.mtu,
-              "" if finding.reporter == each.address else finding.reporter) for finding in each.findings)
+    found = [(_SAID_BY(finding), "" if finding.reporter == each.address else finding.reporter)
+             for finding in each.findings]
     return each.verdict, each.errno, each.meaning, *found
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from udpprobe.core.model import REPORT_SCHEMA, Event, Report
-from udpprobe.reports import explain
+from udpprobe.core.model import REPORT_SCHEMA, Event, Report, Unmatched
+from udpprobe.reports import bulk, explain
 from udpprobe.reports.plain import (
     EVENTS_SCHEMA,
     cell,
@@ -18,7 +20,6 @@ from udpprobe.reports.plain import (
     report_columns,
     report_object,
     report_rows,
-    unmatched_object,
 )
 
 if TYPE_CHECKING:
@@ -45,31 +46,58 @@ def _lines(values: Iterable[Any]) -> str:
 
 
 def _csv(columns: Sequence[str], rows: Iterable[dict[str, str]]) -> str:
+    return _csv_rows(columns, (dict(zip(columns, columns, strict=True)), *rows))
+
+
+def _csv_rows(columns: Sequence[str], rows: Iterable[dict[str, str]]) -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, columns, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.DictWriter(out, columns, restval="", extrasaction="ignore", lineterminator="\n").writerows(rows)
     return out.getvalue()
 
 
-def report_json(report: Report, _width: int) -> str:
-    """One object, `udpprobe.report/1`."""
-    return _document(report_object(report))
+def report_json(report: Report, _width: int) -> Iterator[str]:
+    """One object, `udpprobe.report/1`, in pieces."""
+    rest = report_object(replace(report, destinations=(), unmatched=()))
+    told = {"destinations": bulk.chunks(report.destinations), "unmatched": _unmatched(report.unmatched)}
+    for number, (name, value) in enumerate(rest.items()):
+        yield ",\n" if number else "{\n"
+        yield f"{json.dumps(name)}: "
+        yield from _list(told[name]) if name in told else (_member(value),)
+    yield "\n}\n"
 
 
-def report_ndjson(report: Report, _width: int) -> str:
-    """A line a destination, then a line an unmatched error, then one `summary`; `kind` says which."""
-    return _lines((
-        *({"kind": "destination", **plain(destination)} for destination in report.destinations),
-        *({"kind": "unmatched", **unmatched_object(entry)} for entry in report.unmatched),
-        {"kind": "summary", "schema": REPORT_SCHEMA, "command": report.command, "version": report.version,
-         "source": plain(report.source), "faults": report.faults},
-    ))
+def report_ndjson(report: Report, _width: int) -> Iterator[str]:
+    """A line a destination, then a line an unmatched error, then one `summary`; `kind` says which. In pieces."""
+    told = {"destination": bulk.chunks(report.destinations), "unmatched": _unmatched(report.unmatched)}
+    for kind, chunks in told.items():
+        yield from ("".join(f'{{"kind": "{kind}", {text[1:]}\n' for text in texts) for texts in chunks)
+    yield _lines([{"kind": "summary", "schema": REPORT_SCHEMA, "command": report.command, "version": report.version,
+                   "source": plain(report.source), "faults": report.faults}])
 
 
-def report_csv(report: Report, _width: int) -> str:
-    """A row a finding; `finding_` stands before its columns, the destination's own stand before those."""
-    return _csv(report_columns(), report_rows(report))
+def _unmatched(entries: Sequence[Unmatched]) -> Iterator[list[str]]:
+    """As `unmatched_object`: the finding's own fields behind those that say whom it is about."""
+    findings = bulk.chunks([entry.finding for entry in entries])
+    for own, found in zip(bulk.chunks(entries, "finding"), findings, strict=True):
+        yield [f"{whom[:-1]}, {finding[1:]}" for whom, finding in zip(own, found, strict=True)]
+
+
+def _list(chunks: Iterable[list[str]]) -> Iterator[str]:
+    """As `_member`."""
+    is_empty = True
+    for texts in chunks:
+        yield "[\n" if is_empty else ",\n"
+        yield ",\n".join(texts)
+        is_empty = False
+    yield "[]" if is_empty else "\n]"
+
+
+def report_csv(report: Report, _width: int) -> Iterator[str]:
+    """A row a finding; `finding_` stands before its columns, the destination's own stand before those. In pieces."""
+    rows, columns = report_rows(report), report_columns()
+    yield _csv(columns, ())
+    while some := list(islice(rows, bulk.CHUNK)):
+        yield _csv_rows(columns, some)
 
 
 def events_json(report: Report, events: Sequence[Event], _width: int) -> str:

@@ -27,7 +27,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - JSON's values have no narrower t
 
 
 def _object(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the model's dataclasses
-    names, values_of, times = _plan(type(record))  # type: ignore[arg-type]  # a class is hashable
+    names, values_of, times = plan_of(type(record))  # type: ignore[arg-type]  # a class is hashable
     return {name: value if type(value) in _AS_IS and name not in times else _field(name, value, times)
             for name, value in zip(names, values_of(record), strict=True)}
 
@@ -37,7 +37,7 @@ def _field(name: str, value: Any, times: frozenset[str]) -> Any:  # noqa: ANN401
 
 
 @cache
-def _plan(kind: Hashable) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], frozenset[str]]:
+def plan_of(kind: Hashable) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], frozenset[str]]:
     """A record's fields: their names in JSON, what fetches their values, and which of them are times."""
     attributes = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # a dataclass
     times = frozenset(_key(name) for name in attributes if _is_time(name))

@@ -9,7 +9,7 @@ from udpprobe.reports import events, explain, machine, rows, table
 from udpprobe.reports.formats import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from udpprobe.core.model import Event, Report
     from udpprobe.core.verdicts import Meaning
@@ -20,20 +20,27 @@ if TYPE_CHECKING:
 class Renderer:
     """One format. Each function takes the width of the screen last; programs' formats do not care."""
 
-    report: Callable[[Report, int], str]
+    report: Callable[[Report, int], Iterator[str]]
+    """In pieces: of a million destinations, the whole text would take a gigabyte."""
     events: Callable[[Report, Sequence[Event], int], str]
     meanings: Callable[[Sequence[Meaning], int], str]
     rows: Callable[[Rows, int], str]
 
 
+
+def _whole(render: Callable[[Report, int], str]) -> Callable[[Report, int], Iterator[str]]:
+    """A report for people, which is short, as one piece."""
+    return lambda report, width: iter((render(report, width),))
+
+
 FORMATS: Mapping[Format, Renderer] = {
-    Format.TABLE: Renderer(table.report_table, events.events_table, explain.meanings_table, rows.rows_table),
+    Format.TABLE: Renderer(_whole(table.report_table), events.events_table, explain.meanings_table, rows.rows_table),
     Format.JSON: Renderer(machine.report_json, machine.events_json, machine.meanings_json,
                           machine.rows_json),
     Format.NDJSON: Renderer(machine.report_ndjson, machine.events_ndjson, machine.meanings_ndjson,
                             machine.rows_ndjson),
     Format.CSV: Renderer(machine.report_csv, machine.events_csv, machine.meanings_csv,
                          machine.rows_csv),
-    Format.MARKDOWN: Renderer(table.report_markdown, events.events_markdown, explain.meanings_markdown,
+    Format.MARKDOWN: Renderer(_whole(table.report_markdown), events.events_markdown, explain.meanings_markdown,
                               rows.rows_markdown),
 }
