@@ -66,7 +66,6 @@ def test_its_silent_ports_are_told_from_those_the_limit_hid(said, name, family):
 
 def test_the_limit_is_what_the_scan_takes_its_time_for(said):
     assert duration_s(said["v4"]) >= len(CLOSED) - BURST - 1     # one error a second: the limit was real
-    assert duration_s(said["two-sources"]) < 0.8 * duration_s(said["v4"])
     assert duration_s(said["v6"]) < 0.5 * duration_s(said["v4"])
 
 
