@@ -24,6 +24,7 @@ from udpprobe.core.pacing import Pacing, Patience
 from udpprobe.core.pipeline import Pipeline, Resolved
 from udpprobe.core.plan import Candidates, Plan, Sources
 from udpprobe.core.probes import Destinations
+from udpprobe.core.runs import firsts
 from udpprobe.engines import Engine
 from udpprobe.engines.blind import RECVERR
 from udpprobe.hostfacts import has_net_raw, reserve_neighbours, reserve_ports, sources_for
@@ -151,8 +152,7 @@ def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ..
 
 def _sources(destinations: Destinations, options: Options, ports: tuple[int, ...]) -> tuple[Sources, I64]:
     """Each host's source addresses; those that cannot be used for it stand in for by one that can."""
-    first = np.unique(destinations.host, return_index=True)[1]
-    hosts = destinations.take(first)
+    hosts = destinations.take(firsts(destinations.host))
     columns = [sources_for(hosts.high, hosts.low, hosts.zone, bind=address, interface=options.interface)
                for address in options.source_addresses or (None,)]
     high, low, errno = (np.stack(each, axis=1) for each in zip(*columns, strict=True))

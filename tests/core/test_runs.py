@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from udpprobe.core.runs import distinct, starts_of_runs
+from udpprobe.core.runs import distinct, firsts, starts_of_runs
 
 
 @pytest.mark.parametrize(("values", "starts"), [
@@ -18,3 +18,8 @@ def test_a_run_starts_where_the_value_changes(values, starts):
 @pytest.mark.parametrize("values", [[], [3], [3, 1, 3, 2, 1]])
 def test_each_value_is_told_once_in_order(values):
     assert sorted(set(values)) == distinct(np.array(values, np.int64))
+
+
+def test_the_first_row_of_each_value_is_told_in_the_order_of_values():
+    assert [3, 0, 1] == firsts(np.array([5, 7, 5, 2, 7, 2])).tolist()
+    assert [] == firsts(np.empty(0, np.int64)).tolist()

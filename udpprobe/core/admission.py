@@ -19,6 +19,7 @@ from udpprobe.core.notes import Note
 from udpprobe.core.packets import Columns, Datagrams, Errors, field, u64
 from udpprobe.core.plan import Plan
 from udpprobe.core.probes import TOKEN_BYTES, Payloads, Probes, flow_label, ip_id
+from udpprobe.core.runs import firsts
 
 PORT = u64(0xFFFF)
 PROBE, ANSWER, ERROR, REFUSAL = range(4)
@@ -132,10 +133,10 @@ class Admission:
         asked = slice(self._plan.asked)
         tasks = np.flatnonzero(~self._is_heard[asked] & (self._plan.attempts[asked] > 0))
         flow = self._plan.tasks.host[tasks] << 16 | self._plan.source_port[tasks]
-        flow, first, count = np.unique(flow, return_index=True, return_counts=True)
-        only = count == 1
+        first = firsts(flow)
+        only = np.bincount(np.searchsorted(flow[first], flow), minlength=len(first)) == 1
         return {(each >> 16, each & 0xFFFF): task
-                for each, task in zip(flow[only].tolist(), tasks[first[only]].tolist(), strict=True)}
+                for each, task in zip(flow[first[only]].tolist(), tasks[first[only]].tolist(), strict=True)}
 
     @property
     def other_ports(self) -> dict[int, int]:

@@ -8,6 +8,7 @@ from udpprobe.core.batch import I64, FrameBatch
 from udpprobe.core.decode import HANDLERS
 from udpprobe.core.layers_ip import UDP
 from udpprobe.core.layers_link import kind_of_link
+from udpprobe.core.runs import firsts
 from udpprobe.core.walk import Walk
 
 EXCERPT_BYTES = 2048
@@ -35,7 +36,7 @@ class FirstAnswers:
             tasks: (n,) what each answers, -1 for no task that is known.
         """
         new = np.flatnonzero((tasks >= 0) & ~self._is_answered[tasks])
-        first = new[np.unique(tasks[new], return_index=True)[1]]
+        first = new[firsts(tasks[new])]
         self._is_answered[tasks[first]] = True
         found = data_of(batch.take(np.searchsorted(batch.frame, frames[first])))
         self.data.update(zip(tasks[first].tolist(), found, strict=True))

@@ -16,6 +16,12 @@ def starts_of_runs(values: npt.NDArray[Any]) -> I64:
     return np.flatnonzero(np.concatenate((np.ones(min(len(values), 1), np.bool_), changes)))
 
 
+def firsts(values: npt.NDArray[Any]) -> I64:
+    """Where each different value stands first, in the order of values."""
+    order = np.argsort(values, kind="stable")
+    return order[starts_of_runs(values[order])]
+
+
 def distinct(values: npt.NDArray[np.int64] | npt.NDArray[np.int32]) -> list[int]:
     """Each value once, ascending.
 

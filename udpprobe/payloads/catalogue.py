@@ -6,7 +6,7 @@ import tomllib
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ class Catalogue:
 @cache
 def load() -> Catalogue:
     """The table that comes with the package."""
-    text = resources.files("udpprobe.payloads").joinpath("payloads.toml").read_text("utf-8")
+    text = Path(__file__).with_name("payloads.toml").read_text("utf-8")
     return Catalogue((*BUILT_IN, *map(_payload, tomllib.loads(text)["payload"])))
 
 
