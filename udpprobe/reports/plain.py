@@ -65,6 +65,7 @@ def _time(time_ns: int | None) -> str | None:
     return None if time_ns is None else rfc3339(time_ns)
 
 
+@cache
 def _is_time(name: str) -> bool:
     return name.endswith("time_ns")
 
@@ -96,19 +97,26 @@ def flat(record: object, kind: type[Any], prefix: str = "") -> dict[str, str]:
 
 @cache
 def _columns(kind: Hashable, prefix: str) -> tuple[tuple[str, str, type[Any] | None], ...]:
-    """Of each field: its name, its column's, and the type of the record in it, if it is one."""
+    """Of each field: its name, its column's, and the type of the record in it, if it is one; several are no cell."""
     hints = get_type_hints(kind)
     return tuple((field.name, prefix + _key(field.name), _record_type(hints[field.name]))
-                 for field in fields(kind))  # type: ignore[arg-type]  # a dataclass
+                 for field in fields(kind)  # type: ignore[arg-type]  # a dataclass
+                 if not _are_records(hints[field.name]))
 
 
 def _told(attribute: str, value: Any) -> str:  # noqa: ANN401 - as above
+    if type(value) is int and not _is_time(attribute):
+        return str(value)
     return cell(_time(value) if _is_time(attribute) else plain(value))
 
 
 def _record_type(hint: Any) -> type[Any] | None:  # noqa: ANN401 - a type hint has no type
     options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     return next((option for option in options if isinstance(option, type) and is_dataclass(option)), None)
+
+
+def _are_records(hint: Any) -> bool:  # noqa: ANN401 - as above
+    return get_origin(hint) is tuple and is_dataclass(get_args(hint)[0])
 
 
 def cell(value: Any) -> str:  # noqa: ANN401 - as above
@@ -134,8 +142,7 @@ def report_rows(report: Report) -> Iterator[dict[str, str]]:
 
 def report_columns() -> list[str]:
     """The columns of `report_rows`, in order."""
-    columns = {"kind": "", **flat(None, Destination), **flat(None, Finding, "finding_")}
-    return [column for column in columns if column != "findings"]
+    return list({"kind": "", **flat(None, Destination), **flat(None, Finding, "finding_")})
 
 
 def event_columns() -> list[str]:
