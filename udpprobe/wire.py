@@ -15,13 +15,10 @@ from typing import Self
 import numpy as np
 
 from udpprobe.core.addresses import address_text
-from udpprobe.core.answers import data_of
-from udpprobe.core.batch import FrameBatch, tick
 from udpprobe.core.craft import Crafter
-from udpprobe.core.events import events_of
-from udpprobe.core.pipeline import Pipeline, Resolved
+from udpprobe.core.hearing import Hearing, Shots
 from udpprobe.core.probes import TOKEN_BYTES, Destinations, Payloads
-from udpprobe.core.shots import TOKEN_LIMIT, Line, Reply, Shot, Shots
+from udpprobe.core.shots import TOKEN_LIMIT, Line, Reply, Shot
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import interfaces, reserve_ports, sources_for
 from udpprobe.links import interface_index
@@ -35,8 +32,6 @@ FILTER = "(udp and ({ports})) or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6
 """The shots and their answers, errors, and later fragments, which have no ports."""
 LEAST_TOKEN = 2
 """Bytes of the token that tell shots apart; a payload with less room gets a token behind it."""
-NO_LOOP_TTL = 256
-"""No shot's TTL is evidence of a loop by itself: small ones are meant to run out, and the path is known in full."""
 
 
 def payload_for(port: int, text: str = "auto") -> Payload:
@@ -85,7 +80,7 @@ class Wire:
             self._capture = held.enter_context(closing(_capture(ports, interface)))
             self._sender = held.enter_context(closing(Sender(interface=interface)))
             self._shots = Shots(self.line, self._payloads)
-            self._pipeline = Pipeline(keep_messages=True, admission=self._shots)
+            self._hearing = Hearing(self._shots)
             self.interface, self.mtu = _way(self.line, interface)
             self.now_ns = time.time_ns()
             self._held = held.pop_all()
@@ -108,9 +103,7 @@ class Wire:
     @property
     def faults(self) -> Counter[str]:
         """What was wrong with what was heard, counted by name; `foreign`: errors about what was never sent."""
-        faults = self._pipeline.summary.faults + self._capture.state.faults
-        faults["foreign"] += self._shots.foreign
-        return +faults
+        return self._hearing.faults + self._capture.state.faults
 
     def send(self, shots: Sequence[Shot]) -> list[int]:
         """Send shots in their order; for each 0, or why this host refuses: errno (EMSGSIZE: beyond the interface)."""
@@ -131,24 +124,7 @@ class Wire:
         """
         batch = self._capture.receive(wait_s)
         self.now_ns = max(self.now_ns, batch.now_ns)
-        known = self._pipeline.feed(batch)
-        if len(batch):
-            known += self._pipeline.feed(tick(batch.now_ns))
-        replies = [reply for resolved in known for reply in self._errors(resolved)]
-        return sorted([*replies, *self._answers(batch)], key=lambda reply: reply.time_ns)
-
-    def _errors(self, resolved: Resolved) -> list[Reply]:
-        ttls = dict(zip(resolved.errors.frame.tolist(), (resolved.errors.outer >> np.uint64(8) & np.uint64(0xFF))
-                        .tolist(), strict=True))
-        events = events_of(resolved, self._pipeline.summary, NO_LOOP_TTL)
-        return [self._shots.reply_of_error(event, ttls[event.frame]) for event in events]
-
-    def _answers(self, batch: FrameBatch) -> list[Reply]:
-        answers = self._shots.answers()
-        frames = np.array([answer.frame for answer in answers], np.int64)
-        data = data_of(batch.take(np.searchsorted(batch.frame, frames))) if answers else []
-        replies = (self._shots.reply_of_answer(*each) for each in zip(answers, data, strict=True))
-        return [reply for reply in replies if reply is not None]
+        return self._hearing.feed(batch)
 
     def close(self) -> None:
         """Stop capturing; give back sockets and ports."""

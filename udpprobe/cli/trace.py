@@ -1,0 +1,176 @@
+"""`udpprobe trace`: which way a datagram takes, and where it ends or loops."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from udpprobe.cli import scan_options as opt
+from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
+from udpprobe.cli.output import opened, width_of
+from udpprobe.core.targets import parse_target
+from udpprobe.core.verdicts import parse_verdicts
+from udpprobe.errors import UsageError
+from udpprobe.reports.formats import Format
+
+if TYPE_CHECKING:
+    from udpprobe.core.probes import Destinations
+    from udpprobe.core.trace_model import TraceReport
+    from udpprobe.trace import Options, Traced
+
+DEFAULT_PORT = 33434
+"""traceroute's: usually closed, so that the destination speaks."""
+
+EXAMPLES = """\
+All shots of a flow look the same to load balancers, so they take one path; --flows N sends as many flows, which may
+take others. A shot for each TTL leaves before the first reply is in. A router that answers only some of its shots is
+asked again slowly, and said to limit its errors where that helps.
+
+\b
+Examples:
+  udpprobe trace 192.0.2.1
+  udpprobe trace dns.example:53
+  udpprobe trace --flows 8 '[2001:db8::1]:443'
+  udpprobe trace --format json --fail-on loop,silent 192.0.2.1:7
+  udpprobe trace --watch --interval 60 --format ndjson 192.0.2.1
+"""
+
+MaxTtl = Annotated[int, typer.Option(min=1, max=255, metavar="TTL", help="The highest TTL that is tried.")]
+FirstTtl = Annotated[int, typer.Option(min=1, max=255, metavar="TTL", help="The lowest one.")]
+Queries = Annotated[int, typer.Option("--queries", "-q", min=1, max=100, metavar="N", help="Shots for each hop.")]
+Timeout = Annotated[float, typer.Option(min=0.01, metavar="SECONDS", help=(
+    "How long a reply is waited for where no later hop was heard."))]
+Rate = Annotated[float, typer.Option(min=0, metavar="PPS", help="Shots a second, at most; 0: no such limit.")]
+Flows = Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Flows, each with a source port of its own.")]
+SourceAddress = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of this host to send from.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C, and say what changes.")]
+Interval = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Pause between the rounds of --watch.")]
+
+
+def trace(  # noqa: PLR0913 - a command's options are its arguments
+    target: Annotated[str, typer.Argument(metavar="HOST:PORT", help=(
+        f"Where to; without a port, {DEFAULT_PORT}. Of a name's addresses, the system's first choice."))],
+    *,
+    only_v4: opt.OnlyV4 = False,
+    only_v6: opt.OnlyV6 = False,
+    max_ttl: MaxTtl = 30,
+    first_ttl: FirstTtl = 1,
+    queries: Queries = 3,
+    flows: Flows = 1,
+    timeout: Timeout = 4,
+    rate: Rate = 1000,
+    payload: opt.Payload = "auto",
+    size: opt.Size = None,
+    source_port: opt.SourcePort = None,
+    source_address: SourceAddress = None,
+    interface: opt.Interface = None,
+    watch: Watch = False,
+    interval: Interval = 10,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    fail_on: FailOnOption = None,
+) -> None:
+    """Find the routers on the way to a UDP port, and where it ends: at the port, a filter, in a loop, in silence.
+
+    The verdict is the destination's, in the words of scan.
+    """
+    failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
+    family = None if only_v4 == only_v6 else 4 if only_v4 else 6
+    destination = _destination(target, family, interface)
+    from udpprobe.trace import Options  # noqa: PLC0415 - NumPy comes with it, and help does without
+
+    options = Options(
+        max_ttl=max_ttl, first_ttl=first_ttl, queries=queries, timeout_s=timeout, rate_pps=rate, flows=flows,
+        interface=interface, source_address=source_address, source_port=source_port or 0, payload=payload,
+        size=size or 0)
+    with opened(output, stream=output_format is Format.NDJSON) as out:
+        verdicts, interrupted = _follow(destination, options, _Output(out, output_format), interval if watch else None)
+    raise typer.Exit(130 if interrupted else int(not failing.isdisjoint(verdicts)))
+
+
+def _destination(text: str, family: int | None, interface: str | None) -> "Destinations":
+    target = parse_target(text)
+    hosts = 1 if isinstance(target.host, str) else target.host.size
+    if hosts * sum(map(len, target.ports or (range(1),))) > 1:
+        raise UsageError(f"{text!r} is more than one destination; trace follows one")
+    from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
+
+    wanted = Wanted((range(DEFAULT_PORT, DEFAULT_PORT + 1),), family, interface)
+    return resolve([target], [], wanted).destinations.take(slice(0, 1))
+
+
+def _follow(destination: "Destinations", options: "Options", output: "_Output",
+            interval_s: float | None) -> tuple[set[str], bool]:
+    """Every verdict that was found, and whether Ctrl-C came."""
+    from udpprobe.trace import trace as rounds  # noqa: PLC0415 - as above
+
+    verdicts, traced = set(), None
+    with _live(output) as on_change:
+        for traced in rounds(destination, options, on_change, interval_s=interval_s):
+            verdicts.add(traced.report.verdict)
+            output.take(traced, more=interval_s is not None)
+    output.finish()
+    return verdicts, traced is not None and traced.interrupted
+
+
+class _Output:
+    """Where the rounds go.
+
+    Args:
+        out: what is written to.
+        output_format: how.
+    """
+
+    def __init__(self, out: TextIO, output_format: Format) -> None:
+        self.out, self._format = out, output_format
+        self.is_live = output_format is Format.TABLE and out.isatty()
+        self._before: TraceReport | None = None
+        self._is_told = False
+        self._changes = ""
+
+    def text(self, report: "TraceReport") -> str:
+        """A report in the format that was asked for."""
+        from udpprobe.reports.trace import TRACE_FORMATS  # noqa: PLC0415 - as above
+
+        return TRACE_FORMATS[self._format](report, width_of(self.out))
+
+    def take(self, traced: "Traced", *, more: bool) -> None:
+        """A round: at once to a stream of lines; of a table the first, and then what changes."""
+        report, before = traced.report, self._before
+        self._before = report
+        if self._format is Format.NDJSON or (more and self._format is Format.TABLE and not self.is_live):
+            self._write(self._changed(before, report) if before and self._format is Format.TABLE else self.text(report))
+        elif before:
+            self._changes += self._changed(before, report)
+
+    def _changed(self, before: "TraceReport", report: "TraceReport") -> str:
+        from udpprobe.reports.trace_changes import changes  # noqa: PLC0415 - as above
+
+        return changes(before, report)
+
+    def _write(self, text: str) -> None:
+        self._is_told = True
+        self.out.write(text)
+        self.out.flush()
+
+    def finish(self) -> None:
+        """The last round, where no round was written yet."""
+        if self._before and not self._is_told:
+            self.out.write(self.text(self._before))
+            self.out.write(self._changes if self.is_live else "")
+
+
+@contextmanager
+def _live(output: _Output) -> Iterator["Callable[[TraceReport], None] | None"]:
+    """What shows a table while it fills; None where nobody looks."""
+    if not output.is_live:
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415 - when it is shown
+    from rich.live import Live  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as live:
+        yield lambda report: live.update(Text(output.text(report)), refresh=True)

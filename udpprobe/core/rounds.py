@@ -1,0 +1,125 @@
+"""Routing loops in a traceroute: who reports at which TTL comes again and again, to the last TTL that was tried.
+
+An address seen twice is no loop by itself: a router may answer for its neighbour, or forward what has no TTL left, and
+balancing by packet mixes paths of different lengths (Viger et al., "Detection, understanding, and prevention of
+traceroute measurement artifacts", 2008). A loop is what still goes round at the end of the trace.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+LEAST_REPEATS = 3
+"""So often a router must come again before it is a loop wherever the trace ends."""
+ALONE_REPEATS = 5
+"""Likewise of a router that sends everything back to itself: its neighbours look like that once or twice."""
+TOLERANCE = 4
+"""There must be so many repeats for each report that does not fit, as of a router with several addresses."""
+LAPS = 3
+"""So many times round, and nothing more has to be sent to know a loop."""
+
+Rows = Mapping[int, frozenset[str]]
+"""By TTL, who reported that it ran out; without the TTLs where nobody did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A loop as a trace saw it."""
+
+    first_ttl: int
+    """Where its first router reports."""
+    period: int
+    """Hops around it once."""
+    routers: tuple[str | None, ...]
+    """In the order of hops; None for one that never speaks."""
+    repeats: int
+    """How often a router came again where it had to."""
+    last_ttl: int
+    """The highest TTL that somebody reported."""
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether no further TTL would say more."""
+        return self.last_ttl - self.first_ttl + 1 >= self.period * (LAPS if self.period > 1 else ALONE_REPEATS + 1)
+
+    @property
+    def end_ttl(self) -> int:
+        """The last TTL of the first time round: what lies beyond is the same again."""
+        return self.first_ttl + self.period - 1
+
+
+def find_round(rows: Rows, limit: int, back: Mapping[int, frozenset[int]]) -> Round | None:
+    """The loop that a trace ends in, if it does: the shortest that explains it, entered as early as possible.
+
+    Args:
+        rows: who reported.
+        limit: the highest TTL that was tried. A loop is still there then; so less evidence will do.
+        back: by TTL, with which TTLs the reports came.
+    """
+    for period in _periods(rows):
+        for first in sorted(rows):
+            found = _round(rows, first, period)
+            if found and _is_evident(found, limit):
+                return _with_entry(found, rows, back)
+    return None
+
+
+def _with_entry(found: Round, rows: Rows, back: Mapping[int, frozenset[int]]) -> Round:
+    """The loop from where it is entered, if that router answers from the address by which it is reached.
+
+    Then it reports once, coming in, with an address that never comes again. It is the router that is there a period
+    later if both are equally far away: the one before the entry is nearer than all in the loop.
+    """
+    entry, again = found.first_ttl - 1, found.first_ttl - 1 + found.period
+    if entry not in rows or again not in rows or back[entry] != back[again] or found.period == 1:
+        return found
+    return replace(found, first_ttl=entry, routers=(min(rows[entry]), *found.routers[:-1]))
+
+
+def _periods(rows: Rows) -> list[int]:
+    """Distances at which an address comes again, ascending."""
+    return sorted({later - ttl for ttl, later in combinations(sorted(rows), 2) if rows[ttl] & rows[later]})
+
+
+def _is_evident(found: Round, limit: int) -> bool:
+    if found.period == 1:
+        return found.repeats >= ALONE_REPEATS
+    at_limit = found.last_ttl + found.period > limit and found.repeats >= 2
+    return found.repeats >= max(LEAST_REPEATS, found.period) or at_limit
+
+
+def _round(rows: Rows, first: int, period: int) -> Round | None:
+    """The loop of this period from this TTL on, None where the reports contradict it."""
+    places = [_place(rows, ttl, period) for ttl in range(first, first + period)]
+    repeats = sum(place.repeats for place in places)
+    strange = sum(place.strange for place in places)
+    if places[0].repeats == 0 or places[0].router not in rows[first] or strange * TOLERANCE > repeats:
+        return None
+    return Round(first, period, tuple(place.router for place in places), repeats, max(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One place in a loop."""
+
+    router: str | None
+    repeats: int
+    strange: int
+    """Reports of others."""
+
+
+def _place(rows: Rows, ttl: int, period: int) -> _Place:
+    """Who reports at this TTL and every period later; the most usual one."""
+    laps = list(_laps(rows, ttl, period))
+    usual = Counter(address for lap in laps for address in sorted(lap)).most_common(1)
+    if not usual:
+        return _Place(None, 0, 0)
+    router, count = usual[0]
+    return _Place(router, count - 1, len(laps) - count)
+
+
+def _laps(rows: Rows, ttl: int, period: int) -> Iterator[frozenset[str]]:
+    return (rows[each] for each in range(ttl, max(rows) + 1, period) if each in rows)

@@ -1,0 +1,174 @@
+"""A trace as a table for people, and as JSON, NDJSON and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from udpprobe.core.trace_model import TRACE_SCHEMA, Hop, Reporter, TraceLoop, TraceReport
+from udpprobe.reports.formats import Format
+from udpprobe.reports.layout import Layout, markdown, table, wrap
+from udpprobe.reports.plain import cell, plain
+from udpprobe.reports.text import endpoint, escape, glued
+
+HEADERS = ("hop", "router", "replies", "RTT ms", "what else")
+SILENT = "a silent router"
+
+
+def trace_table(report: TraceReport, width: int) -> str:
+    """A row a hop and reporter, then what it comes to."""
+    rows = tuple(_rows(report))
+    layout = Layout(HEADERS, rows, len(HEADERS) - 1)
+    return f"{table((layout,), width)}\n\n{wrap(conclusion(report), width)}\n"
+
+
+def trace_markdown(report: TraceReport, _width: int) -> str:
+    """The same in GitHub's Markdown."""
+    return f"{markdown(Layout(HEADERS, tuple(_rows(report)), len(HEADERS) - 1))}\n\n{conclusion(report)}\n"
+
+
+def _rows(report: TraceReport) -> Iterator[tuple[str, ...]]:
+    for silent, some in groupby(report.hops, key=lambda hop: not hop.reporters):
+        hops = list(some)
+        if silent:
+            yield _silent_row(hops)
+        else:
+            for hop in hops:
+                yield from _rows_of(hop)
+
+
+def _silent_row(hops: Sequence[Hop]) -> tuple[str, ...]:
+    """Hops in a row without a reply, as one."""
+    first, last = hops[0].ttl, hops[-1].ttl
+    return (str(first) if first == last else f"{first}-{last}", "*", f"0 of {sum(hop.sent for hop in hops)}", "", "")
+
+
+def _rows_of(hop: Hop) -> Iterator[tuple[str, ...]]:
+    for place, reporter in enumerate(hop.reporters):
+        replies = f"{reporter.count} of {hop.sent}"
+        yield (str(hop.ttl) if place == 0 else "", escape(reporter.address), replies, _spread(reporter),
+               "; ".join(_remarks(reporter)))
+
+
+def _spread(reporter: Reporter) -> str:
+    rtt_ms = reporter.rtt_ms
+    values = (rtt_ms.min, rtt_ms.median, rtt_ms.max) if reporter.count > 1 else (rtt_ms.min,)
+    return " / ".join(f"{value:.3f}" if value < 10 else f"{value:.1f}" for value in values)
+
+
+def _remarks(reporter: Reporter) -> Iterator[str]:
+    if reporter.verdict != "expired":
+        yield "answered" if reporter.type is None else f"{reporter.reason} {reporter.type}/{reporter.code}"
+    if reporter.mtu is not None:
+        yield f"MTU {reporter.mtu}"
+    if reporter.labels:
+        yield "MPLS " + ", ".join(f"{label['label']} (TTL {label['ttl']})" for label in reporter.labels)
+    yield from (_interface(each) for each in reporter.interfaces)
+    yield from map(escape, reporter.notes)
+
+
+def _interface(about: Mapping[str, Any]) -> str:
+    words = [about[name] for name in ("name", "address") if name in about]
+    return escape(" ".join([f"{about['role']} interface", *map(str, words or [about.get("index", "unknown")])]))
+
+
+def conclusion(report: TraceReport) -> str:
+    """What a trace comes to, in a sentence."""
+    told = loop_words(report.loop) if report.loop else _ENDS.get(report.verdict, _stopped)(report)
+    faults = "; faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items())
+    return f"{glued(endpoint(report.target.address, report.target.port))}: {told}{faults if report.faults else ''}"
+
+
+def loop_words(loop: TraceLoop) -> str:
+    """`loop of 2 between 10.0.1.2 and 10.0.2.2, entered at hop 2`."""
+    routers = [escape(router) if router else SILENT for router in loop.routers]
+    where = f"at {routers[0]}" if loop.period == 1 else f"between {', '.join(routers[:-1])} and {routers[-1]}"
+    return f"loop of {loop.period} {where}, entered at hop {loop.first_ttl}"
+
+
+def _last(report: TraceReport) -> Hop | None:
+    return next((hop for hop in reversed(report.hops) if hop.reporters), None)
+
+
+def _silent(report: TraceReport) -> str:
+    last = _last(report)
+    if last is None:
+        return "silent: nothing came back at all"
+    return f"silent: nothing came back from beyond hop {last.ttl}, {_names(last)}"
+
+
+def _expired(report: TraceReport) -> str:
+    return f"expired: the way is longer than {report.hops[-1].ttl} hops; see --max-ttl"
+
+
+def _unsent(report: TraceReport) -> str:
+    return f"unsent: this host could not send it ({report.errno})"
+
+
+def _stopped(report: TraceReport) -> str:
+    last = _last(report)
+    where = f" by {_names(last)} at hop {last.ttl}" if last else ""
+    return f"{report.verdict}{where}"
+
+
+def _names(hop: Hop) -> str:
+    return " or ".join(dict.fromkeys(escape(reporter.address) for reporter in hop.reporters))
+
+
+_ENDS: dict[str, Callable[[TraceReport], str]] = {"silent": _silent, "expired": _expired, "unsent": _unsent}
+
+
+def trace_object(report: TraceReport) -> dict[str, Any]:
+    """The contract's `udpprobe.trace/1`."""
+    return {"schema": TRACE_SCHEMA, **plain(report)}
+
+
+def trace_json(report: TraceReport, _width: int) -> str:
+    """One object, each hop on a line of its own."""
+    members = (f"{json.dumps(key)}: {_member(value)}" for key, value in trace_object(report).items())
+    return "{\n" + ",\n".join(members) + "\n}\n"
+
+
+def _member(value: object) -> str:
+    if not isinstance(value, list) or not value:
+        return json.dumps(value)
+    return "[\n" + ",\n".join(map(json.dumps, value)) + "\n]"
+
+
+def trace_ndjson(report: TraceReport, _width: int) -> str:
+    """A line a hop, then one `summary`; `kind` says which."""
+    summary = trace_object(report)
+    hops = summary.pop("hops")
+    return "".join(json.dumps(line) + "\n" for line in (*({"kind": "hop", **hop} for hop in hops),
+                                                        {"kind": "summary", **summary}))
+
+
+COLUMNS = ("ttl", "sent", "lost", "address", "count", "rtt_ms_min", "rtt_ms_median", "rtt_ms_max", "type", "code",
+           "reason", "verdict", "mtu", "labels", "interfaces", "flows", "notes")
+
+
+def trace_csv(report: TraceReport, _width: int) -> str:
+    """A row a hop and reporter; a row also for a hop without any."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row for hop in plain(report.hops) for row in _records(hop))
+    return out.getvalue()
+
+
+def _records(hop: dict[str, Any]) -> Iterator[dict[str, str]]:
+    reporters: list[dict[str, Any]] = hop.pop("reporters") or [{}]
+    for reporter in reporters:
+        spread = {f"rtt_ms_{name}": value for name, value in reporter.pop("rtt_ms", {}).items()}
+        yield {name: cell(value) for name, value in {**hop, **reporter, **spread}.items()}
+
+
+TRACE_FORMATS: Mapping[Format, Callable[[TraceReport, int], str]] = {
+    Format.TABLE: trace_table, Format.JSON: trace_json, Format.NDJSON: trace_ndjson, Format.CSV: trace_csv,
+    Format.MARKDOWN: trace_markdown,
+}
+"""What each format makes of a trace; the width of the screen is for tables."""

@@ -1,0 +1,140 @@
+"""Shots with growing TTLs to one destination, all at once: what `trace` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from udpprobe import __version__
+from udpprobe.core.hops import ending_of, hops_of, loop_of, worst
+from udpprobe.core.limiter import SECOND
+from udpprobe.core.path import Patience
+from udpprobe.core.probes import Destinations
+from udpprobe.core.shots import MOST_SHOTS
+from udpprobe.core.trace_model import Target, TraceReport
+from udpprobe.core.tracing import Tracing
+from udpprobe.errors import UsageError
+from udpprobe.interrupt import CtrlC
+from udpprobe.wire import Wire, payload_for
+
+LONGEST_WAIT_S = 0.05
+TELL_S = 0.1
+MOST_OF_A_ROUND = MOST_SHOTS // 2
+"""Shots; and when so many were numbered, the next round begins with 0 again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to trace."""
+
+    max_ttl: int = 30
+    first_ttl: int = 1
+    queries: int = 3
+    timeout_s: float = 4
+    """How long a reply is waited for where no later hop was heard: a router looks for a host for 3 s."""
+    rate_pps: float = 1000
+    """0 for as fast as the window lets."""
+    flows: int = 1
+    interface: str | None = None
+    source_address: str | None = None
+    source_port: int = 0
+    payload: str = "auto"
+    size: int = 0
+    """Bytes of the IP packet; 0 for as many as the payload needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """One round of a trace."""
+
+    report: TraceReport
+    interrupted: bool
+
+
+def trace(destination: Destinations, options: Options, on_change: Callable[[TraceReport], None] | None = None, *,
+          interval_s: float | None = None) -> Iterator[Traced]:
+    """Trace the way to a destination.
+
+    Args:
+        destination: one row.
+        options: how.
+        on_change: gets what is known so far, some times a second.
+        interval_s: pause between rounds; None for one round.
+
+    Yields:
+        Each round; the last one may have been interrupted.
+
+    Raises:
+        UsageError: an option is off: an unknown payload or interface, a first TTL beyond the last, too many shots.
+        PrivilegeError: raw sockets are not allowed.
+        UdpprobeError: this host has no way there.
+    """
+    _guard(options)
+    payload = payload_for(int(destination.port[0]), options.payload)
+    with CtrlC() as ctrl_c, Wire(destination, payload, source_port=options.source_port, interface=options.interface,
+                                 source_address=options.source_address, flows=options.flows) as wire:
+        number = 0
+        while True:
+            run = _Round(wire, options, ctrl_c, number)
+            run.follow(on_change)
+            yield Traced(run.report(), ctrl_c.came)
+            number = run.tracing.next_number % MOST_OF_A_ROUND
+            if interval_s is None or not _paused(wire, ctrl_c, interval_s):
+                return
+
+
+def _guard(options: Options) -> None:
+    if options.first_ttl > options.max_ttl:
+        raise UsageError(f"--first-ttl {options.first_ttl} is beyond --max-ttl {options.max_ttl}")
+    shots = options.flows * options.max_ttl * (options.queries + Patience.again)
+    if shots > MOST_OF_A_ROUND:
+        raise UsageError(f"up to {shots:,} shots are too many, at most {MOST_OF_A_ROUND:,}; lower --flows, --queries "
+                         "or --max-ttl")
+
+
+def _paused(wire: Wire, ctrl_c: CtrlC, interval_s: float) -> bool:
+    """Hear what comes late, and forget it; False on Ctrl-C."""
+    until_s = time.monotonic() + interval_s
+    while not ctrl_c.came and time.monotonic() < until_s:
+        wire.hear(LONGEST_WAIT_S)
+    return not ctrl_c.came
+
+
+class _Round:
+    """One round under way."""
+
+    def __init__(self, wire: Wire, options: Options, ctrl_c: CtrlC, number: int) -> None:
+        interval_ns = int(SECOND / options.rate_pps) if options.rate_pps else 0
+        patience = Patience(options.max_ttl, options.first_ttl, options.queries, int(options.timeout_s * SECOND),
+                            interval_ns)
+        self.tracing = Tracing(patience, flows=options.flows, size=options.size, first_number=number)
+        self._wire, self._ctrl_c = wire, ctrl_c
+        self._start_ns = wire.now_ns
+        self._told_s = 0.0
+
+    def follow(self, on_change: Callable[[TraceReport], None] | None) -> None:
+        """Send and hear to the end."""
+        while not self._ctrl_c.came and not self.tracing.done(self._wire.now_ns):
+            self._step()
+            if on_change and time.monotonic() >= self._told_s + TELL_S:
+                self._told_s = time.monotonic()
+                on_change(self.report())
+
+    def _step(self) -> None:
+        now_ns = self._wire.now_ns
+        shots = self.tracing.due(now_ns)
+        self.tracing.refused(shots, self._wire.send(shots))
+        wait_s = (self.tracing.wake_ns(now_ns) - now_ns) / SECOND
+        self.tracing.heard(self._wire.hear(min(max(wait_s, 0), LONGEST_WAIT_S)))
+
+    def report(self) -> TraceReport:
+        """What is known."""
+        paths, wire = self.tracing.paths, self._wire
+        ending = worst([ending_of(path) for path in paths])
+        return TraceReport(
+            version=__version__, target=Target(wire.address, wire.line.port), source_address=wire.source,
+            source_ports=wire.line.source_ports, interface=wire.interface, time_ns=self._start_ns,
+            verdict=ending.verdict, errno=ending.errno, reached=ending.reached,
+            hops=hops_of(paths, wire.address, wire.now_ns), loop=loop_of(paths),
+            faults=dict(sorted(wire.faults.items())))
