@@ -29,6 +29,10 @@ IPV6_HDRINCL = 36
 IPV6_RECVERR = 25
 IP_RECVERR = 11
 IP_PKTINFO = 8
+MTU_DISCOVERY: dict[int, tuple[int, int]] = {
+    socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
+PMTUDISC_PROBE = 3
+"""The only limit is the interface's: what the kernel has learned of the path is what is being probed (linux/in.h)."""
 ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 
 CMSGHDR = [("bytes", np.uintp), ("level", np.int32), ("type", np.int32)]
@@ -116,6 +120,7 @@ class RawLane(Lane):
         super().__init__(how.domain, socket.SOCK_RAW, socket.IPPROTO_RAW, Messages(how.name, how.control))
         for level, option in (*how.options, (socket.SOL_SOCKET, socket.SO_BROADCAST)):
             self.socket.setsockopt(level, option, 1)
+        self.socket.setsockopt(*MTU_DISCOVERY[how.domain], PMTUDISC_PROBE)
         if interface is not None:
             bind_to_interface(self.socket, interface)
         self.messages.names["family"] = how.domain
