@@ -17,6 +17,8 @@ from udpprobe.cli.analyze import EXAMPLES as ANALYZE_EXAMPLES
 from udpprobe.cli.analyze import analyze
 from udpprobe.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from udpprobe.cli.explain import explain
+from udpprobe.cli.mtu import EXAMPLES as MTU_EXAMPLES
+from udpprobe.cli.mtu import mtu
 from udpprobe.cli.scan import EXAMPLES as SCAN_EXAMPLES
 from udpprobe.cli.scan import scan
 from udpprobe.cli.trace import EXAMPLES as TRACE_EXAMPLES
@@ -43,6 +45,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 app.command(short_help="What captures know of UDP datagrams that failed.", epilog=ANALYZE_EXAMPLES)(analyze)
 app.command(short_help="Probe ports, and say what became of the datagrams.", epilog=SCAN_EXAMPLES)(scan)
 app.command(short_help="The way to a port, and where it ends or loops.", epilog=TRACE_EXAMPLES)(trace)
+app.command(short_help="Which packets fit through, and who limits them.", epilog=MTU_EXAMPLES)(mtu)
 app.command(short_help="What ICMP errors mean, and who hears of them.", epilog=EXPLAIN_EXAMPLES)(explain)
 
 

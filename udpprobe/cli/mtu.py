@@ -1,0 +1,103 @@
+"""`udpprobe mtu`: which packets fit through to a UDP port, and who limits them."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from udpprobe.cli import scan_options as opt
+from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
+from udpprobe.cli.output import opened, width_of
+from udpprobe.core.targets import parse_target
+from udpprobe.core.verdicts import VERDICTS
+from udpprobe.errors import UsageError
+from udpprobe.reports.formats import Format
+
+if TYPE_CHECKING:
+    from udpprobe.core.probes import Destinations
+
+DEFAULT_PORT = 33434
+"""traceroute's: usually closed, so that the destination speaks."""
+OWN_VERDICTS = ("ok", "black-hole")
+
+EXAMPLES = """\
+A size counts as fitting when the destination answers it, or refuses it. What routers say of their MTU is used, but not
+believed: one byte more must go missing. Where the service is silent, refusals of a closed port show what arrives. Hosts
+limit their refusals (Linux to one a second): the exact byte may take some seconds.
+
+ok: as much as the interface takes. too-big: less, and a router says so. black-hole: less, and nobody says so.
+
+\b
+Examples:
+  udpprobe mtu 192.0.2.1
+  udpprobe mtu dns.example:53
+  udpprobe mtu --max 1500 '[2001:db8::1]:443'
+  udpprobe mtu --format json --fail-on black-hole 192.0.2.1:51820
+"""
+
+Max = Annotated[int | None, typer.Option(
+    "--max", min=68, max=65_575, metavar="BYTES", help="The largest IP packet tried; else what the interface takes.")]
+Retries = Annotated[int, typer.Option(
+    min=0, max=100, metavar="N", help="How often a size that goes missing is tried again before it counts as lost.")]
+Timeout = Annotated[float, typer.Option(
+    min=0.01, metavar="SECONDS", help="How long a host that says nothing is waited for.")]
+Rate = Annotated[float, typer.Option(min=0, metavar="PPS", help="Probes a second, at most; 0: no such limit.")]
+SourceAddress = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of this host to send from.")]
+SourcePort = Annotated[int | None, typer.Option(
+    min=1, max=65_520, metavar="PORT", show_default=False,
+    help="Instead of free ones, this and the 15 that follow: an answer is known by the port it comes to.")]
+Control = Annotated[bool, typer.Option(
+    "--control/--no-control", help="Probe a port that is surely closed too; its refusals show what arrives.")]
+
+
+def mtu(  # noqa: PLR0913 - a command's options are its arguments
+    target: Annotated[str, typer.Argument(metavar="HOST:PORT", help=(
+        f"Where to; without a port, {DEFAULT_PORT}. Of a name's addresses, the system's first choice."))],
+    *,
+    only_v4: opt.OnlyV4 = False,
+    only_v6: opt.OnlyV6 = False,
+    most: Max = None,
+    retries: Retries = 2,
+    timeout: Timeout = 4,
+    rate: Rate = 1000,
+    payload: opt.Payload = "auto",
+    ttl: opt.Ttl = 64,
+    source_port: SourcePort = None,
+    source_address: SourceAddress = None,
+    interface: opt.Interface = None,
+    control: Control = True,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    fail_on: FailOnOption = None,
+) -> None:
+    """Find the path MTU to a UDP port, to the byte, and who limits it: a router that says so, or a black hole."""
+    failing = _failing(fail_on)
+    destination = _destination(target, None if only_v4 == only_v6 else 4 if only_v4 else 6, interface)
+    from udpprobe import mtu as searching  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.reports.mtu import MTU_FORMATS  # noqa: PLC0415 - as above
+
+    options = searching.Options(
+        most=most or 0, retries=retries, timeout_s=timeout, rate_pps=rate, ttl=ttl, interface=interface,
+        source_address=source_address, source_port=source_port or 0, payload=payload, control=control)
+    with opened(output, stream=False) as out:
+        found = searching.mtu(destination, options)
+        out.write(MTU_FORMATS[output_format](found.report, width_of(out)))
+    raise typer.Exit(130 if found.interrupted else int(found.report.verdict in failing))
+
+
+def _failing(text: str | None) -> frozenset[str]:
+    words = frozenset(word.strip() for word in text.split(",")) if text is not None else frozenset()
+    known = (*OWN_VERDICTS, *VERDICTS)
+    if unknown := sorted(words - set(known)):
+        raise UsageError(f"{unknown[0]!r} is no verdict; there are {', '.join(known)}")
+    return words
+
+
+def _destination(text: str, family: int | None, interface: str | None) -> "Destinations":
+    target = parse_target(text)
+    hosts = 1 if isinstance(target.host, str) else target.host.size
+    if hosts * sum(map(len, target.ports or (range(1),))) > 1:
+        raise UsageError(f"{text!r} is more than one destination; mtu measures one path")
+    from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
+
+    wanted = Wanted((range(DEFAULT_PORT, DEFAULT_PORT + 1),), family, interface)
+    return resolve([target], [], wanted).destinations.take(slice(0, 1))

@@ -1,0 +1,196 @@
+"""Which packets fit through to a destination, and who limits them: what `mtu` does."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from udpprobe import __version__
+from udpprobe.core.limiter import SECOND
+from udpprobe.core.mtu_locating import Course, Locating, hops_to
+from udpprobe.core.mtu_model import MtuReport
+from udpprobe.core.mtu_outcome import Facts, outcome, verdict_of
+from udpprobe.core.mtu_reports import Reports
+from udpprobe.core.mtu_rounds import FLOWS, Patience, Rounds
+from udpprobe.core.mtu_shots import ARRIVED, CONTROL, SERVICE, TOO_BIG, Ask, word_of
+from udpprobe.core.plan import CONTROL_PORTS
+from udpprobe.core.plpmtud import Search
+from udpprobe.core.probes import Destinations
+from udpprobe.core.shots import Reply
+from udpprobe.core.trace_model import Target
+from udpprobe.errors import UsageError
+from udpprobe.interrupt import CtrlC
+from udpprobe.wire import Wire, payload_for
+
+LONGEST_WAIT_S = 0.05
+GLANCE_S = 0.001
+"""How long one wire is listened to while a reply may come by the other."""
+MOST_BYTES = {4: 65_535, 6: 65_575}
+"""Of a packet (RFC 791; RFC 8200 without jumbograms)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to search."""
+
+    most: int = 0
+    """The largest packet tried, in bytes; 0 for what the interface takes."""
+    retries: int = 2
+    """How often a size that goes missing is tried again before it counts as lost."""
+    timeout_s: float = 4
+    """How long a host that says nothing is waited for."""
+    rate_pps: float = 1000
+    """0 for no such limit."""
+    ttl: int = 64
+    interface: str | None = None
+    source_address: str | None = None
+    source_port: int = 0
+    """The first of several neighbours; 0 for ones that the kernel chooses."""
+    payload: str = "auto"
+    control: bool = True
+    """Whether a closed port is asked too, whose refusals show what arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was found."""
+
+    report: MtuReport
+    interrupted: bool
+
+
+class Machine(Protocol):
+    """What says when which shot goes out, and learns from replies."""
+
+    @property
+    def wake_ns(self) -> int:
+        """When it has something to say if nothing is heard before."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is done."""
+        ...
+
+    def due(self, now_ns: int) -> list[Ask]:
+        """What is to be sent now."""
+        ...
+
+    def heard(self, reply: Reply) -> None:
+        """Take a reply."""
+        ...
+
+
+def mtu(destination: Destinations, options: Options) -> Measured:
+    """Find the path MTU to a destination.
+
+    Args:
+        destination: one row.
+        options: how.
+
+    Raises:
+        UsageError: an option is off: an unknown payload or interface, a largest size below the smallest probe.
+        PrivilegeError: raw sockets are not allowed.
+        UdpprobeError: this host has no way there.
+    """
+    with ExitStack() as held, CtrlC() as ctrl_c:
+        run = _Run(_wires(destination, options, held), options, ctrl_c)
+        return Measured(run.report(), ctrl_c.came)
+
+
+def _wires(destination: Destinations, options: Options, held: ExitStack) -> list[Wire]:
+    """By lane; the control's is to a port that nothing is registered for."""
+    port = int(destination.port[0])
+    open_wire = partial(Wire, interface=options.interface, source_address=options.source_address)
+    payload = payload_for(port, options.payload)
+    wires = [held.enter_context(open_wire(destination, payload, source_port=options.source_port, flows=FLOWS))]
+    if options.control:
+        control = replace(destination, port=np.array([_other_port(port)]))
+        wires.append(held.enter_context(open_wire(control, payload_for(0, "token"))))
+    return wires
+
+
+def _other_port(port: int) -> int:
+    first, end = CONTROL_PORTS
+    found = first + secrets.randbelow(end - first - 1)
+    return found + (found >= port >= first)
+
+
+class _Run:
+    """One search under way."""
+
+    def __init__(self, wires: list[Wire], options: Options, ctrl_c: CtrlC) -> None:
+        self._wires, self._options, self._ctrl_c = wires, options, ctrl_c
+        self._wire = wires[SERVICE]
+        least = [wire.least_size for wire in wires]
+        family = self._wire.line.family
+        most = min(each for each in (self._wire.mtu, options.most, MOST_BYTES[family]) if each)
+        if max(least) > most:
+            raise UsageError(f"the smallest probe has {max(least)} bytes, and {most} is the most; see --max, --payload")
+        patience = Patience(options.retries + 1, int(options.timeout_s * SECOND), options.ttl)
+        self._start_ns = self._now_ns = self._free_ns = self._wire.now_ns
+        self._rounds = Rounds(Search(family, min(least), most), least, patience, self._now_ns)
+        self._reports = Reports()
+        self._reply_ttl: int | None = None
+
+    def report(self) -> MtuReport:
+        """Search, look for what swallows the rest, and tell."""
+        self._follow(self._rounds)
+        locating = None
+        if verdict_of(self._rounds) == "black-hole":
+            locating = Locating(self._course())
+            self._follow(locating)
+        return outcome(self._rounds, self._reports, locating, self._facts())
+
+    def _course(self) -> Course:
+        rounds, lane = self._rounds, self._rounds.judge
+        return Course(lane, rounds.search.smallest_lost or 0, rounds.least[lane], hops_to(self._reply_ttl),
+                      self._options.retries + 1, rounds.timeout_ns, len(rounds.sent), self._wire.address)
+
+    def _follow(self, machine: Machine) -> None:
+        while not self._ctrl_c.came and not machine.is_over:
+            if self._now_ns >= self._free_ns:
+                self._send(machine.due(self._now_ns))
+            wake_ns = max(machine.wake_ns, self._free_ns)
+            for reply in self._hear(min(max((wake_ns - self._now_ns) / SECOND, 0), LONGEST_WAIT_S)):
+                self._take(reply)
+                machine.heard(reply)
+
+    def _send(self, asks: list[Ask]) -> None:
+        for lane, wire in enumerate(self._wires):
+            shots = [ask.shot for ask in asks if ask.lane == lane]
+            for shot, code in zip(shots, wire.send(shots), strict=True):
+                if code and shot.number in self._rounds.sent:
+                    self._rounds.refused(shot.number, code, self._now_ns)
+        if self._options.rate_pps:
+            self._free_ns = self._now_ns + int(len(asks) * SECOND / self._options.rate_pps)
+
+    def _hear(self, wait_s: float) -> list[Reply]:
+        """What comes back by any wire, for `wait_s` at most or until something does."""
+        until_ns = self._now_ns + int(wait_s * SECOND)
+        glance_s = min(wait_s, GLANCE_S)
+        while True:
+            replies = [reply for wire in self._wires for reply in wire.hear(glance_s)]
+            self._now_ns = max(self._now_ns, *(wire.now_ns for wire in self._wires))
+            if replies or self._now_ns >= until_ns:
+                return replies
+
+    def _take(self, reply: Reply) -> None:
+        word = word_of(reply)
+        if word == ARRIVED:
+            self._reply_ttl = reply.ttl
+        if word == TOO_BIG and reply.event and reply.number in self._rounds.sent:
+            self._reports.take(reply.event, self._rounds.sent[reply.number].size)
+
+    def _facts(self) -> Facts:
+        wire = self._wire
+        control = self._wires[CONTROL].line.port if len(self._wires) > CONTROL else None
+        faults = sum((each.faults for each in self._wires[CONTROL:]), wire.faults)
+        return Facts(__version__, Target(wire.address, wire.line.port), wire.line.family, wire.interface, wire.mtu,
+                     wire.source, control, self._options.most, self._start_ns, self._now_ns,
+                     dict(sorted(faults.items())))

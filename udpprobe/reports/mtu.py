@@ -1,0 +1,127 @@
+"""A path MTU as a table for people, and as JSON, NDJSON and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from udpprobe.core.mtu_model import MTU_SCHEMA, MtuReport, Reported
+from udpprobe.reports.formats import Format
+from udpprobe.reports.layout import Layout, markdown, table, wrap
+from udpprobe.reports.plain import cell, plain
+from udpprobe.reports.text import duration, endpoint, escape, glued, plural
+
+HEADERS = ("router", "MTU", "errors", "smallest", "what is wrong with it")
+
+
+def mtu_table(report: MtuReport, width: int) -> str:
+    """What it comes to, who said what, and what to do."""
+    said = f"\n{table((_layout(report),), width)}\n" if report.reports else ""
+    rest = "".join(f"{wrap(line, width)}\n" for line in _rest(report))
+    return f"{wrap(conclusion(report), width)}\n{said}" + (f"\n{rest}" if rest else "")
+
+
+def mtu_markdown(report: MtuReport, _width: int) -> str:
+    """The same in GitHub's Markdown."""
+    said = f"\n{markdown(_layout(report))}\n" if report.reports else ""
+    rest = "".join(f"- {line}\n" for line in _rest(report))
+    return f"{conclusion(report)}\n{said}" + (f"\n{rest}" if rest else "")
+
+
+def _layout(report: MtuReport) -> Layout:
+    return Layout(HEADERS, tuple(map(_row, report.reports)), len(HEADERS) - 1)
+
+
+def _row(said: Reported) -> tuple[str, ...]:
+    mtu = "" if said.mtu is None else str(said.mtu)
+    return escape(said.reporter), mtu, str(said.count), str(said.smallest), "; ".join(said.notes)
+
+
+def _rest(report: MtuReport) -> Iterator[str]:
+    yield from map(_sentence, map(escape, report.notes))
+    yield from map(_sentence, map(escape, report.advice))
+    if report.faults:
+        yield "Faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items()) + "."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def conclusion(report: MtuReport) -> str:
+    """What a search comes to, in a sentence or two."""
+    where = glued(endpoint(report.target.address, report.target.port))
+    told = f"path MTU {report.path_mtu}, " if report.path_mtu is not None else ""
+    why = _WHY.get(report.verdict, _nothing)(report)
+    asked = f"{plural(report.sent, 'probe')} in {duration(report.duration_ms)}"
+    return f"{where}: {told}{report.verdict}{why}; {asked}."
+
+
+def _ok(report: MtuReport) -> str:
+    return f": as much as {escape(report.interface) or 'the interface'} takes" if not report.notes else ""
+
+
+def _too_big(report: MtuReport) -> str:
+    believed = [each for each in report.reports if not each.notes] or report.reports
+    said = min(believed, key=lambda each: each.mtu or 0, default=None)
+    return f": {escape(said.reporter)} says so" if said else ""
+
+
+def _black_hole(report: MtuReport) -> str:
+    hole = report.black_hole
+    if hole is None:
+        return ""
+    where = f"behind {escape(hole.after)}" if hole.after else "before any router that speaks"
+    until = f", before or at {escape(hole.before)}" if hole.before else ""
+    return f": {hole.smallest_lost} bytes disappear {where}{until}, and nobody says so"
+
+
+def _nothing(report: MtuReport) -> str:
+    return f" ({report.errno})" if report.errno else ""
+
+
+def _silent(_: MtuReport) -> str:
+    return ": nothing of any size is known to arrive"
+
+
+_WHY: dict[str, Callable[[MtuReport], str]] = {
+    "ok": _ok, "too-big": _too_big, "black-hole": _black_hole, "silent": _silent}
+
+
+def mtu_object(report: MtuReport) -> dict[str, Any]:
+    """The contract's `udpprobe.mtu/1`."""
+    return {"schema": MTU_SCHEMA, "command": "mtu", **plain(report)}
+
+
+def mtu_json(report: MtuReport, _width: int) -> str:
+    """One object, each member on a line of its own."""
+    members = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in mtu_object(report).items())
+    return "{\n" + ",\n".join(members) + "\n}\n"
+
+
+def mtu_ndjson(report: MtuReport, _width: int) -> str:
+    """One line."""
+    return json.dumps(mtu_object(report)) + "\n"
+
+
+def mtu_csv(report: MtuReport, _width: int) -> str:
+    """One row."""
+    row = mtu_object(report)
+    row |= {f"target_{key}": value for key, value in row.pop("target").items()}
+    row |= {f"black_hole_{key}": value for key, value in (row.pop("black_hole") or dict.fromkeys(HOLE_COLUMNS)).items()}
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerows((list(row), [cell(value) for value in row.values()]))
+    return out.getvalue()
+
+
+HOLE_COLUMNS = ("largest_passed", "smallest_lost", "after", "before")
+
+MTU_FORMATS: Mapping[Format, Callable[[MtuReport, int], str]] = {
+    Format.TABLE: mtu_table, Format.JSON: mtu_json, Format.NDJSON: mtu_ndjson, Format.CSV: mtu_csv,
+    Format.MARKDOWN: mtu_markdown,
+}
+"""What each format makes of a path MTU; the width of the screen is for tables."""
