@@ -47,6 +47,8 @@ class Answer:
     frame: int
     time_ns: int
     ttl: int
+    port: int
+    """Where it arrived: the source port of its flow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ class Shots:
         for port, detail, time_ns in zip(first[out].tolist(), some.detail[out].tolist(), some.time_ns[out].tolist(),
                                          strict=True):
             self._left(port, detail, time_ns)
-        rows = zip(some.frame[back].tolist(), some.time_ns[back].tolist(), some.ttl[back].tolist(), strict=True)
+        columns = some.frame[back], some.time_ns[back], some.ttl[back], second[back]
+        rows = zip(*(column.tolist() for column in columns), strict=True)
         self._answers += [Answer(*row) for row in rows]
         return out | back
 
@@ -216,7 +219,9 @@ class Shots:
             answer: the datagram.
             data: what it carries.
         """
-        sent = [each for each in self.fired.values() if each.sent_ns <= answer.time_ns]
+        ports = self._line.source_ports
+        sent = [each for each in self.fired.values()
+                if each.sent_ns <= answer.time_ns and ports[each.shot.flow] == answer.port]
         repeated = next((each for each in reversed(sent) if self._is_repeated(each, data)), None)
         waiting = [each for each in sent if not each.replied] or sent
         fired = repeated or max(waiting, key=lambda each: each.sent_ns, default=None)
