@@ -8,6 +8,7 @@ that had said nothing is refused, there is a limit (or loss): then every token i
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Container
 from dataclasses import dataclass
 
 from udpprobe.core.batch import I8, I64
@@ -19,7 +20,7 @@ GOLDEN = 0x9E37_79B1
 FIRST_PORTION, LARGER = 12, 8
 """So many ports are asked at first where nothing speaks of a limit, and then that many times as many: if there is one,
 little was sent in vain."""
-NOW_AND_THEN = 8
+NOW_AND_THEN = 16
 """After so many probes without an error a port that is known to be closed is probed: perhaps the others are silent."""
 FIRST_STRETCH = 4
 """So many ports may miss in a row, where a token is sure, before one that is known to be closed is asked; more where
@@ -29,6 +30,8 @@ MOST_STRIKES = 4
 
 Due = list[tuple[int, int]]
 """Tasks, each with the source address to use."""
+Tried = list[tuple[int, int]]
+"""Tasks, each with the time it was probed at."""
 
 
 @dataclass(slots=True)
@@ -37,10 +40,17 @@ class Lane:
 
     limiter: Limiter
     next_ns: int
-    tried: list[tuple[int, int]]
-    """(task, when it was sent), of the probes since the last error."""
+    tried: Tried
+    """The probes since the last error."""
     strikes: int = 0
     ended: bool = False
+
+
+FEW_OPEN = 8
+"""So many ports at most are tried together, a known one behind them: one token decides about all, or closes one."""
+FIRST_PAUSE_NS, LONGER, LAST_PAUSE_NS = 100 * MS, 1.3, 5000 * MS
+"""Between such tries, as long as there is no token."""
+MOST_DRY = 20
 
 
 class Host:
@@ -71,6 +81,7 @@ class Host:
         self._todo: list[int] = []
         self._portion = FIRST_PORTION
         self._asked: int | None = None
+        self._dry = self._source = 0
 
     def _open(self) -> I64:
         return self._tasks[self._state[self._tasks] == OPEN]
@@ -89,33 +100,48 @@ class Host:
     def remaining_ns(self) -> int:
         """An estimate of the time until all is decided."""
         intervals = [lane.limiter.interval_ns or lane.limiter.pause_ns or 0 for lane in self._lanes]
-        return len(self._fresh) * max(intervals) // len(intervals)
+        return len(self._open()) * max(intervals) // len(intervals)
 
     def due(self, now_ns: int) -> Due:
         """What to send now."""
         if now_ns < self.wake_ns():
             return []
+        if self.limited and self._is_few():
+            self._go_on_limited(now_ns)
         return self._due_limited(now_ns) if self.limited else self._due_free(now_ns)
 
     def hold(self, now_ns: int) -> None:
         """What was due is still waiting to be sent."""
         self._stage_ns = now_ns + self.wait_ns
 
-    # Without a limit: a known port, all that are open, a known port again.
+    # Without a limit: all that are open, and a known port right behind them.
 
     def _due_free(self, now_ns: int) -> Due:
         if self._asked is not None:     # a known port has missed
-            self.limited = True
-            return []
+            return self._go_on_limited(now_ns)
         stage, self._stage = self._stage, (self._stage + 1) % len(STAGES)
         due = STAGES[stage](self)
         pause_ns = 0 if self._todo else BETWEEN_TRIES_NS
         self._stage_ns = now_ns + (self.wait_ns if due else pause_ns)
         return due
 
+    def _is_few(self) -> bool:
+        """Whether it is not worth while to learn the limit."""
+        return len(self._open()) <= FEW_OPEN and all(lane.limiter.interval_ns is None for lane in self._lanes)
+
+    def _go_on_limited(self, now_ns: int) -> Due:
+        """Spend each token well; where few are open, on all of them at once, as soon as there is one."""
+        self.limited = not self._is_few()
+        self._asked, self._stage, self._todo = None, 0, []
+        self._dry += 1
+        self._source = (self._source + 1) % len(self._lanes)
+        self._stage_ns = now_ns + min(int(FIRST_PAUSE_NS * LONGER ** self._dry), LAST_PAUSE_NS)
+        self.ended = self._dry > MOST_DRY
+        return []
+
     def _ask(self) -> Due:
         self._asked = next(iter(self._closed))
-        return [(self._asked, 0)]
+        return [(self._asked, self._source)]
 
     def _try(self) -> Due:
         """Some, more each time, and the known port right behind them, before another token can come."""
@@ -123,10 +149,10 @@ class Host:
             self._todo = self._open().tolist()
         now, self._todo = self._todo[:self._portion], self._todo[self._portion:]
         self._portion *= LARGER
-        return [(task, 0) for task in now] + self._ask()
+        return [(task, self._source) for task in now] + self._ask()
 
     def _judge(self) -> Due:
-        """Both known ports were refused, and none that is still open."""
+        """The known port was refused, and none that is still open."""
         self._rounds += not self._todo
         if self._rounds >= self._tries:
             self._state[self._open()] = SILENT
@@ -162,31 +188,59 @@ class Host:
         lane.next_ns = now_ns + limiter.pause_ns
 
     def _pick(self, lane: Lane, now_ns: int) -> int | None:
-        """The port that gets the next token: one that missed before, else the next in turn, else a known one."""
-        sure = lane.limiter.suffices(now_ns)
+        """The port that gets the next token: one that missed before, else the next in turn, else a closed one."""
+        learned, sure = lane.limiter.interval_ns is not None, lane.limiter.suffices(now_ns)
         flying = {task for task, when in lane.tried if now_ns < when + self.wait_ns}
-        landed = [(task, when) for task, when in lane.tried if task not in flying]
-        tried = flying | {task for task, _ in self._since_closed(landed) if sure}
-        stretch = NOW_AND_THEN if lane.limiter.interval_ns is None else self._stretch
-        task = None
-        if not (lane.limiter.pause_ns and lane.strikes > 1) and len(lane.tried) % stretch != stretch - 1:
-            task = self._suspects.next(now_ns, tried) if sure else None
-            task = self._pick_fresh(tried) if task is None else task
-        if task is None:
-            task = next((each for each in self._closed if each not in flying), None)
+        patient = lane.limiter.pause_ns > 0 and lane.strikes > 1
+        if patient or self._is_time_for_closed(len(lane.tried) + 1, learned=learned):
+            return self._pick_closed(lane, flying)
+        if learned and self._suspects.turn_ns(lane.limiter.late_ns) <= now_ns < lane.limiter.late_ns:
+            lane.next_ns = lane.limiter.late_ns     # else those that miss first would do so each time
+            return None
+        tried = flying | {task for task, when in self._missed(lane, now_ns) if lane.limiter.suffices(when)}
+        task = self._suspects.next(now_ns, tried) if sure else None
+        task = self._pick_fresh(tried, keep=learned and not sure) if task is None else task
+        if task is None and learned and not any(lane.limiter.suffices(when) for _, when in lane.tried):
+            lane.next_ns = max(lane.limiter.ready_ns, self._suspects.turn_ns(now_ns + self.wait_ns))
+            return None     # a closed one would prove nothing
+        return self._pick_closed(lane, flying) if task is None else task
+
+    def _is_time_for_closed(self, tries: int, *, learned: bool) -> bool:
+        """Every so often while a limit is learned; then the more seldom, the longer there is no token."""
+        times, rest = divmod(tries, self._stretch if learned else NOW_AND_THEN)
+        return rest == 0 and (not learned or times.bit_count() == 1)
+
+    def _missed(self, lane: Lane, now_ns: int) -> Tried:
+        """What missed in this gap since a closed port did."""
+        return _since(self._closed, [(task, when) for task, when in lane.tried if when + self.wait_ns <= now_ns])
+
+    def _pick_closed(self, lane: Lane, flying: set[int]) -> int | None:
+        task = next((each for each in self._closed if each not in flying), None)
         if task is None:
             lane.next_ns = min(when for each, when in lane.tried if each in flying) + self.wait_ns
         return task
 
-    def _pick_fresh(self, tried: set[int]) -> int | None:
+    def _pick_fresh(self, tried: set[int], *, keep: bool) -> int | None:
+        """The next that has not missed yet; with `keep` it will be the next again, since its miss will not count."""
         for _ in range(len(self._fresh)):
-            task = self._fresh.popleft()
+            task = self._fresh[0]
             if self._state[task] != OPEN:
-                continue
+                self._fresh.popleft()
+            elif task in self._suspects:
+                self._fresh.rotate(-1)
+            else:
+                break
+        at = next((at for at, task in enumerate(self._fresh) if task not in tried and self._is_fresh(task)), None)
+        if at is None:
+            return None
+        task = self._fresh[at]
+        if not keep:
+            del self._fresh[at]
             self._fresh.append(task)
-            if task not in tried and task not in self._suspects:
-                return task
-        return None
+        return task
+
+    def _is_fresh(self, task: int) -> bool:
+        return self._state[task] == OPEN and task not in self._suspects
 
     # What is heard.
 
@@ -202,10 +256,10 @@ class Host:
         if task == self._asked:
             self._asked = None
         elif not self.limited:
-            self.limited = True     # it missed before
+            self.limited = not self._is_few()   # it missed before
         self._suspects.refused(task)
         lane = self._lanes[source]
-        lane.strikes = 0
+        lane.strikes = self._dry = 0
         before = self._split(lane, task)
         if before is None:      # of a round that was sent before there was a limit: they came all at once
             lane.limiter.hit_ns = max(lane.limiter.hit_ns, sent_ns)
@@ -216,7 +270,7 @@ class Host:
         if lane.limiter.interval_ns is None or not lane.tried:  # else others are under way: their slots are taken
             lane.next_ns = max(next_ns, now_ns)
 
-    def _split(self, lane: Lane, task: int) -> list[tuple[int, int]] | None:
+    def _split(self, lane: Lane, task: int) -> Tried | None:
         """Take from the lane what it tried before the probe that was refused, and that one; None if it did not."""
         own = max((at for at, (each, _) in enumerate(lane.tried) if each == task), default=None)
         if own is None:
@@ -224,18 +278,13 @@ class Host:
         before, lane.tried = lane.tried[:own], lane.tried[own + 1:]
         return before
 
-    def _count_misses(self, lane: Lane, before: list[tuple[int, int]], sent_ns: int, now_ns: int) -> None:
+    def _count_misses(self, lane: Lane, before: Tried, sent_ns: int, now_ns: int) -> None:
         """Those that left well before one that was refused, when a token was surely there, have missed."""
-        for task, when in self._since_closed(before):
+        for task, when in _since(self._closed, before):
             if when + self.wait_ns // 4 <= sent_ns and lane.limiter.suffices(when) and self._state[task] == OPEN:
                 self._suspects.miss(task, now_ns)
 
-    def _since_closed(self, missed: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """What missed since a closed port did: until then there was no token."""
-        last = max((at for at, (task, _) in enumerate(missed) if task in self._closed), default=-1)
-        return missed[last + 1:]
-
-    def _stretched(self, lane: Lane, before: list[tuple[int, int]], task: int) -> bool:
+    def _stretched(self, lane: Lane, before: Tried, task: int) -> bool:
         """Whether a closed port had missed in this gap; how many silent ones are believed in a row depends on it."""
         known_missed = any(each in self._closed and lane.limiter.suffices(when) for each, when in before)
         if known_missed:
@@ -246,5 +295,11 @@ class Host:
         return known_missed
 
 
-STAGES = (Host._ask, Host._try, Host._judge)  # noqa: SLF001 - its own table
+def _since(closed: Container[int], missed: Tried) -> Tried:
+    """What missed since a closed port did: until then there was no token."""
+    last = max((at for at, (task, _) in enumerate(missed) if task in closed), default=-1)
+    return missed[last + 1:]
+
+
+STAGES = (Host._try, Host._judge)  # noqa: SLF001 - its own table
 """Of a round without a limit."""

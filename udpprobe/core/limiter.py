@@ -19,6 +19,7 @@ EARLY = 0.9
 SLACK = 1.002
 AGREEING = 1.05
 """Two intervals in a row that differ by less are the limiter's."""
+LATE = 1.02
 FAR_OFF = 1.03
 """An interval longer than the learned one by this factor speaks against it, if a closed port missed meanwhile ..."""
 MOST_FAR_OFF = 3
@@ -53,6 +54,9 @@ class Limiter:
         """When there surely was no token, and how many errors came since: so many intervals passed, but one."""
         self._last_gap_ns: int | None = None
         self._gaps = 0
+        self._saved_ns = 0
+        """How long before the last error's probe the token may have been there already: that long is saved for the
+        next."""
         self._far_off: list[int] = []
         self._enough: list[int] = []
 
@@ -63,7 +67,7 @@ class Limiter:
         if self.interval_ns is not None:
             if self.suffices(sent_ns):
                 return sent_ns + min(wait_ns, self._expected_ns())
-            return max(sent_ns + LEAST_STEP_NS, self.hit_ns + self.interval_ns)
+            return max(sent_ns + LEAST_STEP_NS, self.ready_ns)
         waited_ns = sent_ns - self.hit_ns
         after = sent_ns + max(LEAST_STEP_NS, waited_ns // STEPS[min(self._gaps, 2)])
         return max(after, self.hit_ns + self._expected_ns())
@@ -72,6 +76,16 @@ class Limiter:
         """Whether a token was surely there for a probe that left at `sent_ns`."""
         wanted = self.interval_ns
         return wanted is not None and sent_ns - self.hit_ns >= wanted
+
+    @property
+    def ready_ns(self) -> int:
+        """When there surely will be a token; where the interval is learned."""
+        return self.hit_ns + (self.interval_ns or 0)
+
+    @property
+    def late_ns(self) -> int:
+        """When there would be one even if the interval were a little longer than was learned."""
+        return self.hit_ns + int((self.interval_ns or 0) * (1 if self.pause_ns else LATE))
 
     def hit(self, sent_ns: int, missed_ns: list[int], *, known_missed: bool = False) -> int:
         """Learn from an error; when to send next.
@@ -110,10 +124,12 @@ class Limiter:
             self._learn_bound(gap_ns)
             return
         self._enough = []
-        before, self._last_gap_ns = self._last_gap_ns, gap_ns
+        before, self._last_gap_ns = self._last_gap_ns, gap_ns + self._saved_ns
         self._gaps += 1
-        if before and max(before, gap_ns) <= min(before, gap_ns) * AGREEING:
-            self._settle(max(before, gap_ns), min(short_ns, before), gap_ns - short_ns)
+        self._saved_ns = gap_ns - short_ns
+        longest_ns = max(before or 0, self._last_gap_ns)
+        if before and longest_ns <= min(before, self._last_gap_ns) * AGREEING:
+            self._settle(longest_ns, min(short_ns, before), max(2 * self._saved_ns, gap_ns // 20))
 
     def _learn_bound(self, gap_ns: int) -> None:
         """The first probe drew an error: the interval may be shorter. If it always does, this one will do."""

@@ -204,7 +204,8 @@ class Pacing:
             if self._active.pop(number).ended:
                 self.exhausted.add(number)
                 self._give_up(self._open_of(number))
-            last_ns = int(self._plan.sent_ns[self._tasks_of(number)].max())
+            tasks = self._tasks_of(number)
+            last_ns = int(self._plan.sent_ns[tasks[self.state[tasks] == SILENT]].max(initial=0))
             self._linger_ns = max(self._linger_ns, last_ns + LINGER_NS)
 
     def _give_up(self, tasks: I64) -> None:

@@ -21,7 +21,6 @@ BETWEEN_TRIES_NS = 200 * MS
 """Before a port that missed is tried again: it may have been the path."""
 DOUBT = 1e-3
 """A port may be called silent if a closed one would have missed as often with less than this probability."""
-SURE = 0.97
 MOST_TRIES = 30
 
 
@@ -49,13 +48,17 @@ class Suspects:
 
     def next(self, now_ns: int, tried: set[int]) -> int | None:
         """The one to try now, if its time has come and it is not among those `tried`."""
-        while self._turns and self._turns[0][1] not in self:
-            self._turns.popleft()
-        if not self._turns or self._turns[0][0] > now_ns or self._turns[0][1] in tried:
+        if self.turn_ns(now_ns + 1) > now_ns or self._turns[0][1] in tried:
             return None
         _, task = self._turns.popleft()
         self._turns.append((now_ns + BETWEEN_TRIES_NS, task))
         return task
+
+    def turn_ns(self, otherwise_ns: int) -> int:
+        """When the next is to be tried, or another time if there is none."""
+        while self._turns and self._turns[0][1] not in self:
+            self._turns.popleft()
+        return self._turns[0][0] if self._turns else otherwise_ns
 
     def miss(self, task: int, now_ns: int) -> None:
         """A task missed in this gap."""
@@ -76,11 +79,11 @@ class Suspects:
                 self._misses.get(each, set()).discard(gap)
 
     def _needed(self) -> int:
-        """How many misses make a port silent, as often as closed ports of this host missed."""
-        sure = (self._gaps + 1) / (self._gaps + self._false + 1)
-        if sure > SURE:
-            return self._tries
-        return min(max(self._tries, math.ceil(math.log(DOUBT) / math.log(1 - sure))), MOST_TRIES)
+        """How many misses make a port silent, as often as closed ports of this host missed (rule of succession)."""
+        chance = (self._false + 1) / (self._gaps + 2)
+        enough = math.ceil(math.log(DOUBT) / math.log(chance))
+        least = max(self._tries - 1, 1)     # it missed in the first round too
+        return min(max(enough, least), MOST_TRIES)
 
 
 def empty_state(tasks: int) -> I8:
