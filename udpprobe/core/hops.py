@@ -101,8 +101,8 @@ def _hop(paths: Sequence[Path], ttl: int, destination: str, now_ns: int) -> Hop:
 
 
 def missing(path: Path, ttl: int) -> list[Flight]:
-    """The shots of a TTL that have no reply."""
-    return [flight for flight in path.at(ttl) if flight.reply is None and not flight.void]
+    """The shots of a TTL that left and have no reply."""
+    return [flight for flight in path.at(ttl) if flight.reply is None and not flight.void and not flight.errno]
 
 
 def is_limited(path: Path, ttl: int) -> bool:

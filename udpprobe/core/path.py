@@ -173,7 +173,8 @@ class Path:
         """When a TTL is to be asked again that did not answer all of its queries; NEVER where it is not."""
         flights, replies = self.at(ttl), len(self.heard(ttl))
         again = sum(each.again for each in flights)
-        if replies >= self.queries(ttl) or again >= (self.patience.again if replies else 1):
+        most = self.patience.again if replies else 1
+        if replies >= self.queries(ttl) or again >= most or any(each.errno for each in flights):
             return NEVER
         latest = max(flights, key=lambda each: each.sent_ns)
         if replies or self.is_known:

@@ -96,7 +96,7 @@ def _round(rows: Rows, first: int, period: int) -> Round | None:
     places = [_place(rows, ttl, period) for ttl in range(first, first + period)]
     repeats = sum(place.repeats for place in places)
     strange = sum(place.strange for place in places)
-    if places[0].repeats == 0 or places[0].router not in rows[first] or strange * TOLERANCE > repeats:
+    if places[0].repeats == 0 or not places[0].addresses & rows[first] or strange * TOLERANCE > repeats:
         return None
     return Round(first, period, tuple(place.router for place in places), repeats, max(rows))
 
@@ -106,19 +106,22 @@ class _Place:
     """One place in a loop."""
 
     router: str | None
+    """Its most usual address."""
+    addresses: frozenset[str]
     repeats: int
     strange: int
     """Reports of others."""
 
 
 def _place(rows: Rows, ttl: int, period: int) -> _Place:
-    """Who reports at this TTL and every period later; the most usual one."""
+    """Who reports at this TTL and every period later."""
     laps = list(_laps(rows, ttl, period))
-    usual = Counter(address for lap in laps for address in sorted(lap)).most_common(1)
+    addresses = max(laps, key=len, default=frozenset())
+    usual = Counter(address for lap in laps for address in sorted(lap & addresses)).most_common(1)
     if not usual:
-        return _Place(None, 0, 0)
-    router, count = usual[0]
-    return _Place(router, count - 1, len(laps) - count)
+        return _Place(None, addresses, 0, 0)
+    known = sum(not lap.isdisjoint(addresses) for lap in laps)
+    return _Place(usual[0][0], addresses, known - 1, len(laps) - known)
 
 
 def _laps(rows: Rows, ttl: int, period: int) -> Iterator[frozenset[str]]:
