@@ -128,7 +128,7 @@ class Limiter:
         self._gaps += 1
         self._saved_ns = gap_ns - short_ns
         longest_ns = max(before or 0, self._last_gap_ns)
-        if before and longest_ns <= min(before, self._last_gap_ns) * AGREEING:
+        if before and longest_ns <= min(before, self._last_gap_ns) * AGREEING + LEAST_STEP_NS:
             self._settle(longest_ns, min(short_ns, before), max(2 * self._saved_ns, gap_ns // 20))
 
     def _learn_bound(self, gap_ns: int) -> None:
