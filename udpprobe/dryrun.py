@@ -14,7 +14,7 @@ from udpprobe.core.model import Planned
 from udpprobe.core.plan import Plan
 from udpprobe.core.probes import Destinations, Probes
 from udpprobe.payloads import Catalogue
-from udpprobe.scan import Options, catalogue_of, make_plan
+from udpprobe.prepare import Options, catalogue_of, make_plan
 
 AT_ONCE = 8192
 """Probes that are made at a time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -22,55 +21,19 @@ from udpprobe.core.model import Destination, Event, Report, SourceReport
 from udpprobe.core.outcome import comments_of, outcome, with_notes, without_origin
 from udpprobe.core.pacing import Pacing, Patience
 from udpprobe.core.pipeline import Pipeline, Resolved
-from udpprobe.core.plan import Candidates, Plan, Sources
 from udpprobe.core.probes import Destinations
-from udpprobe.core.runs import firsts
-from udpprobe.engines import Engine
-from udpprobe.engines.blind import RECVERR
-from udpprobe.hostfacts import has_net_raw, reserve_neighbours, reserve_ports, sources_for
+from udpprobe.hostfacts import reserve_neighbours, reserve_ports
 from udpprobe.interrupt import CtrlC, Interrupted
-from udpprobe.payloads import Catalogue, chosen, from_nmap, load, notes_of_answers
+from udpprobe.payloads import notes_of_answers
+from udpprobe.prepare import Options, catalogue_of, make_plan, open_engine
 from udpprobe.recorder import Recorder
 
 LONGEST_WAIT_S = 0.05
-BULK_PPS = 5000
-"""Beyond this rate the portable capture does not keep up."""
 SOURCE_PORTS = 64
 """Where none is asked for: a host's ports get one each, as far as they go."""
 ROOM = 8192
 """Probes sent between two looks at what came back."""
 TELL_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to probe, and how to report it."""
-
-    rate_pps: float = 1000
-    """Datagrams a second, of all hosts together; 0 for as many as this host sends."""
-    retries: int = 2
-    """How often a port that said nothing is asked again, where a closed one would have spoken."""
-    timeout_s: float = 4
-    """How long a host that was never heard of is waited for: a router looks for a host for 3 s."""
-    payload: str = "auto"
-    payload_file: str | None = None
-    """`nmap:FILE`: payloads by port from there, before the own ones."""
-    size: int = 0
-    """Bytes of the IP packet that every probe is filled up to; 0 for no filling."""
-    ttl: int = 64
-    source_port: int = 0
-    """0 for one that the kernel chooses."""
-    source_addresses: tuple[str, ...] = ()
-    """Instead of the one that the kernel would take."""
-    interface: str | None = None
-    """Where probes leave, and answers are listened for; None for wherever the kernel routes them."""
-    write: str | None = None
-    """File that gets the probes and the answers."""
-    control: bool = True
-    """Whether closed ports are asked too, to learn what silence means."""
-    engine: str = "auto"
-    """`raw`, `recverr`, `connected`, or `auto`: raw where that is allowed, else recverr."""
-    loop_ttl: int = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,77 +87,6 @@ def scan(destinations: Destinations, options: Options, listeners: Listeners = Li
     return report
 
 
-def catalogue_of(options: Options) -> Catalogue:
-    """What these options have sent to which port.
-
-    Raises:
-        UsageError: the payload is unknown, or the file has a mistake.
-        UdpprobeError: the file cannot be read.
-    """
-    catalogue = load()
-    if options.payload_file is not None:
-        catalogue = from_nmap(catalogue, options.payload_file)
-    return chosen(catalogue, options.payload)
-
-
-def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ...]) -> tuple[Plan, I64]:
-    """The tasks, and (hosts,) errno of hosts that this one has no way to.
-
-    Raises:
-        UdpprobeError: a source address or interface is none of this host's.
-    """
-    catalogue = catalogue_of(options)
-    sources, errno = _sources(destinations, options, ports)
-    first, count = catalogue.candidates(destinations.port)
-    key = secrets.randbits(64), secrets.randbits(64)
-    return Plan(destinations, sources, Candidates(first, count, catalogue.order), key, ttl=options.ttl), errno
-
-
-def _sources(destinations: Destinations, options: Options, ports: tuple[int, ...]) -> tuple[Sources, I64]:
-    """Each host's source addresses; those that cannot be used for it stand in for by one that can."""
-    hosts = destinations.take(firsts(destinations.host))
-    columns = [sources_for(hosts.high, hosts.low, hosts.zone, bind=address, interface=options.interface)
-               for address in options.source_addresses or (None,)]
-    high, low, errno = (np.stack(each, axis=1) for each in zip(*columns, strict=True))
-    usable = (errno == 0).argmax(axis=1)
-    rows, bad = np.arange(len(hosts)), errno != 0
-    high, low = (np.where(bad, each[rows, usable][:, None], each) for each in (high, low))
-    return Sources(high, low, ports[0], len(ports)), errno[rows, usable]
-
-
-def _open(options: Options, crafter: Crafter, ports: tuple[int, ...], listeners: Listeners) -> Engine:
-    """The engine that was asked for, or the best one that is allowed."""
-    engine = options.engine
-    if engine == "auto":
-        engine = "raw" if has_net_raw() else "recverr"
-        if engine == "recverr":
-            listeners.warn(f"raw sockets are not allowed (CAP_NET_RAW; run as root, or `setcap cap_net_raw+ep` the "
-                           f"Python interpreter): falling back to --engine recverr, which cannot see {RECVERR}")
-    return ENGINES[engine](options, crafter, ports)
-
-
-def _open_raw(options: Options, crafter: Crafter, ports: tuple[int, ...]) -> Engine:
-    from udpprobe.engines.raw import Raw  # noqa: PLC0415 - the others do without a capture
-
-    bulk = not 0 < options.rate_pps <= BULK_PPS
-    return Raw(crafter, ports=(ports[0], ports[-1]), interface=options.interface, bulk=bulk)
-
-
-def _open_recverr(options: Options, crafter: Crafter, _: tuple[int, ...]) -> Engine:
-    from udpprobe.engines.recverr import RecvErr  # noqa: PLC0415 - as above
-
-    return RecvErr(crafter, interface=options.interface)
-
-
-def _open_connected(options: Options, crafter: Crafter, _: tuple[int, ...]) -> Engine:
-    from udpprobe.engines.connected import Connected  # noqa: PLC0415 - as above
-
-    return Connected(crafter, interface=options.interface)
-
-
-ENGINES = {"raw": _open_raw, "recverr": _open_recverr, "connected": _open_connected}
-
-
 class _Run:
     """One scan under way."""
 
@@ -207,7 +99,7 @@ class _Run:
                                    else reserve_neighbours(SOURCE_PORTS))
         self._plan, errno = make_plan(destinations, options, ports.ports)
         self._recorder = held.enter_context(Recorder(options.write)) if options.write else None
-        self._engine = _open(options, crafter, ports.ports, listeners)
+        self._engine = open_engine(options, crafter, ports.ports, listeners.warn)
         held.enter_context(closing(self._engine))
         if self._engine.owns_port:
             ports.share()

@@ -22,7 +22,7 @@ from udpprobe.reports.text import escape
 if TYPE_CHECKING:
     from udpprobe.core.model import Report
     from udpprobe.reports.rows import Rows
-    from udpprobe.scan import Options
+    from udpprobe.prepare import Options
     from udpprobe.targets import Resolved
 
 EXAMPLES = f"""\
@@ -94,7 +94,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
         raise UsageError("name a target, or a file of them with --targets-file (see udpprobe scan --help)")
     _guard_outputs(output, write)
     resolved = _resolved(asked, left_out, default_ports, _family(only_v4, only_v6), interface)
-    from udpprobe.scan import Options  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.prepare import Options  # noqa: PLC0415 - NumPy comes with it, and help does without
 
     options = Options(
         rate_pps=rate, retries=retries, timeout_s=timeout, payload=payload, payload_file=payloads, size=size or 0,
