@@ -61,7 +61,7 @@ def _event(row: _Row) -> Event:
         frame=error["frame"], time_ns=error["time_ns"], family=error["family"], type=error["type"], code=error["code"],
         verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux, reason=meaning.reason,
         reporter=address_text(error["reporter_high"], error["reporter_low"]),
-        mtu=error["mtu"] if error["mtu"] >= 0 else None, quoted=_quoted(error), match=MATCHES[row.match],
+        mtu=error["mtu"] if error["mtu"] >= 0 else None, quoted=quoted_of(error), match=MATCHES[row.match],
         matched_frame=row.matched_frame or None,
         rtt_ms=(error["time_ns"] - row.matched_ns) / NS_PER_MS if matched else None,
         extensions=objects, notes=texts_of(row.notes | notes, row.length, error["family"]))
@@ -71,7 +71,8 @@ def _extensions(row: _Row) -> tuple[Objects | None, Note]:
     return extensions_of(row.message, row.error["family"]) if row.message else (None, Note(0))
 
 
-def _quoted(error: dict[str, int]) -> Quoted:
+def quoted_of(error: dict[str, int]) -> Quoted:
+    """The datagram as a row of `Errors`, column by name, quotes it."""
     notes, detail, ports = error["notes"], error["detail"], error["ports"]
 
     def unless(missing: int, value: int) -> int | None:

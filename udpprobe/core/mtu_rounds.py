@@ -8,9 +8,10 @@ errors is waited for. So a limit is never taken for loss, and a try costs the ho
 from __future__ import annotations
 
 import errno
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_low
 
 from udpprobe.core.limiter import SECOND
 from udpprobe.core.mtu_shots import (
@@ -44,6 +45,8 @@ EARLY, LATE = 0.97, 1.25
 """Where the next refusal is looked for, in intervals of the host's limit ..."""
 STEPS = 16
 """... and in which part of it again."""
+GAPS = 5
+"""The last ones, from which an interval is learned."""
 MOST_SHOTS = 4000
 """A path that changes all the time is given up."""
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Rounds:
         self._base_ns = now_ns
         self.gap_ns = 0
         """Between two refusals of a host that limits them; 0 while that was not noticed."""
+        self._gaps: deque[int] = deque(maxlen=GAPS)
         self._last_ns = now_ns
         self._silent, self._since = 0, 0
         self._scouted, self._is_unsure, self._takes_padding = 0, False, True
@@ -114,7 +118,7 @@ class Rounds:
         return self._base(now_ns) if not self.search.passed else self._try(now_ns)
 
     def _is_enough(self, now_ns: int) -> bool:
-        patience_ns = self._patience.timeout_ns + (LIMITS_NS if self.search.passed else 0)
+        patience_ns = self._patience.timeout_ns + (max(LIMITS_NS, 4 * self.gap_ns) if self.search.passed else 0)
         return (self.search.next() is None or bool(self.errnos and not self.search.passed)
                 or now_ns - self._last_ns >= patience_ns or len(self.sent) >= MOST_SHOTS)
 
@@ -178,11 +182,19 @@ class Rounds:
         self._round = Round(size, now_ns + wait_ns, wanted=wanted)
         asks = [self._ask(lane, size, now_ns) for _ in range(copies)]
         asks.append(self._witness(lane, wanted, now_ns))
-        return asks + ([self._witness(lane, least, now_ns)] if self._silent >= DOUBTFUL and least < wanted else [])
+        if self._silent >= DOUBTFUL and least < wanted:
+            asks.append(self._witness(lane, least, now_ns))
+        return asks + self._second_opinion(size, now_ns)
+
+    def _second_opinion(self, size: int, now_ns: int) -> list[Ask]:
+        """Of the control that was not heard yet, as long as the service answers no more than its own request."""
+        if self.judge == SERVICE and len(self.least) > CONTROL and self.search.passed == self.least[SERVICE]:
+            return [self._ask(CONTROL, each, now_ns) for each in (size, self.least[CONTROL])]
+        return []
 
     def _token_wait_ns(self, waited_ns: int) -> int:
         """How long until the next try while a limit on errors is waited for."""
-        return self.gap_ns // STEPS if waited_ns < self.gap_ns * LATE else waited_ns // 2
+        return self.gap_ns // STEPS if waited_ns < self.gap_ns * LATE else waited_ns // 3
 
     def _witness(self, lane: int, size: int, now_ns: int) -> Ask:
         ask = self._new(lane, size, now_ns)
@@ -225,7 +237,8 @@ class Rounds:
     def _learn_gap(self, time_ns: int) -> None:
         """After rounds without a reply, how long the host's limit on errors made them wait."""
         if self._silent:
-            self.gap_ns, self._silent = max(time_ns - self._last_ns, 0), 0
+            self._gaps.append(max(time_ns - self._last_ns, 0))
+            self.gap_ns, self._silent = median_low(self._gaps), 0   # one gap may be a loss's
         self._last_ns = max(self._last_ns, time_ns)
 
     def _proven(self, sent: Sent, reply: Reply) -> int:

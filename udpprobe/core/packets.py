@@ -21,6 +21,9 @@ FRAGMENTED = np.uint64(2)
 """Flags of `Datagrams.detail`: inside a tunnel; the first of several fragments."""
 
 
+DONT_FRAGMENT = np.uint64(1)
+"""Flag of `Errors.outer`: IPv4's DF (RFC 791)."""
+
 UNKNOWN_LENGTH = 1 << 20
 """More than any packet has, so that it is never the least of several."""
 
@@ -100,7 +103,7 @@ class Errors(Columns):
     type: I64
     code: I64
     outer: U64
-    """Of the error's own IP header: id << 48 (0 for IPv6) | TTL << 8."""
+    """Of the error's own IP header: id << 48 (0 for IPv6) | TTL << 8 | DONT_FRAGMENT."""
     mtu: I64
     """Next-hop MTU, -1 where the error has none."""
     reporter_high: U64

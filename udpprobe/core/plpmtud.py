@@ -20,6 +20,8 @@ CANDIDATES = (68, 296, 508, 552, 576, 1006, 1280, 1400, 1412, 1420, 1440, 1450, 
 
 MOST_FALSE_HINTS = 5
 """So many narrow links may follow each other; routers that are wrong more often only lead astray."""
+MOST_SLANDERS = 2
+"""So often may a size arrive after all of which a router said that it is too big; then no router is listened to."""
 
 
 class State(StrEnum):
@@ -57,6 +59,9 @@ class Search:
         """By size, in how many rounds it went missing while something smaller got through."""
         self._reported: set[int] = set()
         """Sizes of which a router said that they are too big."""
+        self._said: set[int] = set()
+        """Likewise, but for good."""
+        self._slanders = 0
 
     @property
     def state(self) -> State:
@@ -75,7 +80,7 @@ class Search:
 
     def is_reported(self, size: int) -> bool:
         """Whether a router said of this size, which does not arrive, that it is too big."""
-        return size in self._reported
+        return size in self._said
 
     def next(self) -> int | None:
         """The size to try; None when the path's MTU is known to the byte."""
@@ -96,7 +101,7 @@ class Search:
 
     def _between(self, low: int, high: int) -> int:
         """A size above one that arrives and below one that does not: the likeliest first, then the middle."""
-        hints = self.hints if self._false_hints() <= MOST_FALSE_HINTS else set()
+        hints = self.hints if self._is_trusting() and self._false_hints() <= MOST_FALSE_HINTS else set()
         if hint := min((each for each in hints if low < each < high), default=None):
             return hint
         if low in hints:
@@ -108,6 +113,9 @@ class Search:
             return known[len(known) // 2]
         return low + 1 if low in CANDIDATES else (low + high) // 2
 
+    def _is_trusting(self) -> bool:
+        return self._slanders <= MOST_SLANDERS
+
     def _false_hints(self) -> int:
         return len(self.hints & (self._reported | self._missed.keys()))
 
@@ -117,6 +125,7 @@ class Search:
             self._missed.clear()
         if size in self._reported:  # and so of routers that are wrong
             self._reported.clear()
+            self._slanders += 1
         self.passed = max(self.passed, size)
         self.shrunk_from = {each for each in self.shrunk_from if each > size}
 
@@ -131,7 +140,9 @@ class Search:
             size: of the packet it is about.
             mtu: what it says would fit.
         """
-        self._reported.add(size)
+        self._said.add(size)
+        if self._is_trusting():
+            self._reported.add(size)
         if mtu is not None and max(self._least, self._least_mtu) <= mtu < size:
             self.hints.add(mtu)
 

@@ -73,7 +73,7 @@ def _columns(walk: Walk, rows: I64, quotes: Walk, kept: I64, more: tuple[I64, I6
     family, type_and_code = walk.family[rows], walk.u16(rows)
     return Errors(
         frame=frame, time_ns=time_ns, family=family, type=type_and_code >> 8, code=type_and_code & 0xFF,
-        outer=(id_of(walk, rows) << 48 | walk.ttl[rows] << 8).view(np.uint64),
+        outer=(id_of(walk, rows) << 48 | walk.ttl[rows] << 8 | _dont_fragment(walk, rows)).view(np.uint64),
         mtu=next_hop_mtu(family, type_and_code, walk.u32(rows, 4)),
         reporter_high=walk.source_high[rows], reporter_low=walk.source_low[rows],
         source_high=quotes.source_high[kept], source_low=quotes.source_low[kept],
@@ -83,6 +83,12 @@ def _columns(walk: Walk, rows: I64, quotes: Walk, kept: I64, more: tuple[I64, I6
         ip_length=quotes.ip_length[kept], length=_known_length(quotes, kept, notes),
         quoted_bytes=quotes.end[kept] - quotes.ip_start[kept],
         message=walk.cursor[rows], message_end=walk.end[rows], notes=notes)
+
+
+def _dont_fragment(walk: Walk, rows: I64) -> I64:
+    """DONT_FRAGMENT of those IPv4 packets that have DF set."""
+    flags = walk.data[walk.ip_start[rows] + 6].astype(np.int64)
+    return np.where(walk.family[rows] == 4, flags >> 6 & 1, 0)
 
 
 def _detail(walk: Walk, rows: I64, quotes: Walk, kept: I64, notes: I64) -> U64:
