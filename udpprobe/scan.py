@@ -174,7 +174,7 @@ class _Run:
         protocols = notes_of_answers(self._catalogue, self._plan, self._answers.data)
         other_ports = {task: f"answered from port {port}" for task, port in self._admission.other_ports.items()}
         destinations = outcome(told, self._plan, self._pacing, self._errnos)
-        for notes in (other_ports, protocols):
+        for notes in (other_ports, protocols, self._admission.looks.notes()):
             destinations = with_notes(destinations, self._plan, notes)
         if not self._engine.tells_origin:
             destinations = tuple(map(without_origin, destinations))

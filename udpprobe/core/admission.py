@@ -16,6 +16,7 @@ from udpprobe.core.batch import I64, PADDING_BYTES, U8, U64, Bool
 from udpprobe.core.correlate import EXACT, FLOW, NONE, Matches
 from udpprobe.core.craft import HEADER_BYTES, Crafter, is_v4
 from udpprobe.core.notes import Note
+from udpprobe.core.oddities import Looks
 from udpprobe.core.packets import Columns, Datagrams, Errors, field, u64
 from udpprobe.core.plan import Plan
 from udpprobe.core.probes import TOKEN_BYTES, Payloads, Probes, flow_label, ip_id
@@ -54,6 +55,8 @@ class Admission:
         self._plan, self._payloads, self._crafter = plan, payloads, crafter
         self.foreign = 0
         """Errors that quote a datagram from the scan's own port, but not a probe."""
+        self.looks = Looks(plan.tasks.host)
+        """What the hosts' refusals have in common."""
         self._heard: list[Heard] = []
         self._frames: list[tuple[I64, I64]] = []
         self._answers: list[tuple[I64, I64]] = []
@@ -174,6 +177,8 @@ class Admission:
         refusal = itself & np.isin(port_unreachable, PORT_UNREACHABLE)
         kind = np.where(refusal, REFUSAL, ERROR)
         self._note(Heard(tasks, quotes.time_ns, kind, source, attempt), proven)
+        refused = proven & refusal
+        self.looks.take(tasks[refused], quotes.family[refused], quotes.outer[refused])
         return believed
 
     def adopt(self, errors: Errors, found: Matches) -> None:

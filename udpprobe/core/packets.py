@@ -21,7 +21,7 @@ FRAGMENTED = np.uint64(2)
 """Flags of `Datagrams.detail`: inside a tunnel; the first of several fragments."""
 
 
-DONT_FRAGMENT = np.uint64(1)
+DONT_FRAGMENT = np.uint64(4)
 """Flag of `Errors.outer`: IPv4's DF (RFC 791)."""
 
 UNKNOWN_LENGTH = 1 << 20

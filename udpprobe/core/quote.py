@@ -14,7 +14,7 @@ from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.checksum import address_sums, adds_up, word_sums
 from udpprobe.core.layers_ip import ICMP, ICMPV6, IPV4, IPV6, QUOTED, UDP
 from udpprobe.core.notes import Note
-from udpprobe.core.packets import FRAGMENTED, TUNNELLED, UNKNOWN_LENGTH, Errors, u64
+from udpprobe.core.packets import DONT_FRAGMENT, FRAGMENTED, TUNNELLED, UNKNOWN_LENGTH, Errors, u64
 from udpprobe.core.walk import LATER_FRAGMENT, Walk
 
 
@@ -88,7 +88,7 @@ def _columns(walk: Walk, rows: I64, quotes: Walk, kept: I64, more: tuple[I64, I6
 def _dont_fragment(walk: Walk, rows: I64) -> I64:
     """DONT_FRAGMENT of those IPv4 packets that have DF set."""
     flags = walk.data[walk.ip_start[rows] + 6].astype(np.int64)
-    return np.where(walk.family[rows] == 4, flags >> 6 & 1, 0)
+    return np.where((walk.family[rows] == 4) & (flags & 0x40 > 0), int(DONT_FRAGMENT), 0)
 
 
 def _detail(walk: Walk, rows: I64, quotes: Walk, kept: I64, notes: I64) -> U64:
