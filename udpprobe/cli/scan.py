@@ -21,8 +21,8 @@ from udpprobe.reports.text import escape
 
 if TYPE_CHECKING:
     from udpprobe.core.model import Report
-    from udpprobe.reports.rows import Rows
     from udpprobe.prepare import Options
+    from udpprobe.reports.rows import Rows
     from udpprobe.targets import Resolved
 
 EXAMPLES = f"""\
