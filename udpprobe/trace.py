@@ -70,7 +70,7 @@ def trace(destination: Destinations, options: Options, on_change: Callable[[Trac
         PrivilegeError: raw sockets are not allowed.
         UdpprobeError: this host has no way there.
     """
-    _guard(options)
+    guard(options)
     payload = payload_for(int(destination.port[0]), options.payload)
     with CtrlC() as ctrl_c, Wire(destination, payload, source_port=options.source_port, interface=options.interface,
                                  source_address=options.source_address, flows=options.flows) as wire:
@@ -84,7 +84,12 @@ def trace(destination: Destinations, options: Options, on_change: Callable[[Trac
                 return
 
 
-def _guard(options: Options) -> None:
+def guard(options: Options) -> None:
+    """See to it that a trace can be made.
+
+    Raises:
+        UsageError: options contradict each other, or ask for more shots than there are numbers.
+    """
     if options.first_ttl > options.max_ttl:
         raise UsageError(f"--first-ttl {options.first_ttl} is beyond --max-ttl {options.max_ttl}")
     shots = options.flows * options.max_ttl * (options.queries + Patience.again)

@@ -22,8 +22,8 @@ SILENT = "a silent router"
 def trace_table(report: TraceReport, width: int) -> str:
     """A row a hop and reporter, then what it comes to."""
     rows = tuple(_rows(report))
-    layout = Layout(HEADERS, rows, len(HEADERS) - 1)
-    return f"{table((layout,), width)}\n\n{wrap(conclusion(report), width)}\n"
+    hops = f"{table((Layout(HEADERS, rows, len(HEADERS) - 1),), width)}\n\n" if rows else ""
+    return f"{hops}{wrap(conclusion(report), width)}\n"
 
 
 def trace_markdown(report: TraceReport, _width: int) -> str:

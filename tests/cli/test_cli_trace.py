@@ -1,0 +1,122 @@
+"""The command line of trace: what it takes, where its rounds go, how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from udpprobe import trace as tracing
+from udpprobe.cli import main
+from udpprobe.core.trace_model import Target, TraceReport
+from udpprobe.errors import UsageError
+
+
+def report_of(verdict="refused", address="192.0.2.7"):
+    return TraceReport("1.0", Target(address, 7), "192.0.2.1", (40_000,), "eth0", 0, verdict, None, False, (), None)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What trace is asked for, by a stand-in that sends nothing."""
+    calls = []
+
+    def stand_in(destination, options, on_change, *, interval_s):
+        calls.append((destination, options, on_change, interval_s))
+        yield tracing.Traced(report_of(), interrupted=False)
+        if interval_s is not None:
+            yield tracing.Traced(report_of("loop"), interrupted=True)
+
+    monkeypatch.setattr(tracing, "trace", stand_in)
+    return calls
+
+
+def test_options_reach_the_trace(asked):
+    assert 0 == main(["trace", "[2001:db8::1]:53", "--max-ttl", "40", "--first-ttl", "2", "-q", "5", "--flows", "3",
+                      "--timeout", "1", "--rate", "9", "--payload", "empty", "--size", "99", "--source-port", "77",
+                      "--source-address", "2001:db8::2", "-i", "lo", "--format", "json"])
+    (destination, options, on_change, interval_s), = asked
+    assert (53, 1) == (destination.port.item(), len(destination))
+    assert tracing.Options(40, 2, 5, 1, 9, 3, "lo", "2001:db8::2", 77, "empty", 99) == options
+    assert (None, None) == (on_change, interval_s)
+
+
+def test_without_a_port_it_is_traceroute_s(asked):
+    assert 0 == main(["trace", "192.0.2.1"])
+    assert 33434 == asked[0][0].port.item()
+
+
+@pytest.mark.parametrize("words", [["192.0.2.0/24:53"], ["192.0.2.1:53,54"], ["192.0.2.1", "--flows", "0"], [],
+                                   ["192.0.2.1", "--fail-on", "nonsense"]])
+def test_what_is_no_single_destination_is_a_usage_error(asked, capsys, words):
+    assert 2 == main(["trace", *words])
+    assert "" == capsys.readouterr().out
+    assert [] == asked
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize(("fail_on", "status"), [("refused", 1), ("loop,silent", 0)])
+def test_a_verdict_that_was_named_fails(capsys, fail_on, status):
+    assert status == main(["trace", "192.0.2.1:7", "--fail-on", fail_on])
+    assert "192.0.2.7:7: refused" in capsys.readouterr().out
+
+
+def test_watching_tells_the_first_round_and_then_changes(asked, capsys):
+    assert 130 == main(["trace", "192.0.2.1:7", "--watch", "--interval", "0"])
+    assert capsys.readouterr().out.endswith("verdict: refused -> loop\n")
+    assert 0 == asked[0][3]
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize(("output_format", "verdicts"), [("ndjson", ["refused", "loop"]), ("json", ["loop"])])
+def test_watching_streams_lines_and_ends_with_the_last_round_of_a_document(capsys, output_format, verdicts):
+    assert 130 == main(["trace", "192.0.2.1:7", "--watch", "--format", output_format])
+    out = capsys.readouterr().out
+    lines = out.splitlines() if output_format == "ndjson" else [out]
+    assert verdicts == [json.loads(line)["verdict"] for line in lines]
+
+
+def test_a_terminal_shows_a_table_that_fills(asked, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+        def fileno(self):
+            raise OSError
+
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    assert 130 == main(["trace", "192.0.2.1:7", "--watch"])
+    assert None is not asked[0][2]
+    assert "192.0.2.7:7: loop" in screen.getvalue()
+    assert screen.getvalue().endswith("verdict: refused -> loop\n")
+
+
+@pytest.mark.parametrize("options", [tracing.Options(max_ttl=3, first_ttl=4),
+                                     tracing.Options(max_ttl=255, flows=64, queries=100)])
+def test_options_that_contradict_each_other_are_told(options):
+    with pytest.raises(UsageError):
+        next(tracing.trace(None, options))
+
+
+@given(st.integers(1, 255), st.integers(1, 64), st.integers(1, 100))
+def test_what_is_not_refused_has_numbers_for_all_its_shots(max_ttl, flows, queries):
+    options = tracing.Options(max_ttl=max_ttl, flows=flows, queries=queries)
+    try:
+        tracing.guard(options)
+    except UsageError:
+        return
+    assert flows * max_ttl * (queries + 3) <= tracing.MOST_OF_A_ROUND
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs raw sockets")
+def test_a_closed_port_of_this_host(capsys):
+    assert 0 == main(["trace", "127.0.0.1:9", "--format", "json"])
+    said = json.loads(capsys.readouterr().out)
+    assert ("refused", True, "lo") == (said["verdict"], said["reached"], said["interface"])
+    assert [("127.0.0.1", 3, 3)] == [(each["address"], each["type"], each["code"]) for hop in said["hops"]
+                                     for each in hop["reporters"]]
