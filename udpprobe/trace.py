@@ -78,7 +78,10 @@ def trace(destination: Destinations, options: Options, on_change: Callable[[Trac
         while True:
             run = _Round(wire, options, ctrl_c, number)
             run.follow(on_change)
-            yield Traced(run.report(), ctrl_c.came)
+            report = run.report()
+            if on_change:
+                on_change(report)
+            yield Traced(report, ctrl_c.came)
             number = run.tracing.next_number % MOST_OF_A_ROUND
             if interval_s is None or not _paused(wire, ctrl_c, interval_s):
                 return

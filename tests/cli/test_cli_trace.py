@@ -29,7 +29,7 @@ def asked(monkeypatch):
         calls.append((destination, options, on_change, interval_s))
         yield tracing.Traced(report_of(), interrupted=False)
         if interval_s is not None:
-            yield tracing.Traced(report_of("loop"), interrupted=True)
+            yield tracing.Traced(report_of("loop"), interrupted=False)
 
     monkeypatch.setattr(tracing, "trace", stand_in)
     return calls

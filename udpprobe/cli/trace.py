@@ -112,7 +112,8 @@ def _follow(destination: "Destinations", options: "Options", output: "_Output",
             verdicts.add(traced.report.verdict)
             output.take(traced, more=interval_s is not None)
     output.finish()
-    return verdicts, traced is not None and traced.interrupted
+    # only Ctrl-C ends a watch, be it in a round or in a pause
+    return verdicts, interval_s is not None or (traced is not None and traced.interrupted)
 
 
 class _Output:

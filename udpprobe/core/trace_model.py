@@ -79,6 +79,5 @@ class TraceReport:
     reached: bool
     hops: tuple[Hop, ...]
     loop: TraceLoop | None
-    notes: tuple[str, ...] = ()
     faults: dict[str, int] = field(default_factory=dict)
     command: str = "trace"

@@ -1,0 +1,73 @@
+"""The wire to one destination, on the loopback interface."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+import pytest
+
+from udpprobe.core.shots import Shot
+from udpprobe.core.targets import parse_target
+from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.targets import Wanted, resolve
+from udpprobe.wire import Wire, payload_for
+
+needs_raw = pytest.mark.skipif(os.geteuid() != 0, reason="needs raw sockets")
+LOOPBACK = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+
+
+def wire_to(host, port, payload="auto", **options):
+    target = parse_target(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return Wire(resolve([target], [], Wanted((range(1),))).destinations, payload_for(port, payload), **options)
+
+
+def heard(wire, count, wait_s=3):
+    until_s, replies = time.monotonic() + wait_s, []
+    while len(replies) < count and time.monotonic() < until_s:
+        replies += wire.hear(0.05)
+    return replies
+
+
+@needs_raw
+@LOOPBACK
+@pytest.mark.parametrize("payload", ["auto", "empty", "hex:0102"])
+def test_refusals_are_told_apart_by_number_whatever_is_sent(host, payload):
+    with wire_to(host, 9, payload, flows=2) as wire:
+        shots = [Shot(3, 1), Shot(4, 64, flow=1), Shot(5, 64, size=500)]
+        assert [0, 0, 0] == wire.send(shots)
+        replies = heard(wire, 3)
+    assert [(3, "error"), (4, "error"), (5, "error")] == [(each.number, each.kind) for each in replies]
+    assert {host} == {each.event.reporter for each in replies}
+    assert all(0 < each.rtt_ms < 1000 for each in replies)
+    assert ("lo", host, host, {}) == (wire.interface, wire.source, wire.address, wire.faults)
+
+
+@needs_raw
+@LOOPBACK
+def test_an_answer_is_heard_though_nobody_listens_on_the_source_port(host):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as server:
+        server.bind((host, 0))
+        server.settimeout(3)
+        with wire_to(host, server.getsockname()[1]) as wire:
+            wire.send([Shot(7, 64)])
+            data, client = server.recvfrom(100)
+            server.sendto(data, client)
+            reply, = heard(wire, 1)
+    assert (7, "answer", True) == (reply.number, reply.kind, reply.is_sure)
+    assert wire.least_size == len(data) + (48 if ":" in host else 28)
+
+
+@needs_raw
+def test_where_there_is_no_way_that_is_said():
+    with pytest.raises(UdpprobeError, match="cannot send from 203.0.113.1"):
+        wire_to("127.0.0.1", 9, source_address="203.0.113.1").close()
+    with pytest.raises(UsageError, match="no interface"):
+        wire_to("127.0.0.1", 9, interface="nothing0")
+
+
+def test_a_port_is_sent_what_its_service_speaks():
+    assert ("dns", "token", "empty") == (payload_for(53).name, payload_for(40_000).name,
+                                         payload_for(53, "empty").name)
