@@ -8,10 +8,9 @@ that had said nothing is refused, there is a limit (or loss): then every token i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container
-from dataclasses import dataclass
 
 from udpprobe.core.batch import I8, I64
+from udpprobe.core.lane import Lane, Tried, since_closed
 from udpprobe.core.limiter import MS, Limiter
 from udpprobe.core.suspects import BETWEEN_TRIES_NS, OPEN, SILENT, Suspects
 
@@ -30,21 +29,6 @@ MOST_STRIKES = 4
 
 Due = list[tuple[int, int]]
 """Tasks, each with the source address to use."""
-Tried = list[tuple[int, int]]
-"""Tasks, each with the time it was probed at."""
-
-
-@dataclass(slots=True)
-class Lane:
-    """What goes to the host from one source address."""
-
-    limiter: Limiter
-    next_ns: int
-    tried: Tried
-    """The probes since the last error."""
-    strikes: int = 0
-    ended: bool = False
-
 
 FEW_OPEN = 8
 """So many ports at most are tried together, a known one behind them: one token decides about all, or closes one."""
@@ -70,7 +54,7 @@ class Host:
         """Tasks that an error came for, in order."""
         self._fresh = deque(sorted(self._open().tolist(), key=lambda task: task * GOLDEN & 0xFFFF_FFFF))
         self._suspects = Suspects(state, tries)
-        self._lanes = [Lane(Limiter(each), 0, []) for each in hit_ns]
+        self._lanes = [Lane(Limiter(each)) for each in hit_ns]
         self._stretch = FIRST_STRETCH
         self.wait_ns = 20 * MS
         """How long an error may take to come; the caller keeps it up to date."""
@@ -190,14 +174,14 @@ class Host:
     def _pick(self, lane: Lane, now_ns: int) -> int | None:
         """The port that gets the next token: one that missed before, else the next in turn, else a closed one."""
         learned, sure = lane.limiter.interval_ns is not None, lane.limiter.suffices(now_ns)
-        flying = {task for task, when in lane.tried if now_ns < when + self.wait_ns}
+        flying = lane.flying(now_ns, self.wait_ns)
         patient = lane.limiter.pause_ns > 0 and lane.strikes > 1
         if patient or self._is_time_for_closed(len(lane.tried) + 1, learned=learned):
             return self._pick_closed(lane, flying)
         if learned and self._suspects.turn_ns(lane.limiter.late_ns) <= now_ns < lane.limiter.late_ns:
             lane.next_ns = lane.limiter.late_ns     # else those that miss first would do so each time
             return None
-        tried = flying | {task for task, when in self._missed(lane, now_ns) if lane.limiter.suffices(when)}
+        tried = lane.missed(now_ns, self.wait_ns, self._closed).union(flying)
         task = self._suspects.next(now_ns, tried) if sure else None
         task = self._pick_fresh(tried, keep=learned and not sure) if task is None else task
         if task is None and learned and not any(lane.limiter.suffices(when) for _, when in lane.tried):
@@ -210,14 +194,10 @@ class Host:
         times, rest = divmod(tries, self._stretch if learned else NOW_AND_THEN)
         return rest == 0 and (not learned or times.bit_count() == 1)
 
-    def _missed(self, lane: Lane, now_ns: int) -> Tried:
-        """What missed in this gap since a closed port did."""
-        return _since(self._closed, [(task, when) for task, when in lane.tried if when + self.wait_ns <= now_ns])
-
-    def _pick_closed(self, lane: Lane, flying: set[int]) -> int | None:
+    def _pick_closed(self, lane: Lane, flying: dict[int, int]) -> int | None:
         task = next((each for each in self._closed if each not in flying), None)
         if task is None:
-            lane.next_ns = min(when for each, when in lane.tried if each in flying) + self.wait_ns
+            lane.next_ns = min(flying.values()) + self.wait_ns
         return task
 
     def _pick_fresh(self, tried: set[int], *, keep: bool) -> int | None:
@@ -260,7 +240,7 @@ class Host:
         self._suspects.refused(task)
         lane = self._lanes[source]
         lane.strikes = self._dry = 0
-        before = self._split(lane, task)
+        before = lane.split(task)
         if before is None:      # of a round that was sent before there was a limit: they came all at once
             lane.limiter.hit_ns = max(lane.limiter.hit_ns, sent_ns)
             return
@@ -270,17 +250,9 @@ class Host:
         if lane.limiter.interval_ns is None or not lane.tried:  # else others are under way: their slots are taken
             lane.next_ns = max(next_ns, now_ns)
 
-    def _split(self, lane: Lane, task: int) -> Tried | None:
-        """Take from the lane what it tried before the probe that was refused, and that one; None if it did not."""
-        own = max((at for at, (each, _) in enumerate(lane.tried) if each == task), default=None)
-        if own is None:
-            return None
-        before, lane.tried = lane.tried[:own], lane.tried[own + 1:]
-        return before
-
     def _count_misses(self, lane: Lane, before: Tried, sent_ns: int, now_ns: int) -> None:
         """Those that left well before one that was refused, when a token was surely there, have missed."""
-        for task, when in _since(self._closed, before):
+        for task, when in since_closed(before, self._closed):
             if when + self.wait_ns // 4 <= sent_ns and lane.limiter.suffices(when) and self._state[task] == OPEN:
                 self._suspects.miss(task, now_ns)
 
@@ -293,12 +265,6 @@ class Host:
             self._stretch *= 2
         self._closed[task] = None
         return known_missed
-
-
-def _since(closed: Container[int], missed: Tried) -> Tried:
-    """What missed since a closed port did: until then there was no token."""
-    last = max((at for at, (task, _) in enumerate(missed) if task in closed), default=-1)
-    return missed[last + 1:]
 
 
 STAGES = (Host._try, Host._judge)  # noqa: SLF001 - its own table
