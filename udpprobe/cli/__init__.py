@@ -17,6 +17,8 @@ from udpprobe.cli.analyze import EXAMPLES as ANALYZE_EXAMPLES
 from udpprobe.cli.analyze import analyze
 from udpprobe.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from udpprobe.cli.explain import explain
+from udpprobe.cli.icmpd import EXAMPLES as ICMPD_EXAMPLES
+from udpprobe.cli.icmpd import icmpd
 from udpprobe.cli.mtu import EXAMPLES as MTU_EXAMPLES
 from udpprobe.cli.mtu import mtu
 from udpprobe.cli.scan import EXAMPLES as SCAN_EXAMPLES
@@ -46,6 +48,7 @@ app.command(short_help="What captures know of UDP datagrams that failed.", epilo
 app.command(short_help="Probe ports, and say what became of the datagrams.", epilog=SCAN_EXAMPLES)(scan)
 app.command(short_help="The way to a port, and where it ends or loops.", epilog=TRACE_EXAMPLES)(trace)
 app.command(short_help="Which packets fit through, and who limits them.", epilog=MTU_EXAMPLES)(mtu)
+app.command(short_help="Tell programs of their datagrams' ICMP errors.", epilog=ICMPD_EXAMPLES)(icmpd)
 app.command(short_help="What ICMP errors mean, and who hears of them.", epilog=EXPLAIN_EXAMPLES)(explain)
 
 

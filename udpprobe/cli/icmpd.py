@@ -1,0 +1,103 @@
+"""`udpprobe icmpd`: the daemon, and what it has counted."""
+
+import json
+import signal
+import socket
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from udpprobe.errors import UdpprobeError, UsageError
+
+EXAMPLES = """\
+\b
+Examples:
+  udpprobe icmpd --user nobody --allow-group users
+  udpprobe icmpd --socket /tmp/icmpd --allow-user '*'   for the book's own client
+  udpprobe icmpd status
+"""
+READ_BYTES = 65536
+
+
+class Action(StrEnum):
+    """What to do."""
+
+    RUN = "run"
+    STATUS = "status"
+
+
+def icmpd(  # noqa: PLR0913 - a command's options are its arguments
+    action: Annotated[Action, typer.Argument(help="Be the daemon, or ask one for its counters.")] = Action.RUN,
+    *,
+    path: Annotated[str | None, typer.Option(
+        "--socket", metavar="PATH", help="Where clients connect; /run/udpprobe/icmpd.sock, or below "
+        "$XDG_RUNTIME_DIR for who is not root.")] = None,
+    allow_user: Annotated[list[str] | None, typer.Option(
+        metavar="USER", help="Who may register sockets beside its own user; * is everybody. May be repeated.")] = None,
+    allow_group: Annotated[list[str] | None, typer.Option(
+        metavar="GROUP", help="Likewise whoever is in this group.")] = None,
+    mode: Annotated[str | None, typer.Option(
+        metavar="OCTAL", help="Permissions of the socket; 600, or 666 where others are allowed.")] = None,
+    user: Annotated[str | None, typer.Option(
+        metavar="USER", help="Become this user once the raw sockets are open.")] = None,
+    queue: Annotated[int, typer.Option(min=1, max=1_000_000, metavar="N",
+                                       help="Errors that wait for a client that does not read.")] = 1024,
+) -> None:
+    """Tell programs which of their UDP datagrams drew which ICMP error: the daemon of UNP 28.7.
+
+    A program hands over its UDP socket, and hears of every error that quotes one of its datagrams, connected or not.
+    """
+    if action is Action.STATUS:
+        sys.stdout.write(json.dumps(ask_status(path), indent=1) + "\n")
+        return
+    from udpprobe.icmpd.daemon import Options, run  # noqa: PLC0415 - NumPy comes with it, and help does without
+
+    options = Options(Path(path) if path else None, _mode(mode), user, tuple(allow_user or ()),
+                      tuple(allow_group or ()), queue)
+    if run(options, _say, _tell) == signal.SIGINT:
+        raise typer.Exit(130)
+
+
+def _mode(octal: str | None) -> int | None:
+    try:
+        found = None if octal is None else int(octal, 8)
+    except ValueError:
+        found = -1
+    if found is not None and not 0 <= found <= 0o777:
+        raise UsageError(f"--mode {octal!r} are no permissions; say 660")
+    return found
+
+
+def _say(line: str) -> None:
+    print("udpprobe icmpd:", line, file=sys.stderr, flush=True)  # noqa: T201 - the log
+
+
+def _tell(status: dict[str, Any]) -> None:
+    counts = " ".join(f"{name}={count}" for name, count in status["counts"].items() if count)
+    _say(f"{status['clients']} clients, {status['sockets']} sockets; {counts or 'no errors'}")
+
+
+def ask_status(path: str | None) -> dict[str, Any]:
+    """The counters of a running daemon.
+
+    Raises:
+        UdpprobeError: none runs there, or it does not tell this user.
+    """
+    from udpprobe.icmpd.client import usual_path  # noqa: PLC0415 - help does not need it
+
+    where = path or usual_path()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+        try:
+            asked.settimeout(5)
+            asked.connect(where)
+            asked.sendall(b"S")
+            said = b"".join(iter(lambda: asked.recv(READ_BYTES), b""))
+        except OSError as error:
+            raise UdpprobeError(f"no icmpd at {where}: {error.strerror or error}") from None
+    if not said.startswith(b"{"):
+        raise UdpprobeError(f"icmpd at {where} does not tell this user")
+    found: dict[str, Any] = json.loads(said)
+    return found

@@ -1,0 +1,147 @@
+"""What this host's kernel says of addresses and UDP sockets: is an address its own, whose is a port by now?
+
+A registered socket may be closed while its owner stays connected, and its port be a stranger's next. The kernel knows
+each socket by a cookie, and tells which one it would give an error to (sock_diag(7)).
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+
+from udpprobe.core.addresses import MAPPED_PREFIX, address_text
+from udpprobe.icmpd.registry import Quote, UdpSocket
+
+TRUSTED_S = 1.0
+"""How long an answer of the kernel is believed."""
+MOST_KEPT = 65536
+"""Answers kept at a time, whatever is quoted to us."""
+
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
+NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+HEADER = struct.Struct("=IHHII")
+"""struct nlmsghdr."""
+REQUEST = struct.Struct("=BBBxI2s2s16s16sIQ")
+"""struct inet_diag_req_v2."""
+COOKIE_AT = 16 + 4 + 2 + 2 + 16 + 16 + 4
+"""In an answer: struct nlmsghdr, struct inet_diag_msg up to its id's cookie."""
+HALVES = struct.Struct("=II")
+ANY_COOKIE, ANY_STATE = (1 << 64) - 1, 0xFFFF_FFFF
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+ANSWER_BYTES = 65536
+
+
+class Owners:
+    """Answers of the kernel, kept for TRUSTED_S."""
+
+    def __init__(self) -> None:
+        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
+        self._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@qq", int(TRUSTED_S), 0))
+        self._asked_s = 0.0
+        self._own: dict[tuple[int, int], bool] = {}
+        self._alive: dict[int, bool] = {}
+        self._all: frozenset[int] | None = None
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._netlink.close()
+
+    def at(self, now_s: float) -> None:
+        """Forget what is too old at this time."""
+        kept = len(self._own) + len(self._alive)
+        if now_s - self._asked_s > TRUSTED_S or kept > MOST_KEPT:
+            self._asked_s, self._all = now_s, None
+            self._own.clear()
+            self._alive.clear()
+
+    def is_own(self, address: int, interface: int) -> bool:
+        """Whether an address (128 bits, IPv4 mapped) is this host's: whether one may bind to it.
+
+        Args:
+            address: of any kind.
+            interface: where a link-local one is meant.
+        """
+        key = (address, interface)
+        if key not in self._own:
+            self._own[key] = _can_bind(address, interface)
+        return self._own[key]
+
+    def is_alive(self, handed: UdpSocket, quote: Quote) -> bool:
+        """Whether the socket that was handed over is still open; True where the kernel does not say.
+
+        Args:
+            handed: the socket.
+            quote: a datagram that it may have sent.
+        """
+        cookie = handed.cookie
+        if not cookie:
+            return True
+        if cookie not in self._alive:
+            self._alive[cookie] = self._ask(cookie, quote)
+        return self._alive[cookie]
+
+    def _ask(self, cookie: int, quote: Quote) -> bool:
+        try:
+            return cookie == self._owner(quote) or cookie in self._everybody()
+        except OSError:
+            return True
+
+    def _owner(self, quote: Quote) -> int:
+        """Cookie of the socket that the kernel itself would give this error to, 0 for none.
+
+        Where a UDP socket is asked for, source and destination are those of what it receives.
+        """
+        wanted = (quote.destination_port.to_bytes(2), quote.source_port.to_bytes(2),
+                  _packed(quote.destination, quote.family), _packed(quote.source, quote.family), quote.interface)
+        answers = self._exchange(quote.family, NLM_F_REQUEST, wanted)
+        return next(answers, 0)
+
+    def _everybody(self) -> frozenset[int]:
+        """Cookies of all UDP sockets: of those that share a port, the kernel names but one."""
+        if self._all is None:
+            none = (b"", b"", b"", b"", 0)
+            self._all = frozenset(cookie for family in FAMILIES
+                                  for cookie in self._exchange(family, NLM_F_REQUEST | NLM_F_DUMP, none))
+        return self._all
+
+    def _exchange(self, family: int, flags: int, wanted: tuple[bytes, bytes, bytes, bytes, int]) -> Iterator[int]:
+        body = REQUEST.pack(FAMILIES[family], socket.IPPROTO_UDP, 0, ANY_STATE, *wanted, ANY_COOKIE)
+        with suppress(BlockingIOError):
+            while self._netlink.recv(ANSWER_BYTES, socket.MSG_DONTWAIT):
+                pass    # what an earlier question that was given up left behind
+        self._netlink.send(HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 0, 0) + body)
+        while True:
+            kinds = list(_messages(self._netlink.recv(ANSWER_BYTES)))
+            yield from (cookie for kind, cookie in kinds if kind == SOCK_DIAG_BY_FAMILY)
+            if flags == NLM_F_REQUEST or any(kind in {NLMSG_DONE, NLMSG_ERROR} for kind, _ in kinds):
+                return
+
+
+def _messages(answer: bytes) -> Iterator[tuple[int, int]]:
+    """Kind and cookie of each message of a netlink answer; cookie 0 where it is about no socket."""
+    at = 0
+    while at + HEADER.size <= len(answer):
+        size, kind, *_ = HEADER.unpack_from(answer, at)
+        low, high = HALVES.unpack_from(answer, at + COOKIE_AT) if kind == SOCK_DIAG_BY_FAMILY else (0, 0)
+        yield kind, high << 32 | low
+        at += (size + 3) & ~3
+
+
+def _packed(address: int, family: int) -> bytes:
+    return (address & 0xFFFF_FFFF).to_bytes(4) if family == 4 else address.to_bytes(16)
+
+
+def _can_bind(address: int, interface: int) -> bool:
+    """Whether the kernel lets a socket have this address; True where it cannot be asked."""
+    is_v4 = address >> 32 == MAPPED_PREFIX
+    text = address_text(address >> 64, address & (1 << 64) - 1)
+    try:
+        with socket.socket(FAMILIES[4 if is_v4 else 6], socket.SOCK_DGRAM) as tried:
+            tried.bind((text, 0) if is_v4 else (text, 0, 0, interface if address >> 118 == 0xFE80 >> 6 else 0))
+    except OSError as error:
+        return error.errno not in {errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENODEV}
+    return True

@@ -1,0 +1,179 @@
+"""Who a client is, and what it handed over."""
+
+from __future__ import annotations
+
+import array
+import grp
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from udpprobe.core.addresses import MAPPED_PREFIX
+from udpprobe.errors import UsageError
+from udpprobe.icmpd.protocol import NO_DESCRIPTOR, Refusal
+from udpprobe.icmpd.registry import UdpSocket
+
+SO_PEERGROUPS, SO_COOKIE, SO_NETNS_COOKIE = 59, 57, 71
+MOST_DESCRIPTORS = 2
+"""Room for one too many; what else is sent, the kernel closes."""
+MOST_GROUPS = 65536
+EVERYBODY = "*"
+V4, V6 = frozenset({4}), frozenset({6})
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Who may register sockets; the superuser always may."""
+
+    users: frozenset[int]
+    groups: frozenset[int] = frozenset()
+    everybody: bool = False
+
+    def admits(self, peer: socket.socket) -> bool:
+        """Whether the process at the other end may, by its credentials when it connected (SO_PEERCRED, unix(7))."""
+        _, user, group = credentials(peer)
+        if self.everybody or user == 0 or user in self.users or group in self.groups:
+            return True
+        return bool(self.groups) and not self.groups.isdisjoint(_groups(peer))
+
+
+def gate_for(users: Collection[str], groups: Collection[str], own_user: int) -> Gate:
+    """A gate for users and groups by name or number; `*` is every user.
+
+    Raises:
+        UsageError: there is no such user or group.
+    """
+    wanted = frozenset(user_id(name) for name in users if name != EVERYBODY)
+    return Gate(wanted | {own_user}, frozenset(map(group_id, groups)), EVERYBODY in users)
+
+
+def user_id(name: str) -> int:
+    """Number of a user, or UsageError."""
+    try:
+        return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise UsageError(f"no user {name!r}") from None
+
+
+def group_id(name: str) -> int:
+    """Number of a group, or UsageError."""
+    try:
+        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UsageError(f"no group {name!r}") from None
+
+
+def credentials(peer: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group at the other end."""
+    process, user, group = struct.unpack("=iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return process, user, group
+
+
+def _groups(peer: socket.socket) -> list[int]:
+    return array.array("I", peer.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MOST_GROUPS)).tolist()
+
+
+def hear(client: socket.socket, gate: Gate) -> tuple[bytes, UdpSocket | Refusal]:
+    """The next byte a client says, and the socket that came with it; no byte at the end.
+
+    Every descriptor that came is closed before this returns.
+
+    Raises:
+        BlockingIOError: nothing is there to be heard.
+        OSError: the client is gone.
+    """
+    byte, descriptors, _, _ = socket.recv_fds(client, 1, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    try:
+        return byte, _offered(client, descriptors, gate)
+    finally:
+        for each in descriptors:
+            os.close(each)
+
+
+def _offered(client: socket.socket, descriptors: list[int], gate: Gate) -> UdpSocket | Refusal:
+    if not gate.admits(client):
+        return Refusal("not-permitted")
+    if len(descriptors) != 1:
+        return Refusal("too-many-descriptors" if descriptors else NO_DESCRIPTOR)
+    return inspect(descriptors[0], credentials(client)[1])
+
+
+def inspect(descriptor: int, user: int) -> UdpSocket | Refusal:
+    """What a descriptor is; a UDP socket without a port is given one, as the book has it.
+
+    Args:
+        descriptor: it stays open.
+        user: who handed it over; only the superuser may hand over what is another's.
+    """
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as handed:
+            reason = _wrong(handed, user)
+            return Refusal(reason) if reason else _described(handed)
+    except OSError:
+        return Refusal("not-a-socket")
+
+
+def _wrong(handed: socket.socket, user: int) -> str | None:
+    if handed.type != socket.SOCK_DGRAM or handed.proto != socket.IPPROTO_UDP:
+        return "not-udp"
+    if namespace_of(handed) != own_namespace():
+        return "other-network-namespace"
+    return None if user in (0, os.fstat(handed.fileno()).st_uid) else "not-your-socket"
+
+
+def _described(handed: socket.socket) -> UdpSocket:
+    if handed.getsockname()[1] == 0:
+        handed.bind(("", 0))
+    name, peer = handed.getsockname(), _peer(handed)
+    address = _mapped(name[0])
+    is_v6 = handed.family == socket.AF_INET6
+    dual = is_v6 and not handed.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    return UdpSocket(6 if is_v6 else 4, _carries(address, dual=dual, is_v6=is_v6), name[1], address,
+                     name[3] if is_v6 else 0, peer, _number(handed, SO_COOKIE))
+
+
+def _carries(address: int, *, dual: bool, is_v6: bool) -> frozenset[int]:
+    if address:
+        return V4 if address >> 32 == MAPPED_PREFIX else V6
+    if dual:
+        return V4 | V6
+    return V6 if is_v6 else V4
+
+
+def _peer(handed: socket.socket) -> tuple[int, int] | None:
+    try:
+        peer = handed.getpeername()
+    except OSError:
+        return None
+    return (_mapped(peer[0]), peer[1]) if int(ip_address(peer[0].partition("%")[0])) else None
+
+
+def _mapped(text: str) -> int:
+    """128 bits; 0 for the unspecified address of either family."""
+    address = ip_address(text.partition("%")[0])
+    if address.version == 4 and int(address):
+        return MAPPED_PREFIX << 32 | int(address)
+    return int(address)
+
+
+def _number(handed: socket.socket, option: int) -> int:
+    """A 64-bit option of a socket, 0 where this kernel has none such."""
+    try:
+        return int(struct.unpack("=Q", handed.getsockopt(socket.SOL_SOCKET, option, 8))[0])
+    except OSError:
+        return 0
+
+
+def namespace_of(handed: socket.socket) -> int:
+    """A number for the network namespace a socket belongs to (Linux 5.14); 0 where the kernel does not say."""
+    return _number(handed, SO_NETNS_COOKIE)
+
+
+def own_namespace() -> int:
+    """The same of this process."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
+        return namespace_of(own)

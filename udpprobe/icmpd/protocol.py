@@ -1,0 +1,215 @@
+"""Who said what, and what is told to whom: the daemon without its sockets.
+
+A client is a number. Its first byte, which comes with a UDP socket, chooses its tongue: `J` is JSON lines, any other
+the book's (UNP 28.7): `1` once its socket is registered, then 144 bytes an error; or `0`, and the end. `S` without
+a socket asks for the counters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from udpprobe import __version__
+from udpprobe.core.batch import I64, U8
+from udpprobe.core.packets import Errors
+from udpprobe.icmpd import lines
+from udpprobe.icmpd.outbox import Outbox
+from udpprobe.icmpd.records import errnos_of, records_of
+from udpprobe.icmpd.registry import IsOwn, Quote, Registry, UdpSocket, fit, quotes_of
+
+ACCEPTED, REFUSED = b"1", b"0"
+JSON, STATUS = b"J", b"S"
+NO_DESCRIPTOR = "no-descriptor"
+HANDSHAKE_S = 30.0
+"""How long a client may take to say its first byte."""
+QUEUE_MESSAGES = 1024
+MOST_QUEUED_BYTES = 64 << 20
+"""Of all clients that do not read, together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why what a client sent is not registered, in a word."""
+
+    reason: str
+
+
+@dataclass(slots=True)
+class Client:
+    """One connection."""
+
+    since_s: float
+    outbox: Outbox
+    speaks_json: bool = False
+    spoke: bool = False
+    ends: bool = False
+    """To be closed once its outbox is empty."""
+
+
+class Protocol:
+    """Feed it what happens; it fills outboxes. Nothing in it waits, and it asks no clock.
+
+    Args:
+        queue_messages: errors that may wait for each client.
+    """
+
+    def __init__(self, queue_messages: int = QUEUE_MESSAGES) -> None:
+        self._queue_messages = queue_messages
+        self._clients: dict[int, Client] = {}
+        self._silent: dict[int, float] = {}
+        self._queued_bytes = 0
+        self.registry = Registry()
+        self.counts: Counter[str] = Counter()
+
+    def connected(self, client: int, now_s: float) -> None:
+        """A client is there, and has not spoken."""
+        self._clients[client] = Client(now_s, Outbox(self._queue_messages))
+        self._silent[client] = now_s
+        self.counts["connections"] += 1
+
+    def disconnected(self, client: int) -> None:
+        """It went; what waited for it is forgotten."""
+        self._queued_bytes -= self._clients.pop(client).outbox.bytes
+        self._silent.pop(client, None)
+        self.registry.remove(client)
+
+    def overdue(self, now_s: float) -> list[int]:
+        """Clients that did not say their first byte in time."""
+        return [client for client, since_s in self._silent.items() if now_s - since_s > HANDSHAKE_S]
+
+    @property
+    def awaits(self) -> bool:
+        """Whether any client has yet to speak."""
+        return bool(self._silent)
+
+    def received(self, client: int, byte: bytes, handed: UdpSocket | Refusal) -> None:
+        """A client said a byte, and handed over a socket or something else, or nothing."""
+        state = self._clients[client]
+        if not state.spoke:
+            self._begin(client, state, speaks_json=byte == JSON)
+        match handed:
+            case UdpSocket():
+                self.registry.add(client, handed)
+                self.counts["registered"] += 1
+                self._say(state, lines.registered(handed) if state.speaks_json else ACCEPTED)
+            case Refusal(reason=reason) if reason == NO_DESCRIPTOR and byte == STATUS:
+                self._end(client, state, lines.line(**self.status()))
+            case Refusal(reason=reason):
+                self.counts[f"refused-{reason}"] += 1
+                self._end(client, state, lines.refused(reason) if state.speaks_json else REFUSED)
+
+    def _begin(self, client: int, state: Client, *, speaks_json: bool) -> None:
+        state.spoke, state.speaks_json = True, speaks_json
+        self._silent.pop(client)
+        if speaks_json:
+            state.outbox = Outbox(self._queue_messages, lines.dropped)
+
+    def refuse(self, client: int, reason: str) -> None:
+        """End with a client that never said what it wants."""
+        self.received(client, b"", Refusal(reason))
+
+    def closed(self, client: int) -> None:
+        """The client's UDP socket is gone, and its port may be another's next; the connection stays."""
+        state = self._clients[client]
+        self.registry.remove(client)
+        self.counts["sockets-closed"] += 1
+        if state.speaks_json:
+            self._say(state, lines.closed())
+
+    def _end(self, client: int, state: Client, words: bytes) -> None:
+        self.registry.remove(client)
+        self._say(state, words)
+        state.ends = True
+
+    def _say(self, state: Client, words: bytes) -> None:
+        """Say something that is no error; there is always room for it."""
+        state.outbox.put_last(words)
+        self._queued_bytes += len(words)
+
+    def route(self, errors: Errors, interface: I64, is_own: IsOwn) -> tuple[list[Quote], dict[int, list[int]]]:
+        """Whose errors these are.
+
+        Args:
+            errors: (n,) as they were decoded.
+            interface: (n,) index of the interface each came by.
+            is_own: tells this host's addresses.
+
+        Returns:
+            What each error quotes, and the rows for each client that has any.
+        """
+        kept, unfit = fit(errors)
+        self.counts.update(unfit)
+        quotes = list(quotes_of(errors, interface))
+        wanted: dict[int, list[int]] = {}
+        nobody = 0
+        for row in kept.tolist():
+            found = self.registry.recipients(quotes[row], is_own)
+            nobody += not found
+            for client in found:
+                wanted.setdefault(client, []).append(row)
+        self.counts.update({"errors": len(errors), "foreign": nobody})
+        return quotes, wanted
+
+    def deliver(self, wanted: dict[int, list[int]], errors: Errors, interface: I64, data: U8) -> Collection[int]:
+        """Put errors into their clients' outboxes; the clients that have something to read."""
+        records, lines_ = self._records(wanted, errors, interface), self._lines(wanted, errors, interface, data)
+        for client, rows in wanted.items():
+            state = self._clients[client]
+            handed = self.registry.get(client)
+            if handed is None or state.ends:
+                continue
+            messages = ([lines.with_socket(lines_[row], handed) for row in rows] if state.speaks_json
+                        else [records[row] for row in rows if row in records])
+            self._queue(state, messages)
+        return wanted.keys()
+
+    def _rows(self, wanted: dict[int, list[int]], *, json: bool) -> I64:
+        """Rows that clients of one tongue are told, each once."""
+        rows = {row for client, some in wanted.items() if self._clients[client].speaks_json == json for row in some}
+        return np.array(sorted(rows), np.int64)
+
+    def _records(self, wanted: dict[int, list[int]], errors: Errors, interface: I64) -> dict[int, bytes]:
+        rows = self._rows(wanted, json=False)
+        rows = rows[errnos_of(errors.take(rows)) > 0]
+        return dict(zip(rows.tolist(), map(bytes, records_of(errors.take(rows), interface[rows])), strict=True))
+
+    def _lines(self, wanted: dict[int, list[int]], errors: Errors, interface: I64, data: U8) -> dict[int, bytes]:
+        rows = self._rows(wanted, json=True)
+        return dict(zip(rows.tolist(), lines.errors_told(errors.take(rows), interface[rows], data), strict=True))
+
+    def _queue(self, state: Client, messages: list[bytes]) -> None:
+        if self._queued_bytes > MOST_QUEUED_BYTES:
+            lost = state.outbox.lose(len(messages))
+        else:
+            before = state.outbox.bytes
+            lost = state.outbox.put(messages)
+            self._queued_bytes += state.outbox.bytes - before
+        self.counts["dropped"] += lost
+        self.counts["delivered"] += len(messages) - lost
+
+    def take(self, client: int) -> bytes:
+        """The next bytes for a client; none when it has heard all."""
+        chunk = self._clients[client].outbox.take()
+        self._queued_bytes -= len(chunk)
+        return chunk
+
+    def put_back(self, client: int, chunk: bytes) -> None:
+        """What of that was not taken."""
+        self._clients[client].outbox.put_back(chunk)
+        self._queued_bytes += len(chunk)
+
+    def ends(self, client: int) -> bool:
+        """Whether it is to be closed now that it has heard all."""
+        state = self._clients[client]
+        return state.ends and not state.outbox
+
+    def status(self) -> dict[str, Any]:
+        """The counters, for JSON."""
+        return {"schema": lines.STATUS_SCHEMA, "kind": "status", "version": __version__,
+                "clients": len(self._clients), "sockets": len(self.registry), "queued_bytes": self._queued_bytes,
+                "counts": dict(sorted(self.counts.items()))}

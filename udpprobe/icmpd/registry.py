@@ -1,0 +1,122 @@
+"""Whose datagram does an error quote? The clients' UDP sockets, looked up by what is quoted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from udpprobe.core.batch import I64
+from udpprobe.core.notes import Note
+from udpprobe.core.packets import Errors
+
+IsOwn = Callable[[int, int], bool]
+"""Whether an address (128 bits, IPv4 mapped), on the interface of this index, is one of this host's."""
+
+UNFIT = (
+    ("bad-icmp-checksum", Note.BAD_ICMP_CHECKSUM),
+    ("quotes-later-fragment", Note.QUOTES_LATER_FRAGMENT),
+    ("no-ports", Note.NO_PORTS | Note.NO_LENGTH | Note.NO_CHECKSUM),
+)
+"""Errors that no host believes or can attribute, by the name they are counted by. A raw IPv4 socket sees them all.
+
+RFC 792 promises the first 8 bytes of UDP, and Linux demands them too."""
+
+
+@dataclass(frozen=True, slots=True)
+class UdpSocket:
+    """A client's UDP socket, as it was when it was handed over. Addresses are 128 bits, IPv4 mapped."""
+
+    family: int
+    """4 or 6: what kind of socket it is."""
+    carries: frozenset[int]
+    """Families of the datagrams it sends: an IPv6 socket may send IPv4 too (RFC 3493, 3.7)."""
+    port: int
+    address: int
+    """0 where it is bound to no address."""
+    zone: int = 0
+    """Interface of a link-local `address` (RFC 4007), else 0."""
+    peer: tuple[int, int] | None = None
+    """Address and port it is connected to."""
+    cookie: int = 0
+    """The kernel's name for it (SO_COOKIE); 0 where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What an error quotes of a datagram's addresses."""
+
+    family: int
+    source: int
+    source_port: int
+    destination: int
+    destination_port: int
+    interface: int
+    """Index of the interface the error came by; 0 where that is not known."""
+
+
+def quotes_of(errors: Errors, interface: I64) -> Iterator[Quote]:
+    """One an error, of (n,) errors and the interfaces they came by."""
+    columns = (errors.family, errors.source_high, errors.source_low, errors.destination_high, errors.destination_low,
+               errors.ports, interface)
+    for family, high, low, to_high, to_low, ports, index in zip(*(each.tolist() for each in columns), strict=True):
+        yield Quote(family, high << 64 | low, ports >> 16, to_high << 64 | to_low, ports & 0xFFFF, index)
+
+
+def fit(errors: Errors) -> tuple[I64, Counter[str]]:
+    """Rows of the errors that can be delivered at all, and how many cannot, by name."""
+    kept, counts = np.arange(len(errors)), Counter[str]()
+    for name, note in UNFIT:
+        bad = errors.notes[kept] & note > 0
+        counts[name] = int(np.count_nonzero(bad))
+        kept = kept[~bad]
+    return kept, +counts
+
+
+class Registry:
+    """Clients, numbered, with a UDP socket each."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, UdpSocket] = {}
+        self._by_port: dict[int, dict[int, UdpSocket]] = {}
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    def get(self, client: int) -> UdpSocket | None:
+        """The client's socket, if it has one."""
+        return self._sockets.get(client)
+
+    def add(self, client: int, handed: UdpSocket) -> None:
+        """Register a socket; an earlier one of the same client is forgotten."""
+        self.remove(client)
+        self._sockets[client] = handed
+        self._by_port.setdefault(handed.port, {})[client] = handed
+
+    def remove(self, client: int) -> None:
+        """Forget the client's socket, if it has one."""
+        old = self._sockets.pop(client, None)
+        if old is not None:
+            del self._by_port[old.port][client]
+            if not self._by_port[old.port]:
+                del self._by_port[old.port]
+
+    def recipients(self, quote: Quote, is_own: IsOwn) -> list[int]:
+        """Clients whose socket sent what is quoted, as far as its addresses and ports tell.
+
+        Where several sockets could have sent it, all of them: a port that is shared (SO_REUSEPORT), or one bound to an
+        address beside one bound to none.
+        """
+        there = self._by_port.get(quote.source_port)
+        return [client for client, each in there.items() if _sent(each, quote, is_own)] if there else []
+
+
+def _sent(each: UdpSocket, quote: Quote, is_own: IsOwn) -> bool:
+    """A port alone proves little: whoever is bound to none of the addresses still sends only from this host's own."""
+    if quote.family not in each.carries or each.peer not in (None, (quote.destination, quote.destination_port)):
+        return False
+    if not each.address:
+        return is_own(quote.source, quote.interface)
+    return each.address == quote.source and each.zone in (0, quote.interface)

@@ -1,0 +1,202 @@
+"""The daemon's loop: raw ICMP sockets in, clients out, and nothing that one client does can keep it from another."""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from udpprobe.icmpd.owners import Owners
+from udpprobe.icmpd.peers import Gate, hear
+from udpprobe.icmpd.protocol import STATUS, Protocol, Refusal
+from udpprobe.icmpd.raw import Arrivals, RawIcmp
+from udpprobe.icmpd.registry import Quote
+
+ACCEPTED_AT_ONCE = 64
+TICK_S = 1.0
+NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+PAUSE_S = 0.1
+
+
+@dataclass(slots=True)
+class Connection:
+    """A client's end here."""
+
+    number: int
+    socket: socket.socket
+    events: int
+    is_too_many: bool
+
+
+class Server:
+    """Serves until it is told to stop.
+
+    Args:
+        listener: listens for clients; it stays the caller's, as all sockets here but those of clients.
+        raws: sources of errors.
+        gate: who may register.
+        protocol: what is said.
+        most_clients: more are refused.
+    """
+
+    def __init__(self, listener: socket.socket, raws: Sequence[RawIcmp], gate: Gate, protocol: Protocol,
+                 most_clients: int) -> None:
+        self.protocol = protocol
+        self._listener, self._raws, self._gate, self._most_clients = listener, raws, gate, most_clients
+        self._connections: dict[int, Connection] = {}
+        self._number = 0
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._owners = Owners()
+        self._selector = selectors.DefaultSelector()
+        self._is_stopped = False
+        listener.setblocking(False)
+        self._selector.register(listener, selectors.EVENT_READ, lambda _: self._accept())
+        for raw in raws:
+            self._selector.register(raw, selectors.EVENT_READ, lambda _, raw=raw: self._hear(raw))
+
+    def watch(self, opened: socket.socket, then: Callable[[], None]) -> None:
+        """Call `then` whenever something can be read from a socket."""
+        self._selector.register(opened, selectors.EVENT_READ, lambda _: then())
+
+    def stop(self) -> None:
+        """Let `serve` return after the events at hand."""
+        self._is_stopped = True
+
+    def serve(self) -> None:
+        """Serve until stopped."""
+        while not self._is_stopped:
+            for key, events in self._selector.select(TICK_S if self.protocol.awaits else None):
+                key.data(events)
+            for client in self.protocol.overdue(time.monotonic()):
+                self.protocol.refuse(client, "too-slow")
+                self._flush(self._connections[client])
+
+    def close(self) -> None:
+        """Part with all clients."""
+        for each in list(self._connections.values()):
+            self._part(each)
+        self._owners.close()
+        self._selector.close()
+        os.close(self._spare)
+
+    def status(self) -> dict[str, Any]:
+        """The counters, the kernel's drops among them."""
+        self.protocol.counts["kernel-dropped"] = sum(raw.dropped() for raw in self._raws)
+        return self.protocol.status()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                accepted, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._cannot_accept(error)
+                return
+            self._welcome(accepted)
+
+    def _cannot_accept(self, error: OSError) -> None:
+        """Without a descriptor left, use the spare one to say so; else the listener would wake us for ever."""
+        self.protocol.counts["accept-failed"] += 1
+        if error.errno in NO_ROOM:
+            os.close(self._spare)
+            try:
+                self._listener.accept()[0].close()
+            except OSError:
+                time.sleep(PAUSE_S)
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _welcome(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        self._number += 1
+        is_too_many = len(self._connections) >= self._most_clients
+        made = Connection(self._number, accepted, selectors.EVENT_READ, is_too_many)
+        self._connections[made.number] = made
+        self.protocol.connected(made.number, time.monotonic())
+        self._selector.register(accepted, made.events, lambda events: self._attend(made, events))
+
+    def _attend(self, client: Connection, events: int) -> None:
+        """A client spoke, went, or can be written to."""
+        if client.number not in self._connections:
+            return      # it was parted with by an earlier event of the same round
+        if events & selectors.EVENT_WRITE or self._heard(client):
+            self._flush(client)
+
+    def _heard(self, client: Connection) -> bool:
+        try:
+            byte, handed = hear(client.socket, self._gate)
+        except BlockingIOError:
+            return False
+        except OSError:
+            byte = b""
+        if not byte:
+            self._part(client)
+            return False
+        if client.is_too_many:
+            handed = Refusal("too-many-clients")
+        if byte == STATUS:
+            self.status()
+        self.protocol.received(client.number, byte, handed)
+        return True
+
+    def _flush(self, client: Connection) -> None:
+        """Send what waits, as far as the kernel takes it. Who does not read is not listened to either."""
+        while chunk := self.protocol.take(client.number):
+            try:
+                sent = client.socket.send(chunk, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._part(client)
+                return
+            if sent < len(chunk):
+                self.protocol.put_back(client.number, chunk[sent:])
+                self._await(client, selectors.EVENT_WRITE)
+                return
+        self._await(client, selectors.EVENT_READ)
+        if self.protocol.ends(client.number):
+            self._part(client)
+
+    def _await(self, client: Connection, events: int) -> None:
+        if client.events != events:
+            client.events = events
+            self._selector.modify(client.socket, events, lambda events: self._attend(client, events))
+
+    def _part(self, client: Connection) -> None:
+        self._selector.unregister(client.socket)
+        client.socket.close()
+        del self._connections[client.number]
+        self.protocol.disconnected(client.number)
+
+    def _hear(self, raw: RawIcmp) -> None:
+        arrivals = raw.receive()
+        if arrivals is not None:
+            self.protocol.counts.update(arrivals.faults)
+            self._tell(arrivals)
+
+    def _tell(self, arrivals: Arrivals) -> None:
+        self._owners.at(time.monotonic())
+        quotes, wanted = self.protocol.route(arrivals.errors, arrivals.interface, self._owners.is_own)
+        self._forget_closed(wanted, quotes)
+        for client in self.protocol.deliver(wanted, arrivals.errors, arrivals.interface, arrivals.data):
+            self._write(client)
+
+    def _forget_closed(self, wanted: dict[int, list[int]], quotes: list[Quote]) -> None:
+        """Errors of a socket that is closed are nobody's here; its port may be a stranger's by now."""
+        for client, rows in list(wanted.items()):
+            handed = self.protocol.registry.get(client)
+            if handed is not None and not self._owners.is_alive(handed, quotes[rows[0]]):
+                self.protocol.closed(client)
+                del wanted[client]
+                self._write(client)
+
+    def _write(self, client: int) -> None:
+        """Send, unless the kernel is known to take nothing now."""
+        found = self._connections.get(client)
+        if found is not None and found.events == selectors.EVENT_READ:
+            self._flush(found)
