@@ -62,7 +62,7 @@ def test_an_answer_is_heard_though_nobody_listens_on_the_source_port(host):
 
 @needs_raw
 def test_where_there_is_no_way_that_is_said():
-    with pytest.raises(UdpprobeError, match="cannot send from 203.0.113.1"):
+    with pytest.raises(UdpprobeError, match=r"cannot send from 203\.0\.113\.1"):
         wire_to("127.0.0.1", 9, source_address="203.0.113.1").close()
     with pytest.raises(UsageError, match="no interface"):
         wire_to("127.0.0.1", 9, interface="nothing0")
