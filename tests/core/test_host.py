@@ -72,8 +72,7 @@ def test_with_a_limit_each_port_is_tried_alone():
 def test_where_few_are_left_before_the_limit_is_learned_they_are_asked_together():
     made, state, now_ns = limited()
     state[5:] = SETTLED
-    made.due(max(now_ns, made.wake_ns()))
-    assert [1, 2, 3, 4, KNOWN] == [task for task, _ in made.due(made.wake_ns())]
+    assert [1, 2, 3, 4, KNOWN] == [task for task, _ in made.due(max(now_ns, made.wake_ns()))]
 
 
 def test_each_source_address_has_a_turn_of_its_own():
