@@ -17,10 +17,14 @@ $(VENV)/ready: pyproject.toml
 	@touch $@
 
 .PHONY: demo
-DEMO := udpprobe analyze pcaps/refused.pcap pcaps/too-big.pcap pcaps/loop3-link.pcap
-demo: $(VENV)/ready ## see what udpprobe finds: a closed port, a narrow link, a routing loop
-	@echo '$$ $(DEMO)'
-	@$(BIN)/$(DEMO)
+ANALYZE := udpprobe analyze pcaps/refused.pcap pcaps/too-big.pcap pcaps/loop3-link.pcap
+SCAN := udpprobe scan 127.0.0.1:9,53,123
+demo: $(VENV)/ready ## see what udpprobe finds: in captures a closed port, a narrow link, a loop; and on this host
+	@echo '$$ $(ANALYZE)'
+	@$(BIN)/$(ANALYZE)
+	@echo
+	@echo '$$ $(SCAN)'
+	@$(BIN)/$(SCAN)
 
 .PHONY: test
 test: $(VENV)/ready ## run the tests (ARGS='-k name' for some; as root also those with real kernels)

@@ -113,7 +113,7 @@ class _Run:
         errno = errno[self._plan.tasks.host]
         self._refused(np.flatnonzero(errno), errno[errno != 0])
         self._marks: list[tuple[I64, I64]] = []
-        self._sent, self._told_s = 0, 0.0
+        self._sent, self._dropped, self._told_s = 0, 0, 0.0
 
     def step(self) -> bool:
         """Hear, then send what is due; False when all is decided."""
@@ -131,6 +131,9 @@ class _Run:
 
     def _hear(self, batch: FrameBatch) -> None:
         self._now_ns = max(self._now_ns, batch.now_ns)
+        if (dropped := self._engine.state.dropped or 0) > self._dropped:
+            self._dropped = dropped
+            self._pacing.distrust()
         known = self._pipeline.feed(batch)
         if len(batch):
             known += self._pipeline.feed(tick(batch.now_ns))

@@ -122,3 +122,11 @@ def test_nothing_has_missed_where_no_token_was_sure():
     lane.limiter.interval_ns = SECOND
     assert {1} == lane.missed(3 * SECOND, MS, ())
     assert {1: SECOND} == lane.flying(SECOND, MS)
+
+
+def test_what_missed_while_this_host_lost_packets_is_tried_anew():
+    made, _ = host()
+    first = made.due(START_NS)
+    made.distrust()
+    assert first[:-1] == made.due(START_NS + made.wait_ns)[:FIRST_PORTION]
+    assert not made.limited

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pacing_world import START_NS, World
 
 from udpprobe.core.limiter import MS, SECOND
-from udpprobe.core.pacing import Pacing, Patience
+from udpprobe.core.pacing import MOST_DISTRUST, Pacing, Patience
 from udpprobe.core.suspects import OPEN, SETTLED, SILENT, UNSENT
 
 PORTS = range(1, 101)
@@ -249,3 +249,24 @@ def test_worlds_without_loss_are_judged_right(ports, dropped, answering, limits)
     made.run()
     assert judged_right(made)
     assert {SETTLED, SILENT} >= set(made.pacing.state[:made.plan.asked].tolist())
+
+
+def test_a_port_is_not_called_silent_for_errors_that_this_host_lost():
+    world = World(ports=[1, 2, 3])
+    world.run()
+    assert [SETTLED] * 3 == world.pacing.state[:3].tolist()
+    for _ in range(MOST_DISTRUST + 2):      # no host is active any more: nothing to do, however often
+        world.pacing.distrust()
+    deaf = World(ports=list(range(1, 31)), silent=range(11, 31))
+    hear = deaf.hear
+
+    def losing(now_ns):
+        if START_NS + 0.05 * SECOND < now_ns < START_NS + 0.4 * SECOND:
+
+            deaf.events.clear()
+            deaf.pacing.distrust()
+        hear(now_ns)
+
+    deaf.hear = losing
+    deaf.run(rate_pps=400)
+    assert {(0, port) for port in range(11, 31)} == deaf.silent_found()

@@ -98,6 +98,12 @@ class Host:
         """What was due is still waiting to be sent."""
         self._stage_ns = now_ns + self.wait_ns
 
+    def distrust(self) -> None:
+        """Forget what seems to have missed: its errors may be among packets that were lost on this host."""
+        for lane in self._lanes:
+            lane.tried = []
+        self._asked, self._stage, self._todo = None, 0, []
+
     # Without a limit: all that are open, and a known port right behind them.
 
     def _due_free(self, now_ns: int) -> Due:

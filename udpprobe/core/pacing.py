@@ -27,6 +27,8 @@ FEW_TASKS = 4
 """A host with no more has its control port probed from the start: its other ports may all be open."""
 LOOK_NS = 10 * MS
 """How often hosts are looked through."""
+MOST_DISTRUST = 50
+"""How often silence is not believed because packets were lost."""
 BURST_NS = 20 * MS
 """As much as may be made up for, when the rate was not used."""
 
@@ -78,6 +80,7 @@ class Pacing:
         self._look_ns = LOOK_NS * (1 + plan.asked // 20_000)
         self._looked_ns = self._paid_ns = now_ns
         self._linger_ns = now_ns
+        self._distrusted = 0
         self._enqueue(self._first_round())
 
     # What is due.
@@ -252,6 +255,13 @@ class Pacing:
         """This host could not send probes of these tasks; it would not the next time either."""
         self.state[tasks[self.state[tasks] == OPEN]] = UNSENT
         self._asked[tasks] = False
+
+    def distrust(self) -> None:
+        """Let silence mean nothing for now: this host lost packets. A few times, for it may go on losing them."""
+        self._distrusted += 1
+        if self._distrusted <= MOST_DISTRUST:
+            for host in self._active.values():
+                host.distrust()
 
     # How far it is.
 
