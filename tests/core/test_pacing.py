@@ -262,7 +262,6 @@ def test_a_port_is_not_called_silent_for_errors_that_this_host_lost():
 
     def losing(now_ns):
         if START_NS + 0.05 * SECOND < now_ns < START_NS + 0.4 * SECOND:
-
             deaf.events.clear()
             deaf.pacing.distrust()
         hear(now_ns)
