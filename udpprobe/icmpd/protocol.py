@@ -92,16 +92,15 @@ class Protocol:
         state = self._clients[client]
         if not state.spoke:
             self._begin(client, state, speaks_json=byte == JSON)
-        match handed:
-            case UdpSocket():
-                self.registry.add(client, handed)
-                self.counts["registered"] += 1
-                self._say(state, lines.registered(handed) if state.speaks_json else ACCEPTED)
-            case Refusal(reason=reason) if reason == NO_DESCRIPTOR and byte == STATUS:
-                self._end(client, state, lines.line(**self.status()))
-            case Refusal(reason=reason):
-                self.counts[f"refused-{reason}"] += 1
-                self._end(client, state, lines.refused(reason) if state.speaks_json else REFUSED)
+        if isinstance(handed, UdpSocket):
+            self.registry.add(client, handed)
+            self.counts["registered"] += 1
+            self._say(state, lines.registered(handed) if state.speaks_json else ACCEPTED)
+        elif handed.reason == NO_DESCRIPTOR and byte == STATUS:
+            self._end(client, state, lines.line(**self.status()))
+        else:
+            self.counts[f"refused-{handed.reason}"] += 1
+            self._end(client, state, lines.refused(handed.reason) if state.speaks_json else REFUSED)
 
     def _begin(self, client: int, state: Client, *, speaks_json: bool) -> None:
         state.spoke, state.speaks_json = True, speaks_json

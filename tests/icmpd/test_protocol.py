@@ -1,0 +1,176 @@
+"""What clients say and hear."""
+
+import pytest
+from builders import datagram, error, frag_needed, icmp4, ipv4, packet_too_big, port_unreachable, time_exceeded
+from icmpd_world import ME, ME6, OTHER, OTHER6, ROUTER, SPORT, World, arrived, lines, records, udp_socket
+
+from udpprobe.icmpd import protocol as protocol_module
+from udpprobe.icmpd.outbox import CHUNK_BYTES, Outbox
+from udpprobe.icmpd.protocol import HANDSHAKE_S, Refusal
+
+SENT, SENT6 = datagram(ME, OTHER, SPORT, 9, b"hello"), datagram(ME6, OTHER6, SPORT, 9, b"hello")
+REFUSED = port_unreachable(SENT)
+MALFORMED = error(SENT, 12, 0)
+
+
+@pytest.mark.parametrize("byte", [b"1", b"\0", b"Z", b"S"])
+def test_any_byte_but_j_with_a_udp_socket_is_answered_by_1_and_records(byte):
+    world = World()
+    assert world.connect(1, udp_socket(), byte) == b"1"
+    world.arrive(REFUSED, REFUSED)
+    assert [(111, 3, 3, 16, 2, 9, OTHER, 0)] * 2 == records(world.read(1))
+
+
+def test_what_is_no_udp_socket_is_answered_by_0_and_the_end():
+    world = World()
+    assert world.connect(1, Refusal("not-udp")) == b"0"
+    assert (True, 1) == (world.protocol.ends(1), world.protocol.counts["refused-not-udp"])
+
+
+def test_who_is_to_end_hears_nothing_more():
+    world = World()
+    world.connect(1, udp_socket())
+    world.protocol.received(1, b"x", Refusal("no-descriptor"))
+    world.arrive(REFUSED)
+    assert (b"0", True) == (world.read(1), world.protocol.ends(1))
+
+
+def test_an_error_routed_to_who_is_gone_meanwhile_is_dropped():
+    world = World()
+    world.connect(1, udp_socket())
+    errors, data = arrived(REFUSED)
+    wanted = {1: [0]}
+    world.protocol.closed(1)
+    world.protocol.deliver(wanted, errors, errors.frame, data)
+    assert b"" == world.read(1)
+
+
+def test_a_second_socket_replaces_the_first():
+    world = World()
+    world.connect(1, udp_socket())
+    world.protocol.received(1, b"1", udp_socket(port=SPORT + 1))
+    assert b"1" == world.read(1)
+    world.arrive(REFUSED, port_unreachable(datagram(ME, OTHER, SPORT + 1, 53)))
+    assert [53] == [each[5] for each in records(world.read(1))]
+
+
+def test_a_parameter_problem_is_for_json_only():
+    world = World()
+    world.connect(1, udp_socket())
+    world.connect(2, udp_socket(), b"J")
+    world.arrive(MALFORMED)
+    assert b"" == world.read(1)
+    assert [("malformed", None)] == [(each["verdict"], each["errno"]) for each in lines(world.read(2))]
+
+
+def test_json_tells_first_what_was_registered():
+    world = World()
+    (said,) = lines(world.connect(1, udp_socket(ME, peer=(OTHER, 9)), b"J"))
+    assert ("udpprobe.icmpd/1", "registered") == (said["schema"], said["kind"])
+    assert {"family": 4, "address": ME, "port": SPORT, "peer": {"address": OTHER, "port": 9}} == said["socket"]
+    (said,) = lines(world.connect(2, Refusal("not-udp"), b"J"))
+    assert ("refused", "not-udp") == (said["kind"], said["reason"])
+
+
+def test_json_tells_what_the_record_leaves_out():
+    world = World()
+    world.connect(1, udp_socket(family=6, carries={4, 6}), b"J")
+    world.arrive(frag_needed(SENT, 1400, ROUTER), packet_too_big(SENT6, 1300), time_exceeded(SENT, ROUTER), REFUSED)
+    said = lines(world.read(1))
+    assert [1400, 1300, None, None] == [each["mtu"] for each in said]
+    assert [ROUTER, OTHER6, ROUTER, OTHER] == [each["reporter"] for each in said]
+    assert ["too-big", "too-big", "expired", "refused"] == [each["verdict"] for each in said]
+    assert {"family": 6, "address": None, "port": SPORT, "peer": None} == said[0]["socket"]
+    assert (33, 64, 13, 33) == tuple(said[0]["quoted"][name] for name in ("ip_length", "ttl", "udp_length", "bytes"))
+    assert ("1970-01-01T00:00:00.001000000Z", 2) == (said[0]["time"], said[0]["interface"])
+
+
+def test_an_unread_queue_is_bounded_and_json_is_told_what_is_missing():
+    world = World(queue_messages=3)
+    world.connect(1, udp_socket())
+    world.connect(2, udp_socket(), b"J")
+    world.arrive(*[REFUSED] * 5)
+    assert [3, 3] == [len(records(world.read(1))), len(lines(world.read(2)))]
+    assert (4, 6) == (world.protocol.counts["dropped"], world.protocol.counts["delivered"])
+    world.arrive(REFUSED)
+    assert [("dropped", 2), ("error", None)] == [(each["kind"], each.get("count")) for each in lines(world.read(2))]
+    assert 1 == len(records(world.read(1)))
+
+
+def test_all_queues_together_are_bounded(monkeypatch):
+    monkeypatch.setattr(protocol_module, "MOST_QUEUED_BYTES", 300)
+    world = World()
+    for client in (1, 2):
+        world.connect(client, udp_socket())
+    for _ in range(3):
+        world.arrive(REFUSED)
+    assert (3, 3) == (world.protocol.counts["delivered"], world.protocol.counts["dropped"])
+    world.protocol.disconnected(1)
+    world.read(2)
+    assert world.protocol.status()["queued_bytes"] == 0
+
+
+def test_a_chunk_is_whole_records_and_what_was_not_taken_goes_first():
+    outbox = Outbox(1000)
+    outbox.put([bytes([n % 256]) * 144 for n in range(100)])
+    chunk = outbox.take()
+    assert CHUNK_BYTES == len(chunk)
+    outbox.put_back(chunk[144:])
+    rest = b"".join(iter(outbox.take, b""))
+    assert bytes(range(100)) == (chunk[:144] + rest)[::144]
+    assert (0, 0) == (outbox.bytes, len(outbox))
+
+
+def test_a_message_longer_than_a_chunk_is_sent_all_the_same():
+    outbox = Outbox(10)
+    outbox.put([b"x" * (CHUNK_BYTES + 1), b"y"])
+    assert [CHUNK_BYTES + 1, 1] == [len(outbox.take()), len(outbox.take())]
+
+
+def test_what_the_kernel_did_not_take_is_counted_as_waiting():
+    world = World()
+    world.connect(1, udp_socket())
+    world.arrive(REFUSED)
+    chunk = world.protocol.take(1)
+    world.protocol.put_back(1, chunk[100:])
+    assert (44, False) == (world.protocol.status()["queued_bytes"], world.protocol.ends(1))
+
+
+def test_who_never_speaks_is_refused_in_time():
+    world = World()
+    world.connect(1, now_s=0)
+    world.connect(2, now_s=10)
+    assert ([1], True) == (world.protocol.overdue(HANDSHAKE_S + 1), world.protocol.awaits)
+    world.protocol.refuse(1, "too-slow")
+    assert (b"0", True) == (world.read(1), world.protocol.ends(1))
+    world.protocol.disconnected(2)
+    assert not world.protocol.awaits
+
+
+@pytest.mark.parametrize(("byte", "told"), [(b"J", ["closed"]), (b"1", [])])
+def test_a_closed_udp_socket_hears_nothing_more_and_its_connection_stays(byte, told):
+    world = World()
+    world.connect(1, udp_socket(), byte)
+    world.protocol.closed(1)
+    world.arrive(REFUSED)
+    assert told == [each["kind"] for each in lines(world.read(1))]
+    assert not world.protocol.ends(1)
+
+
+def test_s_without_a_socket_is_told_the_counters():
+    world = World()
+    world.connect(1, udp_socket())
+    world.arrive(REFUSED)
+    (said,) = lines(world.connect(2, Refusal("no-descriptor"), b"S"))
+    assert ("udpprobe.icmpd.status/1", 2, 1, 144) == (said["schema"], said["clients"], said["sockets"],
+                                                     said["queued_bytes"])
+    counts = {"connections": 2, "registered": 1, "errors": 1, "delivered": 1, "foreign": 0, "dropped": 0}
+    assert counts == said["counts"]
+    assert world.protocol.ends(2)
+
+
+def test_what_quotes_no_udp_is_nobodys():
+    world = World()
+    world.connect(1, udp_socket())
+    world.arrive(ipv4(OTHER, ME, icmp4(8), 1))
+    assert (b"", 0) == (world.read(1), world.protocol.counts["errors"])
