@@ -33,6 +33,11 @@ SO_ATTACH_FILTER = 26
 REFUSE_ALL = struct.pack("HBBI", 6, 0, 0, 0)
 """One instruction of classic BPF: `ret #0`."""
 
+MTU_DISCOVERY = {4: (socket.IPPROTO_IP, 10), 6: (socket.IPPROTO_IPV6, 23)}
+PMTUDISC_INTERFACE = 4
+"""The kernel learns nothing from errors about what is sent from such a port: what routers say of probes is not to
+change how this host sends to anybody (linux/in.h)."""
+
 PORT_TRIES = 64
 """A port that is free for one family may be taken in the other; then another one is asked for."""
 
@@ -233,6 +238,7 @@ def _reserve_once(families: Collection[int], port: int, held: ExitStack) -> list
     for family in families:
         taken = held.enter_context(socket.socket(FAMILIES[family], socket.SOCK_DGRAM))
         _swallow(taken)
+        taken.setsockopt(*MTU_DISCOVERY[family], PMTUDISC_INTERFACE)
         if family == 6:
             taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         taken.bind((WILDCARDS[family], port))

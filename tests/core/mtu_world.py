@@ -19,7 +19,7 @@ LEAST = {4: (60, 36), 6: (80, 56)}
 END_NS = 600 * SECOND
 
 
-def honest(size, mtu):
+def honest(_size, mtu):
     return mtu
 
 
@@ -69,7 +69,7 @@ class World:
         word = self.slanders(shot.size) if fits else self.says(shot.size, mtu)
         if word is not None and not self.lost():
             event = replace(EVENT, verdict="too-big", reporter=ROUTER, mtu=word)
-            self.reply(ask, now_ns, now_ns + self.rtt_ns // 2, "error", event)
+            self.reply(self.said(ask, event), now_ns, now_ns + self.rtt_ns // 2)
         if fits and not self.lost():
             self.arrives(ask, now_ns, now_ns + self.rtt_ns // 2)
 
@@ -78,11 +78,11 @@ class World:
         kind = self.service if ask.lane == 0 else "refuses" if self.control else "silent"
         padded = ask.shot.size > LEAST[self.family][0]
         if kind in {"answers", "forgets"} or (kind == "picky" and not padded):
-            self.reply(ask, sent_ns, now_ns + self.rtt_ns // 2, "answer", None, kind != "forgets")
+            self.reply(self.said(ask, None, is_sure=kind != "forgets"), sent_ns, now_ns + self.rtt_ns // 2)
         elif kind == "refuses" and self.has_token(now_ns):
             self.refusals += 1
             event = replace(EVENT, verdict="refused", reporter=HOST, mtu=None)
-            self.reply(ask, sent_ns, now_ns + self.rtt_ns // 2, "error", event)
+            self.reply(self.said(ask, event), sent_ns, now_ns + self.rtt_ns // 2)
 
     def has_token(self, now_ns):
         self.tokens = min(self.burst, self.tokens + (now_ns - self.filled_ns) / self.interval_ns)
@@ -92,10 +92,14 @@ class World:
         self.tokens -= 1
         return True
 
-    def reply(self, ask, sent_ns, time_ns, kind, event, is_sure=True):  # noqa: FBT002
+    def said(self, ask, event, *, is_sure=True):
+        return Reply(ask.shot.number, 0, 0, "error" if event else "answer", event, 60, is_sure=is_sure)
+
+    def reply(self, said, sent_ns, time_ns):
+        """A reply is on its way, if it does not get lost."""
         if not self.lost():
             self.order += 1
-            made = Reply(ask.shot.number, sent_ns, time_ns, kind, event, 60, is_sure=is_sure)
+            made = replace(said, sent_ns=sent_ns, time_ns=time_ns)
             heapq.heappush(self.heap, (time_ns, self.order, made))
 
 

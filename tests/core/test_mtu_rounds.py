@@ -31,17 +31,22 @@ def passed(world, **how):
     return rounds.search.passed
 
 
+@st.composite
+def worlds(draw):
+    family, rtt_ms = draw(st.sampled_from([4, 6])), draw(st.sampled_from([0.1, 20, 300]))
+    burst, interval_ns = draw(st.sampled_from([(1, SECOND), (6, SECOND), (6, 100 * MS), (50, MS)]))
+    return World(
+        draw(st.integers({4: 68, 6: 1280}[family], 65_535)), LIARS[draw(st.sampled_from(sorted(LIARS)))],
+        SLANDERS[draw(st.sampled_from(sorted(SLANDERS)))],
+        draw(st.sampled_from(["answers", "forgets", "refuses", "silent", "picky"])), burst=burst,
+        interval_ns=interval_ns, rtt_ns=int(rtt_ms * MS), family=family,
+        interface=draw(st.sampled_from([1280, 1500, 9000, 65_535])))
+
+
 @settings(deadline=None)
-@given(family=st.sampled_from([4, 6]), size=st.floats(0, 1), interface=st.sampled_from([1280, 1500, 9000, 65_535]),
-       says=st.sampled_from(sorted(LIARS)), slanders=st.sampled_from(sorted(SLANDERS)),
-       service=st.sampled_from(["answers", "forgets", "refuses", "silent", "picky"]),
-       limit=st.sampled_from([(1, SECOND), (6, SECOND), (6, 100 * MS), (50, MS)]), rtt_ms=st.sampled_from([0.1, 20, 300]))
-def test_the_mtu_is_exact_on_every_path(family, size, interface, says, slanders, service, limit, rtt_ms):
-    least = {4: 68, 6: 1280}[family]
-    mtu = least + int(size * (65_535 - least))
-    world = World(mtu, LIARS[says], SLANDERS[slanders], service, burst=limit[0], interval_ns=limit[1],
-                  rtt_ns=int(rtt_ms * MS), family=family, interface=interface)
-    assert min(mtu, interface) == passed(world)
+@given(world=worlds())
+def test_the_mtu_is_exact_on_every_path(world):
+    assert min(world.mtu, world.interface) == passed(world)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -55,6 +60,7 @@ def test_a_clean_path_takes_one_round_trip():
     world = World(1500)
     rounds, now_ns = run(world)
     assert (1500, 4, world.rtt_ns) == (rounds.search.passed, len(rounds.sent), now_ns)
+    assert world.rtt_ns < rounds.timeout_ns < SECOND
 
 
 @pytest.mark.parametrize(("says", "most_refusals", "most_s"), [("honest", 6, 0.1), ("zero", 6, 0.2), ("mute", 12, 5)])
@@ -104,6 +110,14 @@ def test_a_path_that_shrinks_is_measured_as_it_is_in_the_end(says, when_ns):
     world = World(lambda now_ns: 1500 if now_ns < when_ns else 1400, LIARS[says], interface=9000)
     rounds, _ = run(world)
     assert (1400, {1500}) == (rounds.search.passed, rounds.search.shrunk_from)
+
+
+def test_a_reply_from_before_a_change_does_not_undo_it():
+    world = World(lambda now_ns: 1500 if now_ns < 3 * SECOND else 1400, mute, interface=9000)
+    rounds, now_ns = run(world)
+    number = next(number for number, sent in rounds.sent.items() if sent.size == 1500 and sent.arrived)
+    rounds.heard(reply(number, refusal(), time_ns=now_ns))
+    assert 1400 == rounds.search.passed
 
 
 def test_a_path_that_grows_is_measured_as_it_is_in_the_end():

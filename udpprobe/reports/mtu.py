@@ -12,7 +12,7 @@ from udpprobe.core.mtu_model import MTU_SCHEMA, MtuReport, Reported
 from udpprobe.reports.formats import Format
 from udpprobe.reports.layout import Layout, markdown, table, wrap
 from udpprobe.reports.plain import cell, plain
-from udpprobe.reports.text import duration, endpoint, escape, glued, plural
+from udpprobe.reports.text import duration, endpoint, escape, plural
 
 HEADERS = ("router", "MTU", "errors", "smallest", "what is wrong with it")
 
@@ -53,7 +53,7 @@ def _sentence(text: str) -> str:
 
 def conclusion(report: MtuReport) -> str:
     """What a search comes to, in a sentence or two."""
-    where = glued(endpoint(report.target.address, report.target.port))
+    where = endpoint(report.target.address, report.target.port)
     told = f"path MTU {report.path_mtu}, " if report.path_mtu is not None else ""
     why = _WHY.get(report.verdict, _nothing)(report)
     asked = f"{plural(report.sent, 'probe')} in {duration(report.duration_ms)}"

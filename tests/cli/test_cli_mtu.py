@@ -1,0 +1,96 @@
+"""From words to the search, and from its report to text and exit status; the search is a fake."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+import udpprobe.mtu
+from udpprobe.cli import main
+from udpprobe.core.addresses import address_text
+from udpprobe.core.mtu_model import MtuReport
+from udpprobe.core.trace_model import Target
+from udpprobe.errors import PrivilegeError
+from udpprobe.mtu import Measured
+
+DEFAULTS = {"most": 0, "retries": 2, "timeout_s": 4, "rate_pps": 1000, "ttl": 64, "interface": None,
+            "source_address": None, "source_port": 0, "payload": "auto", "control": True}
+REPORT = MtuReport(
+    version="0.1.0", target=Target("127.0.0.1", 53), verdict="ok", errno=None, path_mtu=1500, udp_payload_max=1472,
+    proof="refusal", state="SEARCH_COMPLETE", interface="eth0", interface_mtu=1500, source_address="127.0.0.1",
+    control_port=None, reports=(), black_hole=None, sent=2, duration_ms=1.0, time_ns=0)
+
+
+class FakeMtu:
+    """In the search's place: remembers what it was asked, tells what the test prepared."""
+
+    def __init__(self):
+        self.report, self.interrupted, self.error = REPORT, False, None
+
+    def __call__(self, destination, options):
+        self.destination, self.options = destination, options
+        if self.error:
+            raise self.error
+        return Measured(self.report, self.interrupted)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    made = FakeMtu()
+    monkeypatch.setattr(udpprobe.mtu, "mtu", made)
+    return made
+
+
+def test_a_target_alone_is_searched_by_the_contract_s_defaults(fake, capsys):
+    assert 0 == main(["mtu", "127.0.0.1"])
+    assert DEFAULTS == asdict(fake.options)
+    assert [33434] == fake.destination.port.tolist()
+    assert "path MTU 1500, ok" in capsys.readouterr().out
+
+
+def test_every_option_arrives(fake):
+    assert 0 == main([
+        "mtu", "[::1]:53", "--max", "1400", "--retries", "5", "--timeout", "1.5", "--rate", "50", "--ttl", "9",
+        "-i", "lo", "--source-address", "::1", "--source-port", "4000", "--payload", "empty", "--no-control"])
+    assert {"most": 1400, "retries": 5, "timeout_s": 1.5, "rate_pps": 50, "ttl": 9, "interface": "lo",
+            "source_address": "::1", "source_port": 4000, "payload": "empty", "control": False} == asdict(fake.options)
+    assert "::1" == address_text(int(fake.destination.high[0]), int(fake.destination.low[0]))
+    assert [53] == fake.destination.port.tolist()
+
+
+@pytest.mark.usefixtures("fake")
+def test_the_result_goes_to_a_file(tmp_path):
+    assert 0 == main(["mtu", "127.0.0.1:53", "--format", "json", "-o", str(tmp_path / "mtu.json")])
+    assert "udpprobe.mtu/1" == json.loads((tmp_path / "mtu.json").read_text())["schema"]
+
+
+@pytest.mark.parametrize(("verdict", "words", "status"), [
+    ("black-hole", "black-hole", 1), ("too-big", "ok, too-big", 1), ("ok", "too-big,black-hole", 0),
+    ("silent", "silent", 1)])
+def test_a_verdict_that_is_named_fails(fake, verdict, words, status):
+    fake.report = replace(REPORT, verdict=verdict)
+    assert status == main(["mtu", "127.0.0.1", "--fail-on", words])
+
+
+def test_ctrl_c_shows_what_is_known(fake, capsys):
+    fake.interrupted = True
+    assert 130 == main(["mtu", "127.0.0.1"])
+    assert "path MTU" in capsys.readouterr().out
+
+
+def test_what_cannot_be_done_is_one_line(fake, capsys):
+    fake.error = PrivilegeError("capturing needs CAP_NET_RAW")
+    assert 3 == main(["mtu", "127.0.0.1"])
+    assert "udpprobe: capturing needs CAP_NET_RAW\n" == capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(("words", "said"), [
+    (["127.0.0.0/30"], "more than one destination"), (["127.0.0.1:53,54"], "more than one destination"),
+    (["127.0.0.1", "--fail-on", "fine"], "'fine' is no verdict; there are ok, black-hole, refused"),
+    (["127.0.0.1", "--max", "20"], "--max"), ([], "HOST:PORT")])
+def test_wrong_words_are_one_line(capsys, words, said):
+    assert 2 == main(["mtu", *words])
+    error = capsys.readouterr().err
+    assert 1 == error.count("\n")
+    assert said in error

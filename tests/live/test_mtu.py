@@ -1,0 +1,263 @@
+"""Path MTUs between real kernels: prober, near, far, host; what limits them, and who says so."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from network import CannotRun, Network, address, require
+from scanning import FAMILIES, FAR, HOST, NEAR, UDPPROBE, UNLIMITED, listening, target
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+LIMITED = ("sysctl -q net.ipv4.icmp_ratemask=6168 net.ipv6.icmp.ratelimit=100 net.ipv4.icmp_msgs_burst=50"
+           " net.ipv4.icmp_msgs_per_sec=1000")
+"""As Linux comes."""
+REFILL_S = 7
+LINKS = ("prober: right", "near: left", "near: right", "far: left", "far: right", "host: left")
+CLOSED, LISTENING, ANSWERING = 7000, 7001, 7002
+LEAST = {4: 28, 6: 48}
+NO_WORD = ("icmp type destination-unreachable icmp code 4 drop", "icmpv6 type packet-too-big drop")
+
+
+@pytest.fixture(scope="module")
+def network():
+    try:
+        require("nft", "sysctl")
+        with Network("prober", "near", "far", "host") as made, listening(made, "host", LISTENING):
+            made.start(f"host: answer {ANSWERING}")
+            for node in ("near", "far", "host"):
+                made.run(f"{node}: nft add table inet path")
+                for chain, hook in (("o", "output"), ("f", "forward"), ("i", "input")):
+                    made.run(f"{node}: nft add chain inet path {chain}"
+                             f" '{{ type filter hook {hook} priority 0; }}'")
+            made.run("near: nft add chain inet path n '{ type nat hook postrouting priority 100; }'")
+            yield made
+    except CannotRun as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def path(network):
+    """The network as it was built, without limits on ICMP errors."""
+    for node in ("near", "far", "host"):
+        network.run(f"{node}: {UNLIMITED}")
+        network.run(f"{node}: nft flush table inet path")
+    for link in LINKS:
+        node, interface = link.split(": ")
+        network.run(f"{node}: ip link set {interface} mtu 1500")
+    for family in FAMILIES:
+        network.run(f"prober: ip -{family} route flush cache")      # what ping and tracepath taught the kernel
+    return network
+
+
+def narrow(network, mtu, node="far"):
+    network.run(f"{node}: ip link set right mtu {mtu}")
+
+
+def rule(network, where, text):
+    network.run(f"{where.split()[0]}: nft add rule inet path {where.split()[1]} {text}")
+
+
+def mute(network):
+    """No router says that anything is too big."""
+    for node in ("near", "far"):
+        for text in NO_WORD:
+            rule(network, f"{node} o", text)
+
+
+def measure(network, to, port=CLOSED, options=""):
+    command = network.command(f"prober: {UDPPROBE} mtu --format json {options} {target(to, port)}")
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=90)
+    assert (0, "") == (done.returncode, done.stderr)
+    return json.loads(done.stdout)
+
+
+def found(told):
+    return told["verdict"], told["path_mtu"]
+
+
+def reporters(told):
+    return {each["reporter"]: each["mtu"] for each in told["reports"]}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_clean_path_takes_what_the_interface_takes(path, family):
+    told = measure(path, HOST[family])
+    assert ("ok", 1500, 1500, "refusal", []) == (*found(told), told["interface_mtu"], told["proof"], told["reports"])
+    assert 1500 - LEAST[family] == told["udp_payload_max"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("port", [CLOSED, LISTENING, ANSWERING])
+def test_a_narrow_link_is_found_whatever_the_service_does(path, family, port):
+    narrow(path, 1387)
+    for _ in range(2):      # what the kernel has learned of the path by the first one does not hide it
+        told = measure(path, HOST[family], port)
+        assert ("too-big", 1387) == found(told)
+        assert {FAR[family]: 1387} == reporters(told)
+    assert ("answer" if port == ANSWERING else "refusal") == told["proof"]
+
+
+def test_without_control_a_silent_service_has_only_the_routers_word(path):
+    narrow(path, 1400)
+    told = measure(path, HOST[4], LISTENING, "--no-control --timeout 1")
+    assert ("too-big", 1400, "routers") == (*found(told), told["proof"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_of_two_narrow_links_both_speak(path, family):
+    narrow(path, 1450, "near")
+    narrow(path, 1400)
+    told = measure(path, HOST[family])
+    assert ("too-big", 1400) == found(told)
+    assert {NEAR[family]: 1450, FAR[family]: 1400} == reporters(told)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("port", [CLOSED, LISTENING, ANSWERING])
+def test_a_black_hole_is_measured_and_placed(path, family, port):
+    narrow(path, 1412)
+    mute(path)
+    told = measure(path, HOST[family], port)
+    assert ("black-hole", 1412) == found(told)
+    assert {"largest_passed": 1412, "smallest_lost": 1413, "after": FAR[family],
+            "before": HOST[family]} == told["black_hole"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_black_hole_in_the_middle_is_placed_there(path, family):
+    narrow(path, 1412, "near")
+    mute(path)
+    told = measure(path, HOST[family])
+    assert (NEAR[family], FAR[family]) == (told["black_hole"]["after"], told["black_hole"]["before"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_first_link_speaks_and_the_second_is_a_black_hole(path, family):
+    narrow(path, 1450, "near")
+    narrow(path, 1400)
+    for text in NO_WORD:
+        rule(path, "far o", text)
+    told = measure(path, HOST[family])
+    assert ("black-hole", 1400, {NEAR[family]: 1450}) == (*found(told), reporters(told))
+    assert FAR[family] == told["black_hole"]["after"]
+
+
+def test_a_router_that_names_no_mtu_is_believed_only_that_it_is_too_big(path):
+    rule(path, "near f", "ip length gt 1000 reject with icmp type frag-needed")
+    told = measure(path, HOST[4])
+    assert ("too-big", 1000, {NEAR[4]: 0}) == (*found(told), reporters(told))
+    assert "names no MTU" in told["reports"][0]["notes"][0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("mtu", "words"), [
+    (1300, "more than that fits"), (9000, "not smaller"), (60, "below what every link must carry")])
+def test_a_router_that_lies_costs_time_and_is_exposed(path, family, mtu, words):
+    rule(path, "near f", "ip length gt 1400 drop")
+    rule(path, "near f", "ip6 length gt 1360 drop")
+    liar = path.start(f"near: {sys.executable} {Path(__file__).with_name('liar.py')} left 1400 {mtu}")
+    time.sleep(2)
+    told = measure(path, HOST[family])
+    liar.kill()
+    assert ("too-big", 1400) == found(told)
+    assert any(words in note for each in told["reports"] for note in each["notes"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_router_that_complains_and_forwards_is_not_believed(path, family):
+    liar = path.start(f"near: {sys.executable} {Path(__file__).with_name('liar.py')} left 1300 1300")
+    time.sleep(2)
+    told = measure(path, HOST[family])
+    liar.kill()
+    assert ("ok", 1500) == found(told)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_limits_that_linux_comes_with_are_waited_for(path, family):
+    narrow(path, 1387)
+    mute(path)
+    for node in ("near", "far", "host"):
+        path.run(f"{node}: {LIMITED}")
+    time.sleep(REFILL_S)
+    told = measure(path, HOST[family])
+    assert ("black-hole", 1387, "SEARCH_COMPLETE") == (*found(told), told["state"])
+    assert FAR[family] == told["black_hole"]["after"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_dead_target_is_silent(path, family):
+    rule(path, "host i", "meta l4proto udp drop")
+    assert ("silent", None) == found(measure(path, HOST[family], options="--timeout 1"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_narrow_link_before_a_dead_target_is_the_routers_word(path, family):
+    narrow(path, 1400)
+    rule(path, "host i", "meta l4proto udp drop")
+    told = measure(path, HOST[family], options="--timeout 1")
+    assert ("too-big", 1400, "routers") == (*found(told), told["proof"])
+
+
+def test_a_filter_on_the_way_is_said_to_be_one(path):
+    rule(path, "near f", "meta l4proto udp reject with icmpx admin-prohibited")
+    assert ("prohibited", None) == found(measure(path, HOST[4], options="--timeout 1"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("speaks", [True, False])
+def test_a_nat_on_the_way_changes_nothing(path, family, speaks):
+    rule(path, "near n", "masquerade random")
+    narrow(path, 1400)
+    if not speaks:
+        mute(path)
+    assert ("too-big" if speaks else "black-hole", 1400) == found(measure(path, HOST[family]))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_own_interface_is_the_limit_where_it_is_the_narrowest(path, family):
+    path.run("prober: ip link set right mtu 1400")
+    told = measure(path, HOST[family])
+    assert ("ok", 1400, 1400) == (*found(told), told["interface_mtu"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_this_host_learns_nothing_from_what_routers_say_of_probes(path, family):
+    narrow(path, 1400)
+    assert "too-big" == measure(path, HOST[family])["verdict"]
+    line = f"prober: ip -{family} route get {HOST[family]}"
+    assert "mtu" not in subprocess.run(path.command(line), check=True, capture_output=True, text=True).stdout
+
+
+def test_no_more_is_tried_than_asked_for(path):
+    told = measure(path, HOST[4], options="--max 1300")
+    assert ("ok", 1300, ["more than 1300 bytes were not tried"]) == (*found(told), told["notes"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_neighbour_that_nobody_finds_is_unsent(path, family):
+    told = measure(path, address(family, 1, 99))
+    assert ("unsent", "EHOSTUNREACH") == (told["verdict"], told["errno"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_loopback_takes_what_ip_takes(path, family):
+    told = measure(path, {4: "127.0.0.1", 6: "::1"}[family])
+    assert ("ok", {4: 65_535, 6: 65_536}[family]) == found(told)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ping_and_tracepath_find_the_same(path, family):
+    narrow(path, 1387)
+    size = 1387 - LEAST[family]
+    pings = [f"prober: ping -{family} -M do -c 1 -W 1 -s {each} {HOST[family]}" for each in (size, size + 1)]
+    assert [0, 1] == [subprocess.run(path.command(line), check=False, capture_output=True).returncode for line in pings]
+    line = f"prober: tracepath -{family} -n -p {CLOSED} {HOST[family]}"
+    said = subprocess.run(path.command(line), check=False, capture_output=True, text=True).stdout
+    assert "1387" == re.findall(r"pmtu (\d+)", said)[-1]
+    assert ("too-big", 1387) == found(measure(path, HOST[family]))

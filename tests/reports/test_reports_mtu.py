@@ -1,0 +1,96 @@
+"""A path MTU in all formats."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from samples import T0_NS
+
+from udpprobe.core.mtu_model import BlackHole, MtuReport, Reported
+from udpprobe.core.trace_model import Target
+from udpprobe.reports.formats import Format
+from udpprobe.reports.mtu import MTU_FORMATS
+
+ROUTER = Reported("192.0.2.1", 1400, 4, 1401, ())
+LIAR = Reported("192.0.2.2", 0, 1, 1500, ("the router names no MTU",))
+TOO_BIG = MtuReport(
+    version="0.1.0", target=Target("198.51.100.7", 53), verdict="too-big", errno=None, path_mtu=1400,
+    udp_payload_max=1372, proof="refusal", state="SEARCH_COMPLETE", interface="eth0", interface_mtu=1500,
+    source_address="192.0.2.9", control_port=55_555, reports=(ROUTER, LIAR), black_hole=None, sent=9, duration_ms=43.6,
+    time_ns=T0_NS, notes=("the service is silent",), advice=("UDP payloads of up to 1372 bytes fit (1400 - 28)",),
+    faults={"foreign": 2})
+OK = replace(TOO_BIG, verdict="ok", path_mtu=1500, udp_payload_max=1472, reports=(), notes=(), advice=(), faults={})
+HOLE = replace(TOO_BIG, verdict="black-hole", reports=(), black_hole=BlackHole(1400, 1401, "192.0.2.1", "192.0.2.2"))
+SILENT = replace(OK, verdict="silent", path_mtu=None, udp_payload_max=None, proof=None, state="BASE")
+
+
+def shown(report, output_format=Format.TABLE):
+    return MTU_FORMATS[output_format](report, 80)
+
+
+def test_the_table_says_what_fits_who_says_so_and_what_to_do():
+    assert """\
+198.51.100.7:53: path MTU 1400, too-big: 192.0.2.1 says so; 9 probes in 43.6 ms.
+
+router     MTU    errors    smallest    what is wrong with it
+---------  -----  --------  ----------  -----------------------
+192.0.2.1  1400   4         1401
+192.0.2.2  0      1         1500        the router names no MTU
+
+The service is silent.
+UDP payloads of up to 1372 bytes fit (1400 - 28).
+Faults: foreign 2.
+""" == shown(TOO_BIG)
+
+
+@pytest.mark.parametrize(("report", "words"), [
+    (OK, "path MTU 1500, ok: as much as eth0 takes; 9 probes"),
+    (replace(OK, interface=""), "ok: as much as the interface takes;"),
+    (replace(OK, notes=("more was not tried",)), "path MTU 1500, ok; 9 probes"),
+    (HOLE, "1401 bytes disappear behind 192.0.2.1, before or at 192.0.2.2, and nobody says so;"),
+    (replace(HOLE, black_hole=BlackHole(1400, 1401, None, None)), "disappear before any router that speaks, and"),
+    (replace(HOLE, black_hole=None), "path MTU 1400, black-hole;"),
+    (replace(TOO_BIG, reports=(LIAR,)), "too-big: 192.0.2.2 says so;"),
+    (replace(TOO_BIG, reports=()), "too-big;"),
+    (SILENT, "198.51.100.7:53: silent: nothing of any size is known to arrive; 9 probes"),
+    (replace(SILENT, verdict="unsent", errno="ENETUNREACH"), "198.51.100.7:53: unsent (ENETUNREACH); 9 probes"),
+    (replace(SILENT, verdict="prohibited"), "198.51.100.7:53: prohibited; 9 probes"),
+])
+def test_the_first_sentence_is_the_verdict_in_words(report, words):
+    assert words in " ".join(shown(report).split())
+    assert words in shown(report, Format.MARKDOWN)
+
+
+def test_markdown_has_the_same():
+    text = shown(TOO_BIG, Format.MARKDOWN)
+    assert "| 192.0.2.1 | 1400" in text
+    assert "- UDP payloads of up to 1372 bytes fit (1400 - 28).\n" in text
+
+
+def test_json_is_the_contract_s():
+    told = json.loads(shown(HOLE, Format.JSON))
+    assert {"schema": "udpprobe.mtu/1", "verdict": "black-hole", "path_mtu": 1400, "udp_payload_max": 1372,
+            "target": {"address": "198.51.100.7", "port": 53}, "reports": [],
+            "black_hole": {"largest_passed": 1400, "smallest_lost": 1401, "after": "192.0.2.1",
+                           "before": "192.0.2.2"}}.items() <= told.items()
+    assert told == json.loads(shown(HOLE, Format.NDJSON))
+    assert 1 == shown(HOLE, Format.NDJSON).count("\n")
+
+
+def test_a_router_s_report_has_its_number_and_count():
+    first, _ = json.loads(shown(TOO_BIG, Format.JSON))["reports"]
+    assert {"reporter": "192.0.2.1", "mtu": 1400, "count": 4, "smallest": 1401, "notes": []} == first
+
+
+@pytest.mark.parametrize("report", [TOO_BIG, HOLE])
+def test_csv_has_one_row_with_the_same_columns(report):
+    row, = csv.DictReader(io.StringIO(shown(report, Format.CSV)))
+    assert {"target_address": "198.51.100.7", "target_port": "53", "path_mtu": "1400"}.items() <= row.items()
+    assert ("1401" if report is HOLE else "") == row["black_hole_smallest_lost"]
+
+
+def test_what_came_from_the_network_is_escaped():
+    report = replace(TOO_BIG, notes=("\x1b[31m",), reports=(replace(ROUTER, reporter="\x1b[0m"),))
+    assert "\x1b" not in shown(report) + shown(report, Format.MARKDOWN)
