@@ -8,6 +8,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ ACCEPTED_AT_ONCE = 64
 TICK_S = 1.0
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PAUSE_S = 0.1
+UNREAD_BYTES = 65536
 
 
 @dataclass(slots=True)
@@ -160,6 +162,7 @@ class Server:
                 return
         self._await(client, selectors.EVENT_READ)
         if self.protocol.ends(client.number):
+            _discard(client.socket)
             self._part(client)
 
     def _await(self, client: Connection, events: int) -> None:
@@ -200,3 +203,9 @@ class Server:
         found = self._connections.get(client)
         if found is not None and found.events == selectors.EVENT_READ:
             self._flush(found)
+
+
+def _discard(peer: socket.socket) -> None:
+    """What is closed with something unread resets the connection, and the last answer may be lost."""
+    with suppress(OSError):
+        peer.recv(UNREAD_BYTES)

@@ -1,0 +1,126 @@
+"""A server in a thread, with a source of errors that the test fills: sockets are real, the network is not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from builders import datagram, port_unreachable
+from icmpd_world import arrived
+
+from udpprobe.icmpd.peers import Gate
+from udpprobe.icmpd.protocol import Protocol
+from udpprobe.icmpd.raw import Arrivals
+from udpprobe.icmpd.server import Server
+
+LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+PATIENCE_S = 10
+
+
+class Errors:
+    """In the place of a raw socket."""
+
+    family = 4
+
+    def __init__(self):
+        self.wake, self.woken = socket.socketpair()
+        self.waiting = queue.SimpleQueue()
+
+    def fileno(self):
+        return self.woken.fileno()
+
+    def dropped(self):
+        return 0
+
+    def close(self):
+        self.wake.close()
+        self.woken.close()
+
+    def put(self, *packets):
+        self.waiting.put(packets)
+        self.wake.send(b"!")
+
+    def receive(self):
+        self.woken.recv(1)
+        errors, data = arrived(*self.waiting.get())
+        return Arrivals(errors, np.zeros(len(errors), np.int64), data, Counter(), more=False)
+
+
+class Served:
+    """What a test needs of a running server."""
+
+    def __init__(self, server, errors, path):
+        self.server, self.errors, self.path = server, errors, path
+
+    def connect(self):
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.settimeout(PATIENCE_S)
+        made.connect(self.path)
+        return made
+
+    def hand_over(self, *handed, byte=b"1"):
+        client = self.connect()
+        socket.send_fds(client, [byte], [each.fileno() for each in handed])
+        return client
+
+    def register(self, udp):
+        client = self.hand_over(udp)
+        assert client.recv(1) == b"1"
+        return client
+
+    def refuse(self, udp, *, times=1):
+        """Let errors arrive about datagrams of a socket."""
+        self.errors.put(*[refusal(udp)] * times)
+
+    def status(self):
+        return self.server.protocol.status()
+
+    def until(self, is_so):
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not is_so():
+            assert time.monotonic() < deadline_s, self.status()
+            time.sleep(0.01)
+
+
+def refusal(udp, port=9):
+    source = LOOPBACK[udp.family]
+    return port_unreachable(datagram(source, source, udp.getsockname()[1], port, b"hello"))
+
+
+def udp_socket(family=socket.AF_INET, address=None, port=0):
+    made = socket.socket(family, socket.SOCK_DGRAM)
+    made.bind((address or LOOPBACK[family], port))
+    return made
+
+
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextlib.contextmanager
+def serving(tmp_path, *, most_clients=1000, gate=None, **options):
+    errors, path = Errors(), str(tmp_path / "icmpd")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(4096)
+    server = Server(listener, [errors], gate or Gate(frozenset({os.geteuid()})), Protocol(**options), most_clients)
+    wake, woken = socket.socketpair()
+    server.watch(woken, server.stop)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield Served(server, errors, path)
+    finally:
+        wake.send(b"!")
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+        server.close()
+        for each in (errors, listener, wake, woken):
+            each.close()

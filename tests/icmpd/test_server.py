@@ -1,0 +1,234 @@
+"""The daemon with hostile clients, and every defect of the book's daemon gone (kinds of sockets: test_peers)."""
+
+import contextlib
+import os
+import resource
+import socket
+import time
+
+import pytest
+from icmpd_world import lines, records
+from serving import LOOPBACK, descriptors, refusal, serving, udp_socket
+
+from udpprobe.icmpd import protocol as protocol_module
+from udpprobe.icmpd.peers import Gate
+
+
+@pytest.fixture
+def served(tmp_path):
+    with serving(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def udp():
+    with udp_socket() as made:
+        yield made
+
+
+@pytest.mark.parametrize("family", LOOPBACK)
+def test_an_error_reaches_the_client_whose_datagram_it_was(served, family):
+    with udp_socket(family) as mine, udp_socket(family) as other, served.register(mine) as client, \
+            served.register(other) as another:
+        served.refuse(mine)
+        served.refuse(other)
+        assert LOOPBACK[family] == records(client.recv(1000))[0][6]
+        assert 1 == len(records(another.recv(1000)))
+
+
+def test_an_unbound_socket_is_bound_and_its_descriptor_closed_at_once(served):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unbound:
+        before = descriptors()
+        with served.register(unbound):
+            assert unbound.getsockname()[1] > 0
+            assert before + 2 == descriptors()      # both ends of the connection
+
+
+def test_json_comes_in_lines(served, udp):
+    with served.hand_over(udp, byte=b"J") as client, client.makefile("rb") as said:
+        assert "registered" == lines(said.readline())[0]["kind"]
+        served.refuse(udp)
+        assert "refused" == lines(said.readline())[0]["verdict"]
+
+
+@pytest.mark.parametrize("leave", [
+    lambda client: client.close(),                          # with an unread record: ECONNRESET at the other end
+    lambda client: client.shutdown(socket.SHUT_RD),         # the next write is EPIPE
+    lambda client: client.shutdown(socket.SHUT_RDWR),
+    lambda client: client.send(b"garbage"),
+], ids=["vanishes", "deaf", "shut-down", "garbage"])
+def test_clients_that_leave_in_every_way_hurt_nobody(served, udp, leave):
+    with served.register(udp) as stays, served.register(udp) as leaves:
+        served.refuse(udp)
+        served.until(lambda: served.status()["counts"].get("delivered") == 2)
+        leave(leaves)
+        served.refuse(udp, times=3)
+        with contextlib.suppress(OSError):
+            leaves.close()
+        served.until(lambda: served.status()["clients"] == 1)
+        served.refuse(udp)
+        got = b""
+        while len(got) < 5 * 144:
+            got += stays.recv(4096)
+        assert [9] * 5 == [each[5] for each in records(got)]
+
+
+def test_who_leaves_without_reading_its_answer_hurts_nobody(served, udp):
+    for _ in range(20):
+        served.hand_over(udp).close()
+    with served.register(udp) as client:
+        served.refuse(udp)
+        assert 144 == len(client.recv(1000))
+
+
+def test_a_client_that_does_not_read_makes_nobody_else_deaf(served, udp):
+    with served.register(udp) as deaf, served.register(udp) as client:
+        for _ in range(60):
+            served.refuse(udp, times=100)
+            assert 100 * 144 == sum(len(client.recv(144, socket.MSG_WAITALL)) for _ in range(100))
+        counts = served.status()["counts"]
+        assert counts["dropped"] > 0
+        assert counts["delivered"] + counts["dropped"] == 12000
+        waiting = served.status()["queued_bytes"]
+        assert waiting <= (protocol_module.QUEUE_MESSAGES + 64) * 144
+        got = 0
+        deaf.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            while said := deaf.recv(144, socket.MSG_WAITALL):
+                assert 1 == len(records(said))
+                got += 1
+        assert counts["delivered"] - 6000 == got
+
+
+def test_a_reader_of_144_bytes_never_meets_half_a_record(served, udp):
+    with served.register(udp) as client:
+        for _ in range(30):
+            served.refuse(udp, times=300)
+            for _ in range(300):
+                assert 1 == len(records(client.recv(144)))
+
+
+@pytest.mark.parametrize("many", [0, 2, 5, 200])
+def test_any_number_of_descriptors_but_one_is_refused_and_none_leaks(served, udp, many):
+    before = descriptors()
+    for _ in range(10):
+        with served.hand_over(*[udp] * many) as client:
+            assert (b"0", b"") == (client.recv(1), client.recv(1))
+    served.until(lambda: served.status()["clients"] == 0)
+    assert before == descriptors()
+    name = "refused-too-many-descriptors" if many else "refused-no-descriptor"
+    assert 10 == served.status()["counts"][name]
+
+
+def test_five_bytes_and_a_socket_are_a_1_then_a_0_and_the_end(served, udp):
+    with served.hand_over(udp, byte=b"12345") as client:
+        assert (b"1", b"0", b"") == tuple(client.recv(1) for _ in range(3))
+
+
+def test_a_second_socket_replaces_the_first(served, udp):
+    with udp_socket() as second, served.register(udp) as client:
+        socket.send_fds(client, [b"1"], [second.fileno()])
+        assert b"1" == client.recv(1)
+        served.errors.put(refusal(udp, 9), refusal(second, 53))
+        assert [53] == [each[5] for each in records(client.recv(1000))]
+
+
+def test_who_asks_again_and_again_without_reading_is_not_listened_to(served, udp):
+    with served.register(udp) as client:
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            while True:
+                socket.send_fds(client, [b"J"], [udp.fileno()])
+        assert served.status()["queued_bytes"] < 10_000
+        with served.register(udp):
+            assert 2 == served.status()["clients"]
+
+
+def test_who_says_nothing_is_refused_in_time(served, udp, monkeypatch):
+    with served.register(udp), served.connect() as silent:
+        monkeypatch.setattr(protocol_module, "HANDSHAKE_S", 0.0)
+        assert (b"0", b"") == (silent.recv(1), silent.recv(1))
+        assert 1 == served.status()["clients"]
+
+
+def test_a_closed_udp_socket_shares_no_errors_of_who_has_its_port_next(served):
+    with udp_socket() as first, served.register(first) as client:
+        port = first.getsockname()[1]
+        first.close()
+        with udp_socket(port=port) as stranger, served.register(stranger) as its_client:
+            served.refuse(stranger)
+            assert 144 == len(its_client.recv(1000))
+            assert 1 == served.status()["counts"]["sockets-closed"]
+            client.settimeout(0.05)
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+
+
+def test_sockets_that_share_a_port_are_all_alive(served):
+    with contextlib.ExitStack() as opened:
+        port, clients = 0, []
+        for _ in range(4):
+            udp = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            udp.bind(("127.0.0.1", port))
+            port = udp.getsockname()[1]
+            clients.append(opened.enter_context(served.register(udp)))
+        served.refuse(udp)
+        assert [144] * 4 == [len(client.recv(1000)) for client in clients]
+
+
+def test_more_clients_than_fit_are_told_so(tmp_path, udp):
+    with serving(tmp_path, most_clients=2) as served, served.register(udp) as first, served.register(udp), \
+            served.hand_over(udp) as third:
+        assert (b"0", b"") == (third.recv(1), third.recv(1))
+        first.close()
+        served.until(lambda: served.status()["clients"] == 1)
+        with served.register(udp):
+            assert 1 == served.status()["counts"]["refused-too-many-clients"]
+
+
+def test_no_descriptor_left_is_not_the_end(served, udp):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with served.register(udp) as client, contextlib.ExitStack() as held:
+        waiting = [held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) for _ in range(5)]
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+        try:
+            for descriptor in range(highest):
+                with contextlib.suppress(OSError):
+                    held.callback(os.close, os.dup(0)) if descriptor >= 0 else None
+            for each in waiting:
+                each.connect(served.path)
+                each.settimeout(5)
+            served.refuse(udp)
+            assert 144 == len(client.recv(1000))
+            assert [b""] * 5 == [each.recv(1) for each in waiting]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert served.status()["counts"]["accept-failed"] >= 5
+
+
+def test_who_may_not_is_refused(tmp_path, udp):
+    with serving(tmp_path, gate=Gate(frozenset())) as served, served.hand_over(udp) as client:
+        # the superuser always may
+        assert client.recv(1) == (b"0" if os.geteuid() else b"1")
+
+
+@pytest.mark.slow
+def test_ten_thousand_clients(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    many = min(10_000, (hard - 200) // 2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    before = descriptors()
+    try:
+        with serving(tmp_path, most_clients=many) as served, udp_socket() as udp, contextlib.ExitStack() as opened:
+            clients = [opened.enter_context(served.register(udp)) for _ in range(many)]
+            with served.hand_over(udp) as late:
+                assert b"0" == late.recv(1)
+            served.refuse(udp)
+            assert [144] * many == [len(client.recv(144)) for client in clients]
+            opened.close()
+            served.until(lambda: served.status()["clients"] == 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert before == descriptors()
