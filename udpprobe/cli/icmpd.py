@@ -10,7 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from udpprobe.cli.options import FormatOption, OutputOption
+from udpprobe.cli.output import opened, width_of
 from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.reports.formats import Format
 
 EXAMPLES = """\
 \b
@@ -45,13 +48,19 @@ def icmpd(  # noqa: PLR0913 - a command's options are its arguments
         metavar="USER", help="Become this user once the raw sockets are open.")] = None,
     queue: Annotated[int, typer.Option(min=1, max=1_000_000, metavar="N",
                                        help="Errors that wait for a client that does not read.")] = 1024,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
 ) -> None:
     """Tell programs which of their UDP datagrams drew which ICMP error: the daemon of UNP 28.7.
 
     A program hands over its UDP socket, and hears of every error that quotes one of its datagrams, connected or not.
     """
     if action is Action.STATUS:
-        sys.stdout.write(json.dumps(ask_status(path), indent=1) + "\n")
+        from udpprobe.reports.status import status_text  # noqa: PLC0415 - help does not need it
+
+        status = ask_status(path)
+        with opened(output, stream=False) as out:
+            out.write(status_text(status, output_format, width_of(out)))
         return
     from udpprobe.icmpd.daemon import Options, run  # noqa: PLC0415 - NumPy comes with it, and help does without
 

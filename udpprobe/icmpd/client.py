@@ -109,16 +109,22 @@ class Icmpd:
             yield from self._errors(said)
 
     def pending(self) -> list[IcmpError]:
-        """The errors that came meanwhile, without waiting."""
-        self._socket.setblocking(False)
+        """The errors that came meanwhile, without waiting.
+
+        Raises:
+            IcmpdError: the daemon ended, and all that it told was given out before.
+        """
         found: list[IcmpError] = []
+        self._socket.setblocking(False)
         try:
             while (said := self._next_line()) is not None:
                 found += self._errors(said)
         except BlockingIOError:
-            pass
+            return found
         finally:
             self._socket.setblocking(True)
+        if not found:
+            raise IcmpdError("icmpd ended")
         return found
 
     def _next_line(self) -> dict[str, Any] | None:

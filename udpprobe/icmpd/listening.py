@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +39,14 @@ class Listener:
     socket: socket.socket
     path: Path | None
     """None where somebody else made it."""
-    inode: int = 0
+    mark: tuple[int, int] = (0, 0)
+    """What tells our file from another's; an inode's number alone may be given anew."""
 
     def close(self) -> None:
         """Listen no more; a file that another daemon put in the place of ours stays."""
         self.socket.close()
         try:
-            if self.path is not None and self.path.lstat().st_ino == self.inode:
+            if self.path is not None and _mark(self.path) == self.mark:
                 self.path.unlink()
         except OSError:
             return      # it is gone, or not ours to remove any more; the next daemon replaces it
@@ -92,16 +94,28 @@ def _listen(path: Path, mode: int, owner: tuple[int, int]) -> Listener:
         os.chown(path.parent, *owner)
     _require_safe(path.parent, owner[0])
     _make_room(path)
-    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ExitStack() as undo:
+        opened = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        _bind(opened, path)
+        os.chown(path, *owner, follow_symlinks=False)
+        path.chmod(mode)
+        opened.listen(BACKLOG)
+        undo.pop_all()
+    return Listener(opened, path, _mark(path))
+
+
+def _bind(opened: socket.socket, path: Path) -> None:
+    """Nobody may connect before it is said who may."""
     before = os.umask(0o777)
     try:
         opened.bind(str(path))
     finally:
         os.umask(before)
-    os.chown(path, *owner, follow_symlinks=False)
-    path.chmod(mode)
-    opened.listen(BACKLOG)
-    return Listener(opened, path, path.lstat().st_ino)
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def _require_safe(directory: Path, user: int) -> None:

@@ -1,0 +1,121 @@
+"""The Python client, beside a server with made errors."""
+
+import asyncio
+import errno
+import select
+import socket
+
+import pytest
+from builders import datagram, frag_needed
+from serving import refusal, serving, udp_socket
+
+from udpprobe.icmpd import client as client_module
+from udpprobe.icmpd.client import Icmpd, IcmpdError
+
+
+@pytest.fixture
+def served(tmp_path):
+    with serving(tmp_path, queue_messages=5) as made:
+        yield made
+
+
+@pytest.fixture
+def udp():
+    with udp_socket() as made:
+        yield made
+
+
+def test_errors_come_by_iteration(served, udp):
+    with Icmpd(udp, served.path) as errors:
+        assert udp.getsockname()[1] == errors.registered["port"]
+        sent = datagram("127.0.0.1", "192.0.2.1", udp.getsockname()[1], 7, b"x" * 1400)
+        served.errors.put(refusal(udp), frag_needed(sent, 1280, "192.0.2.254"))
+        each = iter(errors)
+        refused, too_big = next(each), next(each)
+    assert (("127.0.0.1", 9), "refused", errno.ECONNREFUSED) == (refused.destination, refused.verdict, refused.errno)
+    assert (("192.0.2.1", 7), "too-big", 1280, "192.0.2.254") == (
+        too_big.destination, too_big.verdict, too_big.mtu, too_big.reporter)
+
+
+def test_what_is_pending_does_not_wait(served, udp):
+    with Icmpd(udp, served.path) as errors:
+        assert [] == errors.pending()
+        served.refuse(udp, times=3)
+        select.select([errors], [], [], 5)
+        assert 3 == len(errors.pending())
+
+
+def test_the_end_of_the_daemon_ends_iteration(tmp_path, udp):
+    with serving(tmp_path) as served:
+        errors, others = Icmpd(udp, served.path), Icmpd(udp, served.path)
+        served.refuse(udp)
+        served.until(lambda: served.status()["counts"].get("delivered") == 2)
+    with errors, others:
+        assert 1 == len(list(errors))
+        assert 1 == len(others.pending())
+        with pytest.raises(IcmpdError, match="icmpd ended"):
+            others.pending()
+
+
+def test_a_closed_udp_socket_ends_iteration(served):
+    with udp_socket() as udp:
+        errors = Icmpd(udp, served.path)
+        packet = refusal(udp)
+    with errors:
+        served.errors.put(packet)
+        assert [] == list(errors)
+
+
+def test_dropped_errors_are_counted(served, udp):
+    with Icmpd(udp, served.path) as errors:
+        served.refuse(udp, times=8)
+        served.refuse(udp)
+        got = []
+        for error in errors:
+            got.append(error)
+            if len(got) == 6:
+                break
+        assert 3 == errors.dropped
+
+
+def test_asyncio_hears_the_same(served, udp):
+    async def hear():
+        with Icmpd(udp, served.path) as errors:
+            served.refuse(udp, times=2)
+            each = aiter(errors)
+            found = [await asyncio.wait_for(anext(each), 5) for _ in range(2)]
+            await each.aclose()
+            return found
+
+    assert ["refused", "refused"] == [error.verdict for error in asyncio.run(hear())]
+
+
+@pytest.mark.parametrize("how", ["closed", "ended"])
+def test_asyncio_hears_of_the_end(tmp_path, udp, how):
+    async def hear(errors):
+        return [error async for error in errors]
+
+    with serving(tmp_path) as served:
+        errors, packet = Icmpd(udp, served.path), refusal(udp)
+        if how == "closed":
+            udp.close()
+        served.errors.put(packet)
+        served.until(lambda: {"delivered", "sockets-closed"} & served.status()["counts"].keys())
+    with errors:
+        assert (how == "ended") == len(asyncio.run(hear(errors)))
+
+
+def test_no_daemon_and_no_udp_socket_are_said_in_a_line(served, udp, tmp_path):
+    with pytest.raises(IcmpdError, match="nowhere: No such file"):
+        Icmpd(udp, str(tmp_path / "nowhere"))
+    with socket.socket() as tcp, pytest.raises(IcmpdError, match="does not take the socket: not-udp"):
+        Icmpd(tcp, served.path)
+
+
+def test_without_a_path_it_is_the_usual_one(udp, monkeypatch, served):
+    monkeypatch.setattr(client_module, "DEFAULT_PATHS", ("/no/such", served.path))
+    with Icmpd(udp) as errors:
+        assert errors.fileno() >= 0
+    monkeypatch.setattr(client_module, "DEFAULT_PATHS", ("/no/such",))
+    with pytest.raises(IcmpdError, match="no icmpd at /no/such"):
+        Icmpd(udp)
