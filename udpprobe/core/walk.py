@@ -64,11 +64,14 @@ class Walk:
     def run(self, handlers: Mapping[int, Handler], rows: I64) -> None:
         """Walk `rows` until none has a handler."""
         for _ in range(MAX_LAYERS):
-            kinds = [kind for kind in distinct(self.kind[rows]) if kind in handlers]
+            before = self.kind[rows]
+            there = distinct(before)
+            kinds = [kind for kind in there if kind in handlers]
             if not kinds:
                 return
-            rows = rows[np.isin(self.kind[rows], kinds)]
-            before = self.kind[rows]
+            if len(kinds) < len(there):
+                rows = rows[np.isin(before, kinds)]
+                before = self.kind[rows]
             self.kind[rows] = 0  # what its handler does not pass on ends here
             for kind in kinds:
                 handlers[kind](self, rows[before == kind])
