@@ -22,9 +22,9 @@ from udpprobe.core.shots import TOKEN_LIMIT, Line, Reply, Shot
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import interfaces, reserve_ports, sources_for
 from udpprobe.links import interface_index
-from udpprobe.nexthops import Tables
 from udpprobe.payloads import Catalogue, chosen, load
 from udpprobe.payloads.model import Payload
+from udpprobe.routes import outgoing_interface
 from udpprobe.sender import Sender
 from udpprobe.sources.live import LiveCapture, open_capture
 
@@ -166,7 +166,5 @@ def _way(line: Line, interface: str | None) -> tuple[str, int]:
     """Name and MTU of the interface that shots leave by, as the kernel routes them now."""
     domain = socket.AF_INET if line.family == 4 else socket.AF_INET6
     source, destination = (socket.inet_pton(domain, address_text(*each)) for each in (line.source, line.destination))
-    with closing(Tables()) as tables:
-        asked = line.zone or (interface_index(interface) if interface else 0)
-        index = tables.interface(line.family, source, destination, asked)
+    index = outgoing_interface(source, destination, line.zone or (interface_index(interface) if interface else 0))
     return next(((each.name, each.mtu) for each in interfaces() if each.index == index), ("", 0))

@@ -14,6 +14,7 @@ from scanning import (
     CLOSED,
     DROPPED,
     FAMILIES,
+    FORBIDDEN,
     HOST,
     LISTENING,
     NARROW,
@@ -178,3 +179,10 @@ def test_with_control_silence_beside_nothing_else_is_told_from_a_dead_host(netwo
 def test_a_hasty_scan_does_not_wait_for_a_router_that_looks_for_the_host(network):
     hasty = scan(network, f"--timeout 0.3 --retries 0 {both(NOBODY, CLOSED)}").report["destinations"]
     assert {"silent"} == {each["verdict"] for each in hasty}
+
+
+def test_at_no_rate_the_scan_goes_past_the_firewall_of_its_own_host(network):
+    said = scan(network, f"--rate 0 {both(HOST, '1-3000', FORBIDDEN)}")
+    told = said.by_destination()
+    assert {("unsent", "EPERM")} == {(told[HOST[family], FORBIDDEN]["verdict"], told[HOST[family], FORBIDDEN]["errno"])
+                                     for family in FAMILIES}

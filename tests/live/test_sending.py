@@ -14,8 +14,8 @@ from sending import crafted_for
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import SourceAddress, reserve_ports, source_of
 from udpprobe.links import interface_index
-from udpprobe.nexthops import Hop, Tables
-from udpprobe.sender import BulkSender, Sender
+from udpprobe.routes import outgoing_interface
+from udpprobe.sender import Sender
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 CLIENT, SERVER = ({family: address(family, 1, end) for family in (4, 6)} for end in (1, 2))
@@ -186,69 +186,20 @@ def test_a_port_that_one_family_has_taken_is_not_reserved(network):
                 reserve_ports()
 
 
-def test_bulk_goes_past_the_firewall_once_the_neighbour_is_known(network, family, listening):
-    ports = [FORBIDDEN, LISTENING]
-    assert [[errno.EPERM, 0], [0, 0]] == sent_in_bulk(network, [SERVER[family]] * 2, ports, times=2)
-    assert [1, 1] == [int.from_bytes(listening.recv(100), "big") for _ in range(2)]
-
-
-def test_bulk_hears_every_time_what_the_client_refuses(network, family, listening):
-    refusing = [NETS[family].format(n) for n in range(1, 4)]
-    addresses = [SERVER[family], *refusing, NOWHERE[family], SERVER[family]]
-    expected = [0, *REFUSING_ROUTES.values(), errno.ENETUNREACH, 0]
-    assert [expected] * 3 == sent_in_bulk(network, addresses, times=3)
-    assert [0, 5] * 3 == [int.from_bytes(listening.recv(100), "big") for _ in range(6)]
-
-
-def test_bulk_refuses_what_is_longer_than_the_link(network, family, listening):
-    assert [[errno.EMSGSIZE]] * 2 == sent_in_bulk(network, [SERVER[family]], times=2, size=MTU + 1)
-    assert [[0]] * 2 == sent_in_bulk(network, [SERVER[family]], times=2, size=MTU)
-    assert [MTU - {4: 28, 6: 48}[family]] * 2 == [len(listening.recv(2000)) for _ in range(2)]
-
-
-def test_bulk_routes_a_source_by_its_own_rule(network, family):
-    assert [[errno.EINVAL]] * 2 == sent_in_bulk(network, [SERVER[family]], times=2, source=SECOND[family])
-
-
-@pytest.mark.parametrize("way", BEHIND)
-def test_bulk_reaches_what_lies_behind_a_gateway(network, way):
-    family = 6 if way == "gateway6" else 4
-    with network.inside("server"), socket.socket(DOMAINS[family], socket.SOCK_DGRAM) as opened:
-        opened.bind((BEHIND[way], LISTENING))
-        opened.settimeout(3)
-        assert [[0]] * 2 == sent_in_bulk(network, [BEHIND[way]], times=2)
-        assert [CLIENT[family]] * 2 == [opened.recvfrom(100)[1][0] for _ in range(2)]
-
-
 @pytest.mark.parametrize("way", ["direct", *BEHIND])
-def test_the_next_hop_is_the_kernels(network, way):
+def test_the_interface_is_the_kernels(network, way):
     target = BEHIND.get(way, SERVER[4])
     family = 6 if way == "gateway6" else 4
-    network.run(f"client: ping -q -c 1 -W 4 {target}")
-    packed = [socket.inet_pton(DOMAINS[family], each) for each in (CLIENT[family], target)]
-    with network.inside("client"), contextlib.closing(Tables()) as tables:
-        assert Hop(interface_index("right"), bytes.fromhex("020000000102")) == tables.hop(family, *packed)
-        assert tables.hop(family, *packed, interface_index("lo")) is None
+    own, other, nowhere = (socket.inet_pton(DOMAINS[family], each) for each in (CLIENT[family], target,
+                                                                                NOWHERE[family]))
+    with network.inside("client"):
+        assert interface_index("right") == outgoing_interface(own, other)
+        assert interface_index("lo") == outgoing_interface(own, own)
+        assert 0 == outgoing_interface(own, nowhere)
 
 
-def test_bulk_reaches_loopback_and_link_local_addresses(network):
-    with network.inside("client"), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as opened:
-        opened.bind(("::1", LISTENING))
-        opened.settimeout(3)
-        assert [[0]] * 2 == sent_in_bulk(network, ["::1"], times=2, source="::1")
-        assert [b"\0" * 8] * 2 == [opened.recv(100) for _ in range(2)]
-        zone = interface_index("right")
-    with network.inside("server"), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as opened:
-        opened.bind(("::", LISTENING))
-        opened.settimeout(3)
-        assert [[0]] * 2 == sent_in_bulk(network, ["fe80::ff:fe00:102"], times=2, source="fe80::ff:fe00:101",
-                                         zone=zone)
-        assert [b"\0" * 8] * 2 == [opened.recv(100) for _ in range(2)]
-
-
-def sent_in_bulk(network, addresses, ports=None, *, times, **probe):
-    """Errnos of each of `times` sendings of the same."""
-    crafted_from = {"source": CLIENT[6 if ":" in addresses[0] else 4], **probe}
-    crafted, zone = crafted_for(addresses, ports or [LISTENING] * len(addresses), **crafted_from)
-    with network.inside("client"), BulkSender() as sending:
-        return [sending.send(crafted, zone).tolist() for _ in range(times)]
+def test_a_link_local_destination_leaves_by_the_interface_that_is_named(network):
+    own, other = (socket.inet_pton(socket.AF_INET6, f"fe80::ff:fe00:10{end}") for end in (1, 2))
+    with network.inside("client"):
+        index = interface_index("right")
+        assert index == outgoing_interface(own, other, index)

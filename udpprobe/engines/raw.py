@@ -9,7 +9,7 @@ import numpy as np
 from udpprobe.core.batch import I64, FrameBatch
 from udpprobe.core.craft import Crafter
 from udpprobe.core.probes import Probes
-from udpprobe.sender import BulkSender, Sender
+from udpprobe.sender import Sender
 from udpprobe.sources.live import open_capture
 
 FILTER = "udp portrange {first}-{last} or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
@@ -41,7 +41,7 @@ class Raw:
         expression = FILTER.format(first=ports[0], last=ports[1])
         self._capture = open_capture(expression, interface=interface, bulk=bulk, kind="probe")
         self.state = self._capture.state
-        self._sender = BulkSender(interface=interface) if bulk else Sender(interface=interface)
+        self._sender = Sender(interface=interface)
         self._unsent: Counter[tuple[int, int]] = Counter()
 
     @property
