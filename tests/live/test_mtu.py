@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -237,6 +238,25 @@ def test_this_host_learns_nothing_from_what_routers_say_of_probes(path, family):
 def test_no_more_is_tried_than_asked_for(path):
     told = measure(path, HOST[4], options="--max 1300")
     assert ("ok", 1300, ["more than 1300 bytes were not tried"]) == (*found(told), told["notes"])
+
+
+def test_a_payload_beyond_the_most_is_wrong_usage(path):
+    line = f"prober: {UDPPROBE} mtu --max 100 --payload hex:{'00' * 100} {HOST[4]}"
+    done = subprocess.run(path.command(line), check=False, capture_output=True, text=True)
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "the smallest probe has 136 bytes, and 100 is the most" in done.stderr
+
+
+def test_ctrl_c_tells_what_is_known(path):
+    rule(path, "host i", "meta l4proto udp drop")
+    narrow(path, 1400)
+    command = path.command(f"prober: {UDPPROBE} mtu --format json --timeout 30 {HOST[4]}")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as search:
+        time.sleep(2)
+        search.send_signal(signal.SIGINT)
+        out, _ = search.communicate(timeout=10)
+    assert 130 == search.returncode
+    assert ("too-big", 1400) == found(json.loads(out))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
