@@ -184,6 +184,13 @@ def test_the_rate_is_never_exceeded_by_more_than_a_fifth_of_a_tenth_of_a_second(
     assert rate_pps * 1.2 + 10 >= sent_per_second(made, rate_pps=rate_pps)
 
 
+@pytest.mark.parametrize("rate_pps", [0.5, 1, 3, 49])
+def test_a_low_rate_is_kept_and_used_from_the_first_moment(rate_pps):
+    slow = World(ports=range(1, 11))
+    assert 9 / rate_pps == pytest.approx(slow.run(rate_pps=rate_pps, loop_ns=10 * MS), rel=0.02, abs=0.15)
+    assert judged_right(slow)
+
+
 def test_without_a_rate_all_is_sent_at_once():
     free = World(ports=PORTS, hosts=50)
     assert 50_000 <= sent_per_second(free, rate_pps=0)

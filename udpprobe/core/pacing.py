@@ -30,7 +30,7 @@ LOOK_NS = 10 * MS
 MOST_DISTRUST = 50
 """How often silence is not believed because packets were lost."""
 BURST_NS = 20 * MS
-"""As much as may be made up for, when the rate was not used."""
+"""As much as may be made up for, when the rate was not used; at low rates one probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ class Pacing:
         """Hosts that went mute before all was known."""
         self._queue: deque[I64] = deque()
         self._look_ns = LOOK_NS * (1 + plan.asked // 20_000)
-        self._looked_ns = self._paid_ns = now_ns
+        self._gap_ns = int(SECOND / patience.rate_pps) + 1 if patience.rate_pps else 0
+        self._looked_ns, self._paid_ns = now_ns, now_ns - self._gap_ns
         self._linger_ns = now_ns
         self._distrusted = 0
         self._enqueue(self._first_round())
@@ -148,7 +149,7 @@ class Pacing:
     def _allowance(self, now_ns: int) -> int:
         if not self._patience.rate_pps:
             return 1 << 30
-        self._paid_ns = max(self._paid_ns, now_ns - BURST_NS)
+        self._paid_ns = max(self._paid_ns, now_ns - max(BURST_NS, self._gap_ns))
         return int((now_ns - self._paid_ns) * self._patience.rate_pps / SECOND)
 
     def _pay(self, probes: int) -> None:
@@ -159,7 +160,7 @@ class Pacing:
         """When something may be due."""
         wakes = [host.wake_ns() for host in self._active.values()]
         if self._queue:
-            wakes.append(self._paid_ns + int(SECOND / self._patience.rate_pps) if self._patience.rate_pps else now_ns)
+            wakes.append(self._paid_ns + self._gap_ns if self._patience.rate_pps else now_ns)
         return min([*wakes, self._looked_ns + self._look_ns])
 
     # What becomes of hosts.
