@@ -31,11 +31,13 @@ test: $(VENV)/ready ## run the tests (ARGS='-k name' for some; as root also thos
 	$(BIN)/pytest $(ARGS)
 
 .PHONY: check
+ICMPD_PURE := lines outbox protocol records registry
 check: $(VENV)/ready ## lint, types, directions of imports, every branch of the core tested
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q --cov=udpprobe.core --cov-branch --cov-fail-under=100 --cov-report= tests/core
+	$(BIN)/pytest -q $(ICMPD_PURE:%=--cov=udpprobe.icmpd.%) --cov-branch --cov-fail-under=100 --cov-report= tests/icmpd
 
 .PHONY: bench
 bench: $(VENV)/ready ## measure against tcpdump, tshark, Scapy and dpkt on made captures
