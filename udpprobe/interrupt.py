@@ -1,9 +1,17 @@
-"""Ctrl-C, in an orderly way: noted at once, obeyed where a command can stop and still tell what it knows."""
+"""Ctrl-C, in an orderly way: noted at once, obeyed where a command can stop and still tell what it knows.
+
+So is a time limit that a caller sets.
+"""
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import Self
 
@@ -18,6 +26,28 @@ class Interrupted(KeyboardInterrupt):
         self.report = report
 
 
+_LIMIT_S: ContextVar[float] = ContextVar("limit_s", default=math.inf)
+
+
+@contextmanager
+def until(limit_s: float) -> Iterator[None]:
+    """What is begun inside, in this thread or in copies of its context, stops at `limit_s` as on Ctrl-C.
+
+    Args:
+        limit_s: by `time.monotonic`.
+    """
+    token = _LIMIT_S.set(limit_s)
+    try:
+        yield
+    finally:
+        _LIMIT_S.reset(token)
+
+
+def is_late() -> bool:
+    """Whether the time is up that `until` gave."""
+    return time.monotonic() >= _LIMIT_S.get()
+
+
 class CtrlC:
     """Takes note of the first Ctrl-C, which would else strike in the middle of a sum; the second one strikes.
 
@@ -25,9 +55,15 @@ class CtrlC:
     """
 
     def __init__(self) -> None:
-        self.came = False
+        self._is_noted = False
+        self._limit_s = _LIMIT_S.get()
         self._is_ours = (threading.current_thread() is threading.main_thread()
                          and signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+
+    @property
+    def came(self) -> bool:
+        """Whether it is time to stop."""
+        return self._is_noted or time.monotonic() >= self._limit_s
 
     def __enter__(self) -> Self:
         if self._is_ours:
@@ -39,6 +75,6 @@ class CtrlC:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.came:
+        if self._is_noted:
             signal.default_int_handler(number, frame)
-        self.came = True
+        self._is_noted = True

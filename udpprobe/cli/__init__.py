@@ -15,6 +15,8 @@ import typer
 from udpprobe import __version__
 from udpprobe.cli.analyze import EXAMPLES as ANALYZE_EXAMPLES
 from udpprobe.cli.analyze import analyze
+from udpprobe.cli.check import EXAMPLES as CHECK_EXAMPLES
+from udpprobe.cli.check import Plugin, check
 from udpprobe.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from udpprobe.cli.explain import explain
 from udpprobe.cli.icmpd import EXAMPLES as ICMPD_EXAMPLES
@@ -48,6 +50,7 @@ app.command(short_help="What captures know of UDP datagrams that failed.", epilo
 app.command(short_help="Probe ports, and say what became of the datagrams.", epilog=SCAN_EXAMPLES)(scan)
 app.command(short_help="The way to a port, and where it ends or loops.", epilog=TRACE_EXAMPLES)(trace)
 app.command(short_help="Which packets fit through, and who limits them.", epilog=MTU_EXAMPLES)(mtu)
+app.command(cls=Plugin, short_help="Whether services are as they should be.", epilog=CHECK_EXAMPLES)(check)
 app.command(short_help="Tell programs of their datagrams' ICMP errors.", epilog=ICMPD_EXAMPLES)(icmpd)
 app.command(short_help="What ICMP errors mean, and who hears of them.", epilog=EXPLAIN_EXAMPLES)(explain)
 

@@ -1,0 +1,205 @@
+"""Check destinations against what is expected of them: what `check` and `exporter` do.
+
+One scan for all targets that are probed alike; then, side by side, the path MTUs and the ways that are asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from udpprobe import __version__, mtu, scan, trace
+from udpprobe.core.addresses import address_text
+from udpprobe.core.asking import Ask, Probing
+from udpprobe.core.checking import Checked, Facts, Outcome, checked, unchecked, wants_mtu, wants_way
+from udpprobe.core.model import Destination
+from udpprobe.core.mtu_model import MtuReport
+from udpprobe.core.probes import Destinations
+from udpprobe.core.targets import Block, Target
+from udpprobe.core.trace_model import TraceReport
+from udpprobe.errors import UdpprobeError
+from udpprobe.hostfacts import has_net_raw
+from udpprobe.interrupt import Interrupted, is_late, until
+from udpprobe.prepare import Options
+from udpprobe.targets import Wanted, resolve
+
+Work = TypeVar("Work")
+Result = TypeVar("Result")
+
+AT_ONCE = 8
+"""Path MTU searches, traces and look-ups of names under way at a time."""
+NO_RAW = "this takes CAP_NET_RAW"
+TOO_LATE = "time ran out"
+LEAST_MOST = 1280
+"""Bytes up to which the path MTU is searched at least: every probe is smaller (and IPv6 takes it everywhere)."""
+RESERVE_S = 0.5
+"""What is left for telling, of the time there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How all targets are checked."""
+
+    timeout_s: float = 10
+    """Of everything."""
+    silence_s: float = 1
+    """How long a host that says nothing is waited for."""
+    retries: int = 2
+    """How often a port that says nothing is asked again."""
+    confirm: int = 0
+    """How often a failure is checked again before it counts."""
+    rate_pps: float = 1000
+    engine: str = "auto"
+
+
+Endpoint = tuple[str, int]
+"""Address and port."""
+Place = Destinations | UdpprobeError
+"""Where a target is, or why nobody knows."""
+Found = dict[Endpoint, Destination] | UdpprobeError
+"""What a scan found, or why it could not be made."""
+
+
+def check(asks: Sequence[Ask], settings: Settings) -> Outcome:
+    """Check targets, and those that fail again, as often as it is to be confirmed.
+
+    It ends in time; what was not found out by then is said. What cannot be done, because a name has no address or a
+    privilege is missing, is the failure of the targets that need it.
+    """
+    time_ns, start_s = time.time_ns(), time.monotonic()
+    with until(start_s + max(settings.timeout_s - RESERVE_S, settings.timeout_s / 2)):
+        run = _Run(settings)
+        found = run.checked(asks)
+        for _ in range(settings.confirm):
+            failed = [row for row, checks in enumerate(found) if any(each.state != "OK" for each in checks)]
+            if not failed or time.monotonic() - start_s > settings.timeout_s / 2:
+                break
+            again = run.checked([asks[row] for row in failed])
+            for row, checks in zip(failed, again, strict=True):
+                found[row] = checks
+    flat = tuple(each for checks in found for each in checks)
+    return Outcome(flat, time.monotonic() - start_s, time_ns, __version__, tuple(dict.fromkeys(run.warnings)))
+
+
+@dataclass(slots=True)
+class _Run:
+    """One check under way."""
+
+    settings: Settings
+    warnings: list[str] = field(default_factory=list)
+
+    def checked(self, asks: Sequence[Ask]) -> list[list[Checked]]:
+        """What each ask comes to, a row an address and port."""
+        places = _side_by_side(_place, asks)
+        reports = self._scanned(asks, places)
+        jobs = [job for ask, place in zip(asks, places, strict=True) for job in _jobs(ask, place, reports)]
+        told = _side_by_side(self._looked_at, jobs)
+        return [[each for (ask, *_), each in zip(jobs, told, strict=True) if ask is wanted] for wanted in asks]
+
+    def _scanned(self, asks: Sequence[Ask], places: Sequence[Place]) -> dict[Probing, Found]:
+        """What became of the destinations, by how they are probed."""
+        together: dict[Probing, list[Destinations]] = defaultdict(list)
+        for ask, place in zip(asks, places, strict=True):
+            if not isinstance(place, UdpprobeError):
+                together[ask.probing].append(place)
+        rate_pps = self.settings.rate_pps / max(len(together), 1)
+        found = _side_by_side(lambda job: self._scan(*job, rate_pps), list(together.items()))
+        return dict(zip(together, found, strict=True))
+
+    def _scan(self, probing: Probing, places: list[Destinations], rate_pps: float) -> Found:
+        settings = self.settings
+        options = Options(rate_pps=rate_pps, retries=settings.retries, timeout_s=settings.silence_s,
+                          payload=probing.payload, interface=probing.interface, engine=settings.engine)
+        try:
+            report = scan.scan(_united(places), options, scan.Listeners(on_warning=self.warnings.append))
+        except UdpprobeError as error:
+            return error
+        except Interrupted as stopped:
+            if not is_late():
+                raise
+            report = stopped.report
+        return {(each.address, each.port or 0): each for each in report.destinations}
+
+    def _looked_at(self, job: _Job) -> Checked:
+        """With the path MTU and the way, where they are asked for."""
+        ask, place, found = job
+        if isinstance(found, UdpprobeError) or place is None:
+            return unchecked(ask.name, ask.group, str(found))
+        facts = Facts(found)
+        if wants_mtu(found, ask.expectation) or wants_way(found, ask.expectation):
+            facts = self._looked_further(ask, place, found)
+        return checked(ask.name, ask.group, facts, ask.expectation)
+
+    def _looked_further(self, ask: Ask, place: Destinations, found: Destination) -> Facts:
+        if self.settings.engine not in {"auto", "raw"} or not has_net_raw():
+            return Facts(found, blind=NO_RAW)
+        try:
+            measured = self._mtu(place, ask) if wants_mtu(found, ask.expectation) else None
+            way = self._way(place, ask) if wants_way(found, ask.expectation) else None
+        except UdpprobeError as error:
+            return Facts(found, blind=str(error))
+        return Facts(found, measured, way, TOO_LATE)
+
+    def _mtu(self, place: Destinations, ask: Ask) -> MtuReport | None:
+        """None where time ran out before it was known."""
+        least = ask.expectation.min_mtu
+        measured = mtu.mtu(place, mtu.Options(
+            retries=self.settings.retries, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
+            interface=ask.probing.interface, most=max(least, LEAST_MOST)))
+        is_known = not measured.interrupted or (measured.report.path_mtu or 0) >= least
+        return measured.report if is_known else None
+
+    def _way(self, place: Destinations, ask: Ask) -> TraceReport | None:
+        """None where time ran out before it was known."""
+        traced = next(trace.trace(place, trace.Options(
+            queries=1, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
+            interface=ask.probing.interface)))
+        return None if traced.interrupted else traced.report
+
+
+_Job = tuple[Ask, Destinations | None, Destination | UdpprobeError]
+"""What is left to find out of one destination."""
+
+
+def _place(ask: Ask) -> Place:
+    try:
+        return resolve([ask.target], [], Wanted((), ask.probing.family, ask.probing.interface)).destinations
+    except UdpprobeError as error:
+        return error
+
+
+def _jobs(ask: Ask, place: Place, reports: dict[Probing, Found]) -> Iterator[_Job]:
+    if isinstance(place, UdpprobeError):
+        yield ask, None, place
+        return
+    found = reports[ask.probing]
+    for row in range(len(place)):
+        one = place.take(slice(row, row + 1))
+        yield ask, one, found if isinstance(found, UdpprobeError) else found[_endpoint(one)]
+
+
+def _endpoint(place: Destinations) -> Endpoint:
+    return address_text(int(place.high[0]), int(place.low[0])), int(place.port[0])
+
+
+def _united(places: Sequence[Destinations]) -> Destinations:
+    """All of them, each once."""
+    rows = Destinations.concatenate(list(places))
+    columns = (each.tolist() for each in (rows.high, rows.low, rows.zone, rows.port))
+    targets = [Target("", Block(high << 64 | low, zone=str(zone or "")), (range(port, port + 1),))
+               for high, low, zone, port in zip(*columns, strict=True)]
+    return resolve(targets, [], Wanted(())).destinations
+
+
+def _side_by_side(function: Callable[[Work], Result], work: Sequence[Work]) -> list[Result]:
+    """The function's results, in order; what is to be stopped in time here is so there."""
+    if len(work) <= 1:
+        return list(map(function, work))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = [pool.submit(copy_context().run, function, each) for each in work]
+        return [each.result() for each in waiting]

@@ -1,0 +1,177 @@
+"""Targets in a TOML file: what is expected of them, by target, group, template and for all."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from udpprobe.core.asking import Ask, Expectation, Probing, target_with_port
+from udpprobe.core.targets import Target
+from udpprobe.core.thresholds import Range, State, parse_range
+from udpprobe.errors import UdpprobeError, UsageError
+
+
+def _range(value: object) -> Range:
+    try:
+        return parse_range(str(value))
+    except UsageError as error:
+        raise ValueError(error) from None
+
+
+def _target(value: object) -> Target:
+    try:
+        return target_with_port(str(value))
+    except UsageError as error:
+        raise ValueError(error) from None
+
+
+class _Wish(BaseModel):
+    """What may be said for all targets, in a template, of a group and of a target."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+    expect: Literal["answered", "listening", "refused"] | None = None
+    silence: Literal["ok", "warning", "critical"] | None = None
+    warning: Annotated[Range | None, BeforeValidator(_range)] = None
+    critical: Annotated[Range | None, BeforeValidator(_range)] = None
+    min_mtu: Annotated[int, Field(ge=0, le=65_575)] | None = None
+    no_loop: bool | None = None
+    payload: str | None = None
+    family: Literal[4, 6] | None = None
+    interface: str | None = None
+
+
+class _Group(_Wish):
+    """Targets that have something in common."""
+
+    template: str | None = None
+
+
+class _Target(_Group):
+    """One target."""
+
+    target: Annotated[Target, BeforeValidator(_target)]
+    name: str | None = None
+    group: str | None = None
+
+
+class _Config(BaseModel):
+    """The file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    defaults: _Wish = _Wish()
+    templates: dict[str, _Wish] = {}
+    groups: dict[str, _Group] = {}
+    targets: list[_Target] = []
+
+
+def read_config(path: str) -> list[Ask]:
+    """The targets of a file, in its order.
+
+    What a target says itself counts most, then what its template says, its group, its group's template, and
+    `[defaults]`.
+
+    Raises:
+        UsageError: the file has a mistake; says in which line.
+        UdpprobeError: it cannot be read.
+    """
+    config, text = _read(path)
+    if not config.targets:
+        raise UsageError(f"{path}: no [[targets]] in it")
+    return [_ask(config, row, f"{path}, line {line_of(text, ('targets', row))}") for row in range(len(config.targets))]
+
+
+def read_templates(path: str) -> dict[str, tuple[Expectation, Probing]]:
+    """What each template of a file expects, on top of its `[defaults]`.
+
+    Raises:
+        UsageError, UdpprobeError: as `read_config`.
+    """
+    config, _ = _read(path)
+    return {name: _meant(_merged(config.defaults, template)) for name, template in config.templates.items()}
+
+
+def _read(path: str) -> tuple[_Config, str]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        return _Config.model_validate(tomllib.loads(text)), text
+    except OSError as error:
+        raise UdpprobeError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{path}, line {line_of(text, first['loc'])}: {where}: {reason}") from None
+    except ValueError as error:     # no TOML; tomllib says in which line
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _ask(config: _Config, row: int, where: str) -> Ask:
+    target = config.targets[row]
+    group = _named(config.groups, target.group, f"{where}: no group")
+    several = (config.defaults, _named(config.templates, group.template, f"{where}: no template"), group,
+               _named(config.templates, target.template, f"{where}: no template"), target)
+    expectation, probing = _meant(_merged(*several))
+    return Ask(target.name or target.target.text, target.target, expectation, probing, target.group)
+
+
+def _named(wishes: Mapping[str, Any], name: str | None, missing: str) -> Any:  # noqa: ANN401 - either of two kinds
+    if name is None:
+        return _Group()
+    if name not in wishes:
+        raise UsageError(f"{missing} is called {name!r}")
+    return wishes[name]
+
+
+def _merged(*wishes: _Wish) -> dict[str, Any]:
+    """What counts, the last one most."""
+    return {name: value for wish in wishes for name in _Wish.model_fields
+            if (value := getattr(wish, name)) is not None}
+
+
+def _meant(wish: dict[str, Any]) -> tuple[Expectation, Probing]:
+    probing = {name: wish.pop(name) for name in Probing.__slots__ if name in wish}
+    if "silence" in wish:
+        wish["silence"] = State[wish["silence"].upper()]
+    return Expectation(**wish), Probing(**probing)
+
+
+_TABLE = re.compile(r"\s*(?P<open>\[\[?)\s*(?P<name>[^\]]+?)\s*\]")
+_KEY = re.compile(r"""\s*["']?(?P<key>[\w.-]+)["']?\s*=""")
+
+
+def line_of(text: str, place: tuple[int | str, ...]) -> int:
+    """The number of the line that a place in a TOML file stands in; of its table, where it is not found itself.
+
+    Args:
+        text: of the file.
+        place: keys and, in lists, numbers from 0: `("targets", 2, "expect")`.
+    """
+    best, least = 1, 0
+    for number, found in _places(text):
+        common = len(found) if place[:len(found)] == found else 0
+        if common > least:
+            best, least = number, common
+    return best
+
+
+def _places(text: str) -> Iterator[tuple[int, tuple[int | str, ...]]]:
+    """Line number and place of each table and each of its keys."""
+    table: tuple[int | str, ...] = ()
+    counts: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _TABLE.match(line):
+            name = header["name"]
+            table = tuple(part.strip("\"' ") for part in name.split("."))
+            if header["open"] == "[[":
+                counts[name] = counts.get(name, -1) + 1
+                table += (counts[name],)
+            yield number, table
+        elif key := _KEY.match(line):
+            yield number, (*table, key["key"])

@@ -1,0 +1,201 @@
+"""`udpprobe check`: whether UDP services are as they should be, for monitoring."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from udpprobe import __version__
+from udpprobe.cli import scan_options as opt
+from udpprobe.cli.options import OutputOption
+from udpprobe.cli.output import opened, width_of
+from udpprobe.core.asking import Ask, Expectation, Probing, target_with_port
+from udpprobe.core.thresholds import State, parse_range
+from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.reports.plugin import line_of
+
+if TYPE_CHECKING:
+    from udpprobe.check import Settings
+    from udpprobe.core.checking import Outcome
+
+_WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
+"""The parser's own usage error."""
+
+EXAMPLES = """\
+Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; this help and wrong options are 3 too. Ranges are [@]start:end:
+10 alerts outside 0 to 10, 10: below 10, @10:20 inside 10 to 20.
+
+answered: a datagram came back. listening: the same, or the port is silent while another one of the host is refused.
+refused: nobody is to listen there. --silence is for silence that proves nothing; without it, CRITICAL (UNKNOWN where
+listening is expected).
+
+\b
+Examples:
+  udpprobe check dns.example:53 -w 50 -c 200
+  udpprobe check --expect listening --min-mtu 1420 --no-loop vpn.example:51820
+  udpprobe check --expect refused 192.0.2.1:161
+  udpprobe check --config services.toml --format prometheus -o /var/lib/node_exporter/udpprobe.prom
+"""
+
+
+class Expect(StrEnum):
+    """How a destination should be."""
+
+    ANSWERED = "answered"
+    LISTENING = "listening"
+    REFUSED = "refused"
+
+
+class Silence(StrEnum):
+    """What silence counts as."""
+
+    OK = "ok"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class CheckFormat(StrEnum):
+    """How the result is written."""
+
+    PLUGIN = "plugin"
+    TABLE = "table"
+    JSON = "json"
+    NDJSON = "ndjson"
+    JUNIT = "junit"
+    PROMETHEUS = "prometheus"
+
+
+class Plugin(TyperCommand):
+    """A command as the Monitoring Plugins have it: all but a check that was made is UNKNOWN, in a line on stdout."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the parser's own types
+        """Read the options; wrong ones are UNKNOWN, and so is help."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except typer.Exit:
+            raise typer.Exit(State.UNKNOWN) from None
+        except _WrongWords as error:
+            raise _unknown(error.format_message()) from None  # type: ignore[attr-defined]  # Click's, either copy
+
+    def invoke(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as above
+        """Check; what cannot be done is UNKNOWN."""
+        try:
+            return super().invoke(*args, **kwargs)
+        except BrokenPipeError:
+            raise
+        except (UdpprobeError, OSError, MemoryError) as error:
+            raise _unknown(str(error) or "out of memory") from None
+
+
+def _unknown(reason: str) -> typer.Exit:
+    typer.echo(line_of(State.UNKNOWN, reason))
+    return typer.Exit(State.UNKNOWN)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"udpprobe check {__version__}")
+        raise typer.Exit
+
+
+Thresholds = Annotated[str | None, typer.Option("--warning", "-w", metavar="RANGE", help="WARNING by the RTT in ms.")]
+Critical = Annotated[str | None, typer.Option("--critical", "-c", metavar="RANGE", help="CRITICAL by the RTT in ms.")]
+
+
+def check(  # noqa: PLR0913 - a command's options are its arguments
+    targets: Annotated[list[str] | None, typer.Argument(
+        metavar="HOST:PORT...", show_default=False, help="What to check; of a name, every address it has.")] = None,
+    *,
+    config: Annotated[str | None, typer.Option(
+        metavar="FILE.toml", help="More targets, each with what is expected of it.")] = None,
+    expect: Annotated[Expect, typer.Option(help="How a destination should be.")] = Expect.ANSWERED,
+    silence: Annotated[Silence | None, typer.Option(
+        show_default=False, help="What silence that proves nothing counts as.")] = None,
+    warning: Thresholds = None,
+    critical: Critical = None,
+    min_mtu: Annotated[int, typer.Option(
+        min=0, max=65_575, metavar="BYTES", help="CRITICAL where an IP packet of this size does not fit through.")] = 0,
+    no_loop: Annotated[bool, typer.Option("--no-loop", help="CRITICAL where the way ends in a routing loop.")] = False,
+    timeout: Annotated[float, typer.Option(
+        "--timeout", "-t", min=1, metavar="SECONDS", help="When it ends, whatever is still open.")] = 10,
+    wait: Annotated[float, typer.Option(
+        min=0.01, metavar="SECONDS", help="How long a host that says nothing is waited for, each time.")] = 1,
+    retries: opt.Retries = 2,
+    confirm: Annotated[int, typer.Option(
+        min=0, max=10, metavar="N", help="How often a failure is checked again before it counts.")] = 0,
+    rate: opt.Rate = 1000,
+    payload: opt.Payload = "auto",
+    ports: opt.PortsOption = None,
+    only_v4: opt.OnlyV4 = False,
+    only_v6: opt.OnlyV6 = False,
+    interface: opt.Interface = None,
+    engine: opt.EngineOption = None,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, show_default=False, help=(
+        "A line a destination; twice: and what came back; three times: and warnings."))] = 0,
+    _version: Annotated[bool, typer.Option("--version", "-V", callback=_show_version, is_eager=True,
+                                           help="Show the version and exit.")] = False,
+    output_format: Annotated[CheckFormat, typer.Option("--format", help="How the result is written.")] =
+        CheckFormat.PLUGIN,
+    output: OutputOption = None,
+) -> None:
+    """Check that UDP services answer, listen or refuse as they should, and how soon; for Nagios, Icinga and others.
+
+    Without CAP_NET_RAW it does what it can, and says what it cannot check.
+    """
+    asked = Expectation(
+        expect.value, State[silence.name] if silence else None, None if warning is None else parse_range(warning),
+        None if critical is None else parse_range(critical), min_mtu, no_loop)
+    probing = Probing(payload, None if only_v4 == only_v6 else 4 if only_v4 else 6, interface)
+    asks = [Ask(text, target_with_port(text, ports), asked, probing) for text in targets or ()] + _from_file(config)
+    if not asks:
+        raise UsageError("name a target, or a file of them with --config")
+    from udpprobe.check import Settings  # noqa: PLC0415 - NumPy comes with it, and help does without
+
+    settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, confirm=confirm, rate_pps=rate,
+                        engine=engine.value if engine else "auto")
+    with opened(output, stream=False) as out:
+        outcome = _in_time(asks, settings)
+        out.write(_text(outcome, output_format, verbose, width_of(out)))
+    raise typer.Exit(outcome.state)
+
+
+def _from_file(path: str | None) -> list[Ask]:
+    if path is None:
+        return []
+    from udpprobe.check_config import read_config  # noqa: PLC0415 - pydantic comes with it
+
+    return read_config(path)
+
+
+def _in_time(asks: list[Ask], settings: Settings) -> Outcome:
+    from udpprobe.check import check as checking  # noqa: PLC0415 - as above
+
+    # what cannot be told to stop, such as the look-up of a name, does not keep it from ending
+    watchdog = threading.Timer(settings.timeout_s, _give_up, (settings.timeout_s,))
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        return checking(asks, settings)
+    finally:
+        watchdog.cancel()
+
+
+def _give_up(timeout_s: float) -> None:
+    print(line_of(State.UNKNOWN, f"timed out after {timeout_s:g} s"))  # noqa: T201 - the one line
+    sys.stdout.flush()
+    os._exit(State.UNKNOWN)
+
+
+def _text(outcome: Outcome, output_format: CheckFormat, verbosity: int, width: int) -> str:
+    from udpprobe.reports.checks import CHECK_FORMATS  # noqa: PLC0415 - as above
+    from udpprobe.reports.plugin import plugin  # noqa: PLC0415 - as above
+
+    if output_format is CheckFormat.PLUGIN:
+        return plugin(outcome, verbosity)
+    return CHECK_FORMATS[output_format.value](outcome, width)

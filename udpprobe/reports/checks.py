@@ -1,0 +1,76 @@
+"""Checks as a table, JSON, NDJSON, JUnit and Prometheus's text."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from udpprobe.core.checking import CHECK_SCHEMA
+from udpprobe.reports.layout import Layout, table
+from udpprobe.reports.plain import plain
+from udpprobe.reports.plugin import place_of
+from udpprobe.reports.text import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from udpprobe.core.checking import Outcome
+
+_HEADERS = ("destination", "state", "what is so")
+
+
+def check_table(outcome: Outcome, width: int) -> str:
+    """A row a destination."""
+    rows = tuple((place_of(each), each.state, escape(each.text)) for each in outcome.checks)
+    return table((Layout(_HEADERS, rows, len(_HEADERS) - 1),), width) + "\n"
+
+
+def check_json(outcome: Outcome, _width: int) -> str:
+    """One object, `udpprobe.check/1`."""
+    head = _head(outcome)
+    checks = ",\n".join(map(json.dumps, map(plain, outcome.checks)))
+    members = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
+    return "{\n" + ",\n".join([*members, f'"checks": [\n{checks}\n]']) + "\n}\n"
+
+
+def check_ndjson(outcome: Outcome, _width: int) -> str:
+    """A line a destination, then one `summary`; `kind` says which."""
+    lines = [{"kind": "check", **plain(each)} for each in outcome.checks] + [{"kind": "summary", **_head(outcome)}]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def _head(outcome: Outcome) -> dict[str, Any]:
+    values = plain(outcome)
+    return {"schema": CHECK_SCHEMA, "command": "check", "version": values["version"], "state": outcome.state.name,
+            "time": values["time"], "duration_s": values["duration_s"], "warnings": values["warnings"]}
+
+
+def check_junit(outcome: Outcome, _width: int) -> str:
+    """A test case a destination, as CI systems read it: WARNING and CRITICAL are failures, UNKNOWN is an error."""
+    from xml.etree import ElementTree as ET  # noqa: PLC0415 - for this format only; nothing is parsed
+
+    states = [each.state for each in outcome.checks]
+    suite = ET.Element("testsuite", name="udpprobe check", tests=str(len(states)),
+                         failures=str(states.count("WARNING") + states.count("CRITICAL")),
+                         errors=str(states.count("UNKNOWN")), time=f"{outcome.duration_s:.3f}")
+    for each in outcome.checks:
+        case = ET.SubElement(suite, "testcase", classname=escape(each.group or "udpprobe"), name=place_of(each))
+        if each.state != "OK":
+            kind = "error" if each.state == "UNKNOWN" else "failure"
+            ET.SubElement(case, kind, type=each.state, message=escape(each.text)).text = "\n".join(
+                map(escape, each.notes))
+    ET.indent(suite)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+
+
+def check_prometheus(outcome: Outcome, _width: int) -> str:
+    """Gauges for the node exporter's textfile collector."""
+    from udpprobe.reports.metrics import checks_text  # noqa: PLC0415 - 50 ms that other formats need not wait for
+
+    return checks_text(outcome)
+
+
+CHECK_FORMATS: Mapping[str, Callable[[Outcome, int], str]] = {
+    "table": check_table, "json": check_json, "ndjson": check_ndjson, "junit": check_junit,
+    "prometheus": check_prometheus,
+}
