@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.hostfacts import (
     SourceAddress,
+    families_of,
     interfaces,
     own_addresses,
     reserve_neighbours,
@@ -168,3 +169,41 @@ def test_neighbouring_ports_are_reserved_in_both_families():
         with pytest.raises(UdpprobeError, match=f"UDP port {reserved.port + 4} to send from"):
             reserve_ports(port=reserved.port + 4)
     reserve_ports(port=reserved.port + 4).close()
+
+
+@pytest.fixture
+def no_v6(monkeypatch):
+    """A kernel that was built without IPv6."""
+    opened = socket.socket
+
+    def without(domain, *words, **options):
+        if domain == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return opened(domain, *words, **options)
+    monkeypatch.setattr("udpprobe.hostfacts.socket.socket", without)
+
+
+def families(*addresses):
+    whole = [int(ip_address(each)) | (MAPPED if "." in each else 0) for each in addresses]
+    return families_of(np.array([each >> 64 for each in whole], np.uint64),
+                       np.array([each & (1 << 64) - 1 for each in whole], np.uint64))
+
+
+def test_the_families_are_those_of_the_addresses():
+    both_families()
+    assert [(4,), (6,), (4, 6)] == [families("192.0.2.1"), families("2001:db8::1", "::1"),
+                                    families("2001:db8::1", "192.0.2.1")]
+
+
+@pytest.mark.usefixtures("no_v6")
+def test_a_family_that_the_kernel_has_not_is_none_and_its_destinations_have_an_errno():
+    assert [(4,), (4,)] == [families("2001:db8::1"), families("2001:db8::1", "192.0.2.1")]
+    assert SourceAddress(0, errno.EAFNOSUPPORT) == source_of("2001:db8::1")
+    with reserve_neighbours(3, families("2001:db8::1", "192.0.2.1")) as reserved:
+        assert 3 == len(reserved.ports)
+
+
+def test_a_port_of_one_family_is_left_to_the_other():
+    both_families()
+    with reserve_neighbours(2, (4,)) as reserved:
+        assert [errno.EADDRINUSE, 0] == [bound(family, reserved.port) for family in (4, 6)]

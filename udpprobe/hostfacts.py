@@ -18,6 +18,7 @@ import numpy as np
 
 from udpprobe.core.addresses import MAPPED_PREFIX, address_text
 from udpprobe.core.batch import I64, U64
+from udpprobe.core.packets import u64
 from udpprobe.errors import UdpprobeError
 from udpprobe.links import bind_to_interface
 
@@ -187,6 +188,21 @@ class ReservedPorts:
         self.close()
 
 
+def families_of(high: U64, low: U64) -> tuple[int, ...]:
+    """Those of (n,) addresses that this kernel has: 4, 6 or both. IPv4 where it has none of them."""
+    v4 = (high == 0) & (low >> u64(32) == MAPPED_PREFIX)
+    asked = ((4, bool(v4.any())), (6, not v4.all()))
+    return tuple(family for family, is_asked in asked if is_asked and _is_known(family)) or (4,)
+
+
+def _is_known(family: int) -> bool:
+    try:
+        socket.socket(FAMILIES[family], socket.SOCK_DGRAM).close()
+    except OSError as error:
+        return error.errno != errno.EAFNOSUPPORT
+    return True
+
+
 def reserve_ports(families: Collection[int] = (4, 6), port: int = 0, count: int = 1) -> ReservedPorts:
     """Take `count` ports, each in all of the families at once.
 
@@ -204,17 +220,17 @@ def reserve_ports(families: Collection[int] = (4, 6), port: int = 0, count: int 
         return ReservedPorts(sockets, held.pop_all())
 
 
-def reserve_neighbours(count: int) -> ReservedPorts:
-    """Take `count` ports in a row, in both families.
+def reserve_neighbours(count: int, families: Collection[int] = (4, 6)) -> ReservedPorts:
+    """Take `count` ports in a row, each in all of the families.
 
     Raises:
         UdpprobeError: so many free ones were not found.
     """
     for _ in range(PORT_TRIES):
-        with reserve_ports() as one:
+        with reserve_ports(families) as one:
             first = one.port
         with suppress(UdpprobeError):
-            return reserve_ports(port=min(first, 65_536 - count), count=count)
+            return reserve_ports(families, port=min(first, 65_536 - count), count=count)
     raise UdpprobeError(f"no {count} UDP ports in a row are free to send from; name one with --source-port")
 
 

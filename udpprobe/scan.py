@@ -22,7 +22,7 @@ from udpprobe.core.outcome import comments_of, outcome, with_notes, without_orig
 from udpprobe.core.pacing import Pacing, Patience
 from udpprobe.core.pipeline import Pipeline, Resolved
 from udpprobe.core.probes import Destinations
-from udpprobe.hostfacts import reserve_neighbours, reserve_ports
+from udpprobe.hostfacts import families_of, reserve_neighbours, reserve_ports
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.payloads import notes_of_answers
 from udpprobe.prepare import Options, catalogue_of, make_plan, open_engine
@@ -95,8 +95,9 @@ class _Run:
         self._catalogue = catalogue_of(options)
         payloads = self._catalogue.columns()
         crafter = Crafter(payloads, size=options.size)
-        ports = held.enter_context(reserve_ports(port=options.source_port) if options.source_port
-                                   else reserve_neighbours(SOURCE_PORTS))
+        families = families_of(destinations.high, destinations.low)
+        ports = held.enter_context(reserve_ports(families, options.source_port) if options.source_port
+                                   else reserve_neighbours(SOURCE_PORTS, families))
         self._plan, errno = make_plan(destinations, options, ports.ports)
         self._recorder = held.enter_context(Recorder(options.write)) if options.write else None
         self._engine = open_engine(options, crafter, ports.ports, listeners.warn)

@@ -1,5 +1,6 @@
 """From words to the scan, and from its report to text and exit status; the scan is a fake in all but the last tests."""
 
+import errno
 import json
 import os
 import socket
@@ -244,6 +245,20 @@ def test_a_scan_of_loopback_tells_refused_from_silent(capsys, silent_port, engin
     assert ("udpprobe.report/1", "scan", "probe") == (told["schema"], told["command"], told["source"]["kind"])
     assert {1: "refused", silent_port: "silent"} == {each["port"]: each["verdict"] for each in told["destinations"]}
     assert ["ECONNREFUSED"] == [each["errno"] for each in told["destinations"] if each["port"] == 1]
+
+
+def test_a_kernel_without_ipv6_scans_what_it_can(capsys, monkeypatch):
+    opened = socket.socket
+
+    def without(domain=socket.AF_INET, *words, **options):
+        if domain == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return opened(domain, *words, **options)
+    monkeypatch.setattr("udpprobe.hostfacts.socket.socket", without)
+    assert 0 == main(["scan", "127.0.0.1:1", "[::1]:1", "--engine", "recverr", "--no-control", "--format", "json"])
+    assert {("127.0.0.1", "refused", "ECONNREFUSED"), ("::1", "unsent", "EAFNOSUPPORT")} == {
+        (each["address"], each["verdict"], each["errno"])
+        for each in json.loads(capsys.readouterr().out)["destinations"]}
 
 
 def test_targets_come_from_standard_input(silent_port):
