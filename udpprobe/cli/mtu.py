@@ -39,8 +39,9 @@ Max = Annotated[int | None, typer.Option(
 Retries = Annotated[int, typer.Option(
     min=0, max=100, metavar="N", help="How often a size that goes missing is tried again before it counts as lost.")]
 Timeout = Annotated[float, typer.Option(
-    min=0.01, metavar="SECONDS", help="How long a host that says nothing is waited for.")]
-Rate = Annotated[float, typer.Option(min=0, metavar="PPS", help="Probes a second, at most; 0: no such limit.")]
+    min=0.01, metavar="SECONDS", callback=opt.seconds_of, help="How long a host that says nothing is waited for.")]
+Rate = Annotated[float, typer.Option(
+    min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no such limit.")]
 SourceAddress = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of this host to send from.")]
 SourcePort = Annotated[int | None, typer.Option(
     min=1, max=65_520, metavar="PORT", show_default=False,

@@ -5,6 +5,33 @@ from typing import Annotated
 
 import typer
 
+from udpprobe.errors import UsageError
+
+SLOWEST_PPS, FASTEST_PPS = 0.001, 1e9
+LONGEST_S = 86_400
+
+
+def rate_of(value: float) -> float:
+    """A rate in packets a second, 0 for no limit.
+
+    Raises:
+        UsageError: it is no number, or no rate that a clock of nanoseconds can keep.
+    """
+    if value == 0 or SLOWEST_PPS <= value <= FASTEST_PPS:
+        return value
+    raise UsageError(f"--rate {value:g}: say 0 for no limit, or {SLOWEST_PPS:g} to {FASTEST_PPS:g}")
+
+
+def seconds_of(value: float) -> float:
+    """A time to wait.
+
+    Raises:
+        UsageError: it is no number, or more than a day.
+    """
+    if 0 <= value <= LONGEST_S:
+        return value
+    raise UsageError(f"{value:g} is no time to wait; say seconds, at most {LONGEST_S}")
+
 
 class Engine(StrEnum):
     """A way to send probes and to hear of them."""
@@ -26,11 +53,12 @@ Exclude = Annotated[list[str] | None, typer.Option(
 OnlyV4 = Annotated[bool, typer.Option("-4", help="Only IPv4 addresses.")]
 OnlyV6 = Annotated[bool, typer.Option("-6", help="Only IPv6 addresses.")]
 Rate = Annotated[float, typer.Option(
-    min=0, metavar="PPS", help="Datagrams a second, of all hosts together; 0: as fast as this host sends.")]
+    min=0, metavar="PPS", callback=rate_of,
+    help="Datagrams a second, of all hosts together; 0: as fast as this host sends.")]
 Retries = Annotated[int, typer.Option(
     min=0, max=100, metavar="N", help="How often a port that said nothing is asked again.")]
 Timeout = Annotated[float, typer.Option(
-    min=0.01, metavar="SECONDS", help="How long a host that was never heard of is waited for.")]
+    min=0.01, metavar="SECONDS", callback=seconds_of, help="How long a host that was never heard of is waited for.")]
 Payload = Annotated[str, typer.Option(metavar="PAYLOAD", help=(
     "auto (what the port's service speaks), empty, token, hex:..., file:..., or names from the table."))]
 Payloads = Annotated[str | None, typer.Option(

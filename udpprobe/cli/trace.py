@@ -40,13 +40,15 @@ Examples:
 MaxTtl = Annotated[int, typer.Option(min=1, max=255, metavar="TTL", help="The highest TTL that is tried.")]
 FirstTtl = Annotated[int, typer.Option(min=1, max=255, metavar="TTL", help="The lowest one.")]
 Queries = Annotated[int, typer.Option("--queries", "-q", min=1, max=100, metavar="N", help="Shots for each hop.")]
-Timeout = Annotated[float, typer.Option(min=0.01, metavar="SECONDS", help=(
+Timeout = Annotated[float, typer.Option(min=0.01, metavar="SECONDS", callback=opt.seconds_of, help=(
     "How long a reply is waited for where no later hop was heard."))]
-Rate = Annotated[float, typer.Option(min=0, metavar="PPS", help="Shots a second, at most; 0: no such limit.")]
+Rate = Annotated[float, typer.Option(
+    min=0, metavar="PPS", callback=opt.rate_of, help="Shots a second, at most; 0: no such limit.")]
 Flows = Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Flows, each with a source port of its own.")]
 SourceAddress = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of this host to send from.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C, and say what changes.")]
-Interval = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Pause between the rounds of --watch.")]
+Interval = Annotated[float, typer.Option(
+    min=0, metavar="SECONDS", callback=opt.seconds_of, help="Pause between the rounds of --watch.")]
 
 
 def trace(  # noqa: PLR0913 - a command's options are its arguments
