@@ -196,5 +196,6 @@ def test_a_soak_of_many_errors_with_clients_coming_and_going_loses_and_leaks_not
                 other.close()
         status = json.loads(subprocess.run([*UDPPROBE, "icmpd", "status", "--format", "json", "--socket", path],
                                            capture_output=True, check=True).stdout)
-        assert (0, rounds * burst) == (status["counts"]["kernel-dropped"], status["counts"]["errors"])
+        counts = status["counts"]       # errors of other programs of this host are foreign
+        assert (0, rounds * burst) == (counts["kernel-dropped"], counts["errors"] - counts["foreign"])
         assert before == len(list(descriptors.iterdir()))
