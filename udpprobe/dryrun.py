@@ -12,7 +12,7 @@ from udpprobe.core.batch import I64
 from udpprobe.core.craft import Crafter
 from udpprobe.core.model import Planned
 from udpprobe.core.plan import Plan
-from udpprobe.core.probes import Destinations, Probes
+from udpprobe.core.probes import Destinations
 from udpprobe.payloads import Catalogue
 from udpprobe.prepare import Options, catalogue_of, make_plan
 
@@ -42,7 +42,7 @@ def planned(destinations: Destinations, options: Options) -> Iterator[Planned]:
 def _told(plan: Plan, catalogue: Catalogue, crafter: Crafter, tasks: I64, errnos: I64) -> Iterator[Planned]:
     none = np.zeros(len(tasks), np.int64)
     probes = plan.probes(tasks, none, none)
-    lengths = _lengths(crafter, probes)
+    lengths = crafter.lengths_of(probes)
     for row, code in enumerate(errnos[plan.tasks.host[tasks]].tolist()):
         ports = int(probes.ports[row])
         yield Planned(
@@ -50,11 +50,3 @@ def _told(plan: Plan, catalogue: Catalogue, crafter: Crafter, tasks: I64, errnos
             port=ports & 0xFFFF, payload=catalogue.rows[probes.payload[row]].name, bytes=int(lengths[row]),
             source=None if code else address_text(int(probes.source_high[row]), int(probes.source_low[row])),
             source_port=ports >> 16 or None, errno=errno.errorcode.get(code))
-
-
-def _lengths(crafter: Crafter, probes: Probes) -> I64:
-    """(n,) bytes of each probe's IP packet."""
-    lengths = np.zeros(len(probes), np.int64)
-    for some in crafter.craft(probes):
-        lengths[some.rows] = some.length
-    return lengths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -22,6 +23,7 @@ from udpprobe.core.outcome import comments_of, outcome, with_notes, without_orig
 from udpprobe.core.pacing import Pacing, Patience
 from udpprobe.core.pipeline import Pipeline, Resolved
 from udpprobe.core.probes import Destinations
+from udpprobe.core.suspects import UNSENT
 from udpprobe.hostfacts import families_of, reserve_neighbours, reserve_ports
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.payloads import notes_of_answers
@@ -98,8 +100,9 @@ class _Run:
         families = families_of(destinations.high, destinations.low)
         ports = held.enter_context(reserve_ports(families, options.source_port) if options.source_port
                                    else reserve_neighbours(SOURCE_PORTS, families))
-        self._plan, errno = make_plan(destinations, options, ports.ports)
+        self._plan, codes = make_plan(destinations, options, ports.ports)
         self._recorder = held.enter_context(Recorder(options.write)) if options.write else None
+        self._crafter = crafter
         self._engine = open_engine(options, crafter, ports.ports, listeners.warn)
         held.enter_context(closing(self._engine))
         if self._engine.owns_port:
@@ -111,8 +114,8 @@ class _Run:
         self._now_ns = time.time_ns()
         self._pacing = Pacing(self._plan, patience, self._now_ns)
         self._errnos: dict[int, int] = {}
-        errno = errno[self._plan.tasks.host]
-        self._refused(np.flatnonzero(errno), errno[errno != 0])
+        codes = codes[self._plan.tasks.host]
+        self._refused(np.flatnonzero(codes), codes[codes != 0])
         self._marks: list[tuple[I64, I64]] = []
         self._sent, self._dropped, self._told_s = 0, 0, 0.0
 
@@ -123,10 +126,13 @@ class _Run:
         tasks, source = self._pacing.due(self._now_ns, ROOM - self._engine.backlog)
         if len(tasks):
             self._plan.sent_ns[tasks] = self._now_ns    # until the capture has seen them leave
-            self._engine.send(self._plan.next_probes(tasks, source))
+            probes = self._plan.next_probes(tasks, source)
+            self._plan.leave(tasks, self._crafter.lengths_of(probes))
+            self._engine.send(probes)
             self._sent += len(tasks)
-            tasks, errno = self._engine.unsent()
-            self._refused(tasks, errno)
+            tasks, codes = self._engine.unsent()
+            self._plan.stay(tasks)
+            self._refused(tasks, codes)
         self._tell_progress()
         return not self._pacing.done(self._now_ns)
 
@@ -160,8 +166,8 @@ class _Run:
             self._recorder.add(own)
             self._marks.append((frames, tasks))
 
-    def _refused(self, tasks: I64, errno: I64) -> None:
-        self._errnos.update(zip(tasks.tolist(), errno.tolist(), strict=True))
+    def _refused(self, tasks: I64, codes: I64) -> None:
+        self._errnos.update(zip(tasks.tolist(), codes.tolist(), strict=True))
         self._pacing.unsent(tasks)
 
     def _tell_progress(self) -> None:
@@ -183,7 +189,20 @@ class _Run:
         if not self._engine.tells_origin:
             destinations = tuple(map(without_origin, destinations))
         self._write(destinations)
+        self._warn_of_gaps(len(destinations))
         return Report("scan", __version__, self._source(), destinations, unmatched, self._faults())
+
+    def _warn_of_gaps(self, told: int) -> None:
+        """What was not asked, or not heard, that should have been."""
+        if told < self._plan.asked:
+            self._listeners.warn(f"stopped after {told} of {self._plan.asked} destinations: the others were not asked")
+        gone = np.flatnonzero((self._pacing.state == UNSENT) & (self._plan.left > 0))
+        if names := sorted({errno.errorcode.get(self._errnos[task], "?") for task in gone.tolist()}):
+            self._listeners.warn(f"{len(gone)} ports were not asked again, for this host could not send to them any "
+                                 f"more ({', '.join(names)}): their silence means nothing")
+        if self._engine.state.faults["interface-down"]:
+            self._listeners.warn("an interface that was listened to went down: answers may be missing, and silence "
+                                 "may mean nothing")
 
     def _write(self, destinations: tuple[Destination, ...]) -> None:
         if self._recorder:

@@ -36,7 +36,8 @@ class Scan:
 
     def __init__(self, *, refused=0, spoke=False, control=0):
         self.plan = plan_of(*((HOST[4], port) for port in PORTS))
-        self.plan.attempts[:] = 2, 2, 2, control
+        self.plan.left[:] = 2, 2, 2, control
+        self.plan.left_bytes[:] = 90
         self.pacing = Pacing(self.plan, Patience(0, 2, SECOND, control=True), START_NS)
         self.pacing.state[:] = SILENT
         self.pacing.refused[0], self.pacing.spoke[0] = refused, spoke or refused > 0
@@ -63,10 +64,12 @@ def test_the_most_telling_come_first():
 
 
 def test_sent_counts_probes_also_those_that_the_capture_missed():
-    assert 2 == Scan().of(told(sent=1)).sent
+    missed = Scan().of(told(sent=1))
+    assert (2, 90) == (missed.sent, missed.sent_bytes)
     answered = told(verdict="answered", sent=2)
     assert answered is Scan().of(answered)
-    assert 2 == Scan().of(told(verdict="answered", sent=1)).sent
+    missed = Scan().of(told(verdict="answered", sent=1))
+    assert (2, 90) == (missed.sent, missed.sent_bytes)
 
 
 @pytest.mark.parametrize(("facts", "meaning", "note"), [
@@ -83,7 +86,7 @@ def test_silence_says_what_it_can_and_why(facts, meaning, note):
 
 def test_a_port_that_is_still_open_while_the_host_spoke_is_rate_limited():
     scan = Scan(refused=6)
-    scan.plan.attempts[0] = 1
+    scan.plan.left[0] = 1
     scan.pacing.state[0] = OPEN
     found = scan.of(told())
     assert ("rate-limited", ("asked once; the host's limit on errors left no token for it",)) == (
@@ -98,7 +101,7 @@ def test_ports_of_a_host_that_went_mute_are_rate_limited():
 
 def test_what_this_host_could_not_send_is_unsent_with_its_errno():
     scan = Scan()
-    scan.pacing.state[0] = UNSENT
+    scan.pacing.state[0], scan.plan.left[0] = UNSENT, 0
     scan.errnos[0] = errno.ENETUNREACH
     found = scan.of()
     assert ("unsent", "ENETUNREACH", None, 0) == (found.verdict, found.errno, found.meaning, found.sent)
@@ -106,13 +109,29 @@ def test_what_this_host_could_not_send_is_unsent_with_its_errno():
 
 def test_what_was_never_heard_of_is_silent_without_evidence():
     found = Scan(refused=3).of()
-    assert ("silent", None, "no-evidence", 0) == (found.verdict, found.errno, found.meaning, found.sent)
+    assert ("silent", None, "no-evidence", 2) == (found.verdict, found.errno, found.meaning, found.sent)
+
+
+@pytest.mark.parametrize("seen", [(), (told(sent=2),)])
+def test_who_was_asked_before_this_host_could_not_any_more_is_silent_without_evidence(seen):
+    scan = Scan(refused=3)
+    scan.pacing.state[0], scan.errnos[0] = UNSENT, errno.ENETUNREACH
+    found = scan.of(*seen)
+    assert ("silent", None, "no-evidence", 2, ("not asked again: ENETUNREACH",)) == (
+        found.verdict, found.errno, found.meaning, found.sent, found.notes)
+
+
+def test_what_was_never_asked_because_the_scan_was_stopped_is_left_out():
+    scan = Scan()
+    scan.pacing.state[:2], scan.plan.left[0] = OPEN, 0
+    assert {123, 161} == {each.port for each in scan.report()}
 
 
 def test_notes_are_added_to_the_destinations_they_are_about():
     scan = Scan()
     report = with_notes(scan.report(told(53, notes=("one",)), told(123)), scan.plan, {0: "two"})
-    assert {53: ("one", "asked 2 times", "two"), 123: ("asked 2 times",), 161: ()} == {
+    assert {53: ("one", "asked 2 times", "two"), 123: ("asked 2 times",),
+            161: ("not seen leaving this host",)} == {
         each.port: each.notes for each in report}
 
 

@@ -122,6 +122,14 @@ def test_a_probe_leaves_from_the_address_it_is_told_to_and_its_token_is_of_that_
     assert token_of(KEY, source, destination, ports).tolist() == sent.token.tolist()
 
 
+def test_what_left_is_counted_without_what_this_host_refused_to_send():
+    plan = plan_of(*BOTH)
+    plan.leave(np.array([0, 2]), np.array([48, 60]))
+    plan.leave(np.array([0]), np.array([50]))
+    plan.stay(np.array([0, 2]))
+    assert ([1, 0, 0], [48, 0, 0]) == (plan.left[:3].tolist(), plan.left_bytes[:3].tolist())
+
+
 def test_the_tasks_of_a_host_take_its_source_ports_in_turn():
     some = [(HOST[4], port) for port in (1, 2, 3)]
     plan = plan_of(*some, (OTHER_HOST[4], 1), source_ports=2)

@@ -59,9 +59,13 @@ class Crafter:
                 made.append(self._crafted(family, rows[some], probes.take(rows[some]), width))
         return made
 
-    def lengths(self, payload: I64, header: int) -> I64:
+    def lengths(self, payload: I64, header: int | I64) -> I64:
         """(n,) bytes of an IP packet with each of these payloads behind `header` bytes."""
         return np.maximum(self._payloads.length[payload] + header, self._size)
+
+    def lengths_of(self, probes: Probes) -> I64:
+        """(n,) bytes of each probe's IP packet."""
+        return self.lengths(probes.payload, np.where(is_v4(probes), HEADER_BYTES[4], HEADER_BYTES[6]))
 
     def _by_width(self, payload: I64, header: int) -> Iterator[tuple[I64, int]]:
         lengths = self.lengths(payload, header)

@@ -18,7 +18,7 @@ from udpprobe.core.told import rank_of
 
 
 def outcome(told: Iterable[Destination], plan: Plan, pacing: Pacing, errnos: dict[int, int]) -> tuple[Destination, ...]:
-    """The destinations of a scan, worst first, without its control ports.
+    """The destinations of a scan, worst first, without its control ports and what it had no time to ask.
 
     Args:
         told: what the capture says of destinations.
@@ -28,11 +28,14 @@ def outcome(told: Iterable[Destination], plan: Plan, pacing: Pacing, errnos: dic
     """
     names = _names(plan)
     left = dict(zip(names, range(plan.asked), strict=True))
-    sent = plan.attempts.tolist()
     heard = [(each, left.pop((each.address, each.port), None)) for each in told]
-    found = [_judged(each, task, sent[task], plan, pacing) for each, task in heard if task is not None]
-    found += [_unheard(name, task, pacing, errnos) for name, task in left.items()]
-    return tuple(sorted(found, key=_worst_first))
+    found = [(each, task) for each, task in heard if task is not None]
+    is_asked = ((pacing.state != OPEN) | (plan.left > 0)).tolist()
+    found += [(_unheard(name), task) for name, task in left.items() if is_asked[task]]
+    sent, sent_bytes = plan.left.tolist(), plan.left_bytes.tolist()
+    counted = ((_counted(each, sent[task], sent_bytes[task]), task) for each, task in found)
+    judged = (each if each.verdict != "silent" else _judged(each, task, plan, pacing, errnos) for each, task in counted)
+    return tuple(sorted(judged, key=_worst_first))
 
 
 def _worst_first(destination: Destination) -> tuple[Any, ...]:
@@ -52,13 +55,34 @@ def _name(plan: Plan, task: int) -> tuple[str, int | None]:
     return address_text(int(tasks.high[task]), int(tasks.low[task])), int(tasks.port[task])
 
 
-def _judged(told: Destination, task: int, sent: int, plan: Plan, pacing: Pacing) -> Destination:
-    """With what the scan knows: how often it asked, and what silence means."""
-    if told.verdict != "silent":
-        return told if told.sent == sent else replace(told, sent=sent)
+def _unheard(name: tuple[str, int | None]) -> Destination:
+    """One that the capture does not know: who says that it left?"""
+    return Destination(
+        address=name[0], port=name[1], verdict="silent", errno=None, meaning="no-evidence", sent=0, sent_bytes=0,
+        answered=0, errors=0, rtt_ms=None, findings=())
+
+
+def _counted(found: Destination, sent: int, sent_bytes: int) -> Destination:
+    """With every probe that left, also those that the capture missed."""
+    return found if found.sent == sent else replace(found, sent=sent, sent_bytes=sent_bytes)
+
+
+def _judged(silent: Destination, task: int, plan: Plan, pacing: Pacing, errnos: dict[int, int]) -> Destination:
+    """With what the scan knows: whether it asked at all, and what silence means."""
+    if pacing.state[task] == UNSENT:
+        return _refused(silent, errno.errorcode.get(errnos.get(task, 0)))
+    if silent.meaning:
+        return replace(silent, notes=("not seen leaving this host",))
     host = int(plan.tasks.host[task])
     meaning = _meaning(task, host, pacing)
-    return replace(told, sent=sent, meaning=meaning, notes=(*told.notes, *_why(meaning, task, host, plan, pacing)))
+    return replace(silent, meaning=meaning, notes=(*silent.notes, *_why(meaning, task, host, plan, pacing)))
+
+
+def _refused(silent: Destination, code: str | None) -> Destination:
+    """One that this host would not send to: at all, or any more."""
+    if silent.sent == 0:
+        return replace(silent, verdict="unsent", errno=code, meaning=None)
+    return replace(silent, meaning="no-evidence", notes=(*silent.notes, f"not asked again: {code}"))
 
 
 def _meaning(task: int, host: int, pacing: Pacing) -> str:
@@ -69,26 +93,16 @@ def _meaning(task: int, host: int, pacing: Pacing) -> str:
 
 def _why(meaning: str, task: int, host: int, plan: Plan, pacing: Pacing) -> tuple[str, ...]:
     """How sure that is."""
-    asked = f"asked {plan.attempts[task]} times" if plan.attempts[task] > 1 else "asked once"
+    asked = f"asked {plan.left[task]} times" if plan.left[task] > 1 else "asked once"
     refused = int(pacing.refused[host])
     texts = {
         "listening-or-filtered": f"{asked}, while {'another port was' if refused == 1 else 'other ports were'} "
                                  f"refused {refused} times".replace("refused 1 times", "refused"),
         "rate-limited": f"{asked}; the host's limit on errors left no token for it",
-        "no-evidence": f"{asked}; no closed port was refused either" if plan.attempts[plan.asked + host]
+        "no-evidence": f"{asked}; no closed port was refused either" if plan.left[plan.asked + host]
                        else asked,
     }
     return (texts[meaning],)
-
-
-def _unheard(name: tuple[str, int | None], task: int, pacing: Pacing, errnos: dict[int, int]) -> Destination:
-    """One that the capture does not know: not sent."""
-    is_unsent = pacing.state[task] == UNSENT
-    code = errno.errorcode.get(errnos.get(task, 0))
-    return Destination(
-        address=name[0], port=name[1], verdict="unsent" if is_unsent else "silent", errno=code if is_unsent else None,
-        meaning=None if is_unsent else "no-evidence", sent=0, sent_bytes=0, answered=0, errors=0, rtt_ms=None,
-        findings=())
 
 
 TOLD_BY_ERRNO = frozenset({"refused", "too-big"})

@@ -70,6 +70,8 @@ class Plan:
         self._order = np.append(candidates.order, GENERIC)
         self.attempts = np.zeros(len(self.tasks), np.int64)
         """Probes made of each task so far."""
+        self.left, self.left_bytes, self._length = np.zeros((3, len(self.tasks)), np.int64)
+        """How many of them left this host, and bytes of their IP packets."""
         self.sent_ns = np.zeros(len(self.tasks), np.int64)
         """When the last of them left, as the capture saw it; 0 for never."""
         hosts = self.tasks.take(slice(self.asked, None))
@@ -104,6 +106,17 @@ class Plan:
         probes = self.probes(tasks, source, self.attempts[tasks])
         self.attempts[tasks] += 1
         return probes
+
+    def leave(self, tasks: I64, length: I64) -> None:
+        """Count a probe of each of (n,) different tasks as sent; `length` is in bytes of IP packets."""
+        self.left[tasks] += 1
+        self.left_bytes[tasks] += length
+        self._length[tasks] = length
+
+    def stay(self, tasks: I64) -> None:
+        """Take that back for (n,) different tasks: this host refused to send the last probe of each."""
+        self.left[tasks] -= 1
+        self.left_bytes[tasks] -= self._length[tasks]
 
     def probes(self, tasks: I64, source: I64, attempt: I64) -> Probes:
         """The probes of (n,) tasks, sources and attempts; the same ones whenever it is asked."""
