@@ -5,12 +5,13 @@ import time
 
 import numpy as np
 import pytest
+from samples import destination, report
 
 from udpprobe import targets
 from udpprobe.core.addresses import address_text
 from udpprobe.core.targets import parse_ports, parse_target, parse_targets
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.targets import Wanted, read_targets, resolve
+from udpprobe.targets import Wanted, named, read_targets, resolve
 
 DNS = parse_ports("53")
 ADDRESSES = {"dns.example": ("192.0.2.53", "2001:db8::53", "192.0.2.54"), "alias.example": ("192.0.2.53",),
@@ -156,10 +157,23 @@ def test_an_interface_that_is_not_there_is_said(zone):
         _told(f"fe80::1%{zone}")
 
 
-def test_one_address_on_two_links_is_two_hosts(monkeypatch):
+def test_one_address_on_two_links_is_refused_and_two_addresses_are_not(monkeypatch):
     monkeypatch.setattr(targets.socket, "if_nametoindex", {"a": 1, "b": 2}.__getitem__)
-    found = _resolved("fe80::1%a,fe80::1%b").destinations
-    assert ([0, 1], [1, 2]) == (found.host.tolist(), found.zone.tolist())
+    with pytest.raises(UsageError, match="fe80::1 is named on two links, whose replies look the same"):
+        _resolved("fe80::2%a,fe80::1%a,fe80::1%b")
+    assert [1, 2] == _resolved("fe80::1%a,fe80::2%b").destinations.zone.tolist()
+
+
+def test_the_report_names_the_zone_of_those_that_were_asked_with_one():
+    resolved = _resolved("[fe80::1%1]:7,[2001:db8::1]:7")
+    told = named(report(destination("2001:db8::1", 7, "silent"), destination("fe80::1", 7, "silent")), resolved)
+    assert [None, "lo"] == [each.zone for each in told.destinations]
+
+
+def test_a_zone_that_is_gone_is_a_number(monkeypatch):
+    monkeypatch.setattr(targets.socket, "if_nametoindex", {"gone": 987654}.__getitem__)
+    told = named(report(destination("fe80::1", 53, "silent")), _resolved("fe80::1%gone"))
+    assert ["987654"] == [each.zone for each in told.destinations]
 
 
 def test_columns_have_their_types():

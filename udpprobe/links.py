@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import suppress
 
 from udpprobe.errors import UdpprobeError, UsageError
 
@@ -20,6 +21,13 @@ def interface_index(name: str) -> int:
     except OSError:
         there = ", ".join(each for _, each in socket.if_nameindex())
         raise UsageError(f"no interface {name!r}; there are {there}") from None
+
+
+def interface_name(index: int) -> str:
+    """Name of an interface; the index again where it is gone."""
+    with suppress(OSError):
+        return socket.if_indextoname(index)
+    return str(index)
 
 
 def bind_to_interface(opened: socket.socket, interface: str) -> None:

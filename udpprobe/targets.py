@@ -18,7 +18,7 @@ from udpprobe.core.keys import Numbering, endpoint_key
 from udpprobe.core.model import Report
 from udpprobe.core.packets import Columns, u64
 from udpprobe.core.probes import Destinations
-from udpprobe.core.runs import starts_of_runs
+from udpprobe.core.runs import renumbered, starts_of_runs, steps
 from udpprobe.core.targets import (
     ADDRESS_BITS,
     Block,
@@ -29,6 +29,7 @@ from udpprobe.core.targets import (
     single,
 )
 from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.links import interface_name
 
 MOST_HOSTS = 1 << 20
 """Addresses of a network that may be named: an IPv4 /12."""
@@ -116,7 +117,7 @@ def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wante
         wanted: how targets are understood.
 
     Raises:
-        UsageError: nothing is left, or too much; a link-local address without its interface.
+        UsageError: nothing is left, or too much; a link-local address without its interface, or on two of them.
         UdpprobeError: a name without address; an interface that does not exist.
     """
     spans = [span for target in targets for span in _spans(target, wanted)]
@@ -129,7 +130,8 @@ def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wante
     if not keep.any():
         raise UsageError(_nothing(wanted.family))
     host, port = host[keep], port[keep]
-    dense = _dense(host, len(hosts))
+    dense = renumbered(host, len(hosts))
+    _refuse_two_links(hosts.take(dense >= 0))
     destinations = Destinations(dense[host], hosts.high[host], hosts.low[host], port, hosts.zone[host])
     return Resolved(destinations, _names(spans, addresses.span, dense[number]))
 
@@ -182,13 +184,21 @@ def _refuse_too_much(spans: Sequence[_Span]) -> None:
                          f"at most {MOST_DESTINATIONS:,}")
 
 
+def _refuse_two_links(hosts: _Addresses) -> None:
+    """A packet says nothing of the link it is on: of two hosts with one address, replies could not be told apart."""
+    number, first = Numbering().add(endpoint_key(hosts.high, hosts.low, np.zeros(len(hosts), np.uint64)))
+    for row in np.flatnonzero(first[number] != np.arange(len(hosts)))[:1].tolist():
+        address = address_text(int(hosts.high[row]), int(hosts.low[row]))
+        raise UsageError(f"{address} is named on two links, whose replies look the same: probe one after the other")
+
+
 def _addresses(spans: Sequence[_Span]) -> _Addresses:
     """A row an address, in the order of targets; of networks only unicast."""
     size = np.array([span.block.size for span in spans], np.int64)
     zone = np.array([span.zone for span in spans], np.int64)
     high, low = np.array([_halves(span.block.first) for span in spans], np.uint64).reshape(-1, 2).T
     span = np.repeat(np.arange(len(spans)), size)
-    rows = _Addresses(high[span], low[span] + _steps(size).view(np.uint64), zone[span], span)
+    rows = _Addresses(high[span], low[span] + steps(size).view(np.uint64), zone[span], span)
     return rows.take((size[span] == 1) | ~_is_for_many(rows))
 
 
@@ -202,11 +212,6 @@ def _is_v4(rows: _Addresses) -> Bool:
     return (rows.high == 0) & (rows.low >> u64(32) == _MAPPED)
 
 
-def _steps(counts: I64) -> I64:
-    """0, 1, 2 … up to each count, one after the other."""
-    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
 def _pairs(spans: Sequence[_Span], span: I64, number: I64) -> tuple[I64, I64]:
     """Each host number with each of its ports, once and in order."""
     lists = dict.fromkeys(each.ports for each in spans)
@@ -214,7 +219,7 @@ def _pairs(spans: Sequence[_Span], span: I64, number: I64) -> tuple[I64, I64]:
     every = [np.concatenate([np.arange(some.start, some.stop) for some in ports]) for ports in lists]
     length = np.array([len(ports) for ports in every], np.int64)
     row = np.array([place[each.ports] for each in spans], np.int64)[span]
-    at = np.repeat((np.cumsum(length) - length)[row], length[row]) + _steps(length[row])
+    at = np.repeat((np.cumsum(length) - length)[row], length[row]) + steps(length[row])
     pairs = np.repeat(number, length[row]) << 16 | np.concatenate(every or [length])[at]
     pairs.sort()
     pairs = pairs[starts_of_runs(pairs)]
@@ -254,13 +259,6 @@ def _is_among(ports: Ports) -> Bool:
     return among
 
 
-def _dense(host: I64, hosts: int) -> I64:
-    """(hosts,) new numbers without those that have no destination left; -1 for these."""
-    present = np.zeros(hosts, np.bool_)
-    present[host] = True
-    return np.where(present, np.cumsum(present) - 1, -1)
-
-
 def _names(spans: Sequence[_Span], span: I64, number: I64) -> dict[int, str]:
     """The first name of each host that has one."""
     named = np.array([each.name is not None for each in spans], np.bool_)
@@ -271,13 +269,20 @@ def _names(spans: Sequence[_Span], span: I64, number: I64) -> dict[int, str]:
 
 
 def named(report: Report, resolved: Resolved) -> Report:
-    """The report, with a note of the name that was typed at each destination that had one."""
-    if not resolved.names:
+    """The report, as it was asked for: with a note of the name that was typed, and the zone."""
+    notes = {address: (f"address of {name}",) for address, name in _names_by_address(resolved)}
+    zones = dict(_zones_by_address(resolved.destinations))
+    if not notes and not zones:
         return report
-    notes = {address: f"address of {name}" for address, name in _names_by_address(resolved)}
     return replace(report, destinations=tuple(
-        replace(each, notes=(notes[each.address], *each.notes)) if each.address in notes else each
-        for each in report.destinations))
+        replace(each, notes=(*notes.get(each.address, ()), *each.notes), zone=zones.get(each.address))
+        if each.address in notes or each.address in zones else each for each in report.destinations))
+
+
+def _zones_by_address(found: Destinations) -> Iterator[tuple[str, str]]:
+    hosts = found.take(starts_of_runs(found.host))
+    for row in np.flatnonzero(hosts.zone).tolist():
+        yield address_text(int(hosts.high[row]), int(hosts.low[row])), interface_name(int(hosts.zone[row]))
 
 
 def _names_by_address(resolved: Resolved) -> Iterator[tuple[str, str]]:

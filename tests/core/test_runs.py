@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from udpprobe.core.runs import distinct, firsts, starts_of_runs
+from udpprobe.core.runs import distinct, firsts, renumbered, starts_of_runs, steps
 
 
 @pytest.mark.parametrize(("values", "starts"), [
@@ -23,3 +23,11 @@ def test_each_value_is_told_once_in_order(values):
 def test_the_first_row_of_each_value_is_told_in_the_order_of_values():
     assert [3, 0, 1] == firsts(np.array([5, 7, 5, 2, 7, 2])).tolist()
     assert [] == firsts(np.empty(0, np.int64)).tolist()
+
+
+def test_steps_begin_again_for_each_count():
+    assert [0, 1, 0, 0, 1, 2] == steps(np.array([2, 0, 1, 3])).tolist()
+
+
+def test_numbers_that_are_gone_leave_no_gap():
+    assert [-1, 0, -1, 1, 2] == renumbered(np.array([4, 3, 1, 3]), 5).tolist()

@@ -129,3 +129,10 @@ def test_markdown_sums_up_too():
 def test_a_report_of_captures_shows_every_row():
     crowd = [_refused(port) for port in range(1, 200)]
     assert 199 == report_table(report(*crowd), 80).count("10.0.0.1:")
+
+
+def test_a_crowd_on_a_link_keeps_its_zone():
+    many = [_silent(port, "fe80::1", zone="eth0") for port in range(1, 100)]
+    assert "fe80::1%eth0 " in report_table(report(*many, kind="probe"), 100)
+    hosts = [_silent(7, f"fe80::{host:x}", zone="eth0") for host in range(1, 100)]
+    assert "fe80::1%eth0 and 98 other hosts " in report_table(report(*hosts, kind="probe"), 100)

@@ -24,6 +24,10 @@ def test_an_endpoint_can_be_pasted_elsewhere(address, port, shown):
     assert shown == endpoint(address, port)
 
 
+def test_an_endpoint_has_its_zone():
+    assert ["[fe80::1%eth0]:53", "fe80::1%eth0"] == [endpoint("fe80::1", port, "eth0") for port in (53, None)]
+
+
 @pytest.mark.parametrize(("time_ns", "shown"), [
     (0, "1970-01-01T00:00:00.000000000Z"),
     (1_700_000_000_123_456_789, "2023-11-14T22:13:20.123456789Z"),

@@ -114,7 +114,8 @@ class _Conclusion:
             "meaning": self._meanings((rank == SILENT) & (errors == 0)), "sent": sent.tolist(),
             "sent_bytes": self._counter("sent_bytes").tolist(), "answered": answered.tolist(),
             "errors": errors.tolist(), "rtt_ms": map(spreads.__getitem__, self._endpoint.tolist()),
-            "findings": self._findings(), "notes": map(_notes, self._counter("other_port").tolist())})
+            "findings": self._findings(), "notes": map(_notes, self._counter("other_port").tolist()),
+            "zone": [None] * of})
         return _in_order(told, [rank, -errors, -sent, *self._subjects.worst])
 
     def unmatched(self) -> list[Unmatched]:

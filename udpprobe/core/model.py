@@ -100,6 +100,8 @@ class Destination:
     source: str | None = None
     """In a report by flow: where its datagrams come from."""
     source_port: int | None = None
+    zone: str | None = None
+    """In a scan's report: the interface that a link-local address was asked for on (RFC 4007)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,3 +187,22 @@ class Event:
     rtt_ms: float | None
     extensions: tuple[dict[str, Any], ...] | None
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of this host."""
+
+    name: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedEvent(Event):
+    """An error heard live, and who on this host sent what it quotes."""
+
+    process: Process | None = None
+    """None where another host sent it, or where nobody knows."""
+    sees: str | None = None
+    """What the sending socket can see of the error: `connected`, `recverr`, `blind` or `unknown`; None where another
+    host sent it."""

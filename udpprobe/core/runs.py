@@ -29,3 +29,15 @@ def distinct(values: npt.NDArray[np.int64] | npt.NDArray[np.int32]) -> list[int]
     """
     ordered = np.sort(values)
     return ordered[starts_of_runs(ordered)].tolist()
+
+
+def steps(counts: I64) -> I64:
+    """0, 1, 2 … up to each of (n,) counts, one after the other."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def renumbered(present: I64, count: int) -> I64:
+    """(count,) new numbers, without gaps, of the numbers below `count` that are present; -1 for the others."""
+    is_present = np.zeros(count, np.bool_)
+    is_present[present] = True
+    return np.where(is_present, np.cumsum(is_present) - 1, -1)

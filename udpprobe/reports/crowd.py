@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from udpprobe.reports.text import plural
+from udpprobe.reports.text import endpoint, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -64,7 +64,9 @@ def _of_host(group: list[Destination]) -> Destination:
 
 
 def _of_hosts(group: list[Destination]) -> Destination:
-    return _sum(group, f"{group[0].address} and {plural(len(group) - 1, 'other host')}", _ports(group[0]))
+    first = endpoint(group[0].address, None, group[0].zone)
+    one = replace(group[0], zone=None)
+    return _sum([one, *group[1:]], f"{first} and {plural(len(group) - 1, 'other host')}", _ports(one))
 
 
 def _ports(each: Destination) -> str:

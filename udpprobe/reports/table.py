@@ -106,7 +106,8 @@ def _lines(report: Report) -> Iterator[_Line]:
 
 
 def _destination_lines(destination: Destination) -> Iterator[_Line]:
-    label, source = endpoint(destination.address, destination.port), _source(destination)
+    label = endpoint(destination.address, destination.port, destination.zone)
+    source = _source(destination)
     findings = _loops_once(sorted(destination.findings, key=_rank))
     if not findings or findings[0].verdict != destination.verdict:
         yield _Line(label, destination.verdict, destination.errno or "-", _share(0, destination.sent), "",

@@ -30,8 +30,9 @@ def _visible(character: str) -> str:
     return character
 
 
-def endpoint(address: str, port: int | None) -> str:
-    """`192.0.2.1:53`, `[2001:db8::1]:53`, or the address alone where there is no port."""
+def endpoint(address: str, port: int | None, zone: str | None = None) -> str:
+    """`192.0.2.1:53`, `[2001:db8::1]:53`, `[fe80::1%eth0]:53`, or the address alone where there is no port."""
+    address = f"{address}%{zone}" if zone else address
     if port is None:
         return escape(address)
     return f"[{escape(address)}]:{port}" if ":" in address else f"{escape(address)}:{port}"
