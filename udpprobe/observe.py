@@ -16,7 +16,7 @@ from udpprobe.core.summary import Summary
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.sources import open_captures
 
-__all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze"]
+__all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze", "report_of"]
 
 OnEvents = Callable[[Sequence[Event]], None]
 OnProgress = Callable[[SourceState], None]
@@ -72,7 +72,7 @@ def analyze(paths: Sequence[str], options: Options, *, on_events: OnEvents | Non
             if ctrl_c.came:
                 break
         tell(pipeline.finish())
-        report = _report(pipeline.summary, source.state, options)
+        report = report_of("analyze", pipeline.summary, source.state, options)
     if ctrl_c.came:
         raise Interrupted(report)
     return report
@@ -89,7 +89,8 @@ def _chosen(source: Source, options: Options) -> Source:
     return FilteredSource(source, options.filter) if options.filter is not None else source
 
 
-def _report(summary: Summary, state: SourceState, options: Options) -> Report:
+def report_of(command: str, summary: Summary, state: SourceState, options: Options) -> Report:
+    """What a summary says, as a report of a command."""
     destinations, unmatched = conclude(
         summary, Question(options.loop_ttl, options.all_destinations, options.group_by))
     source = SourceReport(
@@ -97,4 +98,4 @@ def _report(summary: Summary, state: SourceState, options: Options) -> Report:
         bytes=summary.bytes, first_time_ns=summary.first_ns, last_time_ns=summary.last_ns, dropped=state.dropped,
         cut_short=state.cut_short)
     faults: Counter[str] = summary.faults + state.faults
-    return Report("analyze", __version__, source, destinations, unmatched, dict(sorted(faults.items())))
+    return Report(command, __version__, source, destinations, unmatched, dict(sorted(faults.items())))

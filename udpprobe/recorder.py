@@ -78,7 +78,7 @@ class Recorder:
         """
         if not len(batch):
             return
-        words, sizes = _blocks(batch, self._numbers_of(batch.link_type))
+        words, sizes = packet_blocks(batch, self._numbers_of(batch.link_type))
         with self._complaining():
             self._spool.write(np.array([len(batch), words.nbytes]).tobytes())
             self._spool.write(np.concatenate([batch.frame, sizes]).tobytes())
@@ -96,10 +96,10 @@ class Recorder:
             BrokenPipeError: nobody reads standard output any more.
         """
         with self._complaining(), _opened(self._path) as out:
-            out.write(_section(application))
-            out.writelines(map(_interface, self._interfaces))
+            out.write(section_block(application))
+            out.writelines(map(interface_block, self._interfaces))
             for numbers, sizes, blocks in self._spooled():
-                out.writelines(_commented(numbers, sizes, blocks, comments))
+                out.writelines(commented(numbers, sizes, blocks, comments))
         self.abandon()
 
     def _numbers_of(self, link_types: npt.NDArray[np.int32]) -> I64:
@@ -172,12 +172,14 @@ def _option(code: int, value: bytes) -> bytes:
     return struct.pack("<2H", code, len(value)) + value + bytes(-len(value) % 4 + 4)
 
 
-def _section(application: str) -> bytes:
+def section_block(application: str) -> bytes:
+    """The start of a capture by a program (section 4.1)."""
     return _block(SECTION, struct.pack("<IHHQ", 0x1A2B3C4D, 1, 0, ANY_LENGTH),
                   _option(APPLICATION, _clean(application)))
 
 
-def _interface(link_type: int) -> bytes:
+def interface_block(link_type: int) -> bytes:
+    """An interface of a link type (section 4.2)."""
     return _block(INTERFACE, struct.pack("<H2xI", link_type, 0), _option(TIME_RESOLUTION, NANOSECONDS))
 
 
@@ -187,7 +189,7 @@ def _clean(text: str) -> bytes:
     return visible.encode()[:MAX_OPTION_BYTES].decode(errors="ignore").encode()
 
 
-def _blocks(batch: FrameBatch, interface: I64) -> tuple[Words, I64]:
+def packet_blocks(batch: FrameBatch, interface: I64) -> tuple[Words, I64]:
     """The enhanced packet blocks (section 4.3) of all frames, one behind the other.
 
     Returns:
@@ -217,7 +219,7 @@ def _windows(data: U8, size: int) -> npt.NDArray[np.void]:
     return np.ndarray((data.size - size + 1,), f"V{size}", data, strides=(1,))
 
 
-def _commented(numbers: list[int], sizes: list[int], blocks: bytes, comments: Mapping[int, str]) -> Iterator[bytes]:
+def commented(numbers: list[int], sizes: list[int], blocks: bytes, comments: Mapping[int, str]) -> Iterator[bytes]:
     """The blocks, with a comment where there is one, in as few pieces as that allows."""
     at = told = 0
     for number, size in zip(numbers, sizes, strict=True):

@@ -91,3 +91,11 @@ def test_two_tables_merge_to_the_same_in_either_order():
 def test_merging_tells_where_each_row_went():
     one, other = counted((3, 1, 1), (5, 1, 1)), counted((7, 1, 1), (5, 1, 1))
     assert [2, 1] == one.merge(other).tolist()
+
+
+def test_rows_that_are_kept_are_numbered_anew_and_go_on():
+    table = counted((1, 10, 10), (2, 20, 20), (3, 30, 30), (2, 5, 25))
+    table.keep(np.array([1, 2]))
+    expected = counted((2, 5, 25), (2, 20, 20), (3, 30, 30))
+    assert told(expected) == told(table)
+    assert [1, 2, 0] == table.add(keys(3, 1, 2), count=np.ones(3, np.int64)).tolist()

@@ -64,3 +64,11 @@ def test_datagrams_are_counted_beyond_what_is_digested_at_a_time():
     pipeline.finish()
     ((destination,), _) = conclude(pipeline.summary, EVERYTHING)
     assert (2 * DIGESTED_ROWS + 1, 48 * (2 * DIGESTED_ROWS + 1)) == (destination.sent, destination.sent_bytes)
+
+
+def test_who_wants_to_gets_all_datagrams_copies_too():
+    heard = []
+    pipeline = Pipeline(on_datagrams=lambda datagrams: heard.extend(datagrams.frame.tolist()))
+    pipeline.feed(batch_of([*FRAMES, FRAMES[0]], times_ns=[0] * 7))
+    pipeline.finish()
+    assert [1, 3, 5, 7] == heard

@@ -86,3 +86,22 @@ def test_memory_does_not_grow_with_equal_durations():
         samples.add(np.zeros(PENDING, np.int64), np.full(PENDING, 10**6) + np.arange(PENDING) % 100_000)
     assert 2 * 512 > sum(len(value) for value in vars(samples).values() if isinstance(value, np.ndarray))
     assert {0: (10**6, pytest.approx(1_050_000, rel=0.004), 10**6 + 99_999)} == spreads(samples)
+
+
+def test_numbers_that_are_kept_are_counted_from_zero_and_the_others_gone():
+    samples = collected([(number, 10 * number + step) for number in range(5) for step in (0, 2)])
+    samples.keep(np.array([1, 4]))
+    assert {0: (10, 11, 12), 1: (40, 41, 42)} == spreads(samples)
+    samples.keep(np.array([], np.int64))
+    assert {} == spreads(samples)
+
+
+def test_what_is_coarse_is_little_and_near():
+    durations = list(range(1_000, 2_000, 3))
+    samples = collected(durations)
+    assert len(durations) == len(samples)
+    samples.coarsen()
+    assert 12 > len(samples)
+    least, middle, most = spreads(samples)[0]
+    assert (durations[0], durations[-1]) == (least, most)
+    assert median(durations) == pytest.approx(middle, rel=0.07)

@@ -27,6 +27,8 @@ from udpprobe.cli.scan import EXAMPLES as SCAN_EXAMPLES
 from udpprobe.cli.scan import scan
 from udpprobe.cli.trace import EXAMPLES as TRACE_EXAMPLES
 from udpprobe.cli.trace import trace
+from udpprobe.cli.watch import EXAMPLES as WATCH_EXAMPLES
+from udpprobe.cli.watch import watch
 from udpprobe.errors import UdpprobeError
 from udpprobe.reports.text import escape
 
@@ -51,6 +53,7 @@ app.command(short_help="Probe ports, and say what became of the datagrams.", epi
 app.command(short_help="The way to a port, and where it ends or loops.", epilog=TRACE_EXAMPLES)(trace)
 app.command(short_help="Which packets fit through, and who limits them.", epilog=MTU_EXAMPLES)(mtu)
 app.command(cls=Plugin, short_help="Whether services are as they should be.", epilog=CHECK_EXAMPLES)(check)
+app.command(short_help="What fails on an interface, while it happens.", epilog=WATCH_EXAMPLES)(watch)
 app.command(short_help="Tell programs of their datagrams' ICMP errors.", epilog=ICMPD_EXAMPLES)(icmpd)
 app.command(short_help="What ICMP errors mean, and who hears of them.", epilog=EXPLAIN_EXAMPLES)(explain)
 

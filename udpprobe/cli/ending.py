@@ -41,6 +41,12 @@ class Ending:
         self.out.write(event_lines(events))
         self.out.flush()
 
+    def text(self, report: Report, width: int) -> str:
+        """A report as `write` would write it."""
+        from udpprobe.reports.render import FORMATS  # noqa: PLC0415 - help does not need it
+
+        return "".join(FORMATS[self.format].report(self._shown(report), width))
+
     def write(self, report: Report) -> None:
         """All that is not yet written."""
         from udpprobe.reports.render import FORMATS  # noqa: PLC0415 - help does not need it

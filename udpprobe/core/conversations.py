@@ -99,6 +99,11 @@ class Conversations:
         self._numbers = Numbering()
         self._asked = Bitmap()
 
+    @property
+    def unfolded(self) -> int:
+        """How many durations wait to be folded."""
+        return len(self._open_rtt)
+
     def feed(self, datagrams: Datagrams, source: U64, destination: U64) -> None:
         """Count (n,) datagrams, those of a conversation in the order of frames, copies left out.
 

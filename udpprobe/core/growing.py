@@ -79,3 +79,12 @@ class Tally(Table):
     def merge(self, other: Tally) -> I64:
         """Add all of another table of the same kind; which row each of its rows went to."""
         return self.add(other.keys, **other.columns())
+
+    def keep(self, rows: I64) -> None:
+        """Forget all rows but these, ascending; they are numbered anew, in their order."""
+        kept, self.keys = {name: values[rows] for name, values in self.columns().items()}, self.keys[rows]
+        for name, values in kept.items():
+            setattr(self, name, values)
+        self.size = len(rows)
+        self.numbers = Numbering()
+        self.numbers.add(self.keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,7 +56,8 @@ class Pipeline:
     """Feed it batches in capture order, then `finish`; what it knows is in `summary`."""
 
     def __init__(self, *, by_flow: bool = False, keep_messages: bool = False, horizon: int = HORIZON,
-                 admission: Admission | None = None) -> None:
+                 admission: Admission | None = None,
+                 on_datagrams: Callable[[Datagrams], None] | None = None) -> None:
         """Start with nothing known.
 
         Args:
@@ -63,7 +65,9 @@ class Pipeline:
             keep_messages: keep the bytes of errors until they are resolved, for their extensions.
             horizon: how many datagrams before an error are looked through for its own.
             admission: says what belongs to what was sent; all else is dropped, and who feeds it counts the frames.
+            on_datagrams: gets all datagrams, copies too, once they are decoded.
         """
+        self._on_datagrams = on_datagrams
         self._admission = admission
         self.summary = Summary(by_flow=by_flow)
         self._keep_messages, self._horizon = keep_messages, horizon
@@ -99,6 +103,8 @@ class Pipeline:
         if self._admission is not None:
             chunk.datagrams = chunk.datagrams.take(self._admission.datagrams(chunk.datagrams))
             chunk.errors = chunk.errors.take(self._admission.errors(chunk.errors, chunk.data))
+        if self._on_datagrams is not None:
+            self._on_datagrams(chunk.datagrams)
         for start in range(0, len(chunk.datagrams), DIGESTED_ROWS):
             self._count(chunk.datagrams.take(slice(start, start + DIGESTED_ROWS)))
         if len(chunk.errors):

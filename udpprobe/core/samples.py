@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from udpprobe.core.batch import I64, U64
+from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.packets import u64
 from udpprobe.core.runs import starts_of_runs
 
@@ -24,6 +24,8 @@ MOST_EXACT = 1024
 """Samples of one number that are kept to the nanosecond."""
 KEPT_BITS = 9
 """Leading bits of a duration that are kept beyond that: 0.2 %."""
+COARSE_BITS = 4
+"""Those that are kept where memory is short: 7 %."""
 PENDING = 1 << 20
 """New samples that are collected before they are merged."""
 
@@ -61,6 +63,25 @@ class Samples:
         self._values, self._counts = _settle(np.concatenate([self._values, values]),
                                              np.concatenate([self._counts, other._counts]))
 
+    def __len__(self) -> int:
+        """How much is kept: distinct durations, and those that are not merged yet."""
+        return len(self._values) + self._pending_size
+
+    def keep(self, numbers: I64) -> None:
+        """Forget all numbers but these, ascending; they are numbered anew from 0, in their order."""
+        self._merge()
+        number = (self._values >> u64(NS_BITS)).view(np.int64)
+        new = np.searchsorted(numbers, number)
+        kept = np.append(numbers, -1)[new] == number
+        self._values = new[kept].view(np.uint64) << u64(NS_BITS) | self._values[kept] & NS_MASK
+        self._counts = self._counts[kept]
+
+    def coarsen(self) -> None:
+        """Round all durations but each number's least and greatest, however few there are of it, to within 7 %."""
+        self._merge()
+        rounded = _rounded(self._values, np.ones(len(self._values), np.bool_), COARSE_BITS)
+        self._values, self._counts = _run_lengths(rounded, self._counts)
+
     def spreads(self) -> tuple[I64, I64, F64, I64]:
         """(k,) every number that has samples, ascending; (k,) each its minimum, median and maximum in nanoseconds."""
         self._merge()
@@ -93,19 +114,24 @@ def _run_lengths(values: U64, counts: I64) -> tuple[U64, I64]:
 
 
 def _round_the_many(values: U64, counts: I64) -> U64:
-    """Of numbers with more than MOST_EXACT samples, keep the leading bits of each duration.
-
-    The least and the greatest one stay as they are, and none is rounded to less than the least.
-    """
-    number = values >> u64(NS_BITS)
-    starts = starts_of_runs(number)
+    """Of numbers with more than MOST_EXACT samples, keep the leading bits of each duration."""
+    starts = starts_of_runs(values >> u64(NS_BITS))
     if len(values) == 0 or np.add.reduceat(counts, starts).max() <= MOST_EXACT:
         return values
     sizes = np.diff(np.append(starts, len(values)))
-    many = np.repeat(np.add.reduceat(counts, starts) > MOST_EXACT, sizes)
-    many[starts] = False
-    many[starts + sizes - 1] = False
+    return _rounded(values, np.repeat(np.add.reduceat(counts, starts) > MOST_EXACT, sizes), KEPT_BITS)
+
+
+def _rounded(values: U64, which: Bool, kept_bits: int) -> U64:
+    """Some values with only the leading bits of their durations.
+
+    The least and the greatest one of each number stay as they are, and none is rounded to less than the least.
+    """
+    starts = starts_of_runs(values >> u64(NS_BITS))
+    sizes = np.diff(np.append(starts, len(values)))
+    which[starts] = False
+    which[starts + sizes - 1] = False
     bits = np.frexp((values & NS_MASK).astype(np.float64))[1]
-    dropped = np.maximum(bits - KEPT_BITS, 0).astype(np.uint64)
+    dropped = np.maximum(bits - kept_bits, 0).astype(np.uint64)
     rounded = np.maximum(values >> dropped << dropped, np.repeat(values[starts], sizes))
-    return np.where(many, rounded, values)
+    return np.where(which, rounded, values)

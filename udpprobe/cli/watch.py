@@ -1,0 +1,151 @@
+"""`udpprobe watch`: what fails on an interface, while it happens."""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from udpprobe.cli.ending import Ending, is_stream, status_of
+from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
+from udpprobe.cli.output import opened, width_of
+from udpprobe.core.verdicts import parse_verdicts
+from udpprobe.errors import UsageError
+from udpprobe.reports.formats import Format
+
+if TYPE_CHECKING:
+    from udpprobe.core.batch import SourceState
+    from udpprobe.core.model import Report
+    from udpprobe.watch import WatchOptions
+
+EXAMPLES = """\
+Of datagrams that this host sent it names the process, and says whether its socket hears of the error: a connected one
+gets the errno at its next call, one with IP_RECVERR all of it, any other nothing.
+
+\b
+Examples:
+  udpprobe watch
+  udpprobe watch -i eth0 --filter 'port 53' --duration 60 --format json
+  udpprobe watch --format ndjson | jq -r 'select(.sees == "blind") | .notes[]'
+  udpprobe watch -w errors.pcapng --rotate 100MB --keep 10
+"""
+
+REDRAWN_S, IDLE_SHARE = 1.0, 10
+"""How often the table is made anew, at most; a long one takes no more than a tenth of the time."""
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `64k`, `100MB`, `1G`.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    found = re.fullmatch(r"(\d{1,12})\s*([KMG]?)B?", text, re.ASCII | re.IGNORECASE)
+    if not found or not int(found[1]):
+        raise UsageError(f"{text!r} is no size; say 64kB, 100MB or 1GB")
+    return int(found[1]) * UNITS[found[2].upper()]
+
+
+def watch(  # noqa: PLR0913 - a command's options are its arguments
+    *,
+    interface: Annotated[str | None, typer.Option("--interface", "-i", metavar="IFACE",
+                                                  help="Where to listen; everywhere without.")] = None,
+    bpf: Annotated[str | None, typer.Option("--filter", metavar="BPF",
+                                            help="Only packets that this pcap filter lets through.")] = None,
+    show_all: Annotated[bool, typer.Option("--all", help="Healthy destinations too.")] = False,
+    loop_ttl: Annotated[int, typer.Option(
+        min=1, max=255, metavar="TTL",
+        help="A datagram that left with this TTL or more and expired was in a loop.")] = 32,
+    write: Annotated[str | None, typer.Option("--write", "-w", metavar="FILE.pcapng", help=(
+        "Write errors and the datagrams they are about there, with what is said of them as comments."))] = None,
+    rotate: Annotated[str, typer.Option(metavar="SIZE", help="When FILE is full: it becomes FILE.1, that one FILE.2 "
+                                        "and so on.")] = "100MB",
+    keep: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="How many of them there are.")] = 10,
+    duration: Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="End after this time.")] = None,
+    count: Annotated[int | None, typer.Option("--count", "-c", min=1, metavar="N",
+                                              help="End after so many errors.")] = None,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    fail_on: FailOnOption = None,
+) -> None:
+    """Listen, without sending, and say which UDP datagrams fail, why, and which programs do not know it.
+
+    It ends with Ctrl-C, and then reports as analyze does. NDJSON has a line an error, as soon as it is known.
+    """
+    failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
+    if write == "-":
+        raise UsageError("-w takes files in turns; standard output cannot be one of them")
+    rotate_bytes = parse_size(rotate)
+    from udpprobe.watch import WatchOptions  # noqa: PLC0415 - NumPy comes with it, and help does without
+
+    options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all, loop_ttl)
+    is_lines = output_format is Format.NDJSON
+    with opened(output, stream=is_stream(output_format, events=is_lines)) as out:
+        ending = Ending(out, output_format, events=is_lines, show_all=show_all)
+        report, interrupted = _follow(options, ending)
+        ending.write(report)
+    raise typer.Exit(status_of(report, failing, interrupted=interrupted))
+
+
+def _follow(options: "WatchOptions", ending: Ending) -> tuple["Report", bool]:
+    from udpprobe import watch as watching  # noqa: PLC0415 - as above
+    from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
+
+    losses = _Losses()
+    with _screen(ending) as show:
+        def on_progress(state: "SourceState", report: Callable[[], "Report"]) -> None:
+            losses.see(state.dropped or 0)
+            show(report)
+
+        on_events = ending.take if ending.events else lambda _: None
+        try:
+            return watching.watch(options, watching.Listeners(on_events, on_progress)), False
+        except Interrupted as ctrl_c:
+            return ctrl_c.report, True
+
+
+class _Losses:
+    """Warns of what the kernel dropped, each time that it has doubled."""
+
+    def __init__(self) -> None:
+        self._warned_at = 1
+
+    def see(self, dropped: int) -> None:
+        if dropped >= self._warned_at and sys.stderr is not None:
+            self._warned_at = 2 * dropped
+            print(f"udpprobe: warning: the kernel dropped {dropped} packets before they were read: some errors or "  # noqa: T201 - its own line
+                  "their datagrams are missing; a --filter makes it less", file=sys.stderr)
+
+
+@contextmanager
+def _screen(ending: Ending) -> "Iterator[Callable[[Callable[[], Report]], None]]":
+    """What shows the table while it grows; nothing where nobody looks."""
+    if ending.format is not Format.TABLE or not ending.out.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - when it is shown
+    from rich.live import Live  # noqa: PLC0415 - as above
+
+    with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as live:
+        yield _Screen(live.update, ending).show
+
+
+class _Screen:
+    """A table on a terminal."""
+
+    def __init__(self, update: Callable[..., None], ending: Ending) -> None:
+        self._update, self._ending = update, ending
+        self._due_s = 0.0
+
+    def show(self, report: "Callable[[], Report]") -> None:
+        start_s = time.monotonic()
+        if start_s < self._due_s:
+            return
+        from rich.text import Text  # noqa: PLC0415 - as above
+
+        self._update(Text(self._ending.text(report(), width_of(self._ending.out))), refresh=True)
+        self._due_s = start_s + max(REDRAWN_S, IDLE_SHARE * (time.monotonic() - start_s))

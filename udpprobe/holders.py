@@ -1,0 +1,92 @@
+"""Which process holds a socket, and what may be learned of the socket from it (proc(5), pidfd_getfd(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from udpprobe.core.model import Process
+
+PIDFD_GETFD = 438
+"""The system call's number, on every architecture."""
+IPV6_RECVERR = 25
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process, and which of its descriptors is the socket."""
+
+    process: Process
+    descriptor: int
+    inode: int
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self.process.pid
+
+
+def holders_of(inodes: Collection[int], likely: Collection[int]) -> dict[int, Holder]:
+    """Who holds sockets; those that nobody holds, or nobody whom this user may look at, are left out.
+
+    Args:
+        inodes: of the sockets.
+        likely: processes that are looked at first; then follow the youngest.
+    """
+    found: dict[int, Holder] = {}
+    wanted = set(inodes)
+    for pid in dict.fromkeys([*likely, *_youngest_first()]):
+        if not wanted:
+            break
+        with suppress(OSError):     # it has ended, or is another user's
+            for descriptor, inode in _sockets_of(pid):
+                if inode in wanted:
+                    found[inode] = Holder(Process(_name_of(pid), pid), descriptor, inode)
+                    wanted.discard(inode)
+    return found
+
+
+def _youngest_first() -> list[int]:
+    return sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)  # noqa: PTH208 - a Path a process is slow
+
+
+def _sockets_of(pid: int) -> Iterator[tuple[int, int]]:
+    """Descriptor and inode of each socket of a process."""
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 - a Path a descriptor is slow
+        with suppress(OSError):
+            target = os.readlink(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH115 - as above
+            if target.startswith("socket:["):
+                yield int(descriptor), int(target[8:-1])
+
+
+def _name_of(pid: int) -> str:
+    import psutil  # noqa: PLC0415 - 10 ms that only who finds a process pays
+
+    try:
+        return psutil.Process(pid).name()
+    except psutil.Error:
+        return "?"
+
+
+def shows_ipv6_errors(holder: Holder) -> bool | None:
+    """Whether a socket has IPV6_RECVERR, which the kernel tells only of one's own: so take a share in it for a moment.
+
+    None where this user may not, or the socket is none of IPv6 or gone.
+    """
+    with suppress(OSError), ExitStack() as opened:
+        pidfd = os.pidfd_open(holder.pid)
+        opened.callback(os.close, pidfd)
+        descriptor = _libc.syscall(PIDFD_GETFD, pidfd, holder.descriptor, 0)
+        if descriptor < 0:
+            return None
+        opened.callback(os.close, descriptor)
+        if os.fstat(descriptor).st_ino == holder.inode:     # else it is another file by now
+            with socket.socket(fileno=os.dup(descriptor)) as shared:
+                return bool(shared.getsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR))
+    return None

@@ -1,0 +1,99 @@
+"""The kernel's own list of UDP sockets (sock_diag(7), linux/inet_diag.h)."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from udpprobe.core.addresses import MAPPED_PREFIX
+
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
+NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+HEADER = struct.Struct("=IHHII")
+"""struct nlmsghdr."""
+REQUEST = struct.Struct("=BBBxI48x")
+"""struct inet_diag_req_v2: family, protocol, extensions, states; any addresses."""
+MESSAGE = struct.Struct("=BB2x2s2s16s16s28xI")
+"""struct inet_diag_msg: family, state, ports and addresses, inode."""
+ATTRIBUTE = struct.Struct("=HH")
+"""struct rtattr: length, type."""
+ANY_STATE, ESTABLISHED = 0xFFFF_FFFF, 1
+INET_DIAG_SOCKOPT, RECVERR = 22, 1
+"""Since Linux 5.8: bits of socket options. Of IPv6's own options it tells none."""
+ANSWER_BYTES = 1 << 16
+TIMEOUT_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class UdpSocket:
+    """A UDP socket; addresses are 128 bits, IPv4 mapped, 0 for any."""
+
+    is_v4: bool
+    """AF_INET; one of AF_INET6 may send over both."""
+    address: int
+    port: int
+    peer: int
+    peer_port: int
+    is_connected: bool
+    inode: int
+    recverr: bool | None
+    """IP_RECVERR; None where the kernel does not say."""
+
+
+def udp_sockets() -> list[UdpSocket]:
+    """All of this network namespace.
+
+    Raises:
+        OSError: the kernel does not say.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG) as asked:
+        asked.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@qq", TIMEOUT_S, 0))
+        return [each for family in (socket.AF_INET, socket.AF_INET6) for each in _of_family(asked, family)]
+
+
+def _of_family(asked: socket.socket, family: int) -> Iterator[UdpSocket]:
+    body = REQUEST.pack(family, socket.IPPROTO_UDP, 0, ANY_STATE)
+    asked.send(HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0) + body)
+    while True:
+        for kind, message in _messages(asked.recv(ANSWER_BYTES)):
+            if kind in {NLMSG_DONE, NLMSG_ERROR}:
+                return
+            if kind == SOCK_DIAG_BY_FAMILY:
+                yield udp_socket(message)
+
+
+def _messages(answer: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of each netlink message."""
+    at = 0
+    while at + HEADER.size <= len(answer):
+        size, kind, *_ = HEADER.unpack_from(answer, at)
+        yield kind, answer[at + HEADER.size:at + size]
+        at += (size + 3) & ~3
+
+
+def udp_socket(message: bytes) -> UdpSocket:
+    """A socket as struct inet_diag_msg and its attributes tell of it."""
+    family, state, port, peer_port, address, peer, inode = MESSAGE.unpack_from(message)
+    is_v4 = family == socket.AF_INET
+    return UdpSocket(is_v4, _number(address, is_v4=is_v4), int.from_bytes(port), _number(peer, is_v4=is_v4),
+                     int.from_bytes(peer_port), state == ESTABLISHED, inode, _recverr(message))
+
+
+def _recverr(message: bytes) -> bool | None:
+    at = MESSAGE.size
+    while at + ATTRIBUTE.size <= len(message):
+        size, kind = ATTRIBUTE.unpack_from(message, at)
+        if kind == INET_DIAG_SOCKOPT:
+            return bool(message[at + ATTRIBUTE.size] & RECVERR)
+        at += max((size + 3) & ~3, ATTRIBUTE.size)
+    return None
+
+
+def _number(address: bytes, *, is_v4: bool) -> int:
+    if not is_v4:
+        return int.from_bytes(address)
+    number = int.from_bytes(address[:4])
+    return number and number | MAPPED_PREFIX << 32
