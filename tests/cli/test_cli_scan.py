@@ -106,6 +106,18 @@ def test_a_bad_line_of_the_targets_file_is_named(scan, tmp_path, capsys):
     assert scan.options is None
 
 
+@pytest.mark.parametrize("option", ["-o", "-w"])
+@pytest.mark.parametrize("words", [
+    ["--targets-file", "{}"], ["192.0.2.1:7", "--payload", "file:{}"], ["192.0.2.1:7", "--payloads", "nmap:{}"]])
+def test_what_the_scan_reads_is_never_overwritten(scan, tmp_path, capsys, option, words):
+    path = tmp_path / "read"
+    path.write_text("192.0.2.1:7\n")
+    (tmp_path / "link").hardlink_to(path)
+    assert 2 == main(["scan", *(word.format(path) for word in words), option, str(tmp_path / "link")])
+    assert f"{option} {tmp_path / 'link'} would overwrite what the scan reads" in capsys.readouterr().err
+    assert (None, "192.0.2.1:7\n") == (scan.options, path.read_text())
+
+
 def test_a_missing_targets_file_is_status_3(capsys):
     assert 3 == main(["scan", "--targets-file", "/nonesuch"])
     assert "udpprobe: cannot read /nonesuch: No such file or directory\n" == capsys.readouterr().err

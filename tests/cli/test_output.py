@@ -95,3 +95,24 @@ def test_a_terminal_may_be_wider_than_80(monkeypatch, columns, width):
 def test_a_pipe_is_80_wide(monkeypatch):
     monkeypatch.setenv("COLUMNS", "132")
     assert output.width_of(sys.stdout) == 80
+
+
+@pytest.mark.parametrize("name", ["-", None])
+@pytest.mark.parametrize("write", ["/dev/stdout", "-"])
+def test_report_and_capture_do_not_both_go_to_standard_output(name, write):
+    with pytest.raises(UsageError, match="cannot both go to standard output"):
+        output.guard_outputs(name, write)
+
+
+def test_report_and_capture_do_not_both_go_to_one_file(tmp_path):
+    (tmp_path / "link").symlink_to("new")
+    for name in ("new", "link"):
+        with pytest.raises(UsageError, match=r"cannot both go to .*new"):
+            output.guard_outputs(str(tmp_path / name), str(tmp_path / "new"))
+    output.guard_outputs(str(tmp_path / "new"), str(tmp_path / "other"))
+    output.guard_outputs(None, str(tmp_path / "new"))
+    output.guard_outputs(None, None)
+
+
+def test_a_device_may_be_read_and_written():
+    output.guard_inputs("/dev/null", ["/dev/null"])

@@ -85,8 +85,15 @@ def _whole(path: str) -> Iterator[TextIO]:
         draft.unlink(missing_ok=True)
 
 
-def guard_inputs(path: str | None, inputs: Sequence[str]) -> None:
+def guard_inputs(path: str | None, inputs: Sequence[str], *, option: str = "-o",
+                 what: str = "the capture itself") -> None:
     """See to it that the result does not replace what it is made from.
+
+    Args:
+        path: where the result goes.
+        inputs: files; "-" is standard input.
+        option: that named `path`.
+        what: the inputs are.
 
     Raises:
         UsageError: it would.
@@ -95,12 +102,31 @@ def guard_inputs(path: str | None, inputs: Sequence[str]) -> None:
         return
     for source in inputs:
         with suppress(OSError):
-            if samestat(Path(path).stat(), _status_of(source)):
-                raise UsageError(f"-o {path} would overwrite the capture itself")
+            there = Path(path).stat()
+            if stat.S_ISREG(there.st_mode) and samestat(there, _status_of(source, 0)):
+                raise UsageError(f"{option} {path} would overwrite {what}")
 
 
-def _status_of(source: str) -> os.stat_result:
-    return os.fstat(0) if source == "-" else Path(source).stat()
+def guard_outputs(output: str | None, write: str | None) -> None:
+    """See to it that report (-o) and capture (-w) do not go to one place.
+
+    Raises:
+        UsageError: they would.
+    """
+    if write is not None and _are_same("-" if output is None else output, write):
+        where = "standard output" if output in {None, "-"} else write
+        raise UsageError(f"the capture (-w) and the report (-o) cannot both go to {where}")
+
+
+def _are_same(one: str, other: str) -> bool:
+    with suppress(OSError):
+        return samestat(_status_of(one, 1), _status_of(other, 1))
+    return Path(one).resolve() == Path(other).resolve()
+
+
+def _status_of(path: str, standard: int) -> os.stat_result:
+    """Of a file, or of the descriptor that "-" stands for."""
+    return os.fstat(standard) if path == "-" else Path(path).stat()
 
 
 def width_of(out: TextIO) -> int:

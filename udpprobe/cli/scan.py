@@ -2,7 +2,6 @@
 
 import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption, ProgressOption
-from udpprobe.cli.output import opened, width_of
+from udpprobe.cli.output import guard_inputs, guard_outputs, opened, width_of
 from udpprobe.cli.progress import shown_of_scan
 from udpprobe.core.targets import Ports, Target, parse_addresses, parse_ports, parse_target, parse_targets
 from udpprobe.core.verdicts import parse_verdicts
@@ -92,7 +91,9 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
         raise typer.Exit
     if not asked:
         raise UsageError("name a target, or a file of them with --targets-file (see udpprobe scan --help)")
-    _guard_outputs(output, write)
+    guard_outputs(output, write)
+    for option, path in (("-o", output), ("-w", write)):
+        guard_inputs(path, _read_files(targets_file, payload, payloads), option=option, what="what the scan reads")
     resolved = _resolved(asked, left_out, default_ports, _family(only_v4, only_v6), interface)
     from udpprobe.prepare import Options  # noqa: PLC0415 - NumPy comes with it, and help does without
 
@@ -122,11 +123,11 @@ def _family(only_v4: bool, only_v6: bool) -> int | None:
     return None if only_v4 == only_v6 else 4 if only_v4 else 6
 
 
-def _guard_outputs(output: str | None, write: str | None) -> None:
-    report = "-" if output is None else output
-    if write is not None and Path(write).resolve() == Path(report).resolve():
-        where = "standard output" if write == "-" else write
-        raise UsageError(f"the capture (-w) and the report (-o) cannot both go to {where}")
+def _read_files(targets_file: str | None, payload: str, payloads: str | None) -> list[str]:
+    """The files that the options name as inputs."""
+    of_payload = [text.partition(":")[2] for text, prefix in ((payload, "file:"), (payloads or "", "nmap:"))
+                  if text.startswith(prefix)]
+    return [*of_payload, *([targets_file] if targets_file else [])]
 
 
 def _resolved(asked: list[Target], left_out: list[Target], ports: Ports | None, family: int | None,
