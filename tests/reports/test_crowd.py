@@ -105,7 +105,9 @@ def test_a_scan_that_was_interrupted_at_once_has_a_last_line_too():
 @pytest.mark.parametrize(("errno", "reason"), [
     ("ENETUNREACH", "no route"), ("EPERM", "a firewall of this host"), ("EINVAL", "a blackhole route"),
     ("EMSGSIZE", "larger than the interface's MTU"), ("EACCES", "a prohibit route, or a broadcast address"),
-    ("E2BIG", ""),
+    ("EAFNOSUPPORT", "no address of its family to send from"), ("EHOSTUNREACH", "an unreachable route"),
+    ("EADDRNOTAVAIL", "no address of this host to send from"), ("ENETDOWN", "the interface is down"),
+    ("ENOBUFS", "the interface's queue was full"), ("ENODEV", "the interface is gone"), ("E2BIG", ""),
 ])
 def test_what_this_host_did_not_send_has_its_errno_and_reason(errno, reason):
     told = report(destination("10.0.0.1", 53, "unsent", sent=0, errno=errno), kind="probe")

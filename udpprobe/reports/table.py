@@ -24,11 +24,15 @@ _GENERAL = frozenset({"dest-unreach", "param-problem", "unknown-response"})
 _ROUTERS_SHOWN = 4
 _UNSENT = {
     "EACCES": "a prohibit route, or a broadcast address",
+    "EADDRNOTAVAIL": "no address of this host to send from",
+    "EAFNOSUPPORT": "no address of its family to send from",
     "EHOSTUNREACH": "an unreachable route",
     "EINVAL": "a blackhole route",
     "EMSGSIZE": "larger than the interface's MTU",
+    "ENETDOWN": "the interface is down",
     "ENETUNREACH": "no route",
     "ENOBUFS": "the interface's queue was full",
+    "ENODEV": "the interface is gone",
     "EPERM": "a firewall of this host",
 }
 """Why Linux refuses to send a datagram (measured)."""
