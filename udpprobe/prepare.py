@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from udpprobe.core.batch import I64
+from udpprobe.core.addresses import mapped_address
+from udpprobe.core.batch import I64, Bool
 from udpprobe.core.craft import Crafter
+from udpprobe.core.packets import u64
 from udpprobe.core.plan import Candidates, Plan, Sources
 from udpprobe.core.probes import Destinations
 from udpprobe.core.runs import firsts
 from udpprobe.engines import Engine
 from udpprobe.engines.blind import RECVERR
-from udpprobe.hostfacts import has_net_raw, sources_for
+from udpprobe.errors import UdpprobeError
+from udpprobe.hostfacts import (
+    ReservedPorts,
+    families_of,
+    has_net_raw,
+    own_addresses,
+    reserve_neighbours,
+    reserve_ports,
+    sources_for,
+)
 from udpprobe.payloads import Catalogue, chosen, from_nmap, load
 
+SOURCE_PORTS = 64
+"""Where none is asked for: a host's ports get one each, as far as they go."""
+FIRST_UNPRIVILEGED = 1024
+"""What any user may bind (ip(7))."""
+PORT_TRIES = 64
+LOOPBACK = u64(0xFFFF_7F)
+"""127.0.0.0/8, mapped."""
 BULK_PPS = 5000
 """Beyond this rate the portable capture does not keep up."""
 
@@ -64,6 +84,41 @@ def catalogue_of(options: Options) -> Catalogue:
     if options.payload_file is not None:
         catalogue = from_nmap(catalogue, options.payload_file)
     return chosen(catalogue, options.payload)
+
+
+def are_own(destinations: Destinations) -> Bool:
+    """(n,) whether each is at an address of this host."""
+    own = (destinations.high == 0) & (destinations.low >> u64(24) == LOOPBACK)
+    for address in own_addresses():
+        high, low = divmod(mapped_address(address), 1 << 64)
+        own |= (destinations.high == u64(high)) & (destinations.low == u64(low))
+    return own
+
+
+def reserve_source_ports(destinations: Destinations, options: Options) -> ReservedPorts:
+    """Where probes will leave from: if possible no port that is to be probed, of this host, for it would say nothing.
+
+    Raises:
+        UdpprobeError: the port is in use, or not for this user; or none is free.
+    """
+    families = families_of(destinations.high, destinations.low)
+    if options.source_port:
+        return reserve_ports(families, port=options.source_port)
+    if len(taken := destinations.port[are_own(destinations)]) == 0:
+        return reserve_neighbours(SOURCE_PORTS, families)
+    for count in (SOURCE_PORTS, 1):
+        for first in _some_beside(taken, count):
+            with suppress(UdpprobeError):
+                return reserve_ports(families, port=first, count=count)
+    return reserve_neighbours(1, families)
+
+
+def _some_beside(taken: I64, count: int) -> list[int]:
+    """Where `count` neighbouring ports begin, none of them taken."""
+    free = np.arange(65_536) >= FIRST_UNPRIVILEGED
+    free[taken] = False
+    firsts = np.flatnonzero(sliding_window_view(free, count).all(axis=1)).tolist()
+    return secrets.SystemRandom().sample(firsts, min(PORT_TRIES, len(firsts)))
 
 
 def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ...]) -> tuple[Plan, I64]:

@@ -24,15 +24,12 @@ from udpprobe.core.pacing import Pacing, Patience
 from udpprobe.core.pipeline import Pipeline, Resolved
 from udpprobe.core.probes import Destinations
 from udpprobe.core.suspects import UNSENT
-from udpprobe.hostfacts import families_of, reserve_neighbours, reserve_ports
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.payloads import notes_of_answers
-from udpprobe.prepare import Options, catalogue_of, make_plan, open_engine
+from udpprobe.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
 from udpprobe.recorder import Recorder
 
 LONGEST_WAIT_S = 0.05
-SOURCE_PORTS = 64
-"""Where none is asked for: a host's ports get one each, as far as they go."""
 ROOM = 8192
 """Probes sent between two looks at what came back."""
 TELL_S = 0.1
@@ -97,9 +94,7 @@ class _Run:
         self._catalogue = catalogue_of(options)
         payloads = self._catalogue.columns()
         crafter = Crafter(payloads, size=options.size)
-        families = families_of(destinations.high, destinations.low)
-        ports = held.enter_context(reserve_ports(families, options.source_port) if options.source_port
-                                   else reserve_neighbours(SOURCE_PORTS, families))
+        ports = held.enter_context(reserve_source_ports(destinations, options))
         self._plan, codes = make_plan(destinations, options, ports.ports)
         self._recorder = held.enter_context(Recorder(options.write)) if options.write else None
         self._crafter = crafter
@@ -113,6 +108,7 @@ class _Run:
         patience = Patience(options.rate_pps, options.retries, int(options.timeout_s * SECOND), options.control)
         self._now_ns = time.time_ns()
         self._pacing = Pacing(self._plan, patience, self._now_ns)
+        self._pacing.leave_out(np.flatnonzero(are_own(destinations) & np.isin(destinations.port, ports.ports)))
         self._errnos: dict[int, int] = {}
         codes = codes[self._plan.tasks.host]
         self._refused(np.flatnonzero(codes), codes[codes != 0])

@@ -42,7 +42,7 @@ def destinations_of(pairs):
                         np.array([port for _, port in pairs], np.int64), np.zeros(len(pairs), np.int64))
 
 
-def plan_of(*pairs, payload=WHOLE_TOKEN, key=KEY, sources=2, source_ports=1, **fields):
+def plan_of(*pairs, payload=WHOLE_TOKEN, key=KEY, sources=2, own_port=OWN_PORT, source_ports=1, **fields):
     """Each destination (address, port) is sent `payload`, by row; or in turn those of a tuple."""
     destinations = destinations_of(pairs)
     family = 6 if any(":" in address for address, _ in pairs) else 4
@@ -50,7 +50,7 @@ def plan_of(*pairs, payload=WHOLE_TOKEN, key=KEY, sources=2, source_ports=1, **f
     high, low = np.array([halves(address) for address in OWN[family][:sources]], np.uint64).T
     order = np.array(payload if isinstance(payload, tuple) else (payload,))
     none = np.zeros(len(pairs), np.int64)
-    return Plan(destinations, Sources(np.tile(high, (hosts, 1)), np.tile(low, (hosts, 1)), OWN_PORT, source_ports),
+    return Plan(destinations, Sources(np.tile(high, (hosts, 1)), np.tile(low, (hosts, 1)), own_port, source_ports),
                 Candidates(none, none + len(order), order), key, **fields)
 
 
@@ -72,9 +72,10 @@ def next_packets(plan, *tasks, source=0, size=0):
 class Scan:
     """Sends to a port of a host, and is told what is captured."""
 
-    def __init__(self, family=4, payload=WHOLE_TOKEN, *, size=0, ports=(PORT,), source_ports=1):
+    def __init__(self, family=4, payload=WHOLE_TOKEN, *, size=0, ports=(PORT,), source_ports=1, plan=None):
         self.family, self.size = family, size
-        self.plan = plan_of(*((HOST[family], port) for port in ports), payload=payload, source_ports=source_ports)
+        self.plan = plan or plan_of(*((HOST[family], port) for port in ports), payload=payload,
+                                    source_ports=source_ports)
         self.admission = Admission(self.plan, payloads(), Crafter(payloads(), size=size))
         self.pipeline = Pipeline(keep_messages=True, admission=self.admission)
         self.frames = 0

@@ -11,6 +11,7 @@ from scan_setup import (
     HEADER,
     LONG,
     OTHER_HOST,
+    OWN,
     OWN_PORT,
     PORT,
     SHORT_TOKEN,
@@ -18,6 +19,7 @@ from scan_setup import (
     Scan,
     answer,
     other_traffic,
+    plan_of,
     with_udp,
     wrong_proof,
 )
@@ -77,6 +79,21 @@ def test_what_answered_from_another_port_once_answers_the_same_task_again():
     scan.hear(answer(sport=50_000))
     scan.hear(scan.send(1))
     assert [(ANSWER, 0, 0, -1)] == scan.hear(answer(sport=50_000))
+
+
+def test_what_goes_from_one_of_the_scan_s_own_ports_to_another_is_a_probe_of_this_host():
+    here = OWN[4][0]
+    plan = plan_of((here, PORT), (here, OWN_PORT + 1), source_ports=2)
+    scan = Scan(ports=(PORT,), plan=plan)
+    assert [(PROBE, 1, 0, -1)] == scan.hear(b.datagram(here, here, OWN_PORT, OWN_PORT + 1, b"probe"))
+    assert [(ANSWER, 0, 0, -1)] == scan.hear(b.datagram(here, here, PORT, OWN_PORT, b"answer"))
+    assert {} == scan.admission.other_ports
+
+
+def test_a_host_s_answer_from_a_port_with_the_number_of_the_scan_s_own_is_one():
+    scan = Scan(ports=(OWN_PORT + 1, PORT), source_ports=2)
+    scan.hear(scan.send())
+    assert [(ANSWER, 0, 0, -1)] == scan.hear(answer(sport=OWN_PORT + 1))
 
 
 @pytest.mark.parametrize("packet", [

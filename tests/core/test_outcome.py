@@ -121,6 +121,15 @@ def test_who_was_asked_before_this_host_could_not_any_more_is_silent_without_evi
         found.verdict, found.errno, found.meaning, found.sent, found.notes)
 
 
+def test_the_scan_s_own_ports_are_silent_without_evidence():
+    scan = Scan(refused=3)
+    scan.pacing.leave_out(np.array([0]))
+    scan.plan.left[0] = 0
+    found = scan.of()
+    assert ("silent", "no-evidence", 0, ("held by this scan itself",)) == (
+        found.verdict, found.meaning, found.sent, found.notes)
+
+
 def test_what_was_never_asked_because_the_scan_was_stopped_is_left_out():
     scan = Scan()
     scan.pacing.state[:2], scan.plan.left[0] = OPEN, 0

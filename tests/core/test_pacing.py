@@ -213,6 +213,14 @@ def test_a_port_that_this_host_cannot_send_to_is_decided():
     assert (2, False) == (pacing.decided(), pacing.done(START_NS))
 
 
+def test_the_scan_s_own_ports_are_never_asked():
+    made = World(ports=(1, 2, 3))
+    pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=True), START_NS)
+    pacing.leave_out(np.array([1]))
+    assert [0, 2] == [task for task in pacing.due(START_NS, 10)[0].tolist() if task < made.plan.asked]
+    assert 1 == pacing.decided()
+
+
 def test_nothing_is_estimated_before_anything_is_known():
     made = World(ports=(1,))
     pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=True), START_NS)

@@ -48,6 +48,13 @@ def test_control_ports_are_high_ones_that_were_not_asked_for():
     assert {65_534, 65_535} >= set(control_ports(pairs))
 
 
+def test_none_of_the_scan_s_own_ports_is_a_control_port():
+    first = CONTROL_PORTS[0]
+    some = [(HOST[4], port) for port in range(first + 10, CONTROL_PORTS[1])]
+    plans = (plan_of(*some, key=(secret, secret), own_port=first, source_ports=9) for secret in range(20))
+    assert {first + 9} == {int(plan.tasks.port[-1]) for plan in plans}
+
+
 def test_where_every_high_port_is_asked_for_port_0_is_the_control():
     assert [0] == control_ports([(HOST[4], port) for port in range(*CONTROL_PORTS)])
 

@@ -8,6 +8,11 @@ from ipaddress import IPv4Address, IPv6Address
 MAPPED_PREFIX = 0xFFFF
 
 
+def mapped_address(address: IPv4Address | IPv6Address) -> int:
+    """128 bits, IPv4 mapped (RFC 4291, section 2.5.5.2)."""
+    return int(address) | (MAPPED_PREFIX << 32 if address.version == 4 else 0)
+
+
 @lru_cache(maxsize=65536)
 def address_text(high: int, low: int) -> str:
     """The address in text; an IPv4-mapped one as IPv4 (RFC 5952 for the rest)."""

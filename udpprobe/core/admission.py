@@ -83,17 +83,18 @@ class Admission:
     def datagrams(self, some: Datagrams) -> Bool:
         """Which of (n,) datagrams are probes or their answers.
 
+        What goes from one of the scan's own ports to another is a probe, never an answer: this host scans itself.
         An answer may come from another port of the host (RFC 1350, section 4). Where it is known which task it
         answers, `some` is told that it came from there.
         """
+        admitted = np.zeros(len(some), np.bool_)
         out = np.flatnonzero(self._is_own(some.ports >> u64(16)))
-        back = np.flatnonzero(self._is_own(some.ports & PORT))
+        admitted[out] = self._left(some.take(out))
+        back = np.flatnonzero(self._is_own(some.ports & PORT) & ~admitted)
         task = self._answered(some.take(back))
         hit = back[task >= 0]
         some.ports[hit] = self._plan.tasks.port[task[task >= 0]].view(np.uint64) << u64(16) | some.ports[hit] & PORT
-        admitted = np.zeros(len(some), np.bool_)
-        admitted[out] = self._left(some.take(out))
-        admitted[back] |= self._came_back(some.take(back), task)
+        admitted[back] = self._came_back(some.take(back), task)
         return admitted
 
     def _is_own(self, port: U64) -> Bool:

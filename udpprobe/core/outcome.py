@@ -13,7 +13,7 @@ from udpprobe.core.model import Destination, Finding
 from udpprobe.core.pacing import Pacing
 from udpprobe.core.plan import Plan
 from udpprobe.core.spelling import spelled
-from udpprobe.core.suspects import OPEN, UNSENT
+from udpprobe.core.suspects import HELD, OPEN, UNSENT
 from udpprobe.core.told import rank_of
 
 
@@ -72,7 +72,8 @@ def _judged(silent: Destination, task: int, plan: Plan, pacing: Pacing, errnos: 
     if pacing.state[task] == UNSENT:
         return _refused(silent, errno.errorcode.get(errnos.get(task, 0)))
     if silent.meaning:
-        return replace(silent, notes=("not seen leaving this host",))
+        is_held = pacing.state[task] == HELD
+        return replace(silent, notes=("held by this scan itself" if is_held else "not seen leaving this host",))
     host = int(plan.tasks.host[task])
     meaning = _meaning(task, host, pacing)
     return replace(silent, meaning=meaning, notes=(*silent.notes, *_why(meaning, task, host, plan, pacing)))

@@ -17,7 +17,7 @@ from udpprobe.core.host import Host
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.plan import Plan
 from udpprobe.core.runs import starts_of_runs
-from udpprobe.core.suspects import OPEN, SETTLED, SILENT, UNSENT, empty_state
+from udpprobe.core.suspects import HELD, OPEN, SETTLED, SILENT, UNSENT, empty_state
 
 LEAST_WAIT_NS = 20 * MS
 MOST_WAIT_NS = 4 * SECOND
@@ -56,7 +56,7 @@ class Pacing:
     def __init__(self, plan: Plan, patience: Patience, now_ns: int) -> None:
         self._plan, self._patience = plan, patience
         self.state = empty_state(len(plan))
-        """(tasks,) OPEN, SETTLED, SILENT or UNSENT; control tasks stay as they are."""
+        """(tasks,) OPEN, SETTLED …; control tasks stay as they are."""
         self._asked = np.arange(len(plan)) >= plan.asked
         """(tasks,) those that are probed although they are decided: control ports, and such as are known closed."""
         self._host = plan.tasks.host
@@ -256,6 +256,10 @@ class Pacing:
         """This host could not send probes of these tasks; it would not the next time either."""
         self.state[tasks[self.state[tasks] == OPEN]] = UNSENT
         self._asked[tasks] = False
+
+    def leave_out(self, tasks: I64) -> None:
+        """Never ask these: they are the scan's own ports."""
+        self.state[tasks] = HELD
 
     def distrust(self) -> None:
         """Let silence mean nothing for now: this host lost packets. A few times, for it may go on losing them."""

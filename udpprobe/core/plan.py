@@ -63,7 +63,7 @@ class Plan:
                  ttl: int = 64) -> None:
         self.asked = len(destinations)
         self.sources, self._key, self._ttl = sources, key, ttl
-        self.tasks = Destinations.concatenate([destinations, _controls(destinations, key)])
+        self.tasks = Destinations.concatenate([destinations, _controls(destinations, sources, key)])
         extra = len(self.tasks) - self.asked
         self._first = np.concatenate([candidates.first, np.full(extra, len(candidates.order))])
         self._count = np.concatenate([candidates.count, np.ones(extra, np.int64)])
@@ -155,12 +155,12 @@ def _found(index: Index, keys: U64) -> I64:
     return np.where(number < 0, -1, index[1][number]) if len(index[1]) else number
 
 
-def _controls(destinations: Destinations, key: Key) -> Destinations:
-    """A task for each host: a high port that is not among those asked for."""
+def _controls(destinations: Destinations, sources: Sources, key: Key) -> Destinations:
+    """A task for each host: a high port that is neither asked for nor, where the host is this one, the scan's own."""
     order = np.argsort(destinations.host, kind="stable")
     hosts = destinations.take(order[starts_of_runs(destinations.host[order])])
     asked = np.zeros(65_536, np.bool_)
-    asked[destinations.port] = True
+    asked[destinations.port] = asked[sources.port:sources.port + sources.ports] = True
     free = np.flatnonzero(~asked[slice(*CONTROL_PORTS)]) + CONTROL_PORTS[0]
     if len(free) == 0:
         free = np.zeros(1, np.int64)     # reserved (RFC 6335, section 6): closed, though less often answered for

@@ -14,8 +14,9 @@ import numpy as np
 from udpprobe.core.batch import I8
 from udpprobe.core.limiter import MS
 
-OPEN, SETTLED, SILENT, UNSENT = range(4)
-"""States of a task: undecided; an answer or an error came; nothing will come; this host did not send it."""
+OPEN, SETTLED, SILENT, UNSENT, HELD = range(5)
+"""States of a task: undecided; an answer or an error came; nothing will come; this host did not send it; it is one of
+the scan's own ports."""
 
 BETWEEN_TRIES_NS = 200 * MS
 """Before a port that missed is tried again: it may have been the path."""

@@ -1,0 +1,66 @@
+"""What scan says when it could not ask, or not hear, all it should have: interfaces that go down, Ctrl-C, this host."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from network import CannotRun, Network, address
+from scanning import FAMILIES, UNLIMITED, Scan, target
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+HOST = {family: address(family, 1, 2) for family in FAMILIES}
+MANY = "1-400"
+
+
+@pytest.fixture
+def network():
+    try:
+        with Network("prober", "host") as made:
+            made.run(f"host: {UNLIMITED}")
+            yield made
+    except CannotRun as reason:
+        pytest.skip(str(reason))
+
+
+def begun(network, family, options=""):
+    """A scan of closed ports at 100 a second, half of which were asked by now."""
+    scan = Scan(network, f"--rate 100 --timeout 1 {options} {target(HOST[family], MANY)}")
+    time.sleep(3)
+    return scan
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("change", ["ip link set right down", "ip addr flush dev right"])
+def test_ports_that_this_host_cannot_ask_any_more_are_not_called_listening(network, family, change):
+    scan = begun(network, family)
+    network.run(f"prober: {change}")
+    said = scan.said()
+    assert {"refused", "unsent"} <= set(said.verdicts().values()) <= {"refused", "unsent", "silent"}
+    silent = [each for each in said.report["destinations"] if each["verdict"] == "silent"]
+    assert {"no-evidence"} >= {each["meaning"] for each in silent}
+    assert ("interface" in said.stderr) == ("down" in change)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_after_ctrl_c_ports_that_were_never_asked_are_not_reported(network, family):
+    scan = begun(network, family)
+    scan.interrupt()
+    said = scan.said()
+    told = said.report["destinations"]
+    assert 130 == said.status
+    assert 50 <= len(told) < 400
+    assert all(each["sent"] for each in told)
+    assert f"stopped after {len(told)} of 400 destinations" in said.stderr
+
+
+@pytest.mark.parametrize("own", ["127.0.0.1", "[::1]", address(4, 1, 1), f"[{address(6, 1, 1)}]"])
+@pytest.mark.parametrize(("ports", "held"), [("1-65535", 1), ("1024-60000", 0)])
+def test_a_scan_of_this_host_finds_no_port_of_its_own_but_where_it_has_no_other(network, own, ports, held):
+    network.run(f"prober: {UNLIMITED}")
+    begun_s = time.monotonic()
+    said = Scan(network, f"--rate 0 {own}:{ports}").said()
+    assert 20 > time.monotonic() - begun_s
+    others = [each for each in said.report["destinations"] if each["verdict"] != "refused"]
+    assert [("silent", "no-evidence", 0, ["held by this scan itself"])] * held == [
+        (each["verdict"], each["meaning"], each["sent"], each["notes"]) for each in others]

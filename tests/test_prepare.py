@@ -1,0 +1,41 @@
+"""Where probes of this very host leave from: no port that they are to probe, if that can be."""
+
+from __future__ import annotations
+
+import pytest
+from scan_setup import HOST, destinations_of
+
+from udpprobe.prepare import FIRST_UNPRIVILEGED, SOURCE_PORTS, Options, are_own, reserve_source_ports
+
+EPHEMERAL = range(FIRST_UNPRIVILEGED, 65_536)
+
+
+def reserved(address, asked, **options):
+    with reserve_source_ports(destinations_of([(address, port) for port in asked]), Options(**options)) as ports:
+        return set(ports.ports)
+
+
+def test_this_host_s_addresses_are_known():
+    own = are_own(destinations_of([(each, 1) for each in ("127.0.0.1", "127.9.9.9", HOST[4], "126.255.255.255")]))
+    assert [True, True, False, False] == own.tolist()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", HOST[4]])
+def test_as_many_ports_are_taken_as_the_tasks_of_a_host_may_take_in_turn(address):
+    assert SOURCE_PORTS == len(reserved(address, [53]))
+
+
+@pytest.mark.parametrize(("free", "taken"), [(4000, SOURCE_PORTS), (20, 1)])
+def test_no_port_is_taken_that_is_to_be_probed_of_this_host(free, taken):
+    asked = set(EPHEMERAL[:-free])
+    ports = reserved("127.0.0.1", asked)
+    assert (taken, set()) == (len(ports), ports & asked)
+
+
+def test_where_every_port_is_to_be_probed_one_is_taken():
+    assert 1 == len(reserved("127.0.0.1", EPHEMERAL))
+
+
+def test_a_port_that_is_asked_for_is_taken_whatever_is_probed():
+    (port,) = reserved("127.0.0.1", EPHEMERAL)
+    assert {port} == reserved("127.0.0.1", [port], source_port=port)
