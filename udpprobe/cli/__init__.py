@@ -19,6 +19,8 @@ from udpprobe.cli.check import EXAMPLES as CHECK_EXAMPLES
 from udpprobe.cli.check import Plugin, check
 from udpprobe.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from udpprobe.cli.explain import explain
+from udpprobe.cli.exporter import EXAMPLES as EXPORTER_EXAMPLES
+from udpprobe.cli.exporter import exporter
 from udpprobe.cli.icmpd import EXAMPLES as ICMPD_EXAMPLES
 from udpprobe.cli.icmpd import icmpd
 from udpprobe.cli.mtu import EXAMPLES as MTU_EXAMPLES
@@ -54,6 +56,7 @@ app.command(short_help="The way to a port, and where it ends or loops.", epilog=
 app.command(short_help="Which packets fit through, and who limits them.", epilog=MTU_EXAMPLES)(mtu)
 app.command(cls=Plugin, short_help="Whether services are as they should be.", epilog=CHECK_EXAMPLES)(check)
 app.command(short_help="What fails on an interface, while it happens.", epilog=WATCH_EXAMPLES)(watch)
+app.command(short_help="Probe what Prometheus asks for.", epilog=EXPORTER_EXAMPLES)(exporter)
 app.command(short_help="Tell programs of their datagrams' ICMP errors.", epilog=ICMPD_EXAMPLES)(icmpd)
 app.command(short_help="What ICMP errors mean, and who hears of them.", epilog=EXPLAIN_EXAMPLES)(explain)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from udpprobe.core.asking import Expectation
 from udpprobe.core.causes import cause, loop_cause, mtu_cause, rtt_ms
-from udpprobe.core.model import Destination
+from udpprobe.core.model import Destination, Finding
 from udpprobe.core.mtu_model import MtuReport
 from udpprobe.core.thresholds import State, worst
 from udpprobe.core.trace_model import TraceReport
@@ -60,6 +60,8 @@ class Checked:
     warning: str | None
     """The ranges for the round trip, as they were given."""
     critical: str | None
+    findings: tuple[Finding, ...]
+    """The ICMP errors about it, as in a report."""
     notes: tuple[str, ...]
 
 
@@ -98,14 +100,14 @@ def checked(target: str, group: str | None, facts: Facts, asked: Expectation) ->
         rtt_ms=rtt_ms(found), path_mtu=facts.mtu.path_mtu if facts.mtu else None, min_mtu=asked.min_mtu or None,
         warning=asked.warning.text if asked.warning else None,
         critical=asked.critical.text if asked.critical else None,
-        notes=_notes(facts))
+        findings=found.findings, notes=_notes(facts))
 
 
 def unchecked(target: str, group: str | None, reason: str) -> Checked:
     """A check that could not be made."""
     return Checked(target=target, group=group, address=None, port=None, state=State.UNKNOWN.name, text=reason,
                    verdict=None, meaning=None, rtt_ms=None, path_mtu=None, min_mtu=None, warning=None, critical=None,
-                   notes=())
+                   findings=(), notes=())
 
 
 def wants_way(found: Destination, asked: Expectation) -> bool:

@@ -5,14 +5,22 @@ https://prometheus.io/docs/practices/naming/
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from udpprobe.core.thresholds import State
+from udpprobe.core.verdicts import VERDICTS
 from udpprobe.reports.text import escape
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client import Metric
+
     from udpprobe.core.checking import Checked, Outcome
 
 LABELS = ("target", "group", "address", "port")
@@ -50,3 +58,51 @@ def _verdicts(outcome: Outcome, registry: CollectorRegistry) -> None:
 def _labels(check: Checked) -> tuple[str, ...]:
     port = "" if check.port is None else str(check.port)
     return escape(check.target), escape(check.group or ""), check.address or "", port
+
+
+_PROBE_GAUGES = (
+    ("probe_success", "1 where the target is as expected.", lambda check: check.state == "OK"),
+    ("probe_ip_protocol", "4 or 6.", lambda check: 6 if ":" in check.address else 4),
+    ("probe_udp_state", "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", lambda check: State[check.state].value),
+    ("probe_udp_rtt_seconds", "Median round trip.", lambda check: check.rtt_ms and check.rtt_ms / 1000),
+    ("probe_udp_path_mtu_bytes", "IP packet that fits through.", lambda check: check.path_mtu),
+)
+
+Errors = Mapping[tuple[int, int, int], int]
+"""ICMP errors by family, type and code."""
+
+
+def probe_text(check: Checked, duration_s: float, errors: Errors) -> bytes:
+    """What one probe found, for the server that asked for it.
+
+    Args:
+        check: of the target's one destination.
+        duration_s: how long it took.
+        errors: how many ICMP errors the target has drawn by now.
+    """
+    registry = CollectorRegistry()
+    Gauge("probe_duration_seconds", "How long the probe took.", registry=registry).set(duration_s)
+    for name, text, value_of in _PROBE_GAUGES:
+        if (value := value_of(check)) is not None:
+            Gauge(name, text, registry=registry).set(value)
+    verdicts = Gauge("probe_udp_verdict", "1 for what became of the datagrams, 0 for all else.", ("verdict",),
+                     registry=registry)
+    for verdict in VERDICTS:
+        verdicts.labels(verdict).set(verdict == check.verdict)
+    registry.register(_Counted(errors))
+    return generate_latest(registry)
+
+
+class _Counted(Collector):
+    """Counts that somebody else keeps."""
+
+    def __init__(self, errors: Errors) -> None:
+        self._errors = errors
+
+    def collect(self) -> Iterator[Metric]:
+        """One family."""
+        found = CounterMetricFamily("probe_udp_icmp_errors", "ICMP errors about datagrams to the target.",
+                                    labels=("family", "type", "code"))
+        for key, count in self._errors.items():
+            found.add_metric(tuple(map(str, key)), count)
+        yield found

@@ -1,0 +1,78 @@
+"""`udpprobe exporter`: probes what a Prometheus server asks for."""
+
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from udpprobe.cli import scan_options as opt
+from udpprobe.core.targets import parse_target
+from udpprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    from udpprobe.exporter import Module, Network
+
+LISTEN = "127.0.0.1:9843"
+
+EXAMPLES = """\
+/probe?target=HOST:PORT&module=NAME probes, /metrics is about the exporter itself, /-/healthy says so. Modules are
+answered, listening and refused, and the [templates] of --config. Of a name's addresses, the system's first choice.
+
+\b
+Examples:
+  udpprobe exporter --allow 192.0.2.0/24,2001:db8::/32
+  udpprobe exporter --allow 10.0.0.0/8 --config services.toml --listen [::]:9843
+  curl 'http://127.0.0.1:9843/probe?target=192.0.2.1:53&module=answered'
+"""
+
+
+def exporter(  # noqa: PLR0913 - a command's options are its arguments
+    *,
+    allow: Annotated[list[str], typer.Option(
+        metavar="NETWORK[,NETWORK]", help="Networks whose hosts may be probed; all others are 403. May be repeated.")],
+    listen: Annotated[str, typer.Option(metavar="ADDRESS:PORT", help="Where to listen (TCP).")] = LISTEN,
+    config: Annotated[str | None, typer.Option(
+        metavar="FILE.toml", help="Its [templates] are modules, as in check --config.")] = None,
+    timeout: Annotated[float, typer.Option(
+        min=1, metavar="SECONDS", help="Of a probe, at most; less where Prometheus gives less.")] = 10,
+    wait: Annotated[float, typer.Option(
+        min=0.01, metavar="SECONDS", help="How long a host that says nothing is waited for, each time.")] = 1,
+    retries: opt.Retries = 2,
+    at_once: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Probes under way at a time.")] = 16,
+    engine: opt.EngineOption = None,
+) -> None:
+    """Serve Prometheus: probe the targets that it names, as the blackbox exporter does, and say what became of them."""
+    networks = tuple(_network(word.strip()) for words in allow for word in words.split(","))
+    where = _where(listen)
+    from udpprobe.check import Settings  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.exporter import MODULES, Options, Server  # noqa: PLC0415 - as above
+    from udpprobe.hostfacts import has_net_raw  # noqa: PLC0415 - as above
+
+    if engine is None and not has_net_raw():
+        typer.echo("udpprobe: warning: raw sockets are not allowed (CAP_NET_RAW): no module can check path MTUs "
+                   "or name a loop's routers", err=True)
+    settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, engine=engine.value if engine else "auto")
+    with Server(Options(where, networks, {**MODULES, **_modules(config)}, settings, at_once)) as server:
+        server.serve_forever()
+
+
+def _modules(path: str | None) -> dict[str, "Module"]:
+    if path is None:
+        return {}
+    from udpprobe.check_config import read_templates  # noqa: PLC0415 - pydantic comes with it
+
+    return read_templates(path)
+
+
+def _network(text: str) -> "Network":
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise UsageError(f"--allow: {error}") from None
+
+
+def _where(text: str) -> tuple[str, int]:
+    target = parse_target(text)
+    if target.ports is None or sum(map(len, target.ports)) != 1 or "/" in text:
+        raise UsageError(f"--listen {text}: say ADDRESS:PORT, as in {LISTEN}")
+    return text.rpartition(":")[0].strip("[]"), target.ports[0].start

@@ -1,0 +1,271 @@
+"""Tells a Prometheus server what becomes of datagrams to the targets it names, as the blackbox exporter does.
+
+https://prometheus.io/docs/guides/multi-target-exporter/
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import prometheus_client as prometheus
+
+from udpprobe import __version__
+from udpprobe.check import Settings, check
+from udpprobe.core.addresses import address_text
+from udpprobe.core.asking import Ask, Expectation, Probing, target_with_port
+from udpprobe.core.checking import ON_SILENCE, Checked
+from udpprobe.core.targets import Block, Target
+from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.reports.metrics import probe_text
+from udpprobe.targets import Wanted, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Network = IPv4Network | IPv6Network
+Module = tuple[Expectation, Probing]
+
+MODULES: Mapping[str, Module] = {name: (Expectation(name), Probing()) for name in ON_SILENCE}
+"""What there is without a file of templates."""
+CONNECTIONS = 64
+"""More are hung up on."""
+REMEMBERED = 4096
+"""Targets whose ICMP errors are counted on; beyond that the counts of the one longest unasked begin anew."""
+SLOW_S = 10
+"""How long a client may take with its request."""
+MARGIN_S = 0.5
+"""Of the time that Prometheus gives, what is left for the way back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to serve."""
+
+    listen: tuple[str, int]
+    """Address and TCP port."""
+    allowed: tuple[Network, ...]
+    """Only their addresses are probed: an exporter is not to become anyone's port scanner."""
+    modules: Mapping[str, Module]
+    settings: Settings
+    at_once: int = 16
+    """Probes under way at a time."""
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not an error
+    """A request that gets another answer than the one it asks for."""
+
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Prober:
+    """Answers what is asked for by URL; any thread may ask.
+
+    Args:
+        options: how.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._places = threading.BoundedSemaphore(options.at_once)
+        self._tally = Tally()
+        prometheus.disable_created_metrics()
+        self._registry = prometheus.CollectorRegistry()
+        for collector in (prometheus.ProcessCollector, prometheus.PlatformCollector, prometheus.GCCollector):
+            collector(registry=self._registry)
+        self._results = prometheus.Counter("udpprobe_exporter_probes", "Probes, by what came of them.",
+                                           ("module", "result"), registry=self._registry)
+        self._running = prometheus.Gauge("udpprobe_exporter_probes_in_progress", "Probes under way.",
+                                         registry=self._registry)
+        prometheus.Gauge("udpprobe_build_info", "1; the version is a label.", ("version",),
+                         registry=self._registry).labels(__version__).set(1)
+
+    def metrics(self, _query: Mapping[str, list[str]], _timeout_s: float) -> bytes:
+        """About the exporter itself."""
+        return prometheus.generate_latest(self._registry)
+
+    def probe(self, query: Mapping[str, list[str]], timeout_s: float) -> bytes:
+        """About a target.
+
+        Raises:
+            Refusal: it may not or cannot be probed.
+        """
+        module = _one(query, "module", "answered")
+        if module not in self._options.modules:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"no such module; there are {', '.join(self._options.modules)}")
+        try:
+            with self._place(timeout_s / 2):
+                start_s = time.monotonic()
+                text = _one(query, "target")
+                asked = self._asked(text, *self._options.modules[module])
+                settings = replace(self._options.settings, timeout_s=timeout_s)
+                found = check([asked], settings).checks[0]
+        except Refusal as refusal:
+            self._results.labels(module, refusal.status.phrase).inc()
+            raise
+        self._results.labels(module, found.state).inc()
+        return probe_text(found, time.monotonic() - start_s, self._tally.add((module, text), found))
+
+    @contextmanager
+    def _place(self, wait_s: float) -> Iterator[None]:
+        if not self._places.acquire(timeout=wait_s):
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many probes are under way; see --at-once")
+        try:
+            with self._running.track_inprogress():
+                yield
+        finally:
+            self._places.release()
+
+    def _asked(self, text: str, expectation: Expectation, probing: Probing) -> Ask:
+        """The one address that is probed, looked up once: what was allowed is what is probed."""
+        try:
+            target = target_with_port(text)
+            guard_single(target)
+            place = resolve([target], [], Wanted((), probing.family, probing.interface)).destinations
+        except UsageError as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
+        except UdpprobeError as error:
+            raise Refusal(HTTPStatus.BAD_GATEWAY, str(error)) from None
+        high, low, zone = (int(each[0]) for each in (place.high, place.low, place.zone))
+        if not is_allowed(address_text(high, low), self._options.allowed):
+            raise Refusal(HTTPStatus.FORBIDDEN, "this target is in no network that --allow names")
+        return Ask(text, replace(target, host=Block(high << 64 | low, zone=str(zone or ""))), expectation, probing)
+
+
+def guard_single(target: Target) -> None:
+    """See to it that a target is one host and one port.
+
+    Raises:
+        UsageError: it is more.
+    """
+    hosts = 1 if isinstance(target.host, str) else target.host.size
+    if hosts * sum(map(len, target.ports or ())) != 1:
+        raise UsageError("the target is more than one destination")
+
+
+def is_allowed(address: str, networks: Iterable[Network]) -> bool:
+    """Whether an address is in one of the networks."""
+    return any(ip_address(address) in network for network in networks)
+
+
+def _one(query: Mapping[str, list[str]], name: str, default: str | None = None) -> str:
+    found = query.get(name, [] if default is None else [default])
+    if len(found) != 1:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"say {name}= once, as in /probe?target=192.0.2.1:53")
+    return found[0]
+
+
+class Tally:
+    """ICMP errors of each target since it was first asked for; any thread may count."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: OrderedDict[tuple[str, str], Counter[tuple[int, int, int]]] = OrderedDict()
+
+    def add(self, key: tuple[str, str], found: Checked) -> Mapping[tuple[int, int, int], int]:
+        """Count a check's errors, and tell all that the target has drawn."""
+        with self._lock:
+            counts = self._counts.setdefault(key, Counter())
+            self._counts.move_to_end(key)
+            if len(self._counts) > REMEMBERED:
+                self._counts.popitem(last=False)
+            for each in found.findings:
+                if each.icmp_type is not None and each.icmp_code is not None:
+                    counts[each.family, each.icmp_type, each.icmp_code] += each.count
+            return dict(counts)
+
+
+class Server(ThreadingHTTPServer):
+    """Listens; `serve_forever` serves.
+
+    Args:
+        options: how.
+
+    Raises:
+        UdpprobeError: it cannot listen there.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, options: Options) -> None:
+        self.address_family = socket.AF_INET6 if ":" in options.listen[0] else socket.AF_INET
+        self.timeout_s = options.settings.timeout_s
+        prober = Prober(options)
+        self.pages: Mapping[str, Callable[[Mapping[str, list[str]], float], bytes]] = {
+            "/probe": prober.probe, "/metrics": prober.metrics, "/-/healthy": lambda _query, _timeout_s: b"Healthy\n"}
+        self._connections = threading.BoundedSemaphore(CONNECTIONS)
+        try:
+            super().__init__(options.listen, Handler)
+        except OSError as error:
+            raise UdpprobeError(f"cannot listen on {options.listen[0]}, TCP port {options.listen[1]}: "
+                                f"{error.strerror or error}") from error
+
+    def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]  # of TCP
+        """Serve a connection in a thread, or hang up where there are too many."""
+        if self._connections.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]  # as above
+        """Serve it, and make room."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._connections.release()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that go away are nobody's error; all else is told on standard error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)   # type: ignore[arg-type]  # of TCP
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A connection."""
+
+    timeout = SLOW_S
+    server: Server
+    server_version = "udpprobe"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        url = urlsplit(self.path)
+        page = self.server.pages.get(url.path)
+        try:
+            if page is None:
+                raise Refusal(HTTPStatus.NOT_FOUND, f"there are {', '.join(self.server.pages)}")  # noqa: TRY301 - one way out
+            self._say(HTTPStatus.OK, page(parse_qs(url.query), self._timeout_s()))
+        except Refusal as refusal:
+            self._say(refusal.status, f"{refusal}\n".encode())
+
+    def _timeout_s(self) -> float:
+        """What Prometheus gives, and no more than was set."""
+        try:
+            given_s = float(self.headers.get("X-Prometheus-Scrape-Timeout-Seconds", "")) - MARGIN_S
+        except ValueError:
+            return self.server.timeout_s
+        return min(max(given_s, MARGIN_S), self.server.timeout_s)
+
+    def _say(self, status: HTTPStatus, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing of requests: the server that asks keeps the account."""
