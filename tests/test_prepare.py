@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from scan_setup import HOST, destinations_of
+from engine_probes import halves
 
+from udpprobe.core.probes import Destinations
 from udpprobe.prepare import FIRST_UNPRIVILEGED, SOURCE_PORTS, Options, are_own, reserve_source_ports
 
-EPHEMERAL = range(FIRST_UNPRIVILEGED, 65_536)
+HOST = "198.51.100.7"
+OPEN_TO_ALL = range(FIRST_UNPRIVILEGED, 65_536)
+
+
+def destinations_of(pairs):
+    """Of (address, port)."""
+    high, low = np.array([halves(address) for address, _ in pairs], np.uint64).T
+    none = np.zeros(len(pairs), np.int64)
+    return Destinations(none, high, low, np.array([port for _, port in pairs]), none)
 
 
 def reserved(address, asked, **options):
@@ -27,15 +37,15 @@ def test_as_many_ports_are_taken_as_the_tasks_of_a_host_may_take_in_turn(address
 
 @pytest.mark.parametrize(("free", "taken"), [(4000, SOURCE_PORTS), (20, 1)])
 def test_no_port_is_taken_that_is_to_be_probed_of_this_host(free, taken):
-    asked = set(EPHEMERAL[:-free])
+    asked = set(OPEN_TO_ALL[:-free])
     ports = reserved("127.0.0.1", asked)
     assert (taken, set()) == (len(ports), ports & asked)
 
 
 def test_where_every_port_is_to_be_probed_one_is_taken():
-    assert 1 == len(reserved("127.0.0.1", EPHEMERAL))
+    assert 1 == len(reserved("127.0.0.1", OPEN_TO_ALL))
 
 
 def test_a_port_that_is_asked_for_is_taken_whatever_is_probed():
-    (port,) = reserved("127.0.0.1", EPHEMERAL)
+    (port,) = reserved("127.0.0.1", OPEN_TO_ALL)
     assert {port} == reserved("127.0.0.1", [port], source_port=port)
