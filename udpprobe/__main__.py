@@ -4,21 +4,27 @@ import gc
 import signal
 import sys
 
+from udpprobe.interrupt import heed_sigterm, was_terminated
+
+INTERRUPTED, TERMINATED = 128 + 2, 128 + 15
+"""What a shell reports of a program that SIGINT or SIGTERM ended."""
 SELDOM = 100_000
 """Objects made between two searches for cycles: a report may be of millions, and there are hardly any cycles."""
 
 
 def run() -> int:
-    """Run it; Ctrl-C shows no traceback, not even while modules are loaded or the interpreter ends."""
+    """Run it; Ctrl-C and SIGTERM show no traceback, not even while modules are loaded or the interpreter ends."""
     gc.set_threshold(SELDOM)
+    heed_sigterm()
     try:
         from udpprobe.cli import main  # noqa: PLC0415 - Ctrl-C may come meanwhile
 
         status = main()
     except KeyboardInterrupt:
-        status = 130
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return status
+        status = INTERRUPTED
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    return TERMINATED if status == INTERRUPTED and was_terminated() else status
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Ctrl-C, in an orderly way: noted at once, obeyed where a command can stop and still tell what it knows.
 
-So is a time limit that a caller sets.
+So are SIGTERM, and a time limit that a caller sets.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from udpprobe.core.model import Report
+if TYPE_CHECKING:
+    from udpprobe.core.model import Report
 
 
 class Interrupted(KeyboardInterrupt):
@@ -24,6 +25,26 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, report: Report) -> None:
         super().__init__()
         self.report = report
+
+
+_came: set[int] = set()
+"""Signals that came so far."""
+
+
+def heed_sigterm() -> None:
+    """Let SIGTERM do what Ctrl-C does, unless who started this program wants it ignored."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _strike)
+
+
+def was_terminated() -> bool:
+    """Whether it was SIGTERM that ended it."""
+    return signal.SIGTERM in _came
+
+
+def _strike(number: int, _: FrameType | None) -> None:
+    _came.add(number)
+    raise KeyboardInterrupt
 
 
 _LIMIT_S: ContextVar[float] = ContextVar("limit_s", default=math.inf)
@@ -49,16 +70,18 @@ def is_late() -> bool:
 
 
 class CtrlC:
-    """Takes note of the first Ctrl-C, which would else strike in the middle of a sum; the second one strikes.
+    """Takes note of the first Ctrl-C or SIGTERM, which would else strike in the middle of a sum; the second strikes.
 
-    Only where Python itself would raise KeyboardInterrupt: in the main thread, with nobody else's handler set.
+    Only where it would raise KeyboardInterrupt: in the main thread, with nobody else's handler set.
     """
 
     def __init__(self) -> None:
         self._is_noted = False
         self._limit_s = _LIMIT_S.get()
-        self._is_ours = (threading.current_thread() is threading.main_thread()
-                         and signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+        of_main = threading.current_thread() is threading.main_thread()
+        striking = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, _strike))
+        self._ours = [(number, handler) for number, handler in striking
+                      if of_main and signal.getsignal(number) is handler]
 
     @property
     def came(self) -> bool:
@@ -66,15 +89,16 @@ class CtrlC:
         return self._is_noted or time.monotonic() >= self._limit_s
 
     def __enter__(self) -> Self:
-        if self._is_ours:
-            signal.signal(signal.SIGINT, self._note)
+        for number, _ in self._ours:
+            signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._is_ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in self._ours:
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._is_noted:
-            signal.default_int_handler(number, frame)
+            _strike(number, frame)
+        _came.add(number)
         self._is_noted = True

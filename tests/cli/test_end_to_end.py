@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -85,15 +86,57 @@ def test_events_of_a_pipe_that_never_ends_come_at_once_and_ctrl_c_ends_it():
         assert process.stderr.read() == b""
 
 
-def test_ctrl_c_prints_the_report_so_far():
-    with subprocess.Popen([*UDPPROBE, "analyze", "-"], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE) as process:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_lets_it_print_the_report_so_far(number, status, tmp_path):
+    with subprocess.Popen([*UDPPROBE, "analyze", "-", "-o", str(tmp_path / "report")],
+                          stdin=subprocess.PIPE) as process:
         process.stdin.write(REFUSED.read_bytes())
         process.stdin.flush()
         _wait_until_it_waits(process)
-        process.send_signal(signal.SIGINT)
-        assert b"ECONNREFUSED" in process.stdout.read()
-        assert process.wait() == 130
+        process.send_signal(number)
+        assert status == process.wait()
+    assert [tmp_path / "report"] == list(tmp_path.iterdir())
+    assert "ECONNREFUSED" in (tmp_path / "report").read_text()
+
+
+TERMINATED_TWICE = """
+import os, signal, sys
+from udpprobe import cli
+from udpprobe.__main__ import run
+from udpprobe.cli.output import opened
+from udpprobe.interrupt import CtrlC
+
+def main():
+    with opened(sys.argv[1], stream=False) as out, CtrlC() as ctrl_c:
+        os.kill(os.getpid(), signal.SIGTERM)
+        out.write(str(ctrl_c.came))
+        os.kill(os.getpid(), signal.SIGTERM)
+    return 0
+
+cli.main = main
+sys.exit(run())
+"""
+
+
+def test_a_second_sigterm_ends_it_at_once_and_leaves_no_draft(tmp_path):
+    done = subprocess.run([sys.executable, "-c", TERMINATED_TWICE, str(tmp_path / "report")], capture_output=True, check=False)
+    assert (143, b"") == (done.returncode, done.stderr)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_scan_in_the_background_of_a_script_obeys_sigterm(tmp_path):
+    # there, the shell lets SIGINT be ignored
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *UDPPROBE, "scan", f"127.0.0.1:{silent.getsockname()[1]}",
+                 "--engine", "recverr", "--no-control", "--retries", "100", "--timeout", "60", "-o", str(tmp_path / "report")]
+        silent.settimeout(20)
+        with subprocess.Popen(words) as process:
+            silent.recv(2000)
+            process.send_signal(signal.SIGTERM)
+            assert 143 == process.wait(timeout=10)
+    assert [tmp_path / "report"] == list(tmp_path.iterdir())
+    assert "silent" in (tmp_path / "report").read_text()
 
 
 def _wait_until_it_waits(process):
