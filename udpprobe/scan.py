@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from udpprobe import __version__
+from udpprobe.clock import SteadyClock
 from udpprobe.core.admission import Admission
 from udpprobe.core.answers import FirstAnswers
 from udpprobe.core.batch import I64, FrameBatch, tick
@@ -106,6 +107,7 @@ class _Run:
         self._answers = FirstAnswers(len(self._plan))
         self._pipeline = Pipeline(keep_messages=True, admission=self._admission)
         patience = Patience(options.rate_pps, options.retries, int(options.timeout_s * SECOND), options.control)
+        self._clock = SteadyClock()
         self._now_ns = time.time_ns()
         self._pacing = Pacing(self._plan, patience, self._now_ns)
         self._pacing.leave_out(np.flatnonzero(are_own(destinations) & np.isin(destinations.port, ports.ports)))
@@ -133,6 +135,7 @@ class _Run:
         return not self._pacing.done(self._now_ns)
 
     def _hear(self, batch: FrameBatch) -> None:
+        batch = self._clock.steadied(batch)
         self._now_ns = max(self._now_ns, batch.now_ns)
         if (dropped := self._engine.state.dropped or 0) > self._dropped:
             self._dropped = dropped
@@ -199,6 +202,10 @@ class _Run:
         if self._engine.state.faults["interface-down"]:
             self._listeners.warn("an interface that was listened to went down: answers may be missing, and silence "
                                  "may mean nothing")
+
+        if step_ns := self._clock.step_ns:
+            self._listeners.warn(f"the clock was set {'forward' if step_ns > 0 else 'back'} by "
+                                 f"{abs(step_ns) / SECOND:.3g} s; times are told as if it had not been")
 
     def _write(self, destinations: tuple[Destination, ...]) -> None:
         if self._recorder:
