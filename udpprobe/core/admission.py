@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from udpprobe.core.oddities import Looks
 from udpprobe.core.packets import Columns, Datagrams, Errors, field, u64
 from udpprobe.core.plan import Plan
 from udpprobe.core.probes import TOKEN_BYTES, Payloads, Probes, flow_label, ip_id
-from udpprobe.core.runs import firsts
 
 PORT = u64(0xFFFF)
 PROBE, ANSWER, ERROR, REFUSAL = range(4)
@@ -123,24 +123,29 @@ class Admission:
 
     def _answered_from(self, elsewhere: Iterable[tuple[int, int, int]]) -> list[int]:
         """The task that each is an answer to, of (host, our port, the host's port), -1 where that is not clear."""
-        waiting = self._only_waiting()
+        waiting = cache(self._only_waiting)
         tasks = []
         for host, own, port in elsewhere:
-            task = self._elsewhere.get((host, own, port), waiting.get((host, own), -1))
+            task = self._elsewhere.get((host, own, port), -1)
+            task = waiting(host << 16 | own) if task < 0 else task
             if task >= 0:
                 self._elsewhere[host, own, port] = task
             tasks.append(task)
         return tasks
 
-    def _only_waiting(self) -> dict[tuple[int, int], int]:
-        """By host and source port, the only task probed from there and not heard of yet, unless there are several."""
-        asked = slice(self._plan.asked)
-        tasks = np.flatnonzero(~self._is_heard[asked] & (self._plan.attempts[asked] > 0))
-        flow = self._plan.tasks.host[tasks] << 16 | self._plan.source_port[tasks]
-        first = firsts(flow)
-        only = np.bincount(np.searchsorted(flow[first], flow), minlength=len(first)) == 1
-        return {(each >> 16, each & 0xFFFF): task
-                for each, task in zip(flow[first[only]].tolist(), tasks[first[only]].tolist(), strict=True)}
+    def _only_waiting(self, flow: int) -> int:
+        """The only task of a host (<< 16 | source port) probed from there and not heard of yet; else -1."""
+        flows, order = self._by_flow
+        tasks = order[slice(*np.searchsorted(flows, (flow, flow + 1)))]
+        waiting = tasks[~self._is_heard[tasks] & (self._plan.attempts[tasks] > 0)]
+        return int(waiting[0]) if len(waiting) == 1 else -1
+
+    @cached_property
+    def _by_flow(self) -> tuple[I64, I64]:
+        """(tasks,) host << 16 | source port in order, and the task of each; of what was asked for."""
+        flows = (self._plan.tasks.host << 16 | self._plan.source_port)[:self._plan.asked]
+        order = np.argsort(flows, kind="stable")
+        return flows[order], order
 
     @property
     def other_ports(self) -> dict[int, int]:
