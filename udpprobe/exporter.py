@@ -82,7 +82,7 @@ class Prober:
         self._options = options
         self._places = threading.BoundedSemaphore(options.at_once)
         self._tally = Tally()
-        prometheus.disable_created_metrics()
+        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's
         self._registry = prometheus.CollectorRegistry()
         for collector in (prometheus.ProcessCollector, prometheus.PlatformCollector, prometheus.GCCollector):
             collector(registry=self._registry)

@@ -1,30 +1,20 @@
 from dataclasses import replace
 
 import pytest
+from checks import HOLE, LIMITED, LOOPING, MTU, MUTE, QUIET, TRACE
 from samples import ANSWERED, LOOP, REFUSED, TOO_BIG, UNREACHABLE_V6, destination, finding
 
 from udpprobe.core.asking import Expectation, target_with_port
 from udpprobe.core.causes import cause, mtu_cause, rtt_ms
 from udpprobe.core.checking import Facts, Outcome, checked, judged, unchecked, wants_mtu, wants_way
 from udpprobe.core.model import Spread
-from udpprobe.core.mtu_model import BlackHole, MtuReport, Reported
+from udpprobe.core.mtu_model import BlackHole, Reported
 from udpprobe.core.thresholds import State, parse_range
-from udpprobe.core.trace_model import Target, TraceLoop, TraceReport
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UsageError
 
-MTU = MtuReport(
-    version="0.1.0", target=Target("10.0.0.1", 53), verdict="ok", errno=None, path_mtu=1500, udp_payload_max=1472,
-    proof="refusal", state="SEARCH_COMPLETE", interface="eth0", interface_mtu=1500, source_address="10.0.0.9",
-    control_port=None, reports=(), black_hole=None, sent=2, duration_ms=1.0, time_ns=0, notes=("n",), advice=("a",))
-HOLE = replace(MTU, verdict="black-hole", path_mtu=1420, black_hole=BlackHole(1420, 1421, "192.0.2.1", None))
 ROUTERS = "routing loop between 192.0.2.1, a silent router and 192.0.2.3"
 MUTE_TEXT, QUIET_TEXT = "silent, as the whole host is", "silent while other ports are refused: listening or filtered"
-TRACE = TraceReport("0.1.0", Target("10.0.0.1", 53), "10.0.0.9", (40_000,), "eth0", 0, "silent", None, False, (), None)
-LOOPING = replace(TRACE, verdict="loop", loop=TraceLoop(("192.0.2.1", None, "192.0.2.3"), 3, 2))
-MUTE = destination("10.0.0.1", 53, "silent", meaning="no-evidence")
-QUIET = replace(MUTE, meaning="listening-or-filtered")
-LIMITED = replace(MUTE, meaning="rate-limited")
 UNSENT = replace(MUTE, verdict="unsent", meaning=None, errno="ENETUNREACH")
 STRUCK = replace(UNSENT, errno=None)
 MIXED = replace(TOO_BIG, answered=3, rtt_ms=Spread(1.0, 2.0, 3.0))

@@ -1,0 +1,124 @@
+"""From words to the checks, and from what they came to to a line and an exit status; the checks are stand-ins."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from samples import ANSWERED
+
+import udpprobe.check
+from udpprobe.check import Settings
+from udpprobe.cli import main
+from udpprobe.core.asking import Expectation, Probing
+from udpprobe.core.checking import Facts, Outcome, checked
+from udpprobe.core.thresholds import State
+from udpprobe.errors import UdpprobeError
+
+FINE = checked("10.0.0.1:53", None, Facts(ANSWERED), Expectation())
+
+
+class FakeCheck:
+    """In the checks' place: remembers what it was asked, tells what the test prepared."""
+
+    def __init__(self):
+        self.checks, self.error = (FINE,), None
+
+    def __call__(self, asks, settings):
+        self.asks, self.settings = asks, settings
+        if self.error:
+            raise self.error
+        return Outcome(self.checks, 0.1, 0, "0.1.0", ())
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    made = FakeCheck()
+    monkeypatch.setattr(udpprobe.check, "check", made)
+    return made
+
+
+def test_a_target_alone_is_checked_by_the_contract_s_defaults(fake, capsys):
+    assert 0 == main(["check", "192.0.2.1:53"])
+    assert (Settings(timeout_s=10, confirm=0), Expectation(), Probing()) == (
+        fake.settings, fake.asks[0].expectation, fake.asks[0].probing)
+    assert ("UDPPROBE OK - 10.0.0.1:53 answered in 2.5 ms | 'rtt'=2.500ms;;;0\n", "") == capsys.readouterr()
+
+
+def test_every_option_arrives(fake):
+    main(["check", "192.0.2.1", "[2001:db8::1]:99", "--expect", "listening", "--silence", "warning", "-w", "50", "-c",
+          "@1:2", "--min-mtu", "1400", "--no-loop", "-t", "5", "--wait", "0.5", "--retries", "7", "--confirm", "3",
+          "--rate", "9", "--payload", "empty", "-p", "53,54", "-4", "-i", "lo", "--engine", "recverr"])
+    first, second = fake.asks
+    assert Settings(5, 0.5, 7, 3, 9, "recverr") == fake.settings
+    assert ((range(53, 54), range(54, 55)), (range(99, 100),)) == (first.target.ports, second.target.ports)
+    assert Probing("empty", 4, "lo") == first.probing == second.probing
+    asked = first.expectation
+    assert ("listening", State.WARNING, "50", "@1:2", 1400, True) == (
+        asked.expect, asked.silence, asked.warning.text, asked.critical.text, asked.min_mtu, asked.no_loop)
+
+
+def test_a_file_s_targets_come_behind_those_of_the_command_line(fake, tmp_path):
+    (tmp_path / "c.toml").write_text('[[targets]]\ntarget = "192.0.2.9:9"\nexpect = "refused"\n')
+    main(["check", "192.0.2.1:53", "--config", str(tmp_path / "c.toml")])
+    assert [("192.0.2.1:53", "answered"), ("192.0.2.9:9", "refused")] == [
+        (each.name, each.expectation.expect) for each in fake.asks]
+
+
+@pytest.mark.parametrize(("state", "status"), [("OK", 0), ("WARNING", 1), ("CRITICAL", 2), ("UNKNOWN", 3)])
+@pytest.mark.parametrize("words", [[], ["--format", "json"], ["--format", "junit"]])
+def test_the_state_is_the_exit_status_in_every_format(fake, state, status, words):
+    fake.checks = (FINE, replace(FINE, state=state))
+    assert status == main(["check", "192.0.2.1:53", *words])
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(("words", "said"), [
+    ([], "name a target, or a file of them with --config"), (["192.0.2.1"], "names no port"),
+    (["192.0.2.1:53", "--expect", "up"], "up"), (["192.0.2.1:53", "-w", "x"], "'x' is no range"),
+    (["--foo"], "No such option"), (["192.0.2.1:53", "--config", "/none.toml"], "cannot read /none.toml"),
+    (["192.0.2.1:53", "-o", "/none/x"], "cannot write /none/x"), (["192.0.2.1:53", "-t", "0"], "-t")])
+def test_wrong_words_are_unknown_in_one_line(capsys, words, said):
+    assert 3 == main(["check", *words])
+    out, err = capsys.readouterr()
+    assert ("", 1, True) == (err, out.count("\n"), out.startswith("UDPPROBE UNKNOWN - "))
+    assert said in out
+
+
+def test_what_cannot_be_done_is_unknown(fake, capsys):
+    fake.error = UdpprobeError("no sockets | left\nat all")
+    assert 3 == main(["check", "192.0.2.1:53"])
+    assert ("UDPPROBE UNKNOWN - no sockets / left at all\n", "") == capsys.readouterr()
+    fake.error = MemoryError()
+    assert 3 == main(["check", "192.0.2.1:53"])
+    assert "UDPPROBE UNKNOWN - out of memory\n" == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["-V"], ["--version"]])
+def test_help_and_version_are_no_check_that_went_well(capsys, words):
+    assert 3 == main(["check", *words])
+    assert "udpprobe check" in capsys.readouterr().out
+
+
+def test_ctrl_c_is_130(fake):
+    fake.error = KeyboardInterrupt()
+    assert 130 == main(["check", "192.0.2.1:53"])
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_file_appears_whole(tmp_path):
+    assert 0 == main(["check", "192.0.2.1:53", "--format", "json", "-o", str(tmp_path / "c.json")])
+    assert "OK" == json.loads((tmp_path / "c.json").read_text())["state"]
+
+
+def test_what_does_not_stop_is_left_behind_in_time():
+    program = ("import socket, sys, time\n"
+               "socket.getaddrinfo = lambda *_: time.sleep(60)\n"
+               "from udpprobe.cli import main\n"
+               "sys.exit(main(['check', '-t', '1', 'slow.example:53']))\n")
+    start_s = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    assert (3, "UDPPROBE UNKNOWN - timed out after 1 s\n", "") == (done.returncode, done.stdout, done.stderr)
+    assert time.monotonic() - start_s < 5

@@ -1,0 +1,181 @@
+"""Checks of made-up networks: the scan, the search for the path MTU and the trace are stand-ins."""
+
+import socket
+import time
+from dataclasses import replace
+
+import pytest
+from checks import HOLE, LOOPING, MTU, MUTE, TRACE
+from samples import report
+
+import udpprobe.check
+from udpprobe import mtu, scan, trace
+from udpprobe.check import Settings, check
+from udpprobe.core.addresses import address_text
+from udpprobe.core.asking import Ask, Expectation, Probing, target_with_port
+from udpprobe.core.model import Spread
+from udpprobe.core.thresholds import State
+from udpprobe.errors import PrivilegeError, UdpprobeError
+from udpprobe.interrupt import CtrlC, Interrupted
+from udpprobe.mtu import Measured
+from udpprobe.trace import Traced
+
+
+class Network:
+    """What a test prepares, and what was asked of it."""
+
+    def __init__(self):
+        self.verdicts, self.scans, self.error = {}, [], None
+        self.found, self.way = Measured(MTU, interrupted=False), Traced(TRACE, interrupted=False)
+        self.stopped, self.wasted_s = False, 0.0
+
+    def scan(self, destinations, options, listeners):
+        listeners.warn("be warned")
+        self.scans.append((options, len(destinations)))
+        time.sleep(self.wasted_s)
+        if self.error:
+            raise self.error
+        told = report(*map(self.destination, map(address_text, destinations.high.tolist(), destinations.low.tolist()),
+                           destinations.port.tolist()))
+        if self.stopped:
+            raise Interrupted(told)
+        return told
+
+    def destination(self, address, port):
+        verdicts = self.verdicts.get(port, ["answered"])
+        verdict = verdicts.pop(0) if len(verdicts) > 1 else verdicts[0]
+        meaning = "no-evidence" if verdict == "silent" else None
+        return replace(MUTE, address=address, port=port, verdict=verdict, meaning=meaning, rtt_ms=Spread(1.0, 2.0, 3.0))
+
+    def mtu(self, place, options):
+        self.asked = place, options
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+    def trace(self, place, options):
+        self.asked = place, options
+        yield self.way
+
+
+@pytest.fixture
+def network(monkeypatch):
+    made = Network()
+    monkeypatch.setattr(scan, "scan", made.scan)
+    monkeypatch.setattr(mtu, "mtu", made.mtu)
+    monkeypatch.setattr(trace, "trace", made.trace)
+    monkeypatch.setattr(udpprobe.check, "has_net_raw", lambda: True)
+    return made
+
+
+PLAIN = Probing()
+
+
+def ask(text, probing=PLAIN, **expected):
+    return Ask(text, target_with_port(text), Expectation(**expected), probing)
+
+
+def states(outcome):
+    return [each.state for each in outcome.checks]
+
+
+def test_targets_that_are_probed_alike_share_a_scan_and_others_the_rate(network):
+    outcome = check([ask("127.0.0.1:1,2"), ask("[::1]:1"), ask("127.0.0.1:1"), ask("127.0.0.1:9", Probing("empty"))],
+                    Settings(rate_pps=100, retries=5, silence_s=0.5, engine="recverr"))
+    assert {("auto", 3), ("empty", 1)} == {(options.payload, size) for options, size in network.scans}
+    assert {(50, 5, 0.5, "recverr")} == {(each.rate_pps, each.retries, each.timeout_s, each.engine)
+                                         for each, _ in network.scans}
+    assert [("127.0.0.1", 1), ("127.0.0.1", 2), ("::1", 1), ("127.0.0.1", 1), ("127.0.0.1", 9)] == [
+        (each.address, each.port) for each in outcome.checks]
+    assert (["OK"] * 5, ("be warned",)) == (states(outcome), outcome.warnings)
+
+
+def test_a_name_is_checked_at_each_address_and_one_without_any_is_unknown(network, monkeypatch):
+    def look_up(name, *_):
+        if name != "two.example":
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(0, 0, 0, "", ("192.0.2.1", 0)), (0, 0, 0, "", ("2001:db8::1", 0, 0, 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    outcome = check([ask("two.example:53"), ask("none.example:53")], Settings())
+    assert ["192.0.2.1", "2001:db8::1", None] == [each.address for each in outcome.checks]
+    assert (["OK", "OK", "UNKNOWN"], State.UNKNOWN) == (states(outcome), outcome.state)
+    assert "no address for none.example: Name or service not known" == outcome.checks[2].text
+    assert 1 == len(network.scans)
+
+
+def test_a_scan_that_cannot_be_made_is_unknown(network):
+    network.error = PrivilegeError("be root")
+    outcome = check([ask("127.0.0.1:1")], Settings())
+    assert [("UNKNOWN", "be root")] == [(each.state, each.text) for each in outcome.checks]
+
+
+@pytest.mark.parametrize(("verdicts", "confirm", "expected", "scans"), [
+    (["silent", "answered"], 0, "CRITICAL", 1), (["silent", "answered"], 1, "OK", 2),
+    (["silent", "silent", "answered"], 1, "CRITICAL", 2), (["answered"], 3, "OK", 1)])
+def test_a_failure_counts_when_it_is_confirmed_so_often(network, verdicts, confirm, expected, scans):
+    network.verdicts[1] = verdicts
+    outcome = check([ask("127.0.0.1:1"), ask("127.0.0.1:2")], Settings(confirm=confirm))
+    assert ([expected, "OK"], scans) == (states(outcome), len(network.scans))
+    assert [2, *[1] * (scans - 1)] == [size for _, size in network.scans]
+
+
+def test_nothing_is_confirmed_when_half_of_the_time_is_gone(network):
+    network.verdicts[1], network.wasted_s = ["silent"], 0.06
+    check([ask("127.0.0.1:1")], Settings(timeout_s=0.1, confirm=5))
+    assert 1 == len(network.scans)
+
+
+@pytest.mark.parametrize(("found", "expected"), [
+    (Measured(MTU, interrupted=False), "OK"), (Measured(HOLE, interrupted=False), "CRITICAL"),
+    (Measured(HOLE, interrupted=True), "UNKNOWN"), (Measured(MTU, interrupted=True), "OK"),
+    (UdpprobeError("no way"), "UNKNOWN")])
+def test_the_path_mtu_is_searched_up_to_what_is_wanted(network, found, expected):
+    network.found = found
+    outcome = check([ask("127.0.0.1:1", Probing("empty", interface="lo"), min_mtu=1450)], Settings(silence_s=0.5))
+    place, options = network.asked
+    assert (expected, 1450, "empty", "lo", 0.5, [1]) == (
+        *states(outcome), options.most, options.payload, options.interface, options.timeout_s, place.port.tolist())
+    assert ("not checked" in outcome.checks[0].text) == (expected == "UNKNOWN")
+
+
+@pytest.mark.parametrize(("way", "expected"), [
+    (Traced(TRACE, interrupted=False), "OK"), (Traced(LOOPING, interrupted=False), "CRITICAL"),
+    (Traced(LOOPING, interrupted=True), "UNKNOWN")])
+def test_the_way_to_what_is_silent_is_looked_at_for_loops(network, way, expected):
+    network.verdicts[1], network.way = ["silent"], way
+    asked = ask("127.0.0.1:1", expect="listening", silence=State.OK, no_loop=True)
+    assert [expected] == states(check([asked], Settings()))
+
+
+@pytest.mark.parametrize(("engine", "raw"), [("recverr", True), ("auto", False)])
+def test_without_raw_sockets_it_says_what_it_did_not_check(network, monkeypatch, engine, raw):
+    monkeypatch.setattr(udpprobe.check, "has_net_raw", lambda: raw)
+    found = check([ask("127.0.0.1:1", min_mtu=1400)], Settings(engine=engine)).checks[0]
+    assert "path MTU not checked: this takes CAP_NET_RAW; answered in 2 ms" == found.text
+    assert not hasattr(network, "asked")
+
+
+def test_what_a_scan_knew_when_time_ran_out_counts(network):
+    network.stopped, network.wasted_s = True, 0.06
+    assert ["OK"] == states(check([ask("127.0.0.1:1")], Settings(timeout_s=0.1)))
+
+
+def test_ctrl_c_is_not_time_that_ran_out(network):
+    network.stopped = True
+    with pytest.raises(KeyboardInterrupt):
+        check([ask("127.0.0.1:1")], Settings())
+
+
+def test_what_runs_inside_stops_in_time_and_what_comes_after_does_not(network, monkeypatch):
+    came = []
+
+    def look(*_):
+        came.append(CtrlC().came)
+        time.sleep(0.06)
+        came.append(CtrlC().came)
+        return report(network.destination("127.0.0.1", 1))
+
+    monkeypatch.setattr(scan, "scan", look)
+    check([ask("127.0.0.1:1")], Settings(timeout_s=0.1))
+    assert [False, True, False] == [*came, CtrlC().came]
