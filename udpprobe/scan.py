@@ -26,7 +26,7 @@ from udpprobe.core.pipeline import Pipeline, Resolved
 from udpprobe.core.probes import Destinations
 from udpprobe.core.suspects import UNSENT
 from udpprobe.interrupt import CtrlC, Interrupted
-from udpprobe.payloads import notes_of_answers
+from udpprobe.payloads import notes_of_answers, notes_of_other_ports
 from udpprobe.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
 from udpprobe.recorder import Recorder
 
@@ -181,7 +181,8 @@ class _Run:
         self._pipeline.finish()
         told, unmatched = conclude(self._pipeline.summary, Question(self._options.loop_ttl, all_destinations=True))
         protocols = notes_of_answers(self._catalogue, self._plan, self._answers.data)
-        other_ports = {task: f"answered from port {port}" for task, port in self._admission.other_ports.items()}
+        other_ports = notes_of_other_ports(self._catalogue, self._plan, self._answers.data,
+                                           self._admission.other_ports)
         destinations = outcome(told, self._plan, self._pacing, self._errnos)
         for notes in (other_ports, protocols, self._admission.looks.notes()):
             destinations = with_notes(destinations, self._plan, notes)

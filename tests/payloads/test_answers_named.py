@@ -7,7 +7,7 @@ import pytest
 
 from udpprobe.core.plan import Candidates, Plan, Sources
 from udpprobe.core.probes import Destinations
-from udpprobe.payloads import chosen, load, notes_of_answers
+from udpprobe.payloads import chosen, load, notes_of_answers, notes_of_other_ports
 from udpprobe.payloads.answers import UNKNOWN
 
 DNS = bytes.fromhex("1122 8180 0001 0000 0000 0000")
@@ -52,3 +52,17 @@ def test_a_port_of_no_protocol_may_say_what_it_likes():
 
 def test_without_answers_there_is_nothing_to_say():
     assert {} == notes({})
+
+
+@pytest.mark.parametrize(("payload", "port", "answer", "expected"), [
+    ("auto", 53, DNS, "answered from port 4242"),
+    ("auto", 53, b"what?", "answered from port 4242, not recognised as dns"),
+    ("auto", 9999, b"what?", "answered from port 4242"),
+    ("token", 53, b"what?", "answered from port 4242"),
+])
+def test_an_answer_from_another_port_that_is_not_what_was_asked_for_is_told_of(payload, port, answer, expected):
+    catalogue = chosen(load(), payload)
+    plan = plan_of(catalogue, port)
+    plan.next_probes(np.array([0]), np.array([0]))
+    assert {0: expected} == notes_of_other_ports(catalogue, plan, {0: answer}, {0: 4242})
+    assert {} == notes_of_other_ports(catalogue, plan, {}, {0: 4242})

@@ -8,7 +8,7 @@ import numpy as np
 
 from udpprobe.core.plan import Plan
 from udpprobe.payloads.catalogue import Catalogue
-from udpprobe.payloads.model import name_of_answer
+from udpprobe.payloads.model import Payload, name_of_answer
 
 UNKNOWN = "answers, but not as any protocol of the table (--list-payloads)"
 
@@ -33,3 +33,28 @@ def notes_of_answers(catalogue: Catalogue, plan: Plan, answers: Mapping[int, byt
         if name or catalogue.rows[row].answer:
             notes[task] = f"answers as {name}" if name else UNKNOWN
     return notes
+
+
+def notes_of_other_ports(catalogue: Catalogue, plan: Plan, answers: Mapping[int, bytes],
+                         other_ports: Mapping[int, int]) -> dict[int, str]:
+    """By task, which other port of the host it was answered from, and whether that was what it was asked for.
+
+    Args:
+        catalogue: what was sent.
+        plan: to whom.
+        answers: by task, bytes of the first datagram that came back.
+        other_ports: by task, the port.
+    """
+    notes = {}
+    for task, port in ((task, port) for task, port in other_ports.items() if task in answers):
+        asked = _asked(catalogue, plan, task)
+        known = not asked or name_of_answer(asked, int(plan.tasks.port[task]), answers[task])
+        notes[task] = f"answered from port {port}" + ("" if known else f", not recognised as {asked[0].name}")
+    return notes
+
+
+def _asked(catalogue: Catalogue, plan: Plan, task: int) -> list[Payload]:
+    """What a task was sent whose answers are known."""
+    attempts = np.arange(plan.attempts[task])
+    sent = plan.probes(np.full_like(attempts, task), np.zeros_like(attempts), attempts).payload
+    return [row for row in map(catalogue.rows.__getitem__, sent.tolist()) if row.answer]
