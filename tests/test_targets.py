@@ -15,7 +15,7 @@ from udpprobe.targets import Wanted, named, read_targets, resolve
 
 DNS = parse_ports("53")
 ADDRESSES = {"dns.example": ("192.0.2.53", "2001:db8::53", "192.0.2.54"), "alias.example": ("192.0.2.53",),
-             "printer.local": ("fe80::9%1",)}
+             "blocked.example": ("0.0.0.0",), "printer.local": ("fe80::9%1",)}
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +88,7 @@ def test_a_network_stands_for_no_multicast_and_no_broadcast(network, left):
             _told(network)
 
 
-@pytest.mark.parametrize("address", ["224.0.0.251", "255.255.255.255", "ff05::1", "0.0.0.0"])
+@pytest.mark.parametrize("address", ["224.0.0.251", "255.255.255.255", "ff05::1"])
 def test_what_is_named_is_probed_whatever_it_is(address):
     assert [f"{address} 53"] == _told(address)
 
@@ -118,6 +118,9 @@ def test_an_exclusion_without_address_stops_the_scan():
     ("10.0.0.0/11", {}, "a network of 2,097,152 addresses is too large; at most 1,048,576"),
     ("2001:db8::/64", {}, "a network of 18,446,744,073,709,551,616 addresses is too large"),
     ("10.0.0.0/12:-", {}, "68,718,428,160 destinations .* are too many"),
+    ("0.0.0.0:7", {}, "0.0.0.0:7: 0.0.0.0 means this host; say 127.0.0.1"),
+    ("::", {}, "::: :: means this host; say ::1"),
+    ("blocked.example", {}, "blocked.example: 0.0.0.0 means this host; say 127.0.0.1"),
     ("fe80::1", {}, "fe80::1 is link-local: name its interface, as in fe80::1%eth0, or with -i"),
 ])
 def test_what_cannot_be_meant_is_a_usage_error(text, wanted, said):
@@ -217,3 +220,8 @@ def test_standard_input_is_a_file_too(tmp_path):
     finally:
         os.dup2(saved, 0)
         os.close(saved)
+
+
+def test_a_byte_order_mark_before_the_first_target_is_none_of_it(tmp_path):
+    (tmp_path / "hosts").write_bytes(b"\xef\xbb\xbf192.0.2.1:7\r\n")
+    assert ["192.0.2.1:7"] == [target.text for target in read_targets(str(tmp_path / "hosts"))]

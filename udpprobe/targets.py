@@ -37,6 +37,8 @@ MOST_DESTINATIONS = 1 << 24
 """Addresses times ports of a scan: a /24 with all its ports. More would not fit into a small host's memory."""
 
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
+_UNSPECIFIED = {single(ip_address(own)): f"{own} means this host; say {loopback}"
+                for own, loopback in (("0.0.0.0", "127.0.0.1"), ("::", "::1"))}  # noqa: S104 - to refuse it
 _MAPPED, _BROADCAST = u64(0xFFFF), u64(0xFFFF_FFFF_FFFF)
 
 
@@ -101,8 +103,8 @@ def read_targets(path: str) -> list[Target]:
 
 def _opened(path: str) -> TextIO:
     if path == "-":
-        return os.fdopen(0, encoding="utf-8", errors="backslashreplace", closefd=False)
-    return Path(path).open(encoding="utf-8", errors="backslashreplace")
+        return os.fdopen(0, encoding="utf-8-sig", errors="backslashreplace", closefd=False)
+    return Path(path).open(encoding="utf-8-sig", errors="backslashreplace")
 
 
 def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wanted) -> Resolved:
@@ -117,7 +119,8 @@ def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wante
         wanted: how targets are understood.
 
     Raises:
-        UsageError: nothing is left, or too much; a link-local address without its interface, or on two of them.
+        UsageError: nothing is left, or too much; 0.0.0.0 or ::, which mean this host; a link-local address without its
+            interface, or on two of them.
         UdpprobeError: a name without address; an interface that does not exist.
     """
     spans = [span for target in targets for span in _spans(target, wanted)]
@@ -163,6 +166,8 @@ def _looked_up(name: str, family: int | None) -> list[Block]:
 
 def _zone(target: Target, block: Block, interface: str | None) -> int:
     """Index of the interface that a link-local address belongs to, 0 for every other address."""
+    if block in _UNSPECIFIED:
+        raise UsageError(f"{target.text}: {_UNSPECIFIED[block]}")
     if not is_link_local(block):
         return 0
     zone = block.zone or interface
