@@ -204,7 +204,7 @@ def test_a_dash_is_standard_output(monkeypatch):
 
 def test_a_closed_standard_output_is_told(monkeypatch):
     monkeypatch.setattr("sys.stdout", None)
-    with pytest.raises(UdpprobeError, match="cannot write -: standard output is closed"):
+    with pytest.raises(UdpprobeError, match="cannot write standard output: it is closed"):
         record("-")
 
 
@@ -239,3 +239,12 @@ def test_capinfos_finds_nothing_amiss(target):
     for claim in ("Number of packets:   3", "Capture application: udpprobe 1.2", "Number of interfaces in file: 2",
                   "Time precision = nanoseconds (9)"):
         assert claim in found
+
+
+def test_a_full_standard_output_is_told_by_its_name(monkeypatch):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(UdpprobeError, match="cannot write standard output: No space left on device"):
+            record("-", batch_of(ROWS))
+        with pytest.raises(OSError, match="No space"):
+            full.close()    # what it could not write is still there

@@ -18,7 +18,6 @@ from udpprobe.core.plan import Candidates, Plan, Sources
 from udpprobe.core.probes import Destinations
 from udpprobe.core.runs import firsts
 from udpprobe.engines import Engine
-from udpprobe.engines.blind import RECVERR
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import (
     ReservedPorts,
@@ -38,6 +37,8 @@ FIRST_UNPRIVILEGED = 1024
 PORT_TRIES = 64
 LOOPBACK = u64(0xFFFF_7F)
 """127.0.0.0/8, mapped."""
+FALLBACK = ("without CAP_NET_RAW (be root, or see udpprobe scan --help), this scan takes --engine recverr, which does "
+            "not hear everything")
 BULK_PPS = 5000
 """Beyond this rate the portable capture does not keep up."""
 
@@ -157,8 +158,7 @@ def open_engine(options: Options, crafter: Crafter, ports: tuple[int, ...], warn
     if engine == "auto":
         engine = "raw" if has_net_raw() else "recverr"
         if engine == "recverr":
-            warn(f"raw sockets are not allowed (CAP_NET_RAW; run as root, or `setcap cap_net_raw+ep` the "
-                 f"Python interpreter): falling back to --engine recverr, which cannot see {RECVERR}")
+            warn(FALLBACK)
     return ENGINES[engine](options, crafter, ports)
 
 

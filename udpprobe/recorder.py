@@ -125,7 +125,8 @@ class Recorder:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise UdpprobeError(f"cannot write {self._path}: {error.strerror or error}") from error
+            where = "standard output" if self._path == "-" else self._path
+            raise UdpprobeError(f"cannot write {where}: {error.strerror or error}") from error
 
 
 # ---- where it goes
@@ -138,7 +139,7 @@ def _is_stream(path: str) -> bool:
 def _opened(path: str) -> Iterator[IO[bytes]]:
     if path == "-":
         if sys.stdout is None:
-            raise OSError(None, "standard output is closed")
+            raise OSError(None, "it is closed")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return

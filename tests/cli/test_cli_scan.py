@@ -259,6 +259,14 @@ def test_a_scan_of_loopback_tells_refused_from_silent(capsys, silent_port, engin
     assert ["ECONNREFUSED"] == [each["errno"] for each in told["destinations"] if each["port"] == 1]
 
 
+def test_who_may_not_capture_is_told_so_once_in_a_line(capsys, monkeypatch):
+    monkeypatch.setattr("udpprobe.prepare.has_net_raw", lambda: False)
+    assert 0 == main(["scan", "127.0.0.1:1", "--no-control"])
+    told = capsys.readouterr()
+    assert (1, 1, True) == (told.err.count("\n"), told.err.count("--engine recverr"), len(told.err) <= 161)
+    assert "refused" in told.out
+
+
 def test_a_kernel_without_ipv6_scans_what_it_can(capsys, monkeypatch):
     opened = socket.socket
 
