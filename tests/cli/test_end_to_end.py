@@ -119,7 +119,8 @@ sys.exit(run())
 
 
 def test_a_second_sigterm_ends_it_at_once_and_leaves_no_draft(tmp_path):
-    done = subprocess.run([sys.executable, "-c", TERMINATED_TWICE, str(tmp_path / "report")], capture_output=True, check=False)
+    words = [sys.executable, "-c", TERMINATED_TWICE, str(tmp_path / "report")]
+    done = subprocess.run(words, capture_output=True, check=False)
     assert (143, b"") == (done.returncode, done.stderr)
     assert [] == list(tmp_path.iterdir())
 
@@ -128,8 +129,9 @@ def test_a_scan_in_the_background_of_a_script_obeys_sigterm(tmp_path):
     # there, the shell lets SIGINT be ignored
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *UDPPROBE, "scan", f"127.0.0.1:{silent.getsockname()[1]}",
-                 "--engine", "recverr", "--no-control", "--retries", "100", "--timeout", "60", "-o", str(tmp_path / "report")]
+        words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *UDPPROBE, "scan", "-o", str(tmp_path / "report"),
+                 f"127.0.0.1:{silent.getsockname()[1]}", "--engine", "recverr", "--no-control", "--retries", "100",
+                 "--timeout", "60"]
         silent.settimeout(20)
         with subprocess.Popen(words) as process:
             silent.recv(2000)
