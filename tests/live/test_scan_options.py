@@ -117,7 +117,7 @@ def test_a_neighbour_is_probed_by_its_link_local_address(network, any_engine):
     zoned = scan(network, f"--engine {any_engine} '[{LINK_LOCAL}%right]:{CLOSED}'").report["destinations"]
     by_interface = scan(network, f"--engine {any_engine} -i right '[{LINK_LOCAL}]:{CLOSED}'").report["destinations"]
     assert ["refused"] * 2 == [each["verdict"] for each in zoned + by_interface]
-    assert {LINK_LOCAL} == {each["address"].partition("%")[0] for each in zoned + by_interface}
+    assert {(LINK_LOCAL, "right")} == {(each["address"], each["zone"]) for each in zoned + by_interface}
 
 
 def test_one_scan_reaches_over_all_interfaces(network, engine):
