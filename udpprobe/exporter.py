@@ -258,7 +258,7 @@ class Handler(BaseHTTPRequestHandler):
             given_s = float(self.headers.get("X-Prometheus-Scrape-Timeout-Seconds", "")) - MARGIN_S
         except ValueError:
             return self.server.timeout_s
-        return min(max(given_s, MARGIN_S), self.server.timeout_s)
+        return min(max(MARGIN_S, given_s), self.server.timeout_s)
 
     def _say(self, status: HTTPStatus, body: bytes) -> None:
         self.send_response(status)

@@ -1,0 +1,266 @@
+"""The exporter over HTTP, probing loopback; nothing of it needs privilege."""
+
+import contextlib
+import json
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from ipaddress import ip_network
+from pathlib import Path
+from unittest.mock import Mock
+from urllib.parse import quote
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from samples import REFUSED
+
+from udpprobe import exporter
+from udpprobe.check import Settings
+from udpprobe.cli import main
+from udpprobe.core.asking import Expectation
+from udpprobe.core.checking import Facts, Outcome, checked
+from udpprobe.exporter import MODULES, Options, Server, Tally
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "prometheus"
+promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool, of Prometheus")
+
+
+@contextlib.contextmanager
+def serving(*networks, **changes):
+    options = Options(("127.0.0.1", 0), tuple(map(ip_network, networks)), MODULES,
+                      Settings(engine="recverr", silence_s=0.3, timeout_s=3), **changes)
+    with Server(options) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def url():
+    with serving("127.0.0.0/8", "::1") as where:
+        yield where
+
+
+@pytest.fixture
+def closed():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def answering():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
+        service.bind(("127.0.0.1", 0))
+
+        def answer():
+            with contextlib.suppress(OSError):
+                while True:
+                    said, client = service.recvfrom(2048)
+                    service.sendto(said, client)
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield service.getsockname()[1]
+
+
+def get(url, path, **headers):
+    """Status and text."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url + path, headers=headers), timeout=10) as found:
+            assert "text/plain; version=0.0.4; charset=utf-8" == found.headers["Content-Type"]
+            return found.status, found.read().decode()
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, refusal.read().decode()
+
+
+def values(text):
+    return {(each.name, *each.labels.values()): each.value
+            for family in text_string_to_metric_families(text) for each in family.samples}
+
+
+def test_a_service_that_answers_is_a_success_with_its_round_trip(url, answering):
+    status, text = get(url, f"/probe?target=127.0.0.1:{answering}")
+    found = values(text)
+    assert (200, 1, 1, 0) == (status, found["probe_success",], found["probe_udp_verdict", "answered"],
+                              found["probe_udp_verdict", "refused"])
+    assert 0 < found["probe_udp_rtt_seconds",] < found["probe_duration_seconds",] < 3
+
+
+def test_a_closed_port_fails_but_where_it_is_to_be_closed_and_its_errors_are_counted_on(url, closed):
+    for count, (module, success) in enumerate([("answered", 0), ("refused", 1), ("refused", 1)]):
+        found = values(get(url, f"/probe?target=127.0.0.1:{closed}&module={module}")[1])
+        assert (success, 1, max(count, 1)) == (found["probe_success",], found["probe_udp_verdict", "refused"],
+                                               found["probe_udp_icmp_errors_total", "3", "4", "3"])
+
+
+@pytest.mark.parametrize(("path", "status", "said"), [
+    ("/probe?target=192.0.2.1:53", 403, "--allow"), ("/probe?target=[2001:db8::1]:53", 403, "--allow"),
+    ("/probe?target=" + quote("[::ffff:192.0.2.1]:53"), 403, "--allow"),
+    ("/probe", 400, "target="), ("/probe?target=127.0.0.1:1&target=127.0.0.1:2", 400, "once"),
+    ("/probe?target=127.0.0.1", 400, "names no port"), ("/probe?target=127.0.0.0/24:1", 400, "more than one"),
+    ("/probe?target=127.0.0.1:1-9", 400, "more than one"), ("/probe?target=%20", 400, "no"),
+    ("/probe?target=127.0.0.1:1&module=x", 400, "no such module"), ("/probe?target=no.invalid:1", 502, "no address"),
+    ("/x", 404, "/metrics")])
+def test_what_may_not_or_cannot_be_probed_is_refused(url, path, status, said):
+    found, text = get(url, path)
+    assert status == found
+    assert said in text
+
+
+def test_a_name_is_probed_at_the_address_that_was_allowed(monkeypatch):
+    asked = []
+    addresses = iter(["127.0.0.1", "192.0.2.1"])
+    monkeypatch.setattr("udpprobe.targets.socket.getaddrinfo",
+                        lambda *_: [(0, 0, 0, "", (next(addresses), 0))] if not asked else pytest.fail("asked twice"))
+
+    def check(asks, _):
+        asked.extend(asks)
+        return Outcome((checked("x", None, Facts(REFUSED), Expectation()),), 0, 0, "0.1.0")
+
+    monkeypatch.setattr(exporter, "check", check)
+    prober = exporter.Prober(Options(("", 0), (ip_network("127.0.0.1"),), MODULES, Settings()))
+    prober.probe({"target": ["rebind.example:53"]}, 1)
+    assert [(0xFFFF_7F00_0001, 1)] == [(each.target.host.first, each.target.host.size) for each in asked]
+
+
+def test_probes_beyond_the_bound_are_told_to_come_again(monkeypatch):
+    hold = threading.Event()
+
+    def check(*_):
+        hold.wait(5)
+        return Outcome((checked("x", None, Facts(REFUSED), Expectation()),), 0, 0, "0.1.0")
+
+    monkeypatch.setattr(exporter, "check", check)
+    with serving("127.0.0.1", at_once=1) as where:
+        first = threading.Thread(target=get, args=(where, "/probe?target=127.0.0.1:1"))
+        first.start()
+        while "in_progress 1.0" not in get(where, "/metrics")[1]:
+            time.sleep(0.01)
+        status, text = get(where, "/probe?target=127.0.0.1:1", **{"X-Prometheus-Scrape-Timeout-Seconds": "0.7"})
+        hold.set()
+        first.join()
+    assert (503, True) == (status, "--at-once" in text)
+
+
+@pytest.mark.parametrize(("given", "timeout_s"), [("2", 1.5), ("99", 3), ("0.1", 0.5), ("x", 3), ("nan", 0.5),
+                                                 (None, 3)])
+def test_a_probe_takes_no_longer_than_prometheus_waits(monkeypatch, given, timeout_s):
+    asked = []
+
+    def check(_, settings):
+        asked.append(settings.timeout_s)
+        return Outcome((checked("x", None, Facts(REFUSED), Expectation()),), 0, 0, "0.1.0")
+
+    monkeypatch.setattr(exporter, "check", check)
+    headers = {} if given is None else {"X-Prometheus-Scrape-Timeout-Seconds": given}
+    with serving("127.0.0.1") as where:
+        assert 200 == get(where, "/probe?target=127.0.0.1:1", **headers)[0]
+    assert [timeout_s] == asked
+
+
+def test_a_client_that_goes_away_leaves_no_trace(url, capfd):
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+        client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    assert (200, "Healthy\n") == get(url, "/-/healthy")
+    assert ("", "") == capfd.readouterr()
+
+
+def test_it_says_how_it_is_itself(url):
+    assert (200, "Healthy\n") == get(url, "/-/healthy")
+    get(url, "/probe?target=192.0.2.1:53")
+    found = values(get(url, "/metrics")[1])
+    assert found["udpprobe_exporter_probes_total", "answered", "Forbidden"] >= 1
+    assert 0 == found["udpprobe_exporter_probes_in_progress",]
+
+
+def test_what_was_asked_longest_ago_is_forgotten_first(monkeypatch):
+    monkeypatch.setattr(exporter, "REMEMBERED", 2)
+    tally, found = Tally(), checked("x", None, Facts(REFUSED), Expectation())
+    counts = [tally.add(("m", name), found)[4, 3, 3] for name in ("a", "b", "a", "c", "c", "b")]
+    assert [12, 12, 24, 12, 24, 12] == counts
+
+
+@promtool
+def test_promtool_finds_no_fault_with_any_page(url, closed):
+    for path in ("/metrics", f"/probe?target=127.0.0.1:{closed}"):
+        done = subprocess.run(["promtool", "check", "metrics"], input=get(url, path)[1], capture_output=True, text=True,
+                              timeout=20, check=False)
+        assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
+
+
+@promtool
+def test_promtool_finds_no_fault_with_the_rules_and_the_configuration():
+    done = subprocess.run(["promtool", "check", "config", EXAMPLES / "prometheus.yml"], capture_output=True, text=True,
+                          timeout=20, check=False)
+    assert (0, True) == (done.returncode, "6 rules found" in done.stdout), done
+
+
+def test_the_dashboard_and_the_rules_ask_for_metrics_that_there_are(url, closed):
+    there = {name for name, *_ in values(get(url, "/metrics")[1] + get(url, f"/probe?target=127.0.0.1:{closed}")[1])}
+    asked = (EXAMPLES / "alerts.yml").read_text() + (EXAMPLES / "dashboard.json").read_text()
+    names = set(re.findall(r"\b(?:probe|udpprobe_exporter)_[a-z_]+", asked)) - {"udpprobe_exporter"}
+    assert {"probe_udp_path_mtu_bytes"} == names - there      # this probe searches for none
+    assert 6 == len(json.loads((EXAMPLES / "dashboard.json").read_text())["panels"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("prometheus"), reason="needs Prometheus")
+def test_a_real_prometheus_scrapes_it(url, closed, tmp_path):
+    text = (EXAMPLES / "prometheus.yml").read_text().replace("127.0.0.1:9843", url.removeprefix("http://"))
+    text = text.replace("30s", "1s").replace("11s", "1s").replace("alerts.yml", str(EXAMPLES / "alerts.yml"))
+    (tmp_path / "p.yml").write_text(text.replace('"192.0.2.1:53", "192.0.2.2:123"', f'"127.0.0.1:{closed}"'))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    server = subprocess.Popen(
+        ["prometheus", f"--config.file={tmp_path}/p.yml", f"--storage.tsdb.path={tmp_path}/data",
+         f"--web.listen-address={where}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert {"0"} == asked_of(where, 'probe_success{job="udpprobe"}')
+        assert {"1"} == asked_of(where, 'probe_udp_verdict{verdict="refused"}')
+        assert {"1"} == asked_of(where, 'up{job="udpprobe"}')
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def asked_of(where, query):
+    """The values of a query, as soon as there are any."""
+    until_s = time.monotonic() + 20
+    while time.monotonic() < until_s:
+        with contextlib.suppress(OSError), \
+                urllib.request.urlopen(f"http://{where}/api/v1/query?query={quote(query)}", timeout=5) as found:
+            if result := json.load(found)["data"]["result"]:
+                return {each["value"][1] for each in result}
+        time.sleep(0.3)
+    return set()
+
+
+@pytest.mark.parametrize(("words", "status", "said"), [
+    ([], 2, "--allow"), (["--allow", "x"], 2, "'x' does not appear"), (["--allow", "10.0.0.1/8"], 2, "host bits"),
+    (["--allow", "::1", "--listen", "127.0.0.1"], 2, "ADDRESS:PORT"),
+    (["--allow", "::1", "--listen", "192.0.2.1:9843", "--engine", "recverr"], 3, "cannot listen on 192.0.2.1, TCP port")])
+def test_wrong_words_are_one_line(capsys, words, status, said):
+    assert status == main(["exporter", *words])
+    error = capsys.readouterr().err
+    assert (1, True) == (error.count("\n"), said in error)
+
+
+def test_the_command_serves_modules_of_a_file(tmp_path, monkeypatch):
+    (tmp_path / "c.toml").write_text("[templates.fast]\ncritical = 5\n")
+    options = []
+    monkeypatch.setattr(Server, "serve_forever", lambda _: None)
+    monkeypatch.setattr(exporter, "Prober", lambda given: options.append(given) or Mock())
+    assert 0 == main(["exporter", "--allow", "127.0.0.0/8,::1", "--allow", "10.0.0.0/8", "--listen", "127.0.0.1:19843",
+                      "--config", str(tmp_path / "c.toml"), "--timeout", "5", "--engine", "recverr", "--at-once", "3"])
+    found = options[0]
+    assert (["answered", "listening", "refused", "fast"], 3, 3, 5) == (
+        list(found.modules), len(found.allowed), found.at_once, found.settings.timeout_s)
+    assert "5" == found.modules["fast"][0].critical.text
