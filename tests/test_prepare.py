@@ -21,7 +21,8 @@ def destinations_of(pairs):
 
 
 def reserved(address, asked, **options):
-    with reserve_source_ports(destinations_of([(address, port) for port in asked]), Options(**options)) as ports:
+    destinations = destinations_of([(address, port) for port in asked])
+    with reserve_source_ports(destinations, are_own(destinations), Options(**options)) as ports:
         return set(ports.ports)
 
 

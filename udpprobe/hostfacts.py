@@ -16,7 +16,7 @@ from typing import Self
 
 import numpy as np
 
-from udpprobe.core.addresses import MAPPED_PREFIX, address_text
+from udpprobe.core.addresses import MAPPED_PREFIX, address_text, mapped_address
 from udpprobe.core.batch import I64, U64
 from udpprobe.core.packets import u64
 from udpprobe.errors import UdpprobeError
@@ -151,8 +151,7 @@ def _bind(opened: socket.socket, source: str) -> None:
 
 @cache
 def _mapped(text: str) -> int:
-    address = ip_address(text.partition("%")[0])
-    return int(address) | (MAPPED_PREFIX << 32 if address.version == 4 else 0)
+    return mapped_address(ip_address(text.partition("%")[0]))
 
 
 class ReservedPorts:

@@ -96,8 +96,13 @@ def are_own(destinations: Destinations) -> Bool:
     return own
 
 
-def reserve_source_ports(destinations: Destinations, options: Options) -> ReservedPorts:
+def reserve_source_ports(destinations: Destinations, own: Bool, options: Options) -> ReservedPorts:
     """Where probes will leave from: if possible no port that is to be probed, of this host, for it would say nothing.
+
+    Args:
+        destinations: (n,) what is to be probed.
+        own: (n,) whether each is at an address of this host.
+        options: how to probe.
 
     Raises:
         UdpprobeError: the port is in use, or not for this user; or none is free.
@@ -105,7 +110,7 @@ def reserve_source_ports(destinations: Destinations, options: Options) -> Reserv
     families = families_of(destinations.high, destinations.low)
     if options.source_port:
         return reserve_ports(families, port=options.source_port)
-    if len(taken := destinations.port[are_own(destinations)]) == 0:
+    if len(taken := destinations.port[own]) == 0:
         return reserve_neighbours(SOURCE_PORTS, families)
     for count in (SOURCE_PORTS, 1):
         for first in _some_beside(taken, count):

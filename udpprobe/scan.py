@@ -95,7 +95,8 @@ class _Run:
         self._catalogue = catalogue_of(options)
         payloads = self._catalogue.columns()
         crafter = Crafter(payloads, size=options.size)
-        ports = held.enter_context(reserve_source_ports(destinations, options))
+        own = are_own(destinations)
+        ports = held.enter_context(reserve_source_ports(destinations, own, options))
         self._plan, codes = make_plan(destinations, options, ports.ports)
         self._recorder = held.enter_context(Recorder(options.write)) if options.write else None
         self._crafter = crafter
@@ -110,7 +111,7 @@ class _Run:
         self._clock = SteadyClock()
         self._now_ns = time.time_ns()
         self._pacing = Pacing(self._plan, patience, self._now_ns)
-        self._pacing.leave_out(np.flatnonzero(are_own(destinations) & np.isin(destinations.port, ports.ports)))
+        self._pacing.leave_out(np.flatnonzero(own & np.isin(destinations.port, ports.ports)))
         self._errnos: dict[int, int] = {}
         codes = codes[self._plan.tasks.host]
         self._refused(np.flatnonzero(codes), codes[codes != 0])

@@ -20,6 +20,7 @@ from scan_setup import (
     WHOLE_TOKEN,
     packets_of,
     payloads,
+    plan_of,
 )
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
@@ -142,3 +143,11 @@ def test_the_token_in_a_packet_is_that_of_its_flow():
     source, destination = (tuple(np.array([half], np.uint64) for half in halves(each)) for each in (OWN[4][0], HOST[4]))
     expected = token_of(KEY, source, destination, np.array([40_000 << 16 | 1000], np.uint64))
     assert int(expected[0]).to_bytes(8) == packet[32:40]
+
+
+@pytest.mark.parametrize("size", [0, 300])
+def test_lengths_are_those_of_the_packets(size):
+    crafter = Crafter(payloads(), size=size)
+    plan = plan_of((HOST[4], 53), (HOST[6], 53), payload=(WHOLE_TOKEN, BARE))
+    probes = plan.probes(np.array([0, 1]), np.zeros(2, np.int64), np.array([0, 1]))
+    assert [len(each) for each in packets_of(crafter.craft(probes), 2)] == crafter.lengths_of(probes).tolist()
