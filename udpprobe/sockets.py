@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import numpy as np
 
-from udpprobe.core.addresses import MAPPED_PREFIX
+from udpprobe.core.addresses import MAPPED_PREFIX, mapped_address
 from udpprobe.core.batch import U64, Bool
 from udpprobe.core.keys import pair_key
 from udpprobe.core.lookup import Bitmap
@@ -127,7 +127,7 @@ class Sockets:
             return
         self._expires_s = now_s + EXPIRES_S
         self._known[:] = False
-        self._own = frozenset(map(_mapped, self.own_addresses()))
+        self._own = frozenset(map(mapped_address, self.own_addresses()))
         self._bitmap = Bitmap(_keys(self._own))
 
     def _look(self) -> bool:
@@ -208,11 +208,7 @@ def _state(sighting: _Sighting, flow: Flow, family: int) -> str:
 
 
 def _number(text: str) -> int:
-    return _mapped(ip_address(text.partition("%")[0]))
-
-
-def _mapped(address: Address) -> int:
-    return int(address) | (MAPPED_PREFIX << 32 if address.version == 4 else 0)
+    return mapped_address(ip_address(text.partition("%")[0]))
 
 
 def _keys(addresses: Iterable[int]) -> U64:

@@ -24,7 +24,7 @@ TRAFFIC = "udp or icmp or icmp6 or proto 4 or proto 41 or proto 47 or ip6 proto 
 """Datagrams and errors, also in IP in IP and GRE tunnels, and IPv6's fragments."""
 TICK_NS = 100_000_000
 """On a busy interface errors wait so long for being looked at together."""
-MOST_NOTED = 1 << 16
+MOST_NOTED = 1 << 14
 NOTES_EACH = 4
 """Destinations whose senders are remembered, and how many of each."""
 

@@ -1,0 +1,152 @@
+"""The command line of watch: what it takes, what goes where, how it ends."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+from dataclasses import fields
+
+import pytest
+from crafting import sent, told
+from feeding import story_of
+from samples import destination, finding, report
+
+from udpprobe import watch as watching
+from udpprobe.cli import main
+from udpprobe.cli.watch import parse_size
+from udpprobe.core.batch import SourceState
+from udpprobe.core.model import Process, WatchedEvent
+from udpprobe.errors import UsageError
+from udpprobe.interrupt import Interrupted
+from udpprobe.watch import WatchOptions
+
+command = importlib.import_module("udpprobe.cli.watch")     # of that name, the package has the function
+NOTE = "dnsmasq[812]; its socket is unconnected: it does not know"
+REFUSED = destination("10.0.0.5", 53, "refused", finding("refused", (4, 3, 3), "10.0.0.5", 23), notes=(NOTE,))
+HEALTHY = destination("10.0.0.6", 53, "answered")
+FOUND = report(REFUSED, HEALTHY, kind="interface", name="eth0", dropped=0)
+
+
+class Stand:
+    """In the watch's place: tells what the test prepared."""
+
+    def __init__(self):
+        self.asked, self.events, self.dropped, self.interrupt = None, [], [0], False
+
+    def __call__(self, options, listeners):
+        self.asked = options
+        for each in self.events:
+            listeners.on_events([each])
+        for dropped in self.dropped:
+            listeners.on_progress(SourceState("interface", "eth0", dropped=dropped), lambda: FOUND)
+        if self.interrupt:
+            raise Interrupted(FOUND)
+        return FOUND
+
+
+@pytest.fixture
+def stand(monkeypatch):
+    made = Stand()
+    monkeypatch.setattr(watching, "watch", made)
+    return made
+
+
+def watched(**changes):
+    plain, = story_of(told(sent(1))).events
+    return WatchedEvent(**{each.name: getattr(plain, each.name) for each in fields(plain)}, **changes)
+
+
+def test_options_reach_the_watch(stand):
+    assert 0 == main(["watch", "-i", "eth0", "--filter", "port 53", "-w", "x.pcapng", "--rotate", "2MB", "--keep", "3",
+                      "--duration", "60", "--count", "9", "--all", "--loop-ttl", "50"])
+    assert WatchOptions("eth0", "port 53", "x.pcapng", 2_000_000, 3, 60, 9, True, 50) == stand.asked
+
+
+def test_without_any_it_listens_everywhere_until_ctrl_c(stand):
+    assert 0 == main(["watch"])
+    assert WatchOptions() == stand.asked
+
+
+@pytest.mark.parametrize("words", [["eth0"], ["--duration", "-1"], ["--count", "0"], ["--keep", "0"], ["-w", "-"],
+                                   ["--rotate", "much"], ["--rotate", "0"], ["--fail-on", "nonsense"]])
+def test_words_that_are_wrong_are_usage_errors(stand, capsys, words):
+    assert 2 == main(["watch", *words])
+    assert "" == capsys.readouterr().out
+    assert stand.asked is None
+
+
+@pytest.mark.parametrize(("text", "size"), [("5", 5), ("64k", 64_000), ("100MB", 10**8), ("1 G", 10**9), ("7b", 7)])
+def test_sizes_have_units(text, size):
+    assert size == parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["", "k", "-1k", "1.5M", "1T", "0MB", "\u0661k"])
+def test_what_is_no_size_is_said_so(text):
+    with pytest.raises(UsageError, match="no size"):
+        parse_size(text)
+
+
+def test_the_report_comes_at_the_end_without_the_healthy(stand, capsys):
+    assert 0 == main(["watch", "--format", "json"])
+    found = json.loads(capsys.readouterr().out)
+    assert [("10.0.0.5", [NOTE])] == [(each["address"], each["notes"]) for each in found["destinations"]]
+    assert "interface" == found["source"]["kind"]
+    assert 0 == main(["watch", "--format", "json", "--all"])
+    assert 2 == len(json.loads(capsys.readouterr().out)["destinations"])
+    assert stand.asked.all_destinations
+
+
+def test_ndjson_is_a_line_an_error_and_nothing_else(stand, capsys):
+    stand.events = [watched(process=Process("dnsmasq", 812), sees="blind"), watched()]
+    assert 0 == main(["watch", "--format", "ndjson"])
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert ({"name": "dnsmasq", "pid": 812}, "blind") == (first["process"], first["sees"])
+    assert (None, None) == (second["process"], second["sees"])
+
+
+def test_ctrl_c_gives_the_report_and_130(stand, capsys):
+    stand.interrupt = True
+    assert 130 == main(["watch"])
+    assert "dnsmasq[812]" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("stand")
+def test_verdicts_that_fail_are_a_status():
+    assert [1, 0] == [main(["watch", "--fail-on", verdict]) for verdict in ("refused", "loop")]
+
+
+def test_losses_are_warned_of_each_time_they_double(stand, capsys):
+    stand.dropped = [0, 1, 1, 2, 3, 1000, 1001]
+    assert 0 == main(["watch"])
+    warned = capsys.readouterr().err.splitlines()
+    assert ["dropped 1 ", "dropped 2 ", "dropped 1000 "] \
+        == [next(word for word in ("dropped 1 ", "dropped 2 ", "dropped 1000 ") if word in line) for line in warned]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_screen_is_drawn_at_most_once_a_second_and_less_where_that_takes_long(monkeypatch):
+    clock, drawn = [0.0], []
+    monkeypatch.setattr(command.time, "monotonic", lambda: clock[0])
+    ending = command.Ending(Terminal(), command.Format.TABLE, events=False, show_all=False)
+    screen = command._Screen(lambda text, **_: drawn.append((clock[0], str(text))), ending)  # noqa: SLF001 - it has no other door
+
+    def slow():
+        clock[0] += 0.5
+        return FOUND
+    for step in range(30):
+        clock[0] = max(clock[0], step / 2)
+        screen.show(slow if step >= 6 else lambda: FOUND)
+    assert [0.0, 1.0, 2.0, 3.5, 8.5, 13.5] == [time_s for time_s, _ in drawn]
+    assert all("dnsmasq[812]" in text and "10.0.0.6" not in text for _, text in drawn)
+
+
+@pytest.mark.parametrize(("out", "output_format"), [(io.StringIO(), "table"), (Terminal(), "json")])
+def test_nobody_draws_where_nobody_looks(out, output_format):
+    ending = command.Ending(out, command.Format(output_format), events=False, show_all=False)
+    with command._screen(ending) as show:  # noqa: SLF001 - as above
+        show(lambda: pytest.fail("a report was made"))
