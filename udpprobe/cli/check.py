@@ -159,8 +159,8 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
 
     settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, confirm=confirm, rate_pps=rate,
                         engine=engine.value if engine else "auto")
+    outcome = _in_time(asks, settings)
     with opened(output, stream=False) as out:
-        outcome = _in_time(asks, settings)
         out.write(_text(outcome, output_format, verbose, width_of(out)))
     raise typer.Exit(outcome.state)
 
