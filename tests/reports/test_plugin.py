@@ -64,6 +64,9 @@ def test_nothing_foreign_can_pass_for_performance_data_or_a_further_line(verbosi
 
 def test_a_place_is_what_was_written_or_the_name_with_the_endpoint():
     assert ["10.0.0.1:53", "office (198.51.100.7:53)", "nowhere.example:53"] == list(map(place_of, (FINE, NAMED, LOST)))
+    assert "10.0.0.1:53" == place_of(replace(FINE, target="10.0.0.1"))
+    linked = replace(FINE, target="[fe80::1%eth0]:53", address="fe80::1")
+    assert linked.target == place_of(linked)
 
 
 def test_json_is_whole_and_ndjson_a_line_a_destination():

@@ -5,6 +5,7 @@ https://www.monitoring-plugins.org/doc/guidelines.html, "Plugin Output for Nagio
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from udpprobe.core.thresholds import State
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 NAME = "UDPPROBE"
 MOST_NAMED = 3
 """Failures that the one line tells of; what is beyond its length, some monitors cut off."""
+
+_ZONE = re.compile(r"%[^\]]+")
 
 
 def line_of(state: State, text: str) -> str:
@@ -42,7 +45,9 @@ def place_of(check: Checked) -> str:
     if check.address is None:
         return escape(check.target)
     where = endpoint(check.address, check.port)
-    return where if check.target in {where, check.address} else f"{escape(check.target)} ({where})"
+    if _ZONE.sub("", check.target) == where:
+        return escape(check.target)
+    return where if check.target == check.address else f"{escape(check.target)} ({where})"
 
 
 def _summary(outcome: Outcome) -> str:
