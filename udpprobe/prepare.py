@@ -37,8 +37,8 @@ FIRST_UNPRIVILEGED = 1024
 PORT_TRIES = 64
 LOOPBACK = u64(0xFFFF_7F)
 """127.0.0.0/8, mapped."""
-FALLBACK = ("without CAP_NET_RAW (be root, or see udpprobe scan --help), this scan takes --engine recverr, which does "
-            "not hear everything")
+FALLBACK = ("raw sockets need CAP_NET_RAW (`setcap cap_net_raw+ep` on this Python, or be root): this takes --engine "
+            "recverr, which hears less")
 BULK_PPS = 5000
 """Beyond this rate the portable capture does not keep up."""
 

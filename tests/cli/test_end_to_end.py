@@ -47,7 +47,7 @@ def test_what_a_user_or_a_file_can_do_is_one_line(folder, capsys, name, options,
 
 def test_a_cut_capture_is_reported_as_far_as_it_goes(folder, capsys):
     assert main(["analyze", str(folder / "cut")]) == 0
-    assert "cut short" in capsys.readouterr().out
+    assert "cut short" in " ".join(capsys.readouterr().out.split())     # a long path breaks lines elsewhere
 
 
 @pytest.mark.parametrize(("fail_on", "status"), [("refused", 1), ("loop", 0)])
