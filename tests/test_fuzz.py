@@ -1,6 +1,6 @@
 """Spoilt captures through the whole analysis: whatever the bytes, it raises nothing, ends soon, and takes little.
 
-Half a minute or so in `make test`; `UDPPROBE_FUZZ_S=3600 make test ARGS=tests/test_fuzz.py` for an hour of other inputs.
+Half a minute in `make test`; `UDPPROBE_FUZZ_S=3600 make test ARGS=tests/test_fuzz.py` for an hour of others.
 """
 
 from __future__ import annotations
