@@ -42,6 +42,6 @@ def open_capture(expression: str, *, interface: str | None, bulk: bool, kind: st
 
         return Sniffer(expression, interface, state)
     except PermissionError:
-        raise PrivilegeError(
-            "capturing needs CAP_NET_RAW: run as root, or `setcap cap_net_raw+ep` the Python interpreter, or do "
-            "without with --engine recverr") from None
+        without = ", or do without with --engine recverr" if kind == "probe" else ""
+        raise PrivilegeError("capturing needs CAP_NET_RAW: run as root, or `setcap cap_net_raw+ep` the Python "
+                             f"interpreter{without}") from None

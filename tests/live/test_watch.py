@@ -1,0 +1,208 @@
+"""`udpprobe watch` beside real programs: whose datagram failed, does it know, and is it told in time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+
+import builders as b
+import pytest
+from network import CannotRun, Network, address
+from record import play
+from scanning import UDPPROBE, UNLIMITED
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+CLOSED, ANSWERING = 7, 7100
+SERVER = {family: address(family, 1, 2) for family in (4, 6)}
+FAR = {4: "10.0.77.2", 6: "2001:db8:77::2"}
+"""A host behind the server, 50 ms away, where all ports are closed."""
+FAR_S = 0.05
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 1, 0x1000      # linux/if_tun.h
+CLIENT = f"{sys.executable} {Path(__file__).with_name('watch_client.py')}"
+NO_NEIGHBOURS = "udp or icmp or (icmp6 and ip6[40] < 128)"
+"""What neighbours say of themselves may come before one of two captures begins."""
+HEARD = {"unconnected": ("blind", False), "connected": ("connected", True), "recverr": ("recverr", True)}
+MEASURED = frozenset({"notes", "first_time", "last_time", "rtt_ms", "process", "sees"})
+
+
+@pytest.fixture(scope="module")
+def network():
+    try:
+        with Network("client", "server") as made, far_host(made):
+            play(made, [f"server: {UNLIMITED}"])
+            made.start(f"server: answer {ANSWERING}")
+            yield made
+    except CannotRun as reason:
+        pytest.skip(str(reason))
+
+
+@contextlib.contextmanager
+def far_host(network):
+    """Refuses, a while after each datagram; the other end of a tunnel of the server's."""
+    with network.inside("server"):
+        try:
+            tunnel = os.open("/dev/net/tun", os.O_RDWR)
+        except OSError as error:
+            raise CannotRun(f"/dev/net/tun: {error.strerror}") from None
+        fcntl.ioctl(tunnel, TUNSETIFF, struct.pack("16sH22x", b"far", IFF_TUN | IFF_NO_PI))
+    play(network, ["server: ip link set far up", f"server: ip route add {FAR[4]} dev far",
+                   f"server: ip -6 route add {FAR[6]} dev far"])
+    Thread(target=refuse, args=(tunnel,), daemon=True).start()
+    yield
+
+
+def refuse(tunnel):
+    with contextlib.suppress(OSError):      # the network is taken down
+        while True:
+            packet = os.read(tunnel, 2048)
+            if packet[9 if packet[0] >> 4 == 4 else 6] == 17:
+                time.sleep(FAR_S)
+                os.write(tunnel, b.port_unreachable(packet))
+
+
+@contextlib.contextmanager
+def watching(network, options, **how):
+    with subprocess.Popen(network.command(f"client: {UDPPROBE} watch -i right {options}"),
+                          **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | how) as process:
+        try:
+            until(lambda: len(Path(f"/proc/{process.pid}/net/packet").read_text().splitlines()) > 1, process)
+            yield process
+        finally:
+            process.kill()
+
+
+def until(holds, process):
+    """The sockets of its namespace say that it listens."""
+    limit_s = time.monotonic() + 10
+    while not holds() and process.poll() is None and time.monotonic() < limit_s:
+        time.sleep(0.02)
+    assert holds(), process.stderr and process.stderr.read()
+
+
+def ended(process):
+    out, errors = process.communicate(timeout=20)
+    assert "" == errors
+    return out
+
+
+def client(network, kind, host, port=CLOSED):
+    """Who the program is, and what it heard."""
+    done = subprocess.run(network.command(f"client: {CLIENT} {kind} {host} {port}"), check=True, capture_output=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("host", [*SERVER.values(), *FAR.values()])
+@pytest.mark.parametrize("kind", HEARD)
+def test_each_program_is_named_with_what_it_hears_itself(network, kind, host):
+    sees, hears = HEARD[kind]
+    with watching(network, "--format ndjson --count 2") as process:
+        who, heard = client(network, kind, host)
+        events = list(map(json.loads, ended(process).splitlines()))
+    assert [(who, sees, "refused", host)] * 2 \
+        == [(each["process"], each["sees"], each["verdict"], each["quoted"]["destination"]) for each in events]
+    assert hears == ("ECONNREFUSED" in heard)
+    assert 0 == process.returncode
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_dig_is_named_with_what_it_says_itself(network, family):
+    with watching(network, "--format ndjson --count 1") as process:
+        said = subprocess.run(network.command(f"client: dig +tries=1 +timeout=2 @{FAR[family]} example.org"),
+                              check=False, capture_output=True, text=True)
+        event = json.loads(ended(process))
+    assert "dig" == event["process"]["name"]
+    assert ("refused" in said.stdout) == (event["sees"] in {"connected", "recverr"})
+    assert f"dig[{event['process']['pid']}]" in event["notes"][-1]
+
+
+def test_a_line_comes_within_a_second(network):
+    with watching(network, "--format ndjson") as process:
+        for turn in range(3):
+            sent_s = time.time()
+            client(network, "unconnected", SERVER[4])
+            for _ in range(3):
+                event = json.loads(process.stdout.readline())
+                assert event["matched_frame"]
+            assert time.time() - sent_s < 0.2 * 3 + 1.5, turn
+
+
+def test_lines_are_there_before_the_next_datagram(network):
+    """The client takes 0.2 s between two."""
+    with watching(network, "--format ndjson") as process:
+        sender = subprocess.Popen(network.command(f"client: {CLIENT} unconnected {SERVER[4]} {CLOSED}"),
+                                  stdout=subprocess.DEVNULL)
+        json.loads(process.stdout.readline())
+        told_s = time.monotonic()
+        sender.wait()
+        assert time.monotonic() - told_s > 0.3
+
+
+def test_the_report_is_that_of_analyze_on_a_capture_of_the_same(network, tmp_path):
+    capture, written = tmp_path / "same.pcap", tmp_path / "errors.pcapng"
+    with watching(network, f"--format json --all -w {written} --filter {NO_NEIGHBOURS!r}") as process:
+        with network.capturing(capture, f"client: tcpdump -i right {NO_NEIGHBOURS!r}"):
+            for family in (4, 6):
+                client(network, "connected", SERVER[family])
+                client(network, "unconnected", FAR[family], 53)
+                client(network, "unconnected", SERVER[family], ANSWERING)
+            time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        report = json.loads(ended(process))
+    assert 130 == process.returncode
+    expected = analyzed(capture, "--all")
+    assert without_times(expected["destinations"]) == without_times(report["destinations"])
+    assert (expected["unmatched"], expected["faults"]) == (report["unmatched"], report["faults"])
+    assert expected["source"]["packets"] == report["source"]["packets"]
+    assert {"refused", "answered"} == {each["verdict"] for each in report["destinations"]}
+    failed = [each for each in expected["destinations"] if each["findings"]]
+    assert [(each["address"], each["errors"]) for each in failed] \
+        == [(each["address"], each["errors"]) for each in analyzed(written)["destinations"]]
+    assert sum(2 * each["errors"] for each in failed) == analyzed(written)["source"]["packets"]
+
+
+def analyzed(path, options=""):
+    done = subprocess.run([*UDPPROBE.split(), "analyze", "--format", "json", str(path), *options.split()],
+                          check=True, capture_output=True)
+    return json.loads(done.stdout)
+
+
+def without_times(told):
+    """The two took their stamps at different moments."""
+    if isinstance(told, list):
+        return [without_times(each) for each in told]
+    if isinstance(told, dict):
+        return {name: without_times(value) for name, value in told.items() if name not in MEASURED}
+    return told
+
+
+def test_on_a_terminal_the_table_grows_while_it_runs(network):
+    screen, inside = pty.openpty()
+    with watching(network, "--duration 4", stdout=inside) as process:
+        os.close(inside)
+        client(network, "unconnected", SERVER[4])
+        running = b""
+        while f"{SERVER[4]}:{CLOSED}".encode() not in running:
+            running += os.read(screen, 65536)
+        assert process.poll() is None
+        process.wait(timeout=10)
+    assert 0 == process.returncode
+    os.close(screen)
+
+
+def test_without_privilege_it_says_what_to_do(network):
+    done = subprocess.run(network.command(f"client: setpriv --bounding-set=-all --inh-caps=-all {UDPPROBE} watch"),
+                          check=False, capture_output=True, text=True)
+    assert (3, 1) == (done.returncode, done.stderr.count("\n"))
+    assert "CAP_NET_RAW" in done.stderr
+    assert "--engine" not in done.stderr

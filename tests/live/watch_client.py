@@ -1,0 +1,48 @@
+"""A program with a UDP socket: `watch_client.py KIND HOST PORT` sends thrice, and says who it is and what it heard.
+
+KIND is unconnected, connected or recverr.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
+
+
+def main():
+    kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    heard = []
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.settimeout(0.2)
+        if kind == "recverr":
+            opened.setsockopt(*RECVERR[opened.family], 1)
+        if kind == "connected":
+            opened.connect((host, port))
+        for _ in range(3):
+            try:
+                send(opened, kind, (host, port))
+                opened.recv(100)
+            except TimeoutError:
+                pass
+            except OSError as error:
+                heard.append(errno.errorcode[error.errno])
+                time.sleep(0.2)
+    print(json.dumps([{"name": Path("/proc/self/comm").read_text().strip(), "pid": os.getpid()}, heard]))     # noqa: T201 a program's output
+
+
+def send(opened, kind, to):
+    if kind == "connected":
+        opened.send(b"x")
+    else:
+        opened.sendto(b"x", to)
+
+
+if __name__ == "__main__":
+    main()
