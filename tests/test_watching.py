@@ -77,6 +77,18 @@ def test_an_error_is_told_at_once_where_little_happens():
     assert [1, 2] == seen
 
 
+def test_after_a_quiet_while_nothing_waits_for_what_came_just_before():
+    heard, now_ns = [], SECOND_NS
+
+    def source():
+        for n in range(1, 5):
+            yield at(now_ns + n * 3 * MS, [sent(n)], first=n)
+            heard.append(watch.pipeline.summary.conversations.open.size)
+    watch = watching(source())
+    followed(watch)
+    assert [1, 2, 3, 4] == heard
+
+
 def test_a_source_that_is_never_idle_gets_ticks_of_its_own():
     frames = [frame for n in range(1, 60) for frame in told(sent(n))]
     batches = [at(SECOND_NS + number * 10 * MS, [frame], first=number + 1) for number, frame in enumerate(frames)]

@@ -31,7 +31,9 @@ REMEMBERED_S = 60.0
 """How long a closed socket is remembered, for errors that come late."""
 MOST_REMEMBERED = 1 << 16
 IDLE_SHARE = 10
-"""After a look at all sockets, so many times as long as it took is none taken: many sockets take long."""
+"""So many times as long as looks at all sockets take, none is taken in the mean: many sockets take long."""
+SAVED_S = 1.0
+"""Where none was taken for as long as this, several may follow at once."""
 
 
 SEES = {"connected": "connected", "recverr": "recverr", "unconnected": "blind", "elsewhere": "blind",
@@ -105,6 +107,11 @@ class Sockets:
     _expires_s: float = 0.0
     _next_look_s: float = 0.0
 
+    def look(self) -> None:
+        """See what there is before the first datagram: the first look takes longest."""
+        self._expire()
+        self._look()
+
     def heed(self, datagrams: Datagrams) -> None:
         """Look for the sockets of (n,) datagrams, as far as they are this host's and their ports are not known yet."""
         self._expire()
@@ -137,7 +144,8 @@ class Sockets:
             return False
         with suppress(OSError):     # the kernel is too busy to say, or says nothing: then nothing is known
             self._see({each.inode: each for each in udp_sockets()}, start_s)
-        self._next_look_s = start_s + (IDLE_SHARE + 1) * (time.monotonic() - start_s)
+        cost_s = time.monotonic() - start_s
+        self._next_look_s = max(self._next_look_s, start_s - SAVED_S) + (IDLE_SHARE + 1) * cost_s
         return True
 
     def _see(self, there: dict[int, UdpSocket], now_s: float) -> None:

@@ -22,8 +22,9 @@ from udpprobe.sources.live import open_capture
 
 TRAFFIC = "udp or icmp or icmp6 or proto 4 or proto 41 or proto 47 or ip6 proto 44"
 """Datagrams and errors, also in IP in IP and GRE tunnels, and IPv6's fragments."""
-TICK_NS = 100_000_000
-"""On a busy interface errors wait so long for being looked at together."""
+TICK_NS, BURST_NS = 25_000_000, 500_000_000
+"""On a busy interface packets wait so long for being looked at together; where it was quiet for a while they do not,
+for a socket may not be there for long."""
 MOST_NOTED = 1 << 14
 NOTES_EACH = 4
 """Destinations whose senders are remembered, and how many of each."""
@@ -75,7 +76,9 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
         capture = held.enter_context(closing(open_capture(expression, interface=options.interface, bulk=True)))
         rotation = options.write and held.enter_context(Rotation(
             options.write, most_bytes=options.rotate_bytes, files=options.keep, application=f"udpprobe {__version__}"))
-        watching = Watch(capture, options, Sockets(own_addresses), rotation or None)
+        sockets = Sockets(own_addresses)
+        sockets.look()
+        watching = Watch(capture, options, sockets, rotation or None)
         with CtrlC() as ctrl_c:
             watching.follow(listeners, lambda: ctrl_c.came)
             report = watching.report()
@@ -124,7 +127,7 @@ class Watch:
             self.rotation.remember(batch)
         known = self.pipeline.feed(batch)
         if len(batch) and batch.now_ns >= self._due_ns:
-            self._due_ns = batch.now_ns + TICK_NS
+            self._due_ns = max(self._due_ns, batch.now_ns - BURST_NS) + TICK_NS
             known += self.pipeline.feed(tick(batch.now_ns))
         return known
 
