@@ -97,11 +97,16 @@ def test_a_clean_path_takes_what_the_interface_takes(path, family):
 @pytest.mark.parametrize("port", [CLOSED, LISTENING, ANSWERING])
 def test_a_narrow_link_is_found_whatever_the_service_does(path, family, port):
     narrow(path, 1387)
+    proofs = []
     for _ in range(2):      # what the kernel has learned of the path by the first one does not hide it
         told = measure(path, HOST[family], port)
         assert ("too-big", 1387) == found(told)
         assert {FAR[family]: 1387} == reporters(told)
-    assert ("answer" if port == ANSWERING else "refusal") == told["proof"]
+        proofs.append(told["proof"])
+    if port == ANSWERING:
+        assert "answer" in proofs      # on a busy machine one may come too late, and a refusal proves the size
+    else:
+        assert ["refusal", "refusal"] == proofs
 
 
 def test_without_control_a_silent_service_has_only_the_routers_word(path):
