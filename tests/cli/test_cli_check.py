@@ -122,3 +122,16 @@ def test_what_does_not_stop_is_left_behind_in_time():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
     assert (3, "UDPPROBE UNKNOWN - timed out after 1 s\n", "") == (done.returncode, done.stdout, done.stderr)
     assert time.monotonic() - start_s < 5
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--wait"])
+@pytest.mark.parametrize("text", ["nan", "inf", "1e300"])
+def test_a_time_is_a_finite_one(capsys, option, text):
+    assert 3 == main(["check", option, text, "192.0.2.1:53"])
+    assert f"UDPPROBE UNKNOWN - {float(text):g} is no time to wait; say seconds, at most 86400\n" == (
+        capsys.readouterr().out)
+
+
+def test_a_rate_that_is_none_is_unknown_too(capsys):
+    assert 3 == main(["check", "--rate", "nan", "192.0.2.1:53"])
+    assert capsys.readouterr().out.startswith("UDPPROBE UNKNOWN - --rate nan")

@@ -150,3 +150,9 @@ def test_nobody_draws_where_nobody_looks(out, output_format):
     ending = command.Ending(out, command.Format(output_format), events=False, show_all=False)
     with command._screen(ending) as show:  # noqa: SLF001 - as above
         show(lambda: pytest.fail("a report was made"))
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1"])
+def test_a_duration_is_a_finite_time(capsys, text):
+    assert 2 == main(["watch", "-i", "lo", "--duration", text])
+    assert "--duration" in capsys.readouterr().err

@@ -82,6 +82,8 @@ class Plugin(TyperCommand):
             raise typer.Exit(State.UNKNOWN) from None
         except _WrongWords as error:
             raise _unknown(error.format_message()) from None  # type: ignore[attr-defined]  # Click's, either copy
+        except UsageError as error:     # an option's own check found it
+            raise _unknown(str(error)) from None
 
     def invoke(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as above
         """Check; what cannot be done is UNKNOWN."""
@@ -123,9 +125,11 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         min=0, max=65_575, metavar="BYTES", help="CRITICAL where an IP packet of this size does not fit through.")] = 0,
     no_loop: Annotated[bool, typer.Option("--no-loop", help="CRITICAL where the way ends in a routing loop.")] = False,
     timeout: Annotated[float, typer.Option(
-        "--timeout", "-t", min=1, metavar="SECONDS", help="When it ends, whatever is still open.")] = 10,
+        "--timeout", "-t", min=1, metavar="SECONDS", callback=opt.seconds_of,
+        help="When it ends, whatever is still open.")] = 10,
     wait: Annotated[float, typer.Option(
-        min=0.01, metavar="SECONDS", help="How long a host that says nothing is waited for, each time.")] = 1,
+        min=0.01, metavar="SECONDS", callback=opt.seconds_of,
+        help="How long a host that says nothing is waited for, each time.")] = 1,
     retries: opt.Retries = 2,
     confirm: Annotated[int, typer.Option(
         min=0, max=10, metavar="N", help="How often a failure is checked again before it counts.")] = 0,

@@ -34,9 +34,11 @@ def exporter(  # noqa: PLR0913 - a command's options are its arguments
     config: Annotated[str | None, typer.Option(
         metavar="FILE.toml", help="Its [templates] are modules, as in check --config.")] = None,
     timeout: Annotated[float, typer.Option(
-        min=1, metavar="SECONDS", help="Of a probe, at most; less where Prometheus gives less.")] = 10,
+        min=1, metavar="SECONDS", callback=opt.seconds_of,
+        help="Of a probe, at most; less where Prometheus gives less.")] = 10,
     wait: Annotated[float, typer.Option(
-        min=0.01, metavar="SECONDS", help="How long a host that says nothing is waited for, each time.")] = 1,
+        min=0.01, metavar="SECONDS", callback=opt.seconds_of,
+        help="How long a host that says nothing is waited for, each time.")] = 1,
     retries: opt.Retries = 2,
     at_once: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Probes under way at a time.")] = 16,
     engine: opt.EngineOption = None,

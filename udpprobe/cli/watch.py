@@ -1,5 +1,6 @@
 """`udpprobe watch`: what fails on an interface, while it happens."""
 
+import math
 import re
 import sys
 import time
@@ -35,6 +36,7 @@ Examples:
 
 REDRAWN_S, IDLE_SHARE = 1.0, 10
 """How often the table is made anew, at most; a long one takes no more than a tenth of the time."""
+LONGEST_S = 100 * 365 * 86_400
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -48,6 +50,13 @@ def parse_size(text: str) -> int:
     if not found or not int(found[1]):
         raise UsageError(f"{text!r} is no size; say 64kB, 100MB or 1GB")
     return int(found[1]) * UNITS[found[2].upper()]
+
+
+def _is_number(seconds: float | None) -> float | None:
+    """The seconds; a range alone lets "nan" through."""
+    if seconds is not None and math.isnan(seconds):
+        raise UsageError("--duration nan: say seconds")
+    return seconds
 
 
 def watch(  # noqa: PLR0913 - a command's options are its arguments
@@ -65,7 +74,8 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     rotate: Annotated[str, typer.Option(metavar="SIZE", help="When FILE is full: it becomes FILE.1, that one FILE.2 "
                                         "and so on.")] = "100MB",
     keep: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="How many of them there are.")] = 10,
-    duration: Annotated[float | None, typer.Option(min=0, metavar="SECONDS", help="End after this time.")] = None,
+    duration: Annotated[float | None, typer.Option(min=0, max=LONGEST_S, metavar="SECONDS", callback=_is_number,
+                                                   help="End after this time.")] = None,
     count: Annotated[int | None, typer.Option("--count", "-c", min=1, metavar="N",
                                               help="End after so many errors.")] = None,
     output_format: FormatOption = Format.TABLE,
