@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 LEAST_REPEATS = 3
 """So often a router must come again before it is a loop wherever the trace ends."""
@@ -62,19 +62,31 @@ def find_round(rows: Rows, limit: int, back: Mapping[int, frozenset[int]]) -> Ro
     for period in _periods(rows):
         for first in sorted(rows):
             found = _round(rows, first, period)
-            if found and _is_evident(found, limit):
+            if found and _is_evident(found, limit) and not _leads_away(found, rows, back):
                 return _with_entry(found, rows, back)
     return None
+
+
+def _leads_away(found: Round, rows: Rows, back: Mapping[int, frozenset[int]]) -> bool:
+    """Whether its first router replies from farther and farther away.
+
+    Then it is several in a row, in whose names a NAT speaks: Linux gives the errors of all who are behind it the
+    address that the datagram was sent to.
+    """
+    router = found.routers[0]
+    laps = [ttl for ttl in range(found.first_ttl, found.last_ttl + 1, found.period) if router in rows.get(ttl, ())]
+    return len(laps) > 1 and all(max(back[later]) < min(back[ttl]) for ttl, later in pairwise(laps))
 
 
 def _with_entry(found: Round, rows: Rows, back: Mapping[int, frozenset[int]]) -> Round:
     """The loop from where it is entered, if that router answers from the address by which it is reached.
 
-    Then it reports once, coming in, with an address that never comes again. It is the router that is there a period
-    later if both are equally far away: the one before the entry is nearer than all in the loop.
+    Then it reports once, coming in, with an address that never comes again. It is the router that is there whole
+    periods later if both are equally far away: the one before the entry is nearer than all in the loop.
     """
-    entry, again = found.first_ttl - 1, found.first_ttl - 1 + found.period
-    if entry not in rows or again not in rows or back[entry] != back[again] or found.period == 1:
+    entry = found.first_ttl - 1
+    again = next((ttl for ttl in range(entry + found.period, found.last_ttl + 1, found.period) if ttl in rows), None)
+    if found.period == 1 or entry not in rows or again is None or back[entry] != back[again]:
         return found
     return replace(found, first_ttl=entry, routers=(min(rows[entry]), *found.routers[:-1]))
 
@@ -97,6 +109,8 @@ def _round(rows: Rows, first: int, period: int) -> Round | None:
     repeats = sum(place.repeats for place in places)
     strange = sum(place.strange for place in places)
     if places[0].repeats == 0 or not places[0].addresses & rows[first] or strange * TOLERANCE > repeats:
+        return None
+    if period > 1 and len({place.router for place in places}) == 1:    # then it is a loop of 1, or none
         return None
     return Round(first, period, tuple(place.router for place in places), repeats, max(rows))
 
