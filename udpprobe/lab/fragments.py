@@ -1,0 +1,75 @@
+"""Fragments: made where a link is narrow, put together where they arrive."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from udpprobe.lab import packets
+from udpprobe.lab.model import MORE_FRAGMENTS, Address, Packet
+
+TIMEOUT_S = {4: 30, 6: 60}
+"""How long a host waits for the rest (Linux's `ipfrag_time`; RFC 8200, 4.5)."""
+
+_Key = tuple[Address, Address, int, int]
+
+
+def fragments(packet: Packet, mtu: int) -> list[Packet]:
+    """A packet in pieces that fit (RFC 791, 3.2; RFC 8200, 4.5); itself where it fits. Options stay with the first."""
+    if packet.size <= mtu:
+        return [packet]
+    whole = replace(packet, fragment_header=packet.family == 6)
+    room = (mtu - whole.header_size) // 8 * 8
+    starts = range(0, len(packet.payload), max(room, 8))
+    return [_piece(whole, start, room) for start in starts]
+
+
+def _piece(packet: Packet, start: int, room: int) -> Packet:
+    data = packet.payload[start:start + room]
+    last = start + room >= len(packet.payload)
+    more = packet.flags & MORE_FRAGMENTS if last else MORE_FRAGMENTS
+    return replace(packet, payload=data, offset=packet.offset + start, options=b"" if start else packet.options,
+                   flags=packet.flags & ~MORE_FRAGMENTS | more)
+
+
+class Reassembler:
+    """Puts fragments together. Those that overlap are lost with all of their packet (RFC 5722; Linux in IPv4 too)."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[_Key, dict[int, Packet]] = {}
+
+    def add(self, piece: Packet) -> tuple[Packet | None, bool]:
+        """The whole packet once all of it is there, and whether this was the first piece of one that is not."""
+        key = self.key(piece)
+        pieces = self._pieces.setdefault(key, {})
+        first = not pieces
+        pieces.setdefault(piece.offset, piece)
+        whole = _joined(list(pieces.values()))
+        if whole is not None:
+            del self._pieces[key]
+        return whole, first and whole is None
+
+    def give_up(self, key: _Key) -> Packet | None:
+        """Forget a packet; its first fragment, if that had come."""
+        return self._pieces.pop(key, {}).get(0)
+
+    @staticmethod
+    def key(piece: Packet) -> _Key:
+        """What fragments of one packet have in common."""
+        return piece.source, piece.destination, piece.protocol if piece.family == 4 else 0, piece.ip_id
+
+
+def _joined(pieces: list[Packet]) -> Packet | None:
+    """The packet, if the pieces are all of it, without gap or overlap."""
+    ordered = sorted(pieces, key=lambda piece: piece.offset)
+    data = b""
+    for piece in ordered:
+        if piece.offset != len(data):
+            return None
+        data += piece.payload
+    first = ordered[0]
+    if ordered[-1].flags & MORE_FRAGMENTS or first.header_size - 8 * first.fragment_header + len(data) > 65_535 + 40:
+        return None
+    whole = replace(first, payload=data, flags=first.flags & ~MORE_FRAGMENTS, fragment_header=False,
+                    ip_id=first.ip_id if first.family == 4 else 0)
+    found = packets.dissect(packets.build(whole))   # extension headers behind the fragment header come to light
+    return None if isinstance(found, str) else found

@@ -1,0 +1,107 @@
+"""What travels in the lab: an IP packet of either family, taken apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+Address = IPv4Address | IPv6Address
+
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+MORE_FRAGMENTS, DONT_FRAGMENT = 1, 2
+"""Bits of `Packet.flags`, as in the IPv4 header (RFC 791, 3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """An IP packet; what is above IP stays as bytes, with the checksums that it came with."""
+
+    source: Address
+    destination: Address
+    protocol: int
+    """Of the payload: behind IPv6 extension headers."""
+    payload: bytes
+    ttl: int = 64
+    """Or hop limit."""
+    tos: int = 0
+    """Or traffic class."""
+    flow_label: int = 0
+    ip_id: int = 0
+    """In IPv6 of the fragment header."""
+    flags: int = 0
+    offset: int = 0
+    """Of a fragment, in bytes."""
+    fragment_header: bool = False
+    """Whether an IPv6 packet has one."""
+    options: bytes = b""
+    """Of IPv4, padded to words."""
+    extensions: tuple[tuple[int, bytes], ...] = ()
+    """Of IPv6, before a fragment header: number of each header, and its bytes after the number of the next."""
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.source.version
+
+    @property
+    def header_size(self) -> int:
+        """Bytes before the payload."""
+        if self.family == 4:
+            return 20 + len(self.options)
+        return 40 + sum(1 + len(body) for _, body in self.extensions) + 8 * self.fragment_header
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole packet."""
+        return self.header_size + len(self.payload)
+
+    @property
+    def is_fragment(self) -> bool:
+        """Whether it is a piece of a packet."""
+        return bool(self.offset or self.flags & MORE_FRAGMENTS)
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """Source and destination port; zeros where there are none, as in later fragments."""
+        if self.protocol not in (TCP, UDP) or self.offset or len(self.payload) < 4:
+            return 0, 0
+        return int.from_bytes(self.payload[:2]), int.from_bytes(self.payload[2:4])
+
+
+class Departure(NamedTuple):
+    """A packet that leaves a node."""
+
+    packet: Packet
+    next_hop: str
+    """Name of the neighbour."""
+    wait_ns: int = 0
+    """How long it is held back before."""
+
+
+class Kind(NamedTuple):
+    """What an ICMP error says."""
+
+    type: int
+    code: int
+    word: int = 0
+    """What stands in the rest of its header: an MTU, or the pointer of a parameter problem."""
+
+
+KINDS: dict[str, dict[int, Kind]] = {
+    "port-unreachable":   {4: Kind(3, 3), 6: Kind(1, 4)},
+    "host-unreachable":   {4: Kind(3, 1), 6: Kind(1, 3)},
+    "net-unreachable":    {4: Kind(3, 0), 6: Kind(1, 0)},
+    "proto-unreachable":  {4: Kind(3, 2), 6: Kind(4, 1, 6)},
+    "net-prohibited":     {4: Kind(3, 9), 6: Kind(1, 1)},
+    "host-prohibited":    {4: Kind(3, 10), 6: Kind(1, 1)},
+    "admin-prohibited":   {4: Kind(3, 13), 6: Kind(1, 1)},
+    "policy-fail":        {4: Kind(3, 13), 6: Kind(1, 5)},
+    "reject-route":       {4: Kind(3, 13), 6: Kind(1, 6)},
+    "source-quench":      {4: Kind(4, 0)},
+    "time-exceeded":      {4: Kind(11, 0), 6: Kind(3, 0)},
+    "reassembly-timeout": {4: Kind(11, 1), 6: Kind(3, 1)},
+    "parameter-problem":  {4: Kind(12, 0, 20), 6: Kind(4, 0, 40)},
+    "packet-too-big":     {4: Kind(3, 4), 6: Kind(2, 0)},
+}
+"""By the names that a scenario may use, and family (IPv6 has no source quench)."""

@@ -1,0 +1,209 @@
+"""A node: what comes in is judged, delivered or forwarded; what is made here leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from udpprobe.lab import errors
+from udpprobe.lab.dice import Dice
+from udpprobe.lab.fragments import TIMEOUT_S, Reassembler, fragments
+from udpprobe.lab.hosts import Host, Reply
+from udpprobe.lab.limits import SECOND, Limiter, LinuxLimit, NoLimit, PlainLimit
+from udpprobe.lab.model import DONT_FRAGMENT, ICMP, ICMPV6, KINDS, Address, Departure, Kind, Packet
+from udpprobe.lab.nat import Translator
+from udpprobe.lab.routing import Routes, flow_hash, goals, owned
+from udpprobe.lab.rules import Gate
+from udpprobe.lab.scenario import Scenario
+from udpprobe.lab.spec import VOIDS, LinkSpec, NodeSpec, Rule, kinds_of
+
+
+class Alarm(NamedTuple):
+    """A node wants to be called again about fragments."""
+
+    piece: Packet
+    wait_ns: int
+
+
+Effect = Departure | Alarm
+
+
+class Node:
+    """A router or a host.
+
+    Args:
+        name: of the node.
+        scenario: that it is in.
+        seed: of the run.
+    """
+
+    def __init__(self, name: str, scenario: Scenario, seed: int) -> None:
+        self.name = name
+        self.spec = scenario.nodes[name]
+        self._scenario = scenario
+        self._links = {far: link for (near, far), link in scenario.links.items() if near == name}
+        self._routes = Routes(name, scenario)
+        self._own = [owned(each) for each in self.spec.address]
+        self._dice = Dice(seed, name)
+        self._limiter = _limiter(self.spec, self._dice)
+        self._host = Host(self.spec)
+        self._pieces = Reassembler()
+        self._nat = Translator(self.spec.nat, [each.ip for each in self.spec.address]) if self.spec.nat else None
+        self._gates = [Gate(rule, goals(rule.to, scenario) if rule.to else []) for rule in self.spec.rules]
+        self._ip_id = self._dice.below(1 << 16)
+        self._turn = 0
+
+    def handle(self, packet: Packet, came_from: str, now_ns: int) -> Iterator[Effect]:
+        """What follows from a packet that arrives.
+
+        Args:
+            packet: any.
+            came_from: name of the neighbour.
+            now_ns: time.
+        """
+        if self._nat is not None:
+            whole = yield from self._whole(packet)
+            if whole is None:
+                return
+            packet = self._nat.inbound(whole)
+        passes = yield from self._judge(packet, now_ns)
+        if passes and self._owns(packet.destination):
+            yield from self._deliver(packet, now_ns)
+        elif passes and not packet.destination.is_multicast:
+            for departure in self._forward(packet, now_ns):
+                yield self._hidden(departure, came_from)
+
+    def _judge(self, packet: Packet, now_ns: int) -> Generator[Departure, None, bool]:
+        """Whether the rules let it pass. A `remark` does not decide; the first other one that fits does."""
+        for gate in self._gates:
+            if gate.fits(packet):
+                yield from self._apply(gate.rule, packet, now_ns)
+                if gate.rule.do != "remark":
+                    return gate.rule.do == "pass"
+        return True
+
+    def _hidden(self, departure: Departure, came_from: str) -> Departure:
+        """A packet that leaves a NAT, with its address."""
+        inside = self.spec.nat.inside if self.spec.nat else []
+        if self._nat is None or came_from not in inside or departure.next_hop in inside:
+            return departure
+        return departure._replace(packet=self._nat.outbound(departure.packet))
+
+    def ring(self, piece: Packet, now_ns: int) -> Iterator[Effect]:
+        """The time for a fragmented packet is over."""
+        first = self._pieces.give_up(Reassembler.key(piece))
+        if first is not None:
+            yield from self._complain(first, KINDS["reassembly-timeout"][first.family], now_ns)
+
+    def launch(self, packet: Packet) -> Iterator[Departure]:
+        """Send a packet that was made here, in fragments where the link is narrow; nothing where there is no route."""
+        hops = self._routes.hops(packet.destination)
+        if not hops or hops[0] in VOIDS:
+            return
+        hop = self._choose(hops, packet)
+        for piece in fragments(packet, self._links[hop].mtu or packet.size):
+            yield Departure(piece, hop)
+
+    def _owns(self, address: Address) -> bool:
+        return any(address in each for each in self._own)
+
+    def _deliver(self, packet: Packet, now_ns: int) -> Iterator[Effect]:
+        whole = yield from self._whole(packet)
+        if whole is None:
+            return
+        for reply in self._host.replies(whole):
+            if isinstance(reply, Kind):
+                yield from self._complain(whole, reply, now_ns)
+            else:
+                yield from self._say(reply)
+
+    def _whole(self, packet: Packet) -> Generator[Alarm, None, Packet | None]:
+        """A packet, once all of its fragments are there."""
+        if not (packet.is_fragment or packet.fragment_header):
+            return packet
+        whole, first = self._pieces.add(packet)
+        if first:
+            yield Alarm(packet, TIMEOUT_S[packet.family] * SECOND)
+        return whole
+
+    def _say(self, reply: Reply) -> Iterator[Departure]:
+        """Send a message, with an id that counts up by 1 (IPv4) or one flow label for each destination (IPv6)."""
+        self._ip_id = (self._ip_id + 1) & 0xFFFF
+        label = Dice(0, f"{reply.source} {reply.destination}").below(0xFFFFF) + 1 if reply.source.version == 6 else 0
+        made = Packet(reply.source, reply.destination, reply.protocol, reply.payload, self.spec.ttl, reply.tos, label,
+                      self._ip_id, reply.flags)
+        for departure in self.launch(made):
+            yield departure._replace(wait_ns=reply.wait_ns)
+
+    def _forward(self, packet: Packet, now_ns: int) -> Iterator[Departure]:
+        hops = self._routes.hops(packet.destination) or ("",)
+        if hops[0] not in self._links:
+            yield from self._refuse(packet, hops[0], now_ns)
+        elif packet.ttl < 1 + (not self.spec.forwards_zero_ttl):
+            yield from self._complain(packet, KINDS["time-exceeded"][packet.family], now_ns)
+        else:
+            hop = self._choose(hops, packet)
+            yield from self._emit(packet, hop, self._links[hop], now_ns)
+
+    def _refuse(self, packet: Packet, void: str, now_ns: int) -> Iterator[Departure]:
+        name = VOIDS.get(void, "net-unreachable")
+        if name is not None:
+            yield from self._complain(packet, KINDS[name][packet.family], now_ns, routed=True)
+
+    def _choose(self, hops: tuple[str, ...], packet: Packet) -> str:
+        if len(hops) == 1:
+            return hops[0]
+        self._turn += 1
+        number = self._turn if self.spec.balance == "packet" else flow_hash(packet)
+        return hops[number % len(hops)]
+
+    def _emit(self, packet: Packet, hop: str, link: LinkSpec, now_ns: int) -> Iterator[Departure]:
+        """Into a link, as far as it is wide enough. As in Linux, a packet that is too big is quoted as it came."""
+        lower = replace(packet, ttl=packet.ttl - 1)
+        if link.mtu is None or packet.size <= link.mtu:
+            yield Departure(lower, hop)
+        elif link.black_hole:
+            return
+        elif packet.family == 4 and not packet.flags & DONT_FRAGMENT:
+            for piece in fragments(lower, link.mtu):
+                yield Departure(piece, hop)
+        else:
+            told = link.mtu if link.reports_mtu is None else link.reports_mtu
+            yield from self._complain(packet, KINDS["packet-too-big"][packet.family]._replace(word=told), now_ns)
+
+    def _apply(self, rule: Rule, packet: Packet, now_ns: int) -> Iterator[Departure]:
+        kind = kinds_of(rule.error).get(packet.family)
+        if rule.do not in {"reject", "remark"} or kind is None:
+            return
+        if rule.word is not None:
+            kind = kind._replace(word=rule.word)
+        sender = self._scenario.nodes[rule.sender] if rule.sender else None
+        shown = errors.forged(packet, rule.wrong) if rule.wrong else packet
+        for _ in range(rule.times):
+            yield from self._complain(packet, kind, now_ns, sender=sender, shown=shown)
+
+    def _complain(self, packet: Packet, kind: Kind, now_ns: int, *, routed: bool = False,   # noqa: PLR0913 - of errors
+                  sender: NodeSpec | None = None, shown: Packet | None = None) -> Iterator[Departure]:
+        """Send an error about a packet, where that is allowed; from another's address, with another quote."""
+        source = _source_of_errors(sender or self.spec, packet)
+        if source is None or self.spec.silent or not errors.may_be_told(packet, kind):
+            return
+        if not self._limiter.allows(packet.source, kind, now_ns, routed=routed):
+            return
+        payload = errors.message(shown or packet, kind, self.spec, source, packet.source)
+        protocol, tos = (ICMP, 0xC0 | packet.tos & 0x1E) if packet.family == 4 else (ICMPV6, 0)
+        yield from self._say(Reply(source, packet.source, protocol, payload, tos))
+
+
+def _limiter(spec: NodeSpec, dice: Dice) -> Limiter:
+    if spec.limit is not None:
+        return PlainLimit(spec.limit)
+    return LinuxLimit(dice) if spec.system == "linux" else NoLimit()
+
+
+def _source_of_errors(spec: NodeSpec, packet: Packet) -> Address | None:
+    """The address that a packet went to where it is the node's own, else the node's first of the family."""
+    if not spec.reports_from and any(packet.destination in owned(each) for each in spec.address):
+        return packet.destination
+    return next((each.ip for each in spec.reports_from + spec.address if each.version == packet.family), None)

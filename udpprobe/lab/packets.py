@@ -1,0 +1,255 @@
+"""Bytes and packets: Scapy takes apart what comes in and builds what leaves, one layer at a time.
+
+A layer at a time, because building a whole packet has Scapy copy and parse it several times, which takes ten times as
+long; a quote has to stay as it was anyway.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, NamedTuple
+
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6PacketTooBig,
+    ICMPv6ParamProblem,
+    ICMPv6TimeExceeded,
+    ICMPv6Unknown,
+    IPv6,
+    IPv6ExtHdrFragment,
+)
+from scapy.utils import checksum
+
+from udpprobe.lab import model
+from udpprobe.lab.model import Address, Kind, Packet
+
+_FRAGMENT = 44
+_EXTENSIONS = {0, 43, 60, 135}
+"""Hop-by-hop options, routing, destination options, mobility: they share one form (RFC 6564)."""
+
+
+def dissect(raw: bytes) -> Packet | str:
+    """An IP packet, or what is wrong with it. Bytes behind its end are padding."""
+    if not raw:
+        return "ip-cut"
+    by_version = {4: _dissect_v4, 6: _dissect_v6}
+    return by_version.get(raw[0] >> 4, _no_ip)(raw)
+
+
+def _no_ip(_: bytes) -> str:
+    return "ip-version"
+
+
+def _dissect_v4(raw: bytes) -> Packet | str:
+    if len(raw) < 20:
+        return "ip-cut"
+    layer = IP()
+    layer.do_dissect(raw[:20])
+    header = layer.ihl * 4
+    if not 20 <= header <= layer.len:
+        return "ip-length"
+    if len(raw) < layer.len:
+        return "ip-cut"
+    if checksum(raw[:header]):
+        return "ip-checksum"
+    return Packet(IPv4Address(raw[12:16]), IPv4Address(raw[16:20]), layer.proto, raw[header:layer.len],
+                  layer.ttl, layer.tos, ip_id=layer.id, flags=int(layer.flags), offset=layer.frag * 8,
+                  options=raw[20:header])
+
+
+def _dissect_v6(raw: bytes) -> Packet | str:
+    if len(raw) < 40:
+        return "ip-cut"
+    layer = IPv6()
+    layer.do_dissect(raw[:40])
+    if len(raw) < 40 + layer.plen:
+        return "ip-cut"
+    chain = _chain(layer.nh, raw[40:40 + layer.plen])
+    if isinstance(chain, str):
+        return chain
+    extensions, protocol, fragment, payload = chain
+    return Packet(IPv6Address(raw[8:24]), IPv6Address(raw[24:40]), protocol, payload,
+                  layer.hlim, layer.tc, layer.fl, fragment.id, int(fragment.m), fragment.offset * 8,
+                  fragment_header=fragment is not _WHOLE, extensions=tuple(extensions))
+
+
+_WHOLE = IPv6ExtHdrFragment(id=0, m=0, offset=0)
+
+_Chain = tuple[list[tuple[int, bytes]], int, IPv6ExtHdrFragment, bytes]
+
+
+def _chain(number: int, rest: bytes) -> _Chain | str:
+    """Extension headers up to a fragment header, what follows them, the fragment header and the payload."""
+    headers: list[tuple[int, bytes]] = []
+    while number in _EXTENSIONS:
+        size = 8 * (rest[1] + 1) if len(rest) > 1 else 8
+        if len(rest) < size:
+            return "extension-cut"
+        headers.append((number, rest[1:size]))
+        number, rest = rest[0], rest[size:]
+    if number != _FRAGMENT:
+        return headers, number, _WHOLE, rest
+    if len(rest) < 8:
+        return "extension-cut"
+    fragment = IPv6ExtHdrFragment()
+    fragment.do_dissect(rest[:8])
+    return headers, fragment.nh, fragment, rest[8:]
+
+
+def dissect_quote(raw: bytes) -> Packet | None:
+    """What an error quotes: a packet that may be cut, with lengths and checksums that may be anything.
+
+    Of IPv6 only packets without extension headers.
+    """
+    header = 4 * (raw[0] & 15) if raw[:1] < b"\x60" and raw else 40
+    if len(raw) < max(header, 20):
+        return None
+    if raw[0] >> 4 == 4 and header >= 20:
+        layer = IP()
+        layer.do_dissect(raw[:20])
+        return Packet(IPv4Address(raw[12:16]), IPv4Address(raw[16:20]), layer.proto, raw[header:],
+                      offset=layer.frag * 8)
+    if raw[0] >> 4 == 6:
+        return Packet(IPv6Address(raw[8:24]), IPv6Address(raw[24:40]), raw[6], raw[40:])
+    return None
+
+
+def build(packet: Packet) -> bytes:
+    """The bytes of a packet; IP's lengths and checksum are right, the payload is as it is."""
+    return (_build_v4 if packet.family == 4 else _build_v6)(packet)
+
+
+def _build_v4(packet: Packet) -> bytes:
+    header = IP(ihl=packet.header_size // 4, tos=packet.tos, len=packet.size, id=packet.ip_id, flags=packet.flags,
+                frag=packet.offset // 8, ttl=packet.ttl, proto=packet.protocol, chksum=0,
+                src=str(packet.source), dst=str(packet.destination)).self_build() + packet.options
+    return header[:10] + checksum(header).to_bytes(2) + header[12:] + packet.payload
+
+
+def _build_v6(packet: Packet) -> bytes:
+    number, chain = packet.protocol, packet.payload
+    if packet.fragment_header:
+        chain = IPv6ExtHdrFragment(nh=number, offset=packet.offset // 8, m=packet.flags & model.MORE_FRAGMENTS,
+                                   id=packet.ip_id).self_build() + chain
+        number = _FRAGMENT
+    for extension, body in reversed(packet.extensions):
+        number, chain = extension, bytes([number]) + body + chain
+    header = IPv6(tc=packet.tos, fl=packet.flow_label, plen=len(chain), nh=number, hlim=packet.ttl,
+                  src=str(packet.source), dst=str(packet.destination)).self_build()
+    return header + chain
+
+
+def pseudo_checksum(source: Address, destination: Address, protocol: int, message: bytes) -> int:
+    """Checksum over a pseudo header (RFC 768; RFC 8200, 8.1) and a message; 0 where the message's own is right."""
+    pseudo = source.packed + destination.packed + len(message).to_bytes(4) + protocol.to_bytes(4)
+    return checksum(pseudo + message)
+
+
+class Datagram(NamedTuple):
+    """A UDP message."""
+
+    source_port: int
+    destination_port: int
+    data: bytes
+
+
+def datagram(packet: Packet) -> Datagram | None:
+    """What a whole UDP packet brings; None where its length or checksum is wrong, so that a host drops it."""
+    if len(packet.payload) < 8:
+        return None
+    layer = UDP()
+    layer.do_dissect(packet.payload[:8])
+    message = packet.payload[:layer.len]
+    if not 8 <= layer.len <= len(packet.payload) or not _is_intact(packet, layer.chksum, message):
+        return None
+    return Datagram(layer.sport, layer.dport, message[8:])
+
+
+def _is_intact(packet: Packet, stored: int, message: bytes) -> bool:
+    """RFC 768: no checksum is allowed in IPv4; RFC 8200, 8.1: not so in IPv6."""
+    if stored == 0:
+        return packet.family == 4
+    return pseudo_checksum(packet.source, packet.destination, packet.protocol, message) == 0
+
+
+def udp(source: Address, destination: Address, message: Datagram) -> bytes:
+    """The UDP header and data between two addresses."""
+    layer = UDP(sport=message.source_port, dport=message.destination_port, len=8 + len(message.data), chksum=0)
+    body = layer.self_build() + message.data
+    found = pseudo_checksum(source, destination, model.UDP, body) or 0xFFFF
+    return body[:6] + found.to_bytes(2) + body[8:]
+
+
+def echo_reply(packet: Packet) -> bytes | None:
+    """The ICMP message that answers a ping (RFC 792; RFC 4443, 4.2); None where it is no ping."""
+    request, reply = (8, 0) if packet.family == 4 else (128, 129)
+    if len(packet.payload) < 8 or packet.payload[0] != request or not icmp_intact(packet):
+        return None
+    return icmp_sealed(packet.destination, packet.source, bytes([reply, 0]) + packet.payload[2:])
+
+
+def icmp_intact(packet: Packet) -> bool:
+    """Whether an ICMP message's checksum is right."""
+    if packet.family == 4:
+        return checksum(packet.payload) == 0
+    return pseudo_checksum(packet.source, packet.destination, model.ICMPV6, packet.payload) == 0
+
+
+def icmp_error(source: Address, destination: Address, kind: Kind, quote: bytes, structure: bytes = b"") -> bytes:
+    """The ICMP message of an error.
+
+    Args:
+        source: of the message.
+        destination: of the message.
+        kind: type, code, and the rest of the header.
+        quote: as much as it shows of the datagram.
+        structure: RFC 4884 extensions with their header; the quote then is 128 bytes, padded with zeros.
+    """
+    if structure:
+        quote = quote[:128].ljust(128, b"\0")
+    words = len(quote) // (4 if source.version == 4 else 8) if structure else 0
+    header = (_error_v4 if source.version == 4 else _error_v6)(kind, words)
+    return icmp_sealed(source, destination, header + quote + structure)
+
+
+def _error_v4(kind: Kind, words: int) -> bytes:
+    fields: dict[str, Any] = {"length": words} if kind.type in (3, 11, 12) else {}
+    rest = {3: "nexthopmtu", 12: "ptr"}.get(kind.type)
+    if rest:
+        fields[rest] = kind.word
+    return ICMP(type=kind.type, code=kind.code, chksum=0, **fields).self_build()
+
+
+def _error_v6(kind: Kind, words: int) -> bytes:
+    layers = {
+        1: lambda: ICMPv6DestUnreach(code=kind.code, cksum=0, length=words),
+        2: lambda: ICMPv6PacketTooBig(code=kind.code, cksum=0, mtu=kind.word),
+        3: lambda: ICMPv6TimeExceeded(code=kind.code, cksum=0, length=words),
+        4: lambda: ICMPv6ParamProblem(code=kind.code, cksum=0, ptr=kind.word),
+    }
+    unknown = ICMPv6Unknown(type=kind.type, code=kind.code, cksum=0, msgbody=kind.word.to_bytes(4))
+    return layers.get(kind.type, lambda: unknown)().self_build()
+
+
+def icmp_sealed(source: Address, destination: Address, message: bytes) -> bytes:
+    """An ICMP message with the right checksum (RFC 792; RFC 4443, 2.3)."""
+    message = message[:2] + b"\0\0" + message[4:]
+    found = checksum(message) if source.version == 4 else pseudo_checksum(source, destination, model.ICMPV6, message)
+    return message[:2] + found.to_bytes(2) + message[4:]
+
+
+def tcp_reset(packet: Packet) -> bytes | None:
+    """The segment by which a host refuses another (RFC 9293, 3.10.7.1); None where there is nothing to refuse."""
+    if len(packet.payload) < 20:
+        return None
+    layer = TCP()
+    layer.do_dissect(packet.payload[:20])
+    if layer.flags.R:
+        return None
+    length = max(len(packet.payload) - layer.dataofs * 4, 0) + int(layer.flags.S) + int(layer.flags.F)
+    numbers = {"flags": "R", "seq": layer.ack} if layer.flags.A else {
+        "flags": "RA", "seq": 0, "ack": (layer.seq + length) & 0xFFFFFFFF}
+    body = TCP(sport=layer.dport, dport=layer.sport, dataofs=5, window=0, chksum=0, **numbers).self_build()
+    found = pseudo_checksum(packet.destination, packet.source, model.TCP, body)
+    return body[:16] + found.to_bytes(2) + body[18:]

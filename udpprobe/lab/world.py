@@ -1,0 +1,96 @@
+"""The simulated internet: packets in, packets out, the time as an argument."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import count
+
+from udpprobe.lab import packets
+from udpprobe.lab.dice import Dice
+from udpprobe.lab.links import Link
+from udpprobe.lab.model import Departure, Packet
+from udpprobe.lab.nodes import Alarm, Effect, Node
+from udpprobe.lab.scenario import Scenario
+from udpprobe.lab.spec import YOU
+
+
+class World:
+    """A scenario at work. The same scenario, seed, packets and times give the same packets.
+
+    What happens is done in the order of time, and at one time in the order of the packets that it follows from. So it
+    does not matter how often `due` is called.
+
+    Args:
+        scenario: what there is.
+        seed: of the dice, instead of the scenario's own.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int | None = None) -> None:
+        seed = scenario.seed if seed is None else seed
+        self.faults: Counter[str] = Counter()
+        """What came in and was no IP packet, by name."""
+        self._nodes = {name: Node(name, scenario, seed) for name in scenario.nodes}
+        self._links = {ends: Link(spec, Dice(seed, " > ".join(ends))) for ends, spec in scenario.links.items()}
+        self._events: list[tuple[int, int, int, Callable[[], None]]] = []
+        self._numbers = count()
+        self._now_ns = 0
+        self._cause = 0
+        self._received = 0
+        self._out: list[bytes] = []
+
+    @property
+    def next_ns(self) -> int | None:
+        """When something happens next, though not always for the program to see; None: never."""
+        return self._events[0][0] if self._events else None
+
+    def receive(self, raw: bytes, now_ns: int) -> None:
+        """Take an IP packet of the program.
+
+        Args:
+            raw: any bytes; what is no packet is counted under `faults`.
+            now_ns: time, which does not go back.
+        """
+        packet = packets.dissect(raw)
+        if isinstance(packet, str):
+            self.faults[packet] += 1
+            return
+        self._received += 1
+        self._cause = self._received
+        self._at(max(now_ns, self._now_ns), partial(self._enter, packet))
+
+    def due(self, now_ns: int) -> list[bytes]:
+        """The packets for the program whose time has come, in order."""
+        self._out = []
+        while self._events and self._events[0][0] <= now_ns:
+            self._now_ns, self._cause, _, action = heapq.heappop(self._events)
+            action()
+        return self._out
+
+    def _at(self, when_ns: int, action: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (when_ns, self._cause, next(self._numbers), action))
+
+    def _enter(self, packet: Packet) -> None:
+        self._follow(YOU, self._nodes[YOU].launch(packet))
+
+    def _arrive(self, name: str, came_from: str, packet: Packet) -> None:
+        if name == YOU:
+            self._out.append(packets.build(packet))
+        else:
+            self._follow(name, self._nodes[name].handle(packet, came_from, self._now_ns))
+
+    def _ring(self, name: str, piece: Packet) -> None:
+        self._follow(name, self._nodes[name].ring(piece, self._now_ns))
+
+    def _follow(self, name: str, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Alarm):
+                self._at(self._now_ns + effect.wait_ns, partial(self._ring, name, effect.piece))
+            else:
+                self._at(self._now_ns + effect.wait_ns, partial(self._depart, name, effect))
+
+    def _depart(self, name: str, departure: Departure) -> None:
+        for arrival_ns, packet in self._links[name, departure.next_hop].carry(departure.packet, self._now_ns):
+            self._at(arrival_ns, partial(self._arrive, departure.next_hop, name, packet))
