@@ -23,6 +23,8 @@ from udpprobe.cli.exporter import EXAMPLES as EXPORTER_EXAMPLES
 from udpprobe.cli.exporter import exporter
 from udpprobe.cli.icmpd import EXAMPLES as ICMPD_EXAMPLES
 from udpprobe.cli.icmpd import icmpd
+from udpprobe.cli.lab import EXAMPLES as LAB_EXAMPLES
+from udpprobe.cli.lab import lab
 from udpprobe.cli.mtu import EXAMPLES as MTU_EXAMPLES
 from udpprobe.cli.mtu import mtu
 from udpprobe.cli.scan import EXAMPLES as SCAN_EXAMPLES
@@ -59,6 +61,8 @@ app.command(short_help="What fails on an interface, while it happens.", epilog=W
 app.command(short_help="Probe what Prometheus asks for.", epilog=EXPORTER_EXAMPLES)(exporter)
 app.command(short_help="Tell programs of their datagrams' ICMP errors.", epilog=ICMPD_EXAMPLES)(icmpd)
 app.command(short_help="What ICMP errors mean, and who hears of them.", epilog=EXPLAIN_EXAMPLES)(explain)
+app.command(short_help="Run a command inside an internet that misbehaves.", epilog=LAB_EXAMPLES,
+            context_settings={"allow_interspersed_args": False})(lab)
 
 
 def _print_version(wanted: bool) -> None:

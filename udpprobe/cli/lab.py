@@ -1,0 +1,146 @@
+"""`udpprobe lab`: a command inside a private, simulated internet that misbehaves on purpose."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from udpprobe import __version__
+from udpprobe.cli.options import FormatOption, OutputOption
+from udpprobe.cli.output import opened, width_of
+from udpprobe.errors import UsageError
+from udpprobe.reports.formats import Format
+
+if TYPE_CHECKING:
+    from udpprobe.lab.scenario import Scenario
+
+EXAMPLES = """\
+The command finds one network interface, lab0, and behind it the scenario's routers and hosts. Nothing leaves this host,
+and nothing is left afterwards. Its exit status is the lab's; 127 where it is not found, 128 and the number of the
+signal that ended it. It needs root, or user namespaces and a /dev/net/tun that this user may open.
+
+\b
+Examples:
+  udpprobe lab --list
+  udpprobe lab --show plain
+  udpprobe lab -s plain -- ping -c 3 198.18.9.9
+  udpprobe lab -s plain --write seen.pcapng -- udpprobe scan 198.18.9.9:53
+  udpprobe lab -s ./office.toml --shell
+  udpprobe lab --up plain
+"""
+USUAL = "plain"
+
+
+def lab(  # noqa: PLR0913 - a command's options are its arguments
+    command: Annotated[list[str] | None, typer.Argument(
+        metavar="-- COMMAND...", help="The program to run inside, and its arguments.")] = None,
+    *,
+    scenario: Annotated[str, typer.Option(
+        "--scenario", "-s", metavar="NAME|FILE.toml", help="The world: one that ships, or your own.")] = USUAL,
+    shell: Annotated[bool, typer.Option("--shell", help="Run your shell inside.")] = False,
+    up: Annotated[str | None, typer.Option(
+        metavar="NAME|FILE.toml", help="Hold this world until Ctrl-C, and say how to enter it.")] = None,
+    seed: Annotated[int | None, typer.Option(
+        metavar="N", help="Of its dice, instead of the scenario's own: what is lost, delayed, answered first.")] = None,
+    write: Annotated[str | None, typer.Option(
+        "--write", "-w", metavar="FILE.pcapng", help="Write there what passes, in both directions.")] = None,
+    list_scenarios: Annotated[bool, typer.Option("--list", help="The scenarios that ship.")] = False,
+    show: Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help="Show a scenario's text.")] = None,
+    output_format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+) -> None:
+    """Run a command inside a private internet that misbehaves on purpose: see how a program takes it.
+
+    A scenario is a page of TOML: routers, hosts, links, and what is wrong with them. --format and -o are for --list.
+    """
+    if list_scenarios or show is not None:
+        _print(output_format if list_scenarios else None, output, show)
+        return
+    if [bool(command), shell, up is not None].count(True) != 1:
+        raise UsageError("say one of -- COMMAND, --shell and --up (see udpprobe lab --help)")
+    from udpprobe.lab import scenario as scenarios  # noqa: PLC0415 - help does not need it
+
+    found = scenarios.load(up or scenario)
+    environment = {**os.environ, "UDPPROBE_LAB": found.name}
+    words, environment = shell_in(found.name, environment) if shell else (command or [], environment)
+    raise typer.Exit(_run(found, seed, write, words, environment))
+
+
+def _print(output_format: Format | None, output: str | None, show: str | None) -> None:
+    from udpprobe.lab.scenario import load  # noqa: PLC0415 - as above
+
+    with opened(output, stream=False) as out:
+        out.write(load(show).text if show is not None else _listing(output_format or Format.TABLE, width_of(out)))
+
+
+def _listing(output_format: Format, width: int) -> str:
+    from udpprobe.lab.scenario import load, names  # noqa: PLC0415 - as above
+    from udpprobe.reports.render import FORMATS  # noqa: PLC0415 - as above
+    from udpprobe.reports.rows import Rows  # noqa: PLC0415 - as above
+
+    rows = [(name, load(name).sentence) for name in names()]
+    return FORMATS[output_format].rows(Rows("udpprobe.scenarios/1", "scenarios", ("name", "conclude"), rows, 1), width)
+
+
+def _run(found: "Scenario", seed: int | None, write: str | None, words: Sequence[str],
+         environment: Mapping[str, str]) -> int:
+    from udpprobe.lab.run import Surroundings, hold, run  # noqa: PLC0415 - as above
+    from udpprobe.lab.world import World  # noqa: PLC0415 - as above
+
+    world = World(found, seed)
+    with _written(write) as note:
+        around = Surroundings(world, found.networks, found.mtu, note)
+        status = run(around, words, environment) if words else hold(around, _say_entrance)
+    if faults := ", ".join(f"{name} {count}" for name, count in sorted(world.faults.items()) if count):
+        _say(f"faults: {faults}")
+    return status
+
+
+@contextmanager
+def _written(path: str | None) -> Iterator[Callable[[bytes, int], None] | None]:
+    if path is None:
+        yield None
+        return
+    if path == "-":
+        raise UsageError("standard output is the command's; name a file with --write")
+    from udpprobe.lab.record import Passing  # noqa: PLC0415 - as above
+    from udpprobe.recorder import Recorder  # noqa: PLC0415 - as above
+
+    with Recorder(path) as recorder:
+        passing = Passing(recorder)
+        yield passing.note
+        passing.finish(f"udpprobe {__version__}")
+
+
+def _say_entrance(entrance: str) -> None:
+    _say(f"up until Ctrl-C; enter with: {entrance} COMMAND")
+
+
+def _say(line: str) -> None:
+    # print takes None for standard output
+    if sys.stderr is not None:
+        print("udpprobe lab:", line, file=sys.stderr, flush=True)  # noqa: T201 - its own line
+
+
+def shell_in(name: str, environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The user's shell, which says where it is.
+
+    Args:
+        name: of the scenario.
+        environment: of this process.
+
+    Returns:
+        The shell's words, and its environment. Bash sets its prompt itself, so it reads one more file.
+    """
+    shell = environment.get("SHELL") or "/bin/sh"
+    prompt = f"(lab {re.sub(r'[^-.0-9A-Za-z]', '_', name)}) "
+    if Path(shell).name != "bash":
+        return [shell], {**environment, "PS1": f"{prompt}$ "}
+    settings = os.memfd_create("settings", flags=0)     # inherited, and gone with the shell
+    os.write(settings, f'[ -r ~/.bashrc ] && . ~/.bashrc\nPS1="{prompt}$PS1"\n'.encode())
+    return [shell, "--rcfile", f"/dev/fd/{settings}"], dict(environment)

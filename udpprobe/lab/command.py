@@ -1,0 +1,140 @@
+"""The command, in a process namespace of its own below a keeper: where the keeper ends, the kernel ends all of it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import NoReturn, Self
+
+from udpprobe.lab.namespace import mount_private
+from udpprobe.lab.signals import Signals
+
+NOT_EXECUTABLE, NOT_FOUND, BY_SIGNAL = 126, 127, 128
+"""Exit statuses as shells give them (POSIX.1-2024, Shell Command Language 2.8.2)."""
+CRASHED = 3
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+TERMINAL = "/dev/tty"
+
+
+class Command:
+    """A running command, the first child of a process that has entered its namespaces, with its signals blocked.
+
+    On a terminal it has the terminal as this process has it: Ctrl-C and Ctrl-Z are for both. Elsewhere it is a
+    process group of its own, so that it gets a signal once, from here. It ends with this process, however that ends.
+
+    Args:
+        words: the program and its arguments.
+        environment: all of it.
+    """
+
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._has_terminal = _is_foreground()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+        alive, self._alive = os.pipe()
+        self._keeper = os.fork()
+        if not self._keeper:
+            os.close(self._alive)
+            _keep(words, environment, alive, own_group=not self._has_terminal)
+        os.close(alive)
+        self._descriptor = os.pidfd_open(self._keeper)
+
+    def fileno(self) -> int:
+        """For a selector: readable when it has ended."""
+        return self._descriptor
+
+    def take(self, signals: Signals) -> None:
+        """Hand over the signals that came for it."""
+        for number, by_terminal in signals.read():
+            if not (by_terminal and self._has_terminal):
+                signal.pidfd_send_signal(self._descriptor, number)
+
+    def status(self) -> int:
+        """Its exit status, as a shell gives it; waits for it."""
+        status = os.waitstatus_to_exitcode(os.waitpid(self._keeper, 0)[1])
+        if self._has_terminal:
+            _take_terminal()
+        return _as_shells_say(status)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._alive)
+        os.close(self._descriptor)
+
+
+def _is_foreground() -> bool:
+    try:
+        terminal = os.open(TERMINAL, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    finally:
+        os.close(terminal)
+
+
+def _take_terminal() -> None:
+    """Be again whom the terminal's keys are for: a shell inside made that itself, and could not undo it."""
+    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    terminal = os.open(TERMINAL, os.O_RDONLY)
+    os.tcsetpgrp(terminal, os.getpgrp())
+    os.close(terminal)
+    signal.signal(signal.SIGTTOU, before)
+
+
+def _as_shells_say(status: int) -> int:
+    return BY_SIGNAL - status if status < 0 else status
+
+
+# ---- in the keeper, process 1 of its namespace
+
+def _keep(words: Sequence[str], environment: Mapping[str, str], alive: int, *, own_group: bool) -> NoReturn:
+    status = CRASHED
+    try:
+        if own_group:
+            os.setpgid(0, 0)
+        mount_private()
+        status = _run(words, environment, alive)
+    except Exception:   # noqa: BLE001 - nobody above could tell of it
+        traceback.print_exc()
+    finally:
+        os._exit(status)    # what the parent has open and has not written yet is the parent's to write
+
+
+def _run(words: Sequence[str], environment: Mapping[str, str], alive: int) -> int:
+    with Signals(signal.SIGCHLD) as signals:
+        try:
+            command = os.posix_spawnp(words[0], list(words), environment, setsigmask=(), setsigdef=IGNORED_BY_PYTHON)
+        except OSError as error:
+            return _not_run(words[0], error)
+        return _wait(command, signals, alive)
+
+
+def _not_run(name: str, error: OSError) -> int:
+    print(f"udpprobe: cannot run {name}: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201 - the one line
+    return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+
+
+def _wait(command: int, signals: Signals, alive: int) -> int:
+    while (status := _reaped(command)) is None:
+        ready, _, _ = select.select([signals.fileno(), alive], [], [])
+        if alive in ready:
+            return CRASHED      # the parent is gone: the pipe has lost its other end
+        for number, by_terminal in signals.read():
+            if number != signal.SIGCHLD and not by_terminal:
+                os.kill(command, number)
+    return _as_shells_say(status)
+
+
+def _reaped(command: int) -> int | None:
+    """The command's status once it has ended; takes leave of orphans on the way."""
+    while (found := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+        if found[0] == command:
+            return os.waitstatus_to_exitcode(found[1])
+    return None

@@ -1,0 +1,151 @@
+"""Carries packets between a TUN device and the world behind it, until the command or a signal ends that."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from udpprobe.lab.command import BY_SIGNAL, Command
+from udpprobe.lab.namespace import enter, furnish
+from udpprobe.lab.netlink import Network
+from udpprobe.lab.signals import Signals
+from udpprobe.lab.tun import Tun
+
+AT_ONCE = 64
+"""Packets taken before those that are due go out."""
+SECOND_NS = 1_000_000_000
+MOST_WAIT_S = 3600.0
+NOT_TAKEN = "not-taken"
+"""Fault of a packet that this host's kernel does not take for IP."""
+
+
+class Internet(Protocol):
+    """What is behind the device: packets in, packets out, and the time is told to it."""
+
+    faults: Counter[str]
+    """What was wrong with packets, by name."""
+
+    @property
+    def next_ns(self) -> int | None:
+        """When the next packet is due; None while there is none under way."""
+
+    def receive(self, raw: bytes, now_ns: int) -> None:
+        """Take an IP packet from the program's side."""
+
+    def due(self, now_ns: int) -> list[bytes]:
+        """Packets for the program's side, whose time has come."""
+
+
+@dataclass(slots=True)
+class Carrier:
+    """Both directions between a device and a world.
+
+    Args:
+        tun: the device.
+        world: what is behind it.
+        note: told of every packet of either direction, and when it passed, in ns since 1970.
+    """
+
+    tun: Tun
+    world: Internet
+    note: Callable[[bytes, int], None] | None = None
+    _ahead_ns: int = field(default_factory=lambda: time.time_ns() - time.monotonic_ns())
+
+    def wait_s(self) -> float:
+        """How long nothing happens unless a packet comes."""
+        if self.world.next_ns is None:
+            return MOST_WAIT_S
+        return min(max((self.world.next_ns - self._now_ns()) / SECOND_NS, 0), MOST_WAIT_S)
+
+    def carry(self) -> None:
+        """Take what waits, and deliver what is due."""
+        for raw in self.tun.packets(AT_ONCE):
+            now_ns = self._now_ns()
+            self._tell(raw, now_ns)
+            self.world.receive(raw, now_ns)
+        now_ns = self._now_ns()
+        for raw in self.world.due(now_ns):
+            self._tell(raw, now_ns)
+            self.world.faults[NOT_TAKEN] += not self.tun.write(raw)
+
+    def _now_ns(self) -> int:
+        # the clock of the day as it was at the start: nobody sets this one
+        return self._ahead_ns + time.monotonic_ns()
+
+    def _tell(self, raw: bytes, now_ns: int) -> None:
+        if self.note is not None:
+            self.note(raw, now_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a command finds around it."""
+
+    world: Internet
+    networks: Sequence[Network]
+    """Addresses of its interface, each with the bits of its network."""
+    mtu: int
+    """Of its interface, bytes."""
+    note: Callable[[bytes, int], None] | None = None
+    """Told of every packet, and when it passed."""
+
+
+def run(around: Surroundings, words: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command inside; this process goes there for good.
+
+    Args:
+        around: what is to be there.
+        words: the program and its arguments.
+        environment: all of it.
+
+    Returns:
+        The command's exit status, as shells give it.
+
+    Raises:
+        PrivilegeError: this user may not; the text says what would help.
+        UdpprobeError: the kernel does not take one of the settings.
+    """
+    enter()
+    with Signals() as signals, _furnished(around) as tun, Command(words, environment) as command:
+        carrier = Carrier(tun, around.world, around.note)
+        while command not in (ready := _ready(carrier, signals, command)):
+            if signals in ready:
+                command.take(signals)
+            carrier.carry()
+        return command.status()
+
+
+def hold(around: Surroundings, say: Callable[[str], None]) -> int:
+    """Keep a world for whoever enters it, until a signal comes; this process goes there for good.
+
+    Args:
+        around: what is to be there.
+        say: told the command that enters, as far as its program.
+
+    Returns:
+        The exit status: 128 and the signal.
+
+    Raises:
+        PrivilegeError: as `run`.
+        UdpprobeError: as `run`.
+    """
+    entrance = enter()
+    with Signals() as signals, _furnished(around) as tun:
+        carrier = Carrier(tun, around.world, around.note)
+        say(entrance)
+        while signals not in _ready(carrier, signals):
+            carrier.carry()
+        return BY_SIGNAL + max(number for number, _ in signals.read())
+
+
+def _furnished(around: Surroundings) -> Tun:
+    return furnish(around.networks, around.mtu)
+
+
+def _ready(carrier: Carrier, *others: Signals | Command) -> list[Tun | Signals | Command]:
+    # not a selector: epoll's waits are of whole milliseconds
+    return select.select([carrier.tun, *others], [], [], carrier.wait_s())[0]
