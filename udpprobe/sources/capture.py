@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import time
 from typing import TYPE_CHECKING
 
 from udpprobe.core.batch import SourceState, tick
 from udpprobe.errors import CaptureError
-from udpprobe.sources.feed import Descriptor, Inflated, Peeked, compression_of
+from udpprobe.sources.chain import EVERYTHING
+from udpprobe.sources.content import open_content
+from udpprobe.sources.feed import Inflated, Peeked, compression_of
 from udpprobe.sources.magic import looks_like
-from udpprobe.sources.octets import BUFFER_BYTES, WINDOW_BYTES, Arrival, MappedFile, Octets, Stream
+from udpprobe.sources.octets import BUFFER_BYTES, WINDOW_BYTES, Arrival, Stream
 from udpprobe.sources.pcap import HEADER_BYTES, MAGICS, PcapReader
 from udpprobe.sources.pcapng import SECTION_HEADER, PcapngReader
+from udpprobe.sources.piece import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from udpprobe.core.batch import FrameBatch
+    from udpprobe.sources.octets import Octets
     from udpprobe.sources.reader import Reader
 
 NESTING = 3
@@ -35,27 +37,24 @@ class Capture:
         path: its name, or "-" for standard input.
         window_bytes: of a mapped file, looked at a time.
         buffer_bytes: for a stream.
+        stop: byte of a file that is not compressed; records that begin before it are read.
 
     Raises:
         CaptureError: it cannot be opened, or is no capture; the iterator raises it when reading breaks off.
     """
 
     def __init__(self, path: str, *, window_bytes: int = WINDOW_BYTES,
-                 buffer_bytes: int = BUFFER_BYTES) -> None:
-        fd = _open(path)
-        status = os.fstat(fd)
-        self.state = SourceState("file", path)
-        feed = Peeked(Descriptor(fd))
-        if stat.S_ISDIR(status.st_mode):
-            raise CaptureError(f"{path}: is a directory; name a capture file")
-        self._is_live = not stat.S_ISREG(status.st_mode)
-        if is_seekable := not self._is_live and not os.lseek(fd, 0, os.SEEK_CUR):
-            self.state.total_bytes = status.st_size
+                 buffer_bytes: int = BUFFER_BYTES, stop: int = EVERYTHING) -> None:
+        content = open_content(path)
+        self.state = SourceState("file", path, total_bytes=content.total_bytes)
+        self._is_live = content.is_live
+        feed = Peeked(content.feed)
         plain = self._unpack(feed)
         self._reader = self._reader_of(path, feed, plain)
-        is_mapped = is_seekable and plain is feed
-        self._octets: Octets = (MappedFile(fd, status.st_size, window_bytes) if is_mapped
-                                else Stream(plain, buffer_bytes))
+        self.is_seekable = content.is_seekable and plain is feed
+        """Whether it may be read in pieces."""
+        self._octets: Octets = (content.octets(0, stop, window_bytes, buffer_bytes) if self.is_seekable
+                        else Stream(plain, buffer_bytes))
 
     def _unpack(self, feed: Peeked) -> Peeked:
         for _ in range(NESTING):
@@ -64,7 +63,7 @@ class Capture:
         return feed
 
     def _reader_of(self, path: str, feed: Peeked, plain: Peeked) -> Reader:
-        head = plain.peek(HEADER_BYTES)     # no more: a pipe may have no packet yet, for hours
+        head = self._head = plain.peek(HEADER_BYTES)     # no more: a pipe may have no packet yet, for hours
         if not head and plain is feed:
             raise CaptureError(f"{path}: is empty")
         is_pcapng = head.startswith(SECTION_HEADER)
@@ -73,14 +72,14 @@ class Capture:
             raise CaptureError(f"{path}: not a pcap or pcapng capture; {looks_like(head)}{wrapped}")
         if len(head) < HEADER_BYTES:
             raise CaptureError(f"{path}: not a capture: cut in its header")
-        return PcapngReader(self.state) if is_pcapng else PcapReader(head, self.state)
+        return reader_of(Entry(head), self.state)
 
     def __iter__(self) -> Iterator[FrameBatch]:
         reader, octets = self._reader, self._octets
         due_s = time.monotonic() + TICK_S
         while not reader.broken and (arrival := octets.more()) is not Arrival.END:
-            octets.start += reader.skip_bytes
-            reader.skip_bytes = 0
+            if not self._enter():
+                break
             for batch in reader.batches(octets):
                 self.state.done_bytes = octets.done_bytes
                 yield batch
@@ -88,15 +87,22 @@ class Capture:
                 yield tick(reader.now_ns)
                 due_s = time.monotonic() + TICK_S
         self.state.done_bytes = octets.done_bytes
-        self.state.cut_short |= octets.start < octets.end or reader.broken
+        self.state.cut_short |= self._is_torn
+
+    @property
+    def _is_torn(self) -> bool:
+        """Whether something stands behind the last record that is none."""
+        return self._reader.broken or self._octets.start < min(self._octets.end, self._octets.stop)
+
+    def _enter(self) -> bool:
+        """Moves to the first record; False where none is found."""
+        self._octets.start += self._reader.skip_bytes
+        self._reader.skip_bytes = 0
+        return True
 
 
-def _open(path: str) -> int:
-    try:
-        return os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise CaptureError(f"{path}: no such file") from error
-    except PermissionError as error:
-        raise CaptureError(f"{path}: no permission to read it") from error
-    except OSError as error:
-        raise CaptureError(f"{path}: cannot be opened: {error.strerror}") from error
+def reader_of(entry: Entry, state: SourceState) -> Reader:
+    """What reads on where that is known; it counts faults and drops in `state`."""
+    if entry.head.startswith(SECTION_HEADER):
+        return PcapngReader(state, entry.known, entry.last_ns)
+    return PcapReader(entry.head, state)

@@ -33,6 +33,12 @@ FEWEST_SEGMENTS = 16
 LAGGARDS = 16
 """When only one in so many cursors is still on its way, walking the rest costs less than more steps."""
 
+GUESSED_BYTES = 1 << 16
+"""Places looked at together for a record's start."""
+
+PROOF_BYTES = 1 << 16
+"""So far must a chain of records go on from a place for it to pass as a record's start: out of any payload."""
+
 STEPS = 16
 """Steps between two looks at who has arrived."""
 
@@ -53,6 +59,14 @@ class Form(Protocol):
 
     def find_start(self, buffer: mmap.mmap, at: int, low: int, high: int) -> int | None:
         """A guess at a record's start in low..high; the record at `at` is known to be one."""
+        ...
+
+    def candidates(self, data: U8, low: int, high: int) -> list[int]:
+        """Places in low..high, a multiple of the unit each, where a record may begin when none is known."""
+        ...
+
+    def sane_size(self, buffer: mmap.mmap, at: int, high: int) -> int:
+        """Bytes of the record whose header stands at `at`; 0 where no usual record looks so."""
         ...
 
     def stepper(self, data: U8, cursors: int) -> Callable[[I64], None]:
@@ -166,3 +180,22 @@ class Chain:
             at = int(positions[-1])
             positions = positions[:-1]
         return positions, at
+
+
+def first_start(form: Form, data: U8, buffer: mmap.mmap, low: int, high: int) -> int | None:
+    """A good guess at the first record's start in low..high, when none is known; None where nothing looks so."""
+    last = high - form.header_bytes
+    low += -low % form.unit_bytes
+    places = (at for first in range(low, last + 1, GUESSED_BYTES)
+              for at in form.candidates(data, first, min(first + GUESSED_BYTES, last + 1)))
+    return next((at for at in places if _goes_on(form, buffer, at, high)), None)
+
+
+def _goes_on(form: Form, buffer: mmap.mmap, first: int, high: int) -> bool:
+    at = first
+    while at < first + PROOF_BYTES and at + form.header_bytes <= high:
+        size = form.sane_size(buffer, at, high)
+        if not size or (at == first and at + size > high):
+            return False
+        at += size
+    return True

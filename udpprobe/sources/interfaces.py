@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
@@ -67,6 +67,15 @@ def _from_binary(ticks: U64, exponent: int) -> I64:
     return (seconds * np.uint64(1_000_000_000) + parts).view(np.int64)
 
 
+class Known(NamedTuple):
+    """What must be known of a section to read packets in the middle of it."""
+
+    order: str
+    links: tuple[int, ...]
+    clocks: tuple[tuple[int, int], ...]
+    snap_bytes: int
+
+
 class Interfaces:
     """The interfaces of one section, in the order of their numbers.
 
@@ -78,9 +87,22 @@ class Interfaces:
         self._order = order
         self._links: list[int] = []
         self._clocks: list[tuple[int, int]] = []
-        self._drops: dict[int, int] = {}
+        self.drops: dict[int, int] = {}
+        """What interfaces last said they dropped, since the capture began."""
         self.snap_bytes = 0
         """Snap length of the first interface, to which simple packet blocks belong; 0: none."""
+
+    @classmethod
+    def of(cls, known: Known) -> Self:
+        """The interfaces as they were when that was known; nothing was dropped since."""
+        self = cls(known.order)
+        self._links, self._clocks, self.snap_bytes = list(known.links), list(known.clocks), known.snap_bytes
+        return self
+
+    @property
+    def known(self) -> Known:
+        """What whoever reads on must know."""
+        return Known(self._order, tuple(self._links), tuple(self._clocks), self.snap_bytes)
 
     def __len__(self) -> int:
         return len(self._links)
@@ -117,8 +139,8 @@ class Interfaces:
         if not told:
             return None
         interface = struct.unpack_from(f"{self._order}I", body)[0]
-        before = self._drops.get(interface, 0)
-        self._drops[interface] = sum(told)     # it counts from the capture's start, so the last one tells
+        before = self.drops.get(interface, 0)
+        self.drops[interface] = sum(told)     # it counts from the capture's start, so the last one tells
         return sum(told) - before
 
     def link_types(self, interface: I64) -> I32:

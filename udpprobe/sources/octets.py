@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from udpprobe.core.batch import PADDING_BYTES
+from udpprobe.sources.chain import EVERYTHING
 
 if TYPE_CHECKING:
     from udpprobe.core.batch import U8
@@ -30,6 +31,9 @@ BUFFER_BYTES = 8 << 20
 
 MADV_POPULATE_READ = 22
 """linux/mman.h; Python has no name for it yet."""
+
+OVERLAP_BYTES = 1 << 16
+"""Looked at behind a piece's end, for the record that begins before it; more where that is longer."""
 
 QUIET_S = 0.15
 """A stream that gives nothing for so long is called quiet."""
@@ -57,13 +61,24 @@ class Octets(Protocol):
     start: int
     end: int
 
+    base: int
+    """Where byte 0 of `data` stands in the file, before any compression."""
+
+    @property
+    def stop(self) -> int:
+        """Records that begin here or behind it are not asked for."""
+        ...
+
     @property
     def done_bytes(self) -> int:
         """How far the source has been read, in the bytes that `total_bytes` counts."""
         ...
 
     def more(self) -> Arrival:
-        """Reach for bytes behind `end`; those from `start` stay. `data` and the indices may change."""
+        """Reach for bytes behind `end`; those from `start` stay. `data` and the indices may change.
+
+        It is the END, too, where `start` has come to `stop`.
+        """
         ...
 
 
@@ -74,35 +89,47 @@ class MappedFile:
         fd: the open file; the mapping holds a duplicate, so it may be closed.
         size: bytes to read; what is appended later is another run's business.
         window_bytes: how much of it is looked at a time.
+        first: byte of the file to begin with.
+        stop: byte of the file; records that begin before it are asked for.
     """
 
-    def __init__(self, fd: int, size: int, window_bytes: int = WINDOW_BYTES) -> None:
+    def __init__(self, fd: int, size: int, window_bytes: int = WINDOW_BYTES, *,
+                 first: int = 0, stop: int = EVERYTHING) -> None:
         self._map = mmap.mmap(fd, size, prot=mmap.PROT_READ)
         self._size = size
         self._window_bytes = window_bytes
         self._copy_bytes = min(COPY_BYTES, window_bytes)
-        self._base = self._forgotten = 0
+        self._stop = stop
+        self._forgotten = first - first % mmap.PAGESIZE
+        self.base = 0
         self.buffer = self._map
         self.data: U8 = np.frombuffer(self._map, np.uint8)
-        self.start = self.end = 0
+        self.start = self.end = first
+
+    @property
+    def stop(self) -> int:
+        """See Octets."""
+        return self._stop - self.base
 
     @property
     def done_bytes(self) -> int:
         """File offset of the first byte not consumed."""
-        return self._base + self.start
+        return self.base + self.start
 
     def more(self) -> Arrival:
         """The next window, which begins at the first byte not consumed."""
-        seen = self._base + self.end
+        seen = self.base + self.end
         size = self._size = min(self._size, self._map.size())    # a file that shrank must not be touched
-        if seen >= size:
+        if seen >= size or self.start >= self.stop:
             return Arrival.END
         self._forget()
         at = self.done_bytes
         if size - at <= self._copy_bytes or seen >= size - PADDING_BYTES:
             self._copy_rest(at)
         else:
-            self._look_at(at, min(max(at + self._window_bytes, 2 * seen - at), size - PADDING_BYTES))
+            overlap = self._stop + OVERLAP_BYTES
+            self._look_at(at, min(max(at + self._window_bytes, 2 * seen - at), size - PADDING_BYTES,
+                                  overlap if seen < overlap else size))
         return Arrival.MORE
 
     def _look_at(self, at: int, end: int) -> None:
@@ -117,7 +144,7 @@ class MappedFile:
         self.buffer = mmap.mmap(-1, left + PADDING_BYTES)
         self.buffer[:left] = self._map[at:self._size]
         self.data = np.frombuffer(self.buffer, np.uint8)
-        self._base, self.start, self.end = at, 0, left
+        self.base, self.start, self.end = at, 0, left
 
     def _forget(self) -> None:
         behind = self.done_bytes - self.done_bytes % mmap.PAGESIZE
@@ -132,13 +159,23 @@ class Stream:
     Args:
         feed: gives the bytes.
         buffer_bytes: memory for them; it grows only for a record that does not fit.
+        first: byte of the file that they begin with.
+        stop: byte of the file; records that begin before it are asked for.
     """
 
-    def __init__(self, feed: Feed, buffer_bytes: int = BUFFER_BYTES) -> None:
+    def __init__(self, feed: Feed, buffer_bytes: int = BUFFER_BYTES, *,
+                 first: int = 0, stop: int = EVERYTHING) -> None:
         self._feed = feed
+        self._stop = stop
+        self.base = first
         self._rest = memoryview(b"")
         self._resize(buffer_bytes)
         self.start = self.end = 0
+
+    @property
+    def stop(self) -> int:
+        """See Octets."""
+        return self._stop - self.base
 
     @property
     def done_bytes(self) -> int:
@@ -147,6 +184,8 @@ class Stream:
 
     def more(self) -> Arrival:
         """Fill the buffer as far as the stream gives bytes at once, or soon."""
+        if self.start >= self.stop:
+            return Arrival.END
         self._make_room()
         arrival = self._receive(QUIET_S)
         if arrival is Arrival.MORE:
@@ -176,6 +215,7 @@ class Stream:
         if len(kept) == self._capacity:
             self._resize(2 * self._capacity)
         self._view[:len(kept)] = kept
+        self.base += self.start
         self.start, self.end = 0, len(kept)
 
     def _resize(self, capacity: int) -> None:

@@ -54,6 +54,7 @@ class PcapForm:
         self.header_bytes = header_bytes
         self.length_bytes = 1 if snap_bytes < 1 << 8 else 2
         """Lowest bytes of the captured length that the lock-step looks at. The reader checks the rest."""
+        self._order = order
         self._little = order == "<"
         self._per_second = 1_000_000_000 // unit_ns
         self._header = struct.Struct(f"{order}4I")
@@ -86,6 +87,19 @@ class PcapForm:
             return False
         next_seconds, next_fraction, *_ = self._header.unpack_from(buffer, after)
         return abs(next_seconds - seconds) < 1 << 16 and bool(next_fraction < self._per_second)
+
+    def candidates(self, data: U8, low: int, high: int) -> list[int]:
+        """See Form. Places where a time, a length and a captured length could stand."""
+        _, fraction, captured, length = gather(data, np.arange(low, high), 16, self._order).T
+        fit = (fraction < self._per_second) & (captured <= length) & (length > 0) & (length <= MAX_CAPTURED_BYTES)
+        return (low + np.flatnonzero(fit)).tolist()
+
+    def sane_size(self, buffer: mmap.mmap, at: int, high: int) -> int:
+        """See Form. Zeros are no record: no packet had no bytes on the wire."""
+        del high
+        _, fraction, captured, length = self._header.unpack_from(buffer, at)
+        is_sane = fraction < self._per_second and captured <= length and 0 < length <= MAX_CAPTURED_BYTES
+        return captured + self.header_bytes if is_sane else 0
 
     def stepper(self, data: U8, cursors: int) -> Callable[[I64], None]:
         """See Form. Header lengths are put into the views, not the cursors, and added once a block."""

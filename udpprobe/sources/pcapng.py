@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from udpprobe.core.batch import FrameBatch, tick
-from udpprobe.sources.interfaces import Interfaces
+from udpprobe.sources.interfaces import Interfaces, Known
 from udpprobe.sources.reader import SHORT_STRIDE_BYTES, Reader, gather, sound_rows
 
 if TYPE_CHECKING:
@@ -101,6 +101,21 @@ class PcapngForm:
         trailer, next_kind = self._head.unpack_from(buffer, at + size - 4)
         return padded(trailer) == size and bool(next_kind <= ENHANCED_PACKET)
 
+    def candidates(self, data: U8, low: int, high: int) -> list[int]:
+        """See Form. Places where the type of an enhanced packet block stands."""
+        words = self.words(data)[low // 4:-(-high // 4)]
+        return (low + 4 * np.flatnonzero(words == ENHANCED_PACKET)).tolist()
+
+    def sane_size(self, buffer: mmap.mmap, at: int, high: int) -> int:
+        """See Form. Its length must stand at its end once more."""
+        if buffer[at:at + 4] == SECTION_HEADER:
+            return high - at     # behind it, all may be different
+        size = self.size_of(buffer, at)
+        if not size or at + size > high:
+            return size
+        trailer, = struct.unpack_from(f"{self.order}I", buffer, at + size - 4)
+        return size if padded(trailer) == size else 0
+
     def stepper(self, data: U8, cursors: int) -> Callable[[I64], None]:
         """See Form. In words of 32 bits, for every block is aligned to them."""
         del cursors
@@ -121,20 +136,33 @@ class PcapngReader(Reader):
 
     Args:
         state: where faults and drops are counted.
+        known: of the section in which reading begins; None where that is a section's start.
+        last_ns: the time of the packet before, nanoseconds since 1970.
     """
 
     fault = "bad-block"
 
-    def __init__(self, state: SourceState) -> None:
-        self._form = PcapngForm("<")
-        self._interfaces = Interfaces("<")
-        self._sections = 0
-        self._last_ns = 0
+    def __init__(self, state: SourceState, known: Known | None = None, last_ns: int = 0) -> None:
+        self._interfaces = Interfaces.of(known) if known else Interfaces("<")
+        self._form = PcapngForm(known.order if known else "<")
+        self._sections = 0 if known is None else 1
+        self._is_timed = False
+        self.last_ns = last_ns
         super().__init__(self._form, state)
+
+    @property
+    def known(self) -> Known:  # type: ignore[override]  # read only there, too
+        """See Reader."""
+        return self._interfaces.known
+
+    @property
+    def drops(self) -> dict[int, int]:  # type: ignore[override]  # likewise
+        """See Reader."""
+        return self._interfaces.drops
 
     def prepare(self, octets: Octets) -> bool:
         """See Reader. Opens a section where one begins, which takes all of its header block."""
-        while octets.buffer[octets.start:octets.start + 4] == SECTION_HEADER:
+        while octets.start < octets.stop and octets.buffer[octets.start:octets.start + 4] == SECTION_HEADER:
             if not self._open_section(octets):
                 return False
         return super().prepare(octets)
@@ -151,6 +179,7 @@ class PcapngReader(Reader):
             return False
         if self._sections:
             self.stride_bytes = SHORT_STRIDE_BYTES
+            self.first_drops = self._interfaces.drops if self.first_drops is None else self.first_drops
         self._sections += 1
         self.form = self._form = PcapngForm(order)
         self._interfaces = Interfaces(order)
@@ -221,8 +250,10 @@ class PcapngReader(Reader):
         untimed = blocks[:, 0] == SIMPLE_PACKET
         if untimed.any():     # the time of the packet before it
             last = np.maximum.accumulate(np.where(untimed, 0, np.arange(1, len(blocks) + 1)))
-            time_ns = np.append(np.int64(self._last_ns), time_ns)[last]
-        self._last_ns = int(time_ns[-1])
+            time_ns = np.append(np.int64(self.last_ns), time_ns)[last]
+        self.leans_on_time |= not self._is_timed and bool(untimed[0])
+        self._is_timed = True
+        self.last_ns = int(time_ns[-1])
         return time_ns
 
     def _count(self, rows: Bool | bool, fault: str | None = None) -> None:

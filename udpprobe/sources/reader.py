@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +12,13 @@ from udpprobe.core.batch import BATCH_FRAMES
 from udpprobe.sources.chain import EVERYTHING, Chain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
     from udpprobe.core.batch import I64, U8, Bool, FrameBatch, SourceState
     from udpprobe.sources.chain import Form
+    from udpprobe.sources.interfaces import Known
     from udpprobe.sources.octets import Octets
 
 SHORT_STRIDE_BYTES = 1 << 14
@@ -50,6 +52,17 @@ class Reader(ABC):
     fault = "bad-record"
     """What a record that cannot be true is counted as."""
 
+    known: Known | None = None
+    """In pcapng: what must be known of the section to read on."""
+    last_ns = 0
+    """In pcapng: the time of the last packet, which is that of a simple packet block behind it."""
+    leans_on_time = False
+    """Whether the time of the packet before the first one mattered."""
+    drops: Mapping[int, int] = MappingProxyType({})
+    """What the interfaces of the section read last say they dropped while it was read."""
+    first_drops: dict[int, int] | None = None
+    """The same of the section in which reading began, once it is over."""
+
     def __init__(self, form: Form, state: SourceState) -> None:
         self.form = form
         self.state = state
@@ -60,12 +73,13 @@ class Reader(ABC):
         self.stride_bytes = EVERYTHING
 
     def batches(self, octets: Octets) -> Iterator[FrameBatch]:
-        """All whole records that are there, in order; moves `octets.start` behind them."""
+        """All whole records that are there and asked for, in order; moves `octets.start` behind them."""
         while not self.broken and self.prepare(octets):
             reach = min(octets.end, octets.start + self.stride_bytes)
             self.stride_bytes *= 2
-            at, stop = Chain(self.form, octets.data, octets.buffer, reach).walk(octets.start)
-            yield from self._window(octets, at, stop)
+            at, behind = Chain(self.form, octets.data, octets.buffer, reach).walk(octets.start)
+            asked = int(np.searchsorted(at, octets.stop))
+            yield from self._window(octets, at[:asked], int(at[asked]) if asked < len(at) else behind)
             if not at.size and reach == octets.end:
                 self._look_at_rest(octets)
                 break
@@ -103,8 +117,8 @@ class Reader(ABC):
         return self.now_ns
 
     def prepare(self, octets: Octets) -> bool:
-        """Makes ready for the record at `octets.start`; False where more bytes are needed for that."""
-        return octets.start < octets.end
+        """Makes ready for the record at `octets.start`; False where more bytes are needed, or none is asked for."""
+        return octets.start < min(octets.end, octets.stop)
 
     @abstractmethod
     def read(self, data: U8, at: I64, following: I64) -> tuple[FrameBatch, int]:

@@ -1,0 +1,95 @@
+"""Captures that have a URL (s3://, gs://, https:// …), read in ranges by fsspec; credentials are its libraries' own."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from udpprobe.errors import CaptureError
+from udpprobe.sources.chain import EVERYTHING
+from udpprobe.sources.octets import OVERLAP_BYTES, Octets, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+FIRST_BYTES, MOST_BYTES = 1 << 16, 8 << 20
+"""Asked for at a time: little of what is only looked into, then twice as much each time."""
+
+
+class Remote:
+    """What a URL names; a feed of its own bytes, and a Content.
+
+    Args:
+        url: any that fsspec has a library for.
+
+    Raises:
+        CaptureError: it cannot be opened; or, by `read`, read on.
+    """
+
+    is_live = False
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        with _told(url):
+            self._file: Any = _fsspec(url).open(url, "rb", cache_type="none").open()
+            size = getattr(self._file, "size", None)
+            # a web server may know no ranges: its answer can only be read from the start
+            self.is_seekable = bool(self._file.seekable() and size is not None)
+        self.total_bytes: int | None = size
+        self.feed = self
+        self.done_bytes = 0
+        self._stop, self._next_bytes = EVERYTHING, FIRST_BYTES
+
+    def octets(self, first: int, stop: int, _window_bytes: int, buffer_bytes: int) -> Octets:
+        """See Content."""
+        with _told(self._url):
+            self._file.seek(first)
+        self.done_bytes, self._stop = first, stop
+        return Stream(self, buffer_bytes, first=first, stop=stop)
+
+    def read(self, _timeout_s: float) -> bytes:
+        """See Feed; it is waited for, however long it takes."""
+        left = self._stop + OVERLAP_BYTES - self.done_bytes
+        with _told(self._url):
+            chunk: bytes = self._file.read(min(self._next_bytes, left if left > 0 else OVERLAP_BYTES))
+        self._next_bytes = min(2 * self._next_bytes, MOST_BYTES)
+        self.done_bytes += len(chunk)
+        return chunk
+
+
+def names_behind(url: str) -> list[str]:
+    """The URLs that a URL with wildcards, or of a directory, stands for, in the order of their names.
+
+    Raises:
+        CaptureError: they cannot be listed.
+    """
+    with _told(url):
+        files, path = _fsspec(url).core.url_to_fs(url)
+        is_pattern = any(sign in path for sign in "*?[")
+        found = files.glob(path) if is_pattern else files.find(path) if files.isdir(path) else [path]
+        return [files.unstrip_protocol(each) for each in sorted(found)]
+
+
+def _fsspec(url: str) -> ModuleType:
+    try:
+        import fsspec  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise CaptureError(f"{url}: needs fsspec; install udpprobe[cluster]") from error
+    return fsspec
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    try:
+        yield
+    except CaptureError:
+        raise
+    except FileNotFoundError as error:
+        raise CaptureError(f"{url}: no such file") from error
+    except Exception as error:      # each of fsspec's libraries raises errors of its own
+        raise CaptureError(f"{url}: cannot be read: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
