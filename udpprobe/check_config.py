@@ -143,7 +143,7 @@ def _meant(wish: dict[str, Any]) -> tuple[Expectation, Probing]:
 
 
 _TABLE = re.compile(r"\s*(?P<open>\[\[?)\s*(?P<name>[^\]]+?)\s*\]")
-_KEY = re.compile(r"""\s*["']?(?P<key>[\w.-]+)["']?\s*=""")
+_KEY = re.compile(r"""\s*(?P<key>[\w.-]+|"[^"]*"|'[^']*')\s*=""")
 
 
 def line_of(text: str, place: tuple[int | str, ...]) -> int:
@@ -174,4 +174,4 @@ def _places(text: str) -> Iterator[tuple[int, tuple[int | str, ...]]]:
                 table += (counts[name],)
             yield number, table
         elif key := _KEY.match(line):
-            yield number, (*table, key["key"])
+            yield number, (*table, key["key"].strip("\"'"))

@@ -37,7 +37,6 @@ class Host:
     def __init__(self, spec: NodeSpec) -> None:
         self._spec = spec
         self._ports = spec.ports
-        self._known: dict[int, Answer | str] = {}
 
     def replies(self, packet: Packet) -> Iterator[Reply | Kind]:
         """What it answers to a whole packet, or the error that it wants to send."""
@@ -61,21 +60,18 @@ class Host:
         if asked is None:
             return
         answer = self._answer(asked.destination_port)
-        if answer == "refuse":
+        if answer.refuse:
             yield KINDS["port-unreachable"][packet.family]
-        elif isinstance(answer, Answer):
+        else:
             yield from _answers(packet, asked, answer)
 
-    def _answer(self, port: int) -> Answer | str:
-        if port not in self._known:
-            found = next((answer for low, high, answer in self._ports if low <= port <= high), self._spec.otherwise)
-            self._known[port] = Answer(echo=True) if found == "echo" else found
-        return self._known[port]
+    def _answer(self, port: int) -> Answer:
+        return next((answer for low, high, answer in self._ports if low <= port <= high), self._spec.otherwise)
 
 
 def _answers(packet: Packet, asked: Datagram, answer: Answer) -> Iterator[Reply]:
     data = asked.data if answer.data is None else answer.data
-    source = next((each.ip for each in answer.from_address or [] if each.version == packet.family), packet.destination)
+    source = next((each.ip for each in answer.from_address if each.version == packet.family), packet.destination)
     said = Datagram(answer.from_port or asked.destination_port, asked.source_port, data)
     reply = Reply(source, packet.source, UDP, packets.udp(source, packet.source, said),
                   flags=DONT_FRAGMENT, wait_ns=ns(answer.delay_ms))

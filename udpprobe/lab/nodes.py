@@ -44,12 +44,12 @@ class Node:
         self._scenario = scenario
         self._links = {far: link for (near, far), link in scenario.links.items() if near == name}
         self._routes = Routes(name, scenario)
-        self._own = [owned(each) for each in self.spec.address]
+        self._own = [owned(each) for each in self.spec.addresses]
         self._dice = Dice(seed, name)
         self._limiter = _limiter(self.spec, self._dice)
         self._host = Host(self.spec)
         self._pieces = Reassembler()
-        self._nat = Translator(self.spec.nat, [each.ip for each in self.spec.address]) if self.spec.nat else None
+        self._nat = _translator(self.spec)
         self._gates = [Gate(rule, goals(rule.to, scenario) if rule.to else []) for rule in self.spec.rules]
         self._ip_id = self._dice.below(1 << 16)
         self._turn = 0
@@ -196,6 +196,10 @@ class Node:
         yield from self._say(Reply(source, packet.source, protocol, payload, tos))
 
 
+def _translator(spec: NodeSpec) -> Translator | None:
+    return Translator(spec.nat, [each.ip for each in spec.nat.address or spec.address]) if spec.nat else None
+
+
 def _limiter(spec: NodeSpec, dice: Dice) -> Limiter:
     if spec.limit is not None:
         return PlainLimit(spec.limit)
@@ -204,6 +208,6 @@ def _limiter(spec: NodeSpec, dice: Dice) -> Limiter:
 
 def _source_of_errors(spec: NodeSpec, packet: Packet) -> Address | None:
     """The address that a packet went to where it is the node's own, else the node's first of the family."""
-    if not spec.reports_from and any(packet.destination in owned(each) for each in spec.address):
+    if not spec.reports_from and any(packet.destination in owned(each) for each in spec.addresses):
         return packet.destination
     return next((each.ip for each in spec.reports_from + spec.address if each.version == packet.family), None)

@@ -47,7 +47,7 @@ def goals(text: str, scenario: Scenario) -> list[Network]:
     node = scenario.nodes.get(text)
     if node is None:
         return [found] if (found := network(text)) else []
-    return [owned(each) for each in node.address]
+    return [owned(each) for each in node.addresses]
 
 
 def owned(interface: Interface) -> Network:

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from ipaddress import ip_interface
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +28,7 @@ class _Page(Strict):
     targets: list[Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:]+):\d{1,5}$")]] = Field(default=[])
     seed: int = 0
     mtu: Mtu = 1500
-    nodes: dict[str, NodeSpec]
+    nodes: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], NodeSpec]
     links: dict[str, dict[str, Any]]
 
 
@@ -110,10 +111,19 @@ def _complaint(name: str, text: str, place: tuple[int | str, ...], reason: str) 
 def _scenario(page: _Page, name: str, text: str) -> Scenario:
     if YOU not in page.nodes:
         raise _MistakeError(("nodes",), f'the program needs a place: no node is called "{YOU}"')
+    _check_addresses(page)
     links = _links(page)
     _check_names(page, links)
     return Scenario(Path(name).stem, page.conclude, text, page.nodes[YOU].address, page.mtu, page.targets,
                     page.seed, page.nodes, links)
+
+
+def _check_addresses(page: _Page) -> None:
+    owners: dict[Interface, str] = {}
+    for name, node in page.nodes.items():
+        for each in node.addresses:
+            if (other := owners.setdefault(ip_interface(each.ip), name)) != name:
+                raise _MistakeError(("nodes", name, "address"), f"{each.ip} is {other}'s already")
 
 
 def _links(page: _Page) -> dict[tuple[str, str], LinkSpec]:

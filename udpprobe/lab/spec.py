@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
 from typing import Annotated, Literal
 
@@ -18,23 +19,29 @@ VOIDS = {"unreachable": "host-unreachable", "prohibit": "admin-prohibited", "bla
 """Next hops that lead nowhere, in iproute2's words, and what is said about them."""
 
 
-def _interface(value: object) -> Interface:
-    return ip_interface(str(value))
-
-
 def _list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
 def _spans(value: object) -> list[tuple[int, int]]:
     """Ports as `53,1000-2000`."""
-    parts = [part.strip().partition("-") for part in str(value).split(",")]
-    spans = [(int(low), int(high or low)) for low, _, high in parts]
-    if any(not 0 <= low <= high <= 65535 for low, high in spans):
+    parts = [_SPAN.fullmatch(part.strip()) for part in str(value).split(",")]
+    spans = [(int(part["low"]), int(part["high"] or part["low"])) for part in parts if part]
+    if len(spans) < len(parts) or any(not low <= high <= 65535 for low, high in spans):
         raise ValueError("ports are 0 to 65535, as in 53,1000-2000")
     return spans
 
 
+_SPAN = re.compile(r"(?P<low>\d{1,5})(?:-(?P<high>\d{1,5}))?", re.ASCII)
+
+
+def _addresses(value: object) -> list[Interface]:
+    if not isinstance(value, str | list):
+        raise ValueError('addresses are texts: ["198.18.1.1", "2001:db8:1::1"]')    # noqa: TRY004 - pydantic wants it
+    return [ip_interface(str(each)) for each in ([value] if isinstance(value, str) else value)]
+
+
+Addresses = Annotated[list[Interface], BeforeValidator(_addresses)]
 Spans = Annotated[list[tuple[int, int]], BeforeValidator(_spans)]
 Names = Annotated[list[str], BeforeValidator(_list)]
 Chance = Annotated[float, Field(ge=0, le=1)]
@@ -109,10 +116,12 @@ class Answer(Strict):
     text: str | None = None
     hex: str | None = None
     from_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
-    from_address: Annotated[list[Interface], BeforeValidator(_list)] | None = None
+    from_address: Addresses = []
     delay_ms: Millis = 0
     times: Annotated[int, Field(ge=0, le=10_000)] = 1
     """How many answers each datagram gets."""
+    refuse: bool = False
+    """An error instead of an answer."""
 
     @field_validator("hex")
     @classmethod
@@ -126,6 +135,20 @@ class Answer(Strict):
         if self.echo:
             return None
         return bytes.fromhex(self.hex) if self.hex is not None else (self.text or "").encode()
+
+
+_WORDS = {"echo": Answer(echo=True), "silent": Answer(times=0), "refuse": Answer(refuse=True)}
+
+
+def _answer(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value not in _WORDS:
+        raise ValueError('an answer is "echo", "silent", "refuse", or as { text = "..." }')
+    return _WORDS[value]
+
+
+Answers = Annotated[Answer, BeforeValidator(_answer)]
 
 
 class Limit(Strict):
@@ -143,13 +166,8 @@ class Nat(Strict):
     """Neighbours whose packets leave with the node's own address."""
     quotes: Literal["well", "badly", "never"] = "well"
     """Errors about them are translated with their quotes; without; or not at all, so that they are lost."""
-
-
-def _addresses(value: object) -> list[Interface]:
-    return [_interface(each) for each in _list(value)]   # type: ignore[attr-defined]  # pydantic reports what is no list
-
-
-Addresses = Annotated[list[Interface], BeforeValidator(_addresses)]
+    address: Addresses = []
+    """What they leave with; else the node's own."""
 
 
 class NodeSpec(Strict):
@@ -185,9 +203,9 @@ class NodeSpec(Strict):
     """Name of the incoming interface that its errors show (RFC 5837)."""
     nat: Nat | None = None
     rules: list[Rule] = []
-    udp: dict[str, Answer | Literal["echo", "silent", "refuse"]] = {}
-    """By port or ports: what it answers."""
-    otherwise: Literal["refuse", "silent"] = "refuse"
+    udp: dict[str, Answers] = {}
+    """By port or ports: what it answers; `echo`, `silent` and `refuse` say it in a word."""
+    otherwise: Answers = _WORDS["refuse"]
     """What the other ports do."""
 
     @field_validator("udp")
@@ -198,7 +216,12 @@ class NodeSpec(Strict):
         return value
 
     @property
-    def ports(self) -> list[tuple[int, int, Answer | str]]:
+    def addresses(self) -> list[Interface]:
+        """All that are its own."""
+        return self.address + (self.nat.address if self.nat else [])
+
+    @property
+    def ports(self) -> list[tuple[int, int, Answer]]:
         """First port, last port and what they do."""
         return [(low, high, answer) for text, answer in self.udp.items() for low, high in _spans(text)]
 
