@@ -41,7 +41,7 @@ def test_refusals_are_told_apart_by_number_whatever_is_sent(host, payload):
     assert [(3, "error"), (4, "error"), (5, "error")] == [(each.number, each.kind) for each in replies]
     assert {host} == {each.event.reporter for each in replies}
     assert all(0 < each.rtt_ms < 1000 for each in replies)
-    assert ("lo", host, host, {}) == (wire.interface, wire.source, wire.address, wire.faults)
+    assert ("lo", host, host, {}) == (wire.interface, wire.source, wire.target.address, wire.faults)
 
 
 @needs_raw

@@ -22,7 +22,6 @@ from udpprobe.core.plan import CONTROL_PORTS
 from udpprobe.core.plpmtud import Search
 from udpprobe.core.probes import Destinations
 from udpprobe.core.shots import Reply
-from udpprobe.core.trace_model import Target
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.wire import Wire, payload_for
@@ -30,6 +29,8 @@ from udpprobe.wire import Wire, payload_for
 LONGEST_WAIT_S = 0.05
 GLANCE_S = 0.001
 """How long one wire is listened to while a reply may come by the other."""
+LOOP_TTL = 32
+"""A TTL of so many that runs out is evidence of a loop, as `scan` has it."""
 MOST_BYTES = {4: 65_535, 6: 65_575}
 """Of a packet (RFC 791; RFC 8200 without jumbograms)."""
 
@@ -106,7 +107,7 @@ def mtu(destination: Destinations, options: Options) -> Measured:
 def _wires(destination: Destinations, options: Options, held: ExitStack) -> list[Wire]:
     """By lane; the control's is to a port that nothing is registered for."""
     port = int(destination.port[0])
-    open_wire = partial(Wire, interface=options.interface, source_address=options.source_address)
+    open_wire = partial(Wire, interface=options.interface, source_address=options.source_address, loop_ttl=LOOP_TTL)
     payload = payload_for(port, options.payload)
     wires = [held.enter_context(open_wire(destination, payload, source_port=options.source_port, flows=FLOWS))]
     if options.control:
@@ -137,6 +138,7 @@ class _Run:
         self._rounds = Rounds(Search(family, min(least), most), least, patience, self._now_ns)
         self._reports = Reports()
         self._reply_ttl: int | None = None
+        self._changed: set[str] = set()
 
     def report(self) -> MtuReport:
         """Search, look for what swallows the rest, and tell."""
@@ -150,7 +152,7 @@ class _Run:
     def _course(self) -> Course:
         rounds, lane = self._rounds, self._rounds.judge
         return Course(lane, rounds.search.smallest_lost or 0, rounds.least[lane], hops_to(self._reply_ttl),
-                      self._options.retries + 1, rounds.timeout_ns, len(rounds.sent), self._wire.address)
+                      self._options.retries + 1, rounds.timeout_ns, len(rounds.sent), self._wire.target.address)
 
     def _follow(self, machine: Machine) -> None:
         while not self._ctrl_c.came and not machine.is_over:
@@ -186,6 +188,7 @@ class _Run:
         word = word_of(reply)
         if word == ARRIVED:
             self._reply_ttl = reply.ttl
+            self._changed.update(reply.changed)
         if word == TOO_BIG and reply.event and reply.number in self._rounds.sent:
             self._reports.take(reply.event, self._rounds.sent[reply.number].size)
 
@@ -193,6 +196,6 @@ class _Run:
         wire = self._wire
         control = self._wires[CONTROL].line.port if len(self._wires) > CONTROL else None
         faults = sum((each.faults for each in self._wires[CONTROL:]), wire.faults)
-        return Facts(__version__, Target(wire.address, wire.line.port), wire.line.family, wire.interface, wire.mtu,
+        return Facts(__version__, wire.target, wire.line.family, wire.interface, wire.mtu,
                      wire.source, control, self._options.most, self._start_ns, self._now_ns,
-                     dict(sorted(faults.items())))
+                     dict(sorted(faults.items())), frozenset(self._changed))

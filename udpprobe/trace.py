@@ -12,7 +12,7 @@ from udpprobe.core.limiter import SECOND
 from udpprobe.core.path import Patience
 from udpprobe.core.probes import Destinations
 from udpprobe.core.shots import MOST_SHOTS
-from udpprobe.core.trace_model import Target, TraceReport
+from udpprobe.core.trace_model import TraceReport
 from udpprobe.core.tracing import Tracing
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import CtrlC
@@ -141,8 +141,8 @@ class _Round:
         paths, wire = self.tracing.paths, self._wire
         ending = worst([ending_of(path) for path in paths])
         return TraceReport(
-            version=__version__, target=Target(wire.address, wire.line.port), source_address=wire.source,
+            version=__version__, target=wire.target, source_address=wire.source,
             source_ports=wire.line.source_ports, interface=wire.interface, time_ns=self._start_ns,
             verdict=ending.verdict, errno=ending.errno, reached=ending.reached,
-            hops=hops_of(paths, wire.address, wire.now_ns), loop=loop_of(paths),
+            hops=hops_of(paths, wire.target.address, wire.now_ns), loop=loop_of(paths),
             faults=dict(sorted(wire.faults.items())))

@@ -16,9 +16,10 @@ import numpy as np
 
 from udpprobe.core.addresses import address_text
 from udpprobe.core.craft import Crafter
-from udpprobe.core.hearing import Hearing, Shots
+from udpprobe.core.hearing import NO_LOOP_TTL, Hearing, Shots
 from udpprobe.core.probes import TOKEN_BYTES, Destinations, Payloads
 from udpprobe.core.shots import TOKEN_LIMIT, Line, Reply, Shot
+from udpprobe.core.trace_model import Target
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import interfaces, reserve_ports, sources_for
 from udpprobe.links import interface_index
@@ -60,6 +61,7 @@ class Wire:
         interface: where shots leave and replies are listened for; None for wherever the kernel routes them.
         source_address: instead of the one that the kernel would take.
         flows: how many there are, each with a source port and IPv6 flow label of its own.
+        loop_ttl: of shots that left with this TTL or more it is a loop's doing if it runs out.
 
     Raises:
         PrivilegeError: raw sockets are not allowed.
@@ -68,7 +70,8 @@ class Wire:
     """
 
     def __init__(self, destination: Destinations, payload: Payload, *, source_port: int = 0,   # noqa: PLR0913 - options
-                 interface: str | None = None, source_address: str | None = None, flows: int = 1) -> None:
+                 interface: str | None = None, source_address: str | None = None, flows: int = 1,
+                 loop_ttl: int = NO_LOOP_TTL) -> None:
         source = _source(destination, source_address, interface)
         with ExitStack() as held:
             family = 4 if ":" not in address_text(*_address(destination)) else 6
@@ -80,15 +83,16 @@ class Wire:
             self._capture = held.enter_context(closing(_capture(ports, interface)))
             self._sender = held.enter_context(closing(Sender(interface=interface)))
             self._shots = Shots(self.line, self._payloads)
-            self._hearing = Hearing(self._shots)
+            self._hearing = Hearing(self._shots, loop_ttl)
             self.interface, self.mtu = _way(self.line, interface)
             self.now_ns = time.time_ns()
             self._held = held.pop_all()
 
     @property
-    def address(self) -> str:
-        """The destination's, in digits."""
-        return address_text(*self.line.destination)
+    def target(self) -> Target:
+        """The destination."""
+        zone = self.interface if self.line.zone else None
+        return Target(address_text(*self.line.destination), self.line.port, zone)
 
     @property
     def source(self) -> str:
@@ -159,7 +163,7 @@ def _columns(payload: Payload) -> Payloads:
 
 def _capture(ports: Sequence[int], interface: str | None) -> LiveCapture:
     expression = FILTER.format(ports=" or ".join(f"port {port}" for port in ports))
-    return open_capture(expression, interface=interface, bulk=False, kind="probe")
+    return open_capture(expression, interface=interface, bulk=False)
 
 
 def _way(line: Line, interface: str | None) -> tuple[str, int]:

@@ -132,6 +132,8 @@ def test_what_was_changed_on_the_way_is_told(family):
     cases = ((natted, ("source",)), (changed(packet, port, b"\xEE\xEE"), ("source",)),
              (changed(packet, checksum, b"\x12\x34"), ("checksum",)), (marked, ("dscp", "ecn")),
              (elsewhere, ("destination",)))
+    if family == 4:
+        cases += ((changed(packet, 6, bytes(2)), ("df",)),)
     replies = gun.hear(*(b.time_exceeded(packet, ROUTER[family], quote=quote) for quote, _ in cases))
     assert [(3, words) for _, words in cases] == [(each.number, each.changed) for each in replies]
 

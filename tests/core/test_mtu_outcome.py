@@ -139,7 +139,7 @@ def test_a_path_that_changed_is_noted():
 def test_a_link_that_no_ipv6_may_have_is_noted():
     report = of(World(1000, mute, family=6))
     assert (1000, 952) == (report.path_mtu, report.udp_payload_max)
-    assert "every link must carry 1280 bytes" in report.notes
+    assert "every link must carry 1280 bytes: look for a filter" in report.notes
 
 
 def test_what_to_do_has_the_numbers():

@@ -29,7 +29,7 @@ def event_of(reporter, kind, *, quoted_ttl=1, mtu=None, extensions=None, notes=(
 
 def reply_of(number, sent_ns, time_ns, reporter, kind, *, ttl=64, changed=(), is_sure=True, **about):
     if kind is ANSWER:
-        return Reply(number, sent_ns, time_ns, "answer", None, ttl, is_sure=is_sure)
+        return Reply(number, sent_ns, time_ns, "answer", None, ttl, changed, is_sure=is_sure)
     return Reply(number, sent_ns, time_ns, "error", event_of(reporter, kind, **about), ttl, changed)
 
 

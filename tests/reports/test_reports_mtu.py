@@ -56,6 +56,8 @@ Faults: foreign 2.
     (replace(TOO_BIG, reports=()), "too-big;"),
     (SILENT, "198.51.100.7:53: silent: nothing of any size is known to arrive; 9 probes"),
     (replace(SILENT, verdict="unsent", errno="ENETUNREACH"), "198.51.100.7:53: unsent (ENETUNREACH); 9 probes"),
+    (replace(SILENT, verdict="loop"), "198.51.100.7:53: loop: its TTL runs out; udpprobe trace shows where; 9 probes"),
+    (replace(SILENT, target=Target("fe80::1", 53, "eth0")), "[fe80::1%eth0]:53: silent"),
     (replace(SILENT, verdict="prohibited"), "198.51.100.7:53: prohibited; 9 probes"),
 ])
 def test_the_first_sentence_is_the_verdict_in_words(report, words):
@@ -72,7 +74,7 @@ def test_markdown_has_the_same():
 def test_json_is_the_contract_s():
     told = json.loads(shown(HOLE, Format.JSON))
     assert {"schema": "udpprobe.mtu/1", "verdict": "black-hole", "path_mtu": 1400, "udp_payload_max": 1372,
-            "target": {"address": "198.51.100.7", "port": 53}, "reports": [],
+            "target": {"address": "198.51.100.7", "port": 53, "zone": None}, "reports": [],
             "black_hole": {"largest_passed": 1400, "smallest_lost": 1401, "after": "192.0.2.1",
                            "before": "192.0.2.2"}}.items() <= told.items()
     assert told == json.loads(shown(HOLE, Format.NDJSON))

@@ -49,8 +49,8 @@ def test_the_table_has_a_row_a_hop_and_reporter_and_one_for_all_silent_ones():
 
 
 def test_foreign_text_cannot_steer_the_terminal():
-    for output_format in Format:
-        assert not {"\x1b", "\x07"} & set(TRACE_FORMATS[output_format](WHOLE, 80))
+    for render in TRACE_FORMATS.values():
+        assert not {"\x1b", "\x07"} & set(render(WHOLE, 80))
 
 
 @pytest.mark.parametrize(("reporter", "remark"), [
@@ -89,7 +89,7 @@ def test_a_loop_is_named(loop, words):
 def test_json_is_the_contract_s():
     report = report_of([EXPIRED, ODD], [], verdict="loop", errno="EHOSTUNREACH", loop=LOOP)
     said = json.loads(TRACE_FORMATS[Format.JSON](report, 80))
-    assert ("udpprobe.trace/1", {"address": "192.0.2.7", "port": 7}, "loop", False) == tuple(
+    assert ("udpprobe.trace/1", {"address": "192.0.2.7", "port": 7, "zone": None}, "loop", False) == tuple(
         said[name] for name in ("schema", "target", "verdict", "reached"))
     assert {"routers": ["10.0.0.1", "10.0.0.2"], "period": 2, "first_ttl": 1} == said["loop"]
     assert [(1, 0), (2, 3)] == [(hop["ttl"], hop["lost"]) for hop in said["hops"]]

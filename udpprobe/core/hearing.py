@@ -18,12 +18,13 @@ from udpprobe.core.notes import Note
 from udpprobe.core.packets import Datagrams, Errors, field, u64
 from udpprobe.core.pipeline import Pipeline, Resolved
 from udpprobe.core.probes import TOKEN_BYTES, Payloads, ip_id
+from udpprobe.core.shot_quotes import Quote, length_and_sum, quote_of
 from udpprobe.core.shots import Line, Reply, Shot
 
 LEAST_FOUND_ANYWHERE = 4
 """Bytes of a token that are looked for everywhere in an answer; fewer are looked for where they were sent."""
 NO_LOOP_TTL = 256
-"""No shot's TTL is evidence of a loop by itself: small ones are meant to run out, and the path is known in full."""
+"""Of a trace, no shot's TTL is evidence of a loop by itself: small ones are meant to run out, and the path is known."""
 
 
 @dataclass(slots=True)
@@ -47,24 +48,9 @@ class Answer:
     frame: int
     time_ns: int
     ttl: int
+    from_port: int
     port: int
     """Where it arrived: the source port of its flow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """What an error quotes, as Python numbers; None for what it does not reach."""
-
-    source: tuple[int, int]
-    destination: tuple[int, int]
-    source_port: int
-    port: int
-    ip_id: int
-    udp_length: int | None
-    checksum: int | None
-    traffic_class: int
-    payload: bytes
-    """As much of it as was quoted."""
 
 
 class Shots:
@@ -107,7 +93,7 @@ class Shots:
             port = self._line.source_ports[shot.flow]
             self._by_token[token] = shot.number
             self._by_id[port, identity] = shot.number
-            self._by_sum[port, *_length_and_sum(head, self._header)] = shot.number
+            self._by_sum[port, *length_and_sum(head, self._header)] = shot.number
 
     def datagrams(self, some: Datagrams) -> Bool:
         """Which of (n,) datagrams are shots, or come back from the destination."""
@@ -120,7 +106,7 @@ class Shots:
         for port, detail, time_ns in zip(first[out].tolist(), some.detail[out].tolist(), some.time_ns[out].tolist(),
                                          strict=True):
             self._left(port, detail, time_ns)
-        columns = some.frame[back], some.time_ns[back], some.ttl[back], second[back]
+        columns = some.frame[back], some.time_ns[back], some.ttl[back], first[back], second[back]
         rows = zip(*(column.tolist() for column in columns), strict=True)
         self._answers += [Answer(*row) for row in rows]
         return out | back
@@ -143,7 +129,7 @@ class Shots:
                 & (some.notes & Note.NO_PORTS == 0) & (some.family == self._line.family))
         believed = np.zeros(len(some), np.bool_)
         for row in np.flatnonzero(near).tolist():
-            believed[row] = self._believes(int(some.frame[row]), _quote(some, row, data, self._header))
+            believed[row] = self._believes(int(some.frame[row]), quote_of(some, row, data, self._header))
         return believed
 
     def _believes(self, frame: int, quote: Quote) -> bool:
@@ -170,7 +156,7 @@ class Shots:
     def _agrees(self, number: int, quote: Quote) -> bool:
         """Whether nothing contradicts; where a NAT changed both ends, the token must have been quoted."""
         sent = self.fired[number].head
-        length, _ = _length_and_sum(sent, self._header)
+        length, _ = length_and_sum(sent, self._header)
         payload = sent[self._header:]
         quoted = quote.payload[:len(payload)]
         known = quote.destination == self._line.destination and quote.port == self._line.port
@@ -182,12 +168,14 @@ class Shots:
             yield "source"
         if quote.destination != self._line.destination or quote.port != self._line.port:
             yield "destination"
-        if quote.checksum not in {None, _length_and_sum(sent, self._header)[1]}:
+        if quote.checksum not in {None, length_and_sum(sent, self._header)[1]}:
             yield "checksum"
         if quote.traffic_class >> 2:
             yield "dscp"
         if quote.traffic_class & 3:
             yield "ecn"
+        if not quote.dont_fragment:
+            yield "df"
 
     def adopt(self, errors: Errors, found: Matches) -> None:
         """Make the most of what correlation found for (n,) admitted errors: each quotes a shot, whose time is known."""
@@ -228,7 +216,8 @@ class Shots:
         if fired is None:
             return None
         fired.replied = True
-        return Reply(fired.shot.number, fired.sent_ns, answer.time_ns, "answer", None, answer.ttl,
+        changed = () if answer.from_port == self._line.port else ("port",)
+        return Reply(fired.shot.number, fired.sent_ns, answer.time_ns, "answer", None, answer.ttl, changed,
                      is_sure=repeated is not None)
 
     def _is_repeated(self, fired: Fired, data: bytes) -> bool:
@@ -241,10 +230,11 @@ class Hearing:
 
     Args:
         shots: what was sent, and will be.
+        loop_ttl: of shots that left with this TTL or more it is a loop's doing if it runs out.
     """
 
-    def __init__(self, shots: Shots) -> None:
-        self._shots = shots
+    def __init__(self, shots: Shots, loop_ttl: int = NO_LOOP_TTL) -> None:
+        self._shots, self._loop_ttl = shots, loop_ttl
         self._pipeline = Pipeline(keep_messages=True, admission=shots)
 
     @property
@@ -263,7 +253,7 @@ class Hearing:
     def _errors(self, resolved: Resolved) -> Iterator[Reply]:
         ttls = field(resolved.errors.outer, 8, 8).tolist()
         ttl_of = dict(zip(resolved.errors.frame.tolist(), ttls, strict=True))
-        for event in events_of(resolved, self._pipeline.summary, NO_LOOP_TTL):
+        for event in events_of(resolved, self._pipeline.summary, self._loop_ttl):
             yield self._shots.reply_of_error(event, ttl_of[event.frame])
 
     def _answers(self, batch: FrameBatch) -> Iterator[Reply]:
@@ -278,22 +268,3 @@ class Hearing:
 
 def _is(high: U64, low: U64, address: tuple[int, int]) -> Bool:
     return (high == u64(address[0])) & (low == u64(address[1]))
-
-
-def _length_and_sum(packet: bytes, header: int) -> tuple[int, int]:
-    """Length and checksum in the UDP header."""
-    return int.from_bytes(packet[header - 4:header - 2]), int.from_bytes(packet[header - 2:header])
-
-
-def _quote(some: Errors, row: int, data: U8, header: int) -> Quote:
-    start, end = int(some.message[row]) + 8, int(some.message_end[row])
-    detail, ports, notes = int(some.detail[row]), int(some.ports[row]), int(some.notes[row])
-    first = int.from_bytes(data[start:start + 2].tobytes())
-    quoted_end = min(start + int(some.quoted_bytes[row]), end)
-    return Quote(
-        (int(some.source_high[row]), int(some.source_low[row])),
-        (int(some.destination_high[row]), int(some.destination_low[row])), ports >> 16, ports & 0xFFFF, detail >> 48,
-        None if notes & Note.NO_LENGTH else detail >> 32 & 0xFFFF,
-        None if notes & Note.NO_CHECKSUM else detail >> 16 & 0xFFFF,
-        first & 0xFF if header == HEADER_BYTES[4] else first >> 4 & 0xFF,
-        data[start + header:max(quoted_end, start + header)].tobytes())

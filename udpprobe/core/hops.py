@@ -23,6 +23,8 @@ CHANGES = {
     "checksum": "the UDP checksum was changed, as by a NAT",
     "dscp": "the DSCP was changed",
     "ecn": "the ECN bits were changed",
+    "df": "the DF bit was cleared: what is too big is fragmented",
+    "port": "answers from another port than was asked",
 }
 
 
@@ -111,7 +113,9 @@ def is_limited(path: Path, ttl: int) -> bool:
     It spoke each time it was asked again slowly, and nothing was lost of what was sent beyond it.
     """
     again = [flight for flight in path.at(ttl) if flight.again]
-    beyond = [each for each in path.hops() if each > ttl and path.heard(each)]
+    # the next time round a loop it is the same ones
+    last = path.round.end_ttl if path.round and path.end_ttl is None else path.last_ttl
+    beyond = [each for each in path.hops() if ttl < each <= last and path.heard(each)]
     return (bool(missing(path, ttl) and again) and all(flight.reply for flight in again)
             and all(is_limited(path, each) for each in beyond if missing(path, each)))
 
@@ -180,6 +184,8 @@ def _notes(reply: Reply, usual_ttl: int) -> Iterator[str]:
     yield from (CHANGES[word] for word in reply.changed)
     if reply.event is None:
         return
+    if is_expired(reply) and reply.event.reporter == reply.event.quoted.destination:
+        yield "a NAT speaks in the destination's name for who is behind it"
     yield from (note for note in reply.event.notes if note not in CHANGES.values())
     quoted = reply.event.quoted.ttl
     if quoted == 0 and is_expired(reply):

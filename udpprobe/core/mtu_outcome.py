@@ -44,6 +44,8 @@ class Facts:
     now_ns: int
     """... and when it ended."""
     faults: dict[str, int]
+    changed: frozenset[str] = frozenset()
+    """What had changed in packets that arrived, in the words of `Reply`."""
 
 
 def verdict_of(rounds: Rounds) -> str:
@@ -135,7 +137,11 @@ def _notes(rounds: Rounds, verdict: str, facts: Facts) -> Iterator[str]:
         (lost and lost == search.local_limit, f"this host itself does not send {lost} bytes"),
         (verdict == "ok" and search.most == facts.most_asked < facts.interface_mtu,
          f"more than {search.most} bytes were not tried"),
-        (0 < passed < LEAST[facts.family] and lost, f"every link must carry {LEAST[facts.family]} bytes"),
+        (0 < passed < LEAST[facts.family] and lost,
+         f"every link must carry {LEAST[facts.family]} bytes: look for a filter"),
+        ("df" in facts.changed,
+         "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit"),
+        ("port" in facts.changed, "the service answers from another port than was asked"),
         (rounds.gap_ns >= NOTEWORTHY_NS,
          f"the host limits its refusals to one every {rounds.gap_ns / SECOND:.1f} s; they were waited for"),
         *((True, f"the path changed: {each} bytes arrived at first, and then no more")
@@ -149,6 +155,8 @@ def _notes(rounds: Rounds, verdict: str, facts: Facts) -> Iterator[str]:
 def _advice(verdict: str, mtu: int, hole: BlackHole | None, facts: Facts) -> Iterator[str]:
     header, interface = HEADER_BYTES[facts.family], facts.interface or "the interface"
     yield f"UDP payloads of up to {mtu - header} bytes fit ({mtu} - {header})"
+    if mtu < LEAST[facts.family]:
+        return
     if verdict != "ok":
         yield f"set the MTU of the route or of {interface} to {mtu}"
     yield f"set the MTU of a WireGuard tunnel over this path to {mtu - WIREGUARD_BYTES[facts.family]}"

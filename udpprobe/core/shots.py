@@ -52,7 +52,8 @@ class Reply:
     ttl: int
     """TTL or hop limit that the reply arrived with."""
     changed: tuple[str, ...] = ()
-    """What arrived changed where the error was made: `source`, `destination`, `checksum`, `dscp`, `ecn`."""
+    """What arrived changed where the error was made: `source`, `destination`, `checksum`, `dscp`, `ecn`,
+    `df`; of an answer, `port` if it comes from another one than was asked."""
     is_sure: bool = True
     """False of an answer that does not repeat what was sent: it is given to the latest shot without a reply."""
 

@@ -16,6 +16,8 @@ class Target:
 
     address: str
     port: int
+    zone: str | None = None
+    """Name of the interface; only of a link-local address."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import astuple
 from typing import Any
 
 from udpprobe.core.mtu_model import MTU_SCHEMA, MtuReport, Reported
@@ -53,7 +54,7 @@ def _sentence(text: str) -> str:
 
 def conclusion(report: MtuReport) -> str:
     """What a search comes to, in a sentence or two."""
-    where = endpoint(report.target.address, report.target.port)
+    where = endpoint(*astuple(report.target))
     told = f"path MTU {report.path_mtu}, " if report.path_mtu is not None else ""
     why = _WHY.get(report.verdict, _nothing)(report)
     asked = f"{plural(report.sent, 'probe')} in {duration(report.duration_ms)}"
@@ -87,8 +88,13 @@ def _silent(_: MtuReport) -> str:
     return ": nothing of any size is known to arrive"
 
 
+def _loop(_: MtuReport) -> str:
+    return ": its TTL runs out; udpprobe trace shows where"
+
+
 _WHY: dict[str, Callable[[MtuReport], str]] = {
-    "ok": _ok, "too-big": _too_big, "black-hole": _black_hole, "silent": _silent}
+    "ok": _ok, "too-big": _too_big, "black-hole": _black_hole, "silent": _silent,
+    "loop": _loop}
 
 
 def mtu_object(report: MtuReport) -> dict[str, Any]:

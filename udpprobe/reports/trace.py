@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from itertools import groupby
 from typing import Any
 
@@ -80,7 +81,7 @@ def conclusion(report: TraceReport) -> str:
     """What a trace comes to, in a sentence."""
     told = loop_words(report.loop) if report.loop else _ENDS.get(report.verdict, _stopped)(report)
     faults = "; faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items())
-    return f"{glued(endpoint(report.target.address, report.target.port))}: {told}{faults if report.faults else ''}"
+    return f"{glued(endpoint(*astuple(report.target)))}: {told}{faults if report.faults else ''}"
 
 
 def loop_words(loop: TraceLoop) -> str:

@@ -1,0 +1,46 @@
+"""Hops in whose name somebody else speaks, and those of a loop that limits its errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from trace_world import ANSWER, EXPIRED, TO, Way, reply_of, traced
+
+from udpprobe.core.hops import hops_of
+from udpprobe.core.tracing import Patience, Tracing
+
+
+def notes_of(who, kind, **about):
+    tracing = Tracing(Patience(interval_ns=0, queries=1, max_ttl=1))
+    tracing.heard([reply_of(shot.number, 0, 1, who, kind, **about) for shot in tracing.due(0)])
+    return hops_of(tracing.paths, TO, 0)[0].reporters[0].notes
+
+
+@pytest.mark.parametrize(("kind", "about", "note"), [
+    (EXPIRED, {"changed": ("df",)}, "the DF bit was cleared: what is too big is fragmented"),
+    (EXPIRED, {}, "a NAT speaks in the destination's name for who is behind it"),
+])
+def test_what_is_odd_about_an_error_is_told(kind, about, note):
+    assert note in notes_of(TO, kind, **about)
+
+
+def test_an_answer_from_another_port_is_told_to_be_one():
+    assert () == notes_of(TO, ANSWER)
+    assert ("answers from another port than was asked",) == notes_of(TO, ANSWER, changed=("port",))
+
+
+@dataclass
+class Forgetful(Way):
+    """The first shot of all is lost, and all that expire at hop 4."""
+
+    def reply(self, shot, now_ns):
+        said = super().reply(shot, now_ns)
+        return None if shot.ttl == 4 or shot.number == 0 else said
+
+
+def test_a_limit_seen_before_a_loop_is_no_loss_although_the_next_time_round_a_router_is_silent():
+    said = traced(Forgetful(["10.0.0.1", "10.0.0.2", "10.0.0.3"], period=2))
+    first = said.hops[0]
+    assert (2, 2, 0) == (said.loop.period, said.loop.first_ttl, first.lost)
+    assert ("limits its errors: answered 3 of 4",) == first.reporters[0].notes

@@ -1,0 +1,22 @@
+"""What a path MTU search says of packets that arrived changed, and of sizes that no link may have."""
+
+from __future__ import annotations
+
+import pytest
+from mtu_world import World, mute
+from test_mtu_outcome import of
+
+
+@pytest.mark.parametrize(("changed", "words"), [
+    ("df", "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit"),
+    ("port", "the service answers from another port than was asked"),
+])
+def test_what_had_changed_in_what_arrived_is_noted(changed, words):
+    assert (words,) == of(World(1500), changed=frozenset({changed})).notes
+    assert () == of(World(1500), changed=frozenset({"source"})).notes
+
+
+def test_nobody_is_told_to_set_an_mtu_that_no_link_may_have():
+    report = of(World(1000, mute, family=6))
+    assert ("UDP payloads of up to 952 bytes fit (1000 - 48)",) == report.advice
+    assert "every link must carry 1280 bytes: look for a filter" in report.notes
