@@ -18,6 +18,8 @@ CHUNK = 512
 FULL = frozenset({errno.ENOBUFS, errno.EAGAIN})
 """The interface's queue is full: it empties by itself."""
 WAIT_S = 0.001
+"""Before the first try again; before each further one twice as long. For some interfaces (veth) say so of every packet
+that their peer does not take, after it left: it would leave a thousand times."""
 PATIENCE_S = 1.0
 """How long a queue may stay full, without taking one packet, before its packet is given up."""
 
@@ -64,14 +66,14 @@ class Messages:
     def send(self, opened: socket.socket, count: int) -> I64:
         """Send the first `count`; (count,) errno of each, 0 where it left."""
         errnos = np.zeros(count, np.int64)
-        done, patience_s = 0, PATIENCE_S
+        done, wait_s = 0, WAIT_S
         while done < count:
             sent, number = self._send_some(opened, done, count)
             if sent > 0:
-                done, patience_s = done + sent, PATIENCE_S
-            elif number in FULL and patience_s > 0:
-                time.sleep(WAIT_S)
-                patience_s -= WAIT_S
+                done, wait_s = done + sent, WAIT_S
+            elif number in FULL and wait_s < PATIENCE_S:
+                time.sleep(wait_s)
+                wait_s *= 2
             elif number != errno.EINTR:
                 errnos[done] = number
                 done += 1
