@@ -10,7 +10,7 @@ from udpprobe.cli import main
 from udpprobe.errors import CaptureError
 
 UDPPROBE = [sys.executable, "-m", "udpprobe"]
-HEAVY = {"numpy", "scapy", "rich", "tabulate", "pydantic", "cypcap"}
+HEAVY = {"numpy", "scapy", "rich", "tabulate", "pydantic", "cypcap", "pyarrow", "distributed", "dask", "fsspec"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["analyze", "--help"], ["explain", "-h"], ["scan", "--help"]])
@@ -40,6 +40,8 @@ def test_no_words_at_all_are_answered_with_help_on_stderr(capsys):
     (["analyze"], "Missing argument 'FILE...'"),
     (["analyze", "--nonsense", "x"], "No such option: --nonsense"),
     (["analyze", "--format", "xml", "x"], "'xml' is not one of 'table', 'json', 'ndjson', 'csv', 'markdown'"),
+    (["explain", "--format", "parquet"], "--format parquet is for the reports and events of analyze, scan and watch"),
+    (["scan", "--list-payloads", "--format", "parquet"], "--format parquet is for the report of a scan"),
     (["analyze", "--group-by", "x", "x"], "'x' is not one of"),
     (["analyze", "--loop-ttl", "0", "x"], "0 is not in the range"),
     (["analyze", "--fail-on", "broken", "x"], "'broken' is no verdict; there are refused, rejected"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from udpprobe.cli.ending import Ending, is_stream, status_of
-from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption, ProgressOption, parse_time
+from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, ReportFormatOption, parse_time
 from udpprobe.cli.output import guard_inputs, opened
 from udpprobe.cli.progress import shown
 from udpprobe.core.verdicts import parse_verdicts
@@ -55,7 +55,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     loop_ttl: Annotated[int, typer.Option(
         min=1, max=255, metavar="TTL",
         help="A datagram that left with this TTL or more and expired was in a loop.")] = 32,
-    output_format: FormatOption = Format.TABLE,
+    output_format: ReportFormatOption = Format.TABLE,
     output: OutputOption = None,
     fail_on: FailOnOption = None,
     progress: ProgressOption = None,

@@ -6,17 +6,24 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TextIO
 
 from udpprobe.cli.output import width_of
+from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from udpprobe.core.model import Event, Report
+    from udpprobe.reports.parquet import EventsParquet
 
 
 @dataclass(slots=True)
 class Ending:
-    """Where the events and the report go."""
+    """Where the events and the report go.
+
+    Raises:
+        UsageError: it is binary, and would go to a terminal.
+        UdpprobeError: a format's library is not installed.
+    """
 
     out: TextIO
     format: Format
@@ -25,6 +32,11 @@ class Ending:
     show_all: bool
     """Healthy destinations too."""
     kept: list[Event] = field(default_factory=list)
+    _rows: EventsParquet | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.format is Format.PARQUET:
+            self._rows = _events_parquet(self.out)
 
     @property
     def stream(self) -> bool:
@@ -32,7 +44,10 @@ class Ending:
         return is_stream(self.format, events=self.events)
 
     def take(self, events: Sequence[Event]) -> None:
-        """Events as they become known: at once to a stream, kept for a table."""
+        """Events as they become known: at once to a stream, by row groups to Parquet, kept for a table."""
+        if self._rows is not None:
+            self.out.buffer.write(self._rows.add(events))
+            return
         if not self.stream:
             self.kept.extend(events)
             return
@@ -49,6 +64,9 @@ class Ending:
 
     def write(self, report: Report) -> None:
         """All that is not yet written."""
+        if self._rows is not None:
+            self._write_parquet(report, self._rows)
+            return
         from udpprobe.reports.render import FORMATS  # noqa: PLC0415 - help does not need it
 
         if self.stream:
@@ -57,10 +75,25 @@ class Ending:
         self.out.writelines((renderer.events(report, self.kept, width),) if self.events
                             else renderer.report(self._shown(report), width))
 
+    def _write_parquet(self, report: Report, rows: EventsParquet) -> None:
+        from udpprobe.reports.parquet import report_parquet  # noqa: PLC0415 - an extra
+
+        self.out.buffer.writelines((rows.end(report),) if self.events else report_parquet(self._shown(report)))
+
     def _shown(self, report: Report) -> Report:
         # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
         told = tuple(each for each in report.destinations if self.show_all or each.findings)
         return replace(report, destinations=told)
+
+
+def _events_parquet(out: TextIO) -> EventsParquet:
+    if out.isatty():
+        raise UsageError("--format parquet is binary; name a file with -o")
+    try:
+        from udpprobe.reports.parquet import EventsParquet  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise UdpprobeError("--format parquet needs pyarrow; install udpprobe[parquet]") from error
+    return EventsParquet()
 
 
 def is_stream(output_format: Format, *, events: bool) -> bool:

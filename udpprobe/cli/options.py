@@ -9,7 +9,18 @@ import typer
 from udpprobe.errors import UsageError
 from udpprobe.reports.formats import Format
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How the result is written.")]
+
+def _is_text(output_format: Format) -> Format:
+    if output_format is Format.PARQUET:
+        raise UsageError("--format parquet is for the reports and events of analyze, scan and watch; "
+                         f"here it is {_TEXT_FORMATS}")
+    return output_format
+
+
+_TEXT_FORMATS = "|".join(each for each in Format if each is not Format.PARQUET)
+FormatOption = Annotated[Format, typer.Option(
+    "--format", metavar=f"[{_TEXT_FORMATS}]", callback=_is_text, help="How the result is written.")]
+ReportFormatOption = Annotated[Format, typer.Option("--format", help="How the result is written.")]
 OutputOption = Annotated[str | None, typer.Option(
     "--output", "-o", metavar="FILE",
     help="Write to FILE instead of standard output (-); a report appears there whole or not at all.")]

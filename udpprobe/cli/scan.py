@@ -8,7 +8,7 @@ import typer
 
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.ending import Ending, is_stream, status_of
-from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption, ProgressOption
+from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, ReportFormatOption
 from udpprobe.cli.output import guard_inputs, guard_outputs, opened, width_of
 from udpprobe.cli.progress import shown_of_scan
 from udpprobe.core.targets import Ports, Target, parse_addresses, parse_ports, parse_target, parse_targets
@@ -71,7 +71,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     dry_run: opt.DryRun = False,
     loop_ttl: opt.LoopTtl = 32,
     events: opt.Events = False,
-    output_format: FormatOption = Format.TABLE,
+    output_format: ReportFormatOption = Format.TABLE,
     output: OutputOption = None,
     fail_on: FailOnOption = None,
     progress: ProgressOption = None,
@@ -161,6 +161,8 @@ def _plan_rows(resolved: "Resolved", options: "Options") -> "Rows":
 def _write_rows(output_format: Format, output: str | None, rows: "Rows") -> None:
     from udpprobe.reports.render import FORMATS  # noqa: PLC0415 - as above
 
+    if output_format not in FORMATS:
+        raise UsageError(f"--format {output_format} is for the report of a scan; say csv or ndjson")
     with opened(output, stream=False) as out:
         out.write(FORMATS[output_format].rows(rows, width_of(out)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from udpprobe.cli.ending import Ending, is_stream, status_of
-from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
+from udpprobe.cli.options import FailOnOption, OutputOption, ReportFormatOption
 from udpprobe.cli.output import opened, width_of
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UsageError
@@ -78,7 +78,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
                                                    help="End after this time.")] = None,
     count: Annotated[int | None, typer.Option("--count", "-c", min=1, metavar="N",
                                               help="End after so many errors.")] = None,
-    output_format: FormatOption = Format.TABLE,
+    output_format: ReportFormatOption = Format.TABLE,
     output: OutputOption = None,
     fail_on: FailOnOption = None,
 ) -> None:

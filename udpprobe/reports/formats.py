@@ -13,3 +13,5 @@ class Format(StrEnum):
     NDJSON = "ndjson"
     CSV = "csv"
     MARKDOWN = "markdown"
+    PARQUET = "parquet"
+    """Of reports and their events alone; binary."""

@@ -1,0 +1,201 @@
+"""Reports and events as Parquet, for DuckDB, Polars and Spark: the fields of JSON, typed, a row group at a time.
+
+A report has a row a destination with its findings nested in it, so that sums count nothing twice; then a row an
+unmatched error, which has no more than its own finding. `kind` says which. What is no row (the source, the faults) is
+JSON in the file's metadata, under `udpprobe`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import accumulate, chain
+from types import UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+from pyarrow.parquet import ParquetWriter
+
+from udpprobe.core.model import Destination, Event, Report, Unmatched
+from udpprobe.reports.plain import EVENTS_SCHEMA, plain, plan_of, report_object
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+GROUP_ROWS, GROUP_EVENTS = 1 << 16, 1 << 14
+"""Rows in a row group: destinations, which are held anyway, and events, which are held for that."""
+METADATA = "udpprobe"
+"""The key, in the file's metadata, of what is no row."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """How a field is stored."""
+
+    type: pa.DataType
+    array: Callable[[Sequence[Any]], pa.Array]
+    """Of its values in (n,) records, None for those that have none."""
+
+
+def report_parquet(report: Report) -> Iterator[bytes]:
+    """The whole file, in pieces."""
+    rows = _Rows({"kind": _column(str), **_columns(Destination)})
+    for some in _groups(report.destinations, GROUP_ROWS):
+        yield rows.add({"kind": ["destination"] * len(some), **_values(Destination, some)})
+    for entries in _groups(report.unmatched, GROUP_ROWS):
+        findings = [(entry.finding,) for entry in entries]
+        yield rows.add({"kind": ["unmatched"] * len(entries), **_values(Unmatched, entries), "findings": findings})
+    yield rows.end(_about(report))
+
+
+class EventsParquet:
+    """Errors one by one, as they come; no more than a row group of them is held."""
+
+    def __init__(self) -> None:
+        self._rows: _Rows | None = None
+        self._kind: type[Event] = Event
+        self._waiting: list[Event] = []
+
+    def add(self, events: Sequence[Event]) -> bytes:
+        """What is to be written by now.
+
+        Args:
+            events: all of one class, in all calls.
+        """
+        self._waiting += events
+        return b"" if len(self._waiting) < GROUP_EVENTS else self._group()
+
+    def end(self, report: Report) -> bytes:
+        """The rest of the file."""
+        rest = self._group()
+        return rest + self._started().end(_about(report) | {"schema": EVENTS_SCHEMA})
+
+    def _group(self) -> bytes:
+        told = b"".join(self._started().add(_values(self._kind, some)) for some in _groups(self._waiting, GROUP_EVENTS))
+        self._waiting = []
+        return told
+
+    def _started(self) -> _Rows:
+        if self._rows is None:
+            self._kind = type(self._waiting[0]) if self._waiting else Event
+            self._rows = _Rows(_columns(self._kind))
+        return self._rows
+
+
+class _Rows:
+    """One file."""
+
+    def __init__(self, columns: Mapping[str, _Column]) -> None:
+        self._columns, self._sink = columns, _Sink()
+        self._schema = pa.schema([(name, column.type) for name, column in columns.items()])
+        self._writer = ParquetWriter(self._sink, self._schema, compression="zstd")
+
+    def add(self, values: Mapping[str, Sequence[Any]]) -> bytes:
+        """A row group, of values by column; null in the columns that are missing."""
+        nothing = (None,) * len(next(iter(values.values())))
+        arrays = [column.array(values.get(name, nothing)) for name, column in self._columns.items()]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        return self._sink.drained()
+
+    def end(self, about: dict[str, Any]) -> bytes:
+        self._writer.add_key_value_metadata({METADATA: json.dumps(about)})
+        self._writer.close()
+        return self._sink.drained()
+
+
+class _Sink(io.RawIOBase):
+    """Takes what the writer writes, until somebody fetches it."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._written
+
+    def write(self, chunk: ReadableBuffer) -> int:
+        self._chunks.append(bytes(chunk))
+        self._written += len(self._chunks[-1])
+        return len(self._chunks[-1])
+
+    def drained(self) -> bytes:
+        told, self._chunks = b"".join(self._chunks), []
+        return told
+
+
+def _groups(records: Sequence[Any], rows: int) -> Iterator[Sequence[Any]]:
+    return (records[start:start + rows] for start in range(0, len(records), rows))
+
+
+def _about(report: Report) -> dict[str, Any]:
+    told = report_object(replace(report, destinations=(), unmatched=()))
+    return {name: value for name, value in told.items() if name not in {"destinations", "unmatched"}}
+
+
+def _values(kind: type[Any], records: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    """Of each field, by its name in JSON, the values in all records; None for a record that is None."""
+    names, values_of, _ = plan_of(kind)     # type: ignore[arg-type]  # a class is hashable
+    nothing = (None,) * len(names)
+    rows = [nothing if record is None else values_of(record) for record in records]
+    return dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
+
+
+def _columns(kind: type[Any]) -> dict[str, _Column]:
+    """How a record's fields are stored, by their names in JSON."""
+    hints = get_type_hints(kind)
+    names, _, times = plan_of(kind)     # type: ignore[arg-type]  # as above
+    return {name: _TIME if name in times else _column(hints[field.name])
+            for name, field in zip(names, fields(kind), strict=True)}
+
+
+def _column(hint: Any) -> _Column:  # noqa: ANN401 - a type hint has no type
+    options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    kind = next(option for option in options if option is not type(None))
+    if is_dataclass(kind):
+        return _struct(kind)    # type: ignore[arg-type]  # a class, not a record
+    return _list(_column(get_args(kind)[0])) if get_origin(kind) is tuple else _PLAIN[kind]
+
+
+def _struct(kind: type[Any]) -> _Column:
+    columns = _columns(kind)
+
+    def array(records: Sequence[Any]) -> pa.Array:
+        values = _values(kind, records)
+        arrays = [column.array(values[name]) for name, column in columns.items()]
+        return pa.StructArray.from_arrays(arrays, names=list(columns), mask=_are_missing(records))
+
+    return _Column(pa.struct([(name, column.type) for name, column in columns.items()]), array)
+
+
+def _list(inner: _Column) -> _Column:
+    def array(values: Sequence[Any]) -> pa.Array:
+        offsets = pa.array([0, *accumulate(len(value or ()) for value in values)], pa.int32())
+        items = inner.array([*chain.from_iterable(value or () for value in values)])
+        return pa.ListArray.from_arrays(offsets, items, mask=_are_missing(values))
+
+    return _Column(pa.list_(inner.type), array)
+
+
+def _are_missing(values: Sequence[Any]) -> pa.Array:
+    return pa.array([value is None for value in values], pa.bool_())
+
+
+def _stored(type_: pa.DataType, change: Callable[[Any], Any] = lambda value: value) -> _Column:
+    """A field of one plain value, stored after a change."""
+    return _Column(type_, lambda values: pa.array(
+        [None if value is None else change(value) for value in values], type_))
+
+
+_TIME = _stored(pa.timestamp("ns", "UTC"))
+_PLAIN: dict[Any, _Column] = {
+    int: _stored(pa.int64()), bool: _stored(pa.bool_()), str: _stored(pa.string(), plain),
+    float: _stored(pa.float64(), plain),
+    dict[str, str | None]: _stored(pa.map_(pa.string(), pa.string()), lambda value: [*value.items()]),
+    # no two of them have the same members
+    dict[str, Any]: _stored(pa.string(), lambda value: json.dumps(plain(value))),
+}
