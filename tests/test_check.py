@@ -27,7 +27,7 @@ class Network:
     def __init__(self):
         self.verdicts, self.scans, self.error = {}, [], None
         self.found, self.way = Measured(MTU, interrupted=False), Traced(TRACE, interrupted=False)
-        self.stopped, self.wasted_s = False, 0.0
+        self.stopped, self.wasted_s, self.left_out = False, 0.0, ()
 
     def scan(self, destinations, options, listeners):
         listeners.warn("be warned")
@@ -37,6 +37,7 @@ class Network:
             raise self.error
         told = report(*map(self.destination, map(address_text, destinations.high.tolist(), destinations.low.tolist()),
                            destinations.port.tolist()))
+        told = replace(told, destinations=tuple(each for each in told.destinations if each.port not in self.left_out))
         if self.stopped:
             raise Interrupted(told)
         return told
@@ -107,7 +108,7 @@ def test_a_name_is_checked_at_each_address_and_one_without_any_is_unknown(networ
 def test_a_scan_that_cannot_be_made_is_unknown(network):
     network.error = PrivilegeError("be root")
     outcome = check([ask("127.0.0.1:1")], Settings())
-    assert [("UNKNOWN", "be root")] == [(each.state, each.text) for each in outcome.checks]
+    assert [("UNKNOWN", "be root", "127.0.0.1")] == [(each.state, each.text, each.address) for each in outcome.checks]
 
 
 @pytest.mark.parametrize(("verdicts", "confirm", "expected", "scans"), [
@@ -159,6 +160,13 @@ def test_without_raw_sockets_it_says_what_it_did_not_check(network, monkeypatch,
 def test_what_a_scan_knew_when_time_ran_out_counts(network):
     network.stopped, network.wasted_s = True, 0.06
     assert ["OK"] == states(check([ask("127.0.0.1:1")], Settings(timeout_s=0.1)))
+
+
+def test_what_was_not_probed_when_time_ran_out_is_unknown(network):
+    network.stopped, network.wasted_s, network.left_out = True, 0.06, {2}
+    outcome = check([ask("127.0.0.1:1-2")], Settings(timeout_s=0.1))
+    assert [("OK", 1), ("UNKNOWN", 2)] == [(each.state, each.port) for each in outcome.checks]
+    assert "not probed: time ran out before its turn" == outcome.checks[1].text
 
 
 def test_ctrl_c_is_not_time_that_ran_out(network):

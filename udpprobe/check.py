@@ -35,6 +35,7 @@ AT_ONCE = 8
 """Path MTU searches, traces and look-ups of names under way at a time."""
 NO_RAW = "this takes CAP_NET_RAW"
 TOO_LATE = "time ran out"
+NOT_PROBED = UdpprobeError("not probed: time ran out before its turn")
 LEAST_MOST = 1280
 """Bytes up to which the path MTU is searched at least: every probe is smaller (and IPv6 takes it everywhere)."""
 RESERVE_S = 0.5
@@ -129,7 +130,7 @@ class _Run:
         """With the path MTU and the way, where they are asked for."""
         ask, place, found = job
         if isinstance(found, UdpprobeError) or place is None:
-            return unchecked(ask.name, ask.group, str(found))
+            return unchecked(ask.name, ask.group, str(found), None if place is None else _endpoint(place))
         facts = Facts(found)
         if wants_mtu(found, ask.expectation) or wants_way(found, ask.expectation):
             facts = self._looked_further(ask, place, found)
@@ -180,7 +181,7 @@ def _jobs(ask: Ask, place: Place, reports: dict[Probing, Found]) -> Iterator[_Jo
     found = reports[ask.probing]
     for row in range(len(place)):
         one = place.take(slice(row, row + 1))
-        yield ask, one, found if isinstance(found, UdpprobeError) else found[_endpoint(one)]
+        yield ask, one, found if isinstance(found, UdpprobeError) else found.get(_endpoint(one), NOT_PROBED)
 
 
 def _endpoint(place: Destinations) -> Endpoint:

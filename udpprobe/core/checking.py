@@ -103,9 +103,10 @@ def checked(target: str, group: str | None, facts: Facts, asked: Expectation) ->
         findings=found.findings, notes=_notes(facts))
 
 
-def unchecked(target: str, group: str | None, reason: str) -> Checked:
-    """A check that could not be made."""
-    return Checked(target=target, group=group, address=None, port=None, state=State.UNKNOWN.name, text=reason,
+def unchecked(target: str, group: str | None, reason: str, place: tuple[str, int] | None = None) -> Checked:
+    """A check that could not be made; of an address and port, if it is known of which."""
+    address, port = place or (None, None)
+    return Checked(target=target, group=group, address=address, port=port, state=State.UNKNOWN.name, text=reason,
                    verdict=None, meaning=None, rtt_ms=None, path_mtu=None, min_mtu=None, warning=None, critical=None,
                    findings=(), notes=())
 
