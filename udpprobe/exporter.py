@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -106,12 +106,14 @@ class Prober:
         module = _one(query, "module", "answered")
         if module not in self._options.modules:
             raise Refusal(HTTPStatus.BAD_REQUEST, f"no such module; there are {', '.join(self._options.modules)}")
+        limit_s = time.monotonic() + timeout_s
         try:
             with self._place(timeout_s / 2):
                 start_s = time.monotonic()
                 text = _one(query, "target")
                 asked = self._asked(text, *self._options.modules[module])
-                settings = replace(self._options.settings, timeout_s=timeout_s)
+                left_s = max(limit_s - time.monotonic(), MARGIN_S)
+                settings = replace(self._options.settings, timeout_s=left_s)
                 found = check([asked], settings).checks[0]
         except Refusal as refusal:
             self._results.labels(module, refusal.status.phrase).inc()
@@ -241,16 +243,41 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "udpprobe"
     sys_version = ""
 
+    def setup(self) -> None:
+        """Give the client its time: `timeout` alone begins anew with every byte."""
+        super().setup()
+        self._patience = threading.Timer(SLOW_S, self._hang_up)
+        self._patience.daemon = True
+        self._patience.start()
+
+    def finish(self) -> None:
+        """It is over, one way or another."""
+        self._patience.cancel()
+        super().finish()
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):     # the client was faster
+            self.connection.shutdown(socket.SHUT_RDWR)
+
     def do_GET(self) -> None:
         """Answer."""
-        url = urlsplit(self.path)
-        page = self.server.pages.get(url.path)
+        self._patience.cancel()
         try:
-            if page is None:
-                raise Refusal(HTTPStatus.NOT_FOUND, f"there are {', '.join(self.server.pages)}")  # noqa: TRY301 - one way out
-            self._say(HTTPStatus.OK, page(parse_qs(url.query), self._timeout_s()))
+            self._say(HTTPStatus.OK, self._page())
         except Refusal as refusal:
             self._say(refusal.status, f"{refusal}\n".encode())
+
+    do_HEAD = do_GET  # noqa: N815 - the library's name
+
+    def _page(self) -> bytes:
+        try:
+            url = urlsplit(self.path)
+        except ValueError as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
+        page = self.server.pages.get(url.path)
+        if page is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, f"there are {', '.join(self.server.pages)}")
+        return page(parse_qs(url.query), self._timeout_s())
 
     def _timeout_s(self) -> float:
         """What Prometheus gives, and no more than was set."""
@@ -265,7 +292,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Say nothing of requests: the server that asks keeps the account."""

@@ -62,7 +62,7 @@ def _labels(check: Checked) -> tuple[str, ...]:
 
 _PROBE_GAUGES = (
     ("probe_success", "1 where the target is as expected.", lambda check: check.state == "OK"),
-    ("probe_ip_protocol", "4 or 6.", lambda check: 6 if ":" in check.address else 4),
+    ("probe_ip_protocol", "4 or 6.", lambda check: None if check.address is None else 6 if ":" in check.address else 4),
     ("probe_udp_state", "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", lambda check: State[check.state].value),
     ("probe_udp_rtt_seconds", "Median round trip.", lambda check: check.rtt_ms and check.rtt_ms / 1000),
     ("probe_udp_path_mtu_bytes", "IP packet that fits through.", lambda check: check.path_mtu),

@@ -1,0 +1,85 @@
+"""What clients of the exporter may do to it that a Prometheus server never does."""
+
+import contextlib
+import socket
+import threading
+import time
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+from samples import REFUSED
+
+from udpprobe import exporter
+from udpprobe.check import Settings
+from udpprobe.core.asking import Expectation, Probing
+from udpprobe.core.checking import Facts, Outcome, checked
+from udpprobe.exporter import MODULES, Options, Prober, Server
+
+NOWHERE = {"nowhere": (Expectation(), Probing(interface="no-such-if"))}
+
+
+@pytest.fixture
+def port():
+    options = Options(("127.0.0.1", 0), (ip_network("127.0.0.1"),), {**MODULES, **NOWHERE},
+                      Settings(engine="recverr", silence_s=0.3, timeout_s=3))
+    with Server(options) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def asked(port, line):
+    """The whole answer to a request of one line."""
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.sendall(line + b"\r\n\r\n")
+        return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def test_who_sends_a_byte_now_and_then_is_hung_up_on_in_time(port, monkeypatch):
+    monkeypatch.setattr(exporter, "SLOW_S", 0.3)
+    start_s = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port)) as client, contextlib.suppress(ConnectionError):
+        client.settimeout(0.1)
+        while time.monotonic() - start_s < 3:
+            client.sendall(b"G")
+            with contextlib.suppress(TimeoutError):
+                if not client.recv(1):
+                    break
+    assert 0.2 < time.monotonic() - start_s < 2
+
+
+def test_what_is_no_url_is_a_bad_request(port, capfd):
+    assert asked(port, b"GET http://[ HTTP/1.0").startswith(b"HTTP/1.0 400 ")
+    assert "" == capfd.readouterr().err
+
+
+def test_head_is_answered_without_a_body(port):
+    head, _, body = asked(port, b"HEAD /-/healthy HTTP/1.0").partition(b"\r\n\r\n")
+    assert (b"HTTP/1.0 200 OK", b"") == (head.partition(b"\r\n")[0], body)
+
+
+def test_a_probe_that_cannot_be_made_fails_and_says_so(port, capfd):
+    answer = asked(port, b"GET /probe?target=127.0.0.1:9&module=nowhere HTTP/1.0").decode()
+    assert "\nprobe_success 0.0\n" in answer
+    assert "\nprobe_udp_state 3.0\n" in answer
+    assert "" == capfd.readouterr().err
+
+
+def test_what_a_probe_waited_for_others_is_taken_from_its_time(monkeypatch):
+    given_s, began = [], threading.Event()
+
+    def check(_, settings):
+        given_s.append(settings.timeout_s)
+        began.set()
+        time.sleep(0.5)
+        return Outcome((checked("x", None, Facts(REFUSED), Expectation()),), 0, 0, "0.1.0")
+
+    monkeypatch.setattr(exporter, "check", check)
+    prober = Prober(Options(("", 0), (ip_network("127.0.0.1"),), MODULES, replace(Settings(), timeout_s=3), at_once=1))
+    first = threading.Thread(target=prober.probe, args=({"target": ["127.0.0.1:1"]}, 3))
+    first.start()
+    began.wait(5)
+    prober.probe({"target": ["127.0.0.1:2"]}, 3)
+    first.join()
+    assert [pytest.approx(3, abs=0.2), pytest.approx(2.5, abs=0.3)] == given_s
