@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from tests.bench import icmpd, live, watch
+from tests.bench import icmpd, live, paths, watch
 from tests.bench.captures import make, make_adversarial
 from tests.bench.measure import Command, in_turns, ratio, warm_up
 
@@ -157,7 +157,7 @@ def cache_directory() -> Path:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0],
-                                     epilog="`live`, `icmpd` and `watch` have their own --help.")
+                                     epilog="`live`, `icmpd`, `paths` and `watch` have their own --help.")
     parser.add_argument("parts", nargs="*", metavar="part", help=f"some of: {', '.join(PARTS)} (default: all)")
     parser.add_argument("--packets", type=int, default=5_000_000, help="full-size (default: %(default)s: 3 GB)")
     parser.add_argument("--short-packets", type=int, default=20_000_000, help="cut at 96 bytes (default: %(default)s)")
@@ -170,7 +170,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> None:
-    for name, module in (("live", live), ("icmpd", icmpd), ("watch", watch)):
+    for name, module in (("live", live), ("icmpd", icmpd), ("paths", paths), ("watch", watch)):
         if argv[:1] == [name]:
             module.main(argv[1:])
             return
