@@ -109,8 +109,8 @@ class Peer:
         self.user, self.group, self.groups = user, group, groups
 
     def getsockopt(self, _level, option, _size):
-        words = (1, self.user, self.group) if option == socket.SO_PEERCRED else self.groups
-        return b"".join(word.to_bytes(4, "little") for word in words)
+        assert socket.SO_PEERCRED == option
+        return b"".join(word.to_bytes(4, "little") for word in (1, self.user, self.group))
 
 
 @pytest.mark.parametrize(("gate", "peer", "may"), [
@@ -122,7 +122,8 @@ class Peer:
     (Gate(frozenset(), frozenset({100})), Peer(1001, 7, (8, 100)), True),
     (Gate(frozenset(), frozenset({100})), Peer(1001, 7, (8, 9)), False),
 ])
-def test_who_may_is_told_by_user_and_groups(gate, peer, may):
+def test_who_may_is_told_by_user_and_groups(gate, peer, may, monkeypatch):
+    monkeypatch.setattr(peers, "_groups", lambda peer: peer.groups)
     assert may == gate.admits(peer)
 
 
@@ -130,8 +131,21 @@ def test_credentials_and_groups_are_the_kernels():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert (os.getpid(), ME, os.getegid()) == credentials(ours)
-        for group in os.getgroups():
-            assert Gate(frozenset(), frozenset({group})).admits(ours)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser may join groups")
+@pytest.mark.parametrize("many", [1, 300])
+def test_every_group_of_a_process_lets_it_in(monkeypatch, many):
+    before, groups = os.getgroups(), range(4000, 4000 + many)
+    os.setgroups(groups)
+    try:
+        ours, theirs = socket.socketpair()
+    finally:
+        os.setgroups(before)
+    monkeypatch.setattr(peers, "credentials", lambda _: (1, NOBODY, NOBODY))     # the superuser needs no group
+    with ours, theirs:
+        assert all(Gate(frozenset(), frozenset({group})).admits(ours) for group in groups)
+        assert not Gate(frozenset(), frozenset({3999})).admits(ours)
 
 
 def test_a_gate_knows_users_and_groups_by_name_and_number():

@@ -90,10 +90,13 @@ def test_an_unread_queue_is_bounded_and_json_is_told_what_is_missing():
     world.connect(1, udp_socket())
     world.connect(2, udp_socket(), b"J")
     world.arrive(*[REFUSED] * 5)
-    assert [3, 3] == [len(records(world.read(1))), len(lines(world.read(2)))]
+    assert 3 == len(records(world.read(1)))
+    assert [("error", None)] * 3 + [("dropped", 2)] == [(each["kind"], each.get("count"))
+                                                       for each in lines(world.read(2))]
     assert (4, 6) == (world.protocol.counts["dropped"], world.protocol.counts["delivered"])
     world.arrive(REFUSED)
-    assert [("dropped", 2), ("error", None)] == [(each["kind"], each.get("count")) for each in lines(world.read(2))]
+    assert ["error"] == [each["kind"] for each in lines(world.read(2))]
+    assert world.protocol.status()["queued_bytes"] == 144
     assert 1 == len(records(world.read(1)))
 
 
@@ -104,10 +107,21 @@ def test_all_queues_together_are_bounded(monkeypatch):
         world.connect(client, udp_socket())
     for _ in range(3):
         world.arrive(REFUSED)
-    assert (3, 3) == (world.protocol.counts["delivered"], world.protocol.counts["dropped"])
+    assert (4, 2) == (world.protocol.counts["delivered"], world.protocol.counts["dropped"])
     world.protocol.disconnected(1)
     world.read(2)
     assert world.protocol.status()["queued_bytes"] == 0
+
+
+def test_clients_that_do_not_read_make_nobody_deaf_who_does(monkeypatch):
+    monkeypatch.setattr(protocol_module, "MOST_QUEUED_BYTES", 300)
+    world = World()
+    for client in (1, 2, 3):
+        world.connect(client, udp_socket())
+    for _ in range(5):
+        world.arrive(REFUSED)
+        assert 1 == len(records(world.read(3)))
+    assert world.protocol.counts["dropped"] > 0
 
 
 def test_a_chunk_is_whole_records_and_what_was_not_taken_goes_first():

@@ -177,6 +177,19 @@ def test_sockets_that_share_a_port_are_all_alive(served):
         assert [144] * 4 == [len(client.recv(1000)) for client in clients]
 
 
+def test_who_shares_a_port_later_is_alive_too(served):
+    with contextlib.ExitStack() as opened:
+        port, clients = 0, []
+        for _ in range(4):
+            udp = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            udp.bind(("127.0.0.1", port))
+            port = udp.getsockname()[1]
+            clients.append(opened.enter_context(served.register(udp)))
+            served.refuse(udp)
+            assert [144] * len(clients) == [len(client.recv(1000)) for client in clients]
+
+
 def test_more_clients_than_fit_are_told_so(tmp_path, udp):
     with serving(tmp_path, most_clients=2) as served, served.register(udp) as first, served.register(udp), \
             served.hand_over(udp) as third:

@@ -93,6 +93,21 @@ def test_sighup_tells_the_counters_and_goes_on(start, path, udp):
         assert 144 == len(refused(udp, client))
 
 
+def test_nobody_reading_the_log_ends_nothing(start, path, udp):
+    started = start(path)
+    started.process.stderr.close()
+    with register(path, udp) as client:
+        started.process.send_signal(signal.SIGHUP)
+        assert 144 == len(refused(udp, client))
+    started.process.send_signal(signal.SIGTERM)
+    assert 0 == started.process.wait(PATIENCE_S)
+
+
+def test_a_user_may_be_named_by_number(start, path):
+    number = pwd.getpwnam(NOBODY).pw_uid
+    assert [str(number)] * 4 == status_of(start(path, "--user", str(number)).process, "Uid")
+
+
 @contextlib.contextmanager
 def somebody_else():
     os.seteuid(pwd.getpwnam(NOBODY).pw_uid)

@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,7 +82,9 @@ def _mode(octal: str | None) -> int | None:
 
 
 def _say(line: str) -> None:
-    print("udpprobe icmpd:", line, file=sys.stderr, flush=True)  # noqa: T201 - the log
+    if sys.stderr is not None:
+        with suppress(OSError):     # that nobody reads the log any more is not the clients' loss
+            print("udpprobe icmpd:", line, file=sys.stderr, flush=True)  # noqa: T201 - the log
 
 
 def _tell(status: dict[str, Any]) -> None:

@@ -35,14 +35,14 @@ def raise_descriptors() -> int:
 
 
 def become(user: str) -> None:
-    """Be another user, with that user's groups, for good.
+    """Be another user, by name or number, with that user's groups, for good.
 
     Raises:
         UdpprobeError: this process may not.
     """
     try:
-        entry = pwd.getpwnam(user)
-        os.initgroups(user, entry.pw_gid)
+        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+        os.initgroups(entry.pw_name, entry.pw_gid)
         os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
         os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
     except KeyError:

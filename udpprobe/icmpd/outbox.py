@@ -30,13 +30,17 @@ class Outbox:
 
     def put(self, messages: list[bytes]) -> int:
         """Queue messages in order; how many of them, the last ones, found no room."""
-        if self._lost and self._tell_lost and len(self._waiting) < self._limit:
-            self.put_last(self._tell_lost(self._lost))
-            self._lost = 0
+        if len(self._waiting) < self._limit:
+            self._tell_of_losses()
         fitting = messages[:max(self._limit - len(self._waiting), 0)]
         for each in fitting:
             self.put_last(each)
         return self.lose(len(messages) - len(fitting))
+
+    def _tell_of_losses(self) -> None:
+        if self._lost and self._tell_lost:
+            self.put_last(self._tell_lost(self._lost))
+            self._lost = 0
 
     def lose(self, count: int) -> int:
         """Note that so many messages were dropped; as many."""
@@ -49,7 +53,9 @@ class Outbox:
         self.bytes += len(message)
 
     def take(self) -> bytes:
-        """The next chunk of whole messages, at least one if there is any."""
+        """The next chunk of whole messages, at least one if there is any; when all are sent, what is missing."""
+        if not self._waiting:
+            self._tell_of_losses()
         chunk: list[bytes] = []
         size = 0
         while self._waiting and (not chunk or size + len(self._waiting[0]) <= CHUNK_BYTES):

@@ -58,6 +58,10 @@ class Owners:
             self._own.clear()
             self._alive.clear()
 
+    def forget_sockets(self) -> None:
+        """There is a new one, that an earlier answer does not know of."""
+        self._all = None
+
     def is_own(self, address: int, interface: int) -> bool:
         """Whether an address (128 bits, IPv4 mapped) is this host's: whether one may bind to it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import array
+import ctypes
 import grp
 import os
 import pwd
@@ -21,8 +21,13 @@ SO_PEERGROUPS, SO_COOKIE, SO_NETNS_COOKIE = 59, 57, 71
 MOST_DESCRIPTORS = 2
 """Room for one too many; what else is sent, the kernel closes."""
 MOST_GROUPS = 65536
+"""NGROUPS_MAX of Linux."""
+MOST_ID = (1 << 32) - 2
+"""The largest number that is a user or group; chown(2) takes the next one for "leave as it is"."""
 EVERYBODY = "*"
 V4, V6 = frozenset({4}), frozenset({6})
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ def gate_for(users: Collection[str], groups: Collection[str], own_user: int) -> 
 def user_id(name: str) -> int:
     """Number of a user, or UsageError."""
     try:
-        return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+        return _id(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
     except KeyError:
         raise UsageError(f"no user {name!r}") from None
 
@@ -62,9 +67,16 @@ def user_id(name: str) -> int:
 def group_id(name: str) -> int:
     """Number of a group, or UsageError."""
     try:
-        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+        return _id(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
     except KeyError:
         raise UsageError(f"no group {name!r}") from None
+
+
+def _id(digits: str) -> int:
+    """Their number; KeyError where nobody can have it."""
+    if int(digits) > MOST_ID:
+        raise KeyError(digits)
+    return int(digits)
 
 
 def credentials(peer: socket.socket) -> tuple[int, int, int]:
@@ -74,7 +86,11 @@ def credentials(peer: socket.socket) -> tuple[int, int, int]:
 
 
 def _groups(peer: socket.socket) -> list[int]:
-    return array.array("I", peer.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MOST_GROUPS)).tolist()
+    """The further groups of the process at the other end; Python's own getsockopt has room for 256."""
+    numbers = (ctypes.c_uint32 * MOST_GROUPS)()
+    size = ctypes.c_uint32(ctypes.sizeof(numbers))
+    failed = _libc.getsockopt(peer.fileno(), socket.SOL_SOCKET, SO_PEERGROUPS, numbers, ctypes.byref(size))
+    return [] if failed else numbers[:size.value // 4]
 
 
 def hear(client: socket.socket, gate: Gate) -> tuple[bytes, UdpSocket | Refusal]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ HANDSHAKE_S = 30.0
 """How long a client may take to say its first byte."""
 QUEUE_MESSAGES = 1024
 MOST_QUEUED_BYTES = 64 << 20
-"""Of all clients that do not read, together."""
+"""Of all clients that do not read, together. Beyond that nobody gets more than an equal share: who reads goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Protocol:
         self.counts: Counter[str] = Counter()
 
     def connected(self, client: int, now_s: float) -> None:
-        """A client is there, and has not spoken."""
+        """A client is there, and has not spoken. Time does not go back from one to the next."""
         self._clients[client] = Client(now_s, Outbox(self._queue_messages))
         self._silent[client] = now_s
         self.counts["connections"] += 1
@@ -80,7 +81,7 @@ class Protocol:
 
     def overdue(self, now_s: float) -> list[int]:
         """Clients that did not say their first byte in time."""
-        return [client for client, since_s in self._silent.items() if now_s - since_s > HANDSHAKE_S]
+        return list(takewhile(lambda client: now_s - self._silent[client] > HANDSHAKE_S, self._silent))
 
     @property
     def awaits(self) -> bool:
@@ -182,7 +183,8 @@ class Protocol:
         return dict(zip(rows.tolist(), lines.errors_told(errors.take(rows), interface[rows], data), strict=True))
 
     def _queue(self, state: Client, messages: list[bytes]) -> None:
-        if self._queued_bytes > MOST_QUEUED_BYTES:
+        is_full = self._queued_bytes > MOST_QUEUED_BYTES
+        if is_full and state.outbox.bytes > MOST_QUEUED_BYTES // len(self._clients):
             lost = state.outbox.lose(len(messages))
         else:
             before = state.outbox.bytes
@@ -193,8 +195,10 @@ class Protocol:
 
     def take(self, client: int) -> bytes:
         """The next bytes for a client; none when it has heard all."""
-        chunk = self._clients[client].outbox.take()
-        self._queued_bytes -= len(chunk)
+        outbox = self._clients[client].outbox
+        before = outbox.bytes
+        chunk = outbox.take()
+        self._queued_bytes += outbox.bytes - before
         return chunk
 
     def put_back(self, client: int, chunk: bytes) -> None:

@@ -16,7 +16,7 @@ from udpprobe.icmpd.owners import Owners
 from udpprobe.icmpd.peers import Gate, hear
 from udpprobe.icmpd.protocol import STATUS, Protocol, Refusal
 from udpprobe.icmpd.raw import Arrivals, RawIcmp
-from udpprobe.icmpd.registry import Quote
+from udpprobe.icmpd.registry import Quote, UdpSocket
 
 ACCEPTED_AT_ONCE = 64
 TICK_S = 1.0
@@ -143,6 +143,8 @@ class Server:
             handed = Refusal("too-many-clients")
         if byte == STATUS:
             self.status()
+        if isinstance(handed, UdpSocket):
+            self._owners.forget_sockets()
         self.protocol.received(client.number, byte, handed)
         return True
 
