@@ -222,8 +222,9 @@ class NodeSpec(Strict):
 
     @property
     def ports(self) -> list[tuple[int, int, Answer]]:
-        """First port, last port and what they do."""
-        return [(low, high, answer) for text, answer in self.udp.items() for low, high in _spans(text)]
+        """First port, last port and what they do, the narrowest ranges first."""
+        ranges = [(low, high, answer) for text, answer in self.udp.items() for low, high in _spans(text)]
+        return sorted(ranges, key=lambda each: each[1] - each[0])
 
 
 class LinkSpec(Strict):
