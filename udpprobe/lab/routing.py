@@ -9,12 +9,14 @@ from udpprobe.lab.model import Address, Packet
 from udpprobe.lab.scenario import Scenario
 from udpprobe.lab.spec import YOU, Interface, Network, host_network, network
 
+_EVERYWHERE = [each for text in ("0.0.0.0/0", "::/0") if (each := network(text))]
+
 
 class Routes:
     """The routes of one node.
 
     A route of the scenario to a node or a network wins over the shortest way, the longest prefix first; a default
-    route (prefix length 0) is the last resort.
+    route (prefix length 0) is the last resort. The program's own leads into its first link.
 
     Args:
         name: of the node.
@@ -28,6 +30,8 @@ class Routes:
         longest = sorted(written, key=lambda route: -route[0].prefixlen)
         self._table = [*(each for each in longest if each[0].prefixlen), *ways,
                        *(each for each in longest if not each[0].prefixlen)]
+        if name == YOU:
+            self._table += [(goal, (_neighbours(scenario)[YOU][0],)) for goal in _EVERYWHERE]
         self._known: dict[Address, tuple[str, ...]] = {}
 
     def hops(self, destination: Address) -> tuple[str, ...]:
@@ -57,9 +61,7 @@ def owned(interface: Interface) -> Network:
 
 def _first_hops(name: str, scenario: Scenario) -> dict[str, str]:
     """For each other node the neighbour on the shortest way to it; of several the one written first."""
-    near: dict[str, list[str]] = {}
-    for start, far in scenario.links:
-        near.setdefault(start, []).append(far)
+    near = _neighbours(scenario)
     first: dict[str, str] = {}
     waiting = deque([name])
     while waiting:
@@ -69,3 +71,10 @@ def _first_hops(name: str, scenario: Scenario) -> dict[str, str]:
                 first[far] = first.get(here, far)
                 waiting.append(far)
     return first
+
+
+def _neighbours(scenario: Scenario) -> dict[str, list[str]]:
+    near: dict[str, list[str]] = {}
+    for start, far in scenario.links:
+        near.setdefault(start, []).append(far)
+    return near

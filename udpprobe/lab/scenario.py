@@ -133,6 +133,8 @@ def _links(page: _Page) -> dict[tuple[str, str], LinkSpec]:
         for ends in _directions(chain, set(page.nodes)):
             wishes[ends] = wishes.get(ends, {}) | wish
             _link(chain, wishes[ends])
+    if all(near != YOU for near, _ in wishes):
+        raise _MistakeError(("links",), f'no link leads from "{YOU}"')
     for near, far in wishes:
         if (far, near) not in wishes:
             raise _MistakeError(("links", f"{near} > {far}"), f'there is no way back: say "{near} - {far}" first')
