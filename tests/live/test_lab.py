@@ -1,0 +1,286 @@
+"""The lab around real programs: what they see, how they end, and that nothing is left of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from lab_runs import (
+    CLOSED,
+    HOST,
+    OPEN,
+    PATIENCE_S,
+    UDPPROBE,
+    UNPRIVILEGED,
+    in_lab,
+    lab_words,
+    network_of,
+    processes_in,
+    run,
+    target,
+)
+from network import CannotRun, require
+
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+FAMILIES = pytest.mark.parametrize("family", [4, 6])
+ROUTERS = {4: ["198.18.0.1", "198.18.1.1"], 6: ["2001:db8::1", "2001:db8:1::1"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _possible():
+    done = in_lab("true")
+    if done.returncode == 3:
+        pytest.skip(done.stderr)
+
+
+@pytest.fixture
+def needs():
+    def needed(*tools):
+        try:
+            require(*tools)
+        except CannotRun as reason:
+            pytest.skip(str(reason))
+    return needed
+
+
+@contextlib.contextmanager
+def started(words, **how):
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def soon(happens):
+    """Whether it comes true before patience ends."""
+    end = time.monotonic() + PATIENCE_S
+    while not (true := happens()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return true
+
+
+# ---- how a command ends
+
+@pytest.mark.parametrize(("command", "status"), [
+    (["true"], 0), (["sh", "-c", "exit 7"], 7), (["sh", "-c", "kill -TERM $$"], 143), (["no-such-program"], 127),
+    (["/etc/passwd"], 126),
+])
+def test_its_exit_status_is_the_labs(command, status):
+    assert status == in_lab(*command).returncode
+
+
+def test_a_missing_command_is_one_line():
+    assert "udpprobe: cannot run no-such-program: No such file or directory\n" == in_lab("no-such-program").stderr
+
+
+def test_its_output_is_its_own():
+    done = in_lab("sh", "-c", "echo out; echo error >&2")
+    assert ("out\n", "error\n") == (done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_is_passed_on_once(number):
+    code = ("import signal, time; came = []\n"
+            f"signal.signal({number:d}, lambda *_: came.append(1)); print('ready', flush=True)\n"
+            "time.sleep(1); print(len(came))")
+    with started(lab_words(sys.executable, "-c", code)) as process:
+        assert "ready\n" == process.stdout.readline()
+        process.send_signal(number)
+        assert "1\n" == process.stdout.readline()
+        assert 0 == process.wait(PATIENCE_S)
+
+
+def test_ctrl_c_on_a_terminal_reaches_it_once(needs, tmp_path):
+    needs("script")
+    code = ("import time; print('ready', flush=True)\n"
+            "try: time.sleep(30)\n"
+            "except KeyboardInterrupt: time.sleep(1); print('orderly')")
+    program = tmp_path / "program.py"
+    program.write_text(code)
+    words = " ".join(lab_words(sys.executable, program))
+    with started(["script", "--quiet", "--flush", "--return", "--command", words, "/dev/null"],
+                 stdin=subprocess.PIPE) as process:
+        assert "ready\n" == process.stdout.readline()
+        process.stdin.write("\x03")
+        process.stdin.flush()
+        assert "^Corderly\n" == process.stdout.readline()
+        assert 0 == process.wait(PATIENCE_S)
+
+
+# ---- what is left
+
+@pytest.mark.parametrize("victim", ["the lab", "the command"])
+def test_nothing_is_left_when_one_is_killed(victim):
+    words = lab_words("sh", "-c", "readlink /proc/self/ns/net; setsid sleep 600 & exec sleep 601")
+    with started(words) as process:
+        network = process.stdout.readline().strip()
+        assert network_of("self") != network
+        assert soon(lambda: ["sleep", "601"] in processes_in(network).values())
+        there = {" ".join(words): number for number, words in processes_in(network).items()}
+        assert {"sleep 600", "sleep 601"} <= there.keys()
+        os.kill(process.pid if victim == "the lab" else there["sleep 601"], signal.SIGKILL)
+        assert {"the lab": -9, "the command": 137}[victim] == process.wait(PATIENCE_S)
+    assert soon(lambda: not processes_in(network))
+    assert "lab0" not in [name for _, name in socket.if_nameindex()]
+
+
+# ---- what a command sees
+
+def test_there_is_no_way_out():
+    done = in_lab("cat", "/proc/net/dev")
+    assert {"lo", "lab0"} == set(re.findall(r"(\S+):", done.stdout))
+
+
+def test_proc_and_sys_show_what_is_inside():
+    done = in_lab("sh", "-c", "ls /sys/class/net; echo $$; exec readlink /proc/self")
+    assert ["lab0", "lo", "2", "2"] == done.stdout.split()
+
+
+def test_the_scenario_is_in_the_environment():
+    assert "plain\n" == in_lab("printenv", "UDPPROBE_LAB").stdout
+
+
+@FAMILIES
+def test_who_is_no_root_can_ping_at_once(family, needs):
+    needs("ping", "setpriv")
+    assert 0 == in_lab(*UNPRIVILEGED, "ping", f"-{family}", "-c", 1, "-W", 5, HOST[family]).returncode
+
+
+@FAMILIES
+def test_traceroute_sees_the_routers(family, needs):
+    needs("traceroute")
+    done = in_lab("traceroute", "-n", "-q", 1, f"-{family}", HOST[family])
+    assert [*ROUTERS[family], HOST[family]] == re.findall(r"^ *\d+ +(\S+)", done.stdout, re.MULTILINE)
+
+
+@FAMILIES
+def test_nmap_sees_the_ports(family, needs):
+    needs("nmap")
+    done = in_lab("nmap", *{4: [], 6: ["-6"]}[family], "-n", "-Pn", "-sU", "-p", f"{OPEN},{CLOSED}", HOST[family])
+    assert [(str(OPEN), "open"), (str(CLOSED), "closed")] == re.findall(r"^(\d+)/udp +(\S+)", done.stdout, re.MULTILINE)
+
+
+# ---- our own commands inside
+
+def told(*words):
+    """The JSON of one of our commands."""
+    done = in_lab(*UDPPROBE, *words, "--format", "json")
+    return json.loads(done.stdout)
+
+
+@FAMILIES
+def test_scan_tells_the_open_from_the_closed(family):
+    report = told("scan", target(family, f"{OPEN},{CLOSED}"))
+    assert {OPEN: "answered", CLOSED: "refused"} == {
+        each["port"]: each["verdict"] for each in report["destinations"] if each["port"] in {OPEN, CLOSED}}
+
+
+@FAMILIES
+def test_trace_finds_the_routers(family):
+    report = told("trace", target(family, CLOSED))
+    assert ("refused", True) == (report["verdict"], report["reached"])
+    assert [*ROUTERS[family], HOST[family]] == [hop["reporters"][0]["address"] for hop in report["hops"]]
+
+
+@FAMILIES
+def test_mtu_measures_the_path(family):
+    report = told("mtu", target(family, OPEN))
+    assert ("ok", 1500) == (report["verdict"], report["path_mtu"])
+
+
+@FAMILIES
+def test_check_is_content(family):
+    done = in_lab(*UDPPROBE, "check", target(family, OPEN))
+    assert (0, "UDPPROBE OK") == (done.returncode, done.stdout[:11])
+
+
+def test_two_thousand_packets_a_second_pass():
+    code = ("import socket, time\n"
+            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(1, 8, 1 << 22)\n"
+            f"s.connect(('{HOST[4]}', {OPEN})); s.settimeout(5); start = time.monotonic()\n"
+            "for n in range(2000):\n"
+            "    time.sleep(max(0, start + n / 2000 - time.monotonic())); s.send(b'%d' % n)\n"
+            "print(len({s.recv(99) for _ in range(2000)}))")
+    assert "2000\n" == in_lab(sys.executable, "-c", code).stdout
+
+
+# ---- what passed
+
+def test_what_passed_is_a_capture_of_both_directions(needs, tmp_path):
+    needs("tshark")
+    path = tmp_path / "seen.pcapng"
+    in_lab(*UDPPROBE, "scan", *(target(family, f"{OPEN},{CLOSED}") for family in (4, 6)), options=["--write", path])
+    fields = ["-T", "fields", "-e", "_ws.malformed", "-e", "ip.checksum.status", "-e", "udp.checksum.status",
+              "-e", "icmp.checksum.status", "-e", "icmpv6.checksum.status"]
+    checks = ["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"]
+    seen = run(["tshark", "-r", str(path), *checks, *fields])
+    assert 8 <= len(seen.stdout.splitlines())
+    statuses = set(re.split(r"[\t\n,]", seen.stdout)) - {""}
+    assert {"1"} == statuses - {"0", "2"}   # good where it is there and covers a whole packet
+    found = json.loads(run([*UDPPROBE, "analyze", "--all", "--format", "json", str(path)]).stdout)
+    verdicts = {(each["address"], each["port"]): each["verdict"] for each in found["destinations"]}
+    assert {(host, port): verdict for host in HOST.values()
+            for port, verdict in ((OPEN, "answered"), (CLOSED, "refused"))}.items() <= verdicts.items()
+
+
+# ---- for staying inside
+
+def test_a_world_is_held_until_ctrl_c(needs):
+    needs("nsenter", "ping")
+    with started([*UDPPROBE, "lab", "--up", "plain"]) as process:
+        entrance = re.search(r"enter with: (nsenter .*) COMMAND", process.stderr.readline())[1]
+        assert 0 == run([*entrance.split(), "ping", "-c", "1", "-W", "5", HOST[4]]).returncode
+        process.send_signal(signal.SIGINT)
+        assert 130 == process.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("shell", ["bash"])
+def test_a_shell_says_where_it_is(shell, needs):
+    needs("script", shell)
+    words = " ".join([*UDPPROBE, "lab", "--shell"])
+    done = run(["script", "--quiet", "--return", "--command", words, "/dev/null"], input="exit 5\n",
+               env={**os.environ, "SHELL": f"/bin/{shell}"})
+    assert "(lab plain) " in done.stdout
+    assert 5 == done.returncode
+
+
+# ---- without privilege
+
+def as_nobody(device, *command):
+    """The lab for `nobody`, in a mount namespace where /dev/net/tun has these permissions."""
+    prepare = (f"mount -t tmpfs none /mnt && mknod /mnt/tun c 10 200 && chmod {device} /mnt/tun && "
+               'mount --bind /mnt/tun /dev/net/tun && cd / && exec "$@"')
+    return run(["unshare", "--mount", "sh", "-c", prepare, "sh", *UNPRIVILEGED, *lab_words(*command)])
+
+
+@pytest.fixture
+def _nobody(needs):
+    needs("unshare", "setpriv")
+    if run(["sh", "-c", 'cd / && exec "$@"', "sh", *UNPRIVILEGED, *UDPPROBE, "--version"]).returncode:
+        pytest.skip("nobody may not read this Python")
+
+
+@pytest.mark.usefixtures("_nobody")
+@FAMILIES
+def test_any_user_may_where_the_device_allows(family, needs):
+    needs("ping")
+    done = as_nobody(666, "ping", "-c", 1, "-W", 5, HOST[family])
+    if "allow user namespaces" in done.stderr:
+        pytest.skip(done.stderr)
+    assert 0 == done.returncode, done.stderr
+
+
+@pytest.mark.usefixtures("_nobody")
+def test_a_user_without_the_device_is_told_what_to_do():
+    done = as_nobody(600, "true")
+    assert 3 == done.returncode
+    assert re.fullmatch("udpprobe: cannot (open /dev/net/tun|make a private network): .*be root, or .*\n", done.stderr)
