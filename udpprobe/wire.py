@@ -163,7 +163,7 @@ def _columns(payload: Payload) -> Payloads:
 
 def _capture(ports: Sequence[int], interface: str | None) -> LiveCapture:
     expression = FILTER.format(ports=" or ".join(f"port {port}" for port in ports))
-    return open_capture(expression, interface=interface, bulk=False)
+    return open_capture(expression, interface=interface, bulk=False, prompt=True)
 
 
 def _way(line: Line, interface: str | None) -> tuple[str, int]:

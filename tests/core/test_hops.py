@@ -85,11 +85,11 @@ def test_how_a_way_ends(said, ending):
 
 
 def test_what_this_host_could_not_send_is_unsent():
-    tracing = Tracing(Patience(interval_ns=0))
+    tracing = Tracing(Patience(queries=1, max_ttl=1))
     tracing.refused(tracing.due(0), [90])
     assert Ending("unsent", "EMSGSIZE") == ending_of(tracing.paths[0])
     assert [(1, 0, 0, ())] == [(hop.ttl, hop.sent, hop.lost, hop.reporters) for hop in hops_of(tracing.paths, TO, 0)]
-    (shot,) = Tracing(Patience(max_ttl=1)).due(0)
+    shot, *_ = Tracing(Patience(max_ttl=1)).due(0)
     reply = reply_of(shot.number, 0, MS, OWN, HOST_UNREACH)
     tracing = Tracing(Patience(max_ttl=1))
     tracing.due(0)
@@ -104,6 +104,6 @@ def test_before_anything_was_sent_nothing_is_known():
 
 
 def test_what_is_still_waited_for_is_not_lost():
-    tracing = Tracing(Patience(interval_ns=0, max_ttl=1))
+    tracing = Tracing(Patience(queries=1, max_ttl=1))
     tracing.due(0)
     assert [0, 1] == [hops_of(tracing.paths, TO, now_ns)[0].lost for now_ns in (MS, 9000 * MS)]

@@ -13,6 +13,7 @@ from udpprobe.core.path import MS, NEVER, Patience
 from udpprobe.core.tracing import Tracing
 
 R = [f"10.0.{n}.1" for n in range(30)]
+SOON = 1000 * MS
 
 
 @pytest.mark.parametrize("last", [REFUSED, ANSWER])
@@ -36,6 +37,11 @@ def test_queries_and_first_ttl_are_heeded(queries, first):
 def test_shots_keep_the_interval():
     times = [now_ns for _, now_ns in traced(Way(R[:4]), interval_ns=20 * MS).way.sent]
     assert min(later - time for time, later in pairwise(times)) >= 20 * MS
+
+
+def test_shots_of_ten_milliseconds_leave_at_once():
+    tracing = Tracing(Patience(window=100, interval_ns=2 * MS))
+    assert (5, 0, 2) == tuple(len(tracing.due(now_ns)) for now_ns in (SOON, SOON + MS, SOON + 4 * MS))
 
 
 def test_no_more_than_the_window_is_under_way_before_anything_is_heard():
@@ -172,5 +178,5 @@ def test_only_the_first_reply_to_a_shot_counts_and_strange_ones_do_not():
 def test_what_this_host_refuses_to_send_is_not_tried_again():
     tracing = Tracing(Patience(interval_ns=0))
     shots = tracing.due(0)
-    tracing.refused(shots, [90])
+    tracing.refused(shots, [90] * len(shots))
     assert ([], True) == (tracing.due(MS), tracing.done(MS))

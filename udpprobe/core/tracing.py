@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from udpprobe.core.path import NEVER, Flight, Path, Patience
+from udpprobe.core.path import MS, NEVER, Flight, Path, Patience
 from udpprobe.core.shots import Reply, Shot
+
+AT_ONCE_NS = 10 * MS
+"""What the rate allows in this time may leave at once: each time that shots leave costs some milliseconds."""
 
 
 class Tracing:
@@ -32,10 +35,14 @@ class Tracing:
     def due(self, now_ns: int) -> list[Shot]:
         """What is to be sent now; then `refused` is told what could not be."""
         shots: list[Shot] = []
-        if now_ns >= self._next_ns:
-            for path in self.paths:
-                shots += self._due_of(path, now_ns)
-        self._next_ns = max(self._next_ns, now_ns + len(shots) * self._patience.interval_ns)
+        interval_ns = self._patience.interval_ns
+        self._next_ns = max(self._next_ns, now_ns - max(AT_ONCE_NS - interval_ns, 0))
+        while now_ns >= self._next_ns:
+            some = [shot for path in self.paths for shot in self._due_of(path, now_ns)]
+            if not some:
+                break
+            shots += some
+            self._next_ns += len(some) * interval_ns
         return shots
 
     def _due_of(self, path: Path, now_ns: int) -> Iterator[Shot]:

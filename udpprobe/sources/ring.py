@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,22 @@ from udpprobe.sources.packet_socket import RAW, SOL_PACKET, LiveCapture, attach,
 U32 = npt.NDArray[np.uint32]
 
 PACKET_RX_RING, PACKET_VERSION, TPACKET_V3 = 5, 10, 2
-BLOCK_BYTES, BLOCKS = 1 << 17, 512
-"""As a block is handed over after a while, the number of blocks bounds how long we may be busy with other things."""
+
+class Blocks(NamedTuple):
+    """What a ring is made of. As a block is handed over after a while, their number bounds how long we may be busy."""
+
+    number: int
+    size: int
+    """Bytes of each; whole pages."""
+
+    @property
+    def total(self) -> int:
+        """Bytes of all."""
+        return self.number * self.size
+
+
+MANY, FEW = Blocks(512, 1 << 17), Blocks(128, 1 << 13)
+"""For as much as there may be, and for what a few probes cause."""
 SNAP_BYTES = 2048
 """What is kept of a packet: all of it on most links, and every header on the others."""
 RETIRE_MS = 2
@@ -46,22 +61,29 @@ PADDING = np.zeros(PADDING_BYTES // 4, np.uint32)
 class Ring(LiveCapture):
     """Captures on one interface or on all; frames start with their IP header.
 
+    Args:
+        expression: what to capture, pcap-filter(7).
+        interface: where; None for all.
+        state: as LiveCapture has it.
+        blocks: how much may wait to be read.
+
     Raises:
         PermissionError: this user may not.
         UdpprobeError: the interface is down, or memory is short.
     """
 
-    def __init__(self, expression: str, interface: str | None, state: SourceState) -> None:
+    def __init__(self, expression: str, interface: str | None, state: SourceState,
+                 blocks: Blocks = MANY) -> None:
         super().__init__(state)
         program = program_for(expression, RAW, SNAP_BYTES)
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)    # protocol 0: nothing comes yet
         with ExitStack() as on_failure:
             on_failure.callback(self._socket.close)
             attach(self._socket, program)
-            self._map = _mapped(self._socket)
+            self._map = _mapped(self._socket, blocks)
             start(self._socket, interface)
             on_failure.pop_all()
-        self._blocks: U32 = np.frombuffer(self._map, np.uint32).reshape(BLOCKS, -1)
+        self._blocks: U32 = np.frombuffer(self._map, np.uint32).reshape(blocks.number, -1)
         self._next = 0
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
@@ -90,7 +112,7 @@ class Ring(LiveCapture):
             if count:   # old kernels hand over empty ones
                 yield count, block[first // 4:-(-used // 4)].copy()
             block[STATUS] = KERNEL
-            self._next = (self._next + 1) % BLOCKS
+            self._next = (self._next + 1) % len(self._blocks)
             frames += count
 
     def _is_idle(self) -> bool:
@@ -101,19 +123,19 @@ class Ring(LiveCapture):
     def close(self) -> None:
         """See LiveCapture."""
         self._socket.close()
-        self._blocks = np.zeros((BLOCKS, 0), np.uint32)     # nothing looks into the mapping any more
+        self._blocks = self._blocks[:, :0].copy()     # nothing looks into the mapping any more
         self._map.close()
 
 
-def _mapped(opened: socket.socket) -> mmap.mmap:
+def _mapped(opened: socket.socket, blocks: Blocks) -> mmap.mmap:
     opened.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
     try:
         opened.setsockopt(SOL_PACKET, PACKET_RX_RING, struct.pack(      # struct tpacket_req3
-            "=7I", BLOCK_BYTES, BLOCKS, SNAP_BYTES, BLOCK_BYTES // SNAP_BYTES * BLOCKS, RETIRE_MS, 0, 0))
-        return mmap.mmap(opened.fileno(), BLOCK_BYTES * BLOCKS)
+            "=7I", blocks.size, blocks.number, SNAP_BYTES, blocks.total // SNAP_BYTES, RETIRE_MS, 0, 0))
+        return mmap.mmap(opened.fileno(), blocks.total)
     except OSError as error:
-        raise UdpprobeError(f"no {BLOCK_BYTES * BLOCKS >> 20} MB for captured packets: {error.strerror}; a --rate of "
-                            "up to 5000 does without") from None
+        less = "; a --rate of up to 5000 does without" if blocks == MANY else ""
+        raise UdpprobeError(f"no {blocks.total >> 20} MB for captured packets: {error.strerror}{less}") from None
 
 
 def batch_of(blocks: list[tuple[int, U32]], now_ns: int) -> FrameBatch:
