@@ -1,0 +1,105 @@
+"""Scenarios: the ones that ship, and what is said about those that are wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.lab.scenario import load, names, parse
+
+GOOD = """\
+conclude = "something"
+targets = ["198.18.9.9:53"]
+[nodes]
+you = { address = ["198.18.0.2/24", "2001:db8::2/64"] }
+a = { address = "198.18.0.1" }
+[nodes.b]
+address = ["198.18.9.9"]
+udp = { 53 = "echo" }
+[links]
+"you - a - b" = {}
+"""
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_ships_fits_on_a_page_and_says_what_to_conclude(name):
+    scenario = load(name)
+    assert 10 <= len(scenario.text.splitlines()) <= 30
+    assert (name, True, True) == (scenario.name, len(scenario.sentence) > 20, bool(scenario.targets))
+    assert [4, 6] == [each.version for each in scenario.networks]
+
+
+def test_about_thirty_ship():
+    assert 25 <= len(names()) <= 40
+
+
+def test_a_later_link_refines_an_earlier_one_in_its_direction():
+    scenario = parse(GOOD + '"a - b" = { mtu = 1400 }\n"b > a" = { delay_ms = 7 }\n', "page")
+    assert (1400, 1) == (scenario.links["a", "b"].mtu, scenario.links["a", "b"].delay_ms)
+    assert (1400, 7) == (scenario.links["b", "a"].mtu, scenario.links["b", "a"].delay_ms)
+    assert scenario.links["you", "a"].mtu is None
+
+
+@pytest.mark.parametrize(("good", "bad", "line", "reason"), [
+    ("conclude = ", "colour = 1\nconclude = ", 1, "Extra inputs are not permitted"),
+    ('conclude = "something"\n', "", 1, "Field required"),
+    ('conclude = "something"', 'conclude = ""', 1, "at least 1 character"),
+    ('"198.18.9.9:53"', '"198.18.9.9"', 2, "should match pattern"),
+    ("you =", "me =", 3, 'no node is called "you"'),
+    ("198.18.0.2/24", "198.18.0.2/33", 4, "'198.18.0.2/33' does not appear to be an IPv4 or IPv6 interface"),
+    ('a = { address = "198.18.0.1" }', "a = { address = 5 }", 5, "addresses are texts"),
+    ('"198.18.0.1" }', '"198.18.0.1", colour = "red" }', 5, "Extra inputs are not permitted"),
+    ('"198.18.0.1" }', '"198.18.0.1", ttl = 256 }', 5, "less than or equal to 255"),
+    ('"198.18.0.1" }', '"198.18.9.9" }', 7, "198.18.9.9 is a's already"),
+    ('"198.18.0.1" }', '"198.18.0.1", routes = { c = "b" } }', 5, "'c' is neither a node nor a network"),
+    ('"198.18.0.1" }', '"198.18.0.1", routes = { b = "c" } }', 5, "no neighbour of a is called 'c'"),
+    ('"198.18.0.1" }', '"198.18.0.1", nat = { inside = "c" } }', 5, "no neighbour of a is called 'c'"),
+    ("udp = ", 'rules = [{ do = "reject", with = "3.3" }]\nudp = ', 8, "'3.3' is no error"),
+    ("udp = ", 'rules = [{ do = "reject", with = "3/256" }]\nudp = ', 8, "'3/256' is no error"),
+    ("udp = ", 'rules = [{ do = "burn" }]\nudp = ', 8, "'drop', 'reject', 'remark' or 'pass'"),
+    ("udp = ", 'rules = [{ do = "remark", as = "c" }]\nudp = ', 8, "no node is called 'c'"),
+    ("udp = ", 'rules = [{ do = "drop", to = "c" }]\nudp = ', 8, "'c' is neither a node nor a network"),
+    ("udp = ", 'rules = [{ do = "drop", ports = "9-3" }]\nudp = ', 8, "ports are 0 to 65535"),
+    ("53 =", "65536 =", 8, "ports are 0 to 65535"),
+    ("53 =", "dns =", 8, "ports are 0 to 65535"),
+    ('"echo"', '"ecko"', 8, 'an answer is "echo"'),
+    ('"echo"', '{ hex = "0g" }', 8, "non-hexadecimal number"),
+    ('"echo"', '{ from_address = "x" }', 8, "'x' does not appear to be an IPv4 or IPv6 interface"),
+    ('"you - a - b" = {}', '"you - a - c" = {}', 10, "no node is called 'c'"),
+    ('"you - a - b" = {}', '"you, a" = {}', 10, "no node is called 'you, a'"),
+    ('"you - a - b" = {}', '"you" = {}', 10, 'a link is "a - b"'),
+    ('"you - a - b" = {}', '"you - a - b" = { loss = 1.5 }', 10, "less than or equal to 1"),
+    ('"you - a - b" = {}', '"you - a - b" = { mtu = 20 }', 10, "greater than or equal to 68"),
+    ('"you - a - b" = {}', '"you - a > b" = {}', 9, 'there is no way back: say "a - b" first'),
+    ('"you - a - b" = {}', '"a - b" = {}', 9, 'no link leads from "you"'),
+])
+def test_a_mistake_is_told_with_file_line_and_reason(good, bad, line, reason):
+    with pytest.raises(UsageError) as told:
+        parse(GOOD.replace(good, bad, 1), "page.toml")
+    assert f"page.toml:{line}: " in str(told.value)
+    assert reason in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_no_toml_is_told_with_its_line():
+    with pytest.raises(UsageError, match=r"page.toml: .*line 2"):
+        parse("conclude = 'x'\n = 5\n", "page.toml")
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UsageError, match=r"no scenario is called 'nope': there are .*loop-2"):
+        load("nope")
+
+
+def test_a_file_of_the_user_is_read(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD, "utf-8")
+    assert ("mine", "something") == (load(str(path)).name, load(str(path)).sentence)
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path):
+    with pytest.raises(UdpprobeError, match=r"cannot read .*: No such file"):
+        load(str(tmp_path / "none.toml"))
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="no UTF-8 text"):
+        load(str(tmp_path / "bytes.toml"))
