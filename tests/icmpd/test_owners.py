@@ -1,6 +1,7 @@
 """What the kernel says of addresses and sockets, and for how long it is believed."""
 
 import contextlib
+import ctypes
 import socket
 
 import pytest
@@ -62,6 +63,17 @@ def test_a_socket_is_alive_until_it_is_closed(owners, family, source):
     owners.at(102.0)
     assert not owners.is_alive(handed, quote)
 
+
+
+def test_a_socket_that_lost_its_port_is_no_more_what_was_handed_over(owners):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        handed = inspect(udp.fileno(), 0)       # which lets the kernel choose a port
+        quote = quote_of(udp)
+        udp.connect(("127.0.0.1", 9))
+        ctypes.CDLL(None).connect(udp.fileno(), bytes(16), 16)      # AF_UNSPEC: back to where it was
+        udp.sendto(b"x", ("127.0.0.1", 9))
+        assert handed.port != udp.getsockname()[1]
+        assert not owners.is_alive(handed, quote)
 
 
 def test_a_socket_is_alive_though_the_kernel_prefers_another_of_its_port(owners):

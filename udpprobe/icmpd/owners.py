@@ -27,12 +27,18 @@ HEADER = struct.Struct("=IHHII")
 """struct nlmsghdr."""
 REQUEST = struct.Struct("=BBBxI2s2s16s16sIQ")
 """struct inet_diag_req_v2."""
-COOKIE_AT = 16 + 4 + 2 + 2 + 16 + 16 + 4
-"""In an answer: struct nlmsghdr, struct inet_diag_msg up to its id's cookie."""
+PORT_AT = 16 + 4
+COOKIE_AT = PORT_AT + 2 + 2 + 16 + 16 + 4
+"""In an answer: struct nlmsghdr, struct inet_diag_msg up to its id's source port, and up to its cookie."""
 HALVES = struct.Struct("=II")
 ANY_COOKIE, ANY_STATE = (1 << 64) - 1, 0xFFFF_FFFF
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 ANSWER_BYTES = 65536
+
+
+Name = tuple[int, int]
+"""A socket's cookie, and its port: one that the kernel chose goes when the socket is disconnected (connect(2))."""
+NOBODY: Name = (0, 0)
 
 
 class Owners:
@@ -44,7 +50,7 @@ class Owners:
         self._asked_s = 0.0
         self._own: dict[tuple[int, int], bool] = {}
         self._alive: dict[int, bool] = {}
-        self._all: frozenset[int] | None = None
+        self._all: frozenset[Name] | None = None
 
     def close(self) -> None:
         """Ask no more."""
@@ -75,7 +81,7 @@ class Owners:
         return self._own[key]
 
     def is_alive(self, handed: UdpSocket, quote: Quote) -> bool:
-        """Whether the socket that was handed over is still open; True where the kernel does not say.
+        """Whether the socket that was handed over is still open, on its port; True where the kernel does not say.
 
         Args:
             handed: the socket.
@@ -85,34 +91,34 @@ class Owners:
         if not cookie:
             return True
         if cookie not in self._alive:
-            self._alive[cookie] = self._ask(cookie, quote)
+            self._alive[cookie] = self._ask((cookie, handed.port), quote)
         return self._alive[cookie]
 
-    def _ask(self, cookie: int, quote: Quote) -> bool:
+    def _ask(self, name: Name, quote: Quote) -> bool:
         try:
-            return cookie == self._owner(quote) or cookie in self._everybody()
+            return name == self._owner(quote) or name in self._everybody()
         except OSError:
             return True
 
-    def _owner(self, quote: Quote) -> int:
-        """Cookie of the socket that the kernel itself would give this error to, 0 for none.
+    def _owner(self, quote: Quote) -> Name:
+        """The socket that the kernel itself would give this error to.
 
         Where a UDP socket is asked for, source and destination are those of what it receives.
         """
         wanted = (quote.destination_port.to_bytes(2), quote.source_port.to_bytes(2),
                   _packed(quote.destination, quote.family), _packed(quote.source, quote.family), quote.interface)
         answers = self._exchange(quote.family, NLM_F_REQUEST, wanted)
-        return next(answers, 0)
+        return next(answers, NOBODY)
 
-    def _everybody(self) -> frozenset[int]:
-        """Cookies of all UDP sockets: of those that share a port, the kernel names but one."""
+    def _everybody(self) -> frozenset[Name]:
+        """All UDP sockets: of those that share a port, the kernel names but one."""
         if self._all is None:
             none = (b"", b"", b"", b"", 0)
-            self._all = frozenset(cookie for family in FAMILIES
-                                  for cookie in self._exchange(family, NLM_F_REQUEST | NLM_F_DUMP, none))
+            self._all = frozenset(name for family in FAMILIES
+                                  for name in self._exchange(family, NLM_F_REQUEST | NLM_F_DUMP, none))
         return self._all
 
-    def _exchange(self, family: int, flags: int, wanted: tuple[bytes, bytes, bytes, bytes, int]) -> Iterator[int]:
+    def _exchange(self, family: int, flags: int, wanted: tuple[bytes, bytes, bytes, bytes, int]) -> Iterator[Name]:
         body = REQUEST.pack(FAMILIES[family], socket.IPPROTO_UDP, 0, ANY_STATE, *wanted, ANY_COOKIE)
         with suppress(BlockingIOError):
             while self._netlink.recv(ANSWER_BYTES, socket.MSG_DONTWAIT):
@@ -120,19 +126,23 @@ class Owners:
         self._netlink.send(HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 0, 0) + body)
         while True:
             kinds = list(_messages(self._netlink.recv(ANSWER_BYTES)))
-            yield from (cookie for kind, cookie in kinds if kind == SOCK_DIAG_BY_FAMILY)
+            yield from (name for kind, name in kinds if kind == SOCK_DIAG_BY_FAMILY)
             if flags == NLM_F_REQUEST or any(kind in {NLMSG_DONE, NLMSG_ERROR} for kind, _ in kinds):
                 return
 
 
-def _messages(answer: bytes) -> Iterator[tuple[int, int]]:
-    """Kind and cookie of each message of a netlink answer; cookie 0 where it is about no socket."""
+def _messages(answer: bytes) -> Iterator[tuple[int, Name]]:
+    """Kind of each message of a netlink answer, and the socket that it is about."""
     at = 0
     while at + HEADER.size <= len(answer):
         size, kind, *_ = HEADER.unpack_from(answer, at)
-        low, high = HALVES.unpack_from(answer, at + COOKIE_AT) if kind == SOCK_DIAG_BY_FAMILY else (0, 0)
-        yield kind, high << 32 | low
+        yield kind, _name(answer, at) if kind == SOCK_DIAG_BY_FAMILY else NOBODY
         at += (size + 3) & ~3
+
+
+def _name(answer: bytes, at: int) -> Name:
+    low, high = HALVES.unpack_from(answer, at + COOKIE_AT)
+    return high << 32 | low, int.from_bytes(answer[at + PORT_AT:at + PORT_AT + 2])
 
 
 def _packed(address: int, family: int) -> bytes:

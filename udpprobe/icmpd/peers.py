@@ -25,6 +25,7 @@ MOST_GROUPS = 65536
 MOST_ID = (1 << 32) - 2
 """The largest number that is a user or group; chown(2) takes the next one for "leave as it is"."""
 EVERYBODY = "*"
+NOT_PERMITTED = "not-permitted"
 V4, V6 = frozenset({4}), frozenset({6})
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -112,7 +113,7 @@ def hear(client: socket.socket, gate: Gate) -> tuple[bytes, UdpSocket | Refusal]
 
 def _offered(client: socket.socket, descriptors: list[int], gate: Gate) -> UdpSocket | Refusal:
     if not gate.admits(client):
-        return Refusal("not-permitted")
+        return Refusal(NOT_PERMITTED)
     if len(descriptors) != 1:
         return Refusal("too-many-descriptors" if descriptors else NO_DESCRIPTOR)
     return inspect(descriptors[0], credentials(client)[1])

@@ -7,13 +7,14 @@ import os
 import selectors
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from udpprobe.icmpd.owners import Owners
-from udpprobe.icmpd.peers import Gate, hear
+from udpprobe.icmpd.peers import NOT_PERMITTED, Gate, credentials, hear
 from udpprobe.icmpd.protocol import STATUS, Protocol, Refusal
 from udpprobe.icmpd.raw import Arrivals, RawIcmp
 from udpprobe.icmpd.registry import Quote, UdpSocket
@@ -22,6 +23,8 @@ ACCEPTED_AT_ONCE = 64
 TICK_S = 1.0
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PAUSE_S = 0.1
+MOST_TURNED_AWAY = 32
+"""Connections without a place that are listened to, so that they can be told why; others are hung up on."""
 UNREAD_BYTES = 65536
 
 
@@ -32,7 +35,9 @@ class Connection:
     number: int
     socket: socket.socket
     events: int
-    is_too_many: bool
+    user: int
+    why_not: str | None
+    """Why it has no place here; it is told so when it speaks."""
 
 
 class Server:
@@ -43,7 +48,7 @@ class Server:
         raws: sources of errors.
         gate: who may register.
         protocol: what is said.
-        most_clients: more are refused.
+        most_clients: more are refused; of one user but the superuser and the daemon's own, half of that.
     """
 
     def __init__(self, listener: socket.socket, raws: Sequence[RawIcmp], gate: Gate, protocol: Protocol,
@@ -51,8 +56,12 @@ class Server:
         self.protocol = protocol
         self._listener, self._raws, self._gate, self._most_clients = listener, raws, gate, most_clients
         self._connections: dict[int, Connection] = {}
+        self._turned_away = 0
+        self._by_user: Counter[int] = Counter()
+        self._own_user = os.geteuid()
         self._number = 0
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._spare: int | None = None
+        self._keep_spare()
         self._owners = Owners()
         self._selector = selectors.DefaultSelector()
         self._is_stopped = False
@@ -84,7 +93,7 @@ class Server:
             self._part(each)
         self._owners.close()
         self._selector.close()
-        os.close(self._spare)
+        self._use_spare()
 
     def status(self) -> dict[str, Any]:
         """The counters, the kernel's drops among them."""
@@ -106,21 +115,46 @@ class Server:
         """Without a descriptor left, use the spare one to say so; else the listener would wake us for ever."""
         self.protocol.counts["accept-failed"] += 1
         if error.errno in NO_ROOM:
-            os.close(self._spare)
+            self._use_spare()
             try:
                 self._listener.accept()[0].close()
             except OSError:
                 time.sleep(PAUSE_S)
+            self._keep_spare()
+
+    def _keep_spare(self) -> None:
+        with suppress(OSError):     # others took the last one; perhaps there is one next time
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _use_spare(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
 
     def _welcome(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)
+        user = credentials(accepted)[1]
+        why_not = self._why_not(accepted, user)
+        if why_not and self._turned_away >= MOST_TURNED_AWAY:
+            self.protocol.counts[f"refused-{why_not}"] += 1
+            accepted.close()
+            return
         self._number += 1
-        is_too_many = len(self._connections) >= self._most_clients
-        made = Connection(self._number, accepted, selectors.EVENT_READ, is_too_many)
+        self._turned_away += bool(why_not)
+        self._by_user[user] += not why_not
+        self._register(Connection(self._number, accepted, selectors.EVENT_READ, user, why_not))
+
+    def _why_not(self, accepted: socket.socket, user: int) -> str | None:
+        if not self._gate.admits(accepted):
+            return NOT_PERMITTED
+        takes_half = user not in {0, self._own_user} and self._by_user[user] >= max(self._most_clients // 2, 1)
+        is_full = len(self._connections) - self._turned_away >= self._most_clients
+        return "too-many-clients" if is_full or takes_half else None
+
+    def _register(self, made: Connection) -> None:
         self._connections[made.number] = made
         self.protocol.connected(made.number, time.monotonic())
-        self._selector.register(accepted, made.events, lambda events: self._attend(made, events))
+        self._selector.register(made.socket, made.events, lambda events: self._attend(made, events))
 
     def _attend(self, client: Connection, events: int) -> None:
         """A client spoke, went, or can be written to."""
@@ -139,8 +173,8 @@ class Server:
         if not byte:
             self._part(client)
             return False
-        if client.is_too_many:
-            handed = Refusal("too-many-clients")
+        if client.why_not:
+            handed = Refusal(client.why_not)
         if byte == STATUS:
             self.status()
         if isinstance(handed, UdpSocket):
@@ -176,6 +210,8 @@ class Server:
         self._selector.unregister(client.socket)
         client.socket.close()
         del self._connections[client.number]
+        self._turned_away -= bool(client.why_not)
+        self._by_user[client.user] -= not client.why_not
         self.protocol.disconnected(client.number)
 
     def _hear(self, raw: RawIcmp) -> None:
