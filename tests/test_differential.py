@@ -15,6 +15,7 @@ from wraps import LINKS
 
 from udpprobe.observe import Options, analyze
 from udpprobe.reports.plain import plain, report_object
+from udpprobe.sources.inputs import Inputs
 
 RAW = 101
 STEP_NS = 10**9 // 64
@@ -63,7 +64,7 @@ def frames_of(packets, wrap=lambda packet: packet):
 def told_by(*files):
     """The report, but for what was read where, and every event."""
     events = []
-    report = report_object(analyze([str(file) for file in files], Options(all_destinations=True),
+    report = report_object(analyze(Inputs.of(*map(str, files)), Options(all_destinations=True),
                                    on_events=events.extend))
     for name in ("name", "link_types", "bytes"):
         del report["source"][name]

@@ -26,6 +26,7 @@ from udpprobe.errors import CaptureError
 from udpprobe.observe import Options, analyze
 from udpprobe.reports.render import FORMATS
 from udpprobe.sources import open_captures
+from udpprobe.sources.inputs import Inputs
 
 BUDGET_S = float(os.environ.get("UDPPROBE_FUZZ_S", "15"))
 EXAMPLES = 150
@@ -144,7 +145,7 @@ def analyzed(file, options):
     """The report and events; None where it is no capture at all, which a user is told."""
     events = []
     try:
-        return analyze([str(file)], options, on_events=events.extend), events
+        return analyze(Inputs.of(str(file)), options, on_events=events.extend), events
     except CaptureError:
         return None, events
 

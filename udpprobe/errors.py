@@ -20,5 +20,9 @@ class CaptureError(UdpprobeError):
     """A file that cannot be read, or that is no capture."""
 
 
+class NotACaptureError(CaptureError):
+    """A file that can be read, but is no capture."""
+
+
 class PrivilegeError(UdpprobeError):
     """This user may not do it; the text says what would help."""

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import starmap
+from typing import TYPE_CHECKING
 
 from udpprobe import __version__
-from udpprobe.core.batch import Source, SourceState
+from udpprobe.core.batch import SourceState
 from udpprobe.core.conclude import Question, conclude
 from udpprobe.core.events import events_of
-from udpprobe.core.model import Event, Report, SourceReport
+from udpprobe.core.model import Event, Report, SourceReport, Unread
 from udpprobe.core.pipeline import Pipeline, Resolved
 from udpprobe.core.summary import Summary
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.sources import open_captures
+from udpprobe.sources.inputs import Inputs, processes_for
+from udpprobe.sources.selection import Selection
+
+if TYPE_CHECKING:
+    from udpprobe.assembly import Assembled
+    from udpprobe.workers import Crew
 
 __all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze", "report_of"]
 
@@ -40,53 +49,126 @@ class Options:
     """A datagram that left with this TTL or more and expired was in a loop."""
 
 
-def analyze(paths: Sequence[str], options: Options, *, on_events: OnEvents | None = None,
+    @property
+    def by_flow(self) -> bool:
+        """Whether each source is counted apart."""
+        return self.group_by == "flow"
+
+    @property
+    def selection(self) -> Selection:
+        """Which frames."""
+        return Selection(self.filter, self.since_ns, self.until_ns)
+
+
+def analyze(inputs: Inputs, options: Options, *, workers: int | None = 1, on_events: OnEvents | None = None,
             on_progress: OnProgress | None = None) -> Report:
     """Read captures to their end and report what happened to the datagrams in them.
 
     Args:
-        paths: files; several are one capture in the order of time stamps, "-" is standard input.
+        inputs: files; those of one capture are read in the order of time stamps, "-" is standard input.
         options: what to look at, and how to report it.
+        workers: processes that read side by side; None for as many as pay. More than one tell all events of a
+            capture at its end.
         on_events: gets every ICMP error, in capture order, as it becomes known.
-        on_progress: gets the source's state after every batch.
+        on_progress: gets the source's state now and then.
 
     Raises:
-        CaptureError: a file cannot be read, or is no capture.
+        CaptureError: a file cannot be read, or is no capture; of several, all.
         UsageError: the filter is wrong.
         Interrupted: on Ctrl-C, once all that was read by then is told.
         KeyboardInterrupt: on Ctrl-C before anything was read, and on a second one.
     """
-    source = _chosen(open_captures(paths), options)
-    pipeline = Pipeline(by_flow=options.group_by == "flow", keep_messages=on_events is not None)
-
-    def tell(known: list[Resolved]) -> None:
-        if on_events is not None:
-            for resolved in known:
-                on_events(events_of(resolved, pipeline.summary, options.loop_ttl))
-
+    count = processes_for(inputs.files, workers)
     with CtrlC() as ctrl_c:
-        for batch in source:     # a pipe gives one at least every quarter of a second, a tick if need be
-            tell(pipeline.feed(batch))
-            if on_progress is not None:
-                on_progress(source.state)
-            if ctrl_c.came:
-                break
-        tell(pipeline.finish())
-        report = report_of("analyze", pipeline.summary, source.state, options)
+        tally = _Tally(inputs, options, on_events, on_progress, ctrl_c)
+        if count > 1:
+            tally.follow_all(count)
+        else:
+            tally.follow_each()
+        summary = tally.summary or Summary(by_flow=options.by_flow)
+        report = report_of("analyze", summary, tally.state, options)
     if ctrl_c.came:
         raise Interrupted(report)
     return report
 
 
-def _chosen(source: Source, options: Options) -> Source:
-    """The source without the frames that were not asked for."""
-    if options.since_ns is None and options.until_ns is None and options.filter is None:
-        return source
-    from udpprobe.sources.filter import FilteredSource, TimeWindow  # noqa: PLC0415 - brings libpcap along
+class _Tally:
+    """What is known of all captures so far."""
 
-    if options.since_ns is not None or options.until_ns is not None:
-        source = TimeWindow(source, options.since_ns, options.until_ns)
-    return FilteredSource(source, options.filter) if options.filter is not None else source
+    def __init__(self, inputs: Inputs, options: Options, on_events: OnEvents | None, on_progress: OnProgress | None,
+                 ctrl_c: CtrlC) -> None:
+        self.summary: Summary | None = None
+        self.state = SourceState("file", inputs.name, unread=dict(inputs.unread))
+        self._inputs, self._options = inputs, options
+        self._on_events, self._on_progress, self._ctrl_c = on_events, on_progress, ctrl_c
+
+    def follow_each(self) -> None:
+        """In this process, one capture after the other."""
+        for files in self._inputs.captures:
+            if not self._ctrl_c.came:
+                self._follow(files)
+
+    def follow_all(self, count: int) -> None:
+        """In `count` processes, side by side."""
+        from udpprobe.assembly import Assembly, OverlapError  # noqa: PLC0415 - only who has much to read pays for it
+        from udpprobe.digest import Task  # noqa: PLC0415 - likewise
+        from udpprobe.workers import Crew  # noqa: PLC0415 - likewise
+
+        task = Task(self._options.selection, self._options.by_flow, self._on_events is not None)
+        with Crew(count) as crew:
+            assembly = Assembly(self._inputs.captures, task, crew, partial(self._look, crew))
+            for number, files in enumerate(self._inputs.captures):
+                if self._ctrl_c.came:
+                    break
+                try:
+                    self._assemble(assembly.capture(number))
+                except OverlapError:
+                    self._follow(files)
+            self.state.unread |= assembly.state.unread
+
+    def _look(self, crew: Crew, state: SourceState) -> None:
+        self._tell_progress(state)
+        if self._ctrl_c.came:
+            crew.stop()
+
+    def _assemble(self, found: Assembled) -> None:
+        if found.part is not None:
+            summary, known = found.part.finish()
+            self._tell(known, summary)
+            self._add(summary, found.state)
+
+    def _follow(self, files: Sequence[str]) -> None:
+        opened = open_captures(files)
+        source = self._options.selection.of(opened)
+        pipeline = Pipeline(by_flow=self._options.by_flow, keep_messages=self._on_events is not None)
+        for batch in source:     # a pipe gives one at least every quarter of a second, a tick if need be
+            self._tell(pipeline.feed(batch), pipeline.summary)
+            self._tell_progress(source.state)
+            if self._ctrl_c.came:
+                break
+        self._tell(pipeline.finish(), pipeline.summary)
+        self._add(pipeline.summary, source.state)
+
+    def _tell_progress(self, state: SourceState) -> None:
+        if self._on_progress is not None:
+            self._on_progress(state)
+
+    def _tell(self, known: list[Resolved], summary: Summary) -> None:
+        if self._on_events is not None:
+            for resolved in known:
+                self._on_events(events_of(resolved, summary, self._options.loop_ttl))
+
+    def _add(self, summary: Summary, state: SourceState) -> None:
+        own = self.state
+        if self.summary is None:
+            self.summary = summary
+        else:
+            self.summary.merge(summary)
+        own.cut_short |= state.cut_short
+        own.faults.update(state.faults)
+        own.unread |= state.unread
+        if state.dropped is not None:
+            own.dropped = (own.dropped or 0) + state.dropped
 
 
 def report_of(command: str, summary: Summary, state: SourceState, options: Options) -> Report:
@@ -96,6 +178,6 @@ def report_of(command: str, summary: Summary, state: SourceState, options: Optio
     source = SourceReport(
         kind=state.kind, name=state.name, link_types=tuple(sorted(summary.link_types)), packets=summary.packets,
         bytes=summary.bytes, first_time_ns=summary.first_ns, last_time_ns=summary.last_ns, dropped=state.dropped,
-        cut_short=state.cut_short)
+        cut_short=state.cut_short, unread=tuple(starmap(Unread, state.unread.items())))
     faults: Counter[str] = summary.faults + state.faults
     return Report(command, __version__, source, destinations, unmatched, dict(sorted(faults.items())))

@@ -33,9 +33,9 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "options", "status", "said"), [
-    ("missing", [], 3, "no such file"), ("directory", [], 3, "is a directory"), ("empty", [], 3, "is empty"),
+    ("missing", [], 3, "no such file"), ("directory", [], 3, "no capture in this directory"),
+    ("empty", [], 3, "is empty"),
     ("text", [], 3, "it looks like text"), ("whole", ["--filter", "foo("], 2, "--filter: "),
-    ("whole", ["missing"], 3, "missing: no such file"),
 ])
 def test_what_a_user_or_a_file_can_do_is_one_line(folder, capsys, name, options, status, said):  # noqa: PLR0917
     assert status == main(["analyze", str(folder / name), *options])
@@ -43,6 +43,17 @@ def test_what_a_user_or_a_file_can_do_is_one_line(folder, capsys, name, options,
     assert told.out == ""
     assert said in told.err
     assert (told.err.startswith("udpprobe: "), told.err.count("\n")) == (True, 1)
+
+
+def test_of_several_files_the_readable_are_read_and_the_others_named(folder, capsys):
+    assert main(["analyze", str(folder / "whole"), "missing", str(folder / "text"), "--format", "json"]) == 3
+    told = capsys.readouterr()
+    assert told.err == ("udpprobe: not all was read: missing: no such file (and 1 more: see `unread` in the report as "
+                        "JSON)\n")
+    source = json.loads(told.out)["source"]
+    assert source["packets"] > 0
+    assert source["unread"][0] == {"name": "missing", "reason": "missing: no such file"}
+    assert source["unread"][1]["name"] == str(folder / "text")
 
 
 def test_a_cut_capture_is_reported_as_far_as_it_goes(folder, capsys):

@@ -120,10 +120,17 @@ def test_link_types_stay_with_their_frames(tmp_path):
     assert [113, 1, 1, 113] == [row.link_type for row in rows_of(open_captures(paths))]
 
 
-def test_one_of_several_that_is_no_capture_is_named(tmp_path):
-    paths = [*files_of(tmp_path, [[1], [2]]), str(tmp_path / "none")]
+def test_of_several_that_which_is_no_capture_is_named_and_the_others_are_read(tmp_path):
+    none = str(tmp_path / "none")
+    source = open_captures([*files_of(tmp_path, [[1], [2]]), none])
+
+    assert [1, 2] == [row.time_ns // 10**9 for row in rows_of(source)]
+    assert {none: f"{none}: no such file"} == source.state.unread
+
+
+def test_where_none_of_several_is_a_capture_the_first_is_the_error(tmp_path):
     with pytest.raises(CaptureError, match="none: no such file"):
-        open_captures(paths)
+        open_captures([str(tmp_path / "none"), str(tmp_path / "nothing")])
 
 
 def test_standard_input_is_read_but_once():

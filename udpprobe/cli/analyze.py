@@ -10,12 +10,15 @@ from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, Rep
 from udpprobe.cli.output import guard_inputs, opened
 from udpprobe.cli.progress import shown
 from udpprobe.core.verdicts import parse_verdicts
-from udpprobe.errors import UsageError
+from udpprobe.errors import CaptureError, UsageError
 from udpprobe.reports.formats import Format
 
 if TYPE_CHECKING:
-    from udpprobe.core.model import Report
+    from collections.abc import Sequence
+
+    from udpprobe.core.model import Report, Unread
     from udpprobe.observe import Options
+    from udpprobe.sources.inputs import Inputs
 
 EXAMPLES = """\
 \b
@@ -24,6 +27,7 @@ Examples:
   udpprobe analyze --events --format ndjson capture.pcapng.gz
   tcpdump -i eth0 -U -w - udp or icmp or icmp6 | udpprobe analyze -
   udpprobe analyze --fail-on too-big,loop --format json -o out.json *.pcap
+  udpprobe analyze --vantage /captures/berlin '/captures/paris/*.pcap.gz'
 """
 
 _HEALTHY = frozenset({"answered", "silent"})
@@ -40,9 +44,19 @@ class GroupBy(StrEnum):
 
 
 def analyze(  # noqa: PLR0913 - a command's options are its arguments
-    files: Annotated[list[str], typer.Argument(
-        metavar="FILE...", help="pcap or pcapng, also in gzip or zstd; - is standard input.")],
+    files: Annotated[list[str] | None, typer.Argument(
+        metavar="FILE...", show_default=False,
+        help="pcap or pcapng, also in gzip or zstd; - is standard input. Also directories with captures in them, "
+             "however deep, quoted globs, and URLs.")] = None,
     *,
+    files_from: Annotated[str | None, typer.Option(
+        metavar="FILE", help="More files, one a line; - is standard input.")] = None,
+    vantage: Annotated[bool, typer.Option(
+        "--vantage", help="Each FILE (directory, glob) is a capture point of its own: its packets are not matched with "
+                          "the others', only counted together.")] = False,
+    workers: Annotated[int | None, typer.Option(
+        min=1, metavar="N", show_default=False,
+        help="Processes that read side by side; by itself one a core from 1 GiB on, else 1.")] = None,
     bpf: Annotated[str | None, typer.Option("--filter", metavar="BPF",
                                             help="Only packets that this pcap filter lets through.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Only packets from TIME on: RFC 3339 (UTC "
@@ -62,21 +76,34 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
 ) -> None:
     """Find, for every ICMP error in captures, the UDP datagram that caused it, and say what happened.
 
-    Several files are one capture, in the order of their time stamps.
+    Several files are one capture, in the order of their time stamps. One that cannot be read is named, the others are
+    read all the same, and the exit status is 3.
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     window = _window(since, until)
-    guard_inputs(output, files)
-    from udpprobe.observe import Options  # noqa: PLC0415 - NumPy comes with it, and help does without
+    if not files and files_from is None:
+        raise UsageError("Missing argument 'FILE...', or --files-from")
+    from udpprobe.sources.inputs import find_inputs  # noqa: PLC0415 - NumPy comes with it, and help does without
+
+    inputs = find_inputs(files or [], files_from, are_apart=vantage)
+    guard_inputs(output, inputs.files)
+    from udpprobe.observe import Options  # noqa: PLC0415 - as above
 
     options = Options(filter=bpf, since_ns=window[0], until_ns=window[1],
                       all_destinations=show_all or bool(failing & _HEALTHY), group_by=group_by.value,
                       loop_ttl=loop_ttl)
     with opened(output, stream=is_stream(output_format, events=events)) as out:
         ending = Ending(out, output_format, events=events, show_all=show_all)
-        report, interrupted = _follow(files, options, ending, progress)
+        report, interrupted = _follow(inputs, options, workers, ending, progress)
         ending.write(report)
+    if report.source.unread and not interrupted:
+        raise _unread(report.source.unread)
     raise typer.Exit(status_of(report, failing, interrupted=interrupted))
+
+
+def _unread(files: "Sequence[Unread]") -> CaptureError:
+    more = f" (and {len(files) - 1} more: see `unread` in the report as JSON)" if files[1:] else ""
+    return CaptureError(f"not all was read: {files[0].reason}{more}")
 
 
 def _window(since: str | None, until: str | None) -> tuple[int | None, int | None]:
@@ -87,13 +114,14 @@ def _window(since: str | None, until: str | None) -> tuple[int | None, int | Non
     return first_ns, last_ns
 
 
-def _follow(files: list[str], options: "Options", ending: Ending,
+def _follow(inputs: "Inputs", options: "Options", workers: int | None, ending: Ending,
             progress: bool | None) -> tuple["Report", bool]:
     from udpprobe import observe  # noqa: PLC0415 - as above
 
     on_events = ending.take if ending.events else None
     with shown(progress) as on_progress:
         try:
-            return observe.analyze(files, options, on_events=on_events, on_progress=on_progress), False
+            return observe.analyze(inputs, options, workers=workers, on_events=on_events,
+                                   on_progress=on_progress), False
         except observe.Interrupted as interrupted:
             return interrupted.report, True

@@ -84,6 +84,8 @@ class SourceState:
     """How far it goes; None where that cannot be known (a pipe)."""
     faults: Counter[str] = field(default_factory=Counter)
     """Bad records by name."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Files among several that could not be read, or not to their end, and why."""
 
 
 class Source(Protocol):

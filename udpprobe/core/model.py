@@ -105,6 +105,14 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A file among several that could not be read, or not to its end."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SourceReport:
     """What was read."""
 
@@ -117,6 +125,7 @@ class SourceReport:
     last_time_ns: int | None
     dropped: int | None
     cut_short: bool
+    unread: tuple[Unread, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

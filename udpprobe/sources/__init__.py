@@ -29,6 +29,6 @@ def open_captures(paths: Sequence[str]) -> Source:
         stands before; `state` then says so.
 
     Raises:
-        CaptureError: a file cannot be read, or is no capture.
+        CaptureError: none of the files can be read; of several, `state.unread` names those that cannot.
     """
     return Capture(paths[0]) if len(paths) == 1 else MergedCaptures(paths)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os.path
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from udpprobe.core.batch import BATCH_FRAMES, PADDING_BYTES, FrameBatch, SourceState, tick
-from udpprobe.errors import UsageError
+from udpprobe.errors import CaptureError, UsageError
 from udpprobe.sources.capture import Capture
+from udpprobe.sources.content import is_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,11 +39,13 @@ class MergedCaptures:
     of frames of one time the later named file's come first. Files whose times do not overlap follow one
     another, and are open one at a time.
 
+    One that cannot be read, or not to its end, is named in `state.unread`.
+
     Args:
         paths: as for Capture.
 
     Raises:
-        CaptureError: one of them cannot be read, or is no capture.
+        CaptureError: none of them can be read.
         UsageError: standard input is named twice.
     """
 
@@ -51,15 +53,24 @@ class MergedCaptures:
         if paths.count("-") > 1:
             raise UsageError("-: standard input can be read only once")
         self.state = SourceState("file", ", ".join(paths))
-        self._strands = [_Strand(path, -number) for number, path in enumerate(paths)]
+        self._strands = list(self._open(paths))
+        if not self._strands:
+            raise CaptureError(next(iter(self.state.unread.values())))
         self._frames = 0
         self._sum_up()
+
+    def _open(self, paths: Sequence[str]) -> Iterator[_Strand]:
+        for number, path in enumerate(paths):
+            try:
+                yield _Strand(path, -number)
+            except CaptureError as error:
+                self.state.unread[path] = str(error)
 
     def __iter__(self) -> Iterator[FrameBatch]:
         waiting = sorted(self._strands, key=lambda strand: strand.first_ns)
         active: list[_Strand] = []
         while active or waiting:
-            active = [strand for strand in active if strand.load(BATCH_FRAMES // len(active))]
+            active = [strand for strand in active if self._load(strand, BATCH_FRAMES // len(active))]
             horizon = min(map(_Strand.horizon, active), default=None)
             if waiting and (horizon is None or waiting[0].first_ns <= horizon[0]):
                 active.append(waiting.pop(0))
@@ -67,6 +78,13 @@ class MergedCaptures:
                 active.sort(key=lambda strand: strand.rank)
                 yield self._join([strand.take(*horizon) for strand in active], horizon[0])
             self._sum_up()
+
+    def _load(self, strand: _Strand, most: int) -> bool:
+        try:
+            return strand.load(most)
+        except CaptureError as error:
+            self.state.unread[strand.state.name] = str(error)
+            return False
 
     def _join(self, parts: list[_Part], now_ns: int) -> FrameBatch:
         parts = [(batch, key) for batch, key in parts if len(batch)]
@@ -106,7 +124,7 @@ class _Strand:
         self._key = self._batch.time_ns
         self._row = self._stop = 0
         self._open: Callable[[], Capture]
-        if path != "-" and os.path.isfile(path):  # noqa: PTH113 -- pathlib alone takes 3 ms to import
+        if is_stored(path):
             capture = Capture(path, window_bytes=PEEK_BYTES, buffer_bytes=PEEK_BYTES)
             self.first_ns = next((int(batch.time_ns[0]) for batch in capture), BEFORE_ALL)
             self._open = partial(Capture, path)

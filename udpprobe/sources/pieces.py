@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PEEK_BYTES = 1 << 16
 """Of a file that is only asked for what it begins with."""
 
+TAIL_BYTES = 1 << 18
+"""Of a file that is asked for the time it ends at."""
+
 BEFORE_ALL = -(1 << 63)
 
 
@@ -110,6 +113,8 @@ class Survey:
     total_bytes: int
     first_ns: int
     """Time of its first frame; of a file without frames, before all."""
+    last_ns: int
+    """A good guess at the latest time of its frames, where that is easily had; else `first_ns`."""
     entry: Entry | None
     """What is known behind its first packets; None where it cannot be read in pieces: compressed, or no ranges."""
 
@@ -122,7 +127,16 @@ def survey(name: str) -> Survey:
     """
     source = PieceSource(Piece(name), window_bytes=PEEK_BYTES, buffer_bytes=PEEK_BYTES)
     first_ns = next((int(batch.time_ns[0]) for batch in source if len(batch)), BEFORE_ALL)
-    return Survey(name, source.state.total_bytes or 0, first_ns, source.entry if source.is_seekable else None)
+    total_bytes, entry = source.state.total_bytes or 0, source.entry if source.is_seekable else None
+    return Survey(name, total_bytes, first_ns, _last_ns(name, total_bytes, entry, first_ns), entry)
+
+
+def _last_ns(name: str, total_bytes: int, entry: Entry | None, first_ns: int) -> int:
+    first = max(total_bytes - TAIL_BYTES, PEEK_BYTES)
+    if entry is None or first >= total_bytes:
+        return first_ns
+    tail = PieceSource(Piece(name, first - first % 4, entry=entry, is_guess=True))
+    return max((int(batch.time_ns.max()) for batch in tail if len(batch)), default=first_ns)
 
 
 def cut(surveyed: Survey, piece_bytes: int, *, is_gapless: bool = False) -> list[Piece]:
@@ -144,12 +158,23 @@ class Seam:
     def __init__(self) -> None:
         self.state = SourceState("file", "")
         self._edges: Edges | None = None
+        self._is_over = False
         self._drops: dict[int, int] = {}
 
     def needs(self, piece: Piece) -> bool:
         """Whether there is anything to read in the piece, now that those before it are known."""
         before = self._edges
-        return before is None or not (before.is_last or before.ended >= piece.stop)
+        return not self._is_over and (before is None or before.ended < piece.stop)
+
+    def informed(self, piece: Piece) -> Piece:
+        """The piece, to be read with what is known by now of its file; it may be out of date when its turn comes."""
+        if self._edges is None or piece.entry is None:
+            return piece
+        return replace(piece, entry=replace(piece.entry, known=self._edges.entry.known))
+
+    def give_up(self) -> None:
+        """Nothing more of the file can be read."""
+        self._is_over = True
 
     def mended(self, piece: Piece, edges: Edges) -> Piece | None:
         """What to read instead of a piece that does not fit behind those before; None where it fits."""
@@ -166,4 +191,4 @@ class Seam:
         if state.dropped is not None:
             own.dropped = (own.dropped or 0) + state.dropped - drops_told_twice(self._drops, edges)
         self._drops = drops_behind(self._drops, edges)
-        self._edges = edges
+        self._edges, self._is_over = edges, edges.is_last
