@@ -1,0 +1,164 @@
+"""ICMP errors: who gets them, from which address, and what they show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from playing import HOST, YOU, played, probe, quoted, told, world
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt
+from scapy.packet import Raw
+
+from udpprobe.lab.errors import may_be_told
+from udpprobe.lab.model import KINDS
+from udpprobe.lab.packets import dissect
+
+ROUTER = {4: "198.18.0.1", 6: "2001:db8::1"}
+BOTH = pytest.mark.parametrize("family", [4, 6])
+HEADER = {4: 20, 6: 40}
+
+
+def the_error(family=4, *, size=10, port=54, ttl=64, **about):
+    back, = played(world(**about), probe(family, port, ttl, bytes(size)))
+    return back
+
+
+@BOTH
+def test_the_quote_is_the_datagram_as_it_arrived(family):
+    arrived = bytes(probe(family, 54, ttl=63, data=bytes(10)))
+    assert arrived == quoted(the_error(family))
+
+
+@pytest.mark.parametrize(("family", "size", "quote", "total"), [
+    (4, 520, 548, 576), (4, 521, 548, 576), (4, 1400, 548, 576), (6, 1184, 1232, 1280), (6, 1400, 1232, 1280)])
+def test_an_error_is_as_long_as_the_rfcs_allow(family, size, quote, total):
+    error = the_error(family, size=size)
+    assert (quote, total) == (len(quoted(error)), len(bytes(error)))
+
+
+@BOTH
+@pytest.mark.parametrize("quote", [0, 4, 8, 100])
+def test_a_scenario_says_how_much_is_quoted(family, quote):
+    assert HEADER[family] + quote == len(quoted(the_error(family, size=200, host=f"quote = {quote}")))
+
+
+@pytest.mark.parametrize(("mangle", "at", "expected"), [
+    ("swap-length", 2, "2600"), ("swap-id", 4, "0700"), ("swap-offset", 6, "0040"), ("zero-checksum", 10, "0000")])
+def test_a_mangled_quote_differs_in_two_bytes(mangle, at, expected):
+    sound = quoted(the_error())
+    assert sound[:at] + bytes.fromhex(expected) + sound[at + 2:] == quoted(the_error(host=f'mangles = "{mangle}"'))
+
+
+@BOTH
+def test_a_router_may_count_down_before_it_quotes(family):
+    at = {4: 8, 6: 7}[family]
+    assert [1, 0] == [quoted(the_error(family, ttl=1, router=about))[at] for about in ("quote = 8", 'mangles = "ttl"')]
+
+
+@pytest.mark.parametrize("tos", [0, 0x10, 0xB8])
+def test_the_precedence_of_an_error_is_that_of_network_control(tos):
+    error, = played(world(), probe(4, 54, tos=tos))
+    assert 0xC0 | tos & 0x1E == error.tos
+
+
+@BOTH
+def test_the_address_of_errors_may_be_another(family):
+    about = 'reports_from = ["198.18.77.7", "2001:db8:77::7"]'
+    assert {4: "198.18.77.7", 6: "2001:db8:77::7"}[family] == the_error(family, ttl=1, router=about).src
+
+
+@pytest.mark.parametrize("packet", [
+    IP(src=YOU[4], dst=HOST[4], ttl=1) / ICMP(type=11) / Raw(bytes(28)),
+    IP(src=YOU[4], dst=HOST[4], ttl=1) / ICMP(type=3, code=3) / Raw(bytes(28)),
+    IPv6(src=YOU[6], dst=HOST[6], hlim=1) / ICMPv6DestUnreach() / Raw(bytes(48)),
+    IP(src=YOU[4], dst="224.0.0.1", ttl=1) / UDP(), IP(src=YOU[4], dst="255.255.255.255", ttl=1) / UDP(),
+    IPv6(src=YOU[6], dst="ff02::1", hlim=1) / UDP(), IPv6(src="::", dst=HOST[6], hlim=1) / UDP(),
+    IP(src="0.0.0.0", dst=HOST[4], ttl=1) / UDP(), IP(src="127.0.0.1", dst=HOST[4], ttl=1) / UDP(),
+    IP(src=YOU[4], dst=HOST[4], ttl=1, frag=8) / Raw(bytes(32)),
+])
+def test_about_some_packets_nothing_is_said(packet):
+    assert [] == played(world(), packet)
+
+
+def test_about_multicast_a_size_may_be_told_in_ipv6():
+    packet = dissect(bytes(IPv6(src=YOU[6], dst="ff0e::1") / UDP()))
+    assert may_be_told(packet, KINDS["packet-too-big"][6])
+    assert not may_be_told(packet, KINDS["port-unreachable"][6])
+    assert not may_be_told(replace(packet, source=packet.destination), KINDS["packet-too-big"][6])
+
+
+@pytest.mark.parametrize("packet", [IP(src=YOU[4], dst=HOST[4], ttl=1) / ICMP() / b"ping",
+                                    IPv6(src=YOU[6], dst=HOST[6], hlim=1) / ICMPv6EchoRequest(data=b"ping")])
+def test_about_a_ping_an_error_is_sent(packet):
+    assert ROUTER[packet.version] == played(world(), packet)[0].src
+
+
+@BOTH
+def test_mpls_labels_and_the_interface_stand_behind_128_bytes(family):
+    error = the_error(family, ttl=1, router='mpls = [24001, 17], interface = "eth0"')
+    shown = quoted(error)
+    assert (128, 32 if family == 4 else 16) == (
+        shown.index(bytes.fromhex("20 00")), bytes(error.payload)[5 if family == 4 else 4])
+    labels = bytes.fromhex("000c 01 01 05dc1001 00011101")
+    assert labels in shown[132:]
+    address = {4: "0001 0000 c6120001", 6: "0002 0000 20010db8 00000000 00000000 00000001"}[family]
+    assert bytes.fromhex(address) + b"\x08eth0\0\0\0" == shown[132 + len(labels) + 4:]
+
+
+def test_packet_too_big_has_no_room_for_extensions():
+    error, = played(world(router="mpls = [16]", link="mtu = 1300"), probe(6, data=bytes(1400)))
+    assert (2, 1300, 1232) == (bytes(error.payload)[0], int.from_bytes(bytes(error.payload)[4:8]), len(quoted(error)))
+
+
+@pytest.mark.parametrize(("rule", "v4", "v6"), [
+    ('with = "port-unreachable"', "3/3", "1/4"), ('with = "policy-fail"', "3/13", "1/5"),
+    ('with = ["3/9", "1/6"]', "3/9", "1/6"), ('with = "11/1"', "11/1", None), ('with = "source-quench"', "4/0", None),
+    ('with = ["3/4/1200", "2/0/1290"]', "3/4", "2/0"), ('with = ["5/1", "100/0"]', "5/1", "100/0")])
+def test_a_firewall_rejects_with_any_error(rule, v4, v6):
+    for family, kind in ((4, v4), (6, v6)):
+        back = played(world(router=f'rules = [{{ do = "reject", {rule} }}]'), probe(family))
+        assert ([] if kind is None else [f"{ROUTER[family]} {kind}"]) == [told(each) for each in back]
+
+
+@pytest.mark.parametrize(("rule", "dropped"), [
+    ('ports = "1-60"', True), ('ports = "54-60"', False), ('proto = "tcp"', False), ('proto = "any"', True),
+    ("larger_than = 37", True), ("larger_than = 38", False), ('to = "host"', True), ('to = "router"', False),
+    ('to = "198.18.8.0/22"', True), ("every = 2", False)])
+def test_a_rule_is_about_what_it_says(rule, dropped):
+    back = played(world(router=f'rules = [{{ do = "drop", {rule} }}]'), probe())
+    assert dropped == (not back)
+
+
+def test_a_rule_may_let_pass_what_a_later_one_drops():
+    firewall = world(router='rules = [{ do = "pass", ports = "53" }, { do = "drop" }]')
+    assert ["198.18.9.9 3/3"] == [told(each) for each in played(firewall, probe(port=53), probe(port=54))]
+
+
+@BOTH
+@pytest.mark.parametrize(("wrong", "fields"), [
+    ("ports", {"sport"}), ("source", {"src"}), ("destination", {"dst"}), ("token", {"load"}), ("id", {"id"})])
+def test_a_forgery_differs_in_what_it_has_to_guess(family, wrong, fields):
+    about = f'rules = [{{ do = "reject", wrong = "{wrong}" }}]'
+    shown = quoted(played(world(router=about), probe(family))[0])
+    layers = IP(shown) if family == 4 else IPv6(shown)
+    seen = {"src": layers.src, "dst": layers.dst, "id": getattr(layers, "id", None), "sport": layers[UDP].sport,
+            "load": layers[UDP].load}
+    true = {"src": YOU[family], "dst": HOST[family], "id": 7 if family == 4 else None, "sport": 4000,
+            "load": b"0123456789"}
+    expected = fields | {"id"} if wrong == "token" else fields
+    expected = expected - {"id"} if family == 6 else expected
+    assert expected == {name for name, value in seen.items() if value != true[name]}
+
+
+def test_an_unknown_protocol_is_told_and_in_ipv6_where_its_number_stands():
+    v4 = IP(src=YOU[4], dst=HOST[4], proto=99) / Raw(b"x")
+    v6 = IPv6(src=YOU[6], dst=HOST[6], nh=99) / Raw(b"x")
+    behind = IPv6(src=YOU[6], dst=HOST[6]) / IPv6ExtHdrDestOpt(nh=99) / Raw(bytes(8))
+    errors = played(world(), v4, v6, behind)
+    assert ["198.18.9.9 3/2", "2001:db8:9::9 4/1", "2001:db8:9::9 4/1"] == [told(each) for each in errors]
+    assert [0, 6, 40] == [int.from_bytes(bytes(each.payload)[4:8]) for each in errors]
+
+
+def test_nothing_is_said_where_no_upper_layer_is():
+    assert [] == played(world(), IPv6(src=YOU[6], dst=HOST[6], nh=59))

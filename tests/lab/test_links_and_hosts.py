@@ -1,0 +1,210 @@
+"""Links that delay, lose, double and narrow; hosts that answer, in one piece or several."""
+
+from __future__ import annotations
+
+import pytest
+from playing import HOST, SECOND, YOU, dissected, page, played, probe, quoted, told, world
+from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment, fragment6
+from scapy.packet import Raw
+
+from udpprobe.lab.world import World
+
+BOTH = pytest.mark.parametrize("family", [4, 6])
+MS = 1_000_000
+ECHO = "udp = { 53 = 'echo' }"
+
+
+def times(world, *packets, gap_ns=0):
+    """When what comes back does, in ms, and its data."""
+    for number, packet in enumerate(packets):
+        world.receive(bytes(packet), number * gap_ns)
+    rows = []
+    while (now_ns := world.next_ns) is not None:
+        rows += [(now_ns / MS, dissected(raw)) for raw in world.due(now_ns)]
+    return rows
+
+
+@BOTH
+def test_each_direction_of_a_link_takes_its_time(family):
+    (at_ms, _), = times(world(link="delay_ms = 7"), probe(family))
+    assert 1 + 7 + 7 + 1 == at_ms
+
+
+def test_jitter_keeps_the_order():
+    rows = times(world(host=ECHO, link="jitter_ms = 50"), *(probe(data=bytes([n])) for n in range(40)), gap_ns=MS)
+    assert [bytes([n]) for n in range(40)] == [packet[UDP].load for _, packet in rows]
+    assert len({at_ms - n for n, (at_ms, _) in enumerate(rows)}) > 20
+
+
+def test_a_packet_that_is_reordered_is_overtaken():
+    probes = [probe(data=bytes([n])) for n in range(40)]
+    rows = times(world(host=ECHO, link="reorder = 0.2, reorder_ms = 10"), *probes, gap_ns=MS)
+    order = [packet[UDP].load[0] for _, packet in rows]
+    assert sorted(order) == list(range(40)) != order
+
+
+@pytest.mark.parametrize(("link", "low", "high"), [
+    ("loss = 1", 0, 0), ("loss = 0.5", 70, 130), ("duplicate = 0.5", 800, 1000), ("duplicate = 1", 1600, 1600)])
+def test_packets_are_lost_and_doubled_in_both_directions(link, low, high):
+    """Of 400: half of a half comes back, or 1.5 times 1.5."""
+    assert low <= len(times(world(link=link), *[probe()] * 400)) <= high
+
+
+def test_what_is_damaged_on_the_way_there_is_dropped_and_on_the_way_back_is_heard():
+    rows = times(world(host=ECHO, link="corrupt = 0.5"), *[probe()] * 100)
+    sound, = played(world(host=ECHO), probe())
+    damaged = [packet for _, packet in rows if bytes(packet)[20:] != bytes(sound)[20:]]
+    assert 35 <= len(rows) <= 65
+    assert 15 <= len(damaged) <= 40
+
+
+@pytest.mark.parametrize(("family", "size"), [(4, 972), (6, 1252)])
+def test_a_narrow_link_takes_what_fits_and_reports_its_mtu(family, size):
+    mtu = {4: 1000, 6: 1300}[family]
+    narrow = world(host=ECHO, link=f"mtu = {mtu}")
+    assert [f"{HOST[family]} udp 53"] == [told(each) for each in played(narrow, probe(family, data=bytes(size)))]
+    error, = played(narrow, probe(family, data=bytes(size + 1)))
+    assert {4: "198.18.0.1 3/4", 6: "2001:db8::1 2/0"}[family] == told(error)
+    assert mtu == int.from_bytes(bytes(error.payload)[4:8])
+    assert 64 == quoted(error)[8 if family == 4 else 7]
+
+
+@pytest.mark.parametrize(("about", "expected"), [("reports_mtu = 0", 0), ("reports_mtu = 1480", 1480)])
+def test_a_router_may_lie_about_its_mtu(about, expected):
+    for family in (4, 6):
+        error, = played(world(link=f"mtu = 1300, {about}"), probe(family, data=bytes(1400)))
+        assert expected == int.from_bytes(bytes(error.payload)[4:8])
+
+
+@BOTH
+def test_a_black_hole_says_nothing(family):
+    assert [] == played(world(link="mtu = 1300, black_hole = true"), probe(family, data=bytes(1400)))
+
+
+def test_time_exceeded_is_told_before_the_size():
+    error, = played(world(link="mtu = 1300"), probe(ttl=1, data=bytes(1400)))
+    assert "198.18.0.1 11/0" == told(error)
+
+
+def test_without_df_a_narrow_link_is_passed_in_fragments_there_and_back():
+    data = bytes(range(256)) * 5
+    back = played(world(host=ECHO, link="mtu = 500"), probe(flags=0, data=data))
+    assert all(len(bytes(each)) <= 500 for each in back)
+    assert [0, 480, 960] == [each.frag * 8 for each in back]
+    whole = b"".join(bytes(each.payload) for each in back)
+    assert data == UDP(whole).load
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2, 2, 1), (0, 0, 1, 2)])
+@BOTH
+def test_a_host_puts_fragments_together_in_any_order(family, order):
+    if family == 4:
+        pieces = fragment(probe(flags=0, data=bytes(2500)), 1200)
+    else:
+        packet = IPv6(src=YOU[6], dst=HOST[6]) / IPv6ExtHdrFragment(id=5) / UDP(sport=4000, dport=54) / bytes(2500)
+        pieces = fragment6(packet, 1200)
+    assert len(pieces) == 3
+    error, = played(world(), *(pieces[n] for n in order))
+    assert f"{HOST[family]} {'3/3' if family == 4 else '1/4'}" == told(error)
+    length = int.from_bytes(quoted(error)[2:4] if family == 4 else quoted(error)[4:6])
+    assert {4: 2528, 6: 2508}[family] == length
+
+
+@BOTH
+def test_fragments_that_stay_alone_are_given_up_and_told_of(family):
+    if family == 4:
+        first, late, wait_s = IP(src=YOU[4], dst=HOST[4], flags="MF") / Raw(bytes(64)), "198.18.9.9 11/1", 30
+    else:
+        first = IPv6(src=YOU[6], dst=HOST[6]) / IPv6ExtHdrFragment(nh=17, m=1, id=5) / Raw(bytes(64))
+        late, wait_s = "2001:db8:9::9 3/1", 60
+    (at_ms, error), = times(world(), first)
+    assert (late, wait_s * 1000 + 4) == (told(error), at_ms)
+
+
+def test_later_fragments_alone_are_given_up_in_silence():
+    assert [] == times(world(), IP(src=YOU[4], dst=HOST[4], frag=8) / Raw(bytes(64)))
+
+
+def test_fragments_that_overlap_are_lost():
+    pieces = [IP(src=YOU[4], dst=HOST[4], flags="MF", proto=17) / Raw(bytes(64)),
+              IP(src=YOU[4], dst=HOST[4], frag=4, proto=17) / Raw(bytes(64))]
+    assert ["198.18.9.9 11/1"] == [told(packet) for _, packet in times(world(), *pieces)]
+
+
+@pytest.mark.parametrize(("answer", "rows"), [
+    ('"echo"', [("198.18.9.9", 53, b"0123456789")]), ('"silent"', []), ('{ text = "hi" }', [("198.18.9.9", 53, b"hi")]),
+    ('{ hex = "00ff", from_port = 9 }', [("198.18.9.9", 9, b"\x00\xff")]),
+    ('{ text = "", from_address = "198.18.7.7" }', [("198.18.7.7", 53, b"")]),
+    ('{ text = "x", times = 3 }', [("198.18.9.9", 53, b"x")] * 3)])
+def test_a_port_answers_as_it_is_told(answer, rows):
+    back = played(world(host=f"udp = {{ 53 = {answer} }}"), probe())
+    assert rows == [(each.src, each[UDP].sport, bytes(each[UDP].payload)) for each in back]
+
+
+def test_the_narrowest_range_of_ports_counts():
+    host = world(host='otherwise = "silent", udp = { "1-99" = "refuse", "53" = "echo" }')
+    back = played(host, probe(port=52), probe(port=53), probe(port=100))
+    assert ["198.18.9.9 3/3", "198.18.9.9 udp 53"] == [told(each) for each in back]
+
+
+def test_an_answer_may_be_late_and_holds_up_no_other():
+    slow = world(host='udp = { 53 = { text = "slow", delay_ms = 100 }, 54 = "echo" }')
+    assert [(4, 54), (104, 53)] == [(at_ms, each[UDP].sport) for at_ms, each in times(slow, probe(), probe(port=54))]
+
+
+@pytest.mark.parametrize("spoilt", [
+    IP(src=YOU[4], dst=HOST[4]) / UDP(dport=54, chksum=0x1234) / b"x", IP(src=YOU[4], dst=HOST[4]) / UDP(len=99),
+    IP(src=YOU[4], dst=HOST[4]) / UDP(len=7), IP(src=YOU[4], dst=HOST[4], proto=17) / Raw(b"short"),
+    IPv6(src=YOU[6], dst=HOST[6]) / UDP(dport=54, chksum=0) / b"x",
+    IP(src=YOU[4], dst=HOST[4]) / ICMP(chksum=1), IP(src=YOU[4], dst=HOST[4], proto=1) / Raw(b"\x08"),
+    IP(src=YOU[4], dst=HOST[4]) / TCP(flags="R"), IP(src=YOU[4], dst=HOST[4], proto=6) / Raw(b"short")])
+def test_a_spoilt_message_is_dropped(spoilt):
+    assert [] == played(world(), spoilt)
+
+
+def test_without_a_checksum_a_datagram_is_taken_in_ipv4():
+    assert ["198.18.9.9 3/3"] == [told(each) for each in played(world(), IP(src=YOU[4], dst=HOST[4]) / UDP(chksum=0))]
+
+
+@BOTH
+@pytest.mark.parametrize("to", ["host", "router"])
+def test_pings_are_answered_with_what_they_carry(family, to):
+    address = {"host": HOST, "router": {4: "198.18.0.1", 6: "2001:db8::1"}}[to][family]
+    ping = IP(src=YOU[4], dst=address) / ICMP(id=3, seq=4) / b"data" if family == 4 else (
+        IPv6(src=YOU[6], dst=address) / ICMPv6EchoRequest(id=3, seq=4, data=b"data"))
+    reply, = played(world(), ping)
+    assert (address, b"\x00\x03\x00\x04data") == (reply.src, bytes(reply.payload)[4:])
+    assert [] == played(world(router="ping = false", host="ping = false"), ping)
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("S", ("RA", 0, 101)), ("A", ("R", 500, 0)), ("FA", ("R", 500, 0)),
+                                                 ("F", ("RA", 0, 105))])
+@BOTH
+def test_tcp_is_reset(family, flags, expected):
+    header = IP(src=YOU[4], dst=HOST[4]) if family == 4 else IPv6(src=YOU[6], dst=HOST[6])
+    segment = TCP(sport=4000, dport=443, flags=flags, seq=100, ack=500) / Raw(b"data" if flags == "F" else b"")
+    reset, = played(world(), header / segment)
+    assert expected == (reset[TCP].flags, reset[TCP].seq, reset[TCP].ack)
+
+
+def test_ids_count_up_by_one_and_flow_labels_stay():
+    back = played(world(), *(probe(port=port) for port in (1, 2, 3)))
+    assert [0, 1, 2] == [(each.id - back[0].id) & 0xFFFF for each in back]
+    labels = {each.fl for each in played(world(), *(probe(6, port=port) for port in (1, 2, 3)))}
+    assert 1 == len(labels)
+    assert 0 not in labels
+
+
+@pytest.mark.parametrize(("word", "expected"), [
+    ("unreachable", "198.18.0.1 3/1"), ("prohibit", "198.18.0.1 3/13"), ("blackhole", None)])
+def test_a_route_may_lead_nowhere(word, expected):
+    back = played(world(router=f'routes = {{ "198.18.9.0/24" = "{word}" }}'), probe())
+    assert ([expected] if expected else []) == [told(each) for each in back]
+
+
+def test_time_that_goes_back_stands_still():
+    here = World(page())
+    assert 1 == len(played(here, probe(), at_ns=SECOND))
+    here.receive(bytes(probe()), 0)
+    assert here.next_ns >= SECOND
