@@ -20,7 +20,7 @@ from udpprobe.hostfacts import (
     source_of,
     sources_for,
 )
-from udpprobe.links import interface_index
+from udpprobe.links import interface_index, interface_mtu
 
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -41,6 +41,13 @@ def test_loopback_is_an_interface_with_its_address():
     assert IPv4Address("127.0.0.1") in loopback.addresses
     assert loopback.mtu > 1500
     assert IPv4Address("127.0.0.1") in own_addresses()
+
+
+def test_each_interface_takes_what_psutil_says():
+    assert {each.name: each.mtu for each in interfaces()} == {each.name: interface_mtu(each.name)
+                                                              for each in interfaces()}
+    with pytest.raises(OSError, match="No such device"):
+        interface_mtu("nosuch0")
 
 
 def test_own_addresses_have_no_zone():

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
+import struct
 from contextlib import suppress
 
 from udpprobe.errors import UdpprobeError, UsageError
+
+SIOCGIFMTU = 0x8921
+IFREQ = struct.Struct("16si20x")
+"""A name and a number: what `struct ifreq` is here, of 40 bytes at most."""
 
 
 def interface_index(name: str) -> int:
@@ -28,6 +34,16 @@ def interface_name(index: int) -> str:
     with suppress(OSError):
         return socket.if_indextoname(index)
     return str(index)
+
+
+def interface_mtu(name: str) -> int:
+    """Bytes of the largest IP packet that an interface takes (netdevice(7)).
+
+    Raises:
+        OSError: it is gone.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        return int(IFREQ.unpack(fcntl.ioctl(asking, SIOCGIFMTU, IFREQ.pack(name.encode(), 0)))[1])
 
 
 def bind_to_interface(opened: socket.socket, interface: str) -> None:

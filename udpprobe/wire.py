@@ -7,7 +7,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from itertools import groupby
 from os import strerror
 from typing import Self
@@ -21,8 +21,8 @@ from udpprobe.core.probes import TOKEN_BYTES, Destinations, Payloads
 from udpprobe.core.shots import TOKEN_LIMIT, Line, Reply, Shot
 from udpprobe.core.trace_model import Target
 from udpprobe.errors import UdpprobeError
-from udpprobe.hostfacts import interfaces, reserve_ports, sources_for
-from udpprobe.links import interface_index
+from udpprobe.hostfacts import reserve_ports, sources_for
+from udpprobe.links import interface_index, interface_mtu
 from udpprobe.payloads import Catalogue, chosen, load
 from udpprobe.payloads.model import Payload
 from udpprobe.routes import outgoing_interface
@@ -171,4 +171,7 @@ def _way(line: Line, interface: str | None) -> tuple[str, int]:
     domain = socket.AF_INET if line.family == 4 else socket.AF_INET6
     source, destination = (socket.inet_pton(domain, address_text(*each)) for each in (line.source, line.destination))
     index = outgoing_interface(source, destination, line.zone or (interface_index(interface) if interface else 0))
-    return next(((each.name, each.mtu) for each in interfaces() if each.index == index), ("", 0))
+    with suppress(OSError):
+        name = socket.if_indextoname(index)
+        return name, interface_mtu(name)
+    return "", 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from udpprobe.core.runs import distinct, firsts, renumbered, starts_of_runs, steps
+from udpprobe.core.runs import distinct, firsts, is_among, renumbered, starts_of_runs, steps
 
 
 @pytest.mark.parametrize(("values", "starts"), [
@@ -23,6 +25,11 @@ def test_each_value_is_told_once_in_order(values):
 def test_the_first_row_of_each_value_is_told_in_the_order_of_values():
     assert [3, 0, 1] == firsts(np.array([5, 7, 5, 2, 7, 2])).tolist()
     assert [] == firsts(np.empty(0, np.int64)).tolist()
+
+
+@given(values=st.lists(st.integers(0, 20)), few=st.lists(st.integers(0, 20), min_size=1))
+def test_values_are_among_a_few_where_python_says_so(values, few):
+    assert [each in few for each in values] == is_among(np.array(values, np.int64), few).tolist()
 
 
 def test_steps_begin_again_for_each_count():

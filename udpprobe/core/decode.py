@@ -18,6 +18,7 @@ from udpprobe.core.layers_ip import INTERNET, TUNNEL_PORTS, UDP
 from udpprobe.core.layers_link import ETHERNET, LINKS, SLL, SLL2, kind_of_link
 from udpprobe.core.packets import FRAGMENTED, TUNNELLED, Datagrams, Errors, u64
 from udpprobe.core.quote import decode_errors, id_of
+from udpprobe.core.runs import is_among
 from udpprobe.core.walk import LINK, MAX_LAYERS, Walk
 
 CHUNK_FRAMES = 1 << 17
@@ -125,7 +126,7 @@ def decode_odd(batch: FrameBatch) -> tuple[Datagrams, Errors, U8, Counter[str]]:
     walk = Walk(batch.data, batch.offset, batch.offset + batch.captured, kind_of_link(batch.link_type),
                 cut=batch.captured < batch.length)
     rows = np.arange(len(walk))
-    walk.fail(rows[(walk.kind >> 16 == LINK >> 16) & ~np.isin(walk.kind, list(LINKS))], "unknown-link-type")
+    walk.fail(rows[(walk.kind >> 16 == LINK >> 16) & ~is_among(walk.kind, LINKS)], "unknown-link-type")
     link = _senders(batch)
     found = []
     for _ in range(MAX_LAYERS):

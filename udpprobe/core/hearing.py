@@ -18,6 +18,7 @@ from udpprobe.core.notes import Note
 from udpprobe.core.packets import Datagrams, Errors, field, u64
 from udpprobe.core.pipeline import Pipeline, Resolved
 from udpprobe.core.probes import TOKEN_BYTES, Payloads, ip_id
+from udpprobe.core.runs import is_among
 from udpprobe.core.shot_quotes import Quote, length_and_sum, quote_of
 from udpprobe.core.shots import Line, Reply, Shot
 
@@ -100,9 +101,9 @@ class Shots:
         ours, theirs = self._line.source, self._line.destination
         first, second = some.ports >> u64(16), some.ports & u64(0xFFFF)
         out = (_is(some.source_high, some.source_low, ours) & _is(some.destination_high, some.destination_low, theirs)
-               & np.isin(first, self._line.source_ports) & (second == self._line.port))
+               & is_among(first, self._line.source_ports) & (second == self._line.port))
         back = (_is(some.source_high, some.source_low, theirs) & _is(some.destination_high, some.destination_low, ours)
-                & np.isin(second, self._line.source_ports)) & ~out
+                & is_among(second, self._line.source_ports)) & ~out
         for port, detail, time_ns in zip(first[out].tolist(), some.detail[out].tolist(), some.time_ns[out].tolist(),
                                          strict=True):
             self._left(port, detail, time_ns)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from udpprobe.core.batch import I64
+from udpprobe.core.batch import I64, Bool
 
 
 def starts_of_runs(values: npt.NDArray[Any]) -> I64:
@@ -29,6 +30,12 @@ def distinct(values: npt.NDArray[np.int64] | npt.NDArray[np.int32]) -> list[int]
     """
     ordered = np.sort(values)
     return ordered[starts_of_runs(ordered)].tolist()
+
+
+def is_among(values: npt.NDArray[Any], few: Iterable[int]) -> Bool:
+    """(n,) whether each value is one of a few, at least one; instead of `numpy.isin` for the same reason."""
+    known = np.sort(np.fromiter(few, values.dtype))
+    return known[np.minimum(np.searchsorted(known, values), len(known) - 1)] == values
 
 
 def steps(counts: I64) -> I64:

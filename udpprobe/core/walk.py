@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from udpprobe.core.batch import I64, U8, U64, Bool
-from udpprobe.core.runs import distinct
+from udpprobe.core.runs import distinct, is_among
 
 LINK, ETHER, IP, PPP, OTHER = (space << 16 for space in range(1, 6))
 """Name spaces of kinds: LINKTYPE_ values, EtherTypes, IP protocols, PPP protocols, and our own."""
@@ -70,7 +70,7 @@ class Walk:
             if not kinds:
                 return
             if len(kinds) < len(there):
-                rows = rows[np.isin(before, kinds)]
+                rows = rows[is_among(before, kinds)]
                 before = self.kind[rows]
             self.kind[rows] = 0  # what its handler does not pass on ends here
             for kind in kinds:
