@@ -17,14 +17,8 @@ $(VENV)/ready: pyproject.toml
 	@touch $@
 
 .PHONY: demo
-ANALYZE := udpprobe analyze pcaps/refused.pcap pcaps/too-big.pcap pcaps/loop3-link.pcap
-SCAN := udpprobe scan 127.0.0.1:9,53,123
-demo: $(VENV)/ready ## see what udpprobe finds: in captures a closed port, a narrow link, a loop; and on this host
-	@echo '$$ $(ANALYZE)'
-	@$(BIN)/$(ANALYZE)
-	@echo
-	@echo '$$ $(SCAN)'
-	@$(BIN)/$(SCAN)
+demo: $(VENV)/ready ## see what udpprobe finds in small internets: visits them where this user may, else analyses captures
+	@$(BIN)/udpprobe demo
 
 .PHONY: test
 test: $(VENV)/ready ## run the tests (ARGS='-k name' for some; as root also those with real kernels)

@@ -17,6 +17,8 @@ from udpprobe.cli.analyze import EXAMPLES as ANALYZE_EXAMPLES
 from udpprobe.cli.analyze import analyze
 from udpprobe.cli.check import EXAMPLES as CHECK_EXAMPLES
 from udpprobe.cli.check import Plugin, check
+from udpprobe.cli.demo import EXAMPLES as DEMO_EXAMPLES
+from udpprobe.cli.demo import demo
 from udpprobe.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from udpprobe.cli.explain import explain
 from udpprobe.cli.exporter import EXAMPLES as EXPORTER_EXAMPLES
@@ -63,6 +65,7 @@ app.command(short_help="Tell programs of their datagrams' ICMP errors.", epilog=
 app.command(short_help="What ICMP errors mean, and who hears of them.", epilog=EXPLAIN_EXAMPLES)(explain)
 app.command(short_help="Run a command inside an internet that misbehaves.", epilog=LAB_EXAMPLES,
             context_settings={"allow_interspersed_args": False})(lab)
+app.command(short_help="See in a few seconds what udpprobe finds.", epilog=DEMO_EXAMPLES)(demo)
 
 
 def _print_version(wanted: bool) -> None:

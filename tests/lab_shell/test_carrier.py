@@ -1,0 +1,104 @@
+"""Both directions between a device and a world, in simulated time where no device is needed."""
+
+from collections import Counter
+
+import pytest
+
+from udpprobe.errors import PrivilegeError
+from udpprobe.lab import run
+from udpprobe.lab.run import AT_ONCE, MOST_WAIT_S, NOT_TAKEN, Carrier
+from udpprobe.lab.tun import Tun
+
+NOW_NS, REAL_NS = 5_000_000_000, 1_000_000_000_000
+
+
+class Device:
+    """In a TUN device's place."""
+
+    def __init__(self, *waiting):
+        self.waiting, self.written = list(waiting), []
+
+    def packets(self, most):
+        taken, self.waiting = self.waiting[:most], self.waiting[most:]
+        return iter(taken)
+
+    def write(self, packet):
+        self.written.append(packet)
+        return packet != b"bad"
+
+
+class Later:
+    """A world that sends every packet back a second later."""
+
+    def __init__(self):
+        self.faults, self.under_way = Counter(), []
+
+    @property
+    def next_ns(self):
+        return self.under_way[0][0] if self.under_way else None
+
+    def receive(self, raw, now_ns):
+        self.under_way.append((now_ns + 10**9, raw))
+
+    def due(self, now_ns):
+        out = [raw for due_ns, raw in self.under_way if due_ns <= now_ns]
+        self.under_way = [each for each in self.under_way if each[0] > now_ns]
+        return out
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now_ns = [NOW_NS]
+    monkeypatch.setattr(run.time, "monotonic_ns", lambda: now_ns[0])
+    monkeypatch.setattr(run.time, "time_ns", lambda: REAL_NS)
+    return now_ns
+
+
+def test_packets_come_back_when_their_time_has_come(clock):
+    device = Device(b"one")
+    carrier = Carrier(device, Later())
+    carrier.carry()
+    assert [] == device.written
+    clock[0] += 10**9
+    carrier.carry()
+    assert [b"one"] == device.written
+
+
+def test_it_waits_for_what_is_due_and_not_longer(clock):
+    carrier = Carrier(Device(b"one"), Later())
+    assert MOST_WAIT_S == carrier.wait_s()
+    carrier.carry()
+    assert 1.0 == carrier.wait_s()
+    clock[0] += 2 * 10**9
+    assert 0 == carrier.wait_s()
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_flood_does_not_keep_what_is_due():
+    device = Device(*[b"flood"] * (AT_ONCE + 1))
+    carrier = Carrier(device, Later())
+    carrier.carry()
+    assert [b"flood"] == device.waiting
+
+
+def test_both_directions_are_noted_with_the_time_of_day(clock):
+    seen = []
+    carrier = Carrier(Device(b"one"), Later(), lambda raw, now_ns: seen.append((raw, now_ns)))
+    carrier.carry()
+    clock[0] += 10**9
+    carrier.carry()
+    assert [(b"one", REAL_NS), (b"one", REAL_NS + 10**9)] == seen
+
+
+def test_what_the_kernel_does_not_take_is_a_fault(clock):
+    carrier = Carrier(Device(b"bad", b"good"), Later())
+    carrier.carry()
+    clock[0] += 10**9
+    carrier.carry()
+    assert {NOT_TAKEN: 1} == +carrier.world.faults
+
+
+def test_a_host_without_the_device_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("udpprobe.lab.tun.DEVICE", "/nowhere/tun")
+    with pytest.raises(PrivilegeError, match=r"cannot open /nowhere/tun: there is none; load the module: modprobe tun"):
+        Tun("lab0")

@@ -1,0 +1,155 @@
+"""`udpprobe demo`: what udpprobe finds in three small internets, each with something wrong."""
+
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from udpprobe import __version__
+from udpprobe.reports.layout import wrap
+
+EXAMPLES = """\
+\b
+Examples:
+  udpprobe demo
+  udpprobe demo --captures
+"""
+WIDTH = 80
+UDPPROBE = [sys.executable, "-m", "udpprobe"]
+IMPOSSIBLE = 3
+"""Exit status of a lab that this host or user may not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A scenario, and what udpprobe says in it."""
+
+    title: str
+    scenario: str
+    command: str
+    """Run inside."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A scenario, and what udpprobe says of a capture of it."""
+
+    title: str
+    scenario: str
+    size: int
+    """Of the packets in the capture, bytes."""
+    why: str
+
+
+STEPS = (
+    Step("A firewall that answers for others", "firewall-rejects", "scan 198.18.9.9:20,53,54,123",
+         "A program that hears no ICMP errors waits for a timeout on three of these ports. Port 53 works. On port 123 "
+         "nobody listens: the host itself refused. Ports 20 and 54 never reached the host: 198.18.1.1, a router on "
+         "the way, stopped them, and for port 54 it even pretended to be the closed port."),
+    Step("A routing loop", "loop-3", "trace 198.18.9.9:53",
+         "Three routers hand the datagrams round until their TTL runs out. udpprobe names the loop's routers, its "
+         "length and the hop where it begins, so that you know whom to call."),
+    Step("A link that is too narrow, and hides it", "vpn-black-hole", "mtu 198.18.9.9:53",
+         "Small datagrams arrive, so pings look fine; large ones disappear behind a tunnel, and no router says so. "
+         "udpprobe finds the size to the byte, the place, and what to set."),
+)
+CAPTURES = (
+    Capture("A firewall that answers for others", "firewall-rejects", 60,
+            "Port 53 works. Ports 20 and 60 never reached the host: 198.18.1.1, a router on the way, stopped them, "
+            "and for port 60 it even pretended to be the closed port."),
+    Capture("A routing loop", "loop-3", 60,
+            "The datagrams left with a TTL of 64 and it ran out on the way: routers hand them round. `udpprobe trace` "
+            "names all routers of such a loop."),
+    Capture("Links that are too narrow", "two-narrow-links", 1500,
+            "The datagrams were too big for a link; the router before it says how much fits. `udpprobe mtu` finds "
+            "the size to the byte, also where routers keep it to themselves."),
+)
+
+
+def demo(
+    *,
+    captures: Annotated[bool, typer.Option(
+        "--captures", help="Analyse captures, as where no private network is to be had.")] = False,
+) -> None:
+    """Show in a few seconds what udpprobe finds: a firewall, a routing loop, a link that is too narrow.
+
+    Everything is simulated on this host; nothing leaves it.
+    """
+    reason = "--captures asks for that" if captures else why_no_lab()
+    raise typer.Exit(_analyze_captures(reason) if reason else _go_there())
+
+
+def why_no_lab() -> str:
+    """Why this user can have no lab here, in the lab's own words; empty where that is possible."""
+    tried = subprocess.run([*UDPPROBE, "lab", "--", *UDPPROBE, "--version"], stdout=subprocess.DEVNULL,  # noqa: S603 - ourselves
+                           stderr=subprocess.PIPE, text=True, check=False)
+    return tried.stderr.strip().removeprefix("udpprobe: ") if tried.returncode == IMPOSSIBLE else ""
+
+
+def _go_there() -> int:
+    _say("Three small internets are simulated on this host, each with something wrong in it. The commands run inside, "
+         "as they would on any network; nothing leaves this host.")
+    statuses = []
+    for number, step in enumerate(STEPS, 1):
+        _say(f"{number}. {step.title}")
+        words = step.command.split()
+        statuses.append(_run(["lab", "-s", step.scenario, "--", "udpprobe", *words],
+                             ["lab", "-s", step.scenario, "--", *UDPPROBE, *words]))
+        _say(step.why)
+    _say("More of them: udpprobe lab --list. A shell in one: udpprobe lab -s home-nat --shell. Your own network: "
+         "udpprobe scan HOST, as root.")
+    return max(statuses)
+
+
+def _analyze_captures(reason: str) -> int:
+    _say("Three small internets, each with something wrong in it, were simulated, and what passed was written to "
+         f"captures. They are analysed instead of visited: {reason}.")
+    statuses = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, capture in enumerate(CAPTURES, 1):
+            _say(f"{number}. {capture.title}")
+            words = ["analyze", "--all", _written(capture, Path(folder)).name]
+            statuses.append(_run(words, words, folder))
+            _say(capture.why)
+    _say("Your own captures: udpprobe analyze FILE. Others' captures, sorted by what they show: pcaps/README.md in the "
+         "source.")
+    return max(statuses)
+
+
+def _written(capture: Capture, folder: Path) -> Path:
+    from udpprobe.lab.play import play  # noqa: PLC0415 - help does not need it
+    from udpprobe.lab.record import Passing  # noqa: PLC0415 - as above
+    from udpprobe.lab.scenario import load  # noqa: PLC0415 - as above
+    from udpprobe.recorder import Recorder  # noqa: PLC0415 - as above
+
+    path = folder / f"{capture.scenario}.pcapng"
+    with Recorder(str(path)) as recorder:
+        passing = Passing(recorder)
+        play(load(capture.scenario), capture.size, time.time_ns(), passing.note)
+        passing.finish(f"udpprobe {__version__}")
+    return path
+
+
+def _run(shown: Sequence[str], words: Sequence[str], folder: str | None = None) -> int:
+    """Run ourselves with other words than are shown, which would be right for who has installed us."""
+    _print(f"$ udpprobe {shlex.join(shown)}")
+    status = subprocess.run([*UDPPROBE, *words], cwd=folder, check=False).returncode  # noqa: S603 - ourselves
+    _print("")
+    return status
+
+
+def _say(text: str) -> None:
+    _print(f"{wrap(text, WIDTH)}\n")
+
+
+def _print(text: str) -> None:
+    typer.echo(text)
+    sys.stdout.flush()
