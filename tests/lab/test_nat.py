@@ -1,0 +1,131 @@
+"""NATs, byte for byte: what leaves, and what becomes of the errors that come back (measured on Linux)."""
+
+from __future__ import annotations
+
+import pytest
+from playing import HOST, YOU, played, probe, quoted, told
+from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.packet import Raw
+
+from udpprobe.lab.model import ICMPV6, Packet
+from udpprobe.lab.nat import Translator
+from udpprobe.lab.packets import build, dissect, icmp_intact
+from udpprobe.lab.scenario import parse
+from udpprobe.lab.spec import Nat
+from udpprobe.lab.world import World
+
+BOTH = pytest.mark.parametrize("family", [4, 6])
+OUTSIDE = {4: "198.19.0.1", 6: "2001:db8:19::1"}
+TTL_AT = {4: 8, 6: 7}
+PAGE = """
+conclude = "nothing"
+[nodes]
+you = {{ address = ["198.18.0.2/24", "2001:db8::2/64"] }}
+isp = {{ address = ["198.18.1.1", "2001:db8:1::1"], {isp} }}
+host = {{ address = ["198.18.9.9", "2001:db8:9::9"], udp = {{ 53 = "echo" }} }}
+[nodes.home]
+address = ["198.18.0.1", "2001:db8::1"]
+nat = {{ inside = "you", quotes = "{quotes}", address = ["198.19.0.1", "2001:db8:19::1"] }}
+[links]
+"you - home - isp - host" = {{}}
+"""
+
+
+def behind(quotes="well", isp="silent = false"):
+    return World(parse(PAGE.format(quotes=quotes, isp=isp), "page"))
+
+
+def differing(one, other):
+    return [at for at, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [{}, {"isp": "quote = 8"}, {"isp": "quote = 20"}])
+def test_a_good_nat_restores_a_quote_but_for_its_ttl(family, kind):
+    sent = probe(family, ttl=2)
+    error, = played(behind(**kind), sent)
+    shown = quoted(error)
+    changed = differing(bytes(sent)[:len(shown)], shown)
+    # the header checksum of IPv4 follows the TTL
+    assert {4: [8, 10], 6: [7]}[family] == changed
+    assert 1 == shown[TTL_AT[family]]
+
+
+@BOTH
+def test_a_nat_quotes_itself_what_was_sent(family):
+    sent = probe(family, ttl=1)
+    assert bytes(sent) == quoted(played(behind(), sent)[0])
+
+
+@BOTH
+def test_a_bad_nat_leaves_its_own_address_in_the_quote(family):
+    error, = played(behind("badly"), probe(family, port=54))
+    shown = IP(quoted(error)) if family == 4 else IPv6(quoted(error))
+    assert (YOU[family], OUTSIDE[family], HOST[family]) == (error.dst, shown.src, shown.dst)
+    assert icmp_intact(dissect(bytes(error)))
+
+
+@BOTH
+def test_a_deaf_nat_lets_only_answers_in(family):
+    assert [f"{HOST[family]} udp 53"] == [told(each) for each in played(
+        behind("never"), probe(family, port=54), probe(family, ttl=2), probe(family))]
+
+
+@BOTH
+def test_pings_and_tcp_come_back(family):
+    header = IP(src=YOU[4], dst=HOST[4]) if family == 4 else IPv6(src=YOU[6], dst=HOST[6])
+    ping = ICMP(id=77) / b"x" if family == 4 else ICMPv6EchoRequest(id=77, data=b"x")
+    reply, reset = played(behind(), header / ping, header / TCP(sport=4000, dport=443, flags="S", seq=1))
+    assert (YOU[family], 77) == (reply.dst, int.from_bytes(bytes(reply.payload)[4:6]))
+    assert (YOU[family], 4000, "RA") == (reset.dst, reset[TCP].dport, reset[TCP].flags)
+
+
+@pytest.mark.parametrize("isp", ["quote = 4", "quote = 0", 'mangles = "swap-offset"'])
+def test_what_a_nat_cannot_read_is_lost(isp):
+    """Quotes below 8 bytes of the datagram, or that look like a later fragment; as Linux does."""
+    assert [] == played(behind(isp=isp), probe(ttl=2))
+
+
+def test_two_who_use_one_port_get_two_and_each_its_own_answers():
+    nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
+    inner = [dissect(bytes(IP(src=f"198.18.0.{n}", dst=HOST[4]) / UDP(sport=65535, dport=53))) for n in (2, 3, 4)]
+    outer = [nat.outbound(packet) for packet in inner]
+    assert [65535, 1024, 1025] == [packet.ports[0] for packet in outer]
+    assert outer == [nat.outbound(packet) for packet in inner]
+    answers = [dissect(bytes(IP(src=HOST[4], dst=OUTSIDE[4]) / UDP(sport=53, dport=port) / b"x"))
+               for port in (65535, 1024, 1025)]
+    assert [packet.source for packet in inner] == [nat.inbound(answer).destination for answer in answers]
+    assert all(IP(build(nat.inbound(answer)))[UDP].dport == 65535 for answer in answers)
+
+
+@pytest.mark.parametrize(("checksum", "expected"), [(0, 0), (None, None), (0x1234, "wrong")])
+def test_a_wrong_checksum_stays_wrong_and_none_stays_none(checksum, expected):
+    nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
+    packet = dissect(bytes(IP(src=YOU[4], dst=HOST[4]) / UDP(sport=9, dport=53, chksum=checksum) / b"x"))
+    left = IP(build(nat.outbound(packet)))
+    stored = left[UDP].chksum
+    del left[UDP].chksum
+    right = IP(bytes(left))[UDP].chksum
+    assert {0: stored == 0, None: stored == right, "wrong": stored not in {0, right}}[expected]
+
+
+def test_fragments_are_put_together_before_they_are_translated():
+    back = played(behind(), *fragment(probe(flags=0, port=54, data=bytes(2000)), 1200))
+    assert ["198.18.9.9 3/3"] == [told(each) for each in back]
+    assert YOU[4] == IP(quoted(back[0])).src
+
+
+@BOTH
+def test_what_is_for_nobody_behind_it_is_for_the_nat(family):
+    nat = Translator(Nat(inside=["a"]), [dissect(bytes(probe(family, to=OUTSIDE[family]))).destination])
+    stranger = dissect(bytes(probe(family, to=OUTSIDE[family])))
+    assert stranger == nat.inbound(stranger)
+    foreign = Packet(stranger.source, stranger.destination, 1 if family == 4 else ICMPV6, bytes([3, 3]) + bytes(60))
+    assert foreign == nat.inbound(foreign)
+
+
+def test_a_family_without_an_outside_address_passes_as_it_is():
+    nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
+    packet = dissect(bytes(IPv6(src=YOU[6], dst=HOST[6]) / Raw(b"")))
+    assert packet == nat.outbound(packet) == nat.inbound(packet)
