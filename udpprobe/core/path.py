@@ -44,7 +44,8 @@ class Patience:
     slow_ns: int = 500 * MS
     """Between two such shots of a path whose end is not known: it may be a loop, with few routers for all of them."""
     again: ClassVar[int] = 3
-    """How often a hop is asked again that spoke; one that never did is asked again once."""
+    """How often a hop is asked again that spoke, until it answers that: then its silence was a limit's. One that never
+    did is asked again once."""
 
 
 @dataclass(slots=True)
@@ -172,9 +173,10 @@ class Path:
     def again_ns(self, ttl: int) -> int:
         """When a TTL is to be asked again that did not answer all of its queries; NEVER where it is not."""
         flights, replies = self.at(ttl), len(self.heard(ttl))
-        again = sum(each.again for each in flights)
+        again = [each for each in flights if each.again]
         most = self.patience.again if replies else 1
-        if replies >= self.queries(ttl) or again >= most or any(each.errno for each in flights):
+        is_settled = replies >= self.queries(ttl) or any(each.reply for each in again)
+        if is_settled or len(again) >= most or any(each.errno for each in flights):
             return NEVER
         latest = max(flights, key=lambda each: each.sent_ns)
         if replies or self.is_known:
