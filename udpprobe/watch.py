@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, fields, replace
@@ -12,8 +13,10 @@ from udpprobe.core.batch import FrameBatch, Source, SourceState, tick
 from udpprobe.core.events import events_of
 from udpprobe.core.model import Destination, Event, Report, Unmatched, WatchedEvent
 from udpprobe.core.pipeline import Pipeline, Resolved
+from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import own_addresses
 from udpprobe.interrupt import CtrlC, Interrupted
+from udpprobe.links import interface_index
 from udpprobe.observe import Options, report_of
 from udpprobe.reports.text import endpoint
 from udpprobe.rotation import Rotation
@@ -28,6 +31,14 @@ for a socket may not be there for long."""
 MOST_NOTED = 1 << 14
 NOTES_EACH = 4
 """Destinations whose senders are remembered, and how many of each."""
+
+
+class Stopped(UdpprobeError):  # noqa: N818 - as Interrupted
+    """Something keeps the watch from going on; `report` says what was known by then."""
+
+    def __init__(self, why: UdpprobeError, report: Report) -> None:
+        super().__init__(str(why))
+        self.report = report
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,7 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
         PrivilegeError: this user may not.
         UsageError: there is no such interface, or the filter is wrong.
         UdpprobeError: the interface is down; the capture cannot be written.
+        Stopped: the same, later; or the interface is gone.
         Interrupted: on Ctrl-C, once all that was heard by then is told.
     """
     expression = TRAFFIC if options.filter is None else f"({TRAFFIC}) and ({options.filter})"
@@ -80,7 +92,10 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
         sockets.look()
         watching = Watch(capture, options, sockets, rotation or None)
         with CtrlC() as ctrl_c:
-            watching.follow(listeners, lambda: ctrl_c.came)
+            try:
+                watching.follow(listeners, lambda: ctrl_c.came)
+            except UdpprobeError as why:
+                raise Stopped(why, watching.report()) from why
             report = watching.report()
     if ctrl_c.came:
         raise Interrupted(report)
@@ -102,21 +117,39 @@ class Watch:
     _notes: dict[tuple[str, int | None], dict[str, None]] = field(default_factory=dict)
     """Of destinations: what is to be said of who sent there."""
     _due_ns: int = 0
+    _index: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.pipeline = Pipeline(keep_messages=True, on_datagrams=self.sockets.heed)
+        self._index = interface_index(self.options.interface) if self.options.interface else 0
 
     def follow(self, listeners: Listeners, is_over: Callable[[], bool]) -> None:
-        """Listen until the source ends, the time is over, enough errors came, or somebody says so."""
+        """Listen until the source ends, the time is over, enough errors came, or somebody says so.
+
+        Raises:
+            UdpprobeError: the interface is gone, which the source takes for one that is down.
+        """
         end_ns = None
         for batch in self.source:
             self._tell(self._feed(batch), listeners)
             listeners.on_progress(self.source.state, self.report)
             if end_ns is None and self.options.duration_s is not None:
                 end_ns = batch.now_ns + int(self.options.duration_s * 1e9)
-            if is_over() or self._is_enough() or (end_ns is not None and batch.now_ns >= end_ns):
+            is_late = end_ns is not None and batch.now_ns >= end_ns
+            if is_late or is_over() or self._is_enough() or self._is_gone():
                 break
         self._tell(self.pipeline.finish(), listeners)
+        if self._is_gone():
+            raise UdpprobeError(f"interface {self.options.interface} is gone; watch it again when it is there")
+
+    def _is_gone(self) -> bool:
+        """A new interface of the same name is another, and the capture does not hear it."""
+        if self._index and self.source.state.faults["interface-down"]:
+            try:
+                socket.if_indextoname(self._index)
+            except OSError:
+                return True
+        return False
 
     def _is_enough(self) -> bool:
         return self.options.count is not None and self.told >= self.options.count

@@ -17,9 +17,9 @@ from udpprobe.cli import main
 from udpprobe.cli.watch import parse_size
 from udpprobe.core.batch import SourceState
 from udpprobe.core.model import Process, WatchedEvent
-from udpprobe.errors import UsageError
+from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.interrupt import Interrupted
-from udpprobe.watch import WatchOptions
+from udpprobe.watch import Stopped, WatchOptions
 
 command = importlib.import_module("udpprobe.cli.watch")     # of that name, the package has the function
 NOTE = "dnsmasq[812]; its socket is unconnected: it does not know"
@@ -32,7 +32,7 @@ class Stand:
     """In the watch's place: tells what the test prepared."""
 
     def __init__(self):
-        self.asked, self.events, self.dropped, self.interrupt = None, [], [0], False
+        self.asked, self.events, self.dropped, self.interrupt, self.stop = None, [], [0], False, None
 
     def __call__(self, options, listeners):
         self.asked = options
@@ -40,6 +40,8 @@ class Stand:
             listeners.on_events([each])
         for dropped in self.dropped:
             listeners.on_progress(SourceState("interface", "eth0", dropped=dropped), lambda: FOUND)
+        if self.stop:
+            raise Stopped(self.stop, FOUND)
         if self.interrupt:
             raise Interrupted(FOUND)
         return FOUND
@@ -109,6 +111,14 @@ def test_ctrl_c_gives_the_report_and_130(stand, capsys):
     stand.interrupt = True
     assert 130 == main(["watch"])
     assert "dnsmasq[812]" in capsys.readouterr().out
+
+
+def test_what_keeps_it_from_going_on_is_said_behind_the_report(stand, capsys):
+    stand.stop = UdpprobeError("interface eth0 is gone")
+    assert 3 == main(["watch"])
+    told = capsys.readouterr()
+    assert "dnsmasq[812]" in told.out
+    assert "udpprobe: interface eth0 is gone\n" == told.err
 
 
 @pytest.mark.usefixtures("stand")

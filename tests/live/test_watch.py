@@ -200,6 +200,19 @@ def test_on_a_terminal_the_table_grows_while_it_runs(network):
     os.close(screen)
 
 
+def test_an_interface_that_goes_away_ends_it_and_one_that_goes_down_does_not(network):
+    play(network, ["client: ip link add short type veth peer name other", "client: ip link set other up",
+                   "client: ip link set short up"])
+    with watching(network, "-i short --format json") as process:
+        play(network, ["client: ip link set short down"])
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        play(network, ["client: ip link del short"])
+        out, errors = process.communicate(timeout=10)
+    assert (3, {"interface-down": 1}) == (process.returncode, json.loads(out)["faults"])
+    assert "udpprobe: interface short is gone; watch it again when it is there\n" == errors
+
+
 def test_without_privilege_it_says_what_to_do(network):
     done = subprocess.run(network.command(f"client: setpriv --bounding-set=-all --inh-caps=-all {UDPPROBE} watch"),
                           check=False, capture_output=True, text=True)

@@ -14,13 +14,14 @@ from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, OutputOption, ReportFormatOption
 from udpprobe.cli.output import opened, width_of
 from udpprobe.core.verdicts import parse_verdicts
-from udpprobe.errors import UsageError
+from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.formats import Format
 
 if TYPE_CHECKING:
     from udpprobe.core.batch import SourceState
     from udpprobe.core.model import Report
-    from udpprobe.watch import WatchOptions
+    from udpprobe.interrupt import Interrupted
+    from udpprobe.watch import Stopped, WatchOptions
 
 EXAMPLES = """\
 Of datagrams that this host sent it names the process, and says whether its socket hears of the error: a connected one
@@ -96,12 +97,15 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     is_lines = output_format is Format.NDJSON
     with opened(output, stream=is_stream(output_format, events=is_lines)) as out:
         ending = Ending(out, output_format, events=is_lines, show_all=show_all)
-        report, interrupted = _follow(options, ending)
+        report, why = _follow(options, ending)
         ending.write(report)
-    raise typer.Exit(status_of(report, failing, interrupted=interrupted))
+    if isinstance(why, UdpprobeError):
+        raise why
+    raise typer.Exit(status_of(report, failing, interrupted=why is not None))
 
 
-def _follow(options: "WatchOptions", ending: Ending) -> tuple["Report", bool]:
+def _follow(options: "WatchOptions", ending: Ending) -> tuple["Report", "Stopped | Interrupted | None"]:
+    """The report, and what came between, if anything did."""
     from udpprobe import watch as watching  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
 
@@ -113,9 +117,9 @@ def _follow(options: "WatchOptions", ending: Ending) -> tuple["Report", bool]:
 
         on_events = ending.take if ending.events else lambda _: None
         try:
-            return watching.watch(options, watching.Listeners(on_events, on_progress)), False
-        except Interrupted as ctrl_c:
-            return ctrl_c.report, True
+            return watching.watch(options, watching.Listeners(on_events, on_progress)), None
+        except (watching.Stopped, Interrupted) as why:
+            return why.report, why
 
 
 class _Losses:
