@@ -147,9 +147,9 @@ class Node:
             yield from self._emit(packet, hop, self._links[hop], now_ns)
 
     def _refuse(self, packet: Packet, void: str, now_ns: int) -> Iterator[Departure]:
-        name = VOIDS.get(void, "net-unreachable")
-        if name is not None:
-            yield from self._complain(packet, KINDS[name][packet.family], now_ns, routed=True)
+        kind = VOIDS.get(void, KINDS["net-unreachable"]).get(packet.family)
+        if kind is not None:
+            yield from self._complain(packet, kind, now_ns, routed=True)
 
     def _choose(self, hops: tuple[str, ...], packet: Packet) -> str:
         if len(hops) == 1:

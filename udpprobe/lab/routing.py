@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from zlib import crc32
 
 from udpprobe.lab.model import Address, Packet
 from udpprobe.lab.scenario import Scenario
 from udpprobe.lab.spec import YOU, Interface, Network, host_network, network
 
+_Route = tuple[Network, tuple[str, ...]]
 _EVERYWHERE = [each for text in ("0.0.0.0/0", "::/0") if (each := network(text))]
 
 
@@ -27,8 +29,8 @@ class Routes:
         node = scenario.nodes[name]
         written = [(goal, tuple(hops)) for text, hops in node.routes.items() for goal in goals(text, scenario)]
         ways = [(goal, (hop,)) for far, hop in _first_hops(name, scenario).items() for goal in goals(far, scenario)]
-        longest = sorted(written, key=lambda route: -route[0].prefixlen)
-        self._table = [*(each for each in longest if each[0].prefixlen), *ways,
+        longest = _longest_first(written)
+        self._table = [*(each for each in longest if each[0].prefixlen), *_longest_first(ways),
                        *(each for each in longest if not each[0].prefixlen)]
         if name == YOU:
             self._table += [(goal, (_neighbours(scenario)[YOU][0],)) for goal in _EVERYWHERE]
@@ -47,16 +49,22 @@ def flow_hash(packet: Packet) -> int:
 
 
 def goals(text: str, scenario: Scenario) -> list[Network]:
-    """The addresses of a node, or the network that the text is."""
+    """The addresses of a node, or the network that the text is; of the program all that its interface may have."""
     node = scenario.nodes.get(text)
     if node is None:
         return [found] if (found := network(text)) else []
+    if text == YOU:
+        return [each.network for each in node.address]
     return [owned(each) for each in node.addresses]
 
 
 def owned(interface: Interface) -> Network:
     """The addresses that a node has: one, or all of a network that is written without host bits."""
     return interface.network if interface.ip == interface.network.network_address else host_network(interface.ip)
+
+
+def _longest_first(routes: Iterable[_Route]) -> list[_Route]:
+    return sorted(routes, key=lambda route: -route[0].prefixlen)
 
 
 def _first_hops(name: str, scenario: Scenario) -> dict[str, str]:

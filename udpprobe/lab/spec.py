@@ -15,8 +15,9 @@ Network = IPv4Network | IPv6Network
 
 YOU = "you"
 """The node that the program sits behind."""
-VOIDS = {"unreachable": "host-unreachable", "prohibit": "admin-prohibited", "blackhole": None}
-"""Next hops that lead nowhere, in iproute2's words, and what is said about them."""
+VOIDS: dict[str, dict[int, Kind]] = {
+    "unreachable": {4: Kind(3, 1), 6: Kind(1, 0)}, "prohibit": KINDS["admin-prohibited"], "blackhole": {}}
+"""Next hops that lead nowhere, in iproute2's words, and what Linux says about them."""
 
 
 def _list(value: object) -> object:
