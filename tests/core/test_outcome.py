@@ -28,7 +28,9 @@ def finding(**fields):
 
 
 def told(port=53, verdict="silent", address=HOST[4], **fields):
-    return Destination(**{**NONE, "address": address, "port": port, "verdict": verdict, **fields})
+    """What the capture says: of silence always what it means, as far as the capture knows."""
+    meaning = "listening-or-filtered" if verdict == "silent" else None
+    return Destination(**{**NONE, "meaning": meaning, "address": address, "port": port, "verdict": verdict, **fields})
 
 
 class Scan:
@@ -61,6 +63,12 @@ def test_every_destination_that_was_asked_for_is_there_and_no_control_port():
 def test_the_most_telling_come_first():
     report = Scan().report(told(53), told(161, "answered"), told(123, "refused", errors=1))
     assert ["refused", "answered", "silent"] == [each.verdict for each in report]
+
+
+def test_of_one_verdict_they_come_by_address_and_port_however_often_they_were_asked():
+    scan = Scan()
+    scan.plan.left[1] = 3
+    assert list(PORTS) == [each.port for each in scan.report(told(161), told(123, sent=3), told(53))]
 
 
 def test_sent_counts_probes_also_those_that_the_capture_missed():

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+
+import numpy as np
 
 from udpprobe.core.addresses import address_text
 from udpprobe.core.batch import I64
 from udpprobe.core.model import Destination, Finding
 from udpprobe.core.pacing import Pacing
 from udpprobe.core.plan import Plan
+from udpprobe.core.probes import Destinations
 from udpprobe.core.spelling import spelled
 from udpprobe.core.suspects import HELD, OPEN, UNSENT
 from udpprobe.core.told import rank_of
@@ -31,17 +33,20 @@ def outcome(told: Iterable[Destination], plan: Plan, pacing: Pacing, errnos: dic
     heard = [(each, left.pop((each.address, each.port), None)) for each in told]
     found = [(each, task) for each, task in heard if task is not None]
     is_asked = ((pacing.state != OPEN) | (plan.left > 0)).tolist()
-    found += [(_unheard(name), task) for name, task in left.items() if is_asked[task]]
+    found += [(_unheard(name, is_held=pacing.state[task] == HELD), task) for name, task in left.items()
+              if is_asked[task]]
     sent, sent_bytes = plan.left.tolist(), plan.left_bytes.tolist()
     counted = ((_counted(each, sent[task], sent_bytes[task]), task) for each, task in found)
-    judged = (each if each.verdict != "silent" else _judged(each, task, plan, pacing, errnos) for each, task in counted)
-    return tuple(sorted(judged, key=_worst_first))
+    judged = [each if each.verdict != "silent" else _judged(each, task, plan, pacing, errnos) for each, task in counted]
+    tasks = plan.tasks.take(np.array([task for _, task in found], np.int64))
+    return tuple(map(judged.__getitem__, _worst_first(judged, tasks)))
 
 
-def _worst_first(destination: Destination) -> tuple[Any, ...]:
-    """A key to sort destinations by: the most telling verdicts first."""
-    return (rank_of(destination.verdict), -destination.errors, -destination.sent, destination.address,
-            destination.port or 0)
+def _worst_first(judged: list[Destination], tasks: Destinations) -> list[int]:
+    """The order of the most telling verdicts first, and then as people look them up: by address and port."""
+    rank = np.array([rank_of(each.verdict) for each in judged], np.int64)
+    order: list[int] = np.lexsort((tasks.port, tasks.low, tasks.high, rank)).tolist()
+    return order
 
 
 def _names(plan: Plan) -> list[tuple[str, int | None]]:
@@ -55,11 +60,14 @@ def _name(plan: Plan, task: int) -> tuple[str, int | None]:
     return address_text(int(tasks.high[task]), int(tasks.low[task])), int(tasks.port[task])
 
 
-def _unheard(name: tuple[str, int | None]) -> Destination:
-    """One that the capture does not know: who says that it left?"""
+UNSEEN = ("held by this scan itself",), ("not seen leaving this host",)
+"""What is said of destinations that the capture does not know: who says that a probe left?"""
+
+
+def _unheard(name: tuple[str, int | None], *, is_held: bool) -> Destination:
     return Destination(
         address=name[0], port=name[1], verdict="silent", errno=None, meaning="no-evidence", sent=0, sent_bytes=0,
-        answered=0, errors=0, rtt_ms=None, findings=())
+        answered=0, errors=0, rtt_ms=None, findings=(), notes=UNSEEN[not is_held])
 
 
 def _counted(found: Destination, sent: int, sent_bytes: int) -> Destination:
@@ -71,9 +79,8 @@ def _judged(silent: Destination, task: int, plan: Plan, pacing: Pacing, errnos: 
     """With what the scan knows: whether it asked at all, and what silence means."""
     if pacing.state[task] == UNSENT:
         return _refused(silent, errno.errorcode.get(errnos.get(task, 0)))
-    if silent.meaning:
-        is_held = pacing.state[task] == HELD
-        return replace(silent, notes=("held by this scan itself" if is_held else "not seen leaving this host",))
+    if silent.notes in UNSEEN:
+        return silent
     host = int(plan.tasks.host[task])
     meaning = _meaning(task, host, pacing)
     return replace(silent, meaning=meaning, notes=(*silent.notes, *_why(meaning, task, host, plan, pacing)))
@@ -81,9 +88,10 @@ def _judged(silent: Destination, task: int, plan: Plan, pacing: Pacing, errnos: 
 
 def _refused(silent: Destination, code: str | None) -> Destination:
     """One that this host would not send to: at all, or any more."""
+    notes = silent.notes if silent.notes not in UNSEEN else ()
     if silent.sent == 0:
-        return replace(silent, verdict="unsent", errno=code, meaning=None)
-    return replace(silent, meaning="no-evidence", notes=(*silent.notes, f"not asked again: {code}"))
+        return replace(silent, verdict="unsent", errno=code, meaning=None, notes=notes)
+    return replace(silent, meaning="no-evidence", notes=(*notes, f"not asked again: {code}"))
 
 
 def _meaning(task: int, host: int, pacing: Pacing) -> str:
