@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 from udpprobe.core.batch import SourceState
-from udpprobe.core.part import Part
-from udpprobe.digest import Digest, Task, digest
+from udpprobe.digest import Digest, Task, Taught, Workforce, digest
 from udpprobe.errors import CaptureError
 from udpprobe.sources.piece import Piece
 from udpprobe.sources.pieces import Seam, Survey, cut, survey
-from udpprobe.workers import Crew, Job
 
 PIECE_BYTES = 256 << 20
 """What is digested at a time: long against the merging of it, short against the whole."""
@@ -51,7 +50,7 @@ class _Place:
 class Assembled:
     """One capture, as far as it was read."""
 
-    part: Part | None = None
+    part: Taught | None = None
     """None where nothing of it could be read."""
     state: SourceState = field(default_factory=lambda: SourceState("file", ""))
     is_partial: bool = False
@@ -112,7 +111,7 @@ class Assembly:
         UdpprobeError: a process died, twice.
     """
 
-    def __init__(self, captures: Sequence[Sequence[str]], task: Task, crew: Crew,
+    def __init__(self, captures: Sequence[Sequence[str]], task: Task, crew: Workforce,
                  look: Callable[[SourceState], None]) -> None:
         self.state = SourceState("file", "")
         """Of all captures: how far it has come, and which files could not be read."""
@@ -125,7 +124,7 @@ class Assembly:
         self.state.total_bytes = sum(each.total_bytes for files in self._surveys for each, _ in files)
         self._left_out = {number for number, files in enumerate(self._surveys) if _overlap(files)}
         self._places = self._all_places()
-        self._given: deque[tuple[_Place, Job[Digest]]] = deque()
+        self._given: deque[tuple[_Place, Any]] = deque()
         self._at = Assembled()
 
     def capture(self, number: int) -> Assembled:
@@ -180,7 +179,7 @@ class Assembly:
                 if number not in self._left_out:
                     yield _Place(number, surveyed, rank, piece, index == 0)
 
-    def _given_of(self, number: int) -> Iterator[tuple[_Place, Job[Digest]]]:
+    def _given_of(self, number: int) -> Iterator[tuple[_Place, Any]]:
         """The pieces of a capture in their order, each given out by now, and others ahead of it."""
         while True:
             self._give()
@@ -200,7 +199,7 @@ class Assembly:
             place = replace(place, piece=self._at.informed(place))
             self._given.append((place, self._crew.give(digest, place.piece, self._task, place.is_first)))
 
-    def _join(self, place: _Place, job: Job[Digest]) -> None:
+    def _join(self, place: _Place, job: Any) -> None:  # noqa: ANN401 - the workforce knows what it is
         self.state.done_bytes += min(place.piece.stop, place.surveyed.total_bytes) - place.piece.first
         if not self._at.seam.needs(place.piece):
             self._crew.forget(job)

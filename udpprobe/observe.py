@@ -22,8 +22,10 @@ from udpprobe.sources.inputs import Inputs, processes_for
 from udpprobe.sources.selection import Selection
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from udpprobe.assembly import Assembled
-    from udpprobe.workers import Crew
+    from udpprobe.digest import Workforce
 
 __all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze", "report_of"]
 
@@ -60,8 +62,9 @@ class Options:
         return Selection(self.filter, self.since_ns, self.until_ns)
 
 
-def analyze(inputs: Inputs, options: Options, *, workers: int | None = 1, on_events: OnEvents | None = None,
-            on_progress: OnProgress | None = None) -> Report:
+def analyze(  # noqa: PLR0913 - most are keywords
+        inputs: Inputs, options: Options, *, workers: int | None = 1, cluster: str | None = None,
+        on_events: OnEvents | None = None, on_progress: OnProgress | None = None) -> Report:
     """Read captures to their end and report what happened to the datagrams in them.
 
     Args:
@@ -69,6 +72,7 @@ def analyze(inputs: Inputs, options: Options, *, workers: int | None = 1, on_eve
         options: what to look at, and how to report it.
         workers: processes that read side by side; None for as many as pay. More than one tell all events of a
             capture at its end.
+        cluster: address of a Dask scheduler whose workers do it, or `local`.
         on_events: gets every ICMP error, in capture order, as it becomes known.
         on_progress: gets the source's state now and then.
 
@@ -78,11 +82,11 @@ def analyze(inputs: Inputs, options: Options, *, workers: int | None = 1, on_eve
         Interrupted: on Ctrl-C, once all that was read by then is told.
         KeyboardInterrupt: on Ctrl-C before anything was read, and on a second one.
     """
-    count = processes_for(inputs.files, workers)
+    workforce = _workforce(inputs.files, workers, cluster)
     with CtrlC() as ctrl_c:
         tally = _Tally(inputs, options, on_events, on_progress, ctrl_c)
-        if count > 1:
-            tally.follow_all(count)
+        if workforce is not None:
+            tally.follow_all(workforce)
         else:
             tally.follow_each()
         summary = tally.summary or Summary(by_flow=options.by_flow)
@@ -90,6 +94,21 @@ def analyze(inputs: Inputs, options: Options, *, workers: int | None = 1, on_eve
     if ctrl_c.came:
         raise Interrupted(report)
     return report
+
+
+def _workforce(files: Sequence[str], workers: int | None,
+               cluster: str | None) -> AbstractContextManager[Workforce] | None:
+    """Those who read side by side; None for this process alone."""
+    if cluster is not None:
+        from udpprobe.scheduler import hired  # noqa: PLC0415 - an extra
+
+        return hired(cluster, files, workers)
+    count = processes_for(files, workers)
+    if count == 1:
+        return None
+    from udpprobe.workers import Crew  # noqa: PLC0415 - only who has much to read pays for it
+
+    return Crew(count)
 
 
 class _Tally:
@@ -108,14 +127,13 @@ class _Tally:
             if not self._ctrl_c.came:
                 self._follow(files)
 
-    def follow_all(self, count: int) -> None:
-        """In `count` processes, side by side."""
+    def follow_all(self, workforce: AbstractContextManager[Workforce]) -> None:
+        """In several processes, side by side."""
         from udpprobe.assembly import Assembly, OverlapError  # noqa: PLC0415 - only who has much to read pays for it
         from udpprobe.digest import Task  # noqa: PLC0415 - likewise
-        from udpprobe.workers import Crew  # noqa: PLC0415 - likewise
 
         task = Task(self._options.selection, self._options.by_flow, self._on_events is not None)
-        with Crew(count) as crew:
+        with workforce as crew:
             assembly = Assembly(self._inputs.captures, task, crew, partial(self._look, crew))
             for number, files in enumerate(self._inputs.captures):
                 if self._ctrl_c.came:
@@ -126,7 +144,7 @@ class _Tally:
                     self._follow(files)
             self.state.unread |= assembly.state.unread
 
-    def _look(self, crew: Crew, state: SourceState) -> None:
+    def _look(self, crew: Workforce, state: SourceState) -> None:
         self._tell_progress(state)
         if self._ctrl_c.came:
             crew.stop()

@@ -24,9 +24,9 @@ class FakeObserve(SimpleNamespace):
     def Options(self, **options):  # noqa: N802 - in a class's place
         return SimpleNamespace(**options)
 
-    def analyze(self, inputs, options, *, workers=None, on_events=None, on_progress=None):
+    def analyze(self, inputs, options, *, workers=None, cluster=None, on_events=None, on_progress=None):
         self.paths, self.inputs, self.asked = list(inputs.files), inputs, options
-        self.workers, self.on_progress = workers, on_progress
+        self.workers, self.cluster, self.on_progress = workers, cluster, on_progress
         if self.error:
             raise self.error
         for event in self.events if on_events else ():

@@ -59,11 +59,11 @@ def test_events_are_streamed_as_ndjson_line_by_line(observe, tmp_path):
     path, seen = tmp_path / "events", []
     real = observe.analyze
 
-    def spying(inputs, options, *, workers, on_events, on_progress):
+    def spying(inputs, options, *, on_events, **how):
         def spy(events):
             on_events(events)
             seen.append(len(path.read_text().splitlines()))
-        return real(inputs, options, workers=workers, on_events=spy, on_progress=on_progress)
+        return real(inputs, options, on_events=spy, **how)
 
     observe.analyze, observe.events = spying, [EVENT, EVENT_V6]
     assert main(["analyze", "a", "--events", "--format", "ndjson", "-o", str(path)]) == 0

@@ -1,6 +1,7 @@
 """`udpprobe analyze`: what a capture knows."""
 
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,11 +15,9 @@ from udpprobe.errors import CaptureError, UsageError
 from udpprobe.reports.formats import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from udpprobe.core.model import Report, Unread
-    from udpprobe.observe import Options
-    from udpprobe.sources.inputs import Inputs
 
 EXAMPLES = """\
 \b
@@ -57,6 +56,9 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     workers: Annotated[int | None, typer.Option(
         min=1, metavar="N", show_default=False,
         help="Processes that read side by side; by itself one a core from 1 GiB on, else 1.")] = None,
+    cluster: Annotated[str | None, typer.Option(
+        metavar="ADDRESS", help="Workers of this Dask scheduler (tcp://host:8786) read them; `local` starts some here.",
+    )] = None,
     bpf: Annotated[str | None, typer.Option("--filter", metavar="BPF",
                                             help="Only packets that this pcap filter lets through.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="Only packets from TIME on: RFC 3339 (UTC "
@@ -87,14 +89,15 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
 
     inputs = find_inputs(files or [], files_from, are_apart=vantage)
     guard_inputs(output, inputs.files)
-    from udpprobe.observe import Options  # noqa: PLC0415 - as above
+    from udpprobe import observe  # noqa: PLC0415 - as above
 
-    options = Options(filter=bpf, since_ns=window[0], until_ns=window[1],
-                      all_destinations=show_all or bool(failing & _HEALTHY), group_by=group_by.value,
-                      loop_ttl=loop_ttl)
+    options = observe.Options(
+        filter=bpf, since_ns=window[0], until_ns=window[1], all_destinations=show_all or bool(failing & _HEALTHY),
+        group_by=group_by.value, loop_ttl=loop_ttl)
+    follow = partial(observe.analyze, inputs, options, workers=workers, cluster=cluster)
     with opened(output, stream=is_stream(output_format, events=events)) as out:
         ending = Ending(out, output_format, events=events, show_all=show_all)
-        report, interrupted = _follow(inputs, options, workers, ending, progress)
+        report, interrupted = _follow(follow, ending, progress)
         ending.write(report)
     if report.source.unread and not interrupted:
         raise _unread(report.source.unread)
@@ -114,14 +117,12 @@ def _window(since: str | None, until: str | None) -> tuple[int | None, int | Non
     return first_ns, last_ns
 
 
-def _follow(inputs: "Inputs", options: "Options", workers: int | None, ending: Ending,
-            progress: bool | None) -> tuple["Report", bool]:
-    from udpprobe import observe  # noqa: PLC0415 - as above
+def _follow(follow: "Callable[..., Report]", ending: Ending, progress: bool | None) -> tuple["Report", bool]:
+    from udpprobe.observe import Interrupted  # noqa: PLC0415 - as above
 
     on_events = ending.take if ending.events else None
     with shown(progress) as on_progress:
         try:
-            return observe.analyze(inputs, options, workers=workers, on_events=on_events,
-                                   on_progress=on_progress), False
-        except observe.Interrupted as interrupted:
+            return follow(on_events=on_events, on_progress=on_progress), False
+        except Interrupted as interrupted:
             return interrupted.report, True

@@ -1,0 +1,131 @@
+"""A real Dask scheduler and real workers read captures, and report what one process does."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from bench.captures import make
+from clusters import cluster
+from distributed import Client
+
+from udpprobe import assembly
+from udpprobe.cli import main
+from udpprobe.observe import Interrupted, Options, analyze
+from udpprobe.sources.inputs import find_inputs
+
+pytestmark = pytest.mark.slow
+
+PACKETS = 200_000
+PIECE_BYTES = 1 << 20
+"""Of a capture of 20 MB."""
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("captures") / "long.pcap"
+    make(path, PACKETS, "s96", "pcap")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    with cluster(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _many_pieces(monkeypatch):
+    monkeypatch.setattr(assembly, "PIECE_BYTES", PIECE_BYTES)
+
+
+def _told(capsys, *words):
+    status = main(["analyze", "--format", "json", *words])
+    return status, capsys.readouterr().out
+
+
+def _left_at(made):
+    """What a scheduler still has to do, or to keep."""
+    with Client(made.address) as client:
+        deadline_s = time.monotonic() + 5     # workers let go a little later
+        while tasks := client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks)):
+            if time.monotonic() > deadline_s:
+                break
+            time.sleep(0.05)
+        return tasks
+
+
+def _when(share, do):
+    """A progress listener that does something once, when so much has been read."""
+    def listen(state):
+        if pending and state.done_bytes > share * (state.total_bytes or state.done_bytes + 1):
+            pending.pop()()
+
+    pending = [do]
+    return listen
+
+
+@pytest.mark.parametrize("options", [
+    [], ["--all", "--group-by", "flow"], ["--events"], ["--filter", "ip6"], ["--until", "2023-11-14T22:13:20.3Z"],
+])
+def test_a_cluster_reports_what_one_process_does(pair, capture, capsys, options):
+    expected = _told(capsys, *options, "--workers", "1", capture)
+    assert expected == _told(capsys, *options, "--cluster", pair.address, capture)
+    assert [] == _left_at(pair)
+
+
+def test_files_whose_times_overlap_are_read_together(pair, capture, tmp_path, capsys):
+    again = shutil.copy(capture, tmp_path)
+    expected = _told(capsys, "--workers", "1", capture, again)
+    assert expected == _told(capsys, "--cluster", pair.address, capture, again)
+
+
+def test_a_local_cluster_reports_the_same_and_is_gone_afterwards(capture, capsys):
+    expected = _told(capsys, "--workers", "1", capture)
+    assert expected == _told(capsys, "--cluster", "local", "--workers", "2", capture)
+    # the server that forks them stays, for others
+    assert [] == [worker for server in psutil.Process().children() for worker in server.children()]
+
+
+def test_a_worker_that_is_killed_changes_nothing(capture, tmp_path):
+    inputs, options = find_inputs([capture]), Options()
+    expected = analyze(inputs, options)
+    with cluster(tmp_path) as made:
+        victim = next(iter(made.workers.values()))
+        found = analyze(inputs, options, cluster=made.address, on_progress=_when(0.4, victim.kill))
+        assert -signal.SIGKILL == victim.wait(5)
+    assert expected == found
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_read(pair, capture, tmp_path, capsys):
+    dangling = tmp_path / "link.pcap"
+    dangling.symlink_to("missing.pcap")
+    status, out = _told(capsys, "--cluster", pair.address, capture, str(dangling))
+    source = json.loads(out)["source"]
+    assert (3, PACKETS) == (status, source["packets"])
+    assert [str(dangling)] == [each["name"] for each in source["unread"]]
+
+
+def test_what_vanishes_while_it_is_read_is_named(pair, capture, tmp_path):
+    (tmp_path / "later").mkdir()
+    later = shutil.copy(capture, tmp_path / "later")
+    found = analyze(find_inputs([capture, later], are_apart=True), Options(), cluster=pair.address,
+                    on_progress=_when(0.1, Path(later).unlink))
+    assert [later] == [each.name for each in found.source.unread]
+    assert "no such file" in found.source.unread[0].reason
+    assert PACKETS == found.source.packets
+
+
+def test_ctrl_c_tells_what_is_known_and_leaves_nothing_behind(pair, capture):
+    whole = analyze(find_inputs([capture]), Options())
+    with pytest.raises(Interrupted) as caught:
+        analyze(find_inputs([capture]), Options(), cluster=pair.address,
+                on_progress=_when(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    packets = caught.value.report.source.packets
+    assert 0.3 * whole.source.packets < packets < whole.source.packets
+    assert [] == _left_at(pair)
+    assert whole == analyze(find_inputs([capture]), Options(), cluster=pair.address)

@@ -1,0 +1,237 @@
+"""The workers of a Dask cluster, used as the processes of a `Crew` are.
+
+What a piece taught stays at the worker that read it, and is merged with its neighbours there, in a tree; here are only
+receipts, and in the end one summary. Workers keep it as bytes: a merge changes the parts it is given, and a cluster
+that loses a worker computes again from what there was.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from uuid import uuid4
+
+from distributed import Client, Future, get_worker, wait
+from distributed.scheduler import KilledWorker
+
+from udpprobe.core.part import Part
+from udpprobe.digest import Digest, Task, digest
+from udpprobe.errors import CaptureError, UdpprobeError
+
+if TYPE_CHECKING:
+    from udpprobe.core.batch import SourceState
+    from udpprobe.core.pipeline import Resolved
+    from udpprobe.core.summary import Summary
+    from udpprobe.sources.piece import Edges, Piece
+
+TRIES = 3
+"""At so many workers a file is read, before it is said that it cannot be."""
+LOOK_S = 0.1
+"""How often Ctrl-C is looked for while a result is waited for."""
+ALONE_S = 30
+"""How long a cluster without workers is waited for; somebody may be about to start others."""
+MERGE_FIRST = 1
+"""Dask's priority of what makes room, above that of reading."""
+
+Result = TypeVar("Result")
+Kept = tuple[bytes, "_Receipt | None"]
+"""What stays at a worker: a `Part`, pickled; and, of a piece, the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Receipt:
+    """All of a `Digest` but its part."""
+
+    edges: Edges
+    state: SourceState
+    is_partial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A file that could not be read, at one of the workers."""
+
+    error: CaptureError
+    worker: str
+
+
+class _Stop:
+    """Whether a run is to end."""
+
+    value = False
+
+
+_stops: defaultdict[str, _Stop] = defaultdict(_Stop)
+"""At a worker: of the runs it knows."""
+
+
+@dataclass(slots=True)
+class Job:
+    """Something given out; what it was, in case it must be given out again."""
+
+    call: tuple[Callable[..., Any], tuple[Any, ...]]
+    kept: Future
+    """What stays at the worker."""
+    receipt: Future
+    """What comes here."""
+    failed_at: list[str] = field(default_factory=list)
+
+
+class ClusterCrew:
+    """Workers of a cluster; what cannot be read at one of them is tried at others.
+
+    Args:
+        client: of the cluster.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._run = client, uuid4().hex
+        self.count = sum(client.nthreads().values())
+        self.is_stopped = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.run(_forget, self._run)
+
+    def give(self, function: Callable[..., Any], *arguments: object) -> Job:
+        """Have a function called at one of the workers."""
+        return Job((function, arguments), *self._submitted(function, arguments))
+
+    def _submitted(self, function: Callable[..., Any], arguments: tuple[Any, ...],
+                   **how: object) -> tuple[Future, Future]:
+        if function is not digest:
+            kept = self._client.submit(_tried, function, *arguments, key=_key(function), **how)
+            return kept, kept
+        kept = self._client.submit(_tried, _digest, self._run, *arguments, key=_key(digest), **how)
+        return kept, self._client.submit(_receipt, kept, key=_key(_receipt), priority=MERGE_FIRST)
+
+    def result(self, job: Job, look: Callable[[], None]) -> Any:  # noqa: ANN401 - whatever the function returned
+        """What came of it; `look` is called now and then while it is waited for.
+
+        Raises:
+            CaptureError: a file cannot be read, at any of `TRIES` workers.
+            UdpprobeError: there are no workers any more, or no scheduler.
+        """
+        while isinstance(found := self._answer(job, look), _Failure):
+            job.failed_at.append(found.worker)
+            others = [worker for worker in self._client.nthreads() if worker not in job.failed_at]
+            if len(job.failed_at) == TRIES or not others:
+                raise found.error
+            job.kept, job.receipt = self._submitted(*job.call, workers=others, allow_other_workers=True)
+        return self._own(job, found)
+
+    def _own(self, job: Job, found: Any) -> Any:  # noqa: ANN401 - as above
+        if not isinstance(found, _Receipt):
+            return found
+        return Digest(RemotePart(self._client, job.kept), found.edges, found.state, found.is_partial)
+
+    def _answer(self, job: Job, look: Callable[[], None]) -> Any:  # noqa: ANN401 - as above
+        _wait(self._client, job.receipt, look)
+        try:
+            return job.receipt.result()
+        except KilledWorker as error:
+            raise CaptureError(f"{job.call[1][0]}: workers died over it") from error
+
+    def forget(self, job: Job) -> None:
+        """Do not wait for it."""
+        self._client.cancel([job.receipt, job.kept])
+
+    def stop(self) -> None:
+        """Have all workers end what they are at, as far as they are."""
+        if not self.is_stopped:
+            self.is_stopped = True
+            self._client.run(_stop, self._run)
+
+
+class RemotePart:
+    """A `Part` in pieces at workers; those that are merged already stand for ever more to the left."""
+
+    def __init__(self, client: Client, kept: Future) -> None:
+        self._client = client
+        self._tree = [(0, kept)]
+        """How often each was merged, falling; and each."""
+
+    def merge(self, right: RemotePart) -> None:
+        """Add the piece directly behind this one, which is used up."""
+        (level, kept), = right._tree     # merged with none so far
+        while self._tree and self._tree[-1][0] == level:
+            kept = self._merged(self._tree.pop()[1], kept)
+            level += 1
+        self._tree.append((level, kept))
+
+    def finish(self) -> tuple[Summary, list[Resolved]]:
+        """What the capture taught, if this is all of it."""
+        _, kept = self._tree.pop()
+        while self._tree:
+            kept = self._merged(self._tree.pop()[1], kept)
+        found = self._client.submit(_finished, kept, key=_key(_finished), priority=MERGE_FIRST)
+        _wait(self._client, found, lambda: None)
+        return found.result()
+
+    def _merged(self, left: Future, right: Future) -> Future:
+        return self._client.submit(_merge, left, right, key=_key(_merge), priority=MERGE_FIRST)
+
+
+def _key(function: Callable[..., Any]) -> str:
+    """A name of its own, by which Dask's dashboard tells what is done."""
+    return f"{function.__name__.strip('_')}-{uuid4().hex}"
+
+
+def _wait(client: Client, future: Future, look: Callable[[], None]) -> None:
+    """Until it is done.
+
+    Raises:
+        UdpprobeError: nobody is there who could do it.
+    """
+    seen_s = time.monotonic()
+    while not future.done():
+        look()
+        if client.nthreads():
+            seen_s = time.monotonic()
+        if client.status != "running" or time.monotonic() - seen_s > ALONE_S:
+            raise UdpprobeError("the cluster has lost its workers, or its scheduler")
+        try:
+            wait(future, timeout=LOOK_S)
+        except TimeoutError:
+            continue
+
+
+def _tried(function: Callable[..., Result], *arguments: object) -> Result | _Failure:
+    try:
+        return function(*arguments)
+    except CaptureError as error:
+        return _Failure(error, get_worker().address)
+
+
+def _digest(run: str, piece: Piece, task: Task, is_first: bool) -> Kept:
+    found = digest(piece, task, is_first, _stops[run])
+    return pickle.dumps(found.part, protocol=5), _Receipt(found.edges, found.state, found.is_partial)
+
+
+def _receipt(kept: Kept | _Failure) -> _Receipt | _Failure | None:
+    return kept if isinstance(kept, _Failure) else kept[1]
+
+
+def _merge(left: Kept, right: Kept) -> Kept:
+    part: Part = pickle.loads(left[0])  # noqa: S301 - written by this program, at a worker of this cluster
+    part.merge(pickle.loads(right[0]))  # noqa: S301 - as above
+    return pickle.dumps(part, protocol=5), None
+
+
+def _finished(kept: Kept) -> tuple[Summary, list[Resolved]]:
+    part: Part = pickle.loads(kept[0])  # noqa: S301 - as above
+    return part.finish()
+
+
+def _stop(run: str) -> None:
+    _stops[run].value = True
+
+
+def _forget(run: str) -> None:
+    _stops.pop(run, None)
