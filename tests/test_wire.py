@@ -12,7 +12,7 @@ from udpprobe.core.shots import Shot
 from udpprobe.core.targets import parse_target
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.targets import Wanted, resolve
-from udpprobe.wire import Wire, payload_for
+from udpprobe.wire import Listener, Wire, payload_for
 
 needs_raw = pytest.mark.skipif(os.geteuid() != 0, reason="needs raw sockets")
 LOOPBACK = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -23,10 +23,10 @@ def wire_to(host, port, payload="auto", **options):
     return Wire(resolve([target], [], Wanted((range(1),))).destinations, payload_for(port, payload), **options)
 
 
-def heard(wire, count, wait_s=3):
+def heard(listener, count, wait_s=3):
     until_s, replies = time.monotonic() + wait_s, []
     while len(replies) < count and time.monotonic() < until_s:
-        replies += wire.hear(0.05)
+        replies += listener.hear(0.05)
     return replies
 
 
@@ -34,14 +34,14 @@ def heard(wire, count, wait_s=3):
 @LOOPBACK
 @pytest.mark.parametrize("payload", ["auto", "empty", "hex:0102"])
 def test_refusals_are_told_apart_by_number_whatever_is_sent(host, payload):
-    with wire_to(host, 9, payload, flows=2) as wire:
+    with wire_to(host, 9, payload, flows=2) as wire, Listener([wire]) as listener:
         shots = [Shot(3, 1), Shot(4, 64, flow=1), Shot(5, 64, size=500)]
         assert [0, 0, 0] == wire.send(shots)
-        replies = heard(wire, 3)
+        replies = heard(listener, 3)
     assert [(3, "error"), (4, "error"), (5, "error")] == [(each.number, each.kind) for each in replies]
     assert {host} == {each.event.reporter for each in replies}
     assert all(0 < each.rtt_ms < 1000 for each in replies)
-    assert ("lo", host, host, {}) == (wire.interface, wire.source, wire.target.address, wire.faults)
+    assert ("lo", host, host, {}) == (wire.interface, wire.source, wire.target.address, listener.faults)
 
 
 @needs_raw
@@ -51,13 +51,24 @@ def test_an_answer_is_heard_though_nobody_listens_on_the_source_port(host):
     with socket.socket(family, socket.SOCK_DGRAM) as server:
         server.bind((host, 0))
         server.settimeout(3)
-        with wire_to(host, server.getsockname()[1]) as wire:
+        with wire_to(host, server.getsockname()[1]) as wire, Listener([wire]) as listener:
             wire.send([Shot(7, 64)])
             data, client = server.recvfrom(100)
             server.sendto(data, client)
-            reply, = heard(wire, 1)
+            reply, = heard(listener, 1)
     assert (7, "answer", True) == (reply.number, reply.kind, reply.is_sure)
     assert wire.least_size == len(data) + (48 if ":" in host else 28)
+
+
+@needs_raw
+@LOOPBACK
+def test_two_wires_are_heard_in_order_of_time_by_one_listener(host):
+    with wire_to(host, 9) as one, wire_to(host, 10) as other, Listener([one, other], "lo") as listener:
+        for number, wire in enumerate((other, one, other)):
+            wire.send([Shot(number, 64)])
+        replies = heard(listener, 3)
+    assert [0, 1, 2] == [each.number for each in replies]
+    assert [10, 9, 10] == [each.event.quoted.destination_port for each in replies]
 
 
 @needs_raw

@@ -24,11 +24,9 @@ from udpprobe.core.probes import Destinations
 from udpprobe.core.shots import Reply
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import CtrlC
-from udpprobe.wire import Wire, payload_for
+from udpprobe.wire import Listener, Wire, payload_for
 
 LONGEST_WAIT_S = 0.05
-GLANCE_S = 0.001
-"""How long one wire is listened to while a reply may come by the other."""
 LOOP_TTL = 32
 """A TTL of so many that runs out is evidence of a loop, as `scan` has it."""
 MOST_BYTES = {4: 65_535, 6: 65_575}
@@ -100,7 +98,8 @@ def mtu(destination: Destinations, options: Options) -> Measured:
         UdpprobeError: this host has no way there.
     """
     with ExitStack() as held, CtrlC() as ctrl_c:
-        run = _Run(_wires(destination, options, held), options, ctrl_c)
+        listener = held.enter_context(Listener(_wires(destination, options, held), options.interface))
+        run = _Run(listener, options, ctrl_c)
         return Measured(run.report(), ctrl_c.came)
 
 
@@ -125,16 +124,16 @@ def _other_port(port: int) -> int:
 class _Run:
     """One search under way."""
 
-    def __init__(self, wires: list[Wire], options: Options, ctrl_c: CtrlC) -> None:
-        self._wires, self._options, self._ctrl_c = wires, options, ctrl_c
-        self._wire = wires[SERVICE]
-        least = [wire.least_size for wire in wires]
+    def __init__(self, listener: Listener, options: Options, ctrl_c: CtrlC) -> None:
+        self._listener, self._wires, self._options, self._ctrl_c = listener, listener.wires, options, ctrl_c
+        self._wire = self._wires[SERVICE]
+        least = [wire.least_size for wire in self._wires]
         family = self._wire.line.family
         most = min(each for each in (self._wire.mtu, options.most, MOST_BYTES[family]) if each)
         if max(least) > most:
             raise UsageError(f"the smallest probe has {max(least)} bytes, and {most} is the most; see --max, --payload")
         patience = Patience(options.retries + 1, int(options.timeout_s * SECOND), options.ttl)
-        self._start_ns = self._now_ns = self._free_ns = self._wire.now_ns
+        self._start_ns = self._now_ns = self._free_ns = listener.now_ns
         self._rounds = Rounds(Search(family, min(least), most), least, patience, self._now_ns)
         self._reports = Reports()
         self._reply_ttl: int | None = None
@@ -175,14 +174,9 @@ class _Run:
             self._free_ns = self._now_ns + int(len(asks) * SECOND / self._options.rate_pps)
 
     def _hear(self, wait_s: float) -> list[Reply]:
-        """What comes back by any wire, for `wait_s` at most or until something does."""
-        until_ns = self._now_ns + int(wait_s * SECOND)
-        glance_s = min(wait_s, GLANCE_S)
-        while True:
-            replies = [reply for wire in self._wires for reply in wire.hear(glance_s)]
-            self._now_ns = max(self._now_ns, *(wire.now_ns for wire in self._wires))
-            if replies or self._now_ns >= until_ns:
-                return replies
+        replies = self._listener.hear(wait_s)
+        self._now_ns = self._listener.now_ns
+        return replies
 
     def _take(self, reply: Reply) -> None:
         word = word_of(reply)
@@ -195,7 +189,6 @@ class _Run:
     def _facts(self) -> Facts:
         wire = self._wire
         control = self._wires[CONTROL].line.port if len(self._wires) > CONTROL else None
-        faults = sum((each.faults for each in self._wires[CONTROL:]), wire.faults)
         return Facts(__version__, wire.target, wire.line.family, wire.interface, wire.mtu,
                      wire.source, control, self._options.most, self._start_ns, self._now_ns,
-                     dict(sorted(faults.items())), frozenset(self._changed))
+                     dict(sorted(self._listener.faults.items())), frozenset(self._changed))

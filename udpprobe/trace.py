@@ -16,7 +16,7 @@ from udpprobe.core.trace_model import TraceReport
 from udpprobe.core.tracing import Tracing
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import CtrlC
-from udpprobe.wire import Wire, payload_for
+from udpprobe.wire import Listener, Wire, payload_for
 
 LONGEST_WAIT_S = 0.05
 TELL_S = 0.1
@@ -72,18 +72,20 @@ def trace(destination: Destinations, options: Options, on_change: Callable[[Trac
     """
     guard(options)
     payload = payload_for(int(destination.port[0]), options.payload)
-    with CtrlC() as ctrl_c, Wire(destination, payload, source_port=options.source_port, interface=options.interface,
-                                 source_address=options.source_address, flows=options.flows) as wire:
+    with (CtrlC() as ctrl_c,
+          Wire(destination, payload, source_port=options.source_port, interface=options.interface,
+               source_address=options.source_address, flows=options.flows) as wire,
+          Listener([wire], options.interface) as listener):
         number = 0
         while True:
-            run = _Round(wire, options, ctrl_c, number)
+            run = _Round(listener, options, ctrl_c, number)
             run.follow(on_change)
             report = run.report()
             if on_change:
                 on_change(report)
             yield Traced(report, ctrl_c.came)
             number = run.tracing.next_number % MOST_OF_A_ROUND
-            if interval_s is None or not _paused(wire, ctrl_c, interval_s):
+            if interval_s is None or not _paused(listener, ctrl_c, interval_s):
                 return
 
 
@@ -101,40 +103,40 @@ def guard(options: Options) -> None:
                          "or --max-ttl")
 
 
-def _paused(wire: Wire, ctrl_c: CtrlC, interval_s: float) -> bool:
+def _paused(listener: Listener, ctrl_c: CtrlC, interval_s: float) -> bool:
     """Hear what comes late, and forget it; False on Ctrl-C."""
     until_s = time.monotonic() + interval_s
     while not ctrl_c.came and time.monotonic() < until_s:
-        wire.hear(LONGEST_WAIT_S)
+        listener.hear(LONGEST_WAIT_S)
     return not ctrl_c.came
 
 
 class _Round:
     """One round under way."""
 
-    def __init__(self, wire: Wire, options: Options, ctrl_c: CtrlC, number: int) -> None:
+    def __init__(self, listener: Listener, options: Options, ctrl_c: CtrlC, number: int) -> None:
         interval_ns = int(SECOND / options.rate_pps) if options.rate_pps else 0
         patience = Patience(options.max_ttl, options.first_ttl, options.queries, int(options.timeout_s * SECOND),
                             interval_ns)
         self.tracing = Tracing(patience, flows=options.flows, size=options.size, first_number=number)
-        self._wire, self._ctrl_c = wire, ctrl_c
-        self._start_ns = wire.now_ns
+        self._listener, self._wire, self._ctrl_c = listener, listener.wires[0], ctrl_c
+        self._start_ns = listener.now_ns
         self._told_s = 0.0
 
     def follow(self, on_change: Callable[[TraceReport], None] | None) -> None:
         """Send and hear to the end."""
-        while not self._ctrl_c.came and not self.tracing.done(self._wire.now_ns):
+        while not self._ctrl_c.came and not self.tracing.done(self._listener.now_ns):
             self._step()
             if on_change and time.monotonic() >= self._told_s + TELL_S:
                 self._told_s = time.monotonic()
                 on_change(self.report())
 
     def _step(self) -> None:
-        now_ns = self._wire.now_ns
+        now_ns = self._listener.now_ns
         shots = self.tracing.due(now_ns)
         self.tracing.refused(shots, self._wire.send(shots))
         wait_s = (self.tracing.wake_ns(now_ns) - now_ns) / SECOND
-        self.tracing.heard(self._wire.hear(min(max(wait_s, 0), LONGEST_WAIT_S)))
+        self.tracing.heard(self._listener.hear(min(max(wait_s, 0), LONGEST_WAIT_S)))
 
     def report(self) -> TraceReport:
         """What is known."""
@@ -144,5 +146,5 @@ class _Round:
             version=__version__, target=wire.target, source_address=wire.source,
             source_ports=wire.line.source_ports, interface=wire.interface, time_ns=self._start_ns,
             verdict=ending.verdict, errno=ending.errno, reached=ending.reached,
-            hops=hops_of(paths, wire.target.address, wire.now_ns), loop=loop_of(paths),
-            faults=dict(sorted(wire.faults.items())))
+            hops=hops_of(paths, wire.target.address, self._listener.now_ns), loop=loop_of(paths),
+            faults=dict(sorted(self._listener.faults.items())))

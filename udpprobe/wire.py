@@ -15,6 +15,7 @@ from typing import Self
 import numpy as np
 
 from udpprobe.core.addresses import address_text
+from udpprobe.core.batch import FrameBatch
 from udpprobe.core.craft import Crafter
 from udpprobe.core.hearing import NO_LOOP_TTL, Hearing, Shots
 from udpprobe.core.probes import TOKEN_BYTES, Destinations, Payloads
@@ -52,13 +53,13 @@ def payload_for(port: int, text: str = "auto") -> Payload:
 
 
 class Wire:
-    """Sends shots to one destination, and hears what becomes of them. It captures from when it is made.
+    """Sends shots to one destination, and knows what comes back for them.
 
     Args:
         destination: one row.
         payload: what each shot carries. A payload without room for a token gets one behind it.
         source_port: of the first flow; 0 for ones that the kernel chooses.
-        interface: where shots leave and replies are listened for; None for wherever the kernel routes them.
+        interface: where shots leave; None for wherever the kernel routes them.
         source_address: instead of the one that the kernel would take.
         flows: how many there are, each with a source port and IPv6 flow label of its own.
         loop_ttl: of shots that left with this TTL or more it is a loop's doing if it runs out.
@@ -80,12 +81,10 @@ class Wire:
             self.line = Line(source, _address(destination), int(destination.port[0]), int(destination.zone[0]), ports,
                              tokens)
             self._payloads = _columns(payload)
-            self._capture = held.enter_context(closing(_capture(ports, interface)))
             self._sender = held.enter_context(closing(Sender(interface=interface)))
             self._shots = Shots(self.line, self._payloads)
             self._hearing = Hearing(self._shots, loop_ttl)
             self.interface, self.mtu = _way(self.line, interface)
-            self.now_ns = time.time_ns()
             self._held = held.pop_all()
 
     @property
@@ -107,7 +106,7 @@ class Wire:
     @property
     def faults(self) -> Counter[str]:
         """What was wrong with what was heard, counted by name; `foreign`: errors about what was never sent."""
-        return self._hearing.faults + self._capture.state.faults
+        return self._hearing.faults
 
     def send(self, shots: Sequence[Shot]) -> list[int]:
         """Send shots in their order; for each 0, or why this host refuses: errno (EMSGSIZE: beyond the interface)."""
@@ -121,6 +120,43 @@ class Wire:
         self._shots.fire(shots, crafted.packets, time.time_ns())
         return self._sender.send(crafted, np.full(len(shots), self.line.zone)).tolist()
 
+    def feed(self, batch: FrameBatch) -> list[Reply]:
+        """What came back with a batch, in order of time."""
+        return self._hearing.feed(batch)
+
+    def close(self) -> None:
+        """Give back sockets and ports."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Listener:
+    """Hears what comes back by some wires, from when it is made. The wires are its caller's to close.
+
+    Args:
+        wires: with the ports that replies come to.
+        interface: where it listens; None for every interface.
+
+    Raises:
+        PrivilegeError: capturing is not allowed.
+        UsageError: there is no such interface.
+    """
+
+    def __init__(self, wires: Sequence[Wire], interface: str | None = None) -> None:
+        self.wires = tuple(wires)
+        self._capture = _capture([port for wire in wires for port in wire.line.source_ports], interface)
+        self.now_ns = time.time_ns()
+
+    @property
+    def faults(self) -> Counter[str]:
+        """What was wrong with what was heard, counted by name."""
+        return sum((wire.faults for wire in self.wires), self._capture.state.faults)
+
     def hear(self, wait_s: float) -> list[Reply]:
         """What came back, in order of time, after waiting for it `wait_s` seconds at most; then `now_ns` is later.
 
@@ -128,11 +164,11 @@ class Wire:
         """
         batch = self._capture.receive(wait_s)
         self.now_ns = max(self.now_ns, batch.now_ns)
-        return self._hearing.feed(batch)
+        return sorted((reply for wire in self.wires for reply in wire.feed(batch)), key=lambda reply: reply.time_ns)
 
     def close(self) -> None:
-        """Stop capturing; give back sockets and ports."""
-        self._held.close()
+        """Stop capturing."""
+        self._capture.close()
 
     def __enter__(self) -> Self:
         return self
