@@ -95,11 +95,12 @@ def _other_port(packet: Packet) -> Packet:
 
 def _other_token(packet: Packet) -> Packet:
     data = bytes(byte ^ 0x55 for byte in packet.payload[8:])
-    return replace(packet, payload=packet.payload[:8] + data, ip_id=packet.ip_id ^ 0x5555)
+    return replace(packet, payload=packet.payload[:8] + data, ip_id=packet.ip_id ^ 0x5555,
+                   flow_label=packet.flow_label ^ 0x5555)
 
 
 _FORGERIES: dict[str, Callable[[Packet], Packet]] = {
-    "id": lambda packet: replace(packet, ip_id=packet.ip_id ^ 0x5555),
+    "id": lambda packet: replace(packet, ip_id=packet.ip_id ^ 0x5555, flow_label=packet.flow_label ^ 0x5555),
     "token": _other_token,
     "ports": _other_port,
     "source": lambda packet: replace(packet, source=packet.source + 1),
