@@ -102,9 +102,23 @@ def test_help_and_version_are_no_check_that_went_well(capsys, words):
     assert "udpprobe check" in capsys.readouterr().out
 
 
-def test_ctrl_c_is_130(fake):
+def test_ctrl_c_is_130_and_a_line(fake, capsys):
     fake.error = KeyboardInterrupt()
     assert 130 == main(["check", "192.0.2.1:53"])
+    assert "UDPPROBE UNKNOWN - interrupted\n" == capsys.readouterr().out
+
+
+def test_a_target_that_is_named_twice_is_checked_once(fake):
+    main(["check", "192.0.2.1:53", "192.0.2.1:53", "192.0.2.2:53"])
+    assert ["192.0.2.1:53", "192.0.2.2:53"] == [each.name for each in fake.asks]
+
+
+@pytest.mark.parametrize(("named", "status"), [("", 3), ('name = "office"', 0)])
+def test_what_is_checked_in_two_ways_needs_two_names(fake, tmp_path, capsys, named, status):
+    (tmp_path / "c.toml").write_text(f'[[targets]]\ntarget = "192.0.2.1:53"\nmin_mtu = 1400\n{named}')
+    assert status == main(["check", "192.0.2.1:53", "--config", str(tmp_path / "c.toml")])
+    assert (status == 3) == ("192.0.2.1:53 is to be checked in 2 ways" in capsys.readouterr().out)
+    assert (status == 0) == hasattr(fake, "asks")
 
 
 @pytest.mark.usefixtures("fake")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,6 +92,9 @@ class Plugin(TyperCommand):
             return super().invoke(*args, **kwargs)
         except BrokenPipeError:
             raise
+        except KeyboardInterrupt:       # or SIGTERM: a monitor that waits no longer
+            typer.echo(line_of(State.UNKNOWN, "interrupted"))
+            raise
         except (UdpprobeError, OSError, MemoryError) as error:
             raise _unknown(str(error) or "out of memory") from None
 
@@ -156,7 +160,8 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         expect.value, State[silence.name] if silence else None, None if warning is None else parse_range(warning),
         None if critical is None else parse_range(critical), min_mtu, no_loop)
     probing = Probing(payload, None if only_v4 == only_v6 else 4 if only_v4 else 6, interface)
-    asks = [Ask(text, target_with_port(text, ports), asked, probing) for text in targets or ()] + _from_file(config)
+    asks = _distinct([Ask(text, target_with_port(text, ports), asked, probing) for text in targets or ()]
+                     + _from_file(config))
     if not asks:
         raise UsageError("name a target, or a file of them with --config")
     from udpprobe.check import Settings  # noqa: PLC0415 - NumPy comes with it, and help does without
@@ -167,6 +172,16 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     with opened(output, stream=False) as out:
         out.write(_text(outcome, output_format, verbose, width_of(out)))
     raise typer.Exit(outcome.state)
+
+
+def _distinct(asks: list[Ask]) -> list[Ask]:
+    """Each once; what is told of two must not go by one name, or the one would stand for the other in graphs."""
+    asks = list(dict.fromkeys(asks))
+    called = Counter((each.name, each.target, each.probing.family) for each in asks)
+    for (name, *_), count in called.items():
+        if count > 1:
+            raise UsageError(f"{name} is to be checked in {count} ways; give each a name of its own in --config")
+    return asks
 
 
 def _from_file(path: str | None) -> list[Ask]:
