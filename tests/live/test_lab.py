@@ -101,8 +101,8 @@ def test_a_signal_is_passed_on_once(number):
 
 def test_ctrl_c_on_a_terminal_reaches_it_once(needs, tmp_path):
     needs("script")
-    code = ("import time; print('ready', flush=True)\n"
-            "try: time.sleep(30)\n"
+    code = ("import time\n"
+            "try: print('ready', flush=True); time.sleep(30)\n"
             "except KeyboardInterrupt: time.sleep(1); print('orderly')")
     program = tmp_path / "program.py"
     program.write_text(code)
@@ -243,7 +243,7 @@ def test_a_world_is_held_until_ctrl_c(needs):
         assert 130 == process.wait(PATIENCE_S)
 
 
-@pytest.mark.parametrize("shell", ["bash"])
+@pytest.mark.parametrize("shell", ["bash", "sh"])
 def test_a_shell_says_where_it_is(shell, needs):
     needs("script", shell)
     words = " ".join([*UDPPROBE, "lab", "--shell"])

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,9 @@ from udpprobe.errors import UsageError
 from udpprobe.reports.formats import Format
 
 if TYPE_CHECKING:
+    from udpprobe.lab.run import Surroundings
     from udpprobe.lab.scenario import Scenario
+    from udpprobe.lab.world import World
 
 EXAMPLES = """\
 The command finds one network interface, lab0, and behind it the scenario's routers and hosts. Nothing leaves this host,
@@ -64,11 +66,14 @@ def lab(  # noqa: PLR0913 - a command's options are its arguments
     if [bool(command), shell, up is not None].count(True) != 1:
         raise UsageError("say one of -- COMMAND, --shell and --up (see udpprobe lab --help)")
     from udpprobe.lab import scenario as scenarios  # noqa: PLC0415 - help does not need it
+    from udpprobe.lab.run import hold, run  # noqa: PLC0415 - as above
+    from udpprobe.lab.world import World  # noqa: PLC0415 - as above
 
     found = scenarios.load(up or scenario)
     environment = {**os.environ, "UDPPROBE_LAB": found.name}
     words, environment = shell_in(found.name, environment) if shell else (command or [], environment)
-    raise typer.Exit(_run(found, seed, write, words, environment))
+    raise typer.Exit(_run(World(found, seed), found, write, lambda around: (
+        run(around, words, environment, is_shell=shell) if words else hold(around, _say_entrance))))
 
 
 def _print(output_format: Format | None, output: str | None, show: str | None) -> None:
@@ -87,15 +92,11 @@ def _listing(output_format: Format, width: int) -> str:
     return FORMATS[output_format].rows(Rows("udpprobe.scenarios/1", "scenarios", ("name", "conclude"), rows, 1), width)
 
 
-def _run(found: "Scenario", seed: int | None, write: str | None, words: Sequence[str],
-         environment: Mapping[str, str]) -> int:
-    from udpprobe.lab.run import Surroundings, hold, run  # noqa: PLC0415 - as above
-    from udpprobe.lab.world import World  # noqa: PLC0415 - as above
+def _run(world: "World", found: "Scenario", write: str | None, inside: "Callable[[Surroundings], int]") -> int:
+    from udpprobe.lab.run import Surroundings  # noqa: PLC0415 - as above
 
-    world = World(found, seed)
     with _written(write) as note:
-        around = Surroundings(world, found.networks, found.mtu, note)
-        status = run(around, words, environment) if words else hold(around, _say_entrance)
+        status = inside(Surroundings(world, found.networks, found.mtu, note))
     if faults := ", ".join(f"{name} {count}" for name, count in sorted(world.faults.items()) if count):
         _say(f"faults: {faults}")
     return status

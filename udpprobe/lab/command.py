@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from enum import Enum, auto
 from typing import NoReturn, Self
 
 from udpprobe.lab.namespace import mount_private
@@ -20,6 +21,15 @@ IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 TERMINAL = "/dev/tty"
 
 
+class Group(Enum):
+    """The process group of the command."""
+
+    OURS = auto()
+    OWN = auto()
+    FOREGROUND = auto()
+    """Its own, which has the terminal."""
+
+
 class Command:
     """A running command, the first child of a process that has entered its namespaces, with its signals blocked.
 
@@ -29,17 +39,19 @@ class Command:
     Args:
         words: the program and its arguments.
         environment: all of it.
+        is_shell: it gives the terminal to its own jobs, and back to a group that it must be able to name.
     """
 
-    def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], *, is_shell: bool = False) -> None:
         self._has_terminal = _is_foreground()
+        group = Group.FOREGROUND if is_shell and self._has_terminal else Group.OURS if self._has_terminal else Group.OWN
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
         alive, self._alive = os.pipe()
         self._keeper = os.fork()
         if not self._keeper:
             os.close(self._alive)
-            _keep(words, environment, alive, own_group=not self._has_terminal)
+            _keep(words, environment, alive, group)
         os.close(alive)
         self._descriptor = os.pidfd_open(self._keeper)
 
@@ -94,17 +106,23 @@ def _as_shells_say(status: int) -> int:
 
 # ---- in the keeper, process 1 of its namespace
 
-def _keep(words: Sequence[str], environment: Mapping[str, str], alive: int, *, own_group: bool) -> NoReturn:
+def _keep(words: Sequence[str], environment: Mapping[str, str], alive: int, group: Group) -> NoReturn:
     status = CRASHED
     try:
-        if own_group:
-            os.setpgid(0, 0)
+        _join(group)
         mount_private()
         status = _run(words, environment, alive)
     except Exception:   # noqa: BLE001 - nobody above could tell of it
         traceback.print_exc()
     finally:
         os._exit(status)    # what the parent has open and has not written yet is the parent's to write
+
+
+def _join(group: Group) -> None:
+    if group is not Group.OURS:
+        os.setpgid(0, 0)
+    if group is Group.FOREGROUND:
+        _take_terminal()
 
 
 def _run(words: Sequence[str], environment: Mapping[str, str], alive: int) -> int:

@@ -94,13 +94,14 @@ class Surroundings:
     """Told of every packet, and when it passed."""
 
 
-def run(around: Surroundings, words: Sequence[str], environment: Mapping[str, str]) -> int:
+def run(around: Surroundings, words: Sequence[str], environment: Mapping[str, str], *, is_shell: bool = False) -> int:
     """Run a command inside; this process goes there for good.
 
     Args:
         around: what is to be there.
         words: the program and its arguments.
         environment: all of it.
+        is_shell: whether it is an interactive shell.
 
     Returns:
         The command's exit status, as shells give it.
@@ -110,7 +111,8 @@ def run(around: Surroundings, words: Sequence[str], environment: Mapping[str, st
         UdpprobeError: the kernel does not take one of the settings.
     """
     enter()
-    with Signals() as signals, _furnished(around) as tun, Command(words, environment) as command:
+    with (Signals() as signals, _furnished(around) as tun,
+          Command(words, environment, is_shell=is_shell) as command):
         carrier = Carrier(tun, around.world, around.note)
         while command not in (ready := _ready(carrier, signals, command)):
             if signals in ready:
