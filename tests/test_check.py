@@ -91,6 +91,12 @@ def test_targets_that_are_probed_alike_share_a_scan_and_others_the_rate(network)
     assert (["OK"] * 5, ("be warned",)) == (states(outcome), outcome.warnings)
 
 
+def test_hosts_of_two_links_may_have_one_address(network):
+    outcome = check([ask(f"[fe80::1%{index}]:53") for index, _ in socket.if_nameindex()[:2]], Settings())
+    assert len(socket.if_nameindex()[:2]) == len(network.scans)
+    assert {"OK"} == set(states(outcome))
+
+
 def test_a_name_is_checked_at_each_address_and_one_without_any_is_unknown(network, monkeypatch):
     def look_up(name, *_):
         if name != "two.example":

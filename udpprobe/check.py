@@ -62,6 +62,8 @@ Endpoint = tuple[str, int]
 """Address and port."""
 Place = Destinations | UdpprobeError
 """Where a target is, or why nobody knows."""
+Alike = tuple[Probing, int]
+"""How targets are probed, and on which link: of two links, hosts may have the same address. One scan for all."""
 Found = dict[Endpoint, Destination] | UdpprobeError
 """What a scan found, or why it could not be made."""
 
@@ -102,14 +104,15 @@ class _Run:
         told = _side_by_side(self._looked_at, jobs)
         return [[each for (ask, *_), each in zip(jobs, told, strict=True) if ask is wanted] for wanted in asks]
 
-    def _scanned(self, asks: Sequence[Ask], places: Sequence[Place]) -> dict[Probing, Found]:
+    def _scanned(self, asks: Sequence[Ask], places: Sequence[Place]) -> dict[Alike, Found]:
         """What became of the destinations, by how they are probed."""
-        together: dict[Probing, list[Destinations]] = defaultdict(list)
+        together: dict[Alike, list[Destinations]] = defaultdict(list)
         for ask, place in zip(asks, places, strict=True):
             if not isinstance(place, UdpprobeError):
-                together[ask.probing].append(place)
+                together[_alike(ask, place)].append(place)
         rate_pps = self.settings.rate_pps / max(len(together), 1)
-        found = _side_by_side(lambda job: self._scan(*job, rate_pps), list(together.items()))
+        jobs = [(probing, some) for (probing, _), some in together.items()]
+        found = _side_by_side(lambda job: self._scan(*job, rate_pps), jobs)
         return dict(zip(together, found, strict=True))
 
     def _scan(self, probing: Probing, places: list[Destinations], rate_pps: float) -> Found:
@@ -174,11 +177,15 @@ def _place(ask: Ask) -> Place:
         return error
 
 
-def _jobs(ask: Ask, place: Place, reports: dict[Probing, Found]) -> Iterator[_Job]:
+def _alike(ask: Ask, place: Destinations) -> Alike:
+    return ask.probing, int(place.zone.max())
+
+
+def _jobs(ask: Ask, place: Place, reports: dict[Alike, Found]) -> Iterator[_Job]:
     if isinstance(place, UdpprobeError):
         yield ask, None, place
         return
-    found = reports[ask.probing]
+    found = reports[_alike(ask, place)]
     for row in range(len(place)):
         one = place.take(slice(row, row + 1))
         yield ask, one, found if isinstance(found, UdpprobeError) else found.get(_endpoint(one), NOT_PROBED)
