@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from udpprobe.sources.capture import Capture
-from udpprobe.sources.merge import MergedCaptures
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,4 +28,7 @@ def open_captures(paths: Sequence[str]) -> Source:
     Raises:
         CaptureError: none of the files can be read; of several, `state.unread` names those that cannot.
     """
+    from udpprobe.sources.capture import Capture  # noqa: PLC0415 - whoever captures live reads no files
+    from udpprobe.sources.merge import MergedCaptures  # noqa: PLC0415 - as above
+
     return Capture(paths[0]) if len(paths) == 1 else MergedCaptures(paths)
