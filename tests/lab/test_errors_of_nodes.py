@@ -162,3 +162,17 @@ def test_an_unknown_protocol_is_told_and_in_ipv6_where_its_number_stands():
 
 def test_nothing_is_said_where_no_upper_layer_is():
     assert [] == played(world(), IPv6(src=YOU[6], dst=HOST[6], nh=59))
+
+
+def test_who_has_no_way_back_is_told_nothing():
+    assert [] == played(world(), IP(src="203.0.113.1", dst=HOST[4]) / UDP(dport=54))
+
+
+def test_any_address_of_the_programs_network_is_answered():
+    error, = played(world(), IP(src="198.18.0.77", dst=HOST[4]) / UDP(dport=54))
+    assert ("198.18.9.9 3/3", "198.18.0.77") == (told(error), error.dst)
+
+
+def test_a_rule_says_what_stands_in_the_rest_of_the_header():
+    error, = played(world(router='rules = [{ do = "reject", with = "parameter-problem", word = 22 }]'), probe())
+    assert (12, 0, 22) == tuple(bytes(error[ICMP])[n] for n in (0, 1, 4))

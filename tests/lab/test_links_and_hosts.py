@@ -8,6 +8,10 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment, fragment6
 from scapy.packet import Raw
 
+from udpprobe.lab.dice import Dice
+from udpprobe.lab.links import Link
+from udpprobe.lab.packets import dissect
+from udpprobe.lab.spec import LinkSpec
 from udpprobe.lab.world import World
 
 BOTH = pytest.mark.parametrize("family", [4, 6])
@@ -57,6 +61,11 @@ def test_what_is_damaged_on_the_way_there_is_dropped_and_on_the_way_back_is_hear
     damaged = [packet for _, packet in rows if bytes(packet)[20:] != bytes(sound)[20:]]
     assert 35 <= len(rows) <= 65
     assert 15 <= len(damaged) <= 40
+
+
+def test_where_there_is_no_payload_nothing_is_damaged():
+    packet = dissect(bytes(IP(src=YOU[4], dst=HOST[4], proto=99)))
+    assert [(MS, packet)] == Link(LinkSpec(corrupt=1), Dice(1)).carry(packet, 0)
 
 
 @pytest.mark.parametrize(("family", "size"), [(4, 972), (6, 1252)])

@@ -87,6 +87,24 @@ def test_what_a_nat_cannot_read_is_lost(isp):
     assert [] == played(behind(isp=isp), probe(ttl=2))
 
 
+@pytest.mark.parametrize("quote", [bytes(IP(src=OUTSIDE[4], dst=HOST[4]) / UDP(sport=9, dport=53)), b"", bytes(28),
+                                   bytes(IPv6(src=OUTSIDE[6], dst=HOST[6]) / UDP())[:39],
+                                   bytes(IP(src=YOU[4], dst=HOST[4]) / UDP(sport=4000, dport=53))])
+def test_an_error_about_what_never_left_is_not_translated(quote):
+    nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
+    nat.outbound(dissect(bytes(probe())))
+    error = dissect(bytes(IP(src=HOST[4], dst=OUTSIDE[4]) / ICMP(type=3, code=3) / Raw(quote)))
+    assert error == nat.inbound(error)
+
+
+def test_an_error_with_a_wrong_checksum_is_not_translated():
+    nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
+    left = build(nat.outbound(dissect(bytes(probe()))))
+    right, wrong = (dissect(bytes(IP(src=HOST[4], dst=OUTSIDE[4]) / ICMP(type=3, code=3, **checksum) / Raw(left)))
+                    for checksum in ({}, {"chksum": 1}))
+    assert (YOU[4], OUTSIDE[4]) == (str(nat.inbound(right).destination), str(nat.inbound(wrong).destination))
+
+
 def test_two_who_use_one_port_get_two_and_each_its_own_answers():
     nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
     inner = [dissect(bytes(IP(src=f"198.18.0.{n}", dst=HOST[4]) / UDP(sport=65535, dport=53))) for n in (2, 3, 4)]
