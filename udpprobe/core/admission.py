@@ -14,7 +14,7 @@ from functools import cache, cached_property
 import numpy as np
 
 from udpprobe.core.batch import I64, PADDING_BYTES, U8, U64, Bool
-from udpprobe.core.correlate import EXACT, FLOW, NONE, Matches
+from udpprobe.core.correlate import EXACT, FLOW, NONE, REWRITTEN, Matches
 from udpprobe.core.craft import HEADER_BYTES, Crafter, is_v4
 from udpprobe.core.notes import Note
 from udpprobe.core.oddities import Looks
@@ -197,7 +197,9 @@ class Admission:
         unseen = np.flatnonzero(found.match == NONE)
         quotes = errors.take(unseen)
         task = self._plan.find(quotes.destination_high, quotes.destination_low, quotes.ports & PORT)
-        found.match[unseen], found.time_ns[unseen] = EXACT, self._plan.sent_ns[task]
+        is_own = (self._source(task, quotes.source_high, quotes.source_low) >= 0) & self._is_own(quotes.ports >> u64(16))
+        found.match[unseen], found.time_ns[unseen] = np.where(is_own, EXACT, REWRITTEN), self._plan.sent_ns[task]
+        found.notes[unseen[~is_own]] |= Note.SOURCE_REWRITTEN
 
     def _source(self, task: I64, high: U64, low: U64) -> I64:
         """(n,) which source address of each task this is, -1 for none or for no task."""
