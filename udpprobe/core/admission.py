@@ -197,7 +197,8 @@ class Admission:
         unseen = np.flatnonzero(found.match == NONE)
         quotes = errors.take(unseen)
         task = self._plan.find(quotes.destination_high, quotes.destination_low, quotes.ports & PORT)
-        is_own = (self._source(task, quotes.source_high, quotes.source_low) >= 0) & self._is_own(quotes.ports >> u64(16))
+        is_own = self._is_own(quotes.ports >> u64(16)) & (
+            self._source(task, quotes.source_high, quotes.source_low) >= 0)
         found.match[unseen], found.time_ns[unseen] = np.where(is_own, EXACT, REWRITTEN), self._plan.sent_ns[task]
         found.notes[unseen[~is_own]] |= Note.SOURCE_REWRITTEN
 
