@@ -127,6 +127,16 @@ def test_a_socket_that_was_seen_sending_is_known_after_it_is_gone(sockets, opene
     assert (os.getpid(), "connected") == (sender.process.pid, sender.sees)
 
 
+def test_one_that_was_left_to_a_child_is_the_child_s(sockets, opened, host):
+    port = bound(opened, host)
+    assert os.getpid() == sender_of(sockets, host, port).process.pid
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE,
+                          pass_fds=[opened.fileno()]) as child:
+        opened.close()
+        assert child.pid == sender_of(sockets, host, port).process.pid
+        child.stdin.close()
+
+
 def test_one_that_nobody_saw_is_unknown(sockets, opened, host):
     port = connected(opened, host)
     opened.close()

@@ -31,6 +31,12 @@ class Holder:
         """The process's number."""
         return self.process.pid
 
+    def holds(self) -> bool:
+        """Whether it still does: a parent may leave a socket to its child."""
+        with suppress(OSError):
+            return os.readlink(f"/proc/{self.pid}/fd/{self.descriptor}") == f"socket:[{self.inode}]"  # noqa: PTH115 - a Path is slow
+        return False
+
 
 def holders_of(inodes: Collection[int], likely: Collection[int]) -> dict[int, Holder]:
     """Who holds sockets; those that nobody holds, or nobody whom this user may look at, are left out.

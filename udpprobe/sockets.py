@@ -149,7 +149,7 @@ class Sockets:
         return True
 
     def _see(self, there: dict[int, UdpSocket], now_s: float) -> None:
-        new = there.keys() - self._sightings.keys()
+        new = there.keys() - self._sightings.keys() | self._left() & there.keys()
         holders = holders_of(new, {each.holder.pid for each in self._sightings.values() if each.holder}) if new else {}
         for inode in new:
             holder = holders.get(inode)
@@ -160,6 +160,10 @@ class Sockets:
             if not sighting.gone:
                 sighting.found, sighting.seen_s = there[inode], now_s
         self._forget(now_s)
+
+    def _left(self) -> set[int]:
+        """Sockets that who held them does not hold any more."""
+        return {inode for inode, each in self._sightings.items() if each.holder and not each.holder.holds()}
 
     def _forget(self, now_s: float) -> None:
         kept = [(inode, each) for inode, each in self._sightings.items() if now_s - each.seen_s <= REMEMBERED_S]
