@@ -118,19 +118,38 @@ def test_ctrl_c_on_a_terminal_reaches_it_once(needs, tmp_path):
 
 # ---- what is left
 
-@pytest.mark.parametrize("victim", ["the lab", "the command"])
-def test_nothing_is_left_when_one_is_killed(victim):
+@pytest.mark.parametrize(("victim", "status"), [("the lab", -9), ("its keeper", 137), ("the command", 137)])
+def test_nothing_is_left_when_one_is_killed(victim, status):
     words = lab_words("sh", "-c", "readlink /proc/self/ns/net; setsid sleep 600 & exec sleep 601")
     with started(words) as process:
         network = process.stdout.readline().strip()
         assert network_of("self") != network
-        assert soon(lambda: ["sleep", "601"] in processes_in(network).values())
-        there = {" ".join(words): number for number, words in processes_in(network).items()}
-        assert {"sleep 600", "sleep 601"} <= there.keys()
-        os.kill(process.pid if victim == "the lab" else there["sleep 601"], signal.SIGKILL)
-        assert {"the lab": -9, "the command": 137}[victim] == process.wait(PATIENCE_S)
+        assert soon(lambda: [["sleep", "600"], ["sleep", "601"]] == sorted(processes_in(network).values())[-2:])
+        there = processes_in(network)
+        pids = {"the lab": process.pid,
+                "its keeper": next(pid for pid, words in there.items() if "lab" in words and pid != process.pid),
+                "the command": next(pid for pid, words in there.items() if words == ["sleep", "601"])}
+        os.kill(pids[victim], signal.SIGKILL)
+        assert status == process.wait(PATIENCE_S)
     assert soon(lambda: not processes_in(network))
     assert "lab0" not in [name for _, name in socket.if_nameindex()]
+
+
+def test_nothing_is_left_when_the_world_breaks():
+    code = ("import os, sys; from collections import Counter; from ipaddress import ip_interface\n"
+            "from udpprobe.lab.run import Surroundings, run\n"
+            "class World:\n"
+            "    faults, next_ns = Counter(), None\n"
+            "    def receive(self, raw, now_ns): raise RuntimeError('broken')\n"
+            "    def due(self, now_ns): return []\n"
+            "around = Surroundings(World(), [ip_interface('198.18.0.2/24')], 1500)\n"
+            "run(around, ['sh', '-c', 'readlink /proc/self/ns/net; ping -c 1 198.18.0.1; sleep 600'], os.environ)")
+    with started([sys.executable, "-c", code]) as process:
+        network = process.stdout.readline().strip()
+        assert 1 == process.wait(PATIENCE_S)
+        assert "RuntimeError: broken" in process.stderr.read()
+    assert network_of("self") != network
+    assert soon(lambda: not processes_in(network))
 
 
 # ---- what a command sees
