@@ -44,7 +44,8 @@ def test_a_scenario_says_how_much_is_quoted(family, quote):
 
 
 @pytest.mark.parametrize(("mangle", "at", "expected"), [
-    ("swap-length", 2, "2600"), ("swap-id", 4, "0700"), ("swap-offset", 6, "0040"), ("zero-checksum", 10, "0000")])
+    ("swap-length", 2, "2600"), ("swap-id", 4, "0700"), ("swap-offset", 6, "0040"),
+    ("short-length", 2, "0012"), ("zero-checksum", 10, "0000")])
 def test_a_mangled_quote_differs_in_two_bytes(mangle, at, expected):
     sound = quoted(the_error())
     assert sound[:at] + bytes.fromhex(expected) + sound[at + 2:] == quoted(the_error(host=f'mangles = "{mangle}"'))
@@ -104,6 +105,18 @@ def test_mpls_labels_and_the_interface_stand_behind_128_bytes(family):
     assert labels in shown[132:]
     address = {4: "0001 0000 c6120001", 6: "0002 0000 20010db8 00000000 00000000 00000001"}[family]
     assert bytes.fromhex(address) + b"\x08eth0\0\0\0" == shown[132 + len(labels) + 4:]
+
+
+@BOTH
+def test_an_old_router_does_not_say_where_its_labels_stand(family):
+    old, new = (the_error(family, ttl=1, router=f"mpls = [16], rfc4884 = {about}") for about in ("false", "true"))
+    length, checksum = {4: 5, 6: 4}[family], (2, 3)
+    assert [length] == [at for at in differing(bytes(old.payload), bytes(new.payload)) if at not in checksum]
+    assert quoted(old) == quoted(new)
+
+
+def differing(one, other):
+    return [at for at, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
 
 
 def test_packet_too_big_has_no_room_for_extensions():

@@ -11,6 +11,7 @@ from scapy.packet import Raw
 from udpprobe.lab.dice import Dice
 from udpprobe.lab.links import Link
 from udpprobe.lab.packets import dissect
+from udpprobe.lab.scenario import parse
 from udpprobe.lab.spec import LinkSpec
 from udpprobe.lab.world import World
 
@@ -160,6 +161,43 @@ def test_the_narrowest_range_of_ports_counts():
 def test_an_answer_may_be_late_and_holds_up_no_other():
     slow = world(host='udp = { 53 = { text = "slow", delay_ms = 100 }, 54 = "echo" }')
     assert [(4, 54), (104, 53)] == [(at_ms, each[UDP].sport) for at_ms, each in times(slow, probe(), probe(port=54))]
+
+
+NARROW_BEFORE_A_ROUTER = f"""
+conclude = "nothing"
+[nodes]
+you = {{ address = ["198.18.0.2/24", "2001:db8::2/64"] }}
+near = {{ address = ["198.18.0.1", "2001:db8::1"] }}
+far = {{ address = ["198.18.1.1", "2001:db8:1::1"] }}
+host = {{ address = ["198.18.9.9", "2001:db8:9::9"], udp = {{ 53 = {{ text = "{"x" * 1400}" }} }} }}
+[links]
+"you - near - far - host" = {{}}
+"near - far" = {{ mtu = 1300 }}
+"""
+
+
+@BOTH
+def test_a_host_learns_what_its_answers_may_take(family):
+    """The first answer is lost, as on the real Internet; the second comes in fragments."""
+    narrow = World(parse(NARROW_BEFORE_A_ROUTER, "page"))
+    assert [] == played(narrow, probe(family))
+    pieces = played(narrow, probe(family), at_ns=SECOND)
+    assert {4: [1300, 148], 6: [1296, 208]}[family] == [len(bytes(each)) for each in pieces]
+    if family == 4:
+        assert {0} == {int(each.flags.DF) for each in pieces}
+
+
+def test_a_forged_size_is_learnt_only_with_a_right_checksum_and_to_a_limit():
+    host = world(host="udp = { 53 = { text = '" + "x" * 1000 + "' } }")
+    wrong, right = (IP(src=YOU[4], dst=HOST[4]) / ICMP(type=3, code=4, nexthopmtu=68, **checksum) / Raw(bytes(
+        IP(src=HOST[4], dst=YOU[4]) / UDP())) for checksum in ({"chksum": 1}, {}))
+    assert [1028] == [len(bytes(each)) for each in played(host, wrong, probe())]
+    assert [548, 500] == [len(bytes(each)) for each in played(host, right, probe(), at_ns=SECOND)]
+
+
+def test_the_programs_interface_takes_what_its_link_does():
+    text = NARROW_BEFORE_A_ROUTER.replace('"near - far" = { mtu = 1300 }', '"you > near" = { mtu = 1400 }')
+    assert 1400 == parse(text, "page").mtu
 
 
 @pytest.mark.parametrize("spoilt", [

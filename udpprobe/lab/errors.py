@@ -54,7 +54,7 @@ def message(packet: Packet, kind: Kind, spec: NodeSpec, source: Address, destina
     quote = raw[:size]
     for name in spec.mangles:
         quote = _MANGLES[name](quote)
-    return packets.icmp_error(source, destination, kind, quote, structure(spec, source, kind))
+    return packets.icmp_error(source, destination, kind, quote, structure(spec, source, kind), counted=spec.rfc4884)
 
 
 def _swap(v4: int | None, v6: int | None) -> Callable[[bytes], bytes]:
@@ -63,6 +63,14 @@ def _swap(v4: int | None, v6: int | None) -> Callable[[bytes], bytes]:
         at = v4 if quote[:1] < b"\x60" else v6
         return quote if at is None else quote[:at] + quote[at:at + 2][::-1] + quote[at + 2:]
     return mangle
+
+
+def _short_length(quote: bytes) -> bytes:
+    """As a machine quotes that has taken the header from the length (4.2BSD)."""
+    if quote[:1] >= b"\x60":
+        return quote
+    length = int.from_bytes(quote[2:4]) - 4 * (quote[0] & 15)
+    return quote[:2] + length.to_bytes(2) + quote[4:]
 
 
 def _zero_checksum(quote: bytes) -> bytes:
@@ -79,6 +87,7 @@ _MANGLES: dict[str, Callable[[bytes], bytes]] = {
     "swap-length": _swap(2, 4),
     "swap-id": _swap(4, None),
     "swap-offset": _swap(6, None),
+    "short-length": _short_length,
     "zero-checksum": _zero_checksum,
     "ttl": _lower_ttl,
 }

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from udpprobe.lab import packets
-from udpprobe.lab.model import MORE_FRAGMENTS, Address, Packet
+from udpprobe.lab.model import DONT_FRAGMENT, ICMP, ICMPV6, MORE_FRAGMENTS, Address, Packet
 
 TIMEOUT_S = {4: 30, 6: 60}
 """How long a host waits for the rest (Linux's `ipfrag_time`; RFC 8200, 4.5)."""
+
+MOST = 65_535
+LEAST = {4: 552, 6: 1280}
+"""Linux believes no less (`min_pmtu`; RFC 8200, 5)."""
 
 _Key = tuple[Address, Address, int, int]
 
@@ -28,7 +32,31 @@ def _piece(packet: Packet, start: int, room: int) -> Packet:
     last = start + room >= len(packet.payload)
     more = packet.flags & MORE_FRAGMENTS if last else MORE_FRAGMENTS
     return replace(packet, payload=data, offset=packet.offset + start, options=b"" if start else packet.options,
-                   flags=packet.flags & ~MORE_FRAGMENTS | more)
+                   flags=packet.flags & ~(MORE_FRAGMENTS | DONT_FRAGMENT) | more)
+
+
+class PathMtus:
+    """What a host was told of the ways to others (RFC 1191; RFC 8201)."""
+
+    def __init__(self) -> None:
+        self._told: dict[Address, int] = {}
+
+    def to(self, destination: Address) -> int:
+        """Bytes of a packet that get there, as far as is known."""
+        return self._told.get(destination, MOST)
+
+    def learn(self, packet: Packet) -> None:
+        """Take what an error says, if it is about a size."""
+        mtu = _told_mtu(packet)
+        quote = packets.dissect_quote(packet.payload[8:])
+        if mtu is not None and quote is not None and packets.icmp_intact(packet):
+            self._told[quote.destination] = min(max(mtu, LEAST[packet.family]), self.to(quote.destination))
+
+
+def _told_mtu(packet: Packet) -> int | None:
+    kind = packet.protocol, packet.payload[:2]
+    places = {(ICMP, b"\3\4"): slice(6, 8), (ICMPV6, b"\2\0"): slice(4, 8)}
+    return int.from_bytes(packet.payload[places[kind]]) if kind in places else None
 
 
 class Reassembler:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from udpprobe.lab import errors
 from udpprobe.lab.dice import Dice
-from udpprobe.lab.fragments import TIMEOUT_S, Reassembler, fragments
+from udpprobe.lab.fragments import MOST, TIMEOUT_S, PathMtus, Reassembler, fragments
 from udpprobe.lab.hosts import Host, Reply
 from udpprobe.lab.limits import SECOND, Limiter, LinuxLimit, NoLimit, PlainLimit
 from udpprobe.lab.model import DONT_FRAGMENT, ICMP, ICMPV6, KINDS, Address, Departure, Kind, Packet
@@ -49,6 +49,7 @@ class Node:
         self._limiter = _limiter(self.spec, self._dice)
         self._host = Host(self.spec)
         self._pieces = Reassembler()
+        self._paths = PathMtus()
         self._nat = _translator(self.spec)
         self._gates = [Gate(rule, goals(rule.to, scenario) if rule.to else []) for rule in self.spec.rules]
         self._ip_id = self._dice.below(1 << 16)
@@ -97,12 +98,12 @@ class Node:
             yield from self._complain(first, KINDS["reassembly-timeout"][first.family], now_ns)
 
     def launch(self, packet: Packet) -> Iterator[Departure]:
-        """Send a packet that was made here, in fragments where the link is narrow; nothing where there is no route."""
+        """Send a packet that was made here, in fragments where the way is narrow; nothing where there is no route."""
         hops = self._routes.hops(packet.destination)
         if not hops or hops[0] in VOIDS:
             return
         hop = self._choose(hops, packet)
-        for piece in fragments(packet, self._links[hop].mtu or packet.size):
+        for piece in fragments(packet, min(self._links[hop].mtu or MOST, self._paths.to(packet.destination))):
             yield Departure(piece, hop)
 
     def _owns(self, address: Address) -> bool:
@@ -112,6 +113,7 @@ class Node:
         whole = yield from self._whole(packet)
         if whole is None:
             return
+        self._paths.learn(whole)
         for reply in self._host.replies(whole):
             if isinstance(reply, Kind):
                 yield from self._complain(whole, reply, now_ns)

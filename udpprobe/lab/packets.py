@@ -196,7 +196,8 @@ def icmp_intact(packet: Packet) -> bool:
     return pseudo_checksum(packet.source, packet.destination, model.ICMPV6, packet.payload) == 0
 
 
-def icmp_error(source: Address, destination: Address, kind: Kind, quote: bytes, structure: bytes = b"") -> bytes:
+def icmp_error(source: Address, destination: Address, kind: Kind, quote: bytes, structure: bytes = b"",  # noqa: PLR0913 - fields
+               *, counted: bool = True) -> bytes:
     """The ICMP message of an error.
 
     Args:
@@ -205,10 +206,11 @@ def icmp_error(source: Address, destination: Address, kind: Kind, quote: bytes, 
         kind: type, code, and the rest of the header.
         quote: as much as it shows of the datagram.
         structure: RFC 4884 extensions with their header; the quote then is 128 bytes, padded with zeros.
+        counted: whether the header says how long the quote is, where extensions follow.
     """
     if structure:
         quote = quote[:128].ljust(128, b"\0")
-    words = len(quote) // (4 if source.version == 4 else 8) if structure else 0
+    words = len(quote) // (4 if source.version == 4 else 8) if structure and counted else 0
     header = (_error_v4 if source.version == 4 else _error_v6)(kind, words)
     return icmp_sealed(source, destination, header + quote + structure)
 

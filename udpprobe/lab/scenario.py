@@ -114,7 +114,8 @@ def _scenario(page: _Page, name: str, text: str) -> Scenario:
     _check_addresses(page)
     links = _links(page)
     _check_names(page, links)
-    return Scenario(Path(name).stem, page.conclude, text, page.nodes[YOU].address, page.mtu, page.targets,
+    mtu = min(page.mtu, *(link.mtu or page.mtu for (near, _), link in links.items() if near == YOU))
+    return Scenario(Path(name).stem, page.conclude, text, page.nodes[YOU].address, mtu, page.targets,
                     page.seed, page.nodes, links)
 
 

@@ -192,7 +192,7 @@ class NodeSpec(Strict):
     """Forwards a packet whose TTL has run out, with a TTL of 0, and leaves the error to the next router."""
     quote: Annotated[int, Field(ge=0, le=1280)] | None = None
     """Bytes after the IP header that its errors quote; else as much as RFC 1812 and RFC 4443 allow."""
-    mangles: Annotated[list[Literal["swap-length", "swap-id", "swap-offset", "zero-checksum", "ttl"]],
+    mangles: Annotated[list[Literal["swap-length", "swap-id", "swap-offset", "short-length", "zero-checksum", "ttl"]],
                        BeforeValidator(_list)] = []
     """What it spoils in the quoted IP header."""
     limit: Limit | None = None
@@ -200,6 +200,8 @@ class NodeSpec(Strict):
     """Source addresses of its errors, instead of its own."""
     mpls: list[Annotated[int, Field(ge=0, lt=1 << 20)]] = []
     """Labels that its errors show (RFC 4950)."""
+    rfc4884: bool = True
+    """Whether errors with extensions say how long the quote is; older routers do not."""
     interface: Annotated[str, Field(max_length=63)] | None = None
     """Name of the incoming interface that its errors show (RFC 5837)."""
     nat: Nat | None = None
