@@ -1,29 +1,36 @@
 """`python -m tests.bench paths`: `udpprobe trace` and `mtu` beside their peers, on made paths. Needs root.
 
 prober - a - b - c - host, in network namespaces, without delay: what is measured is what a program does and waits for
-of its own accord. All are run in turns, and what each of them prints is held against what is there.
+of its own accord. Far paths, of far.toml, lead through the simulated internet, where packets take their time. All are
+run in turns, and what each of them prints is held against what is there.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
+from typing import Self
 
 from tabulate import tabulate
 
 from tests.bench.measure import Command, Runs, in_turns, ratio
-from tests.bench.tracers import MEASURERS, TRACERS, Said, Tool
-from tests.live.network import PREFIX, CannotRun, Network, address, require
+from tests.bench.tracers import MEASURERS, TRACERS, UDPPROBE, Said, Tool
+from tests.live.network import PREFIX, CannotRun, Network, address, require, stop
 
 COLUMNS = ("path", "asked", "by", "s", "right?", "udpprobe / fastest right peer")
 ROW = ("prober", "a", "b", "c", "host")
 FAMILIES = (4, 6)
+FAR = Path(__file__).with_name("far.toml")
+FAR_HOST, FAR_HOLE = (tuple(address(family, link, 2) for family in FAMILIES) for link in (8, 9))
 HOST, LOOP2, LOOP3 = ("10.0.4.2", "2001:db8:4::2"), ("198.18.2.1", "2001:db8:f2::1"), ("198.18.3.1", "2001:db8:f3::1")
 BACK = 8
 """The link from c back to a."""
@@ -52,7 +59,7 @@ def addresses(family: int, ttl: int) -> set[str]:
     return {router(family, ttl), address(family, ttl + 1, 1), *back.get(ttl, ())}
 
 
-def wrong_way(said: Said, family: int, ttls: tuple[int, ...] = (1, 2, 3, 4)) -> str:
+def wrong_way(said: Said, family: int, ttls: Sequence[int] = (1, 2, 3, 4)) -> str:
     """What is wrong with it; nothing where it is right."""
     expected = {ttl: {router(family, ttl)} for ttl in ttls}
     if said.routers != expected:
@@ -77,7 +84,7 @@ def wrong_loop(said: Said, family: int, around: tuple[int, ...]) -> str:
 def wrong_mtu(said: Said, family: int, mtu: int, hole: int = 0) -> str:
     """Also wrong where a hole is not told from a router that says so."""
     if said.mtu != mtu:
-        return f"MTU {said.mtu}"
+        return f"MTU {said.mtu}" if said.mtu else "no MTU named"
     expected = router(family, hole) if hole else None
     return "" if said.hole == expected else f"behind {said.hole}"
 
@@ -94,6 +101,7 @@ class Made:
     behind: tuple[str, ...] = ()
     pause_s: float = 0
     """Before each run: what a limit gives out it shall give to all alike."""
+    is_far: bool = False
 
 
 WIDTHS = (f"c: ip link set right mtu {NARROW}", "c: ip link set right mtu 1500")
@@ -110,6 +118,10 @@ PATHS = (
          before=WIDTHS[:1], behind=WIDTHS[1:]),
     Made("black hole", MEASURERS, lambda said, family: wrong_mtu(said, family, NARROW, hole=3),
          before=(*WIDTHS[:1], rules("c", TOO_BIG, "drop")), behind=(*WIDTHS[1:], f"c: {NO_RULES}")),
+    Made("far", TRACERS, lambda said, family: wrong_way(said, family, range(1, 9)), FAR_HOST, is_far=True),
+    Made("far", MEASURERS, lambda said, family: wrong_mtu(said, family, 1500), FAR_HOST, is_far=True),
+    Made("far black hole", MEASURERS, lambda said, family: wrong_mtu(said, family, NARROW, hole=7), FAR_HOLE,
+         is_far=True),
 )
 
 
@@ -125,6 +137,31 @@ def lay(network: Network) -> None:
     for family, loop2, loop3 in zip(FAMILIES, LOOP2, LOOP3, strict=True):
         network.run(f"c: ip -{family} route add {loop2} via {address(family, 3, 1)}")
         network.run(f"c: ip -{family} route add {loop3} via {address(family, BACK, 2)}")
+
+
+class Far:
+    """The simulated internet, entered by its only real host: what a `Network` is to commands of the prober."""
+
+    def __enter__(self) -> Self:
+        self._lab = subprocess.Popen([UDPPROBE, "lab", "--up", FAR], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                     text=True)
+        line = self._lab.stdout.readline()
+        entering = re.search(r"(nsenter .*) COMMAND", line)
+        if not entering:
+            self.__exit__()
+            raise CannotRun(line.strip())
+        self._enter = entering[1].split()
+        return self
+
+    def __exit__(self, *_) -> None:
+        stop(self._lab, signal.SIGINT)
+        self._lab.stdout.close()
+
+    def command(self, line: str) -> list[str]:
+        return [*self._enter, *shlex.split(line.removeprefix("prober: "))]
+
+    def run(self, line: str) -> None:
+        subprocess.run(self.command(line), check=True)
 
 
 @dataclass
@@ -145,7 +182,7 @@ class Result:
         return next(filter(None, self.wrong), "yes, and names it" if self.names_loop else "yes")
 
 
-def run(network: Network, path: Made, family: int, result: Result) -> None:
+def run(network: Network | Far, path: Made, family: int, result: Result) -> None:
     """Once; what the kernel learned of the path by the one before is forgotten."""
     network.run(f"prober: ip -{family} route flush cache")
     time.sleep(path.pause_s)
@@ -164,7 +201,7 @@ def run(network: Network, path: Made, family: int, result: Result) -> None:
     result.wrong.append(path.wrong(said, family))
 
 
-def measure(network: Network, path: Made, family: int, rounds: int) -> list[tuple[str, ...]]:
+def measure(network: Network | Far, path: Made, family: int, rounds: int) -> list[tuple[str, ...]]:
     """The rows of one path."""
     results = [Result(tool, Runs([])) for tool in path.tools if is_installed(tool)]
     say(f"{path.name}, IPv{family}")
@@ -217,11 +254,11 @@ def main(argv: list[str]) -> None:
     rows = [start_up(options.rounds)]
     try:
         require("ip", "nft")
-        with Network(*ROW) as network:
-            lay(network)
+        with Network(*ROW) as near, Far() as far:
+            lay(near)
             for path in chosen:
                 for family in FAMILIES:
-                    rows += measure(network, path, family, options.rounds)
+                    rows += measure(far if path.is_far else near, path, family, options.rounds)
     except CannotRun as reason:
         raise SystemExit(f"cannot measure: {reason}") from reason
     finally:
