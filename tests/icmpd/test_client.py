@@ -4,6 +4,8 @@ import asyncio
 import errno
 import select
 import socket
+import threading
+import time
 
 import pytest
 from builders import datagram, frag_needed
@@ -110,6 +112,36 @@ def test_no_daemon_and_no_udp_socket_are_said_in_a_line(served, udp, tmp_path):
         Icmpd(udp, str(tmp_path / "nowhere"))
     with socket.socket() as tcp, pytest.raises(IcmpdError, match="does not take the socket: not-udp"):
         Icmpd(tcp, served.path)
+
+
+def test_a_place_in_a_full_backlog_is_waited_for(tmp_path, udp):
+    path = str(tmp_path / "busy")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as busy, socket.socket(socket.AF_UNIX) as before:
+        busy.bind(path)
+        busy.listen(0)
+        before.connect(path)
+
+        def serve():
+            time.sleep(0.2)
+            busy.accept()[0].close()
+            with busy.accept()[0] as accepted:
+                accepted.recv(1)
+                accepted.sendall(b'{"kind":"registered","socket":{"port":1}}\n')
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with Icmpd(udp, path) as errors:
+            assert {"port": 1} == errors.registered
+        thread.join()
+
+
+def test_a_daemon_that_says_nothing_is_not_waited_for_for_ever(tmp_path, udp):
+    path = str(tmp_path / "mute")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mute:
+        mute.bind(path)
+        mute.listen()
+        with pytest.raises(IcmpdError, match="no icmpd at"):
+            Icmpd(udp, path, timeout_s=0.1)
 
 
 def test_without_a_path_it_is_the_usual_one(udp, monkeypatch, served):

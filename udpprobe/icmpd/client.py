@@ -15,6 +15,7 @@ import errno as errno_numbers
 import json
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -68,12 +69,19 @@ class Icmpd:
         self._unread = b""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.settimeout(timeout_s)
+            self._be_patient(timeout_s)
             self.registered = self._register(udp_socket, path or usual_path())
-            self._socket.settimeout(None)
+            self._be_patient(0)
         except BaseException:
             self._socket.close()
             raise
+
+    def _be_patient(self, timeout_s: float) -> None:
+        """Let the kernel wait so long, 0 for ever: Python's own timeouts do not wait for a place in a full backlog."""
+        self._socket.setblocking(True)
+        microseconds = round(timeout_s * 1e6)
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("@qq", *divmod(microseconds, 1_000_000)))
 
     def _register(self, udp_socket: socket.socket, path: str) -> dict[str, Any]:
         try:
