@@ -1,11 +1,13 @@
 """Both directions between a device and a world, in simulated time where no device is needed."""
 
 from collections import Counter
+from ipaddress import ip_interface
 
 import pytest
 
-from udpprobe.errors import PrivilegeError
+from udpprobe.errors import PrivilegeError, UsageError
 from udpprobe.lab import run
+from udpprobe.lab.namespace import furnish
 from udpprobe.lab.run import AT_ONCE, MOST_WAIT_S, NOT_TAKEN, Carrier
 from udpprobe.lab.tun import Tun
 
@@ -102,3 +104,8 @@ def test_a_host_without_the_device_says_what_to_do(monkeypatch):
     monkeypatch.setattr("udpprobe.lab.tun.DEVICE", "/nowhere/tun")
     with pytest.raises(PrivilegeError, match=r"cannot open /nowhere/tun: there is none; load the module: modprobe tun"):
         Tun("lab0")
+
+
+def test_ipv6_on_too_narrow_an_interface_is_refused_before_anything_is_done():
+    with pytest.raises(UsageError, match="IPv6 needs an MTU of 1280"):
+        furnish([ip_interface("198.18.0.2/24"), ip_interface("2001:db8::2/64")], 1279)

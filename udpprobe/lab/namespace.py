@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from udpprobe.errors import PrivilegeError, UdpprobeError
+from udpprobe.errors import PrivilegeError, UdpprobeError, UsageError
 from udpprobe.lab import libc, netlink
 from udpprobe.lab.tun import Tun
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 INTERFACE = "lab0"
 QUEUE_PACKETS = 10_000
 """The kernel sends faster than the world answers: what a program sends at once is kept for five seconds of it."""
+LEAST_MTU_V6 = 1280
 
 PRIVATE = libc.CLONE_NEWNET | libc.CLONE_NEWPID
 SYSCTLS = (
@@ -70,8 +71,11 @@ def furnish(networks: Sequence[Network], mtu: int) -> Tun:
 
     Raises:
         PrivilegeError: there is no TUN device for this user.
+        UsageError: IPv6 does not work with this MTU.
         UdpprobeError: the kernel does not take one of the settings.
     """
+    if mtu < LEAST_MTU_V6 and any(network.version == 6 for network in networks):
+        raise UsageError(f"IPv6 needs an MTU of {LEAST_MTU_V6} (RFC 8200, 5), and the program's interface has {mtu}")
     for name, text in SYSCTLS:
         with suppress(OSError):     # a container may not write there, and much works without
             Path("/proc/sys", name).write_text(text, encoding="ascii")
