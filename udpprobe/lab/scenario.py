@@ -21,7 +21,7 @@ from udpprobe.lab.spec import VOIDS, YOU, Interface, LinkSpec, Mtu, NodeSpec, St
 _SHIPPED = files("udpprobe.lab") / "scenarios"
 
 
-class _Page(Strict):
+class Page(Strict):
     """A scenario as it is written."""
 
     conclude: Annotated[str, Field(min_length=1)]
@@ -92,7 +92,7 @@ def parse(text: str, name: str) -> Scenario:
         UsageError: it has a mistake; says in which line.
     """
     try:
-        page = _Page.model_validate(tomllib.loads(text))
+        page = Page.model_validate(tomllib.loads(text))
         return _scenario(page, name, text)
     except _MistakeError as error:
         raise UsageError(_complaint(name, text, error.place, str(error))) from None
@@ -108,7 +108,7 @@ def _complaint(name: str, text: str, place: tuple[int | str, ...], reason: str) 
     return f"{name}:{line_of(text, place)}: {where}: {reason}"
 
 
-def _scenario(page: _Page, name: str, text: str) -> Scenario:
+def _scenario(page: Page, name: str, text: str) -> Scenario:
     if YOU not in page.nodes:
         raise _MistakeError(("nodes",), f'the program needs a place: no node is called "{YOU}"')
     _check_addresses(page)
@@ -119,7 +119,7 @@ def _scenario(page: _Page, name: str, text: str) -> Scenario:
                     page.seed, page.nodes, links)
 
 
-def _check_addresses(page: _Page) -> None:
+def _check_addresses(page: Page) -> None:
     owners: dict[Interface, str] = {}
     for name, node in page.nodes.items():
         for each in node.addresses:
@@ -127,7 +127,7 @@ def _check_addresses(page: _Page) -> None:
                 raise _MistakeError(("nodes", name, "address"), f"{each.ip} is {other}'s already")
 
 
-def _links(page: _Page) -> dict[tuple[str, str], LinkSpec]:
+def _links(page: Page) -> dict[tuple[str, str], LinkSpec]:
     """Both directions of each link; a later entry refines an earlier one."""
     wishes: dict[tuple[str, str], dict[str, Any]] = {}
     for chain, wish in page.links.items():
@@ -163,7 +163,7 @@ def _directions(chain: str, known: set[str]) -> Iterator[tuple[str, str]]:
             yield far, near
 
 
-def _check_names(page: _Page, links: dict[tuple[str, str], LinkSpec]) -> None:
+def _check_names(page: Page, links: dict[tuple[str, str], LinkSpec]) -> None:
     """Whether routes lead to neighbours, and rules and NATs name nodes that there are."""
     place: tuple[int | str, ...]
     for name, node in page.nodes.items():
@@ -186,6 +186,6 @@ def _check_each(wanted: list[str], known: set[str], place: tuple[int | str, ...]
             raise _MistakeError(place, f"{reason} is called {name!r}")
 
 
-def _check_destination(page: _Page, text: str, place: tuple[int | str, ...]) -> None:
+def _check_destination(page: Page, text: str, place: tuple[int | str, ...]) -> None:
     if text not in page.nodes and network(text) is None:
         raise _MistakeError(place, f"{text!r} is neither a node nor a network")

@@ -91,7 +91,7 @@ class Rule(Strict):
     larger_than: Annotated[int, Field(ge=0)] | None = None
     """Bytes of the IP packet."""
     every: Annotated[int, Field(ge=1)] = 1
-    """Only each so-manieth of the packets that fit."""
+    """Only each N-th of the packets that fit."""
     error: Annotated[Names, Field(alias="with")] = ["port-unreachable"]
     """Of `reject` and `remark`: a name of `KINDS`, or TYPE/CODE."""
     word: Annotated[int, Field(ge=0, le=0xFFFF_FFFF)] | None = None
