@@ -222,6 +222,33 @@ def test_check_is_content(family):
     assert (0, "UDPPROBE OK") == (done.returncode, done.stdout[:11])
 
 
+def test_watch_names_the_process_inside():
+    code = ("import select, socket, subprocess\n"
+            f"watch = subprocess.Popen({[*UDPPROBE, 'watch', '-i', 'lab0', '--format', 'ndjson']!r}, stdout=-1)\n"
+            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "while True:\n"
+            f"    s.sendto(b'x', ('{HOST[4]}', {CLOSED}))\n"
+            "    if select.select([watch.stdout], [], [], 0.5)[0]: break\n"
+            "print(watch.stdout.readline().decode(), end=''); watch.terminate(); watch.communicate()")
+    event = json.loads(in_lab(sys.executable, "-c", code).stdout)
+    assert ("refused", "blind") == (event["verdict"], event["sees"])
+    assert 2 == event["process"]["pid"]     # behind its keeper, the first of its namespace
+
+
+@FAMILIES
+def test_icmpd_tells_programs_inside(family, tmp_path):
+    path = tmp_path / "icmpd"
+    code = ("import socket, subprocess, time, os\n"
+            "from udpprobe.icmpd.client import Icmpd\n"
+            f"daemon = subprocess.Popen({[*UDPPROBE, 'icmpd', '--socket', str(path)]!r}, stderr=-3)\n"
+            f"while not os.path.exists({str(path)!r}): time.sleep(0.05)\n"
+            f"s = socket.socket(socket.AF_INET{6 if family == 6 else ''}, socket.SOCK_DGRAM); s.bind(('', 0))\n"
+            f"errors = Icmpd(s, {str(path)!r}); s.sendto(b'x', ('{HOST[family]}', {CLOSED}))\n"
+            "print(next(iter(errors)).verdict); daemon.terminate(); daemon.wait()")
+    done = in_lab(sys.executable, "-c", code)
+    assert "refused\n" == done.stdout, done.stderr
+
+
 def test_two_thousand_packets_a_second_pass():
     code = ("import socket, time\n"
             "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(1, 8, 1 << 22)\n"
