@@ -246,6 +246,8 @@ def asked_of(where, query):
 @pytest.mark.parametrize(("words", "status", "said"), [
     ([], 2, "--allow"), (["--allow", "x"], 2, "'x' does not appear"), (["--allow", "10.0.0.1/8"], 2, "host bits"),
     (["--allow", "::1", "--listen", "127.0.0.1"], 2, "ADDRESS:PORT"),
+    (["--allow", "::1", "--listen", ":9843"], 2, "ADDRESS:PORT"),
+    (["--allow", "::1", "--listen", "[fe80::1%lo]:9843", "--engine", "recverr"], 3, "Cannot assign requested address"),
     (["--allow", "::1", "--listen", "192.0.2.1:9843", "--engine", "recverr"], 3,
      "cannot listen on 192.0.2.1, TCP port")])
 def test_wrong_words_are_one_line(capsys, words, status, said):

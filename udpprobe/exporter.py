@@ -10,13 +10,12 @@ import sys
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import prometheus_client as prometheus
@@ -30,9 +29,6 @@ from udpprobe.core.targets import Block, Target
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.metrics import probe_text
 from udpprobe.targets import Wanted, resolve
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Network = IPv4Network | IPv6Network
 Module = tuple[Expectation, Probing]
@@ -203,16 +199,19 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, options: Options) -> None:
-        self.address_family = socket.AF_INET6 if ":" in options.listen[0] else socket.AF_INET
+        host, port = options.listen
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.timeout_s = options.settings.timeout_s
         prober = Prober(options)
         self.pages: Mapping[str, Callable[[Mapping[str, list[str]], float], bytes]] = {
             "/probe": prober.probe, "/metrics": prober.metrics, "/-/healthy": lambda _query, _timeout_s: b"Healthy\n"}
         self._connections = threading.BoundedSemaphore(CONNECTIONS)
         try:
-            super().__init__(options.listen, Handler)
+            # with the zone of a link-local address, which bind itself does not read
+            where = socket.getaddrinfo(host, port, self.address_family, socket.SOCK_STREAM)[0][4]
+            super().__init__(where, Handler)  # type: ignore[arg-type]  # a pair is typeshed's guess
         except OSError as error:
-            raise UdpprobeError(f"cannot listen on {options.listen[0]}, TCP port {options.listen[1]}: "
+            raise UdpprobeError(f"cannot listen on {host}, TCP port {port}: "
                                 f"{error.strerror or error}") from error
 
     def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]  # of TCP

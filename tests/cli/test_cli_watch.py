@@ -71,7 +71,8 @@ def test_without_any_it_listens_everywhere_until_ctrl_c(stand):
 
 
 @pytest.mark.parametrize("words", [["eth0"], ["--duration", "-1"], ["--count", "0"], ["--keep", "0"], ["-w", "-"],
-                                   ["--rotate", "much"], ["--rotate", "0"], ["--fail-on", "nonsense"]])
+                                   ["--rotate", "much"], ["--rotate", "0"],
+                                   ["-w", "x", "-o", "./x"], ["--fail-on", "nonsense"]])
 def test_words_that_are_wrong_are_usage_errors(stand, capsys, words):
     assert 2 == main(["watch", *words])
     assert "" == capsys.readouterr().out

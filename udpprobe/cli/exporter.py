@@ -74,7 +74,11 @@ def _network(text: str) -> "Network":
 
 
 def _where(text: str) -> tuple[str, int]:
-    target = parse_target(text)
+    wrong = UsageError(f"--listen {text}: say ADDRESS:PORT, as in {LISTEN}, or 0.0.0.0:9843 for everybody")
+    try:
+        target = parse_target(text)
+    except UsageError:
+        raise wrong from None
     if target.ports is None or sum(map(len, target.ports)) != 1 or "/" in text:
-        raise UsageError(f"--listen {text}: say ADDRESS:PORT, as in {LISTEN}")
+        raise wrong
     return text.rpartition(":")[0].strip("[]"), target.ports[0].start

@@ -12,7 +12,7 @@ import typer
 
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, OutputOption, ReportFormatOption
-from udpprobe.cli.output import opened, width_of
+from udpprobe.cli.output import guard_outputs, opened, width_of
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.formats import Format
@@ -90,6 +90,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     if write == "-":
         raise UsageError("-w takes files in turns; standard output cannot be one of them")
+    guard_outputs(output, write)
     rotate_bytes = parse_size(rotate)
     from udpprobe.watch import WatchOptions  # noqa: PLC0415 - NumPy comes with it, and help does without
 
