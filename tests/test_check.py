@@ -127,6 +127,21 @@ def test_a_failure_counts_when_it_is_confirmed_so_often(network, verdicts, confi
     assert [2, *[1] * (scans - 1)] == [size for _, size in network.scans]
 
 
+@pytest.mark.parametrize(("again", "expected"), [("silent", "CRITICAL"), ("answered", "OK")])
+def test_what_was_not_asked_again_in_time_stays_a_failure(network, again, expected):
+    network.verdicts = {1: ["silent", again]}
+
+    def scan(*asked):
+        found = network.scan(*asked)
+        if len(network.scans) == 2:
+            time.sleep(0.2)
+            raise Interrupted(found if again == "answered" else report())
+        return found
+
+    udpprobe.check.scan.scan = scan         # the fixture takes it back
+    assert [expected] == states(check([ask("127.0.0.1:1")], Settings(timeout_s=0.2, confirm=1)))
+
+
 def test_nothing_is_confirmed_when_half_of_the_time_is_gone(network):
     network.verdicts[1], network.wasted_s = ["silent"], 0.06
     check([ask("127.0.0.1:1")], Settings(timeout_s=0.1, confirm=5))

@@ -79,14 +79,19 @@ def check(asks: Sequence[Ask], settings: Settings) -> Outcome:
         run = _Run(settings)
         found = run.checked(asks)
         for _ in range(settings.confirm):
-            failed = [row for row, checks in enumerate(found) if any(each.state != "OK" for each in checks)]
+            failed = [row for row, checks in enumerate(found) if not _is_fine(checks)]
             if not failed or time.monotonic() - start_s > settings.timeout_s / 2:
                 break
             again = run.checked([asks[row] for row in failed])
             for row, checks in zip(failed, again, strict=True):
-                found[row] = checks
+                if not is_late() or _is_fine(checks):   # what could not be asked again in time stays a failure
+                    found[row] = checks
     flat = tuple(each for checks in found for each in checks)
     return Outcome(flat, time.monotonic() - start_s, time_ns, __version__, tuple(dict.fromkeys(run.warnings)))
+
+
+def _is_fine(checks: Sequence[Checked]) -> bool:
+    return all(each.state == "OK" for each in checks)
 
 
 @dataclass(slots=True)
