@@ -14,7 +14,7 @@ OPEN, CLOSED = 53, 54
 
 
 def lab_words(*command, options=()):
-    return [*UDPPROBE, "lab", *options, "--", *map(str, command)]
+    return [*UDPPROBE, "lab", *map(str, options), "--", *map(str, command)]
 
 
 def run(words, **how):

@@ -278,6 +278,18 @@ def test_what_passed_is_a_capture_of_both_directions(needs, tmp_path):
             for port, verdict in ((OPEN, "answered"), (CLOSED, "refused"))}.items() <= verdicts.items()
 
 
+def test_what_the_command_sent_last_is_in_the_capture(tmp_path):
+    path = tmp_path / "seen.pcapng"
+    code = ("import os, socket\n"
+            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            f"for _ in range(300): s.sendto(b'x', ('{HOST[4]}', {OPEN}))\n"
+            "os._exit(0)")
+    in_lab(sys.executable, "-c", code, options=["--write", path])
+    found = json.loads(run([*UDPPROBE, "analyze", "--all", "--format", "json", str(path)]).stdout)
+    # answers that come when it has ended are refused by this host: they are another destination
+    assert [300] == [each["sent"] for each in found["destinations"] if each["address"] == HOST[4]]
+
+
 # ---- for staying inside
 
 def test_a_world_is_held_until_ctrl_c(needs):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from udpprobe.lab.command import BY_SIGNAL, Command
-from udpprobe.lab.namespace import enter, furnish
+from udpprobe.lab.namespace import QUEUE_PACKETS, enter, furnish
 from udpprobe.lab.netlink import Network
 from udpprobe.lab.signals import Signals
 from udpprobe.lab.tun import Tun
@@ -61,9 +61,9 @@ class Carrier:
             return MOST_WAIT_S
         return min(max((self.world.next_ns - self._now_ns()) / SECOND_NS, 0), MOST_WAIT_S)
 
-    def carry(self) -> None:
-        """Take what waits, and deliver what is due."""
-        for raw in self.tun.packets(AT_ONCE):
+    def carry(self, most: int = AT_ONCE) -> None:
+        """Take what waits, but no more than `most` packets, and deliver what is due."""
+        for raw in self.tun.packets(most):
             now_ns = self._now_ns()
             self._tell(raw, now_ns)
             self.world.receive(raw, now_ns)
@@ -118,6 +118,7 @@ def run(around: Surroundings, words: Sequence[str], environment: Mapping[str, st
             if signals in ready:
                 command.take(signals)
             carrier.carry()
+        carrier.carry(QUEUE_PACKETS)    # what the command sent last is in the capture, too
         return command.status()
 
 
