@@ -17,7 +17,7 @@ from udpprobe.core.batch import I64, U8
 from udpprobe.core.craft import Crafted
 from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.links import bind_to_interface, interface_index
-from udpprobe.sendmmsg import CHUNK, Messages
+from udpprobe.sendmmsg import CHUNK, PATIENCE_S, Messages
 
 SEND_BUFFER_BYTES = 4 << 20
 SO_SNDBUFFORCE = 32
@@ -74,7 +74,7 @@ class Lane:
         UdpprobeError: this host knows none.
     """
 
-    def __init__(self, family: int, interface: str | None) -> None:
+    def __init__(self, family: int, interface: str | None, patience_s: float) -> None:
         self._how = how = RAW_FAMILIES[family]
         self.socket = _raw_socket(how.domain)
         for level, option in (*how.options, (socket.SOL_SOCKET, socket.SO_BROADCAST)):
@@ -82,7 +82,7 @@ class Lane:
         self.socket.setsockopt(*MTU_DISCOVERY[how.domain], PMTUDISC_PROBE)
         if interface is not None:
             bind_to_interface(self.socket, interface)
-        self._messages = Messages(how.name, how.control)
+        self._messages = Messages(how.name, how.control, patience_s=patience_s)
         self._messages.names["family"] = how.domain
         for name, value in zip(("bytes", "level", "type"), how.control_header, strict=True):
             self._messages.controls[name] = value
@@ -124,15 +124,16 @@ class Sender:
 
     Args:
         interface: the only one to leave by; None lets the routes decide.
+        patience_s: how long its queue may stay full before a packet is given up.
 
     Raises:
         UsageError: there is no such interface.
     """
 
-    def __init__(self, *, interface: str | None = None) -> None:
+    def __init__(self, *, interface: str | None = None, patience_s: float = PATIENCE_S) -> None:
         if interface is not None:
             interface_index(interface)
-        self._interface = interface
+        self._interface, self._patience_s = interface, patience_s
         self._lanes: dict[int, Lane] = {}
 
     def send(self, crafted: Crafted, zone: I64) -> I64:
@@ -150,7 +151,7 @@ class Sender:
             UdpprobeError: this host knows none of the family.
         """
         if crafted.family not in self._lanes:
-            self._lanes[crafted.family] = Lane(crafted.family, self._interface)
+            self._lanes[crafted.family] = Lane(crafted.family, self._interface, self._patience_s)
         return self._lanes[crafted.family].send(crafted, zone)
 
     def close(self) -> None:

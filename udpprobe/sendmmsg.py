@@ -39,9 +39,12 @@ class Messages:
     Args:
         name: the layout of their destinations.
         control: the layout of what is said beside their bytes, or None.
+        patience_s: how long a queue may stay full before a packet is given up.
     """
 
-    def __init__(self, name: np.dtype[np.void], control: np.dtype[np.void] | None = None) -> None:
+    def __init__(self, name: np.dtype[np.void], control: np.dtype[np.void] | None = None, *,
+                 patience_s: float = PATIENCE_S) -> None:
+        self._patience_s = patience_s
         self.names = np.zeros(CHUNK, name)
         self._pieces = np.zeros(CHUNK, IOVEC)
         self._headers = np.zeros(CHUNK, MMSGHDR)
@@ -71,7 +74,7 @@ class Messages:
             sent, number = self._send_some(opened, done, count)
             if sent > 0:
                 done, wait_s = done + sent, WAIT_S
-            elif number in FULL and wait_s < PATIENCE_S:
+            elif number in FULL and wait_s < self._patience_s:
                 time.sleep(wait_s)
                 wait_s *= 2
             elif number != errno.EINTR:

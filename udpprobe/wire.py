@@ -32,6 +32,9 @@ from udpprobe.sources.live import LiveCapture, open_capture
 
 FILTER = "(udp and ({ports})) or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
 """The shots and their answers, errors, and later fragments, which have no ports."""
+QUEUE_S = 0.01
+"""How long an interface's queue may stay full: a few packets a millisecond fill none, but some say so of a packet that
+the next link does not take, and meanwhile nothing else is sent or heard."""
 LEAST_TOKEN = 2
 """Bytes of the token that tell shots apart; a payload with less room gets a token behind it."""
 
@@ -81,7 +84,7 @@ class Wire:
             self.line = Line(source, _address(destination), int(destination.port[0]), int(destination.zone[0]), ports,
                              tokens)
             self._payloads = _columns(payload)
-            self._sender = held.enter_context(closing(Sender(interface=interface)))
+            self._sender = held.enter_context(closing(Sender(interface=interface, patience_s=QUEUE_S)))
             self._shots = Shots(self.line, self._payloads)
             self._hearing = Hearing(self._shots, loop_ttl)
             self.interface, self.mtu = _way(self.line, interface)
