@@ -190,9 +190,9 @@ def test_nmap_sees_the_ports(family, needs):
 
 # ---- our own commands inside
 
-def told(*words):
+def told(*words, scenario="plain"):
     """The JSON of one of our commands."""
-    done = in_lab(*UDPPROBE, *words, "--format", "json")
+    done = in_lab(*UDPPROBE, *words, "--format", "json", options=["--scenario", scenario])
     return json.loads(done.stdout)
 
 
@@ -220,6 +220,32 @@ def test_mtu_measures_the_path(family):
 def test_check_is_content(family):
     done = in_lab(*UDPPROBE, "check", target(family, OPEN))
     assert (0, "UDPPROBE OK") == (done.returncode, done.stdout[:11])
+
+
+@FAMILIES
+def test_trace_names_a_loop(family):
+    loop = told("trace", target(family, OPEN), scenario="loop-3")["loop"]
+    assert (3, 2, ROUTERS[family][1]) == (loop["period"], loop["first_ttl"], loop["routers"][0])
+
+
+@FAMILIES
+def test_mtu_measures_a_black_hole(family):
+    report = told("mtu", target(family, OPEN), scenario="vpn-black-hole")
+    assert ("black-hole", 1420, ROUTERS[family][1]) == (
+        report["verdict"], report["path_mtu"], report["black_hole"]["after"])
+
+
+@FAMILIES
+def test_scan_hears_refusals_through_a_nat(family):
+    report = told("scan", target(family, CLOSED), scenario="home-nat")
+    assert "refused" == next(each["verdict"] for each in report["destinations"] if CLOSED == each["port"])
+
+
+@FAMILIES
+def test_scan_does_not_believe_a_forger(family):
+    report = told("scan", target(family, OPEN), scenario="forger")
+    assert "answered" == next(each["verdict"] for each in report["destinations"] if OPEN == each["port"])
+    assert report["faults"]["foreign"] > 0
 
 
 def test_watch_names_the_process_inside():
