@@ -6,7 +6,7 @@ import pytest
 from samples import EVENT
 
 from udpprobe.core.limiter import MS
-from udpprobe.core.mtu_locating import MOST_HOPS, Course, Locating, hops_to
+from udpprobe.core.mtu_locating import GRACE_NS, LEAST_WAIT_NS, MOST_HOPS, Course, Locating, hops_to
 from udpprobe.core.shots import Reply
 
 DESTINATION = EVENT.quoted.destination
@@ -69,6 +69,21 @@ def test_it_waits_for_replies():
     made = Locating(Course(0, LARGE, SMALL, 2, 1, 0, 100, DESTINATION))
     assert 2 == len(made.due(0))
     assert [] == made.due(1)
+
+
+def test_a_small_packet_from_the_next_hop_ends_the_wait_for_the_large_one_and_one_from_beyond_does_not():
+    made = Locating(Course(0, LARGE, SMALL, 3, 3, 0, 100, DESTINATION))
+    made.due(0)
+    asks = made.due(made.wake_ns)
+    assert [(1, LARGE), (2, LARGE), (3, LARGE), (1, SMALL), (2, SMALL), (3, SMALL)] == [
+        (ask.shot.ttl, ask.shot.size) for ask in asks]
+    sent_ns, patience_ns = LEAST_WAIT_NS, 2 * LEAST_WAIT_NS
+    for ttl, wake_ns in ((2, patience_ns), (1, sent_ns + 4 * MS + GRACE_NS + MS)):
+        event = replace(EVENT, verdict="expired", reporter=router(ttl))
+        made.heard(Reply(asks[2 + ttl].shot.number, sent_ns, sent_ns + 4 * MS, "error", event, 60))
+        assert wake_ns == made.wake_ns
+    assert [(1, LARGE), (2, LARGE), (3, LARGE), (1, SMALL)] == [
+        (ask.shot.ttl, ask.shot.size) for ask in made.due(made.wake_ns)]
 
 
 def test_replies_to_others_and_other_errors_are_nothing():

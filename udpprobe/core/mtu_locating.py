@@ -1,7 +1,8 @@
 """Where packets of a size disappear: sent with rising TTL, they still draw time exceeded from who gets them.
 
 A router looks at the TTL before it looks at the next link's MTU, so the last one that reports has the packet and
-fails to forward it (Luckie, Cho and Owens, "Inferring and debugging path MTU discovery failures", IMC 2005).
+fails to forward it (Luckie, Cho and Owens, "Inferring and debugging path MTU discovery failures", IMC 2005). Small
+ones behind the large ones show how soon whoever comes next would have reported.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ MOST_HOPS = 30
 """Where the way back says nothing."""
 LEAST_WAIT_NS = 250 * MS
 """Routers answer at their leisure."""
+GRACE_NS = 10 * MS
+"""After a small packet was heard, with a part of its round trip, for the large one that left before it."""
 BEYOND = 3
 """Hops behind the last one heard in which somebody is looked for who gets smaller packets."""
 
@@ -53,7 +56,8 @@ class Locating:
 
     def __init__(self, course: Course) -> None:
         self._course = course
-        self._rounds = [course.large] * course.tries + [course.small] * course.tries
+        both = (course.large, course.small)
+        self._rounds = [both[:1], *[both] * (course.tries - 1), both[1:]]
         self._sent: dict[int, Shot] = {}
         self._last: tuple[int, str | None] = (0, None)
         self._beyond: dict[int, str] = {}
@@ -73,7 +77,12 @@ class Locating:
     @property
     def before(self) -> str | None:
         """Who comes behind it: the next one known to get the small ones."""
-        return self._beyond[min(self._beyond)] if self._beyond else None
+        return self._beyond.get(self._next_ttl)
+
+    @property
+    def _next_ttl(self) -> int:
+        """How far it is to who gets the small ones behind that router; 0 where nobody does so far."""
+        return min((ttl for ttl in self._beyond if ttl > self._last[0]), default=0)
 
     @property
     def is_over(self) -> bool:
@@ -86,7 +95,8 @@ class Locating:
             return []
         self._open.clear()
         while self._rounds and not self._open:
-            self._fire(self._rounds.pop(0))
+            for size in self._rounds.pop(0):
+                self._fire(size)
         self.wake_ns = now_ns + max(self._course.wait_ns, LEAST_WAIT_NS)
         return [Ask(self._course.lane, self._sent[number]) for number in sorted(self._open)]
 
@@ -101,7 +111,9 @@ class Locating:
         first, hops = self._last[0] + 1, self._course.hops
         if size == self._course.large:
             return range(first, hops + 1)
-        return range(0) if self._beyond else range(first, min(hops, first + BEYOND - 1) + 1)
+        if self._next_ttl:
+            return range(self._next_ttl, self._next_ttl + 1) if self._rounds else range(0)
+        return range(first, min(hops, first + BEYOND - 1) + 1)
 
     def heard(self, reply: Reply) -> None:
         """Take a reply to a shot of these."""
@@ -114,3 +126,9 @@ class Locating:
             self._last = max(self._last, (shot.ttl, reporter), key=lambda each: each[0])
         else:
             self._beyond[shot.ttl] = reporter
+            self._hurry(shot.ttl, reply)
+
+    def _hurry(self, ttl: int, reply: Reply) -> None:
+        """What left before a small packet would have been heard soon after it; if nobody nearer can be."""
+        if ttl == self._last[0] + 1:
+            self.wake_ns = min(self.wake_ns, reply.time_ns + GRACE_NS + (reply.time_ns - reply.sent_ns) // 4)

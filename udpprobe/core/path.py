@@ -28,7 +28,9 @@ class Patience:
     interval_ns: int = MS
     """Between two shots."""
     window: int = 8
-    """Shots of a flow that are under way at a time."""
+    """Shots of a flow that are under way at a time: so many may go beyond the end before that is known ..."""
+    full_window: int = 16
+    """... and so many once it is."""
     least_hold_ns: int = 50 * MS
     """So long a shot without reply takes a place in the window, at least ..."""
     first_hold_ns: int = 250 * MS
@@ -152,8 +154,13 @@ class Path:
 
     def has_room(self, now_ns: int) -> bool:
         """Whether another shot may be under way."""
-        under_way = sum(self.held_until_ns(flight) > now_ns for flight in self.all_flights())
-        return under_way < (1 if self.unsure else self.patience.window)
+        under_way = sum(self.held_until_ns(flight) > now_ns for flight in self.all_flights()
+                        if self.end_ttl is None or flight.shot.ttl <= self.end_ttl)
+        return under_way < (1 if self.unsure else self._window)
+
+    @property
+    def _window(self) -> int:
+        return self.patience.window if self.end_ttl is None else self.patience.full_window
 
     def next_ttl(self) -> int | None:
         """The next TTL of the plan, None when all of it was sent, or this host sends none of it."""
