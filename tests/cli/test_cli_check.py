@@ -108,6 +108,14 @@ def test_ctrl_c_is_130_and_a_line(fake, capsys):
     assert "UDPPROBE UNKNOWN - interrupted\n" == capsys.readouterr().out
 
 
+def test_a_defect_is_no_warning(fake, capsys):
+    fake.error = KeyError("oops")
+    assert 3 == main(["check", "192.0.2.1:53"])
+    told = capsys.readouterr()
+    assert "UDPPROBE UNKNOWN - a defect of udpprobe, please report it: KeyError('oops')\n" == told.out
+    assert "Traceback" in told.err
+
+
 def test_a_target_that_is_named_twice_is_checked_once(fake):
     main(["check", "192.0.2.1:53", "192.0.2.1:53", "192.0.2.2:53"])
     assert ["192.0.2.1:53", "192.0.2.2:53"] == [each.name for each in fake.asks]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
 from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,13 +91,16 @@ class Plugin(TyperCommand):
         """Check; what cannot be done is UNKNOWN."""
         try:
             return super().invoke(*args, **kwargs)
-        except BrokenPipeError:
+        except (BrokenPipeError, typer.Exit):
             raise
         except KeyboardInterrupt:       # or SIGTERM: a monitor that waits no longer
             typer.echo(line_of(State.UNKNOWN, "interrupted"))
             raise
         except (UdpprobeError, OSError, MemoryError) as error:
             raise _unknown(str(error) or "out of memory") from None
+        except Exception as error:  # noqa: BLE001 - monitors would take Python's own status for WARNING
+            traceback.print_exc()
+            raise _unknown(f"a defect of udpprobe, please report it: {error!r}") from None
 
 
 def _unknown(reason: str) -> typer.Exit:
