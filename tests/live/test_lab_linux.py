@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import select
-import socket
-import time
-
 import pytest
+from lab_prober import Prober, simulated, told
 from network import CannotRun, Network, address
 from scanning import UNLIMITED
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, fragment6
-from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from udpprobe.lab.scenario import parse
-from udpprobe.lab.world import World
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
-SECOND = 10**9
-ROUTER_MAC = "02:00:00:00:01:02"
-OUTGOING = 4    # linux/if_packet.h
 VOIDS = {"unreachable": 1, "prohibit": 2}
 HOST = {family: address(family, 2, 2) for family in (4, 6)}
 LIMITED = "sysctl -q net.ipv4.icmp_ratelimit=1000 net.ipv4.icmp_ratemask=6168 net.ipv6.icmp.ratelimit=100"
@@ -122,46 +114,6 @@ CASES |= {
 }
 
 
-class Prober:
-    """A socket for packets in the namespace that probes."""
-
-    def __init__(self, network):
-        with network.inside("prober"):
-            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        self.socket.bind(("right", 3))
-
-    def ask(self, packets, wait_s=0.15):
-        for packet in packets:
-            self.socket.send(bytes(Ether(dst=ROUTER_MAC, src="02:00:00:00:01:01") / packet))
-        back, end = [], time.monotonic() + wait_s
-        while select.select([self.socket], [], [], max(end - time.monotonic(), 0))[0]:
-            raw, (_, _, direction, *_) = self.socket.recvfrom(2048)
-            if direction != OUTGOING and is_reply(raw):
-                back.append(raw[14:])
-        return back
-
-
-def is_reply(raw):
-    """Neither ARP nor neighbour discovery."""
-    return raw[12:14] == b"\x08\x00" or (raw[12:14] == b"\x86\xdd" and not (raw[20] == 58 and 133 <= raw[54] <= 143)
-                                          and raw[20] != 0)
-
-
-def told(raw):
-    """Without what differs in every run: id and with it the header checksum, flow label; padding of Ethernet."""
-    if raw[0] >> 4 == 4:
-        raw = raw[:int.from_bytes(raw[2:4])]
-        return (raw[:4] + b"\0\0" + raw[6:10] + b"\0\0" + raw[12:]).hex(" ", 4)
-    return (raw[:1] + bytes([raw[1] & 0xF0, 0, 0]) + raw[4:]).hex(" ", 4)
-
-
-def simulated(packets):
-    world = World(SCENARIO)
-    for packet in packets:
-        world.receive(bytes(packet), 0)
-    return world.due(SECOND)
-
-
 @pytest.fixture(scope="module")
 def prober(network):
     made = Prober(network)
@@ -173,7 +125,7 @@ def prober(network):
 def test_what_linux_emits_is_emitted_byte_for_byte(prober, name):
     packets = CASES[name]
     real = prober.ask(packets)
-    assert [told(raw) for raw in real] == [told(raw) for raw in simulated(packets)]
+    assert [told(raw) for raw in real] == [told(raw) for raw in simulated(SCENARIO, packets)]
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -185,11 +137,11 @@ def test_at_once_it_says_as_much_as_linux(network, prober, name, family):
     for node in ("router", "host"):
         network.run(f"{node}: {UNLIMITED}")
     assert (6 if (name, family) == ("prohibit", 6) else LIMITS[name]) == len(real)
-    assert len(real) == len(simulated(burst(name, family)))
+    assert len(real) == len(simulated(SCENARIO, burst(name, family)))
 
 
 def test_tcp_is_reset_as_by_linux(prober):
     syn = header(4) / TCP(sport=4000, dport=443, flags="S", seq=100)
     fields = [(each.flags, each.seq, each.ack, each.window, each.dataofs)
-              for raw in (*prober.ask([syn]), *simulated([syn])) for each in [IP(raw)[TCP]]]
+              for raw in (*prober.ask([syn]), *simulated(SCENARIO, [syn])) for each in [IP(raw)[TCP]]]
     assert fields[:1] * 2 == fields
