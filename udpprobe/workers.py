@@ -61,6 +61,7 @@ class Crew:
             UdpprobeError: the process died, and died again.
         """
         while True:
+            look()
             while not wait([job.future], LOOK_S).done:
                 look()
             error = job.future.exception()

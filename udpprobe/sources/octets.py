@@ -194,7 +194,7 @@ class Stream:
 
     def _linger(self) -> None:
         until_s = time.monotonic() + LINGER_S
-        while self.end < self._capacity and time.monotonic() < until_s:
+        while self.end < min(self._capacity, self.stop + OVERLAP_BYTES) and time.monotonic() < until_s:
             if self._receive(STEP_S) is Arrival.END:
                 return
 

@@ -32,11 +32,11 @@ class Remote:
     def __init__(self, url: str) -> None:
         self._url = url
         with _told(url):
-            self._file: Any = _fsspec(url).open(url, "rb", cache_type="none").open()
-            size = getattr(self._file, "size", None)
-            # a web server may know no ranges: its answer can only be read from the start
-            self.is_seekable = bool(self._file.seekable() and size is not None)
-        self.total_bytes: int | None = size
+            self._file: Any = _opened(url, cache_type="none")
+            self.is_seekable = _has_ranges(url, self._file)
+            if not self.is_seekable:
+                self._file = _opened(url, block_size=0)
+        self.total_bytes: int | None = getattr(self._file, "size", None)
         self.feed = self
         self.done_bytes = 0
         self._stop, self._next_bytes = EVERYTHING, FIRST_BYTES
@@ -71,6 +71,24 @@ def names_behind(url: str) -> list[str]:
         return [files.unstrip_protocol(each) for each in sorted(found)]
 
 
+def _opened(url: str, **options: object) -> Any:  # noqa: ANN401 - fsspec has no types
+    return _fsspec(url).open(url, "rb", **options).open()
+
+
+def _has_ranges(url: str, file: Any) -> bool:  # noqa: ANN401 - likewise
+    """Whether any part can be read by itself; what a web server has may be there from its start only."""
+    if not file.seekable() or file.size is None:
+        return False
+    if url.startswith("http"):
+        file.seek(1)
+        try:
+            file.read(1)
+        except ValueError:
+            return False
+        file.seek(0)
+    return True
+
+
 def _fsspec(url: str) -> ModuleType:
     try:
         import fsspec  # noqa: PLC0415 - an extra
@@ -86,10 +104,14 @@ def _told(url: str) -> Iterator[None]:
     except CaptureError:
         raise
     except FileNotFoundError as error:
-        raise CaptureError(f"{url}: no such file") from error
+        # what fsspec cannot connect to is not found, either
+        reason = error.__cause__
+        if reason is None or isinstance(reason, FileNotFoundError):
+            raise CaptureError(f"{url}: no such file") from error
+        raise CaptureError(f"{url}: cannot be reached: {_first_line(reason)}") from error
     except Exception as error:      # each of fsspec's libraries raises errors of its own
         raise CaptureError(f"{url}: cannot be read: {_first_line(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,138 @@
+"""Processes of this host: they die, they are stopped, and what they found is the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import containers as c
+import pytest
+
+from udpprobe import assembly, digest
+from udpprobe.errors import CaptureError, UdpprobeError
+from udpprobe.observe import Options, analyze
+from udpprobe.reports.plain import report_object
+from udpprobe.sources.inputs import Inputs
+from udpprobe.sources.piece import Piece
+from udpprobe.sources.selection import Selection
+from udpprobe.workers import Crew
+
+S = 10**9
+
+
+@pytest.fixture
+def capture(tmp_path, monkeypatch):
+    """A file of many pieces."""
+    monkeypatch.setattr(assembly, "PIECE_BYTES", 5000)
+    path = tmp_path / "capture"
+    path.write_bytes(c.bytes_of_pcap([c.Frame(S + number, bytes(60)) for number in range(1000)]))
+    return Inputs.of(str(path))
+
+
+def told(inputs, workers):
+    return report_object(analyze(inputs, Options(all_destinations=True), workers=workers))
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_once(mark):
+    if not Path(mark).exists():
+        Path(mark).touch()
+        die()
+    return "survived"
+
+
+def fail():
+    raise CaptureError("cannot be read")
+
+
+def digest_or_die(piece, task, is_first):
+    if piece.first > 20_000:
+        die_once(f"{piece.name}.mark")
+    return digest.digest(piece, task, is_first)
+
+
+def never():
+    """What nobody looks at in between."""
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_processes_report_what_one_does(capture, workers):
+    assert told(capture, 1) == told(capture, workers)
+
+
+def test_what_a_process_that_died_was_at_is_done_once_more(tmp_path):
+    with Crew(2) as crew:
+        jobs = [crew.give(die_once, str(tmp_path / "mark")), *(crew.give(abs, -number) for number in range(9))]
+        assert ["survived", *range(9)] == [crew.result(job, never) for job in jobs]
+
+
+def test_a_process_that_dies_twice_is_an_error_that_says_so():
+    with Crew(2) as crew, pytest.raises(UdpprobeError, match="a worker process died twice"):
+        crew.result(crew.give(die), never)
+
+
+def test_an_error_in_a_process_is_the_error_here():
+    with Crew(1) as crew:
+        with pytest.raises(CaptureError, match="cannot be read"):
+            crew.result(crew.give(fail), never)
+        assert 5 == crew.result(crew.give(abs, -5), never)
+
+
+def test_a_forgotten_job_is_not_done_again(tmp_path):
+    with Crew(1) as crew:
+        crew.forget(crew.give(die))
+        assert "survived" == crew.result(crew.give(die_once, str(tmp_path)), never)
+
+
+def test_a_report_survives_a_process_killed_in_the_middle(capture, monkeypatch):
+    expected = told(capture, 1)
+    monkeypatch.setattr(assembly, "digest", digest_or_die)
+
+    assert (expected, True) == (told(capture, 2), Path(f"{capture.name}.mark").exists())
+
+
+def test_a_piece_is_ended_early_once_all_are_stopped(capture):
+    task = digest.Task(Selection())
+    with Crew(1) as crew:
+        crew.stop()
+        found = crew.result(crew.give(digest.digest, Piece(*capture.files), task, True), never)
+
+    assert (True, False) == (found.is_partial, found.state.cut_short)
+
+
+SLOW = """
+import sys, time
+from udpprobe import assembly, digest
+from udpprobe.__main__ import run
+from udpprobe.core.part import Part
+feed = Part.feed
+def slowly(part, batch):
+    time.sleep(1)
+    feed(part, batch)
+Part.feed = slowly
+assembly.PIECE_BYTES = 5000
+sys.exit(run())
+"""
+
+
+@pytest.mark.parametrize("to_all", [True, False])
+def test_ctrl_c_ends_all_processes_and_tells_what_is_known(capture, to_all):
+    """As the terminal sends it, to all; and to the one process that a person knows of."""
+    (path,) = capture.files
+    process = subprocess.Popen([sys.executable, "-c", SLOW, "analyze", path, "--workers", "2", "--format", "json"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(2)
+    (os.killpg if to_all else os.kill)(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+
+    assert (130, "") == (process.returncode, err)
+    assert '"packets": ' in out
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
