@@ -44,3 +44,14 @@ def test_a_limit_seen_before_a_loop_is_no_loss_although_the_next_time_round_a_ro
     first = said.hops[0]
     assert (2, 2, 0) == (said.loop.period, said.loop.first_ttl, first.lost)
     assert ("limits its errors: answered 3 of 4",) == first.reporters[0].notes
+
+
+@pytest.mark.parametrize("period", [0, 2])
+def test_where_the_first_ttl_went_too_far_nothing_is_said_of_hidden_hops(period):
+    said = traced(Way([f"10.0.0.{n}" for n in range(1, 4)], period=period), first_ttl=6)
+    assert set() == {note for hop in said.hops for each in hop.reporters for note in each.notes}
+
+
+def test_where_the_first_ttl_ran_out_hidden_hops_are_told():
+    way = Way([f"10.0.0.{n}" for n in range(1, 4)], hidden=2)
+    assert any("quotes TTL 3 instead of 1" in note for note in traced(way, first_ttl=2).hops[0].reporters[0].notes)

@@ -20,3 +20,12 @@ def test_nobody_is_told_to_set_an_mtu_that_no_link_may_have():
     report = of(World(1000, mute, family=6))
     assert ("UDP payloads of up to 952 bytes fit (1000 - 48)",) == report.advice
     assert "every link must carry 1280 bytes: look for a filter" in report.notes
+
+
+def test_where_only_answers_show_what_arrives_the_way_back_may_be_the_hole():
+    words = "only answers show what arrives: large ones may get lost on their way back"
+    assert words in of(World(1400, mute, service="answers"), control=False).notes
+    assert words in of(World(1400, mute, service="answers", control=False)).notes
+    assert words not in of(World(1400, mute, service="answers")).notes
+    assert words not in of(World(1400, mute), control=False).notes
+    assert words not in of(World(1400, service="answers"), control=False).notes

@@ -50,6 +50,8 @@ class Way:
     """By router: errors it sends at once, and a second."""
     is_sure: bool = True
     last_delay_ms: float = 0
+    hidden: int = 0
+    """Hops before the first router that do not count down."""
     buckets: dict = field(default_factory=lambda: defaultdict(lambda: None))
     sent: list = field(default_factory=list)
 
@@ -68,7 +70,7 @@ class Way:
             return None
         then_ns = now_ns + int(delay_ms * MS)
         return reply_of(shot.number, now_ns, then_ns, reporter, kind, is_sure=self.is_sure,
-                        ttl=64 - min(place, len(self.routers)), quoted_ttl=max(shot.ttl - place, 1))
+                        ttl=64 - min(place, len(self.routers)), quoted_ttl=max(shot.ttl - place, 1) + self.hidden)
 
     def allows(self, reporter, now_ns):
         """A bucket of tokens (Linux: 6, and 1 more a second)."""

@@ -125,3 +125,13 @@ def test_csv_has_a_row_a_reporter_and_one_for_a_silent_hop():
 def test_what_changes_between_rounds_is_told(after, words):
     said = changes(report_of([EXPIRED], [REFUSED]), after).replace("1970-01-01T00:00:00.000000000Z", "1970")
     assert ("1970 " if words else "") + words == said
+
+
+@pytest.mark.parametrize(("report", "words"), [
+    (report_of([REFUSED]), "refused by 192.0.2.7 at hop 3 or before"),
+    (report_of([EXPIRED], [REFUSED]), "refused by 192.0.2.7 at hop 4"),
+    (report_of([EXPIRED], [ODD], verdict="loop", loop=replace(LOOP, first_ttl=3)), "entered at hop 3 or before"),
+])
+def test_where_the_first_ttl_was_not_1_what_it_met_may_be_nearer(report, words):
+    later = replace(report, hops=tuple(replace(hop, ttl=hop.ttl + 2) for hop in report.hops))
+    assert conclusion(later).endswith(words)

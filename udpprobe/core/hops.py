@@ -95,11 +95,17 @@ def _hop(paths: Sequence[Path], ttl: int, destination: str, now_ns: int) -> Hop:
     lost = sum(path.deadline_ns(flight) <= now_ns for path in paths if path.flow not in limited
                for flight in missing(path, ttl))
     note = f"limits its errors: answered {len(heard)} of {sent}"
-    goes_round = any(path.round and not path.end_ttl and ttl > path.round.first_ttl for path in paths)
-    reporters = tuple(_reporter(kind, some, ttl, (
-        *(() if goes_round else _way_back(some, ttl, destination)), *((note,) if limited & _flows(some) else ())))
+    is_placed = not any(_is_elsewhere(path, ttl) for path in paths)
+    reporters = tuple(_reporter(kind, some, ttl if is_placed else None, (
+        *(_way_back(some, ttl, destination) if is_placed else ()), *((note,) if limited & _flows(some) else ())))
         for kind, some in kinds.items())
     return Hop(ttl, reporters, sent, lost)
+
+
+def _is_elsewhere(path: Path, ttl: int) -> bool:
+    """Whether who reports may be nearer than this TTL says: round a loop, or where the lowest TTL met the end."""
+    end = path.end_ttl or (path.round.first_ttl if path.round else None)
+    return end is not None and (ttl > end or 1 < end == path.patience.first_ttl)
 
 
 def missing(path: Path, ttl: int) -> list[Flight]:
@@ -140,9 +146,9 @@ def _kind(reply: Reply, destination: str) -> _Kind:
     return _Kind(event.reporter, event.type, event.code, event.reason, verdict, event.mtu)
 
 
-def _reporter(kind: _Kind, heard: Sequence[Heard], ttl: int, more: tuple[str, ...]) -> Reporter:
+def _reporter(kind: _Kind, heard: Sequence[Heard], ttl: int | None, more: tuple[str, ...]) -> Reporter:
     replies = [reply for _, reply in heard]
-    notes = (*(note for flight, reply in heard for note in _notes(reply, 1 + flight.shot.ttl - ttl)),
+    notes = (*(note for flight, reply in heard for note in _notes(reply, 1 + flight.shot.ttl - (ttl or 1))),
              *more)
     return Reporter(
         kind.address, len(heard), _spread(replies), kind.type, kind.code, kind.reason, kind.verdict, kind.mtu,

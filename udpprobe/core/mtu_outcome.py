@@ -139,6 +139,8 @@ def _notes(rounds: Rounds, verdict: str, facts: Facts) -> Iterator[str]:
          f"more than {search.most} bytes were not tried"),
         (0 < passed < LEAST[facts.family] and lost,
          f"every link must carry {LEAST[facts.family]} bytes: look for a filter"),
+        (verdict == "black-hole" and service and not control and set(service) == {"answer"},
+         "only answers show what arrives: large ones may get lost on their way back"),
         ("df" in facts.changed,
          "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit"),
         ("port" in facts.changed, "the service answers from another port than was asked"),

@@ -79,7 +79,7 @@ def _interface(about: Mapping[str, Any]) -> str:
 
 def conclusion(report: TraceReport) -> str:
     """What a trace comes to, in a sentence."""
-    told = loop_words(report.loop) if report.loop else _ENDS.get(report.verdict, _stopped)(report)
+    told = _loop(report, report.loop) if report.loop else _ENDS.get(report.verdict, _stopped)(report)
     faults = "; faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items())
     return f"{glued(endpoint(*astuple(report.target)))}: {told}{faults if report.faults else ''}"
 
@@ -89,6 +89,15 @@ def loop_words(loop: TraceLoop) -> str:
     routers = [escape(router) if router else SILENT for router in loop.routers]
     where = f"at {routers[0]}" if loop.period == 1 else f"between {', '.join(routers[:-1])} and {routers[-1]}"
     return f"loop of {loop.period} {where}, entered at hop {loop.first_ttl}"
+
+
+def _loop(report: TraceReport, loop: TraceLoop) -> str:
+    return f"{loop_words(loop)}{_or_before(report, loop.first_ttl)}"
+
+
+def _or_before(report: TraceReport, ttl: int) -> str:
+    """Of the lowest TTL that was tried it is not known whether a lower one would do."""
+    return " or before" if 1 < ttl == report.hops[0].ttl else ""
 
 
 def _last(report: TraceReport) -> Hop | None:
@@ -112,7 +121,7 @@ def _unsent(report: TraceReport) -> str:
 
 def _stopped(report: TraceReport) -> str:
     last = _last(report)
-    where = f" by {_names(last)} at hop {last.ttl}" if last else ""
+    where = f" by {_names(last)} at hop {last.ttl}{_or_before(report, last.ttl)}" if last else ""
     return f"{report.verdict}{where}"
 
 
