@@ -11,7 +11,7 @@ from feeding import EVERYTHING, MS, batch_of, follow
 from udpprobe.core.aging import AGED_OUT, Aging
 from udpprobe.core.batch import tick
 from udpprobe.core.conclude import Question, conclude
-from udpprobe.core.conversations import QUIET_NS
+from udpprobe.core.elsewhere import SOON_NS
 from udpprobe.core.pipeline import Pipeline
 
 MINUTE_NS = 60 * 10**9
@@ -133,7 +133,7 @@ def test_an_hour_of_strangers_leaves_tables_as_small_as_a_minute():
         frames = [frame for n in random.integers(1, 250, 100) for frame in told(
             b.datagram(CLIENT[4], f"198.51.{minute}.{n}", 4000, PORT, b"x"))]
         pipeline.feed(batch_of(frames, times_ns=minute * MINUTE_NS + np.arange(200) * MS, first=1 + 200 * minute))
-        pipeline.feed(tick(minute * MINUTE_NS + QUIET_NS))
+        pipeline.feed(tick(minute * MINUTE_NS + SOON_NS))
         pipeline.summary.conversations.fold()
         aging.age(pipeline.summary)
         summary = pipeline.summary

@@ -7,9 +7,10 @@ import pytest
 from crafting import host
 from feeding import MS, batch_of, follow, story_of
 
+from udpprobe.core import episodes
 from udpprobe.core.batch import tick
 from udpprobe.core.conclude import Question
-from udpprobe.core.conversations import QUIET_NS, Conversations
+from udpprobe.core.conversations import Conversations
 from udpprobe.core.decode import Decoder
 from udpprobe.core.keys import endpoint_key
 from udpprobe.core.model import Spread
@@ -184,7 +185,7 @@ def test_folding_keeps_the_rtt_of_a_conversation_that_goes_on():
 
 
 def test_folding_forgets_conversations_that_have_been_quiet():
-    late = 2 + QUIET_NS // MS
+    late = 3 + episodes.QUIET_FRAMES
     chunks = (1, [ask(1000, 1), ask(1001, 2)]), (late, [ask(1002, 3)]), (late + 1, [answer(1, 1000)])
     assert (1, 0) == counters(conversations_of(*chunks, most=1))[1]
 

@@ -14,8 +14,9 @@ from functools import cache, cached_property
 import numpy as np
 
 from udpprobe.core.batch import I64, PADDING_BYTES, U8, U64, Bool
-from udpprobe.core.correlate import EXACT, FLOW, NONE, REWRITTEN, Matches
+from udpprobe.core.correlate import Matches
 from udpprobe.core.craft import HEADER_BYTES, Crafter, is_v4
+from udpprobe.core.levels import EXACT, FLOW, NONE, REWRITTEN
 from udpprobe.core.notes import Note
 from udpprobe.core.oddities import Looks
 from udpprobe.core.packets import Columns, Datagrams, Errors, field, u64

@@ -20,6 +20,9 @@ WINDOW_FRAMES = 16384
 WINDOW_NS = 10**9
 """How far apart two copies of a datagram may stand."""
 
+MEMORY_WINDOWS = 3
+"""A datagram's pair is judged by the pair before it, and a pass by the one before that: what it is hangs on no more."""
+
 MIRROR_NS = 500_000
 """With the same TTL, only this soon after is the same thing a copy, and not sent again."""
 
@@ -108,14 +111,21 @@ class Copies:
         alike = _alike(np.concatenate([self._last.identity, new.identity]))
         early = np.searchsorted(alike, len(self._last))
         found = _Seen.concatenate([self._last.take(alike[:early]), new.take(alike[early:] - len(self._last))])
-        self._remember(new)
+        self._remember(new, found)
         return found
 
-    def _remember(self, new: _Seen) -> None:
-        """Keep what a copy may still follow: the window's last datagrams, of this chunk and of earlier ones."""
-        oldest = new.frame.max(initial=0) - WINDOW_FRAMES
-        self._last = _Seen.concatenate([part.take(part.frame > oldest) for part in (self._last, new)])
+    def _remember(self, new: _Seen, alike: _Seen) -> None:
+        """Keep what a copy may still follow, and of the windows before that only what the rules look back on."""
+        window_start = new.frame.max(initial=0) - WINDOW_FRAMES
+        memory_start = window_start - (MEMORY_WINDOWS - 1) * WINDOW_FRAMES
+        before = alike.take((alike.frame > memory_start) & (alike.frame <= window_start))
+        self._last = _Seen.concatenate([before, *(some.take(some.frame > window_start) for some in (self._last, new))])
         self._last.row = np.full(len(self._last), -1)
+
+    def shifted(self, frames: int) -> Copies:
+        """The same, with so many frames before them; this one is used up."""
+        self._last.frame = self._last.frame + frames
+        return self
 
 
 def _is_summed(datagrams: Datagrams) -> Bool:

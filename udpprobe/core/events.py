@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from udpprobe.core.addresses import address_text
-from udpprobe.core.correlate import MATCHES
 from udpprobe.core.extensions import Objects, extensions_of
 from udpprobe.core.findings import reported_by_itself
+from udpprobe.core.levels import MATCHES
 from udpprobe.core.loops import are_loops
 from udpprobe.core.model import Event, Quoted
 from udpprobe.core.notes import Note, texts_of

@@ -8,9 +8,10 @@ import numpy as np
 
 from udpprobe.core.batch import I64, U64
 from udpprobe.core.copies import Passes
-from udpprobe.core.correlate import NONE, Matches
+from udpprobe.core.correlate import Matches
 from udpprobe.core.growing import column
 from udpprobe.core.keys import columns_key
+from udpprobe.core.levels import NONE
 from udpprobe.core.notes import Note
 from udpprobe.core.packets import Datagrams, Errors, field, u64
 from udpprobe.core.samples import Samples
@@ -99,10 +100,12 @@ class Record:
         self.loops.add(subject.key, **subject.columns, passes=np.ones(len(some), np.int64),
                        first_ns=passes.time_ns, last_ns=passes.time_ns, period=passes.step)
 
-    def merge(self, other: Record) -> None:
-        """Add all that another record holds."""
-        self.rtt.absorb(other.rtt, self.findings.merge(other.findings))
+    def merge(self, other: Record) -> I64:
+        """Add all that another record holds; which row of `findings` each of its rows went to."""
+        rows = self.findings.merge(other.findings)
+        self.rtt.absorb(other.rtt, rows)
         self.loops.merge(other.loops)
+        return rows
 
 
 NO_UDP_PORTS = Note.NO_PORTS | Note.QUOTES_LATER_FRAGMENT

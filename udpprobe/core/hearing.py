@@ -10,9 +10,10 @@ import numpy as np
 
 from udpprobe.core.answers import data_of
 from udpprobe.core.batch import U8, U64, Bool, FrameBatch, tick
-from udpprobe.core.correlate import EXACT, Matches
+from udpprobe.core.correlate import Matches
 from udpprobe.core.craft import HEADER_BYTES
 from udpprobe.core.events import events_of
+from udpprobe.core.levels import EXACT
 from udpprobe.core.model import Event
 from udpprobe.core.notes import Note
 from udpprobe.core.packets import Datagrams, Errors, field, u64

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from udpprobe.core.batch import I64, U8, Bool, FrameBatch
-from udpprobe.core.copies import Copies
+from udpprobe.core.batch import I64, U8, U64, Bool, FrameBatch
+from udpprobe.core.copies import Copies, Passes
 from udpprobe.core.correlate import HORIZON, Log, Matches
 from udpprobe.core.decode import Chunk, Decoder, excerpt
 from udpprobe.core.keys import endpoint_key
@@ -70,10 +70,10 @@ class Pipeline:
         self._on_datagrams = on_datagrams
         self._admission = admission
         self.summary = Summary(by_flow=by_flow)
-        self._keep_messages, self._horizon = keep_messages, horizon
+        self.keep_messages, self.horizon = keep_messages, horizon
         self._decoder = Decoder()
-        self._copies, self._error_copies = Copies(), Copies()
-        self._log = Log(horizon)
+        self.copies, self.error_copies = Copies(), Copies()
+        self.log = Log(horizon)
         self._pending: list[tuple[Errors, U8]] = []
 
     def feed(self, batch: FrameBatch) -> list[Resolved]:
@@ -86,13 +86,13 @@ class Pipeline:
         if not self._decoder.full:
             return []
         self._digest(self._decoder.take())
-        return [self._resolve()] if self._log.rows >= self._horizon or self._waiting >= MOST_PENDING else []
+        return [self._resolve()] if self.log.rows >= self.horizon or self._waiting >= MOST_PENDING else []
 
     def finish(self) -> list[Resolved]:
         """Resolve all that is pending."""
         if self._decoder.frames:  # a file that a filter leaves little of is full of ticks
             self._digest(self._decoder.take())
-        return [self._resolve()] if self._pending or self._log.rows >= self._horizon else []
+        return [self._resolve()] if self._pending or self.log.rows >= self.horizon else []
 
     @property
     def _waiting(self) -> int:
@@ -105,20 +105,31 @@ class Pipeline:
             chunk.errors = chunk.errors.take(self._admission.errors(chunk.errors, chunk.data))
         if self._on_datagrams is not None:
             self._on_datagrams(chunk.datagrams)
-        for start in range(0, len(chunk.datagrams), DIGESTED_ROWS):
-            self._count(chunk.datagrams.take(slice(start, start + DIGESTED_ROWS)))
-        if len(chunk.errors):
-            chunk.errors.notes[self._error_copies.feed_errors(chunk.errors)] |= Note.SEEN_BEFORE
-            self._pending.append(excerpt(chunk.errors, chunk.data) if self._keep_messages
-                                 else (chunk.errors, chunk.data[:0]))
+        self.count(chunk)
 
-    def _count(self, datagrams: Datagrams) -> None:
-        """Remember datagrams for the errors to come, and count those that are no copies of earlier ones."""
+    def count(self, chunk: Chunk) -> None:
+        """Count datagrams, and let errors wait for theirs to be looked up."""
+        for some in pieces(chunk.datagrams):
+            self._count(some)
+        if len(chunk.errors):
+            chunk.errors.notes[self.error_copies.feed_errors(chunk.errors)] |= Note.SEEN_BEFORE
+            self._pending.append(self.excerpt(chunk.errors, chunk.data))
+
+    def excerpt(self, errors: Errors, data: U8) -> tuple[Errors, U8]:
+        """The errors with no more bytes than are wanted."""
+        return excerpt(errors, data) if self.keep_messages else (errors, data[:0])
+
+    def recognise(self, datagrams: Datagrams) -> tuple[U64, U64, Bool, Passes]:
+        """Remember datagrams for what is to come; keys of their endpoints, which are copies, and passes of a loop."""
         port = datagrams.ports & u64(0xFFFF)
         source = endpoint_key(datagrams.source_high, datagrams.source_low, datagrams.ports >> u64(16))
         destination = endpoint_key(datagrams.destination_high, datagrams.destination_low, port)
-        self._log.feed(datagrams, source, destination)
-        is_copy, passes = self._copies.feed(datagrams, source, destination)
+        self.log.feed(datagrams, source, destination)
+        return source, destination, *self.copies.feed(datagrams, source, destination)
+
+    def _count(self, datagrams: Datagrams) -> None:
+        """Count those that are no copies of earlier ones."""
+        source, destination, is_copy, passes = self.recognise(datagrams)
         if len(passes):
             self.summary.record.add_passes(datagrams, passes)
         if is_copy.any():
@@ -128,16 +139,34 @@ class Pipeline:
 
     def _resolve(self) -> Resolved:
         """Look up the datagrams of all pending errors."""
-        bases = np.cumsum([0, *(data.size for _, data in self._pending)])[:-1]
-        errors = Errors.concatenate([errors for errors, _ in self._pending] or [no_errors()])
-        shift = np.repeat(bases, [len(each) for each, _ in self._pending]) if self._pending else 0
-        errors.message, errors.message_end = errors.message + shift, errors.message_end + shift
-        data = np.concatenate([data for _, data in self._pending]) if self._pending else np.empty(0, np.uint8)
+        errors, data = joined(self._pending)
         self._pending = []
-        found = self._log.resolve(errors)
+        found = Matches.none(errors)
+        self.log.look(errors, found)
+        resolved = self.settle(errors, found, data)
+        self.log.trim()
+        return resolved
+
+    def settle(self, errors: Errors, found: Matches, data: U8) -> Resolved:
+        """Count (n,) errors with all that will be found for them."""
+        found.settle(errors)
         if self._admission is not None:
             self._admission.adopt(errors, found)
         return Resolved(errors, found, self.summary.record.add_errors(errors, found), data)
+
+
+def pieces(datagrams: Datagrams) -> Iterator[Datagrams]:
+    """As many at a time as are digested."""
+    return (datagrams.take(slice(start, start + DIGESTED_ROWS)) for start in range(0, len(datagrams), DIGESTED_ROWS))
+
+
+def joined(some: list[tuple[Errors, U8]]) -> tuple[Errors, U8]:
+    """Errors with the bytes that their `message` points into, one behind the other."""
+    bases = np.cumsum([0, *(data.size for _, data in some)])
+    errors = Errors.concatenate([no_errors(), *(errors for errors, _ in some)])
+    shift = np.repeat(bases[:-1], [len(errors) for errors, _ in some])
+    errors.message, errors.message_end = errors.message + shift, errors.message_end + shift
+    return errors, np.concatenate([np.empty(0, np.uint8), *(data for _, data in some)])
 
 
 def no_errors() -> Errors:

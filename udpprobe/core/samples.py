@@ -67,14 +67,22 @@ class Samples:
         """How much is kept: distinct durations, and those that are not merged yet."""
         return len(self._values) + self._pending_size
 
+    def only(self, numbers: I64) -> Samples:
+        """A bag of these numbers' durations, ascending; they are numbered anew from 0, in their order."""
+        found = Samples()
+        found._values, found._counts = self._of(numbers)
+        return found
+
     def keep(self, numbers: I64) -> None:
         """Forget all numbers but these, ascending; they are numbered anew from 0, in their order."""
+        self._values, self._counts = self._of(numbers)
+
+    def _of(self, numbers: I64) -> tuple[U64, I64]:
         self._merge()
         number = (self._values >> u64(NS_BITS)).view(np.int64)
         new = np.searchsorted(numbers, number)
         kept = np.append(numbers, -1)[new] == number
-        self._values = new[kept].view(np.uint64) << u64(NS_BITS) | self._values[kept] & NS_MASK
-        self._counts = self._counts[kept]
+        return new[kept].view(np.uint64) << u64(NS_BITS) | self._values[kept] & NS_MASK, self._counts[kept]
 
     def coarsen(self) -> None:
         """Round all durations but each number's least and greatest, however few there are of it, to within 7 %."""

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from udpprobe.core.batch import I64
-from udpprobe.core.correlate import MATCHES
 from udpprobe.core.findings import Findings, Loops, Record
+from udpprobe.core.levels import MATCHES
 from udpprobe.core.model import Finding, Loop, Spread
 from udpprobe.core.notes import texts_of
 from udpprobe.core.packets import MAPPED, u64
