@@ -17,6 +17,7 @@ ROUTERS = "routing loop between 192.0.2.1, a silent router and 192.0.2.3"
 MUTE_TEXT, QUIET_TEXT = "silent, as the whole host is", "silent while other ports are refused: listening or filtered"
 UNSENT = replace(MUTE, verdict="unsent", meaning=None, errno="ENETUNREACH")
 STRUCK = replace(UNSENT, errno=None)
+FLAPPING = replace(REFUSED, answered=1)
 MIXED = replace(TOO_BIG, answered=3, rtt_ms=Spread(1.0, 2.0, 3.0))
 
 
@@ -29,7 +30,8 @@ def state(found, asked, **facts):
     (QUIET, "CRITICAL", "OK", "CRITICAL"), (MUTE, "CRITICAL", "UNKNOWN", "CRITICAL"),
     (LIMITED, "CRITICAL", "UNKNOWN", "CRITICAL"), (TOO_BIG, "CRITICAL", "CRITICAL", "CRITICAL"),
     (LOOP, "CRITICAL", "CRITICAL", "CRITICAL"), (UNSENT, "CRITICAL", "CRITICAL", "CRITICAL"),
-    (STRUCK, "UNKNOWN", "UNKNOWN", "CRITICAL"), (MIXED, "WARNING", "WARNING", "CRITICAL")])
+    (STRUCK, "UNKNOWN", "UNKNOWN", "UNKNOWN"), (MIXED, "WARNING", "WARNING", "CRITICAL"),
+    (FLAPPING, "WARNING", "WARNING", "WARNING")])
 def test_each_verdict_counts_by_what_was_expected(found, answered, listening, refused):
     assert [answered, listening, refused] == [state(found, {"expect": each})
                                               for each in ("answered", "listening", "refused")]

@@ -128,13 +128,13 @@ def _on_verdict(facts: Facts, asked: Expectation) -> Ruling:
     found, text = facts.destination, cause(facts.destination, facts.trace)
     if found.verdict == "silent":
         return Ruling(_of_silence(found, asked), text)
-    if asked.expect == "refused":
-        return Ruling(State.OK if found.verdict == "refused" else State.CRITICAL, text)
-    if found.verdict == "answered":
-        return Ruling(State.OK, text)
-    if found.answered:
-        return Ruling(State.WARNING, f"answered, but also {text}")
-    return Ruling(State.UNKNOWN if found.verdict == "unsent" and found.errno is None else State.CRITICAL, text)
+    if found.verdict == "unsent" and found.errno is None:
+        return Ruling(State.UNKNOWN, text)      # time ran out
+    if found.answered and found.verdict != "answered":
+        is_hopeless = asked.expect == "refused" and found.verdict != "refused"
+        return Ruling(State.CRITICAL if is_hopeless else State.WARNING, f"answered, but also {text}")
+    wanted = "refused" if asked.expect == "refused" else "answered"
+    return Ruling(State.OK if found.verdict == wanted else State.CRITICAL, text)
 
 
 def _of_silence(found: Destination, asked: Expectation) -> State:
