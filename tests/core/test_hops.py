@@ -56,7 +56,7 @@ def test_notes_of_the_error_itself_are_told_once():
 
 def test_a_quoted_ttl_of_0_and_of_more_than_1_betray_routers():
     assert "quotes TTL 0" in reporter_of(quoted_ttl=0).notes[0]
-    assert "quotes TTL 3 instead of 1" in reporter_of(quoted_ttl=3).notes[0]
+    assert "quotes a TTL that is 2 too high" in reporter_of(quoted_ttl=3).notes[0]
     assert () == reporter_of(REFUSED, TO, quoted_ttl=0).notes
 
 

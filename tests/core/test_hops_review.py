@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from trace_world import ANSWER, EXPIRED, TO, Way, reply_of, traced
+from trace_world import ANSWER, EXPIRED, REFUSED, TO, Way, reply_of, traced
 
 from udpprobe.core.hops import hops_of
 from udpprobe.core.tracing import Patience, Tracing
+
+TOO_BIG = (3, 4)
 
 
 def notes_of(who, kind, **about):
@@ -54,4 +56,17 @@ def test_where_the_first_ttl_went_too_far_nothing_is_said_of_hidden_hops(period)
 
 def test_where_the_first_ttl_ran_out_hidden_hops_are_told():
     way = Way([f"10.0.0.{n}" for n in range(1, 4)], hidden=2)
-    assert any("quotes TTL 3 instead of 1" in note for note in traced(way, first_ttl=2).hops[0].reporters[0].notes)
+    first = traced(way, first_ttl=2).hops[0].reporters[0]
+    assert any("quotes a TTL that is 2 too high" in note for note in first.notes)
+
+
+@pytest.mark.parametrize(("who", "kind", "surplus"), [
+    ("10.0.0.1", TOO_BIG, 0), (TO, REFUSED, 1), ("10.0.0.1", EXPIRED, 1)])
+def test_a_router_that_cannot_forward_may_say_so_before_it_counts_down(who, kind, surplus):
+    assert bool(surplus) == any("too high" in note for note in notes_of(who, kind, quoted_ttl=2))
+    assert any(f"that is {surplus + 1} too high" in note for note in notes_of(who, kind, quoted_ttl=3))
+
+
+def test_hidden_hops_before_the_end_are_told_once():
+    end = traced(Way([f"10.0.0.{n}" for n in range(1, 4)], hidden=2)).hops[-1].reporters[0]
+    assert 1 == len([note for note in end.notes if "too high" in note])

@@ -69,8 +69,9 @@ class Way:
         if shot.number in self.lost or SILENCE in (reporter, kind) or not self.allows(reporter, now_ns):
             return None
         then_ns = now_ns + int(delay_ms * MS)
+        quoted_ttl = self.hidden + (1 if kind is EXPIRED else shot.ttl - len(self.routers))
         return reply_of(shot.number, now_ns, then_ns, reporter, kind, is_sure=self.is_sure,
-                        ttl=64 - min(place, len(self.routers)), quoted_ttl=max(shot.ttl - place, 1) + self.hidden)
+                        ttl=64 - min(place, len(self.routers)), quoted_ttl=quoted_ttl)
 
     def allows(self, reporter, now_ns):
         """A bucket of tokens (Linux: 6, and 1 more a second)."""

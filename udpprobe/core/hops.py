@@ -194,10 +194,12 @@ def _notes(reply: Reply, usual_ttl: int) -> Iterator[str]:
         yield "a NAT speaks in the destination's name for who is behind it"
     yield from (note for note in reply.event.notes if note not in CHANGES.values())
     quoted = reply.event.quoted.ttl
+    # a router that cannot forward it may say so before it counts down
+    surplus = quoted - usual_ttl - (not is_expired(reply) and reply.event.reporter != reply.event.quoted.destination)
     if quoted == 0 and is_expired(reply):
         yield "quotes TTL 0: the router before it forwards what should expire there, or this one counts down first"
-    elif quoted > usual_ttl:
-        yield f"quotes TTL {quoted} instead of {usual_ttl}: hops before it do not count down, as in an MPLS tunnel"
+    elif surplus > 0:
+        yield f"quotes a TTL that is {surplus} too high: hops before it do not count down, as in an MPLS tunnel"
 
 
 def _way_back(heard: Sequence[Heard], ttl: int, destination: str) -> Iterator[str]:
