@@ -27,8 +27,10 @@ def test_a_clean_way_is_known_in_three_round_trips(last):
     assert max(shot.ttl for shot, _ in trace.way.sent) <= 4 + Patience().window
 
 
-def test_what_went_beyond_the_end_takes_no_room_from_the_other_queries():
-    assert traced(Way(R[:7], rtt_ms=20)).took_ms < 2.2 * 8 * 20
+def test_what_went_beyond_the_end_takes_no_room_from_the_other_queries_and_counts_as_the_end_s_own():
+    trace = traced(Way(R[:7], rtt_ms=20))
+    assert trace.took_ms < 2.2 * 8 * 20
+    assert [8] == [shot.ttl for shot, _ in trace.way.sent if shot.ttl == 8]
 
 
 @pytest.mark.parametrize(("queries", "first"), [(1, 1), (5, 3)])

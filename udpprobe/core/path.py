@@ -173,9 +173,9 @@ class Path:
         return None
 
     def _asked(self, ttl: int) -> int:
-        """What counts as a query of a TTL: at the end of the path, replies for higher ones too."""
-        own = sum(not each.void for each in self.at(ttl))
-        return max(own, len(self.heard(ttl))) if ttl == self.end_ttl else own
+        """What counts as a query of a TTL: at the end of the path, shots with higher ones too."""
+        last = max(self.flights) if ttl == self.end_ttl else ttl
+        return sum(not flight.void for each in range(ttl, last + 1) for flight in self.at(each))
 
     def again_ns(self, ttl: int) -> int:
         """When a TTL is to be asked again that did not answer all of its queries; NEVER where it is not."""
