@@ -177,6 +177,18 @@ def test_sockets_that_share_a_port_are_all_alive(served):
         assert [144] * 4 == [len(client.recv(1000)) for client in clients]
 
 
+@pytest.mark.parametrize("family", LOOPBACK)
+def test_a_socket_that_is_connected_elsewhere_later_hears_of_where_it_is_connected(served, family):
+    with udp_socket(family) as udp:
+        udp.connect((LOOPBACK[family], 9))
+        with served.register(udp) as client:
+            served.errors.put(refusal(udp, 10))     # forged: it cannot have sent that
+            udp.connect((LOOPBACK[family], 11))
+            served.until(lambda: served.status()["counts"].get("foreign") == 1)
+            served.errors.put(refusal(udp, 11))
+            assert [11] == [port for *_, port, _, _ in records(client.recv(1000))]
+
+
 def test_who_shares_a_port_later_is_alive_too(served):
     with contextlib.ExitStack() as opened:
         port, clients = 0, []

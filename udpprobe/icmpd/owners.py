@@ -50,6 +50,7 @@ class Owners:
         self._asked_s = 0.0
         self._own: dict[tuple[int, int], bool] = {}
         self._alive: dict[int, bool] = {}
+        self._peers: dict[tuple[int, Quote], bool] = {}
         self._all: frozenset[Name] | None = None
 
     def close(self) -> None:
@@ -58,11 +59,12 @@ class Owners:
 
     def at(self, now_s: float) -> None:
         """Forget what is too old at this time."""
-        kept = len(self._own) + len(self._alive)
+        kept = len(self._own) + len(self._alive) + len(self._peers)
         if now_s - self._asked_s > TRUSTED_S or kept > MOST_KEPT:
             self._asked_s, self._all = now_s, None
             self._own.clear()
             self._alive.clear()
+            self._peers.clear()
 
     def forget_sockets(self) -> None:
         """There is a new one, that an earlier answer does not know of."""
@@ -93,6 +95,20 @@ class Owners:
         if cookie not in self._alive:
             self._alive[cookie] = self._ask((cookie, handed.port), quote)
         return self._alive[cookie]
+
+    def is_peer_now(self, handed: UdpSocket, quote: Quote) -> bool:
+        """Whether the kernel would give this error to the socket; False where it does not say.
+
+        Args:
+            handed: a socket that was connected elsewhere when it was handed over.
+            quote: a datagram that it may have sent.
+        """
+        key = handed.cookie, quote
+        if handed.cookie and key not in self._peers:
+            self._peers[key] = False
+            with suppress(OSError):
+                self._peers[key] = self._owner(quote) == (handed.cookie, handed.port)
+        return self._peers.get(key, False)
 
     def _ask(self, name: Name, quote: Quote) -> bool:
         try:

@@ -21,7 +21,7 @@ from udpprobe.core.packets import Errors
 from udpprobe.icmpd import lines
 from udpprobe.icmpd.outbox import Outbox
 from udpprobe.icmpd.records import errnos_of, records_of
-from udpprobe.icmpd.registry import IsOwn, Quote, Registry, UdpSocket, fit, quotes_of
+from udpprobe.icmpd.registry import IsOwn, IsPeerNow, Quote, Registry, UdpSocket, fit, quotes_of
 
 ACCEPTED, REFUSED = b"1", b"0"
 JSON, STATUS = b"J", b"S"
@@ -131,13 +131,15 @@ class Protocol:
         state.outbox.put_last(words)
         self._queued_bytes += len(words)
 
-    def route(self, errors: Errors, interface: I64, is_own: IsOwn) -> tuple[list[Quote], dict[int, list[int]]]:
+    def route(self, errors: Errors, interface: I64, is_own: IsOwn, is_peer_now: IsPeerNow,
+              ) -> tuple[list[Quote], dict[int, list[int]]]:
         """Whose errors these are.
 
         Args:
             errors: (n,) as they were decoded.
             interface: (n,) index of the interface each came by.
             is_own: tells this host's addresses.
+            is_peer_now: tells where sockets are connected to by now.
 
         Returns:
             What each error quotes, and the rows for each client that has any.
@@ -148,7 +150,7 @@ class Protocol:
         wanted: dict[int, list[int]] = {}
         nobody = 0
         for row in kept.tolist():
-            found = self.registry.recipients(quotes[row], is_own)
+            found = self.registry.recipients(quotes[row], is_own, is_peer_now)
             nobody += not found
             for client in found:
                 wanted.setdefault(client, []).append(row)

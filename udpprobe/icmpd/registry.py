@@ -15,6 +15,9 @@ from udpprobe.core.packets import Errors
 IsOwn = Callable[[int, int], bool]
 """Whether an address (128 bits, IPv4 mapped), on the interface of this index, is one of this host's."""
 
+IsPeerNow = Callable[["UdpSocket", "Quote"], bool]
+"""Whether a socket that was connected elsewhere is connected to where this was sent by now."""
+
 UNFIT = (
     ("bad-icmp-checksum", Note.BAD_ICMP_CHECKSUM),
     ("quotes-later-fragment", Note.QUOTES_LATER_FRAGMENT),
@@ -103,14 +106,15 @@ class Registry:
             if not self._by_port[old.port]:
                 del self._by_port[old.port]
 
-    def recipients(self, quote: Quote, is_own: IsOwn) -> list[int]:
+    def recipients(self, quote: Quote, is_own: IsOwn, is_peer_now: IsPeerNow) -> list[int]:
         """Clients whose socket sent what is quoted, as far as its addresses and ports tell.
 
         Where several sockets could have sent it, all of them: a port that is shared (SO_REUSEPORT), or one bound to an
         address beside one bound to none.
         """
         there = self._by_port.get(quote.source_port)
-        return [client for client, each in there.items() if _sent(each, quote, is_own)] if there else []
+        return [client for client, each in there.items()
+                if _sent(each, quote, is_own) or (each.peer and is_peer_now(each, quote))] if there else []
 
 
 def _sent(each: UdpSocket, quote: Quote, is_own: IsOwn) -> bool:

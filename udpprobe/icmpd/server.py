@@ -222,7 +222,8 @@ class Server:
 
     def _tell(self, arrivals: Arrivals) -> None:
         self._owners.at(time.monotonic())
-        quotes, wanted = self.protocol.route(arrivals.errors, arrivals.interface, self._owners.is_own)
+        quotes, wanted = self.protocol.route(arrivals.errors, arrivals.interface, self._owners.is_own,
+                                             self._owners.is_peer_now)
         self._forget_closed(wanted, quotes)
         for client in self.protocol.deliver(wanted, arrivals.errors, arrivals.interface, arrivals.data):
             self._write(client)
