@@ -1,9 +1,12 @@
-"""A real Dask scheduler and its workers, each a process of its own."""
+"""A real Dask scheduler and its workers, each a process of its own; and an S3 store."""
 
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import contextmanager, suppress
 
 DASK = [sys.executable, "-m", "dask"]
@@ -61,3 +64,39 @@ def cluster(folder, workers=2, **environment):
         yield made
     finally:
         made.stop()
+
+
+class S3:
+    """moto's server, with what Amazon's library needs to find it."""
+
+    def __init__(self, port, log):
+        self._url, self._log = f"http://127.0.0.1:{port}", log
+        self.environment = {"AWS_ENDPOINT_URL": self._url, "AWS_ACCESS_KEY_ID": "nobody",
+                            "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1"}
+
+    def put(self, path, data):
+        """A bucket, or an object in it."""
+        # without a type of its own it would be taken for a form
+        request = urllib.request.Request(f"{self._url}/{path}", data, {"Content-Type": "binary/octet-stream"},
+                                         method="PUT")
+        urllib.request.urlopen(request, timeout=PATIENCE_S).close()
+
+    def ranges(self):
+        """How many parts of objects were fetched."""
+        return len(re.findall(r"GET /\S+ HTTP/1\.1\S*\" 206", self._log.read_text()))
+
+
+@contextmanager
+def s3_server(folder):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log, words = folder / "s3.log", ["-H", "127.0.0.1", "-p", str(port)]
+    with log.open("wb") as out, subprocess.Popen([sys.executable, "-m", "moto.server", *words], stdout=out,
+                                                 stderr=out) as server:
+        try:
+            deadline_s = time.monotonic() + PATIENCE_S
+            while "Running on" not in log.read_text() and time.monotonic() < deadline_s:
+                time.sleep(0.02)
+            yield S3(port, log)
+        finally:
+            server.terminate()

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from bench.captures import make
-from clusters import cluster
+from clusters import cluster, s3_server
 from distributed import Client
 
 from udpprobe import assembly
@@ -33,8 +33,14 @@ def capture(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    with cluster(tmp_path_factory.mktemp("cluster")) as made:
+def store(tmp_path_factory):
+    with s3_server(tmp_path_factory.mktemp("store")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, store):
+    with cluster(tmp_path_factory.mktemp("cluster"), **store.environment) as made:
         yield made
 
 
@@ -89,6 +95,23 @@ def test_a_local_cluster_reports_the_same_and_is_gone_afterwards(capture, capsys
     assert expected == _told(capsys, "--cluster", "local", "--workers", "2", capture)
     # the server that forks them stays, for others
     assert [] == [worker for server in psutil.Process().children() for worker in server.children()]
+
+
+def test_names_are_those_of_the_client_s_directory(pair, capture, capsys, monkeypatch):
+    monkeypatch.chdir(Path(capture).parent)
+    status, out = _told(capsys, "--cluster", pair.address, "long.pcap")
+    source = json.loads(out)["source"]
+    assert (0, PACKETS, "long.pcap") == (status, source["packets"], source["name"])
+
+
+def test_captures_in_an_object_store_are_read_in_pieces(pair, store, capture, capsys, monkeypatch):
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    store.put("captures", b"")
+    store.put("captures/day/long.pcap", Path(capture).read_bytes())
+    status, out = _told(capsys, "--cluster", pair.address, "s3://captures/day/*.pcap")
+    assert _told(capsys, "--workers", "1", capture) == (status, out.replace("s3://captures/day/*.pcap", capture))
+    assert store.ranges() > Path(capture).stat().st_size // PIECE_BYTES
 
 
 def test_a_worker_that_is_killed_changes_nothing(capture, tmp_path):

@@ -83,6 +83,8 @@ def analyze(  # noqa: PLR0913 - most are keywords
         KeyboardInterrupt: on Ctrl-C before anything was read, and on a second one.
     """
     workforce = _workforce(inputs.files, workers, cluster)
+    if cluster is not None:
+        inputs = inputs.for_others()
     with CtrlC() as ctrl_c:
         tally = _Tally(inputs, options, on_events, on_progress, ctrl_c)
         if workforce is not None:

@@ -48,7 +48,7 @@ def hired(address: str, files: Sequence[str], workers: int | None) -> Iterator[C
         except ImportError as error:
             raise UdpprobeError("--cluster needs Dask; install udpprobe[cluster]") from error
         client = stack.enter_context(_connected(address, workers or len(os.sched_getaffinity(0))))
-        _check(client.get_versions(packages=["udpprobe"]))
+        _check(client.get_versions(packages=["udpprobe"]), client.scheduler.address)
         yield stack.enter_context(ClusterCrew(client))
 
 
@@ -111,14 +111,14 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _check(versions: Mapping[str, Any]) -> None:
+def _check(versions: Mapping[str, Any], address: str) -> None:
     """See to it that all have what is needed.
 
     Raises:
         UdpprobeError: the first difference.
     """
     if not versions["workers"]:
-        raise UdpprobeError("the cluster has no workers; start some with: dask worker ADDRESS")
+        raise UdpprobeError(f"the cluster has no workers; start some with: dask worker {address}")
     here = versions["client"]["packages"]
     for place, theirs in versions["workers"].items():
         for package in ALIKE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -40,6 +40,13 @@ class Inputs:
     def files(self) -> tuple[str, ...]:
         """Of all captures."""
         return tuple(name for capture in self.captures for name in capture)
+
+
+    def for_others(self) -> Inputs:
+        """The same for processes in other directories."""
+        captures = tuple(tuple(name if is_url(name) else os.path.abspath(local_path(name) or name)  # noqa: PTH100 - see _inside
+                               for name in files) for files in self.captures)
+        return replace(self, captures=captures)
 
 
 def find_inputs(arguments: Sequence[str], files_from: str | None = None, *, are_apart: bool = False) -> Inputs:

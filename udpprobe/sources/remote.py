@@ -72,7 +72,8 @@ def names_behind(url: str) -> list[str]:
 
 
 def _opened(url: str, **options: object) -> Any:  # noqa: ANN401 - fsspec has no types
-    return _fsspec(url).open(url, "rb", **options).open()
+    files, path = _fsspec(url).core.url_to_fs(url)
+    return files.open(path, "rb", **options)
 
 
 def _has_ranges(url: str, file: Any) -> bool:  # noqa: ANN401 - likewise
