@@ -10,7 +10,7 @@ from pacing_world import START_NS
 from scan_setup import HOST, OTHER_HOST, plan_of
 
 from udpprobe.core.limiter import SECOND
-from udpprobe.core.model import Destination, Finding
+from udpprobe.core.model import Destination, Finding, Spread
 from udpprobe.core.outcome import comments_of, outcome, with_notes, without_origin
 from udpprobe.core.pacing import Pacing, Patience
 from udpprobe.core.suspects import OPEN, SILENT, UNSENT
@@ -78,6 +78,18 @@ def test_sent_counts_probes_also_those_that_the_capture_missed():
     assert answered is Scan().of(answered)
     missed = Scan().of(told(verdict="answered", sent=1))
     assert (2, 90) == (missed.sent, missed.sent_bytes)
+
+
+def test_what_answered_only_when_asked_again_has_no_rtt():
+    spread = Spread(1.0, 1.0, 1.0)
+    scan = Scan()
+    again = scan.of(told(verdict="answered", sent=2, rtt_ms=spread, notes=("before",)))
+    assert (None, ("before", "asked 2 times before it answered")) == (again.rtt_ms, again.notes)
+    scan.plan.left[0] = 1
+    assert spread == scan.of(told(verdict="answered", sent=1, rtt_ms=spread)).rtt_ms
+    scan.plan.left[0] = 2
+    other = told(verdict="too-big", sent=2, errors=1, rtt_ms=spread)     # the first one's error is known to be its own
+    assert spread == scan.of(other).rtt_ms
 
 
 @pytest.mark.parametrize(("facts", "meaning", "note"), [

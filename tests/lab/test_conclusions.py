@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_interface
 from itertools import zip_longest
 
 import pytest
+from playing import page
 from virtual import commanded
 
 from udpprobe.lab.scenario import load, names
@@ -176,3 +177,12 @@ def short_mtu(said, name):
 
 
 SHORT = {"scan": short_scan, "trace": short_trace, "mtu": short_mtu}
+
+
+@pytest.mark.parametrize(("delay_ms", "rtt_ms", "sent"), [(200, 204, 1), (600, None, 2)])
+def test_a_service_slower_than_the_host_s_refusals_is_told_its_own_rtt_or_none(delay_ms, rtt_ms, sent):
+    slow = page(host=f"udp.53 = {{ echo = true, delay_ms = {delay_ms} }}")
+    told = {each["port"]: each for each in commanded(slow, "scan", f"{HOST[4]}:53,54")["destinations"]}
+    assert ("answered", "refused") == (told[53]["verdict"], told[54]["verdict"])
+    assert told[53]["sent"] >= sent
+    assert rtt_ms == (told[53]["rtt_ms"] and round(told[53]["rtt_ms"]["median"]))

@@ -72,7 +72,13 @@ def _unheard(name: tuple[str, int | None], *, is_held: bool) -> Destination:
 
 def _counted(found: Destination, sent: int, sent_bytes: int) -> Destination:
     """With every probe that left, also those that the capture missed."""
-    return found if found.sent == sent else replace(found, sent=sent, sent_bytes=sent_bytes)
+    told = found if found.sent == sent else replace(found, sent=sent, sent_bytes=sent_bytes)
+    return _without_rtt(told) if sent > 1 and told.rtt_ms and not told.errors else told
+
+
+def _without_rtt(answered: Destination) -> Destination:
+    """What was asked again may have answered any of the probes: no RTT can be taken from that (RFC 6298, section 3)."""
+    return replace(answered, rtt_ms=None, notes=(*answered.notes, f"asked {answered.sent} times before it answered"))
 
 
 def _judged(silent: Destination, task: int, plan: Plan, pacing: Pacing, errnos: dict[int, int]) -> Destination:

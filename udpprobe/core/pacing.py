@@ -20,6 +20,8 @@ from udpprobe.core.runs import starts_of_runs
 from udpprobe.core.suspects import HELD, OPEN, SETTLED, SILENT, UNSENT, empty_state
 
 LEAST_WAIT_NS = 20 * MS
+FIRST_WAIT_NS = 250 * MS
+"""Before anything is asked again: a service takes longer to answer than the host to refuse."""
 MOST_WAIT_NS = 4 * SECOND
 LINGER_NS = SECOND
 """After the last probe, for answers that take their time."""
@@ -172,7 +174,7 @@ class Pacing:
         opened[self._host[:self._plan.asked][self.state[:self._plan.asked] == OPEN]] = True
         opened[list(self._active)] = False
         wait_ns = np.where(self.spoke, self._wait_ns(), self._patience.timeout_ns // (self._patience.retries + 1))
-        ready = opened & (self._queued == 0) & (now_ns >= self._last_ns + wait_ns)
+        ready = opened & (self._queued == 0) & (now_ns >= self._last_ns + np.maximum(wait_ns, FIRST_WAIT_NS))
         for host in np.flatnonzero(ready & self.spoke).tolist():
             self._begin(host)
         mute = np.flatnonzero(ready & ~self.spoke)
