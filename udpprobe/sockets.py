@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import numpy as np
@@ -219,6 +220,7 @@ def _state(sighting: _Sighting, flow: Flow, family: int) -> str:
     return "unknown" if recverr is None else "unconnected"
 
 
+@lru_cache(maxsize=1 << 14)
 def _number(text: str) -> int:
     return mapped_address(ip_address(text.partition("%")[0]))
 

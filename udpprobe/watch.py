@@ -28,6 +28,7 @@ TRAFFIC = "udp or icmp or icmp6 or proto 4 or proto 41 or proto 47 or ip6 proto 
 TICK_NS, BURST_NS = 25_000_000, 500_000_000
 """On a busy interface packets wait so long for being looked at together; where it was quiet for a while they do not,
 for a socket may not be there for long."""
+EVENT_FIELDS = tuple(column.name for column in fields(Event))
 MOST_NOTED = 1 << 14
 NOTES_EACH = 4
 """Destinations whose senders are remembered, and how many of each."""
@@ -177,7 +178,7 @@ class Watch:
             self._record(told)
 
     def _watched(self, event: Event, sender: Sender | None) -> WatchedEvent:
-        own = {column.name: getattr(event, column.name) for column in fields(event)}
+        own = {name: getattr(event, name) for name in EVENT_FIELDS}
         if sender is None:
             return WatchedEvent(**own)
         note = sender.note(event.linux or {})
