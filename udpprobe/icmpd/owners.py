@@ -51,7 +51,7 @@ class Owners:
         self._own: dict[tuple[int, int], bool] = {}
         self._alive: dict[int, bool] = {}
         self._peers: dict[tuple[int, Quote], bool] = {}
-        self._all: frozenset[Name] | None = None
+        self._all: set[Name] | None = None
 
     def close(self) -> None:
         """Ask no more."""
@@ -66,9 +66,10 @@ class Owners:
             self._alive.clear()
             self._peers.clear()
 
-    def forget_sockets(self) -> None:
-        """There is a new one, that an earlier answer does not know of."""
-        self._all = None
+    def add(self, handed: UdpSocket) -> None:
+        """Take note of a socket that an earlier answer may not know of."""
+        if self._all is not None:
+            self._all.add((handed.cookie, handed.port))
 
     def is_own(self, address: int, interface: int) -> bool:
         """Whether an address (128 bits, IPv4 mapped) is this host's: whether one may bind to it.
@@ -126,12 +127,12 @@ class Owners:
         answers = self._exchange(quote.family, NLM_F_REQUEST, wanted)
         return next(answers, NOBODY)
 
-    def _everybody(self) -> frozenset[Name]:
+    def _everybody(self) -> set[Name]:
         """All UDP sockets: of those that share a port, the kernel names but one."""
         if self._all is None:
             none = (b"", b"", b"", b"", 0)
-            self._all = frozenset(name for family in FAMILIES
-                                  for name in self._exchange(family, NLM_F_REQUEST | NLM_F_DUMP, none))
+            self._all = {name for family in FAMILIES
+                         for name in self._exchange(family, NLM_F_REQUEST | NLM_F_DUMP, none)}
         return self._all
 
     def _exchange(self, family: int, flags: int, wanted: tuple[bytes, bytes, bytes, bytes, int]) -> Iterator[Name]:

@@ -178,7 +178,7 @@ class Server:
         if byte == STATUS:
             self.status()
         if isinstance(handed, UdpSocket):
-            self._owners.forget_sockets()
+            self._owners.add(handed)
         self.protocol.received(client.number, byte, handed)
         return True
 
