@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builders as b
 import pytest
-from test_hearing import FAMILIES, OWN, PORT, ROUTER, SOURCE_PORTS, TO, Gun, answer
+from test_hearing import FAMILIES, OWN, PORT, ROUTER, SOURCE_PORTS, TO, Gun, answer, changed
 
 from udpprobe.core.hearing import Hearing
 from udpprobe.core.shots import Shot
@@ -27,3 +27,14 @@ def test_a_high_ttl_that_runs_out_is_a_loop_where_that_is_asked_for(family, ttl,
     packet, = gun.fire(Shot(3, ttl))
     reply, = gun.hear(packet, b.time_exceeded(packet, ROUTER[family]))
     assert verdict == reply.event.verdict
+
+
+@FAMILIES
+def test_a_shot_that_is_routed_back_to_this_host_is_counted(family):
+    gun = Gun(family)
+    packet, = gun.fire(Shot(3, 9))
+    at = {4: 8, 6: 7}[family]
+    gun.hear(packet, packet)        # captured on two interfaces
+    assert {} == gun.hearing.faults
+    gun.hear(changed(packet, at, b"\x08"))
+    assert 1 == gun.hearing.faults["returned"]

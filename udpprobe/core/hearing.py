@@ -73,6 +73,8 @@ class Shots:
         self.fired: dict[int, Fired] = {}
         self.foreign = 0
         """Errors that quote a datagram of these flows that was never sent."""
+        self.returned = 0
+        """Shots that came by again, with a lower TTL: somebody routes them back to this host."""
         self._by_token: dict[int, int] = {}
         self._by_id: dict[tuple[int, int], int] = {}
         self._by_sum: dict[tuple[int, int, int], int] = {}
@@ -105,19 +107,21 @@ class Shots:
                & is_among(first, self._line.source_ports) & (second == self._line.port))
         back = (_is(some.source_high, some.source_low, theirs) & _is(some.destination_high, some.destination_low, ours)
                 & is_among(second, self._line.source_ports)) & ~out
-        for port, detail, time_ns in zip(first[out].tolist(), some.detail[out].tolist(), some.time_ns[out].tolist(),
-                                         strict=True):
-            self._left(port, detail, time_ns)
+        left = first[out], some.detail[out], some.time_ns[out], some.ttl[out]
+        for port, detail, time_ns, ttl in zip(*(column.tolist() for column in left), strict=True):
+            self._left(port, detail, time_ns, ttl)
         columns = some.frame[back], some.time_ns[back], some.ttl[back], first[back], second[back]
         rows = zip(*(column.tolist() for column in columns), strict=True)
         self._answers += [Answer(*row) for row in rows]
         return out | back
 
-    def _left(self, port: int, detail: int, time_ns: int) -> None:
+    def _left(self, port: int, detail: int, time_ns: int, ttl: int) -> None:
         number = self._by_sum.get((port, detail >> 32 & 0xFFFF, detail >> 16 & 0xFFFF))
         fired = None if number is None else self.fired[number]
         if fired and not fired.seen:
             fired.sent_ns, fired.seen = time_ns, True
+        elif fired:
+            self.returned += ttl < fired.shot.ttl
 
     def errors(self, some: Errors, data: U8) -> Bool:
         """Which of (n,) errors quote a shot.
@@ -241,8 +245,11 @@ class Hearing:
 
     @property
     def faults(self) -> Counter[str]:
-        """What was wrong with what was heard, counted by name; `foreign`: errors about what was never sent."""
-        return +(self._pipeline.summary.faults + Counter(foreign=self._shots.foreign))
+        """What was wrong with what was heard, counted by name.
+
+        `foreign`: errors about what was never sent; `returned`: shots that were routed back to this host.
+        """
+        return +(self._pipeline.summary.faults + Counter(foreign=self._shots.foreign, returned=self._shots.returned))
 
     def feed(self, batch: FrameBatch) -> list[Reply]:
         """What came back with a batch, in order of time."""
