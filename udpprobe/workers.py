@@ -10,6 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from udpprobe import digest
 from udpprobe.errors import UdpprobeError
+from udpprobe.parcels import unwrap, wrap
 
 LOOK_S = 0.1
 """How often Ctrl-C is looked for while a result is waited for."""
@@ -50,7 +51,7 @@ class Crew:
 
     def give(self, function: Callable[..., Result], *arguments: object) -> Job[Result]:
         """Have a function called in one of the processes."""
-        job = Job((function, arguments), self._executor.submit(function, *arguments))
+        job = Job((function, arguments), self._submitted(function, arguments))
         self._jobs.append(job)
         return job
 
@@ -64,18 +65,23 @@ class Crew:
             look()
             while not wait([job.future], LOOK_S).done:
                 look()
-            error = job.future.exception()
-            if not isinstance(error, BrokenExecutor):
+            try:
+                found: Result = unwrap(job.future.result())
+            except (BrokenExecutor, FileNotFoundError) as error:
+                self._renew(job, error)
+            except BaseException:
                 self._jobs.remove(job)
-                return job.future.result()
-            self._renew(job, error)
+                raise
+            else:
+                self._jobs.remove(job)
+                return found
 
     def forget(self, job: Job[Any]) -> None:
         """Do not wait for it."""
         job.future.cancel()
         self._jobs.remove(job)
 
-    def _renew(self, job: Job[Any], error: BrokenExecutor) -> None:
+    def _renew(self, job: Job[Any], error: Exception) -> None:
         if job.is_repeated:
             raise UdpprobeError("a worker process died twice (killed, or out of memory?); "
                                 "try fewer with --workers") from error
@@ -83,8 +89,15 @@ class Crew:
         self._executor.shutdown()
         self._executor = self._make()
         for each in self._jobs:
-            function, arguments = each.call
-            each.future = self._executor.submit(function, *arguments)
+            each.future = self._submitted(*each.call)
+
+    def _submitted(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
+        try:
+            return self._executor.submit(_called, function, arguments)
+        except BrokenExecutor as error:
+            broken: Future[Any] = Future()
+            broken.set_exception(error)
+            return broken
 
     @property
     def is_stopped(self) -> bool:
@@ -94,3 +107,7 @@ class Crew:
     def stop(self) -> None:
         """Have all processes end what they are at, as far as they are."""
         self._stop.value = True
+
+
+def _called(function: Callable[..., object], arguments: tuple[object, ...]) -> object:
+    return wrap(function(*arguments))

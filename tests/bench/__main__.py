@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from tests.bench import icmpd, live, paths, watch
+from tests.bench import icmpd, live, paths, scale, watch
 from tests.bench.captures import make, make_adversarial
 from tests.bench.measure import Command, in_turns, ratio, warm_up
 
@@ -96,6 +96,12 @@ class Bench:
             self.compare(f"{packets:,} {snap} / tcpdump", analyze(path), tcpdump(path), goal, self.options.pairs)
             self.check_truth(path, only_v4=snap != "full")
 
+    def against_one_core(self) -> None:
+        packets = self.options.short_packets
+        path = self.make(packets, "s96")
+        self.say("two processes / one / tcpdump")
+        self.rows += scale.rows(path, packets, analyze(path), tcpdump(path), self.options.pairs)
+
     def against_containers(self) -> None:
         pcap, pcapng = (self.make(self.options.packets, container=name) for name in ("pcap", "pcapng"))
         self.compare("pcapng / pcap", analyze(pcapng), analyze(pcap), "<= 1.25", self.options.pairs)
@@ -147,7 +153,8 @@ def report_of(path: Path) -> dict:
 
 
 PARTS = {"tcpdump": Bench.against_tcpdump, "pcapng": Bench.against_containers, "peers": Bench.against_slow_peers,
-         "adversarial": Bench.adversarial, "start": Bench.start_up}
+         "adversarial": Bench.adversarial, "start": Bench.start_up,
+         "scale": Bench.against_one_core}
 
 
 def cache_directory() -> Path:
