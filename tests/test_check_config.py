@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from udpprobe.check_config import line_of, read_config, read_templates
@@ -106,3 +108,11 @@ def test_a_file_that_is_not_there_is_no_usage_error(tmp_path):
     (("targets", 2, "absent"), 31), (("templates", "dns", "payload"), 8), (("nothing",), 1)])
 def test_a_place_has_its_line_and_what_is_not_there_its_table_s(place, line):
     assert line == line_of(WHOLE, place)
+
+
+def test_thousands_of_targets_are_read_in_no_time(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("".join(f'[[targets]]\ntarget = "192.0.{row >> 8}.{row & 255}:53"\n' for row in range(4000)))
+    start_s = time.process_time()
+    assert 4000 == len(read_config(str(path)))
+    assert time.process_time() - start_s < 5

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
 from udpprobe import __version__, mtu, scan, trace
@@ -105,9 +106,9 @@ class _Run:
         """What each ask comes to, a row an address and port."""
         places = _side_by_side(_place, asks)
         reports = self._scanned(asks, places)
-        jobs = [job for ask, place in zip(asks, places, strict=True) for job in _jobs(ask, place, reports)]
-        told = _side_by_side(self._looked_at, jobs)
-        return [[each for (ask, *_), each in zip(jobs, told, strict=True) if ask is wanted] for wanted in asks]
+        jobs = [list(_jobs(ask, place, reports)) for ask, place in zip(asks, places, strict=True)]
+        told = iter(_side_by_side(self._looked_at, [job for some in jobs for job in some]))
+        return [list(islice(told, len(some))) for some in jobs]
 
     def _scanned(self, asks: Sequence[Ask], places: Sequence[Place]) -> dict[Alike, Found]:
         """What became of the destinations, by how they are probed."""

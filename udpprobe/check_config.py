@@ -84,7 +84,7 @@ def read_config(path: str) -> list[Ask]:
     config, text = _read(path)
     if not config.targets:
         raise UsageError(f"{path}: no [[targets]] in it")
-    return [_ask(config, row, f"{path}, line {line_of(text, ('targets', row))}") for row in range(len(config.targets))]
+    return [_ask(config, row, path, text) for row in range(len(config.targets))]
 
 
 def read_templates(path: str) -> dict[str, tuple[Expectation, Probing]]:
@@ -112,20 +112,23 @@ def _read(path: str) -> tuple[_Config, str]:
         raise UsageError(f"{path}: {error}") from None
 
 
-def _ask(config: _Config, row: int, where: str) -> Ask:
+def _ask(config: _Config, row: int, path: str, text: str) -> Ask:
     target = config.targets[row]
-    group = _named(config.groups, target.group, f"{where}: no group")
-    several = (config.defaults, _named(config.templates, group.template, f"{where}: no template"), group,
-               _named(config.templates, target.template, f"{where}: no template"), target)
+    try:
+        group = _named(config.groups, target.group, "group")
+        several = (config.defaults, _named(config.templates, group.template, "template"), group,
+                   _named(config.templates, target.template, "template"), target)
+    except UsageError as error:
+        raise UsageError(f"{path}, line {line_of(text, ('targets', row))}: {error}") from None
     expectation, probing = _meant(_merged(*several))
     return Ask(target.name or target.target.text, target.target, expectation, probing, target.group)
 
 
-def _named(wishes: Mapping[str, Any], name: str | None, missing: str) -> Any:  # noqa: ANN401 - either of two kinds
+def _named(wishes: Mapping[str, Any], name: str | None, kind: str) -> Any:  # noqa: ANN401 - either of two kinds
     if name is None:
         return _Group()
     if name not in wishes:
-        raise UsageError(f"{missing} is called {name!r}")
+        raise UsageError(f"no {kind} is called {name!r}")
     return wishes[name]
 
 

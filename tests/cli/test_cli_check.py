@@ -121,11 +121,12 @@ def test_a_target_that_is_named_twice_is_checked_once(fake):
     assert ["192.0.2.1:53", "192.0.2.2:53"] == [each.name for each in fake.asks]
 
 
-@pytest.mark.parametrize(("named", "status"), [("", 3), ('name = "office"', 0)])
+@pytest.mark.parametrize(("named", "status"), [("", 3), ('name = "office"', 0),
+                                               ('name = "192.0.2.1:53"\n[[targets]]\ntarget = "192.0.2.2:53"', 3)])
 def test_what_is_checked_in_two_ways_needs_two_names(fake, tmp_path, capsys, named, status):
     (tmp_path / "c.toml").write_text(f'[[targets]]\ntarget = "192.0.2.1:53"\nmin_mtu = 1400\n{named}')
     assert status == main(["check", "192.0.2.1:53", "--config", str(tmp_path / "c.toml")])
-    assert (status == 3) == ("192.0.2.1:53 is to be checked in 2 ways" in capsys.readouterr().out)
+    assert (status == 3) == ("192.0.2.1:53 stands for 2 checks" in capsys.readouterr().out)
     assert (status == 0) == hasattr(fake, "asks")
 
 

@@ -181,10 +181,10 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
 def _distinct(asks: list[Ask]) -> list[Ask]:
     """Each once; what is told of two must not go by one name, or the one would stand for the other in graphs."""
     asks = list(dict.fromkeys(asks))
-    called = Counter((each.name, each.target, each.probing.family) for each in asks)
-    for (name, *_), count in called.items():
+    called = Counter((each.name, each.probing.family) for each in asks)
+    for (name, _), count in called.items():
         if count > 1:
-            raise UsageError(f"{name} is to be checked in {count} ways; give each a name of its own in --config")
+            raise UsageError(f"{name} stands for {count} checks; give each a name of its own in --config")
     return asks
 
 
