@@ -1,6 +1,8 @@
 """Checks of made-up networks: the scan, the search for the path MTU and the trace are stand-ins."""
 
+import signal
 import socket
+import threading
 import time
 from dataclasses import replace
 
@@ -188,6 +190,23 @@ def test_what_was_not_probed_when_time_ran_out_is_unknown(network):
     outcome = check([ask("127.0.0.1:1-2")], Settings(timeout_s=0.1))
     assert [("OK", 1), ("UNKNOWN", 2)] == [(each.state, each.port) for each in outcome.checks]
     assert "not probed: time ran out before its turn" == outcome.checks[1].text
+
+
+@pytest.mark.usefixtures("network")
+def test_ctrl_c_stops_what_runs_side_by_side():
+    def scan(*_):
+        with CtrlC() as ctrl_c:
+            for _ in range(500):
+                if ctrl_c.came:
+                    raise Interrupted(report())
+                time.sleep(0.01)
+
+    udpprobe.check.scan.scan = scan         # the fixture takes it back
+    start_s = time.monotonic()
+    threading.Timer(0.2, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        check([ask("127.0.0.1:1"), ask("127.0.0.1:2", Probing("empty"))], Settings(timeout_s=60))
+    assert time.monotonic() - start_s < 2
 
 
 def test_ctrl_c_is_not_time_that_ran_out(network):

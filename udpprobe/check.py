@@ -25,7 +25,7 @@ from udpprobe.core.targets import Block, Target
 from udpprobe.core.trace_model import TraceReport
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import has_net_raw
-from udpprobe.interrupt import Interrupted, is_late, until
+from udpprobe.interrupt import Interrupted, hurry, is_late, until
 from udpprobe.prepare import Options
 from udpprobe.targets import Wanted, resolve
 
@@ -216,4 +216,9 @@ def _side_by_side(function: Callable[[Work], Result], work: Sequence[Work]) -> l
         return list(map(function, work))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         waiting = [pool.submit(copy_context().run, function, each) for each in work]
-        return [each.result() for each in waiting]
+        try:
+            return [each.result() for each in waiting]
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            hurry()     # the threads hear of no signal
+            raise

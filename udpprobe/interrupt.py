@@ -47,7 +47,14 @@ def _strike(number: int, _: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-_LIMIT_S: ContextVar[float] = ContextVar("limit_s", default=math.inf)
+class _Limit:
+    """A time, shared by all copies of a context."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+
+
+_LIMIT: ContextVar[_Limit] = ContextVar("limit", default=_Limit(math.inf))  # noqa: B039 - nobody changes the default
 
 
 @contextmanager
@@ -57,16 +64,22 @@ def until(limit_s: float) -> Iterator[None]:
     Args:
         limit_s: by `time.monotonic`.
     """
-    token = _LIMIT_S.set(limit_s)
+    token = _LIMIT.set(_Limit(limit_s))
     try:
         yield
     finally:
-        _LIMIT_S.reset(token)
+        _LIMIT.reset(token)
+
+
+def hurry() -> None:
+    """Let all that was begun inside of the innermost `until` stop now, whichever threads it runs in."""
+    if _LIMIT.get().limit_s < math.inf:
+        _LIMIT.get().limit_s = -math.inf
 
 
 def is_late() -> bool:
     """Whether the time is up that `until` gave."""
-    return time.monotonic() >= _LIMIT_S.get()
+    return time.monotonic() >= _LIMIT.get().limit_s
 
 
 class CtrlC:
@@ -77,7 +90,7 @@ class CtrlC:
 
     def __init__(self) -> None:
         self._is_noted = False
-        self._limit_s = _LIMIT_S.get()
+        self._limit = _LIMIT.get()
         of_main = threading.current_thread() is threading.main_thread()
         striking = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, _strike))
         self._ours = [(number, handler) for number, handler in striking
@@ -86,7 +99,7 @@ class CtrlC:
     @property
     def came(self) -> bool:
         """Whether it is time to stop."""
-        return self._is_noted or time.monotonic() >= self._limit_s
+        return self._is_noted or time.monotonic() >= self._limit.limit_s
 
     def __enter__(self) -> Self:
         for number, _ in self._ours:
