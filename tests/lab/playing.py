@@ -12,6 +12,8 @@ SECOND = 10**9
 YOU = {4: "198.18.0.2", 6: "2001:db8::2"}
 EXPIRED = {4: " 11/0", 6: " 3/0"}
 HOST = {4: "198.18.9.9", 6: "2001:db8:9::9"}
+QUERY = bytes.fromhex("000001000001000000000000") + b"\x09localhost\0\0\x01\0\x01"
+"""Of DNS, what any service but echo and text needs for an answer."""
 
 PAGE = """
 conclude = "nothing"
@@ -79,7 +81,7 @@ def traced(name, target, limit=9):
     family = 6 if "[" in host else 4
     rows = []
     for ttl in range(1, limit + 1):
-        shot = probe(family, int(port), ttl, to=host.strip("[]"))
+        shot = probe(family, int(port), ttl, QUERY, host.strip("[]"))
         back = [told(each) for each in played(world, shot, at_ns=ttl * SECOND)]
         rows.append(" + ".join(back))
         if back and not all(each.endswith(EXPIRED[family]) for each in back):

@@ -16,8 +16,8 @@ def sent(world, packet, now_ns=0):
 
 
 def test_a_port_that_answers_does():
-    answer, = sent(World(load("plain")), IP(src="198.18.0.2", dst="198.18.9.9") / UDP(sport=4000, dport=53) / b"hello")
-    assert ("198.18.9.9", "198.18.0.2", 53, 4000, b"hello") == (
+    answer, = sent(World(load("plain")), IP(src="198.18.0.2", dst="198.18.9.9") / UDP(sport=4000, dport=7) / b"hello")
+    assert ("198.18.9.9", "198.18.0.2", 7, 4000, b"hello") == (
         answer.src, answer.dst, answer[UDP].sport, answer[UDP].dport, answer[UDP].load)
 
 

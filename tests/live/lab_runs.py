@@ -10,7 +10,7 @@ UDPPROBE = [sys.executable, "-m", "udpprobe"]
 UNPRIVILEGED = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--inh-caps=-all"]
 PATIENCE_S = 60
 HOST = {4: "198.18.9.9", 6: "2001:db8:9::9"}
-OPEN, CLOSED = 53, 54
+OPEN, CLOSED, ECHO = 53, 54, 7
 
 
 def lab_words(*command, options=()):

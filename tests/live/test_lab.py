@@ -15,6 +15,7 @@ import time
 import pytest
 from lab_runs import (
     CLOSED,
+    ECHO,
     HOST,
     OPEN,
     PATIENCE_S,
@@ -188,6 +189,17 @@ def test_nmap_sees_the_ports(family, needs):
     assert [(str(OPEN), "open"), (str(CLOSED), "closed")] == re.findall(r"^(\d+)/udp +(\S+)", done.stdout, re.MULTILINE)
 
 
+@FAMILIES
+def test_dig_is_answered(family, needs):
+    needs("dig")
+    done = in_lab("dig", "+tries=1", "+time=5", f"@{HOST[family]}", "www.example.org", {4: "A", 6: "AAAA"}[family])
+    assert 0 == done.returncode, done.stdout
+    address = {4: "192.0.2.53", 6: "2001:db8::53"}[family]
+    assert re.search(rf"status: NOERROR.*^www\.example\.org\.\s+60\s+IN\s+A+\s+{address}$",
+                     done.stdout, re.MULTILINE | re.DOTALL)
+    assert not re.search("warning", done.stdout, re.IGNORECASE)
+
+
 # ---- our own commands inside
 
 def told(*words, scenario="plain"):
@@ -199,8 +211,9 @@ def told(*words, scenario="plain"):
 @FAMILIES
 def test_scan_tells_the_open_from_the_closed(family):
     report = told("scan", target(family, f"{OPEN},{CLOSED}"))
-    assert {OPEN: "answered", CLOSED: "refused"} == {
-        each["port"]: each["verdict"] for each in report["destinations"] if each["port"] in {OPEN, CLOSED}}
+    told_of = {each["port"]: each for each in report["destinations"]}
+    assert ("answered", ["answers as dns"]) == (told_of[OPEN]["verdict"], told_of[OPEN]["notes"])
+    assert "refused" == told_of[CLOSED]["verdict"]
 
 
 @FAMILIES
@@ -278,7 +291,7 @@ def test_icmpd_tells_programs_inside(family, tmp_path):
 def test_two_thousand_packets_a_second_pass():
     code = ("import socket, time\n"
             "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(1, 8, 1 << 22)\n"
-            f"s.connect(('{HOST[4]}', {OPEN})); s.settimeout(5); start = time.monotonic()\n"
+            f"s.connect(('{HOST[4]}', {ECHO})); s.settimeout(5); start = time.monotonic()\n"
             "for n in range(2000):\n"
             "    time.sleep(max(0, start + n / 2000 - time.monotonic())); s.send(b'%d' % n)\n"
             "print(len({s.recv(99) for _ in range(2000)}))")
@@ -308,7 +321,7 @@ def test_what_the_command_sent_last_is_in_the_capture(tmp_path):
     path = tmp_path / "seen.pcapng"
     code = ("import os, socket\n"
             "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-            f"for _ in range(300): s.sendto(b'x', ('{HOST[4]}', {OPEN}))\n"
+            f"for _ in range(300): s.sendto(b'x', ('{HOST[4]}', {ECHO}))\n"
             "os._exit(0)")
     in_lab(sys.executable, "-c", code, options=["--write", path])
     found = json.loads(run([*UDPPROBE, "analyze", "--all", "--format", "json", str(path)]).stdout)

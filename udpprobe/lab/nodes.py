@@ -114,7 +114,7 @@ class Node:
         if whole is None:
             return
         self._paths.learn(whole)
-        for reply in self._host.replies(whole):
+        for reply in self._host.replies(whole, now_ns):
             if isinstance(reply, Kind):
                 yield from self._complain(whole, reply, now_ns)
             else:

@@ -6,7 +6,7 @@ import re
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from udpprobe.lab.model import KINDS, Address, Kind
 
@@ -68,9 +68,12 @@ def kinds_of(texts: list[str]) -> dict[int, Kind]:
 
 
 def _is_kind(pair: tuple[int, ...]) -> bool:
-    if len(pair) not in {2, 3} or not all(0 <= number <= 255 for number in pair[:2]):
+    if len(pair) not in {2, 3} or any(not 0 <= number <= most for number, most in zip(pair, _MOST, strict=False)):
         raise ValueError("type/code")
     return True
+
+
+_MOST = 255, 255, 0xFFFF_FFFF
 
 
 class Strict(BaseModel):
@@ -114,6 +117,8 @@ class Answer(Strict):
     """What a host says on a UDP port."""
 
     echo: bool = False
+    like: Literal["dns", "ntp"] | None = None
+    """What it speaks, of `SERVICES`."""
     text: str | None = None
     hex: str | None = None
     from_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
@@ -124,10 +129,12 @@ class Answer(Strict):
     refuse: bool = False
     """An error instead of an answer."""
 
-    @field_validator("hex")
+    @field_validator("text", "hex")
     @classmethod
-    def _bytes(cls, value: str | None) -> str | None:
-        bytes.fromhex(value or "")
+    def _fits(cls, value: str | None, field: ValidationInfo) -> str | None:
+        data = bytes.fromhex(value or "") if field.field_name == "hex" else (value or "").encode()
+        if len(data) > 65_507:
+            raise ValueError("a datagram has room for 65507 bytes")
         return value
 
     @property
@@ -138,14 +145,15 @@ class Answer(Strict):
         return bytes.fromhex(self.hex) if self.hex is not None else (self.text or "").encode()
 
 
-_WORDS = {"echo": Answer(echo=True), "silent": Answer(times=0), "refuse": Answer(refuse=True)}
+_WORDS = {"echo": Answer(echo=True), "dns": Answer(like="dns"), "ntp": Answer(like="ntp"), "silent": Answer(times=0),
+          "refuse": Answer(refuse=True)}
 
 
 def _answer(value: object) -> object:
     if not isinstance(value, str):
         return value
     if value not in _WORDS:
-        raise ValueError('an answer is "echo", "silent", "refuse", or as { text = "..." }')
+        raise ValueError('an answer is "echo", "dns", "ntp", "silent", "refuse", or as { text = "..." }')
     return _WORDS[value]
 
 
@@ -207,7 +215,7 @@ class NodeSpec(Strict):
     nat: Nat | None = None
     rules: list[Rule] = []
     udp: dict[str, Answers] = {}
-    """By port or ports: what it answers; `echo`, `silent` and `refuse` say it in a word."""
+    """By port or ports: what it answers; names of `_WORDS` say it in a word."""
     otherwise: Answers = _WORDS["refuse"]
     """What the other ports do."""
 
