@@ -12,6 +12,8 @@ from udpprobe.workers import Job
 class CrewOfOne:
     """In a `Crew`'s place: does everything at once, and counts what it was given."""
 
+    most_grain = 1
+
     def __init__(self, count):
         self.count = count
         self.is_stopped = False

@@ -23,6 +23,9 @@ from udpprobe.sources.pieces import Seam, Survey, cut, survey
 PIECE_BYTES = 256 << 20
 """What is digested at a time: long against the merging of it, short against the whole."""
 
+PIECES_EACH = 4
+"""Those who take larger pieces get so many at least, so that all are busy to the end."""
+
 AHEAD = 2
 """Pieces given out beyond those being digested: no process shall wait, and few results."""
 
@@ -122,6 +125,8 @@ class Assembly:
         if not any(self._surveys):
             raise CaptureError(next(iter(self.state.unread.values())))
         self.state.total_bytes = sum(each.total_bytes for files in self._surveys for each, _ in files)
+        grain = self.state.total_bytes // (PIECES_EACH * crew.count * PIECE_BYTES)
+        self._piece_bytes = min(max(grain, 1), crew.most_grain) * PIECE_BYTES
         self._left_out = {number for number, files in enumerate(self._surveys) if _overlap(files)}
         self._places = self._all_places()
         self._given: deque[tuple[_Place, Any]] = deque()
@@ -174,7 +179,7 @@ class Assembly:
     def _all_places(self) -> Iterator[_Place]:
         for number, files in enumerate(self._surveys):
             pieces = [(surveyed, rank, piece) for surveyed, rank in files
-                      for piece in cut(surveyed, PIECE_BYTES, is_gapless=self._are_merged[number])]
+                      for piece in cut(surveyed, self._piece_bytes, is_gapless=self._are_merged[number])]
             for index, (surveyed, rank, piece) in enumerate(pieces):
                 if number not in self._left_out:
                     yield _Place(number, surveyed, rank, piece, index == 0)

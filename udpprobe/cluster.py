@@ -1,8 +1,8 @@
 """The workers of a Dask cluster, used as the processes of a `Crew` are.
 
 What a piece taught stays at the worker that read it, and is merged with its neighbours there, in a tree; here are only
-receipts, and in the end one summary. Workers keep it as bytes: a merge changes the parts it is given, and a cluster
-that loses a worker computes again from what there was.
+receipts, and in the end one summary. A merge changes the parts it is given, but a cluster that loses a worker computes
+again from what there was: so workers keep each part as it was, and merge copies.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from uuid import uuid4
 from distributed import Client, Future, get_worker, wait
 from distributed.scheduler import KilledWorker
 
-from udpprobe.core.part import Part
-from udpprobe.digest import Digest, Task, digest
+from udpprobe.digest import Digest, Task, Taught, digest
 from udpprobe.errors import CaptureError, UdpprobeError
 
 if TYPE_CHECKING:
     from udpprobe.core.batch import SourceState
+    from udpprobe.core.part import Part
     from udpprobe.core.pipeline import Resolved
     from udpprobe.core.summary import Summary
     from udpprobe.sources.piece import Edges, Piece
@@ -38,8 +38,6 @@ MERGE_FIRST = 1
 """Dask's priority of what makes room, above that of reading."""
 
 Result = TypeVar("Result")
-Kept = tuple[bytes, "_Receipt | None"]
-"""What stays at a worker: a `Part`, pickled; and, of a piece, the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,28 @@ class _Receipt:
     edges: Edges
     state: SourceState
     is_partial: bool
+
+
+class _Kept:
+    """What stays at a worker: a `Part`, its arrays apart from what they are in; and, of a piece, the rest.
+
+    Args:
+        part: which nobody changes any more.
+        receipt: of a piece.
+    """
+
+    def __init__(self, part: Taught, receipt: _Receipt | None = None) -> None:
+        self.receipt = receipt
+        self._arrays: list[pickle.PickleBuffer] = []
+        self._rest = pickle.dumps(part, protocol=5, buffer_callback=self._arrays.append)
+
+    def __sizeof__(self) -> int:
+        # Dask asks, and moves what is small rather than what is large
+        return len(self._rest) + sum(memoryview(array).nbytes for array in self._arrays)
+
+    def copy(self) -> Part:
+        """The part, to be changed."""
+        return pickle.loads(self._rest, buffers=map(bytearray, self._arrays))  # noqa: S301 - of this cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +107,8 @@ class ClusterCrew:
     Args:
         client: of the cluster.
     """
+
+    most_grain = 4
 
     def __init__(self, client: Client) -> None:
         self._client, self._run = client, uuid4().hex
@@ -209,24 +231,23 @@ def _tried(function: Callable[..., Result], *arguments: object) -> Result | _Fai
         return _Failure(error, get_worker().address)
 
 
-def _digest(run: str, piece: Piece, task: Task, is_first: bool) -> Kept:
+def _digest(run: str, piece: Piece, task: Task, is_first: bool) -> _Kept:
     found = digest(piece, task, is_first, _stops[run])
-    return pickle.dumps(found.part, protocol=5), _Receipt(found.edges, found.state, found.is_partial)
+    return _Kept(found.part, _Receipt(found.edges, found.state, found.is_partial))
 
 
-def _receipt(kept: Kept | _Failure) -> _Receipt | _Failure | None:
-    return kept if isinstance(kept, _Failure) else kept[1]
+def _receipt(kept: _Kept | _Failure) -> _Receipt | _Failure | None:
+    return kept if isinstance(kept, _Failure) else kept.receipt
 
 
-def _merge(left: Kept, right: Kept) -> Kept:
-    part: Part = pickle.loads(left[0])  # noqa: S301 - written by this program, at a worker of this cluster
-    part.merge(pickle.loads(right[0]))  # noqa: S301 - as above
-    return pickle.dumps(part, protocol=5), None
+def _merge(left: _Kept, right: _Kept) -> _Kept:
+    part = left.copy()
+    part.merge(right.copy())
+    return _Kept(part)
 
 
-def _finished(kept: Kept) -> tuple[Summary, list[Resolved]]:
-    part: Part = pickle.loads(kept[0])  # noqa: S301 - as above
-    return part.finish()
+def _finished(kept: _Kept) -> tuple[Summary, list[Resolved]]:
+    return kept.copy().finish()
 
 
 def _stop(run: str) -> None:

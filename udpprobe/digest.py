@@ -54,6 +54,8 @@ class Workforce(Protocol):
     """Processes that work side by side; see Crew. What stands for a job is its own business."""
 
     count: int
+    most_grain: int
+    """How many times the usual size a piece may have, where merging it costs more than usual."""
 
     @property
     def is_stopped(self) -> bool:

@@ -94,7 +94,8 @@ def _local_cluster(workers: int) -> Iterator[LocalCluster]:
 
     # a server of forks loads NumPy and Dask once for all
     with (dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
-          LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster):
+          LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None,
+                       silence_logs=logging.CRITICAL) as cluster):
         yield cluster
 
 

@@ -34,6 +34,8 @@ class Crew:
         count: how many.
     """
 
+    most_grain = 1
+
     def __init__(self, count: int) -> None:
         self.count = count
         context = multiprocessing.get_context("fork")
