@@ -186,6 +186,12 @@ def test_any_address_of_the_programs_network_is_answered():
     assert ("198.18.9.9 3/3", "198.18.0.77") == (told(error), error.dst)
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("3/4", 0xFFFF), ("12/0", 0xFF00_0000), ("4/0", 0)])
+def test_what_is_too_large_for_the_header_is_the_largest(kind, expected):
+    error, = played(world(router=f'rules = [{{ do = "reject", with = "{kind}", word = 4294967295 }}]'), probe())
+    assert expected == int.from_bytes(bytes(error[ICMP])[4:8])
+
+
 def test_a_rule_says_what_stands_in_the_rest_of_the_header():
     error, = played(world(router='rules = [{ do = "reject", with = "parameter-problem", word = 22 }]'), probe())
     assert (12, 0, 22) == tuple(bytes(error[ICMP])[n] for n in (0, 1, 4))

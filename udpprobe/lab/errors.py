@@ -69,7 +69,7 @@ def _short_length(quote: bytes) -> bytes:
     """As a machine quotes that has taken the header from the length (4.2BSD)."""
     if quote[:1] >= b"\x60":
         return quote
-    length = int.from_bytes(quote[2:4]) - 4 * (quote[0] & 15)
+    length = int.from_bytes(quote[2:4]) - 4 * (quote[0] & 15) & 0xFFFF
     return quote[:2] + length.to_bytes(2) + quote[4:]
 
 

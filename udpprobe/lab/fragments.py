@@ -22,8 +22,8 @@ def fragments(packet: Packet, mtu: int) -> list[Packet]:
     if packet.size <= mtu:
         return [packet]
     whole = replace(packet, fragment_header=packet.family == 6)
-    room = (mtu - whole.header_size) // 8 * 8
-    starts = range(0, len(packet.payload), max(room, 8))
+    room = max((mtu - whole.header_size) // 8 * 8, 8)
+    starts = range(0, len(packet.payload), room)
     return [_piece(whole, start, room) for start in starts]
 
 

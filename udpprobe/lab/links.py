@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import replace
 
 from udpprobe.lab.dice import Dice
@@ -12,6 +13,10 @@ from udpprobe.lab.spec import LinkSpec
 def ns(milliseconds: float) -> int:
     """Milliseconds as nanoseconds."""
     return round(milliseconds * 1_000_000)
+
+
+QUEUE = 1000
+"""Packets that are on a link at most, as in netem: where a loop doubles packets, nothing else would end it."""
 
 
 class Link:
@@ -26,15 +31,21 @@ class Link:
         self.spec = spec
         self._dice = dice
         self._latest_ns = 0
+        self._under_way: list[int] = []
 
     def carry(self, packet: Packet, now_ns: int) -> list[tuple[int, Packet]]:
         """When a packet arrives, and as what: never, once, or twice."""
-        if self._dice.happens(self.spec.loss):
+        while self._under_way and self._under_way[0] <= now_ns:
+            heapq.heappop(self._under_way)
+        if len(self._under_way) >= QUEUE or self._dice.happens(self.spec.loss):
             return []
         if self._dice.happens(self.spec.corrupt):
             packet = self._corrupted(packet)
         copies = 1 + self._dice.happens(self.spec.duplicate)
-        return [(self._arrival_ns(now_ns), packet) for _ in range(copies)]
+        arrivals = [self._arrival_ns(now_ns) for _ in range(copies)]
+        for arrival_ns in arrivals:
+            heapq.heappush(self._under_way, arrival_ns)
+        return [(arrival_ns, packet) for arrival_ns in arrivals]
 
     def _arrival_ns(self, now_ns: int) -> int:
         """Jitter keeps the order, as queues do; only what is reordered is overtaken."""

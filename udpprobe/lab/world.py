@@ -88,8 +88,10 @@ class World:
         for effect in effects:
             if isinstance(effect, Alarm):
                 self._at(self._now_ns + effect.wait_ns, partial(self._ring, name, effect.piece))
-            else:
+            elif effect.wait_ns:
                 self._at(self._now_ns + effect.wait_ns, partial(self._depart, name, effect))
+            else:
+                self._depart(name, effect)
 
     def _depart(self, name: str, departure: Departure) -> None:
         for arrival_ns, packet in self._links[name, departure.next_hop].carry(departure.packet, self._now_ns):
