@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,14 +17,15 @@ from distributed import Client
 
 from udpprobe import assembly
 from udpprobe.cli import main
+from udpprobe.errors import CaptureError
 from udpprobe.observe import Interrupted, Options, analyze
 from udpprobe.sources.inputs import find_inputs
 
 pytestmark = pytest.mark.slow
 
-PACKETS = 200_000
+PACKETS = 100_000
 PIECE_BYTES = 1 << 20
-"""Of a capture of 20 MB."""
+"""Of a capture of 10 MB."""
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +155,49 @@ def test_ctrl_c_tells_what_is_known_and_leaves_nothing_behind(pair, capture):
     assert 0.3 * whole.source.packets < packets < whole.source.packets
     assert [] == _left_at(pair)
     assert whole == analyze(find_inputs([capture]), Options(), cluster=pair.address)
+
+
+CTRL_C_FOR_ALL = """
+import os, signal, sys
+from udpprobe import assembly
+from udpprobe.observe import Interrupted, Options, analyze
+from udpprobe.sources.inputs import find_inputs
+
+assembly.PIECE_BYTES = 1 << 18
+def listen(state):
+    if state.done_bytes > 1 << 22:
+        os.killpg(0, signal.SIGINT)
+try:
+    analyze(find_inputs(sys.argv[1:]), Options(), cluster="local", workers=2, on_progress=listen)
+except Interrupted as interrupted:
+    print(interrupted.report.source.packets)
+"""
+
+
+def test_ctrl_c_at_a_terminal_leaves_the_workers_of_a_local_cluster_to_us(capture):
+    done = subprocess.run([sys.executable, "-c", CTRL_C_FOR_ALL, capture], capture_output=True, text=True, check=False,
+                          start_new_session=True, timeout=60)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert 0 < int(done.stdout) < PACKETS
+
+
+@pytest.fixture
+def blind(capture):
+    """What makes a worker one that sees no capture."""
+    if os.geteuid():
+        pytest.skip("only root has mount namespaces")
+    return ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {Path(capture).parent} && exec "$@"', "sh"]
+
+
+def test_a_file_that_one_worker_cannot_see_is_read_at_another(capture, blind, tmp_path):
+    with cluster(tmp_path, workers=1) as made:
+        made.add_worker(prefix=blind)
+        found = analyze(find_inputs([capture]), Options(), cluster=made.address)
+    assert analyze(find_inputs([capture]), Options()) == found
+
+
+def test_a_file_that_no_worker_can_see_is_an_error_that_says_so(capture, blind, tmp_path):
+    with cluster(tmp_path, workers=0) as made:
+        made.add_worker(prefix=blind)
+        with pytest.raises(CaptureError, match="no such file"):
+            analyze(find_inputs([capture]), Options(), cluster=made.address)

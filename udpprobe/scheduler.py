@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any
 
 from udpprobe.errors import UdpprobeError, UsageError
@@ -92,11 +96,21 @@ def _local_cluster(workers: int) -> Iterator[LocalCluster]:
     import dask  # noqa: PLC0415 - an extra
     from distributed import LocalCluster  # noqa: PLC0415 - an extra
 
-    # a server of forks loads NumPy and Dask once for all
+    _start_fork_server()
     with (dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
           LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None,
                        silence_logs=logging.CRITICAL) as cluster):
         yield cluster
+
+
+def _start_fork_server() -> None:
+    """It loads Dask and NumPy once for all workers, and has them ignore Ctrl-C, which goes to all of a terminal's."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["distributed", "udpprobe.cluster"])
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
+    forkserver.ensure_running()
+    if is_main:
+        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
