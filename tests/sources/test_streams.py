@@ -197,7 +197,8 @@ def test_a_file_that_shrinks_while_it_is_read_is_cut_short(tmp_path):
 LOOKS = {
     b"": "empty", b"\x89PNG\r\n\x1a\nrest": "PNG", b"hello, this is text\n": "text", b"\x7fELF\2\1\1": "ELF",
     b"snoop\0\0\0\0\0\0\2": "snoop", b"GMBU\2\0": "Network Monitor", b"\0\1\2\3\4": "00 01 02 03",
-    gzip.compress(b"hello, this is text\n", mtime=0): "text inside its compression", gzip.compress(b"", mtime=0): "nothing",
+    gzip.compress(b"hello, this is text\n", mtime=0): "text inside its compression",
+    gzip.compress(b"", mtime=0): "nothing",
     PCAP[:23]: "cut in its header", PCAPNG[:20]: "cut in its header", PCAP[:3]: "bytes d4 c3 b2"}
 
 
