@@ -17,7 +17,7 @@ from distributed import Client
 
 from udpprobe import assembly
 from udpprobe.cli import main
-from udpprobe.errors import CaptureError
+from udpprobe.errors import CaptureError, UdpprobeError
 from udpprobe.observe import Interrupted, Options, analyze
 from udpprobe.sources.inputs import find_inputs
 
@@ -125,6 +125,27 @@ def test_a_worker_that_is_killed_changes_nothing(capture, tmp_path):
         found = analyze(inputs, options, cluster=made.address, on_progress=_when(0.4, victim.kill))
         assert -signal.SIGKILL == victim.wait(5)
     assert expected == found
+
+
+def test_a_piece_that_workers_die_of_is_an_error_that_says_so(capture, tmp_path):
+    with cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as made:
+        victim = next(iter(made.workers.values()))
+        with pytest.raises(CaptureError, match=r"workers died over it \(killed, or out of memory\?\)"):
+            analyze(find_inputs([capture]), Options(), cluster=made.address, on_progress=_when(0.2, victim.kill))
+
+
+@pytest.mark.parametrize("who", ["scheduler", "workers"])
+def test_a_cluster_that_is_gone_is_an_error_that_says_so(capture, tmp_path, monkeypatch, who):
+    monkeypatch.setattr("udpprobe.cluster.ALONE_S", 1)
+    with cluster(tmp_path) as made:
+        victims = made.processes[:1] if who == "scheduler" else made.processes[1:]
+
+        def kill():
+            for victim in victims:
+                victim.kill()
+
+        with pytest.raises(UdpprobeError, match="the cluster has lost its workers, or its scheduler"):
+            analyze(find_inputs([capture]), Options(), cluster=made.address, on_progress=_when(0.2, kill))
 
 
 def test_a_file_that_cannot_be_read_is_named_and_the_others_are_read(pair, capture, tmp_path, capsys):

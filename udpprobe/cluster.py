@@ -11,12 +11,12 @@ import pickle
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import uuid4
 
-from distributed import Client, Future, get_worker, wait
-from distributed.scheduler import KilledWorker
+from distributed import CancelledError, Client, Future, KilledWorker, get_worker, wait
 
 from udpprobe.digest import Digest, Task, Taught, digest
 from udpprobe.errors import CaptureError, UdpprobeError
@@ -34,6 +34,7 @@ LOOK_S = 0.1
 """How often Ctrl-C is looked for while a result is waited for."""
 ALONE_S = 30
 """How long a cluster without workers is waited for; somebody may be about to start others."""
+LOST = "the cluster has lost its workers, or its scheduler"
 MERGE_FIRST = 1
 """Dask's priority of what makes room, above that of reading."""
 
@@ -119,7 +120,8 @@ class ClusterCrew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.run(_forget, self._run)
+        with suppress(OSError):     # it may be gone, and whoever waited for it has said so
+            self._client.run(_end, self._run)
 
     def give(self, function: Callable[..., Any], *arguments: object) -> Job:
         """Have a function called at one of the workers."""
@@ -154,11 +156,8 @@ class ClusterCrew:
         return Digest(RemotePart(self._client, job.kept), found.edges, found.state, found.is_partial)
 
     def _answer(self, job: Job, look: Callable[[], None]) -> Any:  # noqa: ANN401 - as above
-        _wait(self._client, job.receipt, look)
-        try:
-            return job.receipt.result()
-        except KilledWorker as error:
-            raise CaptureError(f"{job.call[1][0]}: workers died over it") from error
+        about = job.call[1][0]
+        return _result(self._client, job.receipt, look, getattr(about, "name", about))
 
     def forget(self, job: Job) -> None:
         """Do not wait for it."""
@@ -193,8 +192,7 @@ class RemotePart:
         while self._tree:
             kept = self._merged(self._tree.pop()[1], kept)
         found = self._client.submit(_finished, kept, key=_key(_finished), priority=MERGE_FIRST)
-        _wait(self._client, found, lambda: None)
-        return found.result()
+        return _result(self._client, found, lambda: None, "what was read")
 
     def _merged(self, left: Future, right: Future) -> Future:
         return self._client.submit(_merge, left, right, key=_key(_merge), priority=MERGE_FIRST)
@@ -205,23 +203,35 @@ def _key(function: Callable[..., Any]) -> str:
     return f"{function.__name__.strip('_')}-{uuid4().hex}"
 
 
-def _wait(client: Client, future: Future, look: Callable[[], None]) -> None:
-    """Until it is done.
+def _result(client: Client, future: Future, look: Callable[[], None], about: str) -> Any:  # noqa: ANN401 - as above
+    """What the future holds, when it does.
 
     Raises:
+        CaptureError: the workers that were to work on it died.
         UdpprobeError: nobody is there who could do it.
     """
+    _wait(client, future, look)
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise CaptureError(f"{about}: workers died over it (killed, or out of memory?)") from error
+    except CancelledError as error:
+        raise UdpprobeError(LOST) from error
+
+
+def _wait(client: Client, future: Future, look: Callable[[], None]) -> None:
     seen_s = time.monotonic()
     while not future.done():
         look()
-        if client.nthreads():
-            seen_s = time.monotonic()
-        if client.status != "running" or time.monotonic() - seen_s > ALONE_S:
-            raise UdpprobeError("the cluster has lost its workers, or its scheduler")
         try:
+            if client.nthreads():
+                seen_s = time.monotonic()
             wait(future, timeout=LOOK_S)
         except TimeoutError:
-            continue
+            if time.monotonic() - seen_s > ALONE_S:
+                raise UdpprobeError(LOST) from None
+        except (OSError, CancelledError) as error:
+            raise UdpprobeError(LOST) from error
 
 
 def _tried(function: Callable[..., Result], *arguments: object) -> Result | _Failure:
@@ -254,5 +264,7 @@ def _stop(run: str) -> None:
     _stops[run].value = True
 
 
-def _forget(run: str) -> None:
-    _stops.pop(run, None)
+def _end(run: str) -> None:
+    """Stop what still works for nobody, and forget about it."""
+    _stop(run)
+    del _stops[run]
