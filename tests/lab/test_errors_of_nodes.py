@@ -51,6 +51,12 @@ def test_a_mangled_quote_differs_in_two_bytes(mangle, at, expected):
     assert sound[:at] + bytes.fromhex(expected) + sound[at + 2:] == quoted(the_error(host=f'mangles = "{mangle}"'))
 
 
+@pytest.mark.parametrize(("mangle", "changed"), [
+    ("swap-length", [4, 5]), ("swap-id", []), ("swap-offset", []), ("short-length", []), ("zero-checksum", [])])
+def test_in_ipv6_only_the_length_can_be_mangled(mangle, changed):
+    assert changed == differing(quoted(the_error(6)), quoted(the_error(6, host=f'mangles = "{mangle}"')))
+
+
 @BOTH
 def test_a_router_may_count_down_before_it_quotes(family):
     at = {4: 8, 6: 7}[family]

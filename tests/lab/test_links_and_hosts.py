@@ -169,6 +169,16 @@ def test_the_narrowest_range_of_ports_counts():
     assert ["198.18.9.9 3/3", "198.18.9.9 udp 53"] == [told(each) for each in back]
 
 
+def test_a_host_may_have_a_whole_network_and_answers_from_the_address_that_was_asked():
+    text = NARROW_BEFORE_A_ROUTER.replace('"198.18.9.9", "2001:db8:9::9"', '"198.18.9.0/24", "2001:db8:9::/64"')
+    many = World(parse(text, "page"))
+    asked = ["198.18.9.0", "198.18.9.77", "198.18.9.255"]
+    assert [f"{each} 3/3" for each in asked] == [told(each) for each in played(
+        many, *(probe(port=54, to=each) for each in asked))]
+    assert ["2001:db8:9::abcd 1/4"] == [told(each) for each in played(many, probe(6, 54, to="2001:db8:9::abcd"))]
+    assert ["198.18.0.1 3/0"] == [told(each) for each in played(many, probe(port=54, to="198.18.10.1"))]
+
+
 def test_an_answer_may_be_late_and_holds_up_no_other():
     slow = world(host='udp = { 53 = { text = "slow", delay_ms = 100 }, 54 = "echo" }')
     assert [(4, 54), (104, 53)] == [(at_ms, each[UDP].sport) for at_ms, each in times(slow, probe(), probe(port=54))]

@@ -143,6 +143,13 @@ def test_what_is_for_nobody_behind_it_is_for_the_nat(family):
     assert foreign == nat.inbound(foreign)
 
 
+@pytest.mark.parametrize("packet", [IP(dst=OUTSIDE[4], proto=1) / Raw(b"\3\3"),
+                                    IP(dst=OUTSIDE[4], frag=8) / Raw(bytes(64))])
+def test_what_has_no_ports_is_for_the_nat(packet):
+    nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
+    assert dissect(bytes(packet)) == nat.inbound(dissect(bytes(packet)))
+
+
 def test_a_family_without_an_outside_address_passes_as_it_is():
     nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
     packet = dissect(bytes(IPv6(src=YOU[6], dst=HOST[6]) / Raw(b"")))
