@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -147,4 +148,4 @@ class _Round:
             source_ports=wire.line.source_ports, interface=wire.interface, time_ns=self._start_ns,
             verdict=ending.verdict, errno=ending.errno, reached=ending.reached,
             hops=hops_of(paths, wire.target.address, self._listener.now_ns), loop=loop_of(paths),
-            faults=dict(sorted(self._listener.faults.items())))
+            faults=dict(sorted((self._listener.faults + Counter({"source-quench": self.tracing.quenches})).items())))

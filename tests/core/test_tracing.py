@@ -82,6 +82,8 @@ def test_the_limit_of_hops_is_no_end():
 def test_source_quench_is_no_end():
     trace = traced(Way(R[:3], QUENCH), max_ttl=6)
     assert ("silent", 6) == (trace.ending.verdict, len(trace.hops))
+    assert [1, 1, 1, 0, 0, 0] == [len(hop.reporters) for hop in trace.hops]
+    assert trace.quenches > 0
 
 
 # ---- loops

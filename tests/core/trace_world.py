@@ -91,6 +91,7 @@ class Outcome:
     paths: list
     took_ms: float
     way: Way
+    quenches: int = 0
 
     @property
     def ending(self):
@@ -123,4 +124,4 @@ def traced(*ways, start_ns=0, **patience):
         assert now_ns < start_ns + LONGEST_NS
         while coming and coming[0][0] <= now_ns:
             tracing.heard([heapq.heappop(coming)[2]])
-    return Outcome(tracing.paths, (now_ns - start_ns) / MS, ways[0])
+    return Outcome(tracing.paths, (now_ns - start_ns) / MS, ways[0], tracing.quenches)

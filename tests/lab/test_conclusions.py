@@ -88,6 +88,7 @@ reordering-link      trace 53    answered: home isp dns
 silent-hops          scan 53     answered
 silent-hops          trace 53    answered: home ? ? edge dns
 source-quench        scan 53     answered
+source-quench        trace 53    answered: home isp dns
 source-quench        mtu 53      ok 1500
 two-narrow-links     mtu 53      too-big 1300, isp says 1300, home says 1400
 vpn-black-hole       scan 53     answered

@@ -202,7 +202,7 @@ class Shots:
         """
         number, changed = self._proven[event.frame]
         fired = self.fired[number]
-        fired.replied = True
+        fired.replied |= event.verdict != "quenched"
         own = not fired.seen and event.reporter == event.quoted.source
         return Reply(number, fired.sent_ns, event.time_ns, "unsent" if own else "error", event, ttl, changed)
 

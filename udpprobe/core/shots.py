@@ -58,6 +58,11 @@ class Reply:
     """False of an answer that does not repeat what was sent: it is given to the latest shot without a reply."""
 
     @property
+    def is_quench(self) -> bool:
+        """Whether somebody asks to slow down, which says nothing of what became of the shot."""
+        return self.event is not None and self.event.verdict == "quenched"
+
+    @property
     def rtt_ms(self) -> float:
         """From the shot to its reply."""
         return (self.time_ns - self.sent_ns) / 1e6

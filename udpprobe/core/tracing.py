@@ -30,6 +30,8 @@ class Tracing:
         self.paths = [Path(flow, patience) for flow in range(flows)]
         self._flights: dict[int, Flight] = {}
         self.next_number = first_number
+        self.quenches = 0
+        """Source quenches that came back."""
         self._next_ns = 0
 
     def due(self, now_ns: int) -> list[Shot]:
@@ -69,10 +71,15 @@ class Tracing:
             self._flights[shot.number].errno = errno
 
     def heard(self, replies: Sequence[Reply]) -> None:
-        """What came back; of shots that are none of this trace, nothing is taken."""
+        """What came back; of shots that are none of this trace, nothing is taken.
+
+        Nor of a source quench: whoever sent it forwarded the shot, whatever its TTL (RFC 1122, section 3.2.2.3).
+        """
         for reply in replies:
             flight = self._flights.get(reply.number)
-            if flight is not None:
+            if flight is not None and reply.is_quench:
+                self.quenches += 1
+            elif flight is not None:
                 self.paths[flight.shot.flow].take(flight, reply)
 
     def wake_ns(self, now_ns: int) -> int:
