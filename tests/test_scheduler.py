@@ -92,7 +92,7 @@ def test_what_can_be_read_but_once_is_a_usage_error(capsys, tmp_path):
 
 
 def test_without_the_extra_one_line_names_it(capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "dask", None)
+    monkeypatch.setitem(sys.modules, "distributed.utils", None)
     monkeypatch.delitem(sys.modules, "udpprobe.cluster", raising=False)
     assert (3, "--cluster needs Dask; install udpprobe[cluster]") == _said(capsys, "local")
 

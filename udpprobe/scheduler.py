@@ -116,13 +116,10 @@ def _start_fork_server() -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Dask logs what it recovers from; errors that matter are told by us."""
-    import dask  # noqa: PLC0415 - an extra
+    from distributed.utils import silence_logging_cmgr  # noqa: PLC0415 - an extra
 
-    with warnings.catch_warnings(), dask.config.set({"logging.distributed": "critical"}):
+    with warnings.catch_warnings(), silence_logging_cmgr(logging.CRITICAL):
         warnings.simplefilter("ignore")
-        import distributed  # noqa: F401, PLC0415 - sets its loggers up
-
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         yield
 
 
