@@ -41,7 +41,9 @@ def prober(tmp_path_factory):
                 made.run(f"{node}: {UNLIMITED}")
             made.run("far: ip link set right mtu 1400")
             made.run(f"router: nft -f {rules}")
-            yield Prober(made)
+            asking = Prober(made)
+            yield asking
+            asking.socket.close()
     except CannotRun as why:
         pytest.skip(str(why))
 
