@@ -11,6 +11,7 @@ from pathlib import Path
 
 import containers as c
 import pytest
+from web_store import serving
 
 from udpprobe import assembly, digest
 from udpprobe.errors import CaptureError, UdpprobeError
@@ -65,6 +66,14 @@ def never():
 @pytest.mark.parametrize("workers", [2, 3])
 def test_processes_report_what_one_does(capture, workers):
     assert told(capture, 1) == told(capture, workers)
+
+
+def test_processes_read_a_url_side_by_side(capture):
+    (path,) = capture.files
+    with serving({"/capture": Path(path).read_bytes()}) as (base, _):
+        told_of_url = told(Inputs.of(f"{base}/capture"), 2)
+
+    assert {**told(capture, 1)["source"], "name": f"{base}/capture"} == told_of_url["source"]
 
 
 def test_what_a_process_that_died_was_at_is_done_once_more(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from samples import ANSWERED, EVENT, EVENT_V6, LONE, LOOP, REFUSED, TOO_BIG, report
 
 from udpprobe.cli import main
+from udpprobe.core.model import Unread
 
 
 def test_options_reach_the_analysis(observe):
@@ -114,3 +115,38 @@ def test_the_capture_itself_is_no_output(observe, tmp_path):
 def test_progress_may_be_asked_for(observe, words, called):
     assert main(["analyze", "a", *words]) == 0
     assert called == callable(observe.on_progress)
+
+
+@pytest.mark.parametrize(("words", "workers"), [
+    ([], None), (["--workers", "3"], 3), (["--events"], None), (["--events", "--format", "ndjson"], 1),
+    (["--events", "--format", "ndjson", "--workers", "3"], 3),
+])
+def test_processes_are_as_many_as_pay_but_a_stream_of_events_comes_from_one(observe, words, workers):
+    assert main(["analyze", "a", *words]) == 0
+    assert observe.workers == workers
+
+
+@pytest.mark.parametrize(("words", "captures"), [([], (("a", "b", "c"),)), (["--vantage"], (("a",), ("b",), ("c",)))])
+def test_captures_come_from_a_list_too_and_may_be_kept_apart(observe, tmp_path, words, captures):
+    (tmp_path / "list").write_text("b\nc\n")
+    assert main(["analyze", "a", "--files-from", str(tmp_path / "list"), *words]) == 0
+    assert observe.inputs.captures == captures
+
+
+def test_the_list_is_enough(observe, tmp_path):
+    (tmp_path / "list").write_text("b\n")
+    assert main(["analyze", "--files-from", str(tmp_path / "list")]) == 0
+    assert observe.paths == ["b"]
+
+
+def test_what_was_not_read_is_told_behind_the_report_with_status_3(observe, capsys):
+    observe.report = report(REFUSED, unread=(Unread("b", "b: no such file"),))
+    assert main(["analyze", "a", "b", "--fail-on", "refused"]) == 3
+    told = capsys.readouterr()
+    assert "1 file could not be read" in " ".join(told.out.split())
+    assert told.err == "udpprobe: not all was read: b: no such file\n"
+
+
+def test_after_ctrl_c_the_status_is_130_whatever_was_not_read(observe):
+    observe.report, observe.interrupt = report(unread=(Unread("b", "b: no such file"),)), True
+    assert main(["analyze", "a", "b"]) == 130

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import re
 import sys
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import containers as c
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFile
 from source_rows import rows_from, rows_of
+from web_store import serving
 
 from udpprobe.errors import CaptureError
 from udpprobe.sources import open_captures, remote
@@ -23,56 +20,6 @@ from udpprobe.sources.pieces import PieceSource, Seam, cut, survey
 FRAMES = [c.Frame(c.START_NS + number * 1000, bytes([number % 256]) * (number % 300)) for number in range(3000)]
 PCAP, PCAPNG = c.bytes_of_pcap(FRAMES), c.bytes_of_pcapng(FRAMES)
 EXPECTED = rows_from(FRAMES)
-
-
-class Store(BaseHTTPRequestHandler):
-    """A web server of a few files."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_HEAD(self):
-        self.answer(with_body=False)
-
-    def do_GET(self):
-        self.answer(with_body=True)
-
-    def answer(self, *, with_body):
-        data = self.server.files.get(self.path)
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if data is None:
-            self.send_error(404)
-            return
-        if asked and self.server.knows_ranges:
-            first, last = int(asked[1]), min(int(asked[2] or len(data)), len(data) - 1)
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
-            data = data[first:last + 1]
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        if self.server.knows_ranges:
-            self.send_header("Accept-Ranges", "bytes")
-        self.end_headers()
-        if with_body:
-            self.server.sent.append(len(data))
-            self.wfile.write(data)
-
-    def log_message(self, *_):
-        """Quietly."""
-
-
-@contextmanager
-def serving(files, *, knows_ranges=True):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Store)
-    server.files, server.knows_ranges, server.sent = files, knows_ranges, []
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

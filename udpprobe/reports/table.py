@@ -226,6 +226,7 @@ def closing(report: Report) -> str:
         f"{plural(unmatched, 'error')} had no datagram" if unmatched else "",
         f"faults: {faults}" if faults else "",
         "the capture is cut short" if report.source.cut_short else "",
+        f"{plural(len(report.source.unread), 'file')} could not be read" if report.source.unread else "",
         f"{plural(report.source.dropped, 'packet')} dropped" if report.source.dropped else "",
     )
     return "; ".join(words for words in said if words) + "."

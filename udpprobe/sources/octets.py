@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from udpprobe.core.batch import U8
     from udpprobe.sources.feed import Feed
 
-WINDOW_BYTES = 64 << 20
+WINDOW_BYTES = 32 << 20
 """A mapped file is read in windows of this size; only these stay in memory."""
 
 COPY_BYTES = 1 << 20
