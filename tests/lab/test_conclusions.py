@@ -23,6 +23,7 @@ asymmetric           trace 53    answered: home isp dns
 asymmetric           mtu 53      ok 1500
 bad-nat              scan 53     answered
 bad-nat              scan 54     refused by dns, rewritten
+bad-nat              trace 53    answered: home isp dns
 deaf-nat             scan 53     answered
 deaf-nat             scan 54     silent: no-evidence
 deaf-nat             trace 53    answered: home ? dns

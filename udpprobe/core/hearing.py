@@ -75,7 +75,7 @@ class Shots:
         """Errors that quote a datagram of these flows that was never sent."""
         self.returned = 0
         """Shots that came by again, with a lower TTL: somebody routes them back to this host."""
-        self._by_token: dict[int, int] = {}
+        self._by_stamp: dict[tuple[int, bytes], int] = {}
         self._by_id: dict[tuple[int, int], int] = {}
         self._by_sum: dict[tuple[int, int, int], int] = {}
         self._proven: dict[int, tuple[int, tuple[str, ...]]] = {}
@@ -95,7 +95,7 @@ class Shots:
             head = packet[:self._header + self._at + self._size].tobytes()
             self.fired[shot.number] = Fired(shot, token, head, now_ns)
             port = self._line.source_ports[shot.flow]
-            self._by_token[token] = shot.number
+            self._by_stamp[port, head[self._header + self._at:]] = shot.number
             self._by_id[port, identity] = shot.number
             self._by_sum[port, *length_and_sum(head, self._header)] = shot.number
 
@@ -148,12 +148,12 @@ class Shots:
 
     def _candidates(self, quote: Quote) -> Iterator[int]:
         """Shots that it may be, the best proof first; a NAT may have changed the source port."""
-        token = quote.payload[self._at:self._at + self._size]
-        if len(token) == TOKEN_BYTES and int.from_bytes(token) in self._by_token:
-            yield self._by_token[int.from_bytes(token)]
+        stamp = quote.payload[self._at:self._at + self._size]
         swapped = (quote.ip_id & 0xFF) << 8 | quote.ip_id >> 8
         ports = self._line.source_ports
         for port in [quote.source_port] if quote.source_port in ports else ports:
+            if (port, stamp) in self._by_stamp:
+                yield self._by_stamp[port, stamp]
             yield from (self._by_id[port, each] for each in (quote.ip_id, swapped) if (port, each) in self._by_id)
             key = port, quote.udp_length or 0, quote.checksum or 0
             if key in self._by_sum:
