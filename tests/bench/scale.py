@@ -1,4 +1,4 @@
-"""What a second core brings: one capture read by two processes, by one, and by tcpdump, in turns."""
+"""What a second core brings: one capture read by two processes, by one, by tcpdump, and by a cluster, in turns."""
 
 from __future__ import annotations
 
@@ -19,13 +19,19 @@ def with_workers(analysis: Command, count: int) -> Command:
     return replace(analysis, argv=(*analysis.argv, "--workers", str(count)))
 
 
+def with_cluster(analysis: Command) -> Command:
+    return replace(with_workers(analysis, 2), argv=(*with_workers(analysis, 2).argv, "--cluster", "local"))
+
+
 def rows(path: Path, packets: int, analysis: Command, tcpdump: Command, rounds: int) -> list[Row]:
     """Rows for the table: two processes beside one, and beside tcpdump where that is installed."""
     if len(os.sched_getaffinity(0)) < 2:
         return [(f"{path.name}: two processes", "", "skipped: one core")]
-    commands = [with_workers(analysis, 2), with_workers(analysis, 1), *([tcpdump] if tcpdump.is_installed else [])]
-    two, one, *peers = in_turns(commands, rounds)
-    found = [_row(f"{packets:,} s96, 1 process / 2", two, one, ratio(one, two), ">= 1.6")]
+    commands = [with_workers(analysis, 2), with_workers(analysis, 1), with_cluster(analysis),
+                *([tcpdump] if tcpdump.is_installed else [])]
+    two, one, cluster, *peers = in_turns(commands, rounds)
+    found = [_row(f"{packets:,} s96, 1 process / 2", two, one, ratio(one, two), ">= 1.6"),
+             _row(f"{packets:,} s96, cluster of 2 / 2 processes", cluster, two, ratio(cluster, two), "<= 1.25")]
     found += [_row(f"{packets:,} s96, 2 processes / tcpdump", two, peer, ratio(two, peer), "< 1") for peer in peers]
     return found
 
