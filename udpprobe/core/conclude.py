@@ -181,7 +181,8 @@ def _loop(record: Record, found: list[int]) -> Loop:
     findings = record.findings
     rows = np.array([row for row in found if row < findings.size], np.int64)
     seen = [row - findings.size for row in found if row >= findings.size]
-    rows = rows[np.argsort(findings.first_ns[rows], kind="stable")]
+    told = findings.first_ns[rows], findings.reporter_high[rows], findings.reporter_low[rows]
+    rows = rows[np.lexsort(told[::-1])]
     routers = spelled(findings.reporter_high[rows], findings.reporter_low[rows]).texts()
     period = int(record.loops.period[seen[0]]) if seen else period_of([ttls_of(each) for each in findings.ttls[rows]])
     return Loop(tuple(dict.fromkeys(routers)), period)

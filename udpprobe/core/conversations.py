@@ -21,7 +21,7 @@ from udpprobe.core.batch import I8, I64, U64
 from udpprobe.core.elsewhere import asked_key, questions_of, turn_round
 from udpprobe.core.episodes import NEVER, QUIET_FRAMES, Episodes, Open
 from udpprobe.core.growing import column
-from udpprobe.core.keys import Numbering, conversation_key, pair_key
+from udpprobe.core.keys import conversation_key, pair_key
 from udpprobe.core.packets import Columns, Datagrams, u64
 from udpprobe.core.runs import starts_of_runs
 from udpprobe.core.samples import Samples
@@ -74,13 +74,9 @@ class Conversations:
         self.rtt = Samples()
         """Of answers, by row of `endpoints`."""
         self._now = 0
-        self._start(Samples())
-
-    def _start(self, rtt: Samples) -> None:
         self._episodes = Episodes()
-        self._rtt = rtt
+        self._rtt = Samples()
         """By twice the row of a conversation, and one more where direction 1 asks."""
-        self._asked = Numbering()
 
     @property
     def open(self) -> Open:
@@ -130,12 +126,12 @@ class Conversations:
         talks.first_ns[rows] = talks.last_ns[rows] = first.time_ns
         talks.first[rows], talks.both[rows] = first.frame, NEVER
         talks.asked[rows] = asked_key(source, first.destination_high, first.destination_low)
-        self._asked.add(talks.asked[rows])
+        self._episodes.asked.add(talks.asked[rows])
 
     def _settle(self, rows: I64) -> None:
         """Of conversations that seem to begin, in the order of frames: which answer another, and what is not known."""
         talks = self.open
-        question = questions_of(talks, self._asked, rows)
+        question = questions_of(talks, self._episodes.asked, rows)
         talks.is_open[rows] = talks.first[rows] <= self._open_until
         maybe = np.flatnonzero((question >= 0) & (talks.is_open[rows] == 0))
         for row, asked in zip(rows[maybe].tolist(), question[maybe].tolist(), strict=True):
@@ -235,9 +231,8 @@ class Conversations:
         recent = talks.last[:talks.size] >= self._now - QUIET_FRAMES
         kept = np.flatnonzero(recent | (talks.is_open[:talks.size] > 0))
         self._fold_at = max(self._most, len(kept) * 3 // 2)
-        self._start(self._rtt.only(_both(kept)))
-        self._episodes.add({name: values[kept] for name, values in talks.columns().items()})
-        self._asked.add(self.open.asked[:len(kept)])
+        self._rtt = self._rtt.only(_both(kept))
+        self._episodes.keep(kept)
 
     def append(self, right: Conversations, frames: int) -> None:
         """Add what was counted directly behind, which is used up; `frames` are before it."""
@@ -250,7 +245,6 @@ class Conversations:
         goes_on, new = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
         self._go_on(rows[goes_on], {name: values[goes_on] for name, values in theirs.items()})
         rows[new] = self._episodes.add({name: values[new] for name, values in theirs.items()})
-        self._asked.add(theirs["asked"][new])
         self._rtt.absorb(right._rtt, _both(rows))
         self._now = max(self._now, right._now + frames)
         begun = rows[new[theirs["is_open"][new] > 0]]

@@ -100,8 +100,6 @@ class Log:
 
     def feed(self, datagrams: Datagrams, source: U64, destination: U64) -> None:
         """Remember (n,) datagrams, copies too: an error's is the one seen last before it."""
-        if len(datagrams) == 0:
-            return
         self.rows, self.count, self._ordinals = self.rows + len(datagrams), self.count + len(datagrams), None
         new = Sent(destination, source, datagrams.detail, datagrams.frame, datagrams.time_ns)
         if self._segments and len(new) < SMALL and len(self._segments[-1]) < SMALL:

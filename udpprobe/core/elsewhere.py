@@ -6,10 +6,12 @@ import numpy as np
 
 from udpprobe.core.batch import I64, U64
 from udpprobe.core.episodes import QUIET_FRAMES, Open
-from udpprobe.core.keys import Numbering, endpoint_key, pair_key
-from udpprobe.core.lookup import Bitmap, latest_before
+from udpprobe.core.keys import endpoint_key, pair_key
+from udpprobe.core.lookup import BITMAP_BITS, Bitmap, latest_before
 
 NO_PORT = np.zeros(1, np.uint64)
+SPARE_BITS = 8
+"""So much greater than a set of few keys is a bitmap of them: small enough for the processor's cache."""
 SOON_NS = 30 * 10**9
 """How long after a conversation began an answer from another port still belongs to it."""
 
@@ -19,24 +21,25 @@ def asked_key(source: U64, high: U64, low: U64) -> U64:
     return pair_key(source, endpoint_key(high, low, NO_PORT))
 
 
-def questions_of(talks: Open, asked: Numbering, rows: I64) -> I64:
+def questions_of(talks: Open, asked: Bitmap, rows: I64) -> I64:
     """(n,) for each of some conversations the row of the one that it may answer; -1 for none.
 
     That is the one which the host it was first sent to began last, from that port and with the host that sent it.
 
     Args:
         talks: all conversations.
-        asked: numbers all of their `asked`.
+        asked: has all of their `asked`.
         rows: (n,) those that are asked about.
     """
     way, back = talks.first_direction[rows], 1 - talks.first_direction[rows]
     client = talks.to[rows, way]
     key = asked_key(client, talks.high[rows, back], talks.low[rows, back])
     found = np.full(len(rows), -1)
-    maybe = np.flatnonzero((asked.find(key) >= 0) & (client != talks.to[rows, back]))
+    maybe = np.flatnonzero(asked.has(key) & (client != talks.to[rows, back]))
     if len(maybe):
         first = talks.first[:talks.size]
-        near = np.flatnonzero(Bitmap(key[maybe]).has(talks.asked[:talks.size]))
+        few = Bitmap(key[maybe], min(len(maybe).bit_length() + SPARE_BITS, BITMAP_BITS))
+        near = np.flatnonzero(few.has(talks.asked[:talks.size]))
         near = near[np.argsort(first[near], kind="stable")]
         best = latest_before(talks.asked[near], first[near], key[maybe], first[rows[maybe]])
         found[maybe] = np.where(best >= 0, near[best], -1) if len(near) else -1

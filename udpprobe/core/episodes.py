@@ -11,9 +11,10 @@ import numpy.typing as npt
 from udpprobe.core.batch import I8, I64, U64
 from udpprobe.core.growing import Table, column
 from udpprobe.core.keys import Numbering
+from udpprobe.core.lookup import Bitmap
 from udpprobe.core.runs import starts_of_runs
 
-QUIET_FRAMES = 1 << 19
+QUIET_FRAMES = 1 << 20
 """What was not heard of for so many frames is over. Frames, not seconds: whatever clocks do, so much is remembered."""
 NEVER = 1 << 62
 
@@ -61,9 +62,14 @@ class Episodes:
 
     def __init__(self) -> None:
         self.open = Open()
+        self._start()
+
+    def _start(self) -> None:
         self._numbers = Numbering()
         self._row = np.zeros(0, np.int64)
         """By number of the key."""
+        self.asked = Bitmap()
+        """All that is `asked`."""
 
     def rows_of(self, key: U64, frame: I64) -> tuple[I64, I64]:
         """Where datagrams go, and which of them begin a conversation.
@@ -124,8 +130,20 @@ class Episodes:
         new = self.open.extend(len(columns["key"]))
         for name, values in columns.items():
             getattr(self.open, name)[new] = values
-        number, first = self._numbers.add(columns["key"])
         rows = np.arange(new.start, new.stop)
+        self._find_by_key(rows)
+        return rows
+
+    def keep(self, rows: I64) -> None:
+        """Forget all rows but these, ascending; they are numbered anew, in their order."""
+        for name, values in self.open.columns().items():
+            setattr(self.open, name, values[rows])
+        self.open.size = len(rows)
+        self._start()
+        self._find_by_key(np.arange(len(rows)))
+
+    def _find_by_key(self, rows: I64) -> None:
+        number, first = self._numbers.add(self.open.key[rows])
         self._row = np.concatenate([self._row, np.zeros(len(first), np.int64)])
         self._row[number] = rows
-        return rows
+        self.asked.add(self.open.asked[rows])

@@ -8,24 +8,23 @@ from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.packets import u64
 
 BITMAP_BITS = 22
-BITMAP_SHIFT = u64(64 - BITMAP_BITS)
 
 
 class Bitmap:
     """Tells keys that are surely not in a set by their leading bits: far faster than to look each one up."""
 
-    def __init__(self, keys: U64 | None = None) -> None:
-        self._bits = np.zeros(1 << BITMAP_BITS, np.bool_)
+    def __init__(self, keys: U64 | None = None, bits: int = BITMAP_BITS) -> None:
+        self._bits, self._shift = np.zeros(1 << bits, np.bool_), u64(64 - bits)
         if keys is not None:
             self.add(keys)
 
     def add(self, keys: U64) -> None:
         """Put keys into the set."""
-        self._bits[keys >> BITMAP_SHIFT] = True
+        self._bits[keys >> self._shift] = True
 
     def has(self, keys: U64) -> Bool:
         """(n,) False for keys that are surely not in the set."""
-        return self._bits.take((keys >> BITMAP_SHIFT).view(np.int64))
+        return self._bits.take((keys >> self._shift).view(np.int64))
 
 
 def latest_before(keys: U64, frames: I64, wanted: U64, before: I64) -> I64:
