@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import containers as c
+import psutil
 import pytest
 from web_store import serving
 
@@ -129,6 +130,25 @@ Part.feed = slowly
 assembly.PIECE_BYTES = 5000
 sys.exit(run())
 """
+
+
+def test_no_process_outlives_the_one_that_forked_it(capture):
+    (path,) = capture.files
+    process = subprocess.Popen([sys.executable, "-c", SLOW, "analyze", path, "--workers", "2"],
+                               stdout=subprocess.DEVNULL)
+    while len(children := psutil.Process(process.pid).children()) < 2:
+        time.sleep(0.05)
+    process.kill()
+    process.wait(10)
+    until_s = time.monotonic() + 10
+    while time.monotonic() < until_s and any(map(is_alive, children)):
+        time.sleep(0.05)
+
+    assert [False, False] == [is_alive(child) for child in children]
+
+
+def is_alive(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("to_all", [True, False])

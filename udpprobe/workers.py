@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -14,6 +17,9 @@ from udpprobe.parcels import unwrap, wrap
 
 LOOK_S = 0.1
 """How often Ctrl-C is looked for while a result is waited for."""
+
+PR_SET_PDEATHSIG = 1
+"""linux/prctl.h"""
 
 Result = TypeVar("Result")
 
@@ -40,7 +46,8 @@ class Crew:
         self.count = count
         context = multiprocessing.get_context("fork")
         self._stop: digest.Flag = context.RawValue("b", 0)
-        self._make: Callable[[], Executor] = lambda: ProcessPoolExecutor(count, context, digest.begin, (self._stop,))
+        self._make: Callable[[], Executor] = lambda: ProcessPoolExecutor(
+            count, context, _begin, (self._stop, os.getpid()))
         self._executor: Executor = self._make()
         self._jobs: list[Job[Any]] = []
 
@@ -109,6 +116,14 @@ class Crew:
     def stop(self) -> None:
         """Have all processes end what they are at, as far as they are."""
         self._stop.value = True
+
+
+def _begin(stop: digest.Flag, parent: int) -> None:
+    """In each process: whatever ends the one that forked it ends it, too."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:      # it was quicker
+        os._exit(1)
+    digest.begin(stop)
 
 
 def _called(function: Callable[..., object], arguments: tuple[object, ...]) -> object:
