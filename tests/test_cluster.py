@@ -137,6 +137,7 @@ def test_a_piece_that_workers_die_of_is_an_error_that_says_so(capture, tmp_path)
 @pytest.mark.parametrize("who", ["scheduler", "workers"])
 def test_a_cluster_that_is_gone_is_an_error_that_says_so(capture, tmp_path, monkeypatch, who):
     monkeypatch.setattr("udpprobe.cluster.ALONE_S", 1)
+    monkeypatch.setattr("udpprobe.cluster.CHECK_S", 0.2)
     with cluster(tmp_path) as made:
         victims = made.processes[:1] if who == "scheduler" else made.processes[1:]
 

@@ -23,7 +23,7 @@ from udpprobe.sources.pieces import Seam, Survey, cut, survey
 PIECE_BYTES = 256 << 20
 """What is digested at a time: long against the merging of it, short against the whole."""
 
-PIECES_EACH = 4
+PIECES_EACH = 2
 """Those who take larger pieces get so many at least, so that all are busy to the end."""
 
 AHEAD = 2

@@ -32,8 +32,8 @@ TRIES = 3
 """At so many workers a file is read, before it is said that it cannot be."""
 LOOK_S = 0.1
 """How often Ctrl-C is looked for while a result is waited for."""
-ALONE_S = 30
-"""How long a cluster without workers is waited for; somebody may be about to start others."""
+CHECK_S, ALONE_S = 2, 30
+"""How often it is looked whether there are workers, and how long: somebody may be about to start others."""
 LOST = "the cluster has lost its workers, or its scheduler"
 MERGE_FIRST = 1
 """Dask's priority of what makes room, above that of reading."""
@@ -109,7 +109,7 @@ class ClusterCrew:
         client: of the cluster.
     """
 
-    most_grain = 4
+    most_grain = 8
 
     def __init__(self, client: Client) -> None:
         self._client, self._run = client, uuid4().hex
@@ -220,18 +220,28 @@ def _result(client: Client, future: Future, look: Callable[[], None], about: str
 
 
 def _wait(client: Client, future: Future, look: Callable[[], None]) -> None:
-    seen_s = time.monotonic()
+    staffed_s = time.monotonic()
     while not future.done():
         look()
         try:
-            if client.nthreads():
-                seen_s = time.monotonic()
+            staffed_s = _staffed_s(client, staffed_s)
             wait(future, timeout=LOOK_S)
         except TimeoutError:
-            if time.monotonic() - seen_s > ALONE_S:
-                raise UdpprobeError(LOST) from None
+            continue
         except (OSError, CancelledError) as error:
             raise UdpprobeError(LOST) from error
+
+
+def _staffed_s(client: Client, staffed_s: float) -> float:
+    """When there were workers last; the scheduler is asked every `CHECK_S`."""
+    now_s = time.monotonic()
+    if now_s - staffed_s < CHECK_S:
+        return staffed_s
+    if client.nthreads():
+        return now_s
+    if now_s - staffed_s > ALONE_S:
+        raise UdpprobeError(LOST)
+    return staffed_s
 
 
 def _tried(function: Callable[..., Result], *arguments: object) -> Result | _Failure:

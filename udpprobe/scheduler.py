@@ -97,7 +97,8 @@ def _local_cluster(workers: int) -> Iterator[LocalCluster]:
     from distributed import LocalCluster  # noqa: PLC0415 - an extra
 
     _start_fork_server()
-    with (dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
+    with (dask.config.set({"distributed.worker.multiprocessing-method": "forkserver",
+                           "distributed.worker.profile.enabled": False}),
           LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None,
                        silence_logs=logging.CRITICAL) as cluster):
         yield cluster
