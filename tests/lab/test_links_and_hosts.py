@@ -246,6 +246,13 @@ def test_pings_are_answered_with_what_they_carry(family, to):
     assert [] == played(world(router="ping = false", host="ping = false"), ping)
 
 
+def test_an_answer_to_a_ping_has_its_type_of_service_in_ipv4():
+    for ping, tos in ((IP(src=YOU[4], dst=HOST[4], tos=0x28) / ICMP(), 0x28),
+                      (IPv6(src=YOU[6], dst=HOST[6], tc=0x28) / ICMPv6EchoRequest(), 0)):
+        reply, = played(world(), ping)
+        assert tos == (reply.tos if reply.version == 4 else reply.tc)
+
+
 @pytest.mark.parametrize(("flags", "expected"), [("S", ("RA", 0, 101)), ("A", ("R", 500, 0)), ("FA", ("R", 500, 0)),
                                                  ("F", ("RA", 0, 105))])
 @BOTH

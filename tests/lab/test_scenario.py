@@ -68,6 +68,11 @@ def test_a_later_link_refines_an_earlier_one_in_its_direction():
     ('"echo"', '"ecko"', 8, 'an answer is "echo"'),
     ('"echo"', '{ hex = "0g" }', 8, "non-hexadecimal number"),
     ('"echo"', '{ from_address = "x" }', 8, "'x' does not appear to be an IPv4 or IPv6 interface"),
+    ('"2001:db8::2/64"] }', '"2001:db8::2/64"], rules = [] }', 4, '"you" is this host'),
+    ('"198.18.0.1" }', '"127.0.0.1" }', 5, "127.0.0.1 is no address of a host"),
+    ('"198.18.0.1" }', '"ff02::5" }', 5, "ff02::5 is no address of a host"),
+    ('"198.18.0.1" }', '["0.0.0.0"] }', 5, "0.0.0.0 is no address of a host"),
+    ('"you - a - b" = {}', '"you - a - a - b" = {}', 10, "a link joins two nodes, not 'a' and itself"),
     ('"you - a - b" = {}', '"you - a - c" = {}', 10, "no node is called 'c'"),
     ('"you - a - b" = {}', '"you, a" = {}', 10, "no node is called 'you, a'"),
     ('"you - a - b" = {}', '"you" = {}', 10, 'a link is "a - b"'),
@@ -85,8 +90,10 @@ def test_a_mistake_is_told_with_file_line_and_reason(good, bad, line, reason):
 
 
 def test_no_toml_is_told_with_its_line():
-    with pytest.raises(UsageError, match=r"page.toml: .*line 2"):
+    with pytest.raises(UsageError, match=r"^page.toml:2: Invalid statement$"):
         parse("conclude = 'x'\n = 5\n", "page.toml")
+    with pytest.raises(UsageError, match=r"^page.toml:2: Invalid value$"):
+        parse("conclude = 'x'\nnodes = [5,\n", "page.toml")
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -73,7 +74,7 @@ def soon(happens):
 
 @pytest.mark.parametrize(("command", "status"), [
     (["true"], 0), (["sh", "-c", "exit 7"], 7), (["sh", "-c", "kill -TERM $$"], 143), (["no-such-program"], 127),
-    (["/etc/passwd"], 126),
+    (["/etc/passwd"], 126), ([""], 127),
 ])
 def test_its_exit_status_is_the_labs(command, status):
     assert status == in_lab(*command).returncode
@@ -115,6 +116,18 @@ def test_ctrl_c_on_a_terminal_reaches_it_once(needs, tmp_path):
         process.stdin.flush()
         assert "^Corderly\n" == process.stdout.readline()
         assert 0 == process.wait(PATIENCE_S)
+
+
+def test_it_ends_with_the_terminal_that_it_was_opened_for():
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(UDPPROBE[0], lab_words("sh", "-c", "trap 'exit 9' HUP; echo ready; while :; do sleep 0.1; done"))
+    seen = b""
+    while b"ready" not in seen:
+        seen += os.read(terminal, 1024)
+    os.close(terminal)
+    ended = soon(lambda: (found := os.waitpid(pid, os.WNOHANG)) != (0, 0) and found)
+    assert 9 == os.waitstatus_to_exitcode(ended[1])
 
 
 # ---- what is left

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import Enum, auto
 from typing import NoReturn, Self
 
@@ -62,7 +64,8 @@ class Command:
     def take(self, signals: Signals) -> None:
         """Hand over the signals that came for it."""
         for number, by_terminal in signals.read():
-            if not (by_terminal and self._has_terminal):
+            # a terminal that goes away tells nobody but who opened it
+            if number == signal.SIGHUP or not (by_terminal and self._has_terminal):
                 signal.pidfd_send_signal(self._descriptor, number)
 
     def status(self) -> int:
@@ -94,9 +97,10 @@ def _is_foreground() -> bool:
 def _take_terminal() -> None:
     """Be again whom the terminal's keys are for: a shell inside made that itself, and could not undo it."""
     before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    terminal = os.open(TERMINAL, os.O_RDONLY)
-    os.tcsetpgrp(terminal, os.getpgrp())
-    os.close(terminal)
+    with suppress(OSError):     # it may be gone
+        terminal = os.open(TERMINAL, os.O_RDONLY)
+        os.tcsetpgrp(terminal, os.getpgrp())
+        os.close(terminal)
     signal.signal(signal.SIGTTOU, before)
 
 
@@ -129,6 +133,8 @@ def _run(words: Sequence[str], environment: Mapping[str, str], alive: int) -> in
     with Signals(signal.SIGCHLD) as signals:
         try:
             command = os.posix_spawnp(words[0], list(words), environment, setsigmask=(), setsigdef=IGNORED_BY_PYTHON)
+        except ValueError:      # an empty name, or one with a zero byte
+            return _not_run(repr(words[0]), FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
         except OSError as error:
             return _not_run(words[0], error)
         return _wait(command, signals, alive)

@@ -19,6 +19,9 @@ from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.lab.spec import VOIDS, YOU, Interface, LinkSpec, Mtu, NodeSpec, Strict, network
 
 _SHIPPED = files("udpprobe.lab") / "scenarios"
+_OF_YOU = {"address", "routes", "balance"}
+"""What can be said of the program's place; the rest is what its own kernel does."""
+_NOBODY = {ip_interface(0), ip_interface("::")}
 
 
 class Page(Strict):
@@ -99,8 +102,15 @@ def parse(text: str, name: str) -> Scenario:
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(_complaint(name, text, first["loc"], first["msg"].removeprefix("Value error, "))) from None
-    except ValueError as error:     # no TOML; tomllib says in which line
-        raise UsageError(f"{name}: {error}") from None
+    except ValueError as error:     # no TOML
+        raise UsageError(_torn(name, text, str(error))) from None
+
+
+def _torn(name: str, text: str, reason: str) -> str:
+    """What tomllib says, with the line where the others have it."""
+    what, _, where = reason.rpartition(" (at ")
+    found = re.match(r"line (\d+)", where)
+    return f"{name}:{found[1] if found else len(text.splitlines())}: {what}"
 
 
 def _complaint(name: str, text: str, place: tuple[int | str, ...], reason: str) -> str:
@@ -111,6 +121,8 @@ def _complaint(name: str, text: str, place: tuple[int | str, ...], reason: str) 
 def _scenario(page: Page, name: str, text: str) -> Scenario:
     if YOU not in page.nodes:
         raise _MistakeError(("nodes",), f'the program needs a place: no node is called "{YOU}"')
+    for key in sorted(page.nodes[YOU].model_fields_set - _OF_YOU):
+        raise _MistakeError(("nodes", YOU, key), f'"{YOU}" is this host, which has only {", ".join(sorted(_OF_YOU))}')
     _check_addresses(page)
     links = _links(page)
     _check_names(page, links)
@@ -123,6 +135,8 @@ def _check_addresses(page: Page) -> None:
     owners: dict[Interface, str] = {}
     for name, node in page.nodes.items():
         for each in node.addresses:
+            if each.ip.is_loopback or each.ip.is_multicast or each in _NOBODY:
+                raise _MistakeError(("nodes", name, "address"), f"{each.ip} is no address of a host")
             if (other := owners.setdefault(ip_interface(each.ip), name)) != name:
                 raise _MistakeError(("nodes", name, "address"), f"{each.ip} is {other}'s already")
 
@@ -158,6 +172,8 @@ def _directions(chain: str, known: set[str]) -> Iterator[tuple[str, str]]:
     if len(parts) < 3:
         raise _MistakeError(("links", chain), 'a link is "a - b", or "a > b" for one direction')
     for (near, far), sign in zip(pairwise(parts[::2]), parts[1::2], strict=True):
+        if near == far:
+            raise _MistakeError(("links", chain), f"a link joins two nodes, not {near!r} and itself")
         yield near, far
         if sign == "-":
             yield far, near
