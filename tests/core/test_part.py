@@ -126,6 +126,8 @@ STORIES = {
     "a conversation that goes on": [ask(id=1), answer(id=2), ask(id=3), answer(id=4), answer(id=5), ask(id=6)],
     "an answer from another port": [ask(69, id=1), ask(69, id=2), answer(2000, id=3), ask(2000, id=4), answer(2000)],
     "an answer to what was answered": [ask(69, id=1), answer(2000, id=2), answer(2001, id=3), ask(2001, 5001)],
+    "an answer from another port after one": [ask(69, id=1), answer(69, id=2), answer(2000, id=3)],
+    "a loop as slow as can be": [frame for n in range(5) for frame in (ask(id=7, ttl=64 - n), ask(1000 + n, 6000))],
     "a loop": [ask(id=7, ttl=64), ask(id=7, ttl=62), ask(id=7, ttl=60), ask(id=7, ttl=58)],
     "a copy of an error": [ask(id=9), *[b.port_unreachable(ask(id=9), id=3)] * 2],
     "a better datagram earlier": [ask(id=1), ask(id=2), b.port_unreachable(ask(id=1)), b.port_unreachable(ask(id=3))],
@@ -145,6 +147,27 @@ def test_every_frame_may_be_a_part_of_its_own(name, quiet_frames):
         whole = whole_of(frames, "destination", 1 << 20)
         for choose in (lambda _: 0, lambda pairs: pairs - 1):
             assert whole == told(*merged(pickle.loads(pickle.dumps(parts)), choose).finish(), Question(32, True))
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_so_may_it_be_a_batch_of_its_own_with_a_tick_behind(name):
+    frames, part = raw(STORIES[name]), Part(keep_messages=True)
+    with memory_of(2, 4):
+        for number, (time_ns, frame) in enumerate(frames, 1):
+            part.feed(batch_of([frame], ETHERNET, first=number, times_ns=[time_ns]))
+            part.feed(tick(time_ns))
+        assert whole_of(frames, "destination", 1 << 20) == told(*part.finish(), Question(32, True))
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_what_was_counted_of_a_part_goes_on_from_the_part_before(name):
+    story, others = STORIES[name], [ask(1000 + n, 6000) for n in range(copies.MEMORY_WINDOWS)]
+    with memory_of(1, 1 << 20):
+        for place in range(1, len(story)):
+            frames = raw([*story[:place], *others, *story[place:]])
+            parts = [part_of(batch, is_first=number == 0) for number, batch in enumerate(pieces_of(frames, [place]))]
+            assert whole_of(frames, "destination", 1 << 20) == told(
+                *merged(parts, lambda _: 0).finish(), Question(32, True))
 
 
 def test_who_asked_is_known_once_the_part_before_is():
