@@ -149,16 +149,22 @@ def test_nothing_is_left_when_one_is_killed(victim, status):
     assert "lab0" not in [name for _, name in socket.if_nameindex()]
 
 
-def test_nothing_is_left_when_the_world_breaks():
-    code = ("import os, sys; from collections import Counter; from ipaddress import ip_interface\n"
+def in_a_world(receive, command):
+    """The words for a lab whose world does this with a packet."""
+    code = ("import os, sys, time; from collections import Counter; from ipaddress import ip_interface\n"
             "from udpprobe.lab.run import Surroundings, run\n"
             "class World:\n"
             "    faults, next_ns = Counter(), None\n"
-            "    def receive(self, raw, now_ns): raise RuntimeError('broken')\n"
+            f"    def receive(self, raw, now_ns): {receive}\n"
             "    def due(self, now_ns): return []\n"
             "around = Surroundings(World(), [ip_interface('198.18.0.2/24')], 1500)\n"
-            "run(around, ['sh', '-c', 'readlink /proc/self/ns/net; ping -c 1 198.18.0.1; sleep 600'], os.environ)")
-    with started([sys.executable, "-c", code]) as process:
+            f"run(around, {command!r}, os.environ); print(around.world.faults['overrun'])")
+    return [sys.executable, "-c", code]
+
+
+def test_nothing_is_left_when_the_world_breaks():
+    command = ["sh", "-c", "readlink /proc/self/ns/net; ping -c 1 198.18.0.1; sleep 600"]
+    with started(in_a_world("raise RuntimeError('broken')", command)) as process:
         network = process.stdout.readline().strip()
         assert 1 == process.wait(PATIENCE_S)
         assert "RuntimeError: broken" in process.stderr.read()
@@ -309,6 +315,16 @@ def test_two_thousand_packets_a_second_pass():
             "    time.sleep(max(0, start + n / 2000 - time.monotonic())); s.send(b'%d' % n)\n"
             "print(len({s.recv(99) for _ in range(2000)}))")
     assert "2000\n" == in_lab(sys.executable, "-c", code).stdout
+
+
+@pytest.mark.parametrize(("sent", "least", "most"), [(5_000, 0, 0), (15_000, 4_500, 5_000)])
+def test_what_came_too_fast_is_counted(sent, least, most):
+    """While the world is busy with the first packet, all the others come."""
+    flood = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+             f"for _ in range({sent}): s.sendto(b'', ('198.18.0.1', 7))")
+    done = run(in_a_world("time.sleep(2 if not self.faults else 0); self.faults['x'] = 1",
+                          [sys.executable, "-c", flood]))
+    assert least <= int(done.stdout) <= most, done.stderr
 
 
 # ---- what passed

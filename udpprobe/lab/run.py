@@ -21,6 +21,8 @@ SECOND_NS = 1_000_000_000
 MOST_WAIT_S = 3600.0
 NOT_TAKEN = "not-taken"
 """Fault of a packet that this host's kernel does not take for IP."""
+OVERRUN = "overrun"
+"""Fault of a packet that this host's kernel dropped, because the command sent more at once than it keeps."""
 
 
 class Internet(Protocol):
@@ -119,6 +121,7 @@ def run(around: Surroundings, words: Sequence[str], environment: Mapping[str, st
                 command.take(signals)
             carrier.carry()
         carrier.carry(QUEUE_PACKETS)    # what the command sent last is in the capture, too
+        around.world.faults[OVERRUN] += tun.overrun()
         return command.status()
 
 

@@ -8,6 +8,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from udpprobe.errors import PrivilegeError, UdpprobeError
@@ -20,6 +21,9 @@ REQUEST = struct.Struct("=16sH22x")
 """struct ifreq"""
 MAX_PACKET_BYTES = 65_575
 """IPv6's header and its longest payload without a jumbo option (RFC 8200, 3)."""
+
+_SENT_DROPPED = 11
+"""Which of an interface's counts."""
 
 _ADVICE = {
     errno.ENOENT: "there is none; load the module: modprobe tun",
@@ -70,6 +74,12 @@ class Tun:
         except OSError:
             return False
         return True
+
+    def overrun(self) -> int:
+        """How many packets this host has dropped because more waited than there is room for (proc_pid_net(5))."""
+        lines = Path("/proc/self/net/dev").read_text("ascii").splitlines()
+        counts = next(line for line in lines if line.strip().startswith(f"{self.name}:")).split(":")[1].split()
+        return int(counts[_SENT_DROPPED])
 
     def close(self) -> None:
         """Remove the interface."""
