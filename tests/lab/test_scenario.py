@@ -59,6 +59,11 @@ def test_a_later_link_refines_an_earlier_one_in_its_direction():
     ("udp = ", 'rules = [{ do = "reject", with = "3/4/-1" }]\nudp = ', 8, "'3/4/-1' is no error"),
     ("udp = ", 'rules = [{ do = "reject", with = "3" }]\nudp = ', 8, "'3' is no error"),
     ('"echo"', '{ text = "' + "x" * 65_508 + '" }', 8, "room for 65507 bytes"),
+    ("udp = ", 'rules = [{ do = "reject", with = ["3/3", "1/4", "3/1"] }]\nudp = ', 8, "at most 2 items"),
+    ("udp = ", 'rules = [{ do = "reject", with = [] }]\nudp = ', 8, "at least 1 item"),
+    ("udp = ", "limit = { per_s = 1e-300 }\nudp = ", 8, "greater than or equal to 0.000001"),
+    ("udp = ", 'interface = "' + "ü" * 32 + '"\nudp = ', 8, "at most 63 bytes"),
+    ("udp = ", f"mpls = {[16] * 65}\nudp = ", 8, "at most 64 items"),
     ("udp = ", 'rules = [{ do = "burn" }]\nudp = ', 8, "'drop', 'reject', 'remark' or 'pass'"),
     ("udp = ", 'rules = [{ do = "remark", as = "c" }]\nudp = ', 8, "no node is called 'c'"),
     ("udp = ", 'rules = [{ do = "drop", to = "c" }]\nudp = ', 8, "'c' is neither a node nor a network"),
@@ -92,6 +97,10 @@ def test_a_mistake_is_told_with_file_line_and_reason(good, bad, line, reason):
 def test_no_toml_is_told_with_its_line():
     with pytest.raises(UsageError, match=r"^page.toml:2: Invalid statement$"):
         parse("conclude = 'x'\n = 5\n", "page.toml")
+    with pytest.raises(UsageError, match=r"^page.toml: maximum recursion depth"):
+        parse("nodes = " + "[" * 20_000, "page.toml")
+    with pytest.raises(UsageError, match=r"^page.toml: Exceeds the limit"):
+        parse("seed = " + "9" * 5_000, "page.toml")
     with pytest.raises(UsageError, match=r"^page.toml:2: Invalid value$"):
         parse("conclude = 'x'\nnodes = [5,\n", "page.toml")
 

@@ -102,15 +102,16 @@ def parse(text: str, name: str) -> Scenario:
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(_complaint(name, text, first["loc"], first["msg"].removeprefix("Value error, "))) from None
-    except ValueError as error:     # no TOML
+    except (ValueError, RecursionError) as error:   # no TOML, or too much of it
         raise UsageError(_torn(name, text, str(error))) from None
 
 
 def _torn(name: str, text: str, reason: str) -> str:
     """What tomllib says, with the line where the others have it."""
-    what, _, where = reason.rpartition(" (at ")
-    found = re.match(r"line (\d+)", where)
-    return f"{name}:{found[1] if found else len(text.splitlines())}: {what}"
+    where = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", reason)
+    if where is None:
+        return f"{name}: {reason}"
+    return f"{name}:{where[1] or len(text.splitlines())}: {reason[:where.start()]}"
 
 
 def _complaint(name: str, text: str, place: tuple[int | str, ...], reason: str) -> str:

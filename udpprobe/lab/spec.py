@@ -95,7 +95,7 @@ class Rule(Strict):
     """Bytes of the IP packet."""
     every: Annotated[int, Field(ge=1)] = 1
     """Only each N-th of the packets that fit."""
-    error: Annotated[Names, Field(alias="with")] = ["port-unreachable"]
+    error: Annotated[Names, Field(alias="with", min_length=1, max_length=2)] = ["port-unreachable"]
     """Of `reject` and `remark`: a name of `KINDS`, or TYPE/CODE."""
     word: Annotated[int, Field(ge=0, le=0xFFFF_FFFF)] | None = None
     """The rest of the error's header: an MTU, a pointer."""
@@ -163,7 +163,7 @@ Answers = Annotated[Answer, BeforeValidator(_answer)]
 class Limit(Strict):
     """A token bucket for the errors of a node."""
 
-    per_s: Annotated[float, Field(gt=0)] = 1
+    per_s: Annotated[float, Field(ge=1e-6, le=1e9)] = 1
     burst: Annotated[int, Field(ge=1)] = 1
     by: Literal["source", "router"] = "router"
 
@@ -206,11 +206,11 @@ class NodeSpec(Strict):
     limit: Limit | None = None
     reports_from: Addresses = []
     """Source addresses of its errors, instead of its own."""
-    mpls: list[Annotated[int, Field(ge=0, lt=1 << 20)]] = []
+    mpls: Annotated[list[Annotated[int, Field(ge=0, lt=1 << 20)]], Field(max_length=64)] = []
     """Labels that its errors show (RFC 4950)."""
     rfc4884: bool = True
     """Whether errors with extensions say how long the quote is; older routers do not."""
-    interface: Annotated[str, Field(max_length=63)] | None = None
+    interface: str | None = None
     """Name of the incoming interface that its errors show (RFC 5837)."""
     nat: Nat | None = None
     rules: list[Rule] = []
@@ -218,6 +218,13 @@ class NodeSpec(Strict):
     """By port or ports: what it answers; names of `_WORDS` say it in a word."""
     otherwise: Answers = _WORDS["refuse"]
     """What the other ports do."""
+
+    @field_validator("interface")
+    @classmethod
+    def _named(cls, value: str | None) -> str | None:
+        if len((value or "").encode()) > 63:
+            raise ValueError("an interface's name has at most 63 bytes (RFC 5837, 4.3)")
+        return value
 
     @field_validator("udp")
     @classmethod
