@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import NamedTuple
 
 from network import PREFIX, Network, address
@@ -130,6 +132,21 @@ class Scan:
     def said(self):
         out, errors = self.process.communicate(timeout=60)
         return Said(json.loads(out) if out else None, errors, self.process.returncode)
+
+
+def packets_sent(network, node="prober"):
+    """How many left by its interface `right` so far."""
+    with network.inside(node):
+        lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
+    return next(int(line.split()[10]) for line in lines if line.split()[0] == "right:")
+
+
+def wait_until(holds, limit_s=20):
+    """A busy machine takes its time: what is waited for is seen, not guessed."""
+    end_s = time.monotonic() + limit_s
+    while not holds() and time.monotonic() < end_s:
+        time.sleep(0.02)
+    assert holds()
 
 
 def scan(network, options, **how):

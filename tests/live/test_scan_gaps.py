@@ -6,7 +6,7 @@ import time
 
 import pytest
 from network import CannotRun, Network, address
-from scanning import FAMILIES, UNLIMITED, Scan, target
+from scanning import FAMILIES, UNLIMITED, Scan, packets_sent, target, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 HOST = {family: address(family, 1, 2) for family in FAMILIES}
@@ -25,8 +25,9 @@ def network():
 
 def begun(network, family, options=""):
     """A scan of closed ports at 100 a second, half of which were asked by now."""
+    before = packets_sent(network)
     scan = Scan(network, f"--rate 100 --timeout 1 {options} {target(HOST[family], MANY)}")
-    time.sleep(3)
+    wait_until(lambda: packets_sent(network) >= before + 200)
     return scan
 
 

@@ -29,8 +29,10 @@ from scanning import (
     UNSENT_PROHIBIT,
     Scan,
     both,
+    packets_sent,
     scan,
     target,
+    wait_until,
     whole_network,
 )
 
@@ -65,10 +67,10 @@ def counted(network, path, expression):
 
 def under_way(network, options):
     """A scan from SOURCE_PORT that has heard of its first probes; it would wait a minute for the others."""
+    before = packets_sent(network)
     begun = Scan(network, f"--source-port {SOURCE_PORT} --timeout 60 {options}")
-    deadline = time.monotonic() + 10
-    while all(bind_all(network)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: not all(bind_all(network)))
+    wait_until(lambda: packets_sent(network) > before)
     time.sleep(0.5)
     return begun
 

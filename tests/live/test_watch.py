@@ -204,6 +204,7 @@ def test_an_interface_that_goes_away_ends_it_and_one_that_goes_down_does_not(net
     play(network, ["client: ip link add short type veth peer name other", "client: ip link set other up",
                    "client: ip link set short up"])
     with watching(network, "-i short --format json") as process:
+        time.sleep(1)       # its socket is there; it is bound, and a busy machine takes its time
         play(network, ["client: ip link set short down"])
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
