@@ -125,7 +125,7 @@ class Assembly:
         if not any(self._surveys):
             raise CaptureError(next(iter(self.state.unread.values())))
         self.state.total_bytes = sum(each.total_bytes for files in self._surveys for each, _ in files)
-        grain = self.state.total_bytes // (PIECES_EACH * crew.count * PIECE_BYTES)
+        grain = round(self.state.total_bytes / (PIECES_EACH * crew.count * PIECE_BYTES))
         self._piece_bytes = min(max(grain, 1), crew.most_grain) * PIECE_BYTES
         self._left_out = {number for number, files in enumerate(self._surveys) if _overlap(files)}
         self._places = self._all_places()

@@ -40,7 +40,7 @@ class Crew:
         count: how many.
     """
 
-    most_grain = 1
+    most_grain = 2
 
     def __init__(self, count: int) -> None:
         self.count = count
