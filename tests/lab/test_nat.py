@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_address
+
 import pytest
 from playing import HOST, YOU, played, probe, quoted, told
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
@@ -154,3 +157,16 @@ def test_a_family_without_an_outside_address_passes_as_it_is():
     nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
     packet = dissect(bytes(IPv6(src=YOU[6], dst=HOST[6]) / Raw(b"")))
     assert packet == nat.outbound(packet) == nat.inbound(packet)
+
+
+@pytest.mark.slow
+def test_a_nat_without_a_free_port_gives_one_away_again():
+    nat = Translator(Nat(inside="you"), [ip_address("198.19.0.1")])
+    first, second = (Packet(ip_address(source), ip_address(HOST[4]), 17, b"\x04\x00\x00\x35\x00\x08\0\0")
+                     for source in ("198.18.0.2", "198.18.0.3"))
+    for port in range(1024, 65_536):
+        nat.outbound(replace(first, payload=port.to_bytes(2) + first.payload[2:]))
+    left = nat.outbound(second)
+    assert 1024 == left.ports[0]
+    answer = Packet(left.destination, left.source, 17, left.payload[2:4] + left.payload[:2] + left.payload[4:])
+    assert second.source == nat.inbound(answer).destination

@@ -92,6 +92,14 @@ def test_both_directions_are_noted_with_the_time_of_day(clock):
     assert [(b"one", REAL_NS), (b"one", REAL_NS + 10**9)] == seen
 
 
+def test_what_still_waits_at_the_end_is_noted_but_not_played(clock):
+    seen, world = [], Later()
+    Carrier(Device(b"one", b"two"), world, lambda raw, now_ns: seen.append((raw, now_ns))).drain()
+    Carrier(Device(b"three"), world).drain()
+    assert ([(b"one", REAL_NS), (b"two", REAL_NS)], []) == (seen, world.under_way)
+    assert NOW_NS == clock[0]
+
+
 def test_what_the_kernel_does_not_take_is_a_fault(clock):
     carrier = Carrier(Device(b"bad", b"good"), Later())
     carrier.carry()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 from udpprobe.lab import packets
@@ -54,12 +55,12 @@ class Translator:
         return packet if at is None or endpoint is None else _readdressed(packet, at, endpoint, source=False)
 
     def _port(self, protocol: int, endpoint: Endpoint) -> int:
-        """The same one outside where it is free, else the next."""
+        """The same one outside where it is free, else the next; where none is, another loses its own."""
         key = protocol, endpoint
         if key not in self._ports:
             port, version = endpoint.port, endpoint.address.version
-            while (protocol, version, port) in self._behind:
-                port = port + 1 if port < 65535 else _FIRST_PORT
+            wanted = chain(range(port, 65_536), range(_FIRST_PORT, port))
+            port = next((each for each in wanted if (protocol, version, each) not in self._behind), port)
             self._ports[key] = port
             self._behind[protocol, version, port] = endpoint
         return self._ports[key]

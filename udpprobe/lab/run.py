@@ -63,9 +63,9 @@ class Carrier:
             return MOST_WAIT_S
         return min(max((self.world.next_ns - self._now_ns()) / SECOND_NS, 0), MOST_WAIT_S)
 
-    def carry(self, most: int = AT_ONCE) -> None:
-        """Take what waits, but no more than `most` packets, and deliver what is due."""
-        for raw in self.tun.packets(most):
+    def carry(self) -> None:
+        """Take what waits, but not too much of it, and deliver what is due."""
+        for raw in self.tun.packets(AT_ONCE):
             now_ns = self._now_ns()
             self._tell(raw, now_ns)
             self.world.receive(raw, now_ns)
@@ -73,6 +73,11 @@ class Carrier:
         for raw in self.world.due(now_ns):
             self._tell(raw, now_ns)
             self.world.faults[NOT_TAKEN] += not self.tun.write(raw)
+
+    def drain(self) -> None:
+        """Note what still waits; the world need not see it."""
+        for raw in self.tun.packets(QUEUE_PACKETS) if self.note is not None else ():
+            self._tell(raw, self._now_ns())
 
     def _now_ns(self) -> int:
         # the clock of the day as it was at the start: nobody sets this one
@@ -120,7 +125,7 @@ def run(around: Surroundings, words: Sequence[str], environment: Mapping[str, st
             if signals in ready:
                 command.take(signals)
             carrier.carry()
-        carrier.carry(QUEUE_PACKETS)    # what the command sent last is in the capture, too
+        carrier.drain()     # what the command sent last is in the capture, too
         around.world.faults[OVERRUN] += tun.overrun()
         return command.status()
 
