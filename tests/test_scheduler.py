@@ -91,6 +91,11 @@ def test_what_can_be_read_but_once_is_a_usage_error(capsys, tmp_path):
             capsys, "local", name)
 
 
+def test_workers_of_a_cluster_elsewhere_are_not_ours_to_count(capsys):
+    assert 2 == main(["analyze", "--cluster", "tcp://127.0.0.1:1", "--workers", "2", CAPTURE])
+    assert "--workers is for processes here" in capsys.readouterr().err
+
+
 def test_without_the_extra_one_line_names_it(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed.utils", None)
     monkeypatch.delitem(sys.modules, "udpprobe.cluster", raising=False)

@@ -150,3 +150,8 @@ def test_what_was_not_read_is_told_behind_the_report_with_status_3(observe, caps
 def test_after_ctrl_c_the_status_is_130_whatever_was_not_read(observe):
     observe.report, observe.interrupt = report(unread=(Unread("b", "b: no such file"),)), True
     assert main(["analyze", "a", "b"]) == 130
+
+
+def test_a_cluster_reaches_the_analysis(observe):
+    assert main(["analyze", "a", "--cluster", "local", "--workers", "3"]) == 0
+    assert ("local", 3) == (observe.cluster, observe.workers)
