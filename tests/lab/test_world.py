@@ -30,3 +30,15 @@ def test_each_router_on_the_way_reports_a_hop_limit_that_ran_out(ttl, reporter):
 def test_a_closed_port_refuses():
     error, = sent(World(load("plain")), IP(src="198.18.0.2", dst="198.18.9.9") / UDP(dport=54))
     assert ("198.18.9.9", 3, 3) == (error.src, error[ICMP].type, error[ICMP].code)
+
+
+def test_the_world_takes_as_few_steps_as_it_is_told_and_goes_on_where_it_was():
+    packets = [bytes(IP(src="198.18.0.2", dst="198.18.9.9") / UDP(sport=4000 + n, dport=7) / b"x") for n in range(5)]
+    whole, stepped = World(load("plain")), World(load("plain"))
+    for world in (whole, stepped):
+        for raw in packets:
+            world.receive(raw, 0)
+    parts = [stepped.due(10**9, most=3) for _ in range(20)]
+    assert [] == parts[0]
+    assert whole.due(10**9) == [raw for part in parts for raw in part]
+    assert stepped.next_ns is None

@@ -42,9 +42,9 @@ class Later:
     def receive(self, raw, now_ns):
         self.under_way.append((now_ns + 10**9, raw))
 
-    def due(self, now_ns):
-        out = [raw for due_ns, raw in self.under_way if due_ns <= now_ns]
-        self.under_way = [each for each in self.under_way if each[0] > now_ns]
+    def due(self, now_ns, most):
+        out = [raw for due_ns, raw in self.under_way if due_ns <= now_ns][:most]
+        self.under_way = self.under_way[len(out):]
         return out
 
 

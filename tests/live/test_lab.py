@@ -156,7 +156,7 @@ def in_a_world(receive, command):
             "class World:\n"
             "    faults, next_ns = Counter(), None\n"
             f"    def receive(self, raw, now_ns): {receive}\n"
-            "    def due(self, now_ns): return []\n"
+            "    def due(self, now_ns, most): return []\n"
             "around = Surroundings(World(), [ip_interface('198.18.0.2/24')], 1500)\n"
             f"run(around, {command!r}, os.environ); print(around.world.faults['overrun'])")
     return [sys.executable, "-c", code]
@@ -170,6 +170,19 @@ def test_nothing_is_left_when_the_world_breaks():
         assert "RuntimeError: broken" in process.stderr.read()
     assert network_of("self") != network
     assert soon(lambda: not processes_in(network))
+
+
+def test_a_world_that_never_comes_to_rest_ends_with_its_command(tmp_path):
+    """Two hosts that echo each other for ever, in no time."""
+    page = tmp_path / "echoes.toml"
+    page.write_text("conclude = 'they never stop'\n[nodes]\nyou = { address = '198.18.0.2/24' }\n"
+                    "a = { address = '198.18.0.1', udp = { 7 = 'echo' } }\n"
+                    "b = { address = '198.18.9.9', udp = { 7 = 'echo' } }\n"
+                    "[links]\n'you - a - b' = { delay_ms = 0 }\n")
+    code = ("from scapy.all import IP, UDP, send\n"
+            "send(IP(src='198.18.0.1', dst='198.18.9.9') / UDP(sport=7, dport=7) / b'x', verbose=0, iface='lab0')\n"
+            "import time; time.sleep(1)")
+    assert 0 == in_lab(sys.executable, "-c", code, options=["--scenario", page]).returncode
 
 
 # ---- what a command sees

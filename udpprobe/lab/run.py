@@ -17,6 +17,8 @@ from udpprobe.lab.tun import Tun
 
 AT_ONCE = 64
 """Packets taken before those that are due go out."""
+STEPS_AT_ONCE = 1000
+"""Of the world, before signals and packets are looked for again: a tenth of a second."""
 SECOND_NS = 1_000_000_000
 MOST_WAIT_S = 3600.0
 NOT_TAKEN = "not-taken"
@@ -38,8 +40,8 @@ class Internet(Protocol):
     def receive(self, raw: bytes, now_ns: int) -> None:
         """Take an IP packet from the program's side."""
 
-    def due(self, now_ns: int) -> list[bytes]:
-        """Packets for the program's side, whose time has come."""
+    def due(self, now_ns: int, most: int) -> list[bytes]:
+        """Packets for the program's side, whose time has come, as far as `most` steps lead."""
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ class Carrier:
             self._tell(raw, now_ns)
             self.world.receive(raw, now_ns)
         now_ns = self._now_ns()
-        for raw in self.world.due(now_ns):
+        for raw in self.world.due(now_ns, STEPS_AT_ONCE):
             self._tell(raw, now_ns)
             self.world.faults[NOT_TAKEN] += not self.tun.write(raw)
 

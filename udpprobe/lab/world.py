@@ -61,10 +61,18 @@ class World:
         self._cause = self._received
         self._at(max(now_ns, self._now_ns), partial(self._enter, packet))
 
-    def due(self, now_ns: int) -> list[bytes]:
-        """The packets for the program whose time has come, in order."""
+    def due(self, now_ns: int, most: int | None = None) -> list[bytes]:
+        """The packets for the program whose time has come, in order.
+
+        Args:
+            now_ns: time.
+            most: what happens at once at most; the rest then waits for the next call. Two hosts that echo each other
+                never come to an end.
+        """
         self._out = []
-        while self._events and self._events[0][0] <= now_ns:
+        for _ in count() if most is None else range(most):
+            if not self._events or self._events[0][0] > now_ns:
+                break
             self._now_ns, self._cause, _, action = heapq.heappop(self._events)
             action()
         return self._out
