@@ -21,8 +21,9 @@ demo: $(VENV)/ready ## see what udpprobe finds in small internets: visits them w
 	@$(BIN)/udpprobe demo
 
 .PHONY: test
-test: $(VENV)/ready ## run the tests (ARGS='-k name' for some; as root also those with real kernels)
-	$(BIN)/pytest $(ARGS)
+JOBS ?= 2
+test: $(VENV)/ready ## run the tests (ARGS='-k name' for some; JOBS=0 one by one; as root also those with real kernels)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: check
 ICMPD_PURE := lines outbox protocol records registry

@@ -69,7 +69,7 @@ PROBES = [each for family in (4, 6) for each in (
     *others({4: "198.18.9.9", 6: "2001:db8:9::9"}[family], family))]
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(NODE, ROUTER, NODE, LINK)
 def test_any_scenario_that_is_taken_can_be_played(node, router, host, link):
     try:
