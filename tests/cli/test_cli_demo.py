@@ -43,3 +43,10 @@ def test_without_a_lab_it_says_why(monkeypatch, capfd):
     monkeypatch.setattr(DEMO, "why_no_lab", lambda: "cannot open /dev/net/tun: be root")
     assert 0 == main(["demo"])
     assert "visited: cannot open /dev/net/tun: be root." in " ".join(capfd.readouterr().out.split())
+
+
+def test_a_closed_standard_output_is_one_line_and_status_3():
+    done = subprocess.run(["/bin/sh", "-c", '"$0" -m udpprobe demo --captures >&-', sys.executable],
+                          capture_output=True, text=True, check=False)
+    assert (3, "udpprobe: standard output is closed, and the demo writes nowhere else\n") == (
+        done.returncode, done.stderr)

@@ -263,6 +263,12 @@ def test_tcp_is_reset(family, flags, expected):
     assert expected == (reset[TCP].flags, reset[TCP].seq, reset[TCP].ack)
 
 
+@BOTH
+def test_a_damaged_segment_is_dropped(family):
+    header = IP(src=YOU[4], dst=HOST[4]) if family == 4 else IPv6(src=YOU[6], dst=HOST[6])
+    assert [] == played(world(), header / TCP(chksum=1))
+
+
 def test_ids_count_up_by_one_and_flow_labels_stay():
     back = played(world(), *(probe(port=port) for port in (1, 2, 3)))
     assert [0, 1, 2] == [(each.id - back[0].id) & 0xFFFF for each in back]

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from udpprobe import __version__
+from udpprobe.errors import UdpprobeError
 from udpprobe.reports.layout import wrap
 
 EXAMPLES = """\
@@ -83,6 +84,8 @@ def demo(
 
     Everything is simulated on this host; nothing leaves it.
     """
+    if sys.stdout is None:
+        raise UdpprobeError("standard output is closed, and the demo writes nowhere else")
     reason = "--captures asks for that" if captures else why_no_lab()
     raise typer.Exit(_analyze_captures(reason) if reason else _go_there())
 

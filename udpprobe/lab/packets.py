@@ -250,7 +250,7 @@ def icmp_sealed(source: Address, destination: Address, message: bytes) -> bytes:
 
 def tcp_reset(packet: Packet) -> bytes | None:
     """The segment by which a host refuses another (RFC 9293, 3.10.7.1); None where there is nothing to refuse."""
-    if len(packet.payload) < 20:
+    if len(packet.payload) < 20 or pseudo_checksum(packet.source, packet.destination, model.TCP, packet.payload):
         return None
     layer = TCP()
     layer.do_dissect(packet.payload[:20])
