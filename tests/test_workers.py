@@ -119,7 +119,7 @@ def test_a_piece_is_ended_early_once_all_are_stopped(capture):
 
 SLOW = """
 import sys, time
-from udpprobe import assembly, digest
+from udpprobe import assembly, digest, workers
 from udpprobe.__main__ import run
 from udpprobe.core.part import Part
 feed = Part.feed
@@ -127,7 +127,7 @@ def slowly(part, batch):
     time.sleep(1)
     feed(part, batch)
 Part.feed = slowly
-assembly.PIECE_BYTES = 5000
+assembly.PIECE_BYTES, workers.Crew.most_grain = 5000, 1
 sys.exit(run())
 """
 

@@ -23,8 +23,8 @@ from udpprobe.sources.pieces import Seam, Survey, cut, survey
 PIECE_BYTES = 256 << 20
 """What is digested at a time: long against the merging of it, short against the whole."""
 
-PIECES_EACH = 2
-"""Those who take larger pieces get so many at least, so that all are busy to the end."""
+PIECES_EACH = 1
+"""Of one large file, for those who take larger ones: two pieces cost 1.2 times one process's time, eight 1.35."""
 
 AHEAD = 2
 """Pieces given out beyond those being digested: no process shall wait, and few results."""

@@ -40,7 +40,8 @@ class Crew:
         count: how many.
     """
 
-    most_grain = 2
+    most_grain = 64
+    """Pieces of 16 GB at most: a piece costs a merge, and the processing of what it cannot know alone."""
 
     def __init__(self, count: int) -> None:
         self.count = count
