@@ -33,7 +33,8 @@ def test_every_key_is_explained_once(section):
 
 def test_every_word_is_said_that_a_node_may_choose_from():
     words = [word for name in ("system", "balance") for word in literals(NodeSpec.model_fields[name].annotation)]
-    words += [*VOIDS, *literals(Rule.model_fields["do"].annotation), *literals(Rule.model_fields["wrong"].annotation),
+    words += [*KINDS, *VOIDS, *literals(Answer.model_fields["like"].annotation),
+              *literals(Rule.model_fields["do"].annotation), *literals(Rule.model_fields["wrong"].annotation),
               *literals(Rule.model_fields["proto"].annotation), *literals(Nat.model_fields["quotes"].annotation),
               *literals(NodeSpec.model_fields["mangles"].annotation), *literals(Limit.model_fields["by"].annotation)]
     assert len(words) > 25
