@@ -4,8 +4,6 @@ import gc
 import signal
 import sys
 
-from udpprobe.interrupt import heed_sigterm, was_terminated
-
 INTERRUPTED, TERMINATED = 128 + 2, 128 + 15
 """What a shell reports of a program that SIGINT or SIGTERM ended."""
 SELDOM = 100_000
@@ -15,15 +13,29 @@ SELDOM = 100_000
 def run() -> int:
     """Run it; Ctrl-C and SIGTERM show no traceback, not even while modules are loaded or the interpreter ends."""
     gc.set_threshold(SELDOM)
+    try:
+        status = _status()
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        status = INTERRUPTED    # it came while a class was made, and Python 3.11 says so
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    return status
+
+
+def _status() -> int:
+    from udpprobe.interrupt import heed_sigterm, was_terminated  # noqa: PLC0415 - Ctrl-C may come meanwhile
+
     heed_sigterm()
     try:
-        from udpprobe.cli import main  # noqa: PLC0415 - Ctrl-C may come meanwhile
+        from udpprobe.cli import main  # noqa: PLC0415 - likewise
 
         status = main()
     except KeyboardInterrupt:
         status = INTERRUPTED
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     return TERMINATED if status == INTERRUPTED and was_terminated() else status
 
 

@@ -136,6 +136,17 @@ def test_a_second_sigterm_ends_it_at_once_and_leaves_no_draft(tmp_path):
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("where", ["class", "import"])
+def test_ctrl_c_while_modules_are_loaded_shows_no_traceback(where):
+    moments = {"import": "raise KeyboardInterrupt",
+               "class": "class Made:\n        field = type('Named', (), {'__set_name__': lambda *_: interrupt()})()"}
+    program = ("import sys\nfrom udpprobe import cli\nfrom udpprobe.__main__ import run\n"
+               "def interrupt():\n    raise KeyboardInterrupt\n"
+               f"def main():\n    {moments[where]}\ncli.main = main\nsys.exit(run())\n")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (130, b"") == (done.returncode, done.stderr)
+
+
 def test_a_scan_in_the_background_of_a_script_obeys_sigterm(tmp_path):
     # there, the shell lets SIGINT be ignored
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
