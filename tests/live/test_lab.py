@@ -232,6 +232,19 @@ def test_dig_is_answered(family, needs):
     assert not re.search("warning", done.stdout, re.IGNORECASE)
 
 
+@FAMILIES
+def test_a_clock_is_set_by_it(family, needs, tmp_path):
+    needs("chronyd")
+    page = tmp_path / "clock.toml"
+    page.write_text("conclude = 'the time'\n[nodes]\nyou = { address = ['198.18.0.2/24', '2001:db8::2/64'] }\n"
+                    f"clock = {{ address = ['{HOST[4]}', '{HOST[6]}'], udp.123 = 'ntp' }}\n"
+                    "[links]\n'you - clock' = {}\n")
+    quietly = "cmdport 0", "bindcmdaddress /", f"pidfile {tmp_path}/pid"     # beside the one that this host may run
+    done = in_lab("chronyd", "-Q", "-t", 20, *quietly, f"server {HOST[family]} iburst maxsamples 1",
+                  options=["--scenario", page])
+    assert 0.5 > float(re.search("System clock wrong by ([-0-9.]+) seconds", done.stderr + done.stdout)[1]) > -0.5
+
+
 # ---- our own commands inside
 
 def told(*words, scenario="plain"):
