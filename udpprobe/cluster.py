@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TRIES = 3
 """At so many workers a file is read, before it is said that it cannot be."""
-LOOK_S = 0.1
+LOOK_S = 0.25
 """How often Ctrl-C is looked for while a result is waited for."""
 CHECK_S, ALONE_S = 2, 30
 """How often it is looked whether there are workers, and how long: somebody may be about to start others."""
@@ -60,12 +60,13 @@ class _Kept:
 
     def __init__(self, part: Taught, receipt: _Receipt | None = None) -> None:
         self.receipt = receipt
-        self._arrays: list[pickle.PickleBuffer] = []
-        self._rest = pickle.dumps(part, protocol=5, buffer_callback=self._arrays.append)
+        arrays: list[pickle.PickleBuffer] = []
+        self._rest = pickle.dumps(part, protocol=5, buffer_callback=arrays.append)
+        self._arrays = [*map(bytes, arrays)]     # some are the filled part of larger ones
 
     def __sizeof__(self) -> int:
         # Dask asks, and moves what is small rather than what is large
-        return len(self._rest) + sum(memoryview(array).nbytes for array in self._arrays)
+        return len(self._rest) + sum(map(len, self._arrays))
 
     def copy(self) -> Part:
         """The part, to be changed."""
