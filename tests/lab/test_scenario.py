@@ -106,7 +106,7 @@ def test_no_toml_is_told_with_its_line():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UsageError, match=r"no scenario is called 'nope': there are .*loop-2"):
+    with pytest.raises(UsageError, match=r"no scenario is called 'nope': there are .*loop-2.*; your own has / or"):
         load("nope")
 
 

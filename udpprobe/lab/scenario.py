@@ -78,7 +78,8 @@ def load(name_or_path: str) -> Scenario:
     """
     if "/" not in name_or_path and not name_or_path.endswith(".toml"):
         if name_or_path not in names():
-            raise UsageError(f"no scenario is called {name_or_path!r}: there are {', '.join(names())}")
+            raise UsageError(f"no scenario is called {name_or_path!r}: there are {', '.join(names())}; "
+                             "your own has / or .toml in its name")
         return parse((_SHIPPED / f"{name_or_path}.toml").read_text("utf-8"), name_or_path)
     try:
         return parse(Path(name_or_path).read_text("utf-8"), name_or_path)
