@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -130,8 +131,14 @@ def test_a_worker_that_is_killed_changes_nothing(capture, tmp_path):
 def test_a_piece_that_workers_die_of_is_an_error_that_says_so(capture, tmp_path):
     with cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as made:
         victim = next(iter(made.workers.values()))
+
+        def strike():
+            # asleep it surely has something to do by the time that it dies
+            victim.send_signal(signal.SIGSTOP)
+            threading.Timer(1, victim.kill).start()
+
         with pytest.raises(CaptureError, match=r"workers died over it \(killed, or out of memory\?\)"):
-            analyze(find_inputs([capture]), Options(), cluster=made.address, on_progress=_when(0.2, victim.kill))
+            analyze(find_inputs([capture]), Options(), cluster=made.address, on_progress=_when(0.2, strike))
 
 
 @pytest.mark.parametrize("who", ["scheduler", "workers"])
