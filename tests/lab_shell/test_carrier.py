@@ -1,5 +1,7 @@
 """Both directions between a device and a world, in simulated time where no device is needed."""
 
+import errno
+import os
 from collections import Counter
 from ipaddress import ip_interface
 
@@ -7,7 +9,7 @@ import pytest
 
 from udpprobe.errors import PrivilegeError, UsageError
 from udpprobe.lab import run
-from udpprobe.lab.namespace import furnish
+from udpprobe.lab.namespace import enter, furnish
 from udpprobe.lab.run import AT_ONCE, MOST_WAIT_S, NOT_TAKEN, Carrier
 from udpprobe.lab.tun import Tun
 
@@ -112,6 +114,14 @@ def test_a_host_without_the_device_says_what_to_do(monkeypatch):
     monkeypatch.setattr("udpprobe.lab.tun.DEVICE", "/nowhere/tun")
     with pytest.raises(PrivilegeError, match=r"cannot open /nowhere/tun: there is none; load the module: modprobe tun"):
         Tun("lab0")
+
+
+def test_a_host_that_has_too_many_namespaces_says_so(monkeypatch):
+    def full(_flags):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr("udpprobe.lab.libc.unshare", full)
+    with pytest.raises(PrivilegeError, match=r"private network: No space left.*user\.max_net_namespaces"):
+        enter()
 
 
 def test_ipv6_on_too_narrow_an_interface_is_refused_before_anything_is_done():

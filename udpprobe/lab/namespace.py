@@ -46,6 +46,9 @@ def enter() -> str:
     except PermissionError:
         _enter_as_user()
         return f"nsenter -t {os.getpid()} -U --preserve-credentials -n"
+    except OSError as error:
+        raise PrivilegeError(f"cannot make a private network: {error.strerror}; see sysctl user.max_net_namespaces and "
+                             "user.max_pid_namespaces") from None
     return f"nsenter -t {os.getpid()} -n"
 
 
