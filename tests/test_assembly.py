@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 
+import builders as b
 import containers as c
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -184,3 +185,27 @@ def test_progress_comes_to_the_size_of_all_files(tmp_path, monkeypatch):
     total = sum((tmp_path / f"{number}.pcap").stat().st_size for number in range(3))
 
     assert (total, total) == seen[-1]
+
+
+def test_what_shows_a_loop_late_is_known_of_early_errors_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(assembly, "PIECE_BYTES", 1000)
+    monkeypatch.setattr("udpprobe.core.pipeline.MOST_PENDING", 1)
+    monkeypatch.setattr("udpprobe.core.decode.CHUNK_FRAMES", 1)
+    monkeypatch.setattr("udpprobe.sources.reader.BATCH_FRAMES", 1)
+    sent = [b.datagram("192.0.2.1", "198.51.100.1", 5000, 53, id=ttl, ttl=ttl) for ttl in (5, 7)]
+    frames = [(number * S, b.ethernet(packet)) for each in sent
+              for number, packet in ((each[8], each), (each[8] + 1, b.time_exceeded(each, "203.0.113.1")))]
+    inputs = Inputs.of(write(tmp_path / "capture", frames))
+    compare(inputs)
+
+    assert ["loop", "loop"] == [event["verdict"] for event in told(inputs, workers=1)[1]]
+
+
+def test_events_are_made_a_few_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("udpprobe.observe.TOLD_AT_A_TIME", 3)
+    sent = b.datagram("192.0.2.1", "198.51.100.1", 5000, 53)
+    frames = [(number * S, b.ethernet(b.port_unreachable(sent))) for number in range(8)]
+    some = []
+    analyze(Inputs.of(write(tmp_path / "capture", frames)), on_events=some.append, options=EVERYTHING, workers=2)
+
+    assert [[1, 2, 3], [4, 5, 6], [7, 8]] == [[event.frame for event in events] for events in some]

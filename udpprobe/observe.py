@@ -18,6 +18,7 @@ from udpprobe.core.pipeline import Pipeline, Resolved
 from udpprobe.core.summary import Summary
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.sources import open_captures
+from udpprobe.sources.content import is_stored
 from udpprobe.sources.inputs import Inputs, processes_for
 from udpprobe.sources.selection import Selection
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from udpprobe.digest import Workforce
 
 __all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze", "report_of"]
+
+TOLD_AT_A_TIME = 1 << 13
+"""Errors that are made events together: each takes a kilobyte."""
 
 OnEvents = Callable[[Sequence[Event]], None]
 OnProgress = Callable[[SourceState], None]
@@ -70,10 +74,10 @@ def analyze(  # noqa: PLR0913 - most are keywords
     Args:
         inputs: files; those of one capture are read in the order of time stamps, "-" is standard input.
         options: what to look at, and how to report it.
-        workers: processes that read side by side; None for as many as pay. More than one tell all events of a
-            capture at its end.
+        workers: processes that read side by side; None for as many as pay.
         cluster: address of a Dask scheduler whose workers do it, or `local`.
-        on_events: gets every ICMP error, in capture order, as it becomes known.
+        on_events: gets every ICMP error, in capture order: of files at the end of their capture, for what tells a
+            loop may come behind; of a pipe as soon as its datagram was looked for.
         on_progress: gets the source's state now and then.
 
     Raises:
@@ -161,12 +165,15 @@ class _Tally:
         opened = open_captures(files)
         source = self._options.selection.of(opened)
         pipeline = Pipeline(by_flow=self._options.by_flow, keep_messages=self._on_events is not None)
+        waits, known = self._on_events is not None and all(map(is_stored, files)), list[Resolved]()
         for batch in source:     # a pipe gives one at least every quarter of a second, a tick if need be
-            self._tell(pipeline.feed(batch), pipeline.summary)
+            known += pipeline.feed(batch)
+            if not waits:
+                self._tell(known, pipeline.summary)
             self._tell_progress(source.state)
             if self._ctrl_c.came:
                 break
-        self._tell(pipeline.finish(), pipeline.summary)
+        self._tell(known + pipeline.finish(), pipeline.summary)
         self._add(pipeline.summary, source.state)
 
     def _tell_progress(self, state: SourceState) -> None:
@@ -174,9 +181,12 @@ class _Tally:
             self._on_progress(state)
 
     def _tell(self, known: list[Resolved], summary: Summary) -> None:
-        if self._on_events is not None:
-            for resolved in known:
-                self._on_events(events_of(resolved, summary, self._options.loop_ttl))
+        """Tell errors, which are used up: there may be many."""
+        while known:
+            resolved = known.pop(0)
+            if self._on_events is not None:
+                for some in resolved.slices(TOLD_AT_A_TIME):
+                    self._on_events(events_of(some, summary, self._options.loop_ttl))
 
     def _add(self, summary: Summary, state: SourceState) -> None:
         own = self.state

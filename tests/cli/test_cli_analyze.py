@@ -118,10 +118,9 @@ def test_progress_may_be_asked_for(observe, words, called):
 
 
 @pytest.mark.parametrize(("words", "workers"), [
-    ([], None), (["--workers", "3"], 3), (["--events"], None), (["--events", "--format", "ndjson"], 1),
-    (["--events", "--format", "ndjson", "--workers", "3"], 3),
+    ([], None), (["--workers", "3"], 3), (["--events"], None), (["--events", "--format", "ndjson"], None),
 ])
-def test_processes_are_as_many_as_pay_but_a_stream_of_events_comes_from_one(observe, words, workers):
+def test_processes_are_as_many_as_pay_or_as_are_asked_for(observe, words, workers):
     assert main(["analyze", "a", *words]) == 0
     assert observe.workers == workers
 

@@ -10,6 +10,7 @@ from feeding import EVERYTHING, batch_of, repeated, story_of
 from udpprobe.core.batch import tick
 from udpprobe.core.conclude import conclude
 from udpprobe.core.decode import CHUNK_FRAMES
+from udpprobe.core.events import events_of
 from udpprobe.core.pipeline import DIGESTED_ROWS, MOST_PENDING, Pipeline
 
 FRAMES = [frame for n in range(1, 4) for frame in told(sent(n))]
@@ -40,6 +41,19 @@ def test_messages_are_kept_only_when_asked_for_and_change_no_report():
     (resolved,) = pipeline.finish()
     assert 0 == len(resolved.data)
     assert story_of(FRAMES).destinations == conclude(pipeline.summary, EVERYTHING)[0]
+
+
+def test_slices_of_what_became_known_are_in_order_and_have_their_own_messages():
+    pipeline, many = Pipeline(keep_messages=True), [*FRAMES, *told(sent(4, 6))]
+    pipeline.feed(batch_of(many))
+    (resolved,) = pipeline.finish()
+    slices = list(resolved.slices(3))
+    frames = [some.errors.frame.tolist() for some in slices]
+    events = [event for some in slices for event in events_of(some, pipeline.summary, 32)]
+
+    assert [[2, 4, 6], [8]] == frames
+    assert len(resolved.data) > max(len(some.data) for some in slices)
+    assert events_of(resolved, pipeline.summary, 32) == events
 
 
 @pytest.mark.slow

@@ -106,12 +106,23 @@ def test_events_are_written_as_soon_as_a_row_group_is_full(monkeypatch):
     rows = EventsParquet()
     told = [rows.add([EVENT, EVENT]), rows.add([EVENT, EVENT]), rows.add([EVENT]), rows.end(REPORT)]
     assert [False, True, False, True] == [bool(chunk) for chunk in told]
-    assert [3, 1, 1] == _group_sizes(b"".join(told))
+    assert [3, 2] == _group_sizes(b"".join(told))
 
 
 def _group_sizes(data):
     metadata = ParquetFile(io.BytesIO(data)).metadata
     return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
+def test_row_groups_are_the_same_however_events_came(monkeypatch):
+    monkeypatch.setattr(parquet, "GROUP_EVENTS", 3)
+    files = []
+    for size in (1, 2, 5, 8):
+        rows, events = EventsParquet(), [replace(EVENT, frame=number) for number in range(8)]
+        told = [rows.add(events[first:first + size]) for first in range(0, 8, size)]
+        files.append(b"".join([*told, rows.end(REPORT)]))
+
+    assert [files[0]] * 4 == files
 
 
 def test_a_name_of_any_bytes_is_told(ask):

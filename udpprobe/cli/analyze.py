@@ -96,11 +96,8 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     options = observe.Options(
         filter=bpf, since_ns=window[0], until_ns=window[1], all_destinations=show_all or bool(failing & _HEALTHY),
         group_by=group_by.value, loop_ttl=loop_ttl)
-    is_streamed = is_stream(output_format, events=events)
-    if is_streamed and workers is None and cluster is None:
-        workers = 1     # which tells each event as soon as it is known
     follow = partial(observe.analyze, inputs, options, workers=workers, cluster=cluster)
-    with opened(output, stream=is_streamed) as out:
+    with opened(output, stream=is_stream(output_format, events=events)) as out:
         ending = Ending(out, output_format, events=events, show_all=show_all)
         report, interrupted = _follow(follow, ending, progress)
         ending.write(report)

@@ -51,6 +51,14 @@ class Resolved:
     data: U8
     """The bytes that `errors.message` points into."""
 
+    def slices(self, most: int) -> Iterator[Resolved]:
+        """In the order of frames, so many at a time, each with no more bytes than it needs."""
+        order = np.argsort(self.errors.frame, kind="stable")
+        for start in range(0, len(order), most):
+            rows = order[start:start + most]
+            errors, data = excerpt(self.errors.take(rows), self.data)
+            yield Resolved(errors, self.found.take(rows), self.rows[rows], data)
+
 
 class Pipeline:
     """Feed it batches in capture order, then `finish`; what it knows is in `summary`."""

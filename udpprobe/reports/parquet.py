@@ -65,21 +65,21 @@ class EventsParquet:
             events: all of one class, in all calls.
         """
         self._waiting += events
-        return b"" if len(self._waiting) < GROUP_EVENTS else self._group()
+        return self._told(len(self._waiting) - len(self._waiting) % GROUP_EVENTS)
 
     def end(self, report: Report) -> bytes:
         """The rest of the file."""
-        rest = self._group()
+        rest = self._told(len(self._waiting))
         return rest + self._started().end(_about(report) | {"schema": EVENTS_SCHEMA})
 
-    def _group(self) -> bytes:
-        told = b"".join(self._started().add(_values(self._kind, some)) for some in _groups(self._waiting, GROUP_EVENTS))
-        self._waiting = []
-        return told
+    def _told(self, count: int) -> bytes:
+        """Row groups of so many of those that wait: the same ones however the events came."""
+        some, self._waiting = self._waiting[:count], self._waiting[count:]
+        return b"".join(self._started(some).add(_values(self._kind, each)) for each in _groups(some, GROUP_EVENTS))
 
-    def _started(self) -> _Rows:
+    def _started(self, some: Sequence[Event] = ()) -> _Rows:
         if self._rows is None:
-            self._kind = type(self._waiting[0]) if self._waiting else Event
+            self._kind = type(some[0]) if some else Event
             self._rows = _Rows(_columns(self._kind))
         return self._rows
 
