@@ -59,6 +59,12 @@ def test_files_come_from_a_list_with_comments(tree):
     assert ("b [1].pcap, list", ("b [1].pcap", "a.pcap", "deep/d", "deep/er/c.pcap.gz")) == (found.name, found.files)
 
 
+def test_a_line_of_the_list_ends_nowhere_but_at_its_end(tree):
+    (tree / "list").write_text("a\x0bb\u2028\x85c.pcap\r\n# none\n ./#d.pcap \n")
+
+    assert (("a\x0bb\u2028\x85c.pcap", "./#d.pcap"),) == find_inputs([], "list").captures
+
+
 @pytest.mark.usefixtures("tree")
 def test_the_list_may_be_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO("a.pcap\nb\xff".encode("latin-1"))))

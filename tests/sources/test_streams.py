@@ -212,12 +212,13 @@ def test_what_is_no_capture_is_named_in_one_line(tmp_path, data, said):
     assert said in str(error.value)
 
 
-def test_a_file_that_is_not_there_a_directory_and_a_locked_one_are_named(tmp_path):
+def test_a_file_that_is_not_there_a_directory_and_what_cannot_be_read_are_named(tmp_path):
     locked = tmp_path / "locked.pcap"
     locked.write_bytes(PCAP)
     locked.chmod(0)
     cases = [(tmp_path / "none", "no such file"), (tmp_path, "is a directory"),
              (locked / "x", "cannot be opened")]
+    cases += [("/proc/self/mem", "/proc/self/mem: reading stopped")]
     cases += [(locked, "no permission")] if os.geteuid() else []
     for path, said in cases:
         with pytest.raises(CaptureError, match=said):

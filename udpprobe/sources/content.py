@@ -72,7 +72,7 @@ class _File:
 
     def __init__(self, name: str, path: str) -> None:
         self._fd = _open(name, path)
-        self.feed: Feed = Descriptor(self._fd)     # closes it
+        self.feed: Feed = Descriptor(self._fd, name)     # closes it
         status = os.fstat(self._fd)
         if stat.S_ISDIR(status.st_mode):
             raise CaptureError(f"{name}: is a directory; name a capture file")

@@ -39,13 +39,14 @@ class Descriptor:
 
     Args:
         fd: its descriptor, which is closed with this object.
+        name: of what is open.
 
     Raises:
         CaptureError: by `read`, when the system cannot read on.
     """
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, fd: int, name: str) -> None:
+        self._fd, self._name = fd, name
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self.done_bytes = 0
@@ -60,7 +61,7 @@ class Descriptor:
         try:
             chunk = os.read(self._fd, READ_BYTES)
         except OSError as error:
-            raise CaptureError(f"reading stopped: {error.strerror}") from error
+            raise CaptureError(f"{self._name}: reading stopped: {error.strerror}") from error
         self.done_bytes += len(chunk)
         return chunk
 

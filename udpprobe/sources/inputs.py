@@ -95,7 +95,7 @@ def _lines_of(files_from: str) -> list[str]:
         text = sys.stdin.buffer.read() if files_from == "-" else Path(files_from).read_bytes()
     except OSError as error:
         raise CaptureError(f"{files_from}: cannot be read: {error.strerror}") from error
-    lines = [line.strip() for line in os.fsdecode(text).splitlines()]
+    lines = [line.strip() for line in os.fsdecode(text).split("\n")]     # splitlines() ends them elsewhere, too
     return [line for line in lines if line and not line.startswith("#")]
 
 
