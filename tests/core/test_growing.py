@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,19 @@ def told(table):
 
 def test_a_new_table_is_empty():
     assert {"x": [], "pair": []} == {name: values.tolist() for name, values in Points().columns().items()}
+
+
+def test_what_is_pickled_is_rows_and_no_room_for_more():
+    points = Points()
+    for rows in (1000, 1):
+        points.extend(rows)
+    points.x[1000] = 7
+    again = pickle.loads(pickle.dumps(points))
+
+    assert 2000 == len(points.x)
+    assert (1001, 1001, 7) == (again.size, len(again.x), again.x[1000])
+    again.extend(1)
+    assert [7, 0] == again.columns()["x"][1000:].tolist()
 
 
 def test_rows_are_added_as_zeros_and_those_before_stay():

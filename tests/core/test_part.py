@@ -104,6 +104,11 @@ def test_batches_and_ticks_change_nothing_however_little_is_remembered(frames, c
         assert whole_of(frames, by, horizon) == told(*part.finish(), Question(32, True, by))
 
 
+def test_a_part_of_few_frames_travels_as_little():
+    part = part_of(pieces_of(raw([ask(1000 + n) for n in range(100)]), [])[0], is_first=False)
+    assert 1 << 17 > len(pickle.dumps(part))
+
+
 # ---- one boundary each
 
 CLIENT, SERVER = "192.0.2.1", "198.51.100.1"

@@ -71,6 +71,15 @@ class Episodes:
         self.asked = Bitmap()
         """All that is `asked`."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: not what follows from the rest, megabytes even where there is hardly a conversation."""
+        return {name: value for name, value in vars(self).items() if name != "asked"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What was pickled, and what follows from it."""
+        vars(self).update(state)
+        self.asked = Bitmap(self.open.asked[:self.open.size])
+
     def rows_of(self, key: U64, frame: I64) -> tuple[I64, I64]:
         """Where datagrams go, and which of them begin a conversation.
 

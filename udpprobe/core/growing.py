@@ -29,6 +29,10 @@ class Table:
             width = each.metadata["width"]
             setattr(self, each.name, np.zeros((0, width) if width else 0, each.metadata["dtype"]))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: rows, and no room for more."""
+        return vars(self) | self.columns()
+
     def extend(self, rows: int) -> slice:
         """Add rows of zeros; where they are."""
         new = slice(self.size, self.size + rows)
