@@ -91,8 +91,7 @@ class _Conclusion:
                                    endpoints.columns()[name][asked]])[first] for name in SUBJECT},
             by_flow=self._by_flow)
         self._endpoint = endpoints.numbers.find(keys[first])
-        self._endpoint_columns = {name: np.append(column, column.dtype.type(0))     # -1: nothing was seen to be sent
-                                  for name, column in endpoints.columns().items()}
+        self._endpoints = endpoints
         self._found = np.concatenate([matched, np.arange(loops.size) + self._size])
         self._about = number[:len(self._found)]
         """Which destination each of the found is about."""
@@ -108,7 +107,7 @@ class _Conclusion:
         sent, answered = self._counter("sent"), self._counter("answered")
         rank = np.where(rank < UNKNOWN, rank, np.where(answered > 0, ANSWERED, SILENT))
         verdicts = list(map(VERDICTS.__getitem__, rank.tolist()))
-        spreads = spreads_of(self._rtt, len(self._endpoint_columns["sent"]) - 1)
+        spreads = spreads_of(self._rtt, self._endpoints.size)
         told = records(Destination, {
             **self._subjects.named(), "verdict": verdicts, "errno": map(ERRNO_OF_VERDICT.get, verdicts),
             "meaning": self._meanings((rank == SILENT) & (errors == 0)), "sent": sent.tolist(),
@@ -128,7 +127,8 @@ class _Conclusion:
 
     def _counter(self, name: str) -> I64:
         """Of each destination, what was counted of it as an endpoint."""
-        return self._endpoint_columns[name][self._endpoint]
+        column: I64 = getattr(self._endpoints, name)[:self._endpoints.size]
+        return np.append(column, 0)[self._endpoint]     # -1: nothing was seen to be sent
 
     def _findings(self) -> list[tuple[Finding, ...]]:
         """Of each destination, the worst first."""
