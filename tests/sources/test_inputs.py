@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -45,6 +46,30 @@ def tree(tmp_path, monkeypatch):
 ])
 def test_files_globs_and_directories_are_what_they_hold(words, files):
     assert Inputs(", ".join(words), (tuple(files),)) == find_inputs(words)
+
+
+@pytest.mark.usefixtures("tree")
+def test_of_what_a_glob_finds_a_directory_without_captures_is_unread_and_the_others_are_not():
+    found = find_inputs(["*"])
+
+    assert ("a.pcap", "b [1].pcap", "deep/d", "deep/er/c.pcap.gz") == found.files
+    assert {"none": "none: no capture in this directory"} == found.unread
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize(("locked", "files"), [("deep/er", ("a.pcap", "deep/d")), ("deep", ("a.pcap",))])
+def test_a_directory_that_cannot_be_listed_is_unread(locked, files, monkeypatch):
+    scandir = os.scandir
+
+    def guarded(path):
+        if path == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    found = find_inputs(["a.pcap", "deep"])
+
+    assert (files, {locked: f"{locked}: cannot be listed: Permission denied"}) == (found.files, found.unread)
 
 
 @pytest.mark.usefixtures("tree")

@@ -101,7 +101,7 @@ def _lines_of(files_from: str) -> list[str]:
 
 def _found(word: str, unread: dict[str, str]) -> tuple[str, ...]:
     try:
-        return tuple(_remote(word) if is_url(word) else _local(word))
+        return tuple(_remote(word) if is_url(word) else _local(word, unread))
     except CaptureError as error:
         unread[word] = str(error)
         return ()
@@ -115,25 +115,28 @@ def _remote(url: str) -> Iterable[str]:
     return names_behind(url)
 
 
-def _local(word: str) -> Iterable[str]:
+def _local(word: str, unread: dict[str, str]) -> Iterable[str]:
     path = local_path(word) or word
     if os.path.isdir(path):  # noqa: PTH112 - as below
-        return _inside(path)
+        return _inside(path, unread)
     # a name is what it is, even where it has a star in it
     if os.path.lexists(path) or not glob.has_magic(path):
         return [word]
     if names := sorted(glob.glob(path, recursive=True)):  # noqa: PTH207 - what a shell would have made of the word
-        return [each for name in names for each in (_inside(name) if os.path.isdir(name) else [name])]  # noqa: PTH112
+        return [each for name in names for each in _found(name, unread)]
     raise CaptureError(f"{word}: no such file")
 
 
-def _inside(directory: str) -> list[str]:
+def _inside(directory: str, unread: dict[str, str]) -> list[str]:
     """The captures in a directory, in the order of their paths; other files are none of our business."""
     from udpprobe.sources.capture import is_capture  # noqa: PLC0415 - NumPy comes with it
 
+    def note(error: OSError) -> None:
+        unread[error.filename] = f"{error.filename}: cannot be listed: {error.strerror}"
+
     found = sorted(os.path.join(path, name)  # noqa: PTH118 - thousands of them
-                   for path, _, names in os.walk(directory) for name in names)
+                   for path, _, names in os.walk(directory, onerror=note) for name in names)
     captures = [name for name in found if is_capture(name)]
     if not captures:
-        raise CaptureError(f"{directory}: no capture in this directory")
+        raise CaptureError(unread.get(directory, f"{directory}: no capture in this directory"))
     return captures
