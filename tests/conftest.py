@@ -1,6 +1,15 @@
-"""What holds for every test: none has to be quick, for machines are busy (speed is measured by `make bench`)."""
+"""What holds for every test, whoever runs it."""
+
+import signal
 
 from hypothesis import settings
 
+# none has to be quick, for machines are busy (speed is measured by `make bench`)
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+# a shell's background job ignores these, and so would the programs that tests interrupt
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL),
+                      (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
