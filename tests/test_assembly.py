@@ -122,6 +122,16 @@ def test_files_that_overlap_are_read_by_one_process(tmp_path, pack):
     assert 12 == told(inputs, workers=2)[0]["source"]["packets"]
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_a_file_without_frames_does_not_leave_the_others_to_one_process(tmp_path, monkeypatch, order):
+    paths = [write(tmp_path / str(number), second(number) if number != 1 else []) for number in range(3)]
+    inputs = Inputs.of(*(paths[number] for number in order))
+    compare(inputs)
+    monkeypatch.delattr("udpprobe.observe.open_captures")
+
+    assert 6 == told(inputs, workers=2)[0]["source"]["packets"]
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_frames_of_one_time_come_from_the_file_named_later_first(tmp_path, order):
     paths = [write(tmp_path / "a", [*second(1), (2 * S, b"a")]), write(tmp_path / "b", [(2 * S, b"b"), *second(3)])]

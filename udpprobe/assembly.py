@@ -29,7 +29,8 @@ PIECES_EACH = 1
 AHEAD = 2
 """Pieces given out beyond those being digested: no process shall wait, and few results."""
 
-BEFORE_ALL = (-(1 << 63), 0)
+BEFORE_ALL = (-(1 << 64), 0)
+"""Also before where files without frames are put."""
 
 
 class OverlapError(Exception):
