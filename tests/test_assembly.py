@@ -19,6 +19,7 @@ from udpprobe.observe import Options, analyze
 from udpprobe.reports.plain import plain, report_object
 from udpprobe.sources import pieces
 from udpprobe.sources.inputs import Inputs, find_inputs
+from udpprobe.sources.selection import Selection
 
 PROFILE = settings(max_examples=60, deadline=None,
                    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -179,6 +180,23 @@ def test_a_file_that_breaks_off_among_others_is_named_and_the_others_are_read(tm
     source = told(Inputs.of(*paths), workers=2)[0]["source"]
 
     assert (6, [{"name": paths[0], "reason": "reading stopped"}]) == (source["packets"], source["unread"])
+
+
+@pytest.mark.parametrize("first_data", [None, b"nothing of the kind"])
+def test_looking_into_many_files_can_be_stopped(tmp_path, first_data):
+    paths = [write(tmp_path / str(number), second(number)) for number in range(5)]
+    if first_data:
+        (tmp_path / "0").write_bytes(first_data)
+    crew, looks = CrewOfOne(2), []
+
+    def look(state):
+        looks.append(state.done_bytes)
+        crew.stop()
+
+    found = assembly.Assembly([paths, paths], digest.Task(Selection()), crew, look)
+
+    assert [0] == looks
+    assert found.capture(1).part is None
 
 
 def test_where_no_file_can_be_read_the_first_is_the_error(tmp_path):

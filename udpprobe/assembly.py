@@ -123,7 +123,7 @@ class Assembly:
         self._is_alone = sum(map(len, captures)) == 1
         self._are_merged = [len(files) > 1 for files in captures]
         self._surveys = [self._survey(files) for files in captures]
-        if not any(self._surveys):
+        if not any(self._surveys) and not crew.is_stopped:
             raise CaptureError(next(iter(self.state.unread.values())))
         self.state.total_bytes = sum(each.total_bytes for files in self._surveys for each, _ in files)
         grain = round(self.state.total_bytes / (PIECES_EACH * crew.count * PIECE_BYTES))
@@ -157,10 +157,12 @@ class Assembly:
         return self._at
 
     def _survey(self, files: Sequence[str]) -> list[tuple[Survey, int]]:
-        """Those that can be read, and their ranks, by their first frames."""
+        """Those that can be read, and their ranks, by their first frames; when stopped, those known by then."""
         jobs = [self._crew.give(survey, name) for name in files]
         found = []
         for number, (name, job) in enumerate(zip(files, jobs, strict=True)):
+            if self._crew.is_stopped:
+                break
             with self._noting(name):
                 found.append((self._crew.result(job, self._see), -number))
         return sorted(found, key=lambda each: (each[0].first_ns, each[1]))
