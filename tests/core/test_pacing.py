@@ -266,6 +266,13 @@ def test_worlds_without_loss_are_judged_right(ports, dropped, answering, limits)
     assert {SETTLED, SILENT} >= set(made.pacing.state[:made.plan.asked].tolist())
 
 
+def test_a_host_that_proves_nothing_of_its_silent_ports_is_not_asked_for_ever():
+    ports = [5, 9, 12, 14, 16, 19, 20, 23, 24, 28, 41, 51, 53, 57]      # found by the property above
+    made = World(ports=ports, silent=ports[:9], hosts=2, burst=2, rtt_ns=30 * MS, interval_ns=20 * MS)
+    assert 10 > made.run(most_s=60)
+    assert judged_right(made)
+
+
 def test_a_port_is_not_called_silent_for_errors_that_this_host_lost():
     world = World(ports=[1, 2, 3])
     world.run()

@@ -35,6 +35,8 @@ FEW_OPEN = 8
 FIRST_PAUSE_NS, LONGER, LAST_PAUSE_NS = 100 * MS, 1.3, 5000 * MS
 """Between such tries, as long as there is no token."""
 MOST_DRY = 20
+MOST_BARREN = 64
+"""After so many refusals of known ports that proved nothing of the others, nothing will."""
 
 
 class Host:
@@ -65,7 +67,7 @@ class Host:
         self._todo: list[int] = []
         self._portion = FIRST_PORTION
         self._asked: int | None = None
-        self._dry = self._source = 0
+        self._dry = self._source = self._barren = 0
 
     def _open(self) -> I64:
         return self._tasks[self._state[self._tasks] == OPEN]
@@ -165,7 +167,7 @@ class Host:
             lane.tried.append((task, now_ns))
             lane.next_ns = lane.limiter.next_ns(now_ns, self.wait_ns)
             due.append((task, source))
-        self.ended = all(lane.ended for lane in self._lanes)
+        self.ended = self._barren > MOST_BARREN or all(lane.ended for lane in self._lanes)
         return due
 
     def _wait_patiently(self, lane: Lane, now_ns: int) -> None:
@@ -243,6 +245,7 @@ class Host:
             self._asked = None
         elif not self.limited:
             self.limited = not self._is_few()   # it missed before
+        self._barren = self._barren + 1 if task in self._closed else 0
         self._suspects.refused(task)
         lane = self._lanes[source]
         lane.strikes = self._dry = 0
@@ -261,6 +264,7 @@ class Host:
         for task, when in since_closed(before, self._closed):
             if when + self.wait_ns // 4 <= sent_ns and lane.limiter.suffices(when) and self._state[task] == OPEN:
                 self._suspects.miss(task, now_ns)
+                self._barren = 0
 
     def _stretched(self, lane: Lane, before: Tried, task: int) -> bool:
         """Whether a closed port had missed in this gap; how many silent ones are believed in a row depends on it."""
