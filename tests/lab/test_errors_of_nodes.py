@@ -10,7 +10,7 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt
 from scapy.packet import Raw
 
-from udpprobe.lab.errors import may_be_told
+from udpprobe.lab.errors import GUESS, may_be_told
 from udpprobe.lab.model import KINDS
 from udpprobe.lab.packets import dissect
 
@@ -201,3 +201,8 @@ def test_what_is_too_large_for_the_header_is_the_largest(kind, expected):
 def test_a_rule_says_what_stands_in_the_rest_of_the_header():
     error, = played(world(router='rules = [{ do = "reject", with = "parameter-problem", word = 22 }]'), probe())
     assert (12, 0, 22) == tuple(bytes(error[ICMP])[n] for n in (0, 1, 4))
+
+
+def test_no_forged_id_is_the_true_one_byte_swapped():
+    assert not [identity for identity in range(1 << 16)
+                if identity ^ GUESS == (identity & 0xFF) << 8 | identity >> 8]

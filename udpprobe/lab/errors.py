@@ -93,6 +93,10 @@ _MANGLES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+GUESS = 0x5A3C
+"""How far off a guessed id is: never the right one with its bytes swapped, as some routers quote it."""
+
+
 def forged(packet: Packet, wrong: str) -> Packet:
     """A packet as a forger would quote it who has to guess."""
     return _FORGERIES[wrong](packet)
@@ -104,12 +108,12 @@ def _other_port(packet: Packet) -> Packet:
 
 def _other_token(packet: Packet) -> Packet:
     data = bytes(byte ^ 0x55 for byte in packet.payload[8:])
-    return replace(packet, payload=packet.payload[:8] + data, ip_id=packet.ip_id ^ 0x5555,
-                   flow_label=packet.flow_label ^ 0x5555)
+    return replace(packet, payload=packet.payload[:8] + data, ip_id=packet.ip_id ^ GUESS,
+                   flow_label=packet.flow_label ^ GUESS)
 
 
 _FORGERIES: dict[str, Callable[[Packet], Packet]] = {
-    "id": lambda packet: replace(packet, ip_id=packet.ip_id ^ 0x5555, flow_label=packet.flow_label ^ 0x5555),
+    "id": lambda packet: replace(packet, ip_id=packet.ip_id ^ GUESS, flow_label=packet.flow_label ^ GUESS),
     "token": _other_token,
     "ports": _other_port,
     "source": lambda packet: replace(packet, source=packet.source + 1),
