@@ -94,11 +94,7 @@ class Assembled:
 
     def leave(self) -> None:
         """The file at hand is at its end."""
-        own, state = self.state, self.seam.state
-        own.cut_short |= state.cut_short
-        own.faults.update(state.faults)
-        if state.dropped is not None:
-            own.dropped = (own.dropped or 0) + state.dropped
+        self.state.absorb(self.seam.state)
 
 
 class Assembly:

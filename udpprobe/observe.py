@@ -54,7 +54,6 @@ class Options:
     loop_ttl: int = 32
     """A datagram that left with this TTL or more and expired was in a loop."""
 
-
     @property
     def by_flow(self) -> bool:
         """Whether each source is counted apart."""
@@ -189,16 +188,11 @@ class _Tally:
                     self._on_events(events_of(some, summary, self._options.loop_ttl))
 
     def _add(self, summary: Summary, state: SourceState) -> None:
-        own = self.state
+        self.state.absorb(state)
         if self.summary is None:
             self.summary = summary
         else:
             self.summary.merge(summary)
-        own.cut_short |= state.cut_short
-        own.faults.update(state.faults)
-        own.unread |= state.unread
-        if state.dropped is not None:
-            own.dropped = (own.dropped or 0) + state.dropped
 
 
 def report_of(command: str, summary: Summary, state: SourceState, options: Options) -> Report:

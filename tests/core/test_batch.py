@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from crafting import sent
@@ -30,3 +32,14 @@ def test_sources_count_their_faults_apart():
     one, other = SourceState("file", "a"), SourceState("file", "b")
     one.faults["bad-record"] += 1
     assert {} == other.faults
+
+
+def test_a_state_absorbs_what_went_wrong_elsewhere():
+    own = SourceState("file", "a", dropped=2, faults=Counter(torn=1))
+    own.absorb(SourceState("file", "b"))
+    assert (False, 2, {"torn": 1}, {}) == (own.cut_short, own.dropped, own.faults, own.unread)
+    own.absorb(SourceState("file", "c", cut_short=True, dropped=3, faults=Counter(torn=1, bad=1), unread={"d": "gone"}))
+    assert (True, 5, {"torn": 2, "bad": 1}, {"d": "gone"}) == (own.cut_short, own.dropped, own.faults, own.unread)
+    nobody = SourceState("file", "e")
+    nobody.absorb(SourceState("file", "f", dropped=0))
+    assert 0 == nobody.dropped

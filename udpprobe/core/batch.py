@@ -87,6 +87,14 @@ class SourceState:
     unread: dict[str, str] = field(default_factory=dict)
     """Files among several that could not be read, or not to their end, and why."""
 
+    def absorb(self, other: SourceState) -> None:
+        """Add what went wrong in another source, which was read for the same report."""
+        self.cut_short |= other.cut_short
+        self.faults.update(other.faults)
+        self.unread |= other.unread
+        if other.dropped is not None:
+            self.dropped = (self.dropped or 0) + other.dropped
+
 
 class Source(Protocol):
     """Anything frames come from."""

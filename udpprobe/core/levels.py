@@ -16,7 +16,6 @@ MATCHES = ("none", "rewritten", "flow", "exact")
 NONE, REWRITTEN, FLOW, EXACT = range(4)
 
 
-
 @dataclass(slots=True)
 class Sent(Columns):
     """(n,) datagrams as the log keeps them."""

@@ -30,15 +30,16 @@ def outcome(told: Iterable[Destination], plan: Plan, pacing: Pacing, errnos: dic
     """
     names = _names(plan)
     left = dict(zip(names, range(plan.asked), strict=True))
-    heard = [(each, left.pop((each.address, each.port), None)) for each in told]
-    found = [(each, task) for each, task in heard if task is not None]
+    heard = [(each, left.pop((each.address, each.port), None), _judged) for each in told]
     is_asked = ((pacing.state != OPEN) | (plan.left > 0)).tolist()
-    found += [(_unheard(name, is_held=pacing.state[task] == HELD), task) for name, task in left.items()
-              if is_asked[task]]
+    unheard = [(_unheard(name), task, _unseen) for name, task in left.items() if is_asked[task]]
+    found = [(each, task, explain) for each, task, explain in heard + unheard if task is not None]
     sent, sent_bytes = plan.left.tolist(), plan.left_bytes.tolist()
-    counted = ((_counted(each, sent[task], sent_bytes[task]), task) for each, task in found)
-    judged = [each if each.verdict != "silent" else _judged(each, task, plan, pacing, errnos) for each, task in counted]
-    tasks = plan.tasks.take(np.array([task for _, task in found], np.int64))
+    counted = ((_counted(each, sent[task], sent_bytes[task]), task, explain) for each, task, explain in found)
+    judged = [each if each.verdict != "silent" else
+              _refused(each, errnos.get(task, 0)) if pacing.state[task] == UNSENT else
+              explain(each, task, plan, pacing) for each, task, explain in counted]
+    tasks = plan.tasks.take(np.array([task for _, task, _ in found], np.int64))
     return tuple(map(judged.__getitem__, _worst_first(judged, tasks)))
 
 
@@ -60,14 +61,11 @@ def _name(plan: Plan, task: int) -> tuple[str, int | None]:
     return address_text(int(tasks.high[task]), int(tasks.low[task])), int(tasks.port[task])
 
 
-UNSEEN = ("held by this scan itself",), ("not seen leaving this host",)
-"""What is said of destinations that the capture does not know: who says that a probe left?"""
-
-
-def _unheard(name: tuple[str, int | None], *, is_held: bool) -> Destination:
+def _unheard(name: tuple[str, int | None]) -> Destination:
+    """One that the capture does not know."""
     return Destination(
         address=name[0], port=name[1], verdict="silent", errno=None, meaning="no-evidence", sent=0, sent_bytes=0,
-        answered=0, errors=0, rtt_ms=None, findings=(), notes=UNSEEN[not is_held])
+        answered=0, errors=0, rtt_ms=None, findings=())
 
 
 def _counted(found: Destination, sent: int, sent_bytes: int) -> Destination:
@@ -81,23 +79,25 @@ def _without_rtt(answered: Destination) -> Destination:
     return replace(answered, rtt_ms=None, notes=(*answered.notes, f"asked {answered.sent} times before it answered"))
 
 
-def _judged(silent: Destination, task: int, plan: Plan, pacing: Pacing, errnos: dict[int, int]) -> Destination:
-    """With what the scan knows: whether it asked at all, and what silence means."""
-    if pacing.state[task] == UNSENT:
-        return _refused(silent, errno.errorcode.get(errnos.get(task, 0)))
-    if silent.notes in UNSEEN:
-        return silent
+def _unseen(silent: Destination, task: int, _: Plan, pacing: Pacing) -> Destination:
+    """One that the capture does not know: who says that a probe left?"""
+    why = "held by this scan itself" if pacing.state[task] == HELD else "not seen leaving this host"
+    return replace(silent, notes=(why,))
+
+
+def _judged(silent: Destination, task: int, plan: Plan, pacing: Pacing) -> Destination:
+    """With what the scan knows that silence means."""
     host = int(plan.tasks.host[task])
     meaning = _meaning(task, host, pacing)
     return replace(silent, meaning=meaning, notes=(*silent.notes, *_why(meaning, task, host, plan, pacing)))
 
 
-def _refused(silent: Destination, code: str | None) -> Destination:
+def _refused(silent: Destination, code: int) -> Destination:
     """One that this host would not send to: at all, or any more."""
-    notes = silent.notes if silent.notes not in UNSEEN else ()
+    name = errno.errorcode.get(code)
     if silent.sent == 0:
-        return replace(silent, verdict="unsent", errno=code, meaning=None, notes=notes)
-    return replace(silent, meaning="no-evidence", notes=(*notes, f"not asked again: {code}"))
+        return replace(silent, verdict="unsent", errno=name, meaning=None)
+    return replace(silent, meaning="no-evidence", notes=(*silent.notes, f"not asked again: {name}"))
 
 
 def _meaning(task: int, host: int, pacing: Pacing) -> str:

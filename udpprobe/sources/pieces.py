@@ -185,10 +185,8 @@ class Seam:
 
     def add(self, edges: Edges, state: SourceState) -> None:
         """Take in what a piece that fits showed."""
-        own = self.state
-        own.cut_short |= state.cut_short
-        own.faults.update(state.faults)
-        if state.dropped is not None:
-            own.dropped = (own.dropped or 0) + state.dropped - drops_told_twice(self._drops, edges)
+        self.state.absorb(state)
+        if self.state.dropped is not None and state.dropped is not None:
+            self.state.dropped -= drops_told_twice(self._drops, edges)
         self._drops = drops_behind(self._drops, edges)
         self._edges, self._is_over = edges, edges.is_last
