@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -101,21 +102,32 @@ def test_a_signal_is_passed_on_once(number):
         assert 0 == process.wait(PATIENCE_S)
 
 
-def test_ctrl_c_on_a_terminal_reaches_it_once(needs, tmp_path):
-    needs("script")
-    code = ("import time\n"
-            "try: print('ready', flush=True); time.sleep(30)\n"
-            "except KeyboardInterrupt: time.sleep(1); print('orderly')")
-    program = tmp_path / "program.py"
-    program.write_text(code)
-    words = " ".join(lab_words(sys.executable, program))
-    with started(["script", "--quiet", "--flush", "--return", "--command", words, "/dev/null"],
+SLOW_TO_STOP = ("import subprocess, time\n"
+                "subprocess.run(['ping', '-c', '1', '-W', '1', '198.18.0.1'], stdout=-3)\n"
+                "try: print('ready', flush=True); time.sleep(30)\n"
+                "except KeyboardInterrupt: time.sleep(1); print('orderly')")
+
+
+def ends_orderly_on_a_terminal(words):
+    """Whether Ctrl-C at a terminal reaches the program that these words run once, and its status is theirs."""
+    with started(["script", "--quiet", "--flush", "--return", "--command", shlex.join(map(str, words)), "/dev/null"],
                  stdin=subprocess.PIPE) as process:
         assert "ready\n" == process.stdout.readline()
         process.stdin.write("\x03")
         process.stdin.flush()
         assert "^Corderly\n" == process.stdout.readline()
-        assert 0 == process.wait(PATIENCE_S)
+        return 0 == process.wait(PATIENCE_S)
+
+
+def test_ctrl_c_on_a_terminal_reaches_it_once(needs):
+    needs("script", "ping")
+    assert ends_orderly_on_a_terminal(lab_words(sys.executable, "-c", SLOW_TO_STOP))
+
+
+def test_ctrl_c_of_a_command_that_has_ended_since_does_not_end_a_lab_that_was_busy(needs):
+    needs("script", "ping")
+    words = in_a_world("time.sleep(5)", [sys.executable, "-c", SLOW_TO_STOP])
+    assert ends_orderly_on_a_terminal(words)
 
 
 def test_it_ends_with_the_terminal_that_it_was_opened_for():

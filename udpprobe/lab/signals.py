@@ -44,7 +44,9 @@ class Signals:
                 yield signal.Signals(number), code == BY_KERNEL
 
     def close(self) -> None:
-        """Let signals do again what they did before."""
+        """Let signals do again what they did before; those that nobody read were for a command that has ended."""
+        for _ in self.read():
+            pass
         os.close(self._descriptor)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
