@@ -8,9 +8,9 @@ from ipaddress import ip_address
 import numpy as np
 from feeding import follow
 
-from udpprobe.core.craft import Crafter
 from udpprobe.core.packets import MAPPED
-from udpprobe.core.probes import Payloads, Probes, token_of
+from udpprobe.core.probing.craft import Crafter
+from udpprobe.core.probing.probes import Payloads, Probes, token_of
 
 KEY = (1, 2)
 TOKEN = Payloads(np.zeros((1, 8), np.uint8), *(np.array([value]) for value in (8, 0, 8)))

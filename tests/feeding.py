@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from udpprobe.core.batch import PADDING_BYTES, FrameBatch
-from udpprobe.core.conclude import Question, conclude
-from udpprobe.core.correlate import HORIZON
-from udpprobe.core.events import events_of
+from udpprobe.core.correlation.correlate import HORIZON
+from udpprobe.core.following.events import events_of
+from udpprobe.core.following.pipeline import Pipeline
 from udpprobe.core.model import Destination, Event, Unmatched
-from udpprobe.core.pipeline import Pipeline
-from udpprobe.core.summary import Summary
+from udpprobe.core.summaries.conclude import Question, conclude
+from udpprobe.core.summaries.summary import Summary
 
 RAW = 101
 MS = 1_000_000

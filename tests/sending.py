@@ -6,8 +6,8 @@ import socket
 
 import numpy as np
 
-from udpprobe.core.craft import Crafter
-from udpprobe.core.probes import Payloads, Probes
+from udpprobe.core.probing.craft import Crafter
+from udpprobe.core.probing.probes import Payloads, Probes
 from udpprobe.hostfacts import sources_for
 
 TOKEN_ONLY = Payloads(np.zeros((1, 8), np.uint8), np.array([8]), np.array([0]), np.array([8]))

@@ -217,8 +217,8 @@ def test_progress_comes_to_the_size_of_all_files(tmp_path, monkeypatch):
 
 def test_what_shows_a_loop_late_is_known_of_early_errors_too(tmp_path, monkeypatch):
     monkeypatch.setattr(assembly, "PIECE_BYTES", 1000)
-    monkeypatch.setattr("udpprobe.core.pipeline.MOST_PENDING", 1)
-    monkeypatch.setattr("udpprobe.core.decode.CHUNK_FRAMES", 1)
+    monkeypatch.setattr("udpprobe.core.following.pipeline.MOST_PENDING", 1)
+    monkeypatch.setattr("udpprobe.core.decoding.decode.CHUNK_FRAMES", 1)
     monkeypatch.setattr("udpprobe.sources.reader.BATCH_FRAMES", 1)
     sent = [b.datagram("192.0.2.1", "198.51.100.1", 5000, 53, id=ttl, ttl=ttl) for ttl in (5, 7)]
     frames = [(number * S, b.ethernet(packet)) for each in sent

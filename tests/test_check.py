@@ -14,9 +14,9 @@ import udpprobe.check
 from udpprobe import mtu, scan, trace
 from udpprobe.check import Settings, check
 from udpprobe.core.addresses import address_text
-from udpprobe.core.asking import Ask, Expectation, Probing, target_with_port
+from udpprobe.core.checking.asking import Ask, Expectation, Probing, target_with_port
+from udpprobe.core.checking.thresholds import State
 from udpprobe.core.model import Spread
-from udpprobe.core.thresholds import State
 from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.mtu import Measured

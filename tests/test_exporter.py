@@ -22,8 +22,8 @@ from samples import REFUSED
 from udpprobe import exporter
 from udpprobe.check import Settings
 from udpprobe.cli import main
-from udpprobe.core.asking import Expectation
-from udpprobe.core.checking import Facts, Outcome, checked
+from udpprobe.core.checking.asking import Expectation
+from udpprobe.core.checking.states import Facts, Outcome, checked
 from udpprobe.exporter import MODULES, Options, Server, Tally
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "prometheus"

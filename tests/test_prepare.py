@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from engine_probes import halves
 
-from udpprobe.core.probes import Destinations
+from udpprobe.core.probing.probes import Destinations
 from udpprobe.prepare import FIRST_UNPRIVILEGED, SOURCE_PORTS, Options, are_own, reserve_source_ports
 
 HOST = "198.51.100.7"

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from worlds import S, any_frames, nearly_frames, worlds
 
 from udpprobe.core.batch import tick
-from udpprobe.core.conclude import Question, conclude
-from udpprobe.core.decode import Decoder, decode_odd
-from udpprobe.core.fastlane import LINK_SIZES, decode_common
+from udpprobe.core.decoding.decode import Decoder, decode_odd
+from udpprobe.core.decoding.fastlane import LINK_SIZES, decode_common
 from udpprobe.core.packets import Datagrams
+from udpprobe.core.summaries.conclude import Question, conclude
 
 ETHERNET = 1
 GROUPS = ("destination", "host", "flow", "reporter")

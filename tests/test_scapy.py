@@ -30,7 +30,7 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import NoPayload, Raw
 
 from udpprobe.core.addresses import address_text
-from udpprobe.core.decode import Decoder
+from udpprobe.core.decoding.decode import Decoder
 
 ETHERNET = 1
 TUNNEL_PORTS = {2152, 4789, 6081, 8472}

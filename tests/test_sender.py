@@ -11,7 +11,7 @@ import pytest
 from sending import crafted_for
 
 from udpprobe import sendmmsg
-from udpprobe.core.craft import Crafted
+from udpprobe.core.probing.craft import Crafted
 from udpprobe.errors import PrivilegeError, UsageError
 from udpprobe.hostfacts import has_net_raw
 from udpprobe.sender import SOCKADDR_IN, Sender

@@ -14,8 +14,8 @@ import pytest
 from feeding import batch_of, story_of
 
 from udpprobe import sockets as module
+from udpprobe.core.following.pipeline import Pipeline
 from udpprobe.core.model import Process
-from udpprobe.core.pipeline import Pipeline
 from udpprobe.hostfacts import own_addresses
 from udpprobe.sockdiag import MESSAGE, udp_socket, udp_sockets
 from udpprobe.sockets import Sender, Sockets

@@ -11,7 +11,7 @@ from feeding import EVERYTHING, batch_of, follow
 from pcaps_readme import EXPECTED, PCAPS
 
 from udpprobe.core.batch import tick
-from udpprobe.core.decode import decode_odd
+from udpprobe.core.decoding.decode import decode_odd
 from udpprobe.core.notes import Note
 from udpprobe.errors import CaptureError
 from udpprobe.sources import open_captures

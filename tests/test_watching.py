@@ -14,10 +14,10 @@ from crafting import CLIENT, PORT, PORT_UNREACHABLE, ROUTER, host, said, sent, t
 from feeding import MS, batch_of
 
 from udpprobe import watch as module
-from udpprobe.core import conversations, elsewhere, episodes
-from udpprobe.core.aging import AGED_OUT, Aging
 from udpprobe.core.batch import SourceState, tick
 from udpprobe.core.model import Process
+from udpprobe.core.summaries import conversations, elsewhere, episodes
+from udpprobe.core.summaries.aging import AGED_OUT, Aging
 from udpprobe.interrupt import Interrupted
 from udpprobe.rotation import Rotation
 from udpprobe.sockets import Sender, Sockets

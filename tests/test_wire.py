@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from udpprobe.core.shots import Shot
+from udpprobe.core.probing.shots import Shot
 from udpprobe.core.targets import parse_target
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.targets import Wanted, resolve

@@ -121,7 +121,7 @@ SLOW = """
 import sys, time
 from udpprobe import assembly, digest, workers
 from udpprobe.__main__ import run
-from udpprobe.core.part import Part
+from udpprobe.core.following.part import Part
 feed = Part.feed
 def slowly(part, batch):
     time.sleep(1)

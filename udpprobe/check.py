@@ -16,13 +16,13 @@ from typing import TypeVar
 
 from udpprobe import __version__, mtu, scan, trace
 from udpprobe.core.addresses import address_text
-from udpprobe.core.asking import Ask, Probing
-from udpprobe.core.checking import Checked, Facts, Outcome, checked, unchecked, wants_mtu, wants_way
+from udpprobe.core.checking.asking import Ask, Probing
+from udpprobe.core.checking.states import Checked, Facts, Outcome, checked, unchecked, wants_mtu, wants_way
 from udpprobe.core.model import Destination
-from udpprobe.core.mtu_model import MtuReport
-from udpprobe.core.probes import Destinations
+from udpprobe.core.probing.probes import Destinations
+from udpprobe.core.sizing.model import MtuReport
 from udpprobe.core.targets import Block, Target
-from udpprobe.core.trace_model import TraceReport
+from udpprobe.core.tracing.model import TraceReport
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import has_net_raw
 from udpprobe.interrupt import Interrupted, hurry, is_late, until

@@ -23,9 +23,9 @@ from udpprobe.errors import CaptureError, UdpprobeError
 
 if TYPE_CHECKING:
     from udpprobe.core.batch import SourceState
-    from udpprobe.core.part import Part
-    from udpprobe.core.pipeline import Resolved
-    from udpprobe.core.summary import Summary
+    from udpprobe.core.following.part import Part
+    from udpprobe.core.following.pipeline import Resolved
+    from udpprobe.core.summaries.summary import Summary
     from udpprobe.sources.piece import Edges, Piece
 
 TRIES = 3

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from udpprobe.core.batch import SourceState
-from udpprobe.core.part import Part
+from udpprobe.core.following.part import Part
 from udpprobe.sources.piece import Edges, Piece
 from udpprobe.sources.pieces import PieceSource
 from udpprobe.sources.selection import Selection
 
 if TYPE_CHECKING:
-    from udpprobe.core.pipeline import Resolved
-    from udpprobe.core.summary import Summary
+    from udpprobe.core.following.pipeline import Resolved
+    from udpprobe.core.summaries.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)

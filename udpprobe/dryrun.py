@@ -9,10 +9,10 @@ import numpy as np
 
 from udpprobe.core.addresses import address_text
 from udpprobe.core.batch import I64
-from udpprobe.core.craft import Crafter
 from udpprobe.core.model import Planned
-from udpprobe.core.plan import Plan
-from udpprobe.core.probes import Destinations
+from udpprobe.core.probing.craft import Crafter
+from udpprobe.core.probing.probes import Destinations
+from udpprobe.core.scanning.plan import Plan
 from udpprobe.payloads import Catalogue
 from udpprobe.prepare import Options, catalogue_of, make_plan
 

@@ -12,16 +12,16 @@ import numpy as np
 
 from udpprobe import __version__
 from udpprobe.core.limiter import SECOND
-from udpprobe.core.mtu_locating import Course, Locating, hops_to
-from udpprobe.core.mtu_model import MtuReport
-from udpprobe.core.mtu_outcome import Facts, outcome, verdict_of
-from udpprobe.core.mtu_reports import Reports
-from udpprobe.core.mtu_rounds import FLOWS, Patience, Rounds
-from udpprobe.core.mtu_shots import ARRIVED, CONTROL, SERVICE, TOO_BIG, Ask, word_of
-from udpprobe.core.plan import CONTROL_PORTS
-from udpprobe.core.plpmtud import Search
-from udpprobe.core.probes import Destinations
-from udpprobe.core.shots import Reply
+from udpprobe.core.probing.probes import Destinations
+from udpprobe.core.probing.shots import Reply
+from udpprobe.core.scanning.plan import CONTROL_PORTS
+from udpprobe.core.sizing.locating import Course, Locating, hops_to
+from udpprobe.core.sizing.model import MtuReport
+from udpprobe.core.sizing.outcome import Facts, outcome, verdict_of
+from udpprobe.core.sizing.plpmtud import Search
+from udpprobe.core.sizing.reports import Reports
+from udpprobe.core.sizing.rounds import FLOWS, Patience, Rounds
+from udpprobe.core.sizing.shots import ARRIVED, CONTROL, SERVICE, TOO_BIG, Ask, word_of
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.wire import Listener, Wire, payload_for

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from udpprobe import __version__
 from udpprobe.core.batch import SourceState
-from udpprobe.core.conclude import Question, conclude
-from udpprobe.core.events import events_of
+from udpprobe.core.following.events import events_of
+from udpprobe.core.following.pipeline import Pipeline, Resolved
 from udpprobe.core.model import Event, Report, SourceReport, Unread
-from udpprobe.core.pipeline import Pipeline, Resolved
-from udpprobe.core.summary import Summary
+from udpprobe.core.summaries.conclude import Question, conclude
+from udpprobe.core.summaries.summary import Summary
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.sources import open_captures
 from udpprobe.sources.content import is_stored

@@ -12,11 +12,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from udpprobe.core.addresses import mapped_address
 from udpprobe.core.batch import I64, Bool
-from udpprobe.core.craft import Crafter
 from udpprobe.core.packets import u64
-from udpprobe.core.plan import Candidates, Plan, Sources
-from udpprobe.core.probes import Destinations
+from udpprobe.core.probing.craft import Crafter
+from udpprobe.core.probing.probes import Destinations
 from udpprobe.core.runs import firsts
+from udpprobe.core.scanning.plan import Candidates, Plan, Sources
 from udpprobe.engines import Engine
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import (

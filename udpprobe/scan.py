@@ -12,19 +12,19 @@ import numpy as np
 
 from udpprobe import __version__
 from udpprobe.clock import SteadyClock
-from udpprobe.core.admission import Admission
-from udpprobe.core.answers import FirstAnswers
 from udpprobe.core.batch import I64, FrameBatch, tick
-from udpprobe.core.conclude import Question, conclude
-from udpprobe.core.craft import Crafter
-from udpprobe.core.events import events_of
+from udpprobe.core.decoding.answers import FirstAnswers
+from udpprobe.core.following.events import events_of
+from udpprobe.core.following.pipeline import Pipeline, Resolved
 from udpprobe.core.limiter import SECOND
 from udpprobe.core.model import Destination, Event, Report, SourceReport
-from udpprobe.core.outcome import comments_of, outcome, with_notes, without_origin
-from udpprobe.core.pacing import Pacing, Patience
-from udpprobe.core.pipeline import Pipeline, Resolved
-from udpprobe.core.probes import Destinations
-from udpprobe.core.suspects import UNSENT
+from udpprobe.core.probing.craft import Crafter
+from udpprobe.core.probing.probes import Destinations
+from udpprobe.core.scanning.admission import Admission
+from udpprobe.core.scanning.outcome import comments_of, outcome, with_notes, without_origin
+from udpprobe.core.scanning.pacing import Pacing, Patience
+from udpprobe.core.scanning.suspects import UNSENT
+from udpprobe.core.summaries.conclude import Question, conclude
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.payloads import notes_of_answers, notes_of_other_ports
 from udpprobe.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports

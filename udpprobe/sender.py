@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from udpprobe.core.batch import I64, U8
-from udpprobe.core.craft import Crafted
+from udpprobe.core.probing.craft import Crafted
 from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.links import bind_to_interface, interface_index
 from udpprobe.sendmmsg import CHUNK, PATIENCE_S, Messages

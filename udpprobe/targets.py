@@ -17,7 +17,7 @@ from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.keys import Numbering, endpoint_key
 from udpprobe.core.model import Report
 from udpprobe.core.packets import Columns, u64
-from udpprobe.core.probes import Destinations
+from udpprobe.core.probing.probes import Destinations
 from udpprobe.core.runs import renumbered, starts_of_runs, steps
 from udpprobe.core.targets import (
     ADDRESS_BITS,

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from udpprobe import __version__
-from udpprobe.core.hops import ending_of, hops_of, loop_of, worst
 from udpprobe.core.limiter import SECOND
-from udpprobe.core.path import Patience
-from udpprobe.core.probes import Destinations
-from udpprobe.core.shots import MOST_SHOTS
-from udpprobe.core.trace_model import TraceReport
-from udpprobe.core.tracing import Tracing
+from udpprobe.core.probing.probes import Destinations
+from udpprobe.core.probing.shots import MOST_SHOTS
+from udpprobe.core.tracing.hops import ending_of, hops_of, loop_of, worst
+from udpprobe.core.tracing.model import TraceReport
+from udpprobe.core.tracing.path import Patience
+from udpprobe.core.tracing.schedule import Tracing
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.wire import Listener, Wire, payload_for

@@ -8,11 +8,11 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, fields, replace
 
 from udpprobe import __version__
-from udpprobe.core.aging import Aging
 from udpprobe.core.batch import FrameBatch, Source, SourceState, tick
-from udpprobe.core.events import events_of
+from udpprobe.core.following.events import events_of
+from udpprobe.core.following.pipeline import Pipeline, Resolved
 from udpprobe.core.model import Destination, Event, Report, Unmatched, WatchedEvent
-from udpprobe.core.pipeline import Pipeline, Resolved
+from udpprobe.core.summaries.aging import Aging
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import own_addresses
 from udpprobe.interrupt import CtrlC, Interrupted

@@ -16,11 +16,11 @@ import numpy as np
 
 from udpprobe.core.addresses import address_text
 from udpprobe.core.batch import FrameBatch
-from udpprobe.core.craft import Crafter
-from udpprobe.core.hearing import NO_LOOP_TTL, Hearing, Shots
-from udpprobe.core.probes import TOKEN_BYTES, Destinations, Payloads
-from udpprobe.core.shots import TOKEN_LIMIT, Line, Reply, Shot
-from udpprobe.core.trace_model import Target
+from udpprobe.core.probing.craft import Crafter
+from udpprobe.core.probing.hearing import NO_LOOP_TTL, Hearing, Shots
+from udpprobe.core.probing.probes import TOKEN_BYTES, Destinations, Payloads
+from udpprobe.core.probing.shots import TOKEN_LIMIT, Line, Reply, Shot
+from udpprobe.core.tracing.model import Target
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import reserve_ports, sources_for
 from udpprobe.links import interface_index, interface_mtu

@@ -8,8 +8,8 @@ import pytest
 import udpprobe.mtu
 from udpprobe.cli import main
 from udpprobe.core.addresses import address_text
-from udpprobe.core.mtu_model import MtuReport
-from udpprobe.core.trace_model import Target
+from udpprobe.core.sizing.model import MtuReport
+from udpprobe.core.tracing.model import Target
 from udpprobe.errors import PrivilegeError
 from udpprobe.mtu import Measured
 

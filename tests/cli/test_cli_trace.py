@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from udpprobe import trace as tracing
 from udpprobe.cli import main
-from udpprobe.core.trace_model import Target, TraceReport
+from udpprobe.core.tracing.model import Target, TraceReport
 from udpprobe.errors import UsageError
 
 

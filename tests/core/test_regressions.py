@@ -8,7 +8,7 @@ import pytest
 from builders import datagram, error, forwarded, frag_needed, ipv4, port_unreachable, time_exceeded
 from feeding import MS, story_of
 
-from udpprobe.core.conclude import Question
+from udpprobe.core.summaries.conclude import Question
 
 CLIENT, SERVER, ROUTER = "10.0.0.1", "10.9.9.9", "10.5.5.5"
 CLIENT6, SERVER6 = "2001:db8::1", "2001:db8:9::9"

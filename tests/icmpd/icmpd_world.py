@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import numpy as np
 from feeding import batch_of
 
-from udpprobe.core.decode import decode_odd
+from udpprobe.core.decoding.decode import decode_odd
 from udpprobe.icmpd.protocol import Protocol
 from udpprobe.icmpd.registry import UdpSocket
 

@@ -5,7 +5,6 @@ import signal
 from udpprobe.lab.signals import Signals
 
 
-
 def test_what_came_is_read_once_each_with_whether_a_terminal_sent_it():
     with Signals() as signals:
         signal.raise_signal(signal.SIGINT)

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from engine_probes import crafter, heard, probes_to
 from feeding import follow
 
-from udpprobe.core.probes import Probes
+from udpprobe.core.probing.probes import Probes
 from udpprobe.engines.connected import Connected
 from udpprobe.engines.recverr import RecvErr
 

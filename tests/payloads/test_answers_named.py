@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from udpprobe.core.plan import Candidates, Plan, Sources
-from udpprobe.core.probes import Destinations
+from udpprobe.core.probing.probes import Destinations
+from udpprobe.core.scanning.plan import Candidates, Plan, Sources
 from udpprobe.payloads import chosen, load, notes_of_answers, notes_of_other_ports
 from udpprobe.payloads.answers import UNKNOWN
 

@@ -6,7 +6,7 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 
-from udpprobe.core.craft import TEMPLATES
+from udpprobe.core.probing.craft import TEMPLATES
 from udpprobe.payloads import GENERIC, listing, load
 from udpprobe.payloads.recipes import RECIPES, TABLE, table
 

@@ -13,7 +13,7 @@ from udpprobe.errors import UsageError
 from udpprobe.reports.formats import Format
 
 if TYPE_CHECKING:
-    from udpprobe.core.probes import Destinations
+    from udpprobe.core.probing.probes import Destinations
 
 DEFAULT_PORT = 33434
 """traceroute's: usually closed, so that the destination speaks."""

@@ -16,8 +16,8 @@ from udpprobe.errors import UsageError
 from udpprobe.reports.formats import Format
 
 if TYPE_CHECKING:
-    from udpprobe.core.probes import Destinations
-    from udpprobe.core.trace_model import TraceReport
+    from udpprobe.core.probing.probes import Destinations
+    from udpprobe.core.tracing.model import TraceReport
     from udpprobe.trace import Options, Traced
 
 DEFAULT_PORT = 33434

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:   # `scan --help` reads `blind` from here, and NumPy is not for that
     from udpprobe.core.batch import I64, FrameBatch, SourceState
-    from udpprobe.core.probes import Probes
+    from udpprobe.core.probing.probes import Probes
 
 
 class Engine(Protocol):

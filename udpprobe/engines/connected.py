@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
-from udpprobe.core.craft import Crafter
+from udpprobe.core.probing.craft import Crafter
 from udpprobe.engines import blind
 from udpprobe.engines.frames import error
 from udpprobe.engines.lines import TOLD, Line, LineEngine, bound_socket

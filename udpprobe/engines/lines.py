@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from udpprobe.core.batch import I64, FrameBatch, SourceState
-from udpprobe.core.craft import Crafter
-from udpprobe.core.probes import Probes
+from udpprobe.core.probing.craft import Crafter
+from udpprobe.core.probing.probes import Probes
 from udpprobe.core.verdicts import MEANINGS
 from udpprobe.engines.frames import Tape, answer
 from udpprobe.engines.outgoing import AF, Outgoing, outgoing

@@ -6,8 +6,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from udpprobe.core.craft import HEADER_BYTES, Crafter
-from udpprobe.core.probes import Probes
+from udpprobe.core.probing.craft import HEADER_BYTES, Crafter
+from udpprobe.core.probing.probes import Probes
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 """As the socket module writes it: host and port, of IPv6 also flow and zone."""

@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 
 from udpprobe.core.batch import I64, FrameBatch
-from udpprobe.core.craft import Crafter
-from udpprobe.core.probes import Probes
+from udpprobe.core.probing.craft import Crafter
+from udpprobe.core.probing.probes import Probes
 from udpprobe.sender import Sender
 from udpprobe.sources.live import open_capture
 

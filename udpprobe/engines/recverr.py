@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import cast
 
-from udpprobe.core.craft import Crafter
+from udpprobe.core.probing.craft import Crafter
 from udpprobe.engines import blind
 from udpprobe.engines.frames import error
 from udpprobe.engines.lines import CONTROL_BYTES, MOST_HEARD, TOLD, Line, LineEngine, bound_socket, time_of

@@ -14,12 +14,12 @@ from typing import Any
 from udpprobe import __version__
 from udpprobe.core.addresses import address_text
 from udpprobe.core.batch import I64, U8
-from udpprobe.core.events import quoted_of
-from udpprobe.core.extensions import extensions_of
-from udpprobe.core.findings import reported_by_itself
+from udpprobe.core.decoding.extensions import extensions_of
+from udpprobe.core.following.events import quoted_of
 from udpprobe.core.model import Quoted
 from udpprobe.core.notes import texts_of
 from udpprobe.core.packets import Errors
+from udpprobe.core.summaries.findings import reported_by_itself
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of, verdict_of
 from udpprobe.icmpd.registry import UdpSocket
 from udpprobe.reports.plain import plain

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from udpprobe.core.batch import I64, PADDING_BYTES, U8, Bool
-from udpprobe.core.layers_ip import QUOTED
+from udpprobe.core.decoding.layers_ip import QUOTED
+from udpprobe.core.decoding.quote import decode_errors
+from udpprobe.core.decoding.walk import RAW_IP, Walk
 from udpprobe.core.packets import Errors
-from udpprobe.core.quote import decode_errors
-from udpprobe.core.walk import RAW_IP, Walk
 from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.sendmmsg import IOVEC, MMSGHDR
 

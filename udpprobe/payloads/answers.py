@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from udpprobe.core.plan import Plan
+from udpprobe.core.scanning.plan import Plan
 from udpprobe.payloads.catalogue import Catalogue
 from udpprobe.payloads.model import Payload, name_of_answer
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from udpprobe.core.batch import I64
-from udpprobe.core.probes import TOKEN_BYTES, Payloads
+from udpprobe.core.probing.probes import TOKEN_BYTES, Payloads
 from udpprobe.payloads.model import Payload
 
 GENERIC = -1

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from udpprobe.core.batch import BATCH_FRAMES, I64, PADDING_BYTES, FrameBatch, SourceState
-from udpprobe.core.fastlane import gather
+from udpprobe.core.decoding.fastlane import gather
 from udpprobe.errors import UdpprobeError
 from udpprobe.sources.packet_socket import RAW, SOL_PACKET, LiveCapture, attach, program_for, start
 

@@ -1,0 +1,205 @@
+"""For each error the datagram that caused it: exact, flow, rewritten or none."""
+
+from __future__ import annotations
+
+import builders as b
+import pytest
+from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, host, said, sent, told
+from feeding import batch_of, follow, repeated, story_of
+
+from udpprobe.core.batch import tick
+from udpprobe.core.decoding.decode import CHUNK_FRAMES
+
+
+def probe(family=6, data=b"data", sport=40001, **fields):
+    return b.datagram(CLIENT[family], host(1, family), sport, PORT, data, **fields)
+
+
+# ---- how sure
+
+def test_addresses_ports_and_ipv4_id_are_an_exact_match():
+    assert [("exact", 1)] == story_of(told(sent(1))).matches
+
+
+def test_addresses_and_ports_alone_are_a_flow():
+    assert [("flow", 1)] == story_of(told(sent(1, 6))).matches
+    assert [("flow", 1)] == story_of([sent(1, id=0x5555), said(sent(1, id=0x6666))]).matches
+
+
+def test_an_ipv6_fragment_s_id_makes_the_match_exact():
+    first = b.fragments(sent(1, 6, size=3000), 1448)[0]
+    assert [("exact", 1)] == story_of(told(first)).matches
+
+
+def test_an_ipv4_id_of_zero_agrees_with_itself():
+    assert [("exact", 1)] == story_of(told(sent(1, id=0, df=True))).matches
+
+
+def behind_nat(n, **fields):
+    return b.datagram("203.0.113.77", host(n), 61000, PORT, b"0123456789" * 2, **fields)
+
+
+def test_a_changed_source_with_the_same_id_and_length_is_rewritten():
+    story = story_of([sent(1, id=7), said(behind_nat(1, id=7))])
+    assert [("rewritten", 1)] == story.matches
+    assert ("a NAT changed the source",) == story.events[0].notes
+    assert "refused" == story.only.verdict
+
+
+@pytest.mark.parametrize("quoted", [
+    behind_nat(1, id=8), behind_nat(1, id=0), behind_nat(2, id=7),
+    b.datagram("203.0.113.77", host(1), 61000, PORT, b"another length", id=7),
+    b.datagram("203.0.113.77", host(1), 61000, PORT + 1, b"0123456789" * 2, id=7),
+])
+def test_a_changed_source_without_that_is_none(quoted):
+    assert [("none", None)] == story_of([sent(1, id=7), said(quoted)]).matches
+
+
+def test_an_id_of_zero_does_not_make_up_for_a_changed_source():
+    assert [("none", None)] == story_of([sent(1, id=0), said(behind_nat(1, id=0))]).matches
+
+
+def test_a_changed_source_in_ipv6_is_none_for_nothing_proves_it():
+    quoted = b.datagram("2001:db8:ff::77", host(1, 6), 61000, PORT, b"0123456789" * 2)
+    assert [("none", None)] == story_of([sent(1, 6), said(quoted)]).matches
+
+
+def test_an_error_whose_datagram_nobody_saw_is_told_apart():
+    story = story_of([sent(1), said(sent(2))])
+    ((unmatched,), destinations) = story.unmatched, story.verdicts
+    assert (host(2), PORT, "refused", "none") == (
+        unmatched.address, unmatched.port, unmatched.finding.verdict, unmatched.finding.match)
+    assert {(host(1), PORT): "silent"} == destinations
+
+
+# ---- which of several
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_latest_datagram_before_the_error_is_meant(family):
+    packet = probe(family)
+    assert [(3)] == [frame for _, frame in story_of([packet, sent(2), packet, said(packet), packet]).matches]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_no_error_is_about_a_datagram_sent_after_it(family):
+    packet = probe(family)
+    assert [("none", None)] == story_of([said(packet), packet]).matches
+
+
+def test_of_several_in_a_flow_the_one_with_the_quoted_id_is_meant():
+    packets = [probe(4, id=number) for number in (1, 2, 3)]
+    assert [("exact", 2)] == story_of([*packets, said(packets[1])]).matches
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_of_several_that_fit_the_one_whose_length_and_checksum_agree_is_meant(family):
+    first, second = probe(family, b"first"), probe(family, b"other")
+    assert [1] == [frame for _, frame in story_of([first, second, said(first)]).matches]
+
+
+def test_an_id_outweighs_a_checksum():
+    first, second = probe(4, b"first", id=1), probe(4, b"other", id=2)
+    quote = second[:26] + first[26:28] + second[28:]
+    assert [("exact", 2)] == story_of([first, second, said(second, quote=quote)]).matches
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("checksum", [0, 0xBEEF])
+def test_a_checksum_that_was_zeroed_or_changed_breaks_no_match(family, checksum):
+    first, second = probe(family, b"first"), probe(family, b"other")
+    at = {4: 26, 6: 46}[family]
+    quote = first[:at] + checksum.to_bytes(2, "big") + first[at + 2:]
+    assert [2] == [frame for _, frame in story_of([first, second, said(first, quote=quote)]).matches]
+
+
+def test_a_checksum_alone_is_no_match():
+    sent_one, quoted = probe(6, sport=1, checksum=7), probe(6, sport=2, checksum=7)
+    assert [("none", None)] == story_of([sent_one, said(quoted)]).matches
+
+
+def test_a_quote_of_eight_bytes_of_udp_is_enough():
+    first, second = probe(6, b"first"), probe(6, b"other")
+    assert [("flow", 1)] == story_of([first, second, said(first, quote=first[:48])]).matches
+
+
+def test_a_quote_of_the_ports_alone_means_the_latest():
+    first, second = probe(6, b"first"), probe(6, b"other")
+    assert [("flow", 2)] == story_of([first, second, said(first, quote=first[:44])]).matches
+
+
+def test_what_was_inside_a_tunnel_is_preferred_for_an_error_inside_one():
+    inside, other = sent(1, 6), sent(1, 6)
+    tunnel = [b.ip("10.0.0.1", "10.0.0.2", b.gre(packet), b.GRE) for packet in told(inside)]
+    assert [("flow", 1)] == story_of([tunnel[0], other, tunnel[1]]).matches
+
+
+@pytest.mark.parametrize("packets", [told(sent(1)), told(sent(1, 6))])
+def test_an_error_inside_a_tunnel_finds_a_datagram_outside_one(packets):
+    packet, error = packets
+    story = story_of([packet, b.ip("10.0.0.1", "10.0.0.2", b.gre(error), b.GRE)])
+    assert [1] == [frame for _, frame in story.matches]
+
+
+def test_two_errors_for_one_datagram_are_both_about_it():
+    packet = sent(1)
+    story = story_of([packet, said(packet, TIME_EXCEEDED, reporter=ROUTER[4]), said(packet)])
+    assert [("exact", 1), ("exact", 1)] == story.matches
+    assert (2, "refused") == (story.only.errors, story.only.verdict)
+
+
+def test_thousands_of_flows_are_not_confused():
+    packets = [b.datagram(CLIENT[6], host(n % 7, 6), 1000 + n, PORT + n % 3, b"data") for n in range(3000)]
+    errors = [said(packet) for packet in packets[::-1]]
+    assert list(range(3000, 0, -1)) == [frame for _, frame in story_of([*packets, *errors]).matches]
+
+
+# ---- across batches
+
+@pytest.mark.parametrize("between", [[], [tick(1)], [tick(1), tick(2)]])
+@pytest.mark.parametrize("family", [4, 6])
+def test_an_error_in_a_later_batch_finds_its_datagram(family, between):
+    packet, error = told(sent(1, family))
+    story = follow([batch_of([packet]), *between, batch_of([error], first=2)])
+    assert [1] == [event.matched_frame for event in story.events]
+
+
+def test_a_later_fragment_s_error_in_a_later_batch_finds_the_first():
+    first, later = b.fragments(sent(1, size=2000), 1480)
+    story = follow([batch_of([first]), tick(1), batch_of([later, said(later)], first=2)])
+    assert [("exact", 1)] == story.matches
+
+
+def many(first, count=5000):
+    """Datagrams from as many ports, each with its port's number as id."""
+    template = bytearray(probe(4, sport=0))
+    frames = []
+    for number in range(first, first + count):
+        template[4:6] = template[20:22] = number.to_bytes(2, "big")
+        frames.append(bytes(template))
+    return batch_of(frames, first=first)
+
+
+def test_datagrams_older_than_the_horizon_are_forgotten_and_others_are_not():
+    batches = [each for first in (1, 5001, 10001) for each in (many(first), tick(first))]
+    errors = batch_of([said(probe(4, sport=number, id=number)) for number in (1, 10001, 15000)], first=20001)
+    assert [("none", None), ("exact", 10001), ("exact", 15000)] == follow(
+        [*batches, errors], horizon=5000).matches
+
+
+def test_fragments_older_than_the_horizon_are_forgotten():
+    pieces = [b.fragments(sent(1, size=2000), 1480, id=number) for number in (1, 2, 3)]
+    errors = [said(later) for _, later in pieces]
+    story = follow([batch_of([first for first, _ in pieces] + errors)], horizon=2)
+    assert [("none", None), ("exact", 2), ("exact", 3)] == story.matches
+
+
+def test_errors_are_resolved_on_the_way_once_the_horizon_is_reached():
+    packet, error = told(sent(1))
+    known = []
+
+    def batches():
+        yield batch_of([packet, error])
+        yield repeated(probe(4, sport=5), CHUNK_FRAMES, first=3)
+        known.append("before the end")
+    assert [("exact", 1)] == follow(batches(), horizon=1000).matches
+    assert known

@@ -1,0 +1,88 @@
+"""Ports that missed: they are silent once a closed port would hardly have missed as often."""
+
+from __future__ import annotations
+
+import pytest
+
+from udpprobe.core.limiter import SECOND
+from udpprobe.core.scanning.suspects import BETWEEN_TRIES_NS, MOST_TRIES, OPEN, SETTLED, SILENT, Suspects, empty_state
+
+CLOSED, ONE, OTHER = range(3)
+NOW_NS = 5 * SECOND
+
+
+def suspects(gaps=0, tries=3):
+    """After so many gaps in which none missed."""
+    state = empty_state(1000)
+    made = Suspects(state, tries)
+    for _ in range(gaps):
+        made.refused(CLOSED)
+    return made, state
+
+
+def misses_until_silent(made, state, task=ONE):
+    for count in range(1, MOST_TRIES + 2):
+        made.miss(task, NOW_NS)
+        if state[task] == SILENT:
+            return count
+        made.refused(CLOSED)
+    return None
+
+
+@pytest.mark.parametrize(("gaps", "expected"), [(0, 5), (10, 3), (100, 2), (5000, 2)])
+def test_the_more_errors_came_the_fewer_misses_suffice(gaps, expected):
+    assert expected == misses_until_silent(*suspects(gaps))
+
+
+@pytest.mark.parametrize(("tries", "expected"), [(1, 2), (2, 2), (3, 2), (6, 5)])
+def test_one_is_tried_as_often_as_was_asked_for_the_first_round_included(tries, expected):
+    assert expected == misses_until_silent(*suspects(100, tries))
+
+
+def test_misses_in_one_gap_count_once():
+    made, state = suspects(100)
+    made.miss(ONE, NOW_NS)
+    made.miss(ONE, NOW_NS)
+    assert OPEN == state[ONE]
+
+
+def test_a_gap_in_which_a_closed_port_missed_says_nothing_of_others():
+    made, state = suspects(100)
+    made.miss(ONE, NOW_NS)
+    made.miss(OTHER, NOW_NS)
+    assert ONE in made
+    made.refused(OTHER)
+    assert ONE not in made
+    made.miss(ONE, NOW_NS)
+    assert OPEN == state[ONE]
+
+
+def test_where_closed_ports_miss_often_more_misses_are_needed():
+    made, state = suspects(10)
+    for _ in range(5):
+        made.miss(OTHER, NOW_NS)
+        made.refused(OTHER)
+    assert 5 <= misses_until_silent(made, state)
+
+
+def test_a_suspect_is_tried_again_after_a_while_and_one_after_the_other():
+    made, _ = suspects(100)
+    made.miss(ONE, NOW_NS)
+    made.miss(OTHER, NOW_NS)
+    later_ns = NOW_NS + BETWEEN_TRIES_NS
+    assert [None, ONE, OTHER, None] == [made.next(now_ns, set()) for now_ns in (later_ns - 1, later_ns, later_ns,
+                                                                               later_ns)]
+
+
+def test_one_that_was_tried_in_this_gap_is_not_tried_again():
+    made, _ = suspects(100)
+    made.miss(ONE, NOW_NS)
+    assert made.next(NOW_NS + BETWEEN_TRIES_NS, {ONE}) is None
+
+
+def test_one_that_was_decided_meanwhile_is_no_suspect():
+    made, state = suspects(100)
+    made.miss(ONE, NOW_NS)
+    assert NOW_NS + BETWEEN_TRIES_NS == made.turn_ns(7)
+    state[ONE] = SETTLED
+    assert (False, 7, None) == (ONE in made, made.turn_ns(7), made.next(1 << 60, set()))

@@ -1,0 +1,1 @@
+"""What was expected, beside what is so."""

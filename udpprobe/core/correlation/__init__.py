@@ -1,0 +1,1 @@
+"""Errors to the datagrams that caused them."""

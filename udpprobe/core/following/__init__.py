@@ -1,0 +1,1 @@
+"""The one path from frames to a summary."""

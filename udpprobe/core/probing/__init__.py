@@ -1,0 +1,1 @@
+"""Packets sent on purpose, and who proves to have seen them."""

@@ -1,0 +1,1 @@
+"""Which packets fit a path, and who limits it."""

@@ -1,0 +1,1 @@
+"""What a capture taught, counted: it merges, and a report is made of it."""

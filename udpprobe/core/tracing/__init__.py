@@ -1,0 +1,1 @@
+"""Where a flow goes, hop by hop."""
