@@ -21,7 +21,7 @@ I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 Bool = npt.NDArray[np.bool_]
 
-BATCH_FRAMES = 16384
+BATCH_FRAMES = 1 << 16
 """Frames a batch aims at: its columns stay in the processor's cache."""
 
 PADDING_BYTES = 128

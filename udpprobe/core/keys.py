@@ -16,6 +16,8 @@ _HIGH, _LOW, _PORT, _LESS, _MORE = (u64(number) for number in (
     0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xC2B2AE3D27D4EB4F, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB))
 
 FEWEST_BITS = 10
+FEWEST_SLOTS = 4
+"""For each key: the fewer, the more often another is there first."""
 
 
 def endpoint_key(high: U64, low: U64, port: U64) -> U64:
@@ -54,7 +56,6 @@ class Numbering:
     def _resize(self, bits: int) -> None:
         self._shift = u64(64 - bits)
         self._mask = (1 << bits) - 1
-        self._slot_keys = np.zeros(1 << bits, np.uint64)
         self._slot_numbers = np.full(1 << bits, -1, np.int32)
         self._insert(self._keys, np.arange(len(self._keys), dtype=np.int32))
 
@@ -63,13 +64,16 @@ class Numbering:
 
     def find(self, keys: U64) -> I64:
         """(n,) the number of each key, -1 for one not seen yet."""
+        if len(self._keys) == 0:
+            return np.full(len(keys), -1)
         slots = self._slots(keys)
         numbers = self._slot_numbers.take(slots).astype(np.int64)
-        rows = np.flatnonzero((self._slot_keys.take(slots) != keys) & (numbers >= 0))
+        rows = np.flatnonzero(self._keys.take(numbers) != keys)
+        rows = rows[numbers[rows] >= 0]
         while len(rows):
             slots[rows] = (slots[rows] + 1) & self._mask
             numbers[rows] = self._slot_numbers[slots[rows]]
-            rows = rows[(self._slot_keys[slots[rows]] != keys[rows]) & (numbers[rows] >= 0)]
+            rows = rows[(self._keys[numbers[rows]] != keys[rows]) & (numbers[rows] >= 0)]
         return numbers
 
     def add(self, keys: U64) -> tuple[I64, I64]:
@@ -87,8 +91,8 @@ class Numbering:
         start = len(self._keys)
         self._keys = np.concatenate([self._keys, keys[new_rows]])
         bits = self._mask.bit_length()
-        if 2 * len(self._keys) > self._mask:
-            self._resize(max(bits, int(4 * len(self._keys) - 1).bit_length()))
+        if FEWEST_SLOTS * len(self._keys) > self._mask:
+            self._resize(max(bits, int(2 * FEWEST_SLOTS * len(self._keys) - 1).bit_length()))
         else:
             self._insert(keys[new_rows], np.arange(start, len(self._keys), dtype=np.int32))
         numbers[unknown] = self.find(keys[unknown])
@@ -100,6 +104,5 @@ class Numbering:
         while len(keys):
             free: Bool = self._slot_numbers[slots] < 0
             self._slot_numbers[slots[free]] = numbers[free]
-            won = free & (self._slot_numbers[slots] == numbers)
-            self._slot_keys[slots[won]] = keys[won]
-            keys, numbers, slots = keys[~won], numbers[~won], (slots[~won] + 1) & self._mask
+            lost = self._slot_numbers[slots] != numbers
+            keys, numbers, slots = keys[lost], numbers[lost], (slots[lost] + 1) & self._mask

@@ -46,7 +46,7 @@ SNAP_BYTES = 2048
 """What is kept of a packet: all of it on most links, and every header on the others."""
 RETIRE_MS = 2
 """After so long a block is handed over although there is room in it."""
-MOST_FRAMES = 4 * BATCH_FRAMES
+MOST_FRAMES = BATCH_FRAMES
 
 STATUS, COUNT, FIRST, USED = 2, 3, 4, 5
 """Words of struct tpacket_block_desc: whose it is, how many packets, where the first starts, bytes in use."""
