@@ -14,6 +14,7 @@ from typing import get_type_hints
 import pytest
 from builders import datagram, error, ethernet, ipv4, port_unreachable
 from containers import Frame, bytes_of_pcap, pcap_header, pcap_record
+from waiting import until_it_waits
 
 from udpprobe.cli import main
 from udpprobe.core.growing import Table
@@ -22,6 +23,7 @@ from udpprobe.reports import plain
 
 CLIENT, SERVER = "10.0.0.1", "10.9.9.9"
 UDPPROBE = [sys.executable, "-m", "udpprobe"]
+PATIENCE_S = 30      # it would be told in half a second, or never
 STREAMING = [*UDPPROBE, "analyze", "--events", "--format", "ndjson"]
 
 
@@ -50,7 +52,7 @@ def test_an_event_is_told_while_other_packets_keep_coming(rate_pps):
         try:
             time.sleep(1.5)     # what is loaded once is loaded
             _tell(running, record(port_unreachable(asked())))
-            assert select.select([running.stdout], [], [], 1)[0]
+            assert select.select([running.stdout], [], [], PATIENCE_S)[0]
             assert "refused" == json.loads(running.stdout.readline())["verdict"]
         finally:
             stop.set()
@@ -115,7 +117,7 @@ def test_ctrl_c_before_the_first_packet_prints_a_report():
     with subprocess.Popen([*UDPPROBE, "analyze", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE) as running:
         _tell(running, pcap_header())
-        time.sleep(1.5)     # its modules are loaded, and it waits
+        until_it_waits(running)
         running.send_signal(signal.SIGINT)
         assert b"standard input: 0 packets" in running.stdout.read()
         assert (130, b"") == (running.wait(), running.stderr.read())

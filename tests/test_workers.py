@@ -136,8 +136,7 @@ def test_no_process_outlives_the_one_that_forked_it(capture):
     (path,) = capture.files
     process = subprocess.Popen([sys.executable, "-c", SLOW, "analyze", path, "--workers", "2"],
                                stdout=subprocess.DEVNULL)
-    while len(children := psutil.Process(process.pid).children()) < 2:
-        time.sleep(0.05)
+    children = both_children(process)
     process.kill()
     process.wait(10)
     until_s = time.monotonic() + 10
@@ -145,6 +144,13 @@ def test_no_process_outlives_the_one_that_forked_it(capture):
         time.sleep(0.05)
 
     assert [False, False] == [is_alive(child) for child in children]
+
+
+def both_children(process):
+    """Of a process that gives work to two, once they are there."""
+    while len(children := psutil.Process(process.pid).children()) < 2:
+        time.sleep(0.05)
+    return children
 
 
 def is_alive(process):
@@ -157,7 +163,8 @@ def test_ctrl_c_ends_all_processes_and_tells_what_is_known(capture, to_all):
     (path,) = capture.files
     process = subprocess.Popen([sys.executable, "-c", SLOW, "analyze", path, "--workers", "2", "--format", "json"],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    time.sleep(2)
+    both_children(process)
+    time.sleep(1)       # they are in the middle of a piece
     (os.killpg if to_all else os.kill)(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
 

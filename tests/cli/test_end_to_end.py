@@ -1,17 +1,15 @@
 """From real files to text and exit status, nothing in between faked."""
 
-import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import termios
-import time
 from pathlib import Path
 
 import pytest
+from waiting import until_it_waits
 
 from udpprobe.cli import main
 
@@ -103,7 +101,7 @@ def test_a_signal_lets_it_print_the_report_so_far(number, status, tmp_path):
                           stdin=subprocess.PIPE) as process:
         process.stdin.write(REFUSED.read_bytes())
         process.stdin.flush()
-        _wait_until_it_waits(process)
+        until_it_waits(process)
         process.send_signal(number)
         assert status == process.wait()
     assert [tmp_path / "report"] == list(tmp_path.iterdir())
@@ -161,16 +159,6 @@ def test_a_scan_in_the_background_of_a_script_obeys_sigterm(tmp_path):
             assert 143 == process.wait(timeout=10)
     assert [tmp_path / "report"] == list(tmp_path.iterdir())
     assert "silent" in (tmp_path / "report").read_text()
-
-
-def _wait_until_it_waits(process):
-    # it has taken all there is out of the pipe, and no longer waits for a batch to become full
-    asleep = 0
-    while asleep < 10:
-        time.sleep(0.05)
-        unread = int.from_bytes(fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4)), sys.byteorder)
-        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        asleep = asleep + 1 if (unread, state) == (0, "S") else 0
 
 
 @pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])

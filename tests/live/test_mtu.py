@@ -252,12 +252,23 @@ def test_a_payload_beyond_the_most_is_wrong_usage(path):
     assert "the smallest probe has 136 bytes, and 100 is the most" in done.stderr
 
 
+def errors_heard(path):
+    """How many destination unreachables came to the prober (InDestUnreachs)."""
+    command = path.command("prober: cat /proc/net/snmp")
+    names, numbers = [line.split() for line in subprocess.check_output(command, text=True).splitlines()
+                      if line.startswith("Icmp: ")]
+    return int(dict(zip(names, numbers, strict=True))["InDestUnreachs"])
+
+
 def test_ctrl_c_tells_what_is_known(path):
     rule(path, "host i", "meta l4proto udp drop")
     narrow(path, 1400)
     command = path.command(f"prober: {UDPPROBE} mtu --format json --timeout 30 {HOST[4]}")
+    before = errors_heard(path)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as search:
-        time.sleep(2)
+        while errors_heard(path) == before and search.poll() is None:
+            time.sleep(0.1)
+        time.sleep(1)       # it is told that, and asks on
         search.send_signal(signal.SIGINT)
         out, _ = search.communicate(timeout=10)
     assert 130 == search.returncode

@@ -82,6 +82,12 @@ def watching(network, options, **how):
             process.kill()
 
 
+def is_bound(process):
+    """Whether a packet socket of its namespace is bound to an interface (the fifth column, a number, is not 0)."""
+    sockets = Path(f"/proc/{process.pid}/net/packet").read_text().splitlines()[1:]
+    return any(line.split()[4] != "0" for line in sockets)
+
+
 def until(holds, process):
     """The sockets of its namespace say that it listens."""
     limit_s = time.monotonic() + 10
@@ -204,7 +210,7 @@ def test_an_interface_that_goes_away_ends_it_and_one_that_goes_down_does_not(net
     play(network, ["client: ip link add short type veth peer name other", "client: ip link set other up",
                    "client: ip link set short up"])
     with watching(network, "-i short --format json") as process:
-        time.sleep(1)       # its socket is there; it is bound, and a busy machine takes its time
+        until(lambda: is_bound(process), process)
         play(network, ["client: ip link set short down"])
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
