@@ -58,6 +58,9 @@ class Served:
 
     def __init__(self, server, errors, path):
         self.server, self.errors, self.path = server, errors, path
+        self._ask, self._asked = socket.socketpair()
+        self._told = queue.SimpleQueue()
+        server.watch(self._asked, self._tell)
 
     def connect(self):
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -80,7 +83,17 @@ class Served:
         self.errors.put(*[refusal(udp)] * times)
 
     def status(self):
-        return self.server.protocol.status()
+        """As its thread sees it, which is done then with what it was at."""
+        self._ask.send(b"!")
+        return self._told.get(timeout=PATIENCE_S)
+
+    def _tell(self):
+        self._asked.recv(1)
+        self._told.put(self.server.protocol.status())
+
+    def close(self):
+        self._ask.close()
+        self._asked.close()
 
     def until(self, is_so):
         deadline_s = time.monotonic() + PATIENCE_S
@@ -113,14 +126,15 @@ def serving(tmp_path, *, most_clients=1000, gate=None, **options):
     server = Server(listener, [errors], gate or Gate(frozenset({os.geteuid()})), Protocol(**options), most_clients)
     wake, woken = socket.socketpair()
     server.watch(woken, server.stop)
+    served = Served(server, errors, path)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:
-        yield Served(server, errors, path)
+        yield served
     finally:
         wake.send(b"!")
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
         server.close()
-        for each in (errors, listener, wake, woken):
+        for each in (errors, listener, wake, woken, served):
             each.close()
