@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from udpprobe.core.keys import Numbering, columns_key, conversation_key, endpoint_key, pair_key
+from udpprobe.core.keys import SECRET, Numbering, columns_key, conversation_key, endpoint_key, pair_key
 
 
 def u64s(*values):
@@ -38,8 +43,9 @@ def test_every_column_and_their_order_matter():
     assert (columns_key([first, second]) != columns_key([first, second + 1])).all()
 
 
-CROWDED = [u64s(*range(50)),                                # all want the first slot
-           u64s(*range(2**64 - 50, 2**64)),                 # all want the last one, and go on at the first
+UNDO = np.uint64(pow(int(SECRET), -1, 2**64))
+CROWDED = [u64s(*range(50)) * UNDO,                         # all want the first slot
+           u64s(*range(2**64 - 50, 2**64)) * UNDO,          # all want the last one, and go on at the first
            np.random.default_rng(1).integers(0, 2**64, 5000, np.uint64)]
 
 
@@ -61,3 +67,23 @@ def test_an_unknown_key_has_no_number():
     assert [-1, -1] == numbering.find(u64s(0, 9)).tolist()
     numbering.add(u64s(0, 1, 2**63))
     assert [0, -1, 2, -1] == numbering.find(u64s(0, 9, 2**63, 2)).tolist()
+
+
+SECRETS = np.random.default_rng(1).integers(0, 2**64, 20, np.uint64) | np.uint64(1)
+
+
+@pytest.mark.parametrize("step", [1, 1 << 20, 1 << 44], ids=hex)
+def test_keys_that_somebody_chose_do_not_crowd_in_one_place(step):
+    crafted = u64s(*range(0, 4000 * step, step))
+    for secret in SECRETS:
+        numbering = Numbering(secret)
+        numbering.add(crafted)
+        assert 1000 < len(np.unique(numbering.slots(crafted)))
+
+
+def test_numbers_from_another_process_are_found_here():
+    code = ("import pickle, sys, numpy as np; from udpprobe.core.keys import Numbering; one = Numbering()\n"
+            "one.add(np.arange(1000, dtype=np.uint64)); sys.stdout.buffer.write(pickle.dumps(one))")
+    theirs = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True,
+                            env=os.environ | {"PYTHONHASHSEED": "1"}).stdout
+    assert list(range(1000)) == pickle.loads(theirs).find(np.arange(1000, dtype=np.uint64)).tolist()

@@ -15,6 +15,9 @@ from udpprobe.core.runs import starts_of_runs
 _HIGH, _LOW, _PORT, _LESS, _MORE = (u64(number) for number in (
     0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xC2B2AE3D27D4EB4F, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB))
 
+SECRET = u64(hash(__name__) & (1 << 64) - 1 | 1)
+"""Odd, and another one in each process: who chooses the addresses knows not which keys meet in a hash table."""
+
 FEWEST_BITS = 10
 FEWEST_SLOTS = 4
 """For each key: the fewer, the more often another is there first."""
@@ -44,9 +47,14 @@ def columns_key(columns: list[npt.NDArray[np.int64] | U64]) -> U64:
 
 
 class Numbering:
-    """Keys to dense numbers, in order of first appearance: a hash table with open addressing, in columns."""
+    """Keys to dense numbers, in order of first appearance: a hash table with open addressing, in columns.
 
-    def __init__(self) -> None:
+    Multiply-shift hashing by a secret (Dietzfelbinger et al., J. Algorithms 1997): crafted keys meet no more often
+    than others. The numbers do not depend on it.
+    """
+
+    def __init__(self, secret: np.uint64 = SECRET) -> None:
+        self._secret = secret
         self._keys = np.zeros(0, np.uint64)
         self._resize(FEWEST_BITS)
 
@@ -59,14 +67,15 @@ class Numbering:
         self._slot_numbers = np.full(1 << bits, -1, np.int32)
         self._insert(self._keys, np.arange(len(self._keys), dtype=np.int32))
 
-    def _slots(self, keys: U64) -> I64:
-        return (keys >> self._shift).view(np.int64)
+    def slots(self, keys: U64) -> I64:
+        """(n,) where each key is looked for first."""
+        return ((keys * self._secret) >> self._shift).view(np.int64)
 
     def find(self, keys: U64) -> I64:
         """(n,) the number of each key, -1 for one not seen yet."""
         if len(self._keys) == 0:
             return np.full(len(keys), -1)
-        slots = self._slots(keys)
+        slots = self.slots(keys)
         numbers = self._slot_numbers.take(slots).astype(np.int64)
         rows = np.flatnonzero(self._keys.take(numbers) != keys)
         rows = rows[numbers[rows] >= 0]
@@ -100,7 +109,7 @@ class Numbering:
 
     def _insert(self, keys: U64, numbers: npt.NDArray[np.int32]) -> None:
         """Put distinct new keys into free slots; of those that want the same one, one wins a round."""
-        slots = self._slots(keys)
+        slots = self.slots(keys)
         while len(keys):
             free: Bool = self._slot_numbers[slots] < 0
             self._slot_numbers[slots[free]] = numbers[free]
