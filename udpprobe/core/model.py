@@ -18,7 +18,7 @@ class Loop:
     """A routing loop, as far as it showed itself."""
 
     routers: tuple[str, ...]
-    """Addresses of the routers that reported the datagrams' end."""
+    """Addresses of the routers that reported the datagrams' end, those that did so first: 32 at most."""
     period: int | None
     """Hops a datagram takes around it once."""
 

@@ -81,6 +81,14 @@ def test_one_ttl_again_and_again_is_none():
     assert "expired" == story_of(frames).only.verdict
 
 
+def test_of_any_number_of_reporters_the_first_32_are_named():
+    packet = sent(1, ttl=64)
+    story = story_of([packet, *(b.time_exceeded(packet, f"203.0.113.{number}") for number in range(1, 101))])
+    assert 100 == len(story.only.findings)
+    assert {tuple(f"203.0.113.{number}" for number in range(1, 33))} == {
+        finding.loop.routers for finding in story.only.findings}
+
+
 def test_two_routers_in_turn_are_both_named_and_the_period_is_two():
     frames = [frame for ttl in (3, 4, 5, 6) for frame in traced([ttl], 4, (ROUTER, OTHER_ROUTER)[ttl % 2])]
     loop = Loop((OTHER_ROUTER[4], ROUTER[4]), 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,10 @@ SILENCE = ("no-evidence", "listening-or-filtered", "rate-limited", None)
 """What silence says; None where there is none."""
 LEAST_BURST = 6
 """No host is known that sends fewer ICMP errors at once before it limits them: Linux, 6 to one address."""
+
+MOST_ROUTERS = 32
+"""So many of a loop are named with each of its findings. Few loops are of more than ten; forged errors come from any
+number of addresses, and with all of them at each, a report would be the square of a capture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,4 +189,4 @@ def _loop(record: Record, found: list[int]) -> Loop:
     rows = rows[np.lexsort(told[::-1])]
     routers = spelled(findings.reporter_high[rows], findings.reporter_low[rows]).texts()
     period = int(record.loops.period[seen[0]]) if seen else period_of([ttls_of(each) for each in findings.ttls[rows]])
-    return Loop(tuple(dict.fromkeys(routers)), period)
+    return Loop(tuple(islice(dict.fromkeys(routers), MOST_ROUTERS)), period)
