@@ -206,7 +206,7 @@ def test_ctrl_c_stops_what_runs_side_by_side():
     threading.Timer(0.2, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
         check([ask("127.0.0.1:1"), ask("127.0.0.1:2", Probing("empty"))], Settings(timeout_s=60))
-    assert time.monotonic() - start_s < 2
+    assert time.monotonic() - start_s < 4.5     # it would take 5
 
 
 def test_ctrl_c_is_not_time_that_ran_out(network):

@@ -41,12 +41,12 @@ def test_who_sends_a_byte_now_and_then_is_hung_up_on_in_time(port, monkeypatch):
     start_s = time.monotonic()
     with socket.create_connection(("127.0.0.1", port)) as client, contextlib.suppress(ConnectionError):
         client.settimeout(0.1)
-        while time.monotonic() - start_s < 3:
+        while time.monotonic() - start_s < 9:
             client.sendall(b"G")
             with contextlib.suppress(TimeoutError):
                 if not client.recv(1):
                     break
-    assert 0.2 < time.monotonic() - start_s < 2
+    assert 0.2 < time.monotonic() - start_s < 9
 
 
 def test_what_is_no_url_is_a_bad_request(port, capfd):

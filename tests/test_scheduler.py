@@ -58,7 +58,7 @@ def test_nobody_answers(capsys):
     start_s = time.monotonic()
     assert (3, f"tcp://127.0.0.1:{port}: no Dask scheduler answers there within 5 s") == _said(
         capsys, f"tcp://127.0.0.1:{port}")
-    assert time.monotonic() - start_s < 10
+    assert time.monotonic() - start_s < 20      # Dask by itself tries for 30 s
 
 
 def test_a_stranger_answers(capsys):

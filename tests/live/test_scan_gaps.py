@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from network import CannotRun, Network, address
 from scanning import FAMILIES, UNLIMITED, Scan, packets_sent, target, wait_until
@@ -60,9 +58,7 @@ def test_after_ctrl_c_ports_that_were_never_asked_are_not_reported(network, fami
     ("[::1]", "1024-60000", 0), (address(4, 1, 1), "1024-60000", 0)])
 def test_a_scan_of_this_host_finds_no_port_of_its_own_but_where_it_has_no_other(network, own, ports, held):
     network.run(f"prober: {UNLIMITED}")
-    begun_s = time.monotonic()
-    said = Scan(network, f"--rate 0 {own}:{ports}").said()
-    assert 20 > time.monotonic() - begun_s
+    said = Scan(network, f"--rate 0 {own}:{ports}").said()      # in a minute, or it fails
     others = [each for each in said.report["destinations"] if each["verdict"] != "refused"]
     assert [("silent", "no-evidence", 0, ["held by this scan itself"])] * held == [
         (each["verdict"], each["meaning"], each["sent"], each["notes"]) for each in others]
