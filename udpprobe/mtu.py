@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from random import SystemRandom
 from typing import Protocol
 
 import numpy as np
@@ -117,7 +117,7 @@ def _wires(destination: Destinations, options: Options, held: ExitStack) -> list
 
 def _other_port(port: int) -> int:
     first, end = CONTROL_PORTS
-    found = first + secrets.randbelow(end - first - 1)
+    found = first + SystemRandom().randrange(end - first - 1)
     return found + (found >= port >= first)
 
 
