@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from random import SystemRandom
 from typing import Protocol
 
 import numpy as np
@@ -63,6 +64,17 @@ class Measured:
     interrupted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a search has come."""
+
+    passed: int
+    """The largest size that arrived, bytes of the IP packet; 0 for none."""
+    lost: int | None
+    """The smallest that did not."""
+    sent: int
+
+
 class Machine(Protocol):
     """What says when which shot goes out, and learns from replies."""
 
@@ -85,12 +97,14 @@ class Machine(Protocol):
         ...
 
 
-def mtu(destination: Destinations, options: Options) -> Measured:
+def mtu(destination: Destinations, options: Options,
+        on_progress: Callable[[Progress], None] | None = None) -> Measured:
     """Find the path MTU to a destination.
 
     Args:
         destination: one row.
         options: how.
+        on_progress: hears how far it has come, at each step.
 
     Raises:
         UsageError: an option is off: an unknown payload or interface, a largest size below the smallest probe.
@@ -99,7 +113,7 @@ def mtu(destination: Destinations, options: Options) -> Measured:
     """
     with ExitStack() as held, CtrlC() as ctrl_c:
         listener = held.enter_context(Listener(_wires(destination, options, held), options.interface))
-        run = _Run(listener, options, ctrl_c)
+        run = _Run(listener, options, ctrl_c, on_progress)
         return Measured(run.report(), ctrl_c.came)
 
 
@@ -117,15 +131,17 @@ def _wires(destination: Destinations, options: Options, held: ExitStack) -> list
 
 def _other_port(port: int) -> int:
     first, end = CONTROL_PORTS
-    found = first + secrets.randbelow(end - first - 1)
+    found = first + SystemRandom().randrange(end - first - 1)
     return found + (found >= port >= first)
 
 
 class _Run:
     """One search under way."""
 
-    def __init__(self, listener: Listener, options: Options, ctrl_c: CtrlC) -> None:
+    def __init__(self, listener: Listener, options: Options, ctrl_c: CtrlC,
+                 on_progress: Callable[[Progress], None] | None) -> None:
         self._listener, self._wires, self._options, self._ctrl_c = listener, listener.wires, options, ctrl_c
+        self._on_progress = on_progress or (lambda _: None)
         self._wire = self._wires[SERVICE]
         least = [wire.least_size for wire in self._wires]
         family = self._wire.line.family
@@ -136,6 +152,7 @@ class _Run:
         self._start_ns = self._now_ns = self._free_ns = listener.now_ns
         self._rounds = Rounds(Search(family, min(least), most), least, patience, self._now_ns)
         self._reports = Reports()
+        self._sent = 0
         self._reply_ttl: int | None = None
         self._changed: set[str] = set()
 
@@ -157,6 +174,7 @@ class _Run:
         while not self._ctrl_c.came and not machine.is_over:
             if self._now_ns >= self._free_ns:
                 self._send(machine.due(self._now_ns))
+            self._on_progress(Progress(self._rounds.search.passed, self._rounds.search.smallest_lost, self._sent))
             wake_ns = max(machine.wake_ns, self._free_ns)
             for reply in self._hear(min(max((wake_ns - self._now_ns) / SECOND, 0), LONGEST_WAIT_S)):
                 self._take(reply)
@@ -165,6 +183,7 @@ class _Run:
                     machine.heard(reply)
 
     def _send(self, asks: list[Ask]) -> None:
+        self._sent += len(asks)
         for lane, wire in enumerate(self._wires):
             shots = [ask.shot for ask in asks if ask.lane == lane]
             for shot, code in zip(shots, wire.send(shots), strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 import time
 from collections import Counter
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 from itertools import groupby
 from os import strerror
+from random import SystemRandom
 from typing import Self
 
 import numpy as np
@@ -80,7 +80,7 @@ class Wire:
         with ExitStack() as held:
             family = 4 if ":" not in address_text(*_address(destination)) else 6
             ports = held.enter_context(reserve_ports((family,), source_port, flows)).ports
-            tokens = tuple(secrets.randbelow(TOKEN_LIMIT) for _ in ports)
+            tokens = tuple(SystemRandom().randrange(TOKEN_LIMIT) for _ in ports)
             self.line = Line(source, _address(destination), int(destination.port[0]), int(destination.zone[0]), ports,
                              tokens)
             self._payloads = _columns(payload)

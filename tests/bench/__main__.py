@@ -18,7 +18,7 @@ from tabulate import tabulate
 
 from tests.bench import icmpd, live, paths, scale, watch
 from tests.bench.captures import make, make_adversarial
-from tests.bench.measure import Command, in_turns, ratio, warm_up
+from tests.bench.measure import Command, compile_ours, in_turns, ratio, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,6 +177,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> None:
+    compile_ours()
     for name, module in (("live", live), ("icmpd", icmpd), ("paths", paths), ("watch", watch)):
         if argv[:1] == [name]:
             module.main(argv[1:])

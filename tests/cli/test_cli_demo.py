@@ -6,10 +6,7 @@ import sys
 
 import pytest
 
-from udpprobe.cli import main
-
-DEMO = sys.modules["udpprobe.cli.demo"]
-"""The module: its name in the package is the command's."""
+from udpprobe.cli import demo, main
 
 
 def parts(text):
@@ -34,13 +31,13 @@ def test_captures_are_analysed_and_the_reason_is_given():
     (3, "udpprobe: cannot open /dev/net/tun: be root\n", "cannot open /dev/net/tun: be root"), (0, "", ""),
 ])
 def test_it_goes_by_what_the_lab_says(status, stderr, reason, monkeypatch):
-    monkeypatch.setattr(DEMO.subprocess, "run",
+    monkeypatch.setattr(demo.subprocess, "run",
                         lambda *_, **__: subprocess.CompletedProcess([], status, None, stderr))
-    assert reason == DEMO.why_no_lab()
+    assert reason == demo.why_no_lab()
 
 
 def test_without_a_lab_it_says_why(monkeypatch, capfd):
-    monkeypatch.setattr(DEMO, "why_no_lab", lambda: "cannot open /dev/net/tun: be root")
+    monkeypatch.setattr(demo, "why_no_lab", lambda: "cannot open /dev/net/tun: be root")
     assert 0 == main(["demo"])
     assert "visited: cannot open /dev/net/tun: be root." in " ".join(capfd.readouterr().out.split())
 

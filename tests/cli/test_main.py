@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from udpprobe import __version__
-from udpprobe.cli import main
+from udpprobe.cli import COMMANDS, main
 from udpprobe.errors import CaptureError
 
 UDPPROBE = [sys.executable, "-m", "udpprobe"]
@@ -22,6 +22,22 @@ def test_help_imports_nothing_heavy(words):
     imported = set(done.stdout.rpartition("IMPORTED")[2].split())
     assert "udpprobe" in imported
     assert not HEAVY & imported
+
+
+def test_a_command_loads_no_other_one():
+    code = "import sys; from udpprobe.cli import main; main(['explain', '3', '4']); print('IMPORTED', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.removeprefix("udpprobe.cli.") for name in done.stdout.rpartition("IMPORTED")[2].split()}
+    assert {"explain"} == set(COMMANDS) & loaded
+
+
+def test_help_says_of_each_command_what_its_own_help_is_about(capsys):
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out
+    for name in COMMANDS:
+        assert f"\n  {name} " in told
+        main([name, "--help"])
+        assert capsys.readouterr().out.startswith(f"Usage: udpprobe {name} ")
 
 
 def test_the_version_is_told(capsys):

@@ -1,11 +1,13 @@
 import stat
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from udpprobe.cli import output
 from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.reports.formats import Format
 
 
 def _write(path, text="new", *, stream=False):
@@ -116,3 +118,18 @@ def test_report_and_capture_do_not_both_go_to_one_file(tmp_path):
 
 def test_a_device_may_be_read_and_written():
     output.guard_inputs("/dev/null", ["/dev/null"])
+
+
+@pytest.mark.parametrize(("output_format", "expected"), [
+    (Format.TABLE, ["reports.x", "tabulate"]), (Format.MARKDOWN, ["reports.x", "tabulate"]),
+    (Format.JSON, ["reports.x"]), (Format.NDJSON, ["reports.x"]),
+])
+def test_what_writes_a_report_is_loaded_while_nobody_waits_for_it(output_format, expected, monkeypatch):
+    loaded, may_begin = [], threading.Event()
+    monkeypatch.setattr(output, "import_module", lambda name: may_begin.wait(10) and loaded.append(name))
+    output.load_ahead("reports.x", output_format)
+    assert [] == loaded
+    loading, = (each for each in threading.enumerate() if each.name == "load")
+    may_begin.set()
+    loading.join(10)
+    assert expected == loaded

@@ -3,6 +3,7 @@ import io
 import pytest
 
 from udpprobe.cli import progress
+from udpprobe.mtu import Progress as SearchProgress
 from udpprobe.scan import Progress
 
 
@@ -84,3 +85,20 @@ def test_a_short_scan_has_no_bar(monkeypatch, clock):
         clock[0] += 0.9
         update(Progress(1, 2, 3, None))
     assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize(("state", "words"), [
+    (SearchProgress(0, None, 1), "nothing arrived yet, 1 probe"),
+    (SearchProgress(1500, None, 4), "1500 bytes arrive, 4 probes"),
+    (SearchProgress(1280, 1500, 12), "1280 bytes arrive, 1500 do not, 12 probes"),
+])
+def test_a_search_for_an_mtu_says_after_a_second_what_fits_so_far(monkeypatch, clock, state, words):
+    terminal = Terminal()
+    monkeypatch.setattr(progress.sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.shown_of_search() as update:
+        update(state)
+        assert terminal.getvalue() == ""
+        clock[0] += 1
+        update(state)
+    assert words in terminal.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from udpprobe.core.lookup import Bitmap, latest_before
+from udpprobe.core.lookup import Bitmap, bitmap_of, latest_before
 
 
 def u64s(values):
@@ -45,3 +45,12 @@ def test_a_bitmap_never_denies_a_key_that_is_there():
     assert bitmap.has(keys[:5000]).all()
     assert 0.01 > bitmap.has(keys[5000:]).mean()
     assert not Bitmap().has(keys).any()
+
+
+@pytest.mark.parametrize("count", [0, 1, 30, 4000, 100_000])
+def test_a_bitmap_of_few_keys_is_small_and_tells_them_from_others(count):
+    keys = np.random.default_rng(count).integers(0, 2**64, 2 * count + 1000, np.uint64)
+    bitmap = bitmap_of(keys[:count])
+    assert bitmap.has(keys[:count]).all()
+    assert 0.03 > bitmap.has(keys[count:]).mean()
+    assert 512 * (count + 1) >= bitmap.nbytes

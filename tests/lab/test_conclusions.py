@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from ipaddress import ip_address, ip_interface
 from itertools import zip_longest
 
@@ -188,3 +189,11 @@ def test_a_service_slower_than_the_host_s_refusals_is_told_its_own_rtt_or_none(d
     assert ("answered", "refused") == (told[53]["verdict"], told[54]["verdict"])
     assert told[53]["sent"] >= sent
     assert rtt_ms == (told[53]["rtt_ms"] and round(told[53]["rtt_ms"]["median"]))
+
+
+def test_a_search_tells_at_each_step_what_fits_so_far(monkeypatch):
+    told = []
+    monkeypatch.setattr("udpprobe.cli.mtu.shown_of_search", lambda: nullcontext(told.append))
+    said = commanded("vpn-black-hole", "mtu", f"{HOST[4]}:53")
+    assert (0, 1420, 1421, said["sent"]) == (told[0].passed, told[-1].passed, told[-1].lost, told[-1].sent)
+    assert told == sorted(told, key=lambda each: (each.sent, each.passed))

@@ -58,7 +58,9 @@ Faults: foreign 2.
     (replace(SILENT, verdict="unsent", errno="ENETUNREACH"), "198.51.100.7:53: unsent (ENETUNREACH); 9 probes"),
     (replace(SILENT, verdict="loop"), "198.51.100.7:53: loop: its TTL runs out; udpprobe trace shows where; 9 probes"),
     (replace(SILENT, target=Target("fe80::1", 53, "eth0")), "[fe80::1%eth0]:53: silent"),
-    (replace(SILENT, verdict="prohibited"), "198.51.100.7:53: prohibited; 9 probes"),
+    (replace(SILENT, verdict="prohibited"),
+     "198.51.100.7:53: prohibited: nothing arrives; udpprobe trace shows who says so; 9 probes"),
+    (replace(SILENT, verdict="malformed"), "198.51.100.7:53: malformed; 9 probes"),
 ])
 def test_the_first_sentence_is_the_verdict_in_words(report, words):
     assert words in " ".join(shown(report).split())

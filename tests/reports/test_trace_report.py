@@ -48,6 +48,15 @@ def test_the_table_has_a_row_a_hop_and_reporter_and_one_for_all_silent_ones():
     assert "192.0.2.7:7: refused by 192.0.2.7 at hop 5" == lines[-1]
 
 
+def test_of_a_loop_the_table_shows_two_rounds_and_what_else_reports():
+    again = replace(EXPIRED, address="10.0.0.2", count=1), replace(EXPIRED, count=1)
+    hops = [[EXPIRED], [again[0]], *([each] for each in (*again[::-1], *again[::-1])), [ODD, REFUSED], [again[0]]]
+    rows = [" ".join(line.split()[:2]) for line in trace_table(report_of(*hops, loop=LOOP), 120).splitlines()[2:]]
+    assert ["1 10.0.0.1", "2 10.0.0.2", "3 10.0.0.1", "4 10.0.0.2", "5-6 round", "7 10.0.0.2"] == rows[:6]
+    assert "8 round" in rows
+    assert "round again  2 of 6" in trace_table(report_of(*hops, loop=LOOP), 120)
+
+
 def test_foreign_text_cannot_steer_the_terminal():
     for render in TRACE_FORMATS.values():
         assert not {"\x1b", "\x07"} & set(render(WHOLE, 80))
@@ -63,7 +72,7 @@ def test_what_a_reporter_says_stands_beside_it(reporter, remark):
 @pytest.mark.parametrize(("report", "words"), [
     (report_of([EXPIRED], [], verdict="silent"), "silent: nothing came back from beyond hop 1, 10.0.0.1"),
     (report_of([], verdict="silent"), "silent: nothing came back at all"),
-    (report_of([EXPIRED], verdict="expired"), "expired: the way is longer than 1 hops; see --max-ttl"),
+    (report_of([EXPIRED], verdict="expired"), "expired: the way is longer than 1 hop; see --max-ttl"),
     (report_of([], verdict="unsent", errno="EMSGSIZE"), "unsent: this host could not send it (EMSGSIZE)"),
     (report_of([EXPIRED], [TOO_BIG], verdict="too-big"), "too-big by 10.0.0.1 at hop 2"),
     (report_of([EXPIRED], [ODD], verdict="loop", loop=LOOP), LOOP_WORDS),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import struct
+import threading
 from itertools import islice
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +17,8 @@ from hypothesis import strategies as st
 from source_rows import Row, rows_of_batch
 
 from udpprobe.core.batch import SourceState
-from udpprobe.sources.packet_socket import LiveCapture
-from udpprobe.sources.ring import batch_of, starts_of
+from udpprobe.sources.packet_socket import SOL_PACKET, LiveCapture, set_option
+from udpprobe.sources.ring import PACKET_RX_RING, Ring, batch_of, starts_of
 
 DATA_AT = 96
 """Behind struct tpacket3_hdr and struct sockaddr_ll, as the kernel lays out SOCK_DGRAM."""
@@ -123,3 +127,20 @@ def test_what_was_overtaken_by_the_promise_of_time_is_told_as_of_then():
 
 def test_a_live_capture_is_a_source():
     assert [20, 25] == [batch.now_ns for batch in islice(Fed(([20], 0), ([], 25)), 2)]
+
+
+def test_who_closes_a_ring_does_not_wait_for_the_kernel():
+    done, may_end = threading.Event(), threading.Event()
+    ring = object.__new__(Ring)
+    ring._socket, ring._blocks = SimpleNamespace(close=lambda: None), np.zeros((1, 8), np.uint32)
+    ring._map = SimpleNamespace(close=lambda: may_end.wait(10) and done.set())
+    ring.close()
+    assert not done.is_set()
+    may_end.set()
+    assert done.wait(10)
+
+
+def test_an_option_that_a_socket_does_not_take_is_the_kernels_error():
+    with socket.socket(socket.AF_UNIX) as other, pytest.raises(OSError) as raised:  # noqa: PT011 - its number follows
+        set_option(other, SOL_PACKET, PACKET_RX_RING, bytes(28))
+    assert errno.EOPNOTSUPP == raised.value.errno

@@ -1,40 +1,20 @@
 """The command line: options in, exit status out; one file a command.
 
-Nothing heavy is imported before it is needed: help loads neither NumPy nor Scapy nor rich. Every error a
-user, a file or the host can cause ends here, as one line on standard error and an exit status.
+Nothing heavy is imported before it is needed: help loads neither NumPy nor Scapy nor rich, and a command no other
+one. Every error a user, a file or the host can cause ends here, as one line on standard error and an exit status.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from udpprobe import __version__
-from udpprobe.cli.analyze import EXAMPLES as ANALYZE_EXAMPLES
-from udpprobe.cli.analyze import analyze
-from udpprobe.cli.check import EXAMPLES as CHECK_EXAMPLES
-from udpprobe.cli.check import Plugin, check
-from udpprobe.cli.demo import EXAMPLES as DEMO_EXAMPLES
-from udpprobe.cli.demo import demo
-from udpprobe.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
-from udpprobe.cli.explain import explain
-from udpprobe.cli.exporter import EXAMPLES as EXPORTER_EXAMPLES
-from udpprobe.cli.exporter import exporter
-from udpprobe.cli.icmpd import EXAMPLES as ICMPD_EXAMPLES
-from udpprobe.cli.icmpd import icmpd
-from udpprobe.cli.lab import EXAMPLES as LAB_EXAMPLES
-from udpprobe.cli.lab import lab
-from udpprobe.cli.mtu import EXAMPLES as MTU_EXAMPLES
-from udpprobe.cli.mtu import mtu
-from udpprobe.cli.scan import EXAMPLES as SCAN_EXAMPLES
-from udpprobe.cli.scan import scan
-from udpprobe.cli.trace import EXAMPLES as TRACE_EXAMPLES
-from udpprobe.cli.trace import trace
-from udpprobe.cli.watch import EXAMPLES as WATCH_EXAMPLES
-from udpprobe.cli.watch import watch
 from udpprobe.errors import UdpprobeError
 from udpprobe.reports.text import escape
 
@@ -52,20 +32,45 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 _WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
 """The parser's own usage error: Click's, or since Typer carries a copy of Click, that one's."""
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+COMMANDS = {
+    "analyze": "What captures know of UDP datagrams that failed.",
+    "scan": "Probe ports, and say what became of the datagrams.",
+    "trace": "The way to a port, and where it ends or loops.",
+    "mtu": "Which packets fit through, and who limits them.",
+    "check": "Whether services are as they should be.",
+    "watch": "What fails on an interface, while it happens.",
+    "exporter": "Probe what Prometheus asks for.",
+    "icmpd": "Tell programs of their datagrams' ICMP errors.",
+    "explain": "What ICMP errors mean, and who hears of them.",
+    "lab": "Run a command inside an internet that misbehaves.",
+    "demo": "See in a few seconds what udpprobe finds.",
+}
+"""In the order of help. The function of a command is in the module of its name, with EXAMPLES and perhaps SETTINGS."""
+
+
+class _Commands(TyperGroup):
+    """All commands by their names; the one that is called is loaded, for that takes some milliseconds."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - the parser's own types
+        super().__init__(**settings)
+        for name, short_help in COMMANDS.items():
+            self.add_command(TyperCommand(name, short_help=short_help))
+
+    def resolve_command(self, *args: Any) -> Any:  # noqa: ANN401 - as above
+        """Which command the words call, and the words behind its name."""
+        name, _, rest = super().resolve_command(*args)
+        return name, _loaded(str(name)), rest
+
+
+def _loaded(name: str) -> Any:  # noqa: ANN401 - as above
+    module = import_module(f"udpprobe.cli.{name}")
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    alone.command(name, epilog=module.EXAMPLES, **getattr(module, "SETTINGS", {}))(getattr(module, name))
+    return typer.main.get_command(alone)
+
+
+app = typer.Typer(cls=_Commands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]})
-app.command(short_help="What captures know of UDP datagrams that failed.", epilog=ANALYZE_EXAMPLES)(analyze)
-app.command(short_help="Probe ports, and say what became of the datagrams.", epilog=SCAN_EXAMPLES)(scan)
-app.command(short_help="The way to a port, and where it ends or loops.", epilog=TRACE_EXAMPLES)(trace)
-app.command(short_help="Which packets fit through, and who limits them.", epilog=MTU_EXAMPLES)(mtu)
-app.command(cls=Plugin, short_help="Whether services are as they should be.", epilog=CHECK_EXAMPLES)(check)
-app.command(short_help="What fails on an interface, while it happens.", epilog=WATCH_EXAMPLES)(watch)
-app.command(short_help="Probe what Prometheus asks for.", epilog=EXPORTER_EXAMPLES)(exporter)
-app.command(short_help="Tell programs of their datagrams' ICMP errors.", epilog=ICMPD_EXAMPLES)(icmpd)
-app.command(short_help="What ICMP errors mean, and who hears of them.", epilog=EXPLAIN_EXAMPLES)(explain)
-app.command(short_help="Run a command inside an internet that misbehaves.", epilog=LAB_EXAMPLES,
-            context_settings={"allow_interspersed_args": False})(lab)
-app.command(short_help="See in a few seconds what udpprobe finds.", epilog=DEMO_EXAMPLES)(demo)
 
 
 def _print_version(wanted: bool) -> None:

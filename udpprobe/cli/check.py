@@ -103,6 +103,9 @@ class Plugin(TyperCommand):
             raise _unknown(f"a defect of udpprobe, please report it: {error!r}") from None
 
 
+SETTINGS = {"cls": Plugin}
+
+
 def _unknown(reason: str) -> typer.Exit:
     typer.echo(line_of(State.UNKNOWN, reason))
     return typer.Exit(State.UNKNOWN)

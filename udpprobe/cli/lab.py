@@ -35,6 +35,10 @@ Examples:
   udpprobe lab -s ./office.toml --shell
   udpprobe lab --up plain
 """
+
+SETTINGS = {"context_settings": {"allow_interspersed_args": False}}
+"""What follows the command of the lab's is its own."""
+
 USUAL = "plain"
 
 

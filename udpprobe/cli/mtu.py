@@ -6,7 +6,8 @@ import typer
 
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
-from udpprobe.cli.output import opened, width_of
+from udpprobe.cli.output import load_ahead, opened, width_of
+from udpprobe.cli.progress import shown_of_search
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UsageError
@@ -74,13 +75,16 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     failing = _failing(fail_on)
     destination = _destination(target, None if only_v4 == only_v6 else 4 if only_v4 else 6, interface)
     from udpprobe import mtu as searching  # noqa: PLC0415 - NumPy comes with it, and help does without
-    from udpprobe.reports.mtu import MTU_FORMATS  # noqa: PLC0415 - as above
 
+    load_ahead("udpprobe.reports.mtu", output_format)
     options = searching.Options(
         most=most or 0, retries=retries, timeout_s=timeout, rate_pps=rate, ttl=ttl, interface=interface,
         source_address=source_address, source_port=source_port or 0, payload=payload, control=control)
     with opened(output, stream=False) as out:
-        found = searching.mtu(destination, options)
+        with shown_of_search() as on_progress:
+            found = searching.mtu(destination, options, on_progress)
+        from udpprobe.reports.mtu import MTU_FORMATS  # noqa: PLC0415 - as above
+
         out.write(MTU_FORMATS[output_format](found.report, width_of(out)))
     raise typer.Exit(130 if found.interrupted else int(found.report.verdict in failing))
 

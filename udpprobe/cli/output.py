@@ -6,12 +6,15 @@ import os
 import shutil
 import stat
 import sys
+import threading
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from os.path import samestat
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.reports.formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -134,3 +137,14 @@ def width_of(out: TextIO) -> int:
     if not out.isatty():
         return PLAIN_WIDTH
     return max(PLAIN_WIDTH, shutil.get_terminal_size().columns)
+
+
+def load_ahead(reports: str, output_format: Format) -> None:
+    """Load what will write a report, in the background: while packets are under way there is time for it.
+
+    Args:
+        reports: the module that does it.
+        output_format: how; tables need tabulate too.
+    """
+    modules = [reports, "tabulate"] if output_format in {Format.TABLE, Format.MARKDOWN} else [reports]
+    threading.Thread(target=lambda: [import_module(each) for each in modules], name="load", daemon=True).start()

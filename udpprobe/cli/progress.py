@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from udpprobe.reports.text import duration
+from udpprobe.reports.text import duration, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
     from udpprobe.core.batch import SourceState
+    from udpprobe.mtu import Progress as SearchProgress
     from udpprobe.scan import Progress
 
 PATIENCE_S = 1.0
@@ -48,6 +49,11 @@ def shown(wanted: bool | None) -> AbstractContextManager[Callable[[SourceState],
 def shown_of_scan(wanted: bool | None) -> AbstractContextManager[Callable[[Progress], None] | None]:
     """The same for a scan's progress."""
     return _shown(wanted, _SCANNING)
+
+
+def shown_of_search() -> AbstractContextManager[Callable[[SearchProgress], None] | None]:
+    """The same for a search for a path MTU, on a terminal."""
+    return _shown(None, _SEARCHING)
 
 
 @contextmanager
@@ -114,6 +120,19 @@ def scan_words(state: Progress) -> str:
     return f"{state.decided:,} of {state.total:,} decided, {state.sent:,} sent{left}"
 
 
+def _searching_columns() -> Sequence[ProgressColumn]:
+    from rich.progress import SpinnerColumn, TextColumn  # noqa: PLC0415 - as above
+
+    return SpinnerColumn(), TextColumn("{task.fields[words]}", markup=False)
+
+
+def search_words(state: SearchProgress) -> str:
+    """`1280 bytes arrive, 1500 do not, 12 probes`."""
+    arrived = f"{state.passed} bytes arrive" if state.passed else "nothing arrived yet"
+    lost = f", {state.lost} do not" if state.lost is not None else ""
+    return f"{arrived}{lost}, {plural(state.sent, 'probe')}"
+
+
 def _rounded(span_s: float) -> str:
     # an estimate has no milliseconds
     return f"{math.ceil(span_s)} s" if span_s < 60 else duration(span_s * 1e3)
@@ -121,4 +140,5 @@ def _rounded(span_s: float) -> str:
 
 _READING: _Kind[SourceState] = _Kind(
     _reading_columns, lambda state: {"completed": state.done_bytes, "total": state.total_bytes})
+_SEARCHING: _Kind[SearchProgress] = _Kind(_searching_columns, lambda state: {"words": search_words(state)})
 _SCANNING: _Kind[Progress] = _Kind(_scanning_columns, _scanning_fields)

@@ -9,7 +9,7 @@ import typer
 
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
-from udpprobe.cli.output import opened, width_of
+from udpprobe.cli.output import load_ahead, opened, width_of
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UsageError
@@ -108,6 +108,7 @@ def _follow(destination: "Destinations", options: "Options", output: "_Output",
     """Every verdict that was found, and whether Ctrl-C came."""
     from udpprobe.trace import trace as rounds  # noqa: PLC0415 - as above
 
+    load_ahead("udpprobe.reports.trace", output.format)
     verdicts, traced = set(), None
     with _live(output) as on_change:
         for traced in rounds(destination, options, on_change, interval_s=interval_s):
@@ -127,7 +128,7 @@ class _Output:
     """
 
     def __init__(self, out: TextIO, output_format: Format) -> None:
-        self.out, self._format = out, output_format
+        self.out, self.format = out, output_format
         self.is_live = output_format is Format.TABLE and out.isatty()
         self._before: TraceReport | None = None
         self._is_told = False
@@ -137,14 +138,14 @@ class _Output:
         """A report in the format that was asked for."""
         from udpprobe.reports.trace import TRACE_FORMATS  # noqa: PLC0415 - as above
 
-        return TRACE_FORMATS[self._format](report, width_of(self.out))
+        return TRACE_FORMATS[self.format](report, width_of(self.out))
 
     def take(self, traced: "Traced", *, more: bool) -> None:
         """A round: at once to a stream of lines; of a table the first, and then what changes."""
         report, before = traced.report, self._before
         self._before = report
-        if self._format is Format.NDJSON or (more and self._format is Format.TABLE and not self.is_live):
-            self._write(self._changed(before, report) if before and self._format is Format.TABLE else self.text(report))
+        if self.format is Format.NDJSON or (more and self.format is Format.TABLE and not self.is_live):
+            self._write(self._changed(before, report) if before and self.format is Format.TABLE else self.text(report))
         elif before:
             self._changes += self._changed(before, report)
 

@@ -8,6 +8,8 @@ from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.packets import u64
 
 BITMAP_BITS = 22
+SPARE_BITS = 8
+"""So much greater than a set of few keys is a bitmap of them: small enough for the processor's cache."""
 
 
 class Bitmap:
@@ -18,6 +20,11 @@ class Bitmap:
         if keys is not None:
             self.add(keys)
 
+    @property
+    def nbytes(self) -> int:
+        """What it takes."""
+        return self._bits.nbytes
+
     def add(self, keys: U64) -> None:
         """Put keys into the set."""
         self._bits[keys >> self._shift] = True
@@ -25,6 +32,11 @@ class Bitmap:
     def has(self, keys: U64) -> Bool:
         """(n,) False for keys that are surely not in the set."""
         return self._bits.take((keys >> self._shift).view(np.int64))
+
+
+def bitmap_of(keys: U64) -> Bitmap:
+    """The set of (n,) keys, to which none is added: no larger than it must be, for zeroing takes milliseconds."""
+    return Bitmap(keys, min(len(keys).bit_length() + SPARE_BITS, BITMAP_BITS))
 
 
 def latest_before(keys: U64, frames: I64, wanted: U64, before: I64) -> I64:

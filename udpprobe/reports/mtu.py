@@ -92,9 +92,13 @@ def _loop(_: MtuReport) -> str:
     return ": its TTL runs out; udpprobe trace shows where"
 
 
+def _elsewhere(_: MtuReport) -> str:
+    return ": nothing arrives; udpprobe trace shows who says so"
+
+
 _WHY: dict[str, Callable[[MtuReport], str]] = {
-    "ok": _ok, "too-big": _too_big, "black-hole": _black_hole, "silent": _silent,
-    "loop": _loop}
+    "ok": _ok, "too-big": _too_big, "black-hole": _black_hole, "silent": _silent, "loop": _loop,
+    **dict.fromkeys(("rejected", "prohibited", "unreachable", "expired"), _elsewhere)}
 
 
 def mtu_object(report: MtuReport) -> dict[str, Any]:

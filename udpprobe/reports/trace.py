@@ -14,10 +14,12 @@ from udpprobe.core.tracing.model import TRACE_SCHEMA, Hop, Reporter, TraceLoop, 
 from udpprobe.reports.formats import Format
 from udpprobe.reports.layout import Layout, markdown, table, wrap
 from udpprobe.reports.plain import cell, plain
-from udpprobe.reports.text import endpoint, escape, glued
+from udpprobe.reports.text import endpoint, escape, glued, plural
 
 HEADERS = ("hop", "router", "replies", "RTT ms", "what else")
 SILENT = "a silent router"
+LAPS, AGAIN = 2, "round again"
+"""So often the table shows the way round a loop, and what it says of the rest."""
 
 
 def trace_table(report: TraceReport, width: int) -> str:
@@ -33,19 +35,30 @@ def trace_markdown(report: TraceReport, _width: int) -> str:
 
 
 def _rows(report: TraceReport) -> Iterator[tuple[str, ...]]:
-    for silent, some in groupby(report.hops, key=lambda hop: not hop.reporters):
+    for who, some in groupby(report.hops, key=lambda hop: _folded(hop, report.loop)):
         hops = list(some)
-        if silent:
-            yield _silent_row(hops)
+        if who:
+            yield _one_row(who, hops)
         else:
             for hop in hops:
                 yield from _rows_of(hop)
 
 
-def _silent_row(hops: Sequence[Hop]) -> tuple[str, ...]:
-    """Hops in a row without a reply, as one."""
+def _folded(hop: Hop, loop: TraceLoop | None) -> str:
+    """What a hop is shown as together with its neighbours; nothing for one that has rows of its own."""
+    if not hop.reporters:
+        return "*"
+    is_again = loop is not None and hop.ttl >= loop.first_ttl + LAPS * loop.period and {
+        each.address for each in hop.reporters} <= set(loop.routers)
+    return AGAIN if is_again else ""
+
+
+def _one_row(who: str, hops: Sequence[Hop]) -> tuple[str, ...]:
+    """Hops in a row without a reply, or round a loop, as one."""
     first, last = hops[0].ttl, hops[-1].ttl
-    return (str(first) if first == last else f"{first}-{last}", "*", f"0 of {sum(hop.sent for hop in hops)}", "", "")
+    heard = sum(reporter.count for hop in hops for reporter in hop.reporters)
+    return (str(first) if first == last else f"{first}-{last}", who, f"{heard} of {sum(hop.sent for hop in hops)}", "",
+            "")
 
 
 def _rows_of(hop: Hop) -> Iterator[tuple[str, ...]]:
@@ -112,7 +125,7 @@ def _silent(report: TraceReport) -> str:
 
 
 def _expired(report: TraceReport) -> str:
-    return f"expired: the way is longer than {report.hops[-1].ttl} hops; see --max-ttl"
+    return f"expired: the way is longer than {plural(report.hops[-1].ttl, 'hop')}; see --max-ttl"
 
 
 def _unsent(report: TraceReport) -> str:

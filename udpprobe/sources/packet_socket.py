@@ -126,6 +126,17 @@ def start(opened: socket.socket, interface: str | None) -> None:
         raise UdpprobeError(f"cannot capture on {interface or 'any interface'}: {os.strerror(error)}")
 
 
+def set_option(opened: socket.socket, level: int, option: int, value: bytes) -> None:
+    """setsockopt(2), while which other threads run: for an option that the kernel takes its time for.
+
+    Raises:
+        OSError: as the kernel says.
+    """
+    if _libc.setsockopt(opened.fileno(), level, option, value, len(value)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 def program_for(expression: str, link_type: int, snap_bytes: int) -> bytes:
     """Classic BPF that lets through what a pcap filter expression does, and of that so many bytes.
 

@@ -10,6 +10,7 @@ import mmap
 import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from udpprobe.core.batch import BATCH_FRAMES, I64, PADDING_BYTES, FrameBatch, SourceState
 from udpprobe.core.decoding.fastlane import gather
 from udpprobe.errors import UdpprobeError
-from udpprobe.sources.packet_socket import RAW, SOL_PACKET, LiveCapture, attach, program_for, start
+from udpprobe.sources.packet_socket import RAW, SOL_PACKET, LiveCapture, attach, program_for, set_option, start
 
 U32 = npt.NDArray[np.uint32]
 
@@ -124,13 +125,14 @@ class Ring(LiveCapture):
         """See LiveCapture."""
         self._socket.close()
         self._blocks = self._blocks[:, :0].copy()     # nothing looks into the mapping any more
-        self._map.close()
+        # the kernel waits some 30 ms until no processor fills it, and nobody need wait with it
+        threading.Thread(target=self._map.close, name="unmap").start()
 
 
 def _mapped(opened: socket.socket, blocks: Blocks) -> mmap.mmap:
     opened.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
     try:
-        opened.setsockopt(SOL_PACKET, PACKET_RX_RING, struct.pack(      # struct tpacket_req3
+        set_option(opened, SOL_PACKET, PACKET_RX_RING, struct.pack(     # struct tpacket_req3
             "=7I", blocks.size, blocks.number, SNAP_BYTES, blocks.total // SNAP_BYTES, RETIRE_MS, 0, 0))
         return mmap.mmap(opened.fileno(), blocks.total)
     except OSError as error:

@@ -85,6 +85,8 @@ def test_a_search_that_broke_off_says_what_it_knows():
     report = of(World(lambda now_ns: 1400 if now_ns < SECOND // 2 else 20, mute))
     assert "SEARCHING" == report.state
     assert "the search did not end: " in " ".join(report.notes)
+    fits, = report.advice
+    assert "UDP payloads of up to" in fits
 
 
 def test_other_errors_are_the_verdict_where_nothing_arrived_the_most_telling_first():

@@ -33,6 +33,11 @@ def test_what_went_beyond_the_end_takes_no_room_from_the_other_queries_and_count
     assert [8] == [shot.ttl for shot, _ in trace.way.sent if shot.ttl == 8]
 
 
+@pytest.mark.parametrize(("hops", "round_trips"), [(8, 2), (12, 2.1), (16, 2.5), (24, 3.1)])
+def test_a_long_way_takes_few_round_trips(hops, round_trips):
+    assert traced(Way(R[:hops - 1], rtt_ms=20)).took_ms < round_trips * hops * 20
+
+
 @pytest.mark.parametrize(("queries", "first"), [(1, 1), (5, 3)])
 def test_queries_and_first_ttl_are_heeded(queries, first):
     trace = traced(Way(R[:4]), queries=queries, first_ttl=first)

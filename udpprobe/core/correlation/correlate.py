@@ -17,7 +17,7 @@ from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.correlation.levels import ALL_AGREE, EXACT, LEVELS, NONE, NOTES, PORT, Sent
 from udpprobe.core.correlation.ordinals import Ordinals
 from udpprobe.core.keys import columns_key, endpoint_key
-from udpprobe.core.lookup import Bitmap, latest_before
+from udpprobe.core.lookup import bitmap_of, latest_before
 from udpprobe.core.mtu import mtu_notes, sent_length
 from udpprobe.core.notes import Note
 from udpprobe.core.packets import FRAGMENTED, Columns, Datagrams, Errors, u64
@@ -187,7 +187,7 @@ class Log:
             return
         wanted = level.key(asked.take(still), swap_id=level.swapped)
         keys = level.key(candidates)
-        near = np.flatnonzero(Bitmap(wanted).has(keys))
+        near = np.flatnonzero(bitmap_of(wanted).has(keys))
         best = latest_before(keys[near], candidates.frame[near], wanted, asked.frame[still])
         still, best = still[best >= 0], near[best[best >= 0]]
         recent = self._are_recent(candidates.frame[best], quotes.frame[still], found.later[rows[still]])
@@ -222,7 +222,7 @@ def _fragment_key(some: Datagrams | Errors) -> U64:
 
 def _among(segments: list[Sent], key: Callable[[Sent], U64], wanted: U64) -> Sent:
     """Datagrams with any of the wanted keys, and a few others; those of a flow in the order of frames."""
-    bitmap = Bitmap(wanted)
+    bitmap = bitmap_of(wanted)
     picked = [segment.take(np.flatnonzero(bitmap.has(key(segment)))) for segment in segments]
     none = np.empty(0, np.uint64)
     return Sent.concatenate([*picked, Sent(none, none, none, none.view(np.int64), none.view(np.int64))])

@@ -105,7 +105,13 @@ def outcome(rounds: Rounds, reports: Reports, locating: Locating | None, facts: 
         control_port=facts.control_port, reports=reports.told(facts.family, search.passed), black_hole=hole,
         sent=len(rounds.sent) + (locating.sent if locating else 0), duration_ms=(facts.now_ns - facts.time_ns) / MS,
         time_ns=facts.time_ns, notes=tuple(_notes(rounds, verdict, facts)),
-        advice=() if mtu is None else tuple(_advice(verdict, mtu, hole, facts)), faults=facts.faults)
+        advice=() if mtu is None else tuple(_advice(verdict, mtu, hole, facts))[:1 if _is_cut(rounds) else None],
+        faults=facts.faults)
+
+
+def _is_cut(rounds: Rounds) -> bool:
+    """Whether the search did not come to its end: then what fits is known, and what to set is not."""
+    return rounds.search.state is not State.SEARCH_COMPLETE
 
 
 def _path_mtu(rounds: Rounds, verdict: str) -> int | None:
@@ -125,7 +131,7 @@ def _notes(rounds: Rounds, verdict: str, facts: Facts) -> Iterator[str]:
     search, passed = rounds.search, rounds.search.passed
     lost = search.smallest_lost
     service, control = rounds.proofs[SERVICE], rounds.proofs[CONTROL] if len(rounds.proofs) > CONTROL else {}
-    is_cut = search.state is not State.SEARCH_COMPLETE
+    is_cut = _is_cut(rounds)
     told = (
         (not passed and verdict == "too-big",
          "nothing came back from the destination itself: this is what the routers say"),

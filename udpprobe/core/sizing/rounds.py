@@ -11,7 +11,6 @@ import errno
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median_low
 
 from udpprobe.core.limiter import SECOND
 from udpprobe.core.probing.shots import Reply, Shot
@@ -238,7 +237,7 @@ class Rounds:
         """After rounds without a reply, how long the host's limit on errors made them wait."""
         if self._silent:
             self._gaps.append(max(time_ns - self._last_ns, 0))
-            self.gap_ns, self._silent = median_low(self._gaps), 0   # one gap may be a loss's
+            self.gap_ns, self._silent = sorted(self._gaps)[(len(self._gaps) - 1) // 2], 0   # one gap may be a loss's
         self._last_ns = max(self._last_ns, time_ns)
 
     def _proven(self, sent: Sent, reply: Reply) -> int:

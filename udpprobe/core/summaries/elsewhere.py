@@ -6,12 +6,10 @@ import numpy as np
 
 from udpprobe.core.batch import I64, U64
 from udpprobe.core.keys import endpoint_key, pair_key
-from udpprobe.core.lookup import BITMAP_BITS, Bitmap, latest_before
+from udpprobe.core.lookup import Bitmap, bitmap_of, latest_before
 from udpprobe.core.summaries.episodes import QUIET_FRAMES, Open
 
 NO_PORT = np.zeros(1, np.uint64)
-SPARE_BITS = 8
-"""So much greater than a set of few keys is a bitmap of them: small enough for the processor's cache."""
 SOON_NS = 30 * 10**9
 """How long after a conversation began an answer from another port still belongs to it."""
 
@@ -38,8 +36,7 @@ def questions_of(talks: Open, asked: Bitmap, rows: I64) -> I64:
     maybe = np.flatnonzero(asked.has(key) & (client != talks.to[rows, back]))
     if len(maybe):
         first = talks.first[:talks.size]
-        few = Bitmap(key[maybe], min(len(maybe).bit_length() + SPARE_BITS, BITMAP_BITS))
-        near = np.flatnonzero(few.has(talks.asked[:talks.size]))
+        near = np.flatnonzero(bitmap_of(key[maybe]).has(talks.asked[:talks.size]))
         near = near[np.argsort(first[near], kind="stable")]
         best = latest_before(talks.asked[near], first[near], key[maybe], first[rows[maybe]])
         found[maybe] = np.where(best >= 0, near[best], -1) if len(near) else -1

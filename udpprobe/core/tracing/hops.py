@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import errorcode
-from statistics import median
 from typing import Any
+
+import numpy as np
 
 from udpprobe.core.model import Spread
 from udpprobe.core.probing.shots import Reply
@@ -163,7 +164,7 @@ def _flows(heard: Sequence[Heard]) -> set[int]:
 
 def _spread(replies: Sequence[Reply]) -> Spread:
     times = [reply.rtt_ms for reply in replies]
-    return Spread(min(times), median(times), max(times))
+    return Spread(min(times), float(np.median(times)), max(times))
 
 
 def _objects(replies: Sequence[Reply], name: str) -> Iterator[Any]:

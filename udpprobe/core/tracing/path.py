@@ -27,9 +27,10 @@ class Patience:
     timeout_ns: int = 4000 * MS
     interval_ns: int = MS
     """Between two shots."""
-    window: int = 8
-    """Shots of a flow that are under way at a time: so many may go beyond the end before that is known ..."""
-    full_window: int = 16
+    window: int = 12
+    """Shots of a flow that are under way at a time: so many may go beyond the end before that is known. Two routers of
+    a loop get six each, as many as Linux answers at once ..."""
+    full_window: int = 24
     """... and so many once it is."""
     least_hold_ns: int = 50 * MS
     """So long a shot without reply takes a place in the window, at least ..."""
