@@ -143,15 +143,18 @@ class Conversations:
     def _pair(self, part: _Part) -> None:
         """Take the RTT wherever an answer follows a request at once, and remember where each one stands."""
         talks = self.open
-        answering = part.direction != talks.asking.take(part.conversation)
-        if self._open_until:
-            answering |= talks.is_open.take(part.conversation) > 0
+        answering = part.direction != self._quiet_direction().take(part.conversation)
         if answering.any():
             two_sided = np.zeros(talks.size, np.bool_)
             two_sided[part.conversation[answering]] = True
             self._take_rtt(part.take(two_sided.take(part.conversation)))
         talks.last_direction[part.conversation] = part.direction
         talks.last_ns[part.conversation] = part.time_ns
+
+    def _quiet_direction(self) -> I8:
+        """Of each conversation the direction that no answer comes in: of requests, or, where both ask, the last."""
+        talks = self.open
+        return np.where(talks.is_open > 0, talks.last_direction, talks.asking) if self._open_until else talks.asking
 
     def _take_rtt(self, part: _Part) -> None:
         """Of all datagrams of some conversations."""
