@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import uuid4
@@ -23,7 +24,6 @@ from udpprobe.errors import CaptureError, UdpprobeError
 
 if TYPE_CHECKING:
     from udpprobe.core.batch import SourceState
-    from udpprobe.core.following.part import Part
     from udpprobe.core.following.pipeline import Resolved
     from udpprobe.core.summaries.summary import Summary
     from udpprobe.sources.piece import Edges, Piece
@@ -51,7 +51,7 @@ class _Receipt:
 
 
 class _Kept:
-    """What stays at a worker: a `Part`, its arrays apart from what they are in; and, of a piece, the rest.
+    """What stays at a worker: a `Part`; and, of a piece, the rest.
 
     Args:
         part: which nobody changes any more.
@@ -59,18 +59,16 @@ class _Kept:
     """
 
     def __init__(self, part: Taught, receipt: _Receipt | None = None) -> None:
-        self.receipt = receipt
-        arrays: list[pickle.PickleBuffer] = []
-        self._rest = pickle.dumps(part, protocol=5, buffer_callback=arrays.append)
-        self._arrays = [*map(bytes, arrays)]     # some are the filled part of larger ones
+        self.part, self.receipt = part, receipt
 
     def __sizeof__(self) -> int:
         # Dask asks, and moves what is small rather than what is large
-        return len(self._rest) + sum(map(len, self._arrays))
+        arrays: list[pickle.PickleBuffer] = []
+        return len(pickle.dumps(self.part, 5, buffer_callback=arrays.append)) + sum(len(each.raw()) for each in arrays)
 
-    def copy(self) -> Part:
+    def copy(self) -> Taught:
         """The part, to be changed."""
-        return pickle.loads(self._rest, buffers=map(bytearray, self._arrays))  # noqa: S301 - of this cluster
+        return deepcopy(self.part)
 
 
 @dataclass(frozen=True, slots=True)

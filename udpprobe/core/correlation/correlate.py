@@ -8,7 +8,8 @@ way first.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -97,6 +98,13 @@ class Log:
         """Datagrams that came since errors were last resolved."""
         self.count = 0
         """All that came."""
+
+    def __deepcopy__(self, _memo: object) -> Log:
+        """Another one that remembers the same. They share the columns, which neither changes."""
+        other = copy(self)
+        for name in ("_segments", "_first", "_fragmented"):
+            setattr(other, name, [*getattr(self, name)])
+        return other
 
     def feed(self, datagrams: Datagrams, source: U64, destination: U64) -> None:
         """Remember (n,) datagrams, copies too: an error's is the one seen last before it."""
@@ -229,11 +237,10 @@ def _among(segments: list[Sent], key: Callable[[Sent], U64], wanted: U64) -> Sen
 
 
 def _since(pieces: list[Kept], frame: int, shift: int = 0) -> list[Kept]:
-    """Of pieces in capture order, the rows from a frame on, with `shift` frames before them."""
-    kept = [some.take(np.flatnonzero(some.frame >= frame)) for some in pieces]
-    for some in kept:
-        some.frame = some.frame + shift
-    return [some for some in kept if len(some)]
+    """Of pieces in capture order, the rows from a frame on, with `shift` frames before them; none is changed."""
+    kept = [some if some.frame.min(initial=frame) >= frame else some.take(np.flatnonzero(some.frame >= frame))
+            for some in pieces]
+    return [replace(some, frame=some.frame + shift) for some in kept if len(some)]
 
 
 def _destination(sent: Sent) -> U64:
