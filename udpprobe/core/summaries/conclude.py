@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any
@@ -143,11 +144,25 @@ class _Conclusion:
 
     def _loops(self) -> dict[int, Loop]:
         """The loop behind a destination's errors, by row of what was found about it."""
-        about = defaultdict(list)
         is_loop = np.append(self._columns["loop"], np.ones(self._record.loops.size, np.int64))[self._found] == 1
-        for row, number in zip(self._found[is_loop].tolist(), self._about[is_loop].tolist(), strict=True):
+        found, names, about = self._as_they_spoke(is_loop), self._names(self._found[is_loop]), defaultdict(list)
+        for row, number in zip(self._found[found].tolist(), self._about[found].tolist(), strict=True):
             about[number].append(row)
-        return {row: loop for rows in about.values() for loop in [_loop(self._record, rows)] for row in rows}
+        return {row: loop for rows in about.values() for loop in [_loop(self._record, rows, names)] for row in rows}
+
+    def _as_they_spoke(self, which: Bool) -> I64:
+        """Some of the found, the earliest first; those without a reporter last."""
+        rows, found = self._found[which], np.flatnonzero(which)
+        told = [np.append(self._columns[name], np.zeros(self._record.loops.size, self._columns[name].dtype))[rows]
+                for name in ("reporter_low", "reporter_high", "first_ns")]
+        order: I64 = found[np.lexsort((*told, rows >= self._size))]
+        return order
+
+    def _names(self, rows: I64) -> dict[int, str]:
+        """The reporters of some findings, by their rows."""
+        rows = rows[rows < self._size]
+        texts = spelled(self._columns["reporter_high"][rows], self._columns["reporter_low"][rows]).texts()
+        return dict(zip(rows.tolist(), texts, strict=True))
 
     def _meanings(self, is_silent: Bool) -> list[str | None]:
         """What silence says: a host that refused another port would have refused this one too.
@@ -180,13 +195,10 @@ def _are_port_unreachable(columns: dict[str, npt.NDArray[Any]]) -> Bool:
     return ((family == 4) & (kind == 3) & (code == 3)) | ((family == 6) & (kind == 1) & (code == 4))
 
 
-def _loop(record: Record, found: list[int]) -> Loop:
+def _loop(record: Record, found: list[int], names: Mapping[int, str]) -> Loop:
     """A destination's loop: its routers in the order they spoke, and its period."""
-    findings = record.findings
-    rows = np.array([row for row in found if row < findings.size], np.int64)
-    seen = [row - findings.size for row in found if row >= findings.size]
-    told = findings.first_ns[rows], findings.reporter_high[rows], findings.reporter_low[rows]
-    rows = rows[np.lexsort(told[::-1])]
-    routers = spelled(findings.reporter_high[rows], findings.reporter_low[rows]).texts()
-    period = int(record.loops.period[seen[0]]) if seen else period_of([ttls_of(each) for each in findings.ttls[rows]])
-    return Loop(tuple(islice(dict.fromkeys(routers), MOST_ROUTERS)), period)
+    size = record.findings.size
+    rows, seen = [row for row in found if row < size], [row - size for row in found if row >= size]
+    period = int(record.loops.period[seen[0]]) if seen else period_of(
+        [ttls_of(record.findings.ttls[row]) for row in rows])
+    return Loop(tuple(islice(dict.fromkeys(map(names.__getitem__, rows)), MOST_ROUTERS)), period)
