@@ -76,10 +76,15 @@ def watching(network, options, **how):
     with subprocess.Popen(network.command(f"client: {UDPPROBE} watch -i right {options}"),
                           **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | how) as process:
         try:
-            until(lambda: len(Path(f"/proc/{process.pid}/net/packet").read_text().splitlines()) > 1, process)
+            until(lambda: is_capturing(process.pid), process)
             yield process
         finally:
             process.kill()
+
+
+def is_capturing(pid):
+    """Whether a packet socket of its namespace runs: one that is there, but not bound yet, hears nothing."""
+    return "1" in [line.split()[5] for line in Path(f"/proc/{pid}/net/packet").read_text().splitlines()[1:]]
 
 
 def until(holds, process):
