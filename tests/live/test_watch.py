@@ -27,7 +27,7 @@ CLOSED, ANSWERING = 7, 7100
 SERVER = {family: address(family, 1, 2) for family in (4, 6)}
 FAR = {4: "10.0.77.2", 6: "2001:db8:77::2"}
 """A host behind the server, 50 ms away, where all ports are closed."""
-FAR_S = 0.05
+FAR_S = 0.4
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 1, 0x1000      # linux/if_tun.h
 CLIENT = f"{sys.executable} {Path(__file__).with_name('watch_client.py')}"
 NO_NEIGHBOURS = "udp or icmp or (icmp6 and ip6[40] < 128)"
