@@ -27,7 +27,9 @@ CLOSED, ANSWERING = 7, 7100
 SERVER = {family: address(family, 1, 2) for family in (4, 6)}
 FAR = {4: "10.0.77.2", 6: "2001:db8:77::2"}
 """A host behind the server, 50 ms away, where all ports are closed."""
-FAR_S = 0.4
+FARTHER = {4: "10.0.77.3", 6: "2001:db8:77::3"}
+"""One half a second away: so long a program that waits for it is there to be seen, on a busy machine, too."""
+FAR_S, FARTHER_S = 0.05, 0.5
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 1, 0x1000      # linux/if_tun.h
 CLIENT = f"{sys.executable} {Path(__file__).with_name('watch_client.py')}"
 NO_NEIGHBOURS = "udp or icmp or (icmp6 and ip6[40] < 128)"
@@ -56,8 +58,9 @@ def far_host(network):
         except OSError as error:
             raise CannotRun(f"/dev/net/tun: {error.strerror}") from None
         fcntl.ioctl(tunnel, TUNSETIFF, struct.pack("16sH22x", b"far", IFF_TUN | IFF_NO_PI))
-    play(network, ["server: ip link set far up", f"server: ip route add {FAR[4]} dev far",
-                   f"server: ip -6 route add {FAR[6]} dev far"])
+    play(network, ["server: ip link set far up"] + [
+        f"server: ip {option} route add {host} dev far"
+        for option, family in (("-4", 4), ("-6", 6)) for host in (FAR[family], FARTHER[family])])
     Thread(target=refuse, args=(tunnel,), daemon=True).start()
     yield
 
@@ -66,8 +69,9 @@ def refuse(tunnel):
     with contextlib.suppress(OSError):      # the network is taken down
         while True:
             packet = os.read(tunnel, 2048)
-            if packet[9 if packet[0] >> 4 == 4 else 6] == 17:
-                time.sleep(FAR_S)
+            protocol_at, last_at = (9, 19) if packet[0] >> 4 == 4 else (6, 39)
+            if packet[protocol_at] == 17:
+                time.sleep(FARTHER_S if packet[last_at] == 3 else FAR_S)
                 os.write(tunnel, b.port_unreachable(packet))
 
 
@@ -124,7 +128,7 @@ def test_each_program_is_named_with_what_it_hears_itself(network, kind, host):
 @pytest.mark.parametrize("family", [4, 6])
 def test_dig_is_named_with_what_it_says_itself(network, family):
     with watching(network, "--format ndjson --count 1") as process:
-        said = subprocess.run(network.command(f"client: dig +tries=1 +timeout=2 @{FAR[family]} example.org"),
+        said = subprocess.run(network.command(f"client: dig +tries=1 +timeout=5 @{FARTHER[family]} example.org"),
                               check=False, capture_output=True, text=True)
         event = json.loads(ended(process))
     assert "dig" == event["process"]["name"]
