@@ -16,6 +16,7 @@ from builders import datagram, ethernet
 from hearing import LINK_BYTES, heard, is_error, packet_of, payload_of, rows_of
 from network import CannotRun, Network, address
 from record import play
+from scanning import UNLIMITED
 
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.sources.live import open_capture
@@ -33,7 +34,7 @@ FILTER = f"udp port {CLOSED} or icmp or icmp6[icmp6type] = 1"
 def network():
     try:
         with Network("client", "router", "server") as made:
-            play(made, [f"{node}: sysctl -q net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0" for node in made.names])
+            play(made, [f"{node}: {UNLIMITED}" for node in made.names])
             yield made
     except CannotRun as reason:
         pytest.skip(str(reason))
