@@ -124,6 +124,8 @@ class Network:
         process = subprocess.Popen(self.command(line), stdout=subprocess.DEVNULL,
                                    **{"stderr": subprocess.DEVNULL, **options})
         self.running.append(process)
+        if answers := re.search(r": answer (\d+)", line):
+            until_bound(process, int(answers[1]))
         return process
 
     def command(self, line):
@@ -165,6 +167,13 @@ def enter(namespace):
     libc = ctypes.CDLL(None, use_errno=True)    # os.setns is Python 3.12's
     if libc.setns(namespace.fileno(), CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")
+
+
+def until_bound(process, port):
+    """Wait until a process that is to answer there has its socket: before, its kernel refuses what comes."""
+    end_s = time.monotonic() + 10
+    while f":{port:04X} " not in Path(f"/proc/{process.pid}/net/udp6").read_text() and time.monotonic() < end_s:
+        time.sleep(0.02)
 
 
 def stop(process, how=signal.SIGKILL):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from contextlib import ExitStack
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
@@ -141,6 +142,17 @@ STORIES = {
                    b.port_unreachable(b.fragments(b.datagram(CLIENT, SERVER, 5000, 53, bytes(60)), 32, id=5)[1])],
     "quiet for long": [ask(id=1), *[ask(1000 + n, 6000) for n in range(6)], answer(id=2), ask(id=3)],
 }
+
+
+def test_copies_of_parts_merge_as_they_do_and_leave_them_as_they_were():
+    packets = [ask(id=1), answer(id=2), ask(id=3), b.time_exceeded(ask(id=3), "203.0.113.1"), answer(id=4)]
+    left, right = (part_of(batch, is_first=not number) for number, batch in enumerate(pieces_of(raw(packets), [3])))
+    reports = []
+    for one, other in ((deepcopy(left), deepcopy(right)), (deepcopy(left), deepcopy(right)), (left, right)):
+        one.merge(other)
+        reports.append(told(*one.finish(), Question()))
+    assert 1 == len(reports[0][2])
+    assert [reports[0]] * 3 == reports
 
 
 @pytest.mark.parametrize("quiet_frames", [2, 1 << 20])
