@@ -171,10 +171,10 @@ def test_a_file_that_breaks_off_among_others_is_named_and_the_others_are_read(tm
     monkeypatch.setattr(assembly, "PIECE_BYTES", 100)
     paths = [write(tmp_path / f"{number}.pcap", second(number)) for number in range(3)]
 
-    def broken(piece, task, is_first):
+    def broken(piece, task, ends):
         if piece.name == paths[0]:
             raise CaptureError("reading stopped")
-        return digest.digest(piece, task, is_first)
+        return digest.digest(piece, task, ends)
 
     monkeypatch.setattr(assembly, "digest", broken)
     source = told(Inputs.of(*paths), workers=2)[0]["source"]

@@ -23,6 +23,8 @@ from udpprobe.sources.piece import Piece
 from udpprobe.sources.selection import Selection
 from udpprobe.workers import Crew
 
+WHOLE = digest.Ends(is_first=True, is_last=True)
+
 S = 10**9
 
 
@@ -54,10 +56,10 @@ def fail():
     raise CaptureError("cannot be read")
 
 
-def digest_or_die(piece, task, is_first):
+def digest_or_die(piece, task, ends):
     if piece.first > 20_000:
         die_once(f"{piece.name}.mark")
-    return digest.digest(piece, task, is_first)
+    return digest.digest(piece, task, ends)
 
 
 def never():
@@ -112,7 +114,7 @@ def test_a_piece_is_ended_early_once_all_are_stopped(capture):
     task = digest.Task(Selection())
     with Crew(1) as crew:
         crew.stop()
-        found = crew.result(crew.give(digest.digest, Piece(*capture.files), task, True), never)
+        found = crew.result(crew.give(digest.digest, Piece(*capture.files), task, WHOLE), never)
 
     assert (True, False) == (found.is_partial, found.state.cut_short)
 

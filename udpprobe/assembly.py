@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from udpprobe.core.batch import SourceState
-from udpprobe.digest import Digest, Task, Taught, Workforce, digest
+from udpprobe.digest import Digest, Ends, Task, Taught, Workforce, digest
 from udpprobe.errors import CaptureError
 from udpprobe.sources.piece import Piece
 from udpprobe.sources.pieces import Seam, Survey, cut, survey
@@ -46,8 +46,7 @@ class _Place:
     rank: int
     """Of frames of one time, those of the file of the lowest rank come first."""
     piece: Piece
-    is_first: bool
-    """Whether a capture begins with it."""
+    ends: Ends
 
 
 @dataclass(slots=True)
@@ -181,7 +180,7 @@ class Assembly:
                       for piece in cut(surveyed, self._piece_bytes, is_gapless=self._are_merged[number])]
             for index, (surveyed, rank, piece) in enumerate(pieces):
                 if number not in self._left_out:
-                    yield _Place(number, surveyed, rank, piece, index == 0)
+                    yield _Place(number, surveyed, rank, piece, Ends(index == 0, index == len(pieces) - 1))
 
     def _given_of(self, number: int) -> Iterator[tuple[_Place, Any]]:
         """The pieces of a capture in their order, each given out by now, and others ahead of it."""
@@ -201,7 +200,7 @@ class Assembly:
             if place is None:
                 return
             place = replace(place, piece=self._at.informed(place))
-            self._given.append((place, self._crew.give(digest, place.piece, self._task, place.is_first)))
+            self._given.append((place, self._crew.give(digest, place.piece, self._task, place.ends)))
 
     def _join(self, place: _Place, job: Any) -> None:  # noqa: ANN401 - the workforce knows what it is
         self.state.done_bytes += min(place.piece.stop, place.surveyed.total_bytes) - place.piece.first
@@ -215,11 +214,11 @@ class Assembly:
 
     def _fitting(self, place: _Place, found: Digest) -> Digest:
         """The piece as it is to be read behind those before it."""
-        is_first = self._at.part is None
+        ends = place.ends._replace(is_first=self._at.part is None)
         piece = self._at.seam.mended(place.piece, found.edges)
-        if piece is None and is_first == place.is_first:
+        if piece is None and ends == place.ends:
             return found
-        job = self._crew.give(digest, piece or place.piece, self._task, is_first)
+        job = self._crew.give(digest, piece or place.piece, self._task, ends)
         return self._crew.result(job, self._see)
 
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from distributed import CancelledError, Client, Future, KilledWorker, get_worker, wait
 
-from udpprobe.digest import Digest, Task, Taught, digest
+from udpprobe.digest import Digest, Ends, Task, Taught, digest
 from udpprobe.errors import CaptureError, UdpprobeError
 
 if TYPE_CHECKING:
@@ -250,8 +250,8 @@ def _tried(function: Callable[..., Result], *arguments: object) -> Result | _Fai
         return _Failure(error, get_worker().address)
 
 
-def _digest(run: str, piece: Piece, task: Task, is_first: bool) -> _Kept:
-    found = digest(piece, task, is_first, _stops[run])
+def _digest(run: str, piece: Piece, task: Task, ends: Ends) -> _Kept:
+    found = digest(piece, task, ends, _stops[run])
     return _Kept(found.part, _Receipt(found.edges, found.state, found.is_partial))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from udpprobe.core.batch import SourceState
 from udpprobe.core.following.part import Part
@@ -25,6 +25,13 @@ class Task:
     selection: Selection
     by_flow: bool = False
     keep_messages: bool = False
+
+
+class Ends(NamedTuple):
+    """Which ends of its capture a piece has."""
+
+    is_first: bool
+    is_last: bool
 
 
 class Taught(Protocol):
@@ -89,13 +96,13 @@ _stop: Flag | None = None
 """In a process of a crew: set when all are to stop."""
 
 
-def digest(piece: Piece, task: Task, is_first: bool, stop: Flag | None = None) -> Digest:
+def digest(piece: Piece, task: Task, ends: Ends, stop: Flag | None = None) -> Digest:
     """Read, decode and digest a piece, in whichever process this runs.
 
     Args:
         piece: of a capture.
         task: what to do with it.
-        is_first: whether a capture begins with it.
+        ends: which ends of a capture it has.
         stop: set when it is to end; that of a crew's process without.
 
     Raises:
@@ -103,7 +110,8 @@ def digest(piece: Piece, task: Task, is_first: bool, stop: Flag | None = None) -
         UsageError: the filter is wrong.
     """
     source, flag = PieceSource(piece), stop or _stop
-    part = Part(by_flow=task.by_flow, keep_messages=task.keep_messages, is_first=is_first)
+    part = Part(by_flow=task.by_flow, keep_messages=task.keep_messages, is_first=ends.is_first,
+                is_last=ends.is_last)
     is_partial = False
     for batch in task.selection.of(source):
         part.feed(batch)

@@ -55,8 +55,8 @@ def pieces_of(frames, cuts):
     return [batch_of([frame for _, frame in piece], ETHERNET, times_ns=[ns for ns, _ in piece]) for piece in pieces]
 
 
-def part_of(batch, *, is_first, by_flow=False, horizon=1 << 20):
-    part = Part(by_flow=by_flow, keep_messages=True, is_first=is_first, horizon=horizon)
+def part_of(batch, *, is_first, is_last=False, by_flow=False, horizon=1 << 20):
+    part = Part(by_flow=by_flow, keep_messages=True, is_first=is_first, is_last=is_last, horizon=horizon)
     part.feed(batch)
     part.close()
     return pickle.loads(pickle.dumps(part))
@@ -86,7 +86,8 @@ def whole_of(frames, by, horizon):
 def test_parts_merge_to_the_whole_wherever_it_was_cut(frames, cuts, by, memory, data):
     *frames_kept, horizon = memory
     with memory_of(*frames_kept):
-        parts = [part_of(batch, is_first=number == 0, by_flow=by == "flow", horizon=horizon)
+        end = len(cuts) if data.draw(st.booleans()) else None
+        parts = [part_of(batch, is_first=number == 0, is_last=number == end, by_flow=by == "flow", horizon=horizon)
                  for number, batch in enumerate(pieces_of(frames, cuts))]
         part = merged(parts, lambda pairs: data.draw(st.integers(0, pairs - 1)))
         assert whole_of(frames, by, horizon) == told(*part.finish(), Question(32, True, by))
@@ -109,6 +110,12 @@ def test_batches_and_ticks_change_nothing_however_little_is_remembered(frames, c
 def test_a_part_of_few_frames_travels_as_little():
     part = part_of(pieces_of(raw([ask(1000 + n) for n in range(100)]), [])[0], is_first=False)
     assert 1 << 17 > len(pickle.dumps(part))
+
+
+def test_the_last_part_travels_without_its_datagrams_for_nobody_will_ask_for_them():
+    words, frames = 5, raw([ask(1000 + n) for n in range(100)])
+    usual, last = (part_of(*pieces_of(frames, []), is_first=True, is_last=is_last) for is_last in (False, True))
+    assert len(frames) * words * 8 <= len(pickle.dumps(usual)) - len(pickle.dumps(last))
 
 
 # ---- one boundary each

@@ -13,7 +13,7 @@ import numpy as np
 
 from udpprobe.core.batch import I64, U8, FrameBatch
 from udpprobe.core.correlation.copies import MEMORY_WINDOWS, WINDOW_FRAMES
-from udpprobe.core.correlation.correlate import HORIZON, Matches
+from udpprobe.core.correlation.correlate import HORIZON, Log, Matches
 from udpprobe.core.decoding.decode import Chunk
 from udpprobe.core.following.pipeline import Pipeline, Resolved, joined, pieces
 from udpprobe.core.packets import Errors
@@ -31,16 +31,17 @@ class Part:
     """
 
     def __init__(self, *, by_flow: bool = False, keep_messages: bool = False, is_first: bool = True,
-                 horizon: int = HORIZON) -> None:
+                 is_last: bool = False, horizon: int = HORIZON) -> None:
         """Start with nothing known.
 
         Args:
             by_flow: count each source apart.
             keep_messages: keep the bytes of errors, for their extensions; without, no errors are told.
             is_first: whether the capture begins with this piece.
+            is_last: whether it ends with it, so that no later error asks for its datagrams.
             horizon: how many datagrams before an error are looked through for its own.
         """
-        self.is_first = is_first
+        self.is_first, self._is_last = is_first, is_last
         self.frames = 0
         """How many frames the piece had."""
         self._keep_messages = keep_messages
@@ -61,6 +62,8 @@ class Part:
             frames: how many frames it had, where a filter may have left out the last ones.
         """
         self._keep(self._path.finish())
+        if self._is_last:
+            self._path.seal()
         self.frames = self.frames if frames is None else frames
 
     def _keep(self, known: list[Resolved]) -> None:
@@ -100,6 +103,7 @@ class _Path(Pipeline):
         super().__init__(by_flow=by_flow, keep_messages=keep_messages, horizon=horizon)
         self.summary = Summary(by_flow=by_flow, unknown_until=unknown_until)
         self.head_end, self.unsure = unknown_until, list[_Unsure]()
+        self.is_sealed = False
         self.head: list[Chunk] = []
         """The first frames: counted only when it is known what was before."""
 
@@ -128,6 +132,10 @@ class _Path(Pipeline):
             errors, found = errors.take(~is_unsure), found.take(~is_unsure)
         return super().settle(errors, found, data)
 
+    def seal(self) -> None:
+        """Nothing comes behind: forget the datagrams, most of what a part would travel with."""
+        self.log, self.is_sealed = Log(self.horizon), True
+
     def append(self, right: _Path, frames: int, right_frames: int) -> tuple[list[Resolved], I64]:
         """Add what was learned directly behind, which is used up; both are finished.
 
@@ -145,7 +153,10 @@ class _Path(Pipeline):
             self.count(chunk)
         known = [*self.finish(), *(self._look_again(each, frames, datagrams) for each in right.unsure)]
         rows = self.summary.append(right.summary, frames)
-        self.log.append(right.log, frames, right.head_end, sum(len(chunk.datagrams) for chunk in right.head))
+        if right.is_sealed:
+            self.seal()
+        else:
+            self.log.append(right.log, frames, right.head_end, sum(len(chunk.datagrams) for chunk in right.head))
         if right_frames > right.head_end:
             self.copies, self.error_copies = right.copies.shifted(frames), right.error_copies.shifted(frames)
         return known, rows
