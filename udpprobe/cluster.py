@@ -14,11 +14,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import uuid4
 
 from distributed import CancelledError, Client, Future, KilledWorker, get_worker, wait
 
+from udpprobe.core import keys
 from udpprobe.digest import Digest, Ends, Task, Taught, digest
 from udpprobe.errors import CaptureError, UdpprobeError
 
@@ -101,6 +103,32 @@ class Job:
     failed_at: list[str] = field(default_factory=list)
 
 
+class _Hands:
+    """Workers of a cluster, which make the same keys as all who work there.
+
+    Args:
+        client: of the cluster.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        scheduler = client.scheduler_info(n_workers=0)["id"]     # random, and known to those only whom it serves
+        self._secret = int.from_bytes(sha256(scheduler.encode()).digest())
+        keys.agree(self._secret)
+
+    def submit(self, function: Callable[..., Any], *arguments: object, **how: object) -> Future:
+        """Have a function called at one of them."""
+        return self.client.submit(_called, self._secret, function, *arguments, key=_key(function), **how)
+
+
+def _called(secret: int, function: Callable[..., Result], *arguments: object) -> Result | _Failure:
+    keys.agree(secret)
+    try:
+        return function(*arguments)
+    except CaptureError as error:
+        return _Failure(error, get_worker().address)
+
+
 class ClusterCrew:
     """Workers of a cluster; what cannot be read at one of them is tried at others.
 
@@ -111,7 +139,7 @@ class ClusterCrew:
     most_grain = 8
 
     def __init__(self, client: Client) -> None:
-        self._client, self._run = client, uuid4().hex
+        self._client, self._hands, self._run = client, _Hands(client), uuid4().hex
         self.count = sum(client.nthreads().values())
         self.is_stopped = False
 
@@ -129,10 +157,10 @@ class ClusterCrew:
     def _submitted(self, function: Callable[..., Any], arguments: tuple[Any, ...],
                    **how: object) -> tuple[Future, Future]:
         if function is not digest:
-            kept = self._client.submit(_tried, function, *arguments, key=_key(function), **how)
+            kept = self._hands.submit(function, *arguments, **how)
             return kept, kept
-        kept = self._client.submit(_tried, _digest, self._run, *arguments, key=_key(digest), **how)
-        return kept, self._client.submit(_receipt, kept, key=_key(_receipt), priority=MERGE_FIRST)
+        kept = self._hands.submit(_digest, self._run, *arguments, **how)
+        return kept, self._hands.submit(_receipt, kept, priority=MERGE_FIRST)
 
     def result(self, job: Job, look: Callable[[], None]) -> Any:  # noqa: ANN401 - whatever the function returned
         """What came of it; `look` is called now and then while it is waited for.
@@ -152,7 +180,7 @@ class ClusterCrew:
     def _own(self, job: Job, found: Any) -> Any:  # noqa: ANN401 - as above
         if not isinstance(found, _Receipt):
             return found
-        return Digest(RemotePart(self._client, job.kept), found.edges, found.state, found.is_partial)
+        return Digest(RemotePart(self._hands, job.kept), found.edges, found.state, found.is_partial)
 
     def _answer(self, job: Job, look: Callable[[], None]) -> Any:  # noqa: ANN401 - as above
         about = job.call[1][0]
@@ -172,8 +200,8 @@ class ClusterCrew:
 class RemotePart:
     """A `Part` in pieces at workers; those that are merged already stand for ever more to the left."""
 
-    def __init__(self, client: Client, kept: Future) -> None:
-        self._client = client
+    def __init__(self, hands: _Hands, kept: Future) -> None:
+        self._hands = hands
         self._tree = [(0, kept)]
         """How often each was merged, falling; and each."""
 
@@ -190,11 +218,11 @@ class RemotePart:
         _, kept = self._tree.pop()
         while self._tree:
             kept = self._merged(self._tree.pop()[1], kept)
-        found = self._client.submit(_finished, kept, key=_key(_finished), priority=MERGE_FIRST)
-        return _result(self._client, found, lambda: None, "what was read")
+        found = self._hands.submit(_finished, kept, priority=MERGE_FIRST)
+        return _result(self._hands.client, found, lambda: None, "what was read")
 
     def _merged(self, left: Future, right: Future) -> Future:
-        return self._client.submit(_merge, left, right, key=_key(_merge), priority=MERGE_FIRST)
+        return self._hands.submit(_merge, left, right, priority=MERGE_FIRST)
 
 
 def _key(function: Callable[..., Any]) -> str:
@@ -241,13 +269,6 @@ def _staffed_s(client: Client, staffed_s: float) -> float:
     if now_s - staffed_s > ALONE_S:
         raise UdpprobeError(LOST)
     return staffed_s
-
-
-def _tried(function: Callable[..., Result], *arguments: object) -> Result | _Failure:
-    try:
-        return function(*arguments)
-    except CaptureError as error:
-        return _Failure(error, get_worker().address)
 
 
 def _digest(run: str, piece: Piece, task: Task, ends: Ends) -> _Kept:

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from udpprobe.core import keys
 from udpprobe.core.keys import SECRET, Numbering, columns_key, conversation_key, endpoint_key, pair_key
 
 
@@ -41,6 +42,44 @@ def test_every_column_and_their_order_matter():
     first, second = u64s(1, 2), np.array([3, -4])
     assert len({*columns_key([first, second]).tolist(), *columns_key([second, first]).tolist()}) == 4
     assert (columns_key([first, second]) != columns_key([first, second + 1])).all()
+
+
+TOP = 1 << 63
+ALIKE_IN_A_LINEAR_HASH = {
+    "the top bits, whatever odd factors": ((0, 0, 53), (TOP, TOP, 53)),
+    "an address that undoes a known difference of ports": (
+        (0, 0, 53), (0, 0xC2B2AE3D27D4EB4F * pow(0xD6E8FEB86659FD93, -1, 2**64) % 2**64, 52)),
+    "halves that undo each other by known factors": (
+        (0, 0, 53), (1, -0x9E3779B97F4A7C15 * pow(0xD6E8FEB86659FD93, -1, 2**64) % 2**64, 53)),
+}
+
+
+@pytest.mark.parametrize("pair", ALIKE_IN_A_LINEAR_HASH.values(), ids=ALIKE_IN_A_LINEAR_HASH)
+def test_nobody_can_choose_an_address_that_has_the_key_of_another(pair):
+    high, low, port = (u64s(*column) for column in zip(*pair, strict=True))
+    assert 2 == len(set(endpoint_key(high, low, port).tolist()))
+
+
+@pytest.fixture
+def agreeing():
+    before = keys.FACTORS.copy()
+    yield keys.agree
+    keys.FACTORS[:] = before
+
+
+def test_keys_are_those_of_the_secret_that_was_agreed_on(agreeing):
+    def key(secret):
+        agreeing(secret)
+        return endpoint_key(u64s(1), u64s(2), u64s(3)).tolist(), columns_key([u64s(4), u64s(5)]).tolist()
+
+    assert key(1 << 70 | 7) == key(7)
+    assert 3 == len({str(key(secret)) for secret in (7, 8, 0)})
+
+
+def test_factors_are_odd_whatever_the_secret(agreeing):
+    for secret in (0, 1, 2**64 - 1, -1):
+        agreeing(secret)
+        assert (keys.FACTORS & np.uint64(1)).all()
 
 
 UNDO = np.uint64(pow(int(SECRET), -1, 2**64))

@@ -1,6 +1,7 @@
 """64-bit keys of endpoints and conversations, and a dictionary from such keys to numbers 0, 1, 2 ….
 
-Keys are multilinear hashes: two of a million different endpoints share one with a probability of 10^-7.
+Two of a million different endpoints share a key with a probability of 10^-7. The factors that keys are made with are
+secret: an address in IPv6 has room enough to choose it so that it has the key of somebody else's.
 """
 
 from __future__ import annotations
@@ -12,11 +13,27 @@ from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.packets import u64
 from udpprobe.core.runs import starts_of_runs
 
-_HIGH, _LOW, _PORT, _LESS, _MORE = (u64(number) for number in (
-    0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xC2B2AE3D27D4EB4F, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB))
+_HIGH, _SPREAD, _LOW, _PORT, _LESS, _MORE = range(6)
+FACTORS = np.zeros(6, np.uint64)
+"""Odd; see `agree`."""
 
-SECRET = u64(hash(__name__) & (1 << 64) - 1 | 1)
-"""Odd, and another one in each process: who chooses the addresses knows not which keys meet in a hash table."""
+
+def agree(secret: int) -> None:
+    """Make keys with factors of this secret from now on. Whoever exchanges keys has to agree on one.
+
+    Args:
+        secret: of any size; its lowest 64 bits count. They are spread as in SplitMix64 (Steele, Lea, Flood, 2014).
+    """
+    mixed = u64(secret & (1 << 64) - 1) + np.arange(1, 1 + len(FACTORS), dtype=np.uint64) * u64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> u64(shift))) * u64(factor)
+    FACTORS[:] = mixed ^ (mixed >> u64(31)) | u64(1)
+
+
+agree(hash(__name__))
+SECRET = u64(hash(f"{__name__}.SECRET") & (1 << 64) - 1 | 1)
+"""Odd. It is another one in each process, but for those it forks, as the factors are that nobody agreed on: hashes of
+texts are seeded. So who chooses the addresses knows not which keys meet in a hash table."""
 
 FEWEST_BITS = 10
 FEWEST_SLOTS = 4
@@ -25,12 +42,17 @@ FEWEST_SLOTS = 4
 
 def endpoint_key(high: U64, low: U64, port: U64) -> U64:
     """(n,) key of each address and UDP port."""
-    return high * _HIGH + low * _LOW + port * _PORT
+    key = high * FACTORS[_HIGH]
+    key ^= key >> u64(29)       # or the highest bits of both halves would undo each other, whatever odd factors
+    key *= FACTORS[_SPREAD]
+    key += low * FACTORS[_LOW]
+    key += port * FACTORS[_PORT]
+    return key
 
 
 def pair_key(one: U64, other: U64) -> U64:
     """(n,) key of each pair in its order: of a flow, an address and an id."""
-    return one * _LESS + other * _MORE
+    return one * FACTORS[_LESS] + other * FACTORS[_MORE]
 
 
 def conversation_key(source: U64, destination: U64) -> U64:
