@@ -98,6 +98,13 @@ def test_a_path_of_limited_routers_is_concluded():
     assert (0, 14) == (sum(hop.lost for hop in trace.hops), len(limits_of(trace)))
 
 
+@pytest.mark.parametrize("limit", [(2, 0.5), (1, 0.4)])
+def test_a_limit_slower_than_the_pause_is_waited_for(limit):
+    trace = traced(Way(R[:2], limits={R[1]: limit}))
+    assert (0, [True]) == (trace.hops[1].lost, [note.startswith("limits") for note in limits_of(trace)])
+    assert 3300 < trace.took_ms < 3800
+
+
 def test_a_limit_at_the_end_of_the_path():
     trace = traced(Way(R[:2], limits={TO: (1, 1)}))
     assert 0 == trace.hops[2].lost

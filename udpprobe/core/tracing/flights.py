@@ -48,7 +48,8 @@ class Patience:
     burst: int = BURST
     """Shots at once for a hop that spoke and is asked again."""
     again: ClassVar[int] = 3
-    """How often such a hop is, until it is clear whether it has a limit. One that never spoke is asked again once."""
+    """For how many pauses such a hop is, until it is clear whether it has a limit. One that never spoke is asked again
+    once."""
 
 
 @dataclass(slots=True)

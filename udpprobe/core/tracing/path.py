@@ -122,7 +122,8 @@ class Path:
         if bursts and self._is_settled(ttl, bursts):
             return NEVER
         if self.heard(ttl) or self.is_known:
-            return max(self.deadline_ns(latest), latest.sent_ns + self.patience.pause_ns)
+            pause_ns = self.patience.pause_ns * _pauses(bursts[-1:])
+            return max(self.deadline_ns(latest), latest.sent_ns + pause_ns)
         slow_ns = max(latest.sent_ns + self.patience.pause_ns, self.asked_ns + self.patience.slow_ns)
         return slow_ns if slow_ns <= self._slow_until_ns else NEVER
 
@@ -147,7 +148,8 @@ class Path:
     def _is_settled(self, ttl: int, bursts: list[list[Flight]]) -> bool:
         """Whether nothing is to be learned from asking again."""
         last = [each.reply is not None for each in bursts[-1]]
-        return (len(bursts) >= self.patience.again or not self.heard(ttl) or all(last)
+        pauses = 1 + sum(_pauses([each]) for each in bursts)
+        return (pauses > self.patience.again or not self.heard(ttl) or all(last)
                 or (any(last) and not UNLIKELY <= self.chance_of_loss(ttl) < 1))
 
     def missing(self, ttl: int) -> list[Flight]:
@@ -234,3 +236,8 @@ class Path:
         self._note_rtt(self.patience.max_ttl, reply)
         for flight in self.all_flights():
             flight.void |= flight.reply is None and flight.shot.ttl > self.expired_ttl
+
+
+def _pauses(bursts: list[list[Flight]]) -> int:
+    """How long is waited after a burst: twice as long after one that drew nothing, as the limit may be slower."""
+    return 2 if bursts and not any(each.reply for each in bursts[-1]) else 1
