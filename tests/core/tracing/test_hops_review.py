@@ -27,6 +27,26 @@ def test_what_is_odd_about_an_error_is_told(kind, about, note):
     assert note in notes_of(TO, kind, **about)
 
 
+def test_of_an_error_that_was_damaged_nothing_is_said_to_have_changed_before():
+    damaged = "bad ICMP checksum: a host would not have listened"
+    assert (damaged,) == notes_of("10.0.0.1", EXPIRED, changed=("source",), notes=(damaged,))
+
+
+class Balanced(Way):
+    """Each packet takes a way with this many routers, or with one more."""
+
+    def reply(self, shot, now_ns):
+        longer = shot.number % 3 == 0
+        self.routers = [f"10.0.{longer:d}.{n}" for n in range(1, 4 + longer)]
+        return super().reply(shot, now_ns)
+
+
+def test_where_ways_are_of_different_lengths_a_quoted_ttl_betrays_no_hidden_hops():
+    said = traced(Balanced([]), queries=9)
+    assert {5} == {path.end_ttl for path in said.paths}
+    assert not [note for each in said.hops[-1].reporters for note in each.notes if "too high" in note]
+
+
 def test_an_answer_from_another_port_is_told_to_be_one():
     assert () == notes_of(TO, ANSWER)
     assert ("answers from another port than was asked",) == notes_of(TO, ANSWER, changed=("port",))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from udpprobe.core.model import Spread
+from udpprobe.core.notes import TEXTS, Note
 from udpprobe.core.probing.shots import Reply
 from udpprobe.core.tracing.flights import Flight, is_end, is_expired
 from udpprobe.core.tracing.limits import UNLIKELY, UNUSUAL
@@ -102,10 +103,17 @@ def _hop(paths: Sequence[Path], ttl: int, destination: str, now_ns: int) -> Hop:
     word = "limits" if limited == perhaps else "perhaps limits"
     note = f"{word} its errors: answered {len(heard)} of {sent}"
     is_placed = not any(_is_elsewhere(path, ttl) for path in paths)
-    reporters = tuple(_reporter(kind, some, ttl if is_placed else None, (
+    nearest = min(_nearest_end(path, ttl) for path in paths)
+    reporters = tuple(_reporter(kind, some, nearest if is_placed else None, (
         *(_way_back(some, ttl, destination) if is_placed else ()), *((note,) if perhaps & _flows(some) else ())))
         for kind, some in kinds.items())
     return Hop(ttl, reporters, sent, lost)
+
+
+def _nearest_end(path: Path, ttl: int) -> int:
+    """The lowest TTL that got to the end: where packets take ways of different lengths, lower than where it is sure."""
+    ends = (each for each in path.flights if any(flight.reply and is_end(flight.reply) for flight in path.at(each)))
+    return min((ttl, *ends)) if ttl == path.end_ttl else ttl
 
 
 def _is_elsewhere(path: Path, ttl: int) -> bool:
@@ -175,7 +183,9 @@ def _notes(reply: Reply, usual_ttl: int) -> Iterator[str]:
         reply: it.
         usual_ttl: that the shot arrives with where nobody hides and everybody counts down.
     """
-    yield from (CHANGES[word] for word in reply.changed)
+    is_damaged = reply.event and TEXTS[Note.BAD_ICMP_CHECKSUM] in reply.event.notes    # then so may its quote be
+    if not is_damaged:
+        yield from (CHANGES[word] for word in reply.changed)
     if reply.event is None:
         return
     if is_expired(reply) and reply.event.reporter == reply.event.quoted.destination:
