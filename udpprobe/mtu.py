@@ -21,8 +21,8 @@ from udpprobe.core.sizing.model import MtuReport
 from udpprobe.core.sizing.outcome import Facts, outcome, verdict_of
 from udpprobe.core.sizing.plpmtud import Search
 from udpprobe.core.sizing.reports import Reports
-from udpprobe.core.sizing.rounds import FLOWS, Patience, Rounds
-from udpprobe.core.sizing.shots import ARRIVED, CONTROL, SERVICE, TOO_BIG, Ask, word_of
+from udpprobe.core.sizing.rounds import FLOWS, Rounds
+from udpprobe.core.sizing.shots import ARRIVED, CONTROL, SERVICE, TOO_BIG, Ask, Patience, word_of
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.wire import Listener, Wire, payload_for

@@ -11,9 +11,10 @@ from udpprobe import __version__
 from udpprobe.core.limiter import SECOND
 from udpprobe.core.probing.probes import Destinations
 from udpprobe.core.probing.shots import MOST_SHOTS
+from udpprobe.core.tracing.flights import Patience
 from udpprobe.core.tracing.hops import ending_of, hops_of, loop_of, worst
+from udpprobe.core.tracing.limits import BURST
 from udpprobe.core.tracing.model import TraceReport
-from udpprobe.core.tracing.path import Patience
 from udpprobe.core.tracing.schedule import Tracing
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import CtrlC
@@ -98,10 +99,15 @@ def guard(options: Options) -> None:
     """
     if options.first_ttl > options.max_ttl:
         raise UsageError(f"--first-ttl {options.first_ttl} is beyond --max-ttl {options.max_ttl}")
-    shots = options.flows * options.max_ttl * (options.queries + Patience.again)
+    shots = _shots(options, 1)
     if shots > MOST_OF_A_ROUND:
         raise UsageError(f"up to {shots:,} shots are too many, at most {MOST_OF_A_ROUND:,}; lower --flows, --queries "
                          "or --max-ttl")
+
+
+def _shots(options: Options, burst: int) -> int:
+    """How many there are at most."""
+    return options.flows * options.max_ttl * (options.queries + Patience.again * burst)
 
 
 def _paused(listener: Listener, ctrl_c: CtrlC, interval_s: float) -> bool:
@@ -118,7 +124,7 @@ class _Round:
     def __init__(self, listener: Listener, options: Options, ctrl_c: CtrlC, number: int) -> None:
         interval_ns = int(SECOND / options.rate_pps) if options.rate_pps else 0
         patience = Patience(options.max_ttl, options.first_ttl, options.queries, int(options.timeout_s * SECOND),
-                            interval_ns)
+                            interval_ns, burst=BURST if _shots(options, BURST) <= MOST_OF_A_ROUND else 1)
         self.tracing = Tracing(patience, flows=options.flows, size=options.size, first_number=number)
         self._listener, self._wire, self._ctrl_c = listener, listener.wires[0], ctrl_c
         self._start_ns = listener.now_ns

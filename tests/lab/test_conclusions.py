@@ -66,7 +66,7 @@ mpls-core            trace 53    answered: home pe1(24001,16) p(24002,16) pe2(24
 mtu-zero             mtu 53      too-big 1400, isp says 0
 no-route             scan 53     answered
 no-route             scan !53    unreachable by isp
-no-route             trace !53   unreachable: home isp
+no-route             trace !53   unreachable: home isp|isp(limits)
 no-route             mtu !53     unreachable
 other-port           scan 69     answered
 other-port           scan 53     silent: listening-or-filtered

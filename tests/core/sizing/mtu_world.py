@@ -12,7 +12,8 @@ from samples import EVENT
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.probing.shots import Reply
 from udpprobe.core.sizing.plpmtud import Search
-from udpprobe.core.sizing.rounds import Patience, Rounds
+from udpprobe.core.sizing.rounds import Rounds
+from udpprobe.core.sizing.shots import Ask, Patience
 
 HOST, ROUTER = EVENT.quoted.destination, "192.0.2.1"
 LEAST = {4: (60, 36), 6: (80, 56)}
@@ -48,6 +49,10 @@ class World:
     family: int = 4
     interface: int = 1500
     seed: int = 1
+    objects: Callable[[Ask, int], str | None] = lambda _ask, _now_ns: None
+    """The verdict that it says of one, of whatever size, at a time; None where it does not."""
+    is_barred: bool = True
+    """Whether it drops what it objects to, and does not only say so."""
     arrived: list = field(default_factory=list)
     refusals: int = 0
 
@@ -64,6 +69,14 @@ class World:
 
     def take(self, ask, now_ns):
         """A shot enters the path."""
+        verdict = self.objects(ask, now_ns)
+        if verdict and not self.lost():
+            event = replace(EVENT, verdict=verdict, reporter=ROUTER)
+            self.reply(self.said(ask, event), now_ns, now_ns + self.rtt_ns // 2)
+        if not verdict or not self.is_barred:
+            self.enters(ask, now_ns)
+
+    def enters(self, ask, now_ns):
         shot, mtu = ask.shot, self.mtu_at(now_ns)
         fits = shot.size <= mtu
         word = self.slanders(shot.size) if fits else self.says(shot.size, mtu)

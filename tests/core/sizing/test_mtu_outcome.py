@@ -12,7 +12,8 @@ from udpprobe.core.sizing.locating import Course, Locating
 from udpprobe.core.sizing.outcome import Facts, outcome, verdict_of
 from udpprobe.core.sizing.plpmtud import Search
 from udpprobe.core.sizing.reports import Reports
-from udpprobe.core.sizing.rounds import Patience, Rounds
+from udpprobe.core.sizing.rounds import Rounds
+from udpprobe.core.sizing.shots import Patience
 from udpprobe.core.tracing.model import Target
 
 FACTS = Facts("0.1.0", Target("198.51.100.7", 53), 4, "eth0", 1500, "192.0.2.9", 55_555, 0, 0, 3 * SECOND, {})

@@ -14,8 +14,8 @@ from samples import EVENT
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.probing.shots import Reply
 from udpprobe.core.sizing.plpmtud import Search, State
-from udpprobe.core.sizing.rounds import Patience, Rounds
-from udpprobe.core.sizing.shots import ARRIVED, OTHER, TOO_BIG, UNSENT, RoundTrip, word_of
+from udpprobe.core.sizing.rounds import Rounds
+from udpprobe.core.sizing.shots import ARRIVED, OTHER, TOO_BIG, UNSENT, Patience, RoundTrip, word_of
 
 LIARS = {
     "honest": honest, "mute": mute, "zero": lambda _size, _mtu: 0, "below the minimum": lambda _size, _mtu: 67,

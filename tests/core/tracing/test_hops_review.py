@@ -27,6 +27,26 @@ def test_what_is_odd_about_an_error_is_told(kind, about, note):
     assert note in notes_of(TO, kind, **about)
 
 
+def test_of_an_error_that_was_damaged_nothing_is_said_to_have_changed_before():
+    damaged = "bad ICMP checksum: a host would not have listened"
+    assert (damaged,) == notes_of("10.0.0.1", EXPIRED, changed=("source",), notes=(damaged,))
+
+
+class Balanced(Way):
+    """Each packet takes a way with this many routers, or with one more."""
+
+    def reply(self, shot, now_ns):
+        longer = shot.number % 3 == 0
+        self.routers = [f"10.0.{longer:d}.{n}" for n in range(1, 4 + longer)]
+        return super().reply(shot, now_ns)
+
+
+def test_where_ways_are_of_different_lengths_a_quoted_ttl_betrays_no_hidden_hops():
+    said = traced(Balanced([]), queries=9)
+    assert {5} == {path.end_ttl for path in said.paths}
+    assert not [note for each in said.hops[-1].reporters for note in each.notes if "too high" in note]
+
+
 def test_an_answer_from_another_port_is_told_to_be_one():
     assert () == notes_of(TO, ANSWER)
     assert ("answers from another port than was asked",) == notes_of(TO, ANSWER, changed=("port",))
@@ -34,18 +54,19 @@ def test_an_answer_from_another_port_is_told_to_be_one():
 
 @dataclass
 class Forgetful(Way):
-    """The first shot of all is lost, and all that expire at hop 4."""
+    """All that expire at hop 4 are lost."""
 
     def reply(self, shot, now_ns):
         said = super().reply(shot, now_ns)
-        return None if shot.ttl == 4 or shot.number == 0 else said
+        return None if shot.ttl == 4 else said
 
 
 def test_a_limit_seen_before_a_loop_is_no_loss_although_the_next_time_round_a_router_is_silent():
-    said = traced(Forgetful(["10.0.0.1", "10.0.0.2", "10.0.0.3"], period=2))
+    routers = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    said = traced(Forgetful(routers, period=2, limits={routers[0]: (1, 1)}))
     first = said.hops[0]
     assert (2, 2, 0) == (said.loop.period, said.loop.first_ttl, first.lost)
-    assert ("limits its errors: answered 3 of 4",) == first.reporters[0].notes
+    assert ("limits its errors: answered 2 of 9",) == first.reporters[0].notes
 
 
 @pytest.mark.parametrize("period", [0, 2])

@@ -10,10 +10,10 @@ from __future__ import annotations
 import errno
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from udpprobe.core.limiter import SECOND
 from udpprobe.core.probing.shots import Reply, Shot
+from udpprobe.core.sizing.objections import NEVER, REPEAT_NS, Objections
 from udpprobe.core.sizing.plpmtud import Search
 from udpprobe.core.sizing.shots import (
     ARRIVED,
@@ -24,6 +24,7 @@ from udpprobe.core.sizing.shots import (
     TOO_BIG,
     UNSENT,
     Ask,
+    Patience,
     Round,
     RoundTrip,
     Sent,
@@ -48,15 +49,6 @@ GAPS = 5
 """The last ones, from which an interval is learned."""
 MOST_SHOTS = 4000
 """A path that changes all the time is given up."""
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long and how often to try."""
-
-    tries: int = 3
-    """Probes of a size that go missing before it counts (RFC 8899's MAX_PROBES)."""
-    timeout_ns: int = 4 * SECOND
-    """How long a host that says nothing is waited for."""
-    ttl: int = 64
 
 
 class Rounds:
@@ -79,6 +71,7 @@ class Rounds:
         self.errnos: Counter[int] = Counter()
         """Why this host did not send; without EMSGSIZE."""
         self.is_over = False
+        self._objections = Objections(least, patience.tries)
         self._rtt = RoundTrip()
         self._round = Round(0, now_ns)
         self._base_ns = now_ns
@@ -93,7 +86,7 @@ class Rounds:
     @property
     def wake_ns(self) -> int:
         """When `due` has something to say if nothing is heard before."""
-        return self._round.deadline_ns
+        return min(self._round.deadline_ns, NEVER if self.search.passed else self._objections.over_ns)
 
     @property
     def timeout_ns(self) -> int:
@@ -108,7 +101,7 @@ class Rounds:
     def due(self, now_ns: int) -> list[Ask]:
         """What is to be sent now; nothing while replies may still come."""
         has_moved = self.search.passed > 0 and self.search.next() != self._round.size
-        if self.is_over or (now_ns < self._round.deadline_ns and not has_moved):
+        if self.is_over or (now_ns < self.wake_ns and not has_moved):
             return []
         self._close()
         if self._is_enough(now_ns):
@@ -118,7 +111,8 @@ class Rounds:
 
     def _is_enough(self, now_ns: int) -> bool:
         patience_ns = self._patience.timeout_ns + (max(LIMITS_NS, 4 * self.gap_ns) if self.search.passed else 0)
-        return (self.search.next() is None or bool(self.errnos and not self.search.passed)
+        is_vain = not self.search.passed and (bool(self.errnos) or now_ns >= self._objections.over_ns)
+        return (self.search.next() is None or is_vain
                 or now_ns - self._last_ns >= patience_ns or len(self.sent) >= MOST_SHOTS)
 
     def _close(self) -> None:
@@ -142,6 +136,8 @@ class Rounds:
 
     def _base(self, now_ns: int) -> list[Ask]:
         """Is anybody there: by every lane the largest size that may pass, and the smallest one behind it."""
+        if self._objections.wants_repeat:
+            return self._repeat(now_ns)
         size = min(self.search.hints, default=self.search.most)
         is_full = size == self._round.size or now_ns >= self._base_ns
         if is_full:
@@ -152,6 +148,12 @@ class Rounds:
             asks += [self._ask(lane, max(size, least), now_ns)]
             asks += [self._witness(lane, least, now_ns)] if is_full else []
         return asks
+
+    def _repeat(self, now_ns: int) -> list[Ask]:
+        """Does nobody get through, as routers say: the smallest size once more."""
+        self._objections.repeated()
+        self._round = Round(self._round.size, now_ns + REPEAT_NS, wanted=min(self.least))
+        return [self._witness(lane, least, now_ns) for lane, least in enumerate(self.least)]
 
     def _try(self, now_ns: int) -> list[Ask]:
         size = self.search.next() or 0
@@ -271,8 +273,12 @@ class Rounds:
             return not self._round.witnesses
         return min(self.search.hints, default=self._round.size) < self._round.size
 
-    def _other(self, _: Sent, reply: Reply) -> None:
-        self.complaints[(reply.event.verdict if reply.event else None) or "unreachable"] += 1
+    def _other(self, sent: Sent, reply: Reply) -> None:
+        verdict = (reply.event.verdict if reply.event else None) or "unreachable"
+        self.complaints[verdict] += 1
+        self._objections.take(verdict, sent, reply.time_ns)
+        if not self.search.passed and self._objections.wants_repeat:
+            self._round.deadline_ns = min(self._round.deadline_ns, max(sent.sent_ns + REPEAT_NS, reply.time_ns))
 
     def _unsent(self, sent: Sent, reply: Reply) -> None:
         self._refused(sent, errno.EHOSTUNREACH, reply.time_ns)

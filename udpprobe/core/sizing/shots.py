@@ -20,6 +20,17 @@ NO_PROOF = frozenset({"too-big", "loop", "expired", "reassembly"})
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """How long and how often to try."""
+
+    tries: int = 3
+    """Probes of a size that go missing before it counts (RFC 8899's MAX_PROBES)."""
+    timeout_ns: int = 4 * SECOND
+    """How long a host that says nothing is waited for."""
+    ttl: int = 64
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """A shot, and the lane it goes by."""
 

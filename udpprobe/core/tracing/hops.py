@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from udpprobe.core.model import Spread
+from udpprobe.core.notes import TEXTS, Note
 from udpprobe.core.probing.shots import Reply
+from udpprobe.core.tracing.flights import Flight, is_end, is_expired
+from udpprobe.core.tracing.limits import UNLIKELY, UNUSUAL
 from udpprobe.core.tracing.model import Hop, Reporter, TraceLoop
-from udpprobe.core.tracing.path import Flight, Path, is_end, is_expired
+from udpprobe.core.tracing.path import Path
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
 
 INITIAL_TTLS = (64, 128, 255)
@@ -88,43 +91,35 @@ def hops_of(paths: Sequence[Path], destination: str, now_ns: int) -> tuple[Hop, 
 
 def _hop(paths: Sequence[Path], ttl: int, destination: str, now_ns: int) -> Hop:
     heard = [each for path in paths for each in path.heard(ttl)]
-    limited = {path.flow for path in paths if is_limited(path, ttl)}
+    chance = {path.flow: path.chance_of_loss(ttl) if path.missing(ttl) else 1 for path in paths}
+    limited = {flow for flow, each in chance.items() if each < UNLIKELY}
+    perhaps = {flow for flow, each in chance.items() if each < UNUSUAL}
     kinds: dict[_Kind, list[Heard]] = defaultdict(list)
     for flight, reply in heard:
         kinds[_kind(reply, destination)].append((flight, reply))
-    sent = len(heard) + sum(len(missing(path, ttl)) for path in paths)
+    sent = len(heard) + sum(len(path.missing(ttl)) for path in paths)
     lost = sum(path.deadline_ns(flight) <= now_ns for path in paths if path.flow not in limited
-               for flight in missing(path, ttl))
-    note = f"limits its errors: answered {len(heard)} of {sent}"
+               for flight in path.missing(ttl))
+    word = "limits" if limited == perhaps else "perhaps limits"
+    note = f"{word} its errors: answered {len(heard)} of {sent}"
     is_placed = not any(_is_elsewhere(path, ttl) for path in paths)
-    reporters = tuple(_reporter(kind, some, ttl if is_placed else None, (
-        *(_way_back(some, ttl, destination) if is_placed else ()), *((note,) if limited & _flows(some) else ())))
+    nearest = min(_nearest_end(path, ttl) for path in paths)
+    reporters = tuple(_reporter(kind, some, nearest if is_placed else None, (
+        *(_way_back(some, ttl, destination) if is_placed else ()), *((note,) if perhaps & _flows(some) else ())))
         for kind, some in kinds.items())
     return Hop(ttl, reporters, sent, lost)
+
+
+def _nearest_end(path: Path, ttl: int) -> int:
+    """The lowest TTL that got to the end: where packets take ways of different lengths, lower than where it is sure."""
+    ends = (each for each in path.flights if any(flight.reply and is_end(flight.reply) for flight in path.at(each)))
+    return min((ttl, *ends)) if ttl == path.end_ttl else ttl
 
 
 def _is_elsewhere(path: Path, ttl: int) -> bool:
     """Whether who reports may be nearer than this TTL says: round a loop, or where the lowest TTL met the end."""
     end = path.end_ttl or (path.round.first_ttl if path.round else None)
     return end is not None and (ttl > end or 1 < end == path.patience.first_ttl)
-
-
-def missing(path: Path, ttl: int) -> list[Flight]:
-    """The shots of a TTL that left and have no reply."""
-    return [flight for flight in path.at(ttl) if flight.reply is None and not flight.void and not flight.errno]
-
-
-def is_limited(path: Path, ttl: int) -> bool:
-    """Whether a hop left shots without reply because it limits its errors, and not because they were lost.
-
-    It spoke each time it was asked again slowly, and nothing was lost of what was sent beyond it.
-    """
-    again = [flight for flight in path.at(ttl) if flight.again]
-    # the next time round a loop it is the same ones
-    last = path.round.end_ttl if path.round and path.end_ttl is None else path.last_ttl
-    beyond = [each for each in path.hops() if ttl < each <= last and path.heard(each)]
-    return (bool(missing(path, ttl) and again) and all(flight.reply for flight in again)
-            and all(is_limited(path, each) for each in beyond if missing(path, each)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +183,9 @@ def _notes(reply: Reply, usual_ttl: int) -> Iterator[str]:
         reply: it.
         usual_ttl: that the shot arrives with where nobody hides and everybody counts down.
     """
-    yield from (CHANGES[word] for word in reply.changed)
+    is_damaged = reply.event and TEXTS[Note.BAD_ICMP_CHECKSUM] in reply.event.notes    # then so may its quote be
+    if not is_damaged:
+        yield from (CHANGES[word] for word in reply.changed)
     if reply.event is None:
         return
     if is_expired(reply) and reply.event.reporter == reply.event.quoted.destination:

@@ -4,78 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
 
-from udpprobe.core.probing.shots import Reply, Shot
+from udpprobe.core.probing.shots import Reply
+from udpprobe.core.tracing.flights import NEVER, Flight, Patience, is_end, is_expired
+from udpprobe.core.tracing.limits import UNLIKELY, UNUSUAL, chance_of_loss
 from udpprobe.core.tracing.rounds import Round, find_round
-
-MS = 1_000_000
-TIME_EXCEEDED = {4: (11, 0), 6: (3, 0)}
-"""Type and code of a TTL that ran out, by family."""
-SOURCE_QUENCH = (4, 4)
-"""Family and type of the one error that does not end a path (RFC 6633)."""
-NEVER = 1 << 63
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How much is sent, and how long is waited for what comes back."""
-
-    max_ttl: int = 30
-    first_ttl: int = 1
-    queries: int = 3
-    timeout_ns: int = 4000 * MS
-    interval_ns: int = MS
-    """Between two shots."""
-    window: int = 12
-    """Shots of a flow that are under way at a time: so many may go beyond the end before that is known. Two routers of
-    a loop get six each, as many as Linux answers at once ..."""
-    full_window: int = 24
-    """... and so many once it is."""
-    least_hold_ns: int = 50 * MS
-    """So long a shot without reply takes a place in the window, at least ..."""
-    first_hold_ns: int = 250 * MS
-    """... and until anything was heard."""
-    least_wait_ns: int = 250 * MS
-    """So long a reply is waited for, at least: routers take their time for errors."""
-    times_here: int = 3
-    """Where the hop was heard before: so many of its RTTs."""
-    times_later: int = 10
-    """Where a later hop was heard: so many of its RTTs."""
-    pause_ns: int = 1100 * MS
-    """Before a hop that did not answer all is asked again: one error a second is the strictest usual limit."""
-    slow_ns: int = 500 * MS
-    """Between two such shots of a path whose end is not known: it may be a loop, with few routers for all of them."""
-    again: ClassVar[int] = 3
-    """How often a hop is asked again that spoke, until it answers that: then its silence was a limit's. One that never
-    did is asked again once."""
-
-
-@dataclass(slots=True)
-class Flight:
-    """A shot that was sent."""
-
-    shot: Shot
-    sent_ns: int
-    reply: Reply | None = None
-    errno: int = 0
-    """Why this host refused to send it."""
-    again: bool = False
-    """Whether it was sent because others of its hop had no reply."""
-    void: bool = False
-    """Whether it may have been answered without our knowing: it is not lost."""
-
-
-def is_expired(reply: Reply) -> bool:
-    """Whether it says that the TTL ran out in transit."""
-    event = reply.event
-    return event is not None and (event.type, event.code) == TIME_EXCEEDED[event.family]
-
-
-def is_end(reply: Reply) -> bool:
-    """Whether a path ends with it: an answer, or an error that a higher TTL would not change."""
-    event = reply.event
-    return event is None or not (is_expired(reply) or (event.family, event.type) == SOURCE_QUENCH)
 
 
 @dataclass(slots=True)
@@ -180,17 +113,69 @@ class Path:
 
     def again_ns(self, ttl: int) -> int:
         """When a TTL is to be asked again that did not answer all of its queries; NEVER where it is not."""
-        flights, replies = self.at(ttl), len(self.heard(ttl))
-        again = [each for each in flights if each.again]
-        most = self.patience.again if replies else 1
-        is_settled = replies >= self.queries(ttl) or any(each.reply for each in again)
-        if is_settled or len(again) >= most or any(each.errno for each in flights):
+        flights, bursts = self.at(ttl), self.bursts(ttl)
+        latest = max(flights, key=lambda each: each.sent_ns, default=None)
+        if latest is None or not self.is_open(ttl) or any(each.errno for each in flights):
             return NEVER
-        latest = max(flights, key=lambda each: each.sent_ns)
-        if replies or self.is_known:
-            return max(self.deadline_ns(latest), latest.sent_ns + self.patience.pause_ns)
+        if bursts and len(bursts[-1]) < self._burst(ttl):
+            return latest.sent_ns
+        if bursts and self._is_settled(ttl, bursts):
+            return NEVER
+        if self.heard(ttl) or self.is_known:
+            pause_ns = self.patience.pause_ns * _pauses(bursts[-1:])
+            return max(self.deadline_ns(latest), latest.sent_ns + pause_ns)
         slow_ns = max(latest.sent_ns + self.patience.pause_ns, self.asked_ns + self.patience.slow_ns)
         return slow_ns if slow_ns <= self._slow_until_ns else NEVER
+
+    def is_open(self, ttl: int) -> bool:
+        """Whether a TTL did not answer all of its queries at once."""
+        return len(self.heard(ttl)) < self.queries(ttl) or any(each.again for each in self.at(ttl))
+
+    def bursts(self, ttl: int) -> list[list[Flight]]:
+        """How it was asked again."""
+        again = [flight for flight in self.at(ttl) if flight.again]
+        return [[flight for flight in again if flight.again == n] for n in sorted({each.again for each in again})]
+
+    def next_burst(self, ttl: int) -> int:
+        """The number of the burst that the next such shot belongs to."""
+        bursts = self.bursts(ttl)
+        return len(bursts) + (not bursts or len(bursts[-1]) >= self._burst(ttl))
+
+    def _burst(self, ttl: int) -> int:
+        """How many shots that is; who never spoke gets one, and so does who is met again round a loop."""
+        return self.patience.burst if self.heard(ttl) and self.queries(ttl) == self.patience.queries else 1
+
+    def _is_settled(self, ttl: int, bursts: list[list[Flight]]) -> bool:
+        """Whether nothing is to be learned from asking again."""
+        last = [each.reply is not None for each in bursts[-1]]
+        pauses = 1 + sum(_pauses([each]) for each in bursts)
+        return (pauses > self.patience.again or not self.heard(ttl) or all(last)
+                or (any(last) and not UNLIKELY <= self.chance_of_loss(ttl) < 1))
+
+    def missing(self, ttl: int) -> list[Flight]:
+        """The shots of a TTL that left and have no reply."""
+        return [flight for flight in self.at(ttl) if flight.reply is None and not flight.void and not flight.errno]
+
+    def chance_of_loss(self, ttl: int) -> float:
+        """How likely it is that a TTL's shots without reply were lost, not left out by a limit on errors."""
+        # the next time round a loop it is the same ones
+        last = self.round.end_ttl if self.round and self.end_ttl is None else self.last_ttl
+        beyond = [each for each in self.hops() if ttl < each <= last and self.heard(each)]
+        is_lossy = any(self._own_chance(each, 0) >= UNUSUAL for each in beyond if self.missing(each))
+        clean = 0 if is_lossy else sum(len(self.heard(each)) for each in beyond if not self.missing(each))
+        return self._own_chance(ttl, clean)
+
+    def _own_chance(self, ttl: int, beyond: int) -> float:
+        first = [flight for each in self._same(ttl) for flight in self.at(each) if not (flight.again or flight.void)]
+        first.sort(key=lambda flight: (flight.sent_ns, flight.shot.number))
+        bursts = [[each.reply is not None for each in burst] for burst in self.bursts(ttl)]
+        return chance_of_loss([each.reply is not None for each in first], bursts, beyond)
+
+    def _same(self, ttl: int) -> range:
+        """The TTLs that run out at the same router: in a loop, and at the end."""
+        if self.end_ttl is None and self.round and ttl >= self.round.first_ttl:
+            return range(ttl, max(self.flights) + 1, self.round.period)
+        return range(ttl, max(self.flights) + 1 if ttl == self.end_ttl else ttl + 1)
 
     @property
     def _slow_until_ns(self) -> int:
@@ -251,3 +236,8 @@ class Path:
         self._note_rtt(self.patience.max_ttl, reply)
         for flight in self.all_flights():
             flight.void |= flight.reply is None and flight.shot.ttl > self.expired_ttl
+
+
+def _pauses(bursts: list[list[Flight]]) -> int:
+    """How long is waited after a burst: twice as long after one that drew nothing, as the limit may be slower."""
+    return 2 if bursts and not any(each.reply for each in bursts[-1]) else 1

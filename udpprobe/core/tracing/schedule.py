@@ -1,7 +1,7 @@
 """Which shots a trace sends when, and when it knows enough. No clock: what time it is, it is told.
 
 First one shot for each TTL, several at a time, until the destination, another end or a loop shows; then the other
-queries, only as far as that. A router that answered some of them is asked again slowly: it limits its errors.
+queries, only as far as that. A router that left some of them is asked again later: perhaps it limits its errors.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from udpprobe.core.probing.shots import Reply, Shot
-from udpprobe.core.tracing.path import MS, NEVER, Flight, Path, Patience
+from udpprobe.core.tracing.flights import MS, NEVER, Flight, Patience
+from udpprobe.core.tracing.path import Path
 
 AT_ONCE_NS = 10 * MS
 """What the rate allows in this time may leave at once: each time that shots leave costs some milliseconds."""
@@ -51,13 +52,14 @@ class Tracing:
         """One shot of a flow, if it has any."""
         if not path.has_room(now_ns):
             return
-        ttl, again = path.next_ttl(), False
+        ttl, again = path.next_ttl(), 0
         if ttl is None:
-            ttl, again = next((ttl for ttl in path.hops() if path.again_ns(ttl) <= now_ns), None), True
+            ttl = next((ttl for ttl in path.hops() if path.again_ns(ttl) <= now_ns), None)
+            again = path.next_burst(ttl) if ttl is not None else 0
         if ttl is not None:
-            yield self._fire(path, ttl, now_ns, again=again)
+            yield self._fire(path, ttl, now_ns, again)
 
-    def _fire(self, path: Path, ttl: int, now_ns: int, *, again: bool) -> Shot:
+    def _fire(self, path: Path, ttl: int, now_ns: int, again: int) -> Shot:
         shot = Shot(self.next_number, ttl, self._size, path.flow)
         flight = Flight(shot, now_ns, again=again)
         self._flights[shot.number] = flight
@@ -92,7 +94,7 @@ class Tracing:
             if path.has_room(now_ns):
                 return now_ns
             return min(until for flight in path.all_flights() if (until := path.held_until_ns(flight)) > now_ns)
-        waiting = [until for ttl in path.hops() if len(path.heard(ttl)) < path.queries(ttl) for flight in path.at(ttl)
+        waiting = [until for ttl in path.hops() if path.is_open(ttl) for flight in path.at(ttl)
                    for until in (path.deadline_ns(flight), path.held_until_ns(flight)) if until > now_ns]
         if path.has_room(now_ns):
             waiting += [max(again_ns, now_ns) for ttl in path.hops() if (again_ns := path.again_ns(ttl)) != NEVER]
