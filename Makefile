@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
+# the tests start hundreds of processes; where this is set, each compiles all that it imports anew
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## list the verbs

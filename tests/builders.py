@@ -9,6 +9,7 @@ family. The extensions of an error (RFC 4884) stand in extensions.py.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from ipaddress import ip_address
 
 ICMP, IPIP, UDP, IP6_IN_IP, ROUTING, FRAGMENT, GRE, AH, ICMP6, DSTOPTS = 1, 4, 17, 41, 43, 44, 47, 51, 58, 60
@@ -19,6 +20,7 @@ QUOTE_LIMIT = {4: 548, 6: 1232}     # what Linux quotes: the error is to fit in 
 MACS = bytes.fromhex("020000000002 020000000001")
 
 
+@lru_cache(maxsize=1 << 16)
 def packed(address):
     return ip_address(address).packed
 

@@ -7,10 +7,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 DASK = [sys.executable, "-m", "dask"]
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 class Cluster:
@@ -21,46 +21,55 @@ class Cluster:
         self.processes = []
         self.workers = {}
         """Each worker's address, and its process."""
-        self.address = self._started("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        log = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        self.address = _address_in(log, "Scheduler at:", "Scheduler at:")
 
     def add_worker(self, prefix=(), **environment):
         """A worker of one thread, its address; `prefix` is a command that runs it."""
-        address = self._started("worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard",
-                                "--local-directory", str(self._folder), prefix=prefix, **environment)
-        self.workers[address] = self.processes[-1]
-        return address
+        return self.add_workers(1, prefix, **environment)[0]
 
-    def _started(self, kind, *words, prefix=(), **environment):
+    def add_workers(self, count, prefix=(), **environment):
+        """So many, who start side by side."""
+        words = (self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory",
+                 str(self._folder))
+        logs = [self._start("worker", *words, prefix=prefix, **environment) for _ in range(count)]
+        addresses = [_address_in(log, "Start worker at:", "Registered to:") for log in logs]
+        self.workers |= zip(addresses, self.processes[-count:], strict=True)
+        return addresses
+
+    def _start(self, kind, *words, prefix=(), **environment):
+        """Its log."""
         log = self._folder / f"{kind}-{len(self.processes)}.log"
         with log.open("wb") as out:
             self.processes.append(subprocess.Popen(
                 [*prefix, *DASK, kind, *words], stdout=out, stderr=out, env=self._environment | environment))
-        mark = {"scheduler": "Scheduler at:", "worker": "Start worker at:"}[kind]
-        deadline_s = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline_s:
-            told = [line for line in log.read_text().splitlines() if mark in line]
-            ready = kind == "scheduler" or "Registered to:" in log.read_text()
-            if told and ready:
-                return told[0].split(mark)[1].strip()
-            time.sleep(0.02)
-        raise TimeoutError(log.read_text())
+        return log
 
     def stop(self):
-        for process in reversed(self.processes):
-            process.terminate()
+        """At once: whoever says goodbye to those who are gone already takes seconds."""
         for process in self.processes:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(5)
             process.kill()
             process.wait()
+
+
+def _address_in(log, mark, ready):
+    """What a log says behind a mark, once it says that all is ready."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
+        lines = log.read_text().splitlines()
+        told = [line for line in lines if mark in line]
+        if told and any(ready in line for line in lines):
+            return told[0].split(mark)[1].strip()
+        time.sleep(0.02)
+    raise TimeoutError(log.read_text())
 
 
 @contextmanager
 def cluster(folder, workers=2, **environment):
     made = Cluster(folder, **environment)
     try:
-        for _ in range(workers):
-            made.add_worker()
+        if workers:
+            made.add_workers(workers)
         yield made
     finally:
         made.stop()

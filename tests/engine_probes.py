@@ -12,6 +12,9 @@ from udpprobe.core.packets import MAPPED
 from udpprobe.core.probing.craft import Crafter
 from udpprobe.core.probing.probes import Payloads, Probes, token_of
 
+PATIENCE_S = 20
+"""What is to come has come by then, on a machine however busy."""
+MANY = 1 << 30
 KEY = (1, 2)
 TOKEN = Payloads(np.zeros((1, 8), np.uint8), *(np.array([value]) for value in (8, 0, 8)))
 """The one payload: the token."""
@@ -38,19 +41,16 @@ def probes_to(destinations, source, source_port, *, ttl=64, attempt=0, zone=0):
                   np.full(n, attempt), np.full(n, ttl), token_of(KEY, tuple(sources), (high, low), ports))
 
 
-def heard(engine, wait_s, until=1 << 30):
-    """Batches of `wait_s` seconds; the last of them is the first that brings the frames to `until`."""
-    end, frames = time.monotonic() + wait_s, 0
-    while frames < until and (left_s := end - time.monotonic()) > 0:
+def heard(engine, frames=MANY, *, faults=MANY, wait_s=PATIENCE_S):
+    """Batches until they bring so many frames, or the engine has so many faults; else for `wait_s` seconds."""
+    end, came = time.monotonic() + wait_s, 0
+    while came < frames and engine.state.faults.total() < faults and (left_s := end - time.monotonic()) > 0:
         batch = engine.receive(left_s)
-        frames += len(batch)
+        came += len(batch)
         yield batch
 
 
-def story_of(engine, sets, *, wait_s=0.3, until=1 << 30):
-    """What the core concludes when the sets of probes are sent, each after the last was listened to."""
-    batches = []
-    for probes in sets:
-        engine.send(probes)
-        batches += heard(engine, wait_s, until)
-    return follow(batches)
+def story_of(engine, probes, frames=MANY, *, wait_s=PATIENCE_S):
+    """What the core concludes when the probes are sent and listened to as `heard` does."""
+    engine.send(probes)
+    return follow(list(heard(engine, frames, wait_s=wait_s)))

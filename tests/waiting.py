@@ -1,17 +1,23 @@
 """Waiting for what a program does, instead of for a time."""
 
 import fcntl
-import sys
 import termios
 import time
 from pathlib import Path
 
+LOOKS, BETWEEN_S = 10, 0.05
+"""Who is found asleep so often in a row has nothing to do: on a busy machine those that have are not, but they wait."""
+
 
 def until_it_waits(process):
     """Until it has taken all there is out of its standard input, and no longer waits for a batch to become full."""
+    until_it_sleeps(process, lambda: bytes(4) == fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4)))
+
+
+def until_it_sleeps(process, and_so=lambda: True):
+    """Until it has nothing to do."""
     asleep = 0
-    while asleep < 10:
-        time.sleep(0.05)
-        unread = int.from_bytes(fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4)), sys.byteorder)
+    while asleep < LOOKS:
+        time.sleep(BETWEEN_S)
         state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        asleep = asleep + 1 if (unread, state) == (0, "S") else 0
+        asleep = asleep + 1 if state == "S" and and_so() else 0

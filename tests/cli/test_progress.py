@@ -16,6 +16,13 @@ class State:
     done_bytes, total_bytes = 5_000_000, 10_000_000
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    """Whatever terminal the tests are run at."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 @pytest.fixture
 def clock(monkeypatch):
     now_s = [100.0]
@@ -43,7 +50,6 @@ def test_a_short_file_has_no_bar(monkeypatch, clock):
 def test_a_long_file_has_a_bar_on_stderr(monkeypatch, capsys, clock, wanted, waited_s):
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
     with progress.shown(wanted) as update:
         clock[0] += waited_s
         update(State)
@@ -70,8 +76,6 @@ def test_no_color_is_obeyed(monkeypatch, clock):
 def test_a_scan_says_how_far_it_is_and_how_long_it_takes(monkeypatch, clock, remaining_s, words):
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
     with progress.shown_of_scan(True) as update:
         update(Progress(512, 1000, 1234, remaining_s))
     assert words in terminal.getvalue()
@@ -95,7 +99,6 @@ def test_a_short_scan_has_no_bar(monkeypatch, clock):
 def test_a_search_for_an_mtu_says_after_a_second_what_fits_so_far(monkeypatch, clock, state, words):
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
     with progress.shown_of_search() as update:
         update(state)
         assert terminal.getvalue() == ""

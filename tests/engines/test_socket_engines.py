@@ -7,7 +7,7 @@ import errno
 import socket
 
 import pytest
-from engine_probes import crafter, heard, probes_to, story_of
+from engine_probes import PATIENCE_S, crafter, heard, probes_to, story_of
 
 from udpprobe.core.verdicts import MEANINGS, meaning_of
 from udpprobe.engines.connected import USUAL, Connected, OneLine
@@ -68,7 +68,7 @@ def verdicts(story):
 def test_each_of_300_closed_ports_is_heard(family, engine_class, make):
     source_port, ports = closed_ports(family, 300)
     engine = make(engine_class)
-    story = story_of(engine, [probes(family, source_port, ports)], until=600)
+    story = story_of(engine, probes(family, source_port, ports), 600)
     assert ["refused"] * 300 == verdicts(story)
     assert [1] * 300 == [destination.sent for destination in story.destinations]
     assert 0 == len(engine.unsent()[0])
@@ -78,8 +78,8 @@ def test_each_of_300_closed_ports_is_heard(family, engine_class, make):
 def test_no_probe_is_lost_to_another_ones_error(family, engine_class, make):
     source_port, ports = closed_ports(family, 1)
     with ports_of(family, 1) as (silent,):
-        silent.settimeout(1)
-        story_of(make(engine_class), [probes(family, source_port, [*ports, port_of(silent)])], until=3)
+        silent.settimeout(PATIENCE_S)
+        story_of(make(engine_class), probes(family, source_port, [*ports, port_of(silent)]), 3)
         assert 8 == len(silent.recv(100))
 
 
@@ -89,14 +89,14 @@ def test_no_attempt_is_lost_to_the_error_of_the_one_before(family, engine_class,
     engine = make(engine_class)
     for attempt in range(3):
         engine.send(probes(family, source_port, ports, attempt=attempt))
-    assert 6 == sum(map(len, heard(engine, 0.3, 6)))
+    assert 6 == sum(map(len, heard(engine, 6)))
 
 
 @BOTH
 def test_silence_is_no_frame(family, engine_class, make):
     source_port, _ = closed_ports(family, 0)
     with ports_of(family, 1) as (silent,):
-        story = story_of(make(engine_class), [probes(family, source_port, [port_of(silent)])], wait_s=0.1)
+        story = story_of(make(engine_class), probes(family, source_port, [port_of(silent)]), wait_s=0.1)
     assert ["silent"] == verdicts(story)
 
 
@@ -105,26 +105,26 @@ def test_silence_is_no_frame(family, engine_class, make):
 def test_an_answer_is_heard_however_long(family, engine_class, size, make):
     source_port, _ = closed_ports(family, 0)
     with ports_of(family, 1) as (server,):
-        server.settimeout(1)
+        server.settimeout(PATIENCE_S)
         engine = make(engine_class)
         engine.send(probes(family, source_port, [port_of(server)]))
         _, client = server.recvfrom(100)
         server.sendto(bytes(size), client)
-        batches = list(heard(engine, 0.3, 2))
+        batches = list(heard(engine, 2))
     lengths = [length for batch in batches for length in batch.length.tolist()]
     header = {4: 28, 6: 48}[family]
     assert [header + 8, header + size] == lengths
 
 
 def test_an_answer_from_another_port_reaches_only_recverr(family, make):
-    for engine_class, frames in ((RecvErr, 2), (Connected, 1)):
+    for engine_class, frames, wait_s in ((RecvErr, 2, PATIENCE_S), (Connected, 1, 0.1)):
         source_port, _ = closed_ports(family, 0)
         with ports_of(family, 2) as (server, other):
-            server.settimeout(1)
+            server.settimeout(PATIENCE_S)
             engine = make(engine_class)
             engine.send(probes(family, source_port, [port_of(server)]))
             other.sendto(b"!", server.recvfrom(100)[1])
-            assert frames == sum(map(len, heard(engine, 0.1, 2)))
+            assert frames == sum(map(len, heard(engine, 2, wait_s=wait_s)))
 
 
 @BOTH
@@ -134,7 +134,7 @@ def test_the_ttl_is_that_of_the_probe(family, engine_class, make):
     level = {4: socket.IPPROTO_IP, 6: socket.IPPROTO_IPV6}[family]
     with ports_of(family, 1) as (server,):
         server.setsockopt(level, ask, 1)
-        server.settimeout(1)
+        server.settimeout(PATIENCE_S)
         make(engine_class).send(probes(family, source_port, [port_of(server)], ttl=7))
         _, ((of, kind, ttl),), _, _ = server.recvmsg(100, 100)
     assert (level, told, 7) == (of, kind, int.from_bytes(ttl, "little"))
@@ -150,12 +150,12 @@ def test_a_taken_source_port_is_said_in_words(family, engine_class, make):
 def test_a_reserved_port_can_be_shared(family, engine_class, make):
     _, ports = closed_ports(family, 1)
     with reserve_ports() as reserved, ports_of(family, 1) as (server,):
-        server.settimeout(1)
+        server.settimeout(PATIENCE_S)
         engine = make(engine_class)
         reserved.share()
         engine.send(probes(family, reserved.port, [*ports, port_of(server)]))
         server.sendto(b"!", server.recvfrom(100)[1])
-        assert 4 == sum(map(len, heard(engine, 0.3, 4)))
+        assert 4 == sum(map(len, heard(engine, 4)))
 
 
 @BOTH
@@ -167,14 +167,14 @@ def test_an_interface_that_is_not_there_is_said_in_words(family, engine_class, m
 @BOTH
 def test_the_interface_asked_for_is_taken(family, engine_class, make):
     source_port, ports = closed_ports(family, 1)
-    story = story_of(make(engine_class, interface="lo"), [probes(family, source_port, ports)], until=2)
+    story = story_of(make(engine_class, interface="lo"), probes(family, source_port, ports), 2)
     assert ["refused"] == verdicts(story)
 
 
 def test_the_oldest_socket_gives_way_and_is_heard_before(family, make):
     source_port, ports = closed_ports(family, 20)
     engine = make(Connected, most_sockets=3)
-    story = story_of(engine, [probes(family, source_port, ports)], until=40)
+    story = story_of(engine, probes(family, source_port, ports), 40)
     assert ["refused"] * 20 == verdicts(story)
 
 
@@ -186,7 +186,7 @@ def test_another_ones_error_about_a_probe_nobody_sent_is_foreign(family, make):
         engine.send(probes(family, source_port, [port_of(silent)]))
         line = next(iter(engine._lines.values()))    # noqa: SLF001 a probe past the engine
         line.socket.sendto(b"not ours", (LOOPBACK[family], *ports))
-        assert 1 == sum(map(len, heard(engine, 0.1, 2)))
+        assert 1 == sum(map(len, heard(engine, faults=1)))
     assert {"foreign": 1} == engine.state.faults
 
 
@@ -195,9 +195,9 @@ def test_a_quote_of_other_bytes_is_foreign(family, make):
     engine = make(RecvErr)
     engine.send(probes(family, source_port, ports))
     line = next(iter(engine._lines.values()))    # noqa: SLF001 a probe past the engine
-    assert 2 == sum(map(len, heard(engine, 0.3, 2)))
+    assert 2 == sum(map(len, heard(engine, 2)))
     line.socket.sendto(b"not ours", (LOOPBACK[family], *ports))
-    assert 0 == sum(map(len, heard(engine, 0.1, 1)))
+    assert 0 == sum(map(len, heard(engine, 1, faults=1)))
     assert {"foreign": 1} == engine.state.faults
 
 
@@ -218,4 +218,4 @@ def test_an_error_that_comes_while_one_sends_is_told_and_the_probe_sent_again(fa
     monkeypatch.setattr(OneLine, "pending", lambda _: 0)
     for attempt in range(3):
         engine.send(probes(family, source_port, ports, attempt=attempt))
-    assert 6 == sum(map(len, heard(engine, 0.3, 6)))
+    assert 6 == sum(map(len, heard(engine, 6)))

@@ -21,7 +21,7 @@ from udpprobe.icmpd.raw import Arrivals
 from udpprobe.icmpd.server import Server
 
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
-PATIENCE_S = 10
+PATIENCE_S = 30
 
 
 class Errors:

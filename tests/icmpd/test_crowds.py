@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from serving import serving, udp_socket
+from serving import PATIENCE_S, serving, udp_socket
 
 from udpprobe.icmpd import peers
 from udpprobe.icmpd import server as server_module
@@ -33,7 +33,7 @@ def test_of_who_may_not_only_some_are_waited_for(tmp_path, monkeypatch):
         served.until(lambda: served.status()["counts"].get("refused-not-permitted") == 3)
         assert [False] * MOST_TURNED_AWAY + [True] * 3 == list(map(is_over, silent))
         silent[0].sendall(b"1")
-        silent[0].settimeout(5)
+        silent[0].settimeout(PATIENCE_S)
         assert (b"0", b"") == (silent[0].recv(1), silent[0].recv(1))
         assert not is_over(opened.enter_context(served.connect()))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
+PATIENCE_S = 20
 LINK_BYTES = {1: 14, 101: 0}
 HEADERS_BYTES = {4: 28, 6: 48}
 
@@ -23,10 +25,10 @@ def rows_of(batch):
             in zip(*(column.tolist() for column in columns), strict=True)]
 
 
-def heard(capture, *, for_s=0.15):
-    """The rows that come until nothing does for a while."""
-    rows = []
-    while batch := capture.receive(for_s):
+def heard(capture, at_least=1, *, for_s=0.15):
+    """So many rows, and those that come behind them until nothing does for a while."""
+    rows, end_s = [], time.monotonic() + PATIENCE_S
+    while (batch := capture.receive(for_s)) or (len(rows) < at_least and time.monotonic() < end_s):
         rows += rows_of(batch)
     return rows
 

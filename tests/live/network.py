@@ -19,6 +19,7 @@ PREFIX = {4: 24, 6: 64}
 CLONE_NEWNET = 0x4000_0000      # linux/sched.h
 # a ring slot holds a whole snap length: with tcpdump's default of 256 KB a looping datagram fills the ring
 RECORDERS = {"tcpdump": "tcpdump -Z root -U --immediate-mode -s 2048", "dumpcap": "dumpcap -q"}
+ANSWERS = re.compile(r": answer (\d+)")
 IS_LISTENING = re.compile("listening on|^File: ")
 SYSCTLS = {
     "net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1,
@@ -69,10 +70,12 @@ class Network:
             self.run(f"{left}: ping -q -c 1 -W 4 {address(6, link, 2)}")
 
     def __exit__(self, *_):
-        for process in self.running:
-            stop(process)
-        for name in self.names:
-            subprocess.run(["ip", "netns", "del", self.namespace(name)], check=False, capture_output=True)
+        with contextlib.ExitStack() as last:    # one that does not stop keeps no namespace
+            for name in self.names:
+                last.callback(subprocess.run, ["ip", "netns", "del", self.namespace(name)], check=False,
+                              capture_output=True)
+            for process in self.running:
+                last.callback(stop, process)
 
     def namespace(self, name):
         return f"udpprobe-{os.getpid()}-{name}"
@@ -114,7 +117,8 @@ class Network:
         """
         if line.endswith("&"):
             self.start(line.removesuffix("&"))
-            time.sleep(0.3)
+            if not ANSWERS.search(line):    # nothing tells when others are ready
+                time.sleep(0.3)
             return
         done = subprocess.run(self.command(line), check=False, capture_output=True, text=True)
         if done.returncode:
@@ -124,7 +128,7 @@ class Network:
         process = subprocess.Popen(self.command(line), stdout=subprocess.DEVNULL,
                                    **{"stderr": subprocess.DEVNULL, **options})
         self.running.append(process)
-        if answers := re.search(r": answer (\d+)", line):
+        if answers := ANSWERS.search(line):
             until_bound(process, int(answers[1]))
         return process
 
@@ -157,10 +161,12 @@ class Network:
                 break
         else:
             raise CannotRun(f"{line}: does not record")
-        yield
-        stop(recorder, signal.SIGINT)
-        recorder.stderr.close()
-        self.running.remove(recorder)
+        try:
+            yield
+        finally:
+            stop(recorder, signal.SIGINT)
+            recorder.stderr.close()
+            self.running.remove(recorder)
 
 
 def enter(namespace):
@@ -171,14 +177,15 @@ def enter(namespace):
 
 def until_bound(process, port):
     """Wait until a process that is to answer there has its socket: before, its kernel refuses what comes."""
-    end_s = time.monotonic() + 10
-    while f":{port:04X} " not in Path(f"/proc/{process.pid}/net/udp6").read_text() and time.monotonic() < end_s:
+    end_s = time.monotonic() + 30
+    while f":{port:04X} " not in Path(f"/proc/{process.pid}/net/udp6").read_text():
+        assert time.monotonic() < end_s, f"nobody answers at port {port}"
         time.sleep(0.02)
 
 
 def stop(process, how=signal.SIGKILL):
     process.send_signal(how)
-    process.wait(timeout=10)
+    process.wait(timeout=30)
 
 
 def require(*programs):

@@ -1,4 +1,7 @@
-"""Probe with an engine inside a namespace, as nobody: JSON in, in the argument, and JSON out."""
+"""Probe with an engine inside a namespace, as nobody: JSON in, in the argument, and JSON out.
+
+An attempt is over when its `frames`, probes and what came back, were seen and `wait_s` seconds brought no more.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ def main():
     batches = []
     for _ in range(asked.get("attempts", 1)):
         engine.send(probes)
-        batches += heard(engine, asked["wait_s"])
+        batches += heard(engine, asked["frames"])
+        batches += heard(engine, wait_s=asked["wait_s"])
         probes.attempt += 1
     tasks, errnos = engine.unsent()
     told = {f"{each.address} {each.port}": words_of(each) for each in follow(batches).destinations}

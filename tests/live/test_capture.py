@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 from builders import datagram, ethernet
-from hearing import LINK_BYTES, heard, is_error, packet_of, payload_of, rows_of
+from hearing import LINK_BYTES, PATIENCE_S, heard, is_error, packet_of, payload_of, rows_of
 from network import CannotRun, Network, address
 from record import play
 from scanning import UNLIMITED
@@ -69,7 +69,7 @@ def sent(network, node, host, *payloads, port=CLOSED):
 def test_what_leaves_and_what_comes_back_is_seen_once_and_in_order(network, bulk, family, interface):
     with capturing(network, "client", bulk, interface) as capture:
         before_ns, after_ns = sent(network, "client", SERVER[family], b"probe")
-        datagram, error = heard(capture)
+        datagram, error = heard(capture, 2)
     assert b"probe" == payload_of(datagram)
     assert packet_of(error).endswith(b"probe")
     assert [False, True] == [is_error(row) for row in (datagram, error)]
@@ -84,7 +84,7 @@ def test_what_leaves_and_what_comes_back_is_seen_once_and_in_order(network, bulk
 def test_times_have_nanoseconds(network, bulk):
     with capturing(network, "client", bulk) as capture:
         sent(network, "client", SERVER[4], *[b"x"] * 16)
-        assert any(row.time_ns % 128 for row in heard(capture))     # a float would have every 256th
+        assert any(row.time_ns % 128 for row in heard(capture, 16))     # a float would have every 256th
 
 
 def test_loopback_shows_a_packet_once(network, bulk, family):
@@ -92,7 +92,7 @@ def test_loopback_shows_a_packet_once(network, bulk, family):
     for interface in (None, "lo"):
         with capturing(network, "client", bulk, interface) as capture:
             sent(network, "client", own, b"a", b"b")
-            rows = heard(capture)
+            rows = heard(capture, 4)
         assert [b"a", b"b"] == [payload_of(row) for row in rows if not is_error(row)]
         assert 4 == len(rows)
 
@@ -100,7 +100,7 @@ def test_loopback_shows_a_packet_once(network, bulk, family):
 def test_all_interfaces_are_heard_as_one(network, bulk, family):
     with capturing(network, "router", bulk) as capture:
         sent(network, "client", SERVER[family], *[b"%d" % n for n in range(50)])
-        rows = heard(capture)
+        rows = heard(capture, 200)
     assert [row.frame for row in rows] == list(range(1, 201))       # 50, their errors; each comes and leaves
     assert [row.time_ns for row in rows] == sorted(row.time_ns for row in rows)
     seen = [payload_of(row) for row in rows if not is_error(row)]
@@ -126,7 +126,7 @@ def test_nothing_comes_past_the_filter_while_it_is_opened(network, bulk):
     try:
         for interface in (None, "right") * 5:
             with capturing(network, "client", bulk, interface, f"udp port {CLOSED}") as capture:
-                assert [] == heard(capture, for_s=0.01)
+                assert [] == heard(capture, 0, for_s=0.01)
     finally:
         flooding.clear()
         thread.join()
@@ -138,7 +138,8 @@ def test_the_kernels_drops_are_counted(network, bulk):
     with capturing(network, "client", bulk, expression=f"udp port {CLOSED}") as capture:
         sent(network, "client", SERVER[4], *[bytes(1400)] * count)
         rows = 0
-        while batch := capture.receive(0.2):
+        end_s = time.monotonic() + PATIENCE_S
+        while (batch := capture.receive(0.2)) or (count > rows + capture.state.dropped and time.monotonic() < end_s):
             rows += len(batch)
         emptied_ns = time.time_ns()
         assert emptied_ns <= capture.receive(0).now_ns      # and time goes on
@@ -159,7 +160,7 @@ def test_a_ring_stands_its_wrapping_around(network):
         for turn in range(4):
             payloads = [struct.pack("I", n) * 250 for n in range(turn * 25_000, (turn + 1) * 25_000)]
             sent(network, "client", SERVER[4], *payloads)
-            rows = heard(capture, for_s=0.05)
+            rows = heard(capture, len(payloads), for_s=0.05)
             assert payloads == [payload_of(row) for row in rows]
             assert [row.frame for row in rows] == list(range(turn * 25_000 + 1, (turn + 1) * 25_000 + 1))
     assert 0 == capture.state.dropped
@@ -171,16 +172,20 @@ def test_a_ring_that_nobody_reads_for_a_while_loses_nothing(network):
         for n in range(160):
             sent(network, "client", SERVER[4], b"%d" % n)
             time.sleep(0.004)
-        assert [b"%d" % n for n in range(160)] == [payload_of(row) for row in heard(capture)]
+        assert [b"%d" % n for n in range(160)] == [payload_of(row) for row in heard(capture, 160)]
 
 
 def test_an_idle_capture_tells_what_time_it_is(network, bulk):
     with capturing(network, "client", bulk, expression="udp port 9") as capture:
-        for _ in range(3):
+        waits_ns = []
+        for _ in range(5):
             before_ns = time.time_ns()
             batch = capture.receive(0.02)
+            after_ns = time.time_ns()
             assert 0 == len(batch)
-            assert before_ns <= batch.now_ns <= time.time_ns() <= before_ns + 200_000_000
+            assert before_ns <= batch.now_ns <= after_ns
+            waits_ns.append(after_ns - before_ns)
+    assert min(waits_ns) < 200_000_000      # a busy machine may prolong each but not all of them
 
 
 def test_time_does_not_overtake_a_packet_that_is_not_handed_over_yet(network, bulk):
@@ -188,7 +193,7 @@ def test_time_does_not_overtake_a_packet_that_is_not_handed_over_yet(network, bu
         for _ in range(50):
             capture.receive(0)
             _, after_ns = sent(network, "client", SERVER[4], b"x")
-            [row] = rows_of(capture.receive(0) or capture.receive(0.2))
+            [row] = rows_of(capture.receive(0) or capture.receive(PATIENCE_S))
             assert row.time_ns <= after_ns      # it would be set to what was promised
 
 
@@ -200,7 +205,7 @@ def test_a_packet_that_came_after_reading_began_is_in_the_next_batch(network, mo
             patched.setattr(time, "time_ns", lambda: before_ns)
             batch = capture.receive(0.2)
             assert (0, before_ns) == (len(batch), batch.now_ns)
-        [row] = rows_of(capture.receive(0.2))
+        [row] = rows_of(capture.receive(PATIENCE_S))
     assert before_ns < row.time_ns <= after_ns
 
 
@@ -209,7 +214,7 @@ def test_a_packet_is_heard_within_milliseconds(network, bulk):
     with capturing(network, "client", bulk, expression=f"udp dst port {CLOSED}") as capture:
         for _ in range(30):
             before_ns, _ = sent(network, "client", SERVER[4], b"x")
-            assert 1 == len(capture.receive(0.5))
+            assert 1 == len(capture.receive(PATIENCE_S))
             waits_ns.append(time.time_ns() - before_ns)
     assert sorted(waits_ns)[15] < 10_000_000
 
@@ -243,7 +248,7 @@ def test_an_interface_that_goes_down_is_heard_again_when_it_is_up(network, bulk)
                 network.run("client: ip neigh replace 10.0.7.2 lladdr 02:00:00:00:07:02 dev spare")
                 sent(network, "client", "10.0.7.2", b"again")
                 assert [b"again"] == [payload_of(row) for row in heard(capture)]
-            assert [b"again"] * 2 == [payload_of(row) for row in heard(everywhere)]     # at both ends
+            assert [b"again"] * 2 == [payload_of(row) for row in heard(everywhere, 2)]     # at both ends
     finally:
         network.run("client: ip link del spare")
 
@@ -257,7 +262,7 @@ def test_a_link_without_header_is_heard(network, bulk):
             with capturing(network, "client", bulk, "point") as capture:
                 sent(network, "client", "10.0.8.2", b"out")
                 held.write(datagram("10.0.8.2", "10.0.8.1", 9, OTHER, b"in"))
-                out, error = heard(capture)
+                out, error = heard(capture, 2)
     finally:
         network.run("client: ip tuntap del dev point mode tun")
     assert (101, b"out") == (out.link_type, payload_of(out))

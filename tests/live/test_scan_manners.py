@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from network import CannotRun
+from network import CannotRun, stop
 from scanning import (
     ANSWERING,
     BLACKHOLE,
@@ -35,6 +35,7 @@ from scanning import (
     wait_until,
     whole_network,
 )
+from waiting import until_it_sleeps
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 SOURCE_PORT = 45_000
@@ -71,7 +72,7 @@ def under_way(network, options):
     begun = Scan(network, f"--source-port {SOURCE_PORT} --timeout 60 {options}")
     wait_until(lambda: not all(bind_all(network)))
     wait_until(lambda: packets_sent(network) > before)
-    time.sleep(0.5)
+    until_it_sleeps(begun.process)
     return begun
 
 
@@ -121,11 +122,15 @@ def test_our_kernel_refuses_no_answer(network, engine, tmp_path):
 
 
 def test_other_peoples_traffic_does_not_enter_the_report(network, engine):
-    for port in (CLOSED, ANSWERING):    # one of them is scanned too
-        network.start(f"prober: send {HOST[4]} {port} --count 20 --source-port {40_000 + port}")
-        network.start(f"prober: send {HOST[6]} {port} --count 20 --source-port {40_000 + port}")
-    time.sleep(0.3)
+    before = packets_sent(network)
+    others = [network.start(f"prober: send {HOST[family]} {port} --count 1000 --source-port {40_000 + port + family}")
+              for port in (CLOSED, ANSWERING) for family in FAMILIES]       # one of the ports is scanned too
+    wait_until(lambda: packets_sent(network) >= before + 3 * len(others))
     said = scan(network, f"--engine {engine} {both(HOST, CLOSED)} {both(MUTE, CLOSED)} --timeout 2 --no-control")
+    still = [each.poll() for each in others]
+    for each in others:
+        stop(each)
+    assert [None] * len(others) == still
     assert {(HOST[family], CLOSED): "refused" for family in FAMILIES} | {
         (MUTE[family], CLOSED): "silent" for family in FAMILIES} == said.verdicts()
     report = said.report

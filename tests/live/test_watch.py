@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -20,9 +21,11 @@ import pytest
 from network import CannotRun, Network, address
 from record import play
 from scanning import UDPPROBE, UNLIMITED
+from waiting import until_it_sleeps
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
+PATIENCE_S = 30
 CLOSED, ANSWERING = 7, 7100
 SERVER = {family: address(family, 1, 2) for family in (4, 6)}
 FAR = {4: "10.0.77.2", 6: "2001:db8:77::2"}
@@ -94,14 +97,14 @@ def captures(process):
 
 def until(holds, process):
     """The sockets of its namespace say that it listens."""
-    limit_s = time.monotonic() + 10
+    limit_s = time.monotonic() + PATIENCE_S
     while not holds() and process.poll() is None and time.monotonic() < limit_s:
         time.sleep(0.02)
     assert holds(), process.stderr and process.stderr.read()
 
 
 def ended(process):
-    out, errors = process.communicate(timeout=20)
+    out, errors = process.communicate(timeout=PATIENCE_S)
     assert "" == errors
     return out
 
@@ -144,18 +147,19 @@ def test_a_line_comes_while_nothing_else_does(network):
             for _ in range(3):
                 event = json.loads(process.stdout.readline())
                 assert event["matched_frame"]
-            assert time.time() - sent_s < 10, turn      # nothing comes behind the last one that could bring it
+            assert time.time() - sent_s < PATIENCE_S, turn      # nothing comes behind the last one that could bring it
 
 
 def test_lines_are_there_before_the_next_datagram(network):
-    """The client takes 0.2 s between two."""
-    with watching(network, "--format ndjson") as process:
-        sender = subprocess.Popen(network.command(f"client: {CLIENT} unconnected {SERVER[4]} {CLOSED}"),
-                                  stdout=subprocess.DEVNULL)
-        json.loads(process.stdout.readline())
-        told_s = time.monotonic()
-        sender.wait()
-        assert time.monotonic() - told_s > 0.3
+    """It is sent only once the line about the one before was read."""
+    command = network.command(f"client: {CLIENT} unconnected {SERVER[4]} {CLOSED} --ask")
+    with watching(network, "--format ndjson") as process, \
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as sender:
+        for _ in range(3):
+            sender.stdin.write(b"go\n")
+            sender.stdin.flush()
+            assert select.select([process.stdout], [], [], PATIENCE_S)[0]
+            assert "refused" == json.loads(process.stdout.readline())["verdict"]
 
 
 def test_the_report_is_that_of_analyze_on_a_capture_of_the_same(network, tmp_path):
@@ -166,7 +170,9 @@ def test_the_report_is_that_of_analyze_on_a_capture_of_the_same(network, tmp_pat
                 client(network, "connected", SERVER[family])
                 client(network, "unconnected", FAR[family], 53)
                 client(network, "unconnected", SERVER[family], ANSWERING)
-            time.sleep(0.5)
+            until(lambda: all_refused(capture), process)
+            until(lambda: all_refused(written), process)
+            until_it_sleeps(process)
         process.send_signal(signal.SIGINT)
         report = json.loads(ended(process))
     assert 130 == process.returncode
@@ -187,6 +193,12 @@ def analyzed(path, options=""):
     return json.loads(done.stdout)
 
 
+def all_refused(path):
+    """Whether each datagram to the host far away has its error in a capture."""
+    found = {each["address"]: (each["sent"], each["errors"]) for each in analyzed(path, "--all")["destinations"]}
+    return [(3, 3)] * len(FAR) == [found.get(host) for host in FAR.values()]
+
+
 def without_times(told):
     """The two took their stamps at different moments."""
     if isinstance(told, list):
@@ -198,16 +210,25 @@ def without_times(told):
 
 def test_on_a_terminal_the_table_grows_while_it_runs(network):
     screen, inside = pty.openpty()
-    with watching(network, "--duration 4", stdout=inside) as process:
+    with watching(network, "", stdout=inside) as process:
         os.close(inside)
         client(network, "unconnected", SERVER[4])
         running = b""
         while f"{SERVER[4]}:{CLOSED}".encode() not in running:
             running += os.read(screen, 65536)
         assert process.poll() is None
-        process.wait(timeout=10)
-    assert 0 == process.returncode
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):      # nobody is left to write
+            while os.read(screen, 65536):
+                pass
+        assert 130 == process.wait(PATIENCE_S)
     os.close(screen)
+
+
+def test_it_ends_when_its_time_is_over(network):
+    with watching(network, "--duration 2 --format json") as process:
+        assert 0 == json.loads(ended(process))["source"]["dropped"]
+        assert 0 == process.returncode
 
 
 def test_an_interface_that_goes_away_ends_it_and_one_that_goes_down_does_not(network):
@@ -218,7 +239,7 @@ def test_an_interface_that_goes_away_ends_it_and_one_that_goes_down_does_not(net
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
         play(network, ["client: ip link del short"])
-        out, errors = process.communicate(timeout=10)
+        out, errors = process.communicate(timeout=PATIENCE_S)
     assert (3, {"interface-down": 1}) == (process.returncode, json.loads(out)["faults"])
     assert "udpprobe: interface short is gone; watch it again when it is there\n" == errors
 

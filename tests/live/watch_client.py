@@ -1,6 +1,6 @@
 """A program with a UDP socket: `watch_client.py KIND HOST PORT` sends thrice, and says who it is and what it heard.
 
-KIND is unconnected, connected or recverr.
+KIND is unconnected, connected or recverr. With `--ask` it reads a line before each datagram.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ def main():
         if kind == "connected":
             opened.connect((host, port))
         for _ in range(3):
+            if "--ask" in sys.argv:
+                sys.stdin.readline()
             try:
                 send(opened, kind, (host, port))
                 opened.recv(100)

@@ -37,6 +37,7 @@ def ask(tmp_path):
     def ask(data, query):
         path.write_bytes(data)
         with duckdb.connect() as database:
+            database.execute("SET TimeZone = 'UTC'")     # it would tell local times
             return database.sql(query.format(f"'{path}'")).fetchall()
 
     return ask

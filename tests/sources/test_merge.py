@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections import deque
 from pathlib import Path
 
 import containers as c
@@ -34,12 +35,12 @@ def files_of(tmp_path, times):
 
 def by_heads(times):
     """What mergecap does: always the file whose next frame is oldest, the later named of two."""
-    left = [[(second, f"file {name} frame {number}".encode()) for number, second in enumerate(seconds)]
+    left = [deque((second, f"file {name} frame {number}".encode()) for number, second in enumerate(seconds))
             for name, seconds in enumerate(times)]
     merged = []
     while any(left):
         first = min((frames[0][0], -name) for name, frames in enumerate(left) if frames)
-        merged.append(left[-first[1]].pop(0))
+        merged.append(left[-first[1]].popleft())
     return merged
 
 
