@@ -23,7 +23,8 @@ demo: $(VENV)/ready ## see what udpprobe finds in small internets: visits them w
 	@$(BIN)/udpprobe demo
 
 .PHONY: test
-JOBS ?= 2
+# one more than the usual two cores: many tests wait for clocks
+JOBS ?= 3
 test: $(VENV)/ready ## run the tests (ARGS='-k name' for some; JOBS=0 one by one; as root also those with real kernels)
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
