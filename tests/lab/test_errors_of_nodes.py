@@ -170,6 +170,14 @@ def test_a_forgery_differs_in_what_it_has_to_guess(family, wrong, fields):
     assert expected == {name for name, value in seen.items() if value != true[name]}
 
 
+@pytest.mark.parametrize(("wrong", "packet"), [
+    ("source", IP(src="255.255.255.255", dst=HOST[4]) / UDP()), ("destination", probe(to="255.255.255.255"))])
+def test_a_forger_is_silent_about_a_broadcast_too(wrong, packet):
+    forger = world(router=f'rules = [{{ do = "remark", wrong = "{wrong}" }}]')
+    assert [f"{HOST[4]} 3/3"] == [told(each) for each in played(forger, packet, probe(port=54))
+                                  if each.src == HOST[4]]
+
+
 def test_an_unknown_protocol_is_told_and_in_ipv6_where_its_number_stands():
     v4 = IP(src=YOU[4], dst=HOST[4], proto=99) / Raw(b"x")
     v6 = IPv6(src=YOU[6], dst=HOST[6], nh=99) / Raw(b"x")
