@@ -153,6 +153,30 @@ def test_fragments_that_overlap_are_lost():
     assert ["198.18.9.9 11/1"] == [told(packet) for _, packet in times(world(), *pieces)]
 
 
+@pytest.mark.parametrize("size", [65_516, 65_555])
+def test_fragments_of_more_than_a_packet_holds_are_lost(size):
+    pieces = [IP(src=YOU[4], dst=HOST[4], frag=at // 8, flags=int(at + 1400 < size), proto=17)
+              / Raw(bytes(min(1400, size - at))) for at in range(0, size, 1400)]
+    assert ["198.18.9.9 11/1"] == [told(packet) for _, packet in times(world(), *pieces)]
+
+
+@BOTH
+def test_a_packet_has_all_of_its_time_though_another_had_its_id(family):
+    whole = probe(family, port=54, data=bytes(2000), **({"flags": 0} if family == 4 else {}))
+    late_s, (first, last) = {4: 30, 6: 60}[family], in_two(whole)
+    host = world()
+    assert 1 == len(played(host, first, last))
+    assert [] == played(host, first, at_ns=10 * SECOND, until_s=late_s - 1)
+    assert [f"{HOST[family]} {'3/3' if family == 4 else '1/4'}"] == [
+        told(each) for each in played(host, last, at_ns=(late_s + 9) * SECOND)]
+
+
+def in_two(packet):
+    if packet.version == 4:
+        return fragment(packet, 1200)
+    return fragment6(IPv6(src=packet.src, dst=packet.dst) / IPv6ExtHdrFragment(id=5) / packet.payload, 1300)
+
+
 @pytest.mark.parametrize(("answer", "rows"), [
     ('"echo"', [("198.18.9.9", 53, b"0123456789")]), ('"silent"', []), ('{ text = "hi" }', [("198.18.9.9", 53, b"hi")]),
     ('{ hex = "00ff", from_port = 9 }', [("198.18.9.9", 9, b"\x00\xff")]),

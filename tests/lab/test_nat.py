@@ -32,11 +32,12 @@ address = ["198.18.0.1", "2001:db8::1"]
 nat = {{ inside = "you", quotes = "{quotes}", address = ["198.19.0.1", "2001:db8:19::1"] }}
 [links]
 "you - home - isp - host" = {{}}
+{links}
 """
 
 
-def behind(quotes="well", isp="silent = false"):
-    return World(parse(PAGE.format(quotes=quotes, isp=isp), "page"))
+def behind(quotes="well", isp="silent = false", links=""):
+    return World(parse(PAGE.format(quotes=quotes, isp=isp, links=links), "page"))
 
 
 def differing(one, other):
@@ -133,6 +134,13 @@ def test_a_wrong_checksum_stays_wrong_and_none_stays_none(checksum, expected):
 
 def test_fragments_are_put_together_before_they_are_translated():
     back = played(behind(), *fragment(probe(flags=0, port=54, data=bytes(2000)), 1200))
+    assert ["198.18.9.9 3/3"] == [told(each) for each in back]
+    assert YOU[4] == IP(quoted(back[0])).src
+
+
+def test_a_nat_whose_link_is_narrow_hides_all_fragments_that_it_makes():
+    narrow = behind(links='"home > isp" = { mtu = 600 }')
+    back = played(narrow, probe(flags=0, port=54, data=bytes(1200)))
     assert ["198.18.9.9 3/3"] == [told(each) for each in back]
     assert YOU[4] == IP(quoted(back[0])).src
 

@@ -62,6 +62,11 @@ class Packet:
         return bool(self.offset or self.flags & MORE_FRAGMENTS)
 
     @property
+    def may_be_cut(self) -> bool:
+        """Whether a router may make fragments of it."""
+        return self.family == 4 and not self.flags & DONT_FRAGMENT
+
+    @property
     def ports(self) -> tuple[int, int]:
         """Source and destination port; zeros where there are none, as in later fragments."""
         if self.protocol not in (TCP, UDP) or self.offset or len(self.payload) < 4:
