@@ -141,7 +141,8 @@ def _run(words: Sequence[str], environment: Mapping[str, str], alive: int) -> in
 
 
 def _not_run(name: str, error: OSError) -> int:
-    print(f"udpprobe: cannot run {name}: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201 - the one line
+    if sys.stderr is not None:  # print takes None for standard output
+        print(f"udpprobe: cannot run {name}: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201 - the one line
     return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
 
 
