@@ -147,6 +147,14 @@ def test_later_fragments_alone_are_given_up_in_silence():
     assert [] == times(world(), IP(src=YOU[4], dst=HOST[4], frag=8) / Raw(bytes(64)))
 
 
+def test_an_atomic_fragment_is_whole_and_mixes_with_no_other():
+    atomic = IPv6(src=YOU[6], dst=HOST[6]) / IPv6ExtHdrFragment(id=5) / UDP(sport=4000, dport=54) / b"x"
+    first, last = in_two(probe(6, port=54, data=bytes(2000)))
+    back = played(world(), first, atomic, last)
+    assert ["2001:db8:9::9 1/4"] * 2 == [told(each) for each in back]
+    assert bytes(atomic)[8:] == quoted(back[0])[8:]     # with its fragment header
+
+
 def test_fragments_that_overlap_are_lost():
     pieces = [IP(src=YOU[4], dst=HOST[4], flags="MF", proto=17) / Raw(bytes(64)),
               IP(src=YOU[4], dst=HOST[4], frag=4, proto=17) / Raw(bytes(64))]
@@ -270,11 +278,11 @@ def test_pings_are_answered_with_what_they_carry(family, to):
     assert [] == played(world(router="ping = false", host="ping = false"), ping)
 
 
-def test_an_answer_to_a_ping_has_its_type_of_service_in_ipv4():
-    for ping, tos in ((IP(src=YOU[4], dst=HOST[4], tos=0x28) / ICMP(), 0x28),
-                      (IPv6(src=YOU[6], dst=HOST[6], tc=0x28) / ICMPv6EchoRequest(), 0)):
+def test_an_answer_to_a_ping_has_its_type_of_service():
+    for ping in (IP(src=YOU[4], dst=HOST[4], tos=0x29) / ICMP(),
+                 IPv6(src=YOU[6], dst=HOST[6], tc=0x29) / ICMPv6EchoRequest()):
         reply, = played(world(), ping)
-        assert tos == (reply.tos if reply.version == 4 else reply.tc)
+        assert 0x29 == (reply.tos if reply.version == 4 else reply.tc)
 
 
 @pytest.mark.parametrize(("flags", "expected"), [("S", ("RA", 0, 101)), ("A", ("R", 500, 0)), ("FA", ("R", 500, 0)),

@@ -96,6 +96,8 @@ CASES |= {f"{name}, IPv{family}": [packet] for family in (4, 6) for name, packet
     "too big with a TTL of 1": datagram(family, 1400, ttl=1, **({"flags": "DF"} if family == 4 else {})),
     "TOS": datagram(family, **({"tos": 0xB8} if family == 4 else {"tc": 0xB8})),
     "ping": header(family) / (ICMP(id=3, seq=4) if family == 4 else ICMPv6EchoRequest(id=3, seq=4)) / Raw(b"x"),
+    "ping with a TOS": header(family, **({"tos": 0xFF} if family == 4 else {"tc": 0xFF})) / (
+        ICMP(id=3) if family == 4 else ICMPv6EchoRequest(id=3)),
     "ping with a TTL of 1": header(family, ttl=1) / (ICMP() if family == 4 else ICMPv6EchoRequest()),
     "bad checksum": header(family) / UDP(sport=4000, dport=12, chksum=0x1234) / b"x",
     "unknown protocol": header(family, **({"proto": 99} if family == 4 else {"nh": 99})) / Raw(b"x"),
@@ -108,6 +110,8 @@ CASES |= {
     "UDP checksum 0, IPv6": [header(6) / UDP(sport=4000, dport=12, chksum=0) / b"x"],
     "later fragment, IPv4": [header(4, id=9, frag=8, proto=17) / Raw(bytes(32))],
     "fragments on the way, IPv4": [datagram(4, 1400)],
+    "atomic fragment": [header(6) / IPv6ExtHdrFragment(id=9) / UDP(sport=4000, dport=12) / b"x"],
+    "atomic fragment of an unknown protocol": [header(6) / IPv6ExtHdrFragment(id=9, nh=99) / Raw(b"x")],
     "destination options": [header(6) / IPv6ExtHdrDestOpt() / UDP(sport=4000, dport=12) / b"x"],
     "unknown protocol behind options": [header(6) / IPv6ExtHdrDestOpt(nh=99) / Raw(b"x")],
     "fragments, IPv6": fragment6(header(6) / IPv6ExtHdrFragment(id=5) / UDP(sport=4000, dport=12) / bytes(2000), 1280),

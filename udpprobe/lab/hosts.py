@@ -49,8 +49,8 @@ class Host:
 
     def _ping(self, packet: Packet, _: int) -> Iterator[Reply | Kind]:
         if self._spec.ping and (message := packets.echo_reply(packet)):
-            tos = packet.tos if packet.family == 4 else 0      # RFC 1349, 5.1
-            yield Reply(packet.destination, packet.source, packet.protocol, message, tos)
+            # RFC 1349, 5.1; Linux does so in IPv6, too
+            yield Reply(packet.destination, packet.source, packet.protocol, message, packet.tos)
 
     def _segment(self, packet: Packet, _: int) -> Iterator[Reply | Kind]:
         """No port is open; silence would make a client of TCP wait for minutes."""

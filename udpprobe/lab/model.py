@@ -33,11 +33,11 @@ class Packet:
     offset: int = 0
     """Of a fragment, in bytes."""
     fragment_header: bool = False
-    """Whether an IPv6 packet has one."""
+    """Whether an IPv6 packet is a piece of another; the header of a whole one is among its extensions."""
     options: bytes = b""
     """Of IPv4, padded to words."""
     extensions: tuple[tuple[int, bytes], ...] = ()
-    """Of IPv6, before a fragment header: number of each header, and its bytes after the number of the next."""
+    """Of IPv6, before a fragment's header: number of each header, and its bytes after the number of the next."""
 
     @property
     def family(self) -> int:

@@ -114,7 +114,7 @@ class Node:
 
     def _whole(self, packet: Packet) -> Generator[Alarm, None, Packet | None]:
         """A packet, once all of its fragments are there."""
-        if not (packet.is_fragment or packet.fragment_header):
+        if not packet.is_fragment:
             return packet
         whole, first = self._pieces.add(packet)
         if first:
