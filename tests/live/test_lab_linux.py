@@ -7,7 +7,16 @@ from lab_prober import Prober, simulated, told
 from network import CannotRun, Network, address
 from scanning import UNLIMITED
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, fragment6
+from scapy.layers.inet6 import (
+    HBHOptUnknown,
+    ICMPv6EchoRequest,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+    fragment6,
+)
 from scapy.packet import Raw
 
 from udpprobe.lab.scenario import parse
@@ -113,6 +122,14 @@ CASES |= {
     "atomic fragment": [header(6) / IPv6ExtHdrFragment(id=9) / UDP(sport=4000, dport=12) / b"x"],
     "atomic fragment of an unknown protocol": [header(6) / IPv6ExtHdrFragment(id=9, nh=99) / Raw(b"x")],
     "destination options": [header(6) / IPv6ExtHdrDestOpt() / UDP(sport=4000, dport=12) / b"x"],
+    **{f"destination option {option:#x}": [
+        header(6) / IPv6ExtHdrDestOpt(options=[HBHOptUnknown(otype=option, optlen=4, optdata=b"abcd")])
+        / UDP(sport=4000, dport=12) / b"x"] for option in (0x1E, 0x5E, 0x9E, 0xDE)},
+    **{f"{left} segments left": [
+        header(6) / IPv6ExtHdrRouting(type=99, addresses=["2001:db8:2::9"], segleft=left)
+        / UDP(sport=4000, dport=12) / b"x"] for left in (0, 1)},
+    "hop-by-hop options behind others": [
+        header(6) / IPv6ExtHdrDestOpt() / IPv6ExtHdrHopByHop() / UDP(sport=4000, dport=12) / b"x"],
     "unknown protocol behind options": [header(6) / IPv6ExtHdrDestOpt(nh=99) / Raw(b"x")],
     "fragments, IPv6": fragment6(header(6) / IPv6ExtHdrFragment(id=5) / UDP(sport=4000, dport=12) / bytes(2000), 1280),
 }
