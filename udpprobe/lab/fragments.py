@@ -104,7 +104,7 @@ def _joined(pieces: list[Packet]) -> Packet | None:
     size = first.header_size - 8 * first.fragment_header + len(data)
     if ordered[-1].flags & MORE_FRAGMENTS or size > LARGEST[first.family]:
         return None
-    whole = replace(first, payload=data, flags=first.flags & ~MORE_FRAGMENTS, fragment_header=False,
-                    ip_id=first.ip_id if first.family == 4 else 0)
+    whole = replace(first, payload=data, flags=first.flags & ~MORE_FRAGMENTS, fragment_header=False)
     found = packets.dissect(packets.build(whole))   # extension headers behind the fragment header come to light
-    return None if isinstance(found, str) else found
+    return None if isinstance(found, str) else replace(
+        found, ip_id=first.ip_id, largest_piece=max(piece.size for piece in pieces))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -38,6 +38,9 @@ class Packet:
     """Of IPv4, padded to words."""
     extensions: tuple[tuple[int, bytes], ...] = ()
     """Of IPv6, before a fragment's header: number of each header, and its bytes after the number of the next."""
+
+    largest_piece: int = field(default=0, compare=False)
+    """Bytes of the largest of the fragments that it was put together from."""
 
     @property
     def family(self) -> int:

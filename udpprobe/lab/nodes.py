@@ -152,13 +152,16 @@ class Node:
         return hops[number % len(hops)]
 
     def _emit(self, packet: Packet, came_from: str, hop: str, now_ns: int) -> Iterator[Departure]:
-        """Into a link, as far as it is wide enough. As in Linux, a packet that is too big is quoted as it came."""
+        """Into a link, as far as it is wide enough. As in Linux, a packet that is too big is quoted as it came.
+
+        What came in fragments, and was put together for a NAT, leaves in none that are larger.
+        """
         link = self._links[hop]
-        mtu = link.mtu or packet.size
-        if packet.size <= mtu or (packet.may_be_cut and not link.black_hole):
-            lower = replace(packet, ttl=packet.ttl - 1)
-            for piece in fragments(self._hidden(lower, came_from, hop), mtu):
-                yield Departure(piece, hop)
+        size = packet.largest_piece or packet.size
+        mtu = link.mtu or size
+        if size <= mtu or (packet.may_be_cut and not link.black_hole):
+            lower = self._hidden(replace(packet, ttl=packet.ttl - 1), came_from, hop)
+            yield from (Departure(piece, hop) for piece in fragments(lower, min(size, mtu)))
         elif not link.black_hole:
             told = mtu if link.reports_mtu is None else link.reports_mtu
             yield from self._complain(packet, KINDS["packet-too-big"][packet.family]._replace(word=told), now_ns)
