@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from lab_runs import (
@@ -116,6 +117,19 @@ def test_a_signal_is_passed_on_once(number):
         process.send_signal(number)
         assert "1\n" == process.stdout.readline()
         assert 0 == process.wait(PATIENCE_S)
+
+
+def test_a_command_that_is_stopped_takes_a_signal_all_the_same():
+    with started(lab_words("sh", "-c", "echo ready; kill -STOP $$")) as process:
+        assert "ready\n" == process.stdout.readline()
+        network = network_of(process.pid)
+        assert soon(lambda: "T" in {state_of(each) for each in processes_in(network)})
+        process.send_signal(signal.SIGTERM)
+        assert 128 + signal.SIGTERM == process.wait(5)
+
+
+def state_of(process):
+    return Path("/proc", str(process), "stat").read_text().rpartition(")")[2].split()[0]
 
 
 SLOW_TO_STOP = ("import subprocess, time\n"

@@ -154,6 +154,7 @@ def _wait(command: int, signals: Signals, alive: int) -> int:
         for number, by_terminal in signals.read():
             if number != signal.SIGCHLD and not by_terminal:
                 os.kill(command, number)
+                os.kill(command, signal.SIGCONT)    # it would not take it while it is stopped
     return _as_shells_say(status)
 
 
