@@ -87,7 +87,7 @@ def test_templates_are_modules_on_top_of_the_defaults(write):
     ('[[targets]]\ntarget = "192.0.2.1:1"\ntemplate = "x"\n', "line 1: no template is called 'x'"),
     ('[templates.a]\nno_loop = "yes"\n', r"line 2: templates\.a\.no_loop: .*boolean"),
     ("[defaults\n", r"at line 1"), ("[host]\n", r"line 1: host: Extra inputs"), ("", r"no \[\[targets\]\]"),
-    ('[groups."a.b"]\nsilence = "no"\n', r"line 1: groups\.a\.b\.silence"),
+    ('[groups."a.b"]\nsilence = "no"\n', r"line 2: groups\.a\.b\.silence"),
 ])
 def test_a_mistake_is_told_with_its_line_and_reason(write, text, said):
     with pytest.raises(UsageError, match=said):

@@ -146,7 +146,9 @@ def _meant(wish: dict[str, Any]) -> tuple[Expectation, Probing]:
 
 
 _TABLE = re.compile(r"\s*(?P<open>\[\[?)\s*(?P<name>[^\]]+?)\s*\]")
-_KEY = re.compile(r"""\s*(?P<key>[\w.-]+|"[^"]*"|'[^']*')\s*=""")
+_PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
+_KEY = re.compile(rf"\s*(?P<key>(?:{_PART.pattern})(?:\s*\.\s*(?:{_PART.pattern}))*)\s*=")
+_ROW = re.compile(r"\s*\{")
 
 
 def line_of(text: str, place: tuple[int | str, ...]) -> int:
@@ -165,16 +167,26 @@ def line_of(text: str, place: tuple[int | str, ...]) -> int:
 
 
 def _places(text: str) -> Iterator[tuple[int, tuple[int | str, ...]]]:
-    """Line number and place of each table and each of its keys."""
+    """Line number and place of each table, each of its keys, and of what stands in braces in lines of its own."""
     table: tuple[int | str, ...] = ()
+    latest, row = table, 0
     counts: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if header := _TABLE.match(line):
             name = header["name"]
-            table = tuple(part.strip("\"' ") for part in name.split("."))
+            table = _parts(name)
             if header["open"] == "[[":
                 counts[name] = counts.get(name, -1) + 1
                 table += (counts[name],)
             yield number, table
         elif key := _KEY.match(line):
-            yield number, (*table, key["key"].strip("\"'"))
+            latest, row = (*table, *_parts(key["key"])), line.count("{")
+            yield number, latest
+        elif _ROW.match(line):
+            yield number, (*latest, row)
+            row += line.count("{")
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """The keys of a dotted one."""
+    return tuple(part.strip("\"'") for part in _PART.findall(name))

@@ -7,7 +7,16 @@ from dataclasses import replace
 import pytest
 from playing import HOST, YOU, played, probe, quoted, told, world
 from scapy.layers.inet import ICMP, IP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.inet6 import (
+    HBHOptUnknown,
+    ICMPv6DestUnreach,
+    ICMPv6EchoRequest,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+    Pad1,
+)
 from scapy.packet import Raw
 
 from udpprobe.lab.errors import GUESS, may_be_told
@@ -170,6 +179,14 @@ def test_a_forgery_differs_in_what_it_has_to_guess(family, wrong, fields):
     assert expected == {name for name, value in seen.items() if value != true[name]}
 
 
+@pytest.mark.parametrize(("wrong", "packet"), [
+    ("source", IP(src="255.255.255.255", dst=HOST[4]) / UDP()), ("destination", probe(to="255.255.255.255"))])
+def test_a_forger_is_silent_about_a_broadcast_too(wrong, packet):
+    forger = world(router=f'rules = [{{ do = "remark", wrong = "{wrong}" }}]')
+    assert [f"{HOST[4]} 3/3"] == [told(each) for each in played(forger, packet, probe(port=54))
+                                  if each.src == HOST[4]]
+
+
 def test_an_unknown_protocol_is_told_and_in_ipv6_where_its_number_stands():
     v4 = IP(src=YOU[4], dst=HOST[4], proto=99) / Raw(b"x")
     v6 = IPv6(src=YOU[6], dst=HOST[6], nh=99) / Raw(b"x")
@@ -177,6 +194,21 @@ def test_an_unknown_protocol_is_told_and_in_ipv6_where_its_number_stands():
     errors = played(world(), v4, v6, behind)
     assert ["198.18.9.9 3/2", "2001:db8:9::9 4/1", "2001:db8:9::9 4/1"] == [told(each) for each in errors]
     assert [0, 6, 40] == [int.from_bytes(bytes(each.payload)[4:8]) for each in errors]
+
+
+@pytest.mark.parametrize(("headers", "said"), [
+    (IPv6ExtHdrDestOpt(options=[HBHOptUnknown(otype=0x1E, optdata=b"abcd")]), "1/4 0"),     # to be skipped
+    (IPv6ExtHdrDestOpt(options=[HBHOptUnknown(otype=0xC9, optdata=bytes(16))]), "1/4 0"),   # a home address
+    (IPv6ExtHdrDestOpt(options=[HBHOptUnknown(otype=0x5E, optdata=b"abcd")]), None),
+    (IPv6ExtHdrDestOpt(options=[Pad1(), HBHOptUnknown(otype=0x9E, optdata=b"abc")]), "4/2 43"),
+    (IPv6ExtHdrHopByHop(options=[HBHOptUnknown(otype=0xDE, optdata=b"abcd")]), "4/2 42"),
+    (IPv6ExtHdrDestOpt() / IPv6ExtHdrRouting(addresses=[HOST[6]], segleft=1), "4/0 50"),
+    (IPv6ExtHdrRouting(addresses=[HOST[6]], segleft=0), "1/4 0"),
+    (IPv6ExtHdrDestOpt() / IPv6ExtHdrHopByHop(), "4/1 40")])
+def test_a_host_points_at_what_it_does_not_take_of_extension_headers(headers, said):
+    back = played(world(), IPv6(src=YOU[6], dst=HOST[6]) / headers / UDP(sport=4000, dport=54) / b"x")
+    words = [bytes(each.payload) for each in back]
+    assert ([said] if said else []) == [f"{word[0]}/{word[1]} {int.from_bytes(word[4:8])}" for word in words]
 
 
 def test_nothing_is_said_where_no_upper_layer_is():

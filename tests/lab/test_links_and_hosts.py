@@ -147,10 +147,42 @@ def test_later_fragments_alone_are_given_up_in_silence():
     assert [] == times(world(), IP(src=YOU[4], dst=HOST[4], frag=8) / Raw(bytes(64)))
 
 
+def test_an_atomic_fragment_is_whole_and_mixes_with_no_other():
+    atomic = IPv6(src=YOU[6], dst=HOST[6]) / IPv6ExtHdrFragment(id=5) / UDP(sport=4000, dport=54) / b"x"
+    first, last = in_two(probe(6, port=54, data=bytes(2000)))
+    back = played(world(), first, atomic, last)
+    assert ["2001:db8:9::9 1/4"] * 2 == [told(each) for each in back]
+    assert bytes(atomic)[8:] == quoted(back[0])[8:]     # with its fragment header
+
+
 def test_fragments_that_overlap_are_lost():
     pieces = [IP(src=YOU[4], dst=HOST[4], flags="MF", proto=17) / Raw(bytes(64)),
               IP(src=YOU[4], dst=HOST[4], frag=4, proto=17) / Raw(bytes(64))]
     assert ["198.18.9.9 11/1"] == [told(packet) for _, packet in times(world(), *pieces)]
+
+
+@pytest.mark.parametrize("size", [65_516, 65_555])
+def test_fragments_of_more_than_a_packet_holds_are_lost(size):
+    pieces = [IP(src=YOU[4], dst=HOST[4], frag=at // 8, flags=int(at + 1400 < size), proto=17)
+              / Raw(bytes(min(1400, size - at))) for at in range(0, size, 1400)]
+    assert ["198.18.9.9 11/1"] == [told(packet) for _, packet in times(world(), *pieces)]
+
+
+@BOTH
+def test_a_packet_has_all_of_its_time_though_another_had_its_id(family):
+    whole = probe(family, port=54, data=bytes(2000), **({"flags": 0} if family == 4 else {}))
+    late_s, (first, last) = {4: 30, 6: 60}[family], in_two(whole)
+    host = world()
+    assert 1 == len(played(host, first, last))
+    assert [] == played(host, first, at_ns=10 * SECOND, until_s=late_s - 1)
+    assert [f"{HOST[family]} {'3/3' if family == 4 else '1/4'}"] == [
+        told(each) for each in played(host, last, at_ns=(late_s + 9) * SECOND)]
+
+
+def in_two(packet):
+    if packet.version == 4:
+        return fragment(packet, 1200)
+    return fragment6(IPv6(src=packet.src, dst=packet.dst) / IPv6ExtHdrFragment(id=5) / packet.payload, 1300)
 
 
 @pytest.mark.parametrize(("answer", "rows"), [
@@ -246,11 +278,11 @@ def test_pings_are_answered_with_what_they_carry(family, to):
     assert [] == played(world(router="ping = false", host="ping = false"), ping)
 
 
-def test_an_answer_to_a_ping_has_its_type_of_service_in_ipv4():
-    for ping, tos in ((IP(src=YOU[4], dst=HOST[4], tos=0x28) / ICMP(), 0x28),
-                      (IPv6(src=YOU[6], dst=HOST[6], tc=0x28) / ICMPv6EchoRequest(), 0)):
+def test_an_answer_to_a_ping_has_its_type_of_service():
+    for ping in (IP(src=YOU[4], dst=HOST[4], tos=0x29) / ICMP(),
+                 IPv6(src=YOU[6], dst=HOST[6], tc=0x29) / ICMPv6EchoRequest()):
         reply, = played(world(), ping)
-        assert tos == (reply.tos if reply.version == 4 else reply.tc)
+        assert 0x29 == (reply.tos if reply.version == 4 else reply.tc)
 
 
 @pytest.mark.parametrize(("flags", "expected"), [("S", ("RA", 0, 101)), ("A", ("R", 500, 0)), ("FA", ("R", 500, 0)),

@@ -11,6 +11,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.packet import Raw
 
+from udpprobe.lab.fragments import fragments
 from udpprobe.lab.model import ICMPV6, Packet
 from udpprobe.lab.nat import Translator
 from udpprobe.lab.packets import build, dissect, icmp_intact
@@ -32,11 +33,12 @@ address = ["198.18.0.1", "2001:db8::1"]
 nat = {{ inside = "you", quotes = "{quotes}", address = ["198.19.0.1", "2001:db8:19::1"] }}
 [links]
 "you - home - isp - host" = {{}}
+{links}
 """
 
 
-def behind(quotes="well", isp="silent = false"):
-    return World(parse(PAGE.format(quotes=quotes, isp=isp), "page"))
+def behind(quotes="well", isp="silent = false", links=""):
+    return World(parse(PAGE.format(quotes=quotes, isp=isp, links=links), "page"))
 
 
 def differing(one, other):
@@ -133,6 +135,22 @@ def test_a_wrong_checksum_stays_wrong_and_none_stays_none(checksum, expected):
 
 def test_fragments_are_put_together_before_they_are_translated():
     back = played(behind(), *fragment(probe(flags=0, port=54, data=bytes(2000)), 1200))
+    assert ["198.18.9.9 3/3"] == [told(each) for each in back]
+    assert YOU[4] == IP(quoted(back[0])).src
+
+
+@BOTH
+@pytest.mark.parametrize("link", ["mtu = 1300", "mtu = 1300, black_hole = true"])
+def test_what_came_in_fragments_leaves_a_nat_in_none_that_are_larger(family, link):
+    narrow = behind(links=f'"home > isp" = {{ {link} }}')
+    whole = dissect(bytes(probe(family, port=54, data=bytes(3000), **({"flags": 0} if family == 4 else {}))))
+    back = played(narrow, *map(build, fragments(replace(whole, ip_id=5), 1280)))
+    assert [f"{HOST[family]} {'3/3' if family == 4 else '1/4'}"] == [told(each) for each in back]
+
+
+def test_a_nat_whose_link_is_narrow_hides_all_fragments_that_it_makes():
+    narrow = behind(links='"home > isp" = { mtu = 600 }')
+    back = played(narrow, probe(flags=0, port=54, data=bytes(1200)))
     assert ["198.18.9.9 3/3"] == [told(each) for each in back]
     assert YOU[4] == IP(quoted(back[0])).src
 

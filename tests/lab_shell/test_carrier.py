@@ -10,7 +10,7 @@ import pytest
 from udpprobe.errors import PrivilegeError, UsageError
 from udpprobe.lab import run
 from udpprobe.lab.namespace import enter, furnish
-from udpprobe.lab.run import AT_ONCE, MOST_WAIT_S, NOT_TAKEN, Carrier
+from udpprobe.lab.run import AT_ONCE, MOST_WAIT_S, NOT_TAKEN, OVERRUN, Carrier
 from udpprobe.lab.tun import Tun
 
 NOW_NS, REAL_NS = 5_000_000_000, 1_000_000_000_000
@@ -25,6 +25,9 @@ class Device:
     def packets(self, most):
         taken, self.waiting = self.waiting[:most], self.waiting[most:]
         return iter(taken)
+
+    def overrun(self):
+        return 2
 
     def write(self, packet):
         self.written.append(packet)
@@ -96,9 +99,10 @@ def test_both_directions_are_noted_with_the_time_of_day(clock):
 
 def test_what_still_waits_at_the_end_is_noted_but_not_played(clock):
     seen, world = [], Later()
-    Carrier(Device(b"one", b"two"), world, lambda raw, now_ns: seen.append((raw, now_ns))).drain()
-    Carrier(Device(b"three"), world).drain()
+    Carrier(Device(b"one", b"two"), world, lambda raw, now_ns: seen.append((raw, now_ns))).finish()
+    Carrier(Device(b"three"), world).finish()
     assert ([(b"one", REAL_NS), (b"two", REAL_NS)], []) == (seen, world.under_way)
+    assert {OVERRUN: 4} == world.faults
     assert NOW_NS == clock[0]
 
 

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from lab_runs import (
@@ -85,6 +86,21 @@ def test_a_missing_command_is_one_line():
     assert "udpprobe: cannot run no-such-program: No such file or directory\n" == in_lab("no-such-program").stderr
 
 
+def test_a_missing_command_says_nothing_on_standard_output_where_that_is_all_there_is():
+    done = run(["sh", "-c", 'exec "$@" 2>&-', "sh", *lab_words("no-such-program")])
+    assert (127, "") == (done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize(("command", "status", "said"), [
+    ("ip link del lab0; sleep 60", 3, "udpprobe: lab0 is gone, as if somebody inside has removed it: "),
+    ("ip link set lab0 down; ip link set lab0 name other; exit 7", 7, "")])
+def test_a_command_that_spoils_its_interface_is_no_traceback(command, status, said, needs):
+    needs("ip")
+    done = in_lab("sh", "-c", command)
+    assert (status, bool(said)) == (done.returncode, "\n" in done.stderr)
+    assert done.stderr.startswith(said)
+
+
 def test_its_output_is_its_own():
     done = in_lab("sh", "-c", "echo out; echo error >&2")
     assert ("out\n", "error\n") == (done.stdout, done.stderr)
@@ -101,6 +117,19 @@ def test_a_signal_is_passed_on_once(number):
         process.send_signal(number)
         assert "1\n" == process.stdout.readline()
         assert 0 == process.wait(PATIENCE_S)
+
+
+def test_a_command_that_is_stopped_takes_a_signal_all_the_same():
+    with started(lab_words("sh", "-c", "echo ready; kill -STOP $$")) as process:
+        assert "ready\n" == process.stdout.readline()
+        network = network_of(process.pid)
+        assert soon(lambda: "T" in {state_of(each) for each in processes_in(network)})
+        process.send_signal(signal.SIGTERM)
+        assert 128 + signal.SIGTERM == process.wait(5)
+
+
+def state_of(process):
+    return Path("/proc", str(process), "stat").read_text().rpartition(")")[2].split()[0]
 
 
 SLOW_TO_STOP = ("import subprocess, time\n"
@@ -401,6 +430,30 @@ def test_what_the_command_sent_last_is_in_the_capture(tmp_path):
     found = json.loads(run([*UDPPROBE, "analyze", "--all", "--format", "json", str(path)]).stdout)
     # answers that come when it has ended are refused by this host: they are another destination
     assert [300] == [each["sent"] for each in found["destinations"] if each["address"] == HOST[4]]
+
+
+def test_what_is_sent_last_into_a_world_that_is_held_is_in_the_capture_or_counted(needs, tmp_path):
+    needs("nsenter")
+    path = tmp_path / "seen.pcapng"
+    flood = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+             f"for _ in range(10_500): s.sendto(b'x', ('{HOST[4]}', {ECHO}))\n")
+    with started([*UDPPROBE, "lab", "--up", "plain", "--write", path]) as process:
+        entrance = re.search(r"enter with: (nsenter .*) COMMAND", process.stderr.readline())[1]
+        process.send_signal(signal.SIGSTOP)
+        assert 0 == run([*entrance.split(), sys.executable, "-c", flood]).returncode
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        lost = int(re.search(r"overrun (\d+)", process.stderr.read())[1])
+    found = json.loads(run([*UDPPROBE, "analyze", "--all", "--format", "json", str(path)]).stdout)
+    assert 10_500 - lost == found["source"]["packets"]
+
+
+def test_in_ipv4_the_interface_may_be_narrower_than_ipv6_takes(needs, tmp_path):
+    needs("ping")
+    path = tmp_path / "narrow.toml"
+    path.write_text('conclude = "x"\nmtu = 576\n[links]\n"you - isp" = {}\n[nodes]\n'
+                    'you = { address = "198.18.0.2/24" }\nisp = { address = "198.18.0.1" }\n')
+    assert 0 == in_lab("ping", "-c", "1", "-s", "1000", "198.18.0.1", options=["-s", path]).returncode
 
 
 # ---- for staying inside

@@ -7,7 +7,16 @@ from lab_prober import Prober, simulated, told
 from network import CannotRun, Network, address
 from scanning import UNLIMITED
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, fragment6
+from scapy.layers.inet6 import (
+    HBHOptUnknown,
+    ICMPv6EchoRequest,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+    fragment6,
+)
 from scapy.packet import Raw
 
 from udpprobe.lab.scenario import parse
@@ -96,6 +105,8 @@ CASES |= {f"{name}, IPv{family}": [packet] for family in (4, 6) for name, packet
     "too big with a TTL of 1": datagram(family, 1400, ttl=1, **({"flags": "DF"} if family == 4 else {})),
     "TOS": datagram(family, **({"tos": 0xB8} if family == 4 else {"tc": 0xB8})),
     "ping": header(family) / (ICMP(id=3, seq=4) if family == 4 else ICMPv6EchoRequest(id=3, seq=4)) / Raw(b"x"),
+    "ping with a TOS": header(family, **({"tos": 0xFF} if family == 4 else {"tc": 0xFF})) / (
+        ICMP(id=3) if family == 4 else ICMPv6EchoRequest(id=3)),
     "ping with a TTL of 1": header(family, ttl=1) / (ICMP() if family == 4 else ICMPv6EchoRequest()),
     "bad checksum": header(family) / UDP(sport=4000, dport=12, chksum=0x1234) / b"x",
     "unknown protocol": header(family, **({"proto": 99} if family == 4 else {"nh": 99})) / Raw(b"x"),
@@ -108,7 +119,17 @@ CASES |= {
     "UDP checksum 0, IPv6": [header(6) / UDP(sport=4000, dport=12, chksum=0) / b"x"],
     "later fragment, IPv4": [header(4, id=9, frag=8, proto=17) / Raw(bytes(32))],
     "fragments on the way, IPv4": [datagram(4, 1400)],
+    "atomic fragment": [header(6) / IPv6ExtHdrFragment(id=9) / UDP(sport=4000, dport=12) / b"x"],
+    "atomic fragment of an unknown protocol": [header(6) / IPv6ExtHdrFragment(id=9, nh=99) / Raw(b"x")],
     "destination options": [header(6) / IPv6ExtHdrDestOpt() / UDP(sport=4000, dport=12) / b"x"],
+    **{f"destination option {option:#x}": [
+        header(6) / IPv6ExtHdrDestOpt(options=[HBHOptUnknown(otype=option, optlen=4, optdata=b"abcd")])
+        / UDP(sport=4000, dport=12) / b"x"] for option in (0x1E, 0x5E, 0x9E, 0xDE)},
+    **{f"{left} segments left": [
+        header(6) / IPv6ExtHdrRouting(type=99, addresses=["2001:db8:2::9"], segleft=left)
+        / UDP(sport=4000, dport=12) / b"x"] for left in (0, 1)},
+    "hop-by-hop options behind others": [
+        header(6) / IPv6ExtHdrDestOpt() / IPv6ExtHdrHopByHop() / UDP(sport=4000, dport=12) / b"x"],
     "unknown protocol behind options": [header(6) / IPv6ExtHdrDestOpt(nh=99) / Raw(b"x")],
     "fragments, IPv6": fragment6(header(6) / IPv6ExtHdrFragment(id=5) / UDP(sport=4000, dport=12) / bytes(2000), 1280),
 }

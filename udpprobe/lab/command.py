@@ -141,7 +141,8 @@ def _run(words: Sequence[str], environment: Mapping[str, str], alive: int) -> in
 
 
 def _not_run(name: str, error: OSError) -> int:
-    print(f"udpprobe: cannot run {name}: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201 - the one line
+    if sys.stderr is not None:  # print takes None for standard output
+        print(f"udpprobe: cannot run {name}: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201 - the one line
     return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
 
 
@@ -153,6 +154,7 @@ def _wait(command: int, signals: Signals, alive: int) -> int:
         for number, by_terminal in signals.read():
             if number != signal.SIGCHLD and not by_terminal:
                 os.kill(command, number)
+                os.kill(command, signal.SIGCONT)    # it would not take it while it is stopped
     return _as_shells_say(status)
 
 

@@ -102,6 +102,10 @@ def forged(packet: Packet, wrong: str) -> Packet:
     return _FORGERIES[wrong](packet)
 
 
+def _neighbour(address: Address) -> Address:
+    return type(address)(int(address) ^ 1)
+
+
 def _other_port(packet: Packet) -> Packet:
     return replace(packet, payload=bytes(byte ^ 0x55 for byte in packet.payload[:2]) + packet.payload[2:])
 
@@ -116,6 +120,6 @@ _FORGERIES: dict[str, Callable[[Packet], Packet]] = {
     "id": lambda packet: replace(packet, ip_id=packet.ip_id ^ GUESS, flow_label=packet.flow_label ^ GUESS),
     "token": _other_token,
     "ports": _other_port,
-    "source": lambda packet: replace(packet, source=packet.source + 1),
-    "destination": lambda packet: replace(packet, destination=packet.destination + 1),
+    "source": lambda packet: replace(packet, source=_neighbour(packet.source)),
+    "destination": lambda packet: replace(packet, destination=_neighbour(packet.destination)),
 }

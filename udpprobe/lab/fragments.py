@@ -14,6 +14,9 @@ MOST = 65_535
 LEAST = {4: 552, 6: 1280}
 """Linux believes no less (`min_pmtu`; RFC 8200, 5)."""
 
+LARGEST = {4: MOST, 6: MOST + 40}
+"""Bytes of a packet: in IPv6 the length leaves the header out (RFC 791, 3.1; RFC 8200, 3)."""
+
 _Key = tuple[Address, Address, int, int]
 
 
@@ -76,9 +79,12 @@ class Reassembler:
             del self._pieces[key]
         return whole, first and whole is None
 
-    def give_up(self, key: _Key) -> Packet | None:
-        """Forget a packet; its first fragment, if that had come."""
-        return self._pieces.pop(key, {}).get(0)
+    def give_up(self, piece: Packet) -> Packet | None:
+        """Forget the packet whose fragments began to come with this one; its first fragment, if that had come."""
+        key = self.key(piece)
+        if next(iter(self._pieces.get(key, {}).values()), None) is not piece:
+            return None     # it was whole in time; a later packet may have its id
+        return self._pieces.pop(key).get(0)
 
     @staticmethod
     def key(piece: Packet) -> _Key:
@@ -95,9 +101,10 @@ def _joined(pieces: list[Packet]) -> Packet | None:
             return None
         data += piece.payload
     first = ordered[0]
-    if ordered[-1].flags & MORE_FRAGMENTS or first.header_size - 8 * first.fragment_header + len(data) > 65_535 + 40:
+    size = first.header_size - 8 * first.fragment_header + len(data)
+    if ordered[-1].flags & MORE_FRAGMENTS or size > LARGEST[first.family]:
         return None
-    whole = replace(first, payload=data, flags=first.flags & ~MORE_FRAGMENTS, fragment_header=False,
-                    ip_id=first.ip_id if first.family == 4 else 0)
+    whole = replace(first, payload=data, flags=first.flags & ~MORE_FRAGMENTS, fragment_header=False)
     found = packets.dissect(packets.build(whole))   # extension headers behind the fragment header come to light
-    return None if isinstance(found, str) else found
+    return None if isinstance(found, str) else replace(
+        found, ip_id=first.ip_id, largest_piece=max(piece.size for piece in pieces))

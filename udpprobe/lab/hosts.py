@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from udpprobe.lab import packets
+from udpprobe.lab.headers import flaws
 from udpprobe.lab.links import ns
 from udpprobe.lab.model import DONT_FRAGMENT, ICMP, ICMPV6, KINDS, TCP, UDP, Address, Kind, Packet
 from udpprobe.lab.packets import Datagram
@@ -41,6 +42,9 @@ class Host:
 
     def replies(self, packet: Packet, now_ns: int) -> Iterator[Reply | Kind]:
         """What it answers to a whole packet at a time, or the error that it wants to send."""
+        if (found := flaws(packet)) is not None:
+            yield from found
+            return
         handlers = {ICMP: self._ping, ICMPV6: self._ping, UDP: self._datagram, TCP: self._segment}
         if packet.protocol in handlers:
             yield from handlers[packet.protocol](packet, now_ns)
@@ -49,8 +53,8 @@ class Host:
 
     def _ping(self, packet: Packet, _: int) -> Iterator[Reply | Kind]:
         if self._spec.ping and (message := packets.echo_reply(packet)):
-            tos = packet.tos if packet.family == 4 else 0      # RFC 1349, 5.1
-            yield Reply(packet.destination, packet.source, packet.protocol, message, tos)
+            # RFC 1349, 5.1; Linux does so in IPv6, too
+            yield Reply(packet.destination, packet.source, packet.protocol, message, packet.tos)
 
     def _segment(self, packet: Packet, _: int) -> Iterator[Reply | Kind]:
         """No port is open; silence would make a client of TCP wait for minutes."""

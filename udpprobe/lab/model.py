@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -33,11 +33,14 @@ class Packet:
     offset: int = 0
     """Of a fragment, in bytes."""
     fragment_header: bool = False
-    """Whether an IPv6 packet has one."""
+    """Whether an IPv6 packet is a piece of another; the header of a whole one is among its extensions."""
     options: bytes = b""
     """Of IPv4, padded to words."""
     extensions: tuple[tuple[int, bytes], ...] = ()
-    """Of IPv6, before a fragment header: number of each header, and its bytes after the number of the next."""
+    """Of IPv6, before a fragment's header: number of each header, and its bytes after the number of the next."""
+
+    largest_piece: int = field(default=0, compare=False)
+    """Bytes of the largest of the fragments that it was put together from."""
 
     @property
     def family(self) -> int:
@@ -60,6 +63,11 @@ class Packet:
     def is_fragment(self) -> bool:
         """Whether it is a piece of a packet."""
         return bool(self.offset or self.flags & MORE_FRAGMENTS)
+
+    @property
+    def may_be_cut(self) -> bool:
+        """Whether a router may make fragments of it."""
+        return self.family == 4 and not self.flags & DONT_FRAGMENT
 
     @property
     def ports(self) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -45,11 +46,15 @@ def shape(name: str, mtu: int, queue_packets: int) -> None:
     Raises:
         OSError: this process may not, or the MTU is none that the interface takes.
     """
+    link = LINK.pack(0, 0, socket.if_nametoindex(name), 0, 0)
+    _ask(SET_LINK, link + _attribute(LINK_MTU, struct.pack("=I", mtu)))
+    _ask(SET_LINK, link + _attribute(LINK_QUEUE, struct.pack("=I", queue_packets)))
     no_link_local = _attribute(LINK_ADDRESS_MODE, bytes([NO_LINK_LOCAL]))
-    wanted = (_attribute(LINK_MTU, struct.pack("=I", mtu)), _attribute(LINK_QUEUE, struct.pack("=I", queue_packets)),
-              _attribute(LINK_FAMILIES, _attribute(socket.AF_INET6, no_link_local)))
-    for attribute in wanted:
-        _ask(SET_LINK, LINK.pack(0, 0, socket.if_nametoindex(name), 0, 0) + attribute)
+    try:
+        _ask(SET_LINK, link + _attribute(LINK_FAMILIES, _attribute(socket.AF_INET6, no_link_local)))
+    except OSError as error:
+        if error.errno != errno.EAFNOSUPPORT:   # what has no IPv6, as with a smaller MTU, makes no address
+            raise
 
 
 def add_address(name: str, network: Network) -> None:

@@ -11,12 +11,12 @@ from udpprobe.lab.dice import Dice
 from udpprobe.lab.fragments import MOST, TIMEOUT_S, PathMtus, Reassembler, fragments
 from udpprobe.lab.hosts import Host, Reply
 from udpprobe.lab.limits import SECOND, Limiter, LinuxLimit, NoLimit, PlainLimit
-from udpprobe.lab.model import DONT_FRAGMENT, ICMP, ICMPV6, KINDS, Address, Departure, Kind, Packet
+from udpprobe.lab.model import ICMP, ICMPV6, KINDS, Address, Departure, Kind, Packet
 from udpprobe.lab.nat import Translator
 from udpprobe.lab.routing import Routes, flow_hash, goals, owned
 from udpprobe.lab.rules import Gate
 from udpprobe.lab.scenario import Scenario
-from udpprobe.lab.spec import VOIDS, LinkSpec, NodeSpec, Rule, kinds_of
+from udpprobe.lab.spec import VOIDS, NodeSpec, Rule, kinds_of
 
 
 class Alarm(NamedTuple):
@@ -72,8 +72,7 @@ class Node:
         if passes and self._owns(packet.destination):
             yield from self._deliver(packet, now_ns)
         elif passes and not packet.destination.is_multicast:
-            for departure in self._forward(packet, now_ns):
-                yield self._hidden(departure, came_from)
+            yield from self._forward(packet, came_from, now_ns)
 
     def _judge(self, packet: Packet, now_ns: int) -> Generator[Departure, None, bool]:
         """Whether the rules let it pass. A `remark` does not decide; the first other one that fits does."""
@@ -84,16 +83,9 @@ class Node:
                     return gate.rule.do == "pass"
         return True
 
-    def _hidden(self, departure: Departure, came_from: str) -> Departure:
-        """A packet that leaves a NAT, with its address."""
-        inside = self.spec.nat.inside if self.spec.nat else []
-        if self._nat is None or came_from not in inside or departure.next_hop in inside:
-            return departure
-        return departure._replace(packet=self._nat.outbound(departure.packet))
-
     def ring(self, piece: Packet, now_ns: int) -> Iterator[Effect]:
         """The time for a fragmented packet is over."""
-        first = self._pieces.give_up(Reassembler.key(piece))
+        first = self._pieces.give_up(piece)
         if first is not None:
             yield from self._complain(first, KINDS["reassembly-timeout"][first.family], now_ns)
 
@@ -122,7 +114,7 @@ class Node:
 
     def _whole(self, packet: Packet) -> Generator[Alarm, None, Packet | None]:
         """A packet, once all of its fragments are there."""
-        if not (packet.is_fragment or packet.fragment_header):
+        if not packet.is_fragment:
             return packet
         whole, first = self._pieces.add(packet)
         if first:
@@ -138,15 +130,14 @@ class Node:
         for departure in self.launch(made):
             yield departure._replace(wait_ns=reply.wait_ns)
 
-    def _forward(self, packet: Packet, now_ns: int) -> Iterator[Departure]:
+    def _forward(self, packet: Packet, came_from: str, now_ns: int) -> Iterator[Departure]:
         hops = self._routes.hops(packet.destination) or ("",)
         if hops[0] not in self._links:
             yield from self._refuse(packet, hops[0], now_ns)
         elif packet.ttl < 1 + (not self.spec.forwards_zero_ttl):
             yield from self._complain(packet, KINDS["time-exceeded"][packet.family], now_ns)
         else:
-            hop = self._choose(hops, packet)
-            yield from self._emit(packet, hop, self._links[hop], now_ns)
+            yield from self._emit(packet, came_from, self._choose(hops, packet), now_ns)
 
     def _refuse(self, packet: Packet, void: str, now_ns: int) -> Iterator[Departure]:
         kind = VOIDS.get(void, KINDS["net-unreachable"]).get(packet.family)
@@ -160,19 +151,27 @@ class Node:
         number = self._turn if self.spec.balance == "packet" else flow_hash(packet)
         return hops[number % len(hops)]
 
-    def _emit(self, packet: Packet, hop: str, link: LinkSpec, now_ns: int) -> Iterator[Departure]:
-        """Into a link, as far as it is wide enough. As in Linux, a packet that is too big is quoted as it came."""
-        lower = replace(packet, ttl=packet.ttl - 1)
-        if link.mtu is None or packet.size <= link.mtu:
-            yield Departure(lower, hop)
-        elif link.black_hole:
-            return
-        elif packet.family == 4 and not packet.flags & DONT_FRAGMENT:
-            for piece in fragments(lower, link.mtu):
-                yield Departure(piece, hop)
-        else:
-            told = link.mtu if link.reports_mtu is None else link.reports_mtu
+    def _emit(self, packet: Packet, came_from: str, hop: str, now_ns: int) -> Iterator[Departure]:
+        """Into a link, as far as it is wide enough. As in Linux, a packet that is too big is quoted as it came.
+
+        What came in fragments, and was put together for a NAT, leaves in none that are larger.
+        """
+        link = self._links[hop]
+        size = packet.largest_piece or packet.size
+        mtu = link.mtu or size
+        if size <= mtu or (packet.may_be_cut and not link.black_hole):
+            lower = self._hidden(replace(packet, ttl=packet.ttl - 1), came_from, hop)
+            yield from (Departure(piece, hop) for piece in fragments(lower, min(size, mtu)))
+        elif not link.black_hole:
+            told = mtu if link.reports_mtu is None else link.reports_mtu
             yield from self._complain(packet, KINDS["packet-too-big"][packet.family]._replace(word=told), now_ns)
+
+    def _hidden(self, packet: Packet, came_from: str, hop: str) -> Packet:
+        """A packet that leaves a NAT, with its address."""
+        inside = self.spec.nat.inside if self.spec.nat else []
+        if self._nat is None or came_from not in inside or hop in inside:
+            return packet
+        return self._nat.outbound(packet)
 
     def _apply(self, rule: Rule, packet: Packet, now_ns: int) -> Iterator[Departure]:
         kind = kinds_of(rule.error).get(packet.family)

@@ -81,10 +81,10 @@ _Chain = tuple[list[tuple[int, bytes]], int, IPv6ExtHdrFragment, bytes]
 
 
 def _chain(number: int, rest: bytes) -> _Chain | str:
-    """Extension headers up to a fragment header, what follows them, the fragment header and the payload."""
+    """Extension headers up to a fragment's header, what follows them, the fragment's header and the payload."""
     headers: list[tuple[int, bytes]] = []
-    while number in _EXTENSIONS:
-        size = 8 * (rest[1] + 1) if len(rest) > 1 else 8
+    while number in _EXTENSIONS or (number == _FRAGMENT and _is_atomic(rest)):
+        size = 8 * (rest[1] + 1) if number != _FRAGMENT and len(rest) > 1 else 8
         if len(rest) < size:
             return "extension-cut"
         headers.append((number, rest[1:size]))
@@ -96,6 +96,11 @@ def _chain(number: int, rest: bytes) -> _Chain | str:
     fragment = IPv6ExtHdrFragment()
     fragment.do_dissect(rest[:8])
     return headers, fragment.nh, fragment, rest[8:]
+
+
+def _is_atomic(rest: bytes) -> bool:
+    """Whether a fragment header is that of a whole packet (RFC 6946): it is an extension header as any."""
+    return len(rest) >= 8 and not int.from_bytes(rest[2:4]) & 0xFFF9
 
 
 def dissect_quote(raw: bytes) -> Packet | None:

@@ -76,10 +76,11 @@ class Carrier:
             self._tell(raw, now_ns)
             self.world.faults[NOT_TAKEN] += not self.tun.write(raw)
 
-    def drain(self) -> None:
-        """Note what still waits; the world need not see it."""
+    def finish(self) -> None:
+        """Note what was sent last, which the world need not see, and count what was dropped."""
         for raw in self.tun.packets(QUEUE_PACKETS) if self.note is not None else ():
             self._tell(raw, self._now_ns())
+        self.world.faults[OVERRUN] += self.tun.overrun()
 
     def _now_ns(self) -> int:
         # the clock of the day as it was at the start: nobody sets this one
@@ -127,8 +128,7 @@ def run(around: Surroundings, words: Sequence[str], environment: Mapping[str, st
             if signals in ready:
                 command.take(signals)
             carrier.carry()
-        carrier.drain()     # what the command sent last is in the capture, too
-        around.world.faults[OVERRUN] += tun.overrun()
+        carrier.finish()
         return command.status()
 
 
@@ -152,6 +152,7 @@ def hold(around: Surroundings, say: Callable[[str], None]) -> int:
         say(entrance)
         while signals not in _ready(carrier, signals):
             carrier.carry()
+        carrier.finish()
         return BY_SIGNAL + max(number for number, _ in signals.read())
 
 

@@ -121,6 +121,8 @@ def _complaint(name: str, text: str, place: tuple[int | str, ...], reason: str) 
 
 
 def _scenario(page: Page, name: str, text: str) -> Scenario:
+    for word in VOIDS.keys() & page.nodes:
+        raise _MistakeError(("nodes", word), "routes use this word for what leads nowhere")
     if YOU not in page.nodes:
         raise _MistakeError(("nodes",), f'the program needs a place: no node is called "{YOU}"')
     for key in sorted(page.nodes[YOU].model_fields_set - _OF_YOU):
@@ -189,7 +191,8 @@ def _check_names(page: Page, links: dict[tuple[str, str], LinkSpec]) -> None:
         for destination, hops in node.routes.items():
             place = ("nodes", name, "routes", destination)
             _check_destination(page, destination, place)
-            _check_each(hops, near | set(VOIDS), place, f"no neighbour of {name}")
+            known = near | set(VOIDS) if len(hops) == 1 else near   # what leads nowhere is no way of equal cost
+            _check_each(hops, known, place, f"no neighbour of {name}")
         _check_each(node.nat.inside if node.nat else [], near, ("nodes", name, "nat"), f"no neighbour of {name}")
         for row, rule in enumerate(node.rules):
             place = ("nodes", name, "rules", row)

@@ -188,7 +188,7 @@ class NodeSpec(Strict):
     """`linux`: errors are limited as Linux limits them."""
     ttl: Annotated[int, Field(ge=1, le=255)] = 64
     """Of the packets that it makes."""
-    routes: dict[str, Names] = {}
+    routes: dict[str, Annotated[Names, Field(min_length=1)]] = {}
     """By destination (name of a node, or network): next hop, or several of equal cost; a name of `VOIDS`."""
     balance: Literal["flow", "packet"] = "flow"
     """How packets are spread over next hops of equal cost."""

@@ -7,7 +7,6 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -58,10 +57,19 @@ class Tun:
         return self._descriptor
 
     def packets(self, most: int) -> Iterator[bytes]:
-        """IP packets that this host has sent into it, as long as there are any, and `most` at a time."""
-        with suppress(BlockingIOError):
+        """IP packets that this host has sent into it, as long as there are any, and `most` at a time.
+
+        Raises:
+            UdpprobeError: the interface is there no more.
+        """
+        try:
             for _ in range(most):
                 yield os.read(self._descriptor, MAX_PACKET_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise UdpprobeError(f"{self.name} is gone, as if somebody inside has removed it: "
+                                f"{error.strerror}") from None
 
     def write(self, packet: bytes) -> bool:
         """Let this host receive an IP packet.
@@ -78,8 +86,8 @@ class Tun:
     def overrun(self) -> int:
         """How many packets this host has dropped because more waited than there is room for (proc_pid_net(5))."""
         lines = Path("/proc/self/net/dev").read_text("ascii").splitlines()
-        counts = next(line for line in lines if line.strip().startswith(f"{self.name}:")).split(":")[1].split()
-        return int(counts[_SENT_DROPPED])
+        mine = [line.split(":")[1].split() for line in lines if line.strip().startswith(f"{self.name}:")]
+        return sum(int(counts[_SENT_DROPPED]) for counts in mine)   # somebody inside may have renamed it
 
     def close(self) -> None:
         """Remove the interface."""
