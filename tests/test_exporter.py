@@ -106,12 +106,19 @@ def test_a_closed_port_fails_but_where_it_is_to_be_closed_and_its_errors_are_cou
     ("/probe", 400, "target="), ("/probe?target=127.0.0.1:1&target=127.0.0.1:2", 400, "once"),
     ("/probe?target=127.0.0.1", 400, "names no port"), ("/probe?target=127.0.0.0/24:1", 400, "more than one"),
     ("/probe?target=127.0.0.1:1-9", 400, "more than one"), ("/probe?target=%20", 400, "no"),
-    ("/probe?target=127.0.0.1:1&module=x", 400, "no such module"), ("/probe?target=no.invalid:1", 502, "no address"),
+    ("/probe?target=127.0.0.1:1&module=x", 400, "no such module"),
     ("/x", 404, "/metrics")])
 def test_what_may_not_or_cannot_be_probed_is_refused(url, path, status, said):
     found, text = get(url, path)
     assert status == found
     assert said in text
+
+
+def test_a_name_without_address_is_a_failed_probe_as_alerts_on_probe_success_expect(url):
+    status, text = get(url, "/probe?target=no.invalid:1")
+    found = values(text)
+    assert (200, 0, 3, 0) == (status, found["probe_success",], found["probe_udp_state",],
+                              found["probe_udp_verdict", "silent"])
 
 
 def test_a_name_is_probed_at_the_address_that_was_allowed(monkeypatch):
