@@ -253,7 +253,9 @@ def asked_of(where, query):
 
 
 @pytest.mark.parametrize(("words", "status", "said"), [
-    ([], 2, "--allow"), (["--allow", "x"], 2, "'x' does not appear"), (["--allow", "10.0.0.1/8"], 2, "host bits"),
+    (["--listen", "0.0.0.0:9843"], 2, "--allow"), (["--listen", "host.example:9843"], 2, "--allow"),
+    (["--listen", "[::]:9843"], 2, "--allow"),
+    (["--allow", "x"], 2, "'x' does not appear"), (["--allow", "10.0.0.1/8"], 2, "host bits"),
     (["--allow", "::1", "--listen", "127.0.0.1"], 2, "ADDRESS:PORT"),
     (["--allow", "::1", "--listen", ":9843"], 2, "ADDRESS:PORT"),
     (["--allow", "::1", "--listen", "[fe80::1%lo]:9843", "--engine", "recverr"], 3, "Cannot assign requested address"),
@@ -263,6 +265,14 @@ def test_wrong_words_are_one_line(capsys, words, status, said):
     assert status == main(["exporter", *words])
     error = capsys.readouterr().err
     assert (1, True) == (error.count("\n"), said in error)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9843", "[::1]:9843", "localhost:9843"])
+def test_who_only_this_host_can_ask_probes_whatever_it_is_asked_for(monkeypatch, listen):
+    options = []
+    monkeypatch.setattr(exporter, "Server", lambda given: options.append(given) or contextlib.nullcontext(Mock()))
+    assert 0 == main(["exporter", "--engine", "recverr", "--listen", listen])
+    assert [True, True] == [exporter.is_allowed(each, options[0].allowed) for each in ("192.0.2.1", "2001:db8::1")]
 
 
 def test_the_command_serves_modules_of_a_file(tmp_path, monkeypatch):
