@@ -106,12 +106,19 @@ def test_a_closed_port_fails_but_where_it_is_to_be_closed_and_its_errors_are_cou
     ("/probe", 400, "target="), ("/probe?target=127.0.0.1:1&target=127.0.0.1:2", 400, "once"),
     ("/probe?target=127.0.0.1", 400, "names no port"), ("/probe?target=127.0.0.0/24:1", 400, "more than one"),
     ("/probe?target=127.0.0.1:1-9", 400, "more than one"), ("/probe?target=%20", 400, "no"),
-    ("/probe?target=127.0.0.1:1&module=x", 400, "no such module"), ("/probe?target=no.invalid:1", 502, "no address"),
+    ("/probe?target=127.0.0.1:1&module=x", 400, "no such module"),
     ("/x", 404, "/metrics")])
 def test_what_may_not_or_cannot_be_probed_is_refused(url, path, status, said):
     found, text = get(url, path)
     assert status == found
     assert said in text
+
+
+def test_a_name_without_address_is_a_failed_probe_as_alerts_on_probe_success_expect(url):
+    status, text = get(url, "/probe?target=no.invalid:1")
+    found = values(text)
+    assert (200, 0, 3, 0) == (status, found["probe_success",], found["probe_udp_state",],
+                              found["probe_udp_verdict", "silent"])
 
 
 def test_a_name_is_probed_at_the_address_that_was_allowed(monkeypatch):
@@ -246,7 +253,9 @@ def asked_of(where, query):
 
 
 @pytest.mark.parametrize(("words", "status", "said"), [
-    ([], 2, "--allow"), (["--allow", "x"], 2, "'x' does not appear"), (["--allow", "10.0.0.1/8"], 2, "host bits"),
+    (["--listen", "0.0.0.0:9843"], 2, "--allow"), (["--listen", "host.example:9843"], 2, "--allow"),
+    (["--listen", "[::]:9843"], 2, "--allow"),
+    (["--allow", "x"], 2, "'x' does not appear"), (["--allow", "10.0.0.1/8"], 2, "host bits"),
     (["--allow", "::1", "--listen", "127.0.0.1"], 2, "ADDRESS:PORT"),
     (["--allow", "::1", "--listen", ":9843"], 2, "ADDRESS:PORT"),
     (["--allow", "::1", "--listen", "[fe80::1%lo]:9843", "--engine", "recverr"], 3, "Cannot assign requested address"),
@@ -256,6 +265,14 @@ def test_wrong_words_are_one_line(capsys, words, status, said):
     assert status == main(["exporter", *words])
     error = capsys.readouterr().err
     assert (1, True) == (error.count("\n"), said in error)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9843", "[::1]:9843", "localhost:9843"])
+def test_who_only_this_host_can_ask_probes_whatever_it_is_asked_for(monkeypatch, listen):
+    options = []
+    monkeypatch.setattr(exporter, "Server", lambda given: options.append(given) or contextlib.nullcontext(Mock()))
+    assert 0 == main(["exporter", "--engine", "recverr", "--listen", listen])
+    assert [True, True] == [exporter.is_allowed(each, options[0].allowed) for each in ("192.0.2.1", "2001:db8::1")]
 
 
 def test_the_command_serves_modules_of_a_file(tmp_path, monkeypatch):

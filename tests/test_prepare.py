@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
-from engine_probes import halves
+from engine_probes import crafter, halves
 
 from udpprobe.core.probing.probes import Destinations
-from udpprobe.prepare import FIRST_UNPRIVILEGED, SOURCE_PORTS, Options, are_own, reserve_source_ports
+from udpprobe.prepare import FIRST_UNPRIVILEGED, SOURCE_PORTS, Options, are_own, open_engine, reserve_source_ports
 
 HOST = "198.51.100.7"
 OPEN_TO_ALL = range(FIRST_UNPRIVILEGED, 65_536)
@@ -50,3 +52,14 @@ def test_where_every_port_is_to_be_probed_one_is_taken():
 def test_a_port_that_is_asked_for_is_taken_whatever_is_probed():
     (port,) = reserved("127.0.0.1", OPEN_TO_ALL)
     assert {port} == reserved("127.0.0.1", [port], source_port=port)
+
+
+@pytest.mark.parametrize(("asked", "said"), [
+    ("connected", "--engine connected cannot see who sent an error"),
+    ("recverr", "--engine recverr cannot see errors that the kernel keeps to itself"),
+    ("auto", "raw sockets need CAP_NET_RAW")])
+def test_an_engine_without_privilege_says_what_it_cannot_see(monkeypatch, asked, said):
+    monkeypatch.setattr("udpprobe.prepare.has_net_raw", lambda: False)
+    warnings = []
+    with closing(open_engine(Options(engine=asked), crafter(), (4000,), warnings.append)) as engine:
+        assert [True] == [text.startswith(said) and text.endswith(f"cannot see {engine.blind_to}") for text in warnings]

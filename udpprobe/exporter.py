@@ -24,7 +24,7 @@ from udpprobe import __version__
 from udpprobe.check import Settings, check
 from udpprobe.core.addresses import address_text
 from udpprobe.core.checking.asking import Ask, Expectation, Probing, target_with_port
-from udpprobe.core.checking.states import ON_SILENCE, Checked
+from udpprobe.core.checking.states import ON_SILENCE, Checked, unchecked
 from udpprobe.core.targets import Block, Target
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.metrics import probe_text
@@ -97,7 +97,7 @@ class Prober:
         """About a target.
 
         Raises:
-            Refusal: it may not or cannot be probed.
+            Refusal: it may not be probed.
         """
         module = _one(query, "module", "answered")
         if module not in self._options.modules:
@@ -106,16 +106,20 @@ class Prober:
         try:
             with self._place(timeout_s / 2):
                 start_s = time.monotonic()
-                text = _one(query, "target")
-                asked = self._asked(text, *self._options.modules[module])
-                left_s = max(limit_s - time.monotonic(), MARGIN_S)
-                settings = replace(self._options.settings, timeout_s=left_s)
-                found = check([asked], settings).checks[0]
+                found = self._found(text := _one(query, "target"), self._options.modules[module], limit_s)
         except Refusal as refusal:
             self._results.labels(module, refusal.status.phrase).inc()
             raise
         self._results.labels(module, found.state).inc()
         return probe_text(found, time.monotonic() - start_s, self._tally.add((module, text), found))
+
+    def _found(self, text: str, module: Module, limit_s: float) -> Checked:
+        try:
+            asked = self._asked(text, *module)
+        except UdpprobeError as error:      # a probe that failed, for whoever alerts on that, and no failure of ours
+            return unchecked(text, None, str(error))
+        left_s = max(limit_s - time.monotonic(), MARGIN_S)
+        return check([asked], replace(self._options.settings, timeout_s=left_s)).checks[0]
 
     @contextmanager
     def _place(self, wait_s: float) -> Iterator[None]:
@@ -135,8 +139,6 @@ class Prober:
             place = resolve([target], [], Wanted((), probing.family, probing.interface)).destinations
         except UsageError as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
-        except UdpprobeError as error:
-            raise Refusal(HTTPStatus.BAD_GATEWAY, str(error)) from None
         high, low, zone = (int(each[0]) for each in (place.high, place.low, place.zone))
         if not is_allowed(address_text(high, low), self._options.allowed):
             raise Refusal(HTTPStatus.FORBIDDEN, "this target is in no network that --allow names")

@@ -38,7 +38,7 @@ PORT_TRIES = 64
 LOOPBACK = u64(0xFFFF_7F)
 """127.0.0.0/8, mapped."""
 FALLBACK = ("raw sockets need CAP_NET_RAW (`setcap cap_net_raw+ep` on this Python, or be root): this takes --engine "
-            "recverr, which hears less")
+            "recverr, which")
 BULK_PPS = 5000
 """Beyond this rate the portable capture does not keep up."""
 
@@ -153,18 +153,19 @@ def _sources(destinations: Destinations, options: Options, ports: tuple[int, ...
 
 
 def open_engine(options: Options, crafter: Crafter, ports: tuple[int, ...], warn: Callable[[str], None]) -> Engine:
-    """The engine that was asked for, or the best one that is allowed.
+    """The engine that was asked for, or the best one that is allowed; what it cannot see is told.
 
     Raises:
         PrivilegeError: raw sockets are not allowed, and `engine` is `raw`.
         UdpprobeError: the host cannot do it.
     """
-    engine = options.engine
-    if engine == "auto":
-        engine = "raw" if has_net_raw() else "recverr"
-        if engine == "recverr":
-            warn(FALLBACK)
-    return ENGINES[engine](options, crafter, ports)
+    name, who = options.engine, f"--engine {options.engine}"
+    if name == "auto":
+        name, who = ("raw" if has_net_raw() else "recverr"), FALLBACK
+    engine = ENGINES[name](options, crafter, ports)
+    if engine.blind_to:
+        warn(f"{who} cannot see {engine.blind_to}")
+    return engine
 
 
 def _open_raw(options: Options, crafter: Crafter, ports: tuple[int, ...]) -> Engine:

@@ -85,7 +85,7 @@ class _Addresses(Columns):
 
 
 def read_targets(path: str) -> list[Target]:
-    """The targets in a file, one a line, `#` before comments.
+    """The targets in a file, between blanks or line ends, `#` before comments.
 
     Args:
         path: the file; "-" is standard input.

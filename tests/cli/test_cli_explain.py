@@ -37,6 +37,11 @@ def test_one_type_or_code_is_shown_for_each_family_that_has_it(capsys, words, ke
     assert keys == [(row["family"], row["type"], row["code"]) for row in _told(capsys, *words)]
 
 
+def test_only_code_0_becomes_a_loop(capsys):
+    otherwise = {(row["type"], row["code"]): row["verdict_otherwise"] for row in _told(capsys, "11", "-4")}
+    assert {(11, 0): "loop", (11, 1): None, (11, None): None} == otherwise
+
+
 @pytest.mark.parametrize("words", [["0"], ["5", "-4"], ["8", "0", "-4"], ["128"], ["255", "0"]])
 def test_what_is_no_error_is_a_usage_error(capsys, words):
     assert main(["explain", *words]) == 2

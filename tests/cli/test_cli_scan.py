@@ -263,7 +263,7 @@ def test_who_may_not_capture_is_told_so_once_in_a_line(capsys, monkeypatch):
     monkeypatch.setattr("udpprobe.prepare.has_net_raw", lambda: False)
     assert 0 == main(["scan", "127.0.0.1:1", "--no-control"])
     told = capsys.readouterr()
-    assert (1, 1, True) == (told.err.count("\n"), told.err.count("--engine recverr"), len(told.err) <= 161)
+    assert (1, 1, 1) == tuple(map(told.err.count, ("\n", "--engine recverr", "cannot see")))
     assert "refused" in told.out
 
 

@@ -126,6 +126,11 @@ def test_a_file_has_a_target_a_line_and_comments():
     assert ["10.0.0.1:53", "dns.example"] == [each.text for each in parse_target_lines(lines, "hosts")]
 
 
+def test_a_line_may_have_several_targets_as_in_lists_of_nmap():
+    lines = ["10.0.0.1 10.0.0.2:53\t[2001:db8::1]:7 # dns ntp\r\n"]
+    assert ["10.0.0.1", "10.0.0.2:53", "[2001:db8::1]:7"] == [each.text for each in parse_target_lines(lines, "hosts")]
+
+
 def test_a_bad_line_of_a_file_is_named_by_its_number():
     with pytest.raises(UsageError, match=r"hosts, line 3: '10\.0\.0\.256' is no address"):
         parse_target_lines(["a", "#", "10.0.0.256"], "hosts")

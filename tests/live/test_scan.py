@@ -158,7 +158,12 @@ def test_nothing_else_is_reported(said, engine):
     asked = {(case.to[family], case.port) for case in CASES.values() for family in FAMILIES}
     assert (asked, [], {}) == (set(said[engine].by_destination()), said[engine].report["unmatched"],
                                said[engine].report["faults"])
-    assert (0, "", "probe") == (said[engine].status, said[engine].stderr, said[engine].report["source"]["kind"])
+    assert (0, "probe") == (said[engine].status, said[engine].report["source"]["kind"])
+
+
+def test_an_engine_says_what_it_cannot_see_in_one_line(said, engine):
+    assert engine == "raw" or f"--engine {engine} cannot see" in said[engine].stderr
+    assert (engine != "raw") == said[engine].stderr.count("\n")
 
 
 def test_a_loop_names_its_routers(said, family):

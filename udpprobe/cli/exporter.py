@@ -1,6 +1,6 @@
 """`udpprobe exporter`: probes what a Prometheus server asks for."""
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +20,8 @@ answered, listening and refused, and the [templates] of --config. Of a name's ad
 
 \b
 Examples:
-  udpprobe exporter --allow 192.0.2.0/24,2001:db8::/32
+  udpprobe exporter
+  udpprobe exporter --listen 0.0.0.0:9843 --allow 192.0.2.0/24,2001:db8::/32
   udpprobe exporter --allow 10.0.0.0/8 --config services.toml --listen [::]:9843
   curl 'http://127.0.0.1:9843/probe?target=192.0.2.1:53&module=answered'
 """
@@ -28,8 +29,9 @@ Examples:
 
 def exporter(  # noqa: PLR0913 - a command's options are its arguments
     *,
-    allow: Annotated[list[str], typer.Option(
-        metavar="NETWORK[,NETWORK]", help="Networks whose hosts may be probed; all others are 403. May be repeated.")],
+    allow: Annotated[list[str] | None, typer.Option(
+        metavar="NETWORK[,NETWORK]", help="Networks whose hosts may be probed; all others are 403. May be repeated. "
+        "Needed where other hosts may ask.")] = None,
     listen: Annotated[str, typer.Option(metavar="ADDRESS:PORT", help="Where to listen (TCP).")] = LISTEN,
     config: Annotated[str | None, typer.Option(
         metavar="FILE.toml", help="Its [templates] are modules, as in check --config.")] = None,
@@ -44,8 +46,8 @@ def exporter(  # noqa: PLR0913 - a command's options are its arguments
     engine: opt.EngineOption = None,
 ) -> None:
     """Serve Prometheus: probe the targets that it names, as the blackbox exporter does, and say what became of them."""
-    networks = tuple(_network(word.strip()) for words in allow for word in words.split(","))
     where = _where(listen)
+    networks = tuple(_network(word.strip()) for words in allow or _unasked(where[0]) for word in words.split(","))
     from udpprobe.check import Settings  # noqa: PLC0415 - NumPy comes with it, and help does without
     from udpprobe.exporter import MODULES, Options, Server  # noqa: PLC0415 - as above
     from udpprobe.hostfacts import has_net_raw  # noqa: PLC0415 - as above
@@ -64,6 +66,20 @@ def _modules(path: str | None) -> dict[str, "Module"]:
     from udpprobe.check_config import read_templates  # noqa: PLC0415 - pydantic comes with it
 
     return read_templates(path)
+
+
+def _unasked(host: str) -> list[str]:
+    """Who may be probed without `--allow`: anyone, but only for this host, which could send its datagrams itself."""
+    if not _is_loopback(host):
+        raise UsageError(f"--allow: say which networks may be probed, for others can ask at {host}")
+    return ["0.0.0.0/0,::/0"]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _network(text: str) -> "Network":

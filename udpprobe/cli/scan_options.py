@@ -46,7 +46,7 @@ Targets = Annotated[list[str] | None, typer.Argument(
 PortsOption = Annotated[str | None, typer.Option(
     "--ports", "-p", metavar="PORTS", help="Of targets that name none: 53,123,1000-2000; - is all.")]
 TargetsFile = Annotated[str | None, typer.Option(
-    metavar="FILE", help="More targets, one a line, # before comments; - is standard input.")]
+    metavar="FILE", help="More targets, between blanks or line ends, # before comments; - is standard input.")]
 Exclude = Annotated[list[str] | None, typer.Option(
     metavar="TARGET[,TARGET]", show_default=False,
     help="What is not probed: hosts, networks, host:port. May be repeated.")]

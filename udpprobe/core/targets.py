@@ -101,7 +101,7 @@ def parse_targets(text: str) -> list[Target]:
 
 
 def parse_target_lines(lines: Iterable[str], name: str) -> list[Target]:
-    """The targets of a file, one a line; `#` begins a comment.
+    """The targets of a file, between blanks or line ends, as nmap reads its lists; `#` begins a comment.
 
     Args:
         lines: of the file.
@@ -110,11 +110,10 @@ def parse_target_lines(lines: Iterable[str], name: str) -> list[Target]:
     Raises:
         UsageError: a line is no target; says which.
     """
-    targets = []
+    targets: list[Target] = []
     for number, line in enumerate(lines, 1):
-        word = line.partition("#")[0].strip()
         try:
-            targets += [parse_target(word)] if word else []
+            targets += map(parse_target, line.partition("#")[0].split())
         except UsageError as error:
             raise UsageError(f"{name}, line {number}: {error}") from None
     return targets

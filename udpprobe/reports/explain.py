@@ -32,7 +32,14 @@ unconnected socket hears nothing, ever: the kernel cannot know which sendto the 
 
 def verdict_words(meaning: Meaning) -> str:
     """The verdict, and when it is another one."""
-    return _WHEN.get(meaning.verdict or "", meaning.verdict or "none: nobody has defined this error")
+    if _otherwise(meaning):
+        return _WHEN[meaning.verdict or ""]
+    return meaning.verdict or "none: nobody has defined this error"
+
+
+def _otherwise(meaning: Meaning) -> str | None:
+    """What the verdict becomes with more knowledge; only code 0 says that a TTL ran out, so only it can be a loop."""
+    return None if meaning.verdict == "expired" and meaning.code != 0 else _OTHERWISE.get(meaning.verdict or "")
 
 
 def linux_words(meaning: Meaning) -> dict[str, str]:
@@ -112,7 +119,7 @@ def as_object(meaning: Meaning) -> dict[str, Any]:
     return {
         **plain(meaning),
         "code": None if meaning.code == ANY_CODE else meaning.code,
-        "verdict_otherwise": _OTHERWISE.get(meaning.verdict or ""),
+        "verdict_otherwise": _otherwise(meaning),
         "errno": meaning.errno, "linux": meaning.linux, "linux_words": linux_words(meaning),
     }
 
