@@ -9,6 +9,8 @@ from __future__ import annotations
 
 MS = 1_000_000
 SECOND = 1000 * MS
+NEVER = 1 << 63
+"""When nothing is to happen."""
 
 LEAST_STEP_NS = 4 * MS
 """Between two probes while it is not known when the next token comes."""

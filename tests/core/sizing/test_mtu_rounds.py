@@ -73,7 +73,7 @@ def test_refusals_are_spent_sparingly(says, most_refusals, most_s):
 
 def test_a_limit_is_noticed_and_waited_for():
     rounds, _ = run(World(1387, mute))
-    assert 0.8 * SECOND < rounds.gap_ns < 1.3 * SECOND
+    assert 0.8 * SECOND < rounds.refusals.gap_ns < 1.3 * SECOND
 
 
 def test_a_service_that_repeats_nothing_is_known_by_the_port_its_answer_comes_to():

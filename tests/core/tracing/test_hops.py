@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from trace_world import ANSWER, EXPIRED, HOST_UNREACH, OWN, REFUSED, TO, reply_of
 
-from udpprobe.core.tracing.flights import MS, Patience
+from udpprobe.core.limiter import MS
+from udpprobe.core.tracing.flights import Patience
 from udpprobe.core.tracing.hops import Ending, ending_of, hops_of, loop_of, worst
 from udpprobe.core.tracing.schedule import Tracing
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trace_world import ANSWER, HOST_UNREACH, QUENCH, REFUSED, SILENCE, TO, Way, reply_of, traced
 
-from udpprobe.core.tracing.flights import MS, NEVER, Patience
+from udpprobe.core.limiter import MS, NEVER
+from udpprobe.core.tracing.flights import Patience
 from udpprobe.core.tracing.schedule import Tracing
 
 R = [f"10.0.{n}.1" for n in range(30)]

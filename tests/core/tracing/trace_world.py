@@ -7,9 +7,10 @@ import itertools
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from udpprobe.core.limiter import MS
 from udpprobe.core.model import Event, Quoted
 from udpprobe.core.probing.shots import Reply
-from udpprobe.core.tracing.flights import MS, Patience
+from udpprobe.core.tracing.flights import Patience
 from udpprobe.core.tracing.hops import ending_of, hops_of, loop_of, worst
 from udpprobe.core.tracing.schedule import Tracing
 from udpprobe.core.verdicts import meaning_of

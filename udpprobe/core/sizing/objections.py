@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from udpprobe.core.limiter import MS
+from udpprobe.core.limiter import MS, NEVER
 from udpprobe.core.sizing.shots import Sent
 
 OF_HOST = frozenset({"unreachable", "expired", "loop"})
@@ -18,7 +18,6 @@ OF_PORT = frozenset({"prohibited", "rejected", "malformed"})
 """What may be said of one port only."""
 REPEAT_NS = 250 * MS
 """After a shot that drew an error, the next ones; and after these, something may still arrive all the same."""
-NEVER = 1 << 63
 
 
 @dataclass(slots=True)

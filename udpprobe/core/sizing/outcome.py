@@ -150,8 +150,8 @@ def _notes(rounds: Rounds, verdict: str, facts: Facts) -> Iterator[str]:
         ("df" in facts.changed,
          "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit"),
         ("port" in facts.changed, "the service answers from another port than was asked"),
-        (rounds.gap_ns >= NOTEWORTHY_NS,
-         f"the host limits its refusals to one every {rounds.gap_ns / SECOND:.1f} s; they were waited for"),
+        (rounds.refusals.gap_ns >= NOTEWORTHY_NS,
+         f"the host limits its refusals to one every {rounds.refusals.gap_ns / SECOND:.1f} s; they were waited for"),
         *((True, f"the path changed: {each} bytes arrived at first, and then no more")
           for each in sorted(search.shrunk_from)),
         *((passed > 0, f"errors of another kind came back: {each} ({count})")

@@ -8,13 +8,14 @@ errors is waited for. So a limit is never taken for loss, and a try costs the ho
 from __future__ import annotations
 
 import errno
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 
-from udpprobe.core.limiter import SECOND
+from udpprobe.core.limiter import NEVER, SECOND
 from udpprobe.core.probing.shots import Reply, Shot
-from udpprobe.core.sizing.objections import NEVER, REPEAT_NS, Objections
+from udpprobe.core.sizing.objections import REPEAT_NS, Objections
 from udpprobe.core.sizing.plpmtud import Search
+from udpprobe.core.sizing.refusals import Refusals
 from udpprobe.core.sizing.shots import (
     ARRIVED,
     CONTROL,
@@ -41,12 +42,6 @@ BASE_ROUNDS = 4
 """How often a host that says nothing is asked."""
 DOUBTFUL = 2
 """After so many rounds without a reply it is asked whether what arrived before still does."""
-EARLY, LATE = 0.97, 1.25
-"""Where the next refusal is looked for, in intervals of the host's limit ..."""
-STEPS = 16
-"""... and in which part of it again."""
-GAPS = 5
-"""The last ones, from which an interval is learned."""
 MOST_SHOTS = 4000
 """A path that changes all the time is given up."""
 
@@ -75,9 +70,7 @@ class Rounds:
         self._rtt = RoundTrip()
         self._round = Round(0, now_ns)
         self._base_ns = now_ns
-        self.gap_ns = 0
-        """Between two refusals of a host that limits them; 0 while that was not noticed."""
-        self._gaps: deque[int] = deque(maxlen=GAPS)
+        self.refusals = Refusals()
         self._last_ns = now_ns
         self._silent, self._since = 0, 0
         self._scouted, self._is_unsure, self._takes_padding = 0, False, True
@@ -110,10 +103,10 @@ class Rounds:
         return self._base(now_ns) if not self.search.passed else self._try(now_ns)
 
     def _is_enough(self, now_ns: int) -> bool:
-        patience_ns = self._patience.timeout_ns + (max(LIMITS_NS, 4 * self.gap_ns) if self.search.passed else 0)
+        limits_ns = max(LIMITS_NS, 4 * self.refusals.gap_ns) if self.search.passed else 0
         is_vain = not self.search.passed and (bool(self.errnos) or now_ns >= self._objections.over_ns)
         return (self.search.next() is None or is_vain
-                or now_ns - self._last_ns >= patience_ns or len(self.sent) >= MOST_SHOTS)
+                or now_ns - self._last_ns >= self._patience.timeout_ns + limits_ns or len(self.sent) >= MOST_SHOTS)
 
     def _close(self) -> None:
         """Draw the conclusion from what was not heard in the round."""
@@ -173,10 +166,10 @@ class Rounds:
 
     def _judge(self, size: int, now_ns: int) -> list[Ask]:
         """Try a size with what is known to arrive behind it; after silence, also with the least of all."""
-        if now_ns < (token_ns := self._last_ns + int(self.gap_ns * EARLY)):
+        if now_ns < (token_ns := self._last_ns + self.refusals.early_ns):
             self._round = Round(size, token_ns)
             return []
-        wait_ns = max(self._rtt.timeout_ns, self._token_wait_ns(now_ns - self._last_ns) if self._silent else 0)
+        wait_ns = max(self._rtt.timeout_ns, self.refusals.again_ns(now_ns - self._last_ns) if self._silent else 0)
         copies = self._patience.tries if size == self.search.passed + 1 else 1
         lane, least = self.judge, self.least[self.judge]
         wanted = max(self.search.passed, least)
@@ -192,10 +185,6 @@ class Rounds:
         if self.judge == SERVICE and len(self.least) > CONTROL and self.search.passed == self.least[SERVICE]:
             return [self._ask(CONTROL, each, now_ns) for each in (size, self.least[CONTROL])]
         return []
-
-    def _token_wait_ns(self, waited_ns: int) -> int:
-        """How long until the next try while a limit on errors is waited for."""
-        return self.gap_ns // STEPS if waited_ns < self.gap_ns * LATE else waited_ns // 3
 
     def _witness(self, lane: int, size: int, now_ns: int) -> Ask:
         ask = self._new(lane, size, now_ns)
@@ -238,8 +227,8 @@ class Rounds:
     def _learn_gap(self, time_ns: int) -> None:
         """After rounds without a reply, how long the host's limit on errors made them wait."""
         if self._silent:
-            self._gaps.append(max(time_ns - self._last_ns, 0))
-            self.gap_ns, self._silent = sorted(self._gaps)[(len(self._gaps) - 1) // 2], 0   # one gap may be a loss's
+            self.refusals.take(time_ns - self._last_ns)
+            self._silent = 0
         self._last_ns = max(self._last_ns, time_ns)
 
     def _proven(self, sent: Sent, reply: Reply) -> int:

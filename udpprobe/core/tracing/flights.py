@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from udpprobe.core.limiter import MS
 from udpprobe.core.probing.shots import Reply, Shot
 from udpprobe.core.tracing.limits import BURST
 
-MS = 1_000_000
 TIME_EXCEEDED = {4: (11, 0), 6: (3, 0)}
 """Type and code of a TTL that ran out, by family."""
 SOURCE_QUENCH = (4, 4)
 """Family and type of the one error that does not end a path (RFC 6633)."""
-NEVER = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)

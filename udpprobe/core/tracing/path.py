@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from udpprobe.core.limiter import NEVER
 from udpprobe.core.probing.shots import Reply
-from udpprobe.core.tracing.flights import NEVER, Flight, Patience, is_end, is_expired
+from udpprobe.core.tracing.flights import Flight, Patience, is_end, is_expired
 from udpprobe.core.tracing.limits import UNLIKELY, UNUSUAL, chance_of_loss
 from udpprobe.core.tracing.rounds import Round, find_round
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from udpprobe.core.limiter import MS, NEVER
 from udpprobe.core.probing.shots import Reply, Shot
-from udpprobe.core.tracing.flights import MS, NEVER, Flight, Patience
+from udpprobe.core.tracing.flights import Flight, Patience
 from udpprobe.core.tracing.path import Path
 
 AT_ONCE_NS = 10 * MS
