@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 UDPPROBE = [sys.executable, "-m", "udpprobe"]
@@ -40,6 +41,9 @@ def network_of(process):
 
 def processes_in(network):
     """Those that are in a network namespace, each with its words."""
-    there = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
-    return {each: Path("/proc", str(each), "cmdline").read_text().split("\0")[:-1]
-            for each in there if network_of(each) == network}
+    found = {}
+    for each in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        with suppress(FileNotFoundError, ProcessLookupError):      # it may end between two looks
+            if network_of(each) == network:
+                found[each] = Path("/proc", str(each), "cmdline").read_text().split("\0")[:-1]
+    return found
