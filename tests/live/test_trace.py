@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from network import CannotRun, address, require
 from scanning import FAMILIES, UNLIMITED
