@@ -53,7 +53,7 @@ check: $(VENV)/ready ## lint, types, directions of imports, every branch of the 
 	$(BIN)/pytest -q $(ICMPD_PURE:%=--cov=udpprobe.icmpd.%) --cov-branch --cov-fail-under=100 --cov-report= tests/icmpd
 
 .PHONY: bench
-bench: $(VENV)/ready ## measure against tcpdump, tshark, Scapy and dpkt on made captures
+bench: $(VENV)/ready ## print the speed table: against tcpdump, tshark and others on made captures (ARGS=--quick, ARGS=--help)
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: golden
