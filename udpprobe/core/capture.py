@@ -121,6 +121,11 @@ class Entry(NamedTuple):
     """In pcapng: time of the packet before, which a simple packet block repeats; nanoseconds since 1970."""
 
 
+def _twice(kind: str, values: list[int]) -> memoryview:
+    """The values, and as many zeros behind them."""
+    return memoryview(array(kind, [*values, *bytes(len(values))]))
+
+
 def is_capture(head: bytes) -> bool:
     """Whether a file that begins with these bytes is pcap or pcapng."""
     return head[:4] == SECTION_HEADER or any(
@@ -169,23 +174,24 @@ class Records:
         self.until_ns = _LATEST_NS
         self.held_ns = _EARLIEST_NS
         self.is_disordered = False
-        self.faults = array("q", [0] * len(FAULTS))
+        self.faults = memoryview(array("q", [0] * len(FAULTS)))
         self.has_dropped = False
         self._dropped = 0
         # ---- pcapng
         self._sections = 0
         self._interfaces = 0
-        self._links = array("i", [0] * 4)
-        self._resolutions = array("i", [0] * 4)
-        self._offsets_ns = array("Q", [0] * 4)
-        self._drops = array("Q", [0] * 4)
-        self._has_drops = array("B", [0] * 4)
-        self._powers = array("Q", [int("1" + "0" * zeros) for zeros in range(20)])     # Cython's ** may be a float's
+        self._links = memoryview(array("i", [0] * 4))
+        self._resolutions = memoryview(array("i", [0] * 4))
+        self._offsets_ns = memoryview(array("Q", [0] * 4))
+        self._drops = memoryview(array("Q", [0] * 4))
+        self._has_drops = memoryview(array("B", [0] * 4))
+        self._powers = memoryview(array("Q", [int("1" + "0" * zeros) for zeros in range(20)]))     # ** may be a float's
         self._snap_bytes = 0
         self._before_ns = entry.last_ns
         self.leans_on_time = False
         self.first_drops = None
         self._header_bytes = _MIN_BLOCK_BYTES
+        self._set_order(False)
         if not self.is_pcapng:
             self._open_pcap(entry.head)
         elif entry.known is not None:
@@ -524,12 +530,11 @@ class Records:
 
     def _make_space(self) -> None:
         """For twice as many interfaces."""
-        count = 2 * len(self._links)
-        self._links = array("i", [*self._links, *bytes(count - len(self._links))])
-        self._resolutions = array("i", [*self._resolutions, *bytes(count - len(self._resolutions))])
-        self._offsets_ns = array("Q", [*self._offsets_ns, *bytes(count - len(self._offsets_ns))])
-        self._drops = array("Q", [*self._drops, *bytes(count - len(self._drops))])
-        self._has_drops = array("B", [*self._has_drops, *bytes(count - len(self._has_drops))])
+        self._links = _twice("i", list(self._links))
+        self._resolutions = _twice("i", list(self._resolutions))
+        self._offsets_ns = _twice("Q", list(self._offsets_ns))
+        self._drops = _twice("Q", list(self._drops))
+        self._has_drops = _twice("B", list(self._has_drops))
 
     @cython.cfunc
     @cython.nogil
