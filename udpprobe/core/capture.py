@@ -7,6 +7,7 @@ room, Wireshark and libpcap decide (frame numbers, the longest record, what is s
 
 from __future__ import annotations
 
+import sys
 from array import array
 from typing import NamedTuple
 
@@ -18,17 +19,27 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
-# What `Records.next` found.
-FRAME = 0       # its attributes describe a frame
-MORE = 1        # the next record is not all there: fill, and ask again
-WAIT = 2        # the next frame is later than `until_ns`; it stays where it is
-END = 3         # nothing more is asked for, or can be found
+# What `Records.next` found; compiled modules make typed constants of them.
+FRAME = 0
+"""Its attributes describe a frame."""
+MORE = 1
+"""The next record is not all there: fill, and ask again."""
+WAIT = 2
+"""The next frame is later than `until_ns`; it stays where it is."""
+END = 3
+"""Nothing more is asked for, or can be found."""
 
-# Indices of `Records.faults`, and their names.
-BAD_RECORD = 0
-BAD_BLOCK = 1
-NO_INTERFACE = 2
+_FRAME = cython.declare(cython.int, FRAME)
+_MORE = cython.declare(cython.int, MORE)
+_WAIT = cython.declare(cython.int, WAIT)
+_END = cython.declare(cython.int, END)
+
 FAULTS = ("bad-record", "bad-block", "no-interface")
+"""Names of the counters in `Records.faults`."""
+
+_BAD_RECORD = cython.declare(index, 0)
+_BAD_BLOCK = cython.declare(index, 1)
+_NO_INTERFACE = cython.declare(index, 2)
 
 EVERYTHING = 1 << 62
 CAPACITY_BYTES = 1 << 20
@@ -45,43 +56,45 @@ PCAP_MAGICS = {
 
 # pcapng (draft-ietf-opsawg-pcapng section 4)
 SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
-SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order
-ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)
-ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)
-INTERFACE = cython.declare(i64, 1)
-OLD_PACKET = cython.declare(i64, 2)
-SIMPLE_PACKET = cython.declare(i64, 3)
-STATISTICS = cython.declare(i64, 5)
-ENHANCED_PACKET = cython.declare(i64, 6)
-MIN_BLOCK_BYTES = cython.declare(i64, 12)
-MIN_SECTION_BYTES = cython.declare(i64, 28)
-PACKET_BYTES = cython.declare(i64, 32)          # an enhanced or old packet block without its frame
-SIMPLE_BYTES = cython.declare(i64, 16)          # a simple one
+_SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order
+_ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)
+_ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)
+_INTERFACE = cython.declare(i64, 1)
+_OLD_PACKET = cython.declare(i64, 2)
+_SIMPLE_PACKET = cython.declare(i64, 3)
+_STATISTICS = cython.declare(i64, 5)
+_ENHANCED_PACKET = cython.declare(i64, 6)
+_MIN_BLOCK_BYTES = cython.declare(i64, 12)
+_MIN_SECTION_BYTES = cython.declare(i64, 28)
+_PACKET_BYTES = cython.declare(i64, 32)          # an enhanced or old packet block without its frame
+_SIMPLE_BYTES = cython.declare(i64, 16)          # a simple one
 
 # Options of interface descriptions (section 4.2) and statistics (section 4.6: isb_ifdrop, isb_osdrop)
-TIME_RESOLUTION = cython.declare(i64, 9)
-TIME_OFFSET = cython.declare(i64, 14)
-INTERFACE_DROPS = cython.declare(i64, 5)
-SYSTEM_DROPS = cython.declare(i64, 7)
+_TIME_RESOLUTION = cython.declare(i64, 9)
+_TIME_OFFSET = cython.declare(i64, 14)
+_INTERFACE_DROPS = cython.declare(i64, 5)
+_SYSTEM_DROPS = cython.declare(i64, 7)
 
-MICROSECONDS = cython.declare(i64, 6)
-UNKNOWN_LINK = cython.declare(i64, 0xFFFF)      # of an interface whose description is too short
-MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an attack on our memory, not a host
+_MICROSECONDS = cython.declare(i64, 6)
+_UNKNOWN_LINK = cython.declare(i64, 0xFFFF)      # of an interface whose description is too short
+_MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an attack on our memory, not a host
 
 # The longest record that libpcap and Wireshark take for real, whatever snap length the file claims
-MAX_CAPTURED_BYTES = cython.declare(i64, 262_144)
-MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)
+_MAX_CAPTURED_BYTES = cython.declare(i64, 262_144)
+_MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)
 
-SECOND_NS = cython.declare(i64, 1_000_000_000)
-EARLIEST_NS = cython.declare(i64, -(1 << 63))
-LATEST_NS = cython.declare(i64, (1 << 63) - 1)
-SIGN = cython.declare(u64, 1 << 63)
-MASK32 = cython.declare(u64, (1 << 32) - 1)
-GIGA = cython.declare(u64, 1_000_000_000)
-MASK64 = cython.declare(u64, (1 << 64) - 1)
+_EARLIEST_NS = cython.declare(i64, -(1 << 63))
+_LATEST_NS = cython.declare(i64, (1 << 63) - 1)
+_SIGN = cython.declare(u64, 1 << 63)
+_MASK32 = cython.declare(u64, (1 << 32) - 1)
+_GIGA = cython.declare(u64, 1_000_000_000)
+_HOST_IS_BIG = cython.declare(cython.bint, sys.byteorder == "big")
+_EVEN_BYTES = cython.declare(u64, 0x00FF_00FF_00FF_00FF)
+_EVEN_HALVES = cython.declare(u64, 0x0000_FFFF_0000_FFFF)
+_MASK64 = cython.declare(u64, (1 << 64) - 1)
 
-PROOF_BYTES = cython.declare(index, 1 << 16)    # a guess at a record's start must hold so far: out of any payload
-PROOF_STEPS = cython.declare(index, 1 << 24)    # in all, for payloads made to look like records everywhere
+_PROOF_BYTES = cython.declare(index, 1 << 16)    # a guess at a record's start must hold so far: out of any payload
+_PROOF_STEPS = cython.declare(index, 1 << 24)    # in all, for payloads made to look like records everywhere
 
 
 class Known(NamedTuple):
@@ -106,6 +119,11 @@ class Entry(NamedTuple):
     """In pcapng: of the section."""
     last_ns: int = 0
     """In pcapng: time of the packet before, which a simple packet block repeats; nanoseconds since 1970."""
+
+
+def _twice(kind: str, values: list[int]) -> memoryview:
+    """The values, and as many zeros behind them."""
+    return memoryview(array(kind, [*values, *bytes(len(values))]))
 
 
 def is_capture(head: bytes) -> bool:
@@ -137,12 +155,10 @@ class Records:
         self.is_pcapng = entry.head[:4] == SECTION_HEADER
         self.is_gapless = is_gapless
         # ---- the buffer
-        self._buffer = bytearray(capacity)
-        self.data = memoryview(self._buffer)
-        self._capacity = capacity
-        self.begins = 0 if self.is_pcapng else PCAP_HEADER_BYTES
-        if first is not None:
-            self.begins = first
+        self._allot(max(capacity, 1))
+        if first is None:
+            first = 0 if self.is_pcapng else PCAP_HEADER_BYTES
+        self.begins = first + 3 & -4 if self.is_pcapng else first
         self.base = self.begins
         self.stop = stop
         self.start = self.end = 0
@@ -152,29 +168,30 @@ class Records:
         self.at = self.captured = self.length = 0
         self.link_type = 0
         self.frame = 0
-        self.time_ns = EARLIEST_NS
+        self.time_ns = _EARLIEST_NS
         # ---- what is told of all frames
-        self.first_ns = self.latest_ns = EARLIEST_NS
-        self.until_ns = LATEST_NS
-        self.held_ns = EARLIEST_NS
+        self.first_ns = self.latest_ns = _EARLIEST_NS
+        self.until_ns = _LATEST_NS
+        self.held_ns = _EARLIEST_NS
         self.is_disordered = False
-        self.faults = array("q", [0] * len(FAULTS))
+        self.faults = memoryview(array("q", [0] * len(FAULTS)))
         self.has_dropped = False
         self._dropped = 0
         # ---- pcapng
         self._sections = 0
         self._interfaces = 0
-        self._links = array("i", [0] * 4)
-        self._resolutions = array("i", [0] * 4)
-        self._offsets_ns = array("Q", [0] * 4)
-        self._drops = array("Q", [0] * 4)
-        self._has_drops = array("B", [0] * 4)
-        self._powers = array("Q", [int("1" + "0" * zeros) for zeros in range(20)])     # Cython's ** may be a float's
+        self._links = memoryview(array("i", [0] * 4))
+        self._resolutions = memoryview(array("i", [0] * 4))
+        self._offsets_ns = memoryview(array("Q", [0] * 4))
+        self._drops = memoryview(array("Q", [0] * 4))
+        self._has_drops = memoryview(array("B", [0] * 4))
+        self._powers = memoryview(array("Q", [int("1" + "0" * zeros) for zeros in range(20)]))     # ** may be a float's
         self._snap_bytes = 0
-        self.last_ns = entry.last_ns
-        self._is_timed = self.leans_on_time = False
+        self._before_ns = entry.last_ns
+        self.leans_on_time = False
         self.first_drops = None
-        self._header_bytes = MIN_BLOCK_BYTES
+        self._header_bytes = _MIN_BLOCK_BYTES
+        self._set_order(False)
         if not self.is_pcapng:
             self._open_pcap(entry.head)
         elif entry.known is not None:
@@ -182,13 +199,13 @@ class Records:
 
     def _open_pcap(self, head: bytes) -> None:
         little = int.from_bytes(head[:4], "little")
-        self._is_big = little not in PCAP_MAGICS
+        self._set_order(little not in PCAP_MAGICS)
         order = "big" if self._is_big else "little"
         self._unit_ns, self._header_bytes = PCAP_MAGICS[int.from_bytes(head[:4], order)]
         self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF     # above: whether there is an FCS
 
     def _resume(self, known: Known) -> None:
-        self._is_big = known.order == ">"
+        self._set_order(known.order == ">")
         self._sections = 1
         for link, (resolution, offset_ns) in zip(known.links, known.clocks, strict=True):
             if self._interfaces == len(self._links):
@@ -199,6 +216,13 @@ class Records:
             self._has_drops[self._interfaces] = 0
             self._interfaces += 1
         self._snap_bytes = known.snap_bytes
+
+    def _allot(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._buffer = bytearray((capacity + 7 & -8) + 8)
+        self.data = memoryview(self._buffer)
+        self._longs = memoryview(self._buffer).cast("Q")
+        self._words = memoryview(self._buffer).cast("I")
 
     # ---- bytes in
 
@@ -217,15 +241,10 @@ class Records:
 
     def _move(self) -> None:
         # A record that is not all there is moved once: it then begins the buffer, until it is all there.
-        left = memoryview(self._buffer)[self.start:self.end]
+        left = bytes(memoryview(self._buffer)[self.start:self.end])
         if self.start == 0:
-            self._capacity *= 2
-            larger = bytearray(self._capacity)
-            larger[:len(left)] = left
-            self._buffer = larger
-            self.data = memoryview(larger)
-        else:
-            self._buffer[:len(left)] = bytes(left)
+            self._allot(2 * self._capacity)
+        self._buffer[:len(left)] = left
         self.base += self.start
         self.end -= self.start
         self.start = 0
@@ -251,14 +270,16 @@ class Records:
         at: index = self.start
         if at > self._last:
             return self._wanting()
-        captured: i64 = self._word(at + 8, self._is_big)
-        if captured > MAX_CAPTURED_BYTES:
-            return self._give_up(BAD_RECORD)
+        lengths: u64 = self._pair(at + 8)
+        captured: i64 = lengths & _MASK32
+        if captured > _MAX_CAPTURED_BYTES:
+            return self._give_up(_BAD_RECORD)
         behind: index = at + self._header_bytes + captured
         if behind > self.end:
-            return MORE
-        time_ns: i64 = self._word(at, self._is_big) * SECOND_NS + self._word(at + 4, self._is_big) * self._unit_ns
-        return self._found(at + self._header_bytes, captured, self._word(at + 12, self._is_big), time_ns, behind)
+            return _MORE
+        time: u64 = self._pair(at)
+        time_ns: i64 = (time & _MASK32) * _GIGA + (time >> 32) * self._unit_ns
+        return self._found(at + self._header_bytes, captured, lengths >> 32, time_ns, behind)
 
     @cython.cfunc
     @cython.inline
@@ -269,11 +290,12 @@ class Records:
         latest_ns: i64 = time_ns if time_ns > self.latest_ns else self.latest_ns
         if latest_ns > self.until_ns:
             self.held_ns = latest_ns
-            return WAIT
-        if self.first_ns == EARLIEST_NS:
+            return _WAIT
+        if self.first_ns == _EARLIEST_NS:
             self.first_ns = time_ns
-        if time_ns < self.time_ns and cython.cast(u64, self.time_ns - time_ns) <= SECOND_NS:
-            self.is_disordered = True
+        if time_ns < self.time_ns:
+            step: u64 = self.time_ns - time_ns
+            self.is_disordered |= step <= _GIGA
         self.start = behind
         self.at = at
         self.captured = captured
@@ -281,38 +303,57 @@ class Records:
         self.time_ns = time_ns
         self.latest_ns = latest_ns
         self.frame += 1
-        return FRAME
+        return _FRAME
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _wanting(self) -> cython.int:
         """Why there is no whole header."""
-        return END if self.is_broken or self.base + self.start >= self.stop else MORE
+        return _END if self.is_broken or self.base + self.start >= self.stop else _MORE
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _give_up(self, fault: cython.int) -> cython.int:
+    def _give_up(self, fault: index) -> cython.int:
         """A record's length cannot be true, so that nothing behind it can be found."""
         self.faults[fault] += 1
         self.is_broken = True
         self._last = -1
-        return END
+        return _END
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(0x5EED_0F_BAD_1DEA, check=True)
+    def _pair(self, at: index) -> u64:
+        """Two words of 32 bits at a place, the first one below, from aligned words: they cost a bounds check each."""
+        shift: u64 = at << 3 & 63
+        first: u64 = self._longs[at >> 3]
+        second: u64 = self._longs[(at >> 3) + 1]
+        pair: u64
+        if _HOST_IS_BIG:
+            pair = first << shift & _MASK64 | second >> 1 >> (63 - shift)
+            pair = pair >> 32 | (pair & _MASK32) << 32
+        else:
+            pair = first >> shift | second << 1 << (63 - shift) & _MASK64
+        if self._is_swapped:
+            pair = (pair & _EVEN_BYTES) << 8 | pair >> 8 & _EVEN_BYTES
+            pair = (pair & _EVEN_HALVES) << 16 | pair >> 16 & _EVEN_HALVES
+        return pair
 
     @cython.cfunc
     @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _word(self, at: index, is_big: cython.bint) -> i64:
-        """32 bits at a place."""
-        first: i64 = self.data[at]
-        second: i64 = self.data[at + 1]
-        third: i64 = self.data[at + 2]
-        fourth: i64 = self.data[at + 3]
-        if is_big:
-            return first << 24 | second << 16 | third << 8 | fourth
-        return first | second << 8 | third << 16 | fourth << 24
+    def _word(self, at: index) -> i64:
+        """32 bits of pcapng, where all stands at multiples of 4."""
+        place: u64 = at
+        word: u64 = self._words[place >> 2]
+        if self._is_swapped:
+            word = (word & _EVEN_BYTES) << 8 | word >> 8 & _EVEN_BYTES
+            word = (word & _EVEN_HALVES) << 16 | word >> 16
+        return word
 
     # ---- pcapng
 
@@ -325,81 +366,79 @@ class Records:
             at: index = self.start
             if at > self._last:
                 return self._wanting()
-            kind: i64 = self._word(at, self._is_big)
-            if kind == SECTION:
-                if (outcome := self._open_section(at)) != FRAME:
-                    return outcome
-                continue
-            length: i64 = self._word(at + 4, self._is_big)
+            kind: i64 = self._word(at)
+            if kind == _SECTION:
+                if self._open_section(at) == _FRAME:
+                    continue
+                return _END if self.is_broken else _MORE
+            length: i64 = self._word(at + 4)
             # No multiple of 4 is rounded up, as libpcap does.
             behind: index = at + (length + 3 & -4)
-            if length < MIN_BLOCK_BYTES or length > MAX_BLOCK_BYTES:
-                return self._give_up(BAD_BLOCK)
+            if length < _MIN_BLOCK_BYTES or length > _MAX_BLOCK_BYTES:
+                return self._give_up(_BAD_BLOCK)
             if behind > self.end:
-                return MORE
-            if kind == ENHANCED_PACKET or kind == OLD_PACKET or kind == SIMPLE_PACKET:
+                return _MORE
+            if kind == _ENHANCED_PACKET or kind == _OLD_PACKET or kind == _SIMPLE_PACKET:
                 outcome = self._take_packet(kind, at, length, behind)
-                if outcome == WAIT:
-                    return WAIT
+                if outcome == _WAIT:
+                    return _WAIT
             else:
-                outcome = MORE
-                if kind == INTERFACE:
+                outcome = _MORE
+                if kind == _INTERFACE:
                     self._declare(at, length)
-                elif kind == STATISTICS:
+                elif kind == _STATISTICS:
                     self._count_drops(at, length)
                 elif _is_numbered(kind) and not self.is_gapless:
                     self.frame += 1
-            if self._word(behind - 4, self._is_big) != length:
-                self.faults[BAD_BLOCK] += 1
+            if self._word(behind - 4) != length:
+                self.faults[_BAD_BLOCK] += 1
             self.start = behind
-            if outcome == FRAME:
-                return FRAME
+            if outcome == _FRAME:
+                return _FRAME
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _take_packet(self, kind: i64, at: index, length: i64, behind: index) -> cython.int:
         """A packet block: FRAME, WAIT, or MORE where it is none that can be read."""
-        interface: i64 = 0
-        header: i64 = PACKET_BYTES
-        if kind == SIMPLE_PACKET:
-            header = SIMPLE_BYTES
+        header: i64 = _SIMPLE_BYTES if kind == _SIMPLE_PACKET else _PACKET_BYTES
         if length < header:
-            self.faults[BAD_BLOCK] += 1
-            return MORE
-        if kind == ENHANCED_PACKET:
-            interface = self._word(at + 8, self._is_big)
-        elif kind == OLD_PACKET:     # 16 bits, then a count of drops
-            interface = self._word(at + 8, self._is_big)
-            interface = interface >> 16 if self._is_big else interface & 0xFFFF
+            self.faults[_BAD_BLOCK] += 1
+            return _MORE
+        interface: i64 = self._word(at + 8)
+        if kind != _ENHANCED_PACKET:
+            if kind == _SIMPLE_PACKET:    # of the first interface
+                interface = 0
+            else:                        # 16 bits, then a count of drops
+                interface = interface >> 16 if self._is_big else interface & 0xFFFF
         if interface >= self._interfaces:
-            self.faults[NO_INTERFACE] += 1
-            return MORE
-        on_wire: i64
-        captured: i64
+            self.faults[_NO_INTERFACE] += 1
+            return _MORE
         time_ns: i64
-        if kind == SIMPLE_PACKET:
-            on_wire = captured = self._word(at + 8, self._is_big)
+        captured: i64
+        on_wire: i64
+        if kind == _SIMPLE_PACKET:
+            time_ns = self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns
+            on_wire = self._word(at + 8)
+            captured = on_wire
             if self._snap_bytes and captured > self._snap_bytes:
                 captured = self._snap_bytes
-            time_ns = self.last_ns
         else:
-            captured = self._word(at + 20, self._is_big)
-            on_wire = self._word(at + 24, self._is_big)
-            time_ns = self._time_ns(interface, self._word(at + 12, self._is_big), self._word(at + 16, self._is_big))
+            time_ns = self._time_ns(interface, self._word(at + 12), self._word(at + 16))
+            captured = self._word(at + 20)
+            on_wire = self._word(at + 24)
         is_cut: cython.bint = captured > length - header
         if is_cut:
             captured = length - header
-        outcome: cython.int = self._found(at + header - 4, captured, on_wire, time_ns, behind)
-        if outcome == FRAME:
-            self.link_type = self._links[interface]
-            self.last_ns = time_ns
-            if is_cut:
-                self.faults[BAD_BLOCK] += 1
-            if not self._is_timed:
-                self._is_timed = True
-                self.leans_on_time = kind == SIMPLE_PACKET
-        return outcome
+        is_first: cython.bint = self.first_ns == _EARLIEST_NS
+        if self._found(at + header - 4, captured, on_wire, time_ns, behind) == _WAIT:
+            return _WAIT
+        self.link_type = self._links[interface]
+        if is_cut:
+            self.faults[_BAD_BLOCK] += 1
+        if is_first:
+            self.leans_on_time = kind == _SIMPLE_PACKET
+        return _FRAME
 
     @cython.cfunc
     @cython.nogil
@@ -413,12 +452,12 @@ class Records:
         resolution: i64 = self._resolutions[interface]
         value: u64
         if resolution <= 9:
-            value = ticks * self._powers[9 - resolution] & MASK64
+            value = ticks * self._powers[9 - resolution] & _MASK64
         elif resolution < 0x80:
-            value = ticks // (self._powers[resolution - 9] if resolution < 29 else MASK64)
+            value = ticks // (self._powers[resolution - 9] if resolution < 29 else _MASK64)
         else:
             value = _from_binary(ticks, resolution & 0x7F)
-        value = value + self._offsets_ns[interface] & MASK64
+        value = value + self._offsets_ns[interface] & _MASK64
         return _signed(value)
 
     @cython.cfunc
@@ -426,43 +465,45 @@ class Records:
     @cython.exceptval(-1, check=False)
     def _open_section(self, at: index) -> cython.int:
         """A section header: FRAME where it was taken. All may be different behind it."""
-        magic: i64 = self._word(at + 8, False)
-        if magic != ORDER_MAGIC and magic != ORDER_SWAPPED:
-            return self._give_up(BAD_BLOCK)
-        is_big: cython.bint = magic == ORDER_SWAPPED
-        length: i64 = self._word(at + 4, is_big)
-        if length < MIN_SECTION_BYTES - 3 or length > MAX_BLOCK_BYTES:
-            return self._give_up(BAD_BLOCK)
+        magic: i64 = self._word(at + 8)
+        was_big: cython.bint = self._is_big
+        if magic == _ORDER_SWAPPED:
+            self._set_order(not was_big)
+        elif magic != _ORDER_MAGIC:
+            return self._give_up(_BAD_BLOCK)
+        length: i64 = self._word(at + 4)
         behind: index = at + (length + 3 & -4)
+        if length + 3 & -4 < _MIN_SECTION_BYTES or length > _MAX_BLOCK_BYTES:
+            return self._give_up(_BAD_BLOCK)
         if behind > self.end:
-            return MORE
+            self._set_order(was_big)
+            return _MORE
         if self._sections == 1 and self.first_drops is None:
             with cython.gil:
                 self.first_drops = self.drops
         self._sections += 1
-        self._is_big = is_big
         self._interfaces = 0
         self._snap_bytes = 0
         self.start = behind
-        return FRAME
+        return _FRAME
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _declare(self, at: index, length: i64) -> cython.int:
         """Interface description block. One that is too short keeps its number."""
-        if self._interfaces == MAX_INTERFACES:
-            self.faults[BAD_BLOCK] += 1
+        if self._interfaces == _MAX_INTERFACES:
+            self.faults[_BAD_BLOCK] += 1
             return 0
-        link: i64 = UNKNOWN_LINK
+        link: i64 = _UNKNOWN_LINK
         snap_bytes: i64 = 0
-        resolution: i64 = MICROSECONDS
+        resolution: i64 = _MICROSECONDS
         offset_ns: u64 = 0
         if length < 20:
-            self.faults[BAD_BLOCK] += 1
+            self.faults[_BAD_BLOCK] += 1
         else:
             link = self._half(at + 8)
-            snap_bytes = self._word(at + 12, self._is_big)
+            snap_bytes = self._word(at + 12)
         option: index = at + 16
         last: index = at + length - 4
         while option + 4 <= last:
@@ -470,10 +511,10 @@ class Records:
             size: i64 = self._half(option + 2)
             if code == 0 or option + 4 + size > last:
                 break
-            if code == TIME_RESOLUTION and size:
+            if code == _TIME_RESOLUTION and size:
                 resolution = self.data[option + 4]
-            elif code == TIME_OFFSET and size == 8:
-                offset_ns = self._long(option + 4) * GIGA & MASK64
+            elif code == _TIME_OFFSET and size == 8:
+                offset_ns = self._long(option + 4) * _GIGA & _MASK64
             option += 4 + (size + 3 & -4)
         if self._interfaces == 0:
             self._snap_bytes = snap_bytes
@@ -489,12 +530,11 @@ class Records:
 
     def _make_space(self) -> None:
         """For twice as many interfaces."""
-        count = 2 * len(self._links)
-        self._links = array("i", [*self._links, *bytes(count - len(self._links))])
-        self._resolutions = array("i", [*self._resolutions, *bytes(count - len(self._resolutions))])
-        self._offsets_ns = array("Q", [*self._offsets_ns, *bytes(count - len(self._offsets_ns))])
-        self._drops = array("Q", [*self._drops, *bytes(count - len(self._drops))])
-        self._has_drops = array("B", [*self._has_drops, *bytes(count - len(self._has_drops))])
+        self._links = _twice("i", list(self._links))
+        self._resolutions = _twice("i", list(self._resolutions))
+        self._offsets_ns = _twice("Q", list(self._offsets_ns))
+        self._drops = _twice("Q", list(self._drops))
+        self._has_drops = _twice("B", list(self._has_drops))
 
     @cython.cfunc
     @cython.nogil
@@ -512,20 +552,20 @@ class Records:
             size: i64 = self._half(option + 2)
             if code == 0 or option + 4 + size > last:
                 break
-            if (code == INTERFACE_DROPS or code == SYSTEM_DROPS) and size == 8:
-                drops = drops + self._long(option + 4) & MASK64
+            if (code == _INTERFACE_DROPS or code == _SYSTEM_DROPS) and size == 8:
+                drops = drops + self._long(option + 4) & _MASK64
                 has_drops = True
             option += 4 + (size + 3 & -4)
         if not has_drops:
             return 0
-        interface: i64 = self._word(at + 8, self._is_big)
+        interface: i64 = self._word(at + 8)
         if interface >= self._interfaces:
-            self.faults[NO_INTERFACE] += 1
+            self.faults[_NO_INTERFACE] += 1
             return 0
         before: u64 = self._drops[interface] if self._has_drops[interface] else 0
         self._drops[interface] = drops
         self._has_drops[interface] = 1
-        self._dropped = (self._dropped + (drops - before & MASK64)) & MASK64
+        self._dropped = (self._dropped + (drops - before & _MASK64)) & _MASK64
         self.has_dropped = True
         return 0
 
@@ -544,9 +584,17 @@ class Records:
     @cython.exceptval(1, check=True)
     def _long(self, at: index) -> u64:
         """64 bits at a place."""
-        first: u64 = self._word(at, self._is_big)
-        second: u64 = self._word(at + 4, self._is_big)
-        return first << 32 | second if self._is_big else first | second << 32
+        first: u64 = self._word(at)
+        second: u64 = self._word(at + 4)
+        return first << 32 | second if self._is_big else second << 32 | first
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _set_order(self, is_big: cython.bint) -> cython.int:
+        self._is_big = is_big
+        self._is_swapped = is_big != _HOST_IS_BIG
+        return 0
 
     # ---- what is told
 
@@ -580,7 +628,7 @@ class Records:
             for number in range(self._interfaces)]
         links = [self._links[number] for number in range(self._interfaces)]
         return Entry(self.head, Known(">" if self._is_big else "<", tuple(links), tuple(clocks), self._snap_bytes),
-                     self.last_ns)
+                     self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns)
 
 
 @cython.cfunc
@@ -602,9 +650,9 @@ def _from_binary(ticks: u64, exponent: i64) -> u64:
     if exponent <= 33:
         high = ticks >> exponent
         low = ticks - (high << exponent)
-        return high * GIGA + (low * GIGA >> exponent) & MASK64
+        return high * _GIGA + (low * _GIGA >> exponent) & _MASK64
     # The product has up to 94 bits; its lowest 32 are shifted out in any case.
-    high = (ticks >> 32) * GIGA + ((ticks & MASK32) * GIGA >> 32)
+    high = (ticks >> 32) * _GIGA + ((ticks & _MASK32) * _GIGA >> 32)
     return high >> (exponent - 32) if exponent < 96 else 0
 
 
@@ -614,8 +662,8 @@ def _from_binary(ticks: u64, exponent: i64) -> u64:
 def _signed(value: u64) -> i64:
     """The same 64 bits with a sign."""
     rest: i64
-    if value < SIGN:
+    if value < _SIGN:
         rest = value
         return rest
-    rest = MASK64 - value
+    rest = _MASK64 - value
     return -rest - 1
