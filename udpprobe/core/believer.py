@@ -17,18 +17,19 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
 
-MISSED, DOUBTED, BELIEVED = 0, 1, 2
-"""What becomes of an error. MISSED: it proves nothing. DOUBTED: it agrees with a probe, and another probe must draw
-the same error. BELIEVED: it is the network's."""
 _MISSED = cython.declare(cython.int, 0)
 _DOUBTED = cython.declare(cython.int, 1)
 _BELIEVED = cython.declare(cython.int, 2)
+MISSED, DOUBTED, BELIEVED = _MISSED, _DOUBTED, _BELIEVED
+"""What becomes of an error. MISSED: it proves nothing. DOUBTED: it agrees with a probe, but another probe must draw
+the same error. BELIEVED: whoever sent it has seen the probe. (Typed names are not seen from Python.)"""
 
 ENOUGH = cython.declare(index, 48)
 """Bits that are proof, whatever else was rewritten and whoever is guessing: 10^7 guesses hit once in 28 million runs."""
 LEFT_ALONE = cython.declare(index, 16)
-"""Bits that must be left of a single error's, after what the misses of the whole run take. So in a run of however many
-guesses the chance that one is believed alone is 2^-16."""
+"""Bits that must be left of a single error's, after what the misses of the whole run take. So the n-th guess is believed
+alone with a chance of at most 2^-16 / n, and in a run of 2^32 guesses any is with 2^-12; if all have the same number of
+bits, with 2^-16."""
 LEFT_TOGETHER = cython.declare(index, 28)
 """Bits that must be left of all the probes that drew the same error, after what the destination's misses take of each."""
 LEAST = cython.declare(index, 8)
@@ -97,13 +98,13 @@ class Believer:
             return found
         probes = self._remembered(destination, error)
         probes[attempt] = max(bits, probes.get(attempt, 0))
-        doubt = bit_length(self.missed[destination])
+        doubt = bit_length(self.misses[destination])
         left = sum(each - doubt for each in probes.values() if each > doubt)
         return BELIEVED if len(probes) > 1 and left >= LEFT_TOGETHER else DOUBTED
 
     def is_forged(self, destination: int) -> bool:
         """Whether so many errors about a destination miss that somebody seems to be guessing."""
-        return bool(self.missed[destination] > RARE)
+        return bool(self.misses[destination] > RARE)
 
     def _remembered(self, destination: int, error: Error) -> dict[int, int]:
         """The probes that drew an error of a destination so far, and how many bits of each agreed."""

@@ -53,16 +53,18 @@ ID_BITS = cython.declare(index, 16)
 LABEL_BITS = cython.declare(index, 20)
 CHECKSUM_BITS = cython.declare(index, 16)
 
-GENERIC = -1
+_GENERIC = cython.declare(index, -1)
+GENERIC = _GENERIC
 """Stands in a choice of payloads for the first VARIANTS rows: which of them, the hash says."""
 VARIANTS = 8
 """Rows that differ in length only, so that the UDP length carries bits too."""
 VARIANT_BITS = cython.declare(index, 3)
-_GENERIC = cython.declare(index, -1)
 
-ANY_SIZE = -1
-"""Of a search: the quote says how long the probe was, and the caller knows whether it was."""
 _ANY_SIZE = cython.declare(index, -1)
+ANY_SIZE = _ANY_SIZE
+"""Of `find`: the quote says how long the probe was, and the caller knows whether it was."""
+MOST_BYTES = cython.declare(index, 65_535)
+"""Of an IP packet, as far as its length field goes."""
 MOST_ATTEMPTS = 1 << 31
 """Attempts are numbered below this."""
 FLOW = cython.declare(u64, 0xFFFF_FFFF)
@@ -70,13 +72,13 @@ FLOW = cython.declare(u64, 0xFFFF_FFFF)
 PORT_CHOICE = cython.declare(u64, 0xFFFF_FFFE)
 """In place of an attempt: which port a host's probes leave from."""
 
-# What differs between a quote and the probe: bits of `Prober.changed`.
-SOURCE, DESTINATION, IDENT, SWAPPED, CHECKSUM = 1, 2, 4, 8, 16
 _SOURCE = cython.declare(index, 1)
 _DESTINATION = cython.declare(index, 2)
 _IDENT = cython.declare(index, 4)
 _SWAPPED = cython.declare(index, 8)
 _CHECKSUM = cython.declare(index, 16)
+SOURCE, DESTINATION, IDENT, SWAPPED, CHECKSUM = _SOURCE, _DESTINATION, _IDENT, _SWAPPED, _CHECKSUM
+"""What differs between a quote and the probe: bits of `Prober.changed`. (Typed names are not seen from Python.)"""
 
 
 @cython.cclass
@@ -256,8 +258,8 @@ class Batch:
     """
 
     def __init__(self, capacity: int, stride: int) -> None:
-        if stride % 4 or stride < 48:
-            raise ValueError(f"a stride of {stride} bytes: it must be a multiple of 4 with room for the headers")
+        if stride % 4 or stride <= 0:
+            raise ValueError(f"a stride of {stride} bytes is no multiple of 4")
         self.stride = stride
         self.task = self.tasks = array("I", bytes(4 * capacity))
         self.source = self.sources = array("H", bytes(2 * capacity))
@@ -383,7 +385,10 @@ class Prober:
         self.hash.b ^= 0xDD
         self.hash.turn_thrice()
         mark: u64 = self.hash.a ^ self.hash.b ^ self.hash.c ^ self.hash.d
-        row: index = self.payloads.order[self.payloads.first[choice] + attempt % self.payloads.count[choice]]
+        turn: index = 0
+        if self.payloads.count[choice] > 1:
+            turn = attempt % self.payloads.count[choice]
+        row: index = self.payloads.order[self.payloads.first[choice] + turn]
         self.length_bits = 0
         if row == _GENERIC:
             row = mark >> 61
@@ -497,7 +502,7 @@ class Prober:
         row: index = 0
         while row < count:
             self.aim(tasks, batch.tasks[row], batch.sources[row], batch.attempts[row], batch.sizes[row])
-            if self.length > batch.stride:
+            if self.length > batch.stride or self.length > MOST_BYTES:
                 break
             self.put(batch, row, batch.ttls[row])
             row += 1
@@ -514,7 +519,7 @@ class Prober:
         with cython.nogil:
             done: index = self.craft_some(tasks, batch, some)
         if done < some:
-            raise ValueError(f"a probe of {self.length} bytes in a batch with room for {batch.stride}")
+            raise ValueError(f"a probe of {self.length} bytes has no room in {batch.stride}, or in an IP packet")
 
     def craft_one(self, tasks: Tasks, task: int, *, source: int = 0, attempt: int = 0,  # noqa: PLR0913
                   ttl: int = 64, size: int = 0) -> bytes:
@@ -527,9 +532,15 @@ class Prober:
             attempt: 0, 1, 2 … below MOST_ATTEMPTS.
             ttl: or hop limit.
             size: bytes of the IP packet that a shorter payload is filled up to.
+
+        Raises:
+            ValueError: it would be longer than an IP packet can be.
+            IndexError: there is no such task, source or choice.
         """
         self.aim(tasks, task, source, attempt, size)
-        batch = Batch(1, (self.length + 3) // 4 * 4)
+        if self.length > MOST_BYTES:
+            raise ValueError(f"a probe of {self.length} bytes is longer than an IP packet can be")
+        batch = Batch(1, 4 * ((self.length + 3) // 4))
         self.put(batch, 0, ttl)
         return bytes(batch.packets[:self.length])
 
