@@ -1,0 +1,26 @@
+# What the core uses of Cython, as a type checker should see it: integers are `int`, decorators change nothing.
+from collections.abc import Callable
+from typing import TypeVar
+
+_Thing = TypeVar("_Thing")
+_Int = TypeVar("_Int", bound=int)
+
+from builtins import int as int
+
+compiled: bool
+Py_ssize_t = int
+bint = int
+uchar = int
+ushort = int
+uint = int
+ulonglong = int
+longlong = int
+
+def cclass(thing: _Thing) -> _Thing: ...
+def cfunc(thing: _Thing) -> _Thing: ...
+def ccall(thing: _Thing) -> _Thing: ...
+def final(thing: _Thing) -> _Thing: ...
+def inline(thing: _Thing) -> _Thing: ...
+def nogil(thing: _Thing) -> _Thing: ...
+def exceptval(_value: int, *, check: bool) -> Callable[[_Thing], _Thing]: ...
+def declare(_type: type[_Thing], value: _Thing) -> _Thing: ...

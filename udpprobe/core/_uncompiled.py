@@ -1,0 +1,35 @@
+"""Stands in for `import cython` where Cython isn't installed."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import cython as cython
+else:
+    cython = sys.modules[__name__]
+
+_Thing = TypeVar("_Thing")
+
+compiled = False
+
+# C's integers, and short names for them
+Py_ssize_t = bint = uchar = ushort = uint = ulonglong = longlong = int
+index, u8, u16, u32, u64, i64 = Py_ssize_t, uchar, ushort, uint, ulonglong, longlong
+
+
+def _as_it_is(thing: _Thing) -> _Thing:
+    return thing
+
+
+cclass = cfunc = ccall = final = inline = nogil = _as_it_is
+
+
+def exceptval(_value: int, *, check: bool) -> Callable[[_Thing], _Thing]:  # noqa: ARG001 - named so by Cython
+    """Say which result means that an exception was raised."""
+    return _as_it_is
+
+
+def declare(_type: type[_Thing], value: _Thing) -> _Thing:
+    """A typed constant."""
+    return value
