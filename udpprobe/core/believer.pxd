@@ -1,9 +1,10 @@
-# What other compiled modules may use of believer.py without Python between them.
+# The C signatures of believer.py: what other compiled modules see of it.
+cimport cython
 
+
+@cython.final
 cdef class Believer:
-    cdef readonly object misses
+    cdef readonly unsigned int[::1] misses
     cdef readonly unsigned long long all_misses
-    cdef object _errors
-    cdef unsigned int[::1] missed
-
+    cdef dict errors
     cdef int alone(self, Py_ssize_t destination, Py_ssize_t bits, Py_ssize_t shared, int is_rewritten) except -1 nogil
