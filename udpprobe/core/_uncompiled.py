@@ -22,7 +22,23 @@ def _as_it_is(thing: _Thing) -> _Thing:
     return thing
 
 
-cclass = cfunc = ccall = final = inline = nogil = _as_it_is
+cclass = cfunc = ccall = final = inline = _as_it_is
+
+
+class _NoGil:
+    """Without the GIL: a function, or what stands in a `with`."""
+
+    def __call__(self, thing: _Thing) -> _Thing:
+        return thing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+nogil = _NoGil()
 
 
 def exceptval(_value: int, *, check: bool) -> Callable[[_Thing], _Thing]:  # noqa: ARG001 - named so by Cython
