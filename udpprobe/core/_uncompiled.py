@@ -41,9 +41,14 @@ class _NoGil:
 nogil = _NoGil()
 
 
-def exceptval(_value: int, *, check: bool) -> Callable[[_Thing], _Thing]:  # noqa: ARG001 - named so by Cython
+def exceptval(_value: int = 0, *, check: bool) -> Callable[[_Thing], _Thing]:  # noqa: ARG001 - named so by Cython
     """Say which result means that an exception was raised."""
     return _as_it_is
+
+
+def cast(_type: type[_Thing], value: int) -> int:
+    """An integer of another type, if it fits."""
+    return value
 
 
 def declare(_type: type[_Thing], value: _Thing) -> _Thing:

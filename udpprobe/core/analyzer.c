@@ -1759,6 +1759,7 @@ typedef struct {
 /*--- Type declarations ---*/
 struct __pyx_obj_8udpprobe_4core_7capture_Records;
 struct __pyx_obj_8udpprobe_4core_7headers_Headers;
+struct __pyx_obj_8udpprobe_4core_4rows_Packet;
 struct __pyx_obj_8udpprobe_4core_4rows_Rows;
 struct __pyx_obj_8udpprobe_4core_6decode_Decoder;
 struct __pyx_obj_8udpprobe_4core_10duplicates_Duplicates;
@@ -1776,11 +1777,11 @@ struct __pyx_memoryview_obj;
 struct __pyx_memoryviewslice_obj;
 
 /* "udpprobe/core/capture.pxd":6
- * cdef int BAD_RECORD, BAD_BLOCK, NO_INTERFACE
  * 
- * cdef class Records:             # <<<<<<<<<<<<<<
+ * 
+ * @cython.final             # <<<<<<<<<<<<<<
+ * cdef class Records:
  *     # the buffer
- *     cdef bytearray _buffer
 */
 struct __pyx_obj_8udpprobe_4core_7capture_Records {
   PyObject_HEAD
@@ -1791,6 +1792,8 @@ struct __pyx_obj_8udpprobe_4core_7capture_Records {
   PY_LONG_LONG begins;
   PY_LONG_LONG base;
   PY_LONG_LONG stop;
+  __Pyx_memviewslice _longs;
+  __Pyx_memviewslice _words;
   Py_ssize_t _capacity;
   Py_ssize_t _last;
   Py_ssize_t start;
@@ -1813,6 +1816,7 @@ struct __pyx_obj_8udpprobe_4core_7capture_Records {
   int has_dropped;
   unsigned PY_LONG_LONG _dropped;
   int _is_big;
+  int _is_swapped;
   Py_ssize_t _header_bytes;
   PY_LONG_LONG _unit_ns;
   PY_LONG_LONG _sections;
@@ -1824,8 +1828,7 @@ struct __pyx_obj_8udpprobe_4core_7capture_Records {
   __Pyx_memviewslice _drops;
   __Pyx_memviewslice _powers;
   __Pyx_memviewslice _has_drops;
-  PY_LONG_LONG last_ns;
-  int _is_timed;
+  PY_LONG_LONG _before_ns;
   int leans_on_time;
   PyObject *first_drops;
 };
@@ -1870,6 +1873,44 @@ struct __pyx_obj_8udpprobe_4core_7headers_Headers {
  * 
  * 
  * @cython.final             # <<<<<<<<<<<<<<
+ * cdef class Packet:
+ *     cdef public bint is_error, is_tunnelled, is_fragmented, has_df
+*/
+struct __pyx_obj_8udpprobe_4core_4rows_Packet {
+  PyObject_HEAD
+  int is_error;
+  int is_tunnelled;
+  int is_fragmented;
+  int has_df;
+  int family;
+  int source_port;
+  int destination_port;
+  int ip_id;
+  int udp_length;
+  int udp_checksum;
+  int ttl;
+  int icmp_type;
+  int icmp_code;
+  int reply_id;
+  int reply_ttl;
+  PY_LONG_LONG frame;
+  PY_LONG_LONG time_ns;
+  PY_LONG_LONG ip_length;
+  PY_LONG_LONG length;
+  PY_LONG_LONG quoted_bytes;
+  PY_LONG_LONG mtu;
+  unsigned PY_LONG_LONG notes;
+  PyObject *source;
+  PyObject *destination;
+  PyObject *reporter;
+  PyObject *data;
+};
+
+
+/* "udpprobe/core/rows.pxd":15
+ * 
+ * 
+ * @cython.final             # <<<<<<<<<<<<<<
  * cdef class Rows:
  *     cdef public Py_ssize_t size, room
 */
@@ -1882,6 +1923,8 @@ struct __pyx_obj_8udpprobe_4core_4rows_Rows {
   __Pyx_memviewslice frame;
   __Pyx_memviewslice time_ns;
   __Pyx_memviewslice ip_length;
+  __Pyx_memviewslice payload_at;
+  __Pyx_memviewslice payload_end;
   __Pyx_memviewslice mtu;
   __Pyx_memviewslice quoted_ip_length;
   __Pyx_memviewslice length;
@@ -2232,19 +2275,20 @@ struct __pyx_memoryviewslice_obj {
 
 
 /* "udpprobe/core/capture.pxd":6
- * cdef int BAD_RECORD, BAD_BLOCK, NO_INTERFACE
  * 
- * cdef class Records:             # <<<<<<<<<<<<<<
+ * 
+ * @cython.final             # <<<<<<<<<<<<<<
+ * cdef class Records:
  *     # the buffer
- *     cdef bytearray _buffer
 */
 
 struct __pyx_vtabstruct_8udpprobe_4core_7capture_Records {
   int (*next)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, int __pyx_skip_dispatch);
   int (*_found)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, Py_ssize_t, Py_ssize_t, PY_LONG_LONG, Py_ssize_t);
   int (*_wanting)(struct __pyx_obj_8udpprobe_4core_7capture_Records *);
-  int (*_give_up)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, int);
-  PY_LONG_LONG (*_word)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, int);
+  int (*_give_up)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
+  unsigned PY_LONG_LONG (*_pair)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
+  PY_LONG_LONG (*_word)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
   int (*_next_in_pcapng)(struct __pyx_obj_8udpprobe_4core_7capture_Records *);
   int (*_take_packet)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, PY_LONG_LONG, Py_ssize_t, PY_LONG_LONG, Py_ssize_t);
   PY_LONG_LONG (*_time_ns)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, unsigned PY_LONG_LONG, unsigned PY_LONG_LONG);
@@ -2253,6 +2297,7 @@ struct __pyx_vtabstruct_8udpprobe_4core_7capture_Records {
   int (*_count_drops)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, PY_LONG_LONG);
   PY_LONG_LONG (*_half)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
   unsigned PY_LONG_LONG (*_long)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
+  int (*_set_order)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, int);
 };
 static struct __pyx_vtabstruct_8udpprobe_4core_7capture_Records *__pyx_vtabptr_8udpprobe_4core_7capture_Records;
 
@@ -2266,7 +2311,7 @@ static struct __pyx_vtabstruct_8udpprobe_4core_7capture_Records *__pyx_vtabptr_8
 */
 
 struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers {
-  void (*load)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, __Pyx_memviewslice);
+  void (*load)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, PyObject *);
   PY_LONG_LONG (*u8)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t);
   PY_LONG_LONG (*u16)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t);
   PY_LONG_LONG (*u32)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t);
@@ -2300,7 +2345,7 @@ struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers {
 static struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *__pyx_vtabptr_8udpprobe_4core_7headers_Headers;
 
 
-/* "udpprobe/core/rows.pxd":4
+/* "udpprobe/core/rows.pxd":15
  * 
  * 
  * @cython.final             # <<<<<<<<<<<<<<
@@ -2324,7 +2369,7 @@ static struct __pyx_vtabstruct_8udpprobe_4core_4rows_Rows *__pyx_vtabptr_8udppro
 */
 
 struct __pyx_vtabstruct_8udpprobe_4core_6decode_Decoder {
-  void (*load)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, __Pyx_memviewslice);
+  void (*load)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, PyObject *);
   int (*frame)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, Py_ssize_t, PY_LONG_LONG, PY_LONG_LONG, PY_LONG_LONG, int, PY_LONG_LONG);
   int (*_has)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, PY_LONG_LONG, int);
   unsigned PY_LONG_LONG (*_sender)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, Py_ssize_t, PY_LONG_LONG, int);
@@ -3682,9 +3727,6 @@ enum __Pyx_ImportType_CheckSize_3_3_1 {
 static PyTypeObject *__Pyx_ImportType_3_3_1(PyObject* module, const char *module_name, const char *class_name, size_t size, size_t alignment, enum __Pyx_ImportType_CheckSize_3_3_1 check_size);
 #endif
 
-/* VoidPtrImport.proto */
-static int __Pyx_ImportVoidPtr_3_3_1(PyObject *module, const char *name, void **p, const char *sig);
-
 /* ImportFrom.export */
 static PyObject* __Pyx_ImportFrom(PyObject* module, PyObject* name);
 
@@ -3974,8 +4016,8 @@ static CYTHON_INLINE __Pyx_memviewslice __Pyx_PyObject_to_MemoryviewSlice_dc_int
 /* CheckUnpickleChecksumError.export */
 static void __Pyx_RaiseUnpickleChecksumError(long checksum, long checksum1, long checksum2, long checksum3, const char *members);
 
-/* ObjectToMemviewSlice.proto */
-static CYTHON_INLINE __Pyx_memviewslice __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(PyObject *, int writable_flag);
+/* MemviewDtypeToObject.proto */
+static CYTHON_INLINE PyObject *__pyx_memview_get_unsigned_char__const__(const char *itemp);
 
 /* MemviewSliceCopy.proto */
 static __Pyx_memviewslice
@@ -4154,20 +4196,6 @@ static int __pyx_f_8udpprobe_4core_8analyzer_8Analyzer__release(struct __pyx_obj
 /* Module declarations from "cython" */
 
 /* Module declarations from "udpprobe.core.capture" */
-static int *__pyx_vp_8udpprobe_4core_7capture_FRAME = 0;
-#define __pyx_v_8udpprobe_4core_7capture_FRAME (*__pyx_vp_8udpprobe_4core_7capture_FRAME)
-static int *__pyx_vp_8udpprobe_4core_7capture_MORE = 0;
-#define __pyx_v_8udpprobe_4core_7capture_MORE (*__pyx_vp_8udpprobe_4core_7capture_MORE)
-static int *__pyx_vp_8udpprobe_4core_7capture_WAIT = 0;
-#define __pyx_v_8udpprobe_4core_7capture_WAIT (*__pyx_vp_8udpprobe_4core_7capture_WAIT)
-static int *__pyx_vp_8udpprobe_4core_7capture_END = 0;
-#define __pyx_v_8udpprobe_4core_7capture_END (*__pyx_vp_8udpprobe_4core_7capture_END)
-static int *__pyx_vp_8udpprobe_4core_7capture_BAD_RECORD = 0;
-#define __pyx_v_8udpprobe_4core_7capture_BAD_RECORD (*__pyx_vp_8udpprobe_4core_7capture_BAD_RECORD)
-static int *__pyx_vp_8udpprobe_4core_7capture_BAD_BLOCK = 0;
-#define __pyx_v_8udpprobe_4core_7capture_BAD_BLOCK (*__pyx_vp_8udpprobe_4core_7capture_BAD_BLOCK)
-static int *__pyx_vp_8udpprobe_4core_7capture_NO_INTERFACE = 0;
-#define __pyx_v_8udpprobe_4core_7capture_NO_INTERFACE (*__pyx_vp_8udpprobe_4core_7capture_NO_INTERFACE)
 
 /* Module declarations from "udpprobe.core.headers" */
 
@@ -4255,7 +4283,6 @@ static const __Pyx_TypeInfo __Pyx_TypeInfo_PY_LONG_LONG = { "long long", NULL, s
 static const __Pyx_TypeInfo __Pyx_TypeInfo_unsigned_PY_LONG_LONG = { "unsigned long long", NULL, sizeof(unsigned PY_LONG_LONG), { 0 }, 0, __PYX_IS_UNSIGNED(unsigned PY_LONG_LONG) ? 'U' : 'I', __PYX_IS_UNSIGNED(unsigned PY_LONG_LONG), 0 };
 static const __Pyx_TypeInfo __Pyx_TypeInfo_unsigned_char = { "unsigned char", NULL, sizeof(unsigned char), { 0 }, 0, __PYX_IS_UNSIGNED(unsigned char) ? 'U' : 'I', __PYX_IS_UNSIGNED(unsigned char), 0 };
 static const __Pyx_TypeInfo __Pyx_TypeInfo_int = { "int", NULL, sizeof(int), { 0 }, 0, __PYX_IS_UNSIGNED(int) ? 'U' : 'I', __PYX_IS_UNSIGNED(int), 0 };
-static const __Pyx_TypeInfo __Pyx_TypeInfo_unsigned_char__const__ = { "const unsigned char", NULL, sizeof(unsigned char const ), { 0 }, 0, __PYX_IS_UNSIGNED(unsigned char const ) ? 'U' : 'I', __PYX_IS_UNSIGNED(unsigned char const ), 0 };
 /* #### Code section: before_global_var ### */
 #define __Pyx_MODULE_NAME "udpprobe.core.analyzer"
 extern int __pyx_module_is_main_udpprobe__core__analyzer;
@@ -4601,6 +4628,7 @@ namespace {
     PyObject *__pyx_empty_unicode;
     PyTypeObject *__pyx_ptype_8udpprobe_4core_7capture_Records;
     PyTypeObject *__pyx_ptype_8udpprobe_4core_7headers_Headers;
+    PyTypeObject *__pyx_ptype_8udpprobe_4core_4rows_Packet;
     PyTypeObject *__pyx_ptype_8udpprobe_4core_4rows_Rows;
     PyTypeObject *__pyx_ptype_8udpprobe_4core_6decode_Decoder;
     PyTypeObject *__pyx_ptype_8udpprobe_4core_10duplicates_Duplicates;
@@ -4628,7 +4656,7 @@ namespace {
     PyObject *__pyx_slice[1];
     PyObject *__pyx_tuple[5];
     PyObject *__pyx_codeobj_tab[27];
-    PyObject *__pyx_string_tab[260];
+    PyObject *__pyx_string_tab[259];
     PyObject *__pyx_number_tab[13];
 /* #### Code section: module_state_contents ### */
 /* PyFrozenDict.module_state_decls */
@@ -4910,34 +4938,33 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 #define __pyx_n_u_words __pyx_string_tab[229]
 #define __pyx_n_u_x __pyx_string_tab[230]
 #define __pyx_n_b_O __pyx_string_tab[231]
-#define __pyx_kp_b_int_BAD_BLOCK_BAD_RECORD_END_FRA __pyx_string_tab[232]
-#define __pyx_kp_b_iso88591_avQ __pyx_string_tab[233]
-#define __pyx_kp_b_iso88591_q_0_kQR_881A_7_nA_1 __pyx_string_tab[234]
-#define __pyx_kp_b_iso88591_Yd_m4z_XUYYaaeerrv_w_D_D_H_H_Q __pyx_string_tab[235]
-#define __pyx_kp_b_iso88591_j_4q_1IQgU_1_4_y_Cq_1 __pyx_string_tab[236]
-#define __pyx_kp_b_iso88591_q_Ja_4q_a_XWD_XT_1A __pyx_string_tab[237]
-#define __pyx_kp_b_iso88591_F_d_a_Kq __pyx_string_tab[238]
-#define __pyx_kp_b_iso88591_t8 __pyx_string_tab[239]
-#define __pyx_kp_b_iso88591_1_t1F_G_a __pyx_string_tab[240]
-#define __pyx_kp_b_iso88591_1_nG1D_q_87_y_N_1_G81A_IXQa_Kq __pyx_string_tab[241]
-#define __pyx_kp_b_iso88591_81_t6_b_Bc_1 __pyx_string_tab[242]
-#define __pyx_kp_b_iso88591_81_uAZq_Jat5_d __pyx_string_tab[243]
-#define __pyx_kp_b_iso88591_A_xt7_q_4z_azQRRVV_bbffg __pyx_string_tab[244]
-#define __pyx_kp_b_iso88591_A_q_t8_iq_Qj_X __pyx_string_tab[245]
-#define __pyx_kp_b_iso88591_HA_G5_U_V1HA_t6_b_S_A_F_4r_R_a __pyx_string_tab[246]
-#define __pyx_kp_b_iso88591_L_HE_T_aq_wc_JgQ_q __pyx_string_tab[247]
-#define __pyx_kp_b_iso88591_M_d_Q_HE_AQ_AQ_HE_aq_Qa_q_Ja_nG __pyx_string_tab[248]
-#define __pyx_kp_b_iso88591_Q_Kq_Jd_1_q __pyx_string_tab[249]
-#define __pyx_kp_b_iso88591_a_z_a __pyx_string_tab[250]
-#define __pyx_kp_b_iso88591_m_81_L_Ja_Kt_k_at_UV_G1Jb __pyx_string_tab[251]
-#define __pyx_kp_b_iso88591_z_4we6_5_D_uF_d_fTUUYYZ_wat1_j __pyx_string_tab[252]
-#define __pyx_kp_b_iso88591_XQ_T_r_F_6_V1D_3c_Ba __pyx_string_tab[253]
-#define __pyx_kp_b_iso88591_t1_t1_G5_U_1E_xq_G5_e1M_uATQR_e __pyx_string_tab[254]
-#define __pyx_kp_b_iso88591_G5_U_t6_b_S_A_F_4r_RvQ __pyx_string_tab[255]
-#define __pyx_kp_b_iso88591_T_G5_U_t6_A_Ja_HAV4_A_HA_gQ_Ja __pyx_string_tab[256]
-#define __pyx_kp_b_iso88591_0C_PXXY_t1_G5_U_1E_V1HA_uJd_d_1 __pyx_string_tab[257]
-#define __pyx_kp_b_iso88591_LA_IV8_Qa_1_q_as_QgXYk_Q_t85_c __pyx_string_tab[258]
-#define __pyx_kp_b_iso88591_L_Q_Je1_KuA_Kt_k_oQdR_aab_Je_a __pyx_string_tab[259]
+#define __pyx_kp_b_iso88591_avQ __pyx_string_tab[232]
+#define __pyx_kp_b_iso88591_q_0_kQR_881A_7_nA_1 __pyx_string_tab[233]
+#define __pyx_kp_b_iso88591_Yd_m4z_XUYYaaeerrv_w_D_D_H_H_Q __pyx_string_tab[234]
+#define __pyx_kp_b_iso88591_j_4q_1IQgU_1_4_y_Cq_1 __pyx_string_tab[235]
+#define __pyx_kp_b_iso88591_q_Ja_4q_a_XWD_XT_1A __pyx_string_tab[236]
+#define __pyx_kp_b_iso88591_F_d_a_Kq __pyx_string_tab[237]
+#define __pyx_kp_b_iso88591_t8 __pyx_string_tab[238]
+#define __pyx_kp_b_iso88591_1_t1F_G_a __pyx_string_tab[239]
+#define __pyx_kp_b_iso88591_1_nG1D_q_87_y_N_1_G81A_IXQa_Kq __pyx_string_tab[240]
+#define __pyx_kp_b_iso88591_81_t6_b_Bc_1 __pyx_string_tab[241]
+#define __pyx_kp_b_iso88591_81_uAZq_Jat5_d __pyx_string_tab[242]
+#define __pyx_kp_b_iso88591_A_xt7_q_4z_azQRRVV_bbffg __pyx_string_tab[243]
+#define __pyx_kp_b_iso88591_A_q_t8_iq_Qj_X __pyx_string_tab[244]
+#define __pyx_kp_b_iso88591_HA_G5_U_V1HA_t6_b_S_A_F_4r_R_a __pyx_string_tab[245]
+#define __pyx_kp_b_iso88591_L_HE_T_aq_wc_JgQ_q __pyx_string_tab[246]
+#define __pyx_kp_b_iso88591_M_d_Q_HE_AQ_AQ_HE_aq_Qa_q_Ja_nG __pyx_string_tab[247]
+#define __pyx_kp_b_iso88591_Q_Kq_Jd_1_q __pyx_string_tab[248]
+#define __pyx_kp_b_iso88591_a_z_a __pyx_string_tab[249]
+#define __pyx_kp_b_iso88591_m_81_L_Ja_Kt_k_at_UV_G1Jb __pyx_string_tab[250]
+#define __pyx_kp_b_iso88591_z_4we6_5_D_uF_d_fTUUYYZ_wat1_j __pyx_string_tab[251]
+#define __pyx_kp_b_iso88591_XQ_T_r_F_6_V1D_3c_Ba __pyx_string_tab[252]
+#define __pyx_kp_b_iso88591_t1_t1_G5_U_1E_xq_G5_e1M_uATQR_e __pyx_string_tab[253]
+#define __pyx_kp_b_iso88591_G5_U_t6_b_S_A_F_4r_RvQ __pyx_string_tab[254]
+#define __pyx_kp_b_iso88591_T_G5_U_t6_A_Ja_HAV4_A_HA_gQ_Ja __pyx_string_tab[255]
+#define __pyx_kp_b_iso88591_0C_PXXY_t1_G5_U_1E_V1HA_uJd_d_1 __pyx_string_tab[256]
+#define __pyx_kp_b_iso88591_LA_IV8_Qa_1_q_as_QgXYk_Q_t85_c __pyx_string_tab[257]
+#define __pyx_kp_b_iso88591_L_Q_Je1_KuA_Kt_k_oQdR_aab_Je_a __pyx_string_tab[258]
 #define __pyx_int_0 __pyx_number_tab[0]
 #define __pyx_int_neg_1 __pyx_number_tab[1]
 #define __pyx_int_1 __pyx_number_tab[2]
@@ -4967,6 +4994,7 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   #endif
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_7capture_Records);
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_7headers_Headers);
+  Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_4rows_Packet);
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_4rows_Rows);
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_6decode_Decoder);
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_10duplicates_Duplicates);
@@ -4994,7 +5022,7 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   for (int i=0; i<1; ++i) { Py_CLEAR(clear_module_state->__pyx_slice[i]); }
   for (int i=0; i<5; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
   for (int i=0; i<27; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<260; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<259; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
   for (int i=0; i<13; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_clear_contents ### */
 /* CommonTypesMetaclass.module_state_clear */
@@ -5020,6 +5048,7 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   __Pyx_VISIT_CONST(traverse_module_state->__pyx_empty_unicode);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_7capture_Records);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_7headers_Headers);
+  Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_4rows_Packet);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_4rows_Rows);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_6decode_Decoder);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_10duplicates_Duplicates);
@@ -5047,7 +5076,7 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   for (int i=0; i<1; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_slice[i]); }
   for (int i=0; i<5; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
   for (int i=0; i<27; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<260; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<259; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
   for (int i=0; i<13; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_traverse_contents ### */
 /* CommonTypesMetaclass.module_state_traverse */
@@ -22027,7 +22056,7 @@ static int __pyx_pf_8udpprobe_4core_8analyzer_4Kept_8messages_4__del__(struct __
  *     cdef public object messages
  *     cdef unsigned char[::1] message_bytes
  *     cdef public Py_ssize_t messages_end             # <<<<<<<<<<<<<<
- *     cdef int add(self, Rows rows, Py_ssize_t row, const unsigned char[::1] messages) except -1 nogil
+ *     cdef int add(self, Rows rows, Py_ssize_t row, unsigned char[::1] messages) except -1 nogil
  *     cdef int put_match(self, Py_ssize_t row, Match match, unsigned long long finding, unsigned long long before) except -1 nogil
 */
 
@@ -23673,10 +23702,10 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_4feed(struct __pyx
   int __pyx_v_status;
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
-  int __pyx_t_1;
+  PyObject *__pyx_t_1 = NULL;
   int __pyx_t_2;
-  PY_LONG_LONG __pyx_t_3;
-  PyObject *__pyx_t_4 = NULL;
+  int __pyx_t_3;
+  PY_LONG_LONG __pyx_t_4;
   PyObject *__pyx_t_5 = NULL;
   size_t __pyx_t_6;
   int __pyx_lineno = 0;
@@ -23691,7 +23720,10 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_4feed(struct __pyx
  *         while True:
  *             status = self._run(records)
 */
-  ((struct __pyx_vtabstruct_8udpprobe_4core_6decode_Decoder *)__pyx_v_self->decoder->__pyx_vtab)->load(__pyx_v_self->decoder, __pyx_v_records->data); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 224, __pyx_L1_error)
+  __pyx_t_1 = __pyx_memoryview_fromslice(__pyx_v_records->data, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char__const__, (int (*)(char *, PyObject *)) NULL, 0);; if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 224, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  ((struct __pyx_vtabstruct_8udpprobe_4core_6decode_Decoder *)__pyx_v_self->decoder->__pyx_vtab)->load(__pyx_v_self->decoder, __pyx_t_1); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 224, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
   /* "udpprobe/core/analyzer.py":225
  *         """Follow all records that are there; why it stopped: capture.MORE, WAIT or END."""
@@ -23709,8 +23741,8 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_4feed(struct __pyx
  *             if status != _FULL:
  *                 self.frames = records.frame
 */
-    __pyx_t_1 = __pyx_f_8udpprobe_4core_8analyzer_8Analyzer__run(__pyx_v_self, __pyx_v_records); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 226, __pyx_L1_error)
-    __pyx_v_status = __pyx_t_1;
+    __pyx_t_2 = __pyx_f_8udpprobe_4core_8analyzer_8Analyzer__run(__pyx_v_self, __pyx_v_records); if (unlikely(__pyx_t_2 == ((int)-1))) __PYX_ERR(0, 226, __pyx_L1_error)
+    __pyx_v_status = __pyx_t_2;
 
     /* "udpprobe/core/analyzer.py":227
  *         while True:
@@ -23719,9 +23751,9 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_4feed(struct __pyx
  *                 self.frames = records.frame
  *                 return status
 */
-    __pyx_t_2 = (__pyx_v_status != __pyx_v_8udpprobe_4core_8analyzer__FULL);
+    __pyx_t_3 = (__pyx_v_status != __pyx_v_8udpprobe_4core_8analyzer__FULL);
 
-    if (__pyx_t_2) {
+    if (__pyx_t_3) {
 
 
       /* "udpprobe/core/analyzer.py":228
@@ -23731,9 +23763,9 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_4feed(struct __pyx
  *                 return status
  *             self.make_room()
 */
-      __pyx_t_3 = __pyx_v_records->frame;
+      __pyx_t_4 = __pyx_v_records->frame;
 
-      __pyx_v_self->frames = __pyx_t_3;
+      __pyx_v_self->frames = __pyx_t_4;
 
       /* "udpprobe/core/analyzer.py":229
  *             if status != _FULL:
@@ -23742,18 +23774,18 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_4feed(struct __pyx
  *             self.make_room()
  * 
 */
-      __pyx_t_4 = __Pyx_PyLong_From_int(__pyx_v_status); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 229, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_4);
-      if (__Pyx_PyInt_FromNumber(&__pyx_t_4, NULL, 0) < (0)) __PYX_ERR(0, 229, __pyx_L1_error)
+      __pyx_t_1 = __Pyx_PyLong_From_int(__pyx_v_status); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 229, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_1);
+      if (__Pyx_PyInt_FromNumber(&__pyx_t_1, NULL, 0) < (0)) __PYX_ERR(0, 229, __pyx_L1_error)
       {
         PyObject *__pyx_temp;
         {
           __pyx_temp = __pyx_r;
-          __pyx_r = ((PyObject*)__pyx_t_4);
+          __pyx_r = ((PyObject*)__pyx_t_1);
         }
         __Pyx_XDECREF(__pyx_temp);
       }
-      __pyx_t_4 = 0;
+      __pyx_t_1 = 0;
       goto __pyx_L0;
 
       /* "udpprobe/core/analyzer.py":227
@@ -23777,12 +23809,12 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_4feed(struct __pyx
     __pyx_t_6 = 0;
     {
       PyObject *__pyx_callargs[2] = {__pyx_t_5, NULL};
-      __pyx_t_4 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_make_room, __pyx_callargs+__pyx_t_6, (1-__pyx_t_6) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+      __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_make_room, __pyx_callargs+__pyx_t_6, (1-__pyx_t_6) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
-      if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 230, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_4);
+      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 230, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_1);
     }
-    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+    __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   }
 
   /* "udpprobe/core/analyzer.py":222
@@ -23797,7 +23829,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_4feed(struct __pyx
   __pyx_r = ((PyObject*)Py_None); __Pyx_INCREF(Py_None);
   goto __pyx_L0;
   __pyx_L1_error:;
-  __Pyx_XDECREF(__pyx_t_4);
+  __Pyx_XDECREF(__pyx_t_1);
   __Pyx_XDECREF(__pyx_t_5);
   __Pyx_AddTraceback("udpprobe.core.analyzer.Analyzer.feed", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
@@ -23919,14 +23951,13 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_6feed_frames(struc
   PyObject *__pyx_t_8 = NULL;
   PyObject *__pyx_t_9 = NULL;
   PyObject *(*__pyx_t_10)(PyObject *);
-  __Pyx_memviewslice __pyx_t_11 = { 0, 0, { 0 }, { 0 }, { 0 } };
-  size_t __pyx_t_12;
-  Py_ssize_t __pyx_t_13;
+  size_t __pyx_t_11;
+  Py_ssize_t __pyx_t_12;
+  PY_LONG_LONG __pyx_t_13;
   PY_LONG_LONG __pyx_t_14;
-  PY_LONG_LONG __pyx_t_15;
+  int __pyx_t_15;
   int __pyx_t_16;
   int __pyx_t_17;
-  int __pyx_t_18;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
@@ -24071,9 +24102,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_6feed_frames(struc
  *             self.frames += 1
  *             self._count(time_ns, length, link_type)
 */
-    __pyx_t_11 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(__pyx_v_data, 0); if (unlikely(!__pyx_t_11.memview)) __PYX_ERR(0, 235, __pyx_L1_error)
-    ((struct __pyx_vtabstruct_8udpprobe_4core_6decode_Decoder *)__pyx_v_self->decoder->__pyx_vtab)->load(__pyx_v_self->decoder, __pyx_t_11); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 235, __pyx_L1_error)
-    __PYX_XCLEAR_MEMVIEW(&__pyx_t_11, 1);; __pyx_t_11.memview = NULL; __pyx_t_11.data = NULL;
+    ((struct __pyx_vtabstruct_8udpprobe_4core_6decode_Decoder *)__pyx_v_self->decoder->__pyx_vtab)->load(__pyx_v_self->decoder, __pyx_v_data); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 235, __pyx_L1_error)
 
     /* "udpprobe/core/analyzer.py":236
  *         for time_ns, data, length, link_type in frames:
@@ -24093,10 +24122,10 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_6feed_frames(struc
 */
     __pyx_t_8 = ((PyObject *)__pyx_v_self);
     __Pyx_INCREF(__pyx_t_8);
-    __pyx_t_12 = 0;
+    __pyx_t_11 = 0;
     {
       PyObject *__pyx_callargs[4] = {__pyx_t_8, __pyx_v_time_ns, __pyx_v_length, __pyx_v_link_type};
-      __pyx_t_4 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_count_2, __pyx_callargs+__pyx_t_12, (4-__pyx_t_12) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+      __pyx_t_4 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_count_2, __pyx_callargs+__pyx_t_11, (4-__pyx_t_11) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_8); __pyx_t_8 = 0;
       if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 237, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_4);
@@ -24110,11 +24139,11 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_6feed_frames(struc
  *             if self.decoder.rows.size >= GROUP:
  *                 self.flush()
 */
-    __pyx_t_13 = PyObject_Length(__pyx_v_data); if (unlikely(__pyx_t_13 == ((Py_ssize_t)-1))) __PYX_ERR(0, 238, __pyx_L1_error)
-    __pyx_t_14 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_length); if (unlikely((__pyx_t_14 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 238, __pyx_L1_error)
-    __pyx_t_15 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_time_ns); if (unlikely((__pyx_t_15 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 238, __pyx_L1_error)
-    __pyx_t_16 = __Pyx_PyLong_As_int(__pyx_v_link_type); if (unlikely((__pyx_t_16 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 238, __pyx_L1_error)
-    __pyx_t_17 = ((struct __pyx_vtabstruct_8udpprobe_4core_6decode_Decoder *)__pyx_v_self->decoder->__pyx_vtab)->frame(__pyx_v_self->decoder, 0, __pyx_t_13, __pyx_t_14, __pyx_t_15, __pyx_t_16, __pyx_v_self->frames); if (unlikely(__pyx_t_17 == ((int)-1))) __PYX_ERR(0, 238, __pyx_L1_error)
+    __pyx_t_12 = PyObject_Length(__pyx_v_data); if (unlikely(__pyx_t_12 == ((Py_ssize_t)-1))) __PYX_ERR(0, 238, __pyx_L1_error)
+    __pyx_t_13 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_length); if (unlikely((__pyx_t_13 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 238, __pyx_L1_error)
+    __pyx_t_14 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_time_ns); if (unlikely((__pyx_t_14 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 238, __pyx_L1_error)
+    __pyx_t_15 = __Pyx_PyLong_As_int(__pyx_v_link_type); if (unlikely((__pyx_t_15 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 238, __pyx_L1_error)
+    __pyx_t_16 = ((struct __pyx_vtabstruct_8udpprobe_4core_6decode_Decoder *)__pyx_v_self->decoder->__pyx_vtab)->frame(__pyx_v_self->decoder, 0, __pyx_t_12, __pyx_t_13, __pyx_t_14, __pyx_t_15, __pyx_v_self->frames); if (unlikely(__pyx_t_16 == ((int)-1))) __PYX_ERR(0, 238, __pyx_L1_error)
 
 
 
@@ -24132,10 +24161,10 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_6feed_frames(struc
     __Pyx_GOTREF(__pyx_t_4);
     __Pyx_GetModuleGlobalName(__pyx_t_8, __pyx_mstate_global->__pyx_n_u_GROUP); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 239, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_8);
-    __pyx_t_18 = __Pyx_PyObject_CompareBoolGe_int_object(__pyx_t_4, __pyx_t_8, Py_GE); if (unlikely((__pyx_t_18 < 0))) __PYX_ERR(0, 239, __pyx_L1_error)
+    __pyx_t_17 = __Pyx_PyObject_CompareBoolGe_int_object(__pyx_t_4, __pyx_t_8, Py_GE); if (unlikely((__pyx_t_17 < 0))) __PYX_ERR(0, 239, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
     __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
-    if (__pyx_t_18) {
+    if (__pyx_t_17) {
 
 
       /* "udpprobe/core/analyzer.py":240
@@ -24147,10 +24176,10 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_6feed_frames(struc
 */
       __pyx_t_4 = ((PyObject *)__pyx_v_self);
       __Pyx_INCREF(__pyx_t_4);
-      __pyx_t_12 = 0;
+      __pyx_t_11 = 0;
       {
         PyObject *__pyx_callargs[2] = {__pyx_t_4, NULL};
-        __pyx_t_8 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_flush, __pyx_callargs+__pyx_t_12, (1-__pyx_t_12) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+        __pyx_t_8 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_flush, __pyx_callargs+__pyx_t_11, (1-__pyx_t_11) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
         __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
         if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 240, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_8);
@@ -24195,7 +24224,6 @@ static PyObject *__pyx_pf_8udpprobe_4core_8analyzer_8Analyzer_6feed_frames(struc
   __Pyx_XDECREF(__pyx_t_7);
   __Pyx_XDECREF(__pyx_t_8);
   __Pyx_XDECREF(__pyx_t_9);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_11, 1);
   __Pyx_AddTraceback("udpprobe.core.analyzer.Analyzer.feed_frames", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
   __pyx_L0:;
@@ -38492,6 +38520,15 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_t_1 = PyImport_ImportModule("udpprobe.core.rows"); if (unlikely(!__pyx_t_1)) __PYX_ERR(5, 4, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
+  __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet = __Pyx_ImportType_3_3_1(__pyx_t_1, "udpprobe.core.rows", "Packet",
+  #if defined(PYPY_VERSION_NUM) && PYPY_VERSION_NUM < 0x050B0000
+  sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Packet), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Packet),
+  #elif CYTHON_COMPILING_IN_LIMITED_API
+  sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Packet), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Packet),
+  #else
+  sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Packet), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Packet),
+  #endif
+  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet) __PYX_ERR(5, 4, __pyx_L1_error)
   __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows = __Pyx_ImportType_3_3_1(__pyx_t_1, "udpprobe.core.rows", "Rows",
   #if defined(PYPY_VERSION_NUM) && PYPY_VERSION_NUM < 0x050B0000
   sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Rows), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Rows),
@@ -38500,8 +38537,8 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
   #else
   sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Rows), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Rows),
   #endif
-  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows) __PYX_ERR(5, 4, __pyx_L1_error)
-  if (unlikely(__Pyx_GetVtable(__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows, (void**)&__pyx_vtabptr_8udpprobe_4core_4rows_Rows) != 1)) __PYX_ERR(5, 4, __pyx_L1_error)
+  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows) __PYX_ERR(5, 15, __pyx_L1_error)
+  if (unlikely(__Pyx_GetVtable(__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows, (void**)&__pyx_vtabptr_8udpprobe_4core_4rows_Rows) != 1)) __PYX_ERR(5, 15, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_t_1 = PyImport_ImportModule("udpprobe.core.decode"); if (unlikely(!__pyx_t_1)) __PYX_ERR(6, 7, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
@@ -38614,39 +38651,11 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
 
 static int __Pyx_modinit_Variable_import_code(__pyx_mstatetype *__pyx_mstate) {
   __Pyx_RefNannyDeclarations
-  PyObject *__pyx_t_1 = NULL;
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
   __Pyx_RefNannySetupContext("__Pyx_modinit_Variable_import_code", 0);
   /*--- Variable import code ---*/
-  {
-    __pyx_t_1 = PyImport_ImportModule("udpprobe.core.capture"); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 1, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_1);
-    const char * __pyx_import_signature = __Pyx_PyBytes_AsString(__pyx_mstate_global->__pyx_kp_b_int_BAD_BLOCK_BAD_RECORD_END_FRA);
-    #if !CYTHON_ASSUME_SAFE_MACROS
-    if (unlikely(!__pyx_import_signature)) __PYX_ERR(0, 1, __pyx_L1_error)
-    #endif
-    const char * __pyx_import_name = __pyx_import_signature + 10;
-    void **const __pyx_import_pointers[] = {(void **)&__pyx_vp_8udpprobe_4core_7capture_BAD_BLOCK, (void **)&__pyx_vp_8udpprobe_4core_7capture_BAD_RECORD, (void **)&__pyx_vp_8udpprobe_4core_7capture_END, (void **)&__pyx_vp_8udpprobe_4core_7capture_FRAME, (void **)&__pyx_vp_8udpprobe_4core_7capture_MORE, (void **)&__pyx_vp_8udpprobe_4core_7capture_NO_INTERFACE, (void **)&__pyx_vp_8udpprobe_4core_7capture_WAIT, (void **) NULL};
-    void **const *__pyx_import_pointer = __pyx_import_pointers;
-    const char *__pyx_import_current_signature = __pyx_import_signature;
-    while (*__pyx_import_pointer) {
-      if (__Pyx_ImportVoidPtr_3_3_1(__pyx_t_1, __pyx_import_name, *__pyx_import_pointer, __pyx_import_current_signature) < (0)) __PYX_ERR(0, 1, __pyx_L1_error)
-      ++__pyx_import_pointer;
-      __pyx_import_name = strchr(__pyx_import_name, '\0') + 1;
-      __pyx_import_signature = strchr(__pyx_import_signature, '\0') + 1;
-      if (*__pyx_import_signature != '\0') __pyx_import_current_signature = __pyx_import_signature;
-    }
-    __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  }
   __Pyx_RefNannyFinishContext();
   return 0;
-  __pyx_L1_error:;
-  __Pyx_XDECREF(__pyx_t_1);
-  __Pyx_RefNannyFinishContext();
-  return -1;
 }
 
 static int __Pyx_modinit_Function_import_code(__pyx_mstatetype *__pyx_mstate) {
@@ -38946,7 +38955,7 @@ __Pyx_RefNannySetupContext("PyInit_analyzer", 0);
   if (unlikely((__Pyx_modinit_Exttype___pyx_memoryview_obj(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   if (unlikely((__Pyx_modinit_Exttype___pyx_memoryviewslice_obj(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   if (unlikely((__Pyx_modinit_Type_import_code(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
-  if (unlikely((__Pyx_modinit_Variable_import_code(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
+  (void)__Pyx_modinit_Variable_import_code(__pyx_mstate);
   (void)__Pyx_modinit_Function_import_code(__pyx_mstate);
   if (__Pyx_InitAfterSharedUtility() < (0)) __PYX_ERR(0, 1, __pyx_L1_error)
   /*--- Execution code ---*/
@@ -40577,30 +40586,30 @@ static int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate) {
   CYTHON_UNUSED_VAR(__pyx_mstate);
   {
     const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{37},{12},{45},{22},{37},{179},{8},{15},{7},{6},{2},{9},{10},{9},{50},{18},{25},{30},{37},{5},{8},{26},{28},{22},{15},{21},{20},{18},{21},{19},{15},{15},{13},{20},{15},{14},{19},{18},{20},{13},{7},{7},{10},{8},{8},{5},{4},{7},{8},{9},{4},{15},{12},{12},{17},{16},{16},{10},{13},{12},{5},{4},{1},{6},{7},{4},{8},{15},{20},{12},{9},{17},{8},{8},{12},{10},{8},{10},{8},{7},{14},{12},{11},{10},{23},{19},{14},{12},{10},{17},{13},{12},{12},{19},{8},{13},{6},{5},{12},{13},{5},{11},{9},{12},{10},{3},{10},{15},{6},{18},{2},{4},{6},{7},{5},{1},{4},{18},{11},{15},{12},{13},{5},{14},{4},{15},{6},{9},{5},{6},{6},{4},{11},{7},{6},{5},{5},{6},{6},{7},{6},{3},{1},{2},{5},{3},{8},{7},{10},{7},{5},{8},{12},{14},{4},{6},{9},{10},{9},{5},{10},{7},{7},{12},{8},{4},{4},{4},{4},{6},{7},{3},{7},{4},{3},{1},{7},{8},{8},{7},{6},{5},{4},{3},{4},{11},{6},{4},{11},{10},{5},{5},{4},{7},{5},{5},{6},{4},{4},{6},{11},{7},{3},{22},{21},{20},{24},{22},{19},{20},{18},{6},{6},{12},{6},{3},{5},{1}};
-    const struct { const unsigned int length: 11; } bytes_length_index[] = {{1},{63},{11},{55},{1071},{76},{61},{46},{16},{24},{84},{30},{46},{50},{40},{81},{64},{284},{32},{16},{67},{206},{51},{200},{66},{111},{177},{101},{101}};
+    const struct { const unsigned int length: 11; } bytes_length_index[] = {{1},{11},{55},{1071},{76},{61},{46},{16},{24},{84},{30},{46},{50},{40},{81},{64},{284},{32},{16},{67},{206},{51},{200},{66},{111},{177},{101},{101}};
     #ifndef CYTHON_COMPRESS_STRINGS
       #define CYTHON_COMPRESS_STRINGS 90
     #endif
-    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (3248 bytes) */
-static const char cstring[] = "x\332\215VKw\323H\026\216m\371\021\010\003\201d\200\241\037\n\035:0\003\351vO\350f\232~\034\307q\036\204<\354<\034\022\214\220\245\262\243X\226l=\022;!\r\313,\265\324RK-\275\364\322K/\265\3642?\201\2370\367\226l\307\004\316\234\3119\321W*U\335\272\217\357\273e\2267\330\037k\254\232? \202\361\307CC#\204-h|\261L\024\343\321\364\257\354o+\244\254j\365m\211\034\261j\201\375MP\025C*\232\252\251\263\274\"\262\242\244\341\276\313\323\222\322\373\240\033\232$\022q`1\253j\377\363\373\247s\375\225\177\374\231\344\025E5X^\327\245\242\302\032*\253\021^|\242*r\235-S\047\017\301\311\244j*\006\321\366\300FnI9\344eId\313\252H\036\263\244V\001;`vJ\230B\037\246\n\252fh\2742\365\230-\202\331\336b}\237\257\0208\226\345k\222\316.\201->/\223=\303\254\300SR\214\307l\276n\020\3751K\307\360\310\345VU\203\260\306>d2Y7\366U\205\205\215\"\221\245<\3545\010\270\207\001\301\321\032.R\330\365\324\372\223\231g34<\215`\336uV7\363\202\014\221\021\035\263\2347%\331\000\027\214z\205\350\323\354R\201\255\253&\253\020p\036\302\256\300\272\301\r\306>QX\235\0308`\247h\222xCR\025\016\266KJq\252\233W\351\220\340\356y^\326\3114/\212\034\254#\202*\313\370MU\364i>/\210\222\216\321\022\005\237EA\322\375\221(K\272\261\267L*F\216\2160jE\205\030\013\274)\033,\307iD4\005\302q\254h\322C\024Uy\0021\037J\274\014_\005I\221\014\216\363S\3503\3551;==\2353\305JES\363\344\007A\325\310\017\274\302\313\365c\242MW\352&=\026-\361\262\254\n\220E\226\3274\276\316\212\274\301O\177\341\253_5\314\250O\036}:\261\221\\ZJtM\366p\272\357\252@+\305q\003_ \205:d\356K\3370]\202\317,\375b\226\316\\\274\026 \227\352\021W\2024]L\312\252Z\342\370\"/)\027s\n\271\274\n\2166dri\32205\205S\017\007\274\347+\025\242\210\375W\232\375\013\177\n\300\217O^8\020r\231\014,\200:\350\373\027\257\2629\360&KJ\211\243\204\353O\225\371\022\3414U-\367g\014\234!\207\320\033\364\244\252\200k:e\232\336U\335\034\360I\004\200BKX\026=%\313RE\227\364y\224\261R\324\0272k[\353\213\251\304\334\342Zfiwm\265\047\257\345\324\372&\227Y\313n \307\360\377\242P\034}-\370\006""\350\030B\322\371\"\031\034s(}:\241\251G:\227\047\240m\177\001d\226\033\334\254\357K\005c%\265\261\221XHq\263\2576S\033+k\033\233\\6\261\264\271\264\272\260\302\033\302\376\252\252\220t\206\010\020%<UM\3243`t\203TM\242\010\004;\341\364ES\344\270\365z\r\376\347@\340\334*\251\301\226\002\307uE\010\336\003\373Q\246\027\203\"1$\203\224qB\304=\360W0\025\001\261\330# \374I\345\n\264\047\034\225\201;\024U\321\224\3517\005\252J\021\217\347\270\n8 \354\023\241\244\233e\377M#:0\303\037w-\342\020\253\353\217L\245\"\t%\260\326\253\354\245\351\224\3223uh`}\360\230\252\311\313\275\223{\265\371LN\375\tR\303\027\314~o\217>\020\335gR\203\356@t\014wPi\376\300O\323\200\2708\t\277h\252\t-\322\327\314\200\312\372\342\032\324\324\205\224\240\307\341\t\276rz\335\203\313\233\205\002|\243\352\342\365\272\"H\352t\377\004\240x\236\327\211\317\251|\235+\200\037\364\n\020\004^7\004\031\235\200s\341*\021H\236\027J\003-\365Rw\025\006$38\326i\234~\324=\337\260\321\211\264`\020\255\3373\201}\240.\002\245\241\367\n\3214p\210j\321\337\202\222\037\220}\227\365\276\350\0132_\324\251\340!\n\340\031<\313\274\321\275\001\375\365\373\274(I\260C$5\350\357pjA\322t\304}\242\021tB\003i\023\270! \263DA\016\353\376\343\230\224\010\251\350\335\276\340\217\273\272\3241\3732Q\212\306~\277\277\\4\232~\177)\243\354.\356p\030\371@m\014J\274g\026o\364\262\252\033\310-\210\262\0149\201\313\326\177\352\220-\360U\002fW\240\034\025\265R\325|\031k\244\010\267\027\344\215\370+A&D\203*\020\244\207&\025\367\rt\006:\0106\221\201F\242\023\001\326\350D.\014t\023\030v\357?z\367\320\276\202\271\320K\022\360H\004zk>\307\361a\352pnE7T\370\327L\301\030\350\243\206\004\362Pt\363\347\231\336m\210\324\203\033\272\253\314Og\005\276\002\316\222O\047E\332v/\315\365{\360\247\363=\357/\315\002\247/Mi\264\001^\232\303U\nf\325\254\000A\211\251\223\276\224\341\327\223I\364#\276~\204\251\256\255\001\207\206\374\277\331\304\0347\373r-\271LG\231Tr-37\224Z\235\033\232\317$VRC+k\231\324\320\352\032\267\264\272\231\312\314\047\222\251!l\306\037\002""\035\346{\207w\016\335\364\207\3009\363\255]\365\330\037\033W\233\317[%/\235\3510\267\254g\3663\047\356$:L\364\303;\353\027{\242\023\373\247;\341>o(-\230\273z\026\377\020\370\030\033\272r\017?\214Zc\326+[t\036\272\223n\2719\323<n\217\265w\274\255W\336+\336\343\211G4O;\37484t\024\230\013\002\314\005\027\021\026\203i\204tp\013a+X@(\004\017\020\016\202\006\202\021\254!\324\202\311\020@2\264\200\260\020ZCX\013m l\204r\010\271\020\217\300\207d\0049TA\250\204j\010\265\320;\204w\2419\006Og\026\021\026\231\035\204\035\3465\302k\246\200P`\016\020\016\230#\204#\346\004\341\204Y\r\003\254\2063\010\231\360\036\302^\230C\340\302\007\010\007a\005A\t\327\021\352\341S\204\323\360|\004`>\362\002\341E$\215\220\216l!lE\n\010\205\310\001\302A\344\020\3410r\214p\034IE\001R\321%\204\245\3506\302vt\027a7*!H\3212B9z\204p\024=A8\211&c\230\245\330\002\302B,\215\220\216m!l\305\336 \274\211\345\021\362\261\022B)\246\"\250\261c\204\343\330_\010\177\305\026\206q\373\3602\302\362\360\313\341N\354\206\025\265\252v\304\226\335\td\303\341Y\326J\331cv\272\023\273iA\365o[\325sx\030\300\227_\334\007\256\336\230l\024\233\331V\252}\253=\347\255\357z\273@\202\202W\220<\251\354\225\r\3178\301b\004\022X\331D\360\213\214\330A\330\t\346\020r\301\267\010o\203\"\202\030T\020\224\240\211`\006\217\021\216\203\247\010\247\301\004\3269\021ZGX\017e\021\262\241\327\010\257C\034\002\027\022\020\204\036Mt\004\275G\223\023\204\223\320{\204\367\241e,\3762\223A\3100Y\204,\263\213\260\313\274Ax\303T\020*=\266\274Cx\307\274Gx\317$\221\003\311\3602\302r\217;Y\204lx\027a7\374\006\341Mx\037a?\254\"\250a\003\301\010\037!\034\205O\020N\302\t$F\"\262\210\260\030YAX\211\254#\254G6\0216#{\010{\221<B>RD(\366\350\245 (=\226\235\"\234Ff\2214\263\321O\311\226FHGw\020v\2429\204\\\364-\302\333\250\210 Fe\0049\252#\350Q#\212\224\250vb\327\275\353\217\33417\355\026\033{\255h\013(\361\311L\300\033\272a]\363\276\236v\017\232\001\354\0373gU\013\006\261\263\230\017\303\326?\354\270\275\344\244\235\242\273\325\230h\304q\362\2525\343\335\236r""\352\215@\343^3\331\254\266\350\326\270\307P\316\215\234\275\260\370N\214\332\352\214\334\260\"\026\177\016\020\263\003\300\316\035\047\353\3165\002\035:\021\206\327M\367\216\027O\264F=\346\216\035\300\315\363H\336\277\235\211\000\260\350\212Ma\330\036\265\037;`u\344l\031H\037\350\256\276~f@C\374\323\235\360\230{v\274C\337\343\326\274}\337^p\376\004\302\363t\376\034\0041i)\316\202\033\207\263\243\215*:\367\2146\317\021\024Q\335\t8\243hz\325~\350L8q\034.\200\335\270\235\300\341\222\265c\247\355\301\263\357a\017\366O\377\031\034\233\264\363\316\210;\353\n\215\233\215\370\300W\323JX\273v\325a\234\027.\357\032\215\247\315X+\320\032o\211\355\007\355w\336\336k\357u\316c\276\302C\256\237\325@\250\2778\017\234\252{\005\262<\3238\206u|\353\030\232\276\227\331\366\266\337zo\363^\036\344Z\244;\320z\025<Gq?w\245F\265\031n\246\233\007\355\000t\370=og\017\215\303\272E\047\361124|\r\242yJ\263\277\345\320\220\303\3266\004\007_;#\2031\\s7\032\301\306\375F\242sc\014\2228a\317\330\232\363\225\233q\337\301\375\303\243\301\227.-\321\"4\232Q{\n\2236\334\031\031\2676\355q\233\267\253h\355\310\022\354Q\334\377\302.:\351\316\r`D\267\214\270\177\305\035\375824|\333\022\375\335xC\245;=\213\270p\304N@\007\353\017\006?\001\217|c\327\374r\334\264\036\300{\217n\027%NQ>\371E\204\032\333O\235a\367n\343Q\263\313\217\377\0007\342N\312\035\355o\0358\003M\027\234%w\247\221\366\r\304\277\354B\3242\301\277Mg\0348\t\301\276\004\006\215;\"\\\3043n\r\252\021\360\327\034\321\254P%\000\027|\373\233\336\304\323\306V\363I\313l\047|\316M\330@\232\257\355\364y\217`\330\332\031H\240\350<r\251\323U\217\371\306\346\261\350\307\264T<\276\227\275\177=o>kQ\007_\342\246~4\313\300\213?\334Q\270\365K\315\257\201EF\373Wok\273\033\017\330\315;WP1\337\332\307\356\3509\365\356\310\"\366\317\316M\347\251\313P\205\230\315\371\326$\360t\262]\3606\267\350O\206\335\213\220\014\220\010\255\351\244}\340\006\374\370\016\255-\373{\047\010\0146 \007\207\020\341\367-\2465\327f\332\363^f\303\333\310z\331\035\237zY\232\270Q_\325c\366\256""\323\315P\rR:\357\334\207\312\214\271\233\215;\315\361f\201\356\207\313\n\004\000\373\221\325\2379q\025H\na`4\177a\325\316c\327\3166\255\233\326o@]Zah\047@\3601{\033\212>\347\206\334\177\203Lo5f\2615\260@\214Q\377\216\204,N\201\347q\370\355\364\271\\\256\202XR\350\361M\353\211]\003\2112\356\002\210\031\212|\317\376\335\215\270\244\021o\254\264\376\216\025mo\342\317\264\221ol\202\356\335\003\356\005\006\351r\333\r\273o\232O!3\363\355\211\366L[\363\3229/\307y\234\340\t\242\277>\354l\273?A\002n5R\315\273\255\357Z9H_WA\3605\nM\227i\3147\047\340\347\234\326\372\252\235i\0037&\234;\240\253\317\205\376\177i\373\260\221F\013w\335\211\363\030*y\364\234\362\34433\267\354\204/kJ\370E\010g\333\231qN}\203\360\332\353\322\223T\367\203\322J@\267\231\261O\335D\367\025\217\373\326\3731\331\372\335[\337\361v^u\374\n|\261S\365S\177\251i\231T\036\223 \271\207\364R\272q\327\276M5\010\336\215{\343\017\260\365\214c\363\355\364o\236,eV\2569\331,\266\262\355\331\266\350e\360t\357\225_\201\222W\202\337A\212\037\356O\300\322$l\366\003\366\230\373\336\375\227\355\3049\275\014\266\241\347\376~q\203a+\362\035\365\013]\265\207\261\034\376\347\010\020Uw\276\243\267\347N\343U\263\004\3759\355\037\361\014\252\031q\004w\264[\020\217\371\216\232\245j\016\333\335\024\022;\356+\332\364\357\242Ai\2177\325v\032\303\200\213\004~\313\345{;\236;|\317\225+\220E\232\364e\270\206\302N\372\277\341\352\230D";
-    PyObject *data = __Pyx_DecompressString(cstring, 3248, 1);
+    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (3198 bytes) */
+static const char cstring[] = "x\332\215VKw\323H\026\306\266\374\010\204\201@2\300\320\017\205\016\035\230\201t\273\047t3M?\216I\234\007!\017;\017\233\004#d\251\354(\226%[\017\307NH\3032K-\265\324RK/\275\364\322K-\275\314O\340\047\314\275%\3331\2013grN\364\225JU\267\356\343\373n\231\345\r\366\307:\253\346\017\210`\374\361\300\320\010a\013\032_,\023\305x8\363+\373\333*)\253ZcG\"\207\254Z`\177\023T\305\220\212\246j\352,\257\210\254(i\270\357\342\264\244\364?\350\206&\211D\034Z\314\252\332\377\374\376\351\334`\345\037\177\316\361\212\242\032,\257\353RQa\r\225\325\010/>V\025\271\301\226\251\2235prN5\025\203h{`#\267\254\324xY\022\331\262*\222G,\251W\300\016\230\235\026\246\321\207\351\202\252\031\032\257L?b\213`\266\277X\337\347+\004\216e\371\272\244\263\313`\213\317\313d\3170+\360\224\024\343\021\233o\030D\177\304\3221<r\2715\325 \254\261\017\231\234k\030\373\252\302\302F\221\310R\036\366\032\004\334\303\200\340h\r\027)\354Fr\343\361\354\323Y\032\236F0\357:\253\233yA\206\310\210\216Y\316\233\222l\200\013F\243B\364\031v\271\3006T\223U\0108\017aW`\335\360\006c\237(\254N\014\034\260\3234I\274!\251\n\007\333%\2458\335\313\253T#\270{\201\227u2\303\213\"\007\353\210\240\3122~S\025}\206\317\013\242\244c\264D\301gQ\220t\177$\312\222n\354\255\220\212\221\243#\214ZQ!\306\002o\312\006\313q\032\021M\201p\034+\232\364\020EU\036C\3145\211\227\341\253 )\222\301q~\n}\246=bgffr\246X\251hj\236\374 \250\032\371\201Wx\271qD\264\231J\303\244\307\242%^\226U\001\262\310\362\232\3067X\2217\370\231/|\365\253\206\031\365\311\243\317$6\347\226\227\023=\223}\234\031\270*\320Jq\334\320\027H\241\016\231\373\3227L\227\3403K?\237\2453\347\257\005\310\245z\310\225 M\347\223\262\252\2268\276\310K\312\371\234B.\256\202\243\r\231\\\2304LM\341\324\332\220\367|\245B\024q\360J\263\177\356O\001\370\361\311\013\007B.\223\241\005P\007}\377\374U6\207\336dI)q\224p\203\2512_\"\234\246\252\345\301\214\2013\244\006\275A\237S\025pM\247L\323{\252\233\007>\211\000Ph\t\313\242\047eY\252\350\222\276\2002V\212\372bz}{c)\231\230_ZO/\357\256\257\365\345""\265\222\334\330\342\322\353\231M\344\030\376\237\027\212\243\257\005\337\000\035CH:_$\303c\016\245O\0474\365P\347\362\004\264\355/\200\314r\303\233\365}\251`\254&77\023\213I\356\371\253\255\344\346\352\372\346\026\227I,o-\257-\256\362\206\260\277\246*$\225&\002D\tOU\023\3654\030\335$U\223(\002\301N8s\336\0249n\243Q\207\377y\0208\267F\352\260\245\300q=\021\202\367\300~\224\351\371\240H\014\311 e\234\020q\017\374\025LE@,\366\t\010\177R\271\002\355\tGe\340\016EU4e\372M\201\252R\304\3439\256\002\016\010\373D(\351f\331\177\323\210\016\314\360\307=\2138\304\352\372#S\251HB\t\254\365+{a:\251\364M\325\014\254\017\036S5y\271\177r\2776\237\311i0A\352\370\202\331\357\357\321\207\242\373Lj\320\035\210\216\341\016+\315\037\370i\032\022\027\047\341\027M5\241E\372\232\031R\331@\\\303\232:\227\022\3648<\301WN\277{py\263P\200oT]\274\336P\004I\235\031\234\000\024\317\363:\3619\225op\005\360\203^\001\202\300\353\206 \243\023p.\\%\002\311\363Bi\250\245^\350\256\302\220d\206\307:\215\323\217\272\357\0336:\221\026\014\242\365{&\260\017\324E\2404\364^!\232\006\016Q-\372[P\362C\262\357\261\336\027}A\346\213:\025<D\001<\203g\2317z7\240\277~\237\027%\tv\210\244\016\375\035N-H\232\216\270O4\202Nh m\0027\004d\226(\310a\335\177\034\221\022!\025\275\327\027\374qO\227:f_&J\321\330\037\364\227\363F3\350/e\224\335\371\035\016#\037\250\215a\211\367\315\342\215^Vu\003\271\005Q\226!\047p\331\372O\035\262\005\276J\300\354\n\224\243\242V\252\232/c\215\024\341\366\202\274\021\177%\310\204hP\005\202\364\320\244\342\276\201\316@\007\301&2\324Ht\"\300\032\235\310\205\241n\002\303\336\375G\357\036\332W0\027zI\002\036\211@o\315\3478>L\035\316\255\350\206\n\377\232)\030C}\324\220@\036\212n\376<\333\277\r\221zpC\367\224\371\351\254\300W\300Y\362\351\244H\333\356\205\271A\017\376t\276\357\375\205Y\340\364\205)\2156\300\013s\270J\301\254\232\025 (1u2\2202\374z2\211~\3107\0161\325\365\365\017\201.\363\275\303;57\365!p\306|kW=\366\307\346\225\326\263v\311K\245\273\314M\353\251\375\324\211;\211.\023\375\360\316""\372\305\236\354\306\376\351N\272\317\232J\033\346\256\234\306?\004>\306.]\276\213\037\306\254q\353\225-:\017\334)\267\334\232m\035u\306;Yo\373\225\367\212\367x\342\021\315\323j\037/]:\014\314\007\001\346\203K\010K\301\024B*\270\215\260\035, \024\202\007\010\007A\003\301\010\326\021\352\301\271\020\300\\h\021a1\264\216\260\036\332D\330\014\345\020r!\036\201\017\311\010r\250\202P\t\325\021\352\241w\010\357B\363\014\236\316,!,1Y\204,\363\032\3415S@(0\007\010\007\314!\302!s\214p\314\254\205\001\326\302i\204tx\017a/\314!p\341\003\204\203\260\202\240\204\033\010\215\360\t\302Ix!\002\260\020y\201\360\"\222BHE\266\021\266#\005\204B\344\000\341 RC\250E\216\020\216\"\311(@2\272\214\260\034\335A\330\211\356\"\354F%\004)ZF(G\017\021\016\243\307\010\307\321\271\030f)\266\210\260\030K!\244b\333\010\333\2617\010oby\204|\254\204P\212\251\010j\354\010\341(\366\027\302_\261\305\021\334>\262\202\2602\362r\244\033\273nE\255\252\035\261ew\022\331P;\315XI{\334Nuc7,\250\376-\253z\006\017\003\370\362\213{\337\325\233S\315b+\323Nvnv\346\275\215]o\027HP\360\n\222\047\225\275\262\341\031\307X\214@\002+\233\010~\221\021Y\204l0\207\220\013\276Ex\033\024\021\304\240\202\240\004M\0043x\204p\024<A8\t&\260\316\211\320\006\302F(\203\220\t\275Fx\035\342\020\270\220\200 \364i\242#\350}\232\034#\034\207\336#\274\017\255`\361W\2304B\232\311 d\230]\204]\346\r\302\033\246\202P\351\263\345\035\302;\346=\302{f\01690\027^AX\351s\047\203\220\t\357\"\354\206\337 \274\t\357#\354\207U\0045l \030\341C\204\303\3601\302q8\201\304HD\226\020\226\"\253\010\253\221\r\204\215\310\026\302Vd\017a/\222G\310G\212\010\305>\275\024\004\245\317\262\023\204\223\310s$\315\363\350\247dK!\244\242Y\204l4\207\220\213\276Ex\033\025\021\304\250\214 Gu\004=jD\221\022\325n\354\232w\355\241;\356\246\334bs\257\035m\003%>\231\tx\227\256[W\275\257g\334\203V\000\373\307\354i\325\202A\3544\346\303\210\365\017;n/;)\247\350n7\047\233q\234\274b\315z\267\246\235F3\320\274\333\232kU\333tk\334c(\347FO_X|7FmuG\257[\021\213?\003\210\331\001`g\326""\311\270\363\315@\227N\204\341u\313\275\355\305\023\3551\217\271m\007p\363\002\222\367o\247\"\000,\272lS\030\261\307\354G\016X\035=]\001\322\007z\253\257\235\032\320\020\377t\047=\346\256\035\357\322\367\270\265`\337\263\027\235?\201\360<\235?\003ALY\212\263\350\306\341\354h\263\212\316=\245\315s\024E\324p\002\316\030\232^\263\0378\223N\034\207\213`7n\047p\270le\355\224=|\366]\354\301\376\351?\203cSv\336\031u\237\273B\363F3>\364\325\264\022\326\256]u\030\347\205\313\273F\363I+\326\016\264\047\332b\347~\347\235\267\367\332{\235\363\230\257\360\220k\247u\020\352/\316}\247\352^\206,\3176\217`\035\337>\202\246\357\245w\274\235\267\336\333\274\227\007\271\026\351\016\264^\005\317Q\334\317\\\251Ym\205[\251\326A\047\000\035~\317\313\356\241qX\267\344$>F.\215\\\205h\236\320\354o;4\344\260\265\003\301\301\327\356\350p\014W\335\315f\260y\257\231\350^\037\207$N\332\263\266\346|\345\246\335wp\377\360h\360\245KK\264\004\215f\314\236\306\244\215tG\047\254-{\302\346\355*Z;\264\004{\014\367\277\260\213N\252{\035\030\321+#\356_u\307>\216^\032\271e\211\376n\274\241R\335\276E\\8j\047\240\203\r\006\303\237\200G\276\261\253~9nX\367\341\275O\267\363\022\047)\237\374\"B\215\355\047\316\210{\247\371\260\325\343\307\177\200\033q\047\351\216\r\266\016\235\201\246\013\316\262\233m\246|\003\361/\273\020\265L\360o\313\231\000NB\260/\201A\023\216\010\027\361\254[\207j\004\3745\2074+T\t\300\005\337\376\2267\371\244\271\335z\3346;\t\237s\2236\220\346k;u\326\047\030\266v\006\022(:\017]\352t\325c\276\261y,\372\021-\025\217\357e\357_\317ZO\333\324\301\227\270i\020\315\n\360\342\017w\014n\375R\353k`\221\321\371\325\333\336\351\305\003v\363\316eT\314\267\366\221;vF\275;\264\210\375\263s\303y\3422T!fk\241=\005<\235\352\024\274\255m\372\223a\367<$\003$Bk:e\037\270\001?\276\232\265m\177\357\004\201\301\006\344\240\006\021~\337f\332\363\035\246\263\340\2457\275\315\214\227\311\372\324\313\320\304\215\371\252\036\267w\235^\206\352\220\322\005\347\036Tf\334\335j\336nM\264\nt?\\V \000\330\217\254\376\314\211+""@R\010\003\243\371\013\253v\026\273z\272e\335\260~\003\352\322\nC;\001\202\217\333;P\364y7\344\376\033dz\263\371\034[\003\013\304\030\363\357H\310\3424x\036\207\337N\237\313\345\n\210%\211\036\337\260\036\333u\220(\343.\202\230\241\310w\355\337\335\210K\232\361\346j\373\357X\321\316\026\376L\033\375\306&\350\336]\340^`\230.\267\334\260\373\246\365\0042\263\320\231\354\314v4/\225\363r\234\307\t\236 \372\353\303\316\216\373\023$\340f3\331\272\323\376\256\235\203\364\365\024\004_\243\320t\231\346Bk\022~\316i\355\257:\351\016pc\322\271\r\272\372\\\350\377\227\266k\315\024Z\270\343N\236\305P\311cg\224\047\237\231\271i\047|YS\302/A8;\316\254s\342\033\204\327~\227\236\242\272\037\226V\002\272\315\254}\342&z\257x\334\267\336\217s\355\337\275\215\254\227}\325\365+\360\305N5H\375\205\246eRyL\201\344\036\320K\351\372\035\373\026\325 x7\341M\334\307\3263\201\315\267;\270y2\224Y\271\326T\253\330\316t\236wD/\215\247{\257\374\n\224\274\022\374\016R\374p\177\002\226\316\301f?`\217\271\347\335{\331I\234\321\313`\007z\356\357\3477\030\266\"\337Q\277\320U{\004\313\341\177\216\000Qu\347;z{f\233\257Z%\350\317)\377\210\247P\315\210#\270c\275\202x\314w\324,Us\330\356\245\220\330q_\321\246\177\027\rK{\242\245vR\030\006\\$\360[.\337\337\361\314\341\373\256\\\206,\322\244\257\3005\024vR\377\005M/\211L";
+    PyObject *data = __Pyx_DecompressString(cstring, 3198, 1);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (4336 bytes) */
-static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).: \377<MemoryV\377iew of <\377contiguo\377us and d\263ir4\001\007\rin\021\005s\277trided\"\010 7or \004\031><(\tA\006\377>?Cannot\377 assign \377to read-\277only m\240\002v\376\242\000Counter\375[u\000]Inval\377id mode,\317 exp\340\000\210\000\047c\375\047\200\001\047fortr?an\047, gT\000%\005\337shape\236\000 a\337xis II\000ab\277le[tup\003\000i\377nt, byte\347s, \007\002\016\000]]N\277ote th\307 C\277ython 6\000d\377eliberat\311e\234\000\201!c\223\000!\001n \177PEP-484\273\"\373re\364!s sub\333cl\327\000es\342!bu\357ilti\341\000ype\377s. If yoOu ne\305 \364\000p\377\000\376%\tthen se\335t\200\000e \047\240\"at\377ion_typi\267ng\047\236Div\242\000o\377 False.a\367dd_\312 ecol\371l\366@+\000s.abc\267dis\352\001en\360\001g\367cis\004\003dlis\177t[Kept]\005\002\376\362\001no defa\377ult __re\377duce__ d\275u`\002non-\366@v\367ial\033\000cini\347t__\275#\344c, .\377..]udppr\377obe/core\377/analyze\237r.pyu|\002\340Aa\357lloc\303  ar\377ray data\341.\013\020\260C\216\204\001\353cs.A\237SCIIAL\004\000\005.\232\242\006c\245B__\017\010\300 s\245t\256@_\n\017\253!c\324cs\350B\007\r\002Q\007f\311 ow_\371k\244 f\007look_\337againz\007ne\334\026\r\273@tle,\014tu\177rn_over\265\006?append\304\006\371\"\342\206\007f\235`\022\007\252`_frgame\026\010\205@sh5\007{lu\003\010link\256a\376%\010make_ro\353om\266&t\016\001eve\277ntsCon\230\000s\352\345bs\357\205\004D\315`der\337Dupli\261AsE\377llipsisF\376\215\207\001ngsGROU\377PHEADHOR\357IZON\327\205\005KEP?T_ROWS\340a\344a\212\237G_\n\002f;\003\026\002\320\000s\227age\000\t_\367\206\0013\002r\177ows_bef\316`\336C\002set_1\tsh\377iftMESSA\377GE_BYTES\377MOST_WAI\377TINGMatc\377hNoneQRe\357cent\003\000ord\373sRR\000Seque\327nce\206\211\001.\213\211\007__\367Pyx\001\000Dict\357_Nex0\000f__>\376\205\004e____\323\206\002\000\006\377_getitem\362\026\001d0\001 \000func\360&\001\030\000\373c4\000impo\313rt<\001m\271`\003\002od\013ulM\002n\323@V\001\304a_\000\375p~\000checks\371uT\000\n\001resul""\307t__\026\001K\004!\001ty\373pe\017\003unpic\261k\357`\231\205\005\010\014EnC\005vyt\373\210\001\304\001qualr\005\030\350\206\005\276\205\016\202\207\006ex\370\001\372!\246\005\370\326\205\006\222 \332\205\016__tes\224\353\001\336\205\t_\356\205\002_\242\"\322\205\010_\373is\027\000routiUn\256\205\003_\334\205\007_\325\205\005_\311\205\010\035_\302\205\006abc\367\210\001\264\205\003\324\207\005\177_buffer\330\205\003\377asyncio.\373co[\004satba\373se\316cby_fl\373ow\376\212\002ccast\373cl\201\001in_tr\177aceback\310\211\010\222\317\211\014c\250\205\010\000\ts\326\207\002\332\207\003d\t_\320\206\003\345\210\001d\254B\353\000\230\216\003\373`\317odee\230@\323\213\002erGror\206\206\003\203\207\003\374\206\001f\355\206\007\372\254\205\004f\360\206\002flags\375f\355\206\001forget?format\373\214\004\241\207\003\377hadiidin\277dexint\341 f\367irs\004\001hereV\201\001rd\006\000d\372 s\202\000\372\300\204\001s\000\002izeke\217eps_\222\207\003\006\003\235\206\004s~\211\211\001length\327\207\006\330\337\207\007\327\207\006\210\000ch\272\216\007meQm\307\216\001\341\206\004\350\206\004_\010\010s\316\216\001\357most\206\205\001ndi\177mnumber\000\003\277sobjor\306\000a\373lp\214@popqr\373ec\303\206\001regis\365t\265 e*\003rese\363rv\333\000\346\211\001righ\235t\351\210\001row\301\207\001\276\207\010s\377ecretsel\035f\303\207\010set\371\214\004\255\217\002\323\207\002\375s\211 skippe?dstart\312\213\002\320\213\001{usu\000psto\001\000\357ruct\275\211\010tim\177e_nsu64\206\215\005\346\367ae.\206\215\005\010\013cap/ture\035\013d\362\211\002\005\014\350\373\211\006I\013\302\211\004s\007\014lowb\004\014r\374\210\002\206\013\331\211\001un\322!\377updateus\373e_\256\215\005value\337swayw\256\211\001xO\277int\000\000\000\000\000\000\377BAD_BLOC\375K\005\002RECORD\377\000END\000FRA\377ME\000MORE\000\377NO_INTER\337FACE\000\211\212\001\200\001\377\330\004&\240a\240v\250\377Q\200\001\340\004\037\230q\377\320 0\260\013\270;\300\377k\320QR\330\004\023\220\3778\2308\2401\240A\330\377\004\007""\200|\2207\230!\377\330\010*\250!\250;\260\373n\300\021\000\013\2101\200\001\337\360\010\000\n\033\025\001\021\220\377\024\220Y\230d\240(\250\377$\250m\2704\270z\310\377\024\310X\320UY\320Y\377a\320ae\320er\320\377rv\360\000\000w\001D\335\002\004\000D\002H\003\001H\002\335Q\n\001Q\002U\021\001U\002\335f\030\001f\002j\037\001j\002\335t&\001t\002x-\001x\002\273C\003<\000C\003G\003\001G\273\003O\n\001O\003S\021\001S\273\003]\030\001]\003a\037\001a\273\003l&\001l\003p-\001p\273\003x4\001x\003|;\001|\267\003D\004z\001\004H\003\001H\273\004X\n\001X\004\\\021\001\\\273\004f\030\001f\004j\037\001j\273\004w&\001w\004{-\001{w\004N\005\272\000N\005R\003\001wR\005[\n\001[\005_\021\001w_\005j\030\001j\005n\037\001wn\005y&\001y\005}-\001\357}\005F\006\362\000F\006J\356\003\001J\006Q\n\001Q\006U\356\021\001U\006f\030\001f\006j\356\037\001j\006v&\001v\006z\336-\001z\006E\007\252 E\007\335I\003\001I\007V\n\001V\007\335Z\021\001Z\007i\030\001i\007\335m\037\001m\007w&\001w\007\275{-\001{\007C\010\242!\010\335G\003\001G\010Q\n\001Q\010\335U\021\001U\010^\030\001^\010\335b\037\001b\010k&\001k\010\335o-\001o\010z4\001z\010\275~;\001~\010G\t\250@G\373\tK\003\001K\tL\t\330\377\010\020\220\007\220q\230\006\357\230l\250!\212av\210W\377\220E\230\024\230Q\330\010\373\022\220\224`\027\220q\340\010\367\027\220t\255`7\250%\250\377s\260$\260g\270W\300\377E\310\023\310D\320PZ\373\320Z\202`f\320fi\320\377im\320mt\320t{n\210`|\001A\207aA\002\375R\335X\243aX\002]\252a]\002\335`\261a`\002d\270ad\002\335n\277an\002u\306au\002\335z\315az\002}\324a}\002\335A\243aA\003P\252aP\003\335W\261aW\003\\\270a\\\003]_\277a_\003c\306ac\237e\325s\324as\237e{\342a{\003\335\177\351a\177\003K\252aK\004\335R\261aR\004W\270aW\004\335Z\277aZ\004^\306a^\004\325p\315ap\246e|\333a|\004\335\177\342a\177\004C\261aC\005\325K\270aK\264eW\306aW\005\335Z\315aZ\005^\324a^\005\335h\333ah\005o\342ao\005\335t\351at\005w\360aw\005\335{\367a{\005A\306aA\006\335H\315aH\006M\324aM\006\335P\333aP\006T\342aT\006\335[\351a[\006b\360ab\006Ug""\367ag\327en\205\204\001n\336e\335}\223\204\001}\006B\342aB\007\272\337kQ\367aQ\007X\376aX\273\007]\205\204\001]\007`\214\204\001`\273\007d\223\204\001d\007l\232\204\001l{\007s\241\204\001s\007t\007\235\207\001\377q\330\010\017\320\017)\250\377\024\250Q\250g\260[\300\363\007\300\220`\005\n\001\320\000\020\377\220\r\320\035.\250j\270\377\001\330\004\013\2104\210q\177\220\001\330\004\010\210\010\001\003\377\t\220\032\2301\230I\240\377Q\240g\250U\260!\260\3751\030\001\013\2204\320\027\047\377\240y\260\001\260\033\270Cw\270q\3006\0021\320\004\357b\177\014\210J\220a\330\010G\002\377\330\014\020\220\006\220a\340\376\004\000\010\230\001\230\024\230X\277\240W\250D\260\001\024\001\010\373\230\005\014\000T\250\030\3201\377A\300\021\320\004\030\230\001\337\340\010\014\210F\271\204\001\016\210\267d\220!9\001\n\230\002\002\t\337\230\021\230,\240S\000\014\210\337K\220q\230\001\047\004\017\210\377t\2208\230?\250!\320\317\004\033\2301\353\000\r\0001\220\377F\230\"\230G\240?\260\367$\260a\023\002\340\010\022\220\177$\220n\240G\2501y\000;\007\260\224 \013\2108\270\211\002\234\000\377\007\220y\240\001\240\021\330~x\000N\230(\240!\240E\000_\014\210G\2208\365\000A\022\001\277I\220X\230Q\230p\t\033\326\200\212\001\340\010z\0016\226\000$\230\377b\240\014\250B\250c\260\363\022\260\202 \025\006u\220A\220\377Z\230q\240\004\240J\250\377a\250t\2605\270\010\300\377\001\300\025\300d\310%\310\377|\320[\\\320\\]\320\367\004\034\230b\000\017\210x\220\377t\2307\240%\240q\250\335\n\343 4\260z%\000a\300\377z\320QR\320RV\320\377V`\320`b\320bf\347\320fg-\002x\001q\220\007\376\330\206\002;\250i\260q\270\005\377\270Q\270j\310\001\310\024\237\310[\320X[Y\001W\000H\177\240A\360\006\000\t\r\313\000\3555\371\"U\240\320\"\005\220V\354\322@\033\000\330\014\270\t\r\250S\377\260\002\260\"\260A\330\020\375\024\302 !\2304\230r\240\377\034\250R\250|\270;\300\336\310 \034\230L\250\236BH\220\365E\215@\047\261!\t\330\014\025\377\220T\230\025\230a\230q\276J\001w\220c\230\021<\001J\377\230g\240Q\330\020\027\220\371q\300D""\347\001M\250\021\360\014?\000\t\027\220d\2309\002\236\214\001\361Q\366!M\002\251a\014\230A\230\241Q\000\006\016\n\305`G\003\r\211C\022K\220%Z\000\010\350d\331GE\313b\372\314AG\235\215\001\2305\240\t\250\257\031\260)\270\231d9\231`1g\240E\250\355B\245\204\002\014\210v\006~W\001f\240I\250X\260\222\002wG\2201m\023\007\220u\246\000_T\240\025\240a\251!L\277`\377\025\240d\250!\2504\2509x\213@\333\204\002\007\220w\221\"\205\205\002\374\211`\210\205\001\r\230T\320!5\177\260U\270-\300u\310\331b\377N\230!\2301\320\004\035\343\230Q\371\204\001\330\204\002\327\212\001\004\220J\337\230d\240)\250\320\204\002q\320\257\004\036\230a\355az\352ba\376\014\001m\320+;\2708\300\236\251\204\002L\230\001\330\201%\236\205\001t\377\230>\250\021\250$\250k\377\270\035\300a\300t\310:\327\320UV\213#1U\000b\240\375\n\256\205\001\037\230z\250\021\340\376\243\206\002w\220e\2306\240\022\357\2405\250\004\235\205\002u\270F\377\300$\300d\310$\310f\227\320TU\256\217\002Z\307\206\001\315\003t\373\2401\225\206\003$\230j\250\001\376\344\206\003v\220U\230&\240\002\257\240%\240t\201 v\337\000&\377\300\004\300D\310\004\310F\377\320RS\320SW\320W]X\211\207\001\005\220W\264\"\021\226\207\001\277\t\230\024\230Z\240\212\206\0024\273\210x\320 F\240\"\227@\024\377\250T\260\030\270\025\270f~;\002D\320PV\320V=\000\334\322\204\001t\016\013\2304\303\001\320\004\367\037\230~\262A\340\010\r\210\177T\220\022\220<\230r\316\206\003\377F\220!\2206\230\024\230\377V\2401\240D\250\003\250\1773\250c\260\023\260B\227\207\001\365 \226`\021\236\215\0031\330\010\047\356\267\0001\360\010\234\205\020\013\2301\367\230E\240\257\000\022\220-\230\367x\240q\242 G\2605\270\377\001\330\014\033\230=\250\006\377\250e\2601\260M\300\026\366\316A\310T\243\222\001\014\036\230e\342\240!\033\371`\204d\251c\027\250\005\357\250^\2705\227 F\310!\377\3104\310r\320Q]\320\377]_\320_c\320cd\376K\0015\240\005\240V\2502\376\376\000\023\260E\270\031\300#\363\300]\274 \202\211\004\2305\240\007\377\240y\260\004\260F\270!\377\2704\270r\300\034\310R}\310\231`!""\240\030\250\021\326\206\020\376\267\206\"v\260Q\320\004!\240\237\031\250!\340\010\306\206\001\217`\014l\242\207\013\341\210\003\023\230\222\207\002J\230\354\204\002wH\230A\317 4\240}\247\207\003\234\014\000\312C\021\230$\363\206\002\203\204\007H\377\220A\220V\2304\230}\361\250\310\211\002\014\000k\001\037\3200C\377\300=\320PX\320XYe\330\241\220\0021\225\210\022\362&\020\220\250\210\n}u\232\205\002$\240d\250(\220\214\002\357\020\031\230\027\377\205\002a\330\020\257\025\320\025%\367\207\001\025\371\211\001\330\372\361\213\006W\325b]\270$\270g\377\300W\310B\310d\320R\366z\001\320Y\374#k\320km\367\320mn\214\211\0032\220W\230\367C\230q\302\210\003a\320\004\"\337\320\"L\310A\232\214\001I\220\237V\2308\240=\270\214\007\226\213\001\014s\020\220\241`\233\205\003q\230\t\213A\376\333\214\003\006\230a\230s\240#\376\271\215\002X\260Y\270k\310\024\373\310Q\357\211\0038\2305\240\006\357\240c\250\021\346\211\004\320\004#~R\002\010\014\210L\230\005\302\222\001\222\304\215\001e\322\214\001\360\214\001u\243\213\001\315\206\013\025\357\270o\310Q\303\001\\\320\\\357a\320ab\374\206\003e\230;\273\240a\203\005\n\240!\330\211\003K\013\230q\327`Q";
-    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 4336, 5879);
+    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (4271 bytes) */
+static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).: \377<MemoryV\377iew of <\377contiguo\377us and d\263ir4\001\007\rin\021\005s\277trided\"\010 7or \004\031><(\tA\006\377>?Cannot\377 assign \377to read-\277only m\240\002v\376\242\000Counter\375[u\000]Inval\377id mode,\317 exp\340\000\210\000\047c\375\047\200\001\047fortr?an\047, gT\000%\005\337shape\236\000 a\337xis II\000ab\277le[tup\003\000i\377nt, byte\347s, \007\002\016\000]]N\277ote th\307 C\277ython 6\000d\377eliberat\311e\234\000\201!c\223\000!\001n \177PEP-484\273\"\373re\364!s sub\333cl\327\000es\342!bu\357ilti\341\000ype\377s. If yoOu ne\305 \364\000p\377\000\376%\tthen se\335t\200\000e \047\240\"at\377ion_typi\267ng\047\236Div\242\000o\377 False.a\367dd_\312 ecol\371l\366@+\000s.abc\267dis\352\001en\360\001g\367cis\004\003dlis\177t[Kept]\005\002\376\362\001no defa\377ult __re\377duce__ d\275u`\002non-\366@v\367ial\033\000cini\347t__\275#\344c, .\377..]udppr\377obe/core\377/analyze\237r.pyu|\002\340Aa\357lloc\303  ar\377ray data\341.\013\020\260C\216\204\001\353cs.A\237SCIIAL\004\000\005.\232\242\006c\245B__\017\010\300 s\245t\256@_\n\017\253!c\324cs\350B\007\r\002Q\007f\311 ow_\371k\244 f\007look_\337againz\007ne\334\026\r\273@tle,\014tu\177rn_over\265\006?append\304\006\371\"\342\206\007f\235`\022\007\252`_frgame\026\010\205@sh5\007{lu\003\010link\256a\376%\010make_ro\353om\266&t\016\001eve\277ntsCon\230\000s\352\345bs\357\205\004D\315`der\337Dupli\261AsE\377llipsisF\376\215\207\001ngsGROU\377PHEADHOR\357IZON\327\205\005KEP?T_ROWS\340a\344a\212\237G_\n\002f;\003\026\002\320\000s\227age\000\t_\367\206\0013\002r\177ows_bef\316`\336C\002set_1\tsh\377iftMESSA\377GE_BYTES\377MOST_WAI\377TINGMatc\377hNoneQRe\357cent\003\000ord\373sRR\000Seque\327nce\206\211\001.\213\211\007__\367Pyx\001\000Dict\357_Nex0\000f__>\376\205\004e____\323\206\002\000\006\377_getitem\362\026\001d0\001 \000func\360&\001\030\000\373c4\000impo\313rt<\001m\271`\003\002od\013ulM\002n\323@V\001\304a_\000\375p~\000checks\371uT\000\n\001resul""\307t__\026\001K\004!\001ty\373pe\017\003unpic\261k\357`\231\205\005\010\014EnC\005vyt\373\210\001\304\001qualr\005\030\350\206\005\276\205\016\202\207\006ex\370\001\372!\246\005\370\326\205\006\222 \332\205\016__tes\224\353\001\336\205\t_\356\205\002_\242\"\322\205\010_\373is\027\000routiUn\256\205\003_\334\205\007_\325\205\005_\311\205\010\035_\302\205\006abc\367\210\001\264\205\003\324\207\005\177_buffer\330\205\003\377asyncio.\373co[\004satba\373se\316cby_fl\373ow\376\212\002ccast\373cl\201\001in_tr\177aceback\310\211\010\222\317\211\014c\250\205\010\000\ts\326\207\002\332\207\003d\t_\320\206\003\345\210\001d\254B\353\000\230\216\003\373`\317odee\230@\323\213\002erGror\206\206\003\203\207\003\374\206\001f\355\206\007\372\254\205\004f\360\206\002flags\375f\355\206\001forget?format\373\214\004\241\207\003\377hadiidin\277dexint\341 f\367irs\004\001hereV\201\001rd\006\000d\372 s\202\000\372\300\204\001s\000\002izeke\217eps_\222\207\003\006\003\235\206\004s~\211\211\001length\327\207\006\330\337\207\007\327\207\006\210\000ch\272\216\007meQm\307\216\001\341\206\004\350\206\004_\010\010s\316\216\001\357most\206\205\001ndi\177mnumber\000\003\277sobjor\306\000a\373lp\214@popqr\373ec\303\206\001regis\365t\265 e*\003rese\363rv\333\000\346\211\001righ\235t\351\210\001row\301\207\001\276\207\010s\377ecretsel\035f\303\207\010set\371\214\004\255\217\002\323\207\002\375s\211 skippe?dstart\312\213\002\320\213\001{usu\000psto\001\000\357ruct\275\211\010tim\177e_nsu64\206\215\005\346\367ae.\206\215\005\010\013cap/ture\035\013d\362\211\002\005\014\350\373\211\006I\013\302\211\004s\007\014lowb\004\014r\374\210\002\206\013\331\211\001un\322!\377updateus\373e_\256\215\005value\337swayw\256\211\001xO\377\200\001\330\004&\240a\240\377v\250Q\200\001\340\004\037\377\230q\320 0\260\013\270\377;\300k\320QR\330\004\377\023\2208\2308\2401\240\377A\330\004\007\200|\2207\377\230!\330\010*\250!\250\357;\260n\300\021\000\013\2101\177\200\001\360\010\000\n\033\025\001\377\021\220\024\220Y\230d""\240\377(\250$\250m\2704\270\377z\310\024\310X\320UY\377\320Ya\320ae\320e\377r\320rv\360\000\000ww\001D\002\004\000D\002H\003\001wH\002Q\n\001Q\002U\021\001wU\002f\030\001f\002j\037\001wj\002t&\001t\002x-\001\357x\002C\003<\000C\003G\356\003\001G\003O\n\001O\003S\356\021\001S\003]\030\001]\003a\356\037\001a\003l&\001l\003p\356-\001p\003x4\001x\003|\336;\001|\003D\004z\001\004H\356\003\001H\004X\n\001X\004\\\356\021\001\\\004f\030\001f\004j\356\037\001j\004w&\001w\004{\336-\001{\004N\005\272\000N\005\335R\003\001R\005[\n\001[\005\335_\021\001_\005j\030\001j\005\335n\037\001n\005y&\001y\005\275}-\001}\005F\006\362\000F\273\006J\003\001J\006Q\n\001Q\273\006U\021\001U\006f\030\001f\273\006j\037\001j\006v&\001v{\006z-\001z\006E\007\252 wE\007I\003\001I\007V\n\001wV\007Z\021\001Z\007i\030\001wi\007m\037\001m\007w&\001\367w\007{-\001{\007C\010v\242!\010G\003\001G\010Q\n\001wQ\010U\021\001U\010^\030\001w^\010b\037\001b\010k&\001wk\010o-\001o\010z4\001\367z\010~;\001~\010G\t\356\250@G\tK\003\001K\tL\377\t\330\010\020\220\007\220q\277\230\006\230l\250!\212av\377\210W\220E\230\024\230Q\357\330\010\022\220\224`\027\220q\337\340\010\027\220t\255`7\250\377%\250s\260$\260g\270\377W\300E\310\023\310D\320\357PZ\320Z\202`f\320f\377i\320im\320mt\320\273t{\210`|\001A\207aAu\002\375RX\243aX\002]\252aw]\002`\261a`\002d\270awd\002n\277an\002u\306awu\002z\315az\002}\324aw}\002A\243aA\003P\252awP\003W\261aW\003\\\270aw\\\003_\277a_\003c\306aUc\237es\324as\237e{\342aw{\003\177\351a\177\003K\252awK\004R\261aR\004W\270awW\004Z\277aZ\004^\306aW^\004p\315ap\246e|\333aw|\004\177\342a\177\004C\261aWC\005K\270aK\264eW\306awW\005Z\315aZ\005^\324aw^\005h\333ah\005o\342awo\005t\351at\005w\360aww\005{\367a{\005A\306awA\006H\315aH\006M\324awM\006P\333aP\006T\342awT\006[\351a[\006b\360aWb\006g\367ag\327en\205\204\001un\336e}\223\204\001}\006B\342a\353B\007\337kQ\367aQ\007X\356\376aX\007]\205\204\001]\007`\356\214\204\001`\007d\223\204\001d\007l\356\232\204\001l\007s\241\204\001s\007t\375\007\235\207\001q""\330\010\017\320\017\377)\250\024\250Q\250g\260\317[\300\007\300\220`\005\n\001\320\377\000\020\220\r\320\035.\250\377j\270\001\330\004\013\2104\377\210q\220\001\330\004\010\210\375\010\001\003\t\220\032\2301\230\377I\240Q\240g\250U\260\367!\2601\030\001\013\2204\320\377\027\047\240y\260\001\260\033\337\270C\270q\3006\0021\320\375\004\357b\014\210J\220a\330\375\010G\002\330\014\020\220\006\220\373a\340\004\000\010\230\001\230\024\377\230X\240W\250D\260\001\356\024\001\010\230\005\014\000T\250\030\377\3201A\300\021\320\004\030\177\230\001\340\010\014\210F\271\204\001\337\016\210d\220!9\001\n\230~\002\002\t\230\021\230,\240S\000\177\014\210K\220q\230\001\047\004\377\017\210t\2208\230?\250?!\320\004\033\2301\353\000\r\000\3771\220F\230\"\230G\240\337?\260$\260a\023\002\340\010\377\022\220$\220n\240G\250\3551y\000\007\260\224 \013\2108\374\270\211\002\234\000\007\220y\240\001\240\373\021\330x\000N\230(\240!}\240E\000\014\210G\2208\365\000\375A\022\001I\220X\230Q\230Zp\t\033\200\212\001\340\010z\0016\226\000\377$\230b\240\014\250B\250\317c\260\022\260\202 \025\006u\220\377A\220Z\230q\240\004\240\377J\250a\250t\2605\270\377\010\300\001\300\025\300d\310\377%\310|\320[\\\320\\\337]\320\004\034\230b\000\017\210\377x\220t\2307\240%\240wq\250\n\343 4\260z%\000\377a\300z\320QR\320R\377V\320V`\320`b\320\237bf\320fg-\002x\001q\373\220\007\330\206\002;\250i\260q\377\270\005\270Q\270j\310\001\177\310\024\310[\320X[Y\001\376W\000H\240A\360\006\000\t\265\r\313\0005\371\"U\240\320\"\005\263\220V\322@\033\000\330\014\270\t\r\377\250S\260\002\260\"\260A\367\330\020\024\302 !\2304\230\377r\240\034\250R\250|\270{;\300\310 \034\230L\250\236B\327H\220E\215@\047\261!\t\330\377\014\025\220T\230\025\230a\373\230qJ\001w\220c\230\021\376<\001J\230g\240Q\330\020\347\027\220q\300D\347\001M\250\021\377\360\014\000\t\027\220d\230\3049\002\236\214\001Q\366!M\002\251a\014\230\207A\230Q\000\006\016\n\305`G\003\r.\211C\022\220%Z\000\010\350d\331G\351E\313b\314AG\235\215\001\2305\240\277\t\250\031\260)""\270\231d9\236\231`1\240E\250\355B\245\204\002\014\371\210v\006W\001f\240I\250X\335\260\222\002G\2201m\023\007\220}u\246\000T\240\025\240a\251!\375L\277`\025\240d\250!\250\3474\250x\213@\333\204\002\007\220w\360\221\"\205\205\002\211`\210\205\001\r\230T\320\377!5\260U\270-\300u\375\310\331bN\230!\2301\320\217\004\035\230Q\371\204\001\330\204\002\327\212\001\004\177\220J\230d\240)\250\320\204\002\277q\320\004\036\230a\355az\372\352ba\014\001m\320+;\270{8\300\251\204\002L\230\001\330\201%\376\236\205\001t\230>\250\021\250$\377\250k\270\035\300a\300t_\310:\320UV\213#1U\000\367b\240\n\256\205\001\037\230z\250\373\021\340\243\206\002w\220e\2306\277\240\022\2405\250\004\235\205\002u\377\270F\300$\300d\310$_\310f\320TU\256\217\002Z\307\206\001\356\315\003t\2401\225\206\003$\230j\373\250\001\344\206\003v\220U\230&\277\240\002\240%\240t\201 v\376\337\000&\300\004\300D\310\004\377\310F\320RS\320SWw\320WX\211\207\001\005\220W\264\"\375\021\226\207\001\t\230\024\230Z\240\356\212\206\0024\210x\320 F\240\"\376\227@\024\250T\260\030\270\025\373\270f;\002D\320PV\320qV=\000\322\204\001t\016\013\2304\303\001\337\320\004\037\230~\262A\340\010\377\r\210T\220\022\220<\230\375r\316\206\003F\220!\2206\230\377\024\230V\2401\240D\250\377\003\2503\250c\260\023\260\325B\227\207\001 \226`\021\236\215\0031\330\273\010\047\267\0001\360\010\234\205\020\013\337\2301\230E\240\257\000\022\220\337-\230x\240q\242 G\260\3775\270\001\330\014\033\230=\377\250\006\250e\2601\260M\333\300\026\316A\310T\243\222\001\014\036\213\230e\240!\033\371`\204d\251c\027\277\250\005\250^\2705\227 F\377\310!\3104\310r\320Q\377]\320]_\320_c\320\373cdK\0015\240\005\240V\373\2502\376\000\023\260E\270\031\317\300#\300]\274 \202\211\004\2305\377\240\007\240y\260\004\260F\377\270!\2704\270r\300\034\367\310R\310\231`!\240\030\250\371\021\326\206\020\267\206\"v\260Q\320\004\177!\240\031\250!\340\010\306\206\001\262\217`\014\242\207\013\341\210\003\023\230\222\207\002J\335\230\354\204\002H\230A\317 4\240q}\247\207\003\014\000""\312C\021\230$\363\206\002\376\203\204\007H\220A\220V\2304\307\230}\250\310\211\002\014\000k\001\037\320\3770C\300=\320PX\320\227XY\330\241\220\0021\225\210\022\362&\020\365\220\250\210\nu\232\205\002$\240d\250\275(\220\214\002\020\031\230\027\377\205\002a\277\330\020\025\320\025%\367\207\001\025\352\371\211\001\330\361\213\006W\325b]\270$\377\270g\300W\310B\310d\333\320Rz\001\320Y\374#k\320\337km\320mn\214\211\0032\220\337W\230C\230q\302\210\003a\320\177\004\"\320\"L\310A\232\214\001\177I\220V\2308\240=\270\214\007\316\226\213\001\014\020\220\241`\233\205\003q\230\371\t\213A\333\214\003\006\230a\230s\373\240#\271\215\002X\260Y\270k\357\310\024\310Q\357\211\0038\2305\277\240\006\240c\250\021\346\211\004\320\373\004#R\002\010\014\210L\230I\005\302\222\001\304\215\001e\322\214\001\360\214\001u\243\213\001\276\315\206\013\025\270o\310Q\303\001\\\277\320\\a\320ab\374\206\003e\357\230;\240a\203\005\n\240!.\330\211\003K\230q\327`Q";
+    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 4271, 5816);
     #define __Pyx_DecompressString_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #else /* compression: none (5879 bytes) */
-static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewCounter[str]Invalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Iterable[tuple[int, bytes, int, int]]Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notecollections.abcdisableenablegcisenabledlist[Kept]list[int]no default __reduce__ due to non-trivial __cinit__tuple[object, ...]udpprobe/core/analyzer.pyunable to allocate array data.unable to allocate shape and strides.ASCIIAnalyzerAnalyzer.__reduce_cython__Analyzer.__setstate_cython__Analyzer._add_countersAnalyzer._countAnalyzer._follow_keptAnalyzer._look_againAnalyzer._new_keptAnalyzer._settle_keptAnalyzer._turn_overAnalyzer.appendAnalyzer.faultsAnalyzer.feedAnalyzer.feed_framesAnalyzer.finishAnalyzer.flushAnalyzer.link_typesAnalyzer.make_roomAnalyzer.take_eventsConversationsCounterDecoderDuplicatesEllipsisFindingsGROUPHEADHORIZONIterableKEPT_ROWSKeptKept.__reduce__Kept.findingKept.messageKept.message_viewKept.rows_beforeKept.set_findingKept.shiftMESSAGE_BYTESMOST_WAITINGMatchNoneQRecentRecordsRowsSequenceView.MemoryView__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_Analyzer__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___add_counters_count_dict_follow_kept_is_coroutine_kept_look_again_new_kept_settle_kept_turn_overabcadd_faultsallocate_bufferappendasyncio.coroutinesatbasebeforeby_flowbytesccastcline_in_tracebackcollectionscollections.abcconversationconversationscountcounted_faultsdatadtype_is_objectencodeenumerateerro""reventsfaultsfeedfeed_framesfindingfinishflagsflushforgetformatfortranframeshadiidindexintis_firstis_hereis_orderedis_seenitemsitemsizekeeps_eventskeeps_messageskeptlengthlink_typelink_typesmake_roommatchmemoryviewmemviewmessagemessage_viewmessagesmodemostnamendimnumbernumbersobjordinalpackpopqrecordsregisterrenumberreservereturnrightroomrowrowsrows_beforesecretselfset_findingsetdefaultshapeshiftsizeskippedstartstatestatusstepstopstructtake_eventstime_nsu64udpprobe.core.analyzerudpprobe.core.captureudpprobe.core.decodeudpprobe.core.duplicatesudpprobe.core.findingsudpprobe.core.flowsudpprobe.core.recentudpprobe.core.rowsunpackupdateuse_setstatevalueswaywordsxOint\000\000\000\000\000\000\000BAD_BLOCK\000BAD_RECORD\000END\000FRAME\000MORE\000NO_INTERFACE\000WAIT\200\001\330\004&\240a\240v\250Q\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2208\2308\2401\240A\330\004\007\200|\2207\230!\330\010*\250!\250;\260n\300A\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220Y\230d\240(\250$\250m\2704\270z\310\024\310X\320UY\320Ya\320ae\320er\320rv\360\000\000w\001D\002\360\000\000D\002H\002\360\000\000H\002Q\002\360\000\000Q\002U\002\360\000\000U\002f\002\360\000\000f\002j\002\360\000\000j\002t\002\360\000\000t\002x\002\360\000\000x\002C\003\360\000\000C\003G\003\360\000\000G\003O\003\360\000\000O\003S\003\360\000\000S\003]\003\360\000\000]\003a\003\360\000\000a\003l\003\360\000\000l\003p\003\360\000\000p\003x\003\360\000\000x\003|\003\360\000\000|\003D\004\360\000\000D\004H\004\360\000\000H\004X\004\360\000\000X\004\\\004\360\000\000\\\004f\004\360\000\000f\004j\004\360\000\000j\004w\004\360\000\000w\004{\004\360\000\000{\004N\005\360\000\000N\005R\005\360\000\000R\005[\005\360\000\000[\005_\005\360\000\000_\005j\005\360\000\000j\005n\005\360\000\000n\005y\005\360\000\000y\005}\005\360\000\000}\005F\006\360\000\000F\006J\006\360\000\000J\006Q\006\360\000\000Q\006U\006\360\000\000U\006f\006\360\000\000f\006j\006\360\000\000j\006v\006\360""\000\000v\006z\006\360\000\000z\006E\007\360\000\000E\007I\007\360\000\000I\007V\007\360\000\000V\007Z\007\360\000\000Z\007i\007\360\000\000i\007m\007\360\000\000m\007w\007\360\000\000w\007{\007\360\000\000{\007C\010\360\000\000C\010G\010\360\000\000G\010Q\010\360\000\000Q\010U\010\360\000\000U\010^\010\360\000\000^\010b\010\360\000\000b\010k\010\360\000\000k\010o\010\360\000\000o\010z\010\360\000\000z\010~\010\360\000\000~\010G\t\360\000\000G\tK\t\360\000\000K\tL\t\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2308\2407\250%\250s\260$\260g\270W\300E\310\023\310D\320PZ\320Za\320af\320fi\320im\320mt\320t{\360\000\000|\001A\002\360\000\000A\002D\002\360\000\000D\002H\002\360\000\000H\002Q\002\360\000\000Q\002X\002\360\000\000X\002]\002\360\000\000]\002`\002\360\000\000`\002d\002\360\000\000d\002n\002\360\000\000n\002u\002\360\000\000u\002z\002\360\000\000z\002}\002\360\000\000}\002A\003\360\000\000A\003P\003\360\000\000P\003W\003\360\000\000W\003\\\003\360\000\000\\\003_\003\360\000\000_\003c\003\360\000\000c\003l\003\360\000\000l\003s\003\360\000\000s\003x\003\360\000\000x\003{\003\360\000\000{\003\177\003\360\000\000\177\003K\004\360\000\000K\004R\004\360\000\000R\004W\004\360\000\000W\004Z\004\360\000\000Z\004^\004\360\000\000^\004p\004\360\000\000p\004w\004\360\000\000w\004|\004\360\000\000|\004\177\004\360\000\000\177\004C\005\360\000\000C\005K\005\360\000\000K\005R\005\360\000\000R\005W\005\360\000\000W\005Z\005\360\000\000Z\005^\005\360\000\000^\005h\005\360\000\000h\005o\005\360\000\000o\005t\005\360\000\000t\005w\005\360\000\000w\005{\005\360\000\000{\005A\006\360\000\000A\006H\006\360\000\000H\006M\006\360\000\000M\006P\006\360\000\000P\006T\006\360\000\000T\006[\006\360\000\000[\006b\006\360\000\000b\006g\006\360\000\000g\006j\006\360\000\000j\006n\006\360\000\000n\006v\006\360\000\000v\006}\006\360\000\000}\006B\007\360\000\000B\007E\007\360\000\000E\007I\007\360\000""\000I\007Q\007\360\000\000Q\007X\007\360\000\000X\007]\007\360\000\000]\007`\007\360\000\000`\007d\007\360\000\000d\007l\007\360\000\000l\007s\007\360\000\000s\007t\007\330\004\007\200q\330\010\017\320\017)\250\024\250Q\250g\260[\300\007\300q\340\010\017\320\017)\250\024\250Q\250g\260[\300\001\320\000\020\220\r\320\035.\250j\270\001\330\004\013\2104\210q\220\001\330\004\010\210\010\220\001\330\004\010\210\t\220\032\2301\230I\240Q\240g\250U\260!\2601\330\004\010\210\013\2204\320\027\047\240y\260\001\260\033\270C\270q\300\001\330\004\013\2101\320\004\027\220q\340\010\014\210J\220a\330\010\013\2104\210q\330\014\020\220\006\220a\340\014\020\220\010\230\001\230\024\230X\240W\250D\260\001\330\014\020\220\010\230\005\230X\240T\250\030\3201A\300\021\320\004\030\230\001\340\010\014\210F\220!\330\010\016\210d\220!\330\014\020\220\n\230!\330\014\020\220\t\230\021\230,\240a\330\010\014\210K\220q\230\001\320\004\030\230\001\340\010\017\210t\2208\230?\250!\320\004\033\2301\330\010\017\210t\2201\220F\230\"\230G\240?\260$\260a\320\004\033\2301\340\010\022\220$\220n\240G\2501\250D\260\007\260q\330\010\013\2108\2207\230!\330\014\020\220\007\220y\240\001\240\021\330\010\014\210N\230(\240!\2401\330\010\014\210G\2208\2301\230A\330\010\014\210I\220X\230Q\230a\330\010\014\210K\220q\230\001\320\004\033\2308\2401\340\010\017\210t\2206\230\021\230$\230b\240\014\250B\250c\260\022\2601\320\004\033\2308\2401\340\010\017\210u\220A\220Z\230q\240\004\240J\250a\250t\2605\270\010\300\001\300\025\300d\310%\310|\320[\\\320\\]\320\004\034\230A\330\010\017\210x\220t\2307\240%\240q\250\n\260!\2604\260z\300\025\300a\300z\320QR\320RV\320V`\320`b\320bf\320fg\320\004\034\230A\340\010\017\210q\220\007\220t\2308\240;\250i\260q\270\005\270Q\270j\310\001\310\024\310[\320X[\320[\\\320\004\034\230H\240A\360\006\000\t\r\210G\2205\230\001\230\024\230U\240!\330\014\020\220\005\220V\2301\230H\240A\330\014\017\210t\2206\230\021\230$\230b\240\r\250S\260\002\260\"\260A\330\020\024\220F\230!\2304\230r\240\034\250R\250|""\270;\300a\320\004\034\230L\250\001\340\010\014\210H\220E\230\021\230\047\240\021\330\010\t\330\014\025\220T\230\025\230a\230q\330\014\017\210w\220c\230\021\330\020\024\220J\230g\240Q\330\020\027\220q\330\014\020\220\n\230!\320\004\034\230M\250\021\360\014\000\t\027\220d\230\047\240\021\330\010\021\220\024\220Q\330\010\014\210H\220E\230\021\330\014\020\220\014\230A\230Q\330\014\020\220\014\230A\230Q\330\010\014\210H\220E\230\021\330\014\020\220\006\220a\220q\330\014\020\220\r\230Q\230a\330\010\022\220%\220q\330\010\014\210J\220a\330\010\022\220$\220n\240G\2501\250E\3201A\300\021\330\010\014\210G\2207\230!\2305\240\t\250\031\260)\2701\330\010\017\210t\2209\230G\2401\240E\250\021\330\010\014\210J\220a\330\010\014\210H\220E\230\021\330\014\020\220\r\230Q\230f\240I\250X\260Q\330\010\014\210G\2201\330\010\014\210H\220E\230\021\330\014\020\220\006\220a\220q\330\014\020\220\007\220u\230A\230T\240\025\240a\330\020\024\220L\240\001\240\025\240d\250!\2504\250x\260q\270\001\330\014\020\220\007\220w\230a\230q\330\010\013\2104\210u\220A\330\014\020\220\r\230T\320!5\260U\270-\300u\310A\330\010\014\210N\230!\2301\320\004\035\230Q\340\010\014\210K\220q\230\001\330\010\020\220\004\220J\230d\240)\2501\330\010\017\210q\320\004\036\230a\340\010\017\210z\230\021\230$\230a\320\004\036\230m\320+;\2708\3001\330\010\014\210L\230\001\330\010\014\210J\220a\330\010\014\210K\220t\230>\250\021\250$\250k\270\035\300a\300t\310:\320UV\330\010\014\210G\2201\220J\230b\240\n\250!\320\004\037\230z\250\021\340\010\013\2104\210w\220e\2306\240\022\2405\250\004\250D\260\007\260u\270F\300$\300d\310$\310f\320TU\320UY\320YZ\330\014\020\220\007\220w\230a\230t\2401\330\014\020\220\n\230$\230j\250\001\330\010\013\2104\210v\220U\230&\240\002\240%\240t\2504\250v\260U\270&\300\004\300D\310\004\310F\320RS\320SW\320WX\330\014\020\220\005\220W\230A\230T\240\021\330\014\020\220\t\230\024\230Z\240q\330\010\013\2104\210x\220u\230F\240\"\240E\250\024\250T\260\030\270\025\270f\300D\310\004\310D\320PV\320VW\320W[\320[""\\\330\014\020\220\007\220w\230a\230t\2401\330\014\020\220\013\2304\230z\250\021\320\004\037\230~\250X\260Q\340\010\r\210T\220\022\220<\230r\240\021\330\010\014\210F\220!\2206\230\024\230V\2401\240D\250\003\2503\250c\260\023\260B\260a\320\004 \240\t\250\021\340\010\027\220t\2301\330\010\047\240t\2501\360\010\000\t\r\210G\2205\230\001\230\024\230U\240!\330\014\020\220\013\2301\230E\240\021\330\014\022\220-\230x\240q\250\004\250G\2605\270\001\330\014\033\230=\250\006\250e\2601\260M\300\026\300u\310A\310T\320QR\330\014\036\230e\2401\330\014\033\2305\240\001\330\014\020\220\007\220u\230A\230T\240\027\250\005\250^\2705\300\004\300F\310!\3104\310r\320Q]\320]_\320_c\320cd\330\014\033\2305\240\005\240V\2502\250T\260\023\260E\270\031\300#\300]\320RS\330\014\020\220\n\230!\2305\240\007\240y\260\004\260F\270!\2704\270r\300\034\310R\310q\320\004!\240\030\250\021\360\006\000\t\r\210G\2205\230\001\230\024\230U\240!\330\014\017\210t\2206\230\021\230$\230b\240\r\250S\260\002\260\"\260A\330\020\024\220F\230!\2304\230r\240\034\250R\250v\260Q\320\004!\240\031\250!\340\010\025\220T\230\021\340\010\014\210G\2205\230\001\230\024\230U\240!\330\014\017\210t\2206\230\023\230A\330\020\024\220J\230a\330\020\024\220H\230A\230V\2404\240}\260A\330\020\024\220H\230A\330\014\020\220\t\230\021\230$\230g\240Q\330\010\014\210J\220a\330\010\014\210H\220A\220V\2304\230}\250A\330\010\014\210H\220A\320\004!\240\037\3200C\300=\320PX\320XY\330\010\027\220t\2301\360\006\000\t\r\210G\2205\230\001\230\024\230U\240!\330\014\020\220\013\2301\230E\240\021\330\014\020\220\005\220V\2301\230H\240A\330\014\017\210u\220J\230d\240$\240d\250(\260!\2601\330\020\031\230\027\240\001\240\025\240a\330\020\025\320\025%\240Q\330\020\025\220Z\230q\330\014\020\220\010\230\001\230\024\230W\240E\250\024\250]\270$\270g\300W\310B\310d\320RX\320XY\320Y]\320]_\320_k\320km\320mn\330\014\017\210t\2202\220W\230C\230q\330\020\024\220J\230a\320\004\"\320\"L\310A\340\010\014\210I\220V\2308\240=\260\001\330\014\020\220\010\230\005\230Q\230a""\330\014\020\220\013\2301\330\014\020\220\007\220q\230\t\240\030\250\021\330\014\020\220\010\230\006\230a\230s\240#\240Q\240g\250X\260Y\270k\310\024\310Q\330\014\017\210t\2208\2305\240\006\240c\250\021\330\020\024\220F\230!\320\004#\240=\260\001\330\010\014\210L\230\005\230Q\330\010\014\210J\220e\2301\330\010\014\210K\220u\230A\330\010\014\210K\220t\230>\250\021\250$\250k\270\025\270o\310Q\310d\320R\\\320\\a\320ab\330\010\014\210J\220e\230;\240a\330\014\020\220\007\220q\230\n\240!\330\010\014\210H\220K\230q\240\005\240Q";
+    #else /* compression: none (5816 bytes) */
+static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewCounter[str]Invalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Iterable[tuple[int, bytes, int, int]]Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notecollections.abcdisableenablegcisenabledlist[Kept]list[int]no default __reduce__ due to non-trivial __cinit__tuple[object, ...]udpprobe/core/analyzer.pyunable to allocate array data.unable to allocate shape and strides.ASCIIAnalyzerAnalyzer.__reduce_cython__Analyzer.__setstate_cython__Analyzer._add_countersAnalyzer._countAnalyzer._follow_keptAnalyzer._look_againAnalyzer._new_keptAnalyzer._settle_keptAnalyzer._turn_overAnalyzer.appendAnalyzer.faultsAnalyzer.feedAnalyzer.feed_framesAnalyzer.finishAnalyzer.flushAnalyzer.link_typesAnalyzer.make_roomAnalyzer.take_eventsConversationsCounterDecoderDuplicatesEllipsisFindingsGROUPHEADHORIZONIterableKEPT_ROWSKeptKept.__reduce__Kept.findingKept.messageKept.message_viewKept.rows_beforeKept.set_findingKept.shiftMESSAGE_BYTESMOST_WAITINGMatchNoneQRecentRecordsRowsSequenceView.MemoryView__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_Analyzer__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___add_counters_count_dict_follow_kept_is_coroutine_kept_look_again_new_kept_settle_kept_turn_overabcadd_faultsallocate_bufferappendasyncio.coroutinesatbasebeforeby_flowbytesccastcline_in_tracebackcollectionscollections.abcconversationconversationscountcounted_faultsdatadtype_is_objectencodeenumerateerro""reventsfaultsfeedfeed_framesfindingfinishflagsflushforgetformatfortranframeshadiidindexintis_firstis_hereis_orderedis_seenitemsitemsizekeeps_eventskeeps_messageskeptlengthlink_typelink_typesmake_roommatchmemoryviewmemviewmessagemessage_viewmessagesmodemostnamendimnumbernumbersobjordinalpackpopqrecordsregisterrenumberreservereturnrightroomrowrowsrows_beforesecretselfset_findingsetdefaultshapeshiftsizeskippedstartstatestatusstepstopstructtake_eventstime_nsu64udpprobe.core.analyzerudpprobe.core.captureudpprobe.core.decodeudpprobe.core.duplicatesudpprobe.core.findingsudpprobe.core.flowsudpprobe.core.recentudpprobe.core.rowsunpackupdateuse_setstatevalueswaywordsxO\200\001\330\004&\240a\240v\250Q\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2208\2308\2401\240A\330\004\007\200|\2207\230!\330\010*\250!\250;\260n\300A\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220Y\230d\240(\250$\250m\2704\270z\310\024\310X\320UY\320Ya\320ae\320er\320rv\360\000\000w\001D\002\360\000\000D\002H\002\360\000\000H\002Q\002\360\000\000Q\002U\002\360\000\000U\002f\002\360\000\000f\002j\002\360\000\000j\002t\002\360\000\000t\002x\002\360\000\000x\002C\003\360\000\000C\003G\003\360\000\000G\003O\003\360\000\000O\003S\003\360\000\000S\003]\003\360\000\000]\003a\003\360\000\000a\003l\003\360\000\000l\003p\003\360\000\000p\003x\003\360\000\000x\003|\003\360\000\000|\003D\004\360\000\000D\004H\004\360\000\000H\004X\004\360\000\000X\004\\\004\360\000\000\\\004f\004\360\000\000f\004j\004\360\000\000j\004w\004\360\000\000w\004{\004\360\000\000{\004N\005\360\000\000N\005R\005\360\000\000R\005[\005\360\000\000[\005_\005\360\000\000_\005j\005\360\000\000j\005n\005\360\000\000n\005y\005\360\000\000y\005}\005\360\000\000}\005F\006\360\000\000F\006J\006\360\000\000J\006Q\006\360\000\000Q\006U\006\360\000\000U\006f\006\360\000\000f\006j\006\360\000\000j\006v\006\360\000\000v\006z\006\360\000\000z\006E\007\360\000\000E\007I\007\360\000\000I\007V\007\360\000\000V\007Z""\007\360\000\000Z\007i\007\360\000\000i\007m\007\360\000\000m\007w\007\360\000\000w\007{\007\360\000\000{\007C\010\360\000\000C\010G\010\360\000\000G\010Q\010\360\000\000Q\010U\010\360\000\000U\010^\010\360\000\000^\010b\010\360\000\000b\010k\010\360\000\000k\010o\010\360\000\000o\010z\010\360\000\000z\010~\010\360\000\000~\010G\t\360\000\000G\tK\t\360\000\000K\tL\t\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2308\2407\250%\250s\260$\260g\270W\300E\310\023\310D\320PZ\320Za\320af\320fi\320im\320mt\320t{\360\000\000|\001A\002\360\000\000A\002D\002\360\000\000D\002H\002\360\000\000H\002Q\002\360\000\000Q\002X\002\360\000\000X\002]\002\360\000\000]\002`\002\360\000\000`\002d\002\360\000\000d\002n\002\360\000\000n\002u\002\360\000\000u\002z\002\360\000\000z\002}\002\360\000\000}\002A\003\360\000\000A\003P\003\360\000\000P\003W\003\360\000\000W\003\\\003\360\000\000\\\003_\003\360\000\000_\003c\003\360\000\000c\003l\003\360\000\000l\003s\003\360\000\000s\003x\003\360\000\000x\003{\003\360\000\000{\003\177\003\360\000\000\177\003K\004\360\000\000K\004R\004\360\000\000R\004W\004\360\000\000W\004Z\004\360\000\000Z\004^\004\360\000\000^\004p\004\360\000\000p\004w\004\360\000\000w\004|\004\360\000\000|\004\177\004\360\000\000\177\004C\005\360\000\000C\005K\005\360\000\000K\005R\005\360\000\000R\005W\005\360\000\000W\005Z\005\360\000\000Z\005^\005\360\000\000^\005h\005\360\000\000h\005o\005\360\000\000o\005t\005\360\000\000t\005w\005\360\000\000w\005{\005\360\000\000{\005A\006\360\000\000A\006H\006\360\000\000H\006M\006\360\000\000M\006P\006\360\000\000P\006T\006\360\000\000T\006[\006\360\000\000[\006b\006\360\000\000b\006g\006\360\000\000g\006j\006\360\000\000j\006n\006\360\000\000n\006v\006\360\000\000v\006}\006\360\000\000}\006B\007\360\000\000B\007E\007\360\000\000E\007I\007\360\000\000I\007Q\007\360\000\000Q\007X\007\360\000\000X\007]\007\360\000\000]\007`\007\360\000\000`\007d\007""\360\000\000d\007l\007\360\000\000l\007s\007\360\000\000s\007t\007\330\004\007\200q\330\010\017\320\017)\250\024\250Q\250g\260[\300\007\300q\340\010\017\320\017)\250\024\250Q\250g\260[\300\001\320\000\020\220\r\320\035.\250j\270\001\330\004\013\2104\210q\220\001\330\004\010\210\010\220\001\330\004\010\210\t\220\032\2301\230I\240Q\240g\250U\260!\2601\330\004\010\210\013\2204\320\027\047\240y\260\001\260\033\270C\270q\300\001\330\004\013\2101\320\004\027\220q\340\010\014\210J\220a\330\010\013\2104\210q\330\014\020\220\006\220a\340\014\020\220\010\230\001\230\024\230X\240W\250D\260\001\330\014\020\220\010\230\005\230X\240T\250\030\3201A\300\021\320\004\030\230\001\340\010\014\210F\220!\330\010\016\210d\220!\330\014\020\220\n\230!\330\014\020\220\t\230\021\230,\240a\330\010\014\210K\220q\230\001\320\004\030\230\001\340\010\017\210t\2208\230?\250!\320\004\033\2301\330\010\017\210t\2201\220F\230\"\230G\240?\260$\260a\320\004\033\2301\340\010\022\220$\220n\240G\2501\250D\260\007\260q\330\010\013\2108\2207\230!\330\014\020\220\007\220y\240\001\240\021\330\010\014\210N\230(\240!\2401\330\010\014\210G\2208\2301\230A\330\010\014\210I\220X\230Q\230a\330\010\014\210K\220q\230\001\320\004\033\2308\2401\340\010\017\210t\2206\230\021\230$\230b\240\014\250B\250c\260\022\2601\320\004\033\2308\2401\340\010\017\210u\220A\220Z\230q\240\004\240J\250a\250t\2605\270\010\300\001\300\025\300d\310%\310|\320[\\\320\\]\320\004\034\230A\330\010\017\210x\220t\2307\240%\240q\250\n\260!\2604\260z\300\025\300a\300z\320QR\320RV\320V`\320`b\320bf\320fg\320\004\034\230A\340\010\017\210q\220\007\220t\2308\240;\250i\260q\270\005\270Q\270j\310\001\310\024\310[\320X[\320[\\\320\004\034\230H\240A\360\006\000\t\r\210G\2205\230\001\230\024\230U\240!\330\014\020\220\005\220V\2301\230H\240A\330\014\017\210t\2206\230\021\230$\230b\240\r\250S\260\002\260\"\260A\330\020\024\220F\230!\2304\230r\240\034\250R\250|\270;\300a\320\004\034\230L\250\001\340\010\014\210H\220E\230\021\230\047\240\021\330\010\t\330\014\025""\220T\230\025\230a\230q\330\014\017\210w\220c\230\021\330\020\024\220J\230g\240Q\330\020\027\220q\330\014\020\220\n\230!\320\004\034\230M\250\021\360\014\000\t\027\220d\230\047\240\021\330\010\021\220\024\220Q\330\010\014\210H\220E\230\021\330\014\020\220\014\230A\230Q\330\014\020\220\014\230A\230Q\330\010\014\210H\220E\230\021\330\014\020\220\006\220a\220q\330\014\020\220\r\230Q\230a\330\010\022\220%\220q\330\010\014\210J\220a\330\010\022\220$\220n\240G\2501\250E\3201A\300\021\330\010\014\210G\2207\230!\2305\240\t\250\031\260)\2701\330\010\017\210t\2209\230G\2401\240E\250\021\330\010\014\210J\220a\330\010\014\210H\220E\230\021\330\014\020\220\r\230Q\230f\240I\250X\260Q\330\010\014\210G\2201\330\010\014\210H\220E\230\021\330\014\020\220\006\220a\220q\330\014\020\220\007\220u\230A\230T\240\025\240a\330\020\024\220L\240\001\240\025\240d\250!\2504\250x\260q\270\001\330\014\020\220\007\220w\230a\230q\330\010\013\2104\210u\220A\330\014\020\220\r\230T\320!5\260U\270-\300u\310A\330\010\014\210N\230!\2301\320\004\035\230Q\340\010\014\210K\220q\230\001\330\010\020\220\004\220J\230d\240)\2501\330\010\017\210q\320\004\036\230a\340\010\017\210z\230\021\230$\230a\320\004\036\230m\320+;\2708\3001\330\010\014\210L\230\001\330\010\014\210J\220a\330\010\014\210K\220t\230>\250\021\250$\250k\270\035\300a\300t\310:\320UV\330\010\014\210G\2201\220J\230b\240\n\250!\320\004\037\230z\250\021\340\010\013\2104\210w\220e\2306\240\022\2405\250\004\250D\260\007\260u\270F\300$\300d\310$\310f\320TU\320UY\320YZ\330\014\020\220\007\220w\230a\230t\2401\330\014\020\220\n\230$\230j\250\001\330\010\013\2104\210v\220U\230&\240\002\240%\240t\2504\250v\260U\270&\300\004\300D\310\004\310F\320RS\320SW\320WX\330\014\020\220\005\220W\230A\230T\240\021\330\014\020\220\t\230\024\230Z\240q\330\010\013\2104\210x\220u\230F\240\"\240E\250\024\250T\260\030\270\025\270f\300D\310\004\310D\320PV\320VW\320W[\320[\\\330\014\020\220\007\220w\230a\230t\2401\330\014\020\220\013\2304\230z\250\021\320\004\037\230~\250X\260Q""\340\010\r\210T\220\022\220<\230r\240\021\330\010\014\210F\220!\2206\230\024\230V\2401\240D\250\003\2503\250c\260\023\260B\260a\320\004 \240\t\250\021\340\010\027\220t\2301\330\010\047\240t\2501\360\010\000\t\r\210G\2205\230\001\230\024\230U\240!\330\014\020\220\013\2301\230E\240\021\330\014\022\220-\230x\240q\250\004\250G\2605\270\001\330\014\033\230=\250\006\250e\2601\260M\300\026\300u\310A\310T\320QR\330\014\036\230e\2401\330\014\033\2305\240\001\330\014\020\220\007\220u\230A\230T\240\027\250\005\250^\2705\300\004\300F\310!\3104\310r\320Q]\320]_\320_c\320cd\330\014\033\2305\240\005\240V\2502\250T\260\023\260E\270\031\300#\300]\320RS\330\014\020\220\n\230!\2305\240\007\240y\260\004\260F\270!\2704\270r\300\034\310R\310q\320\004!\240\030\250\021\360\006\000\t\r\210G\2205\230\001\230\024\230U\240!\330\014\017\210t\2206\230\021\230$\230b\240\r\250S\260\002\260\"\260A\330\020\024\220F\230!\2304\230r\240\034\250R\250v\260Q\320\004!\240\031\250!\340\010\025\220T\230\021\340\010\014\210G\2205\230\001\230\024\230U\240!\330\014\017\210t\2206\230\023\230A\330\020\024\220J\230a\330\020\024\220H\230A\230V\2404\240}\260A\330\020\024\220H\230A\330\014\020\220\t\230\021\230$\230g\240Q\330\010\014\210J\220a\330\010\014\210H\220A\220V\2304\230}\250A\330\010\014\210H\220A\320\004!\240\037\3200C\300=\320PX\320XY\330\010\027\220t\2301\360\006\000\t\r\210G\2205\230\001\230\024\230U\240!\330\014\020\220\013\2301\230E\240\021\330\014\020\220\005\220V\2301\230H\240A\330\014\017\210u\220J\230d\240$\240d\250(\260!\2601\330\020\031\230\027\240\001\240\025\240a\330\020\025\320\025%\240Q\330\020\025\220Z\230q\330\014\020\220\010\230\001\230\024\230W\240E\250\024\250]\270$\270g\300W\310B\310d\320RX\320XY\320Y]\320]_\320_k\320km\320mn\330\014\017\210t\2202\220W\230C\230q\330\020\024\220J\230a\320\004\"\320\"L\310A\340\010\014\210I\220V\2308\240=\260\001\330\014\020\220\010\230\005\230Q\230a\330\014\020\220\013\2301\330\014\020\220\007\220q\230\t\240\030\250\021\330\014\020\220\010\230\006\230a""\230s\240#\240Q\240g\250X\260Y\270k\310\024\310Q\330\014\017\210t\2208\2305\240\006\240c\250\021\330\020\024\220F\230!\320\004#\240=\260\001\330\010\014\210L\230\005\230Q\330\010\014\210J\220e\2301\330\010\014\210K\220u\230A\330\010\014\210K\220t\230>\250\021\250$\250k\270\025\270o\310Q\310d\320R\\\320\\a\320ab\330\010\014\210J\220e\230;\240a\330\014\020\220\007\220q\230\n\240!\330\010\014\210H\220K\230q\240\005\240Q";
     PyObject *data = NULL;
     #define __Pyx_DecompressString_UNUSED
     #define __Pyx_DecompressString_LZSS_UNUSED
@@ -40618,7 +40627,7 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
       stringtab[i] = string;
       pos += bytes_length;
     }
-    for (int i = 231; i < 260; i++) {
+    for (int i = 231; i < 259; i++) {
       Py_ssize_t bytes_length = bytes_length_index[i-231].length;
       PyObject *string = PyBytes_FromStringAndSize(bytes + pos, bytes_length);
       stringtab[i] = string;
@@ -40629,7 +40638,7 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
       }
     }
     Py_XDECREF(data);
-    for (Py_ssize_t i = 0; i < 260; i++) {
+    for (Py_ssize_t i = 0; i < 259; i++) {
       if (unlikely(PyObject_Hash(stringtab[i]) == -1)) {
         __PYX_ERR(0, 1, __pyx_L1_error)
       }
@@ -40637,7 +40646,7 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
     #if CYTHON_IMMORTAL_CONSTANTS
     {
       PyObject **table = stringtab + 231;
-      for (Py_ssize_t i=0; i<29; ++i) {
+      for (Py_ssize_t i=0; i<28; ++i) {
         #if PY_VERSION_HEX >= 0x030F0000
         PyUnstable_SetImmortal(table[i]);
         #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -46274,61 +46283,6 @@ bad:
 }
 #endif
 
-/* PxdImportShared (used by VoidPtrImport) */
-#ifndef __PYX_HAVE_RT_ImportFromPxd_3_3_1
-#define __PYX_HAVE_RT_ImportFromPxd_3_3_1
-static int __Pyx_ImportFromPxd_3_3_1(PyObject *module, const char *name, void **p, const char *sig, const char *what, int optional) {
-    PyObject *d = 0;
-    PyObject *cobj = 0;
-    d = PyObject_GetAttrString(module, "__pyx_capi__");
-    if (!d)
-        goto bad;
-#if (defined(Py_LIMITED_API) && Py_LIMITED_API >= 0x030d0000) || (!defined(Py_LIMITED_API) && PY_VERSION_HEX >= 0x030d0000)
-    PyDict_GetItemStringRef(d, name, &cobj);
-#else
-    cobj = PyDict_GetItemString(d, name);
-    Py_XINCREF(cobj);
-#endif
-    if (!cobj) {
-        if (optional && !PyErr_Occurred()) {
-            PyErr_Clear();
-            *p = NULL;
-            goto allowed_failure;
-        } else {
-            PyErr_Format(PyExc_ImportError,
-                "%.200s does not export expected C %.8s %.200s",
-                    PyModule_GetName(module), what, name);
-            goto bad;
-        }
-    }
-    if (!PyCapsule_IsValid(cobj, sig)) {
-        PyErr_Format(PyExc_TypeError,
-            "C %.8s %.200s.%.200s has wrong signature (expected %.500s, got %.500s)",
-             what, PyModule_GetName(module), name, sig, PyCapsule_GetName(cobj));
-        goto bad;
-    }
-    *p = PyCapsule_GetPointer(cobj, sig);
-    if (!(*p))
-        goto bad;
-    Py_DECREF(cobj);
-allowed_failure:
-    Py_DECREF(d);
-    return 0;
-bad:
-    Py_XDECREF(d);
-    Py_XDECREF(cobj);
-    return -1;
-}
-#endif
-
-/* VoidPtrImport */
-#ifndef __PYX_HAVE_RT_ImportVoidPtr_3_3_1
-#define __PYX_HAVE_RT_ImportVoidPtr_3_3_1
-static int __Pyx_ImportVoidPtr_3_3_1(PyObject *module, const char *name, void **p, const char *sig) {
-    return __Pyx_ImportFromPxd_3_3_1(module, name, p, sig, "variable", 0);
-}
-#endif
-
 /* ImportFrom */
 static PyObject* __Pyx_ImportFrom(PyObject* module, PyObject* name) {
     PyObject* value = __Pyx_PyObject_GetAttrStr(module, name);
@@ -49351,27 +49305,9 @@ static void __Pyx_RaiseUnpickleChecksumError(long checksum, long checksum1, long
     Py_DECREF(pickle_error);
 }
 
-/* ObjectToMemviewSlice */
-static CYTHON_INLINE __Pyx_memviewslice __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(PyObject *obj, int writable_flag) {
-    __Pyx_memviewslice result = __Pyx_MEMSLICE_INIT;
-    __Pyx_BufFmt_StackElem stack[1];
-    int axes_specs[] = { (__Pyx_MEMVIEW_DIRECT | __Pyx_MEMVIEW_CONTIG) };
-    int retcode;
-    if (obj == Py_None) {
-        result.memview = (struct __pyx_memoryview_obj *) Py_None;
-        return result;
-    }
-    retcode = __Pyx_ValidateAndInit_memviewslice(axes_specs, __Pyx_IS_C_CONTIG,
-                                                 (PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) | writable_flag, 1,
-                                                 &__Pyx_TypeInfo_unsigned_char__const__, stack,
-                                                 &result, obj);
-    if (unlikely(retcode == -1))
-        goto __pyx_fail;
-    return result;
-__pyx_fail:
-    result.memview = NULL;
-    result.data = NULL;
-    return result;
+/* MemviewDtypeToObject */
+static CYTHON_INLINE PyObject *__pyx_memview_get_unsigned_char__const__(const char *itemp) {
+    return (PyObject *) __Pyx_PyLong_From_unsigned_char(*(unsigned char const   *) itemp);
 }
 
 /* MemviewSliceCopy */

@@ -4,7 +4,7 @@
 {
     "distutils": {
         "extra_compile_args": [
-            "-O3"
+            "-O2"
         ],
         "name": "udpprobe.core.capture",
         "sources": [
@@ -1756,11 +1756,11 @@ struct __pyx_memoryview_obj;
 struct __pyx_memoryviewslice_obj;
 
 /* "udpprobe/core/capture.pxd":6
- * cdef int BAD_RECORD, BAD_BLOCK, NO_INTERFACE
  * 
- * cdef class Records:             # <<<<<<<<<<<<<<
+ * 
+ * @cython.final             # <<<<<<<<<<<<<<
+ * cdef class Records:
  *     # the buffer
- *     cdef bytearray _buffer
 */
 struct __pyx_obj_8udpprobe_4core_7capture_Records {
   PyObject_HEAD
@@ -1771,6 +1771,8 @@ struct __pyx_obj_8udpprobe_4core_7capture_Records {
   PY_LONG_LONG begins;
   PY_LONG_LONG base;
   PY_LONG_LONG stop;
+  __Pyx_memviewslice _longs;
+  __Pyx_memviewslice _words;
   Py_ssize_t _capacity;
   Py_ssize_t _last;
   Py_ssize_t start;
@@ -1793,6 +1795,7 @@ struct __pyx_obj_8udpprobe_4core_7capture_Records {
   int has_dropped;
   unsigned PY_LONG_LONG _dropped;
   int _is_big;
+  int _is_swapped;
   Py_ssize_t _header_bytes;
   PY_LONG_LONG _unit_ns;
   PY_LONG_LONG _sections;
@@ -1804,14 +1807,13 @@ struct __pyx_obj_8udpprobe_4core_7capture_Records {
   __Pyx_memviewslice _drops;
   __Pyx_memviewslice _powers;
   __Pyx_memviewslice _has_drops;
-  PY_LONG_LONG last_ns;
-  int _is_timed;
+  PY_LONG_LONG _before_ns;
   int leans_on_time;
   PyObject *first_drops;
 };
 
 
-/* "udpprobe/core/capture.py":111
+/* "udpprobe/core/capture.py":129
  * 
  * 
  * def is_capture(head: bytes) -> bool:             # <<<<<<<<<<<<<<
@@ -1824,7 +1826,7 @@ struct __pyx_obj_8udpprobe_4core_7capture___pyx_scope_struct__is_capture {
 };
 
 
-/* "udpprobe/core/capture.py":114
+/* "udpprobe/core/capture.py":132
  *     """Whether a file that begins with these bytes is pcap or pcapng."""
  *     return head[:4] == SECTION_HEADER or any(
  *         int.from_bytes(head[:4], order) in PCAP_MAGICS for order in ("little", "big"))             # <<<<<<<<<<<<<<
@@ -1916,7 +1918,7 @@ struct __pyx_memoryviewslice_obj {
 
 
 
-/* "udpprobe/core/capture.py":119
+/* "udpprobe/core/capture.py":137
  * @cython.final
  * @cython.cclass
  * class Records:             # <<<<<<<<<<<<<<
@@ -1928,8 +1930,9 @@ struct __pyx_vtabstruct_8udpprobe_4core_7capture_Records {
   int (*next)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, int __pyx_skip_dispatch);
   int (*_found)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, Py_ssize_t, Py_ssize_t, PY_LONG_LONG, Py_ssize_t);
   int (*_wanting)(struct __pyx_obj_8udpprobe_4core_7capture_Records *);
-  int (*_give_up)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, int);
-  PY_LONG_LONG (*_word)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, int);
+  int (*_give_up)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
+  unsigned PY_LONG_LONG (*_pair)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
+  PY_LONG_LONG (*_word)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
   int (*_next_in_pcapng)(struct __pyx_obj_8udpprobe_4core_7capture_Records *);
   int (*_take_packet)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, PY_LONG_LONG, Py_ssize_t, PY_LONG_LONG, Py_ssize_t);
   PY_LONG_LONG (*_time_ns)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, unsigned PY_LONG_LONG, unsigned PY_LONG_LONG);
@@ -1938,21 +1941,24 @@ struct __pyx_vtabstruct_8udpprobe_4core_7capture_Records {
   int (*_count_drops)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, PY_LONG_LONG);
   PY_LONG_LONG (*_half)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
   unsigned PY_LONG_LONG (*_long)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
+  int (*_set_order)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, int);
 };
 static struct __pyx_vtabstruct_8udpprobe_4core_7capture_Records *__pyx_vtabptr_8udpprobe_4core_7capture_Records;
 static int __pyx_f_8udpprobe_4core_7capture_7Records_next(struct __pyx_obj_8udpprobe_4core_7capture_Records *, int __pyx_skip_dispatch);
-static int __pyx_f_8udpprobe_4core_7capture_7Records__found(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, Py_ssize_t, Py_ssize_t, PY_LONG_LONG, Py_ssize_t);
+static CYTHON_INLINE int __pyx_f_8udpprobe_4core_7capture_7Records__found(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, Py_ssize_t, Py_ssize_t, PY_LONG_LONG, Py_ssize_t);
 static int __pyx_f_8udpprobe_4core_7capture_7Records__wanting(struct __pyx_obj_8udpprobe_4core_7capture_Records *);
-static int __pyx_f_8udpprobe_4core_7capture_7Records__give_up(struct __pyx_obj_8udpprobe_4core_7capture_Records *, int);
-static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__word(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, int);
+static int __pyx_f_8udpprobe_4core_7capture_7Records__give_up(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
+static CYTHON_INLINE unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__pair(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
+static CYTHON_INLINE PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__word(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
 static int __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(struct __pyx_obj_8udpprobe_4core_7capture_Records *);
-static int __pyx_f_8udpprobe_4core_7capture_7Records__take_packet(struct __pyx_obj_8udpprobe_4core_7capture_Records *, PY_LONG_LONG, Py_ssize_t, PY_LONG_LONG, Py_ssize_t);
-static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, unsigned PY_LONG_LONG, unsigned PY_LONG_LONG);
+static CYTHON_INLINE int __pyx_f_8udpprobe_4core_7capture_7Records__take_packet(struct __pyx_obj_8udpprobe_4core_7capture_Records *, PY_LONG_LONG, Py_ssize_t, PY_LONG_LONG, Py_ssize_t);
+static CYTHON_INLINE PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, unsigned PY_LONG_LONG, unsigned PY_LONG_LONG);
 static int __pyx_f_8udpprobe_4core_7capture_7Records__open_section(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
 static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, PY_LONG_LONG);
 static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, PY_LONG_LONG);
-static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__half(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
+static CYTHON_INLINE PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__half(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
 static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__long(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t);
+static int __pyx_f_8udpprobe_4core_7capture_7Records__set_order(struct __pyx_obj_8udpprobe_4core_7capture_Records *, int);
 
 
 /* "View.MemoryView":128
@@ -2844,6 +2850,13 @@ static void __Pyx_RaiseUnboundLocalError(const char *varname);
 /* DivInt[long].proto */
 static CYTHON_INLINE long __Pyx_div_long(long, long, int b_is_constant);
 
+/* ListExtend.proto */
+#if (CYTHON_COMPILING_IN_LIMITED_API || PY_VERSION_HEX < 0x030d0000) && !defined(PyList_Extend)
+static CYTHON_INLINE int __Pyx_PyList_Extend(PyObject* L, PyObject* v);
+#else
+#define __Pyx_PyList_Extend(L, v)  PyList_Extend(L, v)
+#endif
+
 /* RaiseClosureNameError.proto */
 static void __Pyx_RaiseClosureNameError(const char *varname);
 
@@ -2874,11 +2887,8 @@ static CYTHON_INLINE PyObject* __Pyx_PyObject_GetSlice(
 /* PyObjectCompare.proto */
 static CYTHON_INLINE PyObject* __Pyx_PyObject_CompareEq_object_object(PyObject *op1, PyObject *op2, int pyop);
 
-/* IterFinish.proto */
-static CYTHON_INLINE int __Pyx_IterFinish(void);
-
-/* UnpackItemEndCheck.proto */
-static int __Pyx_IternextUnpackEndCheck(PyObject *retval, Py_ssize_t expected);
+/* PyObjectCompare.proto */
+static CYTHON_INLINE int __Pyx_PyObject_CompareBoolGt_int_int(PyObject *op1, PyObject *op2, int pyop);
 
 /* PyLongBinop.proto */
 #if !CYTHON_COMPILING_IN_PYPY
@@ -2887,6 +2897,20 @@ static CYTHON_INLINE PyObject* __Pyx_PyLong_AndObjC(PyObject *op1, PyObject *op2
 #define __Pyx_PyLong_AndObjC(op1, op2, intval, inplace, zerodivision_check)\
     (inplace ? PyNumber_InPlaceAnd(op1, op2) : PyNumber_And(op1, op2))
 #endif
+
+/* PyLongBinop.proto */
+#if !CYTHON_COMPILING_IN_PYPY
+static CYTHON_INLINE PyObject* __Pyx_PyLong_AddObjC(PyObject *op1, PyObject *op2, long intval, int inplace, int zerodivision_check);
+#else
+#define __Pyx_PyLong_AddObjC(op1, op2, intval, inplace, zerodivision_check)\
+    (inplace ? PyNumber_InPlaceAdd(op1, op2) : PyNumber_Add(op1, op2))
+#endif
+
+/* IterFinish.proto */
+static CYTHON_INLINE int __Pyx_IterFinish(void);
+
+/* UnpackItemEndCheck.proto */
+static int __Pyx_IternextUnpackEndCheck(PyObject *retval, Py_ssize_t expected);
 
 /* PyObjectCompare.proto */
 static CYTHON_INLINE PyObject* __Pyx_PyObject_CompareEq_object_str(PyObject *op1, PyObject *op2, int pyop);
@@ -2935,28 +2959,11 @@ static CYTHON_INLINE int __Pyx_PyObject_SetSlice(
         PyObject** py_start, PyObject** py_stop, PyObject** py_slice,
         int has_cstart, int has_cstop, int wraparound);
 
-/* BufferIndexErrorNogil.proto */
-static void __Pyx_RaiseBufferIndexErrorNogil(int axis);
-
 /* ErrOccurredWithGIL.proto */
 static CYTHON_INLINE int __Pyx_ErrOccurredWithGIL(void);
 
-/* PyNumberBinop.proto */
-#if CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API
-#define __Pyx_PyNumber_Subtract_int_int(op1, op2)  PyNumber_Subtract(op1, op2)
-#define __Pyx_PyNumber_InPlaceSubtract_int_int(op1, op2)  PyNumber_InPlaceSubtract(op1, op2)
-#else
-#define __Pyx_PyNumber_Subtract_int_int(op1, op2)  __Pyx__PyNumber_Subtract_int_int(op1, op2, 0)
-#define __Pyx_PyNumber_InPlaceSubtract_int_int(op1, op2)  __Pyx__PyNumber_Subtract_int_int(op1, op2, 1)
-static CYTHON_INLINE PyObject* __Pyx__PyNumber_Subtract_int_int(PyObject *op1, PyObject *op2, int inplace);
-#endif
-
-/* ListExtend.proto */
-#if (CYTHON_COMPILING_IN_LIMITED_API || PY_VERSION_HEX < 0x030d0000) && !defined(PyList_Extend)
-static CYTHON_INLINE int __Pyx_PyList_Extend(PyObject* L, PyObject* v);
-#else
-#define __Pyx_PyList_Extend(L, v)  PyList_Extend(L, v)
-#endif
+/* BufferIndexErrorNogil.proto */
+static void __Pyx_RaiseBufferIndexErrorNogil(int axis);
 
 /* PyObjectVectorcallMethodKwds.proto */
 #if CYTHON_VECTORCALL
@@ -3019,12 +3026,6 @@ static int __Pyx_call_type_traverse(PyObject *o, int always_call, visitproc visi
 #define __Pyx_DeallocKeepAliveBegin(o) Py_SET_REFCNT(o, Py_REFCNT(o) + 1)
 #define __Pyx_DeallocKeepAliveEnd(o)   Py_SET_REFCNT(o, Py_REFCNT(o) - 1)
 #endif
-
-/* VoidPtrExport.proto */
-static int __Pyx_ExportVoidPtr(PyObject *api_dict, const char *name, void *p, const char *sig);
-
-/* GetApiDict.proto */
-static PyObject *__Pyx_ApiExport_GetApiDict(void);
 
 /* PyObjectCallMethod0.proto (used by PyType_Ready) */
 static CYTHON_INLINE PyObject* __Pyx_PyObject_CallMethod0(PyObject* obj, PyObject* method_name);
@@ -3394,6 +3395,18 @@ static CYTHON_INLINE int __pyx_memview_set_int(char *itemp, PyObject *obj);
 static CYTHON_INLINE __Pyx_memviewslice __Pyx_PyObject_to_MemoryviewSlice_dc_int(PyObject *, int writable_flag);
 
 /* MemviewDtypeToObject.proto */
+static CYTHON_INLINE PyObject *__pyx_memview_get_unsigned_PY_LONG_LONG__const__(const char *itemp);
+
+/* ObjectToMemviewSlice.proto */
+static CYTHON_INLINE __Pyx_memviewslice __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG__const__(PyObject *, int writable_flag);
+
+/* MemviewDtypeToObject.proto */
+static CYTHON_INLINE PyObject *__pyx_memview_get_unsigned_int__const__(const char *itemp);
+
+/* ObjectToMemviewSlice.proto */
+static CYTHON_INLINE __Pyx_memviewslice __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_int__const__(PyObject *, int writable_flag);
+
+/* MemviewDtypeToObject.proto */
 static CYTHON_INLINE PyObject *__pyx_memview_get_unsigned_char__const__(const char *itemp);
 
 /* ObjectToMemviewSlice.proto */
@@ -3420,6 +3433,12 @@ __pyx_memoryview_copy_new_contig(const __Pyx_memviewslice *from_mvs,
                                  int dtype_is_object);
 
 /* CIntToPy.proto */
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From_PY_LONG_LONG(PY_LONG_LONG value);
+
+/* CIntFromPy.proto */
+static CYTHON_INLINE PY_LONG_LONG __Pyx_PyLong_As_PY_LONG_LONG(PyObject *);
+
+/* CIntToPy.proto */
 static CYTHON_INLINE PyObject* __Pyx_PyLong_From_unsigned_PY_LONG_LONG(unsigned PY_LONG_LONG value);
 
 /* CIntFromPy.proto */
@@ -3432,16 +3451,13 @@ static CYTHON_INLINE PyObject* __Pyx_PyLong_From_unsigned_char(unsigned char val
 static CYTHON_INLINE unsigned char __Pyx_PyLong_As_unsigned_char(PyObject *);
 
 /* CIntToPy.proto */
-static CYTHON_INLINE PyObject* __Pyx_PyLong_From_PY_LONG_LONG(PY_LONG_LONG value);
-
-/* CIntFromPy.proto */
-static CYTHON_INLINE PY_LONG_LONG __Pyx_PyLong_As_PY_LONG_LONG(PyObject *);
-
-/* CIntToPy.proto */
 static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value);
 
 /* CIntFromPy.proto */
 static CYTHON_INLINE int __Pyx_PyLong_As_int(PyObject *);
+
+/* CIntToPy.proto */
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From_unsigned_int(unsigned int value);
 
 /* CIntFromPy.proto */
 static CYTHON_INLINE long __Pyx_PyLong_As_long(PyObject *);
@@ -3667,18 +3683,20 @@ static PyObject *__pyx_memoryviewslice_convert_item_to_object(struct __pyx_memor
 static PyObject *__pyx_memoryviewslice_assign_item_from_object(struct __pyx_memoryviewslice_obj *__pyx_v_self, char *__pyx_v_itemp, PyObject *__pyx_v_value); /* proto*/
 static PyObject *__pyx_memoryviewslice__get_base(struct __pyx_memoryviewslice_obj *__pyx_v_self); /* proto*/
 static int __pyx_f_8udpprobe_4core_7capture_7Records_next(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, CYTHON_UNUSED int __pyx_skip_dispatch); /* proto*/
-static int __pyx_f_8udpprobe_4core_7capture_7Records__found(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at, Py_ssize_t __pyx_v_captured, Py_ssize_t __pyx_v_length, PY_LONG_LONG __pyx_v_time_ns, Py_ssize_t __pyx_v_behind); /* proto*/
+static CYTHON_INLINE int __pyx_f_8udpprobe_4core_7capture_7Records__found(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at, Py_ssize_t __pyx_v_captured, Py_ssize_t __pyx_v_length, PY_LONG_LONG __pyx_v_time_ns, Py_ssize_t __pyx_v_behind); /* proto*/
 static int __pyx_f_8udpprobe_4core_7capture_7Records__wanting(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto*/
-static int __pyx_f_8udpprobe_4core_7capture_7Records__give_up(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, int __pyx_v_fault); /* proto*/
-static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__word(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at, int __pyx_v_is_big); /* proto*/
+static int __pyx_f_8udpprobe_4core_7capture_7Records__give_up(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_fault); /* proto*/
+static CYTHON_INLINE unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__pair(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at); /* proto*/
+static CYTHON_INLINE PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__word(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at); /* proto*/
 static int __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto*/
-static int __pyx_f_8udpprobe_4core_7capture_7Records__take_packet(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PY_LONG_LONG __pyx_v_kind, Py_ssize_t __pyx_v_at, PY_LONG_LONG __pyx_v_length, Py_ssize_t __pyx_v_behind); /* proto*/
-static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_interface, unsigned PY_LONG_LONG __pyx_v_high, unsigned PY_LONG_LONG __pyx_v_low); /* proto*/
+static CYTHON_INLINE int __pyx_f_8udpprobe_4core_7capture_7Records__take_packet(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PY_LONG_LONG __pyx_v_kind, Py_ssize_t __pyx_v_at, PY_LONG_LONG __pyx_v_length, Py_ssize_t __pyx_v_behind); /* proto*/
+static CYTHON_INLINE PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_interface, unsigned PY_LONG_LONG __pyx_v_high, unsigned PY_LONG_LONG __pyx_v_low); /* proto*/
 static int __pyx_f_8udpprobe_4core_7capture_7Records__open_section(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at); /* proto*/
 static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at, PY_LONG_LONG __pyx_v_length); /* proto*/
 static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at, PY_LONG_LONG __pyx_v_length); /* proto*/
-static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__half(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at); /* proto*/
+static CYTHON_INLINE PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__half(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at); /* proto*/
 static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__long(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at); /* proto*/
+static int __pyx_f_8udpprobe_4core_7capture_7Records__set_order(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, int __pyx_v_is_big); /* proto*/
 
 /* Module declarations from "cython.view" */
 
@@ -3687,43 +3705,45 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__long(str
 /* Module declarations from "cython" */
 
 /* Module declarations from "udpprobe.core.capture" */
-static int __pyx_v_8udpprobe_4core_7capture_FRAME;
-static int __pyx_v_8udpprobe_4core_7capture_MORE;
-static int __pyx_v_8udpprobe_4core_7capture_WAIT;
-static int __pyx_v_8udpprobe_4core_7capture_END;
-static int __pyx_v_8udpprobe_4core_7capture_BAD_RECORD;
-static int __pyx_v_8udpprobe_4core_7capture_BAD_BLOCK;
-static int __pyx_v_8udpprobe_4core_7capture_NO_INTERFACE;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_SECTION;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_ORDER_MAGIC;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_ORDER_SWAPPED;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_INTERFACE;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_OLD_PACKET;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_SIMPLE_PACKET;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_STATISTICS;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_ENHANCED_PACKET;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_MIN_BLOCK_BYTES;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_MIN_SECTION_BYTES;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_PACKET_BYTES;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_SIMPLE_BYTES;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_TIME_RESOLUTION;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_TIME_OFFSET;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_INTERFACE_DROPS;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_SYSTEM_DROPS;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_MICROSECONDS;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_UNKNOWN_LINK;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_MAX_INTERFACES;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_MAX_CAPTURED_BYTES;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_MAX_BLOCK_BYTES;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_SECOND_NS;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_EARLIEST_NS;
-static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_LATEST_NS;
-static unsigned PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_SIGN;
-static unsigned PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_MASK32;
-static unsigned PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_GIGA;
-static unsigned PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture_MASK64;
-static Py_ssize_t __pyx_v_8udpprobe_4core_7capture_PROOF_BYTES;
-static Py_ssize_t __pyx_v_8udpprobe_4core_7capture_PROOF_STEPS;
+static int __pyx_v_8udpprobe_4core_7capture__FRAME;
+static int __pyx_v_8udpprobe_4core_7capture__MORE;
+static int __pyx_v_8udpprobe_4core_7capture__WAIT;
+static int __pyx_v_8udpprobe_4core_7capture__END;
+static Py_ssize_t __pyx_v_8udpprobe_4core_7capture__BAD_RECORD;
+static Py_ssize_t __pyx_v_8udpprobe_4core_7capture__BAD_BLOCK;
+static Py_ssize_t __pyx_v_8udpprobe_4core_7capture__NO_INTERFACE;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__SECTION;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__ORDER_MAGIC;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__ORDER_SWAPPED;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__INTERFACE;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__OLD_PACKET;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__SIMPLE_PACKET;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__STATISTICS;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__ENHANCED_PACKET;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__MIN_BLOCK_BYTES;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__MIN_SECTION_BYTES;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__PACKET_BYTES;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__SIMPLE_BYTES;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__TIME_RESOLUTION;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__TIME_OFFSET;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__INTERFACE_DROPS;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__SYSTEM_DROPS;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__MICROSECONDS;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__UNKNOWN_LINK;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__MAX_INTERFACES;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__MAX_CAPTURED_BYTES;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__MAX_BLOCK_BYTES;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__EARLIEST_NS;
+static PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__LATEST_NS;
+static unsigned PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__SIGN;
+static unsigned PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__MASK32;
+static unsigned PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__GIGA;
+static int __pyx_v_8udpprobe_4core_7capture__HOST_IS_BIG;
+static unsigned PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__EVEN_BYTES;
+static unsigned PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__EVEN_HALVES;
+static unsigned PY_LONG_LONG __pyx_v_8udpprobe_4core_7capture__MASK64;
+static Py_ssize_t __pyx_v_8udpprobe_4core_7capture__PROOF_BYTES;
+static Py_ssize_t __pyx_v_8udpprobe_4core_7capture__PROOF_STEPS;
 static PyObject *__pyx_collections_abc_Sequence = 0;
 static PyObject *generic = 0;
 static PyObject *strided = 0;
@@ -3777,6 +3797,8 @@ static PyObject *__pyx_unpickle_Enum__set_state(struct __pyx_MemviewEnum_obj *, 
 static const __Pyx_TypeInfo __Pyx_TypeInfo_unsigned_PY_LONG_LONG = { "unsigned long long", NULL, sizeof(unsigned PY_LONG_LONG), { 0 }, 0, __PYX_IS_UNSIGNED(unsigned PY_LONG_LONG) ? 'U' : 'I', __PYX_IS_UNSIGNED(unsigned PY_LONG_LONG), 0 };
 static const __Pyx_TypeInfo __Pyx_TypeInfo_unsigned_char = { "unsigned char", NULL, sizeof(unsigned char), { 0 }, 0, __PYX_IS_UNSIGNED(unsigned char) ? 'U' : 'I', __PYX_IS_UNSIGNED(unsigned char), 0 };
 static const __Pyx_TypeInfo __Pyx_TypeInfo_int = { "int", NULL, sizeof(int), { 0 }, 0, __PYX_IS_UNSIGNED(int) ? 'U' : 'I', __PYX_IS_UNSIGNED(int), 0 };
+static const __Pyx_TypeInfo __Pyx_TypeInfo_unsigned_PY_LONG_LONG__const__ = { "const unsigned long long", NULL, sizeof(unsigned PY_LONG_LONG const ), { 0 }, 0, __PYX_IS_UNSIGNED(unsigned PY_LONG_LONG const ) ? 'U' : 'I', __PYX_IS_UNSIGNED(unsigned PY_LONG_LONG const ), 0 };
+static const __Pyx_TypeInfo __Pyx_TypeInfo_unsigned_int__const__ = { "const unsigned int", NULL, sizeof(unsigned int const ), { 0 }, 0, __PYX_IS_UNSIGNED(unsigned int const ) ? 'U' : 'I', __PYX_IS_UNSIGNED(unsigned int const ), 0 };
 static const __Pyx_TypeInfo __Pyx_TypeInfo_unsigned_char__const__ = { "const unsigned char", NULL, sizeof(unsigned char const ), { 0 }, 0, __PYX_IS_UNSIGNED(unsigned char const ) ? 'U' : 'I', __PYX_IS_UNSIGNED(unsigned char const ), 0 };
 static const __Pyx_TypeInfo __Pyx_TypeInfo_PY_LONG_LONG = { "long long", NULL, sizeof(PY_LONG_LONG), { 0 }, 0, __PYX_IS_UNSIGNED(PY_LONG_LONG) ? 'U' : 'I', __PYX_IS_UNSIGNED(PY_LONG_LONG), 0 };
 /* #### Code section: before_global_var ### */
@@ -3798,7 +3820,7 @@ static const char __pyx_k_fortran[] = "fortran";
 static const char __pyx_k_Dimension_d_is_not_direct[] = "Dimension %d is not direct";
 static const char __pyx_k_Cannot_index_with_type_200U[] = "Cannot index with type \047%.200U\047";
 static const char __pyx_k_itemsize_0_for_cython_array[] = "itemsize <= 0 for cython.array";
-static const char __pyx_k_buffer__capacity__dropped__drop[] = "_buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_timed, _last, _links, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, last_ns, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns";
+static const char __pyx_k_before_ns__buffer__capacity__dr[] = "_before_ns, _buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_swapped, _last, _links, _longs, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, _words, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns";
 static const char __pyx_k_Buffer_view_does_not_expose_stri[] = "Buffer view does not expose strides";
 static const char __pyx_k_Can_only_create_a_buffer_that_is[] = "Can only create a buffer that is contiguous in memory.";
 static const char __pyx_k_Cannot_create_writable_memory_vi[] = "Cannot create writable memory view from read-only memoryview";
@@ -3851,17 +3873,19 @@ static void __pyx_memoryviewslice___pyx_pf_15View_dot_MemoryView_16_memoryviewsl
 static PyObject *__pyx_pf___pyx_memoryviewslice___reduce_cython__(CYTHON_UNUSED struct __pyx_memoryviewslice_obj *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf___pyx_memoryviewslice_2__setstate_cython__(CYTHON_UNUSED struct __pyx_memoryviewslice_obj *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v___pyx_state); /* proto */
 static PyObject *__pyx_pf_15View_dot_MemoryView___pyx_unpickle_Enum(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_7capture__twice(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v_kind, PyObject *__pyx_v_values); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_7capture_10is_capture_genexpr(PyObject *__pyx_self, PyObject *__pyx_genexpr_arg_0); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_is_capture(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v_head); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_2is_capture(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v_head); /* proto */
 static int __pyx_pf_8udpprobe_4core_7capture_7Records___init__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v_entry, PyObject *__pyx_v_first, PyObject *__pyx_v_stop, PyObject *__pyx_v_capacity, int __pyx_v_is_gapless); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_2_open_pcap(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v_head); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4_resume(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v_known); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6room(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8filled(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v_count); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_10_move(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_12_look(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_14next(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_16_make_space(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6_allot(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v_capacity); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8room(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_10filled(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v_count); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_12_move(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_14_look(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_16next(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18_make_space(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8position___get__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7is_torn___get__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7dropped___get__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
@@ -3892,12 +3916,11 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records_8until_ns_2__set__(struct 
 static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_13is_disordered___get__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6faults___get__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_11has_dropped___get__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7last_ns___get__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_13leans_on_time___get__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_11first_drops___get__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_20__setstate_cython__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_2__pyx_unpickle_Records(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_20__reduce_cython__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_22__setstate_cython__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_4__pyx_unpickle_Records(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state); /* proto */
 static PyObject *__pyx_tp_new__initialisation_8udpprobe_4core_7capture_Records(PyObject *o, 
 #if CYTHON_VECTORCALL_TPNEW
     PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
@@ -4115,9 +4138,9 @@ namespace {
     PyObject *__pyx_k__6;
     PyObject *__pyx_slice[2];
     PyObject *__pyx_tuple[10];
-    PyObject *__pyx_codeobj_tab[13];
-    PyObject *__pyx_string_tab[207];
-    PyObject *__pyx_number_tab[17];
+    PyObject *__pyx_codeobj_tab[15];
+    PyObject *__pyx_string_tab[219];
+    PyObject *__pyx_number_tab[22];
 /* #### Code section: module_state_contents ### */
 /* PyFrozenDict.module_state_decls */
 #if CYTHON_COMPILING_IN_LIMITED_API
@@ -4215,199 +4238,216 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 #define __pyx_kp_u_enable __pyx_string_tab[28]
 #define __pyx_kp_u_gc __pyx_string_tab[29]
 #define __pyx_kp_u_isenabled __pyx_string_tab[30]
-#define __pyx_kp_u_more_than_there_is_room_for __pyx_string_tab[31]
-#define __pyx_kp_u_no_default___reduce___due_to_non __pyx_string_tab[32]
-#define __pyx_kp_u_no_interface __pyx_string_tab[33]
-#define __pyx_kp_u_tuple_int __pyx_string_tab[34]
-#define __pyx_kp_u_tuple_tuple_int_int __pyx_string_tab[35]
-#define __pyx_kp_u_udpprobe_core_capture_py __pyx_string_tab[36]
-#define __pyx_kp_u_unable_to_allocate_array_data __pyx_string_tab[37]
-#define __pyx_kp_u_unable_to_allocate_shape_and_str __pyx_string_tab[38]
-#define __pyx_n_u_ASCII __pyx_string_tab[39]
-#define __pyx_n_u_B __pyx_string_tab[40]
-#define __pyx_n_u_CAPACITY_BYTES __pyx_string_tab[41]
-#define __pyx_n_u_EVERYTHING __pyx_string_tab[42]
-#define __pyx_n_u_Ellipsis __pyx_string_tab[43]
-#define __pyx_n_u_Entry __pyx_string_tab[44]
-#define __pyx_n_u_FAULTS __pyx_string_tab[45]
-#define __pyx_n_u_Known __pyx_string_tab[46]
-#define __pyx_n_u_NamedTuple __pyx_string_tab[47]
-#define __pyx_n_u_None __pyx_string_tab[48]
-#define __pyx_n_u_PCAP_HEADER_BYTES __pyx_string_tab[49]
-#define __pyx_n_u_PCAP_MAGICS __pyx_string_tab[50]
-#define __pyx_n_u_Q __pyx_string_tab[51]
-#define __pyx_n_u_Records __pyx_string_tab[52]
-#define __pyx_n_u_Records___reduce_cython __pyx_string_tab[53]
-#define __pyx_n_u_Records___setstate_cython __pyx_string_tab[54]
-#define __pyx_n_u_Records__look __pyx_string_tab[55]
-#define __pyx_n_u_Records__make_space __pyx_string_tab[56]
-#define __pyx_n_u_Records__move __pyx_string_tab[57]
-#define __pyx_n_u_Records__open_pcap __pyx_string_tab[58]
-#define __pyx_n_u_Records__resume __pyx_string_tab[59]
-#define __pyx_n_u_Records_filled __pyx_string_tab[60]
-#define __pyx_n_u_Records_next __pyx_string_tab[61]
-#define __pyx_n_u_Records_room __pyx_string_tab[62]
-#define __pyx_n_u_SECTION_HEADER __pyx_string_tab[63]
-#define __pyx_n_u_Sequence __pyx_string_tab[64]
-#define __pyx_n_u_View_MemoryView __pyx_string_tab[65]
-#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[66]
-#define __pyx_n_u_annotate __pyx_string_tab[67]
-#define __pyx_n_u_annotations __pyx_string_tab[68]
-#define __pyx_n_u_class __pyx_string_tab[69]
-#define __pyx_n_u_class_getitem __pyx_string_tab[70]
-#define __pyx_n_u_dict __pyx_string_tab[71]
-#define __pyx_n_u_doc __pyx_string_tab[72]
-#define __pyx_n_u_func __pyx_string_tab[73]
-#define __pyx_n_u_getstate __pyx_string_tab[74]
-#define __pyx_n_u_import __pyx_string_tab[75]
-#define __pyx_n_u_main __pyx_string_tab[76]
-#define __pyx_n_u_metaclass __pyx_string_tab[77]
-#define __pyx_n_u_module __pyx_string_tab[78]
-#define __pyx_n_u_mro_entries __pyx_string_tab[79]
-#define __pyx_n_u_name_2 __pyx_string_tab[80]
-#define __pyx_n_u_new __pyx_string_tab[81]
-#define __pyx_n_u_prepare __pyx_string_tab[82]
-#define __pyx_n_u_pyx_capi __pyx_string_tab[83]
-#define __pyx_n_u_pyx_checksum __pyx_string_tab[84]
-#define __pyx_n_u_pyx_result __pyx_string_tab[85]
-#define __pyx_n_u_pyx_state __pyx_string_tab[86]
-#define __pyx_n_u_pyx_type __pyx_string_tab[87]
-#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[88]
-#define __pyx_n_u_pyx_unpickle_Records __pyx_string_tab[89]
-#define __pyx_n_u_pyx_vtable __pyx_string_tab[90]
-#define __pyx_n_u_qualname __pyx_string_tab[91]
-#define __pyx_n_u_reduce __pyx_string_tab[92]
-#define __pyx_n_u_reduce_cython __pyx_string_tab[93]
-#define __pyx_n_u_reduce_ex __pyx_string_tab[94]
-#define __pyx_n_u_set_name __pyx_string_tab[95]
-#define __pyx_n_u_setstate __pyx_string_tab[96]
-#define __pyx_n_u_setstate_cython __pyx_string_tab[97]
-#define __pyx_n_u_test __pyx_string_tab[98]
-#define __pyx_n_u_dict_2 __pyx_string_tab[99]
-#define __pyx_n_u_is_coroutine __pyx_string_tab[100]
-#define __pyx_n_u_look __pyx_string_tab[101]
-#define __pyx_n_u_make_space __pyx_string_tab[102]
-#define __pyx_n_u_move __pyx_string_tab[103]
-#define __pyx_n_u_open_pcap __pyx_string_tab[104]
-#define __pyx_n_u_resume __pyx_string_tab[105]
-#define __pyx_n_u_abc __pyx_string_tab[106]
-#define __pyx_n_u_allocate_buffer __pyx_string_tab[107]
-#define __pyx_n_u_array __pyx_string_tab[108]
-#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[109]
-#define __pyx_n_u_base __pyx_string_tab[110]
-#define __pyx_n_u_big __pyx_string_tab[111]
-#define __pyx_n_u_bool __pyx_string_tab[112]
-#define __pyx_n_u_bytes __pyx_string_tab[113]
-#define __pyx_n_u_c __pyx_string_tab[114]
-#define __pyx_n_u_capacity __pyx_string_tab[115]
-#define __pyx_n_u_cline_in_traceback __pyx_string_tab[116]
-#define __pyx_n_u_clocks __pyx_string_tab[117]
-#define __pyx_n_u_close __pyx_string_tab[118]
-#define __pyx_n_u_count __pyx_string_tab[119]
-#define __pyx_n_u_drops __pyx_string_tab[120]
-#define __pyx_n_u_dtype_is_object __pyx_string_tab[121]
-#define __pyx_n_u_encode __pyx_string_tab[122]
-#define __pyx_n_u_entry __pyx_string_tab[123]
-#define __pyx_n_u_enumerate __pyx_string_tab[124]
-#define __pyx_n_u_error __pyx_string_tab[125]
-#define __pyx_n_u_filled __pyx_string_tab[126]
-#define __pyx_n_u_first __pyx_string_tab[127]
-#define __pyx_n_u_flags __pyx_string_tab[128]
-#define __pyx_n_u_format __pyx_string_tab[129]
-#define __pyx_n_u_fortran __pyx_string_tab[130]
-#define __pyx_n_u_from_bytes __pyx_string_tab[131]
-#define __pyx_n_u_genexpr __pyx_string_tab[132]
-#define __pyx_n_u_head __pyx_string_tab[133]
-#define __pyx_n_u_i __pyx_string_tab[134]
-#define __pyx_n_u_id __pyx_string_tab[135]
-#define __pyx_n_u_index __pyx_string_tab[136]
-#define __pyx_n_u_int __pyx_string_tab[137]
-#define __pyx_n_u_is_capture __pyx_string_tab[138]
-#define __pyx_n_u_is_capture_locals_genexpr __pyx_string_tab[139]
-#define __pyx_n_u_is_gapless __pyx_string_tab[140]
-#define __pyx_n_u_items __pyx_string_tab[141]
-#define __pyx_n_u_itemsize __pyx_string_tab[142]
-#define __pyx_n_u_known __pyx_string_tab[143]
-#define __pyx_n_u_larger __pyx_string_tab[144]
-#define __pyx_n_u_last_ns __pyx_string_tab[145]
-#define __pyx_n_u_left __pyx_string_tab[146]
-#define __pyx_n_u_link __pyx_string_tab[147]
-#define __pyx_n_u_links __pyx_string_tab[148]
-#define __pyx_n_u_little __pyx_string_tab[149]
-#define __pyx_n_u_memoryview __pyx_string_tab[150]
-#define __pyx_n_u_memview __pyx_string_tab[151]
-#define __pyx_n_u_mode __pyx_string_tab[152]
-#define __pyx_n_u_name __pyx_string_tab[153]
-#define __pyx_n_u_ndim __pyx_string_tab[154]
-#define __pyx_n_u_next __pyx_string_tab[155]
-#define __pyx_n_u_obj __pyx_string_tab[156]
-#define __pyx_n_u_offset_ns __pyx_string_tab[157]
-#define __pyx_n_u_order __pyx_string_tab[158]
-#define __pyx_n_u_pack __pyx_string_tab[159]
-#define __pyx_n_u_pop __pyx_string_tab[160]
-#define __pyx_n_u_q __pyx_string_tab[161]
-#define __pyx_n_u_register __pyx_string_tab[162]
-#define __pyx_n_u_resolution __pyx_string_tab[163]
-#define __pyx_n_u_return __pyx_string_tab[164]
-#define __pyx_n_u_room __pyx_string_tab[165]
-#define __pyx_n_u_self __pyx_string_tab[166]
-#define __pyx_n_u_send __pyx_string_tab[167]
-#define __pyx_n_u_setdefault __pyx_string_tab[168]
-#define __pyx_n_u_shape __pyx_string_tab[169]
-#define __pyx_n_u_signed __pyx_string_tab[170]
-#define __pyx_n_u_size __pyx_string_tab[171]
-#define __pyx_n_u_snap_bytes __pyx_string_tab[172]
-#define __pyx_n_u_start __pyx_string_tab[173]
-#define __pyx_n_u_state __pyx_string_tab[174]
-#define __pyx_n_u_step __pyx_string_tab[175]
-#define __pyx_n_u_stop __pyx_string_tab[176]
-#define __pyx_n_u_str __pyx_string_tab[177]
-#define __pyx_n_u_strict __pyx_string_tab[178]
-#define __pyx_n_u_struct __pyx_string_tab[179]
-#define __pyx_n_u_throw __pyx_string_tab[180]
-#define __pyx_n_u_to_bytes __pyx_string_tab[181]
-#define __pyx_n_u_typing __pyx_string_tab[182]
-#define __pyx_n_u_udpprobe_core_capture __pyx_string_tab[183]
-#define __pyx_n_u_unpack __pyx_string_tab[184]
-#define __pyx_n_u_update __pyx_string_tab[185]
-#define __pyx_n_u_use_setstate __pyx_string_tab[186]
-#define __pyx_n_u_value __pyx_string_tab[187]
-#define __pyx_n_u_values __pyx_string_tab[188]
-#define __pyx_n_u_x __pyx_string_tab[189]
-#define __pyx_n_u_zip __pyx_string_tab[190]
-#define __pyx_kp_b__8 __pyx_string_tab[191]
-#define __pyx_n_b_O __pyx_string_tab[192]
-#define __pyx_kp_b_int_BAD_BLOCK_BAD_RECORD_END_FRA __pyx_string_tab[193]
-#define __pyx_kp_b_iso88591_QfA __pyx_string_tab[194]
-#define __pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1 __pyx_string_tab[195]
-#define __pyx_kp_b_iso88591_Zt_t_d_4_ppt_u_C_C_G_G_Q_Q_U_U __pyx_string_tab[196]
-#define __pyx_kp_b_iso88591_A_4q_4_q_D_3b_A_4y_F_3b_4q_9Ba_4 __pyx_string_tab[197]
-#define __pyx_kp_b_iso88591__9 __pyx_string_tab[198]
-#define __pyx_kp_b_iso88591_Zq_4r_C_a __pyx_string_tab[199]
-#define __pyx_kp_b_iso88591_a_4uCt1_a_z_iq_E_Q __pyx_string_tab[200]
-#define __pyx_kp_b_iso88591_q_L_U_D_8_F_D_bPQ __pyx_string_tab[201]
-#define __pyx_kp_b_iso88591_q_z_iq_G4q_4wc_a_Yat1_Cq_1_1_Qi __pyx_string_tab[202]
-#define __pyx_kp_b_iso88591_HA_4r_IT_Bd_AQ_HA_F __pyx_string_tab[203]
-#define __pyx_kp_b_iso88591_Q_Cq_A_Je1E_4z_avRs_4q_E_q_U_6 __pyx_string_tab[204]
-#define __pyx_kp_b_iso88591_Zq_KuG3a_M_G_S_he9GST_t_3at1_L __pyx_string_tab[205]
-#define __pyx_kp_b_iso88591_z_Kq_Bd_KwgQ_1_Kt_Kq_at2TQR_M_K __pyx_string_tab[206]
+#define __pyx_kp_u_list_int __pyx_string_tab[31]
+#define __pyx_kp_u_more_than_there_is_room_for __pyx_string_tab[32]
+#define __pyx_kp_u_no_default___reduce___due_to_non __pyx_string_tab[33]
+#define __pyx_kp_u_no_interface __pyx_string_tab[34]
+#define __pyx_kp_u_tuple_int __pyx_string_tab[35]
+#define __pyx_kp_u_tuple_tuple_int_int __pyx_string_tab[36]
+#define __pyx_kp_u_udpprobe_core_capture_py __pyx_string_tab[37]
+#define __pyx_kp_u_unable_to_allocate_array_data __pyx_string_tab[38]
+#define __pyx_kp_u_unable_to_allocate_shape_and_str __pyx_string_tab[39]
+#define __pyx_n_u_ASCII __pyx_string_tab[40]
+#define __pyx_n_u_B __pyx_string_tab[41]
+#define __pyx_n_u_CAPACITY_BYTES __pyx_string_tab[42]
+#define __pyx_n_u_END __pyx_string_tab[43]
+#define __pyx_n_u_EVERYTHING __pyx_string_tab[44]
+#define __pyx_n_u_Ellipsis __pyx_string_tab[45]
+#define __pyx_n_u_Entry __pyx_string_tab[46]
+#define __pyx_n_u_FAULTS __pyx_string_tab[47]
+#define __pyx_n_u_FRAME __pyx_string_tab[48]
+#define __pyx_n_u_I __pyx_string_tab[49]
+#define __pyx_n_u_Known __pyx_string_tab[50]
+#define __pyx_n_u_MORE __pyx_string_tab[51]
+#define __pyx_n_u_NamedTuple __pyx_string_tab[52]
+#define __pyx_n_u_None __pyx_string_tab[53]
+#define __pyx_n_u_PCAP_HEADER_BYTES __pyx_string_tab[54]
+#define __pyx_n_u_PCAP_MAGICS __pyx_string_tab[55]
+#define __pyx_n_u_Q __pyx_string_tab[56]
+#define __pyx_n_u_Records __pyx_string_tab[57]
+#define __pyx_n_u_Records___reduce_cython __pyx_string_tab[58]
+#define __pyx_n_u_Records___setstate_cython __pyx_string_tab[59]
+#define __pyx_n_u_Records__allot __pyx_string_tab[60]
+#define __pyx_n_u_Records__look __pyx_string_tab[61]
+#define __pyx_n_u_Records__make_space __pyx_string_tab[62]
+#define __pyx_n_u_Records__move __pyx_string_tab[63]
+#define __pyx_n_u_Records__open_pcap __pyx_string_tab[64]
+#define __pyx_n_u_Records__resume __pyx_string_tab[65]
+#define __pyx_n_u_Records_filled __pyx_string_tab[66]
+#define __pyx_n_u_Records_next __pyx_string_tab[67]
+#define __pyx_n_u_Records_room __pyx_string_tab[68]
+#define __pyx_n_u_SECTION_HEADER __pyx_string_tab[69]
+#define __pyx_n_u_Sequence __pyx_string_tab[70]
+#define __pyx_n_u_View_MemoryView __pyx_string_tab[71]
+#define __pyx_n_u_WAIT __pyx_string_tab[72]
+#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[73]
+#define __pyx_n_u_annotate __pyx_string_tab[74]
+#define __pyx_n_u_annotations __pyx_string_tab[75]
+#define __pyx_n_u_class __pyx_string_tab[76]
+#define __pyx_n_u_class_getitem __pyx_string_tab[77]
+#define __pyx_n_u_dict __pyx_string_tab[78]
+#define __pyx_n_u_doc __pyx_string_tab[79]
+#define __pyx_n_u_func __pyx_string_tab[80]
+#define __pyx_n_u_getstate __pyx_string_tab[81]
+#define __pyx_n_u_import __pyx_string_tab[82]
+#define __pyx_n_u_main __pyx_string_tab[83]
+#define __pyx_n_u_metaclass __pyx_string_tab[84]
+#define __pyx_n_u_module __pyx_string_tab[85]
+#define __pyx_n_u_mro_entries __pyx_string_tab[86]
+#define __pyx_n_u_name_2 __pyx_string_tab[87]
+#define __pyx_n_u_new __pyx_string_tab[88]
+#define __pyx_n_u_prepare __pyx_string_tab[89]
+#define __pyx_n_u_pyx_checksum __pyx_string_tab[90]
+#define __pyx_n_u_pyx_result __pyx_string_tab[91]
+#define __pyx_n_u_pyx_state __pyx_string_tab[92]
+#define __pyx_n_u_pyx_type __pyx_string_tab[93]
+#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[94]
+#define __pyx_n_u_pyx_unpickle_Records __pyx_string_tab[95]
+#define __pyx_n_u_pyx_vtable __pyx_string_tab[96]
+#define __pyx_n_u_qualname __pyx_string_tab[97]
+#define __pyx_n_u_reduce __pyx_string_tab[98]
+#define __pyx_n_u_reduce_cython __pyx_string_tab[99]
+#define __pyx_n_u_reduce_ex __pyx_string_tab[100]
+#define __pyx_n_u_set_name __pyx_string_tab[101]
+#define __pyx_n_u_setstate __pyx_string_tab[102]
+#define __pyx_n_u_setstate_cython __pyx_string_tab[103]
+#define __pyx_n_u_test __pyx_string_tab[104]
+#define __pyx_n_u_allot __pyx_string_tab[105]
+#define __pyx_n_u_dict_2 __pyx_string_tab[106]
+#define __pyx_n_u_is_coroutine __pyx_string_tab[107]
+#define __pyx_n_u_look __pyx_string_tab[108]
+#define __pyx_n_u_make_space __pyx_string_tab[109]
+#define __pyx_n_u_move __pyx_string_tab[110]
+#define __pyx_n_u_open_pcap __pyx_string_tab[111]
+#define __pyx_n_u_resume __pyx_string_tab[112]
+#define __pyx_n_u_twice __pyx_string_tab[113]
+#define __pyx_n_u_abc __pyx_string_tab[114]
+#define __pyx_n_u_allocate_buffer __pyx_string_tab[115]
+#define __pyx_n_u_array __pyx_string_tab[116]
+#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[117]
+#define __pyx_n_u_base __pyx_string_tab[118]
+#define __pyx_n_u_big __pyx_string_tab[119]
+#define __pyx_n_u_bool __pyx_string_tab[120]
+#define __pyx_n_u_byteorder __pyx_string_tab[121]
+#define __pyx_n_u_bytes __pyx_string_tab[122]
+#define __pyx_n_u_c __pyx_string_tab[123]
+#define __pyx_n_u_capacity __pyx_string_tab[124]
+#define __pyx_n_u_cast __pyx_string_tab[125]
+#define __pyx_n_u_cline_in_traceback __pyx_string_tab[126]
+#define __pyx_n_u_clocks __pyx_string_tab[127]
+#define __pyx_n_u_close __pyx_string_tab[128]
+#define __pyx_n_u_count __pyx_string_tab[129]
+#define __pyx_n_u_drops __pyx_string_tab[130]
+#define __pyx_n_u_dtype_is_object __pyx_string_tab[131]
+#define __pyx_n_u_encode __pyx_string_tab[132]
+#define __pyx_n_u_entry __pyx_string_tab[133]
+#define __pyx_n_u_enumerate __pyx_string_tab[134]
+#define __pyx_n_u_error __pyx_string_tab[135]
+#define __pyx_n_u_filled __pyx_string_tab[136]
+#define __pyx_n_u_first __pyx_string_tab[137]
+#define __pyx_n_u_flags __pyx_string_tab[138]
+#define __pyx_n_u_format __pyx_string_tab[139]
+#define __pyx_n_u_fortran __pyx_string_tab[140]
+#define __pyx_n_u_from_bytes __pyx_string_tab[141]
+#define __pyx_n_u_genexpr __pyx_string_tab[142]
+#define __pyx_n_u_head __pyx_string_tab[143]
+#define __pyx_n_u_i __pyx_string_tab[144]
+#define __pyx_n_u_id __pyx_string_tab[145]
+#define __pyx_n_u_index __pyx_string_tab[146]
+#define __pyx_n_u_int __pyx_string_tab[147]
+#define __pyx_n_u_is_capture __pyx_string_tab[148]
+#define __pyx_n_u_is_capture_locals_genexpr __pyx_string_tab[149]
+#define __pyx_n_u_is_gapless __pyx_string_tab[150]
+#define __pyx_n_u_items __pyx_string_tab[151]
+#define __pyx_n_u_itemsize __pyx_string_tab[152]
+#define __pyx_n_u_kind __pyx_string_tab[153]
+#define __pyx_n_u_known __pyx_string_tab[154]
+#define __pyx_n_u_last_ns __pyx_string_tab[155]
+#define __pyx_n_u_left __pyx_string_tab[156]
+#define __pyx_n_u_link __pyx_string_tab[157]
+#define __pyx_n_u_links __pyx_string_tab[158]
+#define __pyx_n_u_little __pyx_string_tab[159]
+#define __pyx_n_u_memoryview __pyx_string_tab[160]
+#define __pyx_n_u_memview __pyx_string_tab[161]
+#define __pyx_n_u_mode __pyx_string_tab[162]
+#define __pyx_n_u_name __pyx_string_tab[163]
+#define __pyx_n_u_ndim __pyx_string_tab[164]
+#define __pyx_n_u_next __pyx_string_tab[165]
+#define __pyx_n_u_obj __pyx_string_tab[166]
+#define __pyx_n_u_offset_ns __pyx_string_tab[167]
+#define __pyx_n_u_order __pyx_string_tab[168]
+#define __pyx_n_u_pack __pyx_string_tab[169]
+#define __pyx_n_u_pop __pyx_string_tab[170]
+#define __pyx_n_u_q __pyx_string_tab[171]
+#define __pyx_n_u_register __pyx_string_tab[172]
+#define __pyx_n_u_resolution __pyx_string_tab[173]
+#define __pyx_n_u_return __pyx_string_tab[174]
+#define __pyx_n_u_room __pyx_string_tab[175]
+#define __pyx_n_u_self __pyx_string_tab[176]
+#define __pyx_n_u_send __pyx_string_tab[177]
+#define __pyx_n_u_setdefault __pyx_string_tab[178]
+#define __pyx_n_u_shape __pyx_string_tab[179]
+#define __pyx_n_u_signed __pyx_string_tab[180]
+#define __pyx_n_u_size __pyx_string_tab[181]
+#define __pyx_n_u_snap_bytes __pyx_string_tab[182]
+#define __pyx_n_u_start __pyx_string_tab[183]
+#define __pyx_n_u_state __pyx_string_tab[184]
+#define __pyx_n_u_step __pyx_string_tab[185]
+#define __pyx_n_u_stop __pyx_string_tab[186]
+#define __pyx_n_u_str __pyx_string_tab[187]
+#define __pyx_n_u_strict __pyx_string_tab[188]
+#define __pyx_n_u_struct __pyx_string_tab[189]
+#define __pyx_n_u_sys __pyx_string_tab[190]
+#define __pyx_n_u_throw __pyx_string_tab[191]
+#define __pyx_n_u_to_bytes __pyx_string_tab[192]
+#define __pyx_n_u_typing __pyx_string_tab[193]
+#define __pyx_n_u_udpprobe_core_capture __pyx_string_tab[194]
+#define __pyx_n_u_unpack __pyx_string_tab[195]
+#define __pyx_n_u_update __pyx_string_tab[196]
+#define __pyx_n_u_use_setstate __pyx_string_tab[197]
+#define __pyx_n_u_value __pyx_string_tab[198]
+#define __pyx_n_u_values __pyx_string_tab[199]
+#define __pyx_n_u_x __pyx_string_tab[200]
+#define __pyx_n_u_zip __pyx_string_tab[201]
+#define __pyx_kp_b__8 __pyx_string_tab[202]
+#define __pyx_n_b_O __pyx_string_tab[203]
+#define __pyx_kp_b_iso88591_QfA __pyx_string_tab[204]
+#define __pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1 __pyx_string_tab[205]
+#define __pyx_kp_b_iso88591_j_L_KtS_mmq_r_B_B_F_F_T_T_X_X_b __pyx_string_tab[206]
+#define __pyx_kp_b_iso88591_A_4q_4_q_D_3b_A_4y_t6_Rq_9Ba_4y __pyx_string_tab[207]
+#define __pyx_kp_b_iso88591__9 __pyx_string_tab[208]
+#define __pyx_kp_b_iso88591_nA_Qe1F_IU_3aq __pyx_string_tab[209]
+#define __pyx_kp_b_iso88591_Zq_4r_C_a __pyx_string_tab[210]
+#define __pyx_kp_b_iso88591_a_4uCt1_a_z_iq_E_Q __pyx_string_tab[211]
+#define __pyx_kp_b_iso88591_q_L_U_D_8_F_D_bPQ __pyx_string_tab[212]
+#define __pyx_kp_b_iso88591_q_uAZq_IQd_Q_4wc_q_D_HBc_1_IT_H __pyx_string_tab[213]
+#define __pyx_kp_b_iso88591_HA_4r_IT_Bd_AQ_HA_F __pyx_string_tab[214]
+#define __pyx_kp_b_iso88591_Q_JfAU_at1_F_5_AT_O6_t1D_JfAU_a __pyx_string_tab[215]
+#define __pyx_kp_b_iso88591_Zq_Kq_WCq_M_G_S_he9GST_t_3at1_L __pyx_string_tab[216]
+#define __pyx_kp_b_iso88591_xq_M_Ky_2Rs_Rq_HJat1_Jj_Ye1A_Jj __pyx_string_tab[217]
+#define __pyx_kp_b_iso88591_z_Kq_Bd_Kq_wa_1_Kt_Kq_at2TQR_M __pyx_string_tab[218]
 #define __pyx_int_0 __pyx_number_tab[0]
 #define __pyx_int_neg_1 __pyx_number_tab[1]
 #define __pyx_int_1 __pyx_number_tab[2]
-#define __pyx_int_4 __pyx_number_tab[3]
-#define __pyx_int_8 __pyx_number_tab[4]
-#define __pyx_int_16 __pyx_number_tab[5]
-#define __pyx_int_24 __pyx_number_tab[6]
-#define __pyx_int_1000 __pyx_number_tab[7]
-#define __pyx_int_65535 __pyx_number_tab[8]
-#define __pyx_int_1048576 __pyx_number_tab[9]
-#define __pyx_int_83852046 __pyx_number_tab[10]
-#define __pyx_int_136983863 __pyx_number_tab[11]
-#define __pyx_int_2712812621 __pyx_number_tab[12]
-#define __pyx_int_2712847316 __pyx_number_tab[13]
-#define __pyx_int_2712849716 __pyx_number_tab[14]
-#define __pyx_int_0x4000000000000000 __pyx_number_tab[15]
-#define __pyx_int_0xffffffffffffffff __pyx_number_tab[16]
+#define __pyx_int_2 __pyx_number_tab[3]
+#define __pyx_int_3 __pyx_number_tab[4]
+#define __pyx_int_neg_4 __pyx_number_tab[5]
+#define __pyx_int_4 __pyx_number_tab[6]
+#define __pyx_int_7 __pyx_number_tab[7]
+#define __pyx_int_neg_8 __pyx_number_tab[8]
+#define __pyx_int_8 __pyx_number_tab[9]
+#define __pyx_int_16 __pyx_number_tab[10]
+#define __pyx_int_24 __pyx_number_tab[11]
+#define __pyx_int_1000 __pyx_number_tab[12]
+#define __pyx_int_65535 __pyx_number_tab[13]
+#define __pyx_int_1048576 __pyx_number_tab[14]
+#define __pyx_int_89179875 __pyx_number_tab[15]
+#define __pyx_int_136983863 __pyx_number_tab[16]
+#define __pyx_int_2712812621 __pyx_number_tab[17]
+#define __pyx_int_2712847316 __pyx_number_tab[18]
+#define __pyx_int_2712849716 __pyx_number_tab[19]
+#define __pyx_int_0x4000000000000000 __pyx_number_tab[20]
+#define __pyx_int_0xffffffffffffffff __pyx_number_tab[21]
 /* #### Code section: module_state_clear ### */
 #if CYTHON_USE_MODULE_STATE
 static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
@@ -4443,9 +4483,9 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   Py_CLEAR(clear_module_state->__pyx_k__6);
   for (int i=0; i<2; ++i) { Py_CLEAR(clear_module_state->__pyx_slice[i]); }
   for (int i=0; i<10; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
-  for (int i=0; i<13; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<207; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<17; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<15; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
+  for (int i=0; i<219; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<22; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_clear_contents ### */
 /* CommonTypesMetaclass.module_state_clear */
 Py_CLEAR(clear_module_state->__pyx_CommonTypesMetaclassType);
@@ -4492,9 +4532,9 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   Py_VISIT(traverse_module_state->__pyx_k__6);
   for (int i=0; i<2; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_slice[i]); }
   for (int i=0; i<10; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
-  for (int i=0; i<13; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<207; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<17; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<15; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
+  for (int i=0; i<219; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<22; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_traverse_contents ### */
 /* CommonTypesMetaclass.module_state_traverse */
 Py_VISIT(traverse_module_state->__pyx_CommonTypesMetaclassType);
@@ -18683,7 +18723,225 @@ static PyObject *__pyx_unpickle_Enum__set_state(struct __pyx_MemviewEnum_obj *__
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":111
+/* "udpprobe/core/capture.py":124
+ * 
+ * 
+ * def _twice(kind: str, values: list[int]) -> memoryview:             # <<<<<<<<<<<<<<
+ *     """The values, and as many zeros behind them."""
+ *     return memoryview(array(kind, [*values, *bytes(len(values))]))
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_1_twice(PyObject *__pyx_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture__twice, "The values, and as many zeros behind them.");
+static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_1_twice = {"_twice", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_1_twice, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture__twice};
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_1_twice(PyObject *__pyx_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  PyObject *__pyx_v_kind = 0;
+  PyObject *__pyx_v_values = 0;
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject* values[2] = {0,0};
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("_twice (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  {
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_kind,&__pyx_mstate_global->__pyx_n_u_values,0};
+    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 124, __pyx_L3_error)
+    if (__pyx_kwds_len > 0) {
+      switch (__pyx_nargs) {
+        case  2:
+        values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 124, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  1:
+        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 124, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  0: break;
+        default: goto __pyx_L5_argtuple_error;
+      }
+      const Py_ssize_t kwd_pos_args = __pyx_nargs;
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "_twice", 0) < (0)) __PYX_ERR(0, 124, __pyx_L3_error)
+      for (Py_ssize_t i = __pyx_nargs; i < 2; i++) {
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("_twice", 1, 2, 2, i); __PYX_ERR(0, 124, __pyx_L3_error) }
+      }
+    } else if (unlikely(__pyx_nargs != 2)) {
+      goto __pyx_L5_argtuple_error;
+    } else {
+      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 124, __pyx_L3_error)
+      values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 124, __pyx_L3_error)
+    }
+    __pyx_v_kind = ((PyObject*)values[0]);
+    __pyx_v_values = ((PyObject*)values[1]);
+  }
+  goto __pyx_L6_skip;
+  __pyx_L5_argtuple_error:;
+  __Pyx_RaiseArgtupleInvalid("_twice", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 124, __pyx_L3_error)
+  __pyx_L6_skip:;
+  goto __pyx_L4_argument_unpacking_done;
+  __pyx_L3_error:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __Pyx_AddTraceback("udpprobe.core.capture._twice", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_RefNannyFinishContext();
+  return NULL;
+  __pyx_L4_argument_unpacking_done:;
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_kind), (&PyUnicode_Type), 0, "kind", 2))) __PYX_ERR(0, 124, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_values), (&PyList_Type), 0, "values", 2))) __PYX_ERR(0, 124, __pyx_L1_error)
+  __pyx_r = __pyx_pf_8udpprobe_4core_7capture__twice(__pyx_self, __pyx_v_kind, __pyx_v_values);
+
+  /* function exit code */
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __pyx_r = NULL;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  goto __pyx_L7_cleaned_up;
+  __pyx_L0:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __pyx_L7_cleaned_up:;
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_7capture__twice(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v_kind, PyObject *__pyx_v_values) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  PyObject *__pyx_t_4 = NULL;
+  PyObject *__pyx_t_5 = NULL;
+  PyObject *__pyx_t_6 = NULL;
+  Py_ssize_t __pyx_t_7;
+  PyObject *__pyx_t_8 = NULL;
+  size_t __pyx_t_9;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("_twice", 0);
+
+  /* "udpprobe/core/capture.py":126
+ * def _twice(kind: str, values: list[int]) -> memoryview:
+ *     """The values, and as many zeros behind them."""
+ *     return memoryview(array(kind, [*values, *bytes(len(values))]))             # <<<<<<<<<<<<<<
+ * 
+ * 
+*/
+  __pyx_t_2 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 126, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
+  __pyx_t_4 = PySequence_List(__pyx_v_values); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 126, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_6 = NULL;
+  __pyx_t_7 = __Pyx_PyList_GET_SIZE(__pyx_v_values); if (unlikely(__pyx_t_7 == ((Py_ssize_t)-1))) __PYX_ERR(0, 126, __pyx_L1_error)
+  __pyx_t_8 = PyLong_FromSsize_t(__pyx_t_7); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 126, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_8);
+
+  __pyx_t_9 = 1;
+  {
+    PyObject *__pyx_callargs[2] = {__pyx_t_6, __pyx_t_8};
+    __pyx_t_5 = __Pyx_PyObject_FastCall((PyObject*)(&PyBytes_Type), __pyx_callargs+__pyx_t_9, (2-__pyx_t_9) | (__pyx_t_9*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_6); __pyx_t_6 = 0;
+    __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
+    if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 126, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_5);
+  }
+  if (__Pyx_PyList_Extend(__pyx_t_4, __pyx_t_5) < (0)) __PYX_ERR(0, 126, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+  __pyx_t_9 = 1;
+  #if CYTHON_UNPACK_METHODS
+  if (unlikely(PyMethod_Check(__pyx_t_3))) {
+    __pyx_t_2 = PyMethod_GET_SELF(__pyx_t_3);
+    assert(__pyx_t_2);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_3);
+    __Pyx_INCREF(__pyx_t_2);
+    __Pyx_INCREF(__pyx__function);
+    __Pyx_DECREF_SET(__pyx_t_3, __pyx__function);
+    __pyx_t_9 = 0;
+  }
+  #endif
+  {
+    PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_v_kind, __pyx_t_4};
+    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_3, __pyx_callargs+__pyx_t_9, (3-__pyx_t_9) | (__pyx_t_9*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
+    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 126, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
+  }
+  __pyx_t_3 = PyMemoryView_FromObject(__pyx_t_1); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 126, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  {
+    PyObject *__pyx_temp;
+    {
+      __pyx_temp = __pyx_r;
+      __pyx_r = ((PyObject*)__pyx_t_3);
+    }
+    __Pyx_XDECREF(__pyx_temp);
+  }
+  __pyx_t_3 = 0;
+  goto __pyx_L0;
+
+  /* "udpprobe/core/capture.py":124
+ * 
+ * 
+ * def _twice(kind: str, values: list[int]) -> memoryview:             # <<<<<<<<<<<<<<
+ *     """The values, and as many zeros behind them."""
+ *     return memoryview(array(kind, [*values, *bytes(len(values))]))
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_XDECREF(__pyx_t_3);
+  __Pyx_XDECREF(__pyx_t_4);
+  __Pyx_XDECREF(__pyx_t_5);
+  __Pyx_XDECREF(__pyx_t_6);
+  __Pyx_XDECREF(__pyx_t_8);
+  __Pyx_AddTraceback("udpprobe.core.capture._twice", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "udpprobe/core/capture.py":129
  * 
  * 
  * def is_capture(head: bytes) -> bool:             # <<<<<<<<<<<<<<
@@ -18692,16 +18950,16 @@ static PyObject *__pyx_unpickle_Enum__set_state(struct __pyx_MemviewEnum_obj *__
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_1is_capture(PyObject *__pyx_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_3is_capture(PyObject *__pyx_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture_is_capture, "Whether a file that begins with these bytes is pcap or pcapng.");
-static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_1is_capture = {"is_capture", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_1is_capture, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_is_capture};
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_1is_capture(PyObject *__pyx_self, 
+PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture_2is_capture, "Whether a file that begins with these bytes is pcap or pcapng.");
+static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_3is_capture = {"is_capture", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_3is_capture, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_2is_capture};
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_3is_capture(PyObject *__pyx_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -18731,32 +18989,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_head,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 111, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 129, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 111, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 129, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "is_capture", 0) < (0)) __PYX_ERR(0, 111, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "is_capture", 0) < (0)) __PYX_ERR(0, 129, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("is_capture", 1, 1, 1, i); __PYX_ERR(0, 111, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("is_capture", 1, 1, 1, i); __PYX_ERR(0, 129, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 111, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 129, __pyx_L3_error)
     }
     __pyx_v_head = ((PyObject*)values[0]);
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("is_capture", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 111, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("is_capture", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 129, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -18767,8 +19025,8 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_head), (&PyBytes_Type), 0, "head", 2))) __PYX_ERR(0, 111, __pyx_L1_error)
-  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_is_capture(__pyx_self, __pyx_v_head);
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_head), (&PyBytes_Type), 0, "head", 2))) __PYX_ERR(0, 129, __pyx_L1_error)
+  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_2is_capture(__pyx_self, __pyx_v_head);
 
   /* function exit code */
   goto __pyx_L0;
@@ -18788,7 +19046,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
 }
 static PyObject *__pyx_gb_8udpprobe_4core_7capture_10is_capture_2generator(__pyx_CoroutineObject *__pyx_generator, CYTHON_UNUSED PyThreadState *__pyx_tstate, PyObject *__pyx_sent_value); /* proto */
 
-/* "udpprobe/core/capture.py":114
+/* "udpprobe/core/capture.py":132
  *     """Whether a file that begins with these bytes is pcap or pcapng."""
  *     return head[:4] == SECTION_HEADER or any(
  *         int.from_bytes(head[:4], order) in PCAP_MAGICS for order in ("little", "big"))             # <<<<<<<<<<<<<<
@@ -18808,7 +19066,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_10is_capture_genexpr(PyObject
   if (unlikely(!__pyx_cur_scope)) {
     __pyx_cur_scope = ((struct __pyx_obj_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr *)Py_None);
     __Pyx_INCREF(Py_None);
-    __PYX_ERR(0, 114, __pyx_L1_error)
+    __PYX_ERR(0, 132, __pyx_L1_error)
   } else {
     __Pyx_GOTREF((PyObject *)__pyx_cur_scope);
   }
@@ -18819,7 +19077,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_10is_capture_genexpr(PyObject
   __Pyx_INCREF(__pyx_cur_scope->__pyx_genexpr_arg_0);
   __Pyx_GIVEREF(__pyx_cur_scope->__pyx_genexpr_arg_0);
   {
-    __pyx_CoroutineObject *gen = __Pyx_Generator_New((__pyx_coroutine_body_t) __pyx_gb_8udpprobe_4core_7capture_10is_capture_2generator, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0]), (PyObject *) __pyx_cur_scope, __pyx_mstate_global->__pyx_n_u_genexpr, __pyx_mstate_global->__pyx_n_u_is_capture_locals_genexpr, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture); if (unlikely(!gen)) __PYX_ERR(0, 114, __pyx_L1_error)
+    __pyx_CoroutineObject *gen = __Pyx_Generator_New((__pyx_coroutine_body_t) __pyx_gb_8udpprobe_4core_7capture_10is_capture_2generator, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0]), (PyObject *) __pyx_cur_scope, __pyx_mstate_global->__pyx_n_u_genexpr, __pyx_mstate_global->__pyx_n_u_is_capture_locals_genexpr, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture); if (unlikely(!gen)) __PYX_ERR(0, 132, __pyx_L1_error)
     __Pyx_DECREF(__pyx_cur_scope);
     __Pyx_RefNannyFinishContext();
     return (PyObject *) gen;
@@ -18858,15 +19116,15 @@ static PyObject *__pyx_gb_8udpprobe_4core_7capture_10is_capture_2generator(__pyx
     return NULL;
   }
   __pyx_L3_first_run:;
-  if (unlikely(!__pyx_sent_value)) __PYX_ERR(0, 114, __pyx_L1_error)
-  if (unlikely(!__pyx_cur_scope->__pyx_genexpr_arg_0)) { __Pyx_RaiseUnboundLocalError(".0"); __PYX_ERR(0, 114, __pyx_L1_error) }
+  if (unlikely(!__pyx_sent_value)) __PYX_ERR(0, 132, __pyx_L1_error)
+  if (unlikely(!__pyx_cur_scope->__pyx_genexpr_arg_0)) { __Pyx_RaiseUnboundLocalError(".0"); __PYX_ERR(0, 132, __pyx_L1_error) }
   __pyx_t_1 = __pyx_cur_scope->__pyx_genexpr_arg_0; __Pyx_INCREF(__pyx_t_1);
   __pyx_t_2 = 0;
   for (;;) {
     {
       Py_ssize_t __pyx_temp = __Pyx_PyTuple_GET_SIZE(__pyx_t_1);
       #if !CYTHON_ASSUME_SAFE_SIZE
-      if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 114, __pyx_L1_error)
+      if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 132, __pyx_L1_error)
       #endif
       if (__pyx_t_2 >= __pyx_temp) break;
     }
@@ -18876,21 +19134,21 @@ static PyObject *__pyx_gb_8udpprobe_4core_7capture_10is_capture_2generator(__pyx
     __pyx_t_3 = __Pyx_PySequence_ITEM(__pyx_t_1, __pyx_t_2);
     #endif
     ++__pyx_t_2;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 114, __pyx_L1_error)
+    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 132, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
-    if (!(likely(PyUnicode_CheckExact(__pyx_t_3))||((__pyx_t_3) == Py_None) || __Pyx_RaiseUnexpectedTypeError("str", __pyx_t_3))) __PYX_ERR(0, 114, __pyx_L1_error)
+    if (!(likely(PyUnicode_CheckExact(__pyx_t_3))||((__pyx_t_3) == Py_None) || __Pyx_RaiseUnexpectedTypeError("str", __pyx_t_3))) __PYX_ERR(0, 132, __pyx_L1_error)
     __Pyx_XGOTREF(__pyx_cur_scope->__pyx_v_order);
     __Pyx_XDECREF_SET(__pyx_cur_scope->__pyx_v_order, ((PyObject*)__pyx_t_3));
     __Pyx_GIVEREF(__pyx_t_3);
     __pyx_t_3 = 0;
     __pyx_t_4 = ((PyObject *)(&PyLong_Type));
     __Pyx_INCREF(__pyx_t_4);
-    if (unlikely(!__pyx_cur_scope->__pyx_outer_scope->__pyx_v_head)) { __Pyx_RaiseClosureNameError("head"); __PYX_ERR(0, 114, __pyx_L1_error) }
+    if (unlikely(!__pyx_cur_scope->__pyx_outer_scope->__pyx_v_head)) { __Pyx_RaiseClosureNameError("head"); __PYX_ERR(0, 132, __pyx_L1_error) }
     if (unlikely(__pyx_cur_scope->__pyx_outer_scope->__pyx_v_head == Py_None)) {
       PyErr_SetString(PyExc_TypeError, "\047NoneType\047 object is not subscriptable");
-      __PYX_ERR(0, 114, __pyx_L1_error)
+      __PYX_ERR(0, 132, __pyx_L1_error)
     }
-    __pyx_t_5 = PySequence_GetSlice(__pyx_cur_scope->__pyx_outer_scope->__pyx_v_head, 0, 4); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 114, __pyx_L1_error)
+    __pyx_t_5 = PySequence_GetSlice(__pyx_cur_scope->__pyx_outer_scope->__pyx_v_head, 0, 4); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 132, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
     __pyx_t_6 = 0;
     {
@@ -18898,18 +19156,18 @@ static PyObject *__pyx_gb_8udpprobe_4core_7capture_10is_capture_2generator(__pyx
       __pyx_t_3 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_from_bytes, __pyx_callargs+__pyx_t_6, (3-__pyx_t_6) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
       __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 114, __pyx_L1_error)
+      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 132, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_3);
     }
-    __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_PCAP_MAGICS); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 114, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_PCAP_MAGICS); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 132, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
-    __pyx_t_7 = (__Pyx_PySequence_ContainsTF(__pyx_t_3, __pyx_t_5, Py_EQ)); if (unlikely((__pyx_t_7 < 0))) __PYX_ERR(0, 114, __pyx_L1_error)
+    __pyx_t_7 = (__Pyx_PySequence_ContainsTF(__pyx_t_3, __pyx_t_5, Py_EQ)); if (unlikely((__pyx_t_7 < 0))) __PYX_ERR(0, 132, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
     __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
     if (__pyx_t_7) {
 
 
-      /* "udpprobe/core/capture.py":113
+      /* "udpprobe/core/capture.py":131
  * def is_capture(head: bytes) -> bool:
  *     """Whether a file that begins with these bytes is pcap or pcapng."""
  *     return head[:4] == SECTION_HEADER or any(             # <<<<<<<<<<<<<<
@@ -18928,7 +19186,7 @@ static PyObject *__pyx_gb_8udpprobe_4core_7capture_10is_capture_2generator(__pyx
       __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
       goto __pyx_L0;
 
-      /* "udpprobe/core/capture.py":114
+      /* "udpprobe/core/capture.py":132
  *     """Whether a file that begins with these bytes is pcap or pcapng."""
  *     return head[:4] == SECTION_HEADER or any(
  *         int.from_bytes(head[:4], order) in PCAP_MAGICS for order in ("little", "big"))             # <<<<<<<<<<<<<<
@@ -18940,7 +19198,7 @@ static PyObject *__pyx_gb_8udpprobe_4core_7capture_10is_capture_2generator(__pyx
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   /*else*/ {
 
-    /* "udpprobe/core/capture.py":113
+    /* "udpprobe/core/capture.py":131
  * def is_capture(head: bytes) -> bool:
  *     """Whether a file that begins with these bytes is pcap or pcapng."""
  *     return head[:4] == SECTION_HEADER or any(             # <<<<<<<<<<<<<<
@@ -18960,7 +19218,7 @@ static PyObject *__pyx_gb_8udpprobe_4core_7capture_10is_capture_2generator(__pyx
   }
   CYTHON_MAYBE_UNUSED_VAR(__pyx_cur_scope);
 
-  /* "udpprobe/core/capture.py":114
+  /* "udpprobe/core/capture.py":132
  *     """Whether a file that begins with these bytes is pcap or pcapng."""
  *     return head[:4] == SECTION_HEADER or any(
  *         int.from_bytes(head[:4], order) in PCAP_MAGICS for order in ("little", "big"))             # <<<<<<<<<<<<<<
@@ -18990,7 +19248,7 @@ static PyObject *__pyx_gb_8udpprobe_4core_7capture_10is_capture_2generator(__pyx
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":111
+/* "udpprobe/core/capture.py":129
  * 
  * 
  * def is_capture(head: bytes) -> bool:             # <<<<<<<<<<<<<<
@@ -18998,7 +19256,7 @@ static PyObject *__pyx_gb_8udpprobe_4core_7capture_10is_capture_2generator(__pyx
  *     return head[:4] == SECTION_HEADER or any(
 */
 
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_is_capture(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v_head) {
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_2is_capture(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v_head) {
   struct __pyx_obj_8udpprobe_4core_7capture___pyx_scope_struct__is_capture *__pyx_cur_scope;
   PyObject *__pyx_gb_8udpprobe_4core_7capture_10is_capture_2generator = 0;
   PyObject *__pyx_r = NULL;
@@ -19016,7 +19274,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_is_capture(CYTHON_UNUSED PyOb
   if (unlikely(!__pyx_cur_scope)) {
     __pyx_cur_scope = ((struct __pyx_obj_8udpprobe_4core_7capture___pyx_scope_struct__is_capture *)Py_None);
     __Pyx_INCREF(Py_None);
-    __PYX_ERR(0, 111, __pyx_L1_error)
+    __PYX_ERR(0, 129, __pyx_L1_error)
   } else {
     __Pyx_GOTREF((PyObject *)__pyx_cur_scope);
   }
@@ -19024,21 +19282,21 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_is_capture(CYTHON_UNUSED PyOb
   __Pyx_INCREF(__pyx_cur_scope->__pyx_v_head);
   __Pyx_GIVEREF(__pyx_cur_scope->__pyx_v_head);
 
-  /* "udpprobe/core/capture.py":113
+  /* "udpprobe/core/capture.py":131
  * def is_capture(head: bytes) -> bool:
  *     """Whether a file that begins with these bytes is pcap or pcapng."""
  *     return head[:4] == SECTION_HEADER or any(             # <<<<<<<<<<<<<<
  *         int.from_bytes(head[:4], order) in PCAP_MAGICS for order in ("little", "big"))
  * 
 */
-  __pyx_t_2 = PySequence_GetSlice(__pyx_cur_scope->__pyx_v_head, 0, 4); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 113, __pyx_L1_error)
+  __pyx_t_2 = PySequence_GetSlice(__pyx_cur_scope->__pyx_v_head, 0, 4); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 131, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_SECTION_HEADER); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 113, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_SECTION_HEADER); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 131, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = __Pyx_PyObject_CompareEq_bytes_object(__pyx_t_2, __pyx_t_3, Py_EQ); __Pyx_XGOTREF(__pyx_t_4); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 113, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_CompareEq_bytes_object(__pyx_t_2, __pyx_t_3, Py_EQ); __Pyx_XGOTREF(__pyx_t_4); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 131, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __pyx_t_5 = __Pyx_PyObject_IsTrue(__pyx_t_4); if (unlikely((__pyx_t_5 < 0))) __PYX_ERR(0, 113, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyObject_IsTrue(__pyx_t_4); if (unlikely((__pyx_t_5 < 0))) __PYX_ERR(0, 131, __pyx_L1_error)
   if (!__pyx_t_5) {
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
   } else {
@@ -19048,16 +19306,16 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_is_capture(CYTHON_UNUSED PyOb
     goto __pyx_L3_bool_binop_done;
   }
 
-  /* "udpprobe/core/capture.py":114
+  /* "udpprobe/core/capture.py":132
  *     """Whether a file that begins with these bytes is pcap or pcapng."""
  *     return head[:4] == SECTION_HEADER or any(
  *         int.from_bytes(head[:4], order) in PCAP_MAGICS for order in ("little", "big"))             # <<<<<<<<<<<<<<
  * 
  * 
 */
-  __pyx_t_4 = __pyx_pf_8udpprobe_4core_7capture_10is_capture_genexpr(((PyObject*)__pyx_cur_scope), __pyx_mstate_global->__pyx_tuple[2]); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 114, __pyx_L1_error)
+  __pyx_t_4 = __pyx_pf_8udpprobe_4core_7capture_10is_capture_genexpr(((PyObject*)__pyx_cur_scope), __pyx_mstate_global->__pyx_tuple[2]); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 132, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_3 = __Pyx_Generator_GetInlinedResult(__pyx_t_4); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 114, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_Generator_GetInlinedResult(__pyx_t_4); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 132, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
   __Pyx_INCREF(__pyx_t_3);
@@ -19075,7 +19333,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_is_capture(CYTHON_UNUSED PyOb
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":111
+  /* "udpprobe/core/capture.py":129
  * 
  * 
  * def is_capture(head: bytes) -> bool:             # <<<<<<<<<<<<<<
@@ -19099,7 +19357,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_is_capture(CYTHON_UNUSED PyOb
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":134
+/* "udpprobe/core/capture.py":152
  *     """
  * 
  *     def __init__(self, entry: Entry, first: int | None = None, stop: int = EVERYTHING,             # <<<<<<<<<<<<<<
@@ -19149,53 +19407,53 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_entry,&__pyx_mstate_global->__pyx_n_u_first,&__pyx_mstate_global->__pyx_n_u_stop,&__pyx_mstate_global->__pyx_n_u_capacity,&__pyx_mstate_global->__pyx_n_u_is_gapless,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL_TPNEW(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 134, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 152, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 134, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 152, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 134, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 152, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 134, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 152, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 134, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 152, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 134, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 152, __pyx_L3_error)
       if (!values[1]) values[1] = __Pyx_NewRef(((PyObject*)Py_None));
       if (!values[2]) values[2] = __Pyx_NewRef(__pyx_mstate_global->__pyx_k__5);
       if (!values[3]) values[3] = __Pyx_NewRef(__pyx_mstate_global->__pyx_k__6);
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 0, 1, 4, i); __PYX_ERR(0, 134, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 0, 1, 4, i); __PYX_ERR(0, 152, __pyx_L3_error) }
       }
     } else {
       switch (__pyx_nargs) {
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 134, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 152, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 134, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 152, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 134, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 152, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 134, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 152, __pyx_L3_error)
         break;
         default: goto __pyx_L5_argtuple_error;
       }
@@ -19204,17 +19462,17 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
       if (!values[3]) values[3] = __Pyx_NewRef(__pyx_mstate_global->__pyx_k__6);
     }
     __pyx_v_entry = values[0];
-    if (__Pyx_PyInt_FromNumber(&values[1], "first", 1) < (0)) __PYX_ERR(0, 134, __pyx_L3_error)
+    if (__Pyx_PyInt_FromNumber(&values[1], "first", 1) < (0)) __PYX_ERR(0, 152, __pyx_L3_error)
     __pyx_v_first = ((PyObject*)values[1]);
-    if (__Pyx_PyInt_FromNumber(&values[2], "stop", 0) < (0)) __PYX_ERR(0, 134, __pyx_L3_error)
+    if (__Pyx_PyInt_FromNumber(&values[2], "stop", 0) < (0)) __PYX_ERR(0, 152, __pyx_L3_error)
     __pyx_v_stop = ((PyObject*)values[2]);
-    if (__Pyx_PyInt_FromNumber(&values[3], "capacity", 0) < (0)) __PYX_ERR(0, 135, __pyx_L3_error)
+    if (__Pyx_PyInt_FromNumber(&values[3], "capacity", 0) < (0)) __PYX_ERR(0, 153, __pyx_L3_error)
     __pyx_v_capacity = ((PyObject*)values[3]);
     if (values[4]) {
-      __pyx_v_is_gapless = __Pyx_PyObject_IsTrue(values[4]); if (unlikely((__pyx_v_is_gapless == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 135, __pyx_L3_error)
+      __pyx_v_is_gapless = __Pyx_PyObject_IsTrue(values[4]); if (unlikely((__pyx_v_is_gapless == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 153, __pyx_L3_error)
     } else {
 
-      /* "udpprobe/core/capture.py":135
+      /* "udpprobe/core/capture.py":153
  * 
  *     def __init__(self, entry: Entry, first: int | None = None, stop: int = EVERYTHING,
  *                  capacity: int = CAPACITY_BYTES, *, is_gapless: bool = False) -> None:             # <<<<<<<<<<<<<<
@@ -19226,7 +19484,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__init__", 0, 1, 4, __pyx_nargs); __PYX_ERR(0, 134, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("__init__", 0, 1, 4, __pyx_nargs); __PYX_ERR(0, 152, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -19237,12 +19495,12 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return -1;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_first), (&PyLong_Type), 1, "first", 2))) __PYX_ERR(0, 134, __pyx_L1_error)
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_stop), (&PyLong_Type), 0, "stop", 2))) __PYX_ERR(0, 134, __pyx_L1_error)
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_capacity), (&PyLong_Type), 0, "capacity", 2))) __PYX_ERR(0, 135, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_first), (&PyLong_Type), 1, "first", 2))) __PYX_ERR(0, 152, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_stop), (&PyLong_Type), 0, "stop", 2))) __PYX_ERR(0, 152, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_capacity), (&PyLong_Type), 0, "capacity", 2))) __PYX_ERR(0, 153, __pyx_L1_error)
   __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records___init__(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self), __pyx_v_entry, __pyx_v_first, __pyx_v_stop, __pyx_v_capacity, __pyx_v_is_gapless);
 
-  /* "udpprobe/core/capture.py":134
+  /* "udpprobe/core/capture.py":152
  *     """
  * 
  *     def __init__(self, entry: Entry, first: int | None = None, stop: int = EVERYTHING,             # <<<<<<<<<<<<<<
@@ -19276,187 +19534,195 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records___init__(struct __pyx_obj_
   PyObject *__pyx_t_2 = NULL;
   PyObject *__pyx_t_3 = NULL;
   int __pyx_t_4;
-  size_t __pyx_t_5;
-  __Pyx_memviewslice __pyx_t_6 = { 0, 0, { 0 }, { 0 }, { 0 } };
-  Py_ssize_t __pyx_t_7;
-  PY_LONG_LONG __pyx_t_8;
+  long __pyx_t_5;
+  PyObject *__pyx_t_6 = NULL;
+  PyObject *__pyx_t_7 = NULL;
+  size_t __pyx_t_8;
   PY_LONG_LONG __pyx_t_9;
-  PyObject *__pyx_t_10 = NULL;
-  __Pyx_memviewslice __pyx_t_11 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  PY_LONG_LONG __pyx_t_10;
+  Py_ssize_t __pyx_t_11;
   __Pyx_memviewslice __pyx_t_12 = { 0, 0, { 0 }, { 0 }, { 0 } };
   __Pyx_memviewslice __pyx_t_13 = { 0, 0, { 0 }, { 0 }, { 0 } };
   __Pyx_memviewslice __pyx_t_14 = { 0, 0, { 0 }, { 0 }, { 0 } };
-  long __pyx_t_15;
+  __Pyx_memviewslice __pyx_t_15 = { 0, 0, { 0 }, { 0 }, { 0 } };
   PyObject *__pyx_t_16 = NULL;
   PyObject *__pyx_t_17 = NULL;
+  int __pyx_t_18;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__init__", 0);
+  __Pyx_INCREF(__pyx_v_first);
 
-  /* "udpprobe/core/capture.py":136
+  /* "udpprobe/core/capture.py":154
  *     def __init__(self, entry: Entry, first: int | None = None, stop: int = EVERYTHING,
  *                  capacity: int = CAPACITY_BYTES, *, is_gapless: bool = False) -> None:
  *         self.head = entry.head             # <<<<<<<<<<<<<<
  *         self.is_pcapng = entry.head[:4] == SECTION_HEADER
  *         self.is_gapless = is_gapless
 */
-  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_entry, __pyx_mstate_global->__pyx_n_u_head); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 136, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_entry, __pyx_mstate_global->__pyx_n_u_head); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 154, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  if (!(likely(PyBytes_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_1))) __PYX_ERR(0, 136, __pyx_L1_error)
+  if (!(likely(PyBytes_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_1))) __PYX_ERR(0, 154, __pyx_L1_error)
   __Pyx_GIVEREF(__pyx_t_1);
   __Pyx_GOTREF(__pyx_v_self->head);
   __Pyx_DECREF_SET(__pyx_v_self->head, ((PyObject*)__pyx_t_1));
   __pyx_t_1 = 0;
 
-  /* "udpprobe/core/capture.py":137
+  /* "udpprobe/core/capture.py":155
  *                  capacity: int = CAPACITY_BYTES, *, is_gapless: bool = False) -> None:
  *         self.head = entry.head
  *         self.is_pcapng = entry.head[:4] == SECTION_HEADER             # <<<<<<<<<<<<<<
  *         self.is_gapless = is_gapless
  *         # ---- the buffer
 */
-  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_entry, __pyx_mstate_global->__pyx_n_u_head); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 137, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_entry, __pyx_mstate_global->__pyx_n_u_head); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 155, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyObject_GetSlice(__pyx_t_1, 0, 4, NULL, NULL, &__pyx_mstate_global->__pyx_slice[1], 0, 1, 0); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 137, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyObject_GetSlice(__pyx_t_1, 0, 4, NULL, NULL, &__pyx_mstate_global->__pyx_slice[1], 0, 1, 0); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 155, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_SECTION_HEADER); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 137, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_SECTION_HEADER); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 155, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_3 = __Pyx_PyObject_CompareEq_object_object(__pyx_t_2, __pyx_t_1, Py_EQ); __Pyx_XGOTREF(__pyx_t_3); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 137, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyObject_CompareEq_object_object(__pyx_t_2, __pyx_t_1, Py_EQ); __Pyx_XGOTREF(__pyx_t_3); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 155, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_t_4 = __Pyx_PyObject_IsTrue(__pyx_t_3); if (unlikely((__pyx_t_4 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 137, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_IsTrue(__pyx_t_3); if (unlikely((__pyx_t_4 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 155, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
   __pyx_v_self->is_pcapng = __pyx_t_4;
 
-  /* "udpprobe/core/capture.py":138
+  /* "udpprobe/core/capture.py":156
  *         self.head = entry.head
  *         self.is_pcapng = entry.head[:4] == SECTION_HEADER
  *         self.is_gapless = is_gapless             # <<<<<<<<<<<<<<
  *         # ---- the buffer
- *         self._buffer = bytearray(capacity)
+ *         self._allot(max(capacity, 1))
 */
   __pyx_v_self->is_gapless = __pyx_v_is_gapless;
 
-  /* "udpprobe/core/capture.py":140
+  /* "udpprobe/core/capture.py":158
  *         self.is_gapless = is_gapless
  *         # ---- the buffer
- *         self._buffer = bytearray(capacity)             # <<<<<<<<<<<<<<
- *         self.data = memoryview(self._buffer)
- *         self._capacity = capacity
+ *         self._allot(max(capacity, 1))             # <<<<<<<<<<<<<<
+ *         if first is None:
+ *             first = 0 if self.is_pcapng else PCAP_HEADER_BYTES
 */
-  __pyx_t_1 = NULL;
+  __pyx_t_1 = ((PyObject *)__pyx_v_self);
+  __Pyx_INCREF(__pyx_t_1);
+
   __pyx_t_5 = 1;
-  {
-    PyObject *__pyx_callargs[2] = {__pyx_t_1, __pyx_v_capacity};
-    __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)(&PyByteArray_Type), __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 140, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_3);
-  }
-  __Pyx_GIVEREF(__pyx_t_3);
-  __Pyx_GOTREF(__pyx_v_self->_buffer);
-  __Pyx_DECREF_SET(__pyx_v_self->_buffer, ((PyObject*)__pyx_t_3));
-  __pyx_t_3 = 0;
-
-  /* "udpprobe/core/capture.py":141
- *         # ---- the buffer
- *         self._buffer = bytearray(capacity)
- *         self.data = memoryview(self._buffer)             # <<<<<<<<<<<<<<
- *         self._capacity = capacity
- *         self.begins = 0 if self.is_pcapng else PCAP_HEADER_BYTES
-*/
-  __pyx_t_3 = PyMemoryView_FromObject(__pyx_v_self->_buffer); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 141, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_6 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(__pyx_t_3, 0); if (unlikely(!__pyx_t_6.memview)) __PYX_ERR(0, 141, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->data, 0);
-  __pyx_v_self->data = __pyx_t_6;
-  __pyx_t_6.memview = NULL;
-  __pyx_t_6.data = NULL;
-
-  /* "udpprobe/core/capture.py":142
- *         self._buffer = bytearray(capacity)
- *         self.data = memoryview(self._buffer)
- *         self._capacity = capacity             # <<<<<<<<<<<<<<
- *         self.begins = 0 if self.is_pcapng else PCAP_HEADER_BYTES
- *         if first is not None:
-*/
-  __pyx_t_7 = __Pyx_PyIndex_AsSsize_t(__pyx_v_capacity); if (unlikely((__pyx_t_7 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 142, __pyx_L1_error)
-  __pyx_v_self->_capacity = __pyx_t_7;
-
-  /* "udpprobe/core/capture.py":143
- *         self.data = memoryview(self._buffer)
- *         self._capacity = capacity
- *         self.begins = 0 if self.is_pcapng else PCAP_HEADER_BYTES             # <<<<<<<<<<<<<<
- *         if first is not None:
- *             self.begins = first
-*/
-  if (__pyx_v_self->is_pcapng) {
-
-    __pyx_t_8 = 0;
+  __Pyx_INCREF(__pyx_v_capacity);
+  __pyx_t_6 = __pyx_v_capacity;
+  __pyx_t_7 = __Pyx_PyLong_From_long(__pyx_t_5); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 158, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
+  __pyx_t_4 = __Pyx_PyObject_CompareBoolGt_int_int(__pyx_t_7, __pyx_t_6, Py_GT); if (unlikely((__pyx_t_4 < 0))) __PYX_ERR(0, 158, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+  if (__pyx_t_4) {
+    __pyx_t_7 = __Pyx_PyLong_From_long(__pyx_t_5); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 158, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_7);
+    if (__Pyx_PyInt_FromNumber(&__pyx_t_7, NULL, 0) < (0)) __PYX_ERR(0, 158, __pyx_L1_error)
+    __pyx_t_2 = __pyx_t_7;
+    __pyx_t_7 = 0;
   } else {
-    __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_PCAP_HEADER_BYTES); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 143, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_3);
-    __pyx_t_9 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_3); if (unlikely((__pyx_t_9 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 143, __pyx_L1_error)
-    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __pyx_t_8 = __pyx_t_9;
+    __Pyx_INCREF(__pyx_t_6);
+    __pyx_t_2 = __pyx_t_6;
   }
-  __pyx_v_self->begins = __pyx_t_8;
 
-  /* "udpprobe/core/capture.py":144
- *         self._capacity = capacity
- *         self.begins = 0 if self.is_pcapng else PCAP_HEADER_BYTES
- *         if first is not None:             # <<<<<<<<<<<<<<
- *             self.begins = first
- *         self.base = self.begins
+  __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
+  __pyx_t_8 = 0;
+  {
+    PyObject *__pyx_callargs[2] = {__pyx_t_1, __pyx_t_2};
+    __pyx_t_3 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_allot, __pyx_callargs+__pyx_t_8, (2-__pyx_t_8) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
+    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 158, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_3);
+  }
+  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+
+  /* "udpprobe/core/capture.py":159
+ *         # ---- the buffer
+ *         self._allot(max(capacity, 1))
+ *         if first is None:             # <<<<<<<<<<<<<<
+ *             first = 0 if self.is_pcapng else PCAP_HEADER_BYTES
+ *         self.begins = first + 3 & -4 if self.is_pcapng else first
 */
-  __pyx_t_4 = (__pyx_v_first != ((PyObject*)Py_None));
+  __pyx_t_4 = (__pyx_v_first == ((PyObject*)Py_None));
   if (__pyx_t_4) {
 
 
-    /* "udpprobe/core/capture.py":145
- *         self.begins = 0 if self.is_pcapng else PCAP_HEADER_BYTES
- *         if first is not None:
- *             self.begins = first             # <<<<<<<<<<<<<<
+    /* "udpprobe/core/capture.py":160
+ *         self._allot(max(capacity, 1))
+ *         if first is None:
+ *             first = 0 if self.is_pcapng else PCAP_HEADER_BYTES             # <<<<<<<<<<<<<<
+ *         self.begins = first + 3 & -4 if self.is_pcapng else first
  *         self.base = self.begins
- *         self.stop = stop
 */
-    __pyx_t_8 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_first); if (unlikely((__pyx_t_8 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 145, __pyx_L1_error)
-    __pyx_v_self->begins = __pyx_t_8;
+    if (__pyx_v_self->is_pcapng) {
+      __Pyx_INCREF(__pyx_mstate_global->__pyx_int_0);
+      __pyx_t_3 = __pyx_mstate_global->__pyx_int_0;
+    } else {
+      __Pyx_GetModuleGlobalName(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_PCAP_HEADER_BYTES); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 160, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_2);
+      if (__Pyx_PyInt_FromNumber(&__pyx_t_2, NULL, 1) < (0)) __PYX_ERR(0, 160, __pyx_L1_error)
+      __pyx_t_3 = __pyx_t_2;
+      __pyx_t_2 = 0;
+    }
+    __Pyx_DECREF_SET(__pyx_v_first, ((PyObject*)__pyx_t_3));
+    __pyx_t_3 = 0;
 
-    /* "udpprobe/core/capture.py":144
- *         self._capacity = capacity
- *         self.begins = 0 if self.is_pcapng else PCAP_HEADER_BYTES
- *         if first is not None:             # <<<<<<<<<<<<<<
- *             self.begins = first
- *         self.base = self.begins
+    /* "udpprobe/core/capture.py":159
+ *         # ---- the buffer
+ *         self._allot(max(capacity, 1))
+ *         if first is None:             # <<<<<<<<<<<<<<
+ *             first = 0 if self.is_pcapng else PCAP_HEADER_BYTES
+ *         self.begins = first + 3 & -4 if self.is_pcapng else first
 */
   }
 
-  /* "udpprobe/core/capture.py":146
- *         if first is not None:
- *             self.begins = first
+  /* "udpprobe/core/capture.py":161
+ *         if first is None:
+ *             first = 0 if self.is_pcapng else PCAP_HEADER_BYTES
+ *         self.begins = first + 3 & -4 if self.is_pcapng else first             # <<<<<<<<<<<<<<
+ *         self.base = self.begins
+ *         self.stop = stop
+*/
+  if (__pyx_v_self->is_pcapng) {
+    __pyx_t_3 = __Pyx_PyLong_AddObjC(__pyx_v_first, __pyx_mstate_global->__pyx_int_3, 3, 0, 0); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 161, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_3);
+    __pyx_t_2 = __Pyx_PyLong_AndObjC(__pyx_t_3, __pyx_mstate_global->__pyx_int_neg_4, -4L, 0, 0); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 161, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
+    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+    __pyx_t_10 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_2); if (unlikely((__pyx_t_10 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 161, __pyx_L1_error)
+    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+    __pyx_t_9 = __pyx_t_10;
+  } else {
+    __pyx_t_10 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_first); if (unlikely((__pyx_t_10 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 161, __pyx_L1_error)
+    __pyx_t_9 = __pyx_t_10;
+  }
+  __pyx_v_self->begins = __pyx_t_9;
+
+  /* "udpprobe/core/capture.py":162
+ *             first = 0 if self.is_pcapng else PCAP_HEADER_BYTES
+ *         self.begins = first + 3 & -4 if self.is_pcapng else first
  *         self.base = self.begins             # <<<<<<<<<<<<<<
  *         self.stop = stop
  *         self.start = self.end = 0
 */
-  __pyx_t_8 = __pyx_v_self->begins;
+  __pyx_t_9 = __pyx_v_self->begins;
 
-  __pyx_v_self->base = __pyx_t_8;
+  __pyx_v_self->base = __pyx_t_9;
 
-  /* "udpprobe/core/capture.py":147
- *             self.begins = first
+  /* "udpprobe/core/capture.py":163
+ *         self.begins = first + 3 & -4 if self.is_pcapng else first
  *         self.base = self.begins
  *         self.stop = stop             # <<<<<<<<<<<<<<
  *         self.start = self.end = 0
  *         self._last = -1
 */
-  __pyx_t_8 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_stop); if (unlikely((__pyx_t_8 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 147, __pyx_L1_error)
-  __pyx_v_self->stop = __pyx_t_8;
+  __pyx_t_9 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_stop); if (unlikely((__pyx_t_9 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 163, __pyx_L1_error)
+  __pyx_v_self->stop = __pyx_t_9;
 
-  /* "udpprobe/core/capture.py":148
+  /* "udpprobe/core/capture.py":164
  *         self.base = self.begins
  *         self.stop = stop
  *         self.start = self.end = 0             # <<<<<<<<<<<<<<
@@ -19466,7 +19732,7 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records___init__(struct __pyx_obj_
   __pyx_v_self->start = 0;
   __pyx_v_self->end = 0;
 
-  /* "udpprobe/core/capture.py":149
+  /* "udpprobe/core/capture.py":165
  *         self.stop = stop
  *         self.start = self.end = 0
  *         self._last = -1             # <<<<<<<<<<<<<<
@@ -19475,7 +19741,7 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records___init__(struct __pyx_obj_
 */
   __pyx_v_self->_last = -1L;
 
-  /* "udpprobe/core/capture.py":150
+  /* "udpprobe/core/capture.py":166
  *         self.start = self.end = 0
  *         self._last = -1
  *         self.is_broken = False             # <<<<<<<<<<<<<<
@@ -19484,7 +19750,7 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records___init__(struct __pyx_obj_
 */
   __pyx_v_self->is_broken = 0;
 
-  /* "udpprobe/core/capture.py":152
+  /* "udpprobe/core/capture.py":168
  *         self.is_broken = False
  *         # ---- the frame
  *         self.at = self.captured = self.length = 0             # <<<<<<<<<<<<<<
@@ -19495,133 +19761,136 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records___init__(struct __pyx_obj_
   __pyx_v_self->captured = 0;
   __pyx_v_self->length = 0;
 
-  /* "udpprobe/core/capture.py":153
+  /* "udpprobe/core/capture.py":169
  *         # ---- the frame
  *         self.at = self.captured = self.length = 0
  *         self.link_type = 0             # <<<<<<<<<<<<<<
  *         self.frame = 0
- *         self.time_ns = EARLIEST_NS
+ *         self.time_ns = _EARLIEST_NS
 */
   __pyx_v_self->link_type = 0;
 
-  /* "udpprobe/core/capture.py":154
+  /* "udpprobe/core/capture.py":170
  *         self.at = self.captured = self.length = 0
  *         self.link_type = 0
  *         self.frame = 0             # <<<<<<<<<<<<<<
- *         self.time_ns = EARLIEST_NS
+ *         self.time_ns = _EARLIEST_NS
  *         # ---- what is told of all frames
 */
   __pyx_v_self->frame = 0;
 
-  /* "udpprobe/core/capture.py":155
+  /* "udpprobe/core/capture.py":171
  *         self.link_type = 0
  *         self.frame = 0
- *         self.time_ns = EARLIEST_NS             # <<<<<<<<<<<<<<
+ *         self.time_ns = _EARLIEST_NS             # <<<<<<<<<<<<<<
  *         # ---- what is told of all frames
- *         self.first_ns = self.latest_ns = EARLIEST_NS
+ *         self.first_ns = self.latest_ns = _EARLIEST_NS
 */
-  __pyx_v_self->time_ns = __pyx_v_8udpprobe_4core_7capture_EARLIEST_NS;
+  __pyx_v_self->time_ns = __pyx_v_8udpprobe_4core_7capture__EARLIEST_NS;
 
-  /* "udpprobe/core/capture.py":157
- *         self.time_ns = EARLIEST_NS
+  /* "udpprobe/core/capture.py":173
+ *         self.time_ns = _EARLIEST_NS
  *         # ---- what is told of all frames
- *         self.first_ns = self.latest_ns = EARLIEST_NS             # <<<<<<<<<<<<<<
- *         self.until_ns = LATEST_NS
- *         self.held_ns = EARLIEST_NS
+ *         self.first_ns = self.latest_ns = _EARLIEST_NS             # <<<<<<<<<<<<<<
+ *         self.until_ns = _LATEST_NS
+ *         self.held_ns = _EARLIEST_NS
 */
-  __pyx_v_self->first_ns = __pyx_v_8udpprobe_4core_7capture_EARLIEST_NS;
-  __pyx_v_self->latest_ns = __pyx_v_8udpprobe_4core_7capture_EARLIEST_NS;
+  __pyx_v_self->first_ns = __pyx_v_8udpprobe_4core_7capture__EARLIEST_NS;
+  __pyx_v_self->latest_ns = __pyx_v_8udpprobe_4core_7capture__EARLIEST_NS;
 
-  /* "udpprobe/core/capture.py":158
+  /* "udpprobe/core/capture.py":174
  *         # ---- what is told of all frames
- *         self.first_ns = self.latest_ns = EARLIEST_NS
- *         self.until_ns = LATEST_NS             # <<<<<<<<<<<<<<
- *         self.held_ns = EARLIEST_NS
+ *         self.first_ns = self.latest_ns = _EARLIEST_NS
+ *         self.until_ns = _LATEST_NS             # <<<<<<<<<<<<<<
+ *         self.held_ns = _EARLIEST_NS
  *         self.is_disordered = False
 */
-  __pyx_v_self->until_ns = __pyx_v_8udpprobe_4core_7capture_LATEST_NS;
+  __pyx_v_self->until_ns = __pyx_v_8udpprobe_4core_7capture__LATEST_NS;
 
-  /* "udpprobe/core/capture.py":159
- *         self.first_ns = self.latest_ns = EARLIEST_NS
- *         self.until_ns = LATEST_NS
- *         self.held_ns = EARLIEST_NS             # <<<<<<<<<<<<<<
+  /* "udpprobe/core/capture.py":175
+ *         self.first_ns = self.latest_ns = _EARLIEST_NS
+ *         self.until_ns = _LATEST_NS
+ *         self.held_ns = _EARLIEST_NS             # <<<<<<<<<<<<<<
  *         self.is_disordered = False
- *         self.faults = array("q", [0] * len(FAULTS))
+ *         self.faults = memoryview(array("q", [0] * len(FAULTS)))
 */
-  __pyx_v_self->held_ns = __pyx_v_8udpprobe_4core_7capture_EARLIEST_NS;
+  __pyx_v_self->held_ns = __pyx_v_8udpprobe_4core_7capture__EARLIEST_NS;
 
-  /* "udpprobe/core/capture.py":160
- *         self.until_ns = LATEST_NS
- *         self.held_ns = EARLIEST_NS
+  /* "udpprobe/core/capture.py":176
+ *         self.until_ns = _LATEST_NS
+ *         self.held_ns = _EARLIEST_NS
  *         self.is_disordered = False             # <<<<<<<<<<<<<<
- *         self.faults = array("q", [0] * len(FAULTS))
+ *         self.faults = memoryview(array("q", [0] * len(FAULTS)))
  *         self.has_dropped = False
 */
   __pyx_v_self->is_disordered = 0;
 
-  /* "udpprobe/core/capture.py":161
- *         self.held_ns = EARLIEST_NS
+  /* "udpprobe/core/capture.py":177
+ *         self.held_ns = _EARLIEST_NS
  *         self.is_disordered = False
- *         self.faults = array("q", [0] * len(FAULTS))             # <<<<<<<<<<<<<<
+ *         self.faults = memoryview(array("q", [0] * len(FAULTS)))             # <<<<<<<<<<<<<<
  *         self.has_dropped = False
  *         self._dropped = 0
 */
-  __pyx_t_1 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 161, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_2);
-  __Pyx_GetModuleGlobalName(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_FAULTS); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 161, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  __pyx_t_7 = PyObject_Length(__pyx_t_10); if (unlikely(__pyx_t_7 == ((Py_ssize_t)-1))) __PYX_ERR(0, 161, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-  __pyx_t_10 = PyList_New(1 * ((__pyx_t_7<0) ? 0:__pyx_t_7)); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 161, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
+  __pyx_t_3 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 177, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __Pyx_GetModuleGlobalName(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_FAULTS); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 177, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
+  __pyx_t_11 = PyObject_Length(__pyx_t_7); if (unlikely(__pyx_t_11 == ((Py_ssize_t)-1))) __PYX_ERR(0, 177, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+  __pyx_t_7 = PyList_New(1 * ((__pyx_t_11<0) ? 0:__pyx_t_11)); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 177, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
   { Py_ssize_t __pyx_temp;
-    for (__pyx_temp=0; __pyx_temp < __pyx_t_7; __pyx_temp++) {
+    for (__pyx_temp=0; __pyx_temp < __pyx_t_11; __pyx_temp++) {
       __Pyx_INCREF(__pyx_mstate_global->__pyx_int_0);
       __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_0);
-      if (__Pyx_PyList_SET_ITEM(__pyx_t_10, __pyx_temp, __pyx_mstate_global->__pyx_int_0) != (0)) __PYX_ERR(0, 161, __pyx_L1_error);
+      if (__Pyx_PyList_SET_ITEM(__pyx_t_7, __pyx_temp, __pyx_mstate_global->__pyx_int_0) != (0)) __PYX_ERR(0, 177, __pyx_L1_error);
     }
   }
 
-  __pyx_t_5 = 1;
+  __pyx_t_8 = 1;
   #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_2))) {
-    __pyx_t_1 = PyMethod_GET_SELF(__pyx_t_2);
-    assert(__pyx_t_1);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_2);
-    __Pyx_INCREF(__pyx_t_1);
+  if (unlikely(PyMethod_Check(__pyx_t_1))) {
+    __pyx_t_3 = PyMethod_GET_SELF(__pyx_t_1);
+    assert(__pyx_t_3);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_1);
+    __Pyx_INCREF(__pyx_t_3);
     __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_2, __pyx__function);
-    __pyx_t_5 = 0;
+    __Pyx_DECREF_SET(__pyx_t_1, __pyx__function);
+    __pyx_t_8 = 0;
   }
   #endif
   {
-    PyObject *__pyx_callargs[3] = {__pyx_t_1, __pyx_mstate_global->__pyx_n_u_q, __pyx_t_10};
-    __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_2, __pyx_callargs+__pyx_t_5, (3-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
-    __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 161, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_3);
+    PyObject *__pyx_callargs[3] = {__pyx_t_3, __pyx_mstate_global->__pyx_n_u_q, __pyx_t_7};
+    __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_1, __pyx_callargs+__pyx_t_8, (3-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
+    __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+    __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 177, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
   }
-  __pyx_t_11 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_t_3, PyBUF_WRITABLE); if (unlikely(!__pyx_t_11.memview)) __PYX_ERR(0, 161, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+  __pyx_t_1 = PyMemoryView_FromObject(__pyx_t_2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 177, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  __pyx_t_12 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_12.memview)) __PYX_ERR(0, 177, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->faults, 0);
-  __pyx_v_self->faults = __pyx_t_11;
-  __pyx_t_11.memview = NULL;
-  __pyx_t_11.data = NULL;
+  __pyx_v_self->faults = __pyx_t_12;
+  __pyx_t_12.memview = NULL;
+  __pyx_t_12.data = NULL;
 
-  /* "udpprobe/core/capture.py":162
+  /* "udpprobe/core/capture.py":178
  *         self.is_disordered = False
- *         self.faults = array("q", [0] * len(FAULTS))
+ *         self.faults = memoryview(array("q", [0] * len(FAULTS)))
  *         self.has_dropped = False             # <<<<<<<<<<<<<<
  *         self._dropped = 0
  *         # ---- pcapng
 */
   __pyx_v_self->has_dropped = 0;
 
-  /* "udpprobe/core/capture.py":163
- *         self.faults = array("q", [0] * len(FAULTS))
+  /* "udpprobe/core/capture.py":179
+ *         self.faults = memoryview(array("q", [0] * len(FAULTS)))
  *         self.has_dropped = False
  *         self._dropped = 0             # <<<<<<<<<<<<<<
  *         # ---- pcapng
@@ -19629,371 +19898,398 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records___init__(struct __pyx_obj_
 */
   __pyx_v_self->_dropped = 0;
 
-  /* "udpprobe/core/capture.py":165
+  /* "udpprobe/core/capture.py":181
  *         self._dropped = 0
  *         # ---- pcapng
  *         self._sections = 0             # <<<<<<<<<<<<<<
  *         self._interfaces = 0
- *         self._links = array("i", [0] * 4)
+ *         self._links = memoryview(array("i", [0] * 4))
 */
   __pyx_v_self->_sections = 0;
 
-  /* "udpprobe/core/capture.py":166
+  /* "udpprobe/core/capture.py":182
  *         # ---- pcapng
  *         self._sections = 0
  *         self._interfaces = 0             # <<<<<<<<<<<<<<
- *         self._links = array("i", [0] * 4)
- *         self._resolutions = array("i", [0] * 4)
+ *         self._links = memoryview(array("i", [0] * 4))
+ *         self._resolutions = memoryview(array("i", [0] * 4))
 */
   __pyx_v_self->_interfaces = 0;
 
-  /* "udpprobe/core/capture.py":167
+  /* "udpprobe/core/capture.py":183
  *         self._sections = 0
  *         self._interfaces = 0
- *         self._links = array("i", [0] * 4)             # <<<<<<<<<<<<<<
- *         self._resolutions = array("i", [0] * 4)
- *         self._offsets_ns = array("Q", [0] * 4)
+ *         self._links = memoryview(array("i", [0] * 4))             # <<<<<<<<<<<<<<
+ *         self._resolutions = memoryview(array("i", [0] * 4))
+ *         self._offsets_ns = memoryview(array("Q", [0] * 4))
 */
   __pyx_t_2 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 167, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  __pyx_t_1 = PyList_New(1 * 4); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 167, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
+  __Pyx_GetModuleGlobalName(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 183, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
+  __pyx_t_3 = PyList_New(1 * 4); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 183, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
   { Py_ssize_t __pyx_temp;
     for (__pyx_temp=0; __pyx_temp < 4; __pyx_temp++) {
       __Pyx_INCREF(__pyx_mstate_global->__pyx_int_0);
       __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_0);
-      if (__Pyx_PyList_SET_ITEM(__pyx_t_1, __pyx_temp, __pyx_mstate_global->__pyx_int_0) != (0)) __PYX_ERR(0, 167, __pyx_L1_error);
+      if (__Pyx_PyList_SET_ITEM(__pyx_t_3, __pyx_temp, __pyx_mstate_global->__pyx_int_0) != (0)) __PYX_ERR(0, 183, __pyx_L1_error);
     }
   }
-  __pyx_t_5 = 1;
+  __pyx_t_8 = 1;
   #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_10))) {
-    __pyx_t_2 = PyMethod_GET_SELF(__pyx_t_10);
+  if (unlikely(PyMethod_Check(__pyx_t_7))) {
+    __pyx_t_2 = PyMethod_GET_SELF(__pyx_t_7);
     assert(__pyx_t_2);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_10);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_7);
     __Pyx_INCREF(__pyx_t_2);
     __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_10, __pyx__function);
-    __pyx_t_5 = 0;
+    __Pyx_DECREF_SET(__pyx_t_7, __pyx__function);
+    __pyx_t_8 = 0;
   }
   #endif
   {
-    PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_mstate_global->__pyx_n_u_i, __pyx_t_1};
-    __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_10, __pyx_callargs+__pyx_t_5, (3-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_mstate_global->__pyx_n_u_i, __pyx_t_3};
+    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_7, __pyx_callargs+__pyx_t_8, (3-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-    __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 167, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_3);
+    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+    __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 183, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_12 = __Pyx_PyObject_to_MemoryviewSlice_dc_int(__pyx_t_3, PyBUF_WRITABLE); if (unlikely(!__pyx_t_12.memview)) __PYX_ERR(0, 167, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+  __pyx_t_7 = PyMemoryView_FromObject(__pyx_t_1); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 183, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_t_13 = __Pyx_PyObject_to_MemoryviewSlice_dc_int(__pyx_t_7, PyBUF_WRITABLE); if (unlikely(!__pyx_t_13.memview)) __PYX_ERR(0, 183, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_links, 0);
-  __pyx_v_self->_links = __pyx_t_12;
-  __pyx_t_12.memview = NULL;
-  __pyx_t_12.data = NULL;
+  __pyx_v_self->_links = __pyx_t_13;
+  __pyx_t_13.memview = NULL;
+  __pyx_t_13.data = NULL;
 
-  /* "udpprobe/core/capture.py":168
+  /* "udpprobe/core/capture.py":184
  *         self._interfaces = 0
- *         self._links = array("i", [0] * 4)
- *         self._resolutions = array("i", [0] * 4)             # <<<<<<<<<<<<<<
- *         self._offsets_ns = array("Q", [0] * 4)
- *         self._drops = array("Q", [0] * 4)
-*/
-  __pyx_t_10 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 168, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = PyList_New(1 * 4); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 168, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_2);
-  { Py_ssize_t __pyx_temp;
-    for (__pyx_temp=0; __pyx_temp < 4; __pyx_temp++) {
-      __Pyx_INCREF(__pyx_mstate_global->__pyx_int_0);
-      __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_0);
-      if (__Pyx_PyList_SET_ITEM(__pyx_t_2, __pyx_temp, __pyx_mstate_global->__pyx_int_0) != (0)) __PYX_ERR(0, 168, __pyx_L1_error);
-    }
-  }
-  __pyx_t_5 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_1))) {
-    __pyx_t_10 = PyMethod_GET_SELF(__pyx_t_1);
-    assert(__pyx_t_10);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_1);
-    __Pyx_INCREF(__pyx_t_10);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_1, __pyx__function);
-    __pyx_t_5 = 0;
-  }
-  #endif
-  {
-    PyObject *__pyx_callargs[3] = {__pyx_t_10, __pyx_mstate_global->__pyx_n_u_i, __pyx_t_2};
-    __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_1, __pyx_callargs+__pyx_t_5, (3-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_10); __pyx_t_10 = 0;
-    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 168, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_3);
-  }
-  __pyx_t_12 = __Pyx_PyObject_to_MemoryviewSlice_dc_int(__pyx_t_3, PyBUF_WRITABLE); if (unlikely(!__pyx_t_12.memview)) __PYX_ERR(0, 168, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_resolutions, 0);
-  __pyx_v_self->_resolutions = __pyx_t_12;
-  __pyx_t_12.memview = NULL;
-  __pyx_t_12.data = NULL;
-
-  /* "udpprobe/core/capture.py":169
- *         self._links = array("i", [0] * 4)
- *         self._resolutions = array("i", [0] * 4)
- *         self._offsets_ns = array("Q", [0] * 4)             # <<<<<<<<<<<<<<
- *         self._drops = array("Q", [0] * 4)
- *         self._has_drops = array("B", [0] * 4)
+ *         self._links = memoryview(array("i", [0] * 4))
+ *         self._resolutions = memoryview(array("i", [0] * 4))             # <<<<<<<<<<<<<<
+ *         self._offsets_ns = memoryview(array("Q", [0] * 4))
+ *         self._drops = memoryview(array("Q", [0] * 4))
 */
   __pyx_t_1 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 169, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 184, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
+  __pyx_t_2 = PyList_New(1 * 4); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 184, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  __pyx_t_10 = PyList_New(1 * 4); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 169, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
   { Py_ssize_t __pyx_temp;
     for (__pyx_temp=0; __pyx_temp < 4; __pyx_temp++) {
       __Pyx_INCREF(__pyx_mstate_global->__pyx_int_0);
       __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_0);
-      if (__Pyx_PyList_SET_ITEM(__pyx_t_10, __pyx_temp, __pyx_mstate_global->__pyx_int_0) != (0)) __PYX_ERR(0, 169, __pyx_L1_error);
+      if (__Pyx_PyList_SET_ITEM(__pyx_t_2, __pyx_temp, __pyx_mstate_global->__pyx_int_0) != (0)) __PYX_ERR(0, 184, __pyx_L1_error);
     }
   }
-  __pyx_t_5 = 1;
+  __pyx_t_8 = 1;
   #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_2))) {
-    __pyx_t_1 = PyMethod_GET_SELF(__pyx_t_2);
+  if (unlikely(PyMethod_Check(__pyx_t_3))) {
+    __pyx_t_1 = PyMethod_GET_SELF(__pyx_t_3);
     assert(__pyx_t_1);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_2);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_3);
     __Pyx_INCREF(__pyx_t_1);
     __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_2, __pyx__function);
-    __pyx_t_5 = 0;
+    __Pyx_DECREF_SET(__pyx_t_3, __pyx__function);
+    __pyx_t_8 = 0;
   }
   #endif
   {
-    PyObject *__pyx_callargs[3] = {__pyx_t_1, __pyx_mstate_global->__pyx_n_u_Q, __pyx_t_10};
-    __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_2, __pyx_callargs+__pyx_t_5, (3-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    PyObject *__pyx_callargs[3] = {__pyx_t_1, __pyx_mstate_global->__pyx_n_u_i, __pyx_t_2};
+    __pyx_t_7 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_3, __pyx_callargs+__pyx_t_8, (3-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
-    __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 169, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_3);
+    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+    if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 184, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_7);
   }
-  __pyx_t_13 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_3, PyBUF_WRITABLE); if (unlikely(!__pyx_t_13.memview)) __PYX_ERR(0, 169, __pyx_L1_error)
+  __pyx_t_3 = PyMemoryView_FromObject(__pyx_t_7); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 184, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
+  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+  __pyx_t_13 = __Pyx_PyObject_to_MemoryviewSlice_dc_int(__pyx_t_3, PyBUF_WRITABLE); if (unlikely(!__pyx_t_13.memview)) __PYX_ERR(0, 184, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_offsets_ns, 0);
-  __pyx_v_self->_offsets_ns = __pyx_t_13;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_resolutions, 0);
+  __pyx_v_self->_resolutions = __pyx_t_13;
   __pyx_t_13.memview = NULL;
   __pyx_t_13.data = NULL;
 
-  /* "udpprobe/core/capture.py":170
- *         self._resolutions = array("i", [0] * 4)
- *         self._offsets_ns = array("Q", [0] * 4)
- *         self._drops = array("Q", [0] * 4)             # <<<<<<<<<<<<<<
- *         self._has_drops = array("B", [0] * 4)
- *         self._powers = array("Q", [int("1" + "0" * zeros) for zeros in range(20)])     # Cython's ** may be a float's
+  /* "udpprobe/core/capture.py":185
+ *         self._links = memoryview(array("i", [0] * 4))
+ *         self._resolutions = memoryview(array("i", [0] * 4))
+ *         self._offsets_ns = memoryview(array("Q", [0] * 4))             # <<<<<<<<<<<<<<
+ *         self._drops = memoryview(array("Q", [0] * 4))
+ *         self._has_drops = memoryview(array("B", [0] * 4))
 */
-  __pyx_t_2 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 170, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  __pyx_t_1 = PyList_New(1 * 4); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 170, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  { Py_ssize_t __pyx_temp;
-    for (__pyx_temp=0; __pyx_temp < 4; __pyx_temp++) {
-      __Pyx_INCREF(__pyx_mstate_global->__pyx_int_0);
-      __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_0);
-      if (__Pyx_PyList_SET_ITEM(__pyx_t_1, __pyx_temp, __pyx_mstate_global->__pyx_int_0) != (0)) __PYX_ERR(0, 170, __pyx_L1_error);
-    }
-  }
-  __pyx_t_5 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_10))) {
-    __pyx_t_2 = PyMethod_GET_SELF(__pyx_t_10);
-    assert(__pyx_t_2);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_10);
-    __Pyx_INCREF(__pyx_t_2);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_10, __pyx__function);
-    __pyx_t_5 = 0;
-  }
-  #endif
-  {
-    PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_mstate_global->__pyx_n_u_Q, __pyx_t_1};
-    __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_10, __pyx_callargs+__pyx_t_5, (3-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-    __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 170, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_3);
-  }
-  __pyx_t_13 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_3, PyBUF_WRITABLE); if (unlikely(!__pyx_t_13.memview)) __PYX_ERR(0, 170, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_drops, 0);
-  __pyx_v_self->_drops = __pyx_t_13;
-  __pyx_t_13.memview = NULL;
-  __pyx_t_13.data = NULL;
-
-  /* "udpprobe/core/capture.py":171
- *         self._offsets_ns = array("Q", [0] * 4)
- *         self._drops = array("Q", [0] * 4)
- *         self._has_drops = array("B", [0] * 4)             # <<<<<<<<<<<<<<
- *         self._powers = array("Q", [int("1" + "0" * zeros) for zeros in range(20)])     # Cython's ** may be a float's
- *         self._snap_bytes = 0
-*/
-  __pyx_t_10 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 171, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = PyList_New(1 * 4); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 171, __pyx_L1_error)
+  __pyx_t_7 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 185, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
+  __pyx_t_1 = PyList_New(1 * 4); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 185, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
   { Py_ssize_t __pyx_temp;
     for (__pyx_temp=0; __pyx_temp < 4; __pyx_temp++) {
       __Pyx_INCREF(__pyx_mstate_global->__pyx_int_0);
       __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_0);
-      if (__Pyx_PyList_SET_ITEM(__pyx_t_2, __pyx_temp, __pyx_mstate_global->__pyx_int_0) != (0)) __PYX_ERR(0, 171, __pyx_L1_error);
+      if (__Pyx_PyList_SET_ITEM(__pyx_t_1, __pyx_temp, __pyx_mstate_global->__pyx_int_0) != (0)) __PYX_ERR(0, 185, __pyx_L1_error);
     }
   }
-  __pyx_t_5 = 1;
+  __pyx_t_8 = 1;
   #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_1))) {
-    __pyx_t_10 = PyMethod_GET_SELF(__pyx_t_1);
-    assert(__pyx_t_10);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_1);
-    __Pyx_INCREF(__pyx_t_10);
+  if (unlikely(PyMethod_Check(__pyx_t_2))) {
+    __pyx_t_7 = PyMethod_GET_SELF(__pyx_t_2);
+    assert(__pyx_t_7);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_2);
+    __Pyx_INCREF(__pyx_t_7);
     __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_1, __pyx__function);
-    __pyx_t_5 = 0;
+    __Pyx_DECREF_SET(__pyx_t_2, __pyx__function);
+    __pyx_t_8 = 0;
   }
   #endif
   {
-    PyObject *__pyx_callargs[3] = {__pyx_t_10, __pyx_mstate_global->__pyx_n_u_B, __pyx_t_2};
-    __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_1, __pyx_callargs+__pyx_t_5, (3-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_10); __pyx_t_10 = 0;
-    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+    PyObject *__pyx_callargs[3] = {__pyx_t_7, __pyx_mstate_global->__pyx_n_u_Q, __pyx_t_1};
+    __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_2, __pyx_callargs+__pyx_t_8, (3-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_7); __pyx_t_7 = 0;
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 171, __pyx_L1_error)
+    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 185, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
   }
-  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(__pyx_t_3, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 171, __pyx_L1_error)
+  __pyx_t_2 = PyMemoryView_FromObject(__pyx_t_3); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 185, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_has_drops, 0);
-  __pyx_v_self->_has_drops = __pyx_t_14;
+  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_2, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 185, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_offsets_ns, 0);
+  __pyx_v_self->_offsets_ns = __pyx_t_14;
   __pyx_t_14.memview = NULL;
   __pyx_t_14.data = NULL;
 
-  /* "udpprobe/core/capture.py":172
- *         self._drops = array("Q", [0] * 4)
- *         self._has_drops = array("B", [0] * 4)
- *         self._powers = array("Q", [int("1" + "0" * zeros) for zeros in range(20)])     # Cython's ** may be a float's             # <<<<<<<<<<<<<<
- *         self._snap_bytes = 0
- *         self.last_ns = entry.last_ns
+  /* "udpprobe/core/capture.py":186
+ *         self._resolutions = memoryview(array("i", [0] * 4))
+ *         self._offsets_ns = memoryview(array("Q", [0] * 4))
+ *         self._drops = memoryview(array("Q", [0] * 4))             # <<<<<<<<<<<<<<
+ *         self._has_drops = memoryview(array("B", [0] * 4))
+ *         self._powers = memoryview(array("Q", [int("1" + "0" * zeros) for zeros in range(20)]))     # ** may be a float's
 */
-  __pyx_t_1 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 172, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_2);
-  { /* enter inner scope */
-    __pyx_t_10 = PyList_New(0); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 172, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_10);
-    for (__pyx_t_15 = 0; __pyx_t_15 < 20; __pyx_t_15+=1) {
-      __pyx_8genexpr1__pyx_v_zeros = __pyx_t_15;
-      __pyx_t_16 = __Pyx_PySequence_Multiply(__pyx_mstate_global->__pyx_kp_u_0, __pyx_8genexpr1__pyx_v_zeros); if (unlikely(!__pyx_t_16)) __PYX_ERR(0, 172, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_16);
-      __pyx_t_17 = __Pyx_PyUnicode_Concat(__pyx_mstate_global->__pyx_kp_u_1, __pyx_t_16); if (unlikely(!__pyx_t_17)) __PYX_ERR(0, 172, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_17);
-      __Pyx_DECREF(__pyx_t_16); __pyx_t_16 = 0;
-      __pyx_t_16 = __Pyx_PyNumber_Int(__pyx_t_17); if (unlikely(!__pyx_t_16)) __PYX_ERR(0, 172, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_16);
-      __Pyx_DECREF(__pyx_t_17); __pyx_t_17 = 0;
-      __Pyx_GIVEREF(__pyx_t_16);
-      if (unlikely(__Pyx_ListComp_AppendAndDecref(__pyx_t_10, __pyx_t_16))) __PYX_ERR(0, 172, __pyx_L1_error)
-      __pyx_t_16 = 0;
+  __pyx_t_3 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 186, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_7 = PyList_New(1 * 4); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 186, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
+  { Py_ssize_t __pyx_temp;
+    for (__pyx_temp=0; __pyx_temp < 4; __pyx_temp++) {
+      __Pyx_INCREF(__pyx_mstate_global->__pyx_int_0);
+      __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_0);
+      if (__Pyx_PyList_SET_ITEM(__pyx_t_7, __pyx_temp, __pyx_mstate_global->__pyx_int_0) != (0)) __PYX_ERR(0, 186, __pyx_L1_error);
     }
-  } /* exit inner scope */
-  __pyx_t_5 = 1;
+  }
+  __pyx_t_8 = 1;
   #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_2))) {
-    __pyx_t_1 = PyMethod_GET_SELF(__pyx_t_2);
-    assert(__pyx_t_1);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_2);
-    __Pyx_INCREF(__pyx_t_1);
+  if (unlikely(PyMethod_Check(__pyx_t_1))) {
+    __pyx_t_3 = PyMethod_GET_SELF(__pyx_t_1);
+    assert(__pyx_t_3);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_1);
+    __Pyx_INCREF(__pyx_t_3);
     __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_2, __pyx__function);
-    __pyx_t_5 = 0;
+    __Pyx_DECREF_SET(__pyx_t_1, __pyx__function);
+    __pyx_t_8 = 0;
   }
   #endif
   {
-    PyObject *__pyx_callargs[3] = {__pyx_t_1, __pyx_mstate_global->__pyx_n_u_Q, __pyx_t_10};
-    __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_2, __pyx_callargs+__pyx_t_5, (3-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
-    __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 172, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_3);
+    PyObject *__pyx_callargs[3] = {__pyx_t_3, __pyx_mstate_global->__pyx_n_u_Q, __pyx_t_7};
+    __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_1, __pyx_callargs+__pyx_t_8, (3-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
+    __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+    __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 186, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
   }
-  __pyx_t_13 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_3, PyBUF_WRITABLE); if (unlikely(!__pyx_t_13.memview)) __PYX_ERR(0, 172, __pyx_L1_error)
+  __pyx_t_1 = PyMemoryView_FromObject(__pyx_t_2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 186, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 186, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_drops, 0);
+  __pyx_v_self->_drops = __pyx_t_14;
+  __pyx_t_14.memview = NULL;
+  __pyx_t_14.data = NULL;
+
+  /* "udpprobe/core/capture.py":187
+ *         self._offsets_ns = memoryview(array("Q", [0] * 4))
+ *         self._drops = memoryview(array("Q", [0] * 4))
+ *         self._has_drops = memoryview(array("B", [0] * 4))             # <<<<<<<<<<<<<<
+ *         self._powers = memoryview(array("Q", [int("1" + "0" * zeros) for zeros in range(20)]))     # ** may be a float's
+ *         self._snap_bytes = 0
+*/
+  __pyx_t_2 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_7, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 187, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
+  __pyx_t_3 = PyList_New(1 * 4); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 187, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
+  { Py_ssize_t __pyx_temp;
+    for (__pyx_temp=0; __pyx_temp < 4; __pyx_temp++) {
+      __Pyx_INCREF(__pyx_mstate_global->__pyx_int_0);
+      __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_0);
+      if (__Pyx_PyList_SET_ITEM(__pyx_t_3, __pyx_temp, __pyx_mstate_global->__pyx_int_0) != (0)) __PYX_ERR(0, 187, __pyx_L1_error);
+    }
+  }
+  __pyx_t_8 = 1;
+  #if CYTHON_UNPACK_METHODS
+  if (unlikely(PyMethod_Check(__pyx_t_7))) {
+    __pyx_t_2 = PyMethod_GET_SELF(__pyx_t_7);
+    assert(__pyx_t_2);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_7);
+    __Pyx_INCREF(__pyx_t_2);
+    __Pyx_INCREF(__pyx__function);
+    __Pyx_DECREF_SET(__pyx_t_7, __pyx__function);
+    __pyx_t_8 = 0;
+  }
+  #endif
+  {
+    PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_mstate_global->__pyx_n_u_B, __pyx_t_3};
+    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_7, __pyx_callargs+__pyx_t_8, (3-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
+    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+    __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 187, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
+  }
+  __pyx_t_7 = PyMemoryView_FromObject(__pyx_t_1); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 187, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_t_15 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(__pyx_t_7, PyBUF_WRITABLE); if (unlikely(!__pyx_t_15.memview)) __PYX_ERR(0, 187, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_has_drops, 0);
+  __pyx_v_self->_has_drops = __pyx_t_15;
+  __pyx_t_15.memview = NULL;
+  __pyx_t_15.data = NULL;
+
+  /* "udpprobe/core/capture.py":188
+ *         self._drops = memoryview(array("Q", [0] * 4))
+ *         self._has_drops = memoryview(array("B", [0] * 4))
+ *         self._powers = memoryview(array("Q", [int("1" + "0" * zeros) for zeros in range(20)]))     # ** may be a float's             # <<<<<<<<<<<<<<
+ *         self._snap_bytes = 0
+ *         self._before_ns = entry.last_ns
+*/
+  __pyx_t_1 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 188, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
+  { /* enter inner scope */
+    __pyx_t_2 = PyList_New(0); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 188, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
+    for (__pyx_t_5 = 0; __pyx_t_5 < 20; __pyx_t_5+=1) {
+      __pyx_8genexpr1__pyx_v_zeros = __pyx_t_5;
+      __pyx_t_16 = __Pyx_PySequence_Multiply(__pyx_mstate_global->__pyx_kp_u_0, __pyx_8genexpr1__pyx_v_zeros); if (unlikely(!__pyx_t_16)) __PYX_ERR(0, 188, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_16);
+      __pyx_t_17 = __Pyx_PyUnicode_Concat(__pyx_mstate_global->__pyx_kp_u_1, __pyx_t_16); if (unlikely(!__pyx_t_17)) __PYX_ERR(0, 188, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_17);
+      __Pyx_DECREF(__pyx_t_16); __pyx_t_16 = 0;
+      __pyx_t_16 = __Pyx_PyNumber_Int(__pyx_t_17); if (unlikely(!__pyx_t_16)) __PYX_ERR(0, 188, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_16);
+      __Pyx_DECREF(__pyx_t_17); __pyx_t_17 = 0;
+      __Pyx_GIVEREF(__pyx_t_16);
+      if (unlikely(__Pyx_ListComp_AppendAndDecref(__pyx_t_2, __pyx_t_16))) __PYX_ERR(0, 188, __pyx_L1_error)
+      __pyx_t_16 = 0;
+    }
+  } /* exit inner scope */
+  __pyx_t_8 = 1;
+  #if CYTHON_UNPACK_METHODS
+  if (unlikely(PyMethod_Check(__pyx_t_3))) {
+    __pyx_t_1 = PyMethod_GET_SELF(__pyx_t_3);
+    assert(__pyx_t_1);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_3);
+    __Pyx_INCREF(__pyx_t_1);
+    __Pyx_INCREF(__pyx__function);
+    __Pyx_DECREF_SET(__pyx_t_3, __pyx__function);
+    __pyx_t_8 = 0;
+  }
+  #endif
+  {
+    PyObject *__pyx_callargs[3] = {__pyx_t_1, __pyx_mstate_global->__pyx_n_u_Q, __pyx_t_2};
+    __pyx_t_7 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_3, __pyx_callargs+__pyx_t_8, (3-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
+    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+    if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 188, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_7);
+  }
+  __pyx_t_3 = PyMemoryView_FromObject(__pyx_t_7); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 188, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
+  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+  __pyx_t_14 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_3, PyBUF_WRITABLE); if (unlikely(!__pyx_t_14.memview)) __PYX_ERR(0, 188, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_powers, 0);
-  __pyx_v_self->_powers = __pyx_t_13;
-  __pyx_t_13.memview = NULL;
-  __pyx_t_13.data = NULL;
+  __pyx_v_self->_powers = __pyx_t_14;
+  __pyx_t_14.memview = NULL;
+  __pyx_t_14.data = NULL;
 
-  /* "udpprobe/core/capture.py":173
- *         self._has_drops = array("B", [0] * 4)
- *         self._powers = array("Q", [int("1" + "0" * zeros) for zeros in range(20)])     # Cython's ** may be a float's
+  /* "udpprobe/core/capture.py":189
+ *         self._has_drops = memoryview(array("B", [0] * 4))
+ *         self._powers = memoryview(array("Q", [int("1" + "0" * zeros) for zeros in range(20)]))     # ** may be a float's
  *         self._snap_bytes = 0             # <<<<<<<<<<<<<<
- *         self.last_ns = entry.last_ns
- *         self._is_timed = self.leans_on_time = False
+ *         self._before_ns = entry.last_ns
+ *         self.leans_on_time = False
 */
   __pyx_v_self->_snap_bytes = 0;
 
-  /* "udpprobe/core/capture.py":174
- *         self._powers = array("Q", [int("1" + "0" * zeros) for zeros in range(20)])     # Cython's ** may be a float's
+  /* "udpprobe/core/capture.py":190
+ *         self._powers = memoryview(array("Q", [int("1" + "0" * zeros) for zeros in range(20)]))     # ** may be a float's
  *         self._snap_bytes = 0
- *         self.last_ns = entry.last_ns             # <<<<<<<<<<<<<<
- *         self._is_timed = self.leans_on_time = False
+ *         self._before_ns = entry.last_ns             # <<<<<<<<<<<<<<
+ *         self.leans_on_time = False
  *         self.first_drops = None
 */
-  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_v_entry, __pyx_mstate_global->__pyx_n_u_last_ns); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 174, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_v_entry, __pyx_mstate_global->__pyx_n_u_last_ns); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 190, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_8 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_3); if (unlikely((__pyx_t_8 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 174, __pyx_L1_error)
+  __pyx_t_9 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_3); if (unlikely((__pyx_t_9 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 190, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __pyx_v_self->last_ns = __pyx_t_8;
+  __pyx_v_self->_before_ns = __pyx_t_9;
 
-  /* "udpprobe/core/capture.py":175
+  /* "udpprobe/core/capture.py":191
  *         self._snap_bytes = 0
- *         self.last_ns = entry.last_ns
- *         self._is_timed = self.leans_on_time = False             # <<<<<<<<<<<<<<
+ *         self._before_ns = entry.last_ns
+ *         self.leans_on_time = False             # <<<<<<<<<<<<<<
  *         self.first_drops = None
- *         self._header_bytes = MIN_BLOCK_BYTES
+ *         self._header_bytes = _MIN_BLOCK_BYTES
 */
-  __pyx_v_self->_is_timed = 0;
   __pyx_v_self->leans_on_time = 0;
 
-  /* "udpprobe/core/capture.py":176
- *         self.last_ns = entry.last_ns
- *         self._is_timed = self.leans_on_time = False
+  /* "udpprobe/core/capture.py":192
+ *         self._before_ns = entry.last_ns
+ *         self.leans_on_time = False
  *         self.first_drops = None             # <<<<<<<<<<<<<<
- *         self._header_bytes = MIN_BLOCK_BYTES
- *         if not self.is_pcapng:
+ *         self._header_bytes = _MIN_BLOCK_BYTES
+ *         self._set_order(False)
 */
   __Pyx_INCREF(Py_None);
   __Pyx_GIVEREF(Py_None);
   __Pyx_GOTREF(__pyx_v_self->first_drops);
   __Pyx_DECREF_SET(__pyx_v_self->first_drops, ((PyObject*)Py_None));
 
-  /* "udpprobe/core/capture.py":177
- *         self._is_timed = self.leans_on_time = False
+  /* "udpprobe/core/capture.py":193
+ *         self.leans_on_time = False
  *         self.first_drops = None
- *         self._header_bytes = MIN_BLOCK_BYTES             # <<<<<<<<<<<<<<
+ *         self._header_bytes = _MIN_BLOCK_BYTES             # <<<<<<<<<<<<<<
+ *         self._set_order(False)
+ *         if not self.is_pcapng:
+*/
+  __pyx_v_self->_header_bytes = __pyx_v_8udpprobe_4core_7capture__MIN_BLOCK_BYTES;
+
+  /* "udpprobe/core/capture.py":194
+ *         self.first_drops = None
+ *         self._header_bytes = _MIN_BLOCK_BYTES
+ *         self._set_order(False)             # <<<<<<<<<<<<<<
  *         if not self.is_pcapng:
  *             self._open_pcap(entry.head)
 */
-  __pyx_v_self->_header_bytes = __pyx_v_8udpprobe_4core_7capture_MIN_BLOCK_BYTES;
+  __pyx_t_18 = __pyx_f_8udpprobe_4core_7capture_7Records__set_order(__pyx_v_self, 0); if (unlikely(__pyx_t_18 == ((int)-1))) __PYX_ERR(0, 194, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":178
- *         self.first_drops = None
- *         self._header_bytes = MIN_BLOCK_BYTES
+
+  /* "udpprobe/core/capture.py":195
+ *         self._header_bytes = _MIN_BLOCK_BYTES
+ *         self._set_order(False)
  *         if not self.is_pcapng:             # <<<<<<<<<<<<<<
  *             self._open_pcap(entry.head)
  *         elif entry.known is not None:
@@ -20003,31 +20299,31 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records___init__(struct __pyx_obj_
   if (__pyx_t_4) {
 
 
-    /* "udpprobe/core/capture.py":179
- *         self._header_bytes = MIN_BLOCK_BYTES
+    /* "udpprobe/core/capture.py":196
+ *         self._set_order(False)
  *         if not self.is_pcapng:
  *             self._open_pcap(entry.head)             # <<<<<<<<<<<<<<
  *         elif entry.known is not None:
  *             self._resume(entry.known)
 */
-    __pyx_t_2 = ((PyObject *)__pyx_v_self);
-    __Pyx_INCREF(__pyx_t_2);
-    __pyx_t_10 = __Pyx_PyObject_GetAttrStr(__pyx_v_entry, __pyx_mstate_global->__pyx_n_u_head); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 179, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_10);
-    __pyx_t_5 = 0;
+    __pyx_t_7 = ((PyObject *)__pyx_v_self);
+    __Pyx_INCREF(__pyx_t_7);
+    __pyx_t_2 = __Pyx_PyObject_GetAttrStr(__pyx_v_entry, __pyx_mstate_global->__pyx_n_u_head); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 196, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
+    __pyx_t_8 = 0;
     {
-      PyObject *__pyx_callargs[2] = {__pyx_t_2, __pyx_t_10};
-      __pyx_t_3 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_open_pcap, __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-      __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-      __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 179, __pyx_L1_error)
+      PyObject *__pyx_callargs[2] = {__pyx_t_7, __pyx_t_2};
+      __pyx_t_3 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_open_pcap, __pyx_callargs+__pyx_t_8, (2-__pyx_t_8) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+      __Pyx_XDECREF(__pyx_t_7); __pyx_t_7 = 0;
+      __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 196, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_3);
     }
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
 
-    /* "udpprobe/core/capture.py":178
- *         self.first_drops = None
- *         self._header_bytes = MIN_BLOCK_BYTES
+    /* "udpprobe/core/capture.py":195
+ *         self._header_bytes = _MIN_BLOCK_BYTES
+ *         self._set_order(False)
  *         if not self.is_pcapng:             # <<<<<<<<<<<<<<
  *             self._open_pcap(entry.head)
  *         elif entry.known is not None:
@@ -20035,43 +20331,43 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records___init__(struct __pyx_obj_
     goto __pyx_L6;
   }
 
-  /* "udpprobe/core/capture.py":180
+  /* "udpprobe/core/capture.py":197
  *         if not self.is_pcapng:
  *             self._open_pcap(entry.head)
  *         elif entry.known is not None:             # <<<<<<<<<<<<<<
  *             self._resume(entry.known)
  * 
 */
-  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_v_entry, __pyx_mstate_global->__pyx_n_u_known); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 180, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyObject_GetAttrStr(__pyx_v_entry, __pyx_mstate_global->__pyx_n_u_known); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 197, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __pyx_t_4 = (__pyx_t_3 != Py_None);
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
   if (__pyx_t_4) {
 
 
-    /* "udpprobe/core/capture.py":181
+    /* "udpprobe/core/capture.py":198
  *             self._open_pcap(entry.head)
  *         elif entry.known is not None:
  *             self._resume(entry.known)             # <<<<<<<<<<<<<<
  * 
  *     def _open_pcap(self, head: bytes) -> None:
 */
-    __pyx_t_10 = ((PyObject *)__pyx_v_self);
-    __Pyx_INCREF(__pyx_t_10);
-    __pyx_t_2 = __Pyx_PyObject_GetAttrStr(__pyx_v_entry, __pyx_mstate_global->__pyx_n_u_known); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 181, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
-    __pyx_t_5 = 0;
+    __pyx_t_2 = ((PyObject *)__pyx_v_self);
+    __Pyx_INCREF(__pyx_t_2);
+    __pyx_t_7 = __Pyx_PyObject_GetAttrStr(__pyx_v_entry, __pyx_mstate_global->__pyx_n_u_known); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 198, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_7);
+    __pyx_t_8 = 0;
     {
-      PyObject *__pyx_callargs[2] = {__pyx_t_10, __pyx_t_2};
-      __pyx_t_3 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_resume, __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-      __Pyx_XDECREF(__pyx_t_10); __pyx_t_10 = 0;
-      __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 181, __pyx_L1_error)
+      PyObject *__pyx_callargs[2] = {__pyx_t_2, __pyx_t_7};
+      __pyx_t_3 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_resume, __pyx_callargs+__pyx_t_8, (2-__pyx_t_8) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+      __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
+      __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 198, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_3);
     }
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
 
-    /* "udpprobe/core/capture.py":180
+    /* "udpprobe/core/capture.py":197
  *         if not self.is_pcapng:
  *             self._open_pcap(entry.head)
  *         elif entry.known is not None:             # <<<<<<<<<<<<<<
@@ -20081,7 +20377,7 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records___init__(struct __pyx_obj_
   }
   __pyx_L6:;
 
-  /* "udpprobe/core/capture.py":134
+  /* "udpprobe/core/capture.py":152
  *     """
  * 
  *     def __init__(self, entry: Entry, first: int | None = None, stop: int = EVERYTHING,             # <<<<<<<<<<<<<<
@@ -20096,29 +20392,30 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records___init__(struct __pyx_obj_
   __Pyx_XDECREF(__pyx_t_1);
   __Pyx_XDECREF(__pyx_t_2);
   __Pyx_XDECREF(__pyx_t_3);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_6, 1);
-  __Pyx_XDECREF(__pyx_t_10);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_11, 1);
+  __Pyx_XDECREF(__pyx_t_6);
+  __Pyx_XDECREF(__pyx_t_7);
   __PYX_XCLEAR_MEMVIEW(&__pyx_t_12, 1);
   __PYX_XCLEAR_MEMVIEW(&__pyx_t_13, 1);
   __PYX_XCLEAR_MEMVIEW(&__pyx_t_14, 1);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_15, 1);
   __Pyx_XDECREF(__pyx_t_16);
   __Pyx_XDECREF(__pyx_t_17);
   __Pyx_AddTraceback("udpprobe.core.capture.Records.__init__", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = -1;
   __pyx_L0:;
 
+  __Pyx_XDECREF(__pyx_v_first);
 
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":183
+/* "udpprobe/core/capture.py":200
  *             self._resume(entry.known)
  * 
  *     def _open_pcap(self, head: bytes) -> None:             # <<<<<<<<<<<<<<
  *         little = int.from_bytes(head[:4], "little")
- *         self._is_big = little not in PCAP_MAGICS
+ *         self._set_order(little not in PCAP_MAGICS)
 */
 
 /* Python wrapper */
@@ -20160,32 +20457,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_head,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 183, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 200, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 183, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 200, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "_open_pcap", 0) < (0)) __PYX_ERR(0, 183, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "_open_pcap", 0) < (0)) __PYX_ERR(0, 200, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("_open_pcap", 1, 1, 1, i); __PYX_ERR(0, 183, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("_open_pcap", 1, 1, 1, i); __PYX_ERR(0, 200, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 183, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 200, __pyx_L3_error)
     }
     __pyx_v_head = ((PyObject*)values[0]);
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("_open_pcap", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 183, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("_open_pcap", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 200, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -20196,7 +20493,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_head), (&PyBytes_Type), 0, "head", 2))) __PYX_ERR(0, 183, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_head), (&PyBytes_Type), 0, "head", 2))) __PYX_ERR(0, 200, __pyx_L1_error)
   __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_2_open_pcap(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self), __pyx_v_head);
 
   /* function exit code */
@@ -20226,26 +20523,26 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_2_open_pcap(struct _
   PyObject *__pyx_t_3 = NULL;
   size_t __pyx_t_4;
   int __pyx_t_5;
-  PyObject *__pyx_t_6 = NULL;
-  PyObject *(*__pyx_t_7)(PyObject *);
-  PY_LONG_LONG __pyx_t_8;
-  Py_ssize_t __pyx_t_9;
-  int __pyx_t_10;
+  int __pyx_t_6;
+  PyObject *__pyx_t_7 = NULL;
+  PyObject *(*__pyx_t_8)(PyObject *);
+  PY_LONG_LONG __pyx_t_9;
+  Py_ssize_t __pyx_t_10;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("_open_pcap", 0);
 
-  /* "udpprobe/core/capture.py":184
+  /* "udpprobe/core/capture.py":201
  * 
  *     def _open_pcap(self, head: bytes) -> None:
  *         little = int.from_bytes(head[:4], "little")             # <<<<<<<<<<<<<<
- *         self._is_big = little not in PCAP_MAGICS
+ *         self._set_order(little not in PCAP_MAGICS)
  *         order = "big" if self._is_big else "little"
 */
   __pyx_t_2 = ((PyObject *)(&PyLong_Type));
   __Pyx_INCREF(__pyx_t_2);
-  __pyx_t_3 = PySequence_GetSlice(__pyx_v_head, 0, 4); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 184, __pyx_L1_error)
+  __pyx_t_3 = PySequence_GetSlice(__pyx_v_head, 0, 4); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 201, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __pyx_t_4 = 0;
   {
@@ -20253,28 +20550,30 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_2_open_pcap(struct _
     __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_from_bytes, __pyx_callargs+__pyx_t_4, (3-__pyx_t_4) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 184, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 201, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
   }
   __pyx_v_little = __pyx_t_1;
   __pyx_t_1 = 0;
 
-  /* "udpprobe/core/capture.py":185
+  /* "udpprobe/core/capture.py":202
  *     def _open_pcap(self, head: bytes) -> None:
  *         little = int.from_bytes(head[:4], "little")
- *         self._is_big = little not in PCAP_MAGICS             # <<<<<<<<<<<<<<
+ *         self._set_order(little not in PCAP_MAGICS)             # <<<<<<<<<<<<<<
  *         order = "big" if self._is_big else "little"
  *         self._unit_ns, self._header_bytes = PCAP_MAGICS[int.from_bytes(head[:4], order)]
 */
-  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_PCAP_MAGICS); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 185, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_PCAP_MAGICS); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 202, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_5 = (__Pyx_PySequence_ContainsTF(__pyx_v_little, __pyx_t_1, Py_NE)); if (unlikely((__pyx_t_5 < 0))) __PYX_ERR(0, 185, __pyx_L1_error)
+  __pyx_t_5 = (__Pyx_PySequence_ContainsTF(__pyx_v_little, __pyx_t_1, Py_NE)); if (unlikely((__pyx_t_5 < 0))) __PYX_ERR(0, 202, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v_self->_is_big = __pyx_t_5;
+  __pyx_t_6 = __pyx_f_8udpprobe_4core_7capture_7Records__set_order(__pyx_v_self, __pyx_t_5); if (unlikely(__pyx_t_6 == ((int)-1))) __PYX_ERR(0, 202, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":186
+
+
+  /* "udpprobe/core/capture.py":203
  *         little = int.from_bytes(head[:4], "little")
- *         self._is_big = little not in PCAP_MAGICS
+ *         self._set_order(little not in PCAP_MAGICS)
  *         order = "big" if self._is_big else "little"             # <<<<<<<<<<<<<<
  *         self._unit_ns, self._header_bytes = PCAP_MAGICS[int.from_bytes(head[:4], order)]
  *         self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF     # above: whether there is an FCS
@@ -20289,39 +20588,39 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_2_open_pcap(struct _
   __pyx_v_order = ((PyObject*)__pyx_t_1);
   __pyx_t_1 = 0;
 
-  /* "udpprobe/core/capture.py":187
- *         self._is_big = little not in PCAP_MAGICS
+  /* "udpprobe/core/capture.py":204
+ *         self._set_order(little not in PCAP_MAGICS)
  *         order = "big" if self._is_big else "little"
  *         self._unit_ns, self._header_bytes = PCAP_MAGICS[int.from_bytes(head[:4], order)]             # <<<<<<<<<<<<<<
  *         self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF     # above: whether there is an FCS
  * 
 */
-  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_PCAP_MAGICS); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 187, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_PCAP_MAGICS); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 204, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_t_2 = ((PyObject *)(&PyLong_Type));
   __Pyx_INCREF(__pyx_t_2);
-  __pyx_t_6 = PySequence_GetSlice(__pyx_v_head, 0, 4); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 187, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_6);
+  __pyx_t_7 = PySequence_GetSlice(__pyx_v_head, 0, 4); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 204, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
   __pyx_t_4 = 0;
   {
-    PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_t_6, __pyx_v_order};
+    PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_t_7, __pyx_v_order};
     __pyx_t_3 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_from_bytes, __pyx_callargs+__pyx_t_4, (3-__pyx_t_4) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 187, __pyx_L1_error)
+    __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 204, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
   }
-  __pyx_t_6 = __Pyx_PyObject_GetItem(__pyx_t_1, __pyx_t_3); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 187, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_6);
+  __pyx_t_7 = __Pyx_PyObject_GetItem(__pyx_t_1, __pyx_t_3); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 204, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_7);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  if ((likely(PyTuple_CheckExact(__pyx_t_6))) || (PyList_CheckExact(__pyx_t_6))) {
-    PyObject* sequence = __pyx_t_6;
+  if ((likely(PyTuple_CheckExact(__pyx_t_7))) || (PyList_CheckExact(__pyx_t_7))) {
+    PyObject* sequence = __pyx_t_7;
     Py_ssize_t size = __Pyx_PySequence_SIZE(sequence);
     if (unlikely(size != 2)) {
       if (size > 2) __Pyx_RaiseTooManyValuesError(2);
       else if (size >= 0) __Pyx_RaiseNeedMoreValuesError(size);
-      __PYX_ERR(0, 187, __pyx_L1_error)
+      __PYX_ERR(0, 204, __pyx_L1_error)
     }
     #if CYTHON_ASSUME_SAFE_MACROS && !CYTHON_AVOID_BORROWED_REFS
     if (likely(PyTuple_CheckExact(sequence))) {
@@ -20331,48 +20630,48 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_2_open_pcap(struct _
       __Pyx_INCREF(__pyx_t_1);
     } else {
       __pyx_t_3 = __Pyx_PyList_GET_ITEM_REF(sequence, 0, __Pyx_ReferenceSharing_SharedReference);
-      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 187, __pyx_L1_error)
+      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 204, __pyx_L1_error)
       __Pyx_XGOTREF(__pyx_t_3);
       __pyx_t_1 = __Pyx_PyList_GET_ITEM_REF(sequence, 1, __Pyx_ReferenceSharing_SharedReference);
-      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 187, __pyx_L1_error)
+      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 204, __pyx_L1_error)
       __Pyx_XGOTREF(__pyx_t_1);
     }
     #else
-    __pyx_t_3 = __Pyx_PySequence_ITEM(sequence, 0); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 187, __pyx_L1_error)
+    __pyx_t_3 = __Pyx_PySequence_ITEM(sequence, 0); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 204, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
-    __pyx_t_1 = __Pyx_PySequence_ITEM(sequence, 1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 187, __pyx_L1_error)
+    __pyx_t_1 = __Pyx_PySequence_ITEM(sequence, 1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 204, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
     #endif
-    __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
+    __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
   } else {
     Py_ssize_t index = -1;
-    __pyx_t_2 = PyObject_GetIter(__pyx_t_6); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 187, __pyx_L1_error)
+    __pyx_t_2 = PyObject_GetIter(__pyx_t_7); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 204, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
-    __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-    __pyx_t_7 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_2);
-    index = 0; __pyx_t_3 = __pyx_t_7(__pyx_t_2); if (unlikely(!__pyx_t_3)) goto __pyx_L3_unpacking_failed;
+    __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+    __pyx_t_8 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_2);
+    index = 0; __pyx_t_3 = __pyx_t_8(__pyx_t_2); if (unlikely(!__pyx_t_3)) goto __pyx_L3_unpacking_failed;
     __Pyx_GOTREF(__pyx_t_3);
-    index = 1; __pyx_t_1 = __pyx_t_7(__pyx_t_2); if (unlikely(!__pyx_t_1)) goto __pyx_L3_unpacking_failed;
+    index = 1; __pyx_t_1 = __pyx_t_8(__pyx_t_2); if (unlikely(!__pyx_t_1)) goto __pyx_L3_unpacking_failed;
     __Pyx_GOTREF(__pyx_t_1);
-    if (__Pyx_IternextUnpackEndCheck(__pyx_t_7(__pyx_t_2), 2) < (0)) __PYX_ERR(0, 187, __pyx_L1_error)
-    __pyx_t_7 = NULL;
+    if (__Pyx_IternextUnpackEndCheck(__pyx_t_8(__pyx_t_2), 2) < (0)) __PYX_ERR(0, 204, __pyx_L1_error)
+    __pyx_t_8 = NULL;
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
     goto __pyx_L4_unpacking_done;
     __pyx_L3_unpacking_failed:;
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __pyx_t_7 = NULL;
+    __pyx_t_8 = NULL;
     if (__Pyx_IterFinish() == 0) __Pyx_RaiseNeedMoreValuesError(index);
-    __PYX_ERR(0, 187, __pyx_L1_error)
+    __PYX_ERR(0, 204, __pyx_L1_error)
     __pyx_L4_unpacking_done:;
   }
-  __pyx_t_8 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_3); if (unlikely((__pyx_t_8 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 187, __pyx_L1_error)
+  __pyx_t_9 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_3); if (unlikely((__pyx_t_9 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 204, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __pyx_t_9 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_9 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 187, __pyx_L1_error)
+  __pyx_t_10 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_10 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 204, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v_self->_unit_ns = __pyx_t_8;
-  __pyx_v_self->_header_bytes = __pyx_t_9;
+  __pyx_v_self->_unit_ns = __pyx_t_9;
+  __pyx_v_self->_header_bytes = __pyx_t_10;
 
-  /* "udpprobe/core/capture.py":188
+  /* "udpprobe/core/capture.py":205
  *         order = "big" if self._is_big else "little"
  *         self._unit_ns, self._header_bytes = PCAP_MAGICS[int.from_bytes(head[:4], order)]
  *         self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF     # above: whether there is an FCS             # <<<<<<<<<<<<<<
@@ -20381,30 +20680,30 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_2_open_pcap(struct _
 */
   __pyx_t_1 = ((PyObject *)(&PyLong_Type));
   __Pyx_INCREF(__pyx_t_1);
-  __pyx_t_3 = PySequence_GetSlice(__pyx_v_head, 20, 24); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 188, __pyx_L1_error)
+  __pyx_t_3 = PySequence_GetSlice(__pyx_v_head, 20, 24); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 205, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __pyx_t_4 = 0;
   {
     PyObject *__pyx_callargs[3] = {__pyx_t_1, __pyx_t_3, __pyx_v_order};
-    __pyx_t_6 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_from_bytes, __pyx_callargs+__pyx_t_4, (3-__pyx_t_4) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __pyx_t_7 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_from_bytes, __pyx_callargs+__pyx_t_4, (3-__pyx_t_4) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 188, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_6);
+    if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 205, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_7);
   }
-  __pyx_t_3 = __Pyx_PyLong_AndObjC(__pyx_t_6, __pyx_mstate_global->__pyx_int_65535, 0xFFFF, 0, 0); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 188, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyLong_AndObjC(__pyx_t_7, __pyx_mstate_global->__pyx_int_65535, 0xFFFF, 0, 0); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 205, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-  __pyx_t_10 = __Pyx_PyLong_As_int(__pyx_t_3); if (unlikely((__pyx_t_10 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 188, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+  __pyx_t_6 = __Pyx_PyLong_As_int(__pyx_t_3); if (unlikely((__pyx_t_6 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 205, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __pyx_v_self->link_type = __pyx_t_10;
+  __pyx_v_self->link_type = __pyx_t_6;
 
-  /* "udpprobe/core/capture.py":183
+  /* "udpprobe/core/capture.py":200
  *             self._resume(entry.known)
  * 
  *     def _open_pcap(self, head: bytes) -> None:             # <<<<<<<<<<<<<<
  *         little = int.from_bytes(head[:4], "little")
- *         self._is_big = little not in PCAP_MAGICS
+ *         self._set_order(little not in PCAP_MAGICS)
 */
 
   /* function exit code */
@@ -20414,7 +20713,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_2_open_pcap(struct _
   __Pyx_XDECREF(__pyx_t_1);
   __Pyx_XDECREF(__pyx_t_2);
   __Pyx_XDECREF(__pyx_t_3);
-  __Pyx_XDECREF(__pyx_t_6);
+  __Pyx_XDECREF(__pyx_t_7);
   __Pyx_AddTraceback("udpprobe.core.capture.Records._open_pcap", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
   __pyx_L0:;
@@ -20425,11 +20724,11 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_2_open_pcap(struct _
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":190
+/* "udpprobe/core/capture.py":207
  *         self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF     # above: whether there is an FCS
  * 
  *     def _resume(self, known: Known) -> None:             # <<<<<<<<<<<<<<
- *         self._is_big = known.order == ">"
+ *         self._set_order(known.order == ">")
  *         self._sections = 1
 */
 
@@ -20472,32 +20771,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_known,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 190, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 207, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 190, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 207, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "_resume", 0) < (0)) __PYX_ERR(0, 190, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "_resume", 0) < (0)) __PYX_ERR(0, 207, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("_resume", 1, 1, 1, i); __PYX_ERR(0, 190, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("_resume", 1, 1, 1, i); __PYX_ERR(0, 207, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 190, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 207, __pyx_L3_error)
     }
     __pyx_v_known = values[0];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("_resume", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 190, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("_resume", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 207, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -20527,17 +20826,17 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4_resume(struct __py
   PyObject *__pyx_t_1 = NULL;
   PyObject *__pyx_t_2 = NULL;
   int __pyx_t_3;
-  PyObject *__pyx_t_4 = NULL;
+  int __pyx_t_4;
   PyObject *__pyx_t_5 = NULL;
-  size_t __pyx_t_6;
-  PyObject *__pyx_t_7 = NULL;
-  Py_ssize_t __pyx_t_8;
-  PyObject *(*__pyx_t_9)(PyObject *);
+  PyObject *__pyx_t_6 = NULL;
+  size_t __pyx_t_7;
+  PyObject *__pyx_t_8 = NULL;
+  Py_ssize_t __pyx_t_9;
   PyObject *(*__pyx_t_10)(PyObject *);
-  PyObject *__pyx_t_11 = NULL;
+  PyObject *(*__pyx_t_11)(PyObject *);
   PyObject *__pyx_t_12 = NULL;
-  Py_ssize_t __pyx_t_13;
-  int __pyx_t_14;
+  PyObject *__pyx_t_13 = NULL;
+  Py_ssize_t __pyx_t_14;
   PY_LONG_LONG __pyx_t_15;
   int __pyx_t_16;
   unsigned PY_LONG_LONG __pyx_t_17;
@@ -20546,113 +20845,115 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4_resume(struct __py
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("_resume", 0);
 
-  /* "udpprobe/core/capture.py":191
+  /* "udpprobe/core/capture.py":208
  * 
  *     def _resume(self, known: Known) -> None:
- *         self._is_big = known.order == ">"             # <<<<<<<<<<<<<<
+ *         self._set_order(known.order == ">")             # <<<<<<<<<<<<<<
  *         self._sections = 1
  *         for link, (resolution, offset_ns) in zip(known.links, known.clocks, strict=True):
 */
-  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_known, __pyx_mstate_global->__pyx_n_u_order); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 191, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_GetAttrStr(__pyx_v_known, __pyx_mstate_global->__pyx_n_u_order); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 208, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyObject_CompareEq_object_str(__pyx_t_1, __pyx_mstate_global->__pyx_kp_u__4, Py_EQ); __Pyx_XGOTREF(__pyx_t_2); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 191, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyObject_CompareEq_object_str(__pyx_t_1, __pyx_mstate_global->__pyx_kp_u__4, Py_EQ); __Pyx_XGOTREF(__pyx_t_2); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 208, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_t_3 = __Pyx_PyObject_IsTrue(__pyx_t_2); if (unlikely((__pyx_t_3 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 191, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyObject_IsTrue(__pyx_t_2); if (unlikely((__pyx_t_3 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 208, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-  __pyx_v_self->_is_big = __pyx_t_3;
+  __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__set_order(__pyx_v_self, __pyx_t_3); if (unlikely(__pyx_t_4 == ((int)-1))) __PYX_ERR(0, 208, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":192
+
+
+  /* "udpprobe/core/capture.py":209
  *     def _resume(self, known: Known) -> None:
- *         self._is_big = known.order == ">"
+ *         self._set_order(known.order == ">")
  *         self._sections = 1             # <<<<<<<<<<<<<<
  *         for link, (resolution, offset_ns) in zip(known.links, known.clocks, strict=True):
  *             if self._interfaces == len(self._links):
 */
   __pyx_v_self->_sections = 1;
 
-  /* "udpprobe/core/capture.py":193
- *         self._is_big = known.order == ">"
+  /* "udpprobe/core/capture.py":210
+ *         self._set_order(known.order == ">")
  *         self._sections = 1
  *         for link, (resolution, offset_ns) in zip(known.links, known.clocks, strict=True):             # <<<<<<<<<<<<<<
  *             if self._interfaces == len(self._links):
  *                 self._make_space()
 */
   __pyx_t_1 = NULL;
-  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_v_known, __pyx_mstate_global->__pyx_n_u_links); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 193, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_v_known, __pyx_mstate_global->__pyx_n_u_clocks); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 193, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_v_known, __pyx_mstate_global->__pyx_n_u_links); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 210, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
+  __pyx_t_6 = __Pyx_PyObject_GetAttrStr(__pyx_v_known, __pyx_mstate_global->__pyx_n_u_clocks); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 210, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_6);
   #if CYTHON_VECTORCALL
   #endif
-  __pyx_t_6 = 1;
+  __pyx_t_7 = 1;
   {
-    PyObject *__pyx_callargs[4] = {__pyx_t_1, __pyx_t_4, __pyx_t_5, Py_True};
+    PyObject *__pyx_callargs[4] = {__pyx_t_1, __pyx_t_5, __pyx_t_6, Py_True};
     #if CYTHON_VECTORCALL
-    __pyx_t_7 = __pyx_mstate_global->__pyx_tuple[3];
-    if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 193, __pyx_L1_error)
-    __Pyx_INCREF(__pyx_t_7);
+    __pyx_t_8 = __pyx_mstate_global->__pyx_tuple[3];
+    if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 210, __pyx_L1_error)
+    __Pyx_INCREF(__pyx_t_8);
     #else
     {
       PyObject *__pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_strict};
-      __pyx_t_7 = __Pyx_MakeKwargDict(__pyx_temp, __pyx_callargs+3, 1);
-      if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 193, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_7);
+      __pyx_t_8 = __Pyx_MakeKwargDict(__pyx_temp, __pyx_callargs+3, 1);
+      if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 210, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_8);
     }
     #endif
-    __pyx_t_2 = __Pyx_Object_VectorcallKwds((PyObject*)__pyx_builtin_zip, __pyx_callargs+__pyx_t_6, (3-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET), __pyx_t_7);
+    __pyx_t_2 = __Pyx_Object_VectorcallKwds((PyObject*)__pyx_builtin_zip, __pyx_callargs+__pyx_t_7, (3-__pyx_t_7) | (__pyx_t_7*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET), __pyx_t_8);
     __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
-    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
     __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+    __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
     #if CYTHON_VECTORCALL
     #endif
-    __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 193, __pyx_L1_error)
+    __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 210, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
   }
   if (likely(PyList_CheckExact(__pyx_t_2)) || PyTuple_CheckExact(__pyx_t_2)) {
-    __pyx_t_7 = __pyx_t_2; __Pyx_INCREF(__pyx_t_7);
-    __pyx_t_8 = 0;
-    __pyx_t_9 = NULL;
+    __pyx_t_8 = __pyx_t_2; __Pyx_INCREF(__pyx_t_8);
+    __pyx_t_9 = 0;
+    __pyx_t_10 = NULL;
   } else {
-    __pyx_t_8 = -1; __pyx_t_7 = PyObject_GetIter(__pyx_t_2); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 193, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_7);
-    __pyx_t_9 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_7); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 193, __pyx_L1_error)
+    __pyx_t_9 = -1; __pyx_t_8 = PyObject_GetIter(__pyx_t_2); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 210, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_8);
+    __pyx_t_10 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_8); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 210, __pyx_L1_error)
   }
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
   for (;;) {
-    if (likely(!__pyx_t_9)) {
-      if (likely(PyList_CheckExact(__pyx_t_7))) {
+    if (likely(!__pyx_t_10)) {
+      if (likely(PyList_CheckExact(__pyx_t_8))) {
         {
-          Py_ssize_t __pyx_temp = __Pyx_PyList_GET_SIZE(__pyx_t_7);
+          Py_ssize_t __pyx_temp = __Pyx_PyList_GET_SIZE(__pyx_t_8);
           #if !CYTHON_ASSUME_SAFE_SIZE
-          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 193, __pyx_L1_error)
+          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 210, __pyx_L1_error)
           #endif
-          if (__pyx_t_8 >= __pyx_temp) break;
+          if (__pyx_t_9 >= __pyx_temp) break;
         }
-        __pyx_t_2 = __Pyx_PyList_GET_ITEM_REF(__pyx_t_7, __pyx_t_8, __Pyx_ReferenceSharing_OwnStrongReference);
-        ++__pyx_t_8;
+        __pyx_t_2 = __Pyx_PyList_GET_ITEM_REF(__pyx_t_8, __pyx_t_9, __Pyx_ReferenceSharing_OwnStrongReference);
+        ++__pyx_t_9;
       } else {
         {
-          Py_ssize_t __pyx_temp = __Pyx_PyTuple_GET_SIZE(__pyx_t_7);
+          Py_ssize_t __pyx_temp = __Pyx_PyTuple_GET_SIZE(__pyx_t_8);
           #if !CYTHON_ASSUME_SAFE_SIZE
-          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 193, __pyx_L1_error)
+          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 210, __pyx_L1_error)
           #endif
-          if (__pyx_t_8 >= __pyx_temp) break;
+          if (__pyx_t_9 >= __pyx_temp) break;
         }
         #if CYTHON_ASSUME_SAFE_MACROS && !CYTHON_AVOID_BORROWED_REFS
-        __pyx_t_2 = __Pyx_NewRef(PyTuple_GET_ITEM(__pyx_t_7, __pyx_t_8));
+        __pyx_t_2 = __Pyx_NewRef(PyTuple_GET_ITEM(__pyx_t_8, __pyx_t_9));
         #else
-        __pyx_t_2 = __Pyx_PySequence_ITEM(__pyx_t_7, __pyx_t_8);
+        __pyx_t_2 = __Pyx_PySequence_ITEM(__pyx_t_8, __pyx_t_9);
         #endif
-        ++__pyx_t_8;
+        ++__pyx_t_9;
       }
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 193, __pyx_L1_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 210, __pyx_L1_error)
     } else {
-      __pyx_t_2 = __pyx_t_9(__pyx_t_7);
+      __pyx_t_2 = __pyx_t_10(__pyx_t_8);
       if (unlikely(!__pyx_t_2)) {
         PyObject* exc_type = PyErr_Occurred();
         if (exc_type) {
-          if (unlikely(!__Pyx_PyErr_GivenExceptionMatches(exc_type, PyExc_StopIteration))) __PYX_ERR(0, 193, __pyx_L1_error)
+          if (unlikely(!__Pyx_PyErr_GivenExceptionMatches(exc_type, PyExc_StopIteration))) __PYX_ERR(0, 210, __pyx_L1_error)
           PyErr_Clear();
         }
         break;
@@ -20665,141 +20966,141 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4_resume(struct __py
       if (unlikely(size != 2)) {
         if (size > 2) __Pyx_RaiseTooManyValuesError(2);
         else if (size >= 0) __Pyx_RaiseNeedMoreValuesError(size);
-        __PYX_ERR(0, 193, __pyx_L1_error)
+        __PYX_ERR(0, 210, __pyx_L1_error)
       }
       #if CYTHON_ASSUME_SAFE_MACROS && !CYTHON_AVOID_BORROWED_REFS
       if (likely(PyTuple_CheckExact(sequence))) {
-        __pyx_t_5 = PyTuple_GET_ITEM(sequence, 0);
+        __pyx_t_6 = PyTuple_GET_ITEM(sequence, 0);
+        __Pyx_INCREF(__pyx_t_6);
+        __pyx_t_5 = PyTuple_GET_ITEM(sequence, 1);
         __Pyx_INCREF(__pyx_t_5);
-        __pyx_t_4 = PyTuple_GET_ITEM(sequence, 1);
-        __Pyx_INCREF(__pyx_t_4);
       } else {
-        __pyx_t_5 = __Pyx_PyList_GET_ITEM_REF(sequence, 0, __Pyx_ReferenceSharing_SharedReference);
-        if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 193, __pyx_L1_error)
+        __pyx_t_6 = __Pyx_PyList_GET_ITEM_REF(sequence, 0, __Pyx_ReferenceSharing_SharedReference);
+        if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 210, __pyx_L1_error)
+        __Pyx_XGOTREF(__pyx_t_6);
+        __pyx_t_5 = __Pyx_PyList_GET_ITEM_REF(sequence, 1, __Pyx_ReferenceSharing_SharedReference);
+        if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 210, __pyx_L1_error)
         __Pyx_XGOTREF(__pyx_t_5);
-        __pyx_t_4 = __Pyx_PyList_GET_ITEM_REF(sequence, 1, __Pyx_ReferenceSharing_SharedReference);
-        if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 193, __pyx_L1_error)
-        __Pyx_XGOTREF(__pyx_t_4);
       }
       #else
-      __pyx_t_5 = __Pyx_PySequence_ITEM(sequence, 0); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 193, __pyx_L1_error)
+      __pyx_t_6 = __Pyx_PySequence_ITEM(sequence, 0); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 210, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_6);
+      __pyx_t_5 = __Pyx_PySequence_ITEM(sequence, 1); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 210, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_5);
-      __pyx_t_4 = __Pyx_PySequence_ITEM(sequence, 1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 193, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_4);
       #endif
       __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
     } else {
       Py_ssize_t index = -1;
-      __pyx_t_1 = PyObject_GetIter(__pyx_t_2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 193, __pyx_L1_error)
+      __pyx_t_1 = PyObject_GetIter(__pyx_t_2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 210, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
       __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-      __pyx_t_10 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_1);
-      index = 0; __pyx_t_5 = __pyx_t_10(__pyx_t_1); if (unlikely(!__pyx_t_5)) goto __pyx_L5_unpacking_failed;
+      __pyx_t_11 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_1);
+      index = 0; __pyx_t_6 = __pyx_t_11(__pyx_t_1); if (unlikely(!__pyx_t_6)) goto __pyx_L5_unpacking_failed;
+      __Pyx_GOTREF(__pyx_t_6);
+      index = 1; __pyx_t_5 = __pyx_t_11(__pyx_t_1); if (unlikely(!__pyx_t_5)) goto __pyx_L5_unpacking_failed;
       __Pyx_GOTREF(__pyx_t_5);
-      index = 1; __pyx_t_4 = __pyx_t_10(__pyx_t_1); if (unlikely(!__pyx_t_4)) goto __pyx_L5_unpacking_failed;
-      __Pyx_GOTREF(__pyx_t_4);
-      if (__Pyx_IternextUnpackEndCheck(__pyx_t_10(__pyx_t_1), 2) < (0)) __PYX_ERR(0, 193, __pyx_L1_error)
-      __pyx_t_10 = NULL;
+      if (__Pyx_IternextUnpackEndCheck(__pyx_t_11(__pyx_t_1), 2) < (0)) __PYX_ERR(0, 210, __pyx_L1_error)
+      __pyx_t_11 = NULL;
       __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
       goto __pyx_L6_unpacking_done;
       __pyx_L5_unpacking_failed:;
       __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-      __pyx_t_10 = NULL;
+      __pyx_t_11 = NULL;
       if (__Pyx_IterFinish() == 0) __Pyx_RaiseNeedMoreValuesError(index);
-      __PYX_ERR(0, 193, __pyx_L1_error)
+      __PYX_ERR(0, 210, __pyx_L1_error)
       __pyx_L6_unpacking_done:;
     }
-    __Pyx_XDECREF_SET(__pyx_v_link, __pyx_t_5);
-    __pyx_t_5 = 0;
-    if ((likely(PyTuple_CheckExact(__pyx_t_4))) || (PyList_CheckExact(__pyx_t_4))) {
-      PyObject* sequence = __pyx_t_4;
+    __Pyx_XDECREF_SET(__pyx_v_link, __pyx_t_6);
+    __pyx_t_6 = 0;
+    if ((likely(PyTuple_CheckExact(__pyx_t_5))) || (PyList_CheckExact(__pyx_t_5))) {
+      PyObject* sequence = __pyx_t_5;
       Py_ssize_t size = __Pyx_PySequence_SIZE(sequence);
       if (unlikely(size != 2)) {
         if (size > 2) __Pyx_RaiseTooManyValuesError(2);
         else if (size >= 0) __Pyx_RaiseNeedMoreValuesError(size);
-        __PYX_ERR(0, 193, __pyx_L1_error)
+        __PYX_ERR(0, 210, __pyx_L1_error)
       }
       #if CYTHON_ASSUME_SAFE_MACROS && !CYTHON_AVOID_BORROWED_REFS
       if (likely(PyTuple_CheckExact(sequence))) {
         __pyx_t_1 = PyTuple_GET_ITEM(sequence, 0);
         __Pyx_INCREF(__pyx_t_1);
-        __pyx_t_11 = PyTuple_GET_ITEM(sequence, 1);
-        __Pyx_INCREF(__pyx_t_11);
+        __pyx_t_12 = PyTuple_GET_ITEM(sequence, 1);
+        __Pyx_INCREF(__pyx_t_12);
       } else {
         __pyx_t_1 = __Pyx_PyList_GET_ITEM_REF(sequence, 0, __Pyx_ReferenceSharing_SharedReference);
-        if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 193, __pyx_L1_error)
+        if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 210, __pyx_L1_error)
         __Pyx_XGOTREF(__pyx_t_1);
-        __pyx_t_11 = __Pyx_PyList_GET_ITEM_REF(sequence, 1, __Pyx_ReferenceSharing_SharedReference);
-        if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 193, __pyx_L1_error)
-        __Pyx_XGOTREF(__pyx_t_11);
+        __pyx_t_12 = __Pyx_PyList_GET_ITEM_REF(sequence, 1, __Pyx_ReferenceSharing_SharedReference);
+        if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 210, __pyx_L1_error)
+        __Pyx_XGOTREF(__pyx_t_12);
       }
       #else
-      __pyx_t_1 = __Pyx_PySequence_ITEM(sequence, 0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 193, __pyx_L1_error)
+      __pyx_t_1 = __Pyx_PySequence_ITEM(sequence, 0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 210, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
-      __pyx_t_11 = __Pyx_PySequence_ITEM(sequence, 1); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 193, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_11);
+      __pyx_t_12 = __Pyx_PySequence_ITEM(sequence, 1); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 210, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_12);
       #endif
-      __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+      __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
     } else {
       Py_ssize_t index = -1;
-      __pyx_t_12 = PyObject_GetIter(__pyx_t_4); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 193, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_12);
-      __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-      __pyx_t_10 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_12);
-      index = 0; __pyx_t_1 = __pyx_t_10(__pyx_t_12); if (unlikely(!__pyx_t_1)) goto __pyx_L7_unpacking_failed;
+      __pyx_t_13 = PyObject_GetIter(__pyx_t_5); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 210, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_13);
+      __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+      __pyx_t_11 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_13);
+      index = 0; __pyx_t_1 = __pyx_t_11(__pyx_t_13); if (unlikely(!__pyx_t_1)) goto __pyx_L7_unpacking_failed;
       __Pyx_GOTREF(__pyx_t_1);
-      index = 1; __pyx_t_11 = __pyx_t_10(__pyx_t_12); if (unlikely(!__pyx_t_11)) goto __pyx_L7_unpacking_failed;
-      __Pyx_GOTREF(__pyx_t_11);
-      if (__Pyx_IternextUnpackEndCheck(__pyx_t_10(__pyx_t_12), 2) < (0)) __PYX_ERR(0, 193, __pyx_L1_error)
-      __pyx_t_10 = NULL;
-      __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+      index = 1; __pyx_t_12 = __pyx_t_11(__pyx_t_13); if (unlikely(!__pyx_t_12)) goto __pyx_L7_unpacking_failed;
+      __Pyx_GOTREF(__pyx_t_12);
+      if (__Pyx_IternextUnpackEndCheck(__pyx_t_11(__pyx_t_13), 2) < (0)) __PYX_ERR(0, 210, __pyx_L1_error)
+      __pyx_t_11 = NULL;
+      __Pyx_DECREF(__pyx_t_13); __pyx_t_13 = 0;
       goto __pyx_L8_unpacking_done;
       __pyx_L7_unpacking_failed:;
-      __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
-      __pyx_t_10 = NULL;
+      __Pyx_DECREF(__pyx_t_13); __pyx_t_13 = 0;
+      __pyx_t_11 = NULL;
       if (__Pyx_IterFinish() == 0) __Pyx_RaiseNeedMoreValuesError(index);
-      __PYX_ERR(0, 193, __pyx_L1_error)
+      __PYX_ERR(0, 210, __pyx_L1_error)
       __pyx_L8_unpacking_done:;
     }
     __Pyx_XDECREF_SET(__pyx_v_resolution, __pyx_t_1);
     __pyx_t_1 = 0;
-    __Pyx_XDECREF_SET(__pyx_v_offset_ns, __pyx_t_11);
-    __pyx_t_11 = 0;
+    __Pyx_XDECREF_SET(__pyx_v_offset_ns, __pyx_t_12);
+    __pyx_t_12 = 0;
 
-    /* "udpprobe/core/capture.py":194
+    /* "udpprobe/core/capture.py":211
  *         self._sections = 1
  *         for link, (resolution, offset_ns) in zip(known.links, known.clocks, strict=True):
  *             if self._interfaces == len(self._links):             # <<<<<<<<<<<<<<
  *                 self._make_space()
  *             self._links[self._interfaces] = link
 */
-    __pyx_t_13 = __Pyx_MemoryView_Len(__pyx_v_self->_links); 
-    __pyx_t_3 = (__pyx_v_self->_interfaces == __pyx_t_13);
+    __pyx_t_14 = __Pyx_MemoryView_Len(__pyx_v_self->_links); 
+    __pyx_t_3 = (__pyx_v_self->_interfaces == __pyx_t_14);
 
 
     if (__pyx_t_3) {
 
 
-      /* "udpprobe/core/capture.py":195
+      /* "udpprobe/core/capture.py":212
  *         for link, (resolution, offset_ns) in zip(known.links, known.clocks, strict=True):
  *             if self._interfaces == len(self._links):
  *                 self._make_space()             # <<<<<<<<<<<<<<
  *             self._links[self._interfaces] = link
  *             self._resolutions[self._interfaces] = resolution
 */
-      __pyx_t_4 = ((PyObject *)__pyx_v_self);
-      __Pyx_INCREF(__pyx_t_4);
-      __pyx_t_6 = 0;
+      __pyx_t_5 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_5);
+      __pyx_t_7 = 0;
       {
-        PyObject *__pyx_callargs[2] = {__pyx_t_4, NULL};
-        __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_make_space, __pyx_callargs+__pyx_t_6, (1-__pyx_t_6) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-        __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
-        if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 195, __pyx_L1_error)
+        PyObject *__pyx_callargs[2] = {__pyx_t_5, NULL};
+        __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_make_space, __pyx_callargs+__pyx_t_7, (1-__pyx_t_7) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+        __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
+        if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 212, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_2);
       }
       __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-      /* "udpprobe/core/capture.py":194
+      /* "udpprobe/core/capture.py":211
  *         self._sections = 1
  *         for link, (resolution, offset_ns) in zip(known.links, known.clocks, strict=True):
  *             if self._interfaces == len(self._links):             # <<<<<<<<<<<<<<
@@ -20808,14 +21109,14 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4_resume(struct __py
 */
     }
 
-    /* "udpprobe/core/capture.py":196
+    /* "udpprobe/core/capture.py":213
  *             if self._interfaces == len(self._links):
  *                 self._make_space()
  *             self._links[self._interfaces] = link             # <<<<<<<<<<<<<<
  *             self._resolutions[self._interfaces] = resolution
  *             self._offsets_ns[self._interfaces] = offset_ns & 0xFFFF_FFFF_FFFF_FFFF
 */
-    __pyx_t_14 = __Pyx_PyLong_As_int(__pyx_v_link); if (unlikely((__pyx_t_14 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 196, __pyx_L1_error)
+    __pyx_t_4 = __Pyx_PyLong_As_int(__pyx_v_link); if (unlikely((__pyx_t_4 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 213, __pyx_L1_error)
     __pyx_t_15 = __pyx_v_self->_interfaces;
     __pyx_t_16 = -1;
     if (__pyx_t_15 < 0) {
@@ -20823,19 +21124,19 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4_resume(struct __py
     } else if (unlikely(__pyx_t_15 >= __pyx_v_self->_links.shape[0])) __pyx_t_16 = 0;
     if (unlikely(__pyx_t_16 != -1)) {
       __Pyx_RaiseBufferIndexError(__pyx_t_16);
-      __PYX_ERR(0, 196, __pyx_L1_error)
+      __PYX_ERR(0, 213, __pyx_L1_error)
     }
-    *((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_links.data) + __pyx_t_15)) )) = __pyx_t_14;
+    *((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_links.data) + __pyx_t_15)) )) = __pyx_t_4;
 
 
-    /* "udpprobe/core/capture.py":197
+    /* "udpprobe/core/capture.py":214
  *                 self._make_space()
  *             self._links[self._interfaces] = link
  *             self._resolutions[self._interfaces] = resolution             # <<<<<<<<<<<<<<
  *             self._offsets_ns[self._interfaces] = offset_ns & 0xFFFF_FFFF_FFFF_FFFF
  *             self._has_drops[self._interfaces] = 0
 */
-    __pyx_t_14 = __Pyx_PyLong_As_int(__pyx_v_resolution); if (unlikely((__pyx_t_14 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 197, __pyx_L1_error)
+    __pyx_t_4 = __Pyx_PyLong_As_int(__pyx_v_resolution); if (unlikely((__pyx_t_4 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 214, __pyx_L1_error)
     __pyx_t_15 = __pyx_v_self->_interfaces;
     __pyx_t_16 = -1;
     if (__pyx_t_15 < 0) {
@@ -20843,35 +21144,35 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4_resume(struct __py
     } else if (unlikely(__pyx_t_15 >= __pyx_v_self->_resolutions.shape[0])) __pyx_t_16 = 0;
     if (unlikely(__pyx_t_16 != -1)) {
       __Pyx_RaiseBufferIndexError(__pyx_t_16);
-      __PYX_ERR(0, 197, __pyx_L1_error)
+      __PYX_ERR(0, 214, __pyx_L1_error)
     }
-    *((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_resolutions.data) + __pyx_t_15)) )) = __pyx_t_14;
+    *((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_resolutions.data) + __pyx_t_15)) )) = __pyx_t_4;
 
 
-    /* "udpprobe/core/capture.py":198
+    /* "udpprobe/core/capture.py":215
  *             self._links[self._interfaces] = link
  *             self._resolutions[self._interfaces] = resolution
  *             self._offsets_ns[self._interfaces] = offset_ns & 0xFFFF_FFFF_FFFF_FFFF             # <<<<<<<<<<<<<<
  *             self._has_drops[self._interfaces] = 0
  *             self._interfaces += 1
 */
-    __pyx_t_2 = __Pyx_PyNumber_And_object_int(__pyx_v_offset_ns, __pyx_mstate_global->__pyx_int_0xffffffffffffffff); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 198, __pyx_L1_error)
+    __pyx_t_2 = __Pyx_PyNumber_And_object_int(__pyx_v_offset_ns, __pyx_mstate_global->__pyx_int_0xffffffffffffffff); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 215, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
-    __pyx_t_17 = __Pyx_PyLong_As_unsigned_PY_LONG_LONG(__pyx_t_2); if (unlikely((__pyx_t_17 == (unsigned PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 198, __pyx_L1_error)
+    __pyx_t_17 = __Pyx_PyLong_As_unsigned_PY_LONG_LONG(__pyx_t_2); if (unlikely((__pyx_t_17 == (unsigned PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 215, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
     __pyx_t_15 = __pyx_v_self->_interfaces;
-    __pyx_t_14 = -1;
+    __pyx_t_4 = -1;
     if (__pyx_t_15 < 0) {
-      __pyx_t_14 = 0;
-    } else if (unlikely(__pyx_t_15 >= __pyx_v_self->_offsets_ns.shape[0])) __pyx_t_14 = 0;
-    if (unlikely(__pyx_t_14 != -1)) {
-      __Pyx_RaiseBufferIndexError(__pyx_t_14);
-      __PYX_ERR(0, 198, __pyx_L1_error)
+      __pyx_t_4 = 0;
+    } else if (unlikely(__pyx_t_15 >= __pyx_v_self->_offsets_ns.shape[0])) __pyx_t_4 = 0;
+    if (unlikely(__pyx_t_4 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_4);
+      __PYX_ERR(0, 215, __pyx_L1_error)
     }
     *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_offsets_ns.data) + __pyx_t_15)) )) = __pyx_t_17;
 
 
-    /* "udpprobe/core/capture.py":199
+    /* "udpprobe/core/capture.py":216
  *             self._resolutions[self._interfaces] = resolution
  *             self._offsets_ns[self._interfaces] = offset_ns & 0xFFFF_FFFF_FFFF_FFFF
  *             self._has_drops[self._interfaces] = 0             # <<<<<<<<<<<<<<
@@ -20879,17 +21180,17 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4_resume(struct __py
  *         self._snap_bytes = known.snap_bytes
 */
     __pyx_t_15 = __pyx_v_self->_interfaces;
-    __pyx_t_14 = -1;
+    __pyx_t_4 = -1;
     if (__pyx_t_15 < 0) {
-      __pyx_t_14 = 0;
-    } else if (unlikely(__pyx_t_15 >= __pyx_v_self->_has_drops.shape[0])) __pyx_t_14 = 0;
-    if (unlikely(__pyx_t_14 != -1)) {
-      __Pyx_RaiseBufferIndexError(__pyx_t_14);
-      __PYX_ERR(0, 199, __pyx_L1_error)
+      __pyx_t_4 = 0;
+    } else if (unlikely(__pyx_t_15 >= __pyx_v_self->_has_drops.shape[0])) __pyx_t_4 = 0;
+    if (unlikely(__pyx_t_4 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_4);
+      __PYX_ERR(0, 216, __pyx_L1_error)
     }
     *((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_self->_has_drops.data) + __pyx_t_15)) )) = 0;
 
-    /* "udpprobe/core/capture.py":200
+    /* "udpprobe/core/capture.py":217
  *             self._offsets_ns[self._interfaces] = offset_ns & 0xFFFF_FFFF_FFFF_FFFF
  *             self._has_drops[self._interfaces] = 0
  *             self._interfaces += 1             # <<<<<<<<<<<<<<
@@ -20898,34 +21199,34 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4_resume(struct __py
 */
     __pyx_v_self->_interfaces = (__pyx_v_self->_interfaces + 1);
 
-    /* "udpprobe/core/capture.py":193
- *         self._is_big = known.order == ">"
+    /* "udpprobe/core/capture.py":210
+ *         self._set_order(known.order == ">")
  *         self._sections = 1
  *         for link, (resolution, offset_ns) in zip(known.links, known.clocks, strict=True):             # <<<<<<<<<<<<<<
  *             if self._interfaces == len(self._links):
  *                 self._make_space()
 */
   }
-  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+  __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
 
-  /* "udpprobe/core/capture.py":201
+  /* "udpprobe/core/capture.py":218
  *             self._has_drops[self._interfaces] = 0
  *             self._interfaces += 1
  *         self._snap_bytes = known.snap_bytes             # <<<<<<<<<<<<<<
  * 
- *     # ---- bytes in
+ *     def _allot(self, capacity: int) -> None:
 */
-  __pyx_t_7 = __Pyx_PyObject_GetAttrStr(__pyx_v_known, __pyx_mstate_global->__pyx_n_u_snap_bytes); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 201, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_7);
-  __pyx_t_15 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_7); if (unlikely((__pyx_t_15 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 201, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+  __pyx_t_8 = __Pyx_PyObject_GetAttrStr(__pyx_v_known, __pyx_mstate_global->__pyx_n_u_snap_bytes); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 218, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_8);
+  __pyx_t_15 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_8); if (unlikely((__pyx_t_15 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 218, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
   __pyx_v_self->_snap_bytes = __pyx_t_15;
 
-  /* "udpprobe/core/capture.py":190
+  /* "udpprobe/core/capture.py":207
  *         self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF     # above: whether there is an FCS
  * 
  *     def _resume(self, known: Known) -> None:             # <<<<<<<<<<<<<<
- *         self._is_big = known.order == ">"
+ *         self._set_order(known.order == ">")
  *         self._sections = 1
 */
 
@@ -20935,11 +21236,11 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4_resume(struct __py
   __pyx_L1_error:;
   __Pyx_XDECREF(__pyx_t_1);
   __Pyx_XDECREF(__pyx_t_2);
-  __Pyx_XDECREF(__pyx_t_4);
   __Pyx_XDECREF(__pyx_t_5);
-  __Pyx_XDECREF(__pyx_t_7);
-  __Pyx_XDECREF(__pyx_t_11);
+  __Pyx_XDECREF(__pyx_t_6);
+  __Pyx_XDECREF(__pyx_t_8);
   __Pyx_XDECREF(__pyx_t_12);
+  __Pyx_XDECREF(__pyx_t_13);
   __Pyx_AddTraceback("udpprobe.core.capture.Records._resume", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
   __pyx_L0:;
@@ -20951,7 +21252,267 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4_resume(struct __py
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":205
+/* "udpprobe/core/capture.py":220
+ *         self._snap_bytes = known.snap_bytes
+ * 
+ *     def _allot(self, capacity: int) -> None:             # <<<<<<<<<<<<<<
+ *         self._capacity = capacity
+ *         self._buffer = bytearray((capacity + 7 & -8) + 8)
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_7_allot(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_7_allot = {"_allot", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_7_allot, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_7_allot(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  PyObject *__pyx_v_capacity = 0;
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject* values[1] = {0};
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("_allot (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  {
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_capacity,0};
+    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 220, __pyx_L3_error)
+    if (__pyx_kwds_len > 0) {
+      switch (__pyx_nargs) {
+        case  1:
+        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 220, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  0: break;
+        default: goto __pyx_L5_argtuple_error;
+      }
+      const Py_ssize_t kwd_pos_args = __pyx_nargs;
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "_allot", 0) < (0)) __PYX_ERR(0, 220, __pyx_L3_error)
+      for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("_allot", 1, 1, 1, i); __PYX_ERR(0, 220, __pyx_L3_error) }
+      }
+    } else if (unlikely(__pyx_nargs != 1)) {
+      goto __pyx_L5_argtuple_error;
+    } else {
+      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 220, __pyx_L3_error)
+    }
+    if (__Pyx_PyInt_FromNumber(&values[0], "capacity", 0) < (0)) __PYX_ERR(0, 220, __pyx_L3_error)
+    __pyx_v_capacity = ((PyObject*)values[0]);
+  }
+  goto __pyx_L6_skip;
+  __pyx_L5_argtuple_error:;
+  __Pyx_RaiseArgtupleInvalid("_allot", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 220, __pyx_L3_error)
+  __pyx_L6_skip:;
+  goto __pyx_L4_argument_unpacking_done;
+  __pyx_L3_error:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __Pyx_AddTraceback("udpprobe.core.capture.Records._allot", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_RefNannyFinishContext();
+  return NULL;
+  __pyx_L4_argument_unpacking_done:;
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_capacity), (&PyLong_Type), 0, "capacity", 2))) __PYX_ERR(0, 220, __pyx_L1_error)
+  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_6_allot(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self), __pyx_v_capacity);
+
+  /* function exit code */
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __pyx_r = NULL;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  goto __pyx_L7_cleaned_up;
+  __pyx_L0:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __pyx_L7_cleaned_up:;
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6_allot(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v_capacity) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  Py_ssize_t __pyx_t_1;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  PyObject *__pyx_t_4 = NULL;
+  PyObject *__pyx_t_5 = NULL;
+  size_t __pyx_t_6;
+  __Pyx_memviewslice __pyx_t_7 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  __Pyx_memviewslice __pyx_t_8 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  __Pyx_memviewslice __pyx_t_9 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("_allot", 0);
+
+  /* "udpprobe/core/capture.py":221
+ * 
+ *     def _allot(self, capacity: int) -> None:
+ *         self._capacity = capacity             # <<<<<<<<<<<<<<
+ *         self._buffer = bytearray((capacity + 7 & -8) + 8)
+ *         self.data = memoryview(self._buffer)
+*/
+  __pyx_t_1 = __Pyx_PyIndex_AsSsize_t(__pyx_v_capacity); if (unlikely((__pyx_t_1 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 221, __pyx_L1_error)
+  __pyx_v_self->_capacity = __pyx_t_1;
+
+  /* "udpprobe/core/capture.py":222
+ *     def _allot(self, capacity: int) -> None:
+ *         self._capacity = capacity
+ *         self._buffer = bytearray((capacity + 7 & -8) + 8)             # <<<<<<<<<<<<<<
+ *         self.data = memoryview(self._buffer)
+ *         self._longs = memoryview(self._buffer).cast("Q")
+*/
+  __pyx_t_3 = NULL;
+  __pyx_t_4 = __Pyx_PyLong_AddObjC(__pyx_v_capacity, __pyx_mstate_global->__pyx_int_7, 7, 0, 0); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 222, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_5 = __Pyx_PyLong_AndObjC(__pyx_t_4, __pyx_mstate_global->__pyx_int_neg_8, -8L, 0, 0); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 222, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_4 = __Pyx_PyLong_AddObjC(__pyx_t_5, __pyx_mstate_global->__pyx_int_8, 8, 0, 0); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 222, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+  __pyx_t_6 = 1;
+  {
+    PyObject *__pyx_callargs[2] = {__pyx_t_3, __pyx_t_4};
+    __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)(&PyByteArray_Type), __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
+    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 222, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
+  }
+  __Pyx_GIVEREF(__pyx_t_2);
+  __Pyx_GOTREF(__pyx_v_self->_buffer);
+  __Pyx_DECREF_SET(__pyx_v_self->_buffer, ((PyObject*)__pyx_t_2));
+  __pyx_t_2 = 0;
+
+  /* "udpprobe/core/capture.py":223
+ *         self._capacity = capacity
+ *         self._buffer = bytearray((capacity + 7 & -8) + 8)
+ *         self.data = memoryview(self._buffer)             # <<<<<<<<<<<<<<
+ *         self._longs = memoryview(self._buffer).cast("Q")
+ *         self._words = memoryview(self._buffer).cast("I")
+*/
+  __pyx_t_2 = PyMemoryView_FromObject(__pyx_v_self->_buffer); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 223, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
+  __pyx_t_7 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(__pyx_t_2, 0); if (unlikely(!__pyx_t_7.memview)) __PYX_ERR(0, 223, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->data, 0);
+  __pyx_v_self->data = __pyx_t_7;
+  __pyx_t_7.memview = NULL;
+  __pyx_t_7.data = NULL;
+
+  /* "udpprobe/core/capture.py":224
+ *         self._buffer = bytearray((capacity + 7 & -8) + 8)
+ *         self.data = memoryview(self._buffer)
+ *         self._longs = memoryview(self._buffer).cast("Q")             # <<<<<<<<<<<<<<
+ *         self._words = memoryview(self._buffer).cast("I")
+ * 
+*/
+  __pyx_t_3 = PyMemoryView_FromObject(__pyx_v_self->_buffer); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 224, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
+  __pyx_t_4 = __pyx_t_3;
+  __Pyx_INCREF(__pyx_t_4);
+  __pyx_t_6 = 0;
+  {
+    PyObject *__pyx_callargs[2] = {__pyx_t_4, __pyx_mstate_global->__pyx_n_u_Q};
+    __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_cast, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
+    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 224, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
+  }
+  if (!(likely(PyMemoryView_Check(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("memoryview", __pyx_t_2))) __PYX_ERR(0, 224, __pyx_L1_error)
+  __pyx_t_8 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG__const__(__pyx_t_2, 0); if (unlikely(!__pyx_t_8.memview)) __PYX_ERR(0, 224, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_longs, 0);
+  __pyx_v_self->_longs = __pyx_t_8;
+  __pyx_t_8.memview = NULL;
+  __pyx_t_8.data = NULL;
+
+  /* "udpprobe/core/capture.py":225
+ *         self.data = memoryview(self._buffer)
+ *         self._longs = memoryview(self._buffer).cast("Q")
+ *         self._words = memoryview(self._buffer).cast("I")             # <<<<<<<<<<<<<<
+ * 
+ *     # ---- bytes in
+*/
+  __pyx_t_4 = PyMemoryView_FromObject(__pyx_v_self->_buffer); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 225, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_3 = __pyx_t_4;
+  __Pyx_INCREF(__pyx_t_3);
+  __pyx_t_6 = 0;
+  {
+    PyObject *__pyx_callargs[2] = {__pyx_t_3, __pyx_mstate_global->__pyx_n_u_I};
+    __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_cast, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
+    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 225, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
+  }
+  if (!(likely(PyMemoryView_Check(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("memoryview", __pyx_t_2))) __PYX_ERR(0, 225, __pyx_L1_error)
+  __pyx_t_9 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_int__const__(__pyx_t_2, 0); if (unlikely(!__pyx_t_9.memview)) __PYX_ERR(0, 225, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_words, 0);
+  __pyx_v_self->_words = __pyx_t_9;
+  __pyx_t_9.memview = NULL;
+  __pyx_t_9.data = NULL;
+
+  /* "udpprobe/core/capture.py":220
+ *         self._snap_bytes = known.snap_bytes
+ * 
+ *     def _allot(self, capacity: int) -> None:             # <<<<<<<<<<<<<<
+ *         self._capacity = capacity
+ *         self._buffer = bytearray((capacity + 7 & -8) + 8)
+*/
+
+  /* function exit code */
+  __pyx_r = Py_None; __Pyx_INCREF(Py_None);
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_XDECREF(__pyx_t_3);
+  __Pyx_XDECREF(__pyx_t_4);
+  __Pyx_XDECREF(__pyx_t_5);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_7, 1);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_8, 1);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_9, 1);
+  __Pyx_AddTraceback("udpprobe.core.capture.Records._allot", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "udpprobe/core/capture.py":229
  *     # ---- bytes in
  * 
  *     def room(self) -> memoryview:             # <<<<<<<<<<<<<<
@@ -20960,16 +21521,16 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4_resume(struct __py
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_7room(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_9room(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture_7Records_6room, "Space for the next bytes, at least one; what was not read yet may move.");
-static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_7room = {"room", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_7room, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_6room};
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_7room(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture_7Records_8room, "Space for the next bytes, at least one; what was not read yet may move.");
+static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_9room = {"room", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_9room, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_8room};
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_9room(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -20995,14 +21556,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("room", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_6room(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_8room(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6room(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8room(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   int __pyx_t_1;
@@ -21014,7 +21575,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6room(struct __pyx_o
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("room", 0);
 
-  /* "udpprobe/core/capture.py":207
+  /* "udpprobe/core/capture.py":231
  *     def room(self) -> memoryview:
  *         """Space for the next bytes, at least one; what was not read yet may move."""
  *         if self.end == self._capacity:             # <<<<<<<<<<<<<<
@@ -21026,7 +21587,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6room(struct __pyx_o
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/capture.py":208
+    /* "udpprobe/core/capture.py":232
  *         """Space for the next bytes, at least one; what was not read yet may move."""
  *         if self.end == self._capacity:
  *             self._move()             # <<<<<<<<<<<<<<
@@ -21040,12 +21601,12 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6room(struct __pyx_o
       PyObject *__pyx_callargs[2] = {__pyx_t_3, NULL};
       __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_move, __pyx_callargs+__pyx_t_4, (1-__pyx_t_4) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 208, __pyx_L1_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 232, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_2);
     }
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
-    /* "udpprobe/core/capture.py":207
+    /* "udpprobe/core/capture.py":231
  *     def room(self) -> memoryview:
  *         """Space for the next bytes, at least one; what was not read yet may move."""
  *         if self.end == self._capacity:             # <<<<<<<<<<<<<<
@@ -21054,16 +21615,16 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6room(struct __pyx_o
 */
   }
 
-  /* "udpprobe/core/capture.py":209
+  /* "udpprobe/core/capture.py":233
  *         if self.end == self._capacity:
  *             self._move()
  *         return memoryview(self._buffer)[self.end:self._capacity]             # <<<<<<<<<<<<<<
  * 
  *     def filled(self, count: int) -> None:
 */
-  __pyx_t_2 = PyMemoryView_FromObject(__pyx_v_self->_buffer); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 209, __pyx_L1_error)
+  __pyx_t_2 = PyMemoryView_FromObject(__pyx_v_self->_buffer); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 233, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  __pyx_t_3 = PySequence_GetSlice(__pyx_t_2, __pyx_v_self->end, __pyx_v_self->_capacity); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 209, __pyx_L1_error)
+  __pyx_t_3 = PySequence_GetSlice(__pyx_t_2, __pyx_v_self->end, __pyx_v_self->_capacity); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 233, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
   {
@@ -21077,7 +21638,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6room(struct __pyx_o
   __pyx_t_3 = 0;
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":205
+  /* "udpprobe/core/capture.py":229
  *     # ---- bytes in
  * 
  *     def room(self) -> memoryview:             # <<<<<<<<<<<<<<
@@ -21097,7 +21658,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6room(struct __pyx_o
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":211
+/* "udpprobe/core/capture.py":235
  *         return memoryview(self._buffer)[self.end:self._capacity]
  * 
  *     def filled(self, count: int) -> None:             # <<<<<<<<<<<<<<
@@ -21106,16 +21667,16 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6room(struct __pyx_o
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_9filled(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_11filled(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture_7Records_8filled, "The first `count` bytes of `room()` are there now.");
-static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_9filled = {"filled", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_9filled, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_8filled};
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_9filled(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture_7Records_10filled, "The first `count` bytes of `room()` are there now.");
+static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_11filled = {"filled", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_11filled, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_10filled};
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_11filled(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -21145,33 +21706,33 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_count,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 211, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 235, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 211, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 235, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "filled", 0) < (0)) __PYX_ERR(0, 211, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "filled", 0) < (0)) __PYX_ERR(0, 235, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("filled", 1, 1, 1, i); __PYX_ERR(0, 211, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("filled", 1, 1, 1, i); __PYX_ERR(0, 235, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 211, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 235, __pyx_L3_error)
     }
-    if (__Pyx_PyInt_FromNumber(&values[0], "count", 0) < (0)) __PYX_ERR(0, 211, __pyx_L3_error)
+    if (__Pyx_PyInt_FromNumber(&values[0], "count", 0) < (0)) __PYX_ERR(0, 235, __pyx_L3_error)
     __pyx_v_count = ((PyObject*)values[0]);
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("filled", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 211, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("filled", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 235, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -21182,8 +21743,8 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_count), (&PyLong_Type), 0, "count", 2))) __PYX_ERR(0, 211, __pyx_L1_error)
-  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_8filled(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self), __pyx_v_count);
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_count), (&PyLong_Type), 0, "count", 2))) __PYX_ERR(0, 235, __pyx_L1_error)
+  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_10filled(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self), __pyx_v_count);
 
   /* function exit code */
   goto __pyx_L0;
@@ -21202,7 +21763,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8filled(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v_count) {
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_10filled(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v_count) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   int __pyx_t_1;
@@ -21216,18 +21777,18 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8filled(struct __pyx
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("filled", 0);
 
-  /* "udpprobe/core/capture.py":213
+  /* "udpprobe/core/capture.py":237
  *     def filled(self, count: int) -> None:
  *         """The first `count` bytes of `room()` are there now."""
  *         if not 0 <= count <= self._capacity - self.end:             # <<<<<<<<<<<<<<
  *             raise ValueError("more than there is room for")
  *         self.end += count
 */
-  __pyx_t_1 = __Pyx_PyObject_CompareBoolLe_int_int(__pyx_mstate_global->__pyx_int_0, __pyx_v_count, Py_LE); if (unlikely((__pyx_t_1 < 0))) __PYX_ERR(0, 213, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_CompareBoolLe_int_int(__pyx_mstate_global->__pyx_int_0, __pyx_v_count, Py_LE); if (unlikely((__pyx_t_1 < 0))) __PYX_ERR(0, 237, __pyx_L1_error)
   if (__pyx_t_1) {
-    __pyx_t_2 = PyLong_FromSsize_t((__pyx_v_self->_capacity - __pyx_v_self->end)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 213, __pyx_L1_error)
+    __pyx_t_2 = PyLong_FromSsize_t((__pyx_v_self->_capacity - __pyx_v_self->end)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 237, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
-    __pyx_t_1 = __Pyx_PyObject_CompareBoolLe_int_int(__pyx_v_count, __pyx_t_2, Py_LE); if (unlikely((__pyx_t_1 < 0))) __PYX_ERR(0, 213, __pyx_L1_error)
+    __pyx_t_1 = __Pyx_PyObject_CompareBoolLe_int_int(__pyx_v_count, __pyx_t_2, Py_LE); if (unlikely((__pyx_t_1 < 0))) __PYX_ERR(0, 237, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
   }
   __pyx_t_3 = (!__pyx_t_1);
@@ -21236,7 +21797,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8filled(struct __pyx
   if (unlikely(__pyx_t_3)) {
 
 
-    /* "udpprobe/core/capture.py":214
+    /* "udpprobe/core/capture.py":238
  *         """The first `count` bytes of `room()` are there now."""
  *         if not 0 <= count <= self._capacity - self.end:
  *             raise ValueError("more than there is room for")             # <<<<<<<<<<<<<<
@@ -21249,14 +21810,14 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8filled(struct __pyx
       PyObject *__pyx_callargs[2] = {__pyx_t_4, __pyx_mstate_global->__pyx_kp_u_more_than_there_is_room_for};
       __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)(((PyTypeObject*)PyExc_ValueError)), __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 214, __pyx_L1_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 238, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_2);
     }
     __Pyx_Raise(__pyx_t_2, 0, 0, 0);
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __PYX_ERR(0, 214, __pyx_L1_error)
+    __PYX_ERR(0, 238, __pyx_L1_error)
 
-    /* "udpprobe/core/capture.py":213
+    /* "udpprobe/core/capture.py":237
  *     def filled(self, count: int) -> None:
  *         """The first `count` bytes of `room()` are there now."""
  *         if not 0 <= count <= self._capacity - self.end:             # <<<<<<<<<<<<<<
@@ -21265,23 +21826,23 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8filled(struct __pyx
 */
   }
 
-  /* "udpprobe/core/capture.py":215
+  /* "udpprobe/core/capture.py":239
  *         if not 0 <= count <= self._capacity - self.end:
  *             raise ValueError("more than there is room for")
  *         self.end += count             # <<<<<<<<<<<<<<
  *         self._look()
  * 
 */
-  __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->end); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 215, __pyx_L1_error)
+  __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->end); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 239, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
-  __pyx_t_4 = __Pyx_PyNumber_InPlaceAdd_int_int(__pyx_t_2, __pyx_v_count); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 215, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyNumber_InPlaceAdd_int_int(__pyx_t_2, __pyx_v_count); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 239, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-  __pyx_t_6 = __Pyx_PyIndex_AsSsize_t(__pyx_t_4); if (unlikely((__pyx_t_6 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 215, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyIndex_AsSsize_t(__pyx_t_4); if (unlikely((__pyx_t_6 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 239, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
   __pyx_v_self->end = __pyx_t_6;
 
-  /* "udpprobe/core/capture.py":216
+  /* "udpprobe/core/capture.py":240
  *             raise ValueError("more than there is room for")
  *         self.end += count
  *         self._look()             # <<<<<<<<<<<<<<
@@ -21295,12 +21856,12 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8filled(struct __pyx
     PyObject *__pyx_callargs[2] = {__pyx_t_2, NULL};
     __pyx_t_4 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_look, __pyx_callargs+__pyx_t_5, (1-__pyx_t_5) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
-    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 216, __pyx_L1_error)
+    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 240, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
   }
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "udpprobe/core/capture.py":211
+  /* "udpprobe/core/capture.py":235
  *         return memoryview(self._buffer)[self.end:self._capacity]
  * 
  *     def filled(self, count: int) -> None:             # <<<<<<<<<<<<<<
@@ -21322,24 +21883,24 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8filled(struct __pyx
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":218
+/* "udpprobe/core/capture.py":242
  *         self._look()
  * 
  *     def _move(self) -> None:             # <<<<<<<<<<<<<<
  *         # A record that is not all there is moved once: it then begins the buffer, until it is all there.
- *         left = memoryview(self._buffer)[self.start:self.end]
+ *         left = bytes(memoryview(self._buffer)[self.start:self.end])
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_11_move(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_13_move(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_11_move = {"_move", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_11_move, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_11_move(PyObject *__pyx_v_self, 
+static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_13_move = {"_move", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_13_move, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_13_move(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -21365,176 +21926,123 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("_move", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_10_move(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_12_move(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_10_move(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_12_move(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
   PyObject *__pyx_v_left = NULL;
-  PyObject *__pyx_v_larger = NULL;
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
   PyObject *__pyx_t_2 = NULL;
-  int __pyx_t_3;
+  PyObject *__pyx_t_3 = NULL;
   PyObject *__pyx_t_4 = NULL;
   size_t __pyx_t_5;
-  Py_ssize_t __pyx_t_6;
-  __Pyx_memviewslice __pyx_t_7 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  int __pyx_t_6;
+  Py_ssize_t __pyx_t_7;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("_move", 0);
 
-  /* "udpprobe/core/capture.py":220
+  /* "udpprobe/core/capture.py":244
  *     def _move(self) -> None:
  *         # A record that is not all there is moved once: it then begins the buffer, until it is all there.
- *         left = memoryview(self._buffer)[self.start:self.end]             # <<<<<<<<<<<<<<
+ *         left = bytes(memoryview(self._buffer)[self.start:self.end])             # <<<<<<<<<<<<<<
  *         if self.start == 0:
- *             self._capacity *= 2
+ *             self._allot(2 * self._capacity)
 */
-  __pyx_t_1 = PyMemoryView_FromObject(__pyx_v_self->_buffer); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 220, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = PySequence_GetSlice(__pyx_t_1, __pyx_v_self->start, __pyx_v_self->end); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 220, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_2);
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v_left = ((PyObject*)__pyx_t_2);
-  __pyx_t_2 = 0;
+  __pyx_t_2 = NULL;
+  __pyx_t_3 = PyMemoryView_FromObject(__pyx_v_self->_buffer); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 244, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
+  __pyx_t_4 = PySequence_GetSlice(__pyx_t_3, __pyx_v_self->start, __pyx_v_self->end); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 244, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+  __pyx_t_5 = 1;
+  {
+    PyObject *__pyx_callargs[2] = {__pyx_t_2, __pyx_t_4};
+    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)(&PyBytes_Type), __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
+    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 244, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
+  }
+  __pyx_v_left = ((PyObject*)__pyx_t_1);
+  __pyx_t_1 = 0;
 
-  /* "udpprobe/core/capture.py":221
+  /* "udpprobe/core/capture.py":245
  *         # A record that is not all there is moved once: it then begins the buffer, until it is all there.
- *         left = memoryview(self._buffer)[self.start:self.end]
+ *         left = bytes(memoryview(self._buffer)[self.start:self.end])
  *         if self.start == 0:             # <<<<<<<<<<<<<<
- *             self._capacity *= 2
- *             larger = bytearray(self._capacity)
+ *             self._allot(2 * self._capacity)
+ *         self._buffer[:len(left)] = left
 */
-  __pyx_t_3 = (__pyx_v_self->start == 0);
+  __pyx_t_6 = (__pyx_v_self->start == 0);
 
-  if (__pyx_t_3) {
+  if (__pyx_t_6) {
 
 
-    /* "udpprobe/core/capture.py":222
- *         left = memoryview(self._buffer)[self.start:self.end]
+    /* "udpprobe/core/capture.py":246
+ *         left = bytes(memoryview(self._buffer)[self.start:self.end])
  *         if self.start == 0:
- *             self._capacity *= 2             # <<<<<<<<<<<<<<
- *             larger = bytearray(self._capacity)
- *             larger[:len(left)] = left
+ *             self._allot(2 * self._capacity)             # <<<<<<<<<<<<<<
+ *         self._buffer[:len(left)] = left
+ *         self.base += self.start
 */
-    __pyx_v_self->_capacity = (__pyx_v_self->_capacity * 2);
-
-    /* "udpprobe/core/capture.py":223
- *         if self.start == 0:
- *             self._capacity *= 2
- *             larger = bytearray(self._capacity)             # <<<<<<<<<<<<<<
- *             larger[:len(left)] = left
- *             self._buffer = larger
-*/
-    __pyx_t_1 = NULL;
-    __pyx_t_4 = PyLong_FromSsize_t(__pyx_v_self->_capacity); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 223, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_4);
-    __pyx_t_5 = 1;
-    {
-      PyObject *__pyx_callargs[2] = {__pyx_t_1, __pyx_t_4};
-      __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)(&PyByteArray_Type), __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-      __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
-      __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 223, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_2);
-    }
-    __pyx_v_larger = ((PyObject*)__pyx_t_2);
-    __pyx_t_2 = 0;
-
-    /* "udpprobe/core/capture.py":224
- *             self._capacity *= 2
- *             larger = bytearray(self._capacity)
- *             larger[:len(left)] = left             # <<<<<<<<<<<<<<
- *             self._buffer = larger
- *             self.data = memoryview(larger)
-*/
-    __pyx_t_6 = PyObject_Length(__pyx_v_left); if (unlikely(__pyx_t_6 == ((Py_ssize_t)-1))) __PYX_ERR(0, 224, __pyx_L1_error)
-    if (__Pyx_PyObject_SetSlice(__pyx_v_larger, __pyx_v_left, 0, __pyx_t_6, NULL, NULL, NULL, 0, 1, 0) < (0)) __PYX_ERR(0, 224, __pyx_L1_error)
-
-
-    /* "udpprobe/core/capture.py":225
- *             larger = bytearray(self._capacity)
- *             larger[:len(left)] = left
- *             self._buffer = larger             # <<<<<<<<<<<<<<
- *             self.data = memoryview(larger)
- *         else:
-*/
-    __Pyx_INCREF(__pyx_v_larger);
-    __Pyx_GIVEREF(__pyx_v_larger);
-    __Pyx_GOTREF(__pyx_v_self->_buffer);
-    __Pyx_DECREF_SET(__pyx_v_self->_buffer, __pyx_v_larger);
-
-    /* "udpprobe/core/capture.py":226
- *             larger[:len(left)] = left
- *             self._buffer = larger
- *             self.data = memoryview(larger)             # <<<<<<<<<<<<<<
- *         else:
- *             self._buffer[:len(left)] = bytes(left)
-*/
-    __pyx_t_2 = PyMemoryView_FromObject(__pyx_v_larger); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 226, __pyx_L1_error)
+    __pyx_t_4 = ((PyObject *)__pyx_v_self);
+    __Pyx_INCREF(__pyx_t_4);
+    __pyx_t_2 = PyLong_FromSsize_t((2 * __pyx_v_self->_capacity)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 246, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
-    __pyx_t_7 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(__pyx_t_2, 0); if (unlikely(!__pyx_t_7.memview)) __PYX_ERR(0, 226, __pyx_L1_error)
-    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->data, 0);
-    __pyx_v_self->data = __pyx_t_7;
-    __pyx_t_7.memview = NULL;
-    __pyx_t_7.data = NULL;
+    __pyx_t_5 = 0;
+    {
+      PyObject *__pyx_callargs[2] = {__pyx_t_4, __pyx_t_2};
+      __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_allot, __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+      __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
+      __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 246, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_1);
+    }
+    __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
-    /* "udpprobe/core/capture.py":221
+    /* "udpprobe/core/capture.py":245
  *         # A record that is not all there is moved once: it then begins the buffer, until it is all there.
- *         left = memoryview(self._buffer)[self.start:self.end]
+ *         left = bytes(memoryview(self._buffer)[self.start:self.end])
  *         if self.start == 0:             # <<<<<<<<<<<<<<
- *             self._capacity *= 2
- *             larger = bytearray(self._capacity)
+ *             self._allot(2 * self._capacity)
+ *         self._buffer[:len(left)] = left
 */
-    goto __pyx_L3;
   }
 
-  /* "udpprobe/core/capture.py":228
- *             self.data = memoryview(larger)
- *         else:
- *             self._buffer[:len(left)] = bytes(left)             # <<<<<<<<<<<<<<
+  /* "udpprobe/core/capture.py":247
+ *         if self.start == 0:
+ *             self._allot(2 * self._capacity)
+ *         self._buffer[:len(left)] = left             # <<<<<<<<<<<<<<
  *         self.base += self.start
  *         self.end -= self.start
 */
-  /*else*/ {
-    __pyx_t_4 = NULL;
-    __pyx_t_5 = 1;
-    {
-      PyObject *__pyx_callargs[2] = {__pyx_t_4, __pyx_v_left};
-      __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)(&PyBytes_Type), __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-      __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 228, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_2);
-    }
-    if (unlikely(__pyx_v_self->_buffer == Py_None)) {
-      PyErr_SetString(PyExc_TypeError, "\047NoneType\047 object is not subscriptable");
-      __PYX_ERR(0, 228, __pyx_L1_error)
-    }
-    __pyx_t_6 = PyObject_Length(__pyx_v_left); if (unlikely(__pyx_t_6 == ((Py_ssize_t)-1))) __PYX_ERR(0, 228, __pyx_L1_error)
-    if (__Pyx_PyObject_SetSlice(__pyx_v_self->_buffer, __pyx_t_2, 0, __pyx_t_6, NULL, NULL, NULL, 0, 1, 0) < (0)) __PYX_ERR(0, 228, __pyx_L1_error)
-
-    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  if (unlikely(__pyx_v_self->_buffer == Py_None)) {
+    PyErr_SetString(PyExc_TypeError, "\047NoneType\047 object is not subscriptable");
+    __PYX_ERR(0, 247, __pyx_L1_error)
   }
-  __pyx_L3:;
+  __pyx_t_7 = __Pyx_PyBytes_GET_SIZE(__pyx_v_left); if (unlikely(__pyx_t_7 == ((Py_ssize_t)-1))) __PYX_ERR(0, 247, __pyx_L1_error)
+  if (__Pyx_PyObject_SetSlice(__pyx_v_self->_buffer, __pyx_v_left, 0, __pyx_t_7, NULL, NULL, NULL, 0, 1, 0) < (0)) __PYX_ERR(0, 247, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":229
- *         else:
- *             self._buffer[:len(left)] = bytes(left)
+
+  /* "udpprobe/core/capture.py":248
+ *             self._allot(2 * self._capacity)
+ *         self._buffer[:len(left)] = left
  *         self.base += self.start             # <<<<<<<<<<<<<<
  *         self.end -= self.start
  *         self.start = 0
 */
   __pyx_v_self->base = (__pyx_v_self->base + __pyx_v_self->start);
 
-  /* "udpprobe/core/capture.py":230
- *             self._buffer[:len(left)] = bytes(left)
+  /* "udpprobe/core/capture.py":249
+ *         self._buffer[:len(left)] = left
  *         self.base += self.start
  *         self.end -= self.start             # <<<<<<<<<<<<<<
  *         self.start = 0
@@ -21542,7 +22050,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_10_move(struct __pyx
 */
   __pyx_v_self->end = (__pyx_v_self->end - __pyx_v_self->start);
 
-  /* "udpprobe/core/capture.py":231
+  /* "udpprobe/core/capture.py":250
  *         self.base += self.start
  *         self.end -= self.start
  *         self.start = 0             # <<<<<<<<<<<<<<
@@ -21551,31 +22059,31 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_10_move(struct __pyx
 */
   __pyx_v_self->start = 0;
 
-  /* "udpprobe/core/capture.py":232
+  /* "udpprobe/core/capture.py":251
  *         self.end -= self.start
  *         self.start = 0
  *         self._look()             # <<<<<<<<<<<<<<
  * 
  *     def _look(self) -> None:
 */
-  __pyx_t_4 = ((PyObject *)__pyx_v_self);
-  __Pyx_INCREF(__pyx_t_4);
+  __pyx_t_2 = ((PyObject *)__pyx_v_self);
+  __Pyx_INCREF(__pyx_t_2);
   __pyx_t_5 = 0;
   {
-    PyObject *__pyx_callargs[2] = {__pyx_t_4, NULL};
-    __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_look, __pyx_callargs+__pyx_t_5, (1-__pyx_t_5) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 232, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
+    PyObject *__pyx_callargs[2] = {__pyx_t_2, NULL};
+    __pyx_t_1 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_look, __pyx_callargs+__pyx_t_5, (1-__pyx_t_5) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 251, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
   }
-  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
-  /* "udpprobe/core/capture.py":218
+  /* "udpprobe/core/capture.py":242
  *         self._look()
  * 
  *     def _move(self) -> None:             # <<<<<<<<<<<<<<
  *         # A record that is not all there is moved once: it then begins the buffer, until it is all there.
- *         left = memoryview(self._buffer)[self.start:self.end]
+ *         left = bytes(memoryview(self._buffer)[self.start:self.end])
 */
 
   /* function exit code */
@@ -21584,19 +22092,18 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_10_move(struct __pyx
   __pyx_L1_error:;
   __Pyx_XDECREF(__pyx_t_1);
   __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_XDECREF(__pyx_t_3);
   __Pyx_XDECREF(__pyx_t_4);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_7, 1);
   __Pyx_AddTraceback("udpprobe.core.capture.Records._move", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
   __pyx_L0:;
   __Pyx_XDECREF(__pyx_v_left);
-  __Pyx_XDECREF(__pyx_v_larger);
   __Pyx_XGIVEREF(__pyx_r);
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":234
+/* "udpprobe/core/capture.py":253
  *         self._look()
  * 
  *     def _look(self) -> None:             # <<<<<<<<<<<<<<
@@ -21605,16 +22112,16 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_10_move(struct __pyx
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_13_look(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_15_look(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture_7Records_12_look, "Where in the buffer a record may begin at most: its header is there, and it is asked for.");
-static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_13_look = {"_look", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_13_look, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_12_look};
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_13_look(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture_7Records_14_look, "Where in the buffer a record may begin at most: its header is there, and it is asked for.");
+static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_15_look = {"_look", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_15_look, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_14_look};
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_15_look(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -21640,14 +22147,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("_look", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_12_look(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_14_look(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_12_look(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_14_look(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PY_LONG_LONG __pyx_t_1;
@@ -21656,7 +22163,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_12_look(struct __pyx
   int __pyx_t_4;
   __Pyx_RefNannySetupContext("_look", 0);
 
-  /* "udpprobe/core/capture.py":236
+  /* "udpprobe/core/capture.py":255
  *     def _look(self) -> None:
  *         """Where in the buffer a record may begin at most: its header is there, and it is asked for."""
  *         self._last = min(self.end - self._header_bytes, self.stop - self.base - 1)             # <<<<<<<<<<<<<<
@@ -21680,7 +22187,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_12_look(struct __pyx
   __pyx_v_self->_last = __pyx_t_3;
 
 
-  /* "udpprobe/core/capture.py":234
+  /* "udpprobe/core/capture.py":253
  *         self._look()
  * 
  *     def _look(self) -> None:             # <<<<<<<<<<<<<<
@@ -21695,7 +22202,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_12_look(struct __pyx
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":240
+/* "udpprobe/core/capture.py":259
  *     # ---- frames out
  * 
  *     @cython.ccall             # <<<<<<<<<<<<<<
@@ -21703,7 +22210,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_12_look(struct __pyx
  *     @cython.exceptval(-1, check=False)
 */
 
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_15next(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_17next(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -21712,21 +22219,22 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
 ); /*proto*/
 static int __pyx_f_8udpprobe_4core_7capture_7Records_next(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, CYTHON_UNUSED int __pyx_skip_dispatch) {
   Py_ssize_t __pyx_v_at;
+  unsigned PY_LONG_LONG __pyx_v_lengths;
   PY_LONG_LONG __pyx_v_captured;
   Py_ssize_t __pyx_v_behind;
+  unsigned PY_LONG_LONG __pyx_v_time;
   PY_LONG_LONG __pyx_v_time_ns;
   int __pyx_r;
   int __pyx_t_1;
   Py_ssize_t __pyx_t_2;
   int __pyx_t_3;
-  PY_LONG_LONG __pyx_t_4;
-  PY_LONG_LONG __pyx_t_5;
+  unsigned PY_LONG_LONG __pyx_t_4;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/capture.py":249
+  /* "udpprobe/core/capture.py":268
  *             IndexError: never, whatever the bytes; bounds are checked all the same.
  *         """
  *         if self.is_pcapng:             # <<<<<<<<<<<<<<
@@ -21735,20 +22243,20 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records_next(struct __pyx_obj_8udpp
 */
   if (__pyx_v_self->is_pcapng) {
 
-    /* "udpprobe/core/capture.py":250
+    /* "udpprobe/core/capture.py":269
  *         """
  *         if self.is_pcapng:
  *             return self._next_in_pcapng()             # <<<<<<<<<<<<<<
  *         at: index = self.start
  *         if at > self._last:
 */
-    __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(__pyx_v_self); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 250, __pyx_L1_error)
+    __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(__pyx_v_self); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 269, __pyx_L1_error)
     {
       __pyx_r = __pyx_t_1;
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":249
+    /* "udpprobe/core/capture.py":268
  *             IndexError: never, whatever the bytes; bounds are checked all the same.
  *         """
  *         if self.is_pcapng:             # <<<<<<<<<<<<<<
@@ -21757,7 +22265,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records_next(struct __pyx_obj_8udpp
 */
   }
 
-  /* "udpprobe/core/capture.py":251
+  /* "udpprobe/core/capture.py":270
  *         if self.is_pcapng:
  *             return self._next_in_pcapng()
  *         at: index = self.start             # <<<<<<<<<<<<<<
@@ -21768,156 +22276,169 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records_next(struct __pyx_obj_8udpp
 
   __pyx_v_at = __pyx_t_2;
 
-  /* "udpprobe/core/capture.py":252
+  /* "udpprobe/core/capture.py":271
  *             return self._next_in_pcapng()
  *         at: index = self.start
  *         if at > self._last:             # <<<<<<<<<<<<<<
  *             return self._wanting()
- *         captured: i64 = self._word(at + 8, self._is_big)
+ *         lengths: u64 = self._pair(at + 8)
 */
   __pyx_t_3 = (__pyx_v_at > __pyx_v_self->_last);
 
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/capture.py":253
+    /* "udpprobe/core/capture.py":272
  *         at: index = self.start
  *         if at > self._last:
  *             return self._wanting()             # <<<<<<<<<<<<<<
- *         captured: i64 = self._word(at + 8, self._is_big)
- *         if captured > MAX_CAPTURED_BYTES:
+ *         lengths: u64 = self._pair(at + 8)
+ *         captured: i64 = lengths & _MASK32
 */
-    __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__wanting(__pyx_v_self); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 253, __pyx_L1_error)
+    __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__wanting(__pyx_v_self); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 272, __pyx_L1_error)
     {
       __pyx_r = __pyx_t_1;
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":252
+    /* "udpprobe/core/capture.py":271
  *             return self._next_in_pcapng()
  *         at: index = self.start
  *         if at > self._last:             # <<<<<<<<<<<<<<
  *             return self._wanting()
- *         captured: i64 = self._word(at + 8, self._is_big)
+ *         lengths: u64 = self._pair(at + 8)
 */
   }
 
-  /* "udpprobe/core/capture.py":254
+  /* "udpprobe/core/capture.py":273
  *         if at > self._last:
  *             return self._wanting()
- *         captured: i64 = self._word(at + 8, self._is_big)             # <<<<<<<<<<<<<<
- *         if captured > MAX_CAPTURED_BYTES:
- *             return self._give_up(BAD_RECORD)
+ *         lengths: u64 = self._pair(at + 8)             # <<<<<<<<<<<<<<
+ *         captured: i64 = lengths & _MASK32
+ *         if captured > _MAX_CAPTURED_BYTES:
 */
-  __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 8), __pyx_v_self->_is_big); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 254, __pyx_L1_error)
-  __pyx_v_captured = __pyx_t_4;
+  __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__pair(__pyx_v_self, (__pyx_v_at + 8)); if (unlikely(__pyx_t_4 == ((unsigned PY_LONG_LONG)0x5EED0FBAD1DEA) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 273, __pyx_L1_error)
+  __pyx_v_lengths = __pyx_t_4;
 
-  /* "udpprobe/core/capture.py":255
+  /* "udpprobe/core/capture.py":274
  *             return self._wanting()
- *         captured: i64 = self._word(at + 8, self._is_big)
- *         if captured > MAX_CAPTURED_BYTES:             # <<<<<<<<<<<<<<
- *             return self._give_up(BAD_RECORD)
+ *         lengths: u64 = self._pair(at + 8)
+ *         captured: i64 = lengths & _MASK32             # <<<<<<<<<<<<<<
+ *         if captured > _MAX_CAPTURED_BYTES:
+ *             return self._give_up(_BAD_RECORD)
+*/
+  __pyx_v_captured = (__pyx_v_lengths & __pyx_v_8udpprobe_4core_7capture__MASK32);
+
+  /* "udpprobe/core/capture.py":275
+ *         lengths: u64 = self._pair(at + 8)
+ *         captured: i64 = lengths & _MASK32
+ *         if captured > _MAX_CAPTURED_BYTES:             # <<<<<<<<<<<<<<
+ *             return self._give_up(_BAD_RECORD)
  *         behind: index = at + self._header_bytes + captured
 */
-  __pyx_t_3 = (__pyx_v_captured > __pyx_v_8udpprobe_4core_7capture_MAX_CAPTURED_BYTES);
+  __pyx_t_3 = (__pyx_v_captured > __pyx_v_8udpprobe_4core_7capture__MAX_CAPTURED_BYTES);
 
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/capture.py":256
- *         captured: i64 = self._word(at + 8, self._is_big)
- *         if captured > MAX_CAPTURED_BYTES:
- *             return self._give_up(BAD_RECORD)             # <<<<<<<<<<<<<<
+    /* "udpprobe/core/capture.py":276
+ *         captured: i64 = lengths & _MASK32
+ *         if captured > _MAX_CAPTURED_BYTES:
+ *             return self._give_up(_BAD_RECORD)             # <<<<<<<<<<<<<<
  *         behind: index = at + self._header_bytes + captured
  *         if behind > self.end:
 */
-    __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__give_up(__pyx_v_self, __pyx_v_8udpprobe_4core_7capture_BAD_RECORD); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 256, __pyx_L1_error)
+    __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__give_up(__pyx_v_self, __pyx_v_8udpprobe_4core_7capture__BAD_RECORD); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 276, __pyx_L1_error)
     {
       __pyx_r = __pyx_t_1;
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":255
- *             return self._wanting()
- *         captured: i64 = self._word(at + 8, self._is_big)
- *         if captured > MAX_CAPTURED_BYTES:             # <<<<<<<<<<<<<<
- *             return self._give_up(BAD_RECORD)
+    /* "udpprobe/core/capture.py":275
+ *         lengths: u64 = self._pair(at + 8)
+ *         captured: i64 = lengths & _MASK32
+ *         if captured > _MAX_CAPTURED_BYTES:             # <<<<<<<<<<<<<<
+ *             return self._give_up(_BAD_RECORD)
  *         behind: index = at + self._header_bytes + captured
 */
   }
 
-  /* "udpprobe/core/capture.py":257
- *         if captured > MAX_CAPTURED_BYTES:
- *             return self._give_up(BAD_RECORD)
+  /* "udpprobe/core/capture.py":277
+ *         if captured > _MAX_CAPTURED_BYTES:
+ *             return self._give_up(_BAD_RECORD)
  *         behind: index = at + self._header_bytes + captured             # <<<<<<<<<<<<<<
  *         if behind > self.end:
- *             return MORE
+ *             return _MORE
 */
   __pyx_v_behind = ((__pyx_v_at + __pyx_v_self->_header_bytes) + __pyx_v_captured);
 
-  /* "udpprobe/core/capture.py":258
- *             return self._give_up(BAD_RECORD)
+  /* "udpprobe/core/capture.py":278
+ *             return self._give_up(_BAD_RECORD)
  *         behind: index = at + self._header_bytes + captured
  *         if behind > self.end:             # <<<<<<<<<<<<<<
- *             return MORE
- *         time_ns: i64 = self._word(at, self._is_big) * SECOND_NS + self._word(at + 4, self._is_big) * self._unit_ns
+ *             return _MORE
+ *         time: u64 = self._pair(at)
 */
   __pyx_t_3 = (__pyx_v_behind > __pyx_v_self->end);
 
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/capture.py":259
+    /* "udpprobe/core/capture.py":279
  *         behind: index = at + self._header_bytes + captured
  *         if behind > self.end:
- *             return MORE             # <<<<<<<<<<<<<<
- *         time_ns: i64 = self._word(at, self._is_big) * SECOND_NS + self._word(at + 4, self._is_big) * self._unit_ns
- *         return self._found(at + self._header_bytes, captured, self._word(at + 12, self._is_big), time_ns, behind)
+ *             return _MORE             # <<<<<<<<<<<<<<
+ *         time: u64 = self._pair(at)
+ *         time_ns: i64 = (time & _MASK32) * _GIGA + (time >> 32) * self._unit_ns
 */
     {
 
-      __pyx_r = __pyx_v_8udpprobe_4core_7capture_MORE;
+      __pyx_r = __pyx_v_8udpprobe_4core_7capture__MORE;
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":258
- *             return self._give_up(BAD_RECORD)
+    /* "udpprobe/core/capture.py":278
+ *             return self._give_up(_BAD_RECORD)
  *         behind: index = at + self._header_bytes + captured
  *         if behind > self.end:             # <<<<<<<<<<<<<<
- *             return MORE
- *         time_ns: i64 = self._word(at, self._is_big) * SECOND_NS + self._word(at + 4, self._is_big) * self._unit_ns
+ *             return _MORE
+ *         time: u64 = self._pair(at)
 */
   }
 
-  /* "udpprobe/core/capture.py":260
+  /* "udpprobe/core/capture.py":280
  *         if behind > self.end:
- *             return MORE
- *         time_ns: i64 = self._word(at, self._is_big) * SECOND_NS + self._word(at + 4, self._is_big) * self._unit_ns             # <<<<<<<<<<<<<<
- *         return self._found(at + self._header_bytes, captured, self._word(at + 12, self._is_big), time_ns, behind)
+ *             return _MORE
+ *         time: u64 = self._pair(at)             # <<<<<<<<<<<<<<
+ *         time_ns: i64 = (time & _MASK32) * _GIGA + (time >> 32) * self._unit_ns
+ *         return self._found(at + self._header_bytes, captured, lengths >> 32, time_ns, behind)
+*/
+  __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__pair(__pyx_v_self, __pyx_v_at); if (unlikely(__pyx_t_4 == ((unsigned PY_LONG_LONG)0x5EED0FBAD1DEA) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 280, __pyx_L1_error)
+  __pyx_v_time = __pyx_t_4;
+
+  /* "udpprobe/core/capture.py":281
+ *             return _MORE
+ *         time: u64 = self._pair(at)
+ *         time_ns: i64 = (time & _MASK32) * _GIGA + (time >> 32) * self._unit_ns             # <<<<<<<<<<<<<<
+ *         return self._found(at + self._header_bytes, captured, lengths >> 32, time_ns, behind)
  * 
 */
-  __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, __pyx_v_at, __pyx_v_self->_is_big); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 260, __pyx_L1_error)
-  __pyx_t_5 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 4), __pyx_v_self->_is_big); if (unlikely(__pyx_t_5 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 260, __pyx_L1_error)
-  __pyx_v_time_ns = ((__pyx_t_4 * __pyx_v_8udpprobe_4core_7capture_SECOND_NS) + (__pyx_t_5 * __pyx_v_self->_unit_ns));
+  __pyx_v_time_ns = (((__pyx_v_time & __pyx_v_8udpprobe_4core_7capture__MASK32) * __pyx_v_8udpprobe_4core_7capture__GIGA) + ((__pyx_v_time >> 32) * __pyx_v_self->_unit_ns));
 
-
-
-  /* "udpprobe/core/capture.py":261
- *             return MORE
- *         time_ns: i64 = self._word(at, self._is_big) * SECOND_NS + self._word(at + 4, self._is_big) * self._unit_ns
- *         return self._found(at + self._header_bytes, captured, self._word(at + 12, self._is_big), time_ns, behind)             # <<<<<<<<<<<<<<
+  /* "udpprobe/core/capture.py":282
+ *         time: u64 = self._pair(at)
+ *         time_ns: i64 = (time & _MASK32) * _GIGA + (time >> 32) * self._unit_ns
+ *         return self._found(at + self._header_bytes, captured, lengths >> 32, time_ns, behind)             # <<<<<<<<<<<<<<
  * 
  *     @cython.cfunc
 */
-  __pyx_t_5 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 12), __pyx_v_self->_is_big); if (unlikely(__pyx_t_5 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 261, __pyx_L1_error)
-  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__found(__pyx_v_self, (__pyx_v_at + __pyx_v_self->_header_bytes), __pyx_v_captured, __pyx_t_5, __pyx_v_time_ns, __pyx_v_behind); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 261, __pyx_L1_error)
-
+  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__found(__pyx_v_self, (__pyx_v_at + __pyx_v_self->_header_bytes), __pyx_v_captured, (__pyx_v_lengths >> 32), __pyx_v_time_ns, __pyx_v_behind); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 282, __pyx_L1_error)
   {
     __pyx_r = __pyx_t_1;
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":240
+  /* "udpprobe/core/capture.py":259
  *     # ---- frames out
  * 
  *     @cython.ccall             # <<<<<<<<<<<<<<
@@ -21936,20 +22457,22 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records_next(struct __pyx_obj_8udpp
 
 
 
+
+
   return __pyx_r;
 }
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_15next(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_17next(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture_7Records_14next, "Go to the next frame: FRAME, MORE, WAIT or END.\n\n        Raises:\n            IndexError: never, whatever the bytes; bounds are checked all the same.\n        ");
-static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_15next = {"next", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_15next, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_14next};
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_15next(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture_7Records_16next, "Go to the next frame: FRAME, MORE, WAIT or END.\n\n        Raises:\n            IndexError: never, whatever the bytes; bounds are checked all the same.\n        ");
+static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_17next = {"next", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_17next, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_16next};
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_17next(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -21975,14 +22498,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("next", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_14next(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_16next(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_14next(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_16next(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   int __pyx_t_1;
@@ -21991,8 +22514,8 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_14next(struct __pyx_
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("next", 0);
-  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records_next(__pyx_v_self, 1); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 240, __pyx_L1_error)
-  __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_t_1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 240, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records_next(__pyx_v_self, 1); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 259, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_t_1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 259, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
 
   {
@@ -22017,22 +22540,22 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_14next(struct __pyx_
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":263
- *         return self._found(at + self._header_bytes, captured, self._word(at + 12, self._is_big), time_ns, behind)
+/* "udpprobe/core/capture.py":284
+ *         return self._found(at + self._header_bytes, captured, lengths >> 32, time_ns, behind)
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.inline
  *     @cython.nogil
 */
 
-static int __pyx_f_8udpprobe_4core_7capture_7Records__found(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at, Py_ssize_t __pyx_v_captured, Py_ssize_t __pyx_v_length, PY_LONG_LONG __pyx_v_time_ns, Py_ssize_t __pyx_v_behind) {
+static CYTHON_INLINE int __pyx_f_8udpprobe_4core_7capture_7Records__found(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at, Py_ssize_t __pyx_v_captured, Py_ssize_t __pyx_v_length, PY_LONG_LONG __pyx_v_time_ns, Py_ssize_t __pyx_v_behind) {
   PY_LONG_LONG __pyx_v_latest_ns;
+  unsigned PY_LONG_LONG __pyx_v_step;
   int __pyx_r;
   PY_LONG_LONG __pyx_t_1;
   int __pyx_t_2;
-  int __pyx_t_3;
 
-  /* "udpprobe/core/capture.py":269
+  /* "udpprobe/core/capture.py":290
  *     def _found(self, at: index, captured: index, length: index, time_ns: i64, behind: index) -> cython.int:
  *         """Take a frame, if its time has come."""
  *         latest_ns: i64 = time_ns if time_ns > self.latest_ns else self.latest_ns             # <<<<<<<<<<<<<<
@@ -22051,134 +22574,129 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__found(struct __pyx_obj_8ud
 
   __pyx_v_latest_ns = __pyx_t_1;
 
-  /* "udpprobe/core/capture.py":270
+  /* "udpprobe/core/capture.py":291
  *         """Take a frame, if its time has come."""
  *         latest_ns: i64 = time_ns if time_ns > self.latest_ns else self.latest_ns
  *         if latest_ns > self.until_ns:             # <<<<<<<<<<<<<<
  *             self.held_ns = latest_ns
- *             return WAIT
+ *             return _WAIT
 */
   __pyx_t_2 = (__pyx_v_latest_ns > __pyx_v_self->until_ns);
 
   if (__pyx_t_2) {
 
 
-    /* "udpprobe/core/capture.py":271
+    /* "udpprobe/core/capture.py":292
  *         latest_ns: i64 = time_ns if time_ns > self.latest_ns else self.latest_ns
  *         if latest_ns > self.until_ns:
  *             self.held_ns = latest_ns             # <<<<<<<<<<<<<<
- *             return WAIT
- *         if self.first_ns == EARLIEST_NS:
+ *             return _WAIT
+ *         if self.first_ns == _EARLIEST_NS:
 */
     __pyx_v_self->held_ns = __pyx_v_latest_ns;
 
-    /* "udpprobe/core/capture.py":272
+    /* "udpprobe/core/capture.py":293
  *         if latest_ns > self.until_ns:
  *             self.held_ns = latest_ns
- *             return WAIT             # <<<<<<<<<<<<<<
- *         if self.first_ns == EARLIEST_NS:
+ *             return _WAIT             # <<<<<<<<<<<<<<
+ *         if self.first_ns == _EARLIEST_NS:
  *             self.first_ns = time_ns
 */
     {
 
-      __pyx_r = __pyx_v_8udpprobe_4core_7capture_WAIT;
+      __pyx_r = __pyx_v_8udpprobe_4core_7capture__WAIT;
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":270
+    /* "udpprobe/core/capture.py":291
  *         """Take a frame, if its time has come."""
  *         latest_ns: i64 = time_ns if time_ns > self.latest_ns else self.latest_ns
  *         if latest_ns > self.until_ns:             # <<<<<<<<<<<<<<
  *             self.held_ns = latest_ns
- *             return WAIT
+ *             return _WAIT
 */
   }
 
-  /* "udpprobe/core/capture.py":273
+  /* "udpprobe/core/capture.py":294
  *             self.held_ns = latest_ns
- *             return WAIT
- *         if self.first_ns == EARLIEST_NS:             # <<<<<<<<<<<<<<
+ *             return _WAIT
+ *         if self.first_ns == _EARLIEST_NS:             # <<<<<<<<<<<<<<
  *             self.first_ns = time_ns
- *         if time_ns < self.time_ns and cython.cast(u64, self.time_ns - time_ns) <= SECOND_NS:
+ *         if time_ns < self.time_ns:
 */
-  __pyx_t_2 = (__pyx_v_self->first_ns == __pyx_v_8udpprobe_4core_7capture_EARLIEST_NS);
+  __pyx_t_2 = (__pyx_v_self->first_ns == __pyx_v_8udpprobe_4core_7capture__EARLIEST_NS);
 
   if (__pyx_t_2) {
 
 
-    /* "udpprobe/core/capture.py":274
- *             return WAIT
- *         if self.first_ns == EARLIEST_NS:
+    /* "udpprobe/core/capture.py":295
+ *             return _WAIT
+ *         if self.first_ns == _EARLIEST_NS:
  *             self.first_ns = time_ns             # <<<<<<<<<<<<<<
- *         if time_ns < self.time_ns and cython.cast(u64, self.time_ns - time_ns) <= SECOND_NS:
- *             self.is_disordered = True
+ *         if time_ns < self.time_ns:
+ *             step: u64 = self.time_ns - time_ns
 */
     __pyx_v_self->first_ns = __pyx_v_time_ns;
 
-    /* "udpprobe/core/capture.py":273
+    /* "udpprobe/core/capture.py":294
  *             self.held_ns = latest_ns
- *             return WAIT
- *         if self.first_ns == EARLIEST_NS:             # <<<<<<<<<<<<<<
+ *             return _WAIT
+ *         if self.first_ns == _EARLIEST_NS:             # <<<<<<<<<<<<<<
  *             self.first_ns = time_ns
- *         if time_ns < self.time_ns and cython.cast(u64, self.time_ns - time_ns) <= SECOND_NS:
+ *         if time_ns < self.time_ns:
 */
   }
 
-  /* "udpprobe/core/capture.py":275
- *         if self.first_ns == EARLIEST_NS:
+  /* "udpprobe/core/capture.py":296
+ *         if self.first_ns == _EARLIEST_NS:
  *             self.first_ns = time_ns
- *         if time_ns < self.time_ns and cython.cast(u64, self.time_ns - time_ns) <= SECOND_NS:             # <<<<<<<<<<<<<<
- *             self.is_disordered = True
- *         self.start = behind
+ *         if time_ns < self.time_ns:             # <<<<<<<<<<<<<<
+ *             step: u64 = self.time_ns - time_ns
+ *             self.is_disordered |= step <= _GIGA
 */
-  __pyx_t_3 = (__pyx_v_time_ns < __pyx_v_self->time_ns);
+  __pyx_t_2 = (__pyx_v_time_ns < __pyx_v_self->time_ns);
 
-  if (__pyx_t_3) {
-
-  } else {
-
-    __pyx_t_2 = __pyx_t_3;
-
-    goto __pyx_L6_bool_binop_done;
-  }
-  __pyx_t_3 = (((unsigned PY_LONG_LONG)(__pyx_v_self->time_ns - __pyx_v_time_ns)) <= __pyx_v_8udpprobe_4core_7capture_SECOND_NS);
-
-
-  __pyx_t_2 = __pyx_t_3;
-
-  __pyx_L6_bool_binop_done:;
   if (__pyx_t_2) {
 
 
-    /* "udpprobe/core/capture.py":276
+    /* "udpprobe/core/capture.py":297
  *             self.first_ns = time_ns
- *         if time_ns < self.time_ns and cython.cast(u64, self.time_ns - time_ns) <= SECOND_NS:
- *             self.is_disordered = True             # <<<<<<<<<<<<<<
+ *         if time_ns < self.time_ns:
+ *             step: u64 = self.time_ns - time_ns             # <<<<<<<<<<<<<<
+ *             self.is_disordered |= step <= _GIGA
+ *         self.start = behind
+*/
+    __pyx_v_step = (__pyx_v_self->time_ns - __pyx_v_time_ns);
+
+    /* "udpprobe/core/capture.py":298
+ *         if time_ns < self.time_ns:
+ *             step: u64 = self.time_ns - time_ns
+ *             self.is_disordered |= step <= _GIGA             # <<<<<<<<<<<<<<
  *         self.start = behind
  *         self.at = at
 */
-    __pyx_v_self->is_disordered = 1;
+    __pyx_v_self->is_disordered = (__pyx_v_self->is_disordered | (__pyx_v_step <= __pyx_v_8udpprobe_4core_7capture__GIGA));
 
-    /* "udpprobe/core/capture.py":275
- *         if self.first_ns == EARLIEST_NS:
+    /* "udpprobe/core/capture.py":296
+ *         if self.first_ns == _EARLIEST_NS:
  *             self.first_ns = time_ns
- *         if time_ns < self.time_ns and cython.cast(u64, self.time_ns - time_ns) <= SECOND_NS:             # <<<<<<<<<<<<<<
- *             self.is_disordered = True
- *         self.start = behind
+ *         if time_ns < self.time_ns:             # <<<<<<<<<<<<<<
+ *             step: u64 = self.time_ns - time_ns
+ *             self.is_disordered |= step <= _GIGA
 */
   }
 
-  /* "udpprobe/core/capture.py":277
- *         if time_ns < self.time_ns and cython.cast(u64, self.time_ns - time_ns) <= SECOND_NS:
- *             self.is_disordered = True
+  /* "udpprobe/core/capture.py":299
+ *             step: u64 = self.time_ns - time_ns
+ *             self.is_disordered |= step <= _GIGA
  *         self.start = behind             # <<<<<<<<<<<<<<
  *         self.at = at
  *         self.captured = captured
 */
   __pyx_v_self->start = __pyx_v_behind;
 
-  /* "udpprobe/core/capture.py":278
- *             self.is_disordered = True
+  /* "udpprobe/core/capture.py":300
+ *             self.is_disordered |= step <= _GIGA
  *         self.start = behind
  *         self.at = at             # <<<<<<<<<<<<<<
  *         self.captured = captured
@@ -22186,7 +22704,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__found(struct __pyx_obj_8ud
 */
   __pyx_v_self->at = __pyx_v_at;
 
-  /* "udpprobe/core/capture.py":279
+  /* "udpprobe/core/capture.py":301
  *         self.start = behind
  *         self.at = at
  *         self.captured = captured             # <<<<<<<<<<<<<<
@@ -22195,7 +22713,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__found(struct __pyx_obj_8ud
 */
   __pyx_v_self->captured = __pyx_v_captured;
 
-  /* "udpprobe/core/capture.py":280
+  /* "udpprobe/core/capture.py":302
  *         self.at = at
  *         self.captured = captured
  *         self.length = length             # <<<<<<<<<<<<<<
@@ -22204,7 +22722,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__found(struct __pyx_obj_8ud
 */
   __pyx_v_self->length = __pyx_v_length;
 
-  /* "udpprobe/core/capture.py":281
+  /* "udpprobe/core/capture.py":303
  *         self.captured = captured
  *         self.length = length
  *         self.time_ns = time_ns             # <<<<<<<<<<<<<<
@@ -22213,39 +22731,39 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__found(struct __pyx_obj_8ud
 */
   __pyx_v_self->time_ns = __pyx_v_time_ns;
 
-  /* "udpprobe/core/capture.py":282
+  /* "udpprobe/core/capture.py":304
  *         self.length = length
  *         self.time_ns = time_ns
  *         self.latest_ns = latest_ns             # <<<<<<<<<<<<<<
  *         self.frame += 1
- *         return FRAME
+ *         return _FRAME
 */
   __pyx_v_self->latest_ns = __pyx_v_latest_ns;
 
-  /* "udpprobe/core/capture.py":283
+  /* "udpprobe/core/capture.py":305
  *         self.time_ns = time_ns
  *         self.latest_ns = latest_ns
  *         self.frame += 1             # <<<<<<<<<<<<<<
- *         return FRAME
+ *         return _FRAME
  * 
 */
   __pyx_v_self->frame = (__pyx_v_self->frame + 1);
 
-  /* "udpprobe/core/capture.py":284
+  /* "udpprobe/core/capture.py":306
  *         self.latest_ns = latest_ns
  *         self.frame += 1
- *         return FRAME             # <<<<<<<<<<<<<<
+ *         return _FRAME             # <<<<<<<<<<<<<<
  * 
  *     @cython.cfunc
 */
   {
 
-    __pyx_r = __pyx_v_8udpprobe_4core_7capture_FRAME;
+    __pyx_r = __pyx_v_8udpprobe_4core_7capture__FRAME;
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":263
- *         return self._found(at + self._header_bytes, captured, self._word(at + 12, self._is_big), time_ns, behind)
+  /* "udpprobe/core/capture.py":284
+ *         return self._found(at + self._header_bytes, captured, lengths >> 32, time_ns, behind)
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.inline
@@ -22255,11 +22773,12 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__found(struct __pyx_obj_8ud
   /* function exit code */
   __pyx_L0:;
 
+
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":286
- *         return FRAME
+/* "udpprobe/core/capture.py":308
+ *         return _FRAME
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
@@ -22272,10 +22791,10 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__wanting(struct __pyx_obj_8
   int __pyx_t_2;
   int __pyx_t_3;
 
-  /* "udpprobe/core/capture.py":291
+  /* "udpprobe/core/capture.py":313
  *     def _wanting(self) -> cython.int:
  *         """Why there is no whole header."""
- *         return END if self.is_broken or self.base + self.start >= self.stop else MORE             # <<<<<<<<<<<<<<
+ *         return _END if self.is_broken or self.base + self.start >= self.stop else _MORE             # <<<<<<<<<<<<<<
  * 
  *     @cython.cfunc
 */
@@ -22293,10 +22812,10 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__wanting(struct __pyx_obj_8
   __pyx_L3_bool_binop_done:;
   if (__pyx_t_2) {
 
-    __pyx_t_1 = __pyx_v_8udpprobe_4core_7capture_END;
+    __pyx_t_1 = __pyx_v_8udpprobe_4core_7capture__END;
   } else {
 
-    __pyx_t_1 = __pyx_v_8udpprobe_4core_7capture_MORE;
+    __pyx_t_1 = __pyx_v_8udpprobe_4core_7capture__MORE;
   }
 
   {
@@ -22304,8 +22823,8 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__wanting(struct __pyx_obj_8
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":286
- *         return FRAME
+  /* "udpprobe/core/capture.py":308
+ *         return _FRAME
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
@@ -22317,15 +22836,15 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__wanting(struct __pyx_obj_8
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":293
- *         return END if self.is_broken or self.base + self.start >= self.stop else MORE
+/* "udpprobe/core/capture.py":315
+ *         return _END if self.is_broken or self.base + self.start >= self.stop else _MORE
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
  *     @cython.exceptval(-1, check=False)
 */
 
-static int __pyx_f_8udpprobe_4core_7capture_7Records__give_up(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, int __pyx_v_fault) {
+static int __pyx_f_8udpprobe_4core_7capture_7Records__give_up(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_fault) {
   int __pyx_r;
   Py_ssize_t __pyx_t_1;
   int __pyx_t_2;
@@ -22334,8 +22853,8 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__give_up(struct __pyx_obj_8
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/capture.py":298
- *     def _give_up(self, fault: cython.int) -> cython.int:
+  /* "udpprobe/core/capture.py":320
+ *     def _give_up(self, fault: index) -> cython.int:
  *         """A record's length cannot be true, so that nothing behind it can be found."""
  *         self.faults[fault] += 1             # <<<<<<<<<<<<<<
  *         self.is_broken = True
@@ -22348,43 +22867,43 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__give_up(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_1 >= __pyx_v_self->faults.shape[0])) __pyx_t_2 = 0;
   if (unlikely(__pyx_t_2 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_2);
-    __PYX_ERR(0, 298, __pyx_L1_error)
+    __PYX_ERR(0, 320, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_1)) )) += 1;
 
-  /* "udpprobe/core/capture.py":299
+  /* "udpprobe/core/capture.py":321
  *         """A record's length cannot be true, so that nothing behind it can be found."""
  *         self.faults[fault] += 1
  *         self.is_broken = True             # <<<<<<<<<<<<<<
  *         self._last = -1
- *         return END
+ *         return _END
 */
   __pyx_v_self->is_broken = 1;
 
-  /* "udpprobe/core/capture.py":300
+  /* "udpprobe/core/capture.py":322
  *         self.faults[fault] += 1
  *         self.is_broken = True
  *         self._last = -1             # <<<<<<<<<<<<<<
- *         return END
+ *         return _END
  * 
 */
   __pyx_v_self->_last = -1L;
 
-  /* "udpprobe/core/capture.py":301
+  /* "udpprobe/core/capture.py":323
  *         self.is_broken = True
  *         self._last = -1
- *         return END             # <<<<<<<<<<<<<<
+ *         return _END             # <<<<<<<<<<<<<<
  * 
  *     @cython.cfunc
 */
   {
 
-    __pyx_r = __pyx_v_8udpprobe_4core_7capture_END;
+    __pyx_r = __pyx_v_8udpprobe_4core_7capture__END;
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":293
- *         return END if self.is_broken or self.base + self.start >= self.stop else MORE
+  /* "udpprobe/core/capture.py":315
+ *         return _END if self.is_broken or self.base + self.start >= self.stop else _MORE
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
@@ -22401,20 +22920,20 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__give_up(struct __pyx_obj_8
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":303
- *         return END
+/* "udpprobe/core/capture.py":325
+ *         return _END
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.inline
  *     @cython.nogil
 */
 
-static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__word(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at, int __pyx_v_is_big) {
-  PY_LONG_LONG __pyx_v_first;
-  PY_LONG_LONG __pyx_v_second;
-  PY_LONG_LONG __pyx_v_third;
-  PY_LONG_LONG __pyx_v_fourth;
-  PY_LONG_LONG __pyx_r;
+static CYTHON_INLINE unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__pair(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at) {
+  unsigned PY_LONG_LONG __pyx_v_shift;
+  unsigned PY_LONG_LONG __pyx_v_first;
+  unsigned PY_LONG_LONG __pyx_v_second;
+  unsigned PY_LONG_LONG __pyx_v_pair;
+  unsigned PY_LONG_LONG __pyx_r;
   Py_ssize_t __pyx_t_1;
   int __pyx_t_2;
   int __pyx_lineno = 0;
@@ -22422,124 +22941,266 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__word(struct __pyx
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/capture.py":309
- *     def _word(self, at: index, is_big: cython.bint) -> i64:
- *         """32 bits at a place."""
- *         first: i64 = self.data[at]             # <<<<<<<<<<<<<<
- *         second: i64 = self.data[at + 1]
- *         third: i64 = self.data[at + 2]
+  /* "udpprobe/core/capture.py":331
+ *     def _pair(self, at: index) -> u64:
+ *         """Two words of 32 bits at a place, the first one below, from aligned words: they cost a bounds check each."""
+ *         shift: u64 = at << 3 & 63             # <<<<<<<<<<<<<<
+ *         first: u64 = self._longs[at >> 3]
+ *         second: u64 = self._longs[(at >> 3) + 1]
 */
-  __pyx_t_1 = __pyx_v_at;
+  __pyx_v_shift = ((__pyx_v_at << 3) & 63);
+
+  /* "udpprobe/core/capture.py":332
+ *         """Two words of 32 bits at a place, the first one below, from aligned words: they cost a bounds check each."""
+ *         shift: u64 = at << 3 & 63
+ *         first: u64 = self._longs[at >> 3]             # <<<<<<<<<<<<<<
+ *         second: u64 = self._longs[(at >> 3) + 1]
+ *         pair: u64
+*/
+  __pyx_t_1 = (__pyx_v_at >> 3);
   __pyx_t_2 = -1;
   if (__pyx_t_1 < 0) {
     __pyx_t_2 = 0;
-  } else if (unlikely(__pyx_t_1 >= __pyx_v_self->data.shape[0])) __pyx_t_2 = 0;
+  } else if (unlikely(__pyx_t_1 >= __pyx_v_self->_longs.shape[0])) __pyx_t_2 = 0;
   if (unlikely(__pyx_t_2 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_2);
-    __PYX_ERR(0, 309, __pyx_L1_error)
+    __PYX_ERR(0, 332, __pyx_L1_error)
   }
-  __pyx_v_first = (*((unsigned char const  *) ( /* dim=0 */ ((char *) (((unsigned char const  *) __pyx_v_self->data.data) + __pyx_t_1)) )));
+  __pyx_v_first = (*((unsigned PY_LONG_LONG const  *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG const  *) __pyx_v_self->_longs.data) + __pyx_t_1)) )));
 
-  /* "udpprobe/core/capture.py":310
- *         """32 bits at a place."""
- *         first: i64 = self.data[at]
- *         second: i64 = self.data[at + 1]             # <<<<<<<<<<<<<<
- *         third: i64 = self.data[at + 2]
- *         fourth: i64 = self.data[at + 3]
+  /* "udpprobe/core/capture.py":333
+ *         shift: u64 = at << 3 & 63
+ *         first: u64 = self._longs[at >> 3]
+ *         second: u64 = self._longs[(at >> 3) + 1]             # <<<<<<<<<<<<<<
+ *         pair: u64
+ *         if _HOST_IS_BIG:
 */
-  __pyx_t_1 = (__pyx_v_at + 1);
+  __pyx_t_1 = ((__pyx_v_at >> 3) + 1);
   __pyx_t_2 = -1;
   if (__pyx_t_1 < 0) {
     __pyx_t_2 = 0;
-  } else if (unlikely(__pyx_t_1 >= __pyx_v_self->data.shape[0])) __pyx_t_2 = 0;
+  } else if (unlikely(__pyx_t_1 >= __pyx_v_self->_longs.shape[0])) __pyx_t_2 = 0;
   if (unlikely(__pyx_t_2 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_2);
-    __PYX_ERR(0, 310, __pyx_L1_error)
+    __PYX_ERR(0, 333, __pyx_L1_error)
   }
-  __pyx_v_second = (*((unsigned char const  *) ( /* dim=0 */ ((char *) (((unsigned char const  *) __pyx_v_self->data.data) + __pyx_t_1)) )));
+  __pyx_v_second = (*((unsigned PY_LONG_LONG const  *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG const  *) __pyx_v_self->_longs.data) + __pyx_t_1)) )));
 
-  /* "udpprobe/core/capture.py":311
- *         first: i64 = self.data[at]
- *         second: i64 = self.data[at + 1]
- *         third: i64 = self.data[at + 2]             # <<<<<<<<<<<<<<
- *         fourth: i64 = self.data[at + 3]
- *         if is_big:
+  /* "udpprobe/core/capture.py":335
+ *         second: u64 = self._longs[(at >> 3) + 1]
+ *         pair: u64
+ *         if _HOST_IS_BIG:             # <<<<<<<<<<<<<<
+ *             pair = first << shift & _MASK64 | second >> 1 >> (63 - shift)
+ *             pair = pair >> 32 | (pair & _MASK32) << 32
 */
-  __pyx_t_1 = (__pyx_v_at + 2);
-  __pyx_t_2 = -1;
-  if (__pyx_t_1 < 0) {
-    __pyx_t_2 = 0;
-  } else if (unlikely(__pyx_t_1 >= __pyx_v_self->data.shape[0])) __pyx_t_2 = 0;
-  if (unlikely(__pyx_t_2 != -1)) {
-    __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_2);
-    __PYX_ERR(0, 311, __pyx_L1_error)
+  if (__pyx_v_8udpprobe_4core_7capture__HOST_IS_BIG) {
+
+    /* "udpprobe/core/capture.py":336
+ *         pair: u64
+ *         if _HOST_IS_BIG:
+ *             pair = first << shift & _MASK64 | second >> 1 >> (63 - shift)             # <<<<<<<<<<<<<<
+ *             pair = pair >> 32 | (pair & _MASK32) << 32
+ *         else:
+*/
+    __pyx_v_pair = (((__pyx_v_first << __pyx_v_shift) & __pyx_v_8udpprobe_4core_7capture__MASK64) | ((__pyx_v_second >> 1) >> (63 - __pyx_v_shift)));
+
+    /* "udpprobe/core/capture.py":337
+ *         if _HOST_IS_BIG:
+ *             pair = first << shift & _MASK64 | second >> 1 >> (63 - shift)
+ *             pair = pair >> 32 | (pair & _MASK32) << 32             # <<<<<<<<<<<<<<
+ *         else:
+ *             pair = first >> shift | second << 1 << (63 - shift) & _MASK64
+*/
+    __pyx_v_pair = ((__pyx_v_pair >> 32) | ((__pyx_v_pair & __pyx_v_8udpprobe_4core_7capture__MASK32) << 32));
+
+    /* "udpprobe/core/capture.py":335
+ *         second: u64 = self._longs[(at >> 3) + 1]
+ *         pair: u64
+ *         if _HOST_IS_BIG:             # <<<<<<<<<<<<<<
+ *             pair = first << shift & _MASK64 | second >> 1 >> (63 - shift)
+ *             pair = pair >> 32 | (pair & _MASK32) << 32
+*/
+    goto __pyx_L3;
   }
-  __pyx_v_third = (*((unsigned char const  *) ( /* dim=0 */ ((char *) (((unsigned char const  *) __pyx_v_self->data.data) + __pyx_t_1)) )));
 
-  /* "udpprobe/core/capture.py":312
- *         second: i64 = self.data[at + 1]
- *         third: i64 = self.data[at + 2]
- *         fourth: i64 = self.data[at + 3]             # <<<<<<<<<<<<<<
- *         if is_big:
- *             return first << 24 | second << 16 | third << 8 | fourth
+  /* "udpprobe/core/capture.py":339
+ *             pair = pair >> 32 | (pair & _MASK32) << 32
+ *         else:
+ *             pair = first >> shift | second << 1 << (63 - shift) & _MASK64             # <<<<<<<<<<<<<<
+ *         if self._is_swapped:
+ *             pair = (pair & _EVEN_BYTES) << 8 | pair >> 8 & _EVEN_BYTES
 */
-  __pyx_t_1 = (__pyx_v_at + 3);
-  __pyx_t_2 = -1;
-  if (__pyx_t_1 < 0) {
-    __pyx_t_2 = 0;
-  } else if (unlikely(__pyx_t_1 >= __pyx_v_self->data.shape[0])) __pyx_t_2 = 0;
-  if (unlikely(__pyx_t_2 != -1)) {
-    __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_2);
-    __PYX_ERR(0, 312, __pyx_L1_error)
+  /*else*/ {
+    __pyx_v_pair = ((__pyx_v_first >> __pyx_v_shift) | (((__pyx_v_second << 1) << (63 - __pyx_v_shift)) & __pyx_v_8udpprobe_4core_7capture__MASK64));
   }
-  __pyx_v_fourth = (*((unsigned char const  *) ( /* dim=0 */ ((char *) (((unsigned char const  *) __pyx_v_self->data.data) + __pyx_t_1)) )));
+  __pyx_L3:;
 
-  /* "udpprobe/core/capture.py":313
- *         third: i64 = self.data[at + 2]
- *         fourth: i64 = self.data[at + 3]
- *         if is_big:             # <<<<<<<<<<<<<<
- *             return first << 24 | second << 16 | third << 8 | fourth
- *         return first | second << 8 | third << 16 | fourth << 24
+  /* "udpprobe/core/capture.py":340
+ *         else:
+ *             pair = first >> shift | second << 1 << (63 - shift) & _MASK64
+ *         if self._is_swapped:             # <<<<<<<<<<<<<<
+ *             pair = (pair & _EVEN_BYTES) << 8 | pair >> 8 & _EVEN_BYTES
+ *             pair = (pair & _EVEN_HALVES) << 16 | pair >> 16 & _EVEN_HALVES
 */
-  if (__pyx_v_is_big) {
+  if (__pyx_v_self->_is_swapped) {
 
-    /* "udpprobe/core/capture.py":314
- *         fourth: i64 = self.data[at + 3]
- *         if is_big:
- *             return first << 24 | second << 16 | third << 8 | fourth             # <<<<<<<<<<<<<<
- *         return first | second << 8 | third << 16 | fourth << 24
+    /* "udpprobe/core/capture.py":341
+ *             pair = first >> shift | second << 1 << (63 - shift) & _MASK64
+ *         if self._is_swapped:
+ *             pair = (pair & _EVEN_BYTES) << 8 | pair >> 8 & _EVEN_BYTES             # <<<<<<<<<<<<<<
+ *             pair = (pair & _EVEN_HALVES) << 16 | pair >> 16 & _EVEN_HALVES
+ *         return pair
+*/
+    __pyx_v_pair = (((__pyx_v_pair & __pyx_v_8udpprobe_4core_7capture__EVEN_BYTES) << 8) | ((__pyx_v_pair >> 8) & __pyx_v_8udpprobe_4core_7capture__EVEN_BYTES));
+
+    /* "udpprobe/core/capture.py":342
+ *         if self._is_swapped:
+ *             pair = (pair & _EVEN_BYTES) << 8 | pair >> 8 & _EVEN_BYTES
+ *             pair = (pair & _EVEN_HALVES) << 16 | pair >> 16 & _EVEN_HALVES             # <<<<<<<<<<<<<<
+ *         return pair
  * 
 */
-    {
+    __pyx_v_pair = (((__pyx_v_pair & __pyx_v_8udpprobe_4core_7capture__EVEN_HALVES) << 16) | ((__pyx_v_pair >> 16) & __pyx_v_8udpprobe_4core_7capture__EVEN_HALVES));
 
-      __pyx_r = ((((__pyx_v_first << 24) | (__pyx_v_second << 16)) | (__pyx_v_third << 8)) | __pyx_v_fourth);
-    }
-    goto __pyx_L0;
-
-    /* "udpprobe/core/capture.py":313
- *         third: i64 = self.data[at + 2]
- *         fourth: i64 = self.data[at + 3]
- *         if is_big:             # <<<<<<<<<<<<<<
- *             return first << 24 | second << 16 | third << 8 | fourth
- *         return first | second << 8 | third << 16 | fourth << 24
+    /* "udpprobe/core/capture.py":340
+ *         else:
+ *             pair = first >> shift | second << 1 << (63 - shift) & _MASK64
+ *         if self._is_swapped:             # <<<<<<<<<<<<<<
+ *             pair = (pair & _EVEN_BYTES) << 8 | pair >> 8 & _EVEN_BYTES
+ *             pair = (pair & _EVEN_HALVES) << 16 | pair >> 16 & _EVEN_HALVES
 */
   }
 
-  /* "udpprobe/core/capture.py":315
- *         if is_big:
- *             return first << 24 | second << 16 | third << 8 | fourth
- *         return first | second << 8 | third << 16 | fourth << 24             # <<<<<<<<<<<<<<
+  /* "udpprobe/core/capture.py":343
+ *             pair = (pair & _EVEN_BYTES) << 8 | pair >> 8 & _EVEN_BYTES
+ *             pair = (pair & _EVEN_HALVES) << 16 | pair >> 16 & _EVEN_HALVES
+ *         return pair             # <<<<<<<<<<<<<<
+ * 
+ *     @cython.cfunc
+*/
+  {
+
+    __pyx_r = __pyx_v_pair;
+  }
+  goto __pyx_L0;
+
+  /* "udpprobe/core/capture.py":325
+ *         return _END
+ * 
+ *     @cython.cfunc             # <<<<<<<<<<<<<<
+ *     @cython.inline
+ *     @cython.nogil
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __pyx_gilstate_save = __Pyx_PyGILState_Ensure();
+  __Pyx_AddTraceback("udpprobe.core.capture.Records._pair", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = 0x5EED0FBAD1DEA;
+  __Pyx_PyGILState_Release(__pyx_gilstate_save);
+  __pyx_L0:;
+
+
+
+
+  return __pyx_r;
+}
+
+/* "udpprobe/core/capture.py":345
+ *         return pair
+ * 
+ *     @cython.cfunc             # <<<<<<<<<<<<<<
+ *     @cython.inline
+ *     @cython.nogil
+*/
+
+static CYTHON_INLINE PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__word(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at) {
+  unsigned PY_LONG_LONG __pyx_v_place;
+  unsigned PY_LONG_LONG __pyx_v_word;
+  PY_LONG_LONG __pyx_r;
+  unsigned PY_LONG_LONG __pyx_t_1;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  PyGILState_STATE __pyx_gilstate_save;
+
+  /* "udpprobe/core/capture.py":351
+ *     def _word(self, at: index) -> i64:
+ *         """32 bits of pcapng, where all stands at multiples of 4."""
+ *         place: u64 = at             # <<<<<<<<<<<<<<
+ *         word: u64 = self._words[place >> 2]
+ *         if self._is_swapped:
+*/
+  __pyx_v_place = __pyx_v_at;
+
+  /* "udpprobe/core/capture.py":352
+ *         """32 bits of pcapng, where all stands at multiples of 4."""
+ *         place: u64 = at
+ *         word: u64 = self._words[place >> 2]             # <<<<<<<<<<<<<<
+ *         if self._is_swapped:
+ *             word = (word & _EVEN_BYTES) << 8 | word >> 8 & _EVEN_BYTES
+*/
+  __pyx_t_1 = (__pyx_v_place >> 2);
+  __pyx_t_2 = -1;
+  if (unlikely(__pyx_t_1 >= (size_t)__pyx_v_self->_words.shape[0])) __pyx_t_2 = 0;
+  if (unlikely(__pyx_t_2 != -1)) {
+    __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_2);
+    __PYX_ERR(0, 352, __pyx_L1_error)
+  }
+  __pyx_v_word = (*((unsigned int const  *) ( /* dim=0 */ ((char *) (((unsigned int const  *) __pyx_v_self->_words.data) + __pyx_t_1)) )));
+
+  /* "udpprobe/core/capture.py":353
+ *         place: u64 = at
+ *         word: u64 = self._words[place >> 2]
+ *         if self._is_swapped:             # <<<<<<<<<<<<<<
+ *             word = (word & _EVEN_BYTES) << 8 | word >> 8 & _EVEN_BYTES
+ *             word = (word & _EVEN_HALVES) << 16 | word >> 16
+*/
+  if (__pyx_v_self->_is_swapped) {
+
+    /* "udpprobe/core/capture.py":354
+ *         word: u64 = self._words[place >> 2]
+ *         if self._is_swapped:
+ *             word = (word & _EVEN_BYTES) << 8 | word >> 8 & _EVEN_BYTES             # <<<<<<<<<<<<<<
+ *             word = (word & _EVEN_HALVES) << 16 | word >> 16
+ *         return word
+*/
+    __pyx_v_word = (((__pyx_v_word & __pyx_v_8udpprobe_4core_7capture__EVEN_BYTES) << 8) | ((__pyx_v_word >> 8) & __pyx_v_8udpprobe_4core_7capture__EVEN_BYTES));
+
+    /* "udpprobe/core/capture.py":355
+ *         if self._is_swapped:
+ *             word = (word & _EVEN_BYTES) << 8 | word >> 8 & _EVEN_BYTES
+ *             word = (word & _EVEN_HALVES) << 16 | word >> 16             # <<<<<<<<<<<<<<
+ *         return word
+ * 
+*/
+    __pyx_v_word = (((__pyx_v_word & __pyx_v_8udpprobe_4core_7capture__EVEN_HALVES) << 16) | (__pyx_v_word >> 16));
+
+    /* "udpprobe/core/capture.py":353
+ *         place: u64 = at
+ *         word: u64 = self._words[place >> 2]
+ *         if self._is_swapped:             # <<<<<<<<<<<<<<
+ *             word = (word & _EVEN_BYTES) << 8 | word >> 8 & _EVEN_BYTES
+ *             word = (word & _EVEN_HALVES) << 16 | word >> 16
+*/
+  }
+
+  /* "udpprobe/core/capture.py":356
+ *             word = (word & _EVEN_BYTES) << 8 | word >> 8 & _EVEN_BYTES
+ *             word = (word & _EVEN_HALVES) << 16 | word >> 16
+ *         return word             # <<<<<<<<<<<<<<
  * 
  *     # ---- pcapng
 */
   {
 
-    __pyx_r = (((__pyx_v_first | (__pyx_v_second << 8)) | (__pyx_v_third << 16)) | (__pyx_v_fourth << 24));
+    __pyx_r = __pyx_v_word;
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":303
- *         return END
+  /* "udpprobe/core/capture.py":345
+ *         return pair
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.inline
@@ -22555,12 +23216,10 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__word(struct __pyx
   __pyx_L0:;
 
 
-
-
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":319
+/* "udpprobe/core/capture.py":360
  *     # ---- pcapng
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -22586,7 +23245,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(struct __py
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/capture.py":324
+  /* "udpprobe/core/capture.py":365
  *     def _next_in_pcapng(self) -> cython.int:
  *         """Block: type and length of the whole, 32 bits each; a body; the length again. Padded to 32 bits."""
  *         while True:             # <<<<<<<<<<<<<<
@@ -22595,7 +23254,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(struct __py
 */
   while (1) {
 
-    /* "udpprobe/core/capture.py":325
+    /* "udpprobe/core/capture.py":366
  *         """Block: type and length of the whole, 32 bits each; a body; the length again. Padded to 32 bits."""
  *         while True:
  *             at: index = self.start             # <<<<<<<<<<<<<<
@@ -22606,144 +23265,149 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(struct __py
 
     __pyx_v_at = __pyx_t_1;
 
-    /* "udpprobe/core/capture.py":326
+    /* "udpprobe/core/capture.py":367
  *         while True:
  *             at: index = self.start
  *             if at > self._last:             # <<<<<<<<<<<<<<
  *                 return self._wanting()
- *             kind: i64 = self._word(at, self._is_big)
+ *             kind: i64 = self._word(at)
 */
     __pyx_t_2 = (__pyx_v_at > __pyx_v_self->_last);
 
     if (__pyx_t_2) {
 
 
-      /* "udpprobe/core/capture.py":327
+      /* "udpprobe/core/capture.py":368
  *             at: index = self.start
  *             if at > self._last:
  *                 return self._wanting()             # <<<<<<<<<<<<<<
- *             kind: i64 = self._word(at, self._is_big)
- *             if kind == SECTION:
+ *             kind: i64 = self._word(at)
+ *             if kind == _SECTION:
 */
-      __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__wanting(__pyx_v_self); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 327, __pyx_L1_error)
+      __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__wanting(__pyx_v_self); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 368, __pyx_L1_error)
       {
         __pyx_r = __pyx_t_3;
       }
       goto __pyx_L0;
 
-      /* "udpprobe/core/capture.py":326
+      /* "udpprobe/core/capture.py":367
  *         while True:
  *             at: index = self.start
  *             if at > self._last:             # <<<<<<<<<<<<<<
  *                 return self._wanting()
- *             kind: i64 = self._word(at, self._is_big)
+ *             kind: i64 = self._word(at)
 */
     }
 
-    /* "udpprobe/core/capture.py":328
+    /* "udpprobe/core/capture.py":369
  *             if at > self._last:
  *                 return self._wanting()
- *             kind: i64 = self._word(at, self._is_big)             # <<<<<<<<<<<<<<
- *             if kind == SECTION:
- *                 if (outcome := self._open_section(at)) != FRAME:
+ *             kind: i64 = self._word(at)             # <<<<<<<<<<<<<<
+ *             if kind == _SECTION:
+ *                 if self._open_section(at) == _FRAME:
 */
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, __pyx_v_at, __pyx_v_self->_is_big); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 328, __pyx_L1_error)
+    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, __pyx_v_at); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 369, __pyx_L1_error)
     __pyx_v_kind = __pyx_t_4;
 
-    /* "udpprobe/core/capture.py":329
+    /* "udpprobe/core/capture.py":370
  *                 return self._wanting()
- *             kind: i64 = self._word(at, self._is_big)
- *             if kind == SECTION:             # <<<<<<<<<<<<<<
- *                 if (outcome := self._open_section(at)) != FRAME:
- *                     return outcome
+ *             kind: i64 = self._word(at)
+ *             if kind == _SECTION:             # <<<<<<<<<<<<<<
+ *                 if self._open_section(at) == _FRAME:
+ *                     continue
 */
-    __pyx_t_2 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture_SECTION);
+    __pyx_t_2 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture__SECTION);
 
     if (__pyx_t_2) {
 
 
-      /* "udpprobe/core/capture.py":330
- *             kind: i64 = self._word(at, self._is_big)
- *             if kind == SECTION:
- *                 if (outcome := self._open_section(at)) != FRAME:             # <<<<<<<<<<<<<<
- *                     return outcome
- *                 continue
+      /* "udpprobe/core/capture.py":371
+ *             kind: i64 = self._word(at)
+ *             if kind == _SECTION:
+ *                 if self._open_section(at) == _FRAME:             # <<<<<<<<<<<<<<
+ *                     continue
+ *                 return _END if self.is_broken else _MORE
 */
-      __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__open_section(__pyx_v_self, __pyx_v_at); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 330, __pyx_L1_error)
-      __pyx_v_outcome = __pyx_t_3;
-      __pyx_t_2 = (__pyx_t_3 != __pyx_v_8udpprobe_4core_7capture_FRAME);
+      __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__open_section(__pyx_v_self, __pyx_v_at); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 371, __pyx_L1_error)
+      __pyx_t_2 = (__pyx_t_3 == __pyx_v_8udpprobe_4core_7capture__FRAME);
 
 
       if (__pyx_t_2) {
 
 
-        /* "udpprobe/core/capture.py":331
- *             if kind == SECTION:
- *                 if (outcome := self._open_section(at)) != FRAME:
- *                     return outcome             # <<<<<<<<<<<<<<
- *                 continue
- *             length: i64 = self._word(at + 4, self._is_big)
+        /* "udpprobe/core/capture.py":372
+ *             if kind == _SECTION:
+ *                 if self._open_section(at) == _FRAME:
+ *                     continue             # <<<<<<<<<<<<<<
+ *                 return _END if self.is_broken else _MORE
+ *             length: i64 = self._word(at + 4)
 */
-        {
+        goto __pyx_L3_continue;
 
-          __pyx_r = __pyx_v_outcome;
-        }
-        goto __pyx_L0;
-
-        /* "udpprobe/core/capture.py":330
- *             kind: i64 = self._word(at, self._is_big)
- *             if kind == SECTION:
- *                 if (outcome := self._open_section(at)) != FRAME:             # <<<<<<<<<<<<<<
- *                     return outcome
- *                 continue
+        /* "udpprobe/core/capture.py":371
+ *             kind: i64 = self._word(at)
+ *             if kind == _SECTION:
+ *                 if self._open_section(at) == _FRAME:             # <<<<<<<<<<<<<<
+ *                     continue
+ *                 return _END if self.is_broken else _MORE
 */
       }
 
-      /* "udpprobe/core/capture.py":332
- *                 if (outcome := self._open_section(at)) != FRAME:
- *                     return outcome
- *                 continue             # <<<<<<<<<<<<<<
- *             length: i64 = self._word(at + 4, self._is_big)
+      /* "udpprobe/core/capture.py":373
+ *                 if self._open_section(at) == _FRAME:
+ *                     continue
+ *                 return _END if self.is_broken else _MORE             # <<<<<<<<<<<<<<
+ *             length: i64 = self._word(at + 4)
  *             # No multiple of 4 is rounded up, as libpcap does.
 */
-      goto __pyx_L3_continue;
+      if (__pyx_v_self->is_broken) {
 
-      /* "udpprobe/core/capture.py":329
+        __pyx_t_3 = __pyx_v_8udpprobe_4core_7capture__END;
+      } else {
+
+        __pyx_t_3 = __pyx_v_8udpprobe_4core_7capture__MORE;
+      }
+      {
+        __pyx_r = __pyx_t_3;
+      }
+      goto __pyx_L0;
+
+      /* "udpprobe/core/capture.py":370
  *                 return self._wanting()
- *             kind: i64 = self._word(at, self._is_big)
- *             if kind == SECTION:             # <<<<<<<<<<<<<<
- *                 if (outcome := self._open_section(at)) != FRAME:
- *                     return outcome
+ *             kind: i64 = self._word(at)
+ *             if kind == _SECTION:             # <<<<<<<<<<<<<<
+ *                 if self._open_section(at) == _FRAME:
+ *                     continue
 */
     }
 
-    /* "udpprobe/core/capture.py":333
- *                     return outcome
- *                 continue
- *             length: i64 = self._word(at + 4, self._is_big)             # <<<<<<<<<<<<<<
+    /* "udpprobe/core/capture.py":374
+ *                     continue
+ *                 return _END if self.is_broken else _MORE
+ *             length: i64 = self._word(at + 4)             # <<<<<<<<<<<<<<
  *             # No multiple of 4 is rounded up, as libpcap does.
  *             behind: index = at + (length + 3 & -4)
 */
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 4), __pyx_v_self->_is_big); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 333, __pyx_L1_error)
+    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 4)); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 374, __pyx_L1_error)
     __pyx_v_length = __pyx_t_4;
 
-    /* "udpprobe/core/capture.py":335
- *             length: i64 = self._word(at + 4, self._is_big)
+    /* "udpprobe/core/capture.py":376
+ *             length: i64 = self._word(at + 4)
  *             # No multiple of 4 is rounded up, as libpcap does.
  *             behind: index = at + (length + 3 & -4)             # <<<<<<<<<<<<<<
- *             if length < MIN_BLOCK_BYTES or length > MAX_BLOCK_BYTES:
- *                 return self._give_up(BAD_BLOCK)
+ *             if length < _MIN_BLOCK_BYTES or length > _MAX_BLOCK_BYTES:
+ *                 return self._give_up(_BAD_BLOCK)
 */
     __pyx_v_behind = (__pyx_v_at + ((__pyx_v_length + 3) & -4LL));
 
-    /* "udpprobe/core/capture.py":336
+    /* "udpprobe/core/capture.py":377
  *             # No multiple of 4 is rounded up, as libpcap does.
  *             behind: index = at + (length + 3 & -4)
- *             if length < MIN_BLOCK_BYTES or length > MAX_BLOCK_BYTES:             # <<<<<<<<<<<<<<
- *                 return self._give_up(BAD_BLOCK)
+ *             if length < _MIN_BLOCK_BYTES or length > _MAX_BLOCK_BYTES:             # <<<<<<<<<<<<<<
+ *                 return self._give_up(_BAD_BLOCK)
  *             if behind > self.end:
 */
-    __pyx_t_5 = (__pyx_v_length < __pyx_v_8udpprobe_4core_7capture_MIN_BLOCK_BYTES);
+    __pyx_t_5 = (__pyx_v_length < __pyx_v_8udpprobe_4core_7capture__MIN_BLOCK_BYTES);
 
     if (!__pyx_t_5) {
 
@@ -22753,7 +23417,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(struct __py
 
       goto __pyx_L9_bool_binop_done;
     }
-    __pyx_t_5 = (__pyx_v_length > __pyx_v_8udpprobe_4core_7capture_MAX_BLOCK_BYTES);
+    __pyx_t_5 = (__pyx_v_length > __pyx_v_8udpprobe_4core_7capture__MAX_BLOCK_BYTES);
 
 
     __pyx_t_2 = __pyx_t_5;
@@ -22762,70 +23426,70 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(struct __py
     if (__pyx_t_2) {
 
 
-      /* "udpprobe/core/capture.py":337
+      /* "udpprobe/core/capture.py":378
  *             behind: index = at + (length + 3 & -4)
- *             if length < MIN_BLOCK_BYTES or length > MAX_BLOCK_BYTES:
- *                 return self._give_up(BAD_BLOCK)             # <<<<<<<<<<<<<<
+ *             if length < _MIN_BLOCK_BYTES or length > _MAX_BLOCK_BYTES:
+ *                 return self._give_up(_BAD_BLOCK)             # <<<<<<<<<<<<<<
  *             if behind > self.end:
- *                 return MORE
+ *                 return _MORE
 */
-      __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__give_up(__pyx_v_self, __pyx_v_8udpprobe_4core_7capture_BAD_BLOCK); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 337, __pyx_L1_error)
+      __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__give_up(__pyx_v_self, __pyx_v_8udpprobe_4core_7capture__BAD_BLOCK); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 378, __pyx_L1_error)
       {
         __pyx_r = __pyx_t_3;
       }
       goto __pyx_L0;
 
-      /* "udpprobe/core/capture.py":336
+      /* "udpprobe/core/capture.py":377
  *             # No multiple of 4 is rounded up, as libpcap does.
  *             behind: index = at + (length + 3 & -4)
- *             if length < MIN_BLOCK_BYTES or length > MAX_BLOCK_BYTES:             # <<<<<<<<<<<<<<
- *                 return self._give_up(BAD_BLOCK)
+ *             if length < _MIN_BLOCK_BYTES or length > _MAX_BLOCK_BYTES:             # <<<<<<<<<<<<<<
+ *                 return self._give_up(_BAD_BLOCK)
  *             if behind > self.end:
 */
     }
 
-    /* "udpprobe/core/capture.py":338
- *             if length < MIN_BLOCK_BYTES or length > MAX_BLOCK_BYTES:
- *                 return self._give_up(BAD_BLOCK)
+    /* "udpprobe/core/capture.py":379
+ *             if length < _MIN_BLOCK_BYTES or length > _MAX_BLOCK_BYTES:
+ *                 return self._give_up(_BAD_BLOCK)
  *             if behind > self.end:             # <<<<<<<<<<<<<<
- *                 return MORE
- *             if kind == ENHANCED_PACKET or kind == OLD_PACKET or kind == SIMPLE_PACKET:
+ *                 return _MORE
+ *             if kind == _ENHANCED_PACKET or kind == _OLD_PACKET or kind == _SIMPLE_PACKET:
 */
     __pyx_t_2 = (__pyx_v_behind > __pyx_v_self->end);
 
     if (__pyx_t_2) {
 
 
-      /* "udpprobe/core/capture.py":339
- *                 return self._give_up(BAD_BLOCK)
+      /* "udpprobe/core/capture.py":380
+ *                 return self._give_up(_BAD_BLOCK)
  *             if behind > self.end:
- *                 return MORE             # <<<<<<<<<<<<<<
- *             if kind == ENHANCED_PACKET or kind == OLD_PACKET or kind == SIMPLE_PACKET:
+ *                 return _MORE             # <<<<<<<<<<<<<<
+ *             if kind == _ENHANCED_PACKET or kind == _OLD_PACKET or kind == _SIMPLE_PACKET:
  *                 outcome = self._take_packet(kind, at, length, behind)
 */
       {
 
-        __pyx_r = __pyx_v_8udpprobe_4core_7capture_MORE;
+        __pyx_r = __pyx_v_8udpprobe_4core_7capture__MORE;
       }
       goto __pyx_L0;
 
-      /* "udpprobe/core/capture.py":338
- *             if length < MIN_BLOCK_BYTES or length > MAX_BLOCK_BYTES:
- *                 return self._give_up(BAD_BLOCK)
+      /* "udpprobe/core/capture.py":379
+ *             if length < _MIN_BLOCK_BYTES or length > _MAX_BLOCK_BYTES:
+ *                 return self._give_up(_BAD_BLOCK)
  *             if behind > self.end:             # <<<<<<<<<<<<<<
- *                 return MORE
- *             if kind == ENHANCED_PACKET or kind == OLD_PACKET or kind == SIMPLE_PACKET:
+ *                 return _MORE
+ *             if kind == _ENHANCED_PACKET or kind == _OLD_PACKET or kind == _SIMPLE_PACKET:
 */
     }
 
-    /* "udpprobe/core/capture.py":340
+    /* "udpprobe/core/capture.py":381
  *             if behind > self.end:
- *                 return MORE
- *             if kind == ENHANCED_PACKET or kind == OLD_PACKET or kind == SIMPLE_PACKET:             # <<<<<<<<<<<<<<
+ *                 return _MORE
+ *             if kind == _ENHANCED_PACKET or kind == _OLD_PACKET or kind == _SIMPLE_PACKET:             # <<<<<<<<<<<<<<
  *                 outcome = self._take_packet(kind, at, length, behind)
- *                 if outcome == WAIT:
+ *                 if outcome == _WAIT:
 */
-    __pyx_t_5 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture_ENHANCED_PACKET);
+    __pyx_t_5 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture__ENHANCED_PACKET);
 
     if (!__pyx_t_5) {
 
@@ -22835,7 +23499,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(struct __py
 
       goto __pyx_L13_bool_binop_done;
     }
-    __pyx_t_5 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture_OLD_PACKET);
+    __pyx_t_5 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture__OLD_PACKET);
 
     if (!__pyx_t_5) {
 
@@ -22845,7 +23509,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(struct __py
 
       goto __pyx_L13_bool_binop_done;
     }
-    __pyx_t_5 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture_SIMPLE_PACKET);
+    __pyx_t_5 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture__SIMPLE_PACKET);
 
 
     __pyx_t_2 = __pyx_t_5;
@@ -22854,140 +23518,140 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(struct __py
     if (__pyx_t_2) {
 
 
-      /* "udpprobe/core/capture.py":341
- *                 return MORE
- *             if kind == ENHANCED_PACKET or kind == OLD_PACKET or kind == SIMPLE_PACKET:
+      /* "udpprobe/core/capture.py":382
+ *                 return _MORE
+ *             if kind == _ENHANCED_PACKET or kind == _OLD_PACKET or kind == _SIMPLE_PACKET:
  *                 outcome = self._take_packet(kind, at, length, behind)             # <<<<<<<<<<<<<<
- *                 if outcome == WAIT:
- *                     return WAIT
+ *                 if outcome == _WAIT:
+ *                     return _WAIT
 */
-      __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__take_packet(__pyx_v_self, __pyx_v_kind, __pyx_v_at, __pyx_v_length, __pyx_v_behind); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 341, __pyx_L1_error)
+      __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__take_packet(__pyx_v_self, __pyx_v_kind, __pyx_v_at, __pyx_v_length, __pyx_v_behind); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 382, __pyx_L1_error)
       __pyx_v_outcome = __pyx_t_3;
 
-      /* "udpprobe/core/capture.py":342
- *             if kind == ENHANCED_PACKET or kind == OLD_PACKET or kind == SIMPLE_PACKET:
+      /* "udpprobe/core/capture.py":383
+ *             if kind == _ENHANCED_PACKET or kind == _OLD_PACKET or kind == _SIMPLE_PACKET:
  *                 outcome = self._take_packet(kind, at, length, behind)
- *                 if outcome == WAIT:             # <<<<<<<<<<<<<<
- *                     return WAIT
+ *                 if outcome == _WAIT:             # <<<<<<<<<<<<<<
+ *                     return _WAIT
  *             else:
 */
-      __pyx_t_2 = (__pyx_v_outcome == __pyx_v_8udpprobe_4core_7capture_WAIT);
+      __pyx_t_2 = (__pyx_v_outcome == __pyx_v_8udpprobe_4core_7capture__WAIT);
 
       if (__pyx_t_2) {
 
 
-        /* "udpprobe/core/capture.py":343
+        /* "udpprobe/core/capture.py":384
  *                 outcome = self._take_packet(kind, at, length, behind)
- *                 if outcome == WAIT:
- *                     return WAIT             # <<<<<<<<<<<<<<
+ *                 if outcome == _WAIT:
+ *                     return _WAIT             # <<<<<<<<<<<<<<
  *             else:
- *                 outcome = MORE
+ *                 outcome = _MORE
 */
         {
 
-          __pyx_r = __pyx_v_8udpprobe_4core_7capture_WAIT;
+          __pyx_r = __pyx_v_8udpprobe_4core_7capture__WAIT;
         }
         goto __pyx_L0;
 
-        /* "udpprobe/core/capture.py":342
- *             if kind == ENHANCED_PACKET or kind == OLD_PACKET or kind == SIMPLE_PACKET:
+        /* "udpprobe/core/capture.py":383
+ *             if kind == _ENHANCED_PACKET or kind == _OLD_PACKET or kind == _SIMPLE_PACKET:
  *                 outcome = self._take_packet(kind, at, length, behind)
- *                 if outcome == WAIT:             # <<<<<<<<<<<<<<
- *                     return WAIT
+ *                 if outcome == _WAIT:             # <<<<<<<<<<<<<<
+ *                     return _WAIT
  *             else:
 */
       }
 
-      /* "udpprobe/core/capture.py":340
+      /* "udpprobe/core/capture.py":381
  *             if behind > self.end:
- *                 return MORE
- *             if kind == ENHANCED_PACKET or kind == OLD_PACKET or kind == SIMPLE_PACKET:             # <<<<<<<<<<<<<<
+ *                 return _MORE
+ *             if kind == _ENHANCED_PACKET or kind == _OLD_PACKET or kind == _SIMPLE_PACKET:             # <<<<<<<<<<<<<<
  *                 outcome = self._take_packet(kind, at, length, behind)
- *                 if outcome == WAIT:
+ *                 if outcome == _WAIT:
 */
       goto __pyx_L12;
     }
 
-    /* "udpprobe/core/capture.py":345
- *                     return WAIT
+    /* "udpprobe/core/capture.py":386
+ *                     return _WAIT
  *             else:
- *                 outcome = MORE             # <<<<<<<<<<<<<<
- *                 if kind == INTERFACE:
+ *                 outcome = _MORE             # <<<<<<<<<<<<<<
+ *                 if kind == _INTERFACE:
  *                     self._declare(at, length)
 */
     /*else*/ {
-      __pyx_v_outcome = __pyx_v_8udpprobe_4core_7capture_MORE;
+      __pyx_v_outcome = __pyx_v_8udpprobe_4core_7capture__MORE;
 
-      /* "udpprobe/core/capture.py":346
+      /* "udpprobe/core/capture.py":387
  *             else:
- *                 outcome = MORE
- *                 if kind == INTERFACE:             # <<<<<<<<<<<<<<
+ *                 outcome = _MORE
+ *                 if kind == _INTERFACE:             # <<<<<<<<<<<<<<
  *                     self._declare(at, length)
- *                 elif kind == STATISTICS:
+ *                 elif kind == _STATISTICS:
 */
-      __pyx_t_2 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture_INTERFACE);
+      __pyx_t_2 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture__INTERFACE);
 
       if (__pyx_t_2) {
 
 
-        /* "udpprobe/core/capture.py":347
- *                 outcome = MORE
- *                 if kind == INTERFACE:
+        /* "udpprobe/core/capture.py":388
+ *                 outcome = _MORE
+ *                 if kind == _INTERFACE:
  *                     self._declare(at, length)             # <<<<<<<<<<<<<<
- *                 elif kind == STATISTICS:
+ *                 elif kind == _STATISTICS:
  *                     self._count_drops(at, length)
 */
-        __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__declare(__pyx_v_self, __pyx_v_at, __pyx_v_length); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 347, __pyx_L1_error)
+        __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__declare(__pyx_v_self, __pyx_v_at, __pyx_v_length); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 388, __pyx_L1_error)
 
 
-        /* "udpprobe/core/capture.py":346
+        /* "udpprobe/core/capture.py":387
  *             else:
- *                 outcome = MORE
- *                 if kind == INTERFACE:             # <<<<<<<<<<<<<<
+ *                 outcome = _MORE
+ *                 if kind == _INTERFACE:             # <<<<<<<<<<<<<<
  *                     self._declare(at, length)
- *                 elif kind == STATISTICS:
+ *                 elif kind == _STATISTICS:
 */
         goto __pyx_L17;
       }
 
-      /* "udpprobe/core/capture.py":348
- *                 if kind == INTERFACE:
+      /* "udpprobe/core/capture.py":389
+ *                 if kind == _INTERFACE:
  *                     self._declare(at, length)
- *                 elif kind == STATISTICS:             # <<<<<<<<<<<<<<
+ *                 elif kind == _STATISTICS:             # <<<<<<<<<<<<<<
  *                     self._count_drops(at, length)
  *                 elif _is_numbered(kind) and not self.is_gapless:
 */
-      __pyx_t_2 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture_STATISTICS);
+      __pyx_t_2 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture__STATISTICS);
 
       if (__pyx_t_2) {
 
 
-        /* "udpprobe/core/capture.py":349
+        /* "udpprobe/core/capture.py":390
  *                     self._declare(at, length)
- *                 elif kind == STATISTICS:
+ *                 elif kind == _STATISTICS:
  *                     self._count_drops(at, length)             # <<<<<<<<<<<<<<
  *                 elif _is_numbered(kind) and not self.is_gapless:
  *                     self.frame += 1
 */
-        __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(__pyx_v_self, __pyx_v_at, __pyx_v_length); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 349, __pyx_L1_error)
+        __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(__pyx_v_self, __pyx_v_at, __pyx_v_length); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 390, __pyx_L1_error)
 
 
-        /* "udpprobe/core/capture.py":348
- *                 if kind == INTERFACE:
+        /* "udpprobe/core/capture.py":389
+ *                 if kind == _INTERFACE:
  *                     self._declare(at, length)
- *                 elif kind == STATISTICS:             # <<<<<<<<<<<<<<
+ *                 elif kind == _STATISTICS:             # <<<<<<<<<<<<<<
  *                     self._count_drops(at, length)
  *                 elif _is_numbered(kind) and not self.is_gapless:
 */
         goto __pyx_L17;
       }
 
-      /* "udpprobe/core/capture.py":350
- *                 elif kind == STATISTICS:
+      /* "udpprobe/core/capture.py":391
+ *                 elif kind == _STATISTICS:
  *                     self._count_drops(at, length)
  *                 elif _is_numbered(kind) and not self.is_gapless:             # <<<<<<<<<<<<<<
  *                     self.frame += 1
- *             if self._word(behind - 4, self._is_big) != length:
+ *             if self._word(behind - 4) != length:
 */
       __pyx_t_5 = __pyx_f_8udpprobe_4core_7capture__is_numbered(__pyx_v_kind);
 
@@ -23008,114 +23672,114 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(struct __py
       if (__pyx_t_2) {
 
 
-        /* "udpprobe/core/capture.py":351
+        /* "udpprobe/core/capture.py":392
  *                     self._count_drops(at, length)
  *                 elif _is_numbered(kind) and not self.is_gapless:
  *                     self.frame += 1             # <<<<<<<<<<<<<<
- *             if self._word(behind - 4, self._is_big) != length:
- *                 self.faults[BAD_BLOCK] += 1
+ *             if self._word(behind - 4) != length:
+ *                 self.faults[_BAD_BLOCK] += 1
 */
         __pyx_v_self->frame = (__pyx_v_self->frame + 1);
 
-        /* "udpprobe/core/capture.py":350
- *                 elif kind == STATISTICS:
+        /* "udpprobe/core/capture.py":391
+ *                 elif kind == _STATISTICS:
  *                     self._count_drops(at, length)
  *                 elif _is_numbered(kind) and not self.is_gapless:             # <<<<<<<<<<<<<<
  *                     self.frame += 1
- *             if self._word(behind - 4, self._is_big) != length:
+ *             if self._word(behind - 4) != length:
 */
       }
       __pyx_L17:;
     }
     __pyx_L12:;
 
-    /* "udpprobe/core/capture.py":352
+    /* "udpprobe/core/capture.py":393
  *                 elif _is_numbered(kind) and not self.is_gapless:
  *                     self.frame += 1
- *             if self._word(behind - 4, self._is_big) != length:             # <<<<<<<<<<<<<<
- *                 self.faults[BAD_BLOCK] += 1
+ *             if self._word(behind - 4) != length:             # <<<<<<<<<<<<<<
+ *                 self.faults[_BAD_BLOCK] += 1
  *             self.start = behind
 */
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_behind - 4), __pyx_v_self->_is_big); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 352, __pyx_L1_error)
+    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_behind - 4)); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 393, __pyx_L1_error)
     __pyx_t_2 = (__pyx_t_4 != __pyx_v_length);
 
 
     if (__pyx_t_2) {
 
 
-      /* "udpprobe/core/capture.py":353
+      /* "udpprobe/core/capture.py":394
  *                     self.frame += 1
- *             if self._word(behind - 4, self._is_big) != length:
- *                 self.faults[BAD_BLOCK] += 1             # <<<<<<<<<<<<<<
+ *             if self._word(behind - 4) != length:
+ *                 self.faults[_BAD_BLOCK] += 1             # <<<<<<<<<<<<<<
  *             self.start = behind
- *             if outcome == FRAME:
+ *             if outcome == _FRAME:
 */
-      __pyx_t_6 = __pyx_v_8udpprobe_4core_7capture_BAD_BLOCK;
+      __pyx_t_6 = __pyx_v_8udpprobe_4core_7capture__BAD_BLOCK;
       __pyx_t_3 = -1;
       if (__pyx_t_6 < 0) {
         __pyx_t_3 = 0;
       } else if (unlikely(__pyx_t_6 >= __pyx_v_self->faults.shape[0])) __pyx_t_3 = 0;
       if (unlikely(__pyx_t_3 != -1)) {
         __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-        __PYX_ERR(0, 353, __pyx_L1_error)
+        __PYX_ERR(0, 394, __pyx_L1_error)
       }
       *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_6)) )) += 1;
 
-      /* "udpprobe/core/capture.py":352
+      /* "udpprobe/core/capture.py":393
  *                 elif _is_numbered(kind) and not self.is_gapless:
  *                     self.frame += 1
- *             if self._word(behind - 4, self._is_big) != length:             # <<<<<<<<<<<<<<
- *                 self.faults[BAD_BLOCK] += 1
+ *             if self._word(behind - 4) != length:             # <<<<<<<<<<<<<<
+ *                 self.faults[_BAD_BLOCK] += 1
  *             self.start = behind
 */
     }
 
-    /* "udpprobe/core/capture.py":354
- *             if self._word(behind - 4, self._is_big) != length:
- *                 self.faults[BAD_BLOCK] += 1
+    /* "udpprobe/core/capture.py":395
+ *             if self._word(behind - 4) != length:
+ *                 self.faults[_BAD_BLOCK] += 1
  *             self.start = behind             # <<<<<<<<<<<<<<
- *             if outcome == FRAME:
- *                 return FRAME
+ *             if outcome == _FRAME:
+ *                 return _FRAME
 */
     __pyx_v_self->start = __pyx_v_behind;
 
-    /* "udpprobe/core/capture.py":355
- *                 self.faults[BAD_BLOCK] += 1
+    /* "udpprobe/core/capture.py":396
+ *                 self.faults[_BAD_BLOCK] += 1
  *             self.start = behind
- *             if outcome == FRAME:             # <<<<<<<<<<<<<<
- *                 return FRAME
+ *             if outcome == _FRAME:             # <<<<<<<<<<<<<<
+ *                 return _FRAME
  * 
 */
-    __pyx_t_2 = (__pyx_v_outcome == __pyx_v_8udpprobe_4core_7capture_FRAME);
+    __pyx_t_2 = (__pyx_v_outcome == __pyx_v_8udpprobe_4core_7capture__FRAME);
 
     if (__pyx_t_2) {
 
 
-      /* "udpprobe/core/capture.py":356
+      /* "udpprobe/core/capture.py":397
  *             self.start = behind
- *             if outcome == FRAME:
- *                 return FRAME             # <<<<<<<<<<<<<<
+ *             if outcome == _FRAME:
+ *                 return _FRAME             # <<<<<<<<<<<<<<
  * 
  *     @cython.cfunc
 */
       {
 
-        __pyx_r = __pyx_v_8udpprobe_4core_7capture_FRAME;
+        __pyx_r = __pyx_v_8udpprobe_4core_7capture__FRAME;
       }
       goto __pyx_L0;
 
-      /* "udpprobe/core/capture.py":355
- *                 self.faults[BAD_BLOCK] += 1
+      /* "udpprobe/core/capture.py":396
+ *                 self.faults[_BAD_BLOCK] += 1
  *             self.start = behind
- *             if outcome == FRAME:             # <<<<<<<<<<<<<<
- *                 return FRAME
+ *             if outcome == _FRAME:             # <<<<<<<<<<<<<<
+ *                 return _FRAME
  * 
 */
     }
     __pyx_L3_continue:;
   }
 
-  /* "udpprobe/core/capture.py":319
+  /* "udpprobe/core/capture.py":360
  *     # ---- pcapng
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -23140,27 +23804,27 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng(struct __py
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":358
- *                 return FRAME
+/* "udpprobe/core/capture.py":399
+ *                 return _FRAME
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
  *     @cython.exceptval(-1, check=False)
 */
 
-static int __pyx_f_8udpprobe_4core_7capture_7Records__take_packet(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PY_LONG_LONG __pyx_v_kind, Py_ssize_t __pyx_v_at, PY_LONG_LONG __pyx_v_length, Py_ssize_t __pyx_v_behind) {
-  PY_LONG_LONG __pyx_v_interface;
+static CYTHON_INLINE int __pyx_f_8udpprobe_4core_7capture_7Records__take_packet(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PY_LONG_LONG __pyx_v_kind, Py_ssize_t __pyx_v_at, PY_LONG_LONG __pyx_v_length, Py_ssize_t __pyx_v_behind) {
   PY_LONG_LONG __pyx_v_header;
-  PY_LONG_LONG __pyx_v_on_wire;
-  PY_LONG_LONG __pyx_v_captured;
+  PY_LONG_LONG __pyx_v_interface;
   PY_LONG_LONG __pyx_v_time_ns;
+  PY_LONG_LONG __pyx_v_captured;
+  PY_LONG_LONG __pyx_v_on_wire;
   int __pyx_v_is_cut;
-  int __pyx_v_outcome;
+  int __pyx_v_is_first;
   int __pyx_r;
-  int __pyx_t_1;
-  Py_ssize_t __pyx_t_2;
-  int __pyx_t_3;
-  PY_LONG_LONG __pyx_t_4;
+  PY_LONG_LONG __pyx_t_1;
+  int __pyx_t_2;
+  Py_ssize_t __pyx_t_3;
+  int __pyx_t_4;
   int __pyx_t_5;
   PY_LONG_LONG __pyx_t_6;
   PY_LONG_LONG __pyx_t_7;
@@ -23169,268 +23833,266 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__take_packet(struct __pyx_o
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/capture.py":363
+  /* "udpprobe/core/capture.py":404
  *     def _take_packet(self, kind: i64, at: index, length: i64, behind: index) -> cython.int:
  *         """A packet block: FRAME, WAIT, or MORE where it is none that can be read."""
- *         interface: i64 = 0             # <<<<<<<<<<<<<<
- *         header: i64 = PACKET_BYTES
- *         if kind == SIMPLE_PACKET:
-*/
-  __pyx_v_interface = 0;
-
-  /* "udpprobe/core/capture.py":364
- *         """A packet block: FRAME, WAIT, or MORE where it is none that can be read."""
- *         interface: i64 = 0
- *         header: i64 = PACKET_BYTES             # <<<<<<<<<<<<<<
- *         if kind == SIMPLE_PACKET:
- *             header = SIMPLE_BYTES
-*/
-  __pyx_v_header = __pyx_v_8udpprobe_4core_7capture_PACKET_BYTES;
-
-  /* "udpprobe/core/capture.py":365
- *         interface: i64 = 0
- *         header: i64 = PACKET_BYTES
- *         if kind == SIMPLE_PACKET:             # <<<<<<<<<<<<<<
- *             header = SIMPLE_BYTES
+ *         header: i64 = _SIMPLE_BYTES if kind == _SIMPLE_PACKET else _PACKET_BYTES             # <<<<<<<<<<<<<<
  *         if length < header:
+ *             self.faults[_BAD_BLOCK] += 1
 */
-  __pyx_t_1 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture_SIMPLE_PACKET);
+  __pyx_t_2 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture__SIMPLE_PACKET);
 
-  if (__pyx_t_1) {
+  if (__pyx_t_2) {
 
+    __pyx_t_1 = __pyx_v_8udpprobe_4core_7capture__SIMPLE_BYTES;
+  } else {
 
-    /* "udpprobe/core/capture.py":366
- *         header: i64 = PACKET_BYTES
- *         if kind == SIMPLE_PACKET:
- *             header = SIMPLE_BYTES             # <<<<<<<<<<<<<<
- *         if length < header:
- *             self.faults[BAD_BLOCK] += 1
-*/
-    __pyx_v_header = __pyx_v_8udpprobe_4core_7capture_SIMPLE_BYTES;
-
-    /* "udpprobe/core/capture.py":365
- *         interface: i64 = 0
- *         header: i64 = PACKET_BYTES
- *         if kind == SIMPLE_PACKET:             # <<<<<<<<<<<<<<
- *             header = SIMPLE_BYTES
- *         if length < header:
-*/
+    __pyx_t_1 = __pyx_v_8udpprobe_4core_7capture__PACKET_BYTES;
   }
 
-  /* "udpprobe/core/capture.py":367
- *         if kind == SIMPLE_PACKET:
- *             header = SIMPLE_BYTES
+  __pyx_v_header = __pyx_t_1;
+
+  /* "udpprobe/core/capture.py":405
+ *         """A packet block: FRAME, WAIT, or MORE where it is none that can be read."""
+ *         header: i64 = _SIMPLE_BYTES if kind == _SIMPLE_PACKET else _PACKET_BYTES
  *         if length < header:             # <<<<<<<<<<<<<<
- *             self.faults[BAD_BLOCK] += 1
- *             return MORE
+ *             self.faults[_BAD_BLOCK] += 1
+ *             return _MORE
 */
-  __pyx_t_1 = (__pyx_v_length < __pyx_v_header);
+  __pyx_t_2 = (__pyx_v_length < __pyx_v_header);
 
-  if (__pyx_t_1) {
+  if (__pyx_t_2) {
 
 
-    /* "udpprobe/core/capture.py":368
- *             header = SIMPLE_BYTES
+    /* "udpprobe/core/capture.py":406
+ *         header: i64 = _SIMPLE_BYTES if kind == _SIMPLE_PACKET else _PACKET_BYTES
  *         if length < header:
- *             self.faults[BAD_BLOCK] += 1             # <<<<<<<<<<<<<<
- *             return MORE
- *         if kind == ENHANCED_PACKET:
+ *             self.faults[_BAD_BLOCK] += 1             # <<<<<<<<<<<<<<
+ *             return _MORE
+ *         interface: i64 = self._word(at + 8)
 */
-    __pyx_t_2 = __pyx_v_8udpprobe_4core_7capture_BAD_BLOCK;
-    __pyx_t_3 = -1;
-    if (__pyx_t_2 < 0) {
-      __pyx_t_3 = 0;
-    } else if (unlikely(__pyx_t_2 >= __pyx_v_self->faults.shape[0])) __pyx_t_3 = 0;
-    if (unlikely(__pyx_t_3 != -1)) {
-      __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 368, __pyx_L1_error)
+    __pyx_t_3 = __pyx_v_8udpprobe_4core_7capture__BAD_BLOCK;
+    __pyx_t_4 = -1;
+    if (__pyx_t_3 < 0) {
+      __pyx_t_4 = 0;
+    } else if (unlikely(__pyx_t_3 >= __pyx_v_self->faults.shape[0])) __pyx_t_4 = 0;
+    if (unlikely(__pyx_t_4 != -1)) {
+      __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
+      __PYX_ERR(0, 406, __pyx_L1_error)
     }
-    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_2)) )) += 1;
+    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_3)) )) += 1;
 
-    /* "udpprobe/core/capture.py":369
+    /* "udpprobe/core/capture.py":407
  *         if length < header:
- *             self.faults[BAD_BLOCK] += 1
- *             return MORE             # <<<<<<<<<<<<<<
- *         if kind == ENHANCED_PACKET:
- *             interface = self._word(at + 8, self._is_big)
+ *             self.faults[_BAD_BLOCK] += 1
+ *             return _MORE             # <<<<<<<<<<<<<<
+ *         interface: i64 = self._word(at + 8)
+ *         if kind != _ENHANCED_PACKET:
 */
     {
 
-      __pyx_r = __pyx_v_8udpprobe_4core_7capture_MORE;
+      __pyx_r = __pyx_v_8udpprobe_4core_7capture__MORE;
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":367
- *         if kind == SIMPLE_PACKET:
- *             header = SIMPLE_BYTES
+    /* "udpprobe/core/capture.py":405
+ *         """A packet block: FRAME, WAIT, or MORE where it is none that can be read."""
+ *         header: i64 = _SIMPLE_BYTES if kind == _SIMPLE_PACKET else _PACKET_BYTES
  *         if length < header:             # <<<<<<<<<<<<<<
- *             self.faults[BAD_BLOCK] += 1
- *             return MORE
+ *             self.faults[_BAD_BLOCK] += 1
+ *             return _MORE
 */
   }
 
-  /* "udpprobe/core/capture.py":370
- *             self.faults[BAD_BLOCK] += 1
- *             return MORE
- *         if kind == ENHANCED_PACKET:             # <<<<<<<<<<<<<<
- *             interface = self._word(at + 8, self._is_big)
- *         elif kind == OLD_PACKET:     # 16 bits, then a count of drops
+  /* "udpprobe/core/capture.py":408
+ *             self.faults[_BAD_BLOCK] += 1
+ *             return _MORE
+ *         interface: i64 = self._word(at + 8)             # <<<<<<<<<<<<<<
+ *         if kind != _ENHANCED_PACKET:
+ *             if kind == _SIMPLE_PACKET:    # of the first interface
 */
-  __pyx_t_1 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture_ENHANCED_PACKET);
+  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 8)); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 408, __pyx_L1_error)
+  __pyx_v_interface = __pyx_t_1;
 
-  if (__pyx_t_1) {
-
-
-    /* "udpprobe/core/capture.py":371
- *             return MORE
- *         if kind == ENHANCED_PACKET:
- *             interface = self._word(at + 8, self._is_big)             # <<<<<<<<<<<<<<
- *         elif kind == OLD_PACKET:     # 16 bits, then a count of drops
- *             interface = self._word(at + 8, self._is_big)
+  /* "udpprobe/core/capture.py":409
+ *             return _MORE
+ *         interface: i64 = self._word(at + 8)
+ *         if kind != _ENHANCED_PACKET:             # <<<<<<<<<<<<<<
+ *             if kind == _SIMPLE_PACKET:    # of the first interface
+ *                 interface = 0
 */
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 8), __pyx_v_self->_is_big); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 371, __pyx_L1_error)
-    __pyx_v_interface = __pyx_t_4;
+  __pyx_t_2 = (__pyx_v_kind != __pyx_v_8udpprobe_4core_7capture__ENHANCED_PACKET);
 
-    /* "udpprobe/core/capture.py":370
- *             self.faults[BAD_BLOCK] += 1
- *             return MORE
- *         if kind == ENHANCED_PACKET:             # <<<<<<<<<<<<<<
- *             interface = self._word(at + 8, self._is_big)
- *         elif kind == OLD_PACKET:     # 16 bits, then a count of drops
+  if (__pyx_t_2) {
+
+
+    /* "udpprobe/core/capture.py":410
+ *         interface: i64 = self._word(at + 8)
+ *         if kind != _ENHANCED_PACKET:
+ *             if kind == _SIMPLE_PACKET:    # of the first interface             # <<<<<<<<<<<<<<
+ *                 interface = 0
+ *             else:                        # 16 bits, then a count of drops
 */
-    goto __pyx_L5;
+    __pyx_t_2 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture__SIMPLE_PACKET);
+
+    if (__pyx_t_2) {
+
+
+      /* "udpprobe/core/capture.py":411
+ *         if kind != _ENHANCED_PACKET:
+ *             if kind == _SIMPLE_PACKET:    # of the first interface
+ *                 interface = 0             # <<<<<<<<<<<<<<
+ *             else:                        # 16 bits, then a count of drops
+ *                 interface = interface >> 16 if self._is_big else interface & 0xFFFF
+*/
+      __pyx_v_interface = 0;
+
+      /* "udpprobe/core/capture.py":410
+ *         interface: i64 = self._word(at + 8)
+ *         if kind != _ENHANCED_PACKET:
+ *             if kind == _SIMPLE_PACKET:    # of the first interface             # <<<<<<<<<<<<<<
+ *                 interface = 0
+ *             else:                        # 16 bits, then a count of drops
+*/
+      goto __pyx_L5;
+    }
+
+    /* "udpprobe/core/capture.py":413
+ *                 interface = 0
+ *             else:                        # 16 bits, then a count of drops
+ *                 interface = interface >> 16 if self._is_big else interface & 0xFFFF             # <<<<<<<<<<<<<<
+ *         if interface >= self._interfaces:
+ *             self.faults[_NO_INTERFACE] += 1
+*/
+    /*else*/ {
+      if (__pyx_v_self->_is_big) {
+
+        __pyx_t_1 = (__pyx_v_interface >> 16);
+      } else {
+
+        __pyx_t_1 = (__pyx_v_interface & 0xFFFF);
+      }
+      __pyx_v_interface = __pyx_t_1;
+    }
+    __pyx_L5:;
+
+    /* "udpprobe/core/capture.py":409
+ *             return _MORE
+ *         interface: i64 = self._word(at + 8)
+ *         if kind != _ENHANCED_PACKET:             # <<<<<<<<<<<<<<
+ *             if kind == _SIMPLE_PACKET:    # of the first interface
+ *                 interface = 0
+*/
   }
 
-  /* "udpprobe/core/capture.py":372
- *         if kind == ENHANCED_PACKET:
- *             interface = self._word(at + 8, self._is_big)
- *         elif kind == OLD_PACKET:     # 16 bits, then a count of drops             # <<<<<<<<<<<<<<
- *             interface = self._word(at + 8, self._is_big)
- *             interface = interface >> 16 if self._is_big else interface & 0xFFFF
+  /* "udpprobe/core/capture.py":414
+ *             else:                        # 16 bits, then a count of drops
+ *                 interface = interface >> 16 if self._is_big else interface & 0xFFFF
+ *         if interface >= self._interfaces:             # <<<<<<<<<<<<<<
+ *             self.faults[_NO_INTERFACE] += 1
+ *             return _MORE
 */
-  __pyx_t_1 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture_OLD_PACKET);
+  __pyx_t_2 = (__pyx_v_interface >= __pyx_v_self->_interfaces);
 
-  if (__pyx_t_1) {
+  if (__pyx_t_2) {
 
 
-    /* "udpprobe/core/capture.py":373
- *             interface = self._word(at + 8, self._is_big)
- *         elif kind == OLD_PACKET:     # 16 bits, then a count of drops
- *             interface = self._word(at + 8, self._is_big)             # <<<<<<<<<<<<<<
- *             interface = interface >> 16 if self._is_big else interface & 0xFFFF
+    /* "udpprobe/core/capture.py":415
+ *                 interface = interface >> 16 if self._is_big else interface & 0xFFFF
  *         if interface >= self._interfaces:
+ *             self.faults[_NO_INTERFACE] += 1             # <<<<<<<<<<<<<<
+ *             return _MORE
+ *         time_ns: i64
 */
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 8), __pyx_v_self->_is_big); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 373, __pyx_L1_error)
-    __pyx_v_interface = __pyx_t_4;
+    __pyx_t_3 = __pyx_v_8udpprobe_4core_7capture__NO_INTERFACE;
+    __pyx_t_4 = -1;
+    if (__pyx_t_3 < 0) {
+      __pyx_t_4 = 0;
+    } else if (unlikely(__pyx_t_3 >= __pyx_v_self->faults.shape[0])) __pyx_t_4 = 0;
+    if (unlikely(__pyx_t_4 != -1)) {
+      __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
+      __PYX_ERR(0, 415, __pyx_L1_error)
+    }
+    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_3)) )) += 1;
 
-    /* "udpprobe/core/capture.py":374
- *         elif kind == OLD_PACKET:     # 16 bits, then a count of drops
- *             interface = self._word(at + 8, self._is_big)
- *             interface = interface >> 16 if self._is_big else interface & 0xFFFF             # <<<<<<<<<<<<<<
+    /* "udpprobe/core/capture.py":416
  *         if interface >= self._interfaces:
- *             self.faults[NO_INTERFACE] += 1
+ *             self.faults[_NO_INTERFACE] += 1
+ *             return _MORE             # <<<<<<<<<<<<<<
+ *         time_ns: i64
+ *         captured: i64
 */
-    if (__pyx_v_self->_is_big) {
+    {
 
-      __pyx_t_4 = (__pyx_v_interface >> 16);
+      __pyx_r = __pyx_v_8udpprobe_4core_7capture__MORE;
+    }
+    goto __pyx_L0;
+
+    /* "udpprobe/core/capture.py":414
+ *             else:                        # 16 bits, then a count of drops
+ *                 interface = interface >> 16 if self._is_big else interface & 0xFFFF
+ *         if interface >= self._interfaces:             # <<<<<<<<<<<<<<
+ *             self.faults[_NO_INTERFACE] += 1
+ *             return _MORE
+*/
+  }
+
+  /* "udpprobe/core/capture.py":420
+ *         captured: i64
+ *         on_wire: i64
+ *         if kind == _SIMPLE_PACKET:             # <<<<<<<<<<<<<<
+ *             time_ns = self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns
+ *             on_wire = self._word(at + 8)
+*/
+  __pyx_t_2 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture__SIMPLE_PACKET);
+
+  if (__pyx_t_2) {
+
+
+    /* "udpprobe/core/capture.py":421
+ *         on_wire: i64
+ *         if kind == _SIMPLE_PACKET:
+ *             time_ns = self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns             # <<<<<<<<<<<<<<
+ *             on_wire = self._word(at + 8)
+ *             captured = on_wire
+*/
+    __pyx_t_2 = (__pyx_v_self->first_ns == __pyx_v_8udpprobe_4core_7capture__EARLIEST_NS);
+
+    if (__pyx_t_2) {
+
+      __pyx_t_1 = __pyx_v_self->_before_ns;
     } else {
 
-      __pyx_t_4 = (__pyx_v_interface & 0xFFFF);
+      __pyx_t_1 = __pyx_v_self->time_ns;
     }
-    __pyx_v_interface = __pyx_t_4;
 
-    /* "udpprobe/core/capture.py":372
- *         if kind == ENHANCED_PACKET:
- *             interface = self._word(at + 8, self._is_big)
- *         elif kind == OLD_PACKET:     # 16 bits, then a count of drops             # <<<<<<<<<<<<<<
- *             interface = self._word(at + 8, self._is_big)
- *             interface = interface >> 16 if self._is_big else interface & 0xFFFF
-*/
-  }
-  __pyx_L5:;
+    __pyx_v_time_ns = __pyx_t_1;
 
-  /* "udpprobe/core/capture.py":375
- *             interface = self._word(at + 8, self._is_big)
- *             interface = interface >> 16 if self._is_big else interface & 0xFFFF
- *         if interface >= self._interfaces:             # <<<<<<<<<<<<<<
- *             self.faults[NO_INTERFACE] += 1
- *             return MORE
-*/
-  __pyx_t_1 = (__pyx_v_interface >= __pyx_v_self->_interfaces);
-
-  if (__pyx_t_1) {
-
-
-    /* "udpprobe/core/capture.py":376
- *             interface = interface >> 16 if self._is_big else interface & 0xFFFF
- *         if interface >= self._interfaces:
- *             self.faults[NO_INTERFACE] += 1             # <<<<<<<<<<<<<<
- *             return MORE
- *         on_wire: i64
-*/
-    __pyx_t_2 = __pyx_v_8udpprobe_4core_7capture_NO_INTERFACE;
-    __pyx_t_3 = -1;
-    if (__pyx_t_2 < 0) {
-      __pyx_t_3 = 0;
-    } else if (unlikely(__pyx_t_2 >= __pyx_v_self->faults.shape[0])) __pyx_t_3 = 0;
-    if (unlikely(__pyx_t_3 != -1)) {
-      __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 376, __pyx_L1_error)
-    }
-    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_2)) )) += 1;
-
-    /* "udpprobe/core/capture.py":377
- *         if interface >= self._interfaces:
- *             self.faults[NO_INTERFACE] += 1
- *             return MORE             # <<<<<<<<<<<<<<
- *         on_wire: i64
- *         captured: i64
-*/
-    {
-
-      __pyx_r = __pyx_v_8udpprobe_4core_7capture_MORE;
-    }
-    goto __pyx_L0;
-
-    /* "udpprobe/core/capture.py":375
- *             interface = self._word(at + 8, self._is_big)
- *             interface = interface >> 16 if self._is_big else interface & 0xFFFF
- *         if interface >= self._interfaces:             # <<<<<<<<<<<<<<
- *             self.faults[NO_INTERFACE] += 1
- *             return MORE
-*/
-  }
-
-  /* "udpprobe/core/capture.py":381
- *         captured: i64
- *         time_ns: i64
- *         if kind == SIMPLE_PACKET:             # <<<<<<<<<<<<<<
- *             on_wire = captured = self._word(at + 8, self._is_big)
+    /* "udpprobe/core/capture.py":422
+ *         if kind == _SIMPLE_PACKET:
+ *             time_ns = self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns
+ *             on_wire = self._word(at + 8)             # <<<<<<<<<<<<<<
+ *             captured = on_wire
  *             if self._snap_bytes and captured > self._snap_bytes:
 */
-  __pyx_t_1 = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture_SIMPLE_PACKET);
+    __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 8)); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 422, __pyx_L1_error)
+    __pyx_v_on_wire = __pyx_t_1;
 
-  if (__pyx_t_1) {
-
-
-    /* "udpprobe/core/capture.py":382
- *         time_ns: i64
- *         if kind == SIMPLE_PACKET:
- *             on_wire = captured = self._word(at + 8, self._is_big)             # <<<<<<<<<<<<<<
+    /* "udpprobe/core/capture.py":423
+ *             time_ns = self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns
+ *             on_wire = self._word(at + 8)
+ *             captured = on_wire             # <<<<<<<<<<<<<<
  *             if self._snap_bytes and captured > self._snap_bytes:
  *                 captured = self._snap_bytes
 */
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 8), __pyx_v_self->_is_big); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 382, __pyx_L1_error)
-    __pyx_v_on_wire = __pyx_t_4;
-    __pyx_v_captured = __pyx_t_4;
+    __pyx_v_captured = __pyx_v_on_wire;
 
-
-    /* "udpprobe/core/capture.py":383
- *         if kind == SIMPLE_PACKET:
- *             on_wire = captured = self._word(at + 8, self._is_big)
+    /* "udpprobe/core/capture.py":424
+ *             on_wire = self._word(at + 8)
+ *             captured = on_wire
  *             if self._snap_bytes and captured > self._snap_bytes:             # <<<<<<<<<<<<<<
  *                 captured = self._snap_bytes
- *             time_ns = self.last_ns
+ *         else:
 */
     __pyx_t_5 = (__pyx_v_self->_snap_bytes != 0);
 
@@ -23438,281 +24100,263 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__take_packet(struct __pyx_o
 
     } else {
 
-      __pyx_t_1 = __pyx_t_5;
+      __pyx_t_2 = __pyx_t_5;
 
       goto __pyx_L9_bool_binop_done;
     }
     __pyx_t_5 = (__pyx_v_captured > __pyx_v_self->_snap_bytes);
 
 
-    __pyx_t_1 = __pyx_t_5;
+    __pyx_t_2 = __pyx_t_5;
 
     __pyx_L9_bool_binop_done:;
-    if (__pyx_t_1) {
+    if (__pyx_t_2) {
 
 
-      /* "udpprobe/core/capture.py":384
- *             on_wire = captured = self._word(at + 8, self._is_big)
+      /* "udpprobe/core/capture.py":425
+ *             captured = on_wire
  *             if self._snap_bytes and captured > self._snap_bytes:
  *                 captured = self._snap_bytes             # <<<<<<<<<<<<<<
- *             time_ns = self.last_ns
  *         else:
+ *             time_ns = self._time_ns(interface, self._word(at + 12), self._word(at + 16))
 */
-      __pyx_t_4 = __pyx_v_self->_snap_bytes;
+      __pyx_t_1 = __pyx_v_self->_snap_bytes;
 
-      __pyx_v_captured = __pyx_t_4;
+      __pyx_v_captured = __pyx_t_1;
 
-      /* "udpprobe/core/capture.py":383
- *         if kind == SIMPLE_PACKET:
- *             on_wire = captured = self._word(at + 8, self._is_big)
+      /* "udpprobe/core/capture.py":424
+ *             on_wire = self._word(at + 8)
+ *             captured = on_wire
  *             if self._snap_bytes and captured > self._snap_bytes:             # <<<<<<<<<<<<<<
  *                 captured = self._snap_bytes
- *             time_ns = self.last_ns
+ *         else:
 */
     }
 
-    /* "udpprobe/core/capture.py":385
- *             if self._snap_bytes and captured > self._snap_bytes:
- *                 captured = self._snap_bytes
- *             time_ns = self.last_ns             # <<<<<<<<<<<<<<
- *         else:
- *             captured = self._word(at + 20, self._is_big)
-*/
-    __pyx_t_4 = __pyx_v_self->last_ns;
-
-    __pyx_v_time_ns = __pyx_t_4;
-
-    /* "udpprobe/core/capture.py":381
+    /* "udpprobe/core/capture.py":420
  *         captured: i64
- *         time_ns: i64
- *         if kind == SIMPLE_PACKET:             # <<<<<<<<<<<<<<
- *             on_wire = captured = self._word(at + 8, self._is_big)
- *             if self._snap_bytes and captured > self._snap_bytes:
+ *         on_wire: i64
+ *         if kind == _SIMPLE_PACKET:             # <<<<<<<<<<<<<<
+ *             time_ns = self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns
+ *             on_wire = self._word(at + 8)
 */
     goto __pyx_L7;
   }
 
-  /* "udpprobe/core/capture.py":387
- *             time_ns = self.last_ns
+  /* "udpprobe/core/capture.py":427
+ *                 captured = self._snap_bytes
  *         else:
- *             captured = self._word(at + 20, self._is_big)             # <<<<<<<<<<<<<<
- *             on_wire = self._word(at + 24, self._is_big)
- *             time_ns = self._time_ns(interface, self._word(at + 12, self._is_big), self._word(at + 16, self._is_big))
+ *             time_ns = self._time_ns(interface, self._word(at + 12), self._word(at + 16))             # <<<<<<<<<<<<<<
+ *             captured = self._word(at + 20)
+ *             on_wire = self._word(at + 24)
 */
   /*else*/ {
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 20), __pyx_v_self->_is_big); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 387, __pyx_L1_error)
-    __pyx_v_captured = __pyx_t_4;
-
-    /* "udpprobe/core/capture.py":388
- *         else:
- *             captured = self._word(at + 20, self._is_big)
- *             on_wire = self._word(at + 24, self._is_big)             # <<<<<<<<<<<<<<
- *             time_ns = self._time_ns(interface, self._word(at + 12, self._is_big), self._word(at + 16, self._is_big))
- *         is_cut: cython.bint = captured > length - header
-*/
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 24), __pyx_v_self->_is_big); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 388, __pyx_L1_error)
-    __pyx_v_on_wire = __pyx_t_4;
-
-    /* "udpprobe/core/capture.py":389
- *             captured = self._word(at + 20, self._is_big)
- *             on_wire = self._word(at + 24, self._is_big)
- *             time_ns = self._time_ns(interface, self._word(at + 12, self._is_big), self._word(at + 16, self._is_big))             # <<<<<<<<<<<<<<
- *         is_cut: cython.bint = captured > length - header
- *         if is_cut:
-*/
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 12), __pyx_v_self->_is_big); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 389, __pyx_L1_error)
-    __pyx_t_6 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 16), __pyx_v_self->_is_big); if (unlikely(__pyx_t_6 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 389, __pyx_L1_error)
-    __pyx_t_7 = __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(__pyx_v_self, __pyx_v_interface, __pyx_t_4, __pyx_t_6); if (unlikely(__pyx_t_7 == ((PY_LONG_LONG)-1LL) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 389, __pyx_L1_error)
+    __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 12)); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 427, __pyx_L1_error)
+    __pyx_t_6 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 16)); if (unlikely(__pyx_t_6 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 427, __pyx_L1_error)
+    __pyx_t_7 = __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(__pyx_v_self, __pyx_v_interface, __pyx_t_1, __pyx_t_6); if (unlikely(__pyx_t_7 == ((PY_LONG_LONG)-1LL) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 427, __pyx_L1_error)
 
 
     __pyx_v_time_ns = __pyx_t_7;
+
+    /* "udpprobe/core/capture.py":428
+ *         else:
+ *             time_ns = self._time_ns(interface, self._word(at + 12), self._word(at + 16))
+ *             captured = self._word(at + 20)             # <<<<<<<<<<<<<<
+ *             on_wire = self._word(at + 24)
+ *         is_cut: cython.bint = captured > length - header
+*/
+    __pyx_t_7 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 20)); if (unlikely(__pyx_t_7 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 428, __pyx_L1_error)
+    __pyx_v_captured = __pyx_t_7;
+
+    /* "udpprobe/core/capture.py":429
+ *             time_ns = self._time_ns(interface, self._word(at + 12), self._word(at + 16))
+ *             captured = self._word(at + 20)
+ *             on_wire = self._word(at + 24)             # <<<<<<<<<<<<<<
+ *         is_cut: cython.bint = captured > length - header
+ *         if is_cut:
+*/
+    __pyx_t_7 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 24)); if (unlikely(__pyx_t_7 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 429, __pyx_L1_error)
+    __pyx_v_on_wire = __pyx_t_7;
   }
   __pyx_L7:;
 
-  /* "udpprobe/core/capture.py":390
- *             on_wire = self._word(at + 24, self._is_big)
- *             time_ns = self._time_ns(interface, self._word(at + 12, self._is_big), self._word(at + 16, self._is_big))
+  /* "udpprobe/core/capture.py":430
+ *             captured = self._word(at + 20)
+ *             on_wire = self._word(at + 24)
  *         is_cut: cython.bint = captured > length - header             # <<<<<<<<<<<<<<
  *         if is_cut:
  *             captured = length - header
 */
   __pyx_v_is_cut = (__pyx_v_captured > (__pyx_v_length - __pyx_v_header));
 
-  /* "udpprobe/core/capture.py":391
- *             time_ns = self._time_ns(interface, self._word(at + 12, self._is_big), self._word(at + 16, self._is_big))
+  /* "udpprobe/core/capture.py":431
+ *             on_wire = self._word(at + 24)
  *         is_cut: cython.bint = captured > length - header
  *         if is_cut:             # <<<<<<<<<<<<<<
  *             captured = length - header
- *         outcome: cython.int = self._found(at + header - 4, captured, on_wire, time_ns, behind)
+ *         is_first: cython.bint = self.first_ns == _EARLIEST_NS
 */
   if (__pyx_v_is_cut) {
 
-    /* "udpprobe/core/capture.py":392
+    /* "udpprobe/core/capture.py":432
  *         is_cut: cython.bint = captured > length - header
  *         if is_cut:
  *             captured = length - header             # <<<<<<<<<<<<<<
- *         outcome: cython.int = self._found(at + header - 4, captured, on_wire, time_ns, behind)
- *         if outcome == FRAME:
+ *         is_first: cython.bint = self.first_ns == _EARLIEST_NS
+ *         if self._found(at + header - 4, captured, on_wire, time_ns, behind) == _WAIT:
 */
     __pyx_v_captured = (__pyx_v_length - __pyx_v_header);
 
-    /* "udpprobe/core/capture.py":391
- *             time_ns = self._time_ns(interface, self._word(at + 12, self._is_big), self._word(at + 16, self._is_big))
+    /* "udpprobe/core/capture.py":431
+ *             on_wire = self._word(at + 24)
  *         is_cut: cython.bint = captured > length - header
  *         if is_cut:             # <<<<<<<<<<<<<<
  *             captured = length - header
- *         outcome: cython.int = self._found(at + header - 4, captured, on_wire, time_ns, behind)
+ *         is_first: cython.bint = self.first_ns == _EARLIEST_NS
 */
   }
 
-  /* "udpprobe/core/capture.py":393
+  /* "udpprobe/core/capture.py":433
  *         if is_cut:
  *             captured = length - header
- *         outcome: cython.int = self._found(at + header - 4, captured, on_wire, time_ns, behind)             # <<<<<<<<<<<<<<
- *         if outcome == FRAME:
- *             self.link_type = self._links[interface]
+ *         is_first: cython.bint = self.first_ns == _EARLIEST_NS             # <<<<<<<<<<<<<<
+ *         if self._found(at + header - 4, captured, on_wire, time_ns, behind) == _WAIT:
+ *             return _WAIT
 */
-  __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__found(__pyx_v_self, ((__pyx_v_at + __pyx_v_header) - 4), __pyx_v_captured, __pyx_v_on_wire, __pyx_v_time_ns, __pyx_v_behind); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 393, __pyx_L1_error)
-  __pyx_v_outcome = __pyx_t_3;
+  __pyx_v_is_first = (__pyx_v_self->first_ns == __pyx_v_8udpprobe_4core_7capture__EARLIEST_NS);
 
-  /* "udpprobe/core/capture.py":394
+  /* "udpprobe/core/capture.py":434
  *             captured = length - header
- *         outcome: cython.int = self._found(at + header - 4, captured, on_wire, time_ns, behind)
- *         if outcome == FRAME:             # <<<<<<<<<<<<<<
- *             self.link_type = self._links[interface]
- *             self.last_ns = time_ns
+ *         is_first: cython.bint = self.first_ns == _EARLIEST_NS
+ *         if self._found(at + header - 4, captured, on_wire, time_ns, behind) == _WAIT:             # <<<<<<<<<<<<<<
+ *             return _WAIT
+ *         self.link_type = self._links[interface]
 */
-  __pyx_t_1 = (__pyx_v_outcome == __pyx_v_8udpprobe_4core_7capture_FRAME);
+  __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__found(__pyx_v_self, ((__pyx_v_at + __pyx_v_header) - 4), __pyx_v_captured, __pyx_v_on_wire, __pyx_v_time_ns, __pyx_v_behind); if (unlikely(__pyx_t_4 == ((int)-1))) __PYX_ERR(0, 434, __pyx_L1_error)
+  __pyx_t_2 = (__pyx_t_4 == __pyx_v_8udpprobe_4core_7capture__WAIT);
 
-  if (__pyx_t_1) {
+
+  if (__pyx_t_2) {
 
 
-    /* "udpprobe/core/capture.py":395
- *         outcome: cython.int = self._found(at + header - 4, captured, on_wire, time_ns, behind)
- *         if outcome == FRAME:
- *             self.link_type = self._links[interface]             # <<<<<<<<<<<<<<
- *             self.last_ns = time_ns
- *             if is_cut:
+    /* "udpprobe/core/capture.py":435
+ *         is_first: cython.bint = self.first_ns == _EARLIEST_NS
+ *         if self._found(at + header - 4, captured, on_wire, time_ns, behind) == _WAIT:
+ *             return _WAIT             # <<<<<<<<<<<<<<
+ *         self.link_type = self._links[interface]
+ *         if is_cut:
 */
-    __pyx_t_7 = __pyx_v_interface;
-    __pyx_t_3 = -1;
-    if (__pyx_t_7 < 0) {
-      __pyx_t_3 = 0;
-    } else if (unlikely(__pyx_t_7 >= __pyx_v_self->_links.shape[0])) __pyx_t_3 = 0;
-    if (unlikely(__pyx_t_3 != -1)) {
-      __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 395, __pyx_L1_error)
+    {
+
+      __pyx_r = __pyx_v_8udpprobe_4core_7capture__WAIT;
     }
-    __pyx_v_self->link_type = (*((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_links.data) + __pyx_t_7)) )));
+    goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":396
- *         if outcome == FRAME:
- *             self.link_type = self._links[interface]
- *             self.last_ns = time_ns             # <<<<<<<<<<<<<<
- *             if is_cut:
- *                 self.faults[BAD_BLOCK] += 1
-*/
-    __pyx_v_self->last_ns = __pyx_v_time_ns;
-
-    /* "udpprobe/core/capture.py":397
- *             self.link_type = self._links[interface]
- *             self.last_ns = time_ns
- *             if is_cut:             # <<<<<<<<<<<<<<
- *                 self.faults[BAD_BLOCK] += 1
- *             if not self._is_timed:
-*/
-    if (__pyx_v_is_cut) {
-
-      /* "udpprobe/core/capture.py":398
- *             self.last_ns = time_ns
- *             if is_cut:
- *                 self.faults[BAD_BLOCK] += 1             # <<<<<<<<<<<<<<
- *             if not self._is_timed:
- *                 self._is_timed = True
-*/
-      __pyx_t_2 = __pyx_v_8udpprobe_4core_7capture_BAD_BLOCK;
-      __pyx_t_3 = -1;
-      if (__pyx_t_2 < 0) {
-        __pyx_t_3 = 0;
-      } else if (unlikely(__pyx_t_2 >= __pyx_v_self->faults.shape[0])) __pyx_t_3 = 0;
-      if (unlikely(__pyx_t_3 != -1)) {
-        __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-        __PYX_ERR(0, 398, __pyx_L1_error)
-      }
-      *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_2)) )) += 1;
-
-      /* "udpprobe/core/capture.py":397
- *             self.link_type = self._links[interface]
- *             self.last_ns = time_ns
- *             if is_cut:             # <<<<<<<<<<<<<<
- *                 self.faults[BAD_BLOCK] += 1
- *             if not self._is_timed:
-*/
-    }
-
-    /* "udpprobe/core/capture.py":399
- *             if is_cut:
- *                 self.faults[BAD_BLOCK] += 1
- *             if not self._is_timed:             # <<<<<<<<<<<<<<
- *                 self._is_timed = True
- *                 self.leans_on_time = kind == SIMPLE_PACKET
-*/
-    __pyx_t_1 = (!__pyx_v_self->_is_timed);
-
-    if (__pyx_t_1) {
-
-
-      /* "udpprobe/core/capture.py":400
- *                 self.faults[BAD_BLOCK] += 1
- *             if not self._is_timed:
- *                 self._is_timed = True             # <<<<<<<<<<<<<<
- *                 self.leans_on_time = kind == SIMPLE_PACKET
- *         return outcome
-*/
-      __pyx_v_self->_is_timed = 1;
-
-      /* "udpprobe/core/capture.py":401
- *             if not self._is_timed:
- *                 self._is_timed = True
- *                 self.leans_on_time = kind == SIMPLE_PACKET             # <<<<<<<<<<<<<<
- *         return outcome
- * 
-*/
-      __pyx_v_self->leans_on_time = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture_SIMPLE_PACKET);
-
-      /* "udpprobe/core/capture.py":399
- *             if is_cut:
- *                 self.faults[BAD_BLOCK] += 1
- *             if not self._is_timed:             # <<<<<<<<<<<<<<
- *                 self._is_timed = True
- *                 self.leans_on_time = kind == SIMPLE_PACKET
-*/
-    }
-
-    /* "udpprobe/core/capture.py":394
+    /* "udpprobe/core/capture.py":434
  *             captured = length - header
- *         outcome: cython.int = self._found(at + header - 4, captured, on_wire, time_ns, behind)
- *         if outcome == FRAME:             # <<<<<<<<<<<<<<
- *             self.link_type = self._links[interface]
- *             self.last_ns = time_ns
+ *         is_first: cython.bint = self.first_ns == _EARLIEST_NS
+ *         if self._found(at + header - 4, captured, on_wire, time_ns, behind) == _WAIT:             # <<<<<<<<<<<<<<
+ *             return _WAIT
+ *         self.link_type = self._links[interface]
 */
   }
 
-  /* "udpprobe/core/capture.py":402
- *                 self._is_timed = True
- *                 self.leans_on_time = kind == SIMPLE_PACKET
- *         return outcome             # <<<<<<<<<<<<<<
+  /* "udpprobe/core/capture.py":436
+ *         if self._found(at + header - 4, captured, on_wire, time_ns, behind) == _WAIT:
+ *             return _WAIT
+ *         self.link_type = self._links[interface]             # <<<<<<<<<<<<<<
+ *         if is_cut:
+ *             self.faults[_BAD_BLOCK] += 1
+*/
+  __pyx_t_7 = __pyx_v_interface;
+  __pyx_t_4 = -1;
+  if (__pyx_t_7 < 0) {
+    __pyx_t_4 = 0;
+  } else if (unlikely(__pyx_t_7 >= __pyx_v_self->_links.shape[0])) __pyx_t_4 = 0;
+  if (unlikely(__pyx_t_4 != -1)) {
+    __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
+    __PYX_ERR(0, 436, __pyx_L1_error)
+  }
+  __pyx_v_self->link_type = (*((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_links.data) + __pyx_t_7)) )));
+
+  /* "udpprobe/core/capture.py":437
+ *             return _WAIT
+ *         self.link_type = self._links[interface]
+ *         if is_cut:             # <<<<<<<<<<<<<<
+ *             self.faults[_BAD_BLOCK] += 1
+ *         if is_first:
+*/
+  if (__pyx_v_is_cut) {
+
+    /* "udpprobe/core/capture.py":438
+ *         self.link_type = self._links[interface]
+ *         if is_cut:
+ *             self.faults[_BAD_BLOCK] += 1             # <<<<<<<<<<<<<<
+ *         if is_first:
+ *             self.leans_on_time = kind == _SIMPLE_PACKET
+*/
+    __pyx_t_3 = __pyx_v_8udpprobe_4core_7capture__BAD_BLOCK;
+    __pyx_t_4 = -1;
+    if (__pyx_t_3 < 0) {
+      __pyx_t_4 = 0;
+    } else if (unlikely(__pyx_t_3 >= __pyx_v_self->faults.shape[0])) __pyx_t_4 = 0;
+    if (unlikely(__pyx_t_4 != -1)) {
+      __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
+      __PYX_ERR(0, 438, __pyx_L1_error)
+    }
+    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_3)) )) += 1;
+
+    /* "udpprobe/core/capture.py":437
+ *             return _WAIT
+ *         self.link_type = self._links[interface]
+ *         if is_cut:             # <<<<<<<<<<<<<<
+ *             self.faults[_BAD_BLOCK] += 1
+ *         if is_first:
+*/
+  }
+
+  /* "udpprobe/core/capture.py":439
+ *         if is_cut:
+ *             self.faults[_BAD_BLOCK] += 1
+ *         if is_first:             # <<<<<<<<<<<<<<
+ *             self.leans_on_time = kind == _SIMPLE_PACKET
+ *         return _FRAME
+*/
+  if (__pyx_v_is_first) {
+
+    /* "udpprobe/core/capture.py":440
+ *             self.faults[_BAD_BLOCK] += 1
+ *         if is_first:
+ *             self.leans_on_time = kind == _SIMPLE_PACKET             # <<<<<<<<<<<<<<
+ *         return _FRAME
+ * 
+*/
+    __pyx_v_self->leans_on_time = (__pyx_v_kind == __pyx_v_8udpprobe_4core_7capture__SIMPLE_PACKET);
+
+    /* "udpprobe/core/capture.py":439
+ *         if is_cut:
+ *             self.faults[_BAD_BLOCK] += 1
+ *         if is_first:             # <<<<<<<<<<<<<<
+ *             self.leans_on_time = kind == _SIMPLE_PACKET
+ *         return _FRAME
+*/
+  }
+
+  /* "udpprobe/core/capture.py":441
+ *         if is_first:
+ *             self.leans_on_time = kind == _SIMPLE_PACKET
+ *         return _FRAME             # <<<<<<<<<<<<<<
  * 
  *     @cython.cfunc
 */
   {
 
-    __pyx_r = __pyx_v_outcome;
+    __pyx_r = __pyx_v_8udpprobe_4core_7capture__FRAME;
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":358
- *                 return FRAME
+  /* "udpprobe/core/capture.py":399
+ *                 return _FRAME
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
@@ -23736,15 +24380,15 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__take_packet(struct __pyx_o
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":404
- *         return outcome
+/* "udpprobe/core/capture.py":443
+ *         return _FRAME
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
  *     @cython.exceptval(-1, check=True)
 */
 
-static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_interface, unsigned PY_LONG_LONG __pyx_v_high, unsigned PY_LONG_LONG __pyx_v_low) {
+static CYTHON_INLINE PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_interface, unsigned PY_LONG_LONG __pyx_v_high, unsigned PY_LONG_LONG __pyx_v_low) {
   unsigned PY_LONG_LONG __pyx_v_ticks;
   PY_LONG_LONG __pyx_v_resolution;
   unsigned PY_LONG_LONG __pyx_v_value;
@@ -23759,7 +24403,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/capture.py":412
+  /* "udpprobe/core/capture.py":451
  *         if_tsresol is a negative power of 2 if its highest bit is set, else of 10.
  *         """
  *         ticks: u64 = high << 32 | low             # <<<<<<<<<<<<<<
@@ -23768,7 +24412,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __
 */
   __pyx_v_ticks = ((__pyx_v_high << 32) | __pyx_v_low);
 
-  /* "udpprobe/core/capture.py":413
+  /* "udpprobe/core/capture.py":452
  *         """
  *         ticks: u64 = high << 32 | low
  *         resolution: i64 = self._resolutions[interface]             # <<<<<<<<<<<<<<
@@ -23782,15 +24426,15 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __
   } else if (unlikely(__pyx_t_1 >= __pyx_v_self->_resolutions.shape[0])) __pyx_t_2 = 0;
   if (unlikely(__pyx_t_2 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_2);
-    __PYX_ERR(0, 413, __pyx_L1_error)
+    __PYX_ERR(0, 452, __pyx_L1_error)
   }
   __pyx_v_resolution = (*((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_resolutions.data) + __pyx_t_1)) )));
 
-  /* "udpprobe/core/capture.py":415
+  /* "udpprobe/core/capture.py":454
  *         resolution: i64 = self._resolutions[interface]
  *         value: u64
  *         if resolution <= 9:             # <<<<<<<<<<<<<<
- *             value = ticks * self._powers[9 - resolution] & MASK64
+ *             value = ticks * self._powers[9 - resolution] & _MASK64
  *         elif resolution < 0x80:
 */
   __pyx_t_3 = (__pyx_v_resolution <= 9);
@@ -23798,12 +24442,12 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/capture.py":416
+    /* "udpprobe/core/capture.py":455
  *         value: u64
  *         if resolution <= 9:
- *             value = ticks * self._powers[9 - resolution] & MASK64             # <<<<<<<<<<<<<<
+ *             value = ticks * self._powers[9 - resolution] & _MASK64             # <<<<<<<<<<<<<<
  *         elif resolution < 0x80:
- *             value = ticks // (self._powers[resolution - 9] if resolution < 29 else MASK64)
+ *             value = ticks // (self._powers[resolution - 9] if resolution < 29 else _MASK64)
 */
     __pyx_t_4 = (9 - __pyx_v_resolution);
     __pyx_t_2 = -1;
@@ -23812,25 +24456,25 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __
     } else if (unlikely(__pyx_t_4 >= __pyx_v_self->_powers.shape[0])) __pyx_t_2 = 0;
     if (unlikely(__pyx_t_2 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_2);
-      __PYX_ERR(0, 416, __pyx_L1_error)
+      __PYX_ERR(0, 455, __pyx_L1_error)
     }
-    __pyx_v_value = ((__pyx_v_ticks * (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_powers.data) + __pyx_t_4)) )))) & __pyx_v_8udpprobe_4core_7capture_MASK64);
+    __pyx_v_value = ((__pyx_v_ticks * (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_powers.data) + __pyx_t_4)) )))) & __pyx_v_8udpprobe_4core_7capture__MASK64);
 
-    /* "udpprobe/core/capture.py":415
+    /* "udpprobe/core/capture.py":454
  *         resolution: i64 = self._resolutions[interface]
  *         value: u64
  *         if resolution <= 9:             # <<<<<<<<<<<<<<
- *             value = ticks * self._powers[9 - resolution] & MASK64
+ *             value = ticks * self._powers[9 - resolution] & _MASK64
  *         elif resolution < 0x80:
 */
     goto __pyx_L3;
   }
 
-  /* "udpprobe/core/capture.py":417
+  /* "udpprobe/core/capture.py":456
  *         if resolution <= 9:
- *             value = ticks * self._powers[9 - resolution] & MASK64
+ *             value = ticks * self._powers[9 - resolution] & _MASK64
  *         elif resolution < 0x80:             # <<<<<<<<<<<<<<
- *             value = ticks // (self._powers[resolution - 9] if resolution < 29 else MASK64)
+ *             value = ticks // (self._powers[resolution - 9] if resolution < 29 else _MASK64)
  *         else:
 */
   __pyx_t_3 = (__pyx_v_resolution < 0x80);
@@ -23838,10 +24482,10 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/capture.py":418
- *             value = ticks * self._powers[9 - resolution] & MASK64
+    /* "udpprobe/core/capture.py":457
+ *             value = ticks * self._powers[9 - resolution] & _MASK64
  *         elif resolution < 0x80:
- *             value = ticks // (self._powers[resolution - 9] if resolution < 29 else MASK64)             # <<<<<<<<<<<<<<
+ *             value = ticks // (self._powers[resolution - 9] if resolution < 29 else _MASK64)             # <<<<<<<<<<<<<<
  *         else:
  *             value = _from_binary(ticks, resolution & 0x7F)
 */
@@ -23855,33 +24499,33 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __
       } else if (unlikely(__pyx_t_4 >= __pyx_v_self->_powers.shape[0])) __pyx_t_2 = 0;
       if (unlikely(__pyx_t_2 != -1)) {
         __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_2);
-        __PYX_ERR(0, 418, __pyx_L1_error)
+        __PYX_ERR(0, 457, __pyx_L1_error)
       }
 
       __pyx_t_5 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_powers.data) + __pyx_t_4)) )));
     } else {
 
-      __pyx_t_5 = __pyx_v_8udpprobe_4core_7capture_MASK64;
+      __pyx_t_5 = __pyx_v_8udpprobe_4core_7capture__MASK64;
     }
 
     __pyx_v_value = (__pyx_v_ticks / __pyx_t_5);
 
 
-    /* "udpprobe/core/capture.py":417
+    /* "udpprobe/core/capture.py":456
  *         if resolution <= 9:
- *             value = ticks * self._powers[9 - resolution] & MASK64
+ *             value = ticks * self._powers[9 - resolution] & _MASK64
  *         elif resolution < 0x80:             # <<<<<<<<<<<<<<
- *             value = ticks // (self._powers[resolution - 9] if resolution < 29 else MASK64)
+ *             value = ticks // (self._powers[resolution - 9] if resolution < 29 else _MASK64)
  *         else:
 */
     goto __pyx_L3;
   }
 
-  /* "udpprobe/core/capture.py":420
- *             value = ticks // (self._powers[resolution - 9] if resolution < 29 else MASK64)
+  /* "udpprobe/core/capture.py":459
+ *             value = ticks // (self._powers[resolution - 9] if resolution < 29 else _MASK64)
  *         else:
  *             value = _from_binary(ticks, resolution & 0x7F)             # <<<<<<<<<<<<<<
- *         value = value + self._offsets_ns[interface] & MASK64
+ *         value = value + self._offsets_ns[interface] & _MASK64
  *         return _signed(value)
 */
   /*else*/ {
@@ -23889,10 +24533,10 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __
   }
   __pyx_L3:;
 
-  /* "udpprobe/core/capture.py":421
+  /* "udpprobe/core/capture.py":460
  *         else:
  *             value = _from_binary(ticks, resolution & 0x7F)
- *         value = value + self._offsets_ns[interface] & MASK64             # <<<<<<<<<<<<<<
+ *         value = value + self._offsets_ns[interface] & _MASK64             # <<<<<<<<<<<<<<
  *         return _signed(value)
  * 
 */
@@ -23903,13 +24547,13 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __
   } else if (unlikely(__pyx_t_1 >= __pyx_v_self->_offsets_ns.shape[0])) __pyx_t_2 = 0;
   if (unlikely(__pyx_t_2 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_2);
-    __PYX_ERR(0, 421, __pyx_L1_error)
+    __PYX_ERR(0, 460, __pyx_L1_error)
   }
-  __pyx_v_value = ((__pyx_v_value + (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_offsets_ns.data) + __pyx_t_1)) )))) & __pyx_v_8udpprobe_4core_7capture_MASK64);
+  __pyx_v_value = ((__pyx_v_value + (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_offsets_ns.data) + __pyx_t_1)) )))) & __pyx_v_8udpprobe_4core_7capture__MASK64);
 
-  /* "udpprobe/core/capture.py":422
+  /* "udpprobe/core/capture.py":461
  *             value = _from_binary(ticks, resolution & 0x7F)
- *         value = value + self._offsets_ns[interface] & MASK64
+ *         value = value + self._offsets_ns[interface] & _MASK64
  *         return _signed(value)             # <<<<<<<<<<<<<<
  * 
  *     @cython.cfunc
@@ -23920,8 +24564,8 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":404
- *         return outcome
+  /* "udpprobe/core/capture.py":443
+ *         return _FRAME
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
@@ -23941,7 +24585,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":424
+/* "udpprobe/core/capture.py":463
  *         return _signed(value)
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -23951,7 +24595,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__time_ns(struct __
 
 static int __pyx_f_8udpprobe_4core_7capture_7Records__open_section(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at) {
   PY_LONG_LONG __pyx_v_magic;
-  int __pyx_v_is_big;
+  int __pyx_v_was_big;
   PY_LONG_LONG __pyx_v_length;
   Py_ssize_t __pyx_v_behind;
   int __pyx_r;
@@ -23967,201 +24611,232 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__open_section(struct __pyx_
   PyGILState_STATE __pyx_gilstate_save;
   __Pyx_RefNannySetupContext("_open_section", 1);
 
-  /* "udpprobe/core/capture.py":429
+  /* "udpprobe/core/capture.py":468
  *     def _open_section(self, at: index) -> cython.int:
  *         """A section header: FRAME where it was taken. All may be different behind it."""
- *         magic: i64 = self._word(at + 8, False)             # <<<<<<<<<<<<<<
- *         if magic != ORDER_MAGIC and magic != ORDER_SWAPPED:
- *             return self._give_up(BAD_BLOCK)
+ *         magic: i64 = self._word(at + 8)             # <<<<<<<<<<<<<<
+ *         was_big: cython.bint = self._is_big
+ *         if magic == _ORDER_SWAPPED:
 */
-  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 8), 0); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 429, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 8)); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 468, __pyx_L1_error)
   __pyx_v_magic = __pyx_t_1;
 
-  /* "udpprobe/core/capture.py":430
+  /* "udpprobe/core/capture.py":469
  *         """A section header: FRAME where it was taken. All may be different behind it."""
- *         magic: i64 = self._word(at + 8, False)
- *         if magic != ORDER_MAGIC and magic != ORDER_SWAPPED:             # <<<<<<<<<<<<<<
- *             return self._give_up(BAD_BLOCK)
- *         is_big: cython.bint = magic == ORDER_SWAPPED
+ *         magic: i64 = self._word(at + 8)
+ *         was_big: cython.bint = self._is_big             # <<<<<<<<<<<<<<
+ *         if magic == _ORDER_SWAPPED:
+ *             self._set_order(not was_big)
 */
-  __pyx_t_3 = (__pyx_v_magic != __pyx_v_8udpprobe_4core_7capture_ORDER_MAGIC);
+  __pyx_t_2 = __pyx_v_self->_is_big;
 
-  if (__pyx_t_3) {
+  __pyx_v_was_big = __pyx_t_2;
 
-  } else {
+  /* "udpprobe/core/capture.py":470
+ *         magic: i64 = self._word(at + 8)
+ *         was_big: cython.bint = self._is_big
+ *         if magic == _ORDER_SWAPPED:             # <<<<<<<<<<<<<<
+ *             self._set_order(not was_big)
+ *         elif magic != _ORDER_MAGIC:
+*/
+  __pyx_t_2 = (__pyx_v_magic == __pyx_v_8udpprobe_4core_7capture__ORDER_SWAPPED);
 
-    __pyx_t_2 = __pyx_t_3;
-
-    goto __pyx_L4_bool_binop_done;
-  }
-  __pyx_t_3 = (__pyx_v_magic != __pyx_v_8udpprobe_4core_7capture_ORDER_SWAPPED);
-
-
-  __pyx_t_2 = __pyx_t_3;
-
-  __pyx_L4_bool_binop_done:;
   if (__pyx_t_2) {
 
 
-    /* "udpprobe/core/capture.py":431
- *         magic: i64 = self._word(at + 8, False)
- *         if magic != ORDER_MAGIC and magic != ORDER_SWAPPED:
- *             return self._give_up(BAD_BLOCK)             # <<<<<<<<<<<<<<
- *         is_big: cython.bint = magic == ORDER_SWAPPED
- *         length: i64 = self._word(at + 4, is_big)
+    /* "udpprobe/core/capture.py":471
+ *         was_big: cython.bint = self._is_big
+ *         if magic == _ORDER_SWAPPED:
+ *             self._set_order(not was_big)             # <<<<<<<<<<<<<<
+ *         elif magic != _ORDER_MAGIC:
+ *             return self._give_up(_BAD_BLOCK)
 */
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__give_up(__pyx_v_self, __pyx_v_8udpprobe_4core_7capture_BAD_BLOCK); if (unlikely(__pyx_t_4 == ((int)-1))) __PYX_ERR(0, 431, __pyx_L1_error)
+    __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__set_order(__pyx_v_self, (!__pyx_v_was_big)); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 471, __pyx_L1_error)
+
+
+    /* "udpprobe/core/capture.py":470
+ *         magic: i64 = self._word(at + 8)
+ *         was_big: cython.bint = self._is_big
+ *         if magic == _ORDER_SWAPPED:             # <<<<<<<<<<<<<<
+ *             self._set_order(not was_big)
+ *         elif magic != _ORDER_MAGIC:
+*/
+    goto __pyx_L3;
+  }
+
+  /* "udpprobe/core/capture.py":472
+ *         if magic == _ORDER_SWAPPED:
+ *             self._set_order(not was_big)
+ *         elif magic != _ORDER_MAGIC:             # <<<<<<<<<<<<<<
+ *             return self._give_up(_BAD_BLOCK)
+ *         length: i64 = self._word(at + 4)
+*/
+  __pyx_t_2 = (__pyx_v_magic != __pyx_v_8udpprobe_4core_7capture__ORDER_MAGIC);
+
+  if (__pyx_t_2) {
+
+
+    /* "udpprobe/core/capture.py":473
+ *             self._set_order(not was_big)
+ *         elif magic != _ORDER_MAGIC:
+ *             return self._give_up(_BAD_BLOCK)             # <<<<<<<<<<<<<<
+ *         length: i64 = self._word(at + 4)
+ *         behind: index = at + (length + 3 & -4)
+*/
+    __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__give_up(__pyx_v_self, __pyx_v_8udpprobe_4core_7capture__BAD_BLOCK); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 473, __pyx_L1_error)
     {
-      __pyx_r = __pyx_t_4;
+      __pyx_r = __pyx_t_3;
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":430
- *         """A section header: FRAME where it was taken. All may be different behind it."""
- *         magic: i64 = self._word(at + 8, False)
- *         if magic != ORDER_MAGIC and magic != ORDER_SWAPPED:             # <<<<<<<<<<<<<<
- *             return self._give_up(BAD_BLOCK)
- *         is_big: cython.bint = magic == ORDER_SWAPPED
+    /* "udpprobe/core/capture.py":472
+ *         if magic == _ORDER_SWAPPED:
+ *             self._set_order(not was_big)
+ *         elif magic != _ORDER_MAGIC:             # <<<<<<<<<<<<<<
+ *             return self._give_up(_BAD_BLOCK)
+ *         length: i64 = self._word(at + 4)
 */
   }
+  __pyx_L3:;
 
-  /* "udpprobe/core/capture.py":432
- *         if magic != ORDER_MAGIC and magic != ORDER_SWAPPED:
- *             return self._give_up(BAD_BLOCK)
- *         is_big: cython.bint = magic == ORDER_SWAPPED             # <<<<<<<<<<<<<<
- *         length: i64 = self._word(at + 4, is_big)
- *         if length < MIN_SECTION_BYTES - 3 or length > MAX_BLOCK_BYTES:
+  /* "udpprobe/core/capture.py":474
+ *         elif magic != _ORDER_MAGIC:
+ *             return self._give_up(_BAD_BLOCK)
+ *         length: i64 = self._word(at + 4)             # <<<<<<<<<<<<<<
+ *         behind: index = at + (length + 3 & -4)
+ *         if length + 3 & -4 < _MIN_SECTION_BYTES or length > _MAX_BLOCK_BYTES:
 */
-  __pyx_v_is_big = (__pyx_v_magic == __pyx_v_8udpprobe_4core_7capture_ORDER_SWAPPED);
-
-  /* "udpprobe/core/capture.py":433
- *             return self._give_up(BAD_BLOCK)
- *         is_big: cython.bint = magic == ORDER_SWAPPED
- *         length: i64 = self._word(at + 4, is_big)             # <<<<<<<<<<<<<<
- *         if length < MIN_SECTION_BYTES - 3 or length > MAX_BLOCK_BYTES:
- *             return self._give_up(BAD_BLOCK)
-*/
-  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 4), __pyx_v_is_big); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 433, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 4)); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 474, __pyx_L1_error)
   __pyx_v_length = __pyx_t_1;
 
-  /* "udpprobe/core/capture.py":434
- *         is_big: cython.bint = magic == ORDER_SWAPPED
- *         length: i64 = self._word(at + 4, is_big)
- *         if length < MIN_SECTION_BYTES - 3 or length > MAX_BLOCK_BYTES:             # <<<<<<<<<<<<<<
- *             return self._give_up(BAD_BLOCK)
- *         behind: index = at + (length + 3 & -4)
-*/
-  __pyx_t_3 = (__pyx_v_length < (__pyx_v_8udpprobe_4core_7capture_MIN_SECTION_BYTES - 3));
-
-  if (!__pyx_t_3) {
-
-  } else {
-
-    __pyx_t_2 = __pyx_t_3;
-
-    goto __pyx_L7_bool_binop_done;
-  }
-  __pyx_t_3 = (__pyx_v_length > __pyx_v_8udpprobe_4core_7capture_MAX_BLOCK_BYTES);
-
-
-  __pyx_t_2 = __pyx_t_3;
-
-  __pyx_L7_bool_binop_done:;
-  if (__pyx_t_2) {
-
-
-    /* "udpprobe/core/capture.py":435
- *         length: i64 = self._word(at + 4, is_big)
- *         if length < MIN_SECTION_BYTES - 3 or length > MAX_BLOCK_BYTES:
- *             return self._give_up(BAD_BLOCK)             # <<<<<<<<<<<<<<
- *         behind: index = at + (length + 3 & -4)
- *         if behind > self.end:
-*/
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__give_up(__pyx_v_self, __pyx_v_8udpprobe_4core_7capture_BAD_BLOCK); if (unlikely(__pyx_t_4 == ((int)-1))) __PYX_ERR(0, 435, __pyx_L1_error)
-    {
-      __pyx_r = __pyx_t_4;
-    }
-    goto __pyx_L0;
-
-    /* "udpprobe/core/capture.py":434
- *         is_big: cython.bint = magic == ORDER_SWAPPED
- *         length: i64 = self._word(at + 4, is_big)
- *         if length < MIN_SECTION_BYTES - 3 or length > MAX_BLOCK_BYTES:             # <<<<<<<<<<<<<<
- *             return self._give_up(BAD_BLOCK)
- *         behind: index = at + (length + 3 & -4)
-*/
-  }
-
-  /* "udpprobe/core/capture.py":436
- *         if length < MIN_SECTION_BYTES - 3 or length > MAX_BLOCK_BYTES:
- *             return self._give_up(BAD_BLOCK)
+  /* "udpprobe/core/capture.py":475
+ *             return self._give_up(_BAD_BLOCK)
+ *         length: i64 = self._word(at + 4)
  *         behind: index = at + (length + 3 & -4)             # <<<<<<<<<<<<<<
- *         if behind > self.end:
- *             return MORE
+ *         if length + 3 & -4 < _MIN_SECTION_BYTES or length > _MAX_BLOCK_BYTES:
+ *             return self._give_up(_BAD_BLOCK)
 */
   __pyx_v_behind = (__pyx_v_at + ((__pyx_v_length + 3) & -4LL));
 
-  /* "udpprobe/core/capture.py":437
- *             return self._give_up(BAD_BLOCK)
+  /* "udpprobe/core/capture.py":476
+ *         length: i64 = self._word(at + 4)
  *         behind: index = at + (length + 3 & -4)
+ *         if length + 3 & -4 < _MIN_SECTION_BYTES or length > _MAX_BLOCK_BYTES:             # <<<<<<<<<<<<<<
+ *             return self._give_up(_BAD_BLOCK)
+ *         if behind > self.end:
+*/
+  __pyx_t_4 = (((__pyx_v_length + 3) & -4LL) < __pyx_v_8udpprobe_4core_7capture__MIN_SECTION_BYTES);
+
+  if (!__pyx_t_4) {
+
+  } else {
+
+    __pyx_t_2 = __pyx_t_4;
+
+    goto __pyx_L5_bool_binop_done;
+  }
+  __pyx_t_4 = (__pyx_v_length > __pyx_v_8udpprobe_4core_7capture__MAX_BLOCK_BYTES);
+
+
+  __pyx_t_2 = __pyx_t_4;
+
+  __pyx_L5_bool_binop_done:;
+  if (__pyx_t_2) {
+
+
+    /* "udpprobe/core/capture.py":477
+ *         behind: index = at + (length + 3 & -4)
+ *         if length + 3 & -4 < _MIN_SECTION_BYTES or length > _MAX_BLOCK_BYTES:
+ *             return self._give_up(_BAD_BLOCK)             # <<<<<<<<<<<<<<
+ *         if behind > self.end:
+ *             self._set_order(was_big)
+*/
+    __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__give_up(__pyx_v_self, __pyx_v_8udpprobe_4core_7capture__BAD_BLOCK); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 477, __pyx_L1_error)
+    {
+      __pyx_r = __pyx_t_3;
+    }
+    goto __pyx_L0;
+
+    /* "udpprobe/core/capture.py":476
+ *         length: i64 = self._word(at + 4)
+ *         behind: index = at + (length + 3 & -4)
+ *         if length + 3 & -4 < _MIN_SECTION_BYTES or length > _MAX_BLOCK_BYTES:             # <<<<<<<<<<<<<<
+ *             return self._give_up(_BAD_BLOCK)
+ *         if behind > self.end:
+*/
+  }
+
+  /* "udpprobe/core/capture.py":478
+ *         if length + 3 & -4 < _MIN_SECTION_BYTES or length > _MAX_BLOCK_BYTES:
+ *             return self._give_up(_BAD_BLOCK)
  *         if behind > self.end:             # <<<<<<<<<<<<<<
- *             return MORE
- *         if self._sections == 1 and self.first_drops is None:
+ *             self._set_order(was_big)
+ *             return _MORE
 */
   __pyx_t_2 = (__pyx_v_behind > __pyx_v_self->end);
 
   if (__pyx_t_2) {
 
 
-    /* "udpprobe/core/capture.py":438
- *         behind: index = at + (length + 3 & -4)
+    /* "udpprobe/core/capture.py":479
+ *             return self._give_up(_BAD_BLOCK)
  *         if behind > self.end:
- *             return MORE             # <<<<<<<<<<<<<<
+ *             self._set_order(was_big)             # <<<<<<<<<<<<<<
+ *             return _MORE
+ *         if self._sections == 1 and self.first_drops is None:
+*/
+    __pyx_t_3 = __pyx_f_8udpprobe_4core_7capture_7Records__set_order(__pyx_v_self, __pyx_v_was_big); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 479, __pyx_L1_error)
+
+
+    /* "udpprobe/core/capture.py":480
+ *         if behind > self.end:
+ *             self._set_order(was_big)
+ *             return _MORE             # <<<<<<<<<<<<<<
  *         if self._sections == 1 and self.first_drops is None:
  *             with cython.gil:
 */
     {
 
-      __pyx_r = __pyx_v_8udpprobe_4core_7capture_MORE;
+      __pyx_r = __pyx_v_8udpprobe_4core_7capture__MORE;
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":437
- *             return self._give_up(BAD_BLOCK)
- *         behind: index = at + (length + 3 & -4)
+    /* "udpprobe/core/capture.py":478
+ *         if length + 3 & -4 < _MIN_SECTION_BYTES or length > _MAX_BLOCK_BYTES:
+ *             return self._give_up(_BAD_BLOCK)
  *         if behind > self.end:             # <<<<<<<<<<<<<<
- *             return MORE
- *         if self._sections == 1 and self.first_drops is None:
+ *             self._set_order(was_big)
+ *             return _MORE
 */
   }
 
-  /* "udpprobe/core/capture.py":439
- *         if behind > self.end:
- *             return MORE
+  /* "udpprobe/core/capture.py":481
+ *             self._set_order(was_big)
+ *             return _MORE
  *         if self._sections == 1 and self.first_drops is None:             # <<<<<<<<<<<<<<
  *             with cython.gil:
  *                 self.first_drops = self.drops
 */
-  __pyx_t_3 = (__pyx_v_self->_sections == 1);
+  __pyx_t_4 = (__pyx_v_self->_sections == 1);
 
-  if (__pyx_t_3) {
+  if (__pyx_t_4) {
 
   } else {
 
-    __pyx_t_2 = __pyx_t_3;
+    __pyx_t_2 = __pyx_t_4;
 
-    goto __pyx_L11_bool_binop_done;
+    goto __pyx_L9_bool_binop_done;
   }
-  __pyx_t_3 = (__pyx_v_self->first_drops == ((PyObject*)Py_None));
+  __pyx_t_4 = (__pyx_v_self->first_drops == ((PyObject*)Py_None));
 
-  __pyx_t_2 = __pyx_t_3;
+  __pyx_t_2 = __pyx_t_4;
 
-  __pyx_L11_bool_binop_done:;
+  __pyx_L9_bool_binop_done:;
   if (__pyx_t_2) {
 
 
-    /* "udpprobe/core/capture.py":440
- *             return MORE
+    /* "udpprobe/core/capture.py":482
+ *             return _MORE
  *         if self._sections == 1 and self.first_drops is None:
  *             with cython.gil:             # <<<<<<<<<<<<<<
  *                 self.first_drops = self.drops
@@ -24171,24 +24846,24 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__open_section(struct __pyx_
         PyGILState_STATE __pyx_gilstate_save = __Pyx_PyGILState_Ensure();
         /*try:*/ {
 
-          /* "udpprobe/core/capture.py":441
+          /* "udpprobe/core/capture.py":483
  *         if self._sections == 1 and self.first_drops is None:
  *             with cython.gil:
  *                 self.first_drops = self.drops             # <<<<<<<<<<<<<<
  *         self._sections += 1
- *         self._is_big = is_big
+ *         self._interfaces = 0
 */
-          __pyx_t_5 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_drops); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 441, __pyx_L14_error)
+          __pyx_t_5 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_drops); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 483, __pyx_L12_error)
           __Pyx_GOTREF(__pyx_t_5);
-          if (!(likely(PyDict_CheckExact(__pyx_t_5))||((__pyx_t_5) == Py_None) || __Pyx_RaiseUnexpectedTypeError("dict", __pyx_t_5))) __PYX_ERR(0, 441, __pyx_L14_error)
+          if (!(likely(PyDict_CheckExact(__pyx_t_5))||((__pyx_t_5) == Py_None) || __Pyx_RaiseUnexpectedTypeError("dict", __pyx_t_5))) __PYX_ERR(0, 483, __pyx_L12_error)
           __Pyx_GIVEREF(__pyx_t_5);
           __Pyx_GOTREF(__pyx_v_self->first_drops);
           __Pyx_DECREF_SET(__pyx_v_self->first_drops, ((PyObject*)__pyx_t_5));
           __pyx_t_5 = 0;
         }
 
-        /* "udpprobe/core/capture.py":440
- *             return MORE
+        /* "udpprobe/core/capture.py":482
+ *             return _MORE
  *         if self._sections == 1 and self.first_drops is None:
  *             with cython.gil:             # <<<<<<<<<<<<<<
  *                 self.first_drops = self.drops
@@ -24197,84 +24872,75 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__open_section(struct __pyx_
         /*finally:*/ {
           /*normal exit:*/{
             __Pyx_PyGILState_Release(__pyx_gilstate_save);
-            goto __pyx_L15;
+            goto __pyx_L13;
           }
-          __pyx_L14_error: {
+          __pyx_L12_error: {
             __Pyx_PyGILState_Release(__pyx_gilstate_save);
             goto __pyx_L1_error;
           }
-          __pyx_L15:;
+          __pyx_L13:;
         }
     }
 
-    /* "udpprobe/core/capture.py":439
- *         if behind > self.end:
- *             return MORE
+    /* "udpprobe/core/capture.py":481
+ *             self._set_order(was_big)
+ *             return _MORE
  *         if self._sections == 1 and self.first_drops is None:             # <<<<<<<<<<<<<<
  *             with cython.gil:
  *                 self.first_drops = self.drops
 */
   }
 
-  /* "udpprobe/core/capture.py":442
+  /* "udpprobe/core/capture.py":484
  *             with cython.gil:
  *                 self.first_drops = self.drops
  *         self._sections += 1             # <<<<<<<<<<<<<<
- *         self._is_big = is_big
- *         self._interfaces = 0
-*/
-  __pyx_v_self->_sections = (__pyx_v_self->_sections + 1);
-
-  /* "udpprobe/core/capture.py":443
- *                 self.first_drops = self.drops
- *         self._sections += 1
- *         self._is_big = is_big             # <<<<<<<<<<<<<<
  *         self._interfaces = 0
  *         self._snap_bytes = 0
 */
-  __pyx_v_self->_is_big = __pyx_v_is_big;
+  __pyx_v_self->_sections = (__pyx_v_self->_sections + 1);
 
-  /* "udpprobe/core/capture.py":444
+  /* "udpprobe/core/capture.py":485
+ *                 self.first_drops = self.drops
  *         self._sections += 1
- *         self._is_big = is_big
  *         self._interfaces = 0             # <<<<<<<<<<<<<<
  *         self._snap_bytes = 0
  *         self.start = behind
 */
   __pyx_v_self->_interfaces = 0;
 
-  /* "udpprobe/core/capture.py":445
- *         self._is_big = is_big
+  /* "udpprobe/core/capture.py":486
+ *         self._sections += 1
  *         self._interfaces = 0
  *         self._snap_bytes = 0             # <<<<<<<<<<<<<<
  *         self.start = behind
- *         return FRAME
+ *         return _FRAME
 */
   __pyx_v_self->_snap_bytes = 0;
 
-  /* "udpprobe/core/capture.py":446
+  /* "udpprobe/core/capture.py":487
  *         self._interfaces = 0
  *         self._snap_bytes = 0
  *         self.start = behind             # <<<<<<<<<<<<<<
- *         return FRAME
+ *         return _FRAME
  * 
 */
   __pyx_v_self->start = __pyx_v_behind;
 
-  /* "udpprobe/core/capture.py":447
+  /* "udpprobe/core/capture.py":488
  *         self._snap_bytes = 0
  *         self.start = behind
- *         return FRAME             # <<<<<<<<<<<<<<
+ *         return _FRAME             # <<<<<<<<<<<<<<
  * 
  *     @cython.cfunc
 */
   {
 
-    __pyx_r = __pyx_v_8udpprobe_4core_7capture_FRAME;
+    __pyx_r = __pyx_v_8udpprobe_4core_7capture__FRAME;
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":424
+  /* "udpprobe/core/capture.py":463
  *         return _signed(value)
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -24298,8 +24964,8 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__open_section(struct __pyx_
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":449
- *         return FRAME
+/* "udpprobe/core/capture.py":490
+ *         return _FRAME
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
@@ -24332,41 +24998,41 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
   PyGILState_STATE __pyx_gilstate_save;
   __Pyx_RefNannySetupContext("_declare", 1);
 
-  /* "udpprobe/core/capture.py":454
+  /* "udpprobe/core/capture.py":495
  *     def _declare(self, at: index, length: i64) -> cython.int:
  *         """Interface description block. One that is too short keeps its number."""
- *         if self._interfaces == MAX_INTERFACES:             # <<<<<<<<<<<<<<
- *             self.faults[BAD_BLOCK] += 1
+ *         if self._interfaces == _MAX_INTERFACES:             # <<<<<<<<<<<<<<
+ *             self.faults[_BAD_BLOCK] += 1
  *             return 0
 */
-  __pyx_t_1 = (__pyx_v_self->_interfaces == __pyx_v_8udpprobe_4core_7capture_MAX_INTERFACES);
+  __pyx_t_1 = (__pyx_v_self->_interfaces == __pyx_v_8udpprobe_4core_7capture__MAX_INTERFACES);
 
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/capture.py":455
+    /* "udpprobe/core/capture.py":496
  *         """Interface description block. One that is too short keeps its number."""
- *         if self._interfaces == MAX_INTERFACES:
- *             self.faults[BAD_BLOCK] += 1             # <<<<<<<<<<<<<<
+ *         if self._interfaces == _MAX_INTERFACES:
+ *             self.faults[_BAD_BLOCK] += 1             # <<<<<<<<<<<<<<
  *             return 0
- *         link: i64 = UNKNOWN_LINK
+ *         link: i64 = _UNKNOWN_LINK
 */
-    __pyx_t_2 = __pyx_v_8udpprobe_4core_7capture_BAD_BLOCK;
+    __pyx_t_2 = __pyx_v_8udpprobe_4core_7capture__BAD_BLOCK;
     __pyx_t_3 = -1;
     if (__pyx_t_2 < 0) {
       __pyx_t_3 = 0;
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->faults.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 455, __pyx_L1_error)
+      __PYX_ERR(0, 496, __pyx_L1_error)
     }
     *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_2)) )) += 1;
 
-    /* "udpprobe/core/capture.py":456
- *         if self._interfaces == MAX_INTERFACES:
- *             self.faults[BAD_BLOCK] += 1
+    /* "udpprobe/core/capture.py":497
+ *         if self._interfaces == _MAX_INTERFACES:
+ *             self.faults[_BAD_BLOCK] += 1
  *             return 0             # <<<<<<<<<<<<<<
- *         link: i64 = UNKNOWN_LINK
+ *         link: i64 = _UNKNOWN_LINK
  *         snap_bytes: i64 = 0
 */
     {
@@ -24375,56 +25041,56 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":454
+    /* "udpprobe/core/capture.py":495
  *     def _declare(self, at: index, length: i64) -> cython.int:
  *         """Interface description block. One that is too short keeps its number."""
- *         if self._interfaces == MAX_INTERFACES:             # <<<<<<<<<<<<<<
- *             self.faults[BAD_BLOCK] += 1
+ *         if self._interfaces == _MAX_INTERFACES:             # <<<<<<<<<<<<<<
+ *             self.faults[_BAD_BLOCK] += 1
  *             return 0
 */
   }
 
-  /* "udpprobe/core/capture.py":457
- *             self.faults[BAD_BLOCK] += 1
+  /* "udpprobe/core/capture.py":498
+ *             self.faults[_BAD_BLOCK] += 1
  *             return 0
- *         link: i64 = UNKNOWN_LINK             # <<<<<<<<<<<<<<
+ *         link: i64 = _UNKNOWN_LINK             # <<<<<<<<<<<<<<
  *         snap_bytes: i64 = 0
- *         resolution: i64 = MICROSECONDS
+ *         resolution: i64 = _MICROSECONDS
 */
-  __pyx_v_link = __pyx_v_8udpprobe_4core_7capture_UNKNOWN_LINK;
+  __pyx_v_link = __pyx_v_8udpprobe_4core_7capture__UNKNOWN_LINK;
 
-  /* "udpprobe/core/capture.py":458
+  /* "udpprobe/core/capture.py":499
  *             return 0
- *         link: i64 = UNKNOWN_LINK
+ *         link: i64 = _UNKNOWN_LINK
  *         snap_bytes: i64 = 0             # <<<<<<<<<<<<<<
- *         resolution: i64 = MICROSECONDS
+ *         resolution: i64 = _MICROSECONDS
  *         offset_ns: u64 = 0
 */
   __pyx_v_snap_bytes = 0;
 
-  /* "udpprobe/core/capture.py":459
- *         link: i64 = UNKNOWN_LINK
+  /* "udpprobe/core/capture.py":500
+ *         link: i64 = _UNKNOWN_LINK
  *         snap_bytes: i64 = 0
- *         resolution: i64 = MICROSECONDS             # <<<<<<<<<<<<<<
+ *         resolution: i64 = _MICROSECONDS             # <<<<<<<<<<<<<<
  *         offset_ns: u64 = 0
  *         if length < 20:
 */
-  __pyx_v_resolution = __pyx_v_8udpprobe_4core_7capture_MICROSECONDS;
+  __pyx_v_resolution = __pyx_v_8udpprobe_4core_7capture__MICROSECONDS;
 
-  /* "udpprobe/core/capture.py":460
+  /* "udpprobe/core/capture.py":501
  *         snap_bytes: i64 = 0
- *         resolution: i64 = MICROSECONDS
+ *         resolution: i64 = _MICROSECONDS
  *         offset_ns: u64 = 0             # <<<<<<<<<<<<<<
  *         if length < 20:
- *             self.faults[BAD_BLOCK] += 1
+ *             self.faults[_BAD_BLOCK] += 1
 */
   __pyx_v_offset_ns = 0;
 
-  /* "udpprobe/core/capture.py":461
- *         resolution: i64 = MICROSECONDS
+  /* "udpprobe/core/capture.py":502
+ *         resolution: i64 = _MICROSECONDS
  *         offset_ns: u64 = 0
  *         if length < 20:             # <<<<<<<<<<<<<<
- *             self.faults[BAD_BLOCK] += 1
+ *             self.faults[_BAD_BLOCK] += 1
  *         else:
 */
   __pyx_t_1 = (__pyx_v_length < 20);
@@ -24432,68 +25098,68 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/capture.py":462
+    /* "udpprobe/core/capture.py":503
  *         offset_ns: u64 = 0
  *         if length < 20:
- *             self.faults[BAD_BLOCK] += 1             # <<<<<<<<<<<<<<
+ *             self.faults[_BAD_BLOCK] += 1             # <<<<<<<<<<<<<<
  *         else:
  *             link = self._half(at + 8)
 */
-    __pyx_t_2 = __pyx_v_8udpprobe_4core_7capture_BAD_BLOCK;
+    __pyx_t_2 = __pyx_v_8udpprobe_4core_7capture__BAD_BLOCK;
     __pyx_t_3 = -1;
     if (__pyx_t_2 < 0) {
       __pyx_t_3 = 0;
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->faults.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 462, __pyx_L1_error)
+      __PYX_ERR(0, 503, __pyx_L1_error)
     }
     *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_2)) )) += 1;
 
-    /* "udpprobe/core/capture.py":461
- *         resolution: i64 = MICROSECONDS
+    /* "udpprobe/core/capture.py":502
+ *         resolution: i64 = _MICROSECONDS
  *         offset_ns: u64 = 0
  *         if length < 20:             # <<<<<<<<<<<<<<
- *             self.faults[BAD_BLOCK] += 1
+ *             self.faults[_BAD_BLOCK] += 1
  *         else:
 */
     goto __pyx_L4;
   }
 
-  /* "udpprobe/core/capture.py":464
- *             self.faults[BAD_BLOCK] += 1
+  /* "udpprobe/core/capture.py":505
+ *             self.faults[_BAD_BLOCK] += 1
  *         else:
  *             link = self._half(at + 8)             # <<<<<<<<<<<<<<
- *             snap_bytes = self._word(at + 12, self._is_big)
+ *             snap_bytes = self._word(at + 12)
  *         option: index = at + 16
 */
   /*else*/ {
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__half(__pyx_v_self, (__pyx_v_at + 8)); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 464, __pyx_L1_error)
+    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__half(__pyx_v_self, (__pyx_v_at + 8)); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 505, __pyx_L1_error)
     __pyx_v_link = __pyx_t_4;
 
-    /* "udpprobe/core/capture.py":465
+    /* "udpprobe/core/capture.py":506
  *         else:
  *             link = self._half(at + 8)
- *             snap_bytes = self._word(at + 12, self._is_big)             # <<<<<<<<<<<<<<
+ *             snap_bytes = self._word(at + 12)             # <<<<<<<<<<<<<<
  *         option: index = at + 16
  *         last: index = at + length - 4
 */
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 12), __pyx_v_self->_is_big); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 465, __pyx_L1_error)
+    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 12)); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 506, __pyx_L1_error)
     __pyx_v_snap_bytes = __pyx_t_4;
   }
   __pyx_L4:;
 
-  /* "udpprobe/core/capture.py":466
+  /* "udpprobe/core/capture.py":507
  *             link = self._half(at + 8)
- *             snap_bytes = self._word(at + 12, self._is_big)
+ *             snap_bytes = self._word(at + 12)
  *         option: index = at + 16             # <<<<<<<<<<<<<<
  *         last: index = at + length - 4
  *         while option + 4 <= last:
 */
   __pyx_v_option = (__pyx_v_at + 16);
 
-  /* "udpprobe/core/capture.py":467
- *             snap_bytes = self._word(at + 12, self._is_big)
+  /* "udpprobe/core/capture.py":508
+ *             snap_bytes = self._word(at + 12)
  *         option: index = at + 16
  *         last: index = at + length - 4             # <<<<<<<<<<<<<<
  *         while option + 4 <= last:
@@ -24501,7 +25167,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
 */
   __pyx_v_last = ((__pyx_v_at + __pyx_v_length) - 4);
 
-  /* "udpprobe/core/capture.py":468
+  /* "udpprobe/core/capture.py":509
  *         option: index = at + 16
  *         last: index = at + length - 4
  *         while option + 4 <= last:             # <<<<<<<<<<<<<<
@@ -24514,32 +25180,32 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
 
     if (!__pyx_t_1) break;
 
-    /* "udpprobe/core/capture.py":469
+    /* "udpprobe/core/capture.py":510
  *         last: index = at + length - 4
  *         while option + 4 <= last:
  *             code: i64 = self._half(option)             # <<<<<<<<<<<<<<
  *             size: i64 = self._half(option + 2)
  *             if code == 0 or option + 4 + size > last:
 */
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__half(__pyx_v_self, __pyx_v_option); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 469, __pyx_L1_error)
+    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__half(__pyx_v_self, __pyx_v_option); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 510, __pyx_L1_error)
     __pyx_v_code = __pyx_t_4;
 
-    /* "udpprobe/core/capture.py":470
+    /* "udpprobe/core/capture.py":511
  *         while option + 4 <= last:
  *             code: i64 = self._half(option)
  *             size: i64 = self._half(option + 2)             # <<<<<<<<<<<<<<
  *             if code == 0 or option + 4 + size > last:
  *                 break
 */
-    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__half(__pyx_v_self, (__pyx_v_option + 2)); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 470, __pyx_L1_error)
+    __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__half(__pyx_v_self, (__pyx_v_option + 2)); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 511, __pyx_L1_error)
     __pyx_v_size = __pyx_t_4;
 
-    /* "udpprobe/core/capture.py":471
+    /* "udpprobe/core/capture.py":512
  *             code: i64 = self._half(option)
  *             size: i64 = self._half(option + 2)
  *             if code == 0 or option + 4 + size > last:             # <<<<<<<<<<<<<<
  *                 break
- *             if code == TIME_RESOLUTION and size:
+ *             if code == _TIME_RESOLUTION and size:
 */
     __pyx_t_5 = (__pyx_v_code == 0);
 
@@ -24560,32 +25226,32 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
     if (__pyx_t_1) {
 
 
-      /* "udpprobe/core/capture.py":472
+      /* "udpprobe/core/capture.py":513
  *             size: i64 = self._half(option + 2)
  *             if code == 0 or option + 4 + size > last:
  *                 break             # <<<<<<<<<<<<<<
- *             if code == TIME_RESOLUTION and size:
+ *             if code == _TIME_RESOLUTION and size:
  *                 resolution = self.data[option + 4]
 */
       goto __pyx_L6_break;
 
-      /* "udpprobe/core/capture.py":471
+      /* "udpprobe/core/capture.py":512
  *             code: i64 = self._half(option)
  *             size: i64 = self._half(option + 2)
  *             if code == 0 or option + 4 + size > last:             # <<<<<<<<<<<<<<
  *                 break
- *             if code == TIME_RESOLUTION and size:
+ *             if code == _TIME_RESOLUTION and size:
 */
     }
 
-    /* "udpprobe/core/capture.py":473
+    /* "udpprobe/core/capture.py":514
  *             if code == 0 or option + 4 + size > last:
  *                 break
- *             if code == TIME_RESOLUTION and size:             # <<<<<<<<<<<<<<
+ *             if code == _TIME_RESOLUTION and size:             # <<<<<<<<<<<<<<
  *                 resolution = self.data[option + 4]
- *             elif code == TIME_OFFSET and size == 8:
+ *             elif code == _TIME_OFFSET and size == 8:
 */
-    __pyx_t_5 = (__pyx_v_code == __pyx_v_8udpprobe_4core_7capture_TIME_RESOLUTION);
+    __pyx_t_5 = (__pyx_v_code == __pyx_v_8udpprobe_4core_7capture__TIME_RESOLUTION);
 
     if (__pyx_t_5) {
 
@@ -24604,12 +25270,12 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
     if (__pyx_t_1) {
 
 
-      /* "udpprobe/core/capture.py":474
+      /* "udpprobe/core/capture.py":515
  *                 break
- *             if code == TIME_RESOLUTION and size:
+ *             if code == _TIME_RESOLUTION and size:
  *                 resolution = self.data[option + 4]             # <<<<<<<<<<<<<<
- *             elif code == TIME_OFFSET and size == 8:
- *                 offset_ns = self._long(option + 4) * GIGA & MASK64
+ *             elif code == _TIME_OFFSET and size == 8:
+ *                 offset_ns = self._long(option + 4) * _GIGA & _MASK64
 */
       __pyx_t_2 = (__pyx_v_option + 4);
       __pyx_t_3 = -1;
@@ -24618,28 +25284,28 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
       } else if (unlikely(__pyx_t_2 >= __pyx_v_self->data.shape[0])) __pyx_t_3 = 0;
       if (unlikely(__pyx_t_3 != -1)) {
         __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-        __PYX_ERR(0, 474, __pyx_L1_error)
+        __PYX_ERR(0, 515, __pyx_L1_error)
       }
       __pyx_v_resolution = (*((unsigned char const  *) ( /* dim=0 */ ((char *) (((unsigned char const  *) __pyx_v_self->data.data) + __pyx_t_2)) )));
 
-      /* "udpprobe/core/capture.py":473
+      /* "udpprobe/core/capture.py":514
  *             if code == 0 or option + 4 + size > last:
  *                 break
- *             if code == TIME_RESOLUTION and size:             # <<<<<<<<<<<<<<
+ *             if code == _TIME_RESOLUTION and size:             # <<<<<<<<<<<<<<
  *                 resolution = self.data[option + 4]
- *             elif code == TIME_OFFSET and size == 8:
+ *             elif code == _TIME_OFFSET and size == 8:
 */
       goto __pyx_L10;
     }
 
-    /* "udpprobe/core/capture.py":475
- *             if code == TIME_RESOLUTION and size:
+    /* "udpprobe/core/capture.py":516
+ *             if code == _TIME_RESOLUTION and size:
  *                 resolution = self.data[option + 4]
- *             elif code == TIME_OFFSET and size == 8:             # <<<<<<<<<<<<<<
- *                 offset_ns = self._long(option + 4) * GIGA & MASK64
+ *             elif code == _TIME_OFFSET and size == 8:             # <<<<<<<<<<<<<<
+ *                 offset_ns = self._long(option + 4) * _GIGA & _MASK64
  *             option += 4 + (size + 3 & -4)
 */
-    __pyx_t_5 = (__pyx_v_code == __pyx_v_8udpprobe_4core_7capture_TIME_OFFSET);
+    __pyx_t_5 = (__pyx_v_code == __pyx_v_8udpprobe_4core_7capture__TIME_OFFSET);
 
     if (__pyx_t_5) {
 
@@ -24658,30 +25324,30 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
     if (__pyx_t_1) {
 
 
-      /* "udpprobe/core/capture.py":476
+      /* "udpprobe/core/capture.py":517
  *                 resolution = self.data[option + 4]
- *             elif code == TIME_OFFSET and size == 8:
- *                 offset_ns = self._long(option + 4) * GIGA & MASK64             # <<<<<<<<<<<<<<
+ *             elif code == _TIME_OFFSET and size == 8:
+ *                 offset_ns = self._long(option + 4) * _GIGA & _MASK64             # <<<<<<<<<<<<<<
  *             option += 4 + (size + 3 & -4)
  *         if self._interfaces == 0:
 */
-      __pyx_t_6 = __pyx_f_8udpprobe_4core_7capture_7Records__long(__pyx_v_self, (__pyx_v_option + 4)); if (unlikely(__pyx_t_6 == ((unsigned PY_LONG_LONG)1) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 476, __pyx_L1_error)
-      __pyx_v_offset_ns = ((__pyx_t_6 * __pyx_v_8udpprobe_4core_7capture_GIGA) & __pyx_v_8udpprobe_4core_7capture_MASK64);
+      __pyx_t_6 = __pyx_f_8udpprobe_4core_7capture_7Records__long(__pyx_v_self, (__pyx_v_option + 4)); if (unlikely(__pyx_t_6 == ((unsigned PY_LONG_LONG)1) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 517, __pyx_L1_error)
+      __pyx_v_offset_ns = ((__pyx_t_6 * __pyx_v_8udpprobe_4core_7capture__GIGA) & __pyx_v_8udpprobe_4core_7capture__MASK64);
 
 
-      /* "udpprobe/core/capture.py":475
- *             if code == TIME_RESOLUTION and size:
+      /* "udpprobe/core/capture.py":516
+ *             if code == _TIME_RESOLUTION and size:
  *                 resolution = self.data[option + 4]
- *             elif code == TIME_OFFSET and size == 8:             # <<<<<<<<<<<<<<
- *                 offset_ns = self._long(option + 4) * GIGA & MASK64
+ *             elif code == _TIME_OFFSET and size == 8:             # <<<<<<<<<<<<<<
+ *                 offset_ns = self._long(option + 4) * _GIGA & _MASK64
  *             option += 4 + (size + 3 & -4)
 */
     }
     __pyx_L10:;
 
-    /* "udpprobe/core/capture.py":477
- *             elif code == TIME_OFFSET and size == 8:
- *                 offset_ns = self._long(option + 4) * GIGA & MASK64
+    /* "udpprobe/core/capture.py":518
+ *             elif code == _TIME_OFFSET and size == 8:
+ *                 offset_ns = self._long(option + 4) * _GIGA & _MASK64
  *             option += 4 + (size + 3 & -4)             # <<<<<<<<<<<<<<
  *         if self._interfaces == 0:
  *             self._snap_bytes = snap_bytes
@@ -24690,8 +25356,8 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
   }
   __pyx_L6_break:;
 
-  /* "udpprobe/core/capture.py":478
- *                 offset_ns = self._long(option + 4) * GIGA & MASK64
+  /* "udpprobe/core/capture.py":519
+ *                 offset_ns = self._long(option + 4) * _GIGA & _MASK64
  *             option += 4 + (size + 3 & -4)
  *         if self._interfaces == 0:             # <<<<<<<<<<<<<<
  *             self._snap_bytes = snap_bytes
@@ -24702,7 +25368,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/capture.py":479
+    /* "udpprobe/core/capture.py":520
  *             option += 4 + (size + 3 & -4)
  *         if self._interfaces == 0:
  *             self._snap_bytes = snap_bytes             # <<<<<<<<<<<<<<
@@ -24711,8 +25377,8 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
 */
     __pyx_v_self->_snap_bytes = __pyx_v_snap_bytes;
 
-    /* "udpprobe/core/capture.py":478
- *                 offset_ns = self._long(option + 4) * GIGA & MASK64
+    /* "udpprobe/core/capture.py":519
+ *                 offset_ns = self._long(option + 4) * _GIGA & _MASK64
  *             option += 4 + (size + 3 & -4)
  *         if self._interfaces == 0:             # <<<<<<<<<<<<<<
  *             self._snap_bytes = snap_bytes
@@ -24720,7 +25386,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
 */
   }
 
-  /* "udpprobe/core/capture.py":480
+  /* "udpprobe/core/capture.py":521
  *         if self._interfaces == 0:
  *             self._snap_bytes = snap_bytes
  *         if self._interfaces == self._links.shape[0]:             # <<<<<<<<<<<<<<
@@ -24732,7 +25398,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/capture.py":481
+    /* "udpprobe/core/capture.py":522
  *             self._snap_bytes = snap_bytes
  *         if self._interfaces == self._links.shape[0]:
  *             with cython.gil:             # <<<<<<<<<<<<<<
@@ -24743,7 +25409,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
         PyGILState_STATE __pyx_gilstate_save = __Pyx_PyGILState_Ensure();
         /*try:*/ {
 
-          /* "udpprobe/core/capture.py":482
+          /* "udpprobe/core/capture.py":523
  *         if self._interfaces == self._links.shape[0]:
  *             with cython.gil:
  *                 self._make_space()             # <<<<<<<<<<<<<<
@@ -24757,13 +25423,13 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
             PyObject *__pyx_callargs[2] = {__pyx_t_8, NULL};
             __pyx_t_7 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_make_space, __pyx_callargs+__pyx_t_9, (1-__pyx_t_9) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
             __Pyx_XDECREF(__pyx_t_8); __pyx_t_8 = 0;
-            if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 482, __pyx_L18_error)
+            if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 523, __pyx_L18_error)
             __Pyx_GOTREF(__pyx_t_7);
           }
           __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
         }
 
-        /* "udpprobe/core/capture.py":481
+        /* "udpprobe/core/capture.py":522
  *             self._snap_bytes = snap_bytes
  *         if self._interfaces == self._links.shape[0]:
  *             with cython.gil:             # <<<<<<<<<<<<<<
@@ -24783,7 +25449,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
         }
     }
 
-    /* "udpprobe/core/capture.py":480
+    /* "udpprobe/core/capture.py":521
  *         if self._interfaces == 0:
  *             self._snap_bytes = snap_bytes
  *         if self._interfaces == self._links.shape[0]:             # <<<<<<<<<<<<<<
@@ -24792,7 +25458,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
 */
   }
 
-  /* "udpprobe/core/capture.py":483
+  /* "udpprobe/core/capture.py":524
  *             with cython.gil:
  *                 self._make_space()
  *         self._links[self._interfaces] = link             # <<<<<<<<<<<<<<
@@ -24806,11 +25472,11 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_4 >= __pyx_v_self->_links.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 483, __pyx_L1_error)
+    __PYX_ERR(0, 524, __pyx_L1_error)
   }
   *((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_links.data) + __pyx_t_4)) )) = __pyx_v_link;
 
-  /* "udpprobe/core/capture.py":484
+  /* "udpprobe/core/capture.py":525
  *                 self._make_space()
  *         self._links[self._interfaces] = link
  *         self._resolutions[self._interfaces] = resolution             # <<<<<<<<<<<<<<
@@ -24824,11 +25490,11 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_4 >= __pyx_v_self->_resolutions.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 484, __pyx_L1_error)
+    __PYX_ERR(0, 525, __pyx_L1_error)
   }
   *((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_resolutions.data) + __pyx_t_4)) )) = __pyx_v_resolution;
 
-  /* "udpprobe/core/capture.py":485
+  /* "udpprobe/core/capture.py":526
  *         self._links[self._interfaces] = link
  *         self._resolutions[self._interfaces] = resolution
  *         self._offsets_ns[self._interfaces] = offset_ns             # <<<<<<<<<<<<<<
@@ -24842,11 +25508,11 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_4 >= __pyx_v_self->_offsets_ns.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 485, __pyx_L1_error)
+    __PYX_ERR(0, 526, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_offsets_ns.data) + __pyx_t_4)) )) = __pyx_v_offset_ns;
 
-  /* "udpprobe/core/capture.py":486
+  /* "udpprobe/core/capture.py":527
  *         self._resolutions[self._interfaces] = resolution
  *         self._offsets_ns[self._interfaces] = offset_ns
  *         self._has_drops[self._interfaces] = 0             # <<<<<<<<<<<<<<
@@ -24860,11 +25526,11 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_4 >= __pyx_v_self->_has_drops.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 486, __pyx_L1_error)
+    __PYX_ERR(0, 527, __pyx_L1_error)
   }
   *((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_self->_has_drops.data) + __pyx_t_4)) )) = 0;
 
-  /* "udpprobe/core/capture.py":487
+  /* "udpprobe/core/capture.py":528
  *         self._offsets_ns[self._interfaces] = offset_ns
  *         self._has_drops[self._interfaces] = 0
  *         self._interfaces += 1             # <<<<<<<<<<<<<<
@@ -24873,7 +25539,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
 */
   __pyx_v_self->_interfaces = (__pyx_v_self->_interfaces + 1);
 
-  /* "udpprobe/core/capture.py":488
+  /* "udpprobe/core/capture.py":529
  *         self._has_drops[self._interfaces] = 0
  *         self._interfaces += 1
  *         return 0             # <<<<<<<<<<<<<<
@@ -24886,8 +25552,8 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":449
- *         return FRAME
+  /* "udpprobe/core/capture.py":490
+ *         return _FRAME
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
@@ -24915,25 +25581,25 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__declare(struct __pyx_obj_8
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":490
+/* "udpprobe/core/capture.py":531
  *         return 0
  * 
  *     def _make_space(self) -> None:             # <<<<<<<<<<<<<<
  *         """For twice as many interfaces."""
- *         count = 2 * len(self._links)
+ *         self._links = _twice("i", list(self._links))
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_17_make_space(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_19_make_space(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture_7Records_16_make_space, "For twice as many interfaces.");
-static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_17_make_space = {"_make_space", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_17_make_space, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_16_make_space};
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_17_make_space(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_7capture_7Records_18_make_space, "For twice as many interfaces.");
+static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_19_make_space = {"_make_space", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_19_make_space, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_18_make_space};
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_19_make_space(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -24959,419 +25625,275 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("_make_space", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_16_make_space(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_18_make_space(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_16_make_space(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
-  PyObject *__pyx_v_count = NULL;
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18_make_space(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
-  Py_ssize_t __pyx_t_1;
+  PyObject *__pyx_t_1 = NULL;
   PyObject *__pyx_t_2 = NULL;
   PyObject *__pyx_t_3 = NULL;
   PyObject *__pyx_t_4 = NULL;
   PyObject *__pyx_t_5 = NULL;
-  __Pyx_memviewslice __pyx_t_6 = { 0, 0, { 0 }, { 0 }, { 0 } };
-  PyObject *__pyx_t_7 = NULL;
-  PyObject *__pyx_t_8 = NULL;
-  PyObject *__pyx_t_9 = NULL;
-  PyObject *__pyx_t_10 = NULL;
-  size_t __pyx_t_11;
-  __Pyx_memviewslice __pyx_t_12 = { 0, 0, { 0 }, { 0 }, { 0 } };
-  __Pyx_memviewslice __pyx_t_13 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  size_t __pyx_t_6;
+  __Pyx_memviewslice __pyx_t_7 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  __Pyx_memviewslice __pyx_t_8 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  __Pyx_memviewslice __pyx_t_9 = { 0, 0, { 0 }, { 0 }, { 0 } };
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("_make_space", 0);
 
-  /* "udpprobe/core/capture.py":492
+  /* "udpprobe/core/capture.py":533
  *     def _make_space(self) -> None:
  *         """For twice as many interfaces."""
- *         count = 2 * len(self._links)             # <<<<<<<<<<<<<<
- *         self._links = array("i", [*self._links, *bytes(count - len(self._links))])
- *         self._resolutions = array("i", [*self._resolutions, *bytes(count - len(self._resolutions))])
+ *         self._links = _twice("i", list(self._links))             # <<<<<<<<<<<<<<
+ *         self._resolutions = _twice("i", list(self._resolutions))
+ *         self._offsets_ns = _twice("Q", list(self._offsets_ns))
 */
-  __pyx_t_1 = __Pyx_MemoryView_Len(__pyx_v_self->_links); 
-  __pyx_t_2 = PyLong_FromSsize_t((2 * __pyx_t_1)); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 492, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_2);
-
-  if (__Pyx_PyInt_FromNumber(&__pyx_t_2, NULL, 0) < (0)) __PYX_ERR(0, 492, __pyx_L1_error)
-  __pyx_v_count = ((PyObject*)__pyx_t_2);
-  __pyx_t_2 = 0;
-
-  /* "udpprobe/core/capture.py":493
- *         """For twice as many interfaces."""
- *         count = 2 * len(self._links)
- *         self._links = array("i", [*self._links, *bytes(count - len(self._links))])             # <<<<<<<<<<<<<<
- *         self._resolutions = array("i", [*self._resolutions, *bytes(count - len(self._resolutions))])
- *         self._offsets_ns = array("Q", [*self._offsets_ns, *bytes(count - len(self._offsets_ns))])
-*/
-  __pyx_t_3 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 493, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_7 = __pyx_memoryview_fromslice(__pyx_t_6, 1, (PyObject *(*)(char *)) __pyx_memview_get_int, (int (*)(char *, PyObject *)) __pyx_memview_set_int, 0);; if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 493, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_7);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_6, 1);; __pyx_t_6.memview = NULL; __pyx_t_6.data = NULL;
-  __pyx_t_8 = PyList_New(1); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 493, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_8);
-  __Pyx_GIVEREF(__pyx_t_7);
-  if (__Pyx_PyList_SET_ITEM(__pyx_t_8, 0, __pyx_t_7) != (0)) __PYX_ERR(0, 493, __pyx_L1_error);
-  __pyx_t_7 = 0;
-  __pyx_t_5 = __pyx_t_8;
-  __pyx_t_8 = 0;
-  __pyx_t_7 = NULL;
-  __pyx_t_1 = __Pyx_MemoryView_Len(__pyx_v_self->_links); 
-  __pyx_t_9 = PyLong_FromSsize_t(__pyx_t_1); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 493, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_9);
-
-  __pyx_t_10 = __Pyx_PyNumber_Subtract_int_int(__pyx_v_count, __pyx_t_9); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 493, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
-  __pyx_t_11 = 1;
-  {
-    PyObject *__pyx_callargs[2] = {__pyx_t_7, __pyx_t_10};
-    __pyx_t_8 = __Pyx_PyObject_FastCall((PyObject*)(&PyBytes_Type), __pyx_callargs+__pyx_t_11, (2-__pyx_t_11) | (__pyx_t_11*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_7); __pyx_t_7 = 0;
-    __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-    if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 493, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_8);
-  }
-  if (__Pyx_PyList_Extend(__pyx_t_5, __pyx_t_8) < (0)) __PYX_ERR(0, 493, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
-  __pyx_t_11 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_4))) {
-    __pyx_t_3 = PyMethod_GET_SELF(__pyx_t_4);
-    assert(__pyx_t_3);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_4);
-    __Pyx_INCREF(__pyx_t_3);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_4, __pyx__function);
-    __pyx_t_11 = 0;
-  }
-  #endif
-  {
-    PyObject *__pyx_callargs[3] = {__pyx_t_3, __pyx_mstate_global->__pyx_n_u_i, __pyx_t_5};
-    __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_4, __pyx_callargs+__pyx_t_11, (3-__pyx_t_11) | (__pyx_t_11*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 493, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
-  }
-  __pyx_t_6 = __Pyx_PyObject_to_MemoryviewSlice_dc_int(__pyx_t_2, PyBUF_WRITABLE); if (unlikely(!__pyx_t_6.memview)) __PYX_ERR(0, 493, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_links, 0);
-  __pyx_v_self->_links = __pyx_t_6;
-  __pyx_t_6.memview = NULL;
-  __pyx_t_6.data = NULL;
-
-  /* "udpprobe/core/capture.py":494
- *         count = 2 * len(self._links)
- *         self._links = array("i", [*self._links, *bytes(count - len(self._links))])
- *         self._resolutions = array("i", [*self._resolutions, *bytes(count - len(self._resolutions))])             # <<<<<<<<<<<<<<
- *         self._offsets_ns = array("Q", [*self._offsets_ns, *bytes(count - len(self._offsets_ns))])
- *         self._drops = array("Q", [*self._drops, *bytes(count - len(self._drops))])
-*/
-  __pyx_t_4 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 494, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_8 = __pyx_memoryview_fromslice(__pyx_t_6, 1, (PyObject *(*)(char *)) __pyx_memview_get_int, (int (*)(char *, PyObject *)) __pyx_memview_set_int, 0);; if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 494, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_8);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_6, 1);; __pyx_t_6.memview = NULL; __pyx_t_6.data = NULL;
-  __pyx_t_10 = PyList_New(1); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 494, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  __Pyx_GIVEREF(__pyx_t_8);
-  if (__Pyx_PyList_SET_ITEM(__pyx_t_10, 0, __pyx_t_8) != (0)) __PYX_ERR(0, 494, __pyx_L1_error);
-  __pyx_t_8 = 0;
-  __pyx_t_3 = __pyx_t_10;
-  __pyx_t_10 = 0;
-  __pyx_t_8 = NULL;
-  __pyx_t_1 = __Pyx_MemoryView_Len(__pyx_v_self->_resolutions); 
-  __pyx_t_7 = PyLong_FromSsize_t(__pyx_t_1); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 494, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_7);
-
-  __pyx_t_9 = __Pyx_PyNumber_Subtract_int_int(__pyx_v_count, __pyx_t_7); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 494, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_9);
-  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_11 = 1;
-  {
-    PyObject *__pyx_callargs[2] = {__pyx_t_8, __pyx_t_9};
-    __pyx_t_10 = __Pyx_PyObject_FastCall((PyObject*)(&PyBytes_Type), __pyx_callargs+__pyx_t_11, (2-__pyx_t_11) | (__pyx_t_11*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_8); __pyx_t_8 = 0;
-    __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
-    if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 494, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_10);
-  }
-  if (__Pyx_PyList_Extend(__pyx_t_3, __pyx_t_10) < (0)) __PYX_ERR(0, 494, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-  __pyx_t_11 = 1;
-  #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_5))) {
-    __pyx_t_4 = PyMethod_GET_SELF(__pyx_t_5);
-    assert(__pyx_t_4);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_5);
-    __Pyx_INCREF(__pyx_t_4);
-    __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_5, __pyx__function);
-    __pyx_t_11 = 0;
-  }
-  #endif
-  {
-    PyObject *__pyx_callargs[3] = {__pyx_t_4, __pyx_mstate_global->__pyx_n_u_i, __pyx_t_3};
-    __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_5, __pyx_callargs+__pyx_t_11, (3-__pyx_t_11) | (__pyx_t_11*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
-    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 494, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
-  }
-  __pyx_t_6 = __Pyx_PyObject_to_MemoryviewSlice_dc_int(__pyx_t_2, PyBUF_WRITABLE); if (unlikely(!__pyx_t_6.memview)) __PYX_ERR(0, 494, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_resolutions, 0);
-  __pyx_v_self->_resolutions = __pyx_t_6;
-  __pyx_t_6.memview = NULL;
-  __pyx_t_6.data = NULL;
-
-  /* "udpprobe/core/capture.py":495
- *         self._links = array("i", [*self._links, *bytes(count - len(self._links))])
- *         self._resolutions = array("i", [*self._resolutions, *bytes(count - len(self._resolutions))])
- *         self._offsets_ns = array("Q", [*self._offsets_ns, *bytes(count - len(self._offsets_ns))])             # <<<<<<<<<<<<<<
- *         self._drops = array("Q", [*self._drops, *bytes(count - len(self._drops))])
- *         self._has_drops = array("B", [*self._has_drops, *bytes(count - len(self._has_drops))])
-*/
-  __pyx_t_5 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 495, __pyx_L1_error)
+  __pyx_t_2 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_twice); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 533, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_10 = __pyx_memoryview_fromslice(__pyx_t_12, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 495, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_12, 1);; __pyx_t_12.memview = NULL; __pyx_t_12.data = NULL;
-  __pyx_t_9 = PyList_New(1); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 495, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_9);
-  __Pyx_GIVEREF(__pyx_t_10);
-  if (__Pyx_PyList_SET_ITEM(__pyx_t_9, 0, __pyx_t_10) != (0)) __PYX_ERR(0, 495, __pyx_L1_error);
-  __pyx_t_10 = 0;
-  __pyx_t_4 = __pyx_t_9;
-  __pyx_t_9 = 0;
-  __pyx_t_10 = NULL;
-  __pyx_t_1 = __Pyx_MemoryView_Len(__pyx_v_self->_offsets_ns); 
-  __pyx_t_8 = PyLong_FromSsize_t(__pyx_t_1); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 495, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_8);
-
-  __pyx_t_7 = __Pyx_PyNumber_Subtract_int_int(__pyx_v_count, __pyx_t_8); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 495, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_7);
-  __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
-  __pyx_t_11 = 1;
-  {
-    PyObject *__pyx_callargs[2] = {__pyx_t_10, __pyx_t_7};
-    __pyx_t_9 = __Pyx_PyObject_FastCall((PyObject*)(&PyBytes_Type), __pyx_callargs+__pyx_t_11, (2-__pyx_t_11) | (__pyx_t_11*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_10); __pyx_t_10 = 0;
-    __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-    if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 495, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_9);
-  }
-  if (__Pyx_PyList_Extend(__pyx_t_4, __pyx_t_9) < (0)) __PYX_ERR(0, 495, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
-  __pyx_t_11 = 1;
+  __pyx_t_4 = __pyx_memoryview_fromslice(__pyx_v_self->_links, 1, (PyObject *(*)(char *)) __pyx_memview_get_int, (int (*)(char *, PyObject *)) __pyx_memview_set_int, 0);; if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 533, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_5 = __Pyx_PySequence_ListKeepNew(__pyx_t_4); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 533, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_6 = 1;
   #if CYTHON_UNPACK_METHODS
   if (unlikely(PyMethod_Check(__pyx_t_3))) {
-    __pyx_t_5 = PyMethod_GET_SELF(__pyx_t_3);
-    assert(__pyx_t_5);
+    __pyx_t_2 = PyMethod_GET_SELF(__pyx_t_3);
+    assert(__pyx_t_2);
     PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_3);
-    __Pyx_INCREF(__pyx_t_5);
+    __Pyx_INCREF(__pyx_t_2);
     __Pyx_INCREF(__pyx__function);
     __Pyx_DECREF_SET(__pyx_t_3, __pyx__function);
-    __pyx_t_11 = 0;
+    __pyx_t_6 = 0;
   }
   #endif
   {
-    PyObject *__pyx_callargs[3] = {__pyx_t_5, __pyx_mstate_global->__pyx_n_u_Q, __pyx_t_4};
-    __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_3, __pyx_callargs+__pyx_t_11, (3-__pyx_t_11) | (__pyx_t_11*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
-    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+    PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_mstate_global->__pyx_n_u_i, __pyx_t_5};
+    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_3, __pyx_callargs+__pyx_t_6, (3-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
+    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 495, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 533, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_12 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_2, PyBUF_WRITABLE); if (unlikely(!__pyx_t_12.memview)) __PYX_ERR(0, 495, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_offsets_ns, 0);
-  __pyx_v_self->_offsets_ns = __pyx_t_12;
-  __pyx_t_12.memview = NULL;
-  __pyx_t_12.data = NULL;
+  __pyx_t_7 = __Pyx_PyObject_to_MemoryviewSlice_dc_int(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_7.memview)) __PYX_ERR(0, 533, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_links, 0);
+  __pyx_v_self->_links = __pyx_t_7;
+  __pyx_t_7.memview = NULL;
+  __pyx_t_7.data = NULL;
 
-  /* "udpprobe/core/capture.py":496
- *         self._resolutions = array("i", [*self._resolutions, *bytes(count - len(self._resolutions))])
- *         self._offsets_ns = array("Q", [*self._offsets_ns, *bytes(count - len(self._offsets_ns))])
- *         self._drops = array("Q", [*self._drops, *bytes(count - len(self._drops))])             # <<<<<<<<<<<<<<
- *         self._has_drops = array("B", [*self._has_drops, *bytes(count - len(self._has_drops))])
- * 
+  /* "udpprobe/core/capture.py":534
+ *         """For twice as many interfaces."""
+ *         self._links = _twice("i", list(self._links))
+ *         self._resolutions = _twice("i", list(self._resolutions))             # <<<<<<<<<<<<<<
+ *         self._offsets_ns = _twice("Q", list(self._offsets_ns))
+ *         self._drops = _twice("Q", list(self._drops))
 */
   __pyx_t_3 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 496, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_twice); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 534, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->_resolutions, 1, (PyObject *(*)(char *)) __pyx_memview_get_int, (int (*)(char *, PyObject *)) __pyx_memview_set_int, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 534, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
+  __pyx_t_4 = __Pyx_PySequence_ListKeepNew(__pyx_t_2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 534, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_9 = __pyx_memoryview_fromslice(__pyx_t_12, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 496, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_9);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_12, 1);; __pyx_t_12.memview = NULL; __pyx_t_12.data = NULL;
-  __pyx_t_7 = PyList_New(1); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 496, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_7);
-  __Pyx_GIVEREF(__pyx_t_9);
-  if (__Pyx_PyList_SET_ITEM(__pyx_t_7, 0, __pyx_t_9) != (0)) __PYX_ERR(0, 496, __pyx_L1_error);
-  __pyx_t_9 = 0;
-  __pyx_t_5 = __pyx_t_7;
-  __pyx_t_7 = 0;
-  __pyx_t_9 = NULL;
-  __pyx_t_1 = __Pyx_MemoryView_Len(__pyx_v_self->_drops); 
-  __pyx_t_10 = PyLong_FromSsize_t(__pyx_t_1); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 496, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-
-  __pyx_t_8 = __Pyx_PyNumber_Subtract_int_int(__pyx_v_count, __pyx_t_10); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 496, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_8);
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-  __pyx_t_11 = 1;
-  {
-    PyObject *__pyx_callargs[2] = {__pyx_t_9, __pyx_t_8};
-    __pyx_t_7 = __Pyx_PyObject_FastCall((PyObject*)(&PyBytes_Type), __pyx_callargs+__pyx_t_11, (2-__pyx_t_11) | (__pyx_t_11*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_9); __pyx_t_9 = 0;
-    __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
-    if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 496, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_7);
-  }
-  if (__Pyx_PyList_Extend(__pyx_t_5, __pyx_t_7) < (0)) __PYX_ERR(0, 496, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-  __pyx_t_11 = 1;
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  __pyx_t_6 = 1;
   #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_4))) {
-    __pyx_t_3 = PyMethod_GET_SELF(__pyx_t_4);
+  if (unlikely(PyMethod_Check(__pyx_t_5))) {
+    __pyx_t_3 = PyMethod_GET_SELF(__pyx_t_5);
     assert(__pyx_t_3);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_4);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_5);
     __Pyx_INCREF(__pyx_t_3);
     __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_4, __pyx__function);
-    __pyx_t_11 = 0;
+    __Pyx_DECREF_SET(__pyx_t_5, __pyx__function);
+    __pyx_t_6 = 0;
   }
   #endif
   {
-    PyObject *__pyx_callargs[3] = {__pyx_t_3, __pyx_mstate_global->__pyx_n_u_Q, __pyx_t_5};
-    __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_4, __pyx_callargs+__pyx_t_11, (3-__pyx_t_11) | (__pyx_t_11*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    PyObject *__pyx_callargs[3] = {__pyx_t_3, __pyx_mstate_global->__pyx_n_u_i, __pyx_t_4};
+    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_5, __pyx_callargs+__pyx_t_6, (3-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 496, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
+    __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 534, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_12 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_2, PyBUF_WRITABLE); if (unlikely(!__pyx_t_12.memview)) __PYX_ERR(0, 496, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_drops, 0);
-  __pyx_v_self->_drops = __pyx_t_12;
-  __pyx_t_12.memview = NULL;
-  __pyx_t_12.data = NULL;
+  __pyx_t_7 = __Pyx_PyObject_to_MemoryviewSlice_dc_int(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_7.memview)) __PYX_ERR(0, 534, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_resolutions, 0);
+  __pyx_v_self->_resolutions = __pyx_t_7;
+  __pyx_t_7.memview = NULL;
+  __pyx_t_7.data = NULL;
 
-  /* "udpprobe/core/capture.py":497
- *         self._offsets_ns = array("Q", [*self._offsets_ns, *bytes(count - len(self._offsets_ns))])
- *         self._drops = array("Q", [*self._drops, *bytes(count - len(self._drops))])
- *         self._has_drops = array("B", [*self._has_drops, *bytes(count - len(self._has_drops))])             # <<<<<<<<<<<<<<
+  /* "udpprobe/core/capture.py":535
+ *         self._links = _twice("i", list(self._links))
+ *         self._resolutions = _twice("i", list(self._resolutions))
+ *         self._offsets_ns = _twice("Q", list(self._offsets_ns))             # <<<<<<<<<<<<<<
+ *         self._drops = _twice("Q", list(self._drops))
+ *         self._has_drops = _twice("B", list(self._has_drops))
+*/
+  __pyx_t_5 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_twice); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 535, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_3 = __pyx_memoryview_fromslice(__pyx_v_self->_offsets_ns, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 535, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
+  __pyx_t_2 = __Pyx_PySequence_ListKeepNew(__pyx_t_3); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 535, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
+  __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+  __pyx_t_6 = 1;
+  #if CYTHON_UNPACK_METHODS
+  if (unlikely(PyMethod_Check(__pyx_t_4))) {
+    __pyx_t_5 = PyMethod_GET_SELF(__pyx_t_4);
+    assert(__pyx_t_5);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_4);
+    __Pyx_INCREF(__pyx_t_5);
+    __Pyx_INCREF(__pyx__function);
+    __Pyx_DECREF_SET(__pyx_t_4, __pyx__function);
+    __pyx_t_6 = 0;
+  }
+  #endif
+  {
+    PyObject *__pyx_callargs[3] = {__pyx_t_5, __pyx_mstate_global->__pyx_n_u_Q, __pyx_t_2};
+    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_4, __pyx_callargs+__pyx_t_6, (3-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
+    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 535, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
+  }
+  __pyx_t_8 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_8.memview)) __PYX_ERR(0, 535, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_offsets_ns, 0);
+  __pyx_v_self->_offsets_ns = __pyx_t_8;
+  __pyx_t_8.memview = NULL;
+  __pyx_t_8.data = NULL;
+
+  /* "udpprobe/core/capture.py":536
+ *         self._resolutions = _twice("i", list(self._resolutions))
+ *         self._offsets_ns = _twice("Q", list(self._offsets_ns))
+ *         self._drops = _twice("Q", list(self._drops))             # <<<<<<<<<<<<<<
+ *         self._has_drops = _twice("B", list(self._has_drops))
+ * 
+*/
+  __pyx_t_4 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_2, __pyx_mstate_global->__pyx_n_u_twice); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 536, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
+  __pyx_t_5 = __pyx_memoryview_fromslice(__pyx_v_self->_drops, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 536, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  __pyx_t_3 = __Pyx_PySequence_ListKeepNew(__pyx_t_5); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 536, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+  __pyx_t_6 = 1;
+  #if CYTHON_UNPACK_METHODS
+  if (unlikely(PyMethod_Check(__pyx_t_2))) {
+    __pyx_t_4 = PyMethod_GET_SELF(__pyx_t_2);
+    assert(__pyx_t_4);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_2);
+    __Pyx_INCREF(__pyx_t_4);
+    __Pyx_INCREF(__pyx__function);
+    __Pyx_DECREF_SET(__pyx_t_2, __pyx__function);
+    __pyx_t_6 = 0;
+  }
+  #endif
+  {
+    PyObject *__pyx_callargs[3] = {__pyx_t_4, __pyx_mstate_global->__pyx_n_u_Q, __pyx_t_3};
+    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_2, __pyx_callargs+__pyx_t_6, (3-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
+    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 536, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
+  }
+  __pyx_t_8 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_8.memview)) __PYX_ERR(0, 536, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_drops, 0);
+  __pyx_v_self->_drops = __pyx_t_8;
+  __pyx_t_8.memview = NULL;
+  __pyx_t_8.data = NULL;
+
+  /* "udpprobe/core/capture.py":537
+ *         self._offsets_ns = _twice("Q", list(self._offsets_ns))
+ *         self._drops = _twice("Q", list(self._drops))
+ *         self._has_drops = _twice("B", list(self._has_drops))             # <<<<<<<<<<<<<<
  * 
  *     @cython.cfunc
 */
-  __pyx_t_4 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_array); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 497, __pyx_L1_error)
+  __pyx_t_2 = NULL;
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_twice); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 537, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_3);
+  __pyx_t_4 = __pyx_memoryview_fromslice(__pyx_v_self->_has_drops, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 537, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_5 = __Pyx_PySequence_ListKeepNew(__pyx_t_4); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 537, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_7 = __pyx_memoryview_fromslice(__pyx_t_13, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 497, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_7);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_13, 1);; __pyx_t_13.memview = NULL; __pyx_t_13.data = NULL;
-  __pyx_t_8 = PyList_New(1); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 497, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_8);
-  __Pyx_GIVEREF(__pyx_t_7);
-  if (__Pyx_PyList_SET_ITEM(__pyx_t_8, 0, __pyx_t_7) != (0)) __PYX_ERR(0, 497, __pyx_L1_error);
-  __pyx_t_7 = 0;
-  __pyx_t_3 = __pyx_t_8;
-  __pyx_t_8 = 0;
-  __pyx_t_7 = NULL;
-  __pyx_t_1 = __Pyx_MemoryView_Len(__pyx_v_self->_has_drops); 
-  __pyx_t_9 = PyLong_FromSsize_t(__pyx_t_1); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 497, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_9);
-
-  __pyx_t_10 = __Pyx_PyNumber_Subtract_int_int(__pyx_v_count, __pyx_t_9); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 497, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
-  __pyx_t_11 = 1;
-  {
-    PyObject *__pyx_callargs[2] = {__pyx_t_7, __pyx_t_10};
-    __pyx_t_8 = __Pyx_PyObject_FastCall((PyObject*)(&PyBytes_Type), __pyx_callargs+__pyx_t_11, (2-__pyx_t_11) | (__pyx_t_11*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_7); __pyx_t_7 = 0;
-    __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-    if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 497, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_8);
-  }
-  if (__Pyx_PyList_Extend(__pyx_t_3, __pyx_t_8) < (0)) __PYX_ERR(0, 497, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
-  __pyx_t_11 = 1;
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_6 = 1;
   #if CYTHON_UNPACK_METHODS
-  if (unlikely(PyMethod_Check(__pyx_t_5))) {
-    __pyx_t_4 = PyMethod_GET_SELF(__pyx_t_5);
-    assert(__pyx_t_4);
-    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_5);
-    __Pyx_INCREF(__pyx_t_4);
+  if (unlikely(PyMethod_Check(__pyx_t_3))) {
+    __pyx_t_2 = PyMethod_GET_SELF(__pyx_t_3);
+    assert(__pyx_t_2);
+    PyObject* __pyx__function = PyMethod_GET_FUNCTION(__pyx_t_3);
+    __Pyx_INCREF(__pyx_t_2);
     __Pyx_INCREF(__pyx__function);
-    __Pyx_DECREF_SET(__pyx_t_5, __pyx__function);
-    __pyx_t_11 = 0;
+    __Pyx_DECREF_SET(__pyx_t_3, __pyx__function);
+    __pyx_t_6 = 0;
   }
   #endif
   {
-    PyObject *__pyx_callargs[3] = {__pyx_t_4, __pyx_mstate_global->__pyx_n_u_B, __pyx_t_3};
-    __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_5, __pyx_callargs+__pyx_t_11, (3-__pyx_t_11) | (__pyx_t_11*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
-    __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
-    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+    PyObject *__pyx_callargs[3] = {__pyx_t_2, __pyx_mstate_global->__pyx_n_u_B, __pyx_t_5};
+    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_3, __pyx_callargs+__pyx_t_6, (3-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 497, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_2);
+    __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 537, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
   }
-  __pyx_t_13 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(__pyx_t_2, PyBUF_WRITABLE); if (unlikely(!__pyx_t_13.memview)) __PYX_ERR(0, 497, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+  __pyx_t_9 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_9.memview)) __PYX_ERR(0, 537, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->_has_drops, 0);
-  __pyx_v_self->_has_drops = __pyx_t_13;
-  __pyx_t_13.memview = NULL;
-  __pyx_t_13.data = NULL;
+  __pyx_v_self->_has_drops = __pyx_t_9;
+  __pyx_t_9.memview = NULL;
+  __pyx_t_9.data = NULL;
 
-  /* "udpprobe/core/capture.py":490
+  /* "udpprobe/core/capture.py":531
  *         return 0
  * 
  *     def _make_space(self) -> None:             # <<<<<<<<<<<<<<
  *         """For twice as many interfaces."""
- *         count = 2 * len(self._links)
+ *         self._links = _twice("i", list(self._links))
 */
 
   /* function exit code */
   __pyx_r = Py_None; __Pyx_INCREF(Py_None);
   goto __pyx_L0;
   __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
   __Pyx_XDECREF(__pyx_t_2);
   __Pyx_XDECREF(__pyx_t_3);
   __Pyx_XDECREF(__pyx_t_4);
   __Pyx_XDECREF(__pyx_t_5);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_6, 1);
-  __Pyx_XDECREF(__pyx_t_7);
-  __Pyx_XDECREF(__pyx_t_8);
-  __Pyx_XDECREF(__pyx_t_9);
-  __Pyx_XDECREF(__pyx_t_10);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_12, 1);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_13, 1);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_7, 1);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_8, 1);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_9, 1);
   __Pyx_AddTraceback("udpprobe.core.capture.Records._make_space", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
   __pyx_L0:;
-  __Pyx_XDECREF(__pyx_v_count);
   __Pyx_XGIVEREF(__pyx_r);
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":499
- *         self._has_drops = array("B", [*self._has_drops, *bytes(count - len(self._has_drops))])
+/* "udpprobe/core/capture.py":539
+ *         self._has_drops = _twice("B", list(self._has_drops))
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
@@ -25399,7 +25921,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/capture.py":504
+  /* "udpprobe/core/capture.py":544
  *     def _count_drops(self, at: index, length: i64) -> cython.int:
  *         """Interface statistics block. It counts from the capture's start, so the last one of an interface tells."""
  *         if length < 24:             # <<<<<<<<<<<<<<
@@ -25411,7 +25933,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/capture.py":505
+    /* "udpprobe/core/capture.py":545
  *         """Interface statistics block. It counts from the capture's start, so the last one of an interface tells."""
  *         if length < 24:
  *             return 0             # <<<<<<<<<<<<<<
@@ -25424,7 +25946,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":504
+    /* "udpprobe/core/capture.py":544
  *     def _count_drops(self, at: index, length: i64) -> cython.int:
  *         """Interface statistics block. It counts from the capture's start, so the last one of an interface tells."""
  *         if length < 24:             # <<<<<<<<<<<<<<
@@ -25433,7 +25955,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
 */
   }
 
-  /* "udpprobe/core/capture.py":506
+  /* "udpprobe/core/capture.py":546
  *         if length < 24:
  *             return 0
  *         drops: u64 = 0             # <<<<<<<<<<<<<<
@@ -25442,7 +25964,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
 */
   __pyx_v_drops = 0;
 
-  /* "udpprobe/core/capture.py":507
+  /* "udpprobe/core/capture.py":547
  *             return 0
  *         drops: u64 = 0
  *         has_drops: cython.bint = False             # <<<<<<<<<<<<<<
@@ -25451,7 +25973,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
 */
   __pyx_v_has_drops = 0;
 
-  /* "udpprobe/core/capture.py":508
+  /* "udpprobe/core/capture.py":548
  *         drops: u64 = 0
  *         has_drops: cython.bint = False
  *         option: index = at + 20             # <<<<<<<<<<<<<<
@@ -25460,7 +25982,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
 */
   __pyx_v_option = (__pyx_v_at + 20);
 
-  /* "udpprobe/core/capture.py":509
+  /* "udpprobe/core/capture.py":549
  *         has_drops: cython.bint = False
  *         option: index = at + 20
  *         last: index = at + length - 4             # <<<<<<<<<<<<<<
@@ -25469,7 +25991,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
 */
   __pyx_v_last = ((__pyx_v_at + __pyx_v_length) - 4);
 
-  /* "udpprobe/core/capture.py":510
+  /* "udpprobe/core/capture.py":550
  *         option: index = at + 20
  *         last: index = at + length - 4
  *         while option + 4 <= last:             # <<<<<<<<<<<<<<
@@ -25482,32 +26004,32 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
 
     if (!__pyx_t_1) break;
 
-    /* "udpprobe/core/capture.py":511
+    /* "udpprobe/core/capture.py":551
  *         last: index = at + length - 4
  *         while option + 4 <= last:
  *             code: i64 = self._half(option)             # <<<<<<<<<<<<<<
  *             size: i64 = self._half(option + 2)
  *             if code == 0 or option + 4 + size > last:
 */
-    __pyx_t_2 = __pyx_f_8udpprobe_4core_7capture_7Records__half(__pyx_v_self, __pyx_v_option); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 511, __pyx_L1_error)
+    __pyx_t_2 = __pyx_f_8udpprobe_4core_7capture_7Records__half(__pyx_v_self, __pyx_v_option); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 551, __pyx_L1_error)
     __pyx_v_code = __pyx_t_2;
 
-    /* "udpprobe/core/capture.py":512
+    /* "udpprobe/core/capture.py":552
  *         while option + 4 <= last:
  *             code: i64 = self._half(option)
  *             size: i64 = self._half(option + 2)             # <<<<<<<<<<<<<<
  *             if code == 0 or option + 4 + size > last:
  *                 break
 */
-    __pyx_t_2 = __pyx_f_8udpprobe_4core_7capture_7Records__half(__pyx_v_self, (__pyx_v_option + 2)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 512, __pyx_L1_error)
+    __pyx_t_2 = __pyx_f_8udpprobe_4core_7capture_7Records__half(__pyx_v_self, (__pyx_v_option + 2)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 552, __pyx_L1_error)
     __pyx_v_size = __pyx_t_2;
 
-    /* "udpprobe/core/capture.py":513
+    /* "udpprobe/core/capture.py":553
  *             code: i64 = self._half(option)
  *             size: i64 = self._half(option + 2)
  *             if code == 0 or option + 4 + size > last:             # <<<<<<<<<<<<<<
  *                 break
- *             if (code == INTERFACE_DROPS or code == SYSTEM_DROPS) and size == 8:
+ *             if (code == _INTERFACE_DROPS or code == _SYSTEM_DROPS) and size == 8:
 */
     __pyx_t_3 = (__pyx_v_code == 0);
 
@@ -25528,32 +26050,32 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
     if (__pyx_t_1) {
 
 
-      /* "udpprobe/core/capture.py":514
+      /* "udpprobe/core/capture.py":554
  *             size: i64 = self._half(option + 2)
  *             if code == 0 or option + 4 + size > last:
  *                 break             # <<<<<<<<<<<<<<
- *             if (code == INTERFACE_DROPS or code == SYSTEM_DROPS) and size == 8:
- *                 drops = drops + self._long(option + 4) & MASK64
+ *             if (code == _INTERFACE_DROPS or code == _SYSTEM_DROPS) and size == 8:
+ *                 drops = drops + self._long(option + 4) & _MASK64
 */
       goto __pyx_L5_break;
 
-      /* "udpprobe/core/capture.py":513
+      /* "udpprobe/core/capture.py":553
  *             code: i64 = self._half(option)
  *             size: i64 = self._half(option + 2)
  *             if code == 0 or option + 4 + size > last:             # <<<<<<<<<<<<<<
  *                 break
- *             if (code == INTERFACE_DROPS or code == SYSTEM_DROPS) and size == 8:
+ *             if (code == _INTERFACE_DROPS or code == _SYSTEM_DROPS) and size == 8:
 */
     }
 
-    /* "udpprobe/core/capture.py":515
+    /* "udpprobe/core/capture.py":555
  *             if code == 0 or option + 4 + size > last:
  *                 break
- *             if (code == INTERFACE_DROPS or code == SYSTEM_DROPS) and size == 8:             # <<<<<<<<<<<<<<
- *                 drops = drops + self._long(option + 4) & MASK64
+ *             if (code == _INTERFACE_DROPS or code == _SYSTEM_DROPS) and size == 8:             # <<<<<<<<<<<<<<
+ *                 drops = drops + self._long(option + 4) & _MASK64
  *                 has_drops = True
 */
-    __pyx_t_3 = (__pyx_v_code == __pyx_v_8udpprobe_4core_7capture_INTERFACE_DROPS);
+    __pyx_t_3 = (__pyx_v_code == __pyx_v_8udpprobe_4core_7capture__INTERFACE_DROPS);
 
     if (!__pyx_t_3) {
 
@@ -25561,7 +26083,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
 
       goto __pyx_L11_next_and;
     }
-    __pyx_t_3 = (__pyx_v_code == __pyx_v_8udpprobe_4core_7capture_SYSTEM_DROPS);
+    __pyx_t_3 = (__pyx_v_code == __pyx_v_8udpprobe_4core_7capture__SYSTEM_DROPS);
 
     if (__pyx_t_3) {
 
@@ -25581,37 +26103,37 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
     if (__pyx_t_1) {
 
 
-      /* "udpprobe/core/capture.py":516
+      /* "udpprobe/core/capture.py":556
  *                 break
- *             if (code == INTERFACE_DROPS or code == SYSTEM_DROPS) and size == 8:
- *                 drops = drops + self._long(option + 4) & MASK64             # <<<<<<<<<<<<<<
+ *             if (code == _INTERFACE_DROPS or code == _SYSTEM_DROPS) and size == 8:
+ *                 drops = drops + self._long(option + 4) & _MASK64             # <<<<<<<<<<<<<<
  *                 has_drops = True
  *             option += 4 + (size + 3 & -4)
 */
-      __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__long(__pyx_v_self, (__pyx_v_option + 4)); if (unlikely(__pyx_t_4 == ((unsigned PY_LONG_LONG)1) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 516, __pyx_L1_error)
-      __pyx_v_drops = ((__pyx_v_drops + __pyx_t_4) & __pyx_v_8udpprobe_4core_7capture_MASK64);
+      __pyx_t_4 = __pyx_f_8udpprobe_4core_7capture_7Records__long(__pyx_v_self, (__pyx_v_option + 4)); if (unlikely(__pyx_t_4 == ((unsigned PY_LONG_LONG)1) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 556, __pyx_L1_error)
+      __pyx_v_drops = ((__pyx_v_drops + __pyx_t_4) & __pyx_v_8udpprobe_4core_7capture__MASK64);
 
 
-      /* "udpprobe/core/capture.py":517
- *             if (code == INTERFACE_DROPS or code == SYSTEM_DROPS) and size == 8:
- *                 drops = drops + self._long(option + 4) & MASK64
+      /* "udpprobe/core/capture.py":557
+ *             if (code == _INTERFACE_DROPS or code == _SYSTEM_DROPS) and size == 8:
+ *                 drops = drops + self._long(option + 4) & _MASK64
  *                 has_drops = True             # <<<<<<<<<<<<<<
  *             option += 4 + (size + 3 & -4)
  *         if not has_drops:
 */
       __pyx_v_has_drops = 1;
 
-      /* "udpprobe/core/capture.py":515
+      /* "udpprobe/core/capture.py":555
  *             if code == 0 or option + 4 + size > last:
  *                 break
- *             if (code == INTERFACE_DROPS or code == SYSTEM_DROPS) and size == 8:             # <<<<<<<<<<<<<<
- *                 drops = drops + self._long(option + 4) & MASK64
+ *             if (code == _INTERFACE_DROPS or code == _SYSTEM_DROPS) and size == 8:             # <<<<<<<<<<<<<<
+ *                 drops = drops + self._long(option + 4) & _MASK64
  *                 has_drops = True
 */
     }
 
-    /* "udpprobe/core/capture.py":518
- *                 drops = drops + self._long(option + 4) & MASK64
+    /* "udpprobe/core/capture.py":558
+ *                 drops = drops + self._long(option + 4) & _MASK64
  *                 has_drops = True
  *             option += 4 + (size + 3 & -4)             # <<<<<<<<<<<<<<
  *         if not has_drops:
@@ -25621,23 +26143,23 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
   }
   __pyx_L5_break:;
 
-  /* "udpprobe/core/capture.py":519
+  /* "udpprobe/core/capture.py":559
  *                 has_drops = True
  *             option += 4 + (size + 3 & -4)
  *         if not has_drops:             # <<<<<<<<<<<<<<
  *             return 0
- *         interface: i64 = self._word(at + 8, self._is_big)
+ *         interface: i64 = self._word(at + 8)
 */
   __pyx_t_1 = (!__pyx_v_has_drops);
 
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/capture.py":520
+    /* "udpprobe/core/capture.py":560
  *             option += 4 + (size + 3 & -4)
  *         if not has_drops:
  *             return 0             # <<<<<<<<<<<<<<
- *         interface: i64 = self._word(at + 8, self._is_big)
+ *         interface: i64 = self._word(at + 8)
  *         if interface >= self._interfaces:
 */
     {
@@ -25646,30 +26168,30 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":519
+    /* "udpprobe/core/capture.py":559
  *                 has_drops = True
  *             option += 4 + (size + 3 & -4)
  *         if not has_drops:             # <<<<<<<<<<<<<<
  *             return 0
- *         interface: i64 = self._word(at + 8, self._is_big)
+ *         interface: i64 = self._word(at + 8)
 */
   }
 
-  /* "udpprobe/core/capture.py":521
+  /* "udpprobe/core/capture.py":561
  *         if not has_drops:
  *             return 0
- *         interface: i64 = self._word(at + 8, self._is_big)             # <<<<<<<<<<<<<<
+ *         interface: i64 = self._word(at + 8)             # <<<<<<<<<<<<<<
  *         if interface >= self._interfaces:
- *             self.faults[NO_INTERFACE] += 1
+ *             self.faults[_NO_INTERFACE] += 1
 */
-  __pyx_t_2 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 8), __pyx_v_self->_is_big); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 521, __pyx_L1_error)
+  __pyx_t_2 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 8)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 561, __pyx_L1_error)
   __pyx_v_interface = __pyx_t_2;
 
-  /* "udpprobe/core/capture.py":522
+  /* "udpprobe/core/capture.py":562
  *             return 0
- *         interface: i64 = self._word(at + 8, self._is_big)
+ *         interface: i64 = self._word(at + 8)
  *         if interface >= self._interfaces:             # <<<<<<<<<<<<<<
- *             self.faults[NO_INTERFACE] += 1
+ *             self.faults[_NO_INTERFACE] += 1
  *             return 0
 */
   __pyx_t_1 = (__pyx_v_interface >= __pyx_v_self->_interfaces);
@@ -25677,27 +26199,27 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/capture.py":523
- *         interface: i64 = self._word(at + 8, self._is_big)
+    /* "udpprobe/core/capture.py":563
+ *         interface: i64 = self._word(at + 8)
  *         if interface >= self._interfaces:
- *             self.faults[NO_INTERFACE] += 1             # <<<<<<<<<<<<<<
+ *             self.faults[_NO_INTERFACE] += 1             # <<<<<<<<<<<<<<
  *             return 0
  *         before: u64 = self._drops[interface] if self._has_drops[interface] else 0
 */
-    __pyx_t_5 = __pyx_v_8udpprobe_4core_7capture_NO_INTERFACE;
+    __pyx_t_5 = __pyx_v_8udpprobe_4core_7capture__NO_INTERFACE;
     __pyx_t_6 = -1;
     if (__pyx_t_5 < 0) {
       __pyx_t_6 = 0;
     } else if (unlikely(__pyx_t_5 >= __pyx_v_self->faults.shape[0])) __pyx_t_6 = 0;
     if (unlikely(__pyx_t_6 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_6);
-      __PYX_ERR(0, 523, __pyx_L1_error)
+      __PYX_ERR(0, 563, __pyx_L1_error)
     }
     *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_5)) )) += 1;
 
-    /* "udpprobe/core/capture.py":524
+    /* "udpprobe/core/capture.py":564
  *         if interface >= self._interfaces:
- *             self.faults[NO_INTERFACE] += 1
+ *             self.faults[_NO_INTERFACE] += 1
  *             return 0             # <<<<<<<<<<<<<<
  *         before: u64 = self._drops[interface] if self._has_drops[interface] else 0
  *         self._drops[interface] = drops
@@ -25708,17 +26230,17 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":522
+    /* "udpprobe/core/capture.py":562
  *             return 0
- *         interface: i64 = self._word(at + 8, self._is_big)
+ *         interface: i64 = self._word(at + 8)
  *         if interface >= self._interfaces:             # <<<<<<<<<<<<<<
- *             self.faults[NO_INTERFACE] += 1
+ *             self.faults[_NO_INTERFACE] += 1
  *             return 0
 */
   }
 
-  /* "udpprobe/core/capture.py":525
- *             self.faults[NO_INTERFACE] += 1
+  /* "udpprobe/core/capture.py":565
+ *             self.faults[_NO_INTERFACE] += 1
  *             return 0
  *         before: u64 = self._drops[interface] if self._has_drops[interface] else 0             # <<<<<<<<<<<<<<
  *         self._drops[interface] = drops
@@ -25731,7 +26253,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->_has_drops.shape[0])) __pyx_t_6 = 0;
   if (unlikely(__pyx_t_6 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_6);
-    __PYX_ERR(0, 525, __pyx_L1_error)
+    __PYX_ERR(0, 565, __pyx_L1_error)
   }
   __pyx_t_1 = ((*((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_self->_has_drops.data) + __pyx_t_2)) ))) != 0);
 
@@ -25743,7 +26265,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->_drops.shape[0])) __pyx_t_6 = 0;
     if (unlikely(__pyx_t_6 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_6);
-      __PYX_ERR(0, 525, __pyx_L1_error)
+      __PYX_ERR(0, 565, __pyx_L1_error)
     }
 
     __pyx_t_4 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_drops.data) + __pyx_t_2)) )));
@@ -25754,12 +26276,12 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
 
   __pyx_v_before = __pyx_t_4;
 
-  /* "udpprobe/core/capture.py":526
+  /* "udpprobe/core/capture.py":566
  *             return 0
  *         before: u64 = self._drops[interface] if self._has_drops[interface] else 0
  *         self._drops[interface] = drops             # <<<<<<<<<<<<<<
  *         self._has_drops[interface] = 1
- *         self._dropped = (self._dropped + (drops - before & MASK64)) & MASK64
+ *         self._dropped = (self._dropped + (drops - before & _MASK64)) & _MASK64
 */
   __pyx_t_2 = __pyx_v_interface;
   __pyx_t_6 = -1;
@@ -25768,15 +26290,15 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->_drops.shape[0])) __pyx_t_6 = 0;
   if (unlikely(__pyx_t_6 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_6);
-    __PYX_ERR(0, 526, __pyx_L1_error)
+    __PYX_ERR(0, 566, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_drops.data) + __pyx_t_2)) )) = __pyx_v_drops;
 
-  /* "udpprobe/core/capture.py":527
+  /* "udpprobe/core/capture.py":567
  *         before: u64 = self._drops[interface] if self._has_drops[interface] else 0
  *         self._drops[interface] = drops
  *         self._has_drops[interface] = 1             # <<<<<<<<<<<<<<
- *         self._dropped = (self._dropped + (drops - before & MASK64)) & MASK64
+ *         self._dropped = (self._dropped + (drops - before & _MASK64)) & _MASK64
  *         self.has_dropped = True
 */
   __pyx_t_2 = __pyx_v_interface;
@@ -25786,30 +26308,30 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->_has_drops.shape[0])) __pyx_t_6 = 0;
   if (unlikely(__pyx_t_6 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_6);
-    __PYX_ERR(0, 527, __pyx_L1_error)
+    __PYX_ERR(0, 567, __pyx_L1_error)
   }
   *((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_self->_has_drops.data) + __pyx_t_2)) )) = 1;
 
-  /* "udpprobe/core/capture.py":528
+  /* "udpprobe/core/capture.py":568
  *         self._drops[interface] = drops
  *         self._has_drops[interface] = 1
- *         self._dropped = (self._dropped + (drops - before & MASK64)) & MASK64             # <<<<<<<<<<<<<<
+ *         self._dropped = (self._dropped + (drops - before & _MASK64)) & _MASK64             # <<<<<<<<<<<<<<
  *         self.has_dropped = True
  *         return 0
 */
-  __pyx_v_self->_dropped = ((__pyx_v_self->_dropped + ((__pyx_v_drops - __pyx_v_before) & __pyx_v_8udpprobe_4core_7capture_MASK64)) & __pyx_v_8udpprobe_4core_7capture_MASK64);
+  __pyx_v_self->_dropped = ((__pyx_v_self->_dropped + ((__pyx_v_drops - __pyx_v_before) & __pyx_v_8udpprobe_4core_7capture__MASK64)) & __pyx_v_8udpprobe_4core_7capture__MASK64);
 
-  /* "udpprobe/core/capture.py":529
+  /* "udpprobe/core/capture.py":569
  *         self._has_drops[interface] = 1
- *         self._dropped = (self._dropped + (drops - before & MASK64)) & MASK64
+ *         self._dropped = (self._dropped + (drops - before & _MASK64)) & _MASK64
  *         self.has_dropped = True             # <<<<<<<<<<<<<<
  *         return 0
  * 
 */
   __pyx_v_self->has_dropped = 1;
 
-  /* "udpprobe/core/capture.py":530
- *         self._dropped = (self._dropped + (drops - before & MASK64)) & MASK64
+  /* "udpprobe/core/capture.py":570
+ *         self._dropped = (self._dropped + (drops - before & _MASK64)) & _MASK64
  *         self.has_dropped = True
  *         return 0             # <<<<<<<<<<<<<<
  * 
@@ -25821,8 +26343,8 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":499
- *         self._has_drops = array("B", [*self._has_drops, *bytes(count - len(self._has_drops))])
+  /* "udpprobe/core/capture.py":539
+ *         self._has_drops = _twice("B", list(self._has_drops))
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
@@ -25847,7 +26369,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":532
+/* "udpprobe/core/capture.py":572
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -25855,7 +26377,7 @@ static int __pyx_f_8udpprobe_4core_7capture_7Records__count_drops(struct __pyx_o
  *     @cython.nogil
 */
 
-static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__half(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at) {
+static CYTHON_INLINE PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__half(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, Py_ssize_t __pyx_v_at) {
   PY_LONG_LONG __pyx_v_first;
   PY_LONG_LONG __pyx_v_second;
   PY_LONG_LONG __pyx_r;
@@ -25867,7 +26389,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__half(struct __pyx
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/capture.py":538
+  /* "udpprobe/core/capture.py":578
  *     def _half(self, at: index) -> i64:
  *         """16 bits at a place."""
  *         first: i64 = self.data[at]             # <<<<<<<<<<<<<<
@@ -25881,11 +26403,11 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__half(struct __pyx
   } else if (unlikely(__pyx_t_1 >= __pyx_v_self->data.shape[0])) __pyx_t_2 = 0;
   if (unlikely(__pyx_t_2 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_2);
-    __PYX_ERR(0, 538, __pyx_L1_error)
+    __PYX_ERR(0, 578, __pyx_L1_error)
   }
   __pyx_v_first = (*((unsigned char const  *) ( /* dim=0 */ ((char *) (((unsigned char const  *) __pyx_v_self->data.data) + __pyx_t_1)) )));
 
-  /* "udpprobe/core/capture.py":539
+  /* "udpprobe/core/capture.py":579
  *         """16 bits at a place."""
  *         first: i64 = self.data[at]
  *         second: i64 = self.data[at + 1]             # <<<<<<<<<<<<<<
@@ -25899,11 +26421,11 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__half(struct __pyx
   } else if (unlikely(__pyx_t_1 >= __pyx_v_self->data.shape[0])) __pyx_t_2 = 0;
   if (unlikely(__pyx_t_2 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_2);
-    __PYX_ERR(0, 539, __pyx_L1_error)
+    __PYX_ERR(0, 579, __pyx_L1_error)
   }
   __pyx_v_second = (*((unsigned char const  *) ( /* dim=0 */ ((char *) (((unsigned char const  *) __pyx_v_self->data.data) + __pyx_t_1)) )));
 
-  /* "udpprobe/core/capture.py":540
+  /* "udpprobe/core/capture.py":580
  *         first: i64 = self.data[at]
  *         second: i64 = self.data[at + 1]
  *         return first << 8 | second if self._is_big else first | second << 8             # <<<<<<<<<<<<<<
@@ -25922,7 +26444,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__half(struct __pyx
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":532
+  /* "udpprobe/core/capture.py":572
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -25942,7 +26464,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__half(struct __pyx
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":542
+/* "udpprobe/core/capture.py":582
  *         return first << 8 | second if self._is_big else first | second << 8
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -25961,46 +26483,46 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__long(str
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/capture.py":547
+  /* "udpprobe/core/capture.py":587
  *     def _long(self, at: index) -> u64:
  *         """64 bits at a place."""
- *         first: u64 = self._word(at, self._is_big)             # <<<<<<<<<<<<<<
- *         second: u64 = self._word(at + 4, self._is_big)
- *         return first << 32 | second if self._is_big else first | second << 32
+ *         first: u64 = self._word(at)             # <<<<<<<<<<<<<<
+ *         second: u64 = self._word(at + 4)
+ *         return first << 32 | second if self._is_big else second << 32 | first
 */
-  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, __pyx_v_at, __pyx_v_self->_is_big); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 547, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, __pyx_v_at); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 587, __pyx_L1_error)
   __pyx_v_first = __pyx_t_1;
 
-  /* "udpprobe/core/capture.py":548
+  /* "udpprobe/core/capture.py":588
  *         """64 bits at a place."""
- *         first: u64 = self._word(at, self._is_big)
- *         second: u64 = self._word(at + 4, self._is_big)             # <<<<<<<<<<<<<<
- *         return first << 32 | second if self._is_big else first | second << 32
+ *         first: u64 = self._word(at)
+ *         second: u64 = self._word(at + 4)             # <<<<<<<<<<<<<<
+ *         return first << 32 | second if self._is_big else second << 32 | first
  * 
 */
-  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 4), __pyx_v_self->_is_big); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 548, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_8udpprobe_4core_7capture_7Records__word(__pyx_v_self, (__pyx_v_at + 4)); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 588, __pyx_L1_error)
   __pyx_v_second = __pyx_t_1;
 
-  /* "udpprobe/core/capture.py":549
- *         first: u64 = self._word(at, self._is_big)
- *         second: u64 = self._word(at + 4, self._is_big)
- *         return first << 32 | second if self._is_big else first | second << 32             # <<<<<<<<<<<<<<
+  /* "udpprobe/core/capture.py":589
+ *         first: u64 = self._word(at)
+ *         second: u64 = self._word(at + 4)
+ *         return first << 32 | second if self._is_big else second << 32 | first             # <<<<<<<<<<<<<<
  * 
- *     # ---- what is told
+ *     @cython.cfunc
 */
   if (__pyx_v_self->_is_big) {
 
     __pyx_t_2 = ((__pyx_v_first << 32) | __pyx_v_second);
   } else {
 
-    __pyx_t_2 = (__pyx_v_first | (__pyx_v_second << 32));
+    __pyx_t_2 = ((__pyx_v_second << 32) | __pyx_v_first);
   }
   {
     __pyx_r = __pyx_t_2;
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":542
+  /* "udpprobe/core/capture.py":582
  *         return first << 8 | second if self._is_big else first | second << 8
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -26020,7 +26542,62 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture_7Records__long(str
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":553
+/* "udpprobe/core/capture.py":591
+ *         return first << 32 | second if self._is_big else second << 32 | first
+ * 
+ *     @cython.cfunc             # <<<<<<<<<<<<<<
+ *     @cython.nogil
+ *     @cython.exceptval(-1, check=False)
+*/
+
+static int __pyx_f_8udpprobe_4core_7capture_7Records__set_order(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, int __pyx_v_is_big) {
+  int __pyx_r;
+
+  /* "udpprobe/core/capture.py":595
+ *     @cython.exceptval(-1, check=False)
+ *     def _set_order(self, is_big: cython.bint) -> cython.int:
+ *         self._is_big = is_big             # <<<<<<<<<<<<<<
+ *         self._is_swapped = is_big != _HOST_IS_BIG
+ *         return 0
+*/
+  __pyx_v_self->_is_big = __pyx_v_is_big;
+
+  /* "udpprobe/core/capture.py":596
+ *     def _set_order(self, is_big: cython.bint) -> cython.int:
+ *         self._is_big = is_big
+ *         self._is_swapped = is_big != _HOST_IS_BIG             # <<<<<<<<<<<<<<
+ *         return 0
+ * 
+*/
+  __pyx_v_self->_is_swapped = (__pyx_v_is_big != __pyx_v_8udpprobe_4core_7capture__HOST_IS_BIG);
+
+  /* "udpprobe/core/capture.py":597
+ *         self._is_big = is_big
+ *         self._is_swapped = is_big != _HOST_IS_BIG
+ *         return 0             # <<<<<<<<<<<<<<
+ * 
+ *     # ---- what is told
+*/
+  {
+
+    __pyx_r = 0;
+  }
+  goto __pyx_L0;
+
+  /* "udpprobe/core/capture.py":591
+ *         return first << 32 | second if self._is_big else second << 32 | first
+ * 
+ *     @cython.cfunc             # <<<<<<<<<<<<<<
+ *     @cython.nogil
+ *     @cython.exceptval(-1, check=False)
+*/
+
+  /* function exit code */
+  __pyx_L0:;
+  return __pyx_r;
+}
+
+/* "udpprobe/core/capture.py":601
  *     # ---- what is told
  * 
  *     @property             # <<<<<<<<<<<<<<
@@ -26052,14 +26629,14 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8position___get__(st
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__get__", 0);
 
-  /* "udpprobe/core/capture.py":556
+  /* "udpprobe/core/capture.py":604
  *     def position(self) -> int:
  *         """Byte of the file behind the last record."""
  *         return self.base + self.start             # <<<<<<<<<<<<<<
  * 
  *     @property
 */
-  __pyx_t_1 = __Pyx_PyLong_From_PY_LONG_LONG((__pyx_v_self->base + __pyx_v_self->start)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 556, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyLong_From_PY_LONG_LONG((__pyx_v_self->base + __pyx_v_self->start)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 604, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   {
     PyObject *__pyx_temp;
@@ -26072,7 +26649,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8position___get__(st
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":553
+  /* "udpprobe/core/capture.py":601
  *     # ---- what is told
  * 
  *     @property             # <<<<<<<<<<<<<<
@@ -26091,7 +26668,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8position___get__(st
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":558
+/* "udpprobe/core/capture.py":606
  *         return self.base + self.start
  * 
  *     @property             # <<<<<<<<<<<<<<
@@ -26128,7 +26705,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7is_torn___get__(str
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__get__", 0);
 
-  /* "udpprobe/core/capture.py":561
+  /* "udpprobe/core/capture.py":609
  *     def is_torn(self) -> bool:
  *         """Whether something stands behind the last record that is none; final when all bytes were filled in."""
  *         return self.is_broken or self.start < min(self.end, self.stop - self.base)             # <<<<<<<<<<<<<<
@@ -26137,7 +26714,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7is_torn___get__(str
 */
   if (!__pyx_v_self->is_broken) {
   } else {
-    __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_broken); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 561, __pyx_L1_error)
+    __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_broken); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 609, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
     __pyx_t_1 = __pyx_t_2;
     __pyx_t_2 = 0;
@@ -26160,7 +26737,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7is_torn___get__(str
   __pyx_t_6 = (__pyx_v_self->start < __pyx_t_5);
 
 
-  __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_t_6); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 561, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_t_6); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 609, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   __pyx_t_1 = __pyx_t_2;
   __pyx_t_2 = 0;
@@ -26177,7 +26754,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7is_torn___get__(str
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":558
+  /* "udpprobe/core/capture.py":606
  *         return self.base + self.start
  * 
  *     @property             # <<<<<<<<<<<<<<
@@ -26197,7 +26774,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7is_torn___get__(str
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":563
+/* "udpprobe/core/capture.py":611
  *         return self.is_broken or self.start < min(self.end, self.stop - self.base)
  * 
  *     @property             # <<<<<<<<<<<<<<
@@ -26230,7 +26807,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7dropped___get__(str
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__get__", 0);
 
-  /* "udpprobe/core/capture.py":566
+  /* "udpprobe/core/capture.py":614
  *     def dropped(self) -> int | None:
  *         """Packets that the recorder says it lost; None where it says nothing."""
  *         return self._dropped if self.has_dropped else None             # <<<<<<<<<<<<<<
@@ -26238,7 +26815,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7dropped___get__(str
  *     @property
 */
   if (__pyx_v_self->has_dropped) {
-    __pyx_t_2 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG(__pyx_v_self->_dropped); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 566, __pyx_L1_error)
+    __pyx_t_2 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG(__pyx_v_self->_dropped); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 614, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
     __pyx_t_1 = __pyx_t_2;
     __pyx_t_2 = 0;
@@ -26257,7 +26834,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7dropped___get__(str
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":563
+  /* "udpprobe/core/capture.py":611
  *         return self.is_broken or self.start < min(self.end, self.stop - self.base)
  * 
  *     @property             # <<<<<<<<<<<<<<
@@ -26277,7 +26854,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7dropped___get__(str
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":568
+/* "udpprobe/core/capture.py":616
  *         return self._dropped if self.has_dropped else None
  * 
  *     @property             # <<<<<<<<<<<<<<
@@ -26318,7 +26895,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5drops___get__(struc
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__get__", 0);
 
-  /* "udpprobe/core/capture.py":571
+  /* "udpprobe/core/capture.py":619
  *     def drops(self) -> dict[int, int]:
  *         """What the interfaces of this section last said they dropped, while it was read."""
  *         return {number: self._drops[number] for number in range(self._interfaces) if self._has_drops[number]}             # <<<<<<<<<<<<<<
@@ -26326,7 +26903,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5drops___get__(struc
  *     @property
 */
   { /* enter inner scope */
-    __pyx_t_1 = PyDict_New(); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 571, __pyx_L1_error)
+    __pyx_t_1 = PyDict_New(); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 619, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
 
     __pyx_t_2 = __pyx_v_self->_interfaces;
@@ -26341,13 +26918,13 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5drops___get__(struc
       } else if (unlikely(__pyx_t_5 >= __pyx_v_self->_has_drops.shape[0])) __pyx_t_6 = 0;
       if (unlikely(__pyx_t_6 != -1)) {
         __Pyx_RaiseBufferIndexError(__pyx_t_6);
-        __PYX_ERR(0, 571, __pyx_L1_error)
+        __PYX_ERR(0, 619, __pyx_L1_error)
       }
       __pyx_t_7 = ((*((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_self->_has_drops.data) + __pyx_t_5)) ))) != 0);
 
       if (__pyx_t_7) {
 
-        __pyx_t_8 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_8genexpr2__pyx_v_number); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 571, __pyx_L1_error)
+        __pyx_t_8 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_8genexpr2__pyx_v_number); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 619, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_8);
         __pyx_t_5 = __pyx_8genexpr2__pyx_v_number;
         __pyx_t_6 = -1;
@@ -26356,11 +26933,11 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5drops___get__(struc
         } else if (unlikely(__pyx_t_5 >= __pyx_v_self->_drops.shape[0])) __pyx_t_6 = 0;
         if (unlikely(__pyx_t_6 != -1)) {
           __Pyx_RaiseBufferIndexError(__pyx_t_6);
-          __PYX_ERR(0, 571, __pyx_L1_error)
+          __PYX_ERR(0, 619, __pyx_L1_error)
         }
-        __pyx_t_9 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_drops.data) + __pyx_t_5)) )))); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 571, __pyx_L1_error)
+        __pyx_t_9 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_drops.data) + __pyx_t_5)) )))); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 619, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_9);
-        if (unlikely(PyDict_SetItem(__pyx_t_1, __pyx_t_8, __pyx_t_9))) __PYX_ERR(0, 571, __pyx_L1_error)
+        if (unlikely(PyDict_SetItem(__pyx_t_1, __pyx_t_8, __pyx_t_9))) __PYX_ERR(0, 619, __pyx_L1_error)
         __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
         __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
       }
@@ -26378,7 +26955,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5drops___get__(struc
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":568
+  /* "udpprobe/core/capture.py":616
  *         return self._dropped if self.has_dropped else None
  * 
  *     @property             # <<<<<<<<<<<<<<
@@ -26400,7 +26977,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5drops___get__(struc
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":573
+/* "udpprobe/core/capture.py":621
  *         return {number: self._drops[number] for number in range(self._interfaces) if self._has_drops[number]}
  * 
  *     @property             # <<<<<<<<<<<<<<
@@ -26452,7 +27029,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__get__", 0);
 
-  /* "udpprobe/core/capture.py":576
+  /* "udpprobe/core/capture.py":624
  *     def entry(self) -> Entry:
  *         """What is known where the reading has come to."""
  *         if not self.is_pcapng:             # <<<<<<<<<<<<<<
@@ -26464,7 +27041,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/capture.py":577
+    /* "udpprobe/core/capture.py":625
  *         """What is known where the reading has come to."""
  *         if not self.is_pcapng:
  *             return Entry(self.head)             # <<<<<<<<<<<<<<
@@ -26472,7 +27049,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
  *             int(self._offsets_ns[number]).to_bytes(8, "big"), "big", signed=True))
 */
     __pyx_t_3 = NULL;
-    __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_Entry); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 577, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_Entry); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 625, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
     __pyx_t_5 = 1;
     #if CYTHON_UNPACK_METHODS
@@ -26491,7 +27068,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
       __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_4, __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
       __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 577, __pyx_L1_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 625, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_2);
     }
     {
@@ -26505,7 +27082,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
     __pyx_t_2 = 0;
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":576
+    /* "udpprobe/core/capture.py":624
  *     def entry(self) -> Entry:
  *         """What is known where the reading has come to."""
  *         if not self.is_pcapng:             # <<<<<<<<<<<<<<
@@ -26514,7 +27091,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
 */
   }
 
-  /* "udpprobe/core/capture.py":578
+  /* "udpprobe/core/capture.py":626
  *         if not self.is_pcapng:
  *             return Entry(self.head)
  *         clocks = [(self._resolutions[number], int.from_bytes(             # <<<<<<<<<<<<<<
@@ -26522,10 +27099,10 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
  *             for number in range(self._interfaces)]
 */
   { /* enter inner scope */
-    __pyx_t_2 = PyList_New(0); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 578, __pyx_L1_error)
+    __pyx_t_2 = PyList_New(0); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 626, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
 
-    /* "udpprobe/core/capture.py":580
+    /* "udpprobe/core/capture.py":628
  *         clocks = [(self._resolutions[number], int.from_bytes(
  *             int(self._offsets_ns[number]).to_bytes(8, "big"), "big", signed=True))
  *             for number in range(self._interfaces)]             # <<<<<<<<<<<<<<
@@ -26539,7 +27116,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
     for (__pyx_t_8 = 0; __pyx_t_8 < __pyx_t_7; __pyx_t_8+=1) {
       __pyx_8genexpr3__pyx_v_number = __pyx_t_8;
 
-      /* "udpprobe/core/capture.py":578
+      /* "udpprobe/core/capture.py":626
  *         if not self.is_pcapng:
  *             return Entry(self.head)
  *         clocks = [(self._resolutions[number], int.from_bytes(             # <<<<<<<<<<<<<<
@@ -26553,14 +27130,14 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
       } else if (unlikely(__pyx_t_9 >= __pyx_v_self->_resolutions.shape[0])) __pyx_t_10 = 0;
       if (unlikely(__pyx_t_10 != -1)) {
         __Pyx_RaiseBufferIndexError(__pyx_t_10);
-        __PYX_ERR(0, 578, __pyx_L1_error)
+        __PYX_ERR(0, 626, __pyx_L1_error)
       }
-      __pyx_t_4 = __Pyx_PyLong_From_int((*((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_resolutions.data) + __pyx_t_9)) )))); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 578, __pyx_L1_error)
+      __pyx_t_4 = __Pyx_PyLong_From_int((*((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_resolutions.data) + __pyx_t_9)) )))); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 626, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_4);
       __pyx_t_11 = ((PyObject *)(&PyLong_Type));
       __Pyx_INCREF(__pyx_t_11);
 
-      /* "udpprobe/core/capture.py":579
+      /* "udpprobe/core/capture.py":627
  *             return Entry(self.head)
  *         clocks = [(self._resolutions[number], int.from_bytes(
  *             int(self._offsets_ns[number]).to_bytes(8, "big"), "big", signed=True))             # <<<<<<<<<<<<<<
@@ -26575,9 +27152,9 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
       } else if (unlikely(__pyx_t_9 >= __pyx_v_self->_offsets_ns.shape[0])) __pyx_t_10 = 0;
       if (unlikely(__pyx_t_10 != -1)) {
         __Pyx_RaiseBufferIndexError(__pyx_t_10);
-        __PYX_ERR(0, 579, __pyx_L1_error)
+        __PYX_ERR(0, 627, __pyx_L1_error)
       }
-      __pyx_t_14 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_offsets_ns.data) + __pyx_t_9)) )))); if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 579, __pyx_L1_error)
+      __pyx_t_14 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->_offsets_ns.data) + __pyx_t_9)) )))); if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 627, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_14);
       __pyx_t_5 = 1;
       {
@@ -26585,19 +27162,19 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
         __pyx_t_12 = __Pyx_PyObject_FastCall((PyObject*)(&PyLong_Type), __pyx_callargs+__pyx_t_5, (2-__pyx_t_5) | (__pyx_t_5*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
         __Pyx_XDECREF(__pyx_t_13); __pyx_t_13 = 0;
         __Pyx_DECREF(__pyx_t_14); __pyx_t_14 = 0;
-        if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 579, __pyx_L1_error)
+        if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 627, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_12);
       }
-      __pyx_t_14 = __Pyx_PyObject_GetAttrStr(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_to_bytes); if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 579, __pyx_L1_error)
+      __pyx_t_14 = __Pyx_PyObject_GetAttrStr(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_to_bytes); if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 627, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_14);
       __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
-      __pyx_t_12 = __Pyx_PyObject_Call(__pyx_t_14, __pyx_mstate_global->__pyx_tuple[4], NULL); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 579, __pyx_L1_error)
+      __pyx_t_12 = __Pyx_PyObject_Call(__pyx_t_14, __pyx_mstate_global->__pyx_tuple[4], NULL); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 627, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_12);
       __Pyx_DECREF(__pyx_t_14); __pyx_t_14 = 0;
-      if (!(likely(PyBytes_CheckExact(__pyx_t_12)) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_12))) __PYX_ERR(0, 579, __pyx_L1_error)
+      if (!(likely(PyBytes_CheckExact(__pyx_t_12)) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_12))) __PYX_ERR(0, 627, __pyx_L1_error)
       #if CYTHON_VECTORCALL
 
-      /* "udpprobe/core/capture.py":578
+      /* "udpprobe/core/capture.py":626
  *         if not self.is_pcapng:
  *             return Entry(self.head)
  *         clocks = [(self._resolutions[number], int.from_bytes(             # <<<<<<<<<<<<<<
@@ -26610,13 +27187,13 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
         PyObject *__pyx_callargs[4] = {__pyx_t_11, __pyx_t_12, __pyx_mstate_global->__pyx_n_u_big, Py_True};
         #if CYTHON_VECTORCALL
         __pyx_t_14 = __pyx_mstate_global->__pyx_tuple[5];
-        if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 578, __pyx_L1_error)
+        if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 626, __pyx_L1_error)
         __Pyx_INCREF(__pyx_t_14);
         #else
         {
           PyObject *__pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_signed};
           __pyx_t_14 = __Pyx_MakeKwargDict(__pyx_temp, __pyx_callargs+3, 1);
-          if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 578, __pyx_L1_error)
+          if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 626, __pyx_L1_error)
           __Pyx_GOTREF(__pyx_t_14);
         }
         #endif
@@ -26626,19 +27203,19 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
         #if CYTHON_VECTORCALL
         #endif
         __Pyx_DECREF(__pyx_t_14); __pyx_t_14 = 0;
-        if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 578, __pyx_L1_error)
+        if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 626, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_3);
       }
-      __pyx_t_14 = PyTuple_New(2); if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 578, __pyx_L1_error)
+      __pyx_t_14 = PyTuple_New(2); if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 626, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_14);
       __Pyx_GIVEREF(__pyx_t_4);
-      if (__Pyx_PyTuple_SET_ITEM(__pyx_t_14, 0, __pyx_t_4) != (0)) __PYX_ERR(0, 578, __pyx_L1_error);
+      if (__Pyx_PyTuple_SET_ITEM(__pyx_t_14, 0, __pyx_t_4) != (0)) __PYX_ERR(0, 626, __pyx_L1_error);
       __Pyx_GIVEREF(__pyx_t_3);
-      if (__Pyx_PyTuple_SET_ITEM(__pyx_t_14, 1, __pyx_t_3) != (0)) __PYX_ERR(0, 578, __pyx_L1_error);
+      if (__Pyx_PyTuple_SET_ITEM(__pyx_t_14, 1, __pyx_t_3) != (0)) __PYX_ERR(0, 626, __pyx_L1_error);
       __pyx_t_4 = 0;
       __pyx_t_3 = 0;
       __Pyx_GIVEREF(__pyx_t_14);
-      if (unlikely(__Pyx_ListComp_AppendAndDecref(__pyx_t_2, __pyx_t_14))) __PYX_ERR(0, 578, __pyx_L1_error)
+      if (unlikely(__Pyx_ListComp_AppendAndDecref(__pyx_t_2, __pyx_t_14))) __PYX_ERR(0, 626, __pyx_L1_error)
       __pyx_t_14 = 0;
     }
 
@@ -26646,15 +27223,15 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
   __pyx_v_clocks = ((PyObject*)__pyx_t_2);
   __pyx_t_2 = 0;
 
-  /* "udpprobe/core/capture.py":581
+  /* "udpprobe/core/capture.py":629
  *             int(self._offsets_ns[number]).to_bytes(8, "big"), "big", signed=True))
  *             for number in range(self._interfaces)]
  *         links = [self._links[number] for number in range(self._interfaces)]             # <<<<<<<<<<<<<<
  *         return Entry(self.head, Known(">" if self._is_big else "<", tuple(links), tuple(clocks), self._snap_bytes),
- *                      self.last_ns)
+ *                      self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns)
 */
   { /* enter inner scope */
-    __pyx_t_2 = PyList_New(0); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 581, __pyx_L1_error)
+    __pyx_t_2 = PyList_New(0); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 629, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
 
     __pyx_t_6 = __pyx_v_self->_interfaces;
@@ -26669,12 +27246,12 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
       } else if (unlikely(__pyx_t_9 >= __pyx_v_self->_links.shape[0])) __pyx_t_10 = 0;
       if (unlikely(__pyx_t_10 != -1)) {
         __Pyx_RaiseBufferIndexError(__pyx_t_10);
-        __PYX_ERR(0, 581, __pyx_L1_error)
+        __PYX_ERR(0, 629, __pyx_L1_error)
       }
-      __pyx_t_14 = __Pyx_PyLong_From_int((*((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_links.data) + __pyx_t_9)) )))); if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 581, __pyx_L1_error)
+      __pyx_t_14 = __Pyx_PyLong_From_int((*((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->_links.data) + __pyx_t_9)) )))); if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 629, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_14);
       __Pyx_GIVEREF(__pyx_t_14);
-      if (unlikely(__Pyx_ListComp_AppendAndDecref(__pyx_t_2, __pyx_t_14))) __PYX_ERR(0, 581, __pyx_L1_error)
+      if (unlikely(__Pyx_ListComp_AppendAndDecref(__pyx_t_2, __pyx_t_14))) __PYX_ERR(0, 629, __pyx_L1_error)
       __pyx_t_14 = 0;
     }
 
@@ -26682,18 +27259,18 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
   __pyx_v_links = ((PyObject*)__pyx_t_2);
   __pyx_t_2 = 0;
 
-  /* "udpprobe/core/capture.py":582
+  /* "udpprobe/core/capture.py":630
  *             for number in range(self._interfaces)]
  *         links = [self._links[number] for number in range(self._interfaces)]
  *         return Entry(self.head, Known(">" if self._is_big else "<", tuple(links), tuple(clocks), self._snap_bytes),             # <<<<<<<<<<<<<<
- *                      self.last_ns)
+ *                      self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns)
  * 
 */
   __pyx_t_14 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_Entry); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 582, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_Entry); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 630, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __pyx_t_12 = NULL;
-  __Pyx_GetModuleGlobalName(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_Known); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 582, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_Known); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 630, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
   if (__pyx_v_self->_is_big) {
     __Pyx_INCREF(__pyx_mstate_global->__pyx_kp_u__4);
@@ -26702,11 +27279,11 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
     __Pyx_INCREF(__pyx_mstate_global->__pyx_kp_u__7);
     __pyx_t_13 = __pyx_mstate_global->__pyx_kp_u__7;
   }
-  __pyx_t_15 = PyList_AsTuple(__pyx_v_links); if (unlikely(!__pyx_t_15)) __PYX_ERR(0, 582, __pyx_L1_error)
+  __pyx_t_15 = PyList_AsTuple(__pyx_v_links); if (unlikely(!__pyx_t_15)) __PYX_ERR(0, 630, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_15);
-  __pyx_t_16 = PyList_AsTuple(__pyx_v_clocks); if (unlikely(!__pyx_t_16)) __PYX_ERR(0, 582, __pyx_L1_error)
+  __pyx_t_16 = PyList_AsTuple(__pyx_v_clocks); if (unlikely(!__pyx_t_16)) __PYX_ERR(0, 630, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_16);
-  __pyx_t_17 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->_snap_bytes); if (unlikely(!__pyx_t_17)) __PYX_ERR(0, 582, __pyx_L1_error)
+  __pyx_t_17 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->_snap_bytes); if (unlikely(!__pyx_t_17)) __PYX_ERR(0, 630, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_17);
   __pyx_t_5 = 1;
   #if CYTHON_UNPACK_METHODS
@@ -26729,19 +27306,31 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
     __Pyx_DECREF(__pyx_t_16); __pyx_t_16 = 0;
     __Pyx_DECREF(__pyx_t_17); __pyx_t_17 = 0;
     __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 582, __pyx_L1_error)
+    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 630, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
   }
 
-  /* "udpprobe/core/capture.py":583
+  /* "udpprobe/core/capture.py":631
  *         links = [self._links[number] for number in range(self._interfaces)]
  *         return Entry(self.head, Known(">" if self._is_big else "<", tuple(links), tuple(clocks), self._snap_bytes),
- *                      self.last_ns)             # <<<<<<<<<<<<<<
+ *                      self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns)             # <<<<<<<<<<<<<<
  * 
  * 
 */
-  __pyx_t_11 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->last_ns); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 583, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_11);
+  __pyx_t_1 = (__pyx_v_self->first_ns == __pyx_v_8udpprobe_4core_7capture__EARLIEST_NS);
+
+  if (__pyx_t_1) {
+    __pyx_t_17 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->_before_ns); if (unlikely(!__pyx_t_17)) __PYX_ERR(0, 631, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_17);
+    __pyx_t_11 = __pyx_t_17;
+    __pyx_t_17 = 0;
+  } else {
+    __pyx_t_17 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->time_ns); if (unlikely(!__pyx_t_17)) __PYX_ERR(0, 631, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_17);
+    __pyx_t_11 = __pyx_t_17;
+    __pyx_t_17 = 0;
+  }
+
   __pyx_t_5 = 1;
   #if CYTHON_UNPACK_METHODS
   if (unlikely(PyMethod_Check(__pyx_t_3))) {
@@ -26761,7 +27350,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
     __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 582, __pyx_L1_error)
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 630, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
   }
   {
@@ -26775,7 +27364,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
   __pyx_t_2 = 0;
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":573
+  /* "udpprobe/core/capture.py":621
  *         return {number: self._drops[number] for number in range(self._interfaces) if self._has_drops[number]}
  * 
  *     @property             # <<<<<<<<<<<<<<
@@ -26807,7 +27396,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5entry___get__(struc
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":9
+/* "udpprobe/core/capture.pxd":10
  *     # the buffer
  *     cdef bytearray _buffer
  *     cdef readonly const unsigned char[::1] data             # <<<<<<<<<<<<<<
@@ -26846,7 +27435,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4data___get__(struct
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->data, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char__const__, (int (*)(char *, PyObject *)) NULL, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->data, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char__const__, (int (*)(char *, PyObject *)) NULL, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 10, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -26889,12 +27478,12 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4data___get__(struct
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":10
+/* "udpprobe/core/capture.pxd":11
  *     cdef bytearray _buffer
  *     cdef readonly const unsigned char[::1] data
  *     cdef readonly bytes head             # <<<<<<<<<<<<<<
  *     cdef readonly long long begins, base, stop
- *     cdef Py_ssize_t _capacity, _last
+ *     cdef const unsigned long long[::1] _longs
 */
 
 /* Python wrapper */
@@ -26956,12 +27545,12 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4head___get__(struct
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":11
+/* "udpprobe/core/capture.pxd":12
  *     cdef readonly const unsigned char[::1] data
  *     cdef readonly bytes head
  *     cdef readonly long long begins, base, stop             # <<<<<<<<<<<<<<
- *     cdef Py_ssize_t _capacity, _last
- *     cdef readonly Py_ssize_t start, end
+ *     cdef const unsigned long long[::1] _longs
+ *     cdef const unsigned int[::1] _words
 */
 
 /* Python wrapper */
@@ -26995,7 +27584,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6begins___get__(stru
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->begins); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 11, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->begins); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 12, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27069,7 +27658,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4base___get__(struct
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->base); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 11, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->base); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 12, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27143,7 +27732,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4stop___get__(struct
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->stop); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 11, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->stop); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 12, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27186,8 +27775,8 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_4stop___get__(struct
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":13
- *     cdef readonly long long begins, base, stop
+/* "udpprobe/core/capture.pxd":16
+ *     cdef const unsigned int[::1] _words
  *     cdef Py_ssize_t _capacity, _last
  *     cdef readonly Py_ssize_t start, end             # <<<<<<<<<<<<<<
  *     cdef readonly bint is_pcapng, is_gapless, is_broken
@@ -27225,7 +27814,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5start___get__(struc
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->start); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 13, __pyx_L4_error)
+        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->start); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 16, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27299,7 +27888,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_3end___get__(struct 
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->end); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 13, __pyx_L4_error)
+        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->end); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 16, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27342,7 +27931,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_3end___get__(struct 
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":14
+/* "udpprobe/core/capture.pxd":17
  *     cdef Py_ssize_t _capacity, _last
  *     cdef readonly Py_ssize_t start, end
  *     cdef readonly bint is_pcapng, is_gapless, is_broken             # <<<<<<<<<<<<<<
@@ -27381,7 +27970,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_9is_pcapng___get__(s
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_pcapng); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 14, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_pcapng); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 17, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27455,7 +28044,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_10is_gapless___get__
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_gapless); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 14, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_gapless); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 17, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27529,7 +28118,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_9is_broken___get__(s
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_broken); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 14, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_broken); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 17, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27572,7 +28161,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_9is_broken___get__(s
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":16
+/* "udpprobe/core/capture.pxd":19
  *     cdef readonly bint is_pcapng, is_gapless, is_broken
  *     # the frame that `next` found
  *     cdef readonly Py_ssize_t at, captured, length             # <<<<<<<<<<<<<<
@@ -27611,7 +28200,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_2at___get__(struct _
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->at); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 16, __pyx_L4_error)
+        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->at); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27685,7 +28274,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8captured___get__(st
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->captured); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 16, __pyx_L4_error)
+        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->captured); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27759,7 +28348,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6length___get__(stru
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->length); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 16, __pyx_L4_error)
+        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->length); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27802,7 +28391,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6length___get__(stru
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":17
+/* "udpprobe/core/capture.pxd":20
  *     # the frame that `next` found
  *     cdef readonly Py_ssize_t at, captured, length
  *     cdef readonly long long time_ns             # <<<<<<<<<<<<<<
@@ -27841,7 +28430,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7time_ns___get__(str
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->time_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 17, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->time_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 20, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27884,7 +28473,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7time_ns___get__(str
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":18
+/* "udpprobe/core/capture.pxd":21
  *     cdef readonly Py_ssize_t at, captured, length
  *     cdef readonly long long time_ns
  *     cdef readonly int link_type             # <<<<<<<<<<<<<<
@@ -27923,7 +28512,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_9link_type___get__(s
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->link_type); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 18, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->link_type); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 21, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -27966,7 +28555,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_9link_type___get__(s
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":19
+/* "udpprobe/core/capture.pxd":22
  *     cdef readonly long long time_ns
  *     cdef readonly int link_type
  *     cdef public long long frame             # <<<<<<<<<<<<<<
@@ -28005,7 +28594,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_5frame___get__(struc
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->frame); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->frame); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 22, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -28078,7 +28667,7 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records_5frame_2__set__(struct __p
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(2, 19, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(2, 22, __pyx_L4_error)
         __pyx_v_self->frame = __pyx_t_2;
       }
       /*finally:*/ {
@@ -28108,7 +28697,7 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records_5frame_2__set__(struct __p
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":21
+/* "udpprobe/core/capture.pxd":24
  *     cdef public long long frame
  *     # of all frames
  *     cdef readonly long long first_ns, latest_ns, held_ns             # <<<<<<<<<<<<<<
@@ -28147,7 +28736,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8first_ns___get__(st
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->first_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 21, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->first_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 24, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -28221,7 +28810,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_9latest_ns___get__(s
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->latest_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 21, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->latest_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 24, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -28295,7 +28884,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7held_ns___get__(str
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->held_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 21, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->held_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 24, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -28338,7 +28927,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7held_ns___get__(str
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":22
+/* "udpprobe/core/capture.pxd":25
  *     # of all frames
  *     cdef readonly long long first_ns, latest_ns, held_ns
  *     cdef public long long until_ns             # <<<<<<<<<<<<<<
@@ -28377,7 +28966,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_8until_ns___get__(st
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->until_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 22, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->until_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 25, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -28450,7 +29039,7 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records_8until_ns_2__set__(struct 
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(2, 22, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(2, 25, __pyx_L4_error)
         __pyx_v_self->until_ns = __pyx_t_2;
       }
       /*finally:*/ {
@@ -28480,7 +29069,7 @@ static int __pyx_pf_8udpprobe_4core_7capture_7Records_8until_ns_2__set__(struct 
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":23
+/* "udpprobe/core/capture.pxd":26
  *     cdef readonly long long first_ns, latest_ns, held_ns
  *     cdef public long long until_ns
  *     cdef readonly bint is_disordered             # <<<<<<<<<<<<<<
@@ -28519,7 +29108,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_13is_disordered___ge
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_disordered); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 23, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_disordered); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 26, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -28562,7 +29151,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_13is_disordered___ge
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":24
+/* "udpprobe/core/capture.pxd":27
  *     cdef public long long until_ns
  *     cdef readonly bint is_disordered
  *     cdef readonly long long[::1] faults             # <<<<<<<<<<<<<<
@@ -28601,7 +29190,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6faults___get__(stru
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->faults, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 24, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->faults, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 27, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -28644,7 +29233,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_6faults___get__(stru
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":25
+/* "udpprobe/core/capture.pxd":28
  *     cdef readonly bint is_disordered
  *     cdef readonly long long[::1] faults
  *     cdef readonly bint has_dropped             # <<<<<<<<<<<<<<
@@ -28683,7 +29272,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_11has_dropped___get_
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->has_dropped); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 25, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->has_dropped); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 28, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -28726,91 +29315,9 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_11has_dropped___get_
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":36
- *     cdef unsigned long long[::1] _offsets_ns, _drops, _powers
+/* "udpprobe/core/capture.pxd":40
  *     cdef unsigned char[::1] _has_drops
- *     cdef readonly long long last_ns             # <<<<<<<<<<<<<<
- *     cdef bint _is_timed
- *     cdef readonly bint leans_on_time
-*/
-
-/* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_7last_ns_1__get__(PyObject *__pyx_v_self); /*proto*/
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_7last_ns_1__get__(PyObject *__pyx_v_self) {
-  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
-  PyObject *__pyx_r = 0;
-  __Pyx_RefNannyDeclarations
-  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
-  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
-  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_7last_ns___get__(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
-
-  /* function exit code */
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_7last_ns___get__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
-  PyObject *__pyx_r = NULL;
-  __Pyx_RefNannyDeclarations
-  PyObject *__pyx_t_1 = NULL;
-  PyObject *__pyx_t_2 = NULL;
-  PyObject *__pyx_t_3 = NULL;
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
-  __Pyx_RefNannySetupContext("__get__", 0);
-  {
-      __Pyx_PyCriticalSection __pyx_cs;
-      __pyx_t_1 = ((PyObject *)__pyx_v_self);
-      __Pyx_INCREF(__pyx_t_1);
-      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
-      /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->last_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 36, __pyx_L4_error)
-        __Pyx_GOTREF(__pyx_t_2);
-        {
-          PyObject *__pyx_temp;
-          {
-            __pyx_temp = __pyx_r;
-            __pyx_r = __pyx_t_2;
-          }
-          __Pyx_XDECREF(__pyx_temp);
-        }
-        __pyx_t_2 = 0;
-        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-        goto __pyx_L3_return;
-      }
-      /*finally:*/ {
-        __pyx_L3_return: {
-          __pyx_t_3 = __pyx_r;
-          __pyx_r = 0;
-          __Pyx_PyCriticalSection_End(&__pyx_cs);
-          __pyx_r = __pyx_t_3;
-          __pyx_t_3 = 0;
-          goto __pyx_L0;
-        }
-        __pyx_L4_error: {
-          __Pyx_PyCriticalSection_End(&__pyx_cs);
-          goto __pyx_L1_error;
-        }
-      }
-      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  }
-
-  /* function exit code */
-  __pyx_L1_error:;
-  __Pyx_XDECREF(__pyx_t_1);
-  __Pyx_XDECREF(__pyx_t_2);
-  __Pyx_AddTraceback("udpprobe.core.capture.Records.last_ns.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
-  __pyx_r = NULL;
-  __pyx_L0:;
-  __Pyx_XGIVEREF(__pyx_r);
-  __Pyx_RefNannyFinishContext();
-  return __pyx_r;
-}
-
-/* "udpprobe/core/capture.pxd":38
- *     cdef readonly long long last_ns
- *     cdef bint _is_timed
+ *     cdef long long _before_ns
  *     cdef readonly bint leans_on_time             # <<<<<<<<<<<<<<
  *     cdef readonly dict first_drops
  * 
@@ -28847,7 +29354,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_13leans_on_time___ge
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->leans_on_time); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 38, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->leans_on_time); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 40, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -28890,8 +29397,8 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_13leans_on_time___ge
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.pxd":39
- *     cdef bint _is_timed
+/* "udpprobe/core/capture.pxd":41
+ *     cdef long long _before_ns
  *     cdef readonly bint leans_on_time
  *     cdef readonly dict first_drops             # <<<<<<<<<<<<<<
  * 
@@ -28964,15 +29471,15 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_11first_drops___get_
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_19__reduce_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_21__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_19__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_19__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_19__reduce_cython__(PyObject *__pyx_v_self, 
+static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_21__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_21__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_21__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -28998,14 +29505,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("__reduce_cython__", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_20__reduce_cython__(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_20__reduce_cython__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self) {
   PyObject *__pyx_v_state = 0;
   PyObject *__pyx_v__dict = 0;
   int __pyx_v_use_setstate;
@@ -29053,8 +29560,10 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(
   PyObject *__pyx_t_40 = NULL;
   PyObject *__pyx_t_41 = NULL;
   PyObject *__pyx_t_42 = NULL;
-  int __pyx_t_43;
-  int __pyx_t_44;
+  PyObject *__pyx_t_43 = NULL;
+  PyObject *__pyx_t_44 = NULL;
+  int __pyx_t_45;
+  int __pyx_t_46;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
@@ -29064,7 +29573,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(
  *     cdef object _dict
  *     cdef bint use_setstate
  *     with CRITICAL_SECTION(self):             # <<<<<<<<<<<<<<
- *         state = (self._buffer, self._capacity, self._dropped, self._drops, self._has_drops, self._header_bytes, self._interfaces, self._is_big, self._is_timed, self._last, self._links, self._offsets_ns, self._powers, self._resolutions, self._sections, self._snap_bytes, self._unit_ns, self.at, self.base, self.begins, self.captured, self.data, self.end, self.faults, self.first_drops, self.first_ns, self.frame, self.has_dropped, self.head, self.held_ns, self.is_broken, self.is_disordered, self.is_gapless, self.is_pcapng, self.last_ns, self.latest_ns, self.leans_on_time, self.length, self.link_type, self.start, self.stop, self.time_ns, self.until_ns)
+ *         state = (self._before_ns, self._buffer, self._capacity, self._dropped, self._drops, self._has_drops, self._header_bytes, self._interfaces, self._is_big, self._is_swapped, self._last, self._links, self._longs, self._offsets_ns, self._powers, self._resolutions, self._sections, self._snap_bytes, self._unit_ns, self._words, self.at, self.base, self.begins, self.captured, self.data, self.end, self.faults, self.first_drops, self.first_ns, self.frame, self.has_dropped, self.head, self.held_ns, self.is_broken, self.is_disordered, self.is_gapless, self.is_pcapng, self.latest_ns, self.leans_on_time, self.length, self.link_type, self.start, self.stop, self.time_ns, self.until_ns)
  *         _dict = getattr(self, '__dict__', None)
 */
   {
@@ -29077,181 +29586,189 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(
         /* "(tree fragment)":6
  *     cdef bint use_setstate
  *     with CRITICAL_SECTION(self):
- *         state = (self._buffer, self._capacity, self._dropped, self._drops, self._has_drops, self._header_bytes, self._interfaces, self._is_big, self._is_timed, self._last, self._links, self._offsets_ns, self._powers, self._resolutions, self._sections, self._snap_bytes, self._unit_ns, self.at, self.base, self.begins, self.captured, self.data, self.end, self.faults, self.first_drops, self.first_ns, self.frame, self.has_dropped, self.head, self.held_ns, self.is_broken, self.is_disordered, self.is_gapless, self.is_pcapng, self.last_ns, self.latest_ns, self.leans_on_time, self.length, self.link_type, self.start, self.stop, self.time_ns, self.until_ns)             # <<<<<<<<<<<<<<
+ *         state = (self._before_ns, self._buffer, self._capacity, self._dropped, self._drops, self._has_drops, self._header_bytes, self._interfaces, self._is_big, self._is_swapped, self._last, self._links, self._longs, self._offsets_ns, self._powers, self._resolutions, self._sections, self._snap_bytes, self._unit_ns, self._words, self.at, self.base, self.begins, self.captured, self.data, self.end, self.faults, self.first_drops, self.first_ns, self.frame, self.has_dropped, self.head, self.held_ns, self.is_broken, self.is_disordered, self.is_gapless, self.is_pcapng, self.latest_ns, self.leans_on_time, self.length, self.link_type, self.start, self.stop, self.time_ns, self.until_ns)             # <<<<<<<<<<<<<<
  *         _dict = getattr(self, '__dict__', None)
  *     if _dict is not None and _dict:
 */
-        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->_capacity); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->_before_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
-        __pyx_t_3 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG(__pyx_v_self->_dropped); if (unlikely(!__pyx_t_3)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_3 = PyLong_FromSsize_t(__pyx_v_self->_capacity); if (unlikely(!__pyx_t_3)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_3);
-        __pyx_t_4 = __pyx_memoryview_fromslice(__pyx_v_self->_drops, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_4)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_4 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG(__pyx_v_self->_dropped); if (unlikely(!__pyx_t_4)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_4);
-        __pyx_t_5 = __pyx_memoryview_fromslice(__pyx_v_self->_has_drops, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_5)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_5 = __pyx_memoryview_fromslice(__pyx_v_self->_drops, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_5)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_5);
-        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_self->_header_bytes); if (unlikely(!__pyx_t_6)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_6 = __pyx_memoryview_fromslice(__pyx_v_self->_has_drops, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_6)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_6);
-        __pyx_t_7 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->_interfaces); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_7 = PyLong_FromSsize_t(__pyx_v_self->_header_bytes); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_7);
-        __pyx_t_8 = __Pyx_PyBool_FromLong(__pyx_v_self->_is_big); if (unlikely(!__pyx_t_8)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_8 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->_interfaces); if (unlikely(!__pyx_t_8)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_8);
-        __pyx_t_9 = __Pyx_PyBool_FromLong(__pyx_v_self->_is_timed); if (unlikely(!__pyx_t_9)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_9 = __Pyx_PyBool_FromLong(__pyx_v_self->_is_big); if (unlikely(!__pyx_t_9)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_9);
-        __pyx_t_10 = PyLong_FromSsize_t(__pyx_v_self->_last); if (unlikely(!__pyx_t_10)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_10 = __Pyx_PyBool_FromLong(__pyx_v_self->_is_swapped); if (unlikely(!__pyx_t_10)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_10);
-        __pyx_t_11 = __pyx_memoryview_fromslice(__pyx_v_self->_links, 1, (PyObject *(*)(char *)) __pyx_memview_get_int, (int (*)(char *, PyObject *)) __pyx_memview_set_int, 0);; if (unlikely(!__pyx_t_11)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_11 = PyLong_FromSsize_t(__pyx_v_self->_last); if (unlikely(!__pyx_t_11)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_11);
-        __pyx_t_12 = __pyx_memoryview_fromslice(__pyx_v_self->_offsets_ns, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_12)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_12 = __pyx_memoryview_fromslice(__pyx_v_self->_links, 1, (PyObject *(*)(char *)) __pyx_memview_get_int, (int (*)(char *, PyObject *)) __pyx_memview_set_int, 0);; if (unlikely(!__pyx_t_12)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_12);
-        __pyx_t_13 = __pyx_memoryview_fromslice(__pyx_v_self->_powers, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_13)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_13 = __pyx_memoryview_fromslice(__pyx_v_self->_longs, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG__const__, (int (*)(char *, PyObject *)) NULL, 0);; if (unlikely(!__pyx_t_13)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_13);
-        __pyx_t_14 = __pyx_memoryview_fromslice(__pyx_v_self->_resolutions, 1, (PyObject *(*)(char *)) __pyx_memview_get_int, (int (*)(char *, PyObject *)) __pyx_memview_set_int, 0);; if (unlikely(!__pyx_t_14)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_14 = __pyx_memoryview_fromslice(__pyx_v_self->_offsets_ns, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_14)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_14);
-        __pyx_t_15 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->_sections); if (unlikely(!__pyx_t_15)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_15 = __pyx_memoryview_fromslice(__pyx_v_self->_powers, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_15)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_15);
-        __pyx_t_16 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->_snap_bytes); if (unlikely(!__pyx_t_16)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_16 = __pyx_memoryview_fromslice(__pyx_v_self->_resolutions, 1, (PyObject *(*)(char *)) __pyx_memview_get_int, (int (*)(char *, PyObject *)) __pyx_memview_set_int, 0);; if (unlikely(!__pyx_t_16)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_16);
-        __pyx_t_17 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->_unit_ns); if (unlikely(!__pyx_t_17)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_17 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->_sections); if (unlikely(!__pyx_t_17)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_17);
-        __pyx_t_18 = PyLong_FromSsize_t(__pyx_v_self->at); if (unlikely(!__pyx_t_18)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_18 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->_snap_bytes); if (unlikely(!__pyx_t_18)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_18);
-        __pyx_t_19 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->base); if (unlikely(!__pyx_t_19)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_19 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->_unit_ns); if (unlikely(!__pyx_t_19)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_19);
-        __pyx_t_20 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->begins); if (unlikely(!__pyx_t_20)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_20 = __pyx_memoryview_fromslice(__pyx_v_self->_words, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_int__const__, (int (*)(char *, PyObject *)) NULL, 0);; if (unlikely(!__pyx_t_20)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_20);
-        __pyx_t_21 = PyLong_FromSsize_t(__pyx_v_self->captured); if (unlikely(!__pyx_t_21)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_21 = PyLong_FromSsize_t(__pyx_v_self->at); if (unlikely(!__pyx_t_21)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_21);
-        __pyx_t_22 = __pyx_memoryview_fromslice(__pyx_v_self->data, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char__const__, (int (*)(char *, PyObject *)) NULL, 0);; if (unlikely(!__pyx_t_22)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_22 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->base); if (unlikely(!__pyx_t_22)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_22);
-        __pyx_t_23 = PyLong_FromSsize_t(__pyx_v_self->end); if (unlikely(!__pyx_t_23)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_23 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->begins); if (unlikely(!__pyx_t_23)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_23);
-        __pyx_t_24 = __pyx_memoryview_fromslice(__pyx_v_self->faults, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_24)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_24 = PyLong_FromSsize_t(__pyx_v_self->captured); if (unlikely(!__pyx_t_24)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_24);
-        __pyx_t_25 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->first_ns); if (unlikely(!__pyx_t_25)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_25 = __pyx_memoryview_fromslice(__pyx_v_self->data, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char__const__, (int (*)(char *, PyObject *)) NULL, 0);; if (unlikely(!__pyx_t_25)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_25);
-        __pyx_t_26 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->frame); if (unlikely(!__pyx_t_26)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_26 = PyLong_FromSsize_t(__pyx_v_self->end); if (unlikely(!__pyx_t_26)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_26);
-        __pyx_t_27 = __Pyx_PyBool_FromLong(__pyx_v_self->has_dropped); if (unlikely(!__pyx_t_27)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_27 = __pyx_memoryview_fromslice(__pyx_v_self->faults, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_27)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_27);
-        __pyx_t_28 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->held_ns); if (unlikely(!__pyx_t_28)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_28 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->first_ns); if (unlikely(!__pyx_t_28)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_28);
-        __pyx_t_29 = __Pyx_PyBool_FromLong(__pyx_v_self->is_broken); if (unlikely(!__pyx_t_29)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_29 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->frame); if (unlikely(!__pyx_t_29)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_29);
-        __pyx_t_30 = __Pyx_PyBool_FromLong(__pyx_v_self->is_disordered); if (unlikely(!__pyx_t_30)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_30 = __Pyx_PyBool_FromLong(__pyx_v_self->has_dropped); if (unlikely(!__pyx_t_30)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_30);
-        __pyx_t_31 = __Pyx_PyBool_FromLong(__pyx_v_self->is_gapless); if (unlikely(!__pyx_t_31)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_31 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->held_ns); if (unlikely(!__pyx_t_31)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_31);
-        __pyx_t_32 = __Pyx_PyBool_FromLong(__pyx_v_self->is_pcapng); if (unlikely(!__pyx_t_32)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_32 = __Pyx_PyBool_FromLong(__pyx_v_self->is_broken); if (unlikely(!__pyx_t_32)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_32);
-        __pyx_t_33 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->last_ns); if (unlikely(!__pyx_t_33)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_33 = __Pyx_PyBool_FromLong(__pyx_v_self->is_disordered); if (unlikely(!__pyx_t_33)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_33);
-        __pyx_t_34 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->latest_ns); if (unlikely(!__pyx_t_34)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_34 = __Pyx_PyBool_FromLong(__pyx_v_self->is_gapless); if (unlikely(!__pyx_t_34)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_34);
-        __pyx_t_35 = __Pyx_PyBool_FromLong(__pyx_v_self->leans_on_time); if (unlikely(!__pyx_t_35)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_35 = __Pyx_PyBool_FromLong(__pyx_v_self->is_pcapng); if (unlikely(!__pyx_t_35)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_35);
-        __pyx_t_36 = PyLong_FromSsize_t(__pyx_v_self->length); if (unlikely(!__pyx_t_36)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_36 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->latest_ns); if (unlikely(!__pyx_t_36)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_36);
-        __pyx_t_37 = __Pyx_PyLong_From_int(__pyx_v_self->link_type); if (unlikely(!__pyx_t_37)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_37 = __Pyx_PyBool_FromLong(__pyx_v_self->leans_on_time); if (unlikely(!__pyx_t_37)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_37);
-        __pyx_t_38 = PyLong_FromSsize_t(__pyx_v_self->start); if (unlikely(!__pyx_t_38)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_38 = PyLong_FromSsize_t(__pyx_v_self->length); if (unlikely(!__pyx_t_38)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_38);
-        __pyx_t_39 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->stop); if (unlikely(!__pyx_t_39)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_39 = __Pyx_PyLong_From_int(__pyx_v_self->link_type); if (unlikely(!__pyx_t_39)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_39);
-        __pyx_t_40 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->time_ns); if (unlikely(!__pyx_t_40)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_40 = PyLong_FromSsize_t(__pyx_v_self->start); if (unlikely(!__pyx_t_40)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_40);
-        __pyx_t_41 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->until_ns); if (unlikely(!__pyx_t_41)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_41 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->stop); if (unlikely(!__pyx_t_41)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_41);
-        __pyx_t_42 = PyTuple_New(43); if (unlikely(!__pyx_t_42)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __pyx_t_42 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->time_ns); if (unlikely(!__pyx_t_42)) __PYX_ERR(1, 6, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_42);
+        __pyx_t_43 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->until_ns); if (unlikely(!__pyx_t_43)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_43);
+        __pyx_t_44 = PyTuple_New(45); if (unlikely(!__pyx_t_44)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_44);
+        __Pyx_GIVEREF(__pyx_t_2);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 0, __pyx_t_2) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_INCREF(__pyx_v_self->_buffer);
         __Pyx_GIVEREF(__pyx_v_self->_buffer);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 0, __pyx_v_self->_buffer) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
-        __Pyx_GIVEREF(__pyx_t_2);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 1, __pyx_t_2) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 1, __pyx_v_self->_buffer) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_3);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 2, __pyx_t_3) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 2, __pyx_t_3) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_4);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 3, __pyx_t_4) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 3, __pyx_t_4) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_5);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 4, __pyx_t_5) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 4, __pyx_t_5) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_6);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 5, __pyx_t_6) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 5, __pyx_t_6) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_7);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 6, __pyx_t_7) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 6, __pyx_t_7) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_8);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 7, __pyx_t_8) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 7, __pyx_t_8) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_9);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 8, __pyx_t_9) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 8, __pyx_t_9) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_10);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 9, __pyx_t_10) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 9, __pyx_t_10) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_11);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 10, __pyx_t_11) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 10, __pyx_t_11) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_12);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 11, __pyx_t_12) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 11, __pyx_t_12) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_13);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 12, __pyx_t_13) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 12, __pyx_t_13) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_14);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 13, __pyx_t_14) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 13, __pyx_t_14) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_15);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 14, __pyx_t_15) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 14, __pyx_t_15) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_16);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 15, __pyx_t_16) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 15, __pyx_t_16) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_17);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 16, __pyx_t_17) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 16, __pyx_t_17) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_18);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 17, __pyx_t_18) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 17, __pyx_t_18) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_19);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 18, __pyx_t_19) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 18, __pyx_t_19) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_20);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 19, __pyx_t_20) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 19, __pyx_t_20) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_21);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 20, __pyx_t_21) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 20, __pyx_t_21) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_22);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 21, __pyx_t_22) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 21, __pyx_t_22) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_23);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 22, __pyx_t_23) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 22, __pyx_t_23) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_24);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 23, __pyx_t_24) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 23, __pyx_t_24) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_25);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 24, __pyx_t_25) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_26);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 25, __pyx_t_26) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_27);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 26, __pyx_t_27) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_INCREF(__pyx_v_self->first_drops);
         __Pyx_GIVEREF(__pyx_v_self->first_drops);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 24, __pyx_v_self->first_drops) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
-        __Pyx_GIVEREF(__pyx_t_25);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 25, __pyx_t_25) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
-        __Pyx_GIVEREF(__pyx_t_26);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 26, __pyx_t_26) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
-        __Pyx_GIVEREF(__pyx_t_27);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 27, __pyx_t_27) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 27, __pyx_v_self->first_drops) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_28);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 28, __pyx_t_28) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_29);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 29, __pyx_t_29) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_30);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 30, __pyx_t_30) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_INCREF(__pyx_v_self->head);
         __Pyx_GIVEREF(__pyx_v_self->head);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 28, __pyx_v_self->head) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
-        __Pyx_GIVEREF(__pyx_t_28);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 29, __pyx_t_28) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
-        __Pyx_GIVEREF(__pyx_t_29);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 30, __pyx_t_29) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
-        __Pyx_GIVEREF(__pyx_t_30);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 31, __pyx_t_30) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 31, __pyx_v_self->head) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_31);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 32, __pyx_t_31) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 32, __pyx_t_31) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_32);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 33, __pyx_t_32) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 33, __pyx_t_32) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_33);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 34, __pyx_t_33) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 34, __pyx_t_33) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_34);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 35, __pyx_t_34) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 35, __pyx_t_34) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_35);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 36, __pyx_t_35) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 36, __pyx_t_35) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_36);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 37, __pyx_t_36) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 37, __pyx_t_36) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_37);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 38, __pyx_t_37) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 38, __pyx_t_37) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_38);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 39, __pyx_t_38) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 39, __pyx_t_38) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_39);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 40, __pyx_t_39) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 40, __pyx_t_39) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_40);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 41, __pyx_t_40) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 41, __pyx_t_40) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __Pyx_GIVEREF(__pyx_t_41);
-        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 42, __pyx_t_41) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 42, __pyx_t_41) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_42);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 43, __pyx_t_42) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_43);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 44, __pyx_t_43) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
         __pyx_t_2 = 0;
         __pyx_t_3 = 0;
         __pyx_t_4 = 0;
@@ -29292,27 +29809,29 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(
         __pyx_t_39 = 0;
         __pyx_t_40 = 0;
         __pyx_t_41 = 0;
-        __pyx_v_state = ((PyObject*)__pyx_t_42);
         __pyx_t_42 = 0;
+        __pyx_t_43 = 0;
+        __pyx_v_state = ((PyObject*)__pyx_t_44);
+        __pyx_t_44 = 0;
 
         /* "(tree fragment)":7
  *     with CRITICAL_SECTION(self):
- *         state = (self._buffer, self._capacity, self._dropped, self._drops, self._has_drops, self._header_bytes, self._interfaces, self._is_big, self._is_timed, self._last, self._links, self._offsets_ns, self._powers, self._resolutions, self._sections, self._snap_bytes, self._unit_ns, self.at, self.base, self.begins, self.captured, self.data, self.end, self.faults, self.first_drops, self.first_ns, self.frame, self.has_dropped, self.head, self.held_ns, self.is_broken, self.is_disordered, self.is_gapless, self.is_pcapng, self.last_ns, self.latest_ns, self.leans_on_time, self.length, self.link_type, self.start, self.stop, self.time_ns, self.until_ns)
+ *         state = (self._before_ns, self._buffer, self._capacity, self._dropped, self._drops, self._has_drops, self._header_bytes, self._interfaces, self._is_big, self._is_swapped, self._last, self._links, self._longs, self._offsets_ns, self._powers, self._resolutions, self._sections, self._snap_bytes, self._unit_ns, self._words, self.at, self.base, self.begins, self.captured, self.data, self.end, self.faults, self.first_drops, self.first_ns, self.frame, self.has_dropped, self.head, self.held_ns, self.is_broken, self.is_disordered, self.is_gapless, self.is_pcapng, self.latest_ns, self.leans_on_time, self.length, self.link_type, self.start, self.stop, self.time_ns, self.until_ns)
  *         _dict = getattr(self, '__dict__', None)             # <<<<<<<<<<<<<<
  *     if _dict is not None and _dict:
  *         state += (_dict,)
 */
-        __pyx_t_42 = __Pyx_GetAttr3(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_dict, Py_None); if (unlikely(!__pyx_t_42)) __PYX_ERR(1, 7, __pyx_L4_error)
-        __Pyx_GOTREF(__pyx_t_42);
-        __pyx_v__dict = __pyx_t_42;
-        __pyx_t_42 = 0;
+        __pyx_t_44 = __Pyx_GetAttr3(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_dict, Py_None); if (unlikely(!__pyx_t_44)) __PYX_ERR(1, 7, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_44);
+        __pyx_v__dict = __pyx_t_44;
+        __pyx_t_44 = 0;
       }
 
       /* "(tree fragment)":5
  *     cdef object _dict
  *     cdef bint use_setstate
  *     with CRITICAL_SECTION(self):             # <<<<<<<<<<<<<<
- *         state = (self._buffer, self._capacity, self._dropped, self._drops, self._has_drops, self._header_bytes, self._interfaces, self._is_big, self._is_timed, self._last, self._links, self._offsets_ns, self._powers, self._resolutions, self._sections, self._snap_bytes, self._unit_ns, self.at, self.base, self.begins, self.captured, self.data, self.end, self.faults, self.first_drops, self.first_ns, self.frame, self.has_dropped, self.head, self.held_ns, self.is_broken, self.is_disordered, self.is_gapless, self.is_pcapng, self.last_ns, self.latest_ns, self.leans_on_time, self.length, self.link_type, self.start, self.stop, self.time_ns, self.until_ns)
+ *         state = (self._before_ns, self._buffer, self._capacity, self._dropped, self._drops, self._has_drops, self._header_bytes, self._interfaces, self._is_big, self._is_swapped, self._last, self._links, self._longs, self._offsets_ns, self._powers, self._resolutions, self._sections, self._snap_bytes, self._unit_ns, self._words, self.at, self.base, self.begins, self.captured, self.data, self.end, self.faults, self.first_drops, self.first_ns, self.frame, self.has_dropped, self.head, self.held_ns, self.is_broken, self.is_disordered, self.is_gapless, self.is_pcapng, self.latest_ns, self.leans_on_time, self.length, self.link_type, self.start, self.stop, self.time_ns, self.until_ns)
  *         _dict = getattr(self, '__dict__', None)
 */
       /*finally:*/ {
@@ -29330,27 +29849,27 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(
   }
 
   /* "(tree fragment)":8
- *         state = (self._buffer, self._capacity, self._dropped, self._drops, self._has_drops, self._header_bytes, self._interfaces, self._is_big, self._is_timed, self._last, self._links, self._offsets_ns, self._powers, self._resolutions, self._sections, self._snap_bytes, self._unit_ns, self.at, self.base, self.begins, self.captured, self.data, self.end, self.faults, self.first_drops, self.first_ns, self.frame, self.has_dropped, self.head, self.held_ns, self.is_broken, self.is_disordered, self.is_gapless, self.is_pcapng, self.last_ns, self.latest_ns, self.leans_on_time, self.length, self.link_type, self.start, self.stop, self.time_ns, self.until_ns)
+ *         state = (self._before_ns, self._buffer, self._capacity, self._dropped, self._drops, self._has_drops, self._header_bytes, self._interfaces, self._is_big, self._is_swapped, self._last, self._links, self._longs, self._offsets_ns, self._powers, self._resolutions, self._sections, self._snap_bytes, self._unit_ns, self._words, self.at, self.base, self.begins, self.captured, self.data, self.end, self.faults, self.first_drops, self.first_ns, self.frame, self.has_dropped, self.head, self.held_ns, self.is_broken, self.is_disordered, self.is_gapless, self.is_pcapng, self.latest_ns, self.leans_on_time, self.length, self.link_type, self.start, self.stop, self.time_ns, self.until_ns)
  *         _dict = getattr(self, '__dict__', None)
  *     if _dict is not None and _dict:             # <<<<<<<<<<<<<<
  *         state += (_dict,)
  *         use_setstate = True
 */
-  __pyx_t_44 = (__pyx_v__dict != Py_None);
-  if (__pyx_t_44) {
+  __pyx_t_46 = (__pyx_v__dict != Py_None);
+  if (__pyx_t_46) {
 
   } else {
 
-    __pyx_t_43 = __pyx_t_44;
+    __pyx_t_45 = __pyx_t_46;
 
     goto __pyx_L7_bool_binop_done;
   }
-  __pyx_t_44 = __Pyx_PyObject_IsTrue(__pyx_v__dict); if (unlikely((__pyx_t_44 < 0))) __PYX_ERR(1, 8, __pyx_L1_error)
+  __pyx_t_46 = __Pyx_PyObject_IsTrue(__pyx_v__dict); if (unlikely((__pyx_t_46 < 0))) __PYX_ERR(1, 8, __pyx_L1_error)
 
-  __pyx_t_43 = __pyx_t_44;
+  __pyx_t_45 = __pyx_t_46;
 
   __pyx_L7_bool_binop_done:;
-  if (__pyx_t_43) {
+  if (__pyx_t_45) {
 
 
     /* "(tree fragment)":9
@@ -29365,11 +29884,11 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(
     __Pyx_INCREF(__pyx_v__dict);
     __Pyx_GIVEREF(__pyx_v__dict);
     if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 0, __pyx_v__dict) != (0)) __PYX_ERR(1, 9, __pyx_L1_error);
-    __pyx_t_42 = PyNumber_InPlaceAdd(__pyx_v_state, __pyx_t_1); if (unlikely(!__pyx_t_42)) __PYX_ERR(1, 9, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_42);
+    __pyx_t_44 = PyNumber_InPlaceAdd(__pyx_v_state, __pyx_t_1); if (unlikely(!__pyx_t_44)) __PYX_ERR(1, 9, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_44);
     __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-    __Pyx_DECREF_SET(__pyx_v_state, ((PyObject*)__pyx_t_42));
-    __pyx_t_42 = 0;
+    __Pyx_DECREF_SET(__pyx_v_state, ((PyObject*)__pyx_t_44));
+    __pyx_t_44 = 0;
 
     /* "(tree fragment)":10
  *     if _dict is not None and _dict:
@@ -29381,7 +29900,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(
     __pyx_v_use_setstate = 1;
 
     /* "(tree fragment)":8
- *         state = (self._buffer, self._capacity, self._dropped, self._drops, self._has_drops, self._header_bytes, self._interfaces, self._is_big, self._is_timed, self._last, self._links, self._offsets_ns, self._powers, self._resolutions, self._sections, self._snap_bytes, self._unit_ns, self.at, self.base, self.begins, self.captured, self.data, self.end, self.faults, self.first_drops, self.first_ns, self.frame, self.has_dropped, self.head, self.held_ns, self.is_broken, self.is_disordered, self.is_gapless, self.is_pcapng, self.last_ns, self.latest_ns, self.leans_on_time, self.length, self.link_type, self.start, self.stop, self.time_ns, self.until_ns)
+ *         state = (self._before_ns, self._buffer, self._capacity, self._dropped, self._drops, self._has_drops, self._header_bytes, self._interfaces, self._is_big, self._is_swapped, self._last, self._links, self._longs, self._offsets_ns, self._powers, self._resolutions, self._sections, self._snap_bytes, self._unit_ns, self._words, self.at, self.base, self.begins, self.captured, self.data, self.end, self.faults, self.first_drops, self.first_ns, self.frame, self.has_dropped, self.head, self.held_ns, self.is_broken, self.is_disordered, self.is_gapless, self.is_pcapng, self.latest_ns, self.leans_on_time, self.length, self.link_type, self.start, self.stop, self.time_ns, self.until_ns)
  *         _dict = getattr(self, '__dict__', None)
  *     if _dict is not None and _dict:             # <<<<<<<<<<<<<<
  *         state += (_dict,)
@@ -29395,33 +29914,33 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(
  *     else:
  *         use_setstate = self._buffer is not None or self.first_drops is not None or self.head is not None             # <<<<<<<<<<<<<<
  *     if use_setstate:
- *         return __pyx_unpickle_Records, (type(self), 0x4ff7b0e, None), state
+ *         return __pyx_unpickle_Records, (type(self), 0x550c6e3, None), state
 */
   /*else*/ {
-    __pyx_t_44 = (__pyx_v_self->_buffer != ((PyObject*)Py_None));
-    if (!__pyx_t_44) {
+    __pyx_t_46 = (__pyx_v_self->_buffer != ((PyObject*)Py_None));
+    if (!__pyx_t_46) {
 
     } else {
 
-      __pyx_t_43 = __pyx_t_44;
+      __pyx_t_45 = __pyx_t_46;
 
       goto __pyx_L9_bool_binop_done;
     }
-    __pyx_t_44 = (__pyx_v_self->first_drops != ((PyObject*)Py_None));
-    if (!__pyx_t_44) {
+    __pyx_t_46 = (__pyx_v_self->first_drops != ((PyObject*)Py_None));
+    if (!__pyx_t_46) {
 
     } else {
 
-      __pyx_t_43 = __pyx_t_44;
+      __pyx_t_45 = __pyx_t_46;
 
       goto __pyx_L9_bool_binop_done;
     }
-    __pyx_t_44 = (__pyx_v_self->head != ((PyObject*)Py_None));
+    __pyx_t_46 = (__pyx_v_self->head != ((PyObject*)Py_None));
 
-    __pyx_t_43 = __pyx_t_44;
+    __pyx_t_45 = __pyx_t_46;
 
     __pyx_L9_bool_binop_done:;
-    __pyx_v_use_setstate = __pyx_t_43;
+    __pyx_v_use_setstate = __pyx_t_45;
   }
   __pyx_L6:;
 
@@ -29429,7 +29948,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(
  *     else:
  *         use_setstate = self._buffer is not None or self.first_drops is not None or self.head is not None
  *     if use_setstate:             # <<<<<<<<<<<<<<
- *         return __pyx_unpickle_Records, (type(self), 0x4ff7b0e, None), state
+ *         return __pyx_unpickle_Records, (type(self), 0x550c6e3, None), state
  *     else:
 */
   if (__pyx_v_use_setstate) {
@@ -29437,92 +29956,92 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(
     /* "(tree fragment)":14
  *         use_setstate = self._buffer is not None or self.first_drops is not None or self.head is not None
  *     if use_setstate:
- *         return __pyx_unpickle_Records, (type(self), 0x4ff7b0e, None), state             # <<<<<<<<<<<<<<
+ *         return __pyx_unpickle_Records, (type(self), 0x550c6e3, None), state             # <<<<<<<<<<<<<<
  *     else:
- *         return __pyx_unpickle_Records, (type(self), 0x4ff7b0e, state)
+ *         return __pyx_unpickle_Records, (type(self), 0x550c6e3, state)
 */
-    __Pyx_GetModuleGlobalName(__pyx_t_42, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Records); if (unlikely(!__pyx_t_42)) __PYX_ERR(1, 14, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_42);
+    __Pyx_GetModuleGlobalName(__pyx_t_44, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Records); if (unlikely(!__pyx_t_44)) __PYX_ERR(1, 14, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_44);
     __pyx_t_1 = PyTuple_New(3); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 14, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
     __Pyx_INCREF(((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self))));
     __Pyx_GIVEREF(((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self))));
     if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 0, ((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self)))) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
-    __Pyx_INCREF(__pyx_mstate_global->__pyx_int_83852046);
-    __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_83852046);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 1, __pyx_mstate_global->__pyx_int_83852046) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
+    __Pyx_INCREF(__pyx_mstate_global->__pyx_int_89179875);
+    __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_89179875);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 1, __pyx_mstate_global->__pyx_int_89179875) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
     __Pyx_INCREF(Py_None);
     __Pyx_GIVEREF(Py_None);
     if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 2, Py_None) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
-    __pyx_t_41 = PyTuple_New(3); if (unlikely(!__pyx_t_41)) __PYX_ERR(1, 14, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_41);
-    __Pyx_GIVEREF(__pyx_t_42);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_41, 0, __pyx_t_42) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
+    __pyx_t_43 = PyTuple_New(3); if (unlikely(!__pyx_t_43)) __PYX_ERR(1, 14, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_43);
+    __Pyx_GIVEREF(__pyx_t_44);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_43, 0, __pyx_t_44) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
     __Pyx_GIVEREF(__pyx_t_1);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_41, 1, __pyx_t_1) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_43, 1, __pyx_t_1) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
     __Pyx_INCREF(__pyx_v_state);
     __Pyx_GIVEREF(__pyx_v_state);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_41, 2, __pyx_v_state) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
-    __pyx_t_42 = 0;
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_43, 2, __pyx_v_state) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
+    __pyx_t_44 = 0;
     __pyx_t_1 = 0;
     {
       PyObject *__pyx_temp;
       {
         __pyx_temp = __pyx_r;
-        __pyx_r = __pyx_t_41;
+        __pyx_r = __pyx_t_43;
       }
       __Pyx_XDECREF(__pyx_temp);
     }
-    __pyx_t_41 = 0;
+    __pyx_t_43 = 0;
     goto __pyx_L0;
 
     /* "(tree fragment)":13
  *     else:
  *         use_setstate = self._buffer is not None or self.first_drops is not None or self.head is not None
  *     if use_setstate:             # <<<<<<<<<<<<<<
- *         return __pyx_unpickle_Records, (type(self), 0x4ff7b0e, None), state
+ *         return __pyx_unpickle_Records, (type(self), 0x550c6e3, None), state
  *     else:
 */
   }
 
   /* "(tree fragment)":16
- *         return __pyx_unpickle_Records, (type(self), 0x4ff7b0e, None), state
+ *         return __pyx_unpickle_Records, (type(self), 0x550c6e3, None), state
  *     else:
- *         return __pyx_unpickle_Records, (type(self), 0x4ff7b0e, state)             # <<<<<<<<<<<<<<
+ *         return __pyx_unpickle_Records, (type(self), 0x550c6e3, state)             # <<<<<<<<<<<<<<
  * def __setstate_cython__(self, __pyx_state):
  *     __pyx_unpickle_Records__set_state(self, __pyx_state)
 */
   /*else*/ {
-    __Pyx_GetModuleGlobalName(__pyx_t_41, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Records); if (unlikely(!__pyx_t_41)) __PYX_ERR(1, 16, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_41);
+    __Pyx_GetModuleGlobalName(__pyx_t_43, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Records); if (unlikely(!__pyx_t_43)) __PYX_ERR(1, 16, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_43);
     __pyx_t_1 = PyTuple_New(3); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 16, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
     __Pyx_INCREF(((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self))));
     __Pyx_GIVEREF(((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self))));
     if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 0, ((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self)))) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
-    __Pyx_INCREF(__pyx_mstate_global->__pyx_int_83852046);
-    __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_83852046);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 1, __pyx_mstate_global->__pyx_int_83852046) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
+    __Pyx_INCREF(__pyx_mstate_global->__pyx_int_89179875);
+    __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_89179875);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 1, __pyx_mstate_global->__pyx_int_89179875) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
     __Pyx_INCREF(__pyx_v_state);
     __Pyx_GIVEREF(__pyx_v_state);
     if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 2, __pyx_v_state) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
-    __pyx_t_42 = PyTuple_New(2); if (unlikely(!__pyx_t_42)) __PYX_ERR(1, 16, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_42);
-    __Pyx_GIVEREF(__pyx_t_41);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 0, __pyx_t_41) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
+    __pyx_t_44 = PyTuple_New(2); if (unlikely(!__pyx_t_44)) __PYX_ERR(1, 16, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_44);
+    __Pyx_GIVEREF(__pyx_t_43);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 0, __pyx_t_43) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
     __Pyx_GIVEREF(__pyx_t_1);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_42, 1, __pyx_t_1) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
-    __pyx_t_41 = 0;
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_44, 1, __pyx_t_1) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
+    __pyx_t_43 = 0;
     __pyx_t_1 = 0;
     {
       PyObject *__pyx_temp;
       {
         __pyx_temp = __pyx_r;
-        __pyx_r = __pyx_t_42;
+        __pyx_r = __pyx_t_44;
       }
       __Pyx_XDECREF(__pyx_temp);
     }
-    __pyx_t_42 = 0;
+    __pyx_t_44 = 0;
     goto __pyx_L0;
   }
 
@@ -29576,6 +30095,8 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(
   __Pyx_XDECREF(__pyx_t_40);
   __Pyx_XDECREF(__pyx_t_41);
   __Pyx_XDECREF(__pyx_t_42);
+  __Pyx_XDECREF(__pyx_t_43);
+  __Pyx_XDECREF(__pyx_t_44);
   __Pyx_AddTraceback("udpprobe.core.capture.Records.__reduce_cython__", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = NULL;
   __pyx_L0:;
@@ -29589,21 +30110,21 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_18__reduce_cython__(
 
 /* "(tree fragment)":17
  *     else:
- *         return __pyx_unpickle_Records, (type(self), 0x4ff7b0e, state)
+ *         return __pyx_unpickle_Records, (type(self), 0x550c6e3, state)
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     __pyx_unpickle_Records__set_state(self, __pyx_state)
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_21__setstate_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_23__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_21__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_21__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_21__setstate_cython__(PyObject *__pyx_v_self, 
+static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_7Records_23__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_23__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_7Records_23__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -29669,7 +30190,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_20__setstate_cython__(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self), __pyx_v___pyx_state);
+  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_7Records_22__setstate_cython__(((struct __pyx_obj_8udpprobe_4core_7capture_Records *)__pyx_v_self), __pyx_v___pyx_state);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -29679,7 +30200,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_20__setstate_cython__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v___pyx_state) {
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_22__setstate_cython__(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v_self, PyObject *__pyx_v___pyx_state) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
@@ -29690,7 +30211,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_20__setstate_cython_
   __Pyx_RefNannySetupContext("__setstate_cython__", 0);
 
   /* "(tree fragment)":18
- *         return __pyx_unpickle_Records, (type(self), 0x4ff7b0e, state)
+ *         return __pyx_unpickle_Records, (type(self), 0x550c6e3, state)
  * def __setstate_cython__(self, __pyx_state):
  *     __pyx_unpickle_Records__set_state(self, __pyx_state)             # <<<<<<<<<<<<<<
 */
@@ -29708,7 +30229,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_20__setstate_cython_
 
   /* "(tree fragment)":17
  *     else:
- *         return __pyx_unpickle_Records, (type(self), 0x4ff7b0e, state)
+ *         return __pyx_unpickle_Records, (type(self), 0x550c6e3, state)
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     __pyx_unpickle_Records__set_state(self, __pyx_state)
 */
@@ -29727,7 +30248,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_7Records_20__setstate_cython_
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":586
+/* "udpprobe/core/capture.py":634
  * 
  * 
  * @cython.cfunc             # <<<<<<<<<<<<<<
@@ -29739,7 +30260,7 @@ static int __pyx_f_8udpprobe_4core_7capture__is_numbered(PY_LONG_LONG __pyx_v_ki
   int __pyx_r;
   int __pyx_t_1;
 
-  /* "udpprobe/core/capture.py":591
+  /* "udpprobe/core/capture.py":639
  * def _is_numbered(kind: i64) -> cython.bint:
  *     """Whether Wireshark numbers a block without a packet: a journal entry, a custom block, a system call."""
  *     return (kind == 9 or kind == 0x0BAD or kind == 0x4000_0BAD or kind == 0x204 or kind == 0x216  # noqa: PLR1714 - in C             # <<<<<<<<<<<<<<
@@ -29754,7 +30275,7 @@ static int __pyx_f_8udpprobe_4core_7capture__is_numbered(PY_LONG_LONG __pyx_v_ki
     case 0x216:
     case 0x221:
 
-    /* "udpprobe/core/capture.py":592
+    /* "udpprobe/core/capture.py":640
  *     """Whether Wireshark numbers a block without a packet: a journal entry, a custom block, a system call."""
  *     return (kind == 9 or kind == 0x0BAD or kind == 0x4000_0BAD or kind == 0x204 or kind == 0x216  # noqa: PLR1714 - in C
  *             or kind == 0x221)             # <<<<<<<<<<<<<<
@@ -29763,7 +30284,7 @@ static int __pyx_f_8udpprobe_4core_7capture__is_numbered(PY_LONG_LONG __pyx_v_ki
 */
     __pyx_t_1 = 1;
 
-    /* "udpprobe/core/capture.py":591
+    /* "udpprobe/core/capture.py":639
  * def _is_numbered(kind: i64) -> cython.bint:
  *     """Whether Wireshark numbers a block without a packet: a journal entry, a custom block, a system call."""
  *     return (kind == 9 or kind == 0x0BAD or kind == 0x4000_0BAD or kind == 0x204 or kind == 0x216  # noqa: PLR1714 - in C             # <<<<<<<<<<<<<<
@@ -29780,7 +30301,7 @@ static int __pyx_f_8udpprobe_4core_7capture__is_numbered(PY_LONG_LONG __pyx_v_ki
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":586
+  /* "udpprobe/core/capture.py":634
  * 
  * 
  * @cython.cfunc             # <<<<<<<<<<<<<<
@@ -29793,7 +30314,7 @@ static int __pyx_f_8udpprobe_4core_7capture__is_numbered(PY_LONG_LONG __pyx_v_ki
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":595
+/* "udpprobe/core/capture.py":643
  * 
  * 
  * @cython.cfunc             # <<<<<<<<<<<<<<
@@ -29808,7 +30329,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture__from_binary(unsig
   int __pyx_t_1;
   unsigned PY_LONG_LONG __pyx_t_2;
 
-  /* "udpprobe/core/capture.py":602
+  /* "udpprobe/core/capture.py":650
  *     high: u64
  *     low: u64
  *     if exponent <= 33:             # <<<<<<<<<<<<<<
@@ -29820,38 +30341,38 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture__from_binary(unsig
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/capture.py":603
+    /* "udpprobe/core/capture.py":651
  *     low: u64
  *     if exponent <= 33:
  *         high = ticks >> exponent             # <<<<<<<<<<<<<<
  *         low = ticks - (high << exponent)
- *         return high * GIGA + (low * GIGA >> exponent) & MASK64
+ *         return high * _GIGA + (low * _GIGA >> exponent) & _MASK64
 */
     __pyx_v_high = (__pyx_v_ticks >> __pyx_v_exponent);
 
-    /* "udpprobe/core/capture.py":604
+    /* "udpprobe/core/capture.py":652
  *     if exponent <= 33:
  *         high = ticks >> exponent
  *         low = ticks - (high << exponent)             # <<<<<<<<<<<<<<
- *         return high * GIGA + (low * GIGA >> exponent) & MASK64
+ *         return high * _GIGA + (low * _GIGA >> exponent) & _MASK64
  *     # The product has up to 94 bits; its lowest 32 are shifted out in any case.
 */
     __pyx_v_low = (__pyx_v_ticks - (__pyx_v_high << __pyx_v_exponent));
 
-    /* "udpprobe/core/capture.py":605
+    /* "udpprobe/core/capture.py":653
  *         high = ticks >> exponent
  *         low = ticks - (high << exponent)
- *         return high * GIGA + (low * GIGA >> exponent) & MASK64             # <<<<<<<<<<<<<<
+ *         return high * _GIGA + (low * _GIGA >> exponent) & _MASK64             # <<<<<<<<<<<<<<
  *     # The product has up to 94 bits; its lowest 32 are shifted out in any case.
- *     high = (ticks >> 32) * GIGA + ((ticks & MASK32) * GIGA >> 32)
+ *     high = (ticks >> 32) * _GIGA + ((ticks & _MASK32) * _GIGA >> 32)
 */
     {
 
-      __pyx_r = (((__pyx_v_high * __pyx_v_8udpprobe_4core_7capture_GIGA) + ((__pyx_v_low * __pyx_v_8udpprobe_4core_7capture_GIGA) >> __pyx_v_exponent)) & __pyx_v_8udpprobe_4core_7capture_MASK64);
+      __pyx_r = (((__pyx_v_high * __pyx_v_8udpprobe_4core_7capture__GIGA) + ((__pyx_v_low * __pyx_v_8udpprobe_4core_7capture__GIGA) >> __pyx_v_exponent)) & __pyx_v_8udpprobe_4core_7capture__MASK64);
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":602
+    /* "udpprobe/core/capture.py":650
  *     high: u64
  *     low: u64
  *     if exponent <= 33:             # <<<<<<<<<<<<<<
@@ -29860,18 +30381,18 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture__from_binary(unsig
 */
   }
 
-  /* "udpprobe/core/capture.py":607
- *         return high * GIGA + (low * GIGA >> exponent) & MASK64
+  /* "udpprobe/core/capture.py":655
+ *         return high * _GIGA + (low * _GIGA >> exponent) & _MASK64
  *     # The product has up to 94 bits; its lowest 32 are shifted out in any case.
- *     high = (ticks >> 32) * GIGA + ((ticks & MASK32) * GIGA >> 32)             # <<<<<<<<<<<<<<
+ *     high = (ticks >> 32) * _GIGA + ((ticks & _MASK32) * _GIGA >> 32)             # <<<<<<<<<<<<<<
  *     return high >> (exponent - 32) if exponent < 96 else 0
  * 
 */
-  __pyx_v_high = (((__pyx_v_ticks >> 32) * __pyx_v_8udpprobe_4core_7capture_GIGA) + (((__pyx_v_ticks & __pyx_v_8udpprobe_4core_7capture_MASK32) * __pyx_v_8udpprobe_4core_7capture_GIGA) >> 32));
+  __pyx_v_high = (((__pyx_v_ticks >> 32) * __pyx_v_8udpprobe_4core_7capture__GIGA) + (((__pyx_v_ticks & __pyx_v_8udpprobe_4core_7capture__MASK32) * __pyx_v_8udpprobe_4core_7capture__GIGA) >> 32));
 
-  /* "udpprobe/core/capture.py":608
+  /* "udpprobe/core/capture.py":656
  *     # The product has up to 94 bits; its lowest 32 are shifted out in any case.
- *     high = (ticks >> 32) * GIGA + ((ticks & MASK32) * GIGA >> 32)
+ *     high = (ticks >> 32) * _GIGA + ((ticks & _MASK32) * _GIGA >> 32)
  *     return high >> (exponent - 32) if exponent < 96 else 0             # <<<<<<<<<<<<<<
  * 
  * 
@@ -29891,7 +30412,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture__from_binary(unsig
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":595
+  /* "udpprobe/core/capture.py":643
  * 
  * 
  * @cython.cfunc             # <<<<<<<<<<<<<<
@@ -29906,7 +30427,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture__from_binary(unsig
   return __pyx_r;
 }
 
-/* "udpprobe/core/capture.py":611
+/* "udpprobe/core/capture.py":659
  * 
  * 
  * @cython.cfunc             # <<<<<<<<<<<<<<
@@ -29919,32 +30440,32 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture__signed(unsigned PY_LONG_LO
   PY_LONG_LONG __pyx_r;
   int __pyx_t_1;
 
-  /* "udpprobe/core/capture.py":617
+  /* "udpprobe/core/capture.py":665
  *     """The same 64 bits with a sign."""
  *     rest: i64
- *     if value < SIGN:             # <<<<<<<<<<<<<<
+ *     if value < _SIGN:             # <<<<<<<<<<<<<<
  *         rest = value
  *         return rest
 */
-  __pyx_t_1 = (__pyx_v_value < __pyx_v_8udpprobe_4core_7capture_SIGN);
+  __pyx_t_1 = (__pyx_v_value < __pyx_v_8udpprobe_4core_7capture__SIGN);
 
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/capture.py":618
+    /* "udpprobe/core/capture.py":666
  *     rest: i64
- *     if value < SIGN:
+ *     if value < _SIGN:
  *         rest = value             # <<<<<<<<<<<<<<
  *         return rest
- *     rest = MASK64 - value
+ *     rest = _MASK64 - value
 */
     __pyx_v_rest = __pyx_v_value;
 
-    /* "udpprobe/core/capture.py":619
- *     if value < SIGN:
+    /* "udpprobe/core/capture.py":667
+ *     if value < _SIGN:
  *         rest = value
  *         return rest             # <<<<<<<<<<<<<<
- *     rest = MASK64 - value
+ *     rest = _MASK64 - value
  *     return -rest - 1
 */
     {
@@ -29953,26 +30474,26 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture__signed(unsigned PY_LONG_LO
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/capture.py":617
+    /* "udpprobe/core/capture.py":665
  *     """The same 64 bits with a sign."""
  *     rest: i64
- *     if value < SIGN:             # <<<<<<<<<<<<<<
+ *     if value < _SIGN:             # <<<<<<<<<<<<<<
  *         rest = value
  *         return rest
 */
   }
 
-  /* "udpprobe/core/capture.py":620
+  /* "udpprobe/core/capture.py":668
  *         rest = value
  *         return rest
- *     rest = MASK64 - value             # <<<<<<<<<<<<<<
+ *     rest = _MASK64 - value             # <<<<<<<<<<<<<<
  *     return -rest - 1
 */
-  __pyx_v_rest = (__pyx_v_8udpprobe_4core_7capture_MASK64 - __pyx_v_value);
+  __pyx_v_rest = (__pyx_v_8udpprobe_4core_7capture__MASK64 - __pyx_v_value);
 
-  /* "udpprobe/core/capture.py":621
+  /* "udpprobe/core/capture.py":669
  *         return rest
- *     rest = MASK64 - value
+ *     rest = _MASK64 - value
  *     return -rest - 1             # <<<<<<<<<<<<<<
 */
   {
@@ -29981,7 +30502,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture__signed(unsigned PY_LONG_LO
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/capture.py":611
+  /* "udpprobe/core/capture.py":659
  * 
  * 
  * @cython.cfunc             # <<<<<<<<<<<<<<
@@ -30000,19 +30521,19 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_7capture__signed(unsigned PY_LONG_LO
  *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
  * def __pyx_unpickle_Records(__pyx_type, long __pyx_checksum, tuple __pyx_state):             # <<<<<<<<<<<<<<
  *     cdef object __pyx_result
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x4ff7b0e, 0xd5c238d, 0x4df3fa3, b'_buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_timed, _last, _links, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, last_ns, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x550c6e3, 0x2ea0046, 0xa842c83, b'_before_ns, _buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_swapped, _last, _links, _longs, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, _words, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_3__pyx_unpickle_Records(PyObject *__pyx_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_5__pyx_unpickle_Records(PyObject *__pyx_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_3__pyx_unpickle_Records = {"__pyx_unpickle_Records", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_3__pyx_unpickle_Records, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
-static PyObject *__pyx_pw_8udpprobe_4core_7capture_3__pyx_unpickle_Records(PyObject *__pyx_self, 
+static PyMethodDef __pyx_mdef_8udpprobe_4core_7capture_5__pyx_unpickle_Records = {"__pyx_unpickle_Records", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_5__pyx_unpickle_Records, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_8udpprobe_4core_7capture_5__pyx_unpickle_Records(PyObject *__pyx_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -30095,7 +30616,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return NULL;
   __pyx_L4_argument_unpacking_done:;
   if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v___pyx_state), (&PyTuple_Type), 1, "__pyx_state", 1))) __PYX_ERR(1, 4, __pyx_L1_error)
-  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_2__pyx_unpickle_Records(__pyx_self, __pyx_v___pyx_type, __pyx_v___pyx_checksum, __pyx_v___pyx_state);
+  __pyx_r = __pyx_pf_8udpprobe_4core_7capture_4__pyx_unpickle_Records(__pyx_self, __pyx_v___pyx_type, __pyx_v___pyx_checksum, __pyx_v___pyx_state);
 
   /* function exit code */
   goto __pyx_L0;
@@ -30115,7 +30636,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8udpprobe_4core_7capture_2__pyx_unpickle_Records(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state) {
+static PyObject *__pyx_pf_8udpprobe_4core_7capture_4__pyx_unpickle_Records(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state) {
   PyObject *__pyx_v___pyx_result = 0;
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
@@ -30132,16 +30653,16 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_2__pyx_unpickle_Records(CYTHO
   /* "(tree fragment)":6
  * def __pyx_unpickle_Records(__pyx_type, long __pyx_checksum, tuple __pyx_state):
  *     cdef object __pyx_result
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x4ff7b0e, 0xd5c238d, 0x4df3fa3, b'_buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_timed, _last, _links, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, last_ns, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')             # <<<<<<<<<<<<<<
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x550c6e3, 0x2ea0046, 0xa842c83, b'_before_ns, _buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_swapped, _last, _links, _longs, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, _words, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')             # <<<<<<<<<<<<<<
  *     __pyx_result = Records.__new__(__pyx_type)
  *     if __pyx_state is not None:
 */
-  __pyx_t_1 = __Pyx_CheckUnpickleChecksum(__pyx_v___pyx_checksum, 0x4ff7b0e, 0xd5c238d, 0x4df3fa3, __pyx_k_buffer__capacity__dropped__drop); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(1, 6, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_CheckUnpickleChecksum(__pyx_v___pyx_checksum, 0x550c6e3, 0x2ea0046, 0xa842c83, __pyx_k_before_ns__buffer__capacity__dr); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(1, 6, __pyx_L1_error)
 
 
   /* "(tree fragment)":7
  *     cdef object __pyx_result
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x4ff7b0e, 0xd5c238d, 0x4df3fa3, b'_buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_timed, _last, _links, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, last_ns, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x550c6e3, 0x2ea0046, 0xa842c83, b'_before_ns, _buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_swapped, _last, _links, _longs, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, _words, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')
  *     __pyx_result = Records.__new__(__pyx_type)             # <<<<<<<<<<<<<<
  *     if __pyx_state is not None:
  *         __pyx_unpickle_Records__set_state(<Records> __pyx_result, __pyx_state)
@@ -30160,7 +30681,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_2__pyx_unpickle_Records(CYTHO
   __pyx_t_2 = 0;
 
   /* "(tree fragment)":8
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x4ff7b0e, 0xd5c238d, 0x4df3fa3, b'_buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_timed, _last, _links, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, last_ns, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x550c6e3, 0x2ea0046, 0xa842c83, b'_before_ns, _buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_swapped, _last, _links, _longs, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, _words, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')
  *     __pyx_result = Records.__new__(__pyx_type)
  *     if __pyx_state is not None:             # <<<<<<<<<<<<<<
  *         __pyx_unpickle_Records__set_state(<Records> __pyx_result, __pyx_state)
@@ -30186,7 +30707,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_2__pyx_unpickle_Records(CYTHO
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
     /* "(tree fragment)":8
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x4ff7b0e, 0xd5c238d, 0x4df3fa3, b'_buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_timed, _last, _links, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, last_ns, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x550c6e3, 0x2ea0046, 0xa842c83, b'_before_ns, _buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_swapped, _last, _links, _longs, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, _words, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')
  *     __pyx_result = Records.__new__(__pyx_type)
  *     if __pyx_state is not None:             # <<<<<<<<<<<<<<
  *         __pyx_unpickle_Records__set_state(<Records> __pyx_result, __pyx_state)
@@ -30199,7 +30720,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_2__pyx_unpickle_Records(CYTHO
  *         __pyx_unpickle_Records__set_state(<Records> __pyx_result, __pyx_state)
  *     return __pyx_result             # <<<<<<<<<<<<<<
  * cdef __pyx_unpickle_Records__set_state(Records __pyx_result, __pyx_state: tuple):
- *     __pyx_result._buffer = __pyx_state[0]; __pyx_result._capacity = __pyx_state[1]; __pyx_result._dropped = __pyx_state[2]; __pyx_result._drops = __pyx_state[3]; __pyx_result._has_drops = __pyx_state[4]; __pyx_result._header_bytes = __pyx_state[5]; __pyx_result._interfaces = __pyx_state[6]; __pyx_result._is_big = __pyx_state[7]; __pyx_result._is_timed = __pyx_state[8]; __pyx_result._last = __pyx_state[9]; __pyx_result._links = __pyx_state[10]; __pyx_result._offsets_ns = __pyx_state[11]; __pyx_result._powers = __pyx_state[12]; __pyx_result._resolutions = __pyx_state[13]; __pyx_result._sections = __pyx_state[14]; __pyx_result._snap_bytes = __pyx_state[15]; __pyx_result._unit_ns = __pyx_state[16]; __pyx_result.at = __pyx_state[17]; __pyx_result.base = __pyx_state[18]; __pyx_result.begins = __pyx_state[19]; __pyx_result.captured = __pyx_state[20]; __pyx_result.data = __pyx_state[21]; __pyx_result.end = __pyx_state[22]; __pyx_result.faults = __pyx_state[23]; __pyx_result.first_drops = __pyx_state[24]; __pyx_result.first_ns = __pyx_state[25]; __pyx_result.frame = __pyx_state[26]; __pyx_result.has_dropped = __pyx_state[27]; __pyx_result.head = __pyx_state[28]; __pyx_result.held_ns = __pyx_state[29]; __pyx_result.is_broken = __pyx_state[30]; __pyx_result.is_disordered = __pyx_state[31]; __pyx_result.is_gapless = __pyx_state[32]; __pyx_result.is_pcapng = __pyx_state[33]; __pyx_result.last_ns = __pyx_state[34]; __pyx_result.latest_ns = __pyx_state[35]; __pyx_result.leans_on_time = __pyx_state[36]; __pyx_result.length = __pyx_state[37]; __pyx_result.link_type = __pyx_state[38]; __pyx_result.start = __pyx_state[39]; __pyx_result.stop = __pyx_state[40]; __pyx_result.time_ns = __pyx_state[41]; __pyx_result.until_ns = __pyx_state[42]
+ *     __pyx_result._before_ns = __pyx_state[0]; __pyx_result._buffer = __pyx_state[1]; __pyx_result._capacity = __pyx_state[2]; __pyx_result._dropped = __pyx_state[3]; __pyx_result._drops = __pyx_state[4]; __pyx_result._has_drops = __pyx_state[5]; __pyx_result._header_bytes = __pyx_state[6]; __pyx_result._interfaces = __pyx_state[7]; __pyx_result._is_big = __pyx_state[8]; __pyx_result._is_swapped = __pyx_state[9]; __pyx_result._last = __pyx_state[10]; __pyx_result._links = __pyx_state[11]; __pyx_result._longs = __pyx_state[12]; __pyx_result._offsets_ns = __pyx_state[13]; __pyx_result._powers = __pyx_state[14]; __pyx_result._resolutions = __pyx_state[15]; __pyx_result._sections = __pyx_state[16]; __pyx_result._snap_bytes = __pyx_state[17]; __pyx_result._unit_ns = __pyx_state[18]; __pyx_result._words = __pyx_state[19]; __pyx_result.at = __pyx_state[20]; __pyx_result.base = __pyx_state[21]; __pyx_result.begins = __pyx_state[22]; __pyx_result.captured = __pyx_state[23]; __pyx_result.data = __pyx_state[24]; __pyx_result.end = __pyx_state[25]; __pyx_result.faults = __pyx_state[26]; __pyx_result.first_drops = __pyx_state[27]; __pyx_result.first_ns = __pyx_state[28]; __pyx_result.frame = __pyx_state[29]; __pyx_result.has_dropped = __pyx_state[30]; __pyx_result.head = __pyx_state[31]; __pyx_result.held_ns = __pyx_state[32]; __pyx_result.is_broken = __pyx_state[33]; __pyx_result.is_disordered = __pyx_state[34]; __pyx_result.is_gapless = __pyx_state[35]; __pyx_result.is_pcapng = __pyx_state[36]; __pyx_result.latest_ns = __pyx_state[37]; __pyx_result.leans_on_time = __pyx_state[38]; __pyx_result.length = __pyx_state[39]; __pyx_result.link_type = __pyx_state[40]; __pyx_result.start = __pyx_state[41]; __pyx_result.stop = __pyx_state[42]; __pyx_result.time_ns = __pyx_state[43]; __pyx_result.until_ns = __pyx_state[44]
 */
   {
     PyObject *__pyx_temp;
@@ -30217,7 +30738,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_2__pyx_unpickle_Records(CYTHO
  *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
  * def __pyx_unpickle_Records(__pyx_type, long __pyx_checksum, tuple __pyx_state):             # <<<<<<<<<<<<<<
  *     cdef object __pyx_result
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x4ff7b0e, 0xd5c238d, 0x4df3fa3, b'_buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_timed, _last, _links, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, last_ns, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x550c6e3, 0x2ea0046, 0xa842c83, b'_before_ns, _buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_swapped, _last, _links, _longs, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, _words, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')
 */
 
   /* function exit code */
@@ -30237,24 +30758,26 @@ static PyObject *__pyx_pf_8udpprobe_4core_7capture_2__pyx_unpickle_Records(CYTHO
  *         __pyx_unpickle_Records__set_state(<Records> __pyx_result, __pyx_state)
  *     return __pyx_result
  * cdef __pyx_unpickle_Records__set_state(Records __pyx_result, __pyx_state: tuple):             # <<<<<<<<<<<<<<
- *     __pyx_result._buffer = __pyx_state[0]; __pyx_result._capacity = __pyx_state[1]; __pyx_result._dropped = __pyx_state[2]; __pyx_result._drops = __pyx_state[3]; __pyx_result._has_drops = __pyx_state[4]; __pyx_result._header_bytes = __pyx_state[5]; __pyx_result._interfaces = __pyx_state[6]; __pyx_result._is_big = __pyx_state[7]; __pyx_result._is_timed = __pyx_state[8]; __pyx_result._last = __pyx_state[9]; __pyx_result._links = __pyx_state[10]; __pyx_result._offsets_ns = __pyx_state[11]; __pyx_result._powers = __pyx_state[12]; __pyx_result._resolutions = __pyx_state[13]; __pyx_result._sections = __pyx_state[14]; __pyx_result._snap_bytes = __pyx_state[15]; __pyx_result._unit_ns = __pyx_state[16]; __pyx_result.at = __pyx_state[17]; __pyx_result.base = __pyx_state[18]; __pyx_result.begins = __pyx_state[19]; __pyx_result.captured = __pyx_state[20]; __pyx_result.data = __pyx_state[21]; __pyx_result.end = __pyx_state[22]; __pyx_result.faults = __pyx_state[23]; __pyx_result.first_drops = __pyx_state[24]; __pyx_result.first_ns = __pyx_state[25]; __pyx_result.frame = __pyx_state[26]; __pyx_result.has_dropped = __pyx_state[27]; __pyx_result.head = __pyx_state[28]; __pyx_result.held_ns = __pyx_state[29]; __pyx_result.is_broken = __pyx_state[30]; __pyx_result.is_disordered = __pyx_state[31]; __pyx_result.is_gapless = __pyx_state[32]; __pyx_result.is_pcapng = __pyx_state[33]; __pyx_result.last_ns = __pyx_state[34]; __pyx_result.latest_ns = __pyx_state[35]; __pyx_result.leans_on_time = __pyx_state[36]; __pyx_result.length = __pyx_state[37]; __pyx_result.link_type = __pyx_state[38]; __pyx_result.start = __pyx_state[39]; __pyx_result.stop = __pyx_state[40]; __pyx_result.time_ns = __pyx_state[41]; __pyx_result.until_ns = __pyx_state[42]
- *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 43)
+ *     __pyx_result._before_ns = __pyx_state[0]; __pyx_result._buffer = __pyx_state[1]; __pyx_result._capacity = __pyx_state[2]; __pyx_result._dropped = __pyx_state[3]; __pyx_result._drops = __pyx_state[4]; __pyx_result._has_drops = __pyx_state[5]; __pyx_result._header_bytes = __pyx_state[6]; __pyx_result._interfaces = __pyx_state[7]; __pyx_result._is_big = __pyx_state[8]; __pyx_result._is_swapped = __pyx_state[9]; __pyx_result._last = __pyx_state[10]; __pyx_result._links = __pyx_state[11]; __pyx_result._longs = __pyx_state[12]; __pyx_result._offsets_ns = __pyx_state[13]; __pyx_result._powers = __pyx_state[14]; __pyx_result._resolutions = __pyx_state[15]; __pyx_result._sections = __pyx_state[16]; __pyx_result._snap_bytes = __pyx_state[17]; __pyx_result._unit_ns = __pyx_state[18]; __pyx_result._words = __pyx_state[19]; __pyx_result.at = __pyx_state[20]; __pyx_result.base = __pyx_state[21]; __pyx_result.begins = __pyx_state[22]; __pyx_result.captured = __pyx_state[23]; __pyx_result.data = __pyx_state[24]; __pyx_result.end = __pyx_state[25]; __pyx_result.faults = __pyx_state[26]; __pyx_result.first_drops = __pyx_state[27]; __pyx_result.first_ns = __pyx_state[28]; __pyx_result.frame = __pyx_state[29]; __pyx_result.has_dropped = __pyx_state[30]; __pyx_result.head = __pyx_state[31]; __pyx_result.held_ns = __pyx_state[32]; __pyx_result.is_broken = __pyx_state[33]; __pyx_result.is_disordered = __pyx_state[34]; __pyx_result.is_gapless = __pyx_state[35]; __pyx_result.is_pcapng = __pyx_state[36]; __pyx_result.latest_ns = __pyx_state[37]; __pyx_result.leans_on_time = __pyx_state[38]; __pyx_result.length = __pyx_state[39]; __pyx_result.link_type = __pyx_state[40]; __pyx_result.start = __pyx_state[41]; __pyx_result.stop = __pyx_state[42]; __pyx_result.time_ns = __pyx_state[43]; __pyx_result.until_ns = __pyx_state[44]
+ *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 45)
 */
 
 static PyObject *__pyx_f_8udpprobe_4core_7capture___pyx_unpickle_Records__set_state(struct __pyx_obj_8udpprobe_4core_7capture_Records *__pyx_v___pyx_result, PyObject *__pyx_v___pyx_state) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
-  Py_ssize_t __pyx_t_2;
-  unsigned PY_LONG_LONG __pyx_t_3;
-  __Pyx_memviewslice __pyx_t_4 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  PY_LONG_LONG __pyx_t_2;
+  Py_ssize_t __pyx_t_3;
+  unsigned PY_LONG_LONG __pyx_t_4;
   __Pyx_memviewslice __pyx_t_5 = { 0, 0, { 0 }, { 0 }, { 0 } };
-  PY_LONG_LONG __pyx_t_6;
+  __Pyx_memviewslice __pyx_t_6 = { 0, 0, { 0 }, { 0 }, { 0 } };
   int __pyx_t_7;
   __Pyx_memviewslice __pyx_t_8 = { 0, 0, { 0 }, { 0 }, { 0 } };
   __Pyx_memviewslice __pyx_t_9 = { 0, 0, { 0 }, { 0 }, { 0 } };
   __Pyx_memviewslice __pyx_t_10 = { 0, 0, { 0 }, { 0 }, { 0 } };
-  int __pyx_t_11;
+  __Pyx_memviewslice __pyx_t_11 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  __Pyx_memviewslice __pyx_t_12 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  int __pyx_t_13;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
@@ -30263,68 +30786,73 @@ static PyObject *__pyx_f_8udpprobe_4core_7capture___pyx_unpickle_Records__set_st
   /* "(tree fragment)":12
  *     return __pyx_result
  * cdef __pyx_unpickle_Records__set_state(Records __pyx_result, __pyx_state: tuple):
- *     __pyx_result._buffer = __pyx_state[0]; __pyx_result._capacity = __pyx_state[1]; __pyx_result._dropped = __pyx_state[2]; __pyx_result._drops = __pyx_state[3]; __pyx_result._has_drops = __pyx_state[4]; __pyx_result._header_bytes = __pyx_state[5]; __pyx_result._interfaces = __pyx_state[6]; __pyx_result._is_big = __pyx_state[7]; __pyx_result._is_timed = __pyx_state[8]; __pyx_result._last = __pyx_state[9]; __pyx_result._links = __pyx_state[10]; __pyx_result._offsets_ns = __pyx_state[11]; __pyx_result._powers = __pyx_state[12]; __pyx_result._resolutions = __pyx_state[13]; __pyx_result._sections = __pyx_state[14]; __pyx_result._snap_bytes = __pyx_state[15]; __pyx_result._unit_ns = __pyx_state[16]; __pyx_result.at = __pyx_state[17]; __pyx_result.base = __pyx_state[18]; __pyx_result.begins = __pyx_state[19]; __pyx_result.captured = __pyx_state[20]; __pyx_result.data = __pyx_state[21]; __pyx_result.end = __pyx_state[22]; __pyx_result.faults = __pyx_state[23]; __pyx_result.first_drops = __pyx_state[24]; __pyx_result.first_ns = __pyx_state[25]; __pyx_result.frame = __pyx_state[26]; __pyx_result.has_dropped = __pyx_state[27]; __pyx_result.head = __pyx_state[28]; __pyx_result.held_ns = __pyx_state[29]; __pyx_result.is_broken = __pyx_state[30]; __pyx_result.is_disordered = __pyx_state[31]; __pyx_result.is_gapless = __pyx_state[32]; __pyx_result.is_pcapng = __pyx_state[33]; __pyx_result.last_ns = __pyx_state[34]; __pyx_result.latest_ns = __pyx_state[35]; __pyx_result.leans_on_time = __pyx_state[36]; __pyx_result.length = __pyx_state[37]; __pyx_result.link_type = __pyx_state[38]; __pyx_result.start = __pyx_state[39]; __pyx_result.stop = __pyx_state[40]; __pyx_result.time_ns = __pyx_state[41]; __pyx_result.until_ns = __pyx_state[42]             # <<<<<<<<<<<<<<
- *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 43)
+ *     __pyx_result._before_ns = __pyx_state[0]; __pyx_result._buffer = __pyx_state[1]; __pyx_result._capacity = __pyx_state[2]; __pyx_result._dropped = __pyx_state[3]; __pyx_result._drops = __pyx_state[4]; __pyx_result._has_drops = __pyx_state[5]; __pyx_result._header_bytes = __pyx_state[6]; __pyx_result._interfaces = __pyx_state[7]; __pyx_result._is_big = __pyx_state[8]; __pyx_result._is_swapped = __pyx_state[9]; __pyx_result._last = __pyx_state[10]; __pyx_result._links = __pyx_state[11]; __pyx_result._longs = __pyx_state[12]; __pyx_result._offsets_ns = __pyx_state[13]; __pyx_result._powers = __pyx_state[14]; __pyx_result._resolutions = __pyx_state[15]; __pyx_result._sections = __pyx_state[16]; __pyx_result._snap_bytes = __pyx_state[17]; __pyx_result._unit_ns = __pyx_state[18]; __pyx_result._words = __pyx_state[19]; __pyx_result.at = __pyx_state[20]; __pyx_result.base = __pyx_state[21]; __pyx_result.begins = __pyx_state[22]; __pyx_result.captured = __pyx_state[23]; __pyx_result.data = __pyx_state[24]; __pyx_result.end = __pyx_state[25]; __pyx_result.faults = __pyx_state[26]; __pyx_result.first_drops = __pyx_state[27]; __pyx_result.first_ns = __pyx_state[28]; __pyx_result.frame = __pyx_state[29]; __pyx_result.has_dropped = __pyx_state[30]; __pyx_result.head = __pyx_state[31]; __pyx_result.held_ns = __pyx_state[32]; __pyx_result.is_broken = __pyx_state[33]; __pyx_result.is_disordered = __pyx_state[34]; __pyx_result.is_gapless = __pyx_state[35]; __pyx_result.is_pcapng = __pyx_state[36]; __pyx_result.latest_ns = __pyx_state[37]; __pyx_result.leans_on_time = __pyx_state[38]; __pyx_result.length = __pyx_state[39]; __pyx_result.link_type = __pyx_state[40]; __pyx_result.start = __pyx_state[41]; __pyx_result.stop = __pyx_state[42]; __pyx_result.time_ns = __pyx_state[43]; __pyx_result.until_ns = __pyx_state[44]             # <<<<<<<<<<<<<<
+ *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 45)
 */
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 0, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->_before_ns = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 1, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   if (!(likely(PyByteArray_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytearray", __pyx_t_1))) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GIVEREF(__pyx_t_1);
   __Pyx_GOTREF(__pyx_v___pyx_result->_buffer);
   __Pyx_DECREF_SET(__pyx_v___pyx_result->_buffer, ((PyObject*)__pyx_t_1));
   __pyx_t_1 = 0;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 1, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_2 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->_capacity = __pyx_t_2;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 2, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_3 = __Pyx_PyLong_As_unsigned_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_3 == (unsigned PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_3 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->_dropped = __pyx_t_3;
+  __pyx_v___pyx_result->_capacity = __pyx_t_3;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 3, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_4 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_4.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyLong_As_unsigned_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_4 == (unsigned PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->_drops, 0);
-  __pyx_v___pyx_result->_drops = __pyx_t_4;
-  __pyx_t_4.memview = NULL;
-  __pyx_t_4.data = NULL;
+  __pyx_v___pyx_result->_dropped = __pyx_t_4;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 4, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_5 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_5.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_5.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->_has_drops, 0);
-  __pyx_v___pyx_result->_has_drops = __pyx_t_5;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->_drops, 0);
+  __pyx_v___pyx_result->_drops = __pyx_t_5;
   __pyx_t_5.memview = NULL;
   __pyx_t_5.data = NULL;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 5, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_2 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_6.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->_header_bytes = __pyx_t_2;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->_has_drops, 0);
+  __pyx_v___pyx_result->_has_drops = __pyx_t_6;
+  __pyx_t_6.memview = NULL;
+  __pyx_t_6.data = NULL;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 6, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_3 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->_interfaces = __pyx_t_6;
+  __pyx_v___pyx_result->_header_bytes = __pyx_t_3;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 7, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_7 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_7 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->_is_big = __pyx_t_7;
+  __pyx_v___pyx_result->_interfaces = __pyx_t_2;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 8, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_t_7 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_7 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->_is_timed = __pyx_t_7;
+  __pyx_v___pyx_result->_is_big = __pyx_t_7;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 9, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_2 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_7 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->_last = __pyx_t_2;
+  __pyx_v___pyx_result->_is_swapped = __pyx_t_7;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 10, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_3 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_3 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->_last = __pyx_t_3;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 11, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_t_8 = __Pyx_PyObject_to_MemoryviewSlice_dc_int(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_8.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
@@ -30332,23 +30860,31 @@ static PyObject *__pyx_f_8udpprobe_4core_7capture___pyx_unpickle_Records__set_st
   __pyx_v___pyx_result->_links = __pyx_t_8;
   __pyx_t_8.memview = NULL;
   __pyx_t_8.data = NULL;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 11, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_4 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_4.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->_offsets_ns, 0);
-  __pyx_v___pyx_result->_offsets_ns = __pyx_t_4;
-  __pyx_t_4.memview = NULL;
-  __pyx_t_4.data = NULL;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 12, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_4 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_4.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_9 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG__const__(__pyx_t_1, 0); if (unlikely(!__pyx_t_9.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->_longs, 0);
+  __pyx_v___pyx_result->_longs = __pyx_t_9;
+  __pyx_t_9.memview = NULL;
+  __pyx_t_9.data = NULL;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 13, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_5 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_5.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->_offsets_ns, 0);
+  __pyx_v___pyx_result->_offsets_ns = __pyx_t_5;
+  __pyx_t_5.memview = NULL;
+  __pyx_t_5.data = NULL;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 14, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_5 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_5.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->_powers, 0);
-  __pyx_v___pyx_result->_powers = __pyx_t_4;
-  __pyx_t_4.memview = NULL;
-  __pyx_t_4.data = NULL;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 13, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_v___pyx_result->_powers = __pyx_t_5;
+  __pyx_t_5.memview = NULL;
+  __pyx_t_5.data = NULL;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 15, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_t_8 = __Pyx_PyObject_to_MemoryviewSlice_dc_int(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_8.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
@@ -30356,176 +30892,179 @@ static PyObject *__pyx_f_8udpprobe_4core_7capture___pyx_unpickle_Records__set_st
   __pyx_v___pyx_result->_resolutions = __pyx_t_8;
   __pyx_t_8.memview = NULL;
   __pyx_t_8.data = NULL;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 14, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->_sections = __pyx_t_6;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 15, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->_snap_bytes = __pyx_t_6;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 16, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->_unit_ns = __pyx_t_6;
+  __pyx_v___pyx_result->_sections = __pyx_t_2;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 17, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_2 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->at = __pyx_t_2;
+  __pyx_v___pyx_result->_snap_bytes = __pyx_t_2;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 18, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->base = __pyx_t_6;
+  __pyx_v___pyx_result->_unit_ns = __pyx_t_2;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 19, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_10 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_int__const__(__pyx_t_1, 0); if (unlikely(!__pyx_t_10.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->begins = __pyx_t_6;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 20, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_2 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->captured = __pyx_t_2;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 21, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_9 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(__pyx_t_1, 0); if (unlikely(!__pyx_t_9.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->data, 0);
-  __pyx_v___pyx_result->data = __pyx_t_9;
-  __pyx_t_9.memview = NULL;
-  __pyx_t_9.data = NULL;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 22, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_2 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->end = __pyx_t_2;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 23, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_10 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_10.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->faults, 0);
-  __pyx_v___pyx_result->faults = __pyx_t_10;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->_words, 0);
+  __pyx_v___pyx_result->_words = __pyx_t_10;
   __pyx_t_10.memview = NULL;
   __pyx_t_10.data = NULL;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 20, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_3 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_3 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->at = __pyx_t_3;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 21, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->base = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 22, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->begins = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 23, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_3 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_3 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->captured = __pyx_t_3;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 24, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_11 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(__pyx_t_1, 0); if (unlikely(!__pyx_t_11.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->data, 0);
+  __pyx_v___pyx_result->data = __pyx_t_11;
+  __pyx_t_11.memview = NULL;
+  __pyx_t_11.data = NULL;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 25, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_3 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_3 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->end = __pyx_t_3;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 26, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_12 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_t_1, PyBUF_WRITABLE); if (unlikely(!__pyx_t_12.memview)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v___pyx_result->faults, 0);
+  __pyx_v___pyx_result->faults = __pyx_t_12;
+  __pyx_t_12.memview = NULL;
+  __pyx_t_12.data = NULL;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 27, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   if (!(likely(PyDict_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("dict", __pyx_t_1))) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GIVEREF(__pyx_t_1);
   __Pyx_GOTREF(__pyx_v___pyx_result->first_drops);
   __Pyx_DECREF_SET(__pyx_v___pyx_result->first_drops, ((PyObject*)__pyx_t_1));
   __pyx_t_1 = 0;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 25, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 28, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->first_ns = __pyx_t_6;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 26, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_v___pyx_result->first_ns = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 29, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->frame = __pyx_t_6;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 27, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_v___pyx_result->frame = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 30, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_t_7 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_7 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v___pyx_result->has_dropped = __pyx_t_7;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 28, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 31, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   if (!(likely(PyBytes_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_1))) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GIVEREF(__pyx_t_1);
   __Pyx_GOTREF(__pyx_v___pyx_result->head);
   __Pyx_DECREF_SET(__pyx_v___pyx_result->head, ((PyObject*)__pyx_t_1));
   __pyx_t_1 = 0;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 29, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->held_ns = __pyx_t_6;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 30, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_7 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_7 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->is_broken = __pyx_t_7;
-  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 31, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_7 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_7 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->is_disordered = __pyx_t_7;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 32, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_7 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_7 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->is_gapless = __pyx_t_7;
+  __pyx_v___pyx_result->held_ns = __pyx_t_2;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 33, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_t_7 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_7 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->is_pcapng = __pyx_t_7;
+  __pyx_v___pyx_result->is_broken = __pyx_t_7;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 34, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_7 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->last_ns = __pyx_t_6;
+  __pyx_v___pyx_result->is_disordered = __pyx_t_7;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 35, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_7 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->latest_ns = __pyx_t_6;
+  __pyx_v___pyx_result->is_gapless = __pyx_t_7;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 36, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_t_7 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_7 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->leans_on_time = __pyx_t_7;
+  __pyx_v___pyx_result->is_pcapng = __pyx_t_7;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 37, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_2 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->length = __pyx_t_2;
+  __pyx_v___pyx_result->latest_ns = __pyx_t_2;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 38, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_11 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_11 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_7 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->link_type = __pyx_t_11;
+  __pyx_v___pyx_result->leans_on_time = __pyx_t_7;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 39, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_2 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_3 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->start = __pyx_t_2;
+  __pyx_v___pyx_result->length = __pyx_t_3;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 40, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_13 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_13 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->stop = __pyx_t_6;
+  __pyx_v___pyx_result->link_type = __pyx_t_13;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 41, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyIndex_AsSsize_t(__pyx_t_1); if (unlikely((__pyx_t_3 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->time_ns = __pyx_t_6;
+  __pyx_v___pyx_result->start = __pyx_t_3;
   __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 42, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_6 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_6 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  __pyx_v___pyx_result->until_ns = __pyx_t_6;
+  __pyx_v___pyx_result->stop = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 43, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->time_ns = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 44, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->until_ns = __pyx_t_2;
 
   /* "(tree fragment)":13
  * cdef __pyx_unpickle_Records__set_state(Records __pyx_result, __pyx_state: tuple):
- *     __pyx_result._buffer = __pyx_state[0]; __pyx_result._capacity = __pyx_state[1]; __pyx_result._dropped = __pyx_state[2]; __pyx_result._drops = __pyx_state[3]; __pyx_result._has_drops = __pyx_state[4]; __pyx_result._header_bytes = __pyx_state[5]; __pyx_result._interfaces = __pyx_state[6]; __pyx_result._is_big = __pyx_state[7]; __pyx_result._is_timed = __pyx_state[8]; __pyx_result._last = __pyx_state[9]; __pyx_result._links = __pyx_state[10]; __pyx_result._offsets_ns = __pyx_state[11]; __pyx_result._powers = __pyx_state[12]; __pyx_result._resolutions = __pyx_state[13]; __pyx_result._sections = __pyx_state[14]; __pyx_result._snap_bytes = __pyx_state[15]; __pyx_result._unit_ns = __pyx_state[16]; __pyx_result.at = __pyx_state[17]; __pyx_result.base = __pyx_state[18]; __pyx_result.begins = __pyx_state[19]; __pyx_result.captured = __pyx_state[20]; __pyx_result.data = __pyx_state[21]; __pyx_result.end = __pyx_state[22]; __pyx_result.faults = __pyx_state[23]; __pyx_result.first_drops = __pyx_state[24]; __pyx_result.first_ns = __pyx_state[25]; __pyx_result.frame = __pyx_state[26]; __pyx_result.has_dropped = __pyx_state[27]; __pyx_result.head = __pyx_state[28]; __pyx_result.held_ns = __pyx_state[29]; __pyx_result.is_broken = __pyx_state[30]; __pyx_result.is_disordered = __pyx_state[31]; __pyx_result.is_gapless = __pyx_state[32]; __pyx_result.is_pcapng = __pyx_state[33]; __pyx_result.last_ns = __pyx_state[34]; __pyx_result.latest_ns = __pyx_state[35]; __pyx_result.leans_on_time = __pyx_state[36]; __pyx_result.length = __pyx_state[37]; __pyx_result.link_type = __pyx_state[38]; __pyx_result.start = __pyx_state[39]; __pyx_result.stop = __pyx_state[40]; __pyx_result.time_ns = __pyx_state[41]; __pyx_result.until_ns = __pyx_state[42]
- *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 43)             # <<<<<<<<<<<<<<
+ *     __pyx_result._before_ns = __pyx_state[0]; __pyx_result._buffer = __pyx_state[1]; __pyx_result._capacity = __pyx_state[2]; __pyx_result._dropped = __pyx_state[3]; __pyx_result._drops = __pyx_state[4]; __pyx_result._has_drops = __pyx_state[5]; __pyx_result._header_bytes = __pyx_state[6]; __pyx_result._interfaces = __pyx_state[7]; __pyx_result._is_big = __pyx_state[8]; __pyx_result._is_swapped = __pyx_state[9]; __pyx_result._last = __pyx_state[10]; __pyx_result._links = __pyx_state[11]; __pyx_result._longs = __pyx_state[12]; __pyx_result._offsets_ns = __pyx_state[13]; __pyx_result._powers = __pyx_state[14]; __pyx_result._resolutions = __pyx_state[15]; __pyx_result._sections = __pyx_state[16]; __pyx_result._snap_bytes = __pyx_state[17]; __pyx_result._unit_ns = __pyx_state[18]; __pyx_result._words = __pyx_state[19]; __pyx_result.at = __pyx_state[20]; __pyx_result.base = __pyx_state[21]; __pyx_result.begins = __pyx_state[22]; __pyx_result.captured = __pyx_state[23]; __pyx_result.data = __pyx_state[24]; __pyx_result.end = __pyx_state[25]; __pyx_result.faults = __pyx_state[26]; __pyx_result.first_drops = __pyx_state[27]; __pyx_result.first_ns = __pyx_state[28]; __pyx_result.frame = __pyx_state[29]; __pyx_result.has_dropped = __pyx_state[30]; __pyx_result.head = __pyx_state[31]; __pyx_result.held_ns = __pyx_state[32]; __pyx_result.is_broken = __pyx_state[33]; __pyx_result.is_disordered = __pyx_state[34]; __pyx_result.is_gapless = __pyx_state[35]; __pyx_result.is_pcapng = __pyx_state[36]; __pyx_result.latest_ns = __pyx_state[37]; __pyx_result.leans_on_time = __pyx_state[38]; __pyx_result.length = __pyx_state[39]; __pyx_result.link_type = __pyx_state[40]; __pyx_result.start = __pyx_state[41]; __pyx_result.stop = __pyx_state[42]; __pyx_result.time_ns = __pyx_state[43]; __pyx_result.until_ns = __pyx_state[44]
+ *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 45)             # <<<<<<<<<<<<<<
 */
-  __pyx_t_11 = __Pyx_UpdateUnpickledDict(((PyObject *)__pyx_v___pyx_result), __pyx_v___pyx_state, 43); if (unlikely(__pyx_t_11 == ((int)-1))) __PYX_ERR(1, 13, __pyx_L1_error)
+  __pyx_t_13 = __Pyx_UpdateUnpickledDict(((PyObject *)__pyx_v___pyx_result), __pyx_v___pyx_state, 45); if (unlikely(__pyx_t_13 == ((int)-1))) __PYX_ERR(1, 13, __pyx_L1_error)
 
 
   /* "(tree fragment)":11
  *         __pyx_unpickle_Records__set_state(<Records> __pyx_result, __pyx_state)
  *     return __pyx_result
  * cdef __pyx_unpickle_Records__set_state(Records __pyx_result, __pyx_state: tuple):             # <<<<<<<<<<<<<<
- *     __pyx_result._buffer = __pyx_state[0]; __pyx_result._capacity = __pyx_state[1]; __pyx_result._dropped = __pyx_state[2]; __pyx_result._drops = __pyx_state[3]; __pyx_result._has_drops = __pyx_state[4]; __pyx_result._header_bytes = __pyx_state[5]; __pyx_result._interfaces = __pyx_state[6]; __pyx_result._is_big = __pyx_state[7]; __pyx_result._is_timed = __pyx_state[8]; __pyx_result._last = __pyx_state[9]; __pyx_result._links = __pyx_state[10]; __pyx_result._offsets_ns = __pyx_state[11]; __pyx_result._powers = __pyx_state[12]; __pyx_result._resolutions = __pyx_state[13]; __pyx_result._sections = __pyx_state[14]; __pyx_result._snap_bytes = __pyx_state[15]; __pyx_result._unit_ns = __pyx_state[16]; __pyx_result.at = __pyx_state[17]; __pyx_result.base = __pyx_state[18]; __pyx_result.begins = __pyx_state[19]; __pyx_result.captured = __pyx_state[20]; __pyx_result.data = __pyx_state[21]; __pyx_result.end = __pyx_state[22]; __pyx_result.faults = __pyx_state[23]; __pyx_result.first_drops = __pyx_state[24]; __pyx_result.first_ns = __pyx_state[25]; __pyx_result.frame = __pyx_state[26]; __pyx_result.has_dropped = __pyx_state[27]; __pyx_result.head = __pyx_state[28]; __pyx_result.held_ns = __pyx_state[29]; __pyx_result.is_broken = __pyx_state[30]; __pyx_result.is_disordered = __pyx_state[31]; __pyx_result.is_gapless = __pyx_state[32]; __pyx_result.is_pcapng = __pyx_state[33]; __pyx_result.last_ns = __pyx_state[34]; __pyx_result.latest_ns = __pyx_state[35]; __pyx_result.leans_on_time = __pyx_state[36]; __pyx_result.length = __pyx_state[37]; __pyx_result.link_type = __pyx_state[38]; __pyx_result.start = __pyx_state[39]; __pyx_result.stop = __pyx_state[40]; __pyx_result.time_ns = __pyx_state[41]; __pyx_result.until_ns = __pyx_state[42]
- *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 43)
+ *     __pyx_result._before_ns = __pyx_state[0]; __pyx_result._buffer = __pyx_state[1]; __pyx_result._capacity = __pyx_state[2]; __pyx_result._dropped = __pyx_state[3]; __pyx_result._drops = __pyx_state[4]; __pyx_result._has_drops = __pyx_state[5]; __pyx_result._header_bytes = __pyx_state[6]; __pyx_result._interfaces = __pyx_state[7]; __pyx_result._is_big = __pyx_state[8]; __pyx_result._is_swapped = __pyx_state[9]; __pyx_result._last = __pyx_state[10]; __pyx_result._links = __pyx_state[11]; __pyx_result._longs = __pyx_state[12]; __pyx_result._offsets_ns = __pyx_state[13]; __pyx_result._powers = __pyx_state[14]; __pyx_result._resolutions = __pyx_state[15]; __pyx_result._sections = __pyx_state[16]; __pyx_result._snap_bytes = __pyx_state[17]; __pyx_result._unit_ns = __pyx_state[18]; __pyx_result._words = __pyx_state[19]; __pyx_result.at = __pyx_state[20]; __pyx_result.base = __pyx_state[21]; __pyx_result.begins = __pyx_state[22]; __pyx_result.captured = __pyx_state[23]; __pyx_result.data = __pyx_state[24]; __pyx_result.end = __pyx_state[25]; __pyx_result.faults = __pyx_state[26]; __pyx_result.first_drops = __pyx_state[27]; __pyx_result.first_ns = __pyx_state[28]; __pyx_result.frame = __pyx_state[29]; __pyx_result.has_dropped = __pyx_state[30]; __pyx_result.head = __pyx_state[31]; __pyx_result.held_ns = __pyx_state[32]; __pyx_result.is_broken = __pyx_state[33]; __pyx_result.is_disordered = __pyx_state[34]; __pyx_result.is_gapless = __pyx_state[35]; __pyx_result.is_pcapng = __pyx_state[36]; __pyx_result.latest_ns = __pyx_state[37]; __pyx_result.leans_on_time = __pyx_state[38]; __pyx_result.length = __pyx_state[39]; __pyx_result.link_type = __pyx_state[40]; __pyx_result.start = __pyx_state[41]; __pyx_result.stop = __pyx_state[42]; __pyx_result.time_ns = __pyx_state[43]; __pyx_result.until_ns = __pyx_state[44]
+ *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 45)
 */
 
   /* function exit code */
@@ -30533,11 +31072,13 @@ static PyObject *__pyx_f_8udpprobe_4core_7capture___pyx_unpickle_Records__set_st
   goto __pyx_L0;
   __pyx_L1_error:;
   __Pyx_XDECREF(__pyx_t_1);
-  __PYX_XCLEAR_MEMVIEW(&__pyx_t_4, 1);
   __PYX_XCLEAR_MEMVIEW(&__pyx_t_5, 1);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_6, 1);
   __PYX_XCLEAR_MEMVIEW(&__pyx_t_8, 1);
   __PYX_XCLEAR_MEMVIEW(&__pyx_t_9, 1);
   __PYX_XCLEAR_MEMVIEW(&__pyx_t_10, 1);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_11, 1);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_12, 1);
   __Pyx_AddTraceback("udpprobe.core.capture.__pyx_unpickle_Records__set_state", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = 0;
   __pyx_L0:;
@@ -30562,6 +31103,10 @@ static PyObject *__pyx_tp_new__initialisation_8udpprobe_4core_7capture_Records(P
   p->first_drops = ((PyObject*)Py_None); Py_INCREF(Py_None);
   p->data.data = NULL;
   p->data.memview = NULL;
+  p->_longs.data = NULL;
+  p->_longs.memview = NULL;
+  p->_words.data = NULL;
+  p->_words.memview = NULL;
   p->faults.data = NULL;
   p->faults.memview = NULL;
   p->_links.data = NULL;
@@ -30634,6 +31179,8 @@ static void __pyx_tp_dealloc_8udpprobe_4core_7capture_Records(PyObject *o) {
   Py_CLEAR(p->head);
   Py_CLEAR(p->first_drops);
   __PYX_XCLEAR_MEMVIEW(&p->data, 1);; p->data.memview = NULL; p->data.data = NULL;
+  __PYX_XCLEAR_MEMVIEW(&p->_longs, 1);; p->_longs.memview = NULL; p->_longs.data = NULL;
+  __PYX_XCLEAR_MEMVIEW(&p->_words, 1);; p->_words.memview = NULL; p->_words.data = NULL;
   __PYX_XCLEAR_MEMVIEW(&p->faults, 1);; p->faults.memview = NULL; p->faults.data = NULL;
   __PYX_XCLEAR_MEMVIEW(&p->_links, 1);; p->_links.memview = NULL; p->_links.data = NULL;
   __PYX_XCLEAR_MEMVIEW(&p->_resolutions, 1);; p->_resolutions.memview = NULL; p->_resolutions.data = NULL;
@@ -30809,10 +31356,6 @@ static PyObject *__pyx_getprop_8udpprobe_4core_7capture_7Records_has_dropped(PyO
   return __pyx_pw_8udpprobe_4core_7capture_7Records_11has_dropped_1__get__(o);
 }
 
-static PyObject *__pyx_getprop_8udpprobe_4core_7capture_7Records_last_ns(PyObject *o, CYTHON_UNUSED void *x) {
-  return __pyx_pw_8udpprobe_4core_7capture_7Records_7last_ns_1__get__(o);
-}
-
 static PyObject *__pyx_getprop_8udpprobe_4core_7capture_7Records_leans_on_time(PyObject *o, CYTHON_UNUSED void *x) {
   return __pyx_pw_8udpprobe_4core_7capture_7Records_13leans_on_time_1__get__(o);
 }
@@ -30824,13 +31367,14 @@ static PyObject *__pyx_getprop_8udpprobe_4core_7capture_7Records_first_drops(PyO
 static PyMethodDef __pyx_methods_8udpprobe_4core_7capture_Records[] = {
   {"_open_pcap", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_3_open_pcap, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
   {"_resume", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_5_resume, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
-  {"room", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_7room, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_6room},
-  {"filled", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_9filled, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_8filled},
-  {"_move", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_11_move, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
-  {"_look", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_13_look, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_12_look},
-  {"_make_space", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_17_make_space, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_16_make_space},
-  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_19__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
-  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_21__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {"_allot", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_7_allot, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {"room", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_9room, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_8room},
+  {"filled", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_11filled, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_10filled},
+  {"_move", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_13_move, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {"_look", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_15_look, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_14_look},
+  {"_make_space", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_19_make_space, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_7capture_7Records_18_make_space},
+  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_21__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_7capture_7Records_23__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
   {0, 0, 0, 0}
 };
 
@@ -30863,7 +31407,6 @@ static struct PyGetSetDef __pyx_getsets_8udpprobe_4core_7capture_Records[] = {
   {"is_disordered", __pyx_getprop_8udpprobe_4core_7capture_7Records_is_disordered, 0, 0, 0},
   {"faults", __pyx_getprop_8udpprobe_4core_7capture_7Records_faults, 0, 0, 0},
   {"has_dropped", __pyx_getprop_8udpprobe_4core_7capture_7Records_has_dropped, 0, 0, 0},
-  {"last_ns", __pyx_getprop_8udpprobe_4core_7capture_7Records_last_ns, 0, 0, 0},
   {"leans_on_time", __pyx_getprop_8udpprobe_4core_7capture_7Records_leans_on_time, 0, 0, 0},
   {"first_drops", __pyx_getprop_8udpprobe_4core_7capture_7Records_first_drops, 0, 0, 0},
   {0, 0, 0, 0, 0}
@@ -32514,39 +33057,11 @@ static int __Pyx_modinit_Global_init_code(__pyx_mstatetype *__pyx_mstate) {
 
 static int __Pyx_modinit_Variable_export_code(__pyx_mstatetype *__pyx_mstate) {
   __Pyx_RefNannyDeclarations
-  PyObject *__pyx_t_1 = NULL;
-  int __pyx_lineno = 0;
-  const char *__pyx_filename = NULL;
-  int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
   __Pyx_RefNannySetupContext("__Pyx_modinit_Variable_export_code", 0);
   /*--- Variable export code ---*/
-  {
-    __pyx_t_1 = __Pyx_ApiExport_GetApiDict(); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 1, __pyx_L1_error)
-    __Pyx_GOTREF(__pyx_t_1);
-    const char * __pyx_export_signature = __Pyx_PyBytes_AsString(__pyx_mstate_global->__pyx_kp_b_int_BAD_BLOCK_BAD_RECORD_END_FRA);
-    #if !CYTHON_ASSUME_SAFE_MACROS
-    if (unlikely(!__pyx_export_signature)) __PYX_ERR(0, 1, __pyx_L1_error)
-    #endif
-    const char * __pyx_export_name = __pyx_export_signature + 10;
-    void *const __pyx_export_pointers[] = {(void *)&__pyx_v_8udpprobe_4core_7capture_BAD_BLOCK, (void *)&__pyx_v_8udpprobe_4core_7capture_BAD_RECORD, (void *)&__pyx_v_8udpprobe_4core_7capture_END, (void *)&__pyx_v_8udpprobe_4core_7capture_FRAME, (void *)&__pyx_v_8udpprobe_4core_7capture_MORE, (void *)&__pyx_v_8udpprobe_4core_7capture_NO_INTERFACE, (void *)&__pyx_v_8udpprobe_4core_7capture_WAIT, (void *) NULL};
-    void *const *__pyx_export_pointer = __pyx_export_pointers;
-    const char *__pyx_export_current_signature = __pyx_export_signature;
-    while (*__pyx_export_pointer) {
-      if (__Pyx_ExportVoidPtr(__pyx_t_1, __pyx_export_name, *__pyx_export_pointer, __pyx_export_current_signature) < (0)) __PYX_ERR(0, 1, __pyx_L1_error)
-      ++__pyx_export_pointer;
-      __pyx_export_name = strchr(__pyx_export_name, '\0') + 1;
-      __pyx_export_signature = strchr(__pyx_export_signature, '\0') + 1;
-      if (*__pyx_export_signature != '\0') __pyx_export_current_signature = __pyx_export_signature;
-    }
-    __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
-  }
   __Pyx_RefNannyFinishContext();
   return 0;
-  __pyx_L1_error:;
-  __Pyx_XDECREF(__pyx_t_1);
-  __Pyx_RefNannyFinishContext();
-  return -1;
 }
 
 static int __Pyx_modinit_Function_export_code(__pyx_mstatetype *__pyx_mstate) {
@@ -32570,8 +33085,9 @@ static int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_7capture_Records(__py
   __pyx_vtable_8udpprobe_4core_7capture_Records.next = (int (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, int __pyx_skip_dispatch))__pyx_f_8udpprobe_4core_7capture_7Records_next;
   __pyx_vtable_8udpprobe_4core_7capture_Records._found = (int (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, Py_ssize_t, Py_ssize_t, PY_LONG_LONG, Py_ssize_t))__pyx_f_8udpprobe_4core_7capture_7Records__found;
   __pyx_vtable_8udpprobe_4core_7capture_Records._wanting = (int (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *))__pyx_f_8udpprobe_4core_7capture_7Records__wanting;
-  __pyx_vtable_8udpprobe_4core_7capture_Records._give_up = (int (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, int))__pyx_f_8udpprobe_4core_7capture_7Records__give_up;
-  __pyx_vtable_8udpprobe_4core_7capture_Records._word = (PY_LONG_LONG (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, int))__pyx_f_8udpprobe_4core_7capture_7Records__word;
+  __pyx_vtable_8udpprobe_4core_7capture_Records._give_up = (int (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t))__pyx_f_8udpprobe_4core_7capture_7Records__give_up;
+  __pyx_vtable_8udpprobe_4core_7capture_Records._pair = (unsigned PY_LONG_LONG (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t))__pyx_f_8udpprobe_4core_7capture_7Records__pair;
+  __pyx_vtable_8udpprobe_4core_7capture_Records._word = (PY_LONG_LONG (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t))__pyx_f_8udpprobe_4core_7capture_7Records__word;
   __pyx_vtable_8udpprobe_4core_7capture_Records._next_in_pcapng = (int (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *))__pyx_f_8udpprobe_4core_7capture_7Records__next_in_pcapng;
   __pyx_vtable_8udpprobe_4core_7capture_Records._take_packet = (int (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, PY_LONG_LONG, Py_ssize_t, PY_LONG_LONG, Py_ssize_t))__pyx_f_8udpprobe_4core_7capture_7Records__take_packet;
   __pyx_vtable_8udpprobe_4core_7capture_Records._time_ns = (PY_LONG_LONG (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, unsigned PY_LONG_LONG, unsigned PY_LONG_LONG))__pyx_f_8udpprobe_4core_7capture_7Records__time_ns;
@@ -32580,15 +33096,16 @@ static int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_7capture_Records(__py
   __pyx_vtable_8udpprobe_4core_7capture_Records._count_drops = (int (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t, PY_LONG_LONG))__pyx_f_8udpprobe_4core_7capture_7Records__count_drops;
   __pyx_vtable_8udpprobe_4core_7capture_Records._half = (PY_LONG_LONG (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t))__pyx_f_8udpprobe_4core_7capture_7Records__half;
   __pyx_vtable_8udpprobe_4core_7capture_Records._long = (unsigned PY_LONG_LONG (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, Py_ssize_t))__pyx_f_8udpprobe_4core_7capture_7Records__long;
+  __pyx_vtable_8udpprobe_4core_7capture_Records._set_order = (int (*)(struct __pyx_obj_8udpprobe_4core_7capture_Records *, int))__pyx_f_8udpprobe_4core_7capture_7Records__set_order;
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8udpprobe_4core_7capture_Records_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records)) __PYX_ERR(0, 119, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8udpprobe_4core_7capture_Records_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records)) __PYX_ERR(0, 137, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records = &__pyx_type_8udpprobe_4core_7capture_Records;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records) < (0)) __PYX_ERR(0, 119, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records) < (0)) __PYX_ERR(0, 137, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records);
@@ -32598,9 +33115,9 @@ static int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_7capture_Records(__py
     __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records->tp_getattro = PyObject_GenericGetAttr;
   }
   #endif
-  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_vtabptr_8udpprobe_4core_7capture_Records) < (0)) __PYX_ERR(0, 119, __pyx_L1_error)
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Records, (PyObject *) __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records) < (0)) __PYX_ERR(0, 119, __pyx_L1_error)
-  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records) < (0)) __PYX_ERR(0, 119, __pyx_L1_error)
+  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_vtabptr_8udpprobe_4core_7capture_Records) < (0)) __PYX_ERR(0, 137, __pyx_L1_error)
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Records, (PyObject *) __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records) < (0)) __PYX_ERR(0, 137, __pyx_L1_error)
+  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture_Records) < (0)) __PYX_ERR(0, 137, __pyx_L1_error)
   __Pyx_RefNannyFinishContext();
   return 0;
   __pyx_L1_error:;
@@ -32617,14 +33134,14 @@ static int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_7capture___pyx_scope_
   __Pyx_RefNannySetupContext("__Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_7capture___pyx_scope_struct__is_capture", 0);
   /*--- Exttype __pyx_obj_8udpprobe_4core_7capture___pyx_scope_struct__is_capture ---*/
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct__is_capture = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8udpprobe_4core_7capture___pyx_scope_struct__is_capture_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct__is_capture)) __PYX_ERR(0, 111, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct__is_capture = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8udpprobe_4core_7capture___pyx_scope_struct__is_capture_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct__is_capture)) __PYX_ERR(0, 129, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct__is_capture = &__pyx_type_8udpprobe_4core_7capture___pyx_scope_struct__is_capture;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct__is_capture) < (0)) __PYX_ERR(0, 111, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct__is_capture) < (0)) __PYX_ERR(0, 129, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct__is_capture);
@@ -32650,14 +33167,14 @@ static int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_7capture___pyx_scope_
   __Pyx_RefNannySetupContext("__Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr", 0);
   /*--- Exttype __pyx_obj_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr ---*/
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr)) __PYX_ERR(0, 114, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr)) __PYX_ERR(0, 132, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr = &__pyx_type_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr) < (0)) __PYX_ERR(0, 114, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr) < (0)) __PYX_ERR(0, 132, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_8udpprobe_4core_7capture___pyx_scope_struct_1_genexpr);
@@ -33083,8 +33600,9 @@ static CYTHON_SMALL_CODE int __pyx_pymod_exec_capture(PyObject *__pyx_pyinit_mod
   static PyThread_type_lock __pyx_t_7[8];
   int __pyx_t_8;
   Py_ssize_t __pyx_t_9;
-  PyObject *__pyx_t_10 = NULL;
+  int __pyx_t_10;
   PyObject *__pyx_t_11 = NULL;
+  PyObject *__pyx_t_12 = NULL;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
@@ -33165,7 +33683,7 @@ __Pyx_RefNannySetupContext("PyInit_capture", 0);
   if (__Pyx_CreateCodeObjects(__pyx_mstate) < (0)) __PYX_ERR(0, 1, __pyx_L1_error)
   /*--- Global type/function init code ---*/
   (void)__Pyx_modinit_Global_init_code(__pyx_mstate);
-  if (unlikely((__Pyx_modinit_Variable_export_code(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
+  (void)__Pyx_modinit_Variable_export_code(__pyx_mstate);
   (void)__Pyx_modinit_Function_export_code(__pyx_mstate);
   /*--- Type init code ---*/
   if (unlikely((__Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_7capture_Records(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
@@ -33676,42 +34194,31 @@ __Pyx_RefNannySetupContext("PyInit_capture", 0);
   /* "udpprobe/core/capture.py":10
  * from __future__ import annotations
  * 
+ * import sys             # <<<<<<<<<<<<<<
+ * from array import array
+ * from typing import NamedTuple
+*/
+  __pyx_t_1 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_sys, 0, 0, NULL, 0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 10, __pyx_L1_error)
+  __pyx_t_4 = __pyx_t_1;
+  __Pyx_GOTREF(__pyx_t_4);
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_sys, __pyx_t_4) < (0)) __PYX_ERR(0, 10, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+
+  /* "udpprobe/core/capture.py":11
+ * 
+ * import sys
  * from array import array             # <<<<<<<<<<<<<<
  * from typing import NamedTuple
  * 
 */
   {
     PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_array};
-    __pyx_t_1 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_array, __pyx_imported_names, 1, NULL, 0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 10, __pyx_L1_error)
+    __pyx_t_1 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_array, __pyx_imported_names, 1, NULL, 0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 11, __pyx_L1_error)
   }
   __pyx_t_4 = __pyx_t_1;
   __Pyx_GOTREF(__pyx_t_4);
   {
     PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_array};
-    __pyx_t_9 = 0; {
-      __pyx_t_5 = __Pyx_ImportFrom(__pyx_t_4, __pyx_imported_names[__pyx_t_9]); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 10, __pyx_L1_error)
-      __Pyx_GOTREF(__pyx_t_5);
-      if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_imported_names[__pyx_t_9], __pyx_t_5) < (0)) __PYX_ERR(0, 10, __pyx_L1_error)
-      __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    }
-  }
-  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-
-  /* "udpprobe/core/capture.py":11
- * 
- * from array import array
- * from typing import NamedTuple             # <<<<<<<<<<<<<<
- * 
- * try:
-*/
-  {
-    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_NamedTuple};
-    __pyx_t_1 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_typing, __pyx_imported_names, 1, NULL, 0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 11, __pyx_L1_error)
-  }
-  __pyx_t_4 = __pyx_t_1;
-  __Pyx_GOTREF(__pyx_t_4);
-  {
-    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_NamedTuple};
     __pyx_t_9 = 0; {
       __pyx_t_5 = __Pyx_ImportFrom(__pyx_t_4, __pyx_imported_names[__pyx_t_9]); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 11, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_5);
@@ -33721,7 +34228,31 @@ __Pyx_RefNannySetupContext("PyInit_capture", 0);
   }
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "udpprobe/core/capture.py":13
+  /* "udpprobe/core/capture.py":12
+ * import sys
+ * from array import array
+ * from typing import NamedTuple             # <<<<<<<<<<<<<<
+ * 
+ * try:
+*/
+  {
+    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_NamedTuple};
+    __pyx_t_1 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_typing, __pyx_imported_names, 1, NULL, 0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 12, __pyx_L1_error)
+  }
+  __pyx_t_4 = __pyx_t_1;
+  __Pyx_GOTREF(__pyx_t_4);
+  {
+    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_NamedTuple};
+    __pyx_t_9 = 0; {
+      __pyx_t_5 = __Pyx_ImportFrom(__pyx_t_4, __pyx_imported_names[__pyx_t_9]); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 12, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_5);
+      if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_imported_names[__pyx_t_9], __pyx_t_5) < (0)) __PYX_ERR(0, 12, __pyx_L1_error)
+      __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+    }
+  }
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+
+  /* "udpprobe/core/capture.py":14
  * from typing import NamedTuple
  * 
  * try:             # <<<<<<<<<<<<<<
@@ -33732,7 +34263,7 @@ __Pyx_RefNannySetupContext("PyInit_capture", 0);
     (void)__pyx_t_1; (void)__pyx_t_2; (void)__pyx_t_3; /* mark used */
     /*try:*/ {
 
-      /* "udpprobe/core/capture.py":17
+      /* "udpprobe/core/capture.py":18
  *     from cython import Py_ssize_t as index
  *     from cython import longlong as i64
  *     from cython import ulonglong as u64             # <<<<<<<<<<<<<<
@@ -33742,800 +34273,922 @@ __Pyx_RefNannySetupContext("PyInit_capture", 0);
     }
   }
 
-  /* "udpprobe/core/capture.py":22
- * 
- * # What `Records.next` found.
- * FRAME = 0       # its attributes describe a frame             # <<<<<<<<<<<<<<
- * MORE = 1        # the next record is not all there: fill, and ask again
- * WAIT = 2        # the next frame is later than `until_ns`; it stays where it is
-*/
-  __pyx_v_8udpprobe_4core_7capture_FRAME = 0;
-
   /* "udpprobe/core/capture.py":23
- * # What `Records.next` found.
- * FRAME = 0       # its attributes describe a frame
- * MORE = 1        # the next record is not all there: fill, and ask again             # <<<<<<<<<<<<<<
- * WAIT = 2        # the next frame is later than `until_ns`; it stays where it is
- * END = 3         # nothing more is asked for, or can be found
-*/
-  __pyx_v_8udpprobe_4core_7capture_MORE = 1;
-
-  /* "udpprobe/core/capture.py":24
- * FRAME = 0       # its attributes describe a frame
- * MORE = 1        # the next record is not all there: fill, and ask again
- * WAIT = 2        # the next frame is later than `until_ns`; it stays where it is             # <<<<<<<<<<<<<<
- * END = 3         # nothing more is asked for, or can be found
  * 
+ * # What `Records.next` found; compiled modules make typed constants of them.
+ * FRAME = 0             # <<<<<<<<<<<<<<
+ * """Its attributes describe a frame."""
+ * MORE = 1
 */
-  __pyx_v_8udpprobe_4core_7capture_WAIT = 2;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_FRAME, __pyx_mstate_global->__pyx_int_0) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
 
   /* "udpprobe/core/capture.py":25
- * MORE = 1        # the next record is not all there: fill, and ask again
- * WAIT = 2        # the next frame is later than `until_ns`; it stays where it is
- * END = 3         # nothing more is asked for, or can be found             # <<<<<<<<<<<<<<
- * 
- * # Indices of `Records.faults`, and their names.
+ * FRAME = 0
+ * """Its attributes describe a frame."""
+ * MORE = 1             # <<<<<<<<<<<<<<
+ * """The next record is not all there: fill, and ask again."""
+ * WAIT = 2
 */
-  __pyx_v_8udpprobe_4core_7capture_END = 3;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_MORE, __pyx_mstate_global->__pyx_int_1) < (0)) __PYX_ERR(0, 25, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":28
- * 
- * # Indices of `Records.faults`, and their names.
- * BAD_RECORD = 0             # <<<<<<<<<<<<<<
- * BAD_BLOCK = 1
- * NO_INTERFACE = 2
+  /* "udpprobe/core/capture.py":27
+ * MORE = 1
+ * """The next record is not all there: fill, and ask again."""
+ * WAIT = 2             # <<<<<<<<<<<<<<
+ * """The next frame is later than `until_ns`; it stays where it is."""
+ * END = 3
 */
-  __pyx_v_8udpprobe_4core_7capture_BAD_RECORD = 0;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_WAIT, __pyx_mstate_global->__pyx_int_2) < (0)) __PYX_ERR(0, 27, __pyx_L1_error)
 
   /* "udpprobe/core/capture.py":29
- * # Indices of `Records.faults`, and their names.
- * BAD_RECORD = 0
- * BAD_BLOCK = 1             # <<<<<<<<<<<<<<
- * NO_INTERFACE = 2
- * FAULTS = ("bad-record", "bad-block", "no-interface")
-*/
-  __pyx_v_8udpprobe_4core_7capture_BAD_BLOCK = 1;
-
-  /* "udpprobe/core/capture.py":30
- * BAD_RECORD = 0
- * BAD_BLOCK = 1
- * NO_INTERFACE = 2             # <<<<<<<<<<<<<<
- * FAULTS = ("bad-record", "bad-block", "no-interface")
+ * WAIT = 2
+ * """The next frame is later than `until_ns`; it stays where it is."""
+ * END = 3             # <<<<<<<<<<<<<<
+ * """Nothing more is asked for, or can be found."""
  * 
 */
-  __pyx_v_8udpprobe_4core_7capture_NO_INTERFACE = 2;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_END, __pyx_mstate_global->__pyx_int_3) < (0)) __PYX_ERR(0, 29, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":31
- * BAD_BLOCK = 1
- * NO_INTERFACE = 2
+  /* "udpprobe/core/capture.py":32
+ * """Nothing more is asked for, or can be found."""
+ * 
+ * _FRAME = cython.declare(cython.int, FRAME)             # <<<<<<<<<<<<<<
+ * _MORE = cython.declare(cython.int, MORE)
+ * _WAIT = cython.declare(cython.int, WAIT)
+*/
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_FRAME); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 32, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_10 = __Pyx_PyLong_As_int(__pyx_t_4); if (unlikely((__pyx_t_10 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 32, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_v_8udpprobe_4core_7capture__FRAME = __pyx_t_10;
+
+  /* "udpprobe/core/capture.py":33
+ * 
+ * _FRAME = cython.declare(cython.int, FRAME)
+ * _MORE = cython.declare(cython.int, MORE)             # <<<<<<<<<<<<<<
+ * _WAIT = cython.declare(cython.int, WAIT)
+ * _END = cython.declare(cython.int, END)
+*/
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_MORE); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 33, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_10 = __Pyx_PyLong_As_int(__pyx_t_4); if (unlikely((__pyx_t_10 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 33, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_v_8udpprobe_4core_7capture__MORE = __pyx_t_10;
+
+  /* "udpprobe/core/capture.py":34
+ * _FRAME = cython.declare(cython.int, FRAME)
+ * _MORE = cython.declare(cython.int, MORE)
+ * _WAIT = cython.declare(cython.int, WAIT)             # <<<<<<<<<<<<<<
+ * _END = cython.declare(cython.int, END)
+ * 
+*/
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_WAIT); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 34, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_10 = __Pyx_PyLong_As_int(__pyx_t_4); if (unlikely((__pyx_t_10 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 34, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_v_8udpprobe_4core_7capture__WAIT = __pyx_t_10;
+
+  /* "udpprobe/core/capture.py":35
+ * _MORE = cython.declare(cython.int, MORE)
+ * _WAIT = cython.declare(cython.int, WAIT)
+ * _END = cython.declare(cython.int, END)             # <<<<<<<<<<<<<<
+ * 
+ * FAULTS = ("bad-record", "bad-block", "no-interface")
+*/
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_END); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 35, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_10 = __Pyx_PyLong_As_int(__pyx_t_4); if (unlikely((__pyx_t_10 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 35, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_v_8udpprobe_4core_7capture__END = __pyx_t_10;
+
+  /* "udpprobe/core/capture.py":37
+ * _END = cython.declare(cython.int, END)
+ * 
  * FAULTS = ("bad-record", "bad-block", "no-interface")             # <<<<<<<<<<<<<<
+ * """Names of the counters in `Records.faults`."""
+ * 
+*/
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_FAULTS, __pyx_mstate_global->__pyx_tuple[6]) < (0)) __PYX_ERR(0, 37, __pyx_L1_error)
+
+  /* "udpprobe/core/capture.py":40
+ * """Names of the counters in `Records.faults`."""
+ * 
+ * _BAD_RECORD = cython.declare(index, 0)             # <<<<<<<<<<<<<<
+ * _BAD_BLOCK = cython.declare(index, 1)
+ * _NO_INTERFACE = cython.declare(index, 2)
+*/
+  __pyx_v_8udpprobe_4core_7capture__BAD_RECORD = 0;
+
+  /* "udpprobe/core/capture.py":41
+ * 
+ * _BAD_RECORD = cython.declare(index, 0)
+ * _BAD_BLOCK = cython.declare(index, 1)             # <<<<<<<<<<<<<<
+ * _NO_INTERFACE = cython.declare(index, 2)
+ * 
+*/
+  __pyx_v_8udpprobe_4core_7capture__BAD_BLOCK = 1;
+
+  /* "udpprobe/core/capture.py":42
+ * _BAD_RECORD = cython.declare(index, 0)
+ * _BAD_BLOCK = cython.declare(index, 1)
+ * _NO_INTERFACE = cython.declare(index, 2)             # <<<<<<<<<<<<<<
  * 
  * EVERYTHING = 1 << 62
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_FAULTS, __pyx_mstate_global->__pyx_tuple[6]) < (0)) __PYX_ERR(0, 31, __pyx_L1_error)
+  __pyx_v_8udpprobe_4core_7capture__NO_INTERFACE = 2;
 
-  /* "udpprobe/core/capture.py":33
- * FAULTS = ("bad-record", "bad-block", "no-interface")
+  /* "udpprobe/core/capture.py":44
+ * _NO_INTERFACE = cython.declare(index, 2)
  * 
  * EVERYTHING = 1 << 62             # <<<<<<<<<<<<<<
  * CAPACITY_BYTES = 1 << 20
  * 
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_EVERYTHING, __pyx_mstate_global->__pyx_int_0x4000000000000000) < (0)) __PYX_ERR(0, 33, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_EVERYTHING, __pyx_mstate_global->__pyx_int_0x4000000000000000) < (0)) __PYX_ERR(0, 44, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":34
+  /* "udpprobe/core/capture.py":45
  * 
  * EVERYTHING = 1 << 62
  * CAPACITY_BYTES = 1 << 20             # <<<<<<<<<<<<<<
  * 
  * # pcap (draft-ietf-opsawg-pcap section 4). The modified format is Kuznetsov's, of old Linux distributions: each record
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_CAPACITY_BYTES, __pyx_mstate_global->__pyx_int_1048576) < (0)) __PYX_ERR(0, 34, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_CAPACITY_BYTES, __pyx_mstate_global->__pyx_int_1048576) < (0)) __PYX_ERR(0, 45, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":38
+  /* "udpprobe/core/capture.py":49
  * # pcap (draft-ietf-opsawg-pcap section 4). The modified format is Kuznetsov's, of old Linux distributions: each record
  * # also has the interface, the protocol and the packet type.
  * PCAP_HEADER_BYTES = 24             # <<<<<<<<<<<<<<
  * PCAP_MAGICS = {
  *     0xA1B2C3D4: (1000, 16),
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_PCAP_HEADER_BYTES, __pyx_mstate_global->__pyx_int_24) < (0)) __PYX_ERR(0, 38, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_PCAP_HEADER_BYTES, __pyx_mstate_global->__pyx_int_24) < (0)) __PYX_ERR(0, 49, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":40
+  /* "udpprobe/core/capture.py":51
  * PCAP_HEADER_BYTES = 24
  * PCAP_MAGICS = {
  *     0xA1B2C3D4: (1000, 16),             # <<<<<<<<<<<<<<
  *     0xA1B23C4D: (1, 16),
  *     0xA1B2CD34: (1000, 24),
 */
-  __pyx_t_4 = __Pyx_PyDict_NewPresized(3); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 40, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyDict_NewPresized(3); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 51, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_int_2712847316, __pyx_mstate_global->__pyx_tuple[7]) < (0)) __PYX_ERR(0, 40, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_int_2712847316, __pyx_mstate_global->__pyx_tuple[7]) < (0)) __PYX_ERR(0, 51, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":41
+  /* "udpprobe/core/capture.py":52
  * PCAP_MAGICS = {
  *     0xA1B2C3D4: (1000, 16),
  *     0xA1B23C4D: (1, 16),             # <<<<<<<<<<<<<<
  *     0xA1B2CD34: (1000, 24),
  * }
 */
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_int_2712812621, __pyx_mstate_global->__pyx_tuple[8]) < (0)) __PYX_ERR(0, 40, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_int_2712812621, __pyx_mstate_global->__pyx_tuple[8]) < (0)) __PYX_ERR(0, 51, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":42
+  /* "udpprobe/core/capture.py":53
  *     0xA1B2C3D4: (1000, 16),
  *     0xA1B23C4D: (1, 16),
  *     0xA1B2CD34: (1000, 24),             # <<<<<<<<<<<<<<
  * }
  * """First word -> nanoseconds in the time stamp's unit, length of a record's header."""
 */
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_int_2712849716, __pyx_mstate_global->__pyx_tuple[9]) < (0)) __PYX_ERR(0, 40, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_PCAP_MAGICS, __pyx_t_4) < (0)) __PYX_ERR(0, 39, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_int_2712849716, __pyx_mstate_global->__pyx_tuple[9]) < (0)) __PYX_ERR(0, 51, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_PCAP_MAGICS, __pyx_t_4) < (0)) __PYX_ERR(0, 50, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "udpprobe/core/capture.py":47
+  /* "udpprobe/core/capture.py":58
  * 
  * # pcapng (draft-ietf-opsawg-pcapng section 4)
  * SECTION_HEADER = b"\x0a\x0d\x0d\x0a"             # <<<<<<<<<<<<<<
- * SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order
- * ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)
+ * _SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order
+ * _ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_SECTION_HEADER, __pyx_mstate_global->__pyx_kp_b__8) < (0)) __PYX_ERR(0, 47, __pyx_L1_error)
-
-  /* "udpprobe/core/capture.py":48
- * # pcapng (draft-ietf-opsawg-pcapng section 4)
- * SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
- * SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order             # <<<<<<<<<<<<<<
- * ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)
- * ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)
-*/
-  __pyx_v_8udpprobe_4core_7capture_SECTION = 0x0A0D0D0A;
-
-  /* "udpprobe/core/capture.py":49
- * SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
- * SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order
- * ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)             # <<<<<<<<<<<<<<
- * ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)
- * INTERFACE = cython.declare(i64, 1)
-*/
-  __pyx_v_8udpprobe_4core_7capture_ORDER_MAGIC = 0x1A2B3C4D;
-
-  /* "udpprobe/core/capture.py":50
- * SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order
- * ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)
- * ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)             # <<<<<<<<<<<<<<
- * INTERFACE = cython.declare(i64, 1)
- * OLD_PACKET = cython.declare(i64, 2)
-*/
-  __pyx_v_8udpprobe_4core_7capture_ORDER_SWAPPED = 0x4D3C2B1A;
-
-  /* "udpprobe/core/capture.py":51
- * ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)
- * ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)
- * INTERFACE = cython.declare(i64, 1)             # <<<<<<<<<<<<<<
- * OLD_PACKET = cython.declare(i64, 2)
- * SIMPLE_PACKET = cython.declare(i64, 3)
-*/
-  __pyx_v_8udpprobe_4core_7capture_INTERFACE = 1;
-
-  /* "udpprobe/core/capture.py":52
- * ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)
- * INTERFACE = cython.declare(i64, 1)
- * OLD_PACKET = cython.declare(i64, 2)             # <<<<<<<<<<<<<<
- * SIMPLE_PACKET = cython.declare(i64, 3)
- * STATISTICS = cython.declare(i64, 5)
-*/
-  __pyx_v_8udpprobe_4core_7capture_OLD_PACKET = 2;
-
-  /* "udpprobe/core/capture.py":53
- * INTERFACE = cython.declare(i64, 1)
- * OLD_PACKET = cython.declare(i64, 2)
- * SIMPLE_PACKET = cython.declare(i64, 3)             # <<<<<<<<<<<<<<
- * STATISTICS = cython.declare(i64, 5)
- * ENHANCED_PACKET = cython.declare(i64, 6)
-*/
-  __pyx_v_8udpprobe_4core_7capture_SIMPLE_PACKET = 3;
-
-  /* "udpprobe/core/capture.py":54
- * OLD_PACKET = cython.declare(i64, 2)
- * SIMPLE_PACKET = cython.declare(i64, 3)
- * STATISTICS = cython.declare(i64, 5)             # <<<<<<<<<<<<<<
- * ENHANCED_PACKET = cython.declare(i64, 6)
- * MIN_BLOCK_BYTES = cython.declare(i64, 12)
-*/
-  __pyx_v_8udpprobe_4core_7capture_STATISTICS = 5;
-
-  /* "udpprobe/core/capture.py":55
- * SIMPLE_PACKET = cython.declare(i64, 3)
- * STATISTICS = cython.declare(i64, 5)
- * ENHANCED_PACKET = cython.declare(i64, 6)             # <<<<<<<<<<<<<<
- * MIN_BLOCK_BYTES = cython.declare(i64, 12)
- * MIN_SECTION_BYTES = cython.declare(i64, 28)
-*/
-  __pyx_v_8udpprobe_4core_7capture_ENHANCED_PACKET = 6;
-
-  /* "udpprobe/core/capture.py":56
- * STATISTICS = cython.declare(i64, 5)
- * ENHANCED_PACKET = cython.declare(i64, 6)
- * MIN_BLOCK_BYTES = cython.declare(i64, 12)             # <<<<<<<<<<<<<<
- * MIN_SECTION_BYTES = cython.declare(i64, 28)
- * PACKET_BYTES = cython.declare(i64, 32)          # an enhanced or old packet block without its frame
-*/
-  __pyx_v_8udpprobe_4core_7capture_MIN_BLOCK_BYTES = 12;
-
-  /* "udpprobe/core/capture.py":57
- * ENHANCED_PACKET = cython.declare(i64, 6)
- * MIN_BLOCK_BYTES = cython.declare(i64, 12)
- * MIN_SECTION_BYTES = cython.declare(i64, 28)             # <<<<<<<<<<<<<<
- * PACKET_BYTES = cython.declare(i64, 32)          # an enhanced or old packet block without its frame
- * SIMPLE_BYTES = cython.declare(i64, 16)          # a simple one
-*/
-  __pyx_v_8udpprobe_4core_7capture_MIN_SECTION_BYTES = 28;
-
-  /* "udpprobe/core/capture.py":58
- * MIN_BLOCK_BYTES = cython.declare(i64, 12)
- * MIN_SECTION_BYTES = cython.declare(i64, 28)
- * PACKET_BYTES = cython.declare(i64, 32)          # an enhanced or old packet block without its frame             # <<<<<<<<<<<<<<
- * SIMPLE_BYTES = cython.declare(i64, 16)          # a simple one
- * 
-*/
-  __pyx_v_8udpprobe_4core_7capture_PACKET_BYTES = 32;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_SECTION_HEADER, __pyx_mstate_global->__pyx_kp_b__8) < (0)) __PYX_ERR(0, 58, __pyx_L1_error)
 
   /* "udpprobe/core/capture.py":59
- * MIN_SECTION_BYTES = cython.declare(i64, 28)
- * PACKET_BYTES = cython.declare(i64, 32)          # an enhanced or old packet block without its frame
- * SIMPLE_BYTES = cython.declare(i64, 16)          # a simple one             # <<<<<<<<<<<<<<
- * 
- * # Options of interface descriptions (section 4.2) and statistics (section 4.6: isb_ifdrop, isb_osdrop)
+ * # pcapng (draft-ietf-opsawg-pcapng section 4)
+ * SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
+ * _SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order             # <<<<<<<<<<<<<<
+ * _ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)
+ * _ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)
 */
-  __pyx_v_8udpprobe_4core_7capture_SIMPLE_BYTES = 16;
+  __pyx_v_8udpprobe_4core_7capture__SECTION = 0x0A0D0D0A;
+
+  /* "udpprobe/core/capture.py":60
+ * SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
+ * _SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order
+ * _ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)             # <<<<<<<<<<<<<<
+ * _ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)
+ * _INTERFACE = cython.declare(i64, 1)
+*/
+  __pyx_v_8udpprobe_4core_7capture__ORDER_MAGIC = 0x1A2B3C4D;
+
+  /* "udpprobe/core/capture.py":61
+ * _SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order
+ * _ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)
+ * _ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)             # <<<<<<<<<<<<<<
+ * _INTERFACE = cython.declare(i64, 1)
+ * _OLD_PACKET = cython.declare(i64, 2)
+*/
+  __pyx_v_8udpprobe_4core_7capture__ORDER_SWAPPED = 0x4D3C2B1A;
 
   /* "udpprobe/core/capture.py":62
- * 
- * # Options of interface descriptions (section 4.2) and statistics (section 4.6: isb_ifdrop, isb_osdrop)
- * TIME_RESOLUTION = cython.declare(i64, 9)             # <<<<<<<<<<<<<<
- * TIME_OFFSET = cython.declare(i64, 14)
- * INTERFACE_DROPS = cython.declare(i64, 5)
+ * _ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)
+ * _ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)
+ * _INTERFACE = cython.declare(i64, 1)             # <<<<<<<<<<<<<<
+ * _OLD_PACKET = cython.declare(i64, 2)
+ * _SIMPLE_PACKET = cython.declare(i64, 3)
 */
-  __pyx_v_8udpprobe_4core_7capture_TIME_RESOLUTION = 9;
+  __pyx_v_8udpprobe_4core_7capture__INTERFACE = 1;
 
   /* "udpprobe/core/capture.py":63
- * # Options of interface descriptions (section 4.2) and statistics (section 4.6: isb_ifdrop, isb_osdrop)
- * TIME_RESOLUTION = cython.declare(i64, 9)
- * TIME_OFFSET = cython.declare(i64, 14)             # <<<<<<<<<<<<<<
- * INTERFACE_DROPS = cython.declare(i64, 5)
- * SYSTEM_DROPS = cython.declare(i64, 7)
+ * _ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)
+ * _INTERFACE = cython.declare(i64, 1)
+ * _OLD_PACKET = cython.declare(i64, 2)             # <<<<<<<<<<<<<<
+ * _SIMPLE_PACKET = cython.declare(i64, 3)
+ * _STATISTICS = cython.declare(i64, 5)
 */
-  __pyx_v_8udpprobe_4core_7capture_TIME_OFFSET = 14;
+  __pyx_v_8udpprobe_4core_7capture__OLD_PACKET = 2;
 
   /* "udpprobe/core/capture.py":64
- * TIME_RESOLUTION = cython.declare(i64, 9)
- * TIME_OFFSET = cython.declare(i64, 14)
- * INTERFACE_DROPS = cython.declare(i64, 5)             # <<<<<<<<<<<<<<
- * SYSTEM_DROPS = cython.declare(i64, 7)
- * 
+ * _INTERFACE = cython.declare(i64, 1)
+ * _OLD_PACKET = cython.declare(i64, 2)
+ * _SIMPLE_PACKET = cython.declare(i64, 3)             # <<<<<<<<<<<<<<
+ * _STATISTICS = cython.declare(i64, 5)
+ * _ENHANCED_PACKET = cython.declare(i64, 6)
 */
-  __pyx_v_8udpprobe_4core_7capture_INTERFACE_DROPS = 5;
+  __pyx_v_8udpprobe_4core_7capture__SIMPLE_PACKET = 3;
 
   /* "udpprobe/core/capture.py":65
- * TIME_OFFSET = cython.declare(i64, 14)
- * INTERFACE_DROPS = cython.declare(i64, 5)
- * SYSTEM_DROPS = cython.declare(i64, 7)             # <<<<<<<<<<<<<<
- * 
- * MICROSECONDS = cython.declare(i64, 6)
+ * _OLD_PACKET = cython.declare(i64, 2)
+ * _SIMPLE_PACKET = cython.declare(i64, 3)
+ * _STATISTICS = cython.declare(i64, 5)             # <<<<<<<<<<<<<<
+ * _ENHANCED_PACKET = cython.declare(i64, 6)
+ * _MIN_BLOCK_BYTES = cython.declare(i64, 12)
 */
-  __pyx_v_8udpprobe_4core_7capture_SYSTEM_DROPS = 7;
+  __pyx_v_8udpprobe_4core_7capture__STATISTICS = 5;
+
+  /* "udpprobe/core/capture.py":66
+ * _SIMPLE_PACKET = cython.declare(i64, 3)
+ * _STATISTICS = cython.declare(i64, 5)
+ * _ENHANCED_PACKET = cython.declare(i64, 6)             # <<<<<<<<<<<<<<
+ * _MIN_BLOCK_BYTES = cython.declare(i64, 12)
+ * _MIN_SECTION_BYTES = cython.declare(i64, 28)
+*/
+  __pyx_v_8udpprobe_4core_7capture__ENHANCED_PACKET = 6;
 
   /* "udpprobe/core/capture.py":67
- * SYSTEM_DROPS = cython.declare(i64, 7)
- * 
- * MICROSECONDS = cython.declare(i64, 6)             # <<<<<<<<<<<<<<
- * UNKNOWN_LINK = cython.declare(i64, 0xFFFF)      # of an interface whose description is too short
- * MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an attack on our memory, not a host
+ * _STATISTICS = cython.declare(i64, 5)
+ * _ENHANCED_PACKET = cython.declare(i64, 6)
+ * _MIN_BLOCK_BYTES = cython.declare(i64, 12)             # <<<<<<<<<<<<<<
+ * _MIN_SECTION_BYTES = cython.declare(i64, 28)
+ * _PACKET_BYTES = cython.declare(i64, 32)          # an enhanced or old packet block without its frame
 */
-  __pyx_v_8udpprobe_4core_7capture_MICROSECONDS = 6;
+  __pyx_v_8udpprobe_4core_7capture__MIN_BLOCK_BYTES = 12;
 
   /* "udpprobe/core/capture.py":68
- * 
- * MICROSECONDS = cython.declare(i64, 6)
- * UNKNOWN_LINK = cython.declare(i64, 0xFFFF)      # of an interface whose description is too short             # <<<<<<<<<<<<<<
- * MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an attack on our memory, not a host
- * 
+ * _ENHANCED_PACKET = cython.declare(i64, 6)
+ * _MIN_BLOCK_BYTES = cython.declare(i64, 12)
+ * _MIN_SECTION_BYTES = cython.declare(i64, 28)             # <<<<<<<<<<<<<<
+ * _PACKET_BYTES = cython.declare(i64, 32)          # an enhanced or old packet block without its frame
+ * _SIMPLE_BYTES = cython.declare(i64, 16)          # a simple one
 */
-  __pyx_v_8udpprobe_4core_7capture_UNKNOWN_LINK = 0xFFFF;
+  __pyx_v_8udpprobe_4core_7capture__MIN_SECTION_BYTES = 28;
 
   /* "udpprobe/core/capture.py":69
- * MICROSECONDS = cython.declare(i64, 6)
- * UNKNOWN_LINK = cython.declare(i64, 0xFFFF)      # of an interface whose description is too short
- * MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an attack on our memory, not a host             # <<<<<<<<<<<<<<
+ * _MIN_BLOCK_BYTES = cython.declare(i64, 12)
+ * _MIN_SECTION_BYTES = cython.declare(i64, 28)
+ * _PACKET_BYTES = cython.declare(i64, 32)          # an enhanced or old packet block without its frame             # <<<<<<<<<<<<<<
+ * _SIMPLE_BYTES = cython.declare(i64, 16)          # a simple one
  * 
- * # The longest record that libpcap and Wireshark take for real, whatever snap length the file claims
 */
-  __pyx_v_8udpprobe_4core_7capture_MAX_INTERFACES = 0x10000;
+  __pyx_v_8udpprobe_4core_7capture__PACKET_BYTES = 32;
 
-  /* "udpprobe/core/capture.py":72
+  /* "udpprobe/core/capture.py":70
+ * _MIN_SECTION_BYTES = cython.declare(i64, 28)
+ * _PACKET_BYTES = cython.declare(i64, 32)          # an enhanced or old packet block without its frame
+ * _SIMPLE_BYTES = cython.declare(i64, 16)          # a simple one             # <<<<<<<<<<<<<<
  * 
- * # The longest record that libpcap and Wireshark take for real, whatever snap length the file claims
- * MAX_CAPTURED_BYTES = cython.declare(i64, 262_144)             # <<<<<<<<<<<<<<
- * MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)
- * 
+ * # Options of interface descriptions (section 4.2) and statistics (section 4.6: isb_ifdrop, isb_osdrop)
 */
-  __pyx_v_8udpprobe_4core_7capture_MAX_CAPTURED_BYTES = 0x40000;
+  __pyx_v_8udpprobe_4core_7capture__SIMPLE_BYTES = 16;
 
   /* "udpprobe/core/capture.py":73
- * # The longest record that libpcap and Wireshark take for real, whatever snap length the file claims
- * MAX_CAPTURED_BYTES = cython.declare(i64, 262_144)
- * MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)             # <<<<<<<<<<<<<<
  * 
- * SECOND_NS = cython.declare(i64, 1_000_000_000)
+ * # Options of interface descriptions (section 4.2) and statistics (section 4.6: isb_ifdrop, isb_osdrop)
+ * _TIME_RESOLUTION = cython.declare(i64, 9)             # <<<<<<<<<<<<<<
+ * _TIME_OFFSET = cython.declare(i64, 14)
+ * _INTERFACE_DROPS = cython.declare(i64, 5)
 */
-  __pyx_v_8udpprobe_4core_7capture_MAX_BLOCK_BYTES = 0x1000000;
+  __pyx_v_8udpprobe_4core_7capture__TIME_RESOLUTION = 9;
+
+  /* "udpprobe/core/capture.py":74
+ * # Options of interface descriptions (section 4.2) and statistics (section 4.6: isb_ifdrop, isb_osdrop)
+ * _TIME_RESOLUTION = cython.declare(i64, 9)
+ * _TIME_OFFSET = cython.declare(i64, 14)             # <<<<<<<<<<<<<<
+ * _INTERFACE_DROPS = cython.declare(i64, 5)
+ * _SYSTEM_DROPS = cython.declare(i64, 7)
+*/
+  __pyx_v_8udpprobe_4core_7capture__TIME_OFFSET = 14;
 
   /* "udpprobe/core/capture.py":75
- * MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)
+ * _TIME_RESOLUTION = cython.declare(i64, 9)
+ * _TIME_OFFSET = cython.declare(i64, 14)
+ * _INTERFACE_DROPS = cython.declare(i64, 5)             # <<<<<<<<<<<<<<
+ * _SYSTEM_DROPS = cython.declare(i64, 7)
  * 
- * SECOND_NS = cython.declare(i64, 1_000_000_000)             # <<<<<<<<<<<<<<
- * EARLIEST_NS = cython.declare(i64, -(1 << 63))
- * LATEST_NS = cython.declare(i64, (1 << 63) - 1)
 */
-  __pyx_v_8udpprobe_4core_7capture_SECOND_NS = 0x3B9ACA00;
+  __pyx_v_8udpprobe_4core_7capture__INTERFACE_DROPS = 5;
 
   /* "udpprobe/core/capture.py":76
+ * _TIME_OFFSET = cython.declare(i64, 14)
+ * _INTERFACE_DROPS = cython.declare(i64, 5)
+ * _SYSTEM_DROPS = cython.declare(i64, 7)             # <<<<<<<<<<<<<<
  * 
- * SECOND_NS = cython.declare(i64, 1_000_000_000)
- * EARLIEST_NS = cython.declare(i64, -(1 << 63))             # <<<<<<<<<<<<<<
- * LATEST_NS = cython.declare(i64, (1 << 63) - 1)
- * SIGN = cython.declare(u64, 1 << 63)
+ * _MICROSECONDS = cython.declare(i64, 6)
 */
-  __pyx_v_8udpprobe_4core_7capture_EARLIEST_NS = -9223372036854775808LL;
-
-  /* "udpprobe/core/capture.py":77
- * SECOND_NS = cython.declare(i64, 1_000_000_000)
- * EARLIEST_NS = cython.declare(i64, -(1 << 63))
- * LATEST_NS = cython.declare(i64, (1 << 63) - 1)             # <<<<<<<<<<<<<<
- * SIGN = cython.declare(u64, 1 << 63)
- * MASK32 = cython.declare(u64, (1 << 32) - 1)
-*/
-  __pyx_v_8udpprobe_4core_7capture_LATEST_NS = 0x7fffffffffffffff;
+  __pyx_v_8udpprobe_4core_7capture__SYSTEM_DROPS = 7;
 
   /* "udpprobe/core/capture.py":78
- * EARLIEST_NS = cython.declare(i64, -(1 << 63))
- * LATEST_NS = cython.declare(i64, (1 << 63) - 1)
- * SIGN = cython.declare(u64, 1 << 63)             # <<<<<<<<<<<<<<
- * MASK32 = cython.declare(u64, (1 << 32) - 1)
- * GIGA = cython.declare(u64, 1_000_000_000)
+ * _SYSTEM_DROPS = cython.declare(i64, 7)
+ * 
+ * _MICROSECONDS = cython.declare(i64, 6)             # <<<<<<<<<<<<<<
+ * _UNKNOWN_LINK = cython.declare(i64, 0xFFFF)      # of an interface whose description is too short
+ * _MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an attack on our memory, not a host
 */
-  __pyx_v_8udpprobe_4core_7capture_SIGN = 0x8000000000000000;
+  __pyx_v_8udpprobe_4core_7capture__MICROSECONDS = 6;
 
   /* "udpprobe/core/capture.py":79
- * LATEST_NS = cython.declare(i64, (1 << 63) - 1)
- * SIGN = cython.declare(u64, 1 << 63)
- * MASK32 = cython.declare(u64, (1 << 32) - 1)             # <<<<<<<<<<<<<<
- * GIGA = cython.declare(u64, 1_000_000_000)
- * MASK64 = cython.declare(u64, (1 << 64) - 1)
+ * 
+ * _MICROSECONDS = cython.declare(i64, 6)
+ * _UNKNOWN_LINK = cython.declare(i64, 0xFFFF)      # of an interface whose description is too short             # <<<<<<<<<<<<<<
+ * _MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an attack on our memory, not a host
+ * 
 */
-  __pyx_v_8udpprobe_4core_7capture_MASK32 = 0xffffffff;
+  __pyx_v_8udpprobe_4core_7capture__UNKNOWN_LINK = 0xFFFF;
 
   /* "udpprobe/core/capture.py":80
- * SIGN = cython.declare(u64, 1 << 63)
- * MASK32 = cython.declare(u64, (1 << 32) - 1)
- * GIGA = cython.declare(u64, 1_000_000_000)             # <<<<<<<<<<<<<<
- * MASK64 = cython.declare(u64, (1 << 64) - 1)
+ * _MICROSECONDS = cython.declare(i64, 6)
+ * _UNKNOWN_LINK = cython.declare(i64, 0xFFFF)      # of an interface whose description is too short
+ * _MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an attack on our memory, not a host             # <<<<<<<<<<<<<<
  * 
+ * # The longest record that libpcap and Wireshark take for real, whatever snap length the file claims
 */
-  __pyx_v_8udpprobe_4core_7capture_GIGA = 0x3B9ACA00;
-
-  /* "udpprobe/core/capture.py":81
- * MASK32 = cython.declare(u64, (1 << 32) - 1)
- * GIGA = cython.declare(u64, 1_000_000_000)
- * MASK64 = cython.declare(u64, (1 << 64) - 1)             # <<<<<<<<<<<<<<
- * 
- * PROOF_BYTES = cython.declare(index, 1 << 16)    # a guess at a record's start must hold so far: out of any payload
-*/
-  __pyx_v_8udpprobe_4core_7capture_MASK64 = 0xffffffffffffffff;
+  __pyx_v_8udpprobe_4core_7capture__MAX_INTERFACES = 0x10000;
 
   /* "udpprobe/core/capture.py":83
- * MASK64 = cython.declare(u64, (1 << 64) - 1)
  * 
- * PROOF_BYTES = cython.declare(index, 1 << 16)    # a guess at a record's start must hold so far: out of any payload             # <<<<<<<<<<<<<<
- * PROOF_STEPS = cython.declare(index, 1 << 24)    # in all, for payloads made to look like records everywhere
+ * # The longest record that libpcap and Wireshark take for real, whatever snap length the file claims
+ * _MAX_CAPTURED_BYTES = cython.declare(i64, 262_144)             # <<<<<<<<<<<<<<
+ * _MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)
  * 
 */
-  __pyx_v_8udpprobe_4core_7capture_PROOF_BYTES = 0x10000;
+  __pyx_v_8udpprobe_4core_7capture__MAX_CAPTURED_BYTES = 0x40000;
 
   /* "udpprobe/core/capture.py":84
+ * # The longest record that libpcap and Wireshark take for real, whatever snap length the file claims
+ * _MAX_CAPTURED_BYTES = cython.declare(i64, 262_144)
+ * _MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)             # <<<<<<<<<<<<<<
  * 
- * PROOF_BYTES = cython.declare(index, 1 << 16)    # a guess at a record's start must hold so far: out of any payload
- * PROOF_STEPS = cython.declare(index, 1 << 24)    # in all, for payloads made to look like records everywhere             # <<<<<<<<<<<<<<
+ * _EARLIEST_NS = cython.declare(i64, -(1 << 63))
+*/
+  __pyx_v_8udpprobe_4core_7capture__MAX_BLOCK_BYTES = 0x1000000;
+
+  /* "udpprobe/core/capture.py":86
+ * _MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)
+ * 
+ * _EARLIEST_NS = cython.declare(i64, -(1 << 63))             # <<<<<<<<<<<<<<
+ * _LATEST_NS = cython.declare(i64, (1 << 63) - 1)
+ * _SIGN = cython.declare(u64, 1 << 63)
+*/
+  __pyx_v_8udpprobe_4core_7capture__EARLIEST_NS = -9223372036854775808LL;
+
+  /* "udpprobe/core/capture.py":87
+ * 
+ * _EARLIEST_NS = cython.declare(i64, -(1 << 63))
+ * _LATEST_NS = cython.declare(i64, (1 << 63) - 1)             # <<<<<<<<<<<<<<
+ * _SIGN = cython.declare(u64, 1 << 63)
+ * _MASK32 = cython.declare(u64, (1 << 32) - 1)
+*/
+  __pyx_v_8udpprobe_4core_7capture__LATEST_NS = 0x7fffffffffffffff;
+
+  /* "udpprobe/core/capture.py":88
+ * _EARLIEST_NS = cython.declare(i64, -(1 << 63))
+ * _LATEST_NS = cython.declare(i64, (1 << 63) - 1)
+ * _SIGN = cython.declare(u64, 1 << 63)             # <<<<<<<<<<<<<<
+ * _MASK32 = cython.declare(u64, (1 << 32) - 1)
+ * _GIGA = cython.declare(u64, 1_000_000_000)
+*/
+  __pyx_v_8udpprobe_4core_7capture__SIGN = 0x8000000000000000;
+
+  /* "udpprobe/core/capture.py":89
+ * _LATEST_NS = cython.declare(i64, (1 << 63) - 1)
+ * _SIGN = cython.declare(u64, 1 << 63)
+ * _MASK32 = cython.declare(u64, (1 << 32) - 1)             # <<<<<<<<<<<<<<
+ * _GIGA = cython.declare(u64, 1_000_000_000)
+ * _HOST_IS_BIG = cython.declare(cython.bint, sys.byteorder == "big")
+*/
+  __pyx_v_8udpprobe_4core_7capture__MASK32 = 0xffffffff;
+
+  /* "udpprobe/core/capture.py":90
+ * _SIGN = cython.declare(u64, 1 << 63)
+ * _MASK32 = cython.declare(u64, (1 << 32) - 1)
+ * _GIGA = cython.declare(u64, 1_000_000_000)             # <<<<<<<<<<<<<<
+ * _HOST_IS_BIG = cython.declare(cython.bint, sys.byteorder == "big")
+ * _EVEN_BYTES = cython.declare(u64, 0x00FF_00FF_00FF_00FF)
+*/
+  __pyx_v_8udpprobe_4core_7capture__GIGA = 0x3B9ACA00;
+
+  /* "udpprobe/core/capture.py":91
+ * _MASK32 = cython.declare(u64, (1 << 32) - 1)
+ * _GIGA = cython.declare(u64, 1_000_000_000)
+ * _HOST_IS_BIG = cython.declare(cython.bint, sys.byteorder == "big")             # <<<<<<<<<<<<<<
+ * _EVEN_BYTES = cython.declare(u64, 0x00FF_00FF_00FF_00FF)
+ * _EVEN_HALVES = cython.declare(u64, 0x0000_FFFF_0000_FFFF)
+*/
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_sys); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 91, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_byteorder); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 91, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_4 = __Pyx_PyObject_CompareEq_object_str(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_big, Py_EQ); __Pyx_XGOTREF(__pyx_t_4); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 91, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+  __pyx_t_8 = __Pyx_PyObject_IsTrue(__pyx_t_4); if (unlikely((__pyx_t_8 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 91, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_v_8udpprobe_4core_7capture__HOST_IS_BIG = __pyx_t_8;
+
+  /* "udpprobe/core/capture.py":92
+ * _GIGA = cython.declare(u64, 1_000_000_000)
+ * _HOST_IS_BIG = cython.declare(cython.bint, sys.byteorder == "big")
+ * _EVEN_BYTES = cython.declare(u64, 0x00FF_00FF_00FF_00FF)             # <<<<<<<<<<<<<<
+ * _EVEN_HALVES = cython.declare(u64, 0x0000_FFFF_0000_FFFF)
+ * _MASK64 = cython.declare(u64, (1 << 64) - 1)
+*/
+  __pyx_v_8udpprobe_4core_7capture__EVEN_BYTES = 0x00FF00FF00FF00FF;
+
+  /* "udpprobe/core/capture.py":93
+ * _HOST_IS_BIG = cython.declare(cython.bint, sys.byteorder == "big")
+ * _EVEN_BYTES = cython.declare(u64, 0x00FF_00FF_00FF_00FF)
+ * _EVEN_HALVES = cython.declare(u64, 0x0000_FFFF_0000_FFFF)             # <<<<<<<<<<<<<<
+ * _MASK64 = cython.declare(u64, (1 << 64) - 1)
+ * 
+*/
+  __pyx_v_8udpprobe_4core_7capture__EVEN_HALVES = 0x0000FFFF0000FFFF;
+
+  /* "udpprobe/core/capture.py":94
+ * _EVEN_BYTES = cython.declare(u64, 0x00FF_00FF_00FF_00FF)
+ * _EVEN_HALVES = cython.declare(u64, 0x0000_FFFF_0000_FFFF)
+ * _MASK64 = cython.declare(u64, (1 << 64) - 1)             # <<<<<<<<<<<<<<
+ * 
+ * _PROOF_BYTES = cython.declare(index, 1 << 16)    # a guess at a record's start must hold so far: out of any payload
+*/
+  __pyx_v_8udpprobe_4core_7capture__MASK64 = 0xffffffffffffffff;
+
+  /* "udpprobe/core/capture.py":96
+ * _MASK64 = cython.declare(u64, (1 << 64) - 1)
+ * 
+ * _PROOF_BYTES = cython.declare(index, 1 << 16)    # a guess at a record's start must hold so far: out of any payload             # <<<<<<<<<<<<<<
+ * _PROOF_STEPS = cython.declare(index, 1 << 24)    # in all, for payloads made to look like records everywhere
+ * 
+*/
+  __pyx_v_8udpprobe_4core_7capture__PROOF_BYTES = 0x10000;
+
+  /* "udpprobe/core/capture.py":97
+ * 
+ * _PROOF_BYTES = cython.declare(index, 1 << 16)    # a guess at a record's start must hold so far: out of any payload
+ * _PROOF_STEPS = cython.declare(index, 1 << 24)    # in all, for payloads made to look like records everywhere             # <<<<<<<<<<<<<<
  * 
  * 
 */
-  __pyx_v_8udpprobe_4core_7capture_PROOF_STEPS = 0x1000000;
+  __pyx_v_8udpprobe_4core_7capture__PROOF_STEPS = 0x1000000;
 
-  /* "udpprobe/core/capture.py":87
+  /* "udpprobe/core/capture.py":100
  * 
  * 
  * class Known(NamedTuple):             # <<<<<<<<<<<<<<
  *     """What must be known of a pcapng section to read packets in the middle of it."""
  * 
 */
-  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_NamedTuple); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 87, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_NamedTuple); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 100, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   {
     PyObject* __pyx_temp[1] = {__pyx_t_4};
-    __pyx_t_5 = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 87, __pyx_L1_error)
+    __pyx_t_5 = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 100, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
   }
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
   __pyx_t_4 = __pyx_t_5;
   __Pyx_INCREF(__pyx_t_4);
-  __pyx_t_10 = __Pyx_PEP560_update_bases(__pyx_t_4); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 87, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-  __pyx_t_4 = __Pyx_CalculateMetaclass(NULL, __pyx_t_10); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 87, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_11 = __Pyx_Py3MetaclassPrepare(__pyx_t_4, __pyx_t_10, __pyx_mstate_global->__pyx_n_u_Known, __pyx_mstate_global->__pyx_n_u_Known, (PyObject *) NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_kp_u_What_must_be_known_of_a_pcapng_s); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 87, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_PEP560_update_bases(__pyx_t_4); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 100, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
-  if (__pyx_t_10 != __pyx_t_5) {
-    if (unlikely((PyDict_SetItemString(__pyx_t_11, "__orig_bases__", __pyx_t_5) < 0))) __PYX_ERR(0, 87, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_4 = __Pyx_CalculateMetaclass(NULL, __pyx_t_11); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 100, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_12 = __Pyx_Py3MetaclassPrepare(__pyx_t_4, __pyx_t_11, __pyx_mstate_global->__pyx_n_u_Known, __pyx_mstate_global->__pyx_n_u_Known, (PyObject *) NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_kp_u_What_must_be_known_of_a_pcapng_s); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 100, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  if (__pyx_t_11 != __pyx_t_5) {
+    if (unlikely((PyDict_SetItemString(__pyx_t_12, "__orig_bases__", __pyx_t_5) < 0))) __PYX_ERR(0, 100, __pyx_L1_error)
   }
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = __Pyx_PyDict_NewPresized(4); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 87, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyDict_NewPresized(4); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 100, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_order, __pyx_mstate_global->__pyx_n_u_str) < (0)) __PYX_ERR(0, 87, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_links, __pyx_mstate_global->__pyx_kp_u_tuple_int) < (0)) __PYX_ERR(0, 87, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_clocks, __pyx_mstate_global->__pyx_kp_u_tuple_tuple_int_int) < (0)) __PYX_ERR(0, 87, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_snap_bytes, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 87, __pyx_L1_error)
-  if (__Pyx_SetNameInClass(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_annotations, __pyx_t_5) < (0)) __PYX_ERR(0, 87, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_order, __pyx_mstate_global->__pyx_n_u_str) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_links, __pyx_mstate_global->__pyx_kp_u_tuple_int) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_clocks, __pyx_mstate_global->__pyx_kp_u_tuple_tuple_int_int) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_snap_bytes, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
+  if (__Pyx_SetNameInClass(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_annotations, __pyx_t_5) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
-  /* "udpprobe/core/capture.py":97
+  /* "udpprobe/core/capture.py":110
  *     """if_tsresol and if_tsoffset (in nanoseconds) of each interface."""
  *     snap_bytes: int
  *     """Snap length of the first interface, to which simple packet blocks belong; 0 for none."""             # <<<<<<<<<<<<<<
  * 
  * 
 */
-  __pyx_t_5 = __Pyx_Py3ClassCreate(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_Known, __pyx_t_10, __pyx_t_11, NULL, 0, 0); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 87, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_Py3ClassCreate(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_Known, __pyx_t_11, __pyx_t_12, NULL, 0, 0); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 100, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_5);
   #endif
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_Known, __pyx_t_5) < (0)) __PYX_ERR(0, 87, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_Known, __pyx_t_5) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
+  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
 
-  /* "udpprobe/core/capture.py":100
+  /* "udpprobe/core/capture.py":113
  * 
  * 
  * class Entry(NamedTuple):             # <<<<<<<<<<<<<<
  *     """What must be known to read from a record in the middle of a file; small, and picklable."""
  * 
 */
-  __Pyx_GetModuleGlobalName(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_NamedTuple); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 100, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
+  __Pyx_GetModuleGlobalName(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_NamedTuple); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 113, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_11);
   {
-    PyObject* __pyx_temp[1] = {__pyx_t_10};
-    __pyx_t_4 = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 100, __pyx_L1_error)
+    PyObject* __pyx_temp[1] = {__pyx_t_11};
+    __pyx_t_4 = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 113, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
   }
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-  __pyx_t_10 = __pyx_t_4;
-  __Pyx_INCREF(__pyx_t_10);
-  __pyx_t_11 = __Pyx_PEP560_update_bases(__pyx_t_10); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 100, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+  __pyx_t_11 = __pyx_t_4;
+  __Pyx_INCREF(__pyx_t_11);
+  __pyx_t_12 = __Pyx_PEP560_update_bases(__pyx_t_11); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 113, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+  __pyx_t_11 = __Pyx_CalculateMetaclass(NULL, __pyx_t_12); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 113, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-  __pyx_t_10 = __Pyx_CalculateMetaclass(NULL, __pyx_t_11); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 100, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  __pyx_t_5 = __Pyx_Py3MetaclassPrepare(__pyx_t_10, __pyx_t_11, __pyx_mstate_global->__pyx_n_u_Entry, __pyx_mstate_global->__pyx_n_u_Entry, (PyObject *) NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_kp_u_What_must_be_known_to_read_from); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 100, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_Py3MetaclassPrepare(__pyx_t_11, __pyx_t_12, __pyx_mstate_global->__pyx_n_u_Entry, __pyx_mstate_global->__pyx_n_u_Entry, (PyObject *) NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_kp_u_What_must_be_known_to_read_from); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 113, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (__pyx_t_11 != __pyx_t_4) {
-    if (unlikely((PyDict_SetItemString(__pyx_t_5, "__orig_bases__", __pyx_t_4) < 0))) __PYX_ERR(0, 100, __pyx_L1_error)
+  if (__pyx_t_12 != __pyx_t_4) {
+    if (unlikely((PyDict_SetItemString(__pyx_t_5, "__orig_bases__", __pyx_t_4) < 0))) __PYX_ERR(0, 113, __pyx_L1_error)
   }
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-  __pyx_t_4 = __Pyx_PyDict_NewPresized(3); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 100, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyDict_NewPresized(3); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 113, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_head, __pyx_mstate_global->__pyx_n_u_bytes) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_known, __pyx_mstate_global->__pyx_kp_u_Known_None) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_last_ns, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
-  if (__Pyx_SetNameInClass(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_annotations, __pyx_t_4) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_head, __pyx_mstate_global->__pyx_n_u_bytes) < (0)) __PYX_ERR(0, 113, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_known, __pyx_mstate_global->__pyx_kp_u_Known_None) < (0)) __PYX_ERR(0, 113, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_last_ns, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 113, __pyx_L1_error)
+  if (__Pyx_SetNameInClass(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_annotations, __pyx_t_4) < (0)) __PYX_ERR(0, 113, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "udpprobe/core/capture.py":105
+  /* "udpprobe/core/capture.py":118
  *     head: bytes
  *     """The file's first PCAP_HEADER_BYTES: its format, and for pcap all there is to know."""
  *     known: Known | None = None             # <<<<<<<<<<<<<<
  *     """In pcapng: of the section."""
  *     last_ns: int = 0
 */
-  if (__Pyx_SetNameInClass(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_known, Py_None) < (0)) __PYX_ERR(0, 105, __pyx_L1_error)
+  if (__Pyx_SetNameInClass(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_known, Py_None) < (0)) __PYX_ERR(0, 118, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":107
+  /* "udpprobe/core/capture.py":120
  *     known: Known | None = None
  *     """In pcapng: of the section."""
  *     last_ns: int = 0             # <<<<<<<<<<<<<<
  *     """In pcapng: time of the packet before, which a simple packet block repeats; nanoseconds since 1970."""
  * 
 */
-  if (__Pyx_SetNameInClass(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_last_ns, __pyx_mstate_global->__pyx_int_0) < (0)) __PYX_ERR(0, 107, __pyx_L1_error)
+  if (__Pyx_SetNameInClass(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_last_ns, __pyx_mstate_global->__pyx_int_0) < (0)) __PYX_ERR(0, 120, __pyx_L1_error)
 
-  /* "udpprobe/core/capture.py":100
+  /* "udpprobe/core/capture.py":113
  * 
  * 
  * class Entry(NamedTuple):             # <<<<<<<<<<<<<<
  *     """What must be known to read from a record in the middle of a file; small, and picklable."""
  * 
 */
-  __pyx_t_4 = __Pyx_Py3ClassCreate(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_Entry, __pyx_t_11, __pyx_t_5, NULL, 0, 0); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 100, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_Py3ClassCreate(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_Entry, __pyx_t_12, __pyx_t_5, NULL, 0, 0); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 113, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_Entry, __pyx_t_4) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_Entry, __pyx_t_4) < (0)) __PYX_ERR(0, 113, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
+  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+
+  /* "udpprobe/core/capture.py":124
+ * 
+ * 
+ * def _twice(kind: str, values: list[int]) -> memoryview:             # <<<<<<<<<<<<<<
+ *     """The values, and as many zeros behind them."""
+ *     return memoryview(array(kind, [*values, *bytes(len(values))]))
+*/
+  __pyx_t_12 = __Pyx_PyDict_NewPresized(3); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 124, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  if (PyDict_SetItem(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_kind, __pyx_mstate_global->__pyx_n_u_str) < (0)) __PYX_ERR(0, 124, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_values, __pyx_mstate_global->__pyx_kp_u_list_int) < (0)) __PYX_ERR(0, 124, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_memoryview) < (0)) __PYX_ERR(0, 124, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_1_twice, 0, __pyx_mstate_global->__pyx_n_u_twice, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 124, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_11);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
+  #endif
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_11, __pyx_t_12);
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_twice, __pyx_t_11) < (0)) __PYX_ERR(0, 124, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
 
-  /* "udpprobe/core/capture.py":111
+  /* "udpprobe/core/capture.py":129
  * 
  * 
  * def is_capture(head: bytes) -> bool:             # <<<<<<<<<<<<<<
  *     """Whether a file that begins with these bytes is pcap or pcapng."""
  *     return head[:4] == SECTION_HEADER or any(
 */
-  __pyx_t_11 = __Pyx_PyDict_NewPresized(2); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 111, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_PyDict_NewPresized(2); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 129, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
-  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_head, __pyx_mstate_global->__pyx_n_u_bytes) < (0)) __PYX_ERR(0, 111, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_bool) < (0)) __PYX_ERR(0, 111, __pyx_L1_error)
-  __pyx_t_10 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_1is_capture, 0, __pyx_mstate_global->__pyx_n_u_is_capture, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 111, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
+  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_head, __pyx_mstate_global->__pyx_n_u_bytes) < (0)) __PYX_ERR(0, 129, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_bool) < (0)) __PYX_ERR(0, 129, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_3is_capture, 0, __pyx_mstate_global->__pyx_n_u_is_capture, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 129, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_10);
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_10, __pyx_t_11);
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_12, __pyx_t_11);
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_is_capture, __pyx_t_10) < (0)) __PYX_ERR(0, 111, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_is_capture, __pyx_t_12) < (0)) __PYX_ERR(0, 129, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
-  /* "udpprobe/core/capture.py":134
+  /* "udpprobe/core/capture.py":152
  *     """
  * 
  *     def __init__(self, entry: Entry, first: int | None = None, stop: int = EVERYTHING,             # <<<<<<<<<<<<<<
  *                  capacity: int = CAPACITY_BYTES, *, is_gapless: bool = False) -> None:
  *         self.head = entry.head
 */
-  __Pyx_GetModuleGlobalName(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_EVERYTHING); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 134, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  if (__Pyx_PyInt_FromNumber(&__pyx_t_10, NULL, 1) < (0)) __PYX_ERR(0, 134, __pyx_L1_error)
-  __pyx_mstate_global->__pyx_k__5 = ((PyObject*)__pyx_t_10);
-  __Pyx_GIVEREF(__pyx_t_10);
-  __pyx_t_10 = 0;
+  __Pyx_GetModuleGlobalName(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_EVERYTHING); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 152, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  if (__Pyx_PyInt_FromNumber(&__pyx_t_12, NULL, 1) < (0)) __PYX_ERR(0, 152, __pyx_L1_error)
+  __pyx_mstate_global->__pyx_k__5 = ((PyObject*)__pyx_t_12);
+  __Pyx_GIVEREF(__pyx_t_12);
+  __pyx_t_12 = 0;
 
-  /* "udpprobe/core/capture.py":135
+  /* "udpprobe/core/capture.py":153
  * 
  *     def __init__(self, entry: Entry, first: int | None = None, stop: int = EVERYTHING,
  *                  capacity: int = CAPACITY_BYTES, *, is_gapless: bool = False) -> None:             # <<<<<<<<<<<<<<
  *         self.head = entry.head
  *         self.is_pcapng = entry.head[:4] == SECTION_HEADER
 */
-  __Pyx_GetModuleGlobalName(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_CAPACITY_BYTES); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 135, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  if (__Pyx_PyInt_FromNumber(&__pyx_t_10, NULL, 1) < (0)) __PYX_ERR(0, 135, __pyx_L1_error)
-  __pyx_mstate_global->__pyx_k__6 = ((PyObject*)__pyx_t_10);
-  __Pyx_GIVEREF(__pyx_t_10);
-  __pyx_t_10 = 0;
+  __Pyx_GetModuleGlobalName(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_CAPACITY_BYTES); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 153, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  if (__Pyx_PyInt_FromNumber(&__pyx_t_12, NULL, 1) < (0)) __PYX_ERR(0, 153, __pyx_L1_error)
+  __pyx_mstate_global->__pyx_k__6 = ((PyObject*)__pyx_t_12);
+  __Pyx_GIVEREF(__pyx_t_12);
+  __pyx_t_12 = 0;
 
-  /* "udpprobe/core/capture.py":183
+  /* "udpprobe/core/capture.py":200
  *             self._resume(entry.known)
  * 
  *     def _open_pcap(self, head: bytes) -> None:             # <<<<<<<<<<<<<<
  *         little = int.from_bytes(head[:4], "little")
- *         self._is_big = little not in PCAP_MAGICS
+ *         self._set_order(little not in PCAP_MAGICS)
 */
-  __pyx_t_10 = __Pyx_PyDict_NewPresized(2); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 183, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  if (PyDict_SetItem(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_head, __pyx_mstate_global->__pyx_n_u_bytes) < (0)) __PYX_ERR(0, 183, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 183, __pyx_L1_error)
-  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_3_open_pcap, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records__open_pcap, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 183, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_PyDict_NewPresized(2); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 200, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  if (PyDict_SetItem(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_head, __pyx_mstate_global->__pyx_n_u_bytes) < (0)) __PYX_ERR(0, 200, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 200, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_3_open_pcap, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records__open_pcap, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 200, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
   #endif
-  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_11, __pyx_t_10);
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_open_pcap, __pyx_t_11) < (0)) __PYX_ERR(0, 183, __pyx_L1_error)
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_11, __pyx_t_12);
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_open_pcap, __pyx_t_11) < (0)) __PYX_ERR(0, 200, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
 
-  /* "udpprobe/core/capture.py":190
+  /* "udpprobe/core/capture.py":207
  *         self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF     # above: whether there is an FCS
  * 
  *     def _resume(self, known: Known) -> None:             # <<<<<<<<<<<<<<
- *         self._is_big = known.order == ">"
+ *         self._set_order(known.order == ">")
  *         self._sections = 1
 */
-  __pyx_t_11 = __Pyx_PyDict_NewPresized(2); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 190, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_PyDict_NewPresized(2); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 207, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
-  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_known, __pyx_mstate_global->__pyx_n_u_Known) < (0)) __PYX_ERR(0, 190, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 190, __pyx_L1_error)
-  __pyx_t_10 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_5_resume, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records__resume, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 190, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
+  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_known, __pyx_mstate_global->__pyx_n_u_Known) < (0)) __PYX_ERR(0, 207, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 207, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_5_resume, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records__resume, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 207, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_10);
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_10, __pyx_t_11);
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_12, __pyx_t_11);
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_resume, __pyx_t_10) < (0)) __PYX_ERR(0, 190, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_resume, __pyx_t_12) < (0)) __PYX_ERR(0, 207, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
-  /* "udpprobe/core/capture.py":205
+  /* "udpprobe/core/capture.py":220
+ *         self._snap_bytes = known.snap_bytes
+ * 
+ *     def _allot(self, capacity: int) -> None:             # <<<<<<<<<<<<<<
+ *         self._capacity = capacity
+ *         self._buffer = bytearray((capacity + 7 & -8) + 8)
+*/
+  __pyx_t_12 = __Pyx_PyDict_NewPresized(2); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 220, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  if (PyDict_SetItem(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_capacity, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 220, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 220, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_7_allot, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records__allot, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[5])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 220, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_11);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
+  #endif
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_11, __pyx_t_12);
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_allot, __pyx_t_11) < (0)) __PYX_ERR(0, 220, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+
+  /* "udpprobe/core/capture.py":229
  *     # ---- bytes in
  * 
  *     def room(self) -> memoryview:             # <<<<<<<<<<<<<<
  *         """Space for the next bytes, at least one; what was not read yet may move."""
  *         if self.end == self._capacity:
 */
-  __pyx_t_10 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 205, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  if (PyDict_SetItem(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_memoryview) < (0)) __PYX_ERR(0, 205, __pyx_L1_error)
-  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_7room, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records_room, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 205, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 229, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
+  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_memoryview) < (0)) __PYX_ERR(0, 229, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_9room, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records_room, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[6])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 229, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_11, __pyx_t_10);
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_room, __pyx_t_11) < (0)) __PYX_ERR(0, 205, __pyx_L1_error)
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_12, __pyx_t_11);
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_room, __pyx_t_12) < (0)) __PYX_ERR(0, 229, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
-  /* "udpprobe/core/capture.py":211
+  /* "udpprobe/core/capture.py":235
  *         return memoryview(self._buffer)[self.end:self._capacity]
  * 
  *     def filled(self, count: int) -> None:             # <<<<<<<<<<<<<<
  *         """The first `count` bytes of `room()` are there now."""
  *         if not 0 <= count <= self._capacity - self.end:
 */
-  __pyx_t_11 = __Pyx_PyDict_NewPresized(2); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 211, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_11);
-  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_count, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 211, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 211, __pyx_L1_error)
-  __pyx_t_10 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_9filled, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records_filled, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[5])); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 211, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_10);
-  #endif
-  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_10, __pyx_t_11);
-  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_filled, __pyx_t_10) < (0)) __PYX_ERR(0, 211, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-
-  /* "udpprobe/core/capture.py":218
- *         self._look()
- * 
- *     def _move(self) -> None:             # <<<<<<<<<<<<<<
- *         # A record that is not all there is moved once: it then begins the buffer, until it is all there.
- *         left = memoryview(self._buffer)[self.start:self.end]
-*/
-  __pyx_t_10 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 218, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  if (PyDict_SetItem(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 218, __pyx_L1_error)
-  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_11_move, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records__move, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[6])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 218, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_PyDict_NewPresized(2); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 235, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  if (PyDict_SetItem(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_count, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 235, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 235, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_11filled, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records_filled, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[7])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 235, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
   #endif
-  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_11, __pyx_t_10);
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_move, __pyx_t_11) < (0)) __PYX_ERR(0, 218, __pyx_L1_error)
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_11, __pyx_t_12);
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_filled, __pyx_t_11) < (0)) __PYX_ERR(0, 235, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
 
-  /* "udpprobe/core/capture.py":234
+  /* "udpprobe/core/capture.py":242
+ *         self._look()
+ * 
+ *     def _move(self) -> None:             # <<<<<<<<<<<<<<
+ *         # A record that is not all there is moved once: it then begins the buffer, until it is all there.
+ *         left = bytes(memoryview(self._buffer)[self.start:self.end])
+*/
+  __pyx_t_11 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 242, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_11);
+  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 242, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_13_move, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records__move, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[8])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 242, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
+  #endif
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_12, __pyx_t_11);
+  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_move, __pyx_t_12) < (0)) __PYX_ERR(0, 242, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+
+  /* "udpprobe/core/capture.py":253
  *         self._look()
  * 
  *     def _look(self) -> None:             # <<<<<<<<<<<<<<
  *         """Where in the buffer a record may begin at most: its header is there, and it is asked for."""
  *         self._last = min(self.end - self._header_bytes, self.stop - self.base - 1)
 */
-  __pyx_t_11 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 234, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 253, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  if (PyDict_SetItem(__pyx_t_12, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 253, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_15_look, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records__look, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[9])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 253, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
-  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 234, __pyx_L1_error)
-  __pyx_t_10 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_13_look, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records__look, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[7])); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 234, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_10);
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
   #endif
-  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_10, __pyx_t_11);
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_11, __pyx_t_12);
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_look, __pyx_t_11) < (0)) __PYX_ERR(0, 253, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_look, __pyx_t_10) < (0)) __PYX_ERR(0, 234, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
 
-  /* "udpprobe/core/capture.py":240
+  /* "udpprobe/core/capture.py":259
  *     # ---- frames out
  * 
  *     @cython.ccall             # <<<<<<<<<<<<<<
  *     @cython.nogil
  *     @cython.exceptval(-1, check=False)
 */
-  __pyx_t_10 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_15next, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records_next, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[8])); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 240, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_10);
-  #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_next, __pyx_t_10) < (0)) __PYX_ERR(0, 240, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-
-  /* "udpprobe/core/capture.py":490
- *         return 0
- * 
- *     def _make_space(self) -> None:             # <<<<<<<<<<<<<<
- *         """For twice as many interfaces."""
- *         count = 2 * len(self._links)
-*/
-  __pyx_t_10 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 490, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_10);
-  if (PyDict_SetItem(__pyx_t_10, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 490, __pyx_L1_error)
-  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_17_make_space, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records__make_space, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[9])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 490, __pyx_L1_error)
+  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_17next, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records_next, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[10])); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 259, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_11);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
   #endif
-  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_11, __pyx_t_10);
-  __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_make_space, __pyx_t_11) < (0)) __PYX_ERR(0, 490, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_next, __pyx_t_11) < (0)) __PYX_ERR(0, 259, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+
+  /* "udpprobe/core/capture.py":531
+ *         return 0
+ * 
+ *     def _make_space(self) -> None:             # <<<<<<<<<<<<<<
+ *         """For twice as many interfaces."""
+ *         self._links = _twice("i", list(self._links))
+*/
+  __pyx_t_11 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 531, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_11);
+  if (PyDict_SetItem(__pyx_t_11, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 531, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_19_make_space, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records__make_space, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[11])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 531, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
+  #endif
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_12, __pyx_t_11);
+  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_make_space, __pyx_t_12) < (0)) __PYX_ERR(0, 531, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
   /* "(tree fragment)":1
  * def __reduce_cython__(self):             # <<<<<<<<<<<<<<
  *     cdef tuple state
  *     cdef object _dict
 */
-  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_19__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[10])); if (unlikely(!__pyx_t_11)) __PYX_ERR(1, 1, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_11);
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_21__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[12])); if (unlikely(!__pyx_t_12)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_reduce_cython, __pyx_t_11) < (0)) __PYX_ERR(1, 1, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_reduce_cython, __pyx_t_12) < (0)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
   /* "(tree fragment)":17
  *     else:
- *         return __pyx_unpickle_Records, (type(self), 0x4ff7b0e, state)
+ *         return __pyx_unpickle_Records, (type(self), 0x550c6e3, state)
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     __pyx_unpickle_Records__set_state(self, __pyx_state)
 */
-  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_21__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[11])); if (unlikely(!__pyx_t_11)) __PYX_ERR(1, 17, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_11);
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_7Records_23__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Records___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[13])); if (unlikely(!__pyx_t_12)) __PYX_ERR(1, 17, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_setstate_cython, __pyx_t_11) < (0)) __PYX_ERR(1, 17, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_7capture_Records, __pyx_mstate_global->__pyx_n_u_setstate_cython, __pyx_t_12) < (0)) __PYX_ERR(1, 17, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
   /* "(tree fragment)":4
  *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
  *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
  * def __pyx_unpickle_Records(__pyx_type, long __pyx_checksum, tuple __pyx_state):             # <<<<<<<<<<<<<<
  *     cdef object __pyx_result
- *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x4ff7b0e, 0xd5c238d, 0x4df3fa3, b'_buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_timed, _last, _links, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, last_ns, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x550c6e3, 0x2ea0046, 0xa842c83, b'_before_ns, _buffer, _capacity, _dropped, _drops, _has_drops, _header_bytes, _interfaces, _is_big, _is_swapped, _last, _links, _longs, _offsets_ns, _powers, _resolutions, _sections, _snap_bytes, _unit_ns, _words, at, base, begins, captured, data, end, faults, first_drops, first_ns, frame, has_dropped, head, held_ns, is_broken, is_disordered, is_gapless, is_pcapng, latest_ns, leans_on_time, length, link_type, start, stop, time_ns, until_ns')
 */
-  __pyx_t_11 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_3__pyx_unpickle_Records, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Records, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[12])); if (unlikely(!__pyx_t_11)) __PYX_ERR(1, 4, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_11);
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_7capture_5__pyx_unpickle_Records, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Records, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_capture, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[14])); if (unlikely(!__pyx_t_12)) __PYX_ERR(1, 4, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_11);
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Records, __pyx_t_11) < (0)) __PYX_ERR(1, 4, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Records, __pyx_t_12) < (0)) __PYX_ERR(1, 4, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
   /* "udpprobe/core/capture.py":1
  * """The records of a capture: pcap and pcapng, read in place from a buffer that the caller fills.             # <<<<<<<<<<<<<<
  * 
  * `Records.next` goes from frame to frame and says what the next one is, or that it needs more bytes; it copies nothing
 */
-  __pyx_t_11 = __Pyx_PyDict_NewPresized(0); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 1, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_11);
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_test, __pyx_t_11) < (0)) __PYX_ERR(0, 1, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+  __pyx_t_12 = __Pyx_PyDict_NewPresized(0); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 1, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_test, __pyx_t_12) < (0)) __PYX_ERR(0, 1, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
   /*--- Wrapped vars code ---*/
 
@@ -34543,8 +35196,8 @@ __Pyx_RefNannySetupContext("PyInit_capture", 0);
   __pyx_L1_error:;
   __Pyx_XDECREF(__pyx_t_4);
   __Pyx_XDECREF(__pyx_t_5);
-  __Pyx_XDECREF(__pyx_t_10);
   __Pyx_XDECREF(__pyx_t_11);
+  __Pyx_XDECREF(__pyx_t_12);
   if (__pyx_m) {
     if (__pyx_mstate->__pyx_d && stringtab_initialized) {
       __Pyx_AddTraceback("init udpprobe.core.capture", __pyx_clineno, __pyx_lineno, __pyx_filename);
@@ -34579,7 +35232,7 @@ static int __Pyx_InitCachedBuiltins(__pyx_mstatetype *__pyx_mstate) {
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
-  __pyx_builtin_zip = __Pyx_GetBuiltinName(__pyx_mstate->__pyx_n_u_zip); if (!__pyx_builtin_zip) __PYX_ERR(0, 193, __pyx_L1_error)
+  __pyx_builtin_zip = __Pyx_GetBuiltinName(__pyx_mstate->__pyx_n_u_zip); if (!__pyx_builtin_zip) __PYX_ERR(0, 210, __pyx_L1_error)
   __pyx_builtin___import__ = __Pyx_GetBuiltinName(__pyx_mstate->__pyx_n_u_import); if (!__pyx_builtin___import__) __PYX_ERR(1, 119, __pyx_L1_error)
   __pyx_builtin_enumerate = __Pyx_GetBuiltinName(__pyx_mstate->__pyx_n_u_enumerate); if (!__pyx_builtin_enumerate) __PYX_ERR(1, 175, __pyx_L1_error)
   __pyx_builtin_Ellipsis = __Pyx_GetBuiltinName(__pyx_mstate->__pyx_n_u_Ellipsis); if (!__pyx_builtin_Ellipsis) __PYX_ERR(1, 436, __pyx_L1_error)
@@ -34645,7 +35298,7 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
   if (__Pyx_PyTuple_SET_ITEM(__pyx_mstate_global->__pyx_tuple[1], 0, __pyx_mstate_global->__pyx_slice[0]) != (0)) __PYX_ERR(1, 763, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[1]);
 
-  /* "udpprobe/core/capture.py":114
+  /* "udpprobe/core/capture.py":132
  *     """Whether a file that begins with these bytes is pcap or pcapng."""
  *     return head[:4] == SECTION_HEADER or any(
  *         int.from_bytes(head[:4], order) in PCAP_MAGICS for order in ("little", "big"))             # <<<<<<<<<<<<<<
@@ -34654,24 +35307,24 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[2] = {__pyx_mstate_global->__pyx_n_u_little, __pyx_mstate_global->__pyx_n_u_big};
-    __pyx_mstate_global->__pyx_tuple[2] = __Pyx_PyTuple_FromArray(__pyx_temp, 2); if (unlikely(!__pyx_mstate_global->__pyx_tuple[2])) __PYX_ERR(0, 114, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[2] = __Pyx_PyTuple_FromArray(__pyx_temp, 2); if (unlikely(!__pyx_mstate_global->__pyx_tuple[2])) __PYX_ERR(0, 132, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[2]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[2]);
 
-  /* "udpprobe/core/capture.py":137
+  /* "udpprobe/core/capture.py":155
  *                  capacity: int = CAPACITY_BYTES, *, is_gapless: bool = False) -> None:
  *         self.head = entry.head
  *         self.is_pcapng = entry.head[:4] == SECTION_HEADER             # <<<<<<<<<<<<<<
  *         self.is_gapless = is_gapless
  *         # ---- the buffer
 */
-  __pyx_mstate_global->__pyx_slice[1] = PySlice_New(Py_None, __pyx_mstate_global->__pyx_int_4, Py_None); if (unlikely(!__pyx_mstate_global->__pyx_slice[1])) __PYX_ERR(0, 137, __pyx_L1_error)
+  __pyx_mstate_global->__pyx_slice[1] = PySlice_New(Py_None, __pyx_mstate_global->__pyx_int_4, Py_None); if (unlikely(!__pyx_mstate_global->__pyx_slice[1])) __PYX_ERR(0, 155, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_mstate_global->__pyx_slice[1]);
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_slice[1]);
 
-  /* "udpprobe/core/capture.py":193
- *         self._is_big = known.order == ">"
+  /* "udpprobe/core/capture.py":210
+ *         self._set_order(known.order == ">")
  *         self._sections = 1
  *         for link, (resolution, offset_ns) in zip(known.links, known.clocks, strict=True):             # <<<<<<<<<<<<<<
  *             if self._interfaces == len(self._links):
@@ -34679,12 +35332,12 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_strict};
-    __pyx_mstate_global->__pyx_tuple[3] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[3])) __PYX_ERR(0, 193, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[3] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[3])) __PYX_ERR(0, 210, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[3]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[3]);
 
-  /* "udpprobe/core/capture.py":579
+  /* "udpprobe/core/capture.py":627
  *             return Entry(self.head)
  *         clocks = [(self._resolutions[number], int.from_bytes(
  *             int(self._offsets_ns[number]).to_bytes(8, "big"), "big", signed=True))             # <<<<<<<<<<<<<<
@@ -34693,12 +35346,12 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[2] = {__pyx_mstate_global->__pyx_int_8, __pyx_mstate_global->__pyx_n_u_big};
-    __pyx_mstate_global->__pyx_tuple[4] = __Pyx_PyTuple_FromArray(__pyx_temp, 2); if (unlikely(!__pyx_mstate_global->__pyx_tuple[4])) __PYX_ERR(0, 579, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[4] = __Pyx_PyTuple_FromArray(__pyx_temp, 2); if (unlikely(!__pyx_mstate_global->__pyx_tuple[4])) __PYX_ERR(0, 627, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[4]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[4]);
 
-  /* "udpprobe/core/capture.py":578
+  /* "udpprobe/core/capture.py":626
  *         if not self.is_pcapng:
  *             return Entry(self.head)
  *         clocks = [(self._resolutions[number], int.from_bytes(             # <<<<<<<<<<<<<<
@@ -34707,26 +35360,26 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[1] = {__pyx_mstate_global->__pyx_n_u_signed};
-    __pyx_mstate_global->__pyx_tuple[5] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[5])) __PYX_ERR(0, 578, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[5] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[5])) __PYX_ERR(0, 626, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[5]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[5]);
 
-  /* "udpprobe/core/capture.py":31
- * BAD_BLOCK = 1
- * NO_INTERFACE = 2
- * FAULTS = ("bad-record", "bad-block", "no-interface")             # <<<<<<<<<<<<<<
+  /* "udpprobe/core/capture.py":37
+ * _END = cython.declare(cython.int, END)
  * 
- * EVERYTHING = 1 << 62
+ * FAULTS = ("bad-record", "bad-block", "no-interface")             # <<<<<<<<<<<<<<
+ * """Names of the counters in `Records.faults`."""
+ * 
 */
   {
     PyObject* __pyx_temp[3] = {__pyx_mstate_global->__pyx_kp_u_bad_record, __pyx_mstate_global->__pyx_kp_u_bad_block, __pyx_mstate_global->__pyx_kp_u_no_interface};
-    __pyx_mstate_global->__pyx_tuple[6] = __Pyx_PyTuple_FromArray(__pyx_temp, 3); if (unlikely(!__pyx_mstate_global->__pyx_tuple[6])) __PYX_ERR(0, 31, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[6] = __Pyx_PyTuple_FromArray(__pyx_temp, 3); if (unlikely(!__pyx_mstate_global->__pyx_tuple[6])) __PYX_ERR(0, 37, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[6]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[6]);
 
-  /* "udpprobe/core/capture.py":40
+  /* "udpprobe/core/capture.py":51
  * PCAP_HEADER_BYTES = 24
  * PCAP_MAGICS = {
  *     0xA1B2C3D4: (1000, 16),             # <<<<<<<<<<<<<<
@@ -34735,12 +35388,12 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[2] = {__pyx_mstate_global->__pyx_int_1000, __pyx_mstate_global->__pyx_int_16};
-    __pyx_mstate_global->__pyx_tuple[7] = __Pyx_PyTuple_FromArray(__pyx_temp, 2); if (unlikely(!__pyx_mstate_global->__pyx_tuple[7])) __PYX_ERR(0, 40, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[7] = __Pyx_PyTuple_FromArray(__pyx_temp, 2); if (unlikely(!__pyx_mstate_global->__pyx_tuple[7])) __PYX_ERR(0, 51, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[7]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[7]);
 
-  /* "udpprobe/core/capture.py":41
+  /* "udpprobe/core/capture.py":52
  * PCAP_MAGICS = {
  *     0xA1B2C3D4: (1000, 16),
  *     0xA1B23C4D: (1, 16),             # <<<<<<<<<<<<<<
@@ -34749,12 +35402,12 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[2] = {__pyx_mstate_global->__pyx_int_1, __pyx_mstate_global->__pyx_int_16};
-    __pyx_mstate_global->__pyx_tuple[8] = __Pyx_PyTuple_FromArray(__pyx_temp, 2); if (unlikely(!__pyx_mstate_global->__pyx_tuple[8])) __PYX_ERR(0, 41, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[8] = __Pyx_PyTuple_FromArray(__pyx_temp, 2); if (unlikely(!__pyx_mstate_global->__pyx_tuple[8])) __PYX_ERR(0, 52, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[8]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[8]);
 
-  /* "udpprobe/core/capture.py":42
+  /* "udpprobe/core/capture.py":53
  *     0xA1B2C3D4: (1000, 16),
  *     0xA1B23C4D: (1, 16),
  *     0xA1B2CD34: (1000, 24),             # <<<<<<<<<<<<<<
@@ -34763,7 +35416,7 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[2] = {__pyx_mstate_global->__pyx_int_1000, __pyx_mstate_global->__pyx_int_24};
-    __pyx_mstate_global->__pyx_tuple[9] = __Pyx_PyTuple_FromArray(__pyx_temp, 2); if (unlikely(!__pyx_mstate_global->__pyx_tuple[9])) __PYX_ERR(0, 42, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[9] = __Pyx_PyTuple_FromArray(__pyx_temp, 2); if (unlikely(!__pyx_mstate_global->__pyx_tuple[9])) __PYX_ERR(0, 53, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[9]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[9]);
@@ -34827,41 +35480,41 @@ static int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate) {
   int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
   {
-    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{1},{1},{1},{2},{1},{15},{23},{25},{32},{20},{22},{1},{1},{37},{45},{22},{12},{179},{75},{87},{8},{9},{10},{15},{7},{6},{2},{9},{27},{50},{12},{15},{27},{24},{30},{37},{5},{1},{14},{10},{8},{5},{6},{5},{10},{4},{17},{11},{1},{7},{25},{27},{13},{19},{13},{18},{15},{14},{12},{12},{14},{8},{15},{20},{12},{15},{9},{17},{8},{7},{8},{12},{10},{8},{13},{10},{15},{8},{7},{11},{12},{14},{12},{11},{10},{19},{22},{14},{12},{10},{17},{13},{12},{12},{19},{8},{5},{13},{5},{11},{5},{10},{7},{3},{15},{5},{18},{4},{3},{4},{5},{1},{8},{18},{6},{5},{5},{5},{15},{6},{5},{9},{5},{6},{5},{5},{6},{7},{10},{7},{4},{1},{2},{5},{3},{10},{27},{10},{5},{8},{5},{6},{7},{4},{4},{5},{6},{10},{7},{4},{4},{4},{4},{3},{9},{5},{4},{3},{1},{8},{10},{6},{4},{4},{4},{10},{5},{6},{4},{10},{5},{5},{4},{4},{3},{6},{6},{5},{8},{6},{21},{6},{6},{12},{5},{6},{1},{3}};
-    const struct { const unsigned int length: 10; } bytes_length_index[] = {{4},{1},{63},{11},{55},{663},{215},{2},{25},{46},{38},{137},{51},{199},{154},{100}};
+    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{1},{1},{1},{2},{1},{15},{23},{25},{32},{20},{22},{1},{1},{37},{45},{22},{12},{179},{75},{87},{8},{9},{10},{15},{7},{6},{2},{9},{9},{27},{50},{12},{15},{27},{24},{30},{37},{5},{1},{14},{3},{10},{8},{5},{6},{5},{1},{5},{4},{10},{4},{17},{11},{1},{7},{25},{27},{14},{13},{19},{13},{18},{15},{14},{12},{12},{14},{8},{15},{4},{20},{12},{15},{9},{17},{8},{7},{8},{12},{10},{8},{13},{10},{15},{8},{7},{11},{14},{12},{11},{10},{19},{22},{14},{12},{10},{17},{13},{12},{12},{19},{8},{6},{5},{13},{5},{11},{5},{10},{7},{6},{3},{15},{5},{18},{4},{3},{4},{9},{5},{1},{8},{4},{18},{6},{5},{5},{5},{15},{6},{5},{9},{5},{6},{5},{5},{6},{7},{10},{7},{4},{1},{2},{5},{3},{10},{27},{10},{5},{8},{4},{5},{7},{4},{4},{5},{6},{10},{7},{4},{4},{4},{4},{3},{9},{5},{4},{3},{1},{8},{10},{6},{4},{4},{4},{10},{5},{6},{4},{10},{5},{5},{4},{4},{3},{6},{6},{3},{5},{8},{6},{21},{6},{6},{12},{5},{6},{1},{3}};
+    const struct { const unsigned int length: 10; } bytes_length_index[] = {{4},{1},{11},{55},{692},{195},{2},{36},{25},{46},{38},{103},{51},{101},{156},{88},{102}};
     #ifndef CYTHON_COMPRESS_STRINGS
       #define CYTHON_COMPRESS_STRINGS 90
     #endif
-    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (2421 bytes) */
-static const char cstring[] = "x\332\215U\315W\333V\026\007[\030\233\32064\244\355\231tNE&\035\222\236\304S\022\3226S\2329\302\230\217\002\006\177\020J\032\242<K\317F\261,\311zO\2009\315\307\222\245\226Zj\351\245\227^z\351\245\226^\362\047\344O\350\275\222m\322I\316\234\3619\326\357}\335\373\356\307\357\336\047\022.~\177*\232\345\227T\341\217os\233R\261b\223j\235\032\374N\372\373\205\177\213KK\333\264n\332\315\047\032=\021\315\212\270\244\230\006\327\252\216\3510\221\030\252\250j6\212\376\367\262f\0147\030\2675\225\252\357\035\026M\373\177\356\377umt\362\361\1772\3040L.\022\306\264\252!rS\264)Q\357\231\206\336\024\353\241\221\307`\344\206qLtM\025\353\246J\357\212\364\324\002YP5\257\314\343\275\363\025\323\34661\346\357\212UP5<\314\216\210E\341*\221\234jL\3344\314\023C\374C\314\231\006\315\231\234\212\374\010\342\224i\362#\323\020a_\245\272V\2466\341\024nF[\341\006\033\017\031\342nv\367\336\342O\213\241\3456\305\2502\2219eE\007\243)\303\000\226\035M\347p\023oZ\224\245\305\215\212\3304\035\321\240`#xd\301\271\367\005\370\0215DF9\016\304\371\320\177\3025\323\220A\\3\252\363\203\220i\307\024\245W\211\316hz\037\255\255;\214\213e*\326B_\340^\"Z\n\261\214*hSP\3030~p\245R\243`&\332\004\227\3245U\325)Jh\374c\252\206b\025\333\254\203R\270\335\264\325\017\205\211X\321t\372\263\310\352D\327\357\206\361\2604\245\246\223\262N\323DUe\360\204\226!}e\335Tj8\2104)\246\256G\006\2624)+\252\306P\202\032\370\255*\032\213F*d\233F\021\207ka\010Y\261M0\010\322k\230\220\240\nqt.\312\262MUG\241\262,\252N\030!\3034\356A\302\2165\242\303\256\242\031\032\227\301\224{\232\001)\254\020\205r\307\322\351\3570\275+\246\323\351\303h\372\336\"|\016\243-G\265,\333,\323\177\201\331\360!\026wl\232\266\232Nh!^\006\236\233\n\260D$\266M\232\242J8I\177d7\"\037F(\342=KK\305\314\306\306rF\332\2252\033\245\003y\371\240\224-f\237d\013\007\245\365\215\334ZV\3275\213i,kp\273\271*\355m\225\212!cs\244N\325\022\232\212\304\335\005qy=+\255d\013\221\202pa[Z\333\310\024\363\2050\326l\000\351Q\234\224\220\343\262|\271\001\334c@\271\217l\351\246Y\033M""\352\244Fe\006T\242\227K\346\361\345\304\264\250!#\001G+6eN}t\000\310\002Y\035\316\014z\312\207cLk1\233)m\354\344\006\356\024i\303\241\206B\261%\245/\273\223,\3576O\341\277\002\345(\347B\r\025Y\036\224\014P`4Fn\3414\254\261\313A\225r\215\323:.\250\250\002\321T\020*\216\021bu\030\013\370iu\013:\t\216\352D3B\244\234\214TB\367q\364\360`\3356e\350\246\266F\303\r\003\222\024\"\032,\313\226M-b\207+\026X\017\001\322F\343#\252\324 F\321\014\303\245\363h<0\002\207\330E\242\221c\204\365E\345\2541\224\031-\rb\031\255\036sd \336\322p\210>\264gX(\037Pa\264@Oq\002|\030\371\300\336\213\307\007<\221eN\031\037\006Sc2\230`:\320\371h\310\234\367\030\0232\345\222!\003f@\361\017+D.;\225\n\364[\254\"\302\232\206\242\231\351\2216V&\214\226\265j\3314\365r\023\356T@\007Q4\336Tt\274\014\222\003\r_\201^\243\324\024\3545\014\276\320\003M\307\340\252mZL\rc\010\006F\257 0\013^\016\314X\223B$\3036Om\333\264#\212V4\233\361\212N\252\014ZM\235\360\301{\202\335P\016\257\257R`\257e\037A\217\3244\025^/z\n=\003\375\217:\304\345(\275\204\356\351\354qz \003[U\002\345\013\357\033\020q\3609\243a\337\325\211]\2456\320\013\302\317tZ\341\340\\\r\377L\3278\327\351\345\003\010\243\020\300\013L\024<\237u\254\047\360\316\254T\302\3641 \003\265\261\357[\246\325\260iUc\320\375 \354\246\356`u\330\320\005m\003\013\217Q\035D\014\025\304\006=5lV\370\376R\025mc\006$,\364\033\262oG\024\000e\026\343\020YnG\217#|\035\205\363#\333<\341ft:z\276\206-\024\263\t\237(,\300Z\260\314\261\240]R\207\321\021\263\340\245v\242\017;=\323\254\251O>\231\332\201\310\216E\277eiE^\336\332\311l\206\243B6\263SX\031\313\346V\306V\013\322vvl{\247\220\035\313\355\310\033\271R\266\260*e\262c\373\322F\351\355x_\370\326\317\373\225\226\364v\374B\370\306k\004\342\367\355+\235\237\273\265 _\350\013\327\334\037\275\333\376\234\277\320\027&\337\376\001\223\271~\362Nk\246\365];\327\235\353\013W\316\027\336\216\277K\216M\335\300\215\031w\326}\352q\177\251\305\333?w\324\356\235\336b\357U\360\354E\360\302\n,\376nl\314\031\317\304\0002\2615\204\265X\036!\037""\333C\330\213\021\004\022\243\0104VG\250\307\032\010\215\330\031\302Y\3545\302\353\330V\034`+\276\213\260\033\177\212\3604\376\034\341y\274\216P\2177\020\032\361W\010\257\342\222\000 \t;\010;B\021\241(<Gx.\224\021\312B\025\241*\324\020j\202\215`\013\307\010\307\302\033\2047Bf\002\215\237\310!\344&\n\010\205\211\003\204\203\211C\204\303\t\005A\231\250\"T\047,\004k\202#\360\211\345\004\300rb\025a5\221G\310\047\366\020\366\022\207\010\207\t\202@\022&\202\231`\010,q\206p\226x\215\360:\261>\t\260>\271\205\2605\371\033\302o\223\317\020\236M\352\010\372\244\205`M\276Bx5)%\321\367\3446\302v2\217\220O\376\216\360{RF\220\2235\204Z\322D0\223o\020\336$3)\3646\265\205\260\225\332E\330M=Cx\226z\201\360\"u\204p\224\322\021\364\024C`\251\023\204\223\2244\205\327Ne\021\262S\253S\375\344Uw\322mx\tOo\315!\233\216\317\367\335\2547\353\345\373\311\317]`\317\227n\343\002>\334{\344\257\265\036\266\343\355\305\366\253\356Z\357a\260[\014\212\373\301\376ap\250\006*E\321F?\371Y\360\331\355\226\320\222Z\373\355\315\316I\227\\\374u\245\361V\272\370\362\253w\237\216\245\246\317\027\317\033\375\351k\356b\360\345\274\017\222\263\356\2127\336O^9\177p^v\005W\n\367\334\246\017k_y\202\267\nl\177\340\227[\361\326b\253\201\307\036\271\313.\031\035\362g\360X\334\273\357\225\374o\332\261\366\034\036\371\321\275\031*\205C\013\375\320\207\037\374\031\377\226\257B\235,\267_vc\335[\335JO\352\025\203\335BP\330\013\366\016\202\003%Ph@\265@{\t\316\234s,-\357\201W\366\205\340\326b\373W\250\236\177\366\306{\327z\313=5(<\t\236\220\200\274\014^\326Z\343\301\330u(\262\306\005\324\336\342\271\355^s3\356\033\237\364o\337\t\204/\\\010\003.;\260\310\275\205\376\364U7\001\266\203\3763o\306\273\345i~\003\"\224m\317\266\363\201\020\306{\372|\313\033\207$\354\3717\375\225\340\366O\035\241\263\332\275\331]\351%z\345`wx\352\257\362k\220\23102\213\347\047\256\342\315\3405\237z\020\242\353\356\201G\240\376\341\342\317!\"\031\310v\312\017\267\257D\306$\275)\354%\027\3410\346\375\303\313\203J\007R\006\034\230>\337pK\240\014\006""\353Q\206p%\334Xu\347\002\341ko\335\227\"\367\320\353\r\210\377\215\326rK\205\014\300m\337y\222\227\217d\245\221\310\337\275\374\005\260.6\260E\360\302\255_]\352-xYH\320\234\277\350\237\265\257\267I\373\270S\350\260\356\\w\261\013\216M\007\323_\207\373\337\202\273\343\255\331\340\336/\235=\330\374\241\367y\357A\217\364xP,\241\242\035\357!\360\341\272O\302\250\354t\036v\307\273_tmH\232\324+a\367\374\277.;\317y\337z\r\177\002\2320\361y\353q\347z\207t\216\273\205.\353\315A\377l\240\033O\375\360\344\246\353xk@N\202\223\355(Vk\356\222\367\272Ul\217\203\352\243\016\355>\352\255\241y\323H\251_\3748\236\006\255\013\375\253\263\356\026P|:*B!\370\372nK\302\331\047\220\0035\270y\037\303x\325\235\2060\226\202\271\205\366\337:\367;\371A\346\274\025|\023P6\270*\372\343#\327\003x.\316Z3\330\367\257\271\233\340\203\340/\003\345\347\"SO\274\252\237\307\242O\001\275\236\203\005\341*\017n\334mm\266\033\2358<1\244\313{\367G\241\332\366\256y\233a(%\360g\242\275\337Y\356\220?\001\275\347\325\365";
-    PyObject *data = __Pyx_DecompressString(cstring, 2421, 1);
+    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (2392 bytes) */
+static const char cstring[] = "x\332}UKw\323H\026&~\047\244\007\322\204\351>\323\335\247\025\372\021\350\003\036\002a\372\305\364\264\2238\3011q\342\304\020\302\020DY*;\302\262JV\225\2228\364\004\226Yj\251\245\226Zj\351\245\227Yj\351%?\201\2370\367J\261C\017\234\3619\326W\257\373\376\352\226D\204t\373Pb\365\227T\021\277]\027\026\245R\303\"\31565\304\215\374\355\271_\244\373\367\327h\233Y\335\307\032=\220XC\272\2570ChM\233\331\\\"\206*\251\232\205\242\377\273\254\031\303\r.,M\245\352{\207%f\375\337\375?\257\215N\376\366\257Eb\030LH\204s\255iH\202I\026%\352-f\350]\251\0359\271\017N\226\214}\242k\252\324f*\275)\321C\023dA\325\2542\213vg\033\314\022\0261foJMP5<\314\367\210I\301\224D\0165.\225\rv`H\177H\025f\320\n\023T\022{\220\247\305\256\330c\206\004\373*\325\265:\265\210\240`\031}\005\013\026\0362\244\215\342\306\255\371\237\346#\317-\212Y\345\022\267\353\212\016NS\216\t\254\333\232.\300\222\350\232\224\347\245RC\3522[2(\370\010\021\231p\356}\001\261G\r\211S\201\003i6\212\237\010\215\0312\210kFs\366,e\332>E\351e\242s\232\337Fo\3336\027R\235J\255(\026\260K$S!\246\321\004m\nj\030\346\017L*-\nn\242O`\244\255\251\252NQB\023\037S5\024kX\254\rJ\301:\263\324\017\205\211\324\320t\372\253\304\333D\327oF\37105\245\245\223\272N\363DUe\210\204\326\241|u\235)-\034\304\232\024\246\353\261\203<O\352\212\252q\224\240\006~\233\212\306\343\221\252k\\\374[3\304.\224\235\306\251\007\3730\204\362X\014<\203:\033\014*\325 \266.$Y\266\250j+T\226%\325\216Re0\343\026Tn_#:\354*\232\241\t\031|\272\005:\251\325 \n\025\266\251S4qS\312\347\363\273\361\364\275E4\036o\331\252iZ\254N\377\016\376\303\207\230\302\266h\336\354\332\221\253h\014R\300\024\240\213D,\213t%\225\010\222\377\310n\314BLU|\001x\276\260\265X*-,\0266\n\213\245\332\216\274\260S+n\025+K\305\307\305\315\235\332\203Re\245\250\353\232\3115^4\204\325].<zX\333Z\336,\254\025K\021\207\327\3267\213\025\322\246j\r\375F:o\200.\371A\261\260T\334\214\265E\013k\205\225\322\342Vu3\252\000?\203\374(iJ\304|Y>\337\000Fr \342G\2660\0301\232\351\214\265F\2236iQ\231\003\335\350\371""\022\333?\2370\223\0322\222t\264bQn\267G\007\200PP\371\341\314\240\207#;X\361\255\342b\255\264^9\013n\213vlj(\024\333V\376\274\203m\027J5Y\336\350\036\302\177\t\256\255\\\211\2644d\371\354j\001CFc\344 N\243\273x>hR\241\t\332\306\005\025U 2\005\241a\033\0216\207\331\201\237\3266\241\343\340\250M4#B*\310H%t)[\217\016\266-&C\327\2654\032m\030P\266\010\351\001\202iQ\223X\321\212\t\336+{TiAn\342\031\246I\027\361\370\3140\016\261\303\304#\333\210\356\036\225\213\306Pf\264t\226\303xu_ )\321J\307&\372\320\207\341\335\371\200\020\243\005z\210\023`\305\310o\376^\016>`\213,\013\3121)\021[\3424j\\\006G\230\r\275\221F\274y\217/\021O\316\371q\306\013Y\034h\n\205&1\274@r\335n4\240/\343%#\274k(\032\313\217t\362:\341\264\2565\353\214\351\365\256\240\0204\265p\300\025PI\024Mt\025\302\205\242\243}\250\024\274\022\n4(\245\245`\203\342\360\205\306\311lC\250\0263\271\032%\027|\216\237N\240\032<7X\276.\205\024Go\003\265,f\305\234mh\026\027\r\23549\264\2456\021g\217\020\266P9r\241I\201\316\246\265\007\215U\323Tx\362\350!\364\027LI\334M\316G\371\373\030\253\316\177\313\237\311\300V\223\300\355\206G\021Xy\3669\242-P\0225l`\032T\205\353\264! \264\026\376\271\256\t\241\323\3637\023F\021@\014X?xq\333x\275 6\326hDU\345Q\272\360\2510\231\331\261h\023\372/\004H9\323m\274(\026\364K\313\300{\310\251\016\"\206\nbg\3357jk\370dS\025=\343\006T0\212\032Ha\305\314\000e&\027\220Wa\305\357)|m\370v\271\330\263\330\201`\261@\374\350\r\373-\326\026>q^\200\317\340\234mBo\2456\247#\316\301\373n\307\037~x\244\231\023\237|2\261\376fl\220\372\316\253z\r\277\360f\354m\352k\267\023J\267\203\213\275_\373\255\260\2729H]q~t\257{3\336\334 \225}\363\007Lf\006\271\033\376\224\377CP\351\317\014R\027O\346\336\214\275\313]\230\370\0027\246\234ig\327\373\326{\031\244\202\207\375T\277|*\302\255g\341\263\027\341\213v\330\356\274\273p\301\032[H\000,$\226\021\226\0235\204Z\342\t\302\223D\035\241\236h 4\022\002A$\016\021\016\023\277\047\001~O.!,%\327\020\326\222U\204j\362)\302\323\344s\204\347I\035AO\232\010f\362\010\341(y\214p""\234\\K\241\\\252\212PM\355\"\354\246\010\002I1\004\226\342\010<u\214p\234ZH\243\273\3512B9\275\216\260\236\256!\324\322O\020\236\244e\0049\255 (i\035AO\233\010f\372\025\302\253\364k\204\327\351\345\014\006\235YEX\315l ldj\010\265\314.\302n\206 \220\014C`\031\216\3003\307\010\307\231\205,\372\222]EX\315V\020*\331g\010\317\262/\020^d\233\010\315l\013\241\225\265\021\354l\027\241\233-\346\000\212\271\022B)\267\203\260\223\333E\330\315\275Dx\2313\020\214\334\021\302Q\356\030\3418\267:\216\366\306+\010\225\361\347\010\317\307\353\010\365\361\026Bk\234!\260\361W\010\257\306_#\274\036_\231\000X\231(#\224\0476\0216\047\036#<\236x\201\360bBEP\047\350\304 w\331\311:\0357\343\352\376\014Rm\377d\333)\272\323nu\220\373\324\001j}\346t\336\302G\270?{+\376\275 \031\314\007\377\351\257\234\336\0137\266\302\255\355p{7\334UC\225\242hg\220\273\024^\272\356\247\374\202\277\035\224{\007}\362\366\317+\2357\205\267\237}\376\356/\027\306\047O\346O:\203\311+\316|\370\331\254\007\222\323\316\222;6\310]<\271{RwRN!\332s\272\336\330 \262\376\017o\312\373\306\333\304\223\237\2739/\341\315\340\331\237\235\005\207\214NzS\270\231t\357\2705\357\353 \021DG~t\256E\232\341\320\\l%\343\0227R\223v7\335\256\237\360\277\207\250\356\365\222\275\371\236\325\237\356C\340\227N\004^8\367\256[\367R\341\267\363\301jo\257\257\234N\237\356\204\217\267\375\261\360\302\224\363\225k\370\205\267p\r\177q\252\016u\347\334e\357\232W\362\037\0053\301\335\200\004\235\360\302U\347\251\333\301\023\363\047\226s\305Yt^{dp\375F\230\372\253\003i\301e\033\026\205;7\230\274\354d \0140{\344N\271\337\272\232\327\201\214\025\203\351\240\032\246\242\374O\236<t\307\240(\217\300\310Rx\375\247^\252\267\334\277\326_:\315\234\326\303\215\341\251K\240\261\200V\275\024\270R\365\325`\2667\335\253\016\"c\007\216\342N\241)\254v\302\275\346.aj\047O\036@\na\307\275\001\235\006\246%\247\006\307\242\365\250\036\270REXvf\302\324\227\356\003\257\020;\2171\225 \321_\370\013`hf0\371\251\363\203[p\253\261la$\362\225[E\377W\235\006\354>\202\036E<\341\243""\251p\362KH\332\214w/bG-\210\254\256G\205\376\016\217\370KAd\377C\311\223\212\373=T\373\252\247\3723\376\274\337A#O\221\031\223\047e\010.\355n{\213\361t-\216e\305\271\357\036\373[\301Xp5\330\353\321\376\317\247+\341Vm0\211u\376\247\227\364\356\236\251\276<\355<\204\254\234%)\025~y\323/\340\354\023\267\352\252\341\265;\030\346eg\022\334\251\2053s\301\337zw \273\260r\021\352\277\204\355\033e\303\313R\234\331u\367\2367\026Bg?\374\2233e\240j\302\273\341\337\3617}\036|\023l\006\2358g\253\300K\021Wa\325y\t\001N{;>\r\346\202\302G\226P\357\221?\205\255\377\212S\216J\276\200\371\030&!\353\036\000\335\340r\217\003m\236\307i+;\"\374\342\246_\016:@\366_\373\244/N\357\234\326\360\265\211\274\273\342\226#\342\025 S\351`\273\267\320#\377\005\276q\316\363";
+    PyObject *data = __Pyx_DecompressString(cstring, 2392, 1);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (3194 bytes) */
-static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).01\377: <<Memo\377ryView o\377f <conti\377guous an\237d dir7\001\007\ri\375n\021\005stride\275d\"\010 or \004\031>\371<(\tA\006>?Can\377not assi\377gn to re\377ad-only \365m\240\002v\242\000Inva\377lid mode\237, exp\327\000|\000\047\373c\047t\001\047fort\177ran\047, gH\000\276%\005shape\222\000 \377axis Kno\377wn | Non\377eNote th\376\245 Cython \376\035\000deliber\347atew\000\334\001cte\375r!\001n PEP-\267484\226\"re\322!s\277 subcl\262\000e\375s\275!builti\376\274\000ypes. I\377f you ne\344\240 \317\000p\332\000%\tthe\337n set\200\000e \375\047\373\002ation_\177typing\047\371$\373iv\242\000o Fal\357se.W\252\001mus?t be k\307\002\266@\377a pcapng\362K\000c>\001\270% pac\317kets\372\001k\000 m\337iddle\347Aitx7\021\360$\244`om a\200@\357cord+\017a f\377ile; sma\367ll,\246bpick\377lable.ad\333d_\307@eb\274@bl\307ock\005\001\305`G\000co\367lle\234\002s.abocdis.\001en4\001\357gcis\004\003dmo\231r\222B\204`he\010\000\263@r\371o\216\000\334@no de\377fault __\377reduce__\367 du\235\"non-\177trivial\033\000\277cinit_\210\000-\373in\300@facet\337uple[\014\000, \217...]\t\003\n\010&\000]\376\025\003udpprob\363e/\376\000\002\000aptu?re.pyu\247\002\233\204\001\366\367\000oc\243` arr\377ay data.\360\013\020\367c\311\205\001\246\205\003s.AS\377CIIBCAPA\377CITY_BYT\377ESEVERYT\377HINGElli\377psisEntr\177yFAULTS\255\204\002?NamedT\274\001\265\204\001\375P<\000_HEADE\371R;\003\014\002MAGIC\257SQRe\262As\000\004.\232\237&c\337\204\002__\017\007\371`s\337tate_\n\016lo\373ok8\006make_\265s\310`e\t\007ov\003\007o\317pen_\375aj\006re\347sum%\006\252`led\236\210\005next\224\005\323AS\277ECTION\310\004S\177equence\217\210\001}.\224\210\007__Pyx\001\000\277Dict_N=\002f\343__\254\205\004\200`\003\006ion\237s____\220\206\002\000\006_\177getitem\026\001\271d?\001 \000doc%\001f\303un\003\002\037\000\206#;\000im\367por\271`__ma{inK\001metaJ\006\337modulp\002mr\267o_e\247@iep\002n\334\242@y\001new\200\001pr\257epar\231\002p\273\000c\347api\022\002""\010\001hec\315k\241 __\026\001\253!ltx\006\003~\004-\001type\033\003\373un\333\205\002e_Enu1m\004\014\350DD\003vt\200\206\001\375\001\017qual\210\005\241\205\005\372N\273\205\006{ex\261!set_\274\005\370\223f\313 \227n__tes\374\235!\310\"is_cor\177outine_\266a\255_\250g_m\247`_\231f_\356\224cabc\270\205\005_bu\357ffer\301\205\002asy\337ncio.E\006sb\377asebigbo\357olbyq\000cca\377pacitycl\374i\001\232@traceb\257ackc\350\207\001s\003\000s\377ecountdr\017opsd\277\"\236\000\200\215\003\327`7ode\256Aye\307 \342\212\002\337error\235\204\003fi\377rstflags\277format\311\213\004f\357rom_z\002gen\377exprhead\377iidindex\307int\374\001\234\207\003\000\007.<;lo\341\000s>.-\004\242 \177gapless\205\204\001\336\000\002size\276\212\002la\277rgerla\320 n_sleft\332\000k\000\001\177slittle\367\214\007\307mem\204\215\001\374\214\001\351and\373im\314\205\001objof\375f\272Bsorder\376\364\212\001popqreg\367ist\340\000esol\376\236@onretur\335n\314\211\001sel0\000nd\307set\315\211\004\245\215\002\374\215\001ed\336\230\001snap\362\003st\347art\246\207\002J\000pst\366\327 tr\227\215\003stru\377ctthrowt\341o\240#\271\214\003\273\211\005\312Ae.c\366\275\211\003un\216\214\001upda\277teuse_\372\207\005v\357alue\000\002sxz\377ip\n\r\r\nOi\337nt\000\000\000\000\000\000B\377AD_BLOCK\376\005\002RECORD\000\377END\000FRAM\377E\000MORE\000N\377O_INTERF\377ACE\000WAIT\377\200\001\330\004%\240Q\240\377f\250A\200\001\340\004\037\377\230q\320 0\260\013\270\377;\300k\320QR\330\004\377\023\2207\230(\240!\240\2771\330\004\007\200|\n\000!\377\330\010)\250\021\250*\260\377N\300!\330\004\013\2101\377\200\001\360\010\000\n\033\230\376\026\000\021\220\024\220Z\230t\377\240<\250t\260;\270d\377\300)\3104\310}\320\\\377`\320`p\320pt\360\277\000\000u\001C\002\004\000C\273\002G\003\001G\002Q\n\001Q\273\002U\021\001U\002a\030\001a\273\002e\037\001e\002m&\001m\273\002q-\001q\002z4\001z{\002~;\001~\002L\003J\000wL\003P\003\001P\003Z\n\001wZ\003^\021\001^\003m\030\001wm\003q\037\001q\003}&\001\357}\003A\004{\000A\004O\356""\003\001O\004S\n\001S\004^\356\021\001^\004b\030\001b\004g\356\037\001g\004k&\001k\004r\356-\001r\004v4\001v\004\177\336;\001\177\004C\005\271\001\005N\356\003\001N\005R\n\001R\005Y\356\021\001Y\005]\030\001]\005c\356\037\001c\005g&\001g\005p\356-\001p\005t4\001t\005B\335\006\200 B\006F\003\001F\006\335Q\n\001Q\006U\021\001U\006\335]\030\001]\006a\037\001a\006\335o&\001o\006s-\001s\006\335z4\001z\006~;\001~\006\273H\007\306 H\007L\003\001L\273\007X\n\001X\007\\\021\001\\\273\007l\030\001l\007p\037\001p{\007}&\001}\007A\010\370\001\273\010M\003\001M\010Q\n\001Q\273\010[\021\001[\010_\030\001_\273\010k\037\001k\010o&\001o{\010\177-\001\177\010C\t\247A\273\tL\003\001L\tP\n\001P\273\t\\\021\001\\\t`\030\001`\273\th\037\001h\tl&\001l\273\ts-\001s\tw4\001w\267\tA\n\357!\nE\003\001E\377\nF\n\330\010\020\220\007\177\220q\230\006\230l\250\267`\377\007\200v\210W\220E\230\177\024\230Q\330\010\022\220\324`\377\027\220q\340\010\027\220t\377\2309\240G\2505\260\003\377\2604\260}\300G\3105\377\320PS\320SW\320W\177]\320]d\320de\205\204\001\377q\330\010\017\320\017(\250\377\004\250A\250W\260K\270\357w\300a\340\004\013q\200A\377\340\027\030\360\016\000\t\014\377\2104\210q\330\014\023\220\3374\320\027\047\2407\000\024\220\377D\230\001\330\010\013\2103\277\210b\220\004\220A\027\002\220\373y\240\021\000\030\230\004\230F\377\240!\2403\240b\250\003\367\2504\250e\000\013\2109\220\367B\220a\034\006\240\021\330\010\377\030\230\003\2302\230T\240\337\037\260\002\260!F\0017\220\331\"P\002c\0001\330\277\0026\240\377\021\240$\240d\250*\260\377B\260j\300\002\300$\300\377f\310A\310S\320PR\377\320RU\320UY\320Y\377c\320ce\320ei\320\333ij\312\000\210t\327\205\001\2303\377\230b\240\004\320$4\260\377J\270d\300&\310\001\310\377\023\310B\310d\320RV\377\320Va\320aj\320j\377k\250\001\320\000\025\220Z\337\230q\340\004\013\326\000r\220\377\023\220C\220\177\240a\330?()\320\004\026\220\204 \023\001\375u\022\000t\2301\330\014\020\373\220\006\271\000\010\017\210z\230\177\021\230$\230i\240q\261 \177E\260\024\260Q""\320\004\353\"\337\014\210L\230\001\202@U\240\377\"\240D\320(8\270\004\377\270F\300\"\300D\310\006O\310b\320P\036\0052\013G\227@\376\225\"4\210w\220c\230\021\366c\001\016\230\240 \025\220Y\230\257a\230t\240v\000\022\217 C\326\353@\t\240\032\002\013\207\003\010\230\365\n\310\207\001\340\225\000\010\230\002\230\227#\230Q\220\000u\302@\201`\014\357\210I\220TJ\000\010\014\210\361H\234C\016\001\024\002F\220!\320\377\004\034\230H\240A\340\010\372\356\005I\375 \033\250B\250d~\377 \014\022\220*\230A\305a\3468\001A\330@\000.\002\035\230Q\265\340\363`\002\205\004\004\230\026\002J\277\220e\2301\230E\236@!\377\2404\240z\260\025\260a\377\260v\270R\270s\300!\367\3004\300\330`\014\320\014\034\372\033\002%\254 \001\250\024\320-\367=\270U\032\0006\310\022\310\3773\310a\310t\320ST\376`\001O\2305\240\001\240\025\373\240a\321\"O\2705\300\001\357\300\026\300r\262@A\310T\370\272\211\001\310\000K\037\210N\230%\230\337q\240\005\240QF\000t\250\377>\270\025\270a\270v\300\377R\300s\310!\3104\310\277q\320\004\035\230Z\264\204\001\014\377\210K\220u\230G\2403\364\353@\242 M\246#G\220<\230\337~\250S\260\001\305\000h\270\337e\3009\310G\233\001\014\017\356\320`=\240\003*\001\240t\250\3771\330\020\024\220L\240\001\374\216a\201\206\001\004\320\034,\250Az\234a\r\201@d\320\"2\303!\367\020\220\014\304 T\320!1?\260\032\2702\270Q\274a\267@s\230D\220\213\0018\001\320\020 \243\205\001\373\014\210\366\002\320\004\037\230z\377\250\021\330\010\021\220\023\220\375K\301\000\004\240B\240d\250\375!\374!K\220w\230g\240}Q\361\206\001\t\230\024\230^\177\000\376\326@K\220t\320\033,\250\377K\260q\270\003\270;\300\337a\300t\3102\242&M\230\327\023\230K\234\204\002A\315\000\005\260\037W\270B\270a";
-    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 3194, 3999);
+    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (3168 bytes) */
+static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).01\377: <<Memo\377ryView o\377f <conti\377guous an\237d dir7\001\007\ri\375n\021\005stride\275d\"\010 or \004\031>\371<(\tA\006>?Can\377not assi\377gn to re\377ad-only \365m\240\002v\242\000Inva\377lid mode\237, exp\327\000|\000\047\373c\047t\001\047fort\177ran\047, gH\000\276%\005shape\222\000 \377axis Kno\377wn | Non\377eNote th\376\245 Cython \376\035\000deliber\347atew\000\334\001cte\375r!\001n PEP-\267484\226\"re\322!s\277 subcl\262\000e\375s\275!builti\376\274\000ypes. I\377f you ne\344\240 \317\000p\332\000%\tthe\337n set\200\000e \375\047\373\002ation_\177typing\047\371$\373iv\242\000o Fal\357se.W\252\001mus?t be k\307\002\266@\377a pcapng\362K\000c>\001\270% pac\317kets\372\001k\000 m\337iddle\347Aitx7\021\360$\244`om a\200@\357cord+\017a f\377ile; sma\367ll,\246bpick\377lable.ad\333d_\307@eb\274@bl\307ock\005\001\305`G\000co\367lle\234\002s.abocdis.\001en4\001\357gcis\004\003dli\377st[int]m3or\233B\215`he\010\000\274@\363ro\227\000\345@no d\377efault _\377_reduce_\357_ du\246\"non\377-trivial~\033\000cinit_\221\000\375-Q\000erface\337tuple_\001, \017...]\t\003\n\010y\001\025\003\377udpprobe\371/\207 \002\000aptur\037e.pyu\260\002\244\204\001\200 \373oc\254` arra\177y data.\013\020\370\200\204\003\322\205\001\257\205\003s.ASC\377IIBCAPAC\377ITY_BYTE\377SENDEVER\377YTHINGEl\377lipsisEn\377tryFAULT\177SFRAMEI\277\204\002\377MOREName\323dT\311\001\313\204\001PI\000_H\237EADERH\003\014\002M\377AGICSQRe\252\310As\000\004.\254&c\365\204\002_\365_\017\007s\256`tate\351_\n\016\347\001t9\006loo\375kF\006make_s\332\354`e\t\007ov\003\007op\347en_\241\204\001x\006ressum%\006\316`led\226\005\347nex_\006\356ASEC\357TION\326\004Seq_uence\263\210\001.\270\210\007\377WAIT__Py\375x\001\000Dict_N\216A\002f__\324\205\004\237`\003\006i\177ons____\270\206\002\376\000\006_getite\345m\026\001d?\001 \000doc.%\001fun\003\002g\226%;\000\337impor\330`__\357mainK\001met}aJ\006modulp\002\337mro_e\303@ierp\002n\264@y\001new\200\001\277prepar""\231\002p\276\273\000check\231 _Y_\n\001\243!lt\006\003s\222B\336\022\002type\033\003un~\367\205\002e_Enum\004\014\314\356DD\003vt\234\206\001\361\001qu\303al|\005\264\205\005\200n\316\205\006ex^\245!set_\260\005s\371\010>\235n__tes\221!\251b\375_\302\"is_cor\177outine_\264a\255_\246g_m\245`_\227f_\376\222c_twicea\373bc\327\205\005_buff\373er\340\205\002async\367io.K\006sbas\377ebigbool\377byteorde\375r\005\001sccapa\377citycast\363cl|\001\247@trac\277ebackc\235\210\001s\376\003\000secount?dropsd\330\"\261\000\334\265\215\003\350`ode\273Aye|\340 \227\213\002error\256\204\003\377firstfla\377gsformat\276\376\213\004from_~\002g\377enexprhe\377adiidind\037exint\217!\310\207\003\000\007\357.<lo\356\000s>.\374-\004\265 gaples\371s\222\204\001\000\002sizek\327ind\367\212\002l\322\000_n_sleft\330\000k\000\001\177slittle\252\215\007\307mem\267\215\001\257\215\001\364and\373im\333\205\001objof\345f\321Bs\252\"\247\213\001pop\177qregist\336\000\357esol\257@onr\337eturn\366\211\001se}l0\000ndset\367\211\004\354\330\215\002\257\216\001ed\226\001sna}p\360\003start\254\204\002nJ\000pst\325 tr\312\215\003\377structsy\377sthrowtop\241#\357\214\003\350\211\005\330Ae.c\352\211\003\373un\304\214\001updat\337euse_\232\210\005va\367lue\000\002sxzi\377p\n\r\r\nO\200\001\377\330\004%\240Q\240f\250\377A\200\001\340\004\037\230q\377\320 0\260\013\270;\300\377k\320QR\330\004\023\220\3777\230(\240!\2401\330\357\004\007\200|\n\000!\330\010\377)\250\021\250*\260N\300\377!\330\004\013\2101\200\001\277\360\010\000\n\033\230\026\000\021\377\220\024\220]\240$\240j\377\260\004\260L\300\004\300K\377\310t\320S\\\320\\`\377\320`m\320mq\360\000\337\000r\001B\002\004\000B\002\335F\003\001F\002T\n\001T\002\335X\021\001X\002b\030\001b\002\335f\037\001f\002t&\001t\002\275x-\001x\002@\003<\000@\273\003D\003\001D\003M\n\001M\273\003Q\021\001Q\003Z\030\001Z\273\003^\037\001^\003l&\001l\273\003p-\001p\003z4\001z{\003~;\001~\003M\004\202\000wM\004Q\003\001Q\004]\n\001w]\004a\021\001a\004o\030\001wo\004s\037\001s""\004~&\001o~\004B\005\253\001\005K\003\001wK\005O\n\001O\005T\021\001wT\005X\030\001X\005_\037\001w_\005c&\001c\005l-\001wl\005p4\001p\005{;\001\367{\005\177B\001\177\005F\006\356\200 F\006J\003\001J\006P\356\n\001P\006T\021\001T\006]\356\030\001]\006a\037\001a\006o\356&\001o\006s-\001s\006~\3364\001~\006B\007\267!\007J\356\003\001J\007N\n\001N\007\\\356\021\001\\\007`\030\001`\007g\356\037\001g\007k&\001k\007u\356-\001u\007y4\001y\007E\335\010\376 E\010I\003\001I\010\335Y\n\001Y\010]\021\001]\010\335j\030\001j\010n\037\001n\010\335z&\001z\010~-\001~\010\273J\t\266@J\tN\003\001N\273\t^\n\001^\tb\021\001b\273\tk\030\001k\to\037\001o\273\t{&\001{\t\177-\001\177w\tG\n\356@G\nK\003\001wK\nR\n\001R\nV\021\001wV\n`\030\001`\nd\037\001\377d\ne\n\330\010\020\220\377\007\220q\230\006\230l\250\376\324`\007\200v\210W\220E\377\230\024\230Q\330\010\022\220\376\361`\027\220q\340\010\027\220\377t\2309\240G\2505\260\377\003\2604\260}\300G\310\3775\320PS\320SW\320\377W]\320]d\320de\376\242\204\001q\330\010\017\320\017(\377\250\004\250A\250W\260K\337\270w\300a\340\004\013q\200\377A\340\027\030\360\016\000\t\377\014\2104\210q\330\014\023\277\2204\320\027\047\2407\000\024\377\220D\230\001\330\010\013\210\1773\210b\220\004\220A\027\002\347\220y\240\021\000z\0016\240\021\357\240#\240R&\001\030\230\010\357\240\002\240!(\0019\220B\373\220a!\006\240\021\330\010\030\377\230\003\2302\230T\240\037w\260\002\260\036\0027\220\"U\002\356h\0001\330\010b\001\006\230a\375\230\250\000\030\230\005\230R\230\337y\250\002\250&\323\0005\270\377\003\2704\270r\300\024\300\356\366\000\017\210t\355\205\001\2303\230\377b\240\004\320$4\260J\377\270h\300c\310\024\310Y\377\320VW\250\001\320\000\021\377\220\035\230n\250A\340\004\377\013\210:\220Q\220e\230\3771\230F\240\"\240I\250\377U\260!\2603\260a\260\377q\320\000\025\220Z\230q\376\036\0014\210r\220\023\220C\377\220\177\240a\330()\320W\004\026\220\224 \013\375\000u\022\000\377t\2301\330\014\020\220\006\376\304\000\010\017\210z\230\021\230\337$\230i\240q\301 E""\260\337\024\260Q\320\004\373\"\014\210\327L\230\001\222@Ub\000D\320\377(8\270\004\270F\300\"\377\300D\310\006\310b\320P\276\036\005\017\210u\220Ar\001\240\375\004\210\000Q\250d\260\047\270\363\024\270\306@i\001w\220c\230\371\021g\001\352A\002\230\"\230D\316\327!\014\210H\300 \027\000\230)}\240\234 \014\210I\220T$\000\341\010\024\001\213B\016\001\210`\014\210F\377\220!\320\004\034\230H\240\323A\340\242@\316\003I\346 \033\250\375Bf\000!\330\014\022\220*s\230A\263aP\001A\330\010,\004\357\035\230Q\340L\000J\220f\376\033\000U\240$\240a\240t\335\250g\001\320\014\034\262 !\240\3555\253bT\260\272@\014\210Ou\230\345A%\037\001\250D\260\215`\373\014\210(\017\210N\230&\240\377\001\240\025\240d\250!\250\3774\250q\320\004\035\230Z\276\300a\014\210K\220q\324@W\353\240C\t\003M\306\003G\220<\377\230~\250S\260\001\260\025\377\260h\270e\3009\310G\337\320ST\330\014\344A=\240\367\003\2403\216\004\020\024\220L\372\356`\014\215\205\003\004\320\034,\250\375A\232A\r\230Q\230d\320\323\"2\317`\251@\014\344\000T\320?!1\260\032\2702\333 \273@\325\013\375@D\273\212\001\001\311@\320\020\375 \324#O\2305\240\001\320\357\004\037\230x\200\nK\220y\377\240\002\240)\2502\250R\377\250s\260#\260R\260q\376\251!H\220J\230a\230t\356\200CJ\220j\336\000\024\240Y\037\250e\2601\260\310\"\004\014T\001\277z\250\021\330\010\021\331`K\213\230q\360@B\214!\364!\201!\007\373\230w\354`\010\020\220\t\230\347\024\230^\354\"\232 t\320\033\377,\250K\260q\270\003\270\377;\300a\300t\3102\310\371T\352\213\001\355@M\230\023\230K\372\364bA\247 \005\260W\270B\003\270a";
+    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 3168, 3995);
     #define __Pyx_DecompressString_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #else /* compression: none (3999 bytes) */
-static const char bytes[] = " at 0x object>(tree fragment).01: <<MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Known | NoneNote that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.What must be known of a pcapng section to read packets in the middle of it.What must be known to read from a record in the middle of a file; small, and picklable.add_notebad-blockbad-recordcollections.abcdisableenablegcisenabledmore than there is room forno default __reduce__ due to non-trivial __cinit__no-interfacetuple[int, ...]tuple[tuple[int, int], ...]udpprobe/core/capture.pyunable to allocate array data.unable to allocate shape and strides.ASCIIBCAPACITY_BYTESEVERYTHINGEllipsisEntryFAULTSKnownNamedTupleNonePCAP_HEADER_BYTESPCAP_MAGICSQRecordsRecords.__reduce_cython__Records.__setstate_cython__Records._lookRecords._make_spaceRecords._moveRecords._open_pcapRecords._resumeRecords.filledRecords.nextRecords.roomSECTION_HEADERSequenceView.MemoryView__Pyx_PyDict_NextRef__annotate____annotations____class____class_getitem____dict____doc____func____getstate____import____main____metaclass____module____mro_entries____name____new____prepare____pyx_capi____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_unpickle_Records__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___dict_is_coroutine_look_make_space_move_open_pcap_resumeabcallocate_bufferarrayasyncio.coroutinesbasebigboolbytesccapacitycline_in_tracebackclocksclosecountdropsdtype_is_objectencodeentryenumerateerrorfilledfirstflagsformatfortranfrom_bytesgenexprheadiidindexintis_captureis_capture.<locals>.genexpris_gaplessitemsitemsizeknownlargerlast_nsleftlin""klinkslittlememoryviewmemviewmodenamendimnextobjoffset_nsorderpackpopqregisterresolutionreturnroomselfsendsetdefaultshapesignedsizesnap_bytesstartstatestepstopstrstrictstructthrowto_bytestypingudpprobe.core.captureunpackupdateuse_setstatevaluevaluesxzip\n\r\r\nOint\000\000\000\000\000\000\000BAD_BLOCK\000BAD_RECORD\000END\000FRAME\000MORE\000NO_INTERFACE\000WAIT\200\001\330\004%\240Q\240f\250A\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2207\230(\240!\2401\330\004\007\200|\2207\230!\330\010)\250\021\250*\260N\300!\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220Z\230t\240<\250t\260;\270d\300)\3104\310}\320\\`\320`p\320pt\360\000\000u\001C\002\360\000\000C\002G\002\360\000\000G\002Q\002\360\000\000Q\002U\002\360\000\000U\002a\002\360\000\000a\002e\002\360\000\000e\002m\002\360\000\000m\002q\002\360\000\000q\002z\002\360\000\000z\002~\002\360\000\000~\002L\003\360\000\000L\003P\003\360\000\000P\003Z\003\360\000\000Z\003^\003\360\000\000^\003m\003\360\000\000m\003q\003\360\000\000q\003}\003\360\000\000}\003A\004\360\000\000A\004O\004\360\000\000O\004S\004\360\000\000S\004^\004\360\000\000^\004b\004\360\000\000b\004g\004\360\000\000g\004k\004\360\000\000k\004r\004\360\000\000r\004v\004\360\000\000v\004\177\004\360\000\000\177\004C\005\360\000\000C\005N\005\360\000\000N\005R\005\360\000\000R\005Y\005\360\000\000Y\005]\005\360\000\000]\005c\005\360\000\000c\005g\005\360\000\000g\005p\005\360\000\000p\005t\005\360\000\000t\005B\006\360\000\000B\006F\006\360\000\000F\006Q\006\360\000\000Q\006U\006\360\000\000U\006]\006\360\000\000]\006a\006\360\000\000a\006o\006\360\000\000o\006s\006\360\000\000s\006z\006\360\000\000z\006~\006\360\000\000~\006H\007\360\000\000H\007L\007\360\000\000L\007X\007\360\000\000X\007\\\007\360\000\000\\\007l\007\360\000\000l\007p\007\360\000\000p\007}\007\360\000\000}\007A\010\360\000\000A\010M\010\360\000\000M\010Q\010\360\000\000Q\010[\010\360\000\000[\010_\010\360\000\000_\010k\010\360\000\000k\010o""\010\360\000\000o\010\177\010\360\000\000\177\010C\t\360\000\000C\tL\t\360\000\000L\tP\t\360\000\000P\t\\\t\360\000\000\\\t`\t\360\000\000`\th\t\360\000\000h\tl\t\360\000\000l\ts\t\360\000\000s\tw\t\360\000\000w\tA\n\360\000\000A\nE\n\360\000\000E\nF\n\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2309\240G\2505\260\003\2604\260}\300G\3105\320PS\320SW\320W]\320]d\320de\330\004\007\200q\330\010\017\320\017(\250\004\250A\250W\260K\270w\300a\340\010\017\320\017(\250\004\250A\250W\260K\270q\200A\340\027\030\360\016\000\t\014\2104\210q\330\014\023\2204\320\027\047\240q\330\010\024\220D\230\001\330\010\013\2103\210b\220\004\220A\330\014\023\2204\220y\240\001\330\010\030\230\004\230F\240!\2403\240b\250\003\2504\250q\330\010\013\2109\220B\220a\330\014\023\2204\220y\240\001\240\021\330\010\030\230\003\2302\230T\240\037\260\002\260!\330\010\013\2107\220\"\220D\230\001\330\014\023\2201\330\010\027\220t\2306\240\021\240$\240d\250*\260B\260j\300\002\300$\300f\310A\310S\320PR\320RU\320UY\320Yc\320ce\320ei\320ij\330\010\017\210t\2207\230!\2303\230b\240\004\320$4\260J\270d\300&\310\001\310\023\310B\310d\320RV\320Va\320aj\320jk\250\001\320\000\025\220Z\230q\340\004\013\2104\210r\220\023\220C\220\177\240a\330()\320\004\026\220a\340\010\013\2104\210u\220C\220t\2301\330\014\020\220\006\220a\330\010\017\210z\230\021\230$\230i\240q\250\004\250E\260\024\260Q\320\004\027\220q\340\010\014\210L\230\001\230\024\230U\240\"\240D\320(8\270\004\270F\300\"\300D\310\006\310b\320PQ\320\004\027\220q\340\010\017\210z\230\021\230$\230i\240q\250\004\250G\2604\260q\330\010\013\2104\210w\220c\230\021\330\014\020\220\016\230a\330\014\025\220Y\230a\230t\2401\330\014\022\220\"\220C\220q\230\t\240\021\330\014\020\220\013\2301\330\014\020\220\010\230\n\240!\2401\340\014\020\220\010\230\002\230#\230Q\230i\240u\250A\250Q\330\010\014\210I\220T\230\021\330\010\014\210H\220D\230\001\330\010\014\210I\220Q\330\010\014\210F\220!""\320\004\034\230H\240A\340\010\013\2104\210r\220\023\220I\230T\240\033\250B\250d\260!\330\014\022\220*\230A\230Q\330\010\014\210H\220A\330\010\014\210F\220!\320\004\035\230Q\340\010\020\220\002\220\"\220C\220q\230\004\230A\330\010\014\210J\220e\2301\230E\240\021\240!\2404\240z\260\025\260a\260v\270R\270s\300!\3004\300q\330\010\014\320\014\034\230E\240\021\240%\240q\250\001\250\024\320-=\270U\300!\3006\310\022\3103\310a\310t\320ST\330\010\014\210O\2305\240\001\240\025\240a\240q\250\004\250O\2705\300\001\300\026\300r\310\023\310A\310T\320QR\330\010\014\210J\220e\2301\230E\240\021\240!\2404\240z\260\025\260a\260v\270R\270s\300!\3004\300q\330\010\014\210N\230%\230q\240\005\240Q\240a\240t\250>\270\025\270a\270v\300R\300s\310!\3104\310q\320\004\035\230Z\240q\330\010\014\210K\220u\230G\2403\240a\330\010\014\210M\230\021\330\010\014\210G\220<\230~\250S\260\001\260\025\260h\270e\3009\310G\320ST\330\014\017\210t\220=\240\003\2403\240a\240t\2501\330\020\024\220L\240\001\330\014\020\220\007\220q\230\004\320\034,\250A\330\014\020\220\r\230Q\230d\320\"2\260!\330\014\020\220\014\230A\230T\320!1\260\032\2702\270Q\330\014\020\220\013\2301\230D\320 0\260\001\330\014\020\320\020 \240\001\330\010\014\210O\2305\240\001\320\004\037\230z\250\021\330\010\021\220\023\220K\230q\240\004\240B\240d\250!\330\010\014\210K\220w\230g\240Q\330\010\020\220\t\230\024\230^\2501\330\010\014\210K\220t\320\033,\250K\260q\270\003\270;\300a\300t\3102\310T\320QR\330\010\014\210M\230\023\230K\240q\250\004\250A\250S\260\005\260W\270B\270a";
+    #else /* compression: none (3995 bytes) */
+static const char bytes[] = " at 0x object>(tree fragment).01: <<MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Known | NoneNote that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.What must be known of a pcapng section to read packets in the middle of it.What must be known to read from a record in the middle of a file; small, and picklable.add_notebad-blockbad-recordcollections.abcdisableenablegcisenabledlist[int]more than there is room forno default __reduce__ due to non-trivial __cinit__no-interfacetuple[int, ...]tuple[tuple[int, int], ...]udpprobe/core/capture.pyunable to allocate array data.unable to allocate shape and strides.ASCIIBCAPACITY_BYTESENDEVERYTHINGEllipsisEntryFAULTSFRAMEIKnownMORENamedTupleNonePCAP_HEADER_BYTESPCAP_MAGICSQRecordsRecords.__reduce_cython__Records.__setstate_cython__Records._allotRecords._lookRecords._make_spaceRecords._moveRecords._open_pcapRecords._resumeRecords.filledRecords.nextRecords.roomSECTION_HEADERSequenceView.MemoryViewWAIT__Pyx_PyDict_NextRef__annotate____annotations____class____class_getitem____dict____doc____func____getstate____import____main____metaclass____module____mro_entries____name____new____prepare____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_unpickle_Records__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___allot_dict_is_coroutine_look_make_space_move_open_pcap_resume_twiceabcallocate_bufferarrayasyncio.coroutinesbasebigboolbyteorderbytesccapacitycastcline_in_tracebackclocksclosecountdropsdtype_is_objectencodeentryenumerateerrorfilledfirstflagsformatfortranfrom_bytesgenexprheadiidindexintis_captureis_capture.<locals>.ge""nexpris_gaplessitemsitemsizekindknownlast_nsleftlinklinkslittlememoryviewmemviewmodenamendimnextobjoffset_nsorderpackpopqregisterresolutionreturnroomselfsendsetdefaultshapesignedsizesnap_bytesstartstatestepstopstrstrictstructsysthrowto_bytestypingudpprobe.core.captureunpackupdateuse_setstatevaluevaluesxzip\n\r\r\nO\200\001\330\004%\240Q\240f\250A\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2207\230(\240!\2401\330\004\007\200|\2207\230!\330\010)\250\021\250*\260N\300!\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220]\240$\240j\260\004\260L\300\004\300K\310t\320S\\\320\\`\320`m\320mq\360\000\000r\001B\002\360\000\000B\002F\002\360\000\000F\002T\002\360\000\000T\002X\002\360\000\000X\002b\002\360\000\000b\002f\002\360\000\000f\002t\002\360\000\000t\002x\002\360\000\000x\002@\003\360\000\000@\003D\003\360\000\000D\003M\003\360\000\000M\003Q\003\360\000\000Q\003Z\003\360\000\000Z\003^\003\360\000\000^\003l\003\360\000\000l\003p\003\360\000\000p\003z\003\360\000\000z\003~\003\360\000\000~\003M\004\360\000\000M\004Q\004\360\000\000Q\004]\004\360\000\000]\004a\004\360\000\000a\004o\004\360\000\000o\004s\004\360\000\000s\004~\004\360\000\000~\004B\005\360\000\000B\005K\005\360\000\000K\005O\005\360\000\000O\005T\005\360\000\000T\005X\005\360\000\000X\005_\005\360\000\000_\005c\005\360\000\000c\005l\005\360\000\000l\005p\005\360\000\000p\005{\005\360\000\000{\005\177\005\360\000\000\177\005F\006\360\000\000F\006J\006\360\000\000J\006P\006\360\000\000P\006T\006\360\000\000T\006]\006\360\000\000]\006a\006\360\000\000a\006o\006\360\000\000o\006s\006\360\000\000s\006~\006\360\000\000~\006B\007\360\000\000B\007J\007\360\000\000J\007N\007\360\000\000N\007\\\007\360\000\000\\\007`\007\360\000\000`\007g\007\360\000\000g\007k\007\360\000\000k\007u\007\360\000\000u\007y\007\360\000\000y\007E\010\360\000\000E\010I\010\360\000\000I\010Y\010\360\000\000Y\010]\010\360\000\000]\010j\010\360\000\000j\010n\010\360\000\000n\010z\010\360\000\000z""\010~\010\360\000\000~\010J\t\360\000\000J\tN\t\360\000\000N\t^\t\360\000\000^\tb\t\360\000\000b\tk\t\360\000\000k\to\t\360\000\000o\t{\t\360\000\000{\t\177\t\360\000\000\177\tG\n\360\000\000G\nK\n\360\000\000K\nR\n\360\000\000R\nV\n\360\000\000V\n`\n\360\000\000`\nd\n\360\000\000d\ne\n\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2309\240G\2505\260\003\2604\260}\300G\3105\320PS\320SW\320W]\320]d\320de\330\004\007\200q\330\010\017\320\017(\250\004\250A\250W\260K\270w\300a\340\010\017\320\017(\250\004\250A\250W\260K\270q\200A\340\027\030\360\016\000\t\014\2104\210q\330\014\023\2204\320\027\047\240q\330\010\024\220D\230\001\330\010\013\2103\210b\220\004\220A\330\014\023\2204\220y\240\001\330\010\027\220t\2306\240\021\240#\240R\240q\330\010\030\230\010\240\002\240!\330\010\013\2109\220B\220a\330\014\023\2204\220y\240\001\240\021\330\010\030\230\003\2302\230T\240\037\260\002\260!\330\010\013\2107\220\"\220D\230\001\330\014\023\2201\330\010\024\220D\230\006\230a\230q\330\010\030\230\005\230R\230y\250\002\250&\260\003\2605\270\003\2704\270r\300\024\300Q\330\010\017\210t\2207\230!\2303\230b\240\004\320$4\260J\270h\300c\310\024\310Y\320VW\250\001\320\000\021\220\035\230n\250A\340\004\013\210:\220Q\220e\2301\230F\240\"\240I\250U\260!\2603\260a\260q\320\000\025\220Z\230q\340\004\013\2104\210r\220\023\220C\220\177\240a\330()\320\004\026\220a\340\010\013\2104\210u\220C\220t\2301\330\014\020\220\006\220a\330\010\017\210z\230\021\230$\230i\240q\250\004\250E\260\024\260Q\320\004\027\220q\340\010\014\210L\230\001\230\024\230U\240\"\240D\320(8\270\004\270F\300\"\300D\310\006\310b\320PQ\320\004\027\220q\340\010\017\210u\220A\220Z\230q\240\004\240I\250Q\250d\260\047\270\024\270Q\330\010\013\2104\210w\220c\230\021\330\014\020\220\007\220q\230\002\230\"\230D\240\001\330\010\014\210H\220B\220c\230\021\230)\2401\330\010\014\210I\220T\230\021\330\010\014\210H\220D\230\001\330\010\014\210I\220Q\330\010""\014\210F\220!\320\004\034\230H\240A\340\010\013\2104\210r\220\023\220I\230T\240\033\250B\250d\260!\330\014\022\220*\230A\230Q\330\010\014\210H\220A\330\010\014\210F\220!\320\004\035\230Q\340\010\014\210J\220f\230A\230U\240$\240a\240t\2501\330\010\014\320\014\034\230F\240!\2405\250\004\250A\250T\260\021\330\010\014\210O\2306\240\021\240%\240t\2501\250D\260\001\330\010\014\210J\220f\230A\230U\240$\240a\240t\2501\330\010\014\210N\230&\240\001\240\025\240d\250!\2504\250q\320\004\035\230Z\240q\330\010\014\210K\220q\230\005\230W\240C\240q\330\010\014\210M\230\021\330\010\014\210G\220<\230~\250S\260\001\260\025\260h\270e\3009\310G\320ST\330\014\017\210t\220=\240\003\2403\240a\240t\2501\330\020\024\220L\240\001\330\014\020\220\007\220q\230\004\320\034,\250A\330\014\020\220\r\230Q\230d\320\"2\260!\330\014\020\220\014\230A\230T\320!1\260\032\2702\270Q\330\014\020\220\013\2301\230D\320 0\260\001\330\014\020\320\020 \240\001\330\010\014\210O\2305\240\001\320\004\037\230x\240q\330\010\014\210M\230\021\330\010\014\210K\220y\240\002\240)\2502\250R\250s\260#\260R\260q\330\010\014\210H\220J\230a\230t\2401\330\010\014\210J\220j\240\001\240\024\240Y\250e\2601\260A\330\010\014\210J\220j\240\001\240\024\240Y\250e\2601\260A\320\004\037\230z\250\021\330\010\021\220\023\220K\230q\240\004\240B\240d\250!\330\010\014\210K\220q\230\007\230w\240a\330\010\020\220\t\230\024\230^\2501\330\010\014\210K\220t\320\033,\250K\260q\270\003\270;\300a\300t\3102\310T\320QR\330\010\014\210M\230\023\230K\240q\250\004\250A\250S\260\005\260W\270B\270a";
     PyObject *data = NULL;
     #define __Pyx_DecompressString_UNUSED
     #define __Pyx_DecompressString_LZSS_UNUSED
     #endif
     PyObject **stringtab = __pyx_mstate->__pyx_string_tab;
     Py_ssize_t pos = 0;
-    for (int i = 0; i < 191; i++) {
+    for (int i = 0; i < 202; i++) {
       Py_ssize_t bytes_length = str_length_index[i].length;
       PyObject *string = PyUnicode_DecodeUTF8(bytes + pos, bytes_length, NULL);
-      if (likely(string) && i >= 39) PyUnicode_InternInPlace(&string);
+      if (likely(string) && i >= 40) PyUnicode_InternInPlace(&string);
       if (unlikely(!string)) {
         Py_XDECREF(data);
         __PYX_ERR(0, 1, __pyx_L1_error)
@@ -34869,8 +35522,8 @@ static const char bytes[] = " at 0x object>(tree fragment).01: <<MemoryView of <
       stringtab[i] = string;
       pos += bytes_length;
     }
-    for (int i = 191; i < 207; i++) {
-      Py_ssize_t bytes_length = bytes_length_index[i-191].length;
+    for (int i = 202; i < 219; i++) {
+      Py_ssize_t bytes_length = bytes_length_index[i-202].length;
       PyObject *string = PyBytes_FromStringAndSize(bytes + pos, bytes_length);
       stringtab[i] = string;
       pos += bytes_length;
@@ -34880,15 +35533,15 @@ static const char bytes[] = " at 0x object>(tree fragment).01: <<MemoryView of <
       }
     }
     Py_XDECREF(data);
-    for (Py_ssize_t i = 0; i < 207; i++) {
+    for (Py_ssize_t i = 0; i < 219; i++) {
       if (unlikely(PyObject_Hash(stringtab[i]) == -1)) {
         __PYX_ERR(0, 1, __pyx_L1_error)
       }
     }
     #if CYTHON_IMMORTAL_CONSTANTS
     {
-      PyObject **table = stringtab + 191;
-      for (Py_ssize_t i=0; i<16; ++i) {
+      PyObject **table = stringtab + 202;
+      for (Py_ssize_t i=0; i<17; ++i) {
         #if PY_VERSION_HEX >= 0x030F0000
         PyUnstable_SetImmortal(table[i]);
         #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -34911,17 +35564,17 @@ static const char bytes[] = " at 0x object>(tree fragment).01: <<MemoryView of <
   }
   {
     PyObject **numbertab = __pyx_mstate->__pyx_number_tab + 0;
-    int8_t const cint_constants_1[] = {0,-1,1,4,8,16,24};
+    int8_t const cint_constants_1[] = {0,-1,1,2,3,-4,4,7,-8,8,16,24};
     int16_t const cint_constants_2[] = {1000};
-    int32_t const cint_constants_4[] = {65535L,1048576L,83852046L,136983863L};
+    int32_t const cint_constants_4[] = {65535L,1048576L,89179875L,136983863L};
     int64_t const cint_constants_8[] = {2712812621LL,2712847316LL,2712849716LL,4611686018427387904LL};
-    for (int i = 0; i < 16; i++) {
-      numbertab[i] = PyLong_FromLongLong((i < 7 ? cint_constants_1[i - 0] : (i < 8 ? cint_constants_2[i - 7] : (i < 12 ? cint_constants_4[i - 8] : cint_constants_8[i - 12]))));
+    for (int i = 0; i < 21; i++) {
+      numbertab[i] = PyLong_FromLongLong((i < 12 ? cint_constants_1[i - 0] : (i < 13 ? cint_constants_2[i - 12] : (i < 17 ? cint_constants_4[i - 13] : cint_constants_8[i - 17]))));
       if (unlikely(!numbertab[i])) __PYX_ERR(0, 1, __pyx_L1_error)
     }
   }
   {
-    PyObject **numbertab = __pyx_mstate->__pyx_number_tab + 16;
+    PyObject **numbertab = __pyx_mstate->__pyx_number_tab + 21;
     const char* c_constant = "fvvvvvvvvvvvv";
     for (int i = 0; i < 1; i++) {
       char *end_pos;
@@ -34933,7 +35586,7 @@ static const char bytes[] = " at 0x object>(tree fragment).01: <<MemoryView of <
   #if CYTHON_IMMORTAL_CONSTANTS
   {
     PyObject **table = __pyx_mstate->__pyx_number_tab;
-    for (Py_ssize_t i=0; i<17; ++i) {
+    for (Py_ssize_t i=0; i<22; ++i) {
       #if PY_VERSION_HEX >= 0x030F0000
       PyUnstable_SetImmortal(table[i]);
       #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -34967,7 +35620,7 @@ typedef struct {
     unsigned int num_kwonly_args : 1;
     unsigned int nlocals : 3;
     unsigned int flags : 10;
-    unsigned int first_line : 9;
+    unsigned int first_line : 10;
 } __Pyx_PyCode_New_function_description;
 #ifdef __cplusplus
 } /* anonymous namespace */
@@ -34987,69 +35640,79 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
   PyObject* tuple_dedup_map = PyDict_New();
   if (unlikely(!tuple_dedup_map)) return -1;
   {
-    const __Pyx_PyCode_New_function_description descr = {0, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS|CO_GENERATOR), 114};
+    const __Pyx_PyCode_New_function_description descr = {0, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS|CO_GENERATOR), 132};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_order};
     __pyx_mstate_global->__pyx_codeobj_tab[0] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_genexpr, __pyx_mstate->__pyx_kp_b_iso88591__9, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[0])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 111};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 124};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_kind, __pyx_mstate->__pyx_n_u_values};
+    __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_twice, __pyx_mstate->__pyx_kp_b_iso88591_nA_Qe1F_IU_3aq, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 129};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_head, __pyx_mstate->__pyx_n_u_genexpr, __pyx_mstate->__pyx_n_u_genexpr};
-    __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_is_capture, __pyx_mstate->__pyx_kp_b_iso88591_Zq_4r_C_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_is_capture, __pyx_mstate->__pyx_kp_b_iso88591_Zq_4r_C_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 183};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 200};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_head, __pyx_mstate->__pyx_n_u_little, __pyx_mstate->__pyx_n_u_order};
-    __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_open_pcap, __pyx_mstate->__pyx_kp_b_iso88591_z_Kq_Bd_KwgQ_1_Kt_Kq_at2TQR_M_K, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[3] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_open_pcap, __pyx_mstate->__pyx_kp_b_iso88591_z_Kq_Bd_Kq_wa_1_Kt_Kq_at2TQR_M, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[3])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 5, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 190};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 5, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 207};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_known, __pyx_mstate->__pyx_n_u_link, __pyx_mstate->__pyx_n_u_resolution, __pyx_mstate->__pyx_n_u_offset_ns};
-    __pyx_mstate_global->__pyx_codeobj_tab[3] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_resume, __pyx_mstate->__pyx_kp_b_iso88591_Zq_KuG3a_M_G_S_he9GST_t_3at1_L, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[3])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[4] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_resume, __pyx_mstate->__pyx_kp_b_iso88591_Zq_Kq_WCq_M_G_S_he9GST_t_3at1_L, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[4])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 205};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 220};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_capacity};
+    __pyx_mstate_global->__pyx_codeobj_tab[5] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_allot, __pyx_mstate->__pyx_kp_b_iso88591_xq_M_Ky_2Rs_Rq_HJat1_Jj_Ye1A_Jj, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[5])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 229};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[4] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_room, __pyx_mstate->__pyx_kp_b_iso88591_a_4uCt1_a_z_iq_E_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[4])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[6] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_room, __pyx_mstate->__pyx_kp_b_iso88591_a_4uCt1_a_z_iq_E_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[6])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 211};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 235};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_count};
-    __pyx_mstate_global->__pyx_codeobj_tab[5] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_filled, __pyx_mstate->__pyx_kp_b_iso88591_HA_4r_IT_Bd_AQ_HA_F, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[5])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[7] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_filled, __pyx_mstate->__pyx_kp_b_iso88591_HA_4r_IT_Bd_AQ_HA_F, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[7])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 218};
-    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_left, __pyx_mstate->__pyx_n_u_larger};
-    __pyx_mstate_global->__pyx_codeobj_tab[6] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_move, __pyx_mstate->__pyx_kp_b_iso88591_q_z_iq_G4q_4wc_a_Yat1_Cq_1_1_Qi, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[6])) goto bad;
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 242};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_left};
+    __pyx_mstate_global->__pyx_codeobj_tab[8] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_move, __pyx_mstate->__pyx_kp_b_iso88591_q_uAZq_IQd_Q_4wc_q_D_HBc_1_IT_H, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[8])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 234};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 253};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[7] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_look, __pyx_mstate->__pyx_kp_b_iso88591_q_L_U_D_8_F_D_bPQ, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[7])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[9] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_look, __pyx_mstate->__pyx_kp_b_iso88591_q_L_U_D_8_F_D_bPQ, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[9])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 240};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 259};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[8] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_next, __pyx_mstate->__pyx_kp_b_iso88591_A_4q_4_q_D_3b_A_4y_F_3b_4q_9Ba_4, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[8])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[10] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_next, __pyx_mstate->__pyx_kp_b_iso88591_A_4q_4_q_D_3b_A_4y_t6_Rq_9Ba_4y, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[10])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 490};
-    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_count};
-    __pyx_mstate_global->__pyx_codeobj_tab[9] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_make_space, __pyx_mstate->__pyx_kp_b_iso88591_Q_Cq_A_Je1E_4z_avRs_4q_E_q_U_6, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[9])) goto bad;
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 531};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
+    __pyx_mstate_global->__pyx_codeobj_tab[11] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_capture_py, __pyx_mstate->__pyx_n_u_make_space, __pyx_mstate->__pyx_kp_b_iso88591_Q_JfAU_at1_F_5_AT_O6_t1D_JfAU_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[11])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_state, __pyx_mstate->__pyx_n_u_dict_2, __pyx_mstate->__pyx_n_u_use_setstate};
-    __pyx_mstate_global->__pyx_codeobj_tab[10] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Zt_t_d_4_ppt_u_C_C_G_G_Q_Q_U_U, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[10])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[12] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_j_L_KtS_mmq_r_B_B_F_F_T_T_X_X_b, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[12])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 17};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[11] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_QfA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[11])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[13] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_QfA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[13])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 4};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_pyx_type, __pyx_mstate->__pyx_n_u_pyx_checksum, __pyx_mstate->__pyx_n_u_pyx_state, __pyx_mstate->__pyx_n_u_pyx_result};
-    __pyx_mstate_global->__pyx_codeobj_tab[12] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Records, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[12])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[14] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Records, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[14])) goto bad;
   }
   Py_DECREF(tuple_dedup_map);
   return 0;
@@ -38343,6 +39006,21 @@ static CYTHON_INLINE long __Pyx_div_long(long a, long b, int b_is_constant) {
     return q - adapt_python;
 }
 
+/* ListExtend */
+#if (CYTHON_COMPILING_IN_LIMITED_API || PY_VERSION_HEX < 0x030d0000) && !defined(PyList_Extend)
+static CYTHON_INLINE int __Pyx_PyList_Extend(PyObject* L, PyObject* v) {
+#if CYTHON_COMPILING_IN_CPYTHON
+    PyObject* none = _PyList_Extend((PyListObject*)L, v);
+    if (unlikely(!none))
+        return -1;
+    Py_DECREF(none);
+    return 0;
+#else
+    return PyList_SetSlice(L, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, v);
+#endif
+}
+#endif
+
 /* RaiseClosureNameError */
 static void __Pyx_RaiseClosureNameError(const char *varname) {
     PyErr_Format(PyExc_NameError, "free variable '%s' referenced before assignment in enclosing scope", varname);
@@ -38976,29 +39654,87 @@ __pyx_return_false:
     Py_RETURN_FALSE;
 }
 
-/* IterFinish */
-static CYTHON_INLINE int __Pyx_IterFinish(void) {
-    PyObject* exc_type;
-    __Pyx_PyThreadState_declare
-    __Pyx_PyThreadState_assign
-    exc_type = __Pyx_PyErr_CurrentExceptionType();
-    if (unlikely(exc_type)) {
-        if (unlikely(!__Pyx_PyErr_GivenExceptionMatches(exc_type, PyExc_StopIteration)))
-            return -1;
-        __Pyx_PyErr_Clear();
-        return 0;
+/* PyObjectCompare */
+#if CYTHON_USE_PYLONG_INTERNALS
+#ifndef __Pyx_DEFINED_PyObject_CompareIntIntBoolGt
+#define __Pyx_DEFINED_PyObject_CompareIntIntBoolGt
+static int __Pyx_PyObject_CompareIntIntBoolGt(PyObject *op1, PyObject *op2) {
+    Py_ssize_t cmp = __Pyx_PyLong_CompareSignAndSize(op1, op2);
+    if (cmp == 0) {
+        Py_ssize_t size = __Pyx_PyLong_DigitCount(op1);
+        if (size > 0) {
+            const digit* digits1 = __Pyx_PyLong_Digits(op1);
+            const digit* digits2 = __Pyx_PyLong_Digits(op2);
+            if (size == 1) {
+                cmp = (Py_ssize_t) digits1[0] - (Py_ssize_t) digits2[0];
+            } else if ((size == 2) && (8 * sizeof(Py_ssize_t) >= 2 * PyLong_SHIFT)) {
+                cmp = (Py_ssize_t) (((((size_t)digits1[1]) << PyLong_SHIFT) | (size_t)digits1[0])) - (Py_ssize_t) (((((size_t)digits2[1]) << PyLong_SHIFT) | (size_t)digits2[0]));
+            } else {
+                for (Py_ssize_t i=size-1; i >= 0 && !cmp; --i) {
+                    cmp = (Py_ssize_t) digits1[i] - (Py_ssize_t) digits2[i];
+                }
+            }
+        }
+        if (cmp == 0) return 0;
+        if (__Pyx_PyLong_IsNeg(op1)) cmp = -cmp;
     }
+    return (cmp > 0);
+}
+#endif
+#ifndef __Pyx_DEFINED_PyObject_CompareIntIntBoolGt
+#define __Pyx_DEFINED_PyObject_CompareIntIntBoolGt
+static CYTHON_INLINE PyObject* __Pyx_PyObject_CompareIntIntGt(PyObject *op1, PyObject *op2) {
+    int result = __Pyx_PyObject_CompareIntIntBoolGt(op1, op2);
+    if (unlikely(result == -1)) return NULL;
+    return __Pyx_NewRef(result ? Py_True : Py_False);
+}
+#endif
+#else
+#ifndef __Pyx_DEFINED_PyObject_CompareIntIntBoolGt
+#define __Pyx_DEFINED_PyObject_CompareIntIntBoolGt
+static int __Pyx_PyObject_CompareIntIntBoolGt(PyObject *op1, PyObject *op2) {
+    int overflow1, overflow2;
+    long long iop1 = PyLong_AsLongLongAndOverflow(op1, &overflow1);
+    long long iop2 = PyLong_AsLongLongAndOverflow(op2, &overflow2);
+    if (likely(!(overflow1 | overflow2))) {
+        if (iop1 > iop2) goto __pyx_return_true; else goto __pyx_return_false;
+    } else if (overflow1 != overflow2) {
+        if (overflow1 > overflow2) goto __pyx_return_true; else goto __pyx_return_false;
+    } else {
+        return __Pyx_PyObject_RichCompareBool(op1, op2, Py_GT);
+    }
+__pyx_return_true:
+    return 1;
+__pyx_return_false:
     return 0;
 }
-
-/* UnpackItemEndCheck */
-static int __Pyx_IternextUnpackEndCheck(PyObject *retval, Py_ssize_t expected) {
-    if (unlikely(retval)) {
-        Py_DECREF(retval);
-        __Pyx_RaiseTooManyValuesError(expected);
-        return -1;
+#endif
+#endif
+static CYTHON_INLINE int __Pyx_PyObject_CompareBoolGt_int_int(PyObject *op1, PyObject *op2, int pyop) {
+    CYTHON_UNUSED_VAR(pyop);
+    if (unlikely(op1 == Py_None)) {
+        goto __pyx_richcmp;
     }
-    return __Pyx_IterFinish();
+    if (unlikely(op2 == Py_None)) {
+        goto __pyx_richcmp;
+    }
+    if (op1 == op2) goto __pyx_return_false;
+    if (likely(op1 != Py_None)) {
+        if (op1 == op2) goto __pyx_return_false;
+        if (likely(op2 != Py_None)) {
+            return __Pyx_PyObject_CompareIntIntBoolGt(op1, op2);
+        }
+        goto __pyx_richcmp;
+    }
+    if ((0)) goto __pyx_richcmp;
+    if ((0)) goto __pyx_return_true;
+    if ((0)) goto __pyx_return_false;
+__pyx_richcmp:
+    return __Pyx_PyObject_RichCompareBool(op1, op2, Py_GT);
+__pyx_return_true:
+    return 1;
+__pyx_return_false:
+    return 0;
 }
 
 /* PyLongBinop */
@@ -39085,6 +39821,123 @@ static CYTHON_INLINE PyObject* __Pyx_PyLong_AndObjC(PyObject *op1, PyObject *op2
     return __Pyx_Fallback___Pyx_PyLong_AndObjC(op1, op2, inplace);
 }
 #endif
+
+/* PyLongBinop */
+#if !CYTHON_COMPILING_IN_PYPY
+static PyObject* __Pyx_Fallback___Pyx_PyLong_AddObjC(PyObject *op1, PyObject *op2, int inplace) {
+    return (inplace ? PyNumber_InPlaceAdd : PyNumber_Add)(op1, op2);
+}
+#if CYTHON_USE_PYLONG_INTERNALS
+static PyObject* __Pyx_Unpacked___Pyx_PyLong_AddObjC(PyObject *op1, PyObject *op2, long intval, int inplace, int zerodivision_check) {
+    CYTHON_MAYBE_UNUSED_VAR(inplace);
+    CYTHON_UNUSED_VAR(zerodivision_check);
+    const long b = intval;
+    long a;
+    const PY_LONG_LONG llb = intval;
+    PY_LONG_LONG lla;
+    if (unlikely(__Pyx_PyLong_IsZero(op1))) {
+        return __Pyx_NewRef(op2);
+    }
+    const int is_positive = __Pyx_PyLong_IsPos(op1);
+    const digit* digits = __Pyx_PyLong_Digits(op1);
+    const Py_ssize_t size = __Pyx_PyLong_DigitCount(op1);
+    if (likely(size == 1)) {
+        a = (long) digits[0];
+        if (!is_positive) a *= -1;
+    } else {
+        if (size == 2 && 8 * sizeof(long) - 1 > 2 * PyLong_SHIFT) {
+            a = (long) (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
+            if (!is_positive) a *= -1;
+            goto calculate_long;
+        } else if (size == 2 && 8 * sizeof(PY_LONG_LONG) - 1 > 2 * PyLong_SHIFT) {
+            lla = (PY_LONG_LONG) (((((unsigned PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (unsigned PY_LONG_LONG)digits[0]));
+            if (!is_positive) lla *= -1;
+            goto calculate_long_long;
+        } else
+        if (size == 3 && 8 * sizeof(long) - 1 > 3 * PyLong_SHIFT) {
+            a = (long) (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
+            if (!is_positive) a *= -1;
+            goto calculate_long;
+        } else if (size == 3 && 8 * sizeof(PY_LONG_LONG) - 1 > 3 * PyLong_SHIFT) {
+            lla = (PY_LONG_LONG) (((((((unsigned PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (unsigned PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (unsigned PY_LONG_LONG)digits[0]));
+            if (!is_positive) lla *= -1;
+            goto calculate_long_long;
+        } else
+        if (size == 4 && 8 * sizeof(long) - 1 > 4 * PyLong_SHIFT) {
+            a = (long) (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
+            if (!is_positive) a *= -1;
+            goto calculate_long;
+        } else if (size == 4 && 8 * sizeof(PY_LONG_LONG) - 1 > 4 * PyLong_SHIFT) {
+            lla = (PY_LONG_LONG) (((((((((unsigned PY_LONG_LONG)digits[3]) << PyLong_SHIFT) | (unsigned PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (unsigned PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (unsigned PY_LONG_LONG)digits[0]));
+            if (!is_positive) lla *= -1;
+            goto calculate_long_long;
+        } else
+        {}
+        return PyLong_Type.tp_as_number->nb_add(op1, op2);
+    }
+    calculate_long:
+        {
+            long x;
+            x = a + b;
+            return PyLong_FromLong(x);
+        }
+    calculate_long_long:
+        {
+            PY_LONG_LONG llx;
+            llx = lla + llb;
+            return PyLong_FromLongLong(llx);
+        }
+    
+}
+#endif
+static PyObject* __Pyx_Float___Pyx_PyLong_AddObjC(PyObject *float_val, long intval, int zerodivision_check) {
+    CYTHON_UNUSED_VAR(zerodivision_check);
+    const long b = intval;
+    double a = __Pyx_PyFloat_AS_DOUBLE(float_val);
+        double result;
+        
+        result = ((double)a) + (double)b;
+        return PyFloat_FromDouble(result);
+}
+static CYTHON_INLINE PyObject* __Pyx_PyLong_AddObjC(PyObject *op1, PyObject *op2, long intval, int inplace, int zerodivision_check) {
+    CYTHON_MAYBE_UNUSED_VAR(intval);
+    CYTHON_UNUSED_VAR(zerodivision_check);
+    #if CYTHON_USE_PYLONG_INTERNALS
+    if (likely(PyLong_CheckExact(op1))) {
+        return __Pyx_Unpacked___Pyx_PyLong_AddObjC(op1, op2, intval, inplace, zerodivision_check);
+    }
+    #endif
+    if (PyFloat_CheckExact(op1)) {
+        return __Pyx_Float___Pyx_PyLong_AddObjC(op1, intval, zerodivision_check);
+    }
+    return __Pyx_Fallback___Pyx_PyLong_AddObjC(op1, op2, inplace);
+}
+#endif
+
+/* IterFinish */
+static CYTHON_INLINE int __Pyx_IterFinish(void) {
+    PyObject* exc_type;
+    __Pyx_PyThreadState_declare
+    __Pyx_PyThreadState_assign
+    exc_type = __Pyx_PyErr_CurrentExceptionType();
+    if (unlikely(exc_type)) {
+        if (unlikely(!__Pyx_PyErr_GivenExceptionMatches(exc_type, PyExc_StopIteration)))
+            return -1;
+        __Pyx_PyErr_Clear();
+        return 0;
+    }
+    return 0;
+}
+
+/* UnpackItemEndCheck */
+static int __Pyx_IternextUnpackEndCheck(PyObject *retval, Py_ssize_t expected) {
+    if (unlikely(retval)) {
+        Py_DECREF(retval);
+        __Pyx_RaiseTooManyValuesError(expected);
+        return -1;
+    }
+    return __Pyx_IterFinish();
+}
 
 /* PyObjectCompare */
 #ifndef __Pyx_DEFINED_PyObject_CompareStrStrEq
@@ -39458,13 +40311,6 @@ bad:
     return -1;
 }
 
-/* BufferIndexErrorNogil */
-static void __Pyx_RaiseBufferIndexErrorNogil(int axis) {
-    PyGILState_STATE gilstate = PyGILState_Ensure();
-    __Pyx_RaiseBufferIndexError(axis);
-    PyGILState_Release(gilstate);
-}
-
 /* ErrOccurredWithGIL */
 static CYTHON_INLINE int __Pyx_ErrOccurredWithGIL(void) {
   int err;
@@ -39474,84 +40320,12 @@ static CYTHON_INLINE int __Pyx_ErrOccurredWithGIL(void) {
   return err;
 }
 
-/* PyNumberBinop */
-#if !(CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_GRAAL || CYTHON_COMPILING_IN_LIMITED_API)
-#if CYTHON_USE_TYPE_SLOTS || __PYX_LIMITED_VERSION_HEX >= 0x030A0000
-#ifndef __Pyx_DEFINED_BinopTypeError
-#define __Pyx_DEFINED_BinopTypeError
-static void __Pyx_BinopTypeError(PyObject *op1, PyObject *op2, const char* op, int inplace) {
-    char opname[4] = {op[0], op[1], 0, 0};
-    if (inplace) {
-        opname[op[1] ? 2 : 1] = '=';
-    }
-    __Pyx_RaiseErrorWithObjectTypes1(
-        PyExc_TypeError,
-        "unsupported operand type(s) for %.3s: '" __Pyx_FMT_TYPENAME "' and '" __Pyx_FMT_TYPENAME "'",
-        opname, op1, op2);
+/* BufferIndexErrorNogil */
+static void __Pyx_RaiseBufferIndexErrorNogil(int axis) {
+    PyGILState_STATE gilstate = PyGILState_Ensure();
+    __Pyx_RaiseBufferIndexError(axis);
+    PyGILState_Release(gilstate);
 }
-#endif
-#endif
-#ifndef __Pyx_DEFINED_PyNumber_Subtract_xint_int
-#define __Pyx_DEFINED_PyNumber_Subtract_xint_int
-static PyObject* __Pyx_PyNumber_Subtract_xint_int(PyObject *op1, PyObject *op2, int inplace) {
-    #if CYTHON_USE_TYPE_SLOTS || __PYX_LIMITED_VERSION_HEX >= 0x030A0000
-    {
-        PyTypeObject *type_op2 = Py_TYPE(op2);
-        binaryfunc slot_func = __Pyx_PyType_GetSubSlot(type_op2, tp_as_number, nb_subtract, binaryfunc);
-        if (likely(slot_func)) {
-            PyObject *result = slot_func(op1, op2);
-            if (likely(result != Py_NotImplemented)) {
-                return result;
-            }
-            Py_DECREF(result);
-        }
-        __Pyx_BinopTypeError(op1, op2, "-", inplace);
-        return NULL;
-    }
-    #else
-    return (inplace) ? PyNumber_InPlaceSubtract(op1, op2) : PyNumber_Subtract(op1, op2);
-    #endif
-}
-#endif
-static CYTHON_INLINE PyObject* __Pyx__PyNumber_Subtract_int_int(PyObject *op1, PyObject *op2, int inplace) {
-    if (likely(op1 != Py_None)) {
-        if (likely(op2 != Py_None)) {
-            #if CYTHON_USE_PYLONG_INTERNALS
-            if (__Pyx_PyLong_IsCompact(op1)) {
-                Py_ssize_t int_op1 = __Pyx_PyLong_CompactValue(op1);
-                if (__Pyx_PyLong_IsCompact(op2)) {
-                    Py_ssize_t int_op2 = __Pyx_PyLong_CompactValue(op2);
-                    if (int_op2 == 0) return __Pyx_NewRef(op1);
-                    return PyLong_FromSsize_t(int_op1 - int_op2);
-                }
-            }
-            else if (__Pyx_PyLong_IsZero(op2)) return __Pyx_NewRef(op1);
-            #endif
-            binaryfunc slot_func = __Pyx_PyType_GetSubSlot(&PyLong_Type, tp_as_number, nb_subtract, binaryfunc);
-            if (likely(slot_func)) {
-                return slot_func(op1, op2);
-            }
-        }
-        return __Pyx_PyNumber_Subtract_xint_int(op1, op2, inplace);
-    }
-    return (inplace) ? PyNumber_InPlaceSubtract(op1, op2) : PyNumber_Subtract(op1, op2);
-}
-#endif
-
-/* ListExtend */
-#if (CYTHON_COMPILING_IN_LIMITED_API || PY_VERSION_HEX < 0x030d0000) && !defined(PyList_Extend)
-static CYTHON_INLINE int __Pyx_PyList_Extend(PyObject* L, PyObject* v) {
-#if CYTHON_COMPILING_IN_CPYTHON
-    PyObject* none = _PyList_Extend((PyListObject*)L, v);
-    if (unlikely(!none))
-        return -1;
-    Py_DECREF(none);
-    return 0;
-#else
-    return PyList_SetSlice(L, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, v);
-#endif
-}
-#endif
 
 /* PyObjectVectorcallMethodKwds */
 #if !CYTHON_VECTORCALL
@@ -39816,39 +40590,6 @@ static int __Pyx_call_type_traverse(PyObject *o, int always_call, visitproc visi
     return 0;
 }
 #endif
-
-/* VoidPtrExport */
-static int __Pyx_ExportVoidPtr(PyObject *api_dict, const char *name, void *p, const char *sig) {
-    PyObject *cobj;
-    cobj = PyCapsule_New(p, sig, 0);
-    if (!cobj)
-        goto bad;
-    if (PyDict_SetItemString(api_dict, name, cobj) < 0)
-        goto bad;
-    Py_DECREF(cobj);
-    return 0;
-bad:
-    Py_XDECREF(cobj);
-    return -1;
-}
-
-/* GetApiDict */
-static PyObject *__Pyx_ApiExport_GetApiDict(void) {
-    PyObject *d;
-    if (__Pyx_PyDict_GetItemRef(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_pyx_capi, &d) == -1)
-        return NULL;
-    if (!d) {
-        d = PyDict_New();
-        if (!d)
-            goto bad;
-        if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_pyx_capi, d) < 0)
-            goto bad;
-    }
-    return d;
-bad:
-    Py_XDECREF(d);
-    return NULL;
-}
 
 /* PyObjectCallMethod0 (used by PyType_Ready) */
 static CYTHON_INLINE PyObject* __Pyx_PyObject_CallMethod0(PyObject* obj, PyObject* method_name) {
@@ -43612,6 +44353,62 @@ __pyx_fail:
 }
 
 /* MemviewDtypeToObject */
+static CYTHON_INLINE PyObject *__pyx_memview_get_unsigned_PY_LONG_LONG__const__(const char *itemp) {
+    return (PyObject *) __Pyx_PyLong_From_unsigned_PY_LONG_LONG(*(unsigned PY_LONG_LONG const   *) itemp);
+}
+
+/* ObjectToMemviewSlice */
+static CYTHON_INLINE __Pyx_memviewslice __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG__const__(PyObject *obj, int writable_flag) {
+    __Pyx_memviewslice result = __Pyx_MEMSLICE_INIT;
+    __Pyx_BufFmt_StackElem stack[1];
+    int axes_specs[] = { (__Pyx_MEMVIEW_DIRECT | __Pyx_MEMVIEW_CONTIG) };
+    int retcode;
+    if (obj == Py_None) {
+        result.memview = (struct __pyx_memoryview_obj *) Py_None;
+        return result;
+    }
+    retcode = __Pyx_ValidateAndInit_memviewslice(axes_specs, __Pyx_IS_C_CONTIG,
+                                                 (PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) | writable_flag, 1,
+                                                 &__Pyx_TypeInfo_unsigned_PY_LONG_LONG__const__, stack,
+                                                 &result, obj);
+    if (unlikely(retcode == -1))
+        goto __pyx_fail;
+    return result;
+__pyx_fail:
+    result.memview = NULL;
+    result.data = NULL;
+    return result;
+}
+
+/* MemviewDtypeToObject */
+static CYTHON_INLINE PyObject *__pyx_memview_get_unsigned_int__const__(const char *itemp) {
+    return (PyObject *) __Pyx_PyLong_From_unsigned_int(*(unsigned int const   *) itemp);
+}
+
+/* ObjectToMemviewSlice */
+static CYTHON_INLINE __Pyx_memviewslice __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_int__const__(PyObject *obj, int writable_flag) {
+    __Pyx_memviewslice result = __Pyx_MEMSLICE_INIT;
+    __Pyx_BufFmt_StackElem stack[1];
+    int axes_specs[] = { (__Pyx_MEMVIEW_DIRECT | __Pyx_MEMVIEW_CONTIG) };
+    int retcode;
+    if (obj == Py_None) {
+        result.memview = (struct __pyx_memoryview_obj *) Py_None;
+        return result;
+    }
+    retcode = __Pyx_ValidateAndInit_memviewslice(axes_specs, __Pyx_IS_C_CONTIG,
+                                                 (PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) | writable_flag, 1,
+                                                 &__Pyx_TypeInfo_unsigned_int__const__, stack,
+                                                 &result, obj);
+    if (unlikely(retcode == -1))
+        goto __pyx_fail;
+    return result;
+__pyx_fail:
+    result.memview = NULL;
+    result.data = NULL;
+    return result;
+}
+
+/* MemviewDtypeToObject */
 static CYTHON_INLINE PyObject *__pyx_memview_get_unsigned_char__const__(const char *itemp) {
     return (PyObject *) __Pyx_PyLong_From_unsigned_char(*(unsigned char const   *) itemp);
 }
@@ -43774,6 +44571,386 @@ no_fail:
     __Pyx_XDECREF((PyObject *) array_obj);
     __Pyx_RefNannyFinishContext();
     return new_mvs;
+}
+
+/* CIntToPy */
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From_PY_LONG_LONG(PY_LONG_LONG value) {
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#endif
+    const PY_LONG_LONG neg_one = (PY_LONG_LONG) -1, const_zero = (PY_LONG_LONG) 0;
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic pop
+#endif
+    const int is_unsigned = neg_one > const_zero;
+    if (is_unsigned) {
+        if (sizeof(PY_LONG_LONG) < sizeof(long)) {
+            return PyLong_FromLong((long) value);
+        } else if (sizeof(PY_LONG_LONG) <= sizeof(unsigned long)) {
+            return PyLong_FromUnsignedLong((unsigned long) value);
+#if !CYTHON_COMPILING_IN_PYPY
+        } else if (sizeof(PY_LONG_LONG) <= sizeof(unsigned PY_LONG_LONG)) {
+            return PyLong_FromUnsignedLongLong((unsigned PY_LONG_LONG) value);
+#endif
+        }
+    } else {
+        if (sizeof(PY_LONG_LONG) <= sizeof(long)) {
+            return PyLong_FromLong((long) value);
+        } else if (sizeof(PY_LONG_LONG) <= sizeof(PY_LONG_LONG)) {
+            return PyLong_FromLongLong((PY_LONG_LONG) value);
+        }
+    }
+    {
+        unsigned char *bytes = (unsigned char *)&value;
+#if !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX >= 0x030d00A4
+        if (is_unsigned) {
+            return PyLong_FromUnsignedNativeBytes(bytes, sizeof(value), -1);
+        } else {
+            return PyLong_FromNativeBytes(bytes, sizeof(value), -1);
+        }
+#elif !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX < 0x030d0000
+        int one = 1; int little = (int)*(unsigned char *)&one;
+        return _PyLong_FromByteArray(bytes, sizeof(PY_LONG_LONG),
+                                     little, !is_unsigned);
+#else
+        int one = 1; int little = (int)*(unsigned char *)&one;
+        PyObject *result = NULL, *kwds = NULL;
+        PyObject *py_bytes = NULL, *order_str = NULL, *from_bytes_str = NULL;;
+        py_bytes = PyBytes_FromStringAndSize((char*)bytes, sizeof(PY_LONG_LONG));
+        if (!py_bytes) goto limited_bad;
+        from_bytes_str = PyUnicode_FromStringAndSize("from_bytes", 10);
+        if (!from_bytes_str) goto limited_bad;
+        order_str = PyUnicode_FromString(little ? "little" : "big");
+        if (!order_str) goto limited_bad;
+        {
+            PyObject *args[] = { (PyObject*)&PyLong_Type, py_bytes, order_str, Py_True };
+            if (!is_unsigned) {
+                PyObject *signed_str = PyUnicode_FromStringAndSize("signed", 6);
+                if (!signed_str) goto limited_bad;
+#if CYTHON_VECTORCALL
+                kwds = PyTuple_Pack(1, signed_str);
+#else
+                {
+                    PyObject *keys[] = {signed_str};
+                    PyObject *values[] = {Py_True};
+                    kwds = __Pyx_MakeKwargDict(keys, values, 1);
+                }
+#endif
+                Py_DECREF(signed_str);
+                if (unlikely(!kwds)) goto limited_bad;
+            }
+            result = __Pyx_Object_VectorcallMethodKwds(from_bytes_str, args, 3 | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET, kwds);
+        }
+        limited_bad:
+        Py_XDECREF(kwds);
+        Py_XDECREF(order_str);
+        Py_XDECREF(py_bytes);
+        Py_XDECREF(from_bytes_str);
+        return result;
+#endif
+    }
+}
+
+/* CIntFromPy */
+static PY_LONG_LONG __Pyx_LargePyLong___Pyx_PyLong_As_PY_LONG_LONG(PyObject *x);
+static PY_LONG_LONG __Pyx_raise_neg_overflow___Pyx_PyLong_As_PY_LONG_LONG(void) {
+    const char* type_name = "PY_LONG_LONG";
+    PyErr_Format(PyExc_OverflowError,
+        "can't convert negative value to %.200s", type_name);
+    return (PY_LONG_LONG) -1;
+}
+static PY_LONG_LONG __Pyx_raise_overflow___Pyx_PyLong_As_PY_LONG_LONG(void) {
+    const char* type_name = "PY_LONG_LONG";
+    PyErr_Format(PyExc_OverflowError,
+        "value too large to convert to %.200s", type_name);
+    return (PY_LONG_LONG) -1;
+}
+static CYTHON_INLINE PY_LONG_LONG __Pyx_PyULong___Pyx_PyLong_As_PY_LONG_LONG(PyObject *x) {
+    const int is_unsigned = 1;
+#if CYTHON_USE_PYLONG_INTERNALS
+    {
+        const digit* digits = __Pyx_PyLong_Digits(x);
+        const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
+        if (size == 2 && (8 * sizeof(PY_LONG_LONG) > 1 * PyLong_SHIFT)) {
+            if ((8 * sizeof(unsigned long) > 2 * PyLong_SHIFT)) {
+                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, unsigned long, (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(PY_LONG_LONG) >= 2 * PyLong_SHIFT)) {
+                return (PY_LONG_LONG) (((((PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0]));
+            }
+        } else
+        if (size == 3 && (8 * sizeof(PY_LONG_LONG) > 2 * PyLong_SHIFT)) {
+            if ((8 * sizeof(unsigned long) > 3 * PyLong_SHIFT)) {
+                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, unsigned long, (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(PY_LONG_LONG) >= 3 * PyLong_SHIFT)) {
+                return (PY_LONG_LONG) (((((((PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0]));
+            }
+        } else
+        if (size == 4 && (8 * sizeof(PY_LONG_LONG) > 3 * PyLong_SHIFT)) {
+            if ((8 * sizeof(unsigned long) > 4 * PyLong_SHIFT)) {
+                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, unsigned long, (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(PY_LONG_LONG) >= 4 * PyLong_SHIFT)) {
+                return (PY_LONG_LONG) (((((((((PY_LONG_LONG)digits[3]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0]));
+            }
+        } else
+        {}
+    }
+#elif CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX < 0x030C00A7
+    if (unlikely(Py_SIZE(x) < 0)) {
+        goto raise_neg_overflow;
+    }
+#else
+    {
+        int result = PyObject_RichCompareBool(x, Py_False, Py_LT);
+        if (unlikely(result < 0))
+            return (PY_LONG_LONG) -1;
+        if (unlikely(result == 1))
+            goto raise_neg_overflow;
+    }
+#endif
+    if ((sizeof(PY_LONG_LONG) <= sizeof(unsigned long))) {
+        __PYX_VERIFY_RETURN_INT_EXC(PY_LONG_LONG, unsigned long, PyLong_AsUnsignedLong(x))
+    } else if ((sizeof(PY_LONG_LONG) <= sizeof(unsigned PY_LONG_LONG))) {
+        __PYX_VERIFY_RETURN_INT_EXC(PY_LONG_LONG, unsigned PY_LONG_LONG, PyLong_AsUnsignedLongLong(x))
+    }
+    return __Pyx_LargePyLong___Pyx_PyLong_As_PY_LONG_LONG(x);
+raise_neg_overflow:
+    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_PY_LONG_LONG();
+raise_overflow:
+    return __Pyx_raise_overflow___Pyx_PyLong_As_PY_LONG_LONG();
+}
+static CYTHON_INLINE PY_LONG_LONG __Pyx_PySLong___Pyx_PyLong_As_PY_LONG_LONG(PyObject *x) {
+    const int is_unsigned = 0;
+#if CYTHON_USE_PYLONG_INTERNALS
+    if (__Pyx_PyLong_IsNeg(x)) {
+        const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
+        const digit* digits = __Pyx_PyLong_Digits(x);
+        if (size == 2 && (8 * sizeof(PY_LONG_LONG) > 1 * PyLong_SHIFT)) {
+            if ((8 * sizeof(long) > 2 * PyLong_SHIFT)) {
+                long ival = - (long) (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
+                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, long, ival)
+            } else if ((8 * sizeof(PY_LONG_LONG) - 1 > 2 * PyLong_SHIFT)) {
+                return (PY_LONG_LONG) (((PY_LONG_LONG) -1) * (((((PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0])));
+            }
+        } else
+        if (size == 3 && (8 * sizeof(PY_LONG_LONG) > 2 * PyLong_SHIFT)) {
+            if ((8 * sizeof(long) > 3 * PyLong_SHIFT)) {
+                long ival = - (long) (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
+                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, long, ival)
+            } else if ((8 * sizeof(PY_LONG_LONG) - 1 > 3 * PyLong_SHIFT)) {
+                return (PY_LONG_LONG) (((PY_LONG_LONG) -1) * (((((((PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0])));
+            }
+        } else
+        if (size == 4 && (8 * sizeof(PY_LONG_LONG) > 3 * PyLong_SHIFT)) {
+            if ((8 * sizeof(long) > 4 * PyLong_SHIFT)) {
+                long ival = - (long) (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
+                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, long, ival)
+            } else if ((8 * sizeof(PY_LONG_LONG) - 1 > 4 * PyLong_SHIFT)) {
+                return (PY_LONG_LONG) (((PY_LONG_LONG) -1) * (((((((((PY_LONG_LONG)digits[3]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0])));
+            }
+        } else
+        {}
+    } else {
+        const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
+        const digit* digits = __Pyx_PyLong_Digits(x);
+        if (size == 2 && (8 * sizeof(PY_LONG_LONG) > 1 * PyLong_SHIFT)) {
+            if ((8 * sizeof(long) > 2 * PyLong_SHIFT)) {
+                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, unsigned long, (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(PY_LONG_LONG) - 1 > 2 * PyLong_SHIFT)) {
+                return (PY_LONG_LONG) (((((PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0]));
+            }
+        } else
+        if (size == 3 && (8 * sizeof(PY_LONG_LONG) > 2 * PyLong_SHIFT)) {
+            if ((8 * sizeof(long) > 3 * PyLong_SHIFT)) {
+                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, unsigned long, (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(PY_LONG_LONG) - 1 > 3 * PyLong_SHIFT)) {
+                return (PY_LONG_LONG) (((((((PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0]));
+            }
+        } else
+        if (size == 4 && (8 * sizeof(PY_LONG_LONG) > 3 * PyLong_SHIFT)) {
+            if ((8 * sizeof(long) > 4 * PyLong_SHIFT)) {
+                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, unsigned long, (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(PY_LONG_LONG) - 1 > 4 * PyLong_SHIFT)) {
+                return (PY_LONG_LONG) (((((((((PY_LONG_LONG)digits[3]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0]));
+            }
+        } else
+        {}
+    }
+#endif
+    #if __PYX_LIMITED_VERSION_HEX >= 0x030d0000
+    if ((sizeof(PY_LONG_LONG) <= sizeof(int)) && (sizeof(int) < sizeof(long))) {
+        __PYX_VERIFY_RETURN_INT_EXC(PY_LONG_LONG, int, PyLong_AsInt(x))
+    } else
+    #endif
+    if ((sizeof(PY_LONG_LONG) <= sizeof(long))) {
+        __PYX_VERIFY_RETURN_INT_EXC(PY_LONG_LONG, long, PyLong_AsLong(x))
+    } else if ((sizeof(PY_LONG_LONG) <= sizeof(PY_LONG_LONG))) {
+        __PYX_VERIFY_RETURN_INT_EXC(PY_LONG_LONG, PY_LONG_LONG, PyLong_AsLongLong(x))
+    }
+    return __Pyx_LargePyLong___Pyx_PyLong_As_PY_LONG_LONG(x);
+raise_neg_overflow:
+    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_PY_LONG_LONG();
+raise_overflow:
+    return __Pyx_raise_overflow___Pyx_PyLong_As_PY_LONG_LONG();
+}
+static PY_LONG_LONG __Pyx_LargePyLong___Pyx_PyLong_As_PY_LONG_LONG(PyObject *x) {
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#endif
+    const PY_LONG_LONG neg_one = (PY_LONG_LONG) -1, const_zero = (PY_LONG_LONG) 0;
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic pop
+#endif
+    const int is_unsigned = neg_one > const_zero;
+    PY_LONG_LONG val;
+    int ret = -1;
+#if PY_VERSION_HEX >= 0x030d00A6 && !CYTHON_COMPILING_IN_LIMITED_API
+    Py_ssize_t bytes_copied = PyLong_AsNativeBytes(
+        x, &val, sizeof(val), Py_ASNATIVEBYTES_NATIVE_ENDIAN | (is_unsigned ? Py_ASNATIVEBYTES_UNSIGNED_BUFFER | Py_ASNATIVEBYTES_REJECT_NEGATIVE : 0));
+    if (unlikely(bytes_copied == -1)) {
+    } else if (unlikely(bytes_copied > (Py_ssize_t) sizeof(val))) {
+        goto raise_overflow;
+    } else {
+        ret = 0;
+    }
+#elif PY_VERSION_HEX < 0x030d0000 && !(CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_LIMITED_API) || defined(_PyLong_AsByteArray)
+    int one = 1; int is_little = (int)*(unsigned char *)&one;
+    unsigned char *bytes = (unsigned char *)&val;
+    ret = _PyLong_AsByteArray((PyLongObject *)x,
+                                bytes, sizeof(val),
+                                is_little, !is_unsigned);
+    if ((0)) goto raise_overflow;
+#else
+    PyObject *v;
+    PyObject *stepval = NULL, *mask = NULL, *shift = NULL;
+    int bits, remaining_bits, is_negative = 0;
+    int chunk_size = (sizeof(long) < 8) ? 30 : 62;
+    if (likely(PyLong_CheckExact(x))) {
+        v = __Pyx_NewRef(x);
+    } else {
+        v = PyNumber_Long(x);
+        if (unlikely(!v)) return (PY_LONG_LONG) -1;
+        assert(PyLong_CheckExact(v));
+    }
+    {
+        int result = PyObject_RichCompareBool(v, Py_False, Py_LT);
+        if (unlikely(result < 0)) {
+            Py_DECREF(v);
+            return (PY_LONG_LONG) -1;
+        }
+        is_negative = result == 1;
+    }
+    if (is_unsigned && unlikely(is_negative)) {
+        Py_DECREF(v);
+        PyErr_SetString(PyExc_OverflowError,
+            "can't convert negative value to PY_LONG_LONG");
+        return (PY_LONG_LONG) -1;
+    } else if (is_negative) {
+        stepval = PyNumber_Invert(v);
+        Py_DECREF(v);
+        if (unlikely(!stepval))
+            return (PY_LONG_LONG) -1;
+    } else {
+        stepval = v;
+    }
+    v = NULL;
+    val = (PY_LONG_LONG) 0;
+    mask = PyLong_FromLong((1L << chunk_size) - 1); if (unlikely(!mask)) goto done;
+    shift = PyLong_FromLong(chunk_size); if (unlikely(!shift)) goto done;
+    for (bits = 0; bits < (int) sizeof(PY_LONG_LONG) * 8 - chunk_size; bits += chunk_size) {
+        PyObject *tmp, *digit;
+        long idigit;
+        digit = PyNumber_And(stepval, mask);
+        if (unlikely(!digit)) goto done;
+        idigit = PyLong_AsLong(digit);
+        Py_DECREF(digit);
+        if (unlikely(idigit < 0)) goto done;
+        val |= ((PY_LONG_LONG) idigit) << bits;
+        tmp = PyNumber_Rshift(stepval, shift);
+        if (unlikely(!tmp)) goto done;
+        Py_DECREF(stepval); stepval = tmp;
+    }
+    Py_DECREF(shift); shift = NULL;
+    Py_DECREF(mask); mask = NULL;
+    {
+        long idigit = PyLong_AsLong(stepval);
+        if (unlikely(idigit < 0)) goto done;
+        remaining_bits = ((int) sizeof(PY_LONG_LONG) * 8) - bits - (is_unsigned ? 0 : 1);
+        if (unlikely(idigit >= (1L << remaining_bits)))
+            goto raise_overflow;
+        val |= ((PY_LONG_LONG) idigit) << bits;
+    }
+    if (!is_unsigned) {
+        if (unlikely(val & (((PY_LONG_LONG) 1) << (sizeof(PY_LONG_LONG) * 8 - 1))))
+            goto raise_overflow;
+        if (is_negative)
+            val = ~val;
+    }
+    ret = 0;
+done:
+    Py_XDECREF(shift);
+    Py_XDECREF(mask);
+    Py_XDECREF(stepval);
+#endif
+    if (unlikely(ret))
+        return (PY_LONG_LONG) -1;
+    return val;
+raise_overflow:
+    return __Pyx_raise_overflow___Pyx_PyLong_As_PY_LONG_LONG();
+}
+static CYTHON_INLINE PY_LONG_LONG __Pyx_PyLong___Pyx_PyLong_As_PY_LONG_LONG(PyObject *x) {
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#endif
+    const PY_LONG_LONG neg_one = (PY_LONG_LONG) -1, const_zero = (PY_LONG_LONG) 0;
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic pop
+#endif
+    const int is_unsigned = neg_one > const_zero;
+    if (is_unsigned) {
+        #if CYTHON_USE_PYLONG_INTERNALS
+        if (unlikely(__Pyx_PyLong_IsNeg(x))) {
+            goto raise_neg_overflow;
+        } else if (__Pyx_PyLong_IsCompact(x)) {
+            __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, __Pyx_compact_upylong, __Pyx_PyLong_CompactValueUnsigned(x))
+        } else
+        #endif
+        {
+            return __Pyx_PyULong___Pyx_PyLong_As_PY_LONG_LONG(x);
+        }
+    } else {
+        #if CYTHON_USE_PYLONG_INTERNALS
+        if (__Pyx_PyLong_IsCompact(x)) {
+            __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, __Pyx_compact_pylong, __Pyx_PyLong_CompactValue(x))
+        } else
+        #endif
+        {
+            return __Pyx_PySLong___Pyx_PyLong_As_PY_LONG_LONG(x);
+        }
+    }
+#if CYTHON_USE_PYLONG_INTERNALS
+raise_neg_overflow:
+    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_PY_LONG_LONG();
+raise_overflow:
+    return __Pyx_raise_overflow___Pyx_PyLong_As_PY_LONG_LONG();
+#endif
+}
+static PY_LONG_LONG __Pyx_NonPyLong___Pyx_PyLong_As_PY_LONG_LONG(PyObject *x) {
+    PY_LONG_LONG val;
+    PyObject *tmp = __Pyx_PyNumber_Long(x);
+    if (!tmp) return (PY_LONG_LONG) -1;
+    val = __Pyx_PyLong_As_PY_LONG_LONG(tmp);
+    Py_DECREF(tmp);
+    return val;
+}
+static CYTHON_INLINE PY_LONG_LONG __Pyx_PyLong_As_PY_LONG_LONG(PyObject *x) {
+    if (likely(PyLong_Check(x))) {
+        return __Pyx_PyLong___Pyx_PyLong_As_PY_LONG_LONG(x);
+    } else {
+        return __Pyx_NonPyLong___Pyx_PyLong_As_PY_LONG_LONG(x);
+    }
 }
 
 /* CIntToPy */
@@ -44537,386 +45714,6 @@ static CYTHON_INLINE unsigned char __Pyx_PyLong_As_unsigned_char(PyObject *x) {
 }
 
 /* CIntToPy */
-static CYTHON_INLINE PyObject* __Pyx_PyLong_From_PY_LONG_LONG(PY_LONG_LONG value) {
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#endif
-    const PY_LONG_LONG neg_one = (PY_LONG_LONG) -1, const_zero = (PY_LONG_LONG) 0;
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic pop
-#endif
-    const int is_unsigned = neg_one > const_zero;
-    if (is_unsigned) {
-        if (sizeof(PY_LONG_LONG) < sizeof(long)) {
-            return PyLong_FromLong((long) value);
-        } else if (sizeof(PY_LONG_LONG) <= sizeof(unsigned long)) {
-            return PyLong_FromUnsignedLong((unsigned long) value);
-#if !CYTHON_COMPILING_IN_PYPY
-        } else if (sizeof(PY_LONG_LONG) <= sizeof(unsigned PY_LONG_LONG)) {
-            return PyLong_FromUnsignedLongLong((unsigned PY_LONG_LONG) value);
-#endif
-        }
-    } else {
-        if (sizeof(PY_LONG_LONG) <= sizeof(long)) {
-            return PyLong_FromLong((long) value);
-        } else if (sizeof(PY_LONG_LONG) <= sizeof(PY_LONG_LONG)) {
-            return PyLong_FromLongLong((PY_LONG_LONG) value);
-        }
-    }
-    {
-        unsigned char *bytes = (unsigned char *)&value;
-#if !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX >= 0x030d00A4
-        if (is_unsigned) {
-            return PyLong_FromUnsignedNativeBytes(bytes, sizeof(value), -1);
-        } else {
-            return PyLong_FromNativeBytes(bytes, sizeof(value), -1);
-        }
-#elif !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX < 0x030d0000
-        int one = 1; int little = (int)*(unsigned char *)&one;
-        return _PyLong_FromByteArray(bytes, sizeof(PY_LONG_LONG),
-                                     little, !is_unsigned);
-#else
-        int one = 1; int little = (int)*(unsigned char *)&one;
-        PyObject *result = NULL, *kwds = NULL;
-        PyObject *py_bytes = NULL, *order_str = NULL, *from_bytes_str = NULL;;
-        py_bytes = PyBytes_FromStringAndSize((char*)bytes, sizeof(PY_LONG_LONG));
-        if (!py_bytes) goto limited_bad;
-        from_bytes_str = PyUnicode_FromStringAndSize("from_bytes", 10);
-        if (!from_bytes_str) goto limited_bad;
-        order_str = PyUnicode_FromString(little ? "little" : "big");
-        if (!order_str) goto limited_bad;
-        {
-            PyObject *args[] = { (PyObject*)&PyLong_Type, py_bytes, order_str, Py_True };
-            if (!is_unsigned) {
-                PyObject *signed_str = PyUnicode_FromStringAndSize("signed", 6);
-                if (!signed_str) goto limited_bad;
-#if CYTHON_VECTORCALL
-                kwds = PyTuple_Pack(1, signed_str);
-#else
-                {
-                    PyObject *keys[] = {signed_str};
-                    PyObject *values[] = {Py_True};
-                    kwds = __Pyx_MakeKwargDict(keys, values, 1);
-                }
-#endif
-                Py_DECREF(signed_str);
-                if (unlikely(!kwds)) goto limited_bad;
-            }
-            result = __Pyx_Object_VectorcallMethodKwds(from_bytes_str, args, 3 | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET, kwds);
-        }
-        limited_bad:
-        Py_XDECREF(kwds);
-        Py_XDECREF(order_str);
-        Py_XDECREF(py_bytes);
-        Py_XDECREF(from_bytes_str);
-        return result;
-#endif
-    }
-}
-
-/* CIntFromPy */
-static PY_LONG_LONG __Pyx_LargePyLong___Pyx_PyLong_As_PY_LONG_LONG(PyObject *x);
-static PY_LONG_LONG __Pyx_raise_neg_overflow___Pyx_PyLong_As_PY_LONG_LONG(void) {
-    const char* type_name = "PY_LONG_LONG";
-    PyErr_Format(PyExc_OverflowError,
-        "can't convert negative value to %.200s", type_name);
-    return (PY_LONG_LONG) -1;
-}
-static PY_LONG_LONG __Pyx_raise_overflow___Pyx_PyLong_As_PY_LONG_LONG(void) {
-    const char* type_name = "PY_LONG_LONG";
-    PyErr_Format(PyExc_OverflowError,
-        "value too large to convert to %.200s", type_name);
-    return (PY_LONG_LONG) -1;
-}
-static CYTHON_INLINE PY_LONG_LONG __Pyx_PyULong___Pyx_PyLong_As_PY_LONG_LONG(PyObject *x) {
-    const int is_unsigned = 1;
-#if CYTHON_USE_PYLONG_INTERNALS
-    {
-        const digit* digits = __Pyx_PyLong_Digits(x);
-        const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
-        if (size == 2 && (8 * sizeof(PY_LONG_LONG) > 1 * PyLong_SHIFT)) {
-            if ((8 * sizeof(unsigned long) > 2 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, unsigned long, (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(PY_LONG_LONG) >= 2 * PyLong_SHIFT)) {
-                return (PY_LONG_LONG) (((((PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0]));
-            }
-        } else
-        if (size == 3 && (8 * sizeof(PY_LONG_LONG) > 2 * PyLong_SHIFT)) {
-            if ((8 * sizeof(unsigned long) > 3 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, unsigned long, (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(PY_LONG_LONG) >= 3 * PyLong_SHIFT)) {
-                return (PY_LONG_LONG) (((((((PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0]));
-            }
-        } else
-        if (size == 4 && (8 * sizeof(PY_LONG_LONG) > 3 * PyLong_SHIFT)) {
-            if ((8 * sizeof(unsigned long) > 4 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, unsigned long, (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(PY_LONG_LONG) >= 4 * PyLong_SHIFT)) {
-                return (PY_LONG_LONG) (((((((((PY_LONG_LONG)digits[3]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0]));
-            }
-        } else
-        {}
-    }
-#elif CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX < 0x030C00A7
-    if (unlikely(Py_SIZE(x) < 0)) {
-        goto raise_neg_overflow;
-    }
-#else
-    {
-        int result = PyObject_RichCompareBool(x, Py_False, Py_LT);
-        if (unlikely(result < 0))
-            return (PY_LONG_LONG) -1;
-        if (unlikely(result == 1))
-            goto raise_neg_overflow;
-    }
-#endif
-    if ((sizeof(PY_LONG_LONG) <= sizeof(unsigned long))) {
-        __PYX_VERIFY_RETURN_INT_EXC(PY_LONG_LONG, unsigned long, PyLong_AsUnsignedLong(x))
-    } else if ((sizeof(PY_LONG_LONG) <= sizeof(unsigned PY_LONG_LONG))) {
-        __PYX_VERIFY_RETURN_INT_EXC(PY_LONG_LONG, unsigned PY_LONG_LONG, PyLong_AsUnsignedLongLong(x))
-    }
-    return __Pyx_LargePyLong___Pyx_PyLong_As_PY_LONG_LONG(x);
-raise_neg_overflow:
-    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_PY_LONG_LONG();
-raise_overflow:
-    return __Pyx_raise_overflow___Pyx_PyLong_As_PY_LONG_LONG();
-}
-static CYTHON_INLINE PY_LONG_LONG __Pyx_PySLong___Pyx_PyLong_As_PY_LONG_LONG(PyObject *x) {
-    const int is_unsigned = 0;
-#if CYTHON_USE_PYLONG_INTERNALS
-    if (__Pyx_PyLong_IsNeg(x)) {
-        const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
-        const digit* digits = __Pyx_PyLong_Digits(x);
-        if (size == 2 && (8 * sizeof(PY_LONG_LONG) > 1 * PyLong_SHIFT)) {
-            if ((8 * sizeof(long) > 2 * PyLong_SHIFT)) {
-                long ival = - (long) (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
-                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, long, ival)
-            } else if ((8 * sizeof(PY_LONG_LONG) - 1 > 2 * PyLong_SHIFT)) {
-                return (PY_LONG_LONG) (((PY_LONG_LONG) -1) * (((((PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0])));
-            }
-        } else
-        if (size == 3 && (8 * sizeof(PY_LONG_LONG) > 2 * PyLong_SHIFT)) {
-            if ((8 * sizeof(long) > 3 * PyLong_SHIFT)) {
-                long ival = - (long) (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
-                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, long, ival)
-            } else if ((8 * sizeof(PY_LONG_LONG) - 1 > 3 * PyLong_SHIFT)) {
-                return (PY_LONG_LONG) (((PY_LONG_LONG) -1) * (((((((PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0])));
-            }
-        } else
-        if (size == 4 && (8 * sizeof(PY_LONG_LONG) > 3 * PyLong_SHIFT)) {
-            if ((8 * sizeof(long) > 4 * PyLong_SHIFT)) {
-                long ival = - (long) (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
-                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, long, ival)
-            } else if ((8 * sizeof(PY_LONG_LONG) - 1 > 4 * PyLong_SHIFT)) {
-                return (PY_LONG_LONG) (((PY_LONG_LONG) -1) * (((((((((PY_LONG_LONG)digits[3]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0])));
-            }
-        } else
-        {}
-    } else {
-        const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
-        const digit* digits = __Pyx_PyLong_Digits(x);
-        if (size == 2 && (8 * sizeof(PY_LONG_LONG) > 1 * PyLong_SHIFT)) {
-            if ((8 * sizeof(long) > 2 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, unsigned long, (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(PY_LONG_LONG) - 1 > 2 * PyLong_SHIFT)) {
-                return (PY_LONG_LONG) (((((PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0]));
-            }
-        } else
-        if (size == 3 && (8 * sizeof(PY_LONG_LONG) > 2 * PyLong_SHIFT)) {
-            if ((8 * sizeof(long) > 3 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, unsigned long, (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(PY_LONG_LONG) - 1 > 3 * PyLong_SHIFT)) {
-                return (PY_LONG_LONG) (((((((PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0]));
-            }
-        } else
-        if (size == 4 && (8 * sizeof(PY_LONG_LONG) > 3 * PyLong_SHIFT)) {
-            if ((8 * sizeof(long) > 4 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, unsigned long, (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(PY_LONG_LONG) - 1 > 4 * PyLong_SHIFT)) {
-                return (PY_LONG_LONG) (((((((((PY_LONG_LONG)digits[3]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[2]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[1]) << PyLong_SHIFT) | (PY_LONG_LONG)digits[0]));
-            }
-        } else
-        {}
-    }
-#endif
-    #if __PYX_LIMITED_VERSION_HEX >= 0x030d0000
-    if ((sizeof(PY_LONG_LONG) <= sizeof(int)) && (sizeof(int) < sizeof(long))) {
-        __PYX_VERIFY_RETURN_INT_EXC(PY_LONG_LONG, int, PyLong_AsInt(x))
-    } else
-    #endif
-    if ((sizeof(PY_LONG_LONG) <= sizeof(long))) {
-        __PYX_VERIFY_RETURN_INT_EXC(PY_LONG_LONG, long, PyLong_AsLong(x))
-    } else if ((sizeof(PY_LONG_LONG) <= sizeof(PY_LONG_LONG))) {
-        __PYX_VERIFY_RETURN_INT_EXC(PY_LONG_LONG, PY_LONG_LONG, PyLong_AsLongLong(x))
-    }
-    return __Pyx_LargePyLong___Pyx_PyLong_As_PY_LONG_LONG(x);
-raise_neg_overflow:
-    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_PY_LONG_LONG();
-raise_overflow:
-    return __Pyx_raise_overflow___Pyx_PyLong_As_PY_LONG_LONG();
-}
-static PY_LONG_LONG __Pyx_LargePyLong___Pyx_PyLong_As_PY_LONG_LONG(PyObject *x) {
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#endif
-    const PY_LONG_LONG neg_one = (PY_LONG_LONG) -1, const_zero = (PY_LONG_LONG) 0;
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic pop
-#endif
-    const int is_unsigned = neg_one > const_zero;
-    PY_LONG_LONG val;
-    int ret = -1;
-#if PY_VERSION_HEX >= 0x030d00A6 && !CYTHON_COMPILING_IN_LIMITED_API
-    Py_ssize_t bytes_copied = PyLong_AsNativeBytes(
-        x, &val, sizeof(val), Py_ASNATIVEBYTES_NATIVE_ENDIAN | (is_unsigned ? Py_ASNATIVEBYTES_UNSIGNED_BUFFER | Py_ASNATIVEBYTES_REJECT_NEGATIVE : 0));
-    if (unlikely(bytes_copied == -1)) {
-    } else if (unlikely(bytes_copied > (Py_ssize_t) sizeof(val))) {
-        goto raise_overflow;
-    } else {
-        ret = 0;
-    }
-#elif PY_VERSION_HEX < 0x030d0000 && !(CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_LIMITED_API) || defined(_PyLong_AsByteArray)
-    int one = 1; int is_little = (int)*(unsigned char *)&one;
-    unsigned char *bytes = (unsigned char *)&val;
-    ret = _PyLong_AsByteArray((PyLongObject *)x,
-                                bytes, sizeof(val),
-                                is_little, !is_unsigned);
-    if ((0)) goto raise_overflow;
-#else
-    PyObject *v;
-    PyObject *stepval = NULL, *mask = NULL, *shift = NULL;
-    int bits, remaining_bits, is_negative = 0;
-    int chunk_size = (sizeof(long) < 8) ? 30 : 62;
-    if (likely(PyLong_CheckExact(x))) {
-        v = __Pyx_NewRef(x);
-    } else {
-        v = PyNumber_Long(x);
-        if (unlikely(!v)) return (PY_LONG_LONG) -1;
-        assert(PyLong_CheckExact(v));
-    }
-    {
-        int result = PyObject_RichCompareBool(v, Py_False, Py_LT);
-        if (unlikely(result < 0)) {
-            Py_DECREF(v);
-            return (PY_LONG_LONG) -1;
-        }
-        is_negative = result == 1;
-    }
-    if (is_unsigned && unlikely(is_negative)) {
-        Py_DECREF(v);
-        PyErr_SetString(PyExc_OverflowError,
-            "can't convert negative value to PY_LONG_LONG");
-        return (PY_LONG_LONG) -1;
-    } else if (is_negative) {
-        stepval = PyNumber_Invert(v);
-        Py_DECREF(v);
-        if (unlikely(!stepval))
-            return (PY_LONG_LONG) -1;
-    } else {
-        stepval = v;
-    }
-    v = NULL;
-    val = (PY_LONG_LONG) 0;
-    mask = PyLong_FromLong((1L << chunk_size) - 1); if (unlikely(!mask)) goto done;
-    shift = PyLong_FromLong(chunk_size); if (unlikely(!shift)) goto done;
-    for (bits = 0; bits < (int) sizeof(PY_LONG_LONG) * 8 - chunk_size; bits += chunk_size) {
-        PyObject *tmp, *digit;
-        long idigit;
-        digit = PyNumber_And(stepval, mask);
-        if (unlikely(!digit)) goto done;
-        idigit = PyLong_AsLong(digit);
-        Py_DECREF(digit);
-        if (unlikely(idigit < 0)) goto done;
-        val |= ((PY_LONG_LONG) idigit) << bits;
-        tmp = PyNumber_Rshift(stepval, shift);
-        if (unlikely(!tmp)) goto done;
-        Py_DECREF(stepval); stepval = tmp;
-    }
-    Py_DECREF(shift); shift = NULL;
-    Py_DECREF(mask); mask = NULL;
-    {
-        long idigit = PyLong_AsLong(stepval);
-        if (unlikely(idigit < 0)) goto done;
-        remaining_bits = ((int) sizeof(PY_LONG_LONG) * 8) - bits - (is_unsigned ? 0 : 1);
-        if (unlikely(idigit >= (1L << remaining_bits)))
-            goto raise_overflow;
-        val |= ((PY_LONG_LONG) idigit) << bits;
-    }
-    if (!is_unsigned) {
-        if (unlikely(val & (((PY_LONG_LONG) 1) << (sizeof(PY_LONG_LONG) * 8 - 1))))
-            goto raise_overflow;
-        if (is_negative)
-            val = ~val;
-    }
-    ret = 0;
-done:
-    Py_XDECREF(shift);
-    Py_XDECREF(mask);
-    Py_XDECREF(stepval);
-#endif
-    if (unlikely(ret))
-        return (PY_LONG_LONG) -1;
-    return val;
-raise_overflow:
-    return __Pyx_raise_overflow___Pyx_PyLong_As_PY_LONG_LONG();
-}
-static CYTHON_INLINE PY_LONG_LONG __Pyx_PyLong___Pyx_PyLong_As_PY_LONG_LONG(PyObject *x) {
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#endif
-    const PY_LONG_LONG neg_one = (PY_LONG_LONG) -1, const_zero = (PY_LONG_LONG) 0;
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic pop
-#endif
-    const int is_unsigned = neg_one > const_zero;
-    if (is_unsigned) {
-        #if CYTHON_USE_PYLONG_INTERNALS
-        if (unlikely(__Pyx_PyLong_IsNeg(x))) {
-            goto raise_neg_overflow;
-        } else if (__Pyx_PyLong_IsCompact(x)) {
-            __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, __Pyx_compact_upylong, __Pyx_PyLong_CompactValueUnsigned(x))
-        } else
-        #endif
-        {
-            return __Pyx_PyULong___Pyx_PyLong_As_PY_LONG_LONG(x);
-        }
-    } else {
-        #if CYTHON_USE_PYLONG_INTERNALS
-        if (__Pyx_PyLong_IsCompact(x)) {
-            __PYX_VERIFY_RETURN_INT(PY_LONG_LONG, __Pyx_compact_pylong, __Pyx_PyLong_CompactValue(x))
-        } else
-        #endif
-        {
-            return __Pyx_PySLong___Pyx_PyLong_As_PY_LONG_LONG(x);
-        }
-    }
-#if CYTHON_USE_PYLONG_INTERNALS
-raise_neg_overflow:
-    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_PY_LONG_LONG();
-raise_overflow:
-    return __Pyx_raise_overflow___Pyx_PyLong_As_PY_LONG_LONG();
-#endif
-}
-static PY_LONG_LONG __Pyx_NonPyLong___Pyx_PyLong_As_PY_LONG_LONG(PyObject *x) {
-    PY_LONG_LONG val;
-    PyObject *tmp = __Pyx_PyNumber_Long(x);
-    if (!tmp) return (PY_LONG_LONG) -1;
-    val = __Pyx_PyLong_As_PY_LONG_LONG(tmp);
-    Py_DECREF(tmp);
-    return val;
-}
-static CYTHON_INLINE PY_LONG_LONG __Pyx_PyLong_As_PY_LONG_LONG(PyObject *x) {
-    if (likely(PyLong_Check(x))) {
-        return __Pyx_PyLong___Pyx_PyLong_As_PY_LONG_LONG(x);
-    } else {
-        return __Pyx_NonPyLong___Pyx_PyLong_As_PY_LONG_LONG(x);
-    }
-}
-
-/* CIntToPy */
 static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value) {
 #ifdef __Pyx_HAS_GCC_DIAGNOSTIC
 #pragma GCC diagnostic push
@@ -45293,6 +46090,85 @@ static CYTHON_INLINE int __Pyx_PyLong_As_int(PyObject *x) {
         return __Pyx_PyLong___Pyx_PyLong_As_int(x);
     } else {
         return __Pyx_NonPyLong___Pyx_PyLong_As_int(x);
+    }
+}
+
+/* CIntToPy */
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From_unsigned_int(unsigned int value) {
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#endif
+    const unsigned int neg_one = (unsigned int) -1, const_zero = (unsigned int) 0;
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic pop
+#endif
+    const int is_unsigned = neg_one > const_zero;
+    if (is_unsigned) {
+        if (sizeof(unsigned int) < sizeof(long)) {
+            return PyLong_FromLong((long) value);
+        } else if (sizeof(unsigned int) <= sizeof(unsigned long)) {
+            return PyLong_FromUnsignedLong((unsigned long) value);
+#if !CYTHON_COMPILING_IN_PYPY
+        } else if (sizeof(unsigned int) <= sizeof(unsigned PY_LONG_LONG)) {
+            return PyLong_FromUnsignedLongLong((unsigned PY_LONG_LONG) value);
+#endif
+        }
+    } else {
+        if (sizeof(unsigned int) <= sizeof(long)) {
+            return PyLong_FromLong((long) value);
+        } else if (sizeof(unsigned int) <= sizeof(PY_LONG_LONG)) {
+            return PyLong_FromLongLong((PY_LONG_LONG) value);
+        }
+    }
+    {
+        unsigned char *bytes = (unsigned char *)&value;
+#if !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX >= 0x030d00A4
+        if (is_unsigned) {
+            return PyLong_FromUnsignedNativeBytes(bytes, sizeof(value), -1);
+        } else {
+            return PyLong_FromNativeBytes(bytes, sizeof(value), -1);
+        }
+#elif !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX < 0x030d0000
+        int one = 1; int little = (int)*(unsigned char *)&one;
+        return _PyLong_FromByteArray(bytes, sizeof(unsigned int),
+                                     little, !is_unsigned);
+#else
+        int one = 1; int little = (int)*(unsigned char *)&one;
+        PyObject *result = NULL, *kwds = NULL;
+        PyObject *py_bytes = NULL, *order_str = NULL, *from_bytes_str = NULL;;
+        py_bytes = PyBytes_FromStringAndSize((char*)bytes, sizeof(unsigned int));
+        if (!py_bytes) goto limited_bad;
+        from_bytes_str = PyUnicode_FromStringAndSize("from_bytes", 10);
+        if (!from_bytes_str) goto limited_bad;
+        order_str = PyUnicode_FromString(little ? "little" : "big");
+        if (!order_str) goto limited_bad;
+        {
+            PyObject *args[] = { (PyObject*)&PyLong_Type, py_bytes, order_str, Py_True };
+            if (!is_unsigned) {
+                PyObject *signed_str = PyUnicode_FromStringAndSize("signed", 6);
+                if (!signed_str) goto limited_bad;
+#if CYTHON_VECTORCALL
+                kwds = PyTuple_Pack(1, signed_str);
+#else
+                {
+                    PyObject *keys[] = {signed_str};
+                    PyObject *values[] = {Py_True};
+                    kwds = __Pyx_MakeKwargDict(keys, values, 1);
+                }
+#endif
+                Py_DECREF(signed_str);
+                if (unlikely(!kwds)) goto limited_bad;
+            }
+            result = __Pyx_Object_VectorcallMethodKwds(from_bytes_str, args, 3 | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET, kwds);
+        }
+        limited_bad:
+        Py_XDECREF(kwds);
+        Py_XDECREF(order_str);
+        Py_XDECREF(py_bytes);
+        Py_XDECREF(from_bytes_str);
+        return result;
+#endif
     }
 }
 

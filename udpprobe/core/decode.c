@@ -1750,6 +1750,7 @@ typedef struct {
 
 /*--- Type declarations ---*/
 struct __pyx_obj_8udpprobe_4core_7headers_Headers;
+struct __pyx_obj_8udpprobe_4core_4rows_Packet;
 struct __pyx_obj_8udpprobe_4core_4rows_Rows;
 struct __pyx_obj_8udpprobe_4core_6decode_Decoder;
 struct __pyx_array_obj;
@@ -1796,6 +1797,44 @@ struct __pyx_obj_8udpprobe_4core_7headers_Headers {
  * 
  * 
  * @cython.final             # <<<<<<<<<<<<<<
+ * cdef class Packet:
+ *     cdef public bint is_error, is_tunnelled, is_fragmented, has_df
+*/
+struct __pyx_obj_8udpprobe_4core_4rows_Packet {
+  PyObject_HEAD
+  int is_error;
+  int is_tunnelled;
+  int is_fragmented;
+  int has_df;
+  int family;
+  int source_port;
+  int destination_port;
+  int ip_id;
+  int udp_length;
+  int udp_checksum;
+  int ttl;
+  int icmp_type;
+  int icmp_code;
+  int reply_id;
+  int reply_ttl;
+  PY_LONG_LONG frame;
+  PY_LONG_LONG time_ns;
+  PY_LONG_LONG ip_length;
+  PY_LONG_LONG length;
+  PY_LONG_LONG quoted_bytes;
+  PY_LONG_LONG mtu;
+  unsigned PY_LONG_LONG notes;
+  PyObject *source;
+  PyObject *destination;
+  PyObject *reporter;
+  PyObject *data;
+};
+
+
+/* "udpprobe/core/rows.pxd":15
+ * 
+ * 
+ * @cython.final             # <<<<<<<<<<<<<<
  * cdef class Rows:
  *     cdef public Py_ssize_t size, room
 */
@@ -1808,6 +1847,8 @@ struct __pyx_obj_8udpprobe_4core_4rows_Rows {
   __Pyx_memviewslice frame;
   __Pyx_memviewslice time_ns;
   __Pyx_memviewslice ip_length;
+  __Pyx_memviewslice payload_at;
+  __Pyx_memviewslice payload_end;
   __Pyx_memviewslice mtu;
   __Pyx_memviewslice quoted_ip_length;
   __Pyx_memviewslice length;
@@ -1941,7 +1982,7 @@ struct __pyx_memoryviewslice_obj {
 */
 
 struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers {
-  void (*load)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, __Pyx_memviewslice);
+  void (*load)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, PyObject *);
   PY_LONG_LONG (*u8)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t);
   PY_LONG_LONG (*u16)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t);
   PY_LONG_LONG (*u32)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t);
@@ -1975,7 +2016,7 @@ struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers {
 static struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *__pyx_vtabptr_8udpprobe_4core_7headers_Headers;
 
 
-/* "udpprobe/core/rows.pxd":4
+/* "udpprobe/core/rows.pxd":15
  * 
  * 
  * @cython.final             # <<<<<<<<<<<<<<
@@ -1999,7 +2040,7 @@ static struct __pyx_vtabstruct_8udpprobe_4core_4rows_Rows *__pyx_vtabptr_8udppro
 */
 
 struct __pyx_vtabstruct_8udpprobe_4core_6decode_Decoder {
-  void (*load)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, __Pyx_memviewslice);
+  void (*load)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, PyObject *);
   int (*frame)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, Py_ssize_t, PY_LONG_LONG, PY_LONG_LONG, PY_LONG_LONG, int, PY_LONG_LONG);
   int (*_has)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, PY_LONG_LONG, int);
   unsigned PY_LONG_LONG (*_sender)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, Py_ssize_t, PY_LONG_LONG, int);
@@ -2016,7 +2057,7 @@ struct __pyx_vtabstruct_8udpprobe_4core_6decode_Decoder {
   int (*_keep_message)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, Py_ssize_t, Py_ssize_t, Py_ssize_t);
 };
 static struct __pyx_vtabstruct_8udpprobe_4core_6decode_Decoder *__pyx_vtabptr_8udpprobe_4core_6decode_Decoder;
-static void __pyx_f_8udpprobe_4core_6decode_7Decoder_load(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, __Pyx_memviewslice);
+static void __pyx_f_8udpprobe_4core_6decode_7Decoder_load(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, PyObject *);
 static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, Py_ssize_t, PY_LONG_LONG, PY_LONG_LONG, PY_LONG_LONG, int, PY_LONG_LONG);
 static int __pyx_f_8udpprobe_4core_6decode_7Decoder__has(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, PY_LONG_LONG, int);
 static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, Py_ssize_t, PY_LONG_LONG, int);
@@ -2966,6 +3007,12 @@ static CYTHON_INLINE int __Pyx_IterFinish(void);
 /* UnpackItemEndCheck.proto */
 static int __Pyx_IternextUnpackEndCheck(PyObject *retval, Py_ssize_t expected);
 
+/* pybuiltin_invalid.export */
+static void __Pyx_PyBuiltin_Invalid(PyObject *obj, const char *builtin_type_name, const char *argname);
+
+/* pyint_simplify.proto */
+static CYTHON_INLINE int __Pyx_PyInt_FromNumber(PyObject **number_var, const char *argname, int accept_none);
+
 /* BufferIndexError.proto */
 static void __Pyx_RaiseBufferIndexError(int axis);
 
@@ -3400,11 +3447,11 @@ static CYTHON_INLINE unsigned char __Pyx_PyLong_As_unsigned_char(PyObject *);
 /* CIntFromPy.proto */
 static CYTHON_INLINE long __Pyx_PyLong_As_long(PyObject *);
 
-/* CIntToPy.proto */
-static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value);
-
 /* CIntFromPy.proto */
 static CYTHON_INLINE int __Pyx_PyLong_As_int(PyObject *);
+
+/* CIntToPy.proto */
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value);
 
 /* CIntToPy.proto */
 static CYTHON_INLINE PyObject* __Pyx_PyLong_From_long(long value);
@@ -3521,7 +3568,7 @@ static PyObject *__pyx_memoryview__get_base(struct __pyx_memoryview_obj *__pyx_v
 static PyObject *__pyx_memoryviewslice_convert_item_to_object(struct __pyx_memoryviewslice_obj *__pyx_v_self, char *__pyx_v_itemp); /* proto*/
 static PyObject *__pyx_memoryviewslice_assign_item_from_object(struct __pyx_memoryviewslice_obj *__pyx_v_self, char *__pyx_v_itemp, PyObject *__pyx_v_value); /* proto*/
 static PyObject *__pyx_memoryviewslice__get_base(struct __pyx_memoryviewslice_obj *__pyx_v_self); /* proto*/
-static void __pyx_f_8udpprobe_4core_6decode_7Decoder_load(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, __Pyx_memviewslice __pyx_v_data); /* proto*/
+static void __pyx_f_8udpprobe_4core_6decode_7Decoder_load(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, PyObject *__pyx_v_data); /* proto*/
 static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, Py_ssize_t __pyx_v_at, PY_LONG_LONG __pyx_v_captured, PY_LONG_LONG __pyx_v_length, PY_LONG_LONG __pyx_v_time_ns, int __pyx_v_link_type, PY_LONG_LONG __pyx_v_frame); /* proto*/
 static int __pyx_f_8udpprobe_4core_6decode_7Decoder__has(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, PY_LONG_LONG __pyx_v_size, int __pyx_v_fault); /* proto*/
 static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, Py_ssize_t __pyx_v_at, PY_LONG_LONG __pyx_v_captured, int __pyx_v_link_type); /* proto*/
@@ -3693,7 +3740,8 @@ static PyObject *__pyx_pf___pyx_memoryviewslice_2__setstate_cython__(CYTHON_UNUS
 static PyObject *__pyx_pf_15View_dot_MemoryView___pyx_unpickle_Enum(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state); /* proto */
 static int __pyx_pf_8udpprobe_4core_6decode_7Decoder___init__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, Py_ssize_t __pyx_v_room, int __pyx_v_keeps_messages); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_2counted_faults(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_4add_faults(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_other); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_4packets(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, PyObject *__pyx_v_data, PyObject *__pyx_v_length, PyObject *__pyx_v_time_ns, PyObject *__pyx_v_link_type, PyObject *__pyx_v_frame); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_6add_faults(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_other); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_4rows___get__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self); /* proto */
 static int __pyx_pf_8udpprobe_4core_6decode_7Decoder_4rows_2__set__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
 static int __pyx_pf_8udpprobe_4core_6decode_7Decoder_4rows_4__del__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self); /* proto */
@@ -3708,8 +3756,8 @@ static int __pyx_pf_8udpprobe_4core_6decode_7Decoder_8messages_2__set__(struct _
 static int __pyx_pf_8udpprobe_4core_6decode_7Decoder_8messages_4__del__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_12messages_end___get__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self); /* proto */
 static int __pyx_pf_8udpprobe_4core_6decode_7Decoder_12messages_end_2__set__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_6__reduce_cython__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_8__setstate_cython__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_8__reduce_cython__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_10__setstate_cython__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_6decode___pyx_unpickle_Decoder(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state); /* proto */
 static PyObject *__pyx_tp_new__initialisation_8udpprobe_4core_6decode_Decoder(PyObject *o, 
 #if CYTHON_VECTORCALL_TPNEW
@@ -3862,6 +3910,7 @@ namespace {
     PyObject *__pyx_empty_bytes;
     PyObject *__pyx_empty_unicode;
     PyTypeObject *__pyx_ptype_8udpprobe_4core_7headers_Headers;
+    PyTypeObject *__pyx_ptype_8udpprobe_4core_4rows_Packet;
     PyTypeObject *__pyx_ptype_8udpprobe_4core_4rows_Rows;
     PyObject *__pyx_type_8udpprobe_4core_6decode_Decoder;
     PyObject *__pyx_type___pyx_array;
@@ -3878,8 +3927,8 @@ namespace {
     __Pyx_CachedCFunction __pyx_umethod_PyDict_Type_values;
     PyObject *__pyx_slice[1];
     PyObject *__pyx_tuple[3];
-    PyObject *__pyx_codeobj_tab[5];
-    PyObject *__pyx_string_tab[138];
+    PyObject *__pyx_codeobj_tab[6];
+    PyObject *__pyx_string_tab[155];
     PyObject *__pyx_number_tab[8];
 /* #### Code section: module_state_contents ### */
 /* PyFrozenDict.module_state_decls */
@@ -3953,120 +4002,137 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 #define __pyx_kp_u_enable __pyx_string_tab[21]
 #define __pyx_kp_u_gc __pyx_string_tab[22]
 #define __pyx_kp_u_isenabled __pyx_string_tab[23]
-#define __pyx_kp_u_no_default___reduce___due_to_non __pyx_string_tab[24]
-#define __pyx_kp_u_quoted __pyx_string_tab[25]
-#define __pyx_kp_u_udpprobe_core_decode_py __pyx_string_tab[26]
-#define __pyx_kp_u_unable_to_allocate_array_data __pyx_string_tab[27]
-#define __pyx_kp_u_unable_to_allocate_shape_and_str __pyx_string_tab[28]
-#define __pyx_n_u_ASCII __pyx_string_tab[29]
-#define __pyx_n_u_Counter __pyx_string_tab[30]
-#define __pyx_n_u_Decoder __pyx_string_tab[31]
-#define __pyx_n_u_Decoder___reduce_cython __pyx_string_tab[32]
-#define __pyx_n_u_Decoder___setstate_cython __pyx_string_tab[33]
-#define __pyx_n_u_Decoder_add_faults __pyx_string_tab[34]
-#define __pyx_n_u_Decoder_counted_faults __pyx_string_tab[35]
-#define __pyx_n_u_Ellipsis __pyx_string_tab[36]
-#define __pyx_n_u_FAULTS __pyx_string_tab[37]
-#define __pyx_n_u_Headers __pyx_string_tab[38]
-#define __pyx_n_u_MAX_LAYERS __pyx_string_tab[39]
-#define __pyx_n_u_MESSAGE_BYTES __pyx_string_tab[40]
-#define __pyx_n_u_None __pyx_string_tab[41]
-#define __pyx_n_u_Rows __pyx_string_tab[42]
-#define __pyx_n_u_Sequence __pyx_string_tab[43]
-#define __pyx_n_u_UNKNOWN_LENGTH __pyx_string_tab[44]
-#define __pyx_n_u_View_MemoryView __pyx_string_tab[45]
-#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[46]
-#define __pyx_n_u_annotate __pyx_string_tab[47]
-#define __pyx_n_u_class __pyx_string_tab[48]
-#define __pyx_n_u_class_getitem __pyx_string_tab[49]
-#define __pyx_n_u_dict __pyx_string_tab[50]
-#define __pyx_n_u_func __pyx_string_tab[51]
-#define __pyx_n_u_getstate __pyx_string_tab[52]
-#define __pyx_n_u_import __pyx_string_tab[53]
-#define __pyx_n_u_main __pyx_string_tab[54]
-#define __pyx_n_u_module __pyx_string_tab[55]
-#define __pyx_n_u_name_2 __pyx_string_tab[56]
-#define __pyx_n_u_new __pyx_string_tab[57]
-#define __pyx_n_u_pyx_checksum __pyx_string_tab[58]
-#define __pyx_n_u_pyx_result __pyx_string_tab[59]
-#define __pyx_n_u_pyx_state __pyx_string_tab[60]
-#define __pyx_n_u_pyx_type __pyx_string_tab[61]
-#define __pyx_n_u_pyx_unpickle_Decoder __pyx_string_tab[62]
-#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[63]
-#define __pyx_n_u_pyx_vtable __pyx_string_tab[64]
-#define __pyx_n_u_qualname __pyx_string_tab[65]
-#define __pyx_n_u_reduce __pyx_string_tab[66]
-#define __pyx_n_u_reduce_cython __pyx_string_tab[67]
-#define __pyx_n_u_reduce_ex __pyx_string_tab[68]
-#define __pyx_n_u_set_name __pyx_string_tab[69]
-#define __pyx_n_u_setstate __pyx_string_tab[70]
-#define __pyx_n_u_setstate_cython __pyx_string_tab[71]
-#define __pyx_n_u_test __pyx_string_tab[72]
-#define __pyx_n_u_dict_2 __pyx_string_tab[73]
-#define __pyx_n_u_is_coroutine __pyx_string_tab[74]
-#define __pyx_n_u_abc __pyx_string_tab[75]
-#define __pyx_n_u_add_faults __pyx_string_tab[76]
-#define __pyx_n_u_allocate_buffer __pyx_string_tab[77]
-#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[78]
-#define __pyx_n_u_base __pyx_string_tab[79]
-#define __pyx_n_u_c __pyx_string_tab[80]
-#define __pyx_n_u_cast __pyx_string_tab[81]
-#define __pyx_n_u_cline_in_traceback __pyx_string_tab[82]
-#define __pyx_n_u_collections __pyx_string_tab[83]
-#define __pyx_n_u_count __pyx_string_tab[84]
-#define __pyx_n_u_counted_faults __pyx_string_tab[85]
-#define __pyx_n_u_dtype_is_object __pyx_string_tab[86]
-#define __pyx_n_u_encode __pyx_string_tab[87]
-#define __pyx_n_u_enumerate __pyx_string_tab[88]
-#define __pyx_n_u_error __pyx_string_tab[89]
-#define __pyx_n_u_flags __pyx_string_tab[90]
-#define __pyx_n_u_format __pyx_string_tab[91]
-#define __pyx_n_u_fortran __pyx_string_tab[92]
-#define __pyx_n_u_id __pyx_string_tab[93]
-#define __pyx_n_u_index __pyx_string_tab[94]
-#define __pyx_n_u_items __pyx_string_tab[95]
-#define __pyx_n_u_itemsize __pyx_string_tab[96]
-#define __pyx_n_u_keeps_messages __pyx_string_tab[97]
-#define __pyx_n_u_memview __pyx_string_tab[98]
-#define __pyx_n_u_mode __pyx_string_tab[99]
-#define __pyx_n_u_name __pyx_string_tab[100]
-#define __pyx_n_u_ndim __pyx_string_tab[101]
-#define __pyx_n_u_obj __pyx_string_tab[102]
-#define __pyx_n_u_other __pyx_string_tab[103]
-#define __pyx_n_u_own __pyx_string_tab[104]
-#define __pyx_n_u_pack __pyx_string_tab[105]
-#define __pyx_n_u_place __pyx_string_tab[106]
-#define __pyx_n_u_pop __pyx_string_tab[107]
-#define __pyx_n_u_q __pyx_string_tab[108]
-#define __pyx_n_u_quoted_2 __pyx_string_tab[109]
-#define __pyx_n_u_register __pyx_string_tab[110]
-#define __pyx_n_u_return __pyx_string_tab[111]
-#define __pyx_n_u_room __pyx_string_tab[112]
-#define __pyx_n_u_self __pyx_string_tab[113]
-#define __pyx_n_u_setdefault __pyx_string_tab[114]
-#define __pyx_n_u_shape __pyx_string_tab[115]
-#define __pyx_n_u_size __pyx_string_tab[116]
-#define __pyx_n_u_start __pyx_string_tab[117]
-#define __pyx_n_u_state __pyx_string_tab[118]
-#define __pyx_n_u_step __pyx_string_tab[119]
-#define __pyx_n_u_stop __pyx_string_tab[120]
-#define __pyx_n_u_strict __pyx_string_tab[121]
-#define __pyx_n_u_struct __pyx_string_tab[122]
-#define __pyx_n_u_udpprobe_core_decode __pyx_string_tab[123]
-#define __pyx_n_u_udpprobe_core_headers __pyx_string_tab[124]
-#define __pyx_n_u_udpprobe_core_rows __pyx_string_tab[125]
-#define __pyx_n_u_unpack __pyx_string_tab[126]
-#define __pyx_n_u_update __pyx_string_tab[127]
-#define __pyx_n_u_use_setstate __pyx_string_tab[128]
-#define __pyx_n_u_values __pyx_string_tab[129]
-#define __pyx_n_u_x __pyx_string_tab[130]
-#define __pyx_n_u_zip __pyx_string_tab[131]
-#define __pyx_n_b_O __pyx_string_tab[132]
-#define __pyx_kp_b_iso88591_QfA __pyx_string_tab[133]
-#define __pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1 __pyx_string_tab[134]
-#define __pyx_kp_b_iso88591_WD_Zt_LDP_ddoos_t_C_C_G_G_O_O_S __pyx_string_tab[135]
-#define __pyx_kp_b_iso88591_avV4vYc_iwfTWWX_1HF_fIS___cciil __pyx_string_tab[136]
-#define __pyx_kp_b_iso88591_A_IU_3aq_q_waq_Qj_1 __pyx_string_tab[137]
+#define __pyx_kp_u_list_Packet __pyx_string_tab[24]
+#define __pyx_kp_u_no_default___reduce___due_to_non __pyx_string_tab[25]
+#define __pyx_kp_u_quoted __pyx_string_tab[26]
+#define __pyx_kp_u_udpprobe_core_decode_py __pyx_string_tab[27]
+#define __pyx_kp_u_unable_to_allocate_array_data __pyx_string_tab[28]
+#define __pyx_kp_u_unable_to_allocate_shape_and_str __pyx_string_tab[29]
+#define __pyx_n_u_ASCII __pyx_string_tab[30]
+#define __pyx_n_u_Counter __pyx_string_tab[31]
+#define __pyx_n_u_Decoder __pyx_string_tab[32]
+#define __pyx_n_u_Decoder___reduce_cython __pyx_string_tab[33]
+#define __pyx_n_u_Decoder___setstate_cython __pyx_string_tab[34]
+#define __pyx_n_u_Decoder_add_faults __pyx_string_tab[35]
+#define __pyx_n_u_Decoder_counted_faults __pyx_string_tab[36]
+#define __pyx_n_u_Decoder_packets __pyx_string_tab[37]
+#define __pyx_n_u_Ellipsis __pyx_string_tab[38]
+#define __pyx_n_u_FAULTS __pyx_string_tab[39]
+#define __pyx_n_u_Headers __pyx_string_tab[40]
+#define __pyx_n_u_MAX_LAYERS __pyx_string_tab[41]
+#define __pyx_n_u_MESSAGE_BYTES __pyx_string_tab[42]
+#define __pyx_n_u_None __pyx_string_tab[43]
+#define __pyx_n_u_Packet __pyx_string_tab[44]
+#define __pyx_n_u_Rows __pyx_string_tab[45]
+#define __pyx_n_u_Sequence __pyx_string_tab[46]
+#define __pyx_n_u_UNKNOWN_LENGTH __pyx_string_tab[47]
+#define __pyx_n_u_View_MemoryView __pyx_string_tab[48]
+#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[49]
+#define __pyx_n_u_annotate __pyx_string_tab[50]
+#define __pyx_n_u_class __pyx_string_tab[51]
+#define __pyx_n_u_class_getitem __pyx_string_tab[52]
+#define __pyx_n_u_dict __pyx_string_tab[53]
+#define __pyx_n_u_func __pyx_string_tab[54]
+#define __pyx_n_u_getstate __pyx_string_tab[55]
+#define __pyx_n_u_import __pyx_string_tab[56]
+#define __pyx_n_u_main __pyx_string_tab[57]
+#define __pyx_n_u_module __pyx_string_tab[58]
+#define __pyx_n_u_name_2 __pyx_string_tab[59]
+#define __pyx_n_u_new __pyx_string_tab[60]
+#define __pyx_n_u_pyx_checksum __pyx_string_tab[61]
+#define __pyx_n_u_pyx_result __pyx_string_tab[62]
+#define __pyx_n_u_pyx_state __pyx_string_tab[63]
+#define __pyx_n_u_pyx_type __pyx_string_tab[64]
+#define __pyx_n_u_pyx_unpickle_Decoder __pyx_string_tab[65]
+#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[66]
+#define __pyx_n_u_pyx_vtable __pyx_string_tab[67]
+#define __pyx_n_u_qualname __pyx_string_tab[68]
+#define __pyx_n_u_reduce __pyx_string_tab[69]
+#define __pyx_n_u_reduce_cython __pyx_string_tab[70]
+#define __pyx_n_u_reduce_ex __pyx_string_tab[71]
+#define __pyx_n_u_set_name __pyx_string_tab[72]
+#define __pyx_n_u_setstate __pyx_string_tab[73]
+#define __pyx_n_u_setstate_cython __pyx_string_tab[74]
+#define __pyx_n_u_test __pyx_string_tab[75]
+#define __pyx_n_u_dict_2 __pyx_string_tab[76]
+#define __pyx_n_u_is_coroutine __pyx_string_tab[77]
+#define __pyx_n_u_abc __pyx_string_tab[78]
+#define __pyx_n_u_add_faults __pyx_string_tab[79]
+#define __pyx_n_u_allocate_buffer __pyx_string_tab[80]
+#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[81]
+#define __pyx_n_u_base __pyx_string_tab[82]
+#define __pyx_n_u_bytes __pyx_string_tab[83]
+#define __pyx_n_u_c __pyx_string_tab[84]
+#define __pyx_n_u_cast __pyx_string_tab[85]
+#define __pyx_n_u_cline_in_traceback __pyx_string_tab[86]
+#define __pyx_n_u_collections __pyx_string_tab[87]
+#define __pyx_n_u_count __pyx_string_tab[88]
+#define __pyx_n_u_counted_faults __pyx_string_tab[89]
+#define __pyx_n_u_data __pyx_string_tab[90]
+#define __pyx_n_u_dtype_is_object __pyx_string_tab[91]
+#define __pyx_n_u_encode __pyx_string_tab[92]
+#define __pyx_n_u_enumerate __pyx_string_tab[93]
+#define __pyx_n_u_error __pyx_string_tab[94]
+#define __pyx_n_u_flags __pyx_string_tab[95]
+#define __pyx_n_u_format __pyx_string_tab[96]
+#define __pyx_n_u_fortran __pyx_string_tab[97]
+#define __pyx_n_u_found __pyx_string_tab[98]
+#define __pyx_n_u_frame __pyx_string_tab[99]
+#define __pyx_n_u_id __pyx_string_tab[100]
+#define __pyx_n_u_index __pyx_string_tab[101]
+#define __pyx_n_u_int __pyx_string_tab[102]
+#define __pyx_n_u_items __pyx_string_tab[103]
+#define __pyx_n_u_itemsize __pyx_string_tab[104]
+#define __pyx_n_u_keeps_messages __pyx_string_tab[105]
+#define __pyx_n_u_length __pyx_string_tab[106]
+#define __pyx_n_u_link_type __pyx_string_tab[107]
+#define __pyx_n_u_memview __pyx_string_tab[108]
+#define __pyx_n_u_messages __pyx_string_tab[109]
+#define __pyx_n_u_mode __pyx_string_tab[110]
+#define __pyx_n_u_name __pyx_string_tab[111]
+#define __pyx_n_u_ndim __pyx_string_tab[112]
+#define __pyx_n_u_obj __pyx_string_tab[113]
+#define __pyx_n_u_other __pyx_string_tab[114]
+#define __pyx_n_u_own __pyx_string_tab[115]
+#define __pyx_n_u_pack __pyx_string_tab[116]
+#define __pyx_n_u_packet __pyx_string_tab[117]
+#define __pyx_n_u_packets __pyx_string_tab[118]
+#define __pyx_n_u_place __pyx_string_tab[119]
+#define __pyx_n_u_pop __pyx_string_tab[120]
+#define __pyx_n_u_q __pyx_string_tab[121]
+#define __pyx_n_u_quoted_2 __pyx_string_tab[122]
+#define __pyx_n_u_register __pyx_string_tab[123]
+#define __pyx_n_u_return __pyx_string_tab[124]
+#define __pyx_n_u_room __pyx_string_tab[125]
+#define __pyx_n_u_row __pyx_string_tab[126]
+#define __pyx_n_u_self __pyx_string_tab[127]
+#define __pyx_n_u_setdefault __pyx_string_tab[128]
+#define __pyx_n_u_shape __pyx_string_tab[129]
+#define __pyx_n_u_size __pyx_string_tab[130]
+#define __pyx_n_u_start __pyx_string_tab[131]
+#define __pyx_n_u_state __pyx_string_tab[132]
+#define __pyx_n_u_step __pyx_string_tab[133]
+#define __pyx_n_u_stop __pyx_string_tab[134]
+#define __pyx_n_u_strict __pyx_string_tab[135]
+#define __pyx_n_u_struct __pyx_string_tab[136]
+#define __pyx_n_u_time_ns __pyx_string_tab[137]
+#define __pyx_n_u_udpprobe_core_decode __pyx_string_tab[138]
+#define __pyx_n_u_udpprobe_core_headers __pyx_string_tab[139]
+#define __pyx_n_u_udpprobe_core_rows __pyx_string_tab[140]
+#define __pyx_n_u_unpack __pyx_string_tab[141]
+#define __pyx_n_u_update __pyx_string_tab[142]
+#define __pyx_n_u_use_setstate __pyx_string_tab[143]
+#define __pyx_n_u_values __pyx_string_tab[144]
+#define __pyx_n_u_x __pyx_string_tab[145]
+#define __pyx_n_u_zip __pyx_string_tab[146]
+#define __pyx_kp_b__5 __pyx_string_tab[147]
+#define __pyx_n_b_O __pyx_string_tab[148]
+#define __pyx_kp_b_iso88591_QfA __pyx_string_tab[149]
+#define __pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1 __pyx_string_tab[150]
+#define __pyx_kp_b_iso88591_WD_Zt_LDP_ddoos_t_C_C_G_G_O_O_S __pyx_string_tab[151]
+#define __pyx_kp_b_iso88591_O_9I_U_E_E_Q_F_3c_Q_5_1D_r_PPTT __pyx_string_tab[152]
+#define __pyx_kp_b_iso88591_avV4vYc_iwfTWWX_1HF_fIS___cciil __pyx_string_tab[153]
+#define __pyx_kp_b_iso88591_A_IU_3aq_q_waq_Qj_1 __pyx_string_tab[154]
 #define __pyx_int_0 __pyx_number_tab[0]
 #define __pyx_int_neg_1 __pyx_number_tab[1]
 #define __pyx_int_1 __pyx_number_tab[2]
@@ -4090,6 +4156,7 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   __Pyx_State_RemoveModule(NULL);
   #endif
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_7headers_Headers);
+  Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_4rows_Packet);
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_4rows_Rows);
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_6decode_Decoder);
   Py_CLEAR(clear_module_state->__pyx_type_8udpprobe_4core_6decode_Decoder);
@@ -4106,8 +4173,8 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   Py_CLEAR(clear_module_state->__pyx_umethod_PyDict_Type_values.method);
   for (int i=0; i<1; ++i) { Py_CLEAR(clear_module_state->__pyx_slice[i]); }
   for (int i=0; i<3; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
-  for (int i=0; i<5; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<138; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<6; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
+  for (int i=0; i<155; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
   for (int i=0; i<8; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_clear_contents ### */
 /* CommonTypesMetaclass.module_state_clear */
@@ -4132,6 +4199,7 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   __Pyx_VISIT_CONST(traverse_module_state->__pyx_empty_bytes);
   __Pyx_VISIT_CONST(traverse_module_state->__pyx_empty_unicode);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_7headers_Headers);
+  Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_4rows_Packet);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_4rows_Rows);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_6decode_Decoder);
   Py_VISIT(traverse_module_state->__pyx_type_8udpprobe_4core_6decode_Decoder);
@@ -4148,8 +4216,8 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   Py_VISIT(traverse_module_state->__pyx_umethod_PyDict_Type_values.method);
   for (int i=0; i<1; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_slice[i]); }
   for (int i=0; i<3; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
-  for (int i=0; i<5; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<138; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<6; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
+  for (int i=0; i<155; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
   for (int i=0; i<8; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_traverse_contents ### */
 /* CommonTypesMetaclass.module_state_traverse */
@@ -18630,7 +18698,7 @@ static int __pyx_pf_8udpprobe_4core_6decode_7Decoder___init__(struct __pyx_obj_8
  *         self.headers, self.quote = Headers(memoryview(self.faults)), Headers(memoryview(self.quote_faults))
  *         self.quote.quoted = True             # <<<<<<<<<<<<<<
  *         self.keeps_messages = keeps_messages
- *         self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 0)
+ *         self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 1)
 */
   __pyx_v_self->quote->quoted = 1;
 
@@ -18638,7 +18706,7 @@ static int __pyx_pf_8udpprobe_4core_6decode_7Decoder___init__(struct __pyx_obj_8
  *         self.headers, self.quote = Headers(memoryview(self.faults)), Headers(memoryview(self.quote_faults))
  *         self.quote.quoted = True
  *         self.keeps_messages = keeps_messages             # <<<<<<<<<<<<<<
- *         self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 0)
+ *         self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 1)
  *         self.message_bytes = memoryview(self.messages)
 */
   __pyx_v_self->keeps_messages = __pyx_v_keeps_messages;
@@ -18646,7 +18714,7 @@ static int __pyx_pf_8udpprobe_4core_6decode_7Decoder___init__(struct __pyx_obj_8
   /* "udpprobe/core/decode.py":73
  *         self.quote.quoted = True
  *         self.keeps_messages = keeps_messages
- *         self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 0)             # <<<<<<<<<<<<<<
+ *         self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 1)             # <<<<<<<<<<<<<<
  *         self.message_bytes = memoryview(self.messages)
  *         self.messages_end = 0
 */
@@ -18663,8 +18731,8 @@ static int __pyx_pf_8udpprobe_4core_6decode_7Decoder___init__(struct __pyx_obj_8
     __pyx_t_2 = __pyx_t_9;
     __pyx_t_9 = 0;
   } else {
-    __Pyx_INCREF(__pyx_mstate_global->__pyx_int_0);
-    __pyx_t_2 = __pyx_mstate_global->__pyx_int_0;
+    __Pyx_INCREF(__pyx_mstate_global->__pyx_int_1);
+    __pyx_t_2 = __pyx_mstate_global->__pyx_int_1;
   }
   __pyx_t_6 = 1;
   {
@@ -18682,7 +18750,7 @@ static int __pyx_pf_8udpprobe_4core_6decode_7Decoder___init__(struct __pyx_obj_8
 
   /* "udpprobe/core/decode.py":74
  *         self.keeps_messages = keeps_messages
- *         self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 0)
+ *         self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 1)
  *         self.message_bytes = memoryview(self.messages)             # <<<<<<<<<<<<<<
  *         self.messages_end = 0
  * 
@@ -18697,7 +18765,7 @@ static int __pyx_pf_8udpprobe_4core_6decode_7Decoder___init__(struct __pyx_obj_8
   __pyx_t_10.data = NULL;
 
   /* "udpprobe/core/decode.py":75
- *         self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 0)
+ *         self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 1)
  *         self.message_bytes = memoryview(self.messages)
  *         self.messages_end = 0             # <<<<<<<<<<<<<<
  * 
@@ -19150,7 +19218,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_2counted_faults(struc
  *         quoted = {f"quoted-{name}": count for name, count in zip(FAULTS, self.quote_faults, strict=True) if count}
  *         return Counter(own | quoted)             # <<<<<<<<<<<<<<
  * 
- *     def add_faults(self, other: Decoder) -> None:
+ *     def packets(self, data: bytes, length: int, time_ns: int, link_type: int, frame: int) -> list[Packet]:
 */
   __pyx_t_3 = NULL;
   __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_Counter); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 81, __pyx_L1_error)
@@ -19222,22 +19290,361 @@ static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_2counted_faults(struc
 /* "udpprobe/core/decode.py":83
  *         return Counter(own | quoted)
  * 
- *     def add_faults(self, other: Decoder) -> None:             # <<<<<<<<<<<<<<
- *         """Count what another decoder counted, too."""
- *         place: index
+ *     def packets(self, data: bytes, length: int, time_ns: int, link_type: int, frame: int) -> list[Packet]:             # <<<<<<<<<<<<<<
+ *         """What one frame holds, as objects: a datagram, those inside its tunnel, an ICMP error.
+ * 
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_5add_faults(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_5packets(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_6decode_7Decoder_4add_faults, "Count what another decoder counted, too.");
-static PyMethodDef __pyx_mdef_8udpprobe_4core_6decode_7Decoder_5add_faults = {"add_faults", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_5add_faults, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_6decode_7Decoder_4add_faults};
-static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_5add_faults(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_6decode_7Decoder_4packets, "What one frame holds, as objects: a datagram, those inside its tunnel, an ICMP error.\n\n        Args:\n            data: the frame, as far as it was captured.\n            length: bytes it had on the wire.\n            time_ns: since 1970, UTC.\n            link_type: LINKTYPE_ value.\n            frame: its number.\n        ");
+static PyMethodDef __pyx_mdef_8udpprobe_4core_6decode_7Decoder_5packets = {"packets", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_5packets, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_6decode_7Decoder_4packets};
+static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_5packets(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  PyObject *__pyx_v_data = 0;
+  PyObject *__pyx_v_length = 0;
+  PyObject *__pyx_v_time_ns = 0;
+  PyObject *__pyx_v_link_type = 0;
+  PyObject *__pyx_v_frame = 0;
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject* values[5] = {0,0,0,0,0};
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("packets (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  {
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_length,&__pyx_mstate_global->__pyx_n_u_time_ns,&__pyx_mstate_global->__pyx_n_u_link_type,&__pyx_mstate_global->__pyx_n_u_frame,0};
+    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 83, __pyx_L3_error)
+    if (__pyx_kwds_len > 0) {
+      switch (__pyx_nargs) {
+        case  5:
+        values[4] = __Pyx_ArgRef_FASTCALL(__pyx_args, 4);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 83, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  4:
+        values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 83, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  3:
+        values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 83, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  2:
+        values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 83, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  1:
+        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 83, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  0: break;
+        default: goto __pyx_L5_argtuple_error;
+      }
+      const Py_ssize_t kwd_pos_args = __pyx_nargs;
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "packets", 0) < (0)) __PYX_ERR(0, 83, __pyx_L3_error)
+      for (Py_ssize_t i = __pyx_nargs; i < 5; i++) {
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("packets", 1, 5, 5, i); __PYX_ERR(0, 83, __pyx_L3_error) }
+      }
+    } else if (unlikely(__pyx_nargs != 5)) {
+      goto __pyx_L5_argtuple_error;
+    } else {
+      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 83, __pyx_L3_error)
+      values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 83, __pyx_L3_error)
+      values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 83, __pyx_L3_error)
+      values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 83, __pyx_L3_error)
+      values[4] = __Pyx_ArgRef_FASTCALL(__pyx_args, 4);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 83, __pyx_L3_error)
+    }
+    __pyx_v_data = ((PyObject*)values[0]);
+    if (__Pyx_PyInt_FromNumber(&values[1], "length", 0) < (0)) __PYX_ERR(0, 83, __pyx_L3_error)
+    __pyx_v_length = ((PyObject*)values[1]);
+    if (__Pyx_PyInt_FromNumber(&values[2], "time_ns", 0) < (0)) __PYX_ERR(0, 83, __pyx_L3_error)
+    __pyx_v_time_ns = ((PyObject*)values[2]);
+    if (__Pyx_PyInt_FromNumber(&values[3], "link_type", 0) < (0)) __PYX_ERR(0, 83, __pyx_L3_error)
+    __pyx_v_link_type = ((PyObject*)values[3]);
+    if (__Pyx_PyInt_FromNumber(&values[4], "frame", 0) < (0)) __PYX_ERR(0, 83, __pyx_L3_error)
+    __pyx_v_frame = ((PyObject*)values[4]);
+  }
+  goto __pyx_L6_skip;
+  __pyx_L5_argtuple_error:;
+  __Pyx_RaiseArgtupleInvalid("packets", 1, 5, 5, __pyx_nargs); __PYX_ERR(0, 83, __pyx_L3_error)
+  __pyx_L6_skip:;
+  goto __pyx_L4_argument_unpacking_done;
+  __pyx_L3_error:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __Pyx_AddTraceback("udpprobe.core.decode.Decoder.packets", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_RefNannyFinishContext();
+  return NULL;
+  __pyx_L4_argument_unpacking_done:;
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 0, "data", 2))) __PYX_ERR(0, 83, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_length), (&PyLong_Type), 0, "length", 2))) __PYX_ERR(0, 83, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_time_ns), (&PyLong_Type), 0, "time_ns", 2))) __PYX_ERR(0, 83, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_link_type), (&PyLong_Type), 0, "link_type", 2))) __PYX_ERR(0, 83, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_frame), (&PyLong_Type), 0, "frame", 2))) __PYX_ERR(0, 83, __pyx_L1_error)
+  __pyx_r = __pyx_pf_8udpprobe_4core_6decode_7Decoder_4packets(((struct __pyx_obj_8udpprobe_4core_6decode_Decoder *)__pyx_v_self), __pyx_v_data, __pyx_v_length, __pyx_v_time_ns, __pyx_v_link_type, __pyx_v_frame);
+
+  /* function exit code */
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __pyx_r = NULL;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  goto __pyx_L7_cleaned_up;
+  __pyx_L0:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __pyx_L7_cleaned_up:;
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_4packets(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, PyObject *__pyx_v_data, PyObject *__pyx_v_length, PyObject *__pyx_v_time_ns, PyObject *__pyx_v_link_type, PyObject *__pyx_v_frame) {
+  PyObject *__pyx_v_messages = NULL;
+  PyObject *__pyx_v_found = NULL;
+  Py_ssize_t __pyx_8genexpr2__pyx_v_row;
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  Py_ssize_t __pyx_t_1;
+  PY_LONG_LONG __pyx_t_2;
+  PY_LONG_LONG __pyx_t_3;
+  int __pyx_t_4;
+  PY_LONG_LONG __pyx_t_5;
+  int __pyx_t_6;
+  PyObject *__pyx_t_7 = NULL;
+  int __pyx_t_8;
+  PyObject *__pyx_t_9 = NULL;
+  PyObject *__pyx_t_10 = NULL;
+  PyObject *__pyx_t_11 = NULL;
+  PyObject *__pyx_t_12 = NULL;
+  size_t __pyx_t_13;
+  Py_ssize_t __pyx_t_14;
+  Py_ssize_t __pyx_t_15;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("packets", 0);
+
+  /* "udpprobe/core/decode.py":93
+ *             frame: its number.
+ *         """
+ *         self.load(data)             # <<<<<<<<<<<<<<
+ *         self.rows.size = self.messages_end = 0
+ *         self.frame(0, len(data), length, time_ns, link_type, frame)
+*/
+  __pyx_f_8udpprobe_4core_6decode_7Decoder_load(__pyx_v_self, __pyx_v_data); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 93, __pyx_L1_error)
+
+  /* "udpprobe/core/decode.py":94
+ *         """
+ *         self.load(data)
+ *         self.rows.size = self.messages_end = 0             # <<<<<<<<<<<<<<
+ *         self.frame(0, len(data), length, time_ns, link_type, frame)
+ *         messages = bytes(memoryview(self.message_bytes)[:self.messages_end]) if self.messages_end else b""
+*/
+  __pyx_v_self->rows->size = 0;
+  __pyx_v_self->messages_end = 0;
+
+  /* "udpprobe/core/decode.py":95
+ *         self.load(data)
+ *         self.rows.size = self.messages_end = 0
+ *         self.frame(0, len(data), length, time_ns, link_type, frame)             # <<<<<<<<<<<<<<
+ *         messages = bytes(memoryview(self.message_bytes)[:self.messages_end]) if self.messages_end else b""
+ *         found = [self.rows.packet(row, data, messages) for row in range(self.rows.size)]
+*/
+  __pyx_t_1 = __Pyx_PyBytes_GET_SIZE(__pyx_v_data); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1))) __PYX_ERR(0, 95, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_length); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 95, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_time_ns); if (unlikely((__pyx_t_3 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 95, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyLong_As_int(__pyx_v_link_type); if (unlikely((__pyx_t_4 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 95, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_frame); if (unlikely((__pyx_t_5 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 95, __pyx_L1_error)
+  __pyx_t_6 = __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(__pyx_v_self, 0, __pyx_t_1, __pyx_t_2, __pyx_t_3, __pyx_t_4, __pyx_t_5); if (unlikely(__pyx_t_6 == ((int)-1))) __PYX_ERR(0, 95, __pyx_L1_error)
+
+
+
+
+
+
+
+  /* "udpprobe/core/decode.py":96
+ *         self.rows.size = self.messages_end = 0
+ *         self.frame(0, len(data), length, time_ns, link_type, frame)
+ *         messages = bytes(memoryview(self.message_bytes)[:self.messages_end]) if self.messages_end else b""             # <<<<<<<<<<<<<<
+ *         found = [self.rows.packet(row, data, messages) for row in range(self.rows.size)]
+ *         self.rows.size = self.messages_end = 0
+*/
+  __pyx_t_8 = (__pyx_v_self->messages_end != 0);
+
+  if (__pyx_t_8) {
+    __pyx_t_10 = NULL;
+    __pyx_t_11 = __pyx_memoryview_fromslice(__pyx_v_self->message_bytes, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 96, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_11);
+    __pyx_t_12 = PyMemoryView_FromObject(__pyx_t_11); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 96, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_12);
+    __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+    __pyx_t_11 = PySequence_GetSlice(__pyx_t_12, 0, __pyx_v_self->messages_end); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 96, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_11);
+    __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+    __pyx_t_13 = 1;
+    {
+      PyObject *__pyx_callargs[2] = {__pyx_t_10, __pyx_t_11};
+      __pyx_t_9 = __Pyx_PyObject_FastCall((PyObject*)(&PyBytes_Type), __pyx_callargs+__pyx_t_13, (2-__pyx_t_13) | (__pyx_t_13*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+      __Pyx_XDECREF(__pyx_t_10); __pyx_t_10 = 0;
+      __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
+      if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 96, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_9);
+    }
+    __pyx_t_7 = __pyx_t_9;
+    __pyx_t_9 = 0;
+  } else {
+    __Pyx_INCREF(__pyx_mstate_global->__pyx_kp_b__5);
+    __pyx_t_7 = __pyx_mstate_global->__pyx_kp_b__5;
+  }
+
+  __pyx_v_messages = ((PyObject*)__pyx_t_7);
+  __pyx_t_7 = 0;
+
+  /* "udpprobe/core/decode.py":97
+ *         self.frame(0, len(data), length, time_ns, link_type, frame)
+ *         messages = bytes(memoryview(self.message_bytes)[:self.messages_end]) if self.messages_end else b""
+ *         found = [self.rows.packet(row, data, messages) for row in range(self.rows.size)]             # <<<<<<<<<<<<<<
+ *         self.rows.size = self.messages_end = 0
+ *         return found
+*/
+  { /* enter inner scope */
+    __pyx_t_7 = PyList_New(0); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 97, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_7);
+
+    __pyx_t_1 = __pyx_v_self->rows->size;
+    __pyx_t_14 = __pyx_t_1;
+
+    for (__pyx_t_15 = 0; __pyx_t_15 < __pyx_t_14; __pyx_t_15+=1) {
+      __pyx_8genexpr2__pyx_v_row = __pyx_t_15;
+      __pyx_t_11 = ((PyObject *)__pyx_v_self->rows);
+      __Pyx_INCREF(__pyx_t_11);
+      __pyx_t_10 = PyLong_FromSsize_t(__pyx_8genexpr2__pyx_v_row); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 97, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_10);
+      __pyx_t_13 = 0;
+      {
+        PyObject *__pyx_callargs[4] = {__pyx_t_11, __pyx_t_10, __pyx_v_data, __pyx_v_messages};
+        __pyx_t_9 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_packet, __pyx_callargs+__pyx_t_13, (4-__pyx_t_13) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+        __Pyx_XDECREF(__pyx_t_11); __pyx_t_11 = 0;
+        __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
+        if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 97, __pyx_L1_error)
+        __Pyx_GOTREF(__pyx_t_9);
+      }
+      __Pyx_GIVEREF(__pyx_t_9);
+      if (unlikely(__Pyx_ListComp_AppendAndDecref(__pyx_t_7, __pyx_t_9))) __PYX_ERR(0, 97, __pyx_L1_error)
+      __pyx_t_9 = 0;
+    }
+
+  } /* exit inner scope */
+  __pyx_v_found = ((PyObject*)__pyx_t_7);
+  __pyx_t_7 = 0;
+
+  /* "udpprobe/core/decode.py":98
+ *         messages = bytes(memoryview(self.message_bytes)[:self.messages_end]) if self.messages_end else b""
+ *         found = [self.rows.packet(row, data, messages) for row in range(self.rows.size)]
+ *         self.rows.size = self.messages_end = 0             # <<<<<<<<<<<<<<
+ *         return found
+ * 
+*/
+  __pyx_v_self->rows->size = 0;
+  __pyx_v_self->messages_end = 0;
+
+  /* "udpprobe/core/decode.py":99
+ *         found = [self.rows.packet(row, data, messages) for row in range(self.rows.size)]
+ *         self.rows.size = self.messages_end = 0
+ *         return found             # <<<<<<<<<<<<<<
+ * 
+ *     def add_faults(self, other: Decoder) -> None:
+*/
+  {
+    PyObject *__pyx_temp;
+    {
+      __pyx_temp = __pyx_r;
+      __Pyx_INCREF(__pyx_v_found);
+      __pyx_r = __pyx_v_found;
+    }
+    __Pyx_XDECREF(__pyx_temp);
+  }
+  goto __pyx_L0;
+
+  /* "udpprobe/core/decode.py":83
+ *         return Counter(own | quoted)
+ * 
+ *     def packets(self, data: bytes, length: int, time_ns: int, link_type: int, frame: int) -> list[Packet]:             # <<<<<<<<<<<<<<
+ *         """What one frame holds, as objects: a datagram, those inside its tunnel, an ICMP error.
+ * 
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_7);
+  __Pyx_XDECREF(__pyx_t_9);
+  __Pyx_XDECREF(__pyx_t_10);
+  __Pyx_XDECREF(__pyx_t_11);
+  __Pyx_XDECREF(__pyx_t_12);
+  __Pyx_AddTraceback("udpprobe.core.decode.Decoder.packets", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XDECREF(__pyx_v_messages);
+  __Pyx_XDECREF(__pyx_v_found);
+
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "udpprobe/core/decode.py":101
+ *         return found
+ * 
+ *     def add_faults(self, other: Decoder) -> None:             # <<<<<<<<<<<<<<
+ *         """Count what another decoder counted, too."""
+ *         place: index
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_7add_faults(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_6decode_7Decoder_6add_faults, "Count what another decoder counted, too.");
+static PyMethodDef __pyx_mdef_8udpprobe_4core_6decode_7Decoder_7add_faults = {"add_faults", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_7add_faults, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_6decode_7Decoder_6add_faults};
+static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_7add_faults(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -19267,32 +19674,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_other,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 83, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 101, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 83, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 101, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "add_faults", 0) < (0)) __PYX_ERR(0, 83, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "add_faults", 0) < (0)) __PYX_ERR(0, 101, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("add_faults", 1, 1, 1, i); __PYX_ERR(0, 83, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("add_faults", 1, 1, 1, i); __PYX_ERR(0, 101, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 83, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 101, __pyx_L3_error)
     }
     __pyx_v_other = ((struct __pyx_obj_8udpprobe_4core_6decode_Decoder *)values[0]);
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("add_faults", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 83, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("add_faults", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 101, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -19303,8 +19710,8 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_other), __pyx_mstate_global->__pyx_ptype_8udpprobe_4core_6decode_Decoder, 0, "other", 0))) __PYX_ERR(0, 83, __pyx_L1_error)
-  __pyx_r = __pyx_pf_8udpprobe_4core_6decode_7Decoder_4add_faults(((struct __pyx_obj_8udpprobe_4core_6decode_Decoder *)__pyx_v_self), __pyx_v_other);
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_other), __pyx_mstate_global->__pyx_ptype_8udpprobe_4core_6decode_Decoder, 0, "other", 0))) __PYX_ERR(0, 101, __pyx_L1_error)
+  __pyx_r = __pyx_pf_8udpprobe_4core_6decode_7Decoder_6add_faults(((struct __pyx_obj_8udpprobe_4core_6decode_Decoder *)__pyx_v_self), __pyx_v_other);
 
   /* function exit code */
   goto __pyx_L0;
@@ -19323,7 +19730,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_4add_faults(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_other) {
+static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_6add_faults(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_other) {
   Py_ssize_t __pyx_v_place;
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
@@ -19339,23 +19746,23 @@ static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_4add_faults(struct __
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("add_faults", 0);
 
-  /* "udpprobe/core/decode.py":86
+  /* "udpprobe/core/decode.py":104
  *         """Count what another decoder counted, too."""
  *         place: index
  *         for place in range(len(FAULTS)):             # <<<<<<<<<<<<<<
  *             self.faults[place] += other.faults[place]
  *             self.quote_faults[place] += other.quote_faults[place]
 */
-  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_FAULTS); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 86, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_FAULTS); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 104, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_2 = PyObject_Length(__pyx_t_1); if (unlikely(__pyx_t_2 == ((Py_ssize_t)-1))) __PYX_ERR(0, 86, __pyx_L1_error)
+  __pyx_t_2 = PyObject_Length(__pyx_t_1); if (unlikely(__pyx_t_2 == ((Py_ssize_t)-1))) __PYX_ERR(0, 104, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_t_3 = __pyx_t_2;
 
   for (__pyx_t_4 = 0; __pyx_t_4 < __pyx_t_3; __pyx_t_4+=1) {
     __pyx_v_place = __pyx_t_4;
 
-    /* "udpprobe/core/decode.py":87
+    /* "udpprobe/core/decode.py":105
  *         place: index
  *         for place in range(len(FAULTS)):
  *             self.faults[place] += other.faults[place]             # <<<<<<<<<<<<<<
@@ -19369,7 +19776,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_4add_faults(struct __
     } else if (unlikely(__pyx_t_5 >= __pyx_v_other->faults.shape[0])) __pyx_t_6 = 0;
     if (unlikely(__pyx_t_6 != -1)) {
       __Pyx_RaiseBufferIndexError(__pyx_t_6);
-      __PYX_ERR(0, 87, __pyx_L1_error)
+      __PYX_ERR(0, 105, __pyx_L1_error)
     }
     __pyx_t_7 = __pyx_v_place;
     __pyx_t_6 = -1;
@@ -19378,11 +19785,11 @@ static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_4add_faults(struct __
     } else if (unlikely(__pyx_t_7 >= __pyx_v_self->faults.shape[0])) __pyx_t_6 = 0;
     if (unlikely(__pyx_t_6 != -1)) {
       __Pyx_RaiseBufferIndexError(__pyx_t_6);
-      __PYX_ERR(0, 87, __pyx_L1_error)
+      __PYX_ERR(0, 105, __pyx_L1_error)
     }
     *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_7)) )) += (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->faults.data) + __pyx_t_5)) )));
 
-    /* "udpprobe/core/decode.py":88
+    /* "udpprobe/core/decode.py":106
  *         for place in range(len(FAULTS)):
  *             self.faults[place] += other.faults[place]
  *             self.quote_faults[place] += other.quote_faults[place]             # <<<<<<<<<<<<<<
@@ -19396,7 +19803,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_4add_faults(struct __
     } else if (unlikely(__pyx_t_5 >= __pyx_v_other->quote_faults.shape[0])) __pyx_t_6 = 0;
     if (unlikely(__pyx_t_6 != -1)) {
       __Pyx_RaiseBufferIndexError(__pyx_t_6);
-      __PYX_ERR(0, 88, __pyx_L1_error)
+      __PYX_ERR(0, 106, __pyx_L1_error)
     }
     __pyx_t_7 = __pyx_v_place;
     __pyx_t_6 = -1;
@@ -19405,15 +19812,15 @@ static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_4add_faults(struct __
     } else if (unlikely(__pyx_t_7 >= __pyx_v_self->quote_faults.shape[0])) __pyx_t_6 = 0;
     if (unlikely(__pyx_t_6 != -1)) {
       __Pyx_RaiseBufferIndexError(__pyx_t_6);
-      __PYX_ERR(0, 88, __pyx_L1_error)
+      __PYX_ERR(0, 106, __pyx_L1_error)
     }
     *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->quote_faults.data) + __pyx_t_7)) )) += (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->quote_faults.data) + __pyx_t_5)) )));
   }
 
 
 
-  /* "udpprobe/core/decode.py":83
- *         return Counter(own | quoted)
+  /* "udpprobe/core/decode.py":101
+ *         return found
  * 
  *     def add_faults(self, other: Decoder) -> None:             # <<<<<<<<<<<<<<
  *         """Count what another decoder counted, too."""
@@ -19434,65 +19841,69 @@ static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_4add_faults(struct __
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":90
+/* "udpprobe/core/decode.py":108
  *             self.quote_faults[place] += other.quote_faults[place]
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
- *     def load(self, data: cython.uchar[::1]) -> cython.void:
+ *     def load(self, data: object) -> cython.void:
  *         """Decode frames in these bytes from now on."""
 */
 
-static void __pyx_f_8udpprobe_4core_6decode_7Decoder_load(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, __Pyx_memviewslice __pyx_v_data) {
+static void __pyx_f_8udpprobe_4core_6decode_7Decoder_load(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, PyObject *__pyx_v_data) {
+  __Pyx_memviewslice __pyx_t_1 = { 0, 0, { 0 }, { 0 }, { 0 } };
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
 
-  /* "udpprobe/core/decode.py":93
- *     def load(self, data: cython.uchar[::1]) -> cython.void:
+  /* "udpprobe/core/decode.py":111
+ *     def load(self, data: object) -> cython.void:
  *         """Decode frames in these bytes from now on."""
  *         self.data = data             # <<<<<<<<<<<<<<
  *         self.headers.load(data)
  *         self.quote.load(data)
 */
+  __pyx_t_1 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(__pyx_v_data, 0); if (unlikely(!__pyx_t_1.memview)) __PYX_ERR(0, 111, __pyx_L1_error)
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->data, 0);
-  __PYX_INC_MEMVIEW(&__pyx_v_data, 1);
-  __pyx_v_self->data = __pyx_v_data;
+  __pyx_v_self->data = __pyx_t_1;
+  __pyx_t_1.memview = NULL;
+  __pyx_t_1.data = NULL;
 
-  /* "udpprobe/core/decode.py":94
+  /* "udpprobe/core/decode.py":112
  *         """Decode frames in these bytes from now on."""
  *         self.data = data
  *         self.headers.load(data)             # <<<<<<<<<<<<<<
  *         self.quote.load(data)
  * 
 */
-  ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->load(__pyx_v_self->headers, __pyx_v_data); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 94, __pyx_L1_error)
+  ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->load(__pyx_v_self->headers, __pyx_v_data); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 112, __pyx_L1_error)
 
-  /* "udpprobe/core/decode.py":95
+  /* "udpprobe/core/decode.py":113
  *         self.data = data
  *         self.headers.load(data)
  *         self.quote.load(data)             # <<<<<<<<<<<<<<
  * 
  *     @cython.cfunc
 */
-  ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->quote->__pyx_vtab)->load(__pyx_v_self->quote, __pyx_v_data); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 95, __pyx_L1_error)
+  ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->quote->__pyx_vtab)->load(__pyx_v_self->quote, __pyx_v_data); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 113, __pyx_L1_error)
 
-  /* "udpprobe/core/decode.py":90
+  /* "udpprobe/core/decode.py":108
  *             self.quote_faults[place] += other.quote_faults[place]
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
- *     def load(self, data: cython.uchar[::1]) -> cython.void:
+ *     def load(self, data: object) -> cython.void:
  *         """Decode frames in these bytes from now on."""
 */
 
   /* function exit code */
   goto __pyx_L0;
   __pyx_L1_error:;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_1, 1);
   __Pyx_AddTraceback("udpprobe.core.decode.Decoder.load", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_L0:;
 
 }
 
-/* "udpprobe/core/decode.py":97
+/* "udpprobe/core/decode.py":115
  *         self.quote.load(data)
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -19518,27 +19929,27 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":103
+  /* "udpprobe/core/decode.py":121
  *               frame: i64) -> cython.int:
  *         """Decode one frame that stands at `at`; 0."""
  *         link: u64 = self._sender(at, captured, link_type)             # <<<<<<<<<<<<<<
  *         protocol: cython.int = self.headers.walk_link(at, at + captured, captured < length, link_type)
  *         layer: cython.int
 */
-  __pyx_t_1 = __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(__pyx_v_self, __pyx_v_at, __pyx_v_captured, __pyx_v_link_type); if (unlikely(__pyx_t_1 == ((unsigned PY_LONG_LONG)0xFFFFFFFFFFFFFFFF) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 103, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(__pyx_v_self, __pyx_v_at, __pyx_v_captured, __pyx_v_link_type); if (unlikely(__pyx_t_1 == ((unsigned PY_LONG_LONG)0xFFFFFFFFFFFFFFFF) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 121, __pyx_L1_error)
   __pyx_v_link = __pyx_t_1;
 
-  /* "udpprobe/core/decode.py":104
+  /* "udpprobe/core/decode.py":122
  *         """Decode one frame that stands at `at`; 0."""
  *         link: u64 = self._sender(at, captured, link_type)
  *         protocol: cython.int = self.headers.walk_link(at, at + captured, captured < length, link_type)             # <<<<<<<<<<<<<<
  *         layer: cython.int
  *         for layer in range(_LAYERS):
 */
-  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->walk_link(__pyx_v_self->headers, __pyx_v_at, (__pyx_v_at + __pyx_v_captured), (__pyx_v_captured < __pyx_v_length), __pyx_v_link_type); if (unlikely(__pyx_t_2 == ((int)-2))) __PYX_ERR(0, 104, __pyx_L1_error)
+  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->walk_link(__pyx_v_self->headers, __pyx_v_at, (__pyx_v_at + __pyx_v_captured), (__pyx_v_captured < __pyx_v_length), __pyx_v_link_type); if (unlikely(__pyx_t_2 == ((int)-2))) __PYX_ERR(0, 122, __pyx_L1_error)
   __pyx_v_protocol = __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":106
+  /* "udpprobe/core/decode.py":124
  *         protocol: cython.int = self.headers.walk_link(at, at + captured, captured < length, link_type)
  *         layer: cython.int
  *         for layer in range(_LAYERS):             # <<<<<<<<<<<<<<
@@ -19552,7 +19963,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
   for (__pyx_t_4 = 0; __pyx_t_4 < __pyx_t_3; __pyx_t_4+=1) {
     __pyx_v_layer = __pyx_t_4;
 
-    /* "udpprobe/core/decode.py":107
+    /* "udpprobe/core/decode.py":125
  *         layer: cython.int
  *         for layer in range(_LAYERS):
  *             if protocol == _UDP:             # <<<<<<<<<<<<<<
@@ -19564,21 +19975,21 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
     if (__pyx_t_5) {
 
 
-      /* "udpprobe/core/decode.py":108
+      /* "udpprobe/core/decode.py":126
  *         for layer in range(_LAYERS):
  *             if protocol == _UDP:
  *                 if not self._has(8, _CUT_UDP):             # <<<<<<<<<<<<<<
  *                     return 0
  *                 self._datagram(time_ns, frame, link)
 */
-      __pyx_t_5 = __pyx_f_8udpprobe_4core_6decode_7Decoder__has(__pyx_v_self, 8, __pyx_v_8udpprobe_4core_6decode__CUT_UDP); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(0, 108, __pyx_L1_error)
+      __pyx_t_5 = __pyx_f_8udpprobe_4core_6decode_7Decoder__has(__pyx_v_self, 8, __pyx_v_8udpprobe_4core_6decode__CUT_UDP); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(0, 126, __pyx_L1_error)
       __pyx_t_6 = (!__pyx_t_5);
 
 
       if (__pyx_t_6) {
 
 
-        /* "udpprobe/core/decode.py":109
+        /* "udpprobe/core/decode.py":127
  *             if protocol == _UDP:
  *                 if not self._has(8, _CUT_UDP):
  *                     return 0             # <<<<<<<<<<<<<<
@@ -19591,7 +20002,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
         }
         goto __pyx_L0;
 
-        /* "udpprobe/core/decode.py":108
+        /* "udpprobe/core/decode.py":126
  *         for layer in range(_LAYERS):
  *             if protocol == _UDP:
  *                 if not self._has(8, _CUT_UDP):             # <<<<<<<<<<<<<<
@@ -19600,29 +20011,29 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
 */
       }
 
-      /* "udpprobe/core/decode.py":110
+      /* "udpprobe/core/decode.py":128
  *                 if not self._has(8, _CUT_UDP):
  *                     return 0
  *                 self._datagram(time_ns, frame, link)             # <<<<<<<<<<<<<<
  *                 protocol = self.headers.walk_tunnel(cython.cast(cython.int, self.headers.u16(self.headers.at + 2)))
  *             elif (protocol == _ICMP and self.headers.family == 4) or (protocol == _ICMPV6 and self.headers.family == 6):
 */
-      __pyx_t_7 = __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(__pyx_v_self, __pyx_v_time_ns, __pyx_v_frame, __pyx_v_link); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 110, __pyx_L1_error)
+      __pyx_t_7 = __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(__pyx_v_self, __pyx_v_time_ns, __pyx_v_frame, __pyx_v_link); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 128, __pyx_L1_error)
 
 
-      /* "udpprobe/core/decode.py":111
+      /* "udpprobe/core/decode.py":129
  *                     return 0
  *                 self._datagram(time_ns, frame, link)
  *                 protocol = self.headers.walk_tunnel(cython.cast(cython.int, self.headers.u16(self.headers.at + 2)))             # <<<<<<<<<<<<<<
  *             elif (protocol == _ICMP and self.headers.family == 4) or (protocol == _ICMPV6 and self.headers.family == 6):
  *                 if self._has(8, _CUT_ICMP) and self._is_error():
 */
-      __pyx_t_8 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u16(__pyx_v_self->headers, (__pyx_v_self->headers->at + 2)); if (unlikely(__pyx_t_8 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 111, __pyx_L1_error)
-      __pyx_t_7 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->walk_tunnel(__pyx_v_self->headers, ((int)__pyx_t_8)); if (unlikely(__pyx_t_7 == ((int)-2))) __PYX_ERR(0, 111, __pyx_L1_error)
+      __pyx_t_8 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u16(__pyx_v_self->headers, (__pyx_v_self->headers->at + 2)); if (unlikely(__pyx_t_8 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 129, __pyx_L1_error)
+      __pyx_t_7 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->walk_tunnel(__pyx_v_self->headers, ((int)__pyx_t_8)); if (unlikely(__pyx_t_7 == ((int)-2))) __PYX_ERR(0, 129, __pyx_L1_error)
 
       __pyx_v_protocol = __pyx_t_7;
 
-      /* "udpprobe/core/decode.py":107
+      /* "udpprobe/core/decode.py":125
  *         layer: cython.int
  *         for layer in range(_LAYERS):
  *             if protocol == _UDP:             # <<<<<<<<<<<<<<
@@ -19632,7 +20043,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
       goto __pyx_L5;
     }
 
-    /* "udpprobe/core/decode.py":112
+    /* "udpprobe/core/decode.py":130
  *                 self._datagram(time_ns, frame, link)
  *                 protocol = self.headers.walk_tunnel(cython.cast(cython.int, self.headers.u16(self.headers.at + 2)))
  *             elif (protocol == _ICMP and self.headers.family == 4) or (protocol == _ICMPV6 and self.headers.family == 6):             # <<<<<<<<<<<<<<
@@ -19677,14 +20088,14 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
     if (__pyx_t_6) {
 
 
-      /* "udpprobe/core/decode.py":113
+      /* "udpprobe/core/decode.py":131
  *                 protocol = self.headers.walk_tunnel(cython.cast(cython.int, self.headers.u16(self.headers.at + 2)))
  *             elif (protocol == _ICMP and self.headers.family == 4) or (protocol == _ICMPV6 and self.headers.family == 6):
  *                 if self._has(8, _CUT_ICMP) and self._is_error():             # <<<<<<<<<<<<<<
  *                     self._error(time_ns, frame)
  *                 return 0
 */
-      __pyx_t_5 = __pyx_f_8udpprobe_4core_6decode_7Decoder__has(__pyx_v_self, 8, __pyx_v_8udpprobe_4core_6decode__CUT_ICMP); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(0, 113, __pyx_L1_error)
+      __pyx_t_5 = __pyx_f_8udpprobe_4core_6decode_7Decoder__has(__pyx_v_self, 8, __pyx_v_8udpprobe_4core_6decode__CUT_ICMP); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(0, 131, __pyx_L1_error)
       if (__pyx_t_5) {
 
       } else {
@@ -19693,7 +20104,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
 
         goto __pyx_L12_bool_binop_done;
       }
-      __pyx_t_5 = __pyx_f_8udpprobe_4core_6decode_7Decoder__is_error(__pyx_v_self); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(0, 113, __pyx_L1_error)
+      __pyx_t_5 = __pyx_f_8udpprobe_4core_6decode_7Decoder__is_error(__pyx_v_self); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(0, 131, __pyx_L1_error)
 
       __pyx_t_6 = __pyx_t_5;
 
@@ -19701,17 +20112,17 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
       if (__pyx_t_6) {
 
 
-        /* "udpprobe/core/decode.py":114
+        /* "udpprobe/core/decode.py":132
  *             elif (protocol == _ICMP and self.headers.family == 4) or (protocol == _ICMPV6 and self.headers.family == 6):
  *                 if self._has(8, _CUT_ICMP) and self._is_error():
  *                     self._error(time_ns, frame)             # <<<<<<<<<<<<<<
  *                 return 0
  *             else:
 */
-        __pyx_t_7 = __pyx_f_8udpprobe_4core_6decode_7Decoder__error(__pyx_v_self, __pyx_v_time_ns, __pyx_v_frame); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 114, __pyx_L1_error)
+        __pyx_t_7 = __pyx_f_8udpprobe_4core_6decode_7Decoder__error(__pyx_v_self, __pyx_v_time_ns, __pyx_v_frame); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 132, __pyx_L1_error)
 
 
-        /* "udpprobe/core/decode.py":113
+        /* "udpprobe/core/decode.py":131
  *                 protocol = self.headers.walk_tunnel(cython.cast(cython.int, self.headers.u16(self.headers.at + 2)))
  *             elif (protocol == _ICMP and self.headers.family == 4) or (protocol == _ICMPV6 and self.headers.family == 6):
  *                 if self._has(8, _CUT_ICMP) and self._is_error():             # <<<<<<<<<<<<<<
@@ -19720,7 +20131,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
 */
       }
 
-      /* "udpprobe/core/decode.py":115
+      /* "udpprobe/core/decode.py":133
  *                 if self._has(8, _CUT_ICMP) and self._is_error():
  *                     self._error(time_ns, frame)
  *                 return 0             # <<<<<<<<<<<<<<
@@ -19733,7 +20144,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
       }
       goto __pyx_L0;
 
-      /* "udpprobe/core/decode.py":112
+      /* "udpprobe/core/decode.py":130
  *                 self._datagram(time_ns, frame, link)
  *                 protocol = self.headers.walk_tunnel(cython.cast(cython.int, self.headers.u16(self.headers.at + 2)))
  *             elif (protocol == _ICMP and self.headers.family == 4) or (protocol == _ICMPV6 and self.headers.family == 6):             # <<<<<<<<<<<<<<
@@ -19742,7 +20153,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
 */
     }
 
-    /* "udpprobe/core/decode.py":117
+    /* "udpprobe/core/decode.py":135
  *                 return 0
  *             else:
  *                 return 0             # <<<<<<<<<<<<<<
@@ -19760,7 +20171,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
   }
 
 
-  /* "udpprobe/core/decode.py":118
+  /* "udpprobe/core/decode.py":136
  *             else:
  *                 return 0
  *         return 0             # <<<<<<<<<<<<<<
@@ -19773,7 +20184,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":97
+  /* "udpprobe/core/decode.py":115
  *         self.quote.load(data)
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -19794,7 +20205,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder_frame(struct __pyx_obj_8udpp
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":120
+/* "udpprobe/core/decode.py":138
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -19813,7 +20224,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__has(struct __pyx_obj_8udppr
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":124
+  /* "udpprobe/core/decode.py":142
  *     @cython.exceptval(-1, check=False)
  *     def _has(self, size: i64, fault: cython.int) -> cython.bint:
  *         if self.headers.end - self.headers.at >= size:             # <<<<<<<<<<<<<<
@@ -19825,7 +20236,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__has(struct __pyx_obj_8udppr
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/decode.py":125
+    /* "udpprobe/core/decode.py":143
  *     def _has(self, size: i64, fault: cython.int) -> cython.bint:
  *         if self.headers.end - self.headers.at >= size:
  *             return True             # <<<<<<<<<<<<<<
@@ -19838,7 +20249,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__has(struct __pyx_obj_8udppr
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/decode.py":124
+    /* "udpprobe/core/decode.py":142
  *     @cython.exceptval(-1, check=False)
  *     def _has(self, size: i64, fault: cython.int) -> cython.bint:
  *         if self.headers.end - self.headers.at >= size:             # <<<<<<<<<<<<<<
@@ -19847,7 +20258,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__has(struct __pyx_obj_8udppr
 */
   }
 
-  /* "udpprobe/core/decode.py":126
+  /* "udpprobe/core/decode.py":144
  *         if self.headers.end - self.headers.at >= size:
  *             return True
  *         self.faults[fault if self.headers.cut else _NAMES + fault] += 1             # <<<<<<<<<<<<<<
@@ -19868,12 +20279,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__has(struct __pyx_obj_8udppr
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->faults.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 126, __pyx_L1_error)
+    __PYX_ERR(0, 144, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_3)) )) += 1;
 
 
-  /* "udpprobe/core/decode.py":127
+  /* "udpprobe/core/decode.py":145
  *             return True
  *         self.faults[fault if self.headers.cut else _NAMES + fault] += 1
  *         return False             # <<<<<<<<<<<<<<
@@ -19886,7 +20297,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__has(struct __pyx_obj_8udppr
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":120
+  /* "udpprobe/core/decode.py":138
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -19904,7 +20315,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__has(struct __pyx_obj_8udppr
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":129
+/* "udpprobe/core/decode.py":147
  *         return False
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -19922,7 +20333,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":134
+  /* "udpprobe/core/decode.py":152
  *     def _sender(self, at: index, captured: i64, link_type: cython.int) -> u64:
  *         """Who sent the frame on its link, so that the two directions of a link can be told apart; 0 if unknown."""
  *         if link_type == 1:             # <<<<<<<<<<<<<<
@@ -19934,7 +20345,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/decode.py":135
+    /* "udpprobe/core/decode.py":153
  *         """Who sent the frame on its link, so that the two directions of a link can be told apart; 0 if unknown."""
  *         if link_type == 1:
  *             return self.headers.u48(at + 6) if captured >= 14 else 0             # <<<<<<<<<<<<<<
@@ -19944,7 +20355,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
     __pyx_t_1 = (__pyx_v_captured >= 14);
 
     if (__pyx_t_1) {
-      __pyx_t_3 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u48(__pyx_v_self->headers, (__pyx_v_at + 6)); if (unlikely(__pyx_t_3 == ((unsigned PY_LONG_LONG)0xffffffffffffffff) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 135, __pyx_L1_error)
+      __pyx_t_3 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u48(__pyx_v_self->headers, (__pyx_v_at + 6)); if (unlikely(__pyx_t_3 == ((unsigned PY_LONG_LONG)0xffffffffffffffff) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 153, __pyx_L1_error)
       __pyx_t_2 = __pyx_t_3;
     } else {
 
@@ -19956,7 +20367,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/decode.py":134
+    /* "udpprobe/core/decode.py":152
  *     def _sender(self, at: index, captured: i64, link_type: cython.int) -> u64:
  *         """Who sent the frame on its link, so that the two directions of a link can be told apart; 0 if unknown."""
  *         if link_type == 1:             # <<<<<<<<<<<<<<
@@ -19965,7 +20376,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
 */
   }
 
-  /* "udpprobe/core/decode.py":136
+  /* "udpprobe/core/decode.py":154
  *         if link_type == 1:
  *             return self.headers.u48(at + 6) if captured >= 14 else 0
  *         if link_type == 113:    # LINKTYPE_LINUX_SLL             # <<<<<<<<<<<<<<
@@ -19977,7 +20388,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/decode.py":137
+    /* "udpprobe/core/decode.py":155
  *             return self.headers.u48(at + 6) if captured >= 14 else 0
  *         if link_type == 113:    # LINKTYPE_LINUX_SLL
  *             return self.headers.u48(at + 6) if captured >= 16 else 0             # <<<<<<<<<<<<<<
@@ -19987,7 +20398,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
     __pyx_t_1 = (__pyx_v_captured >= 16);
 
     if (__pyx_t_1) {
-      __pyx_t_3 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u48(__pyx_v_self->headers, (__pyx_v_at + 6)); if (unlikely(__pyx_t_3 == ((unsigned PY_LONG_LONG)0xffffffffffffffff) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 137, __pyx_L1_error)
+      __pyx_t_3 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u48(__pyx_v_self->headers, (__pyx_v_at + 6)); if (unlikely(__pyx_t_3 == ((unsigned PY_LONG_LONG)0xffffffffffffffff) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 155, __pyx_L1_error)
       __pyx_t_2 = __pyx_t_3;
     } else {
 
@@ -19999,7 +20410,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/decode.py":136
+    /* "udpprobe/core/decode.py":154
  *         if link_type == 1:
  *             return self.headers.u48(at + 6) if captured >= 14 else 0
  *         if link_type == 113:    # LINKTYPE_LINUX_SLL             # <<<<<<<<<<<<<<
@@ -20008,7 +20419,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
 */
   }
 
-  /* "udpprobe/core/decode.py":138
+  /* "udpprobe/core/decode.py":156
  *         if link_type == 113:    # LINKTYPE_LINUX_SLL
  *             return self.headers.u48(at + 6) if captured >= 16 else 0
  *         if link_type == 276:    # LINKTYPE_LINUX_SLL2             # <<<<<<<<<<<<<<
@@ -20020,7 +20431,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/decode.py":139
+    /* "udpprobe/core/decode.py":157
  *             return self.headers.u48(at + 6) if captured >= 16 else 0
  *         if link_type == 276:    # LINKTYPE_LINUX_SLL2
  *             return self.headers.u48(at + 12) if captured >= 20 else 0             # <<<<<<<<<<<<<<
@@ -20030,7 +20441,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
     __pyx_t_1 = (__pyx_v_captured >= 20);
 
     if (__pyx_t_1) {
-      __pyx_t_3 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u48(__pyx_v_self->headers, (__pyx_v_at + 12)); if (unlikely(__pyx_t_3 == ((unsigned PY_LONG_LONG)0xffffffffffffffff) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 139, __pyx_L1_error)
+      __pyx_t_3 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u48(__pyx_v_self->headers, (__pyx_v_at + 12)); if (unlikely(__pyx_t_3 == ((unsigned PY_LONG_LONG)0xffffffffffffffff) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 157, __pyx_L1_error)
       __pyx_t_2 = __pyx_t_3;
     } else {
 
@@ -20042,7 +20453,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/decode.py":138
+    /* "udpprobe/core/decode.py":156
  *         if link_type == 113:    # LINKTYPE_LINUX_SLL
  *             return self.headers.u48(at + 6) if captured >= 16 else 0
  *         if link_type == 276:    # LINKTYPE_LINUX_SLL2             # <<<<<<<<<<<<<<
@@ -20051,7 +20462,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
 */
   }
 
-  /* "udpprobe/core/decode.py":140
+  /* "udpprobe/core/decode.py":158
  *         if link_type == 276:    # LINKTYPE_LINUX_SLL2
  *             return self.headers.u48(at + 12) if captured >= 20 else 0
  *         return 0             # <<<<<<<<<<<<<<
@@ -20064,7 +20475,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":129
+  /* "udpprobe/core/decode.py":147
  *         return False
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -20082,7 +20493,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__sender(st
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":142
+/* "udpprobe/core/decode.py":160
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -20107,22 +20518,24 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   unsigned PY_LONG_LONG __pyx_t_8;
   int __pyx_t_9;
   int __pyx_t_10;
+  Py_ssize_t __pyx_t_11;
+  Py_ssize_t __pyx_t_12;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":147
+  /* "udpprobe/core/decode.py":165
  *     def _datagram(self, time_ns: i64, frame: i64, link: u64) -> cython.int:
  *         """A row for the datagram that the cursor stands at."""
  *         row: index = self.rows.start_row()             # <<<<<<<<<<<<<<
  *         at: index = self.headers.at
  *         udp_length: i64 = self.headers.u16(at + 4)
 */
-  __pyx_t_1 = ((struct __pyx_vtabstruct_8udpprobe_4core_4rows_Rows *)__pyx_v_self->rows->__pyx_vtab)->start_row(__pyx_v_self->rows); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1L))) __PYX_ERR(0, 147, __pyx_L1_error)
+  __pyx_t_1 = ((struct __pyx_vtabstruct_8udpprobe_4core_4rows_Rows *)__pyx_v_self->rows->__pyx_vtab)->start_row(__pyx_v_self->rows); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1L))) __PYX_ERR(0, 165, __pyx_L1_error)
   __pyx_v_row = __pyx_t_1;
 
-  /* "udpprobe/core/decode.py":148
+  /* "udpprobe/core/decode.py":166
  *         """A row for the datagram that the cursor stands at."""
  *         row: index = self.rows.start_row()
  *         at: index = self.headers.at             # <<<<<<<<<<<<<<
@@ -20133,27 +20546,27 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
 
   __pyx_v_at = __pyx_t_1;
 
-  /* "udpprobe/core/decode.py":149
+  /* "udpprobe/core/decode.py":167
  *         row: index = self.rows.start_row()
  *         at: index = self.headers.at
  *         udp_length: i64 = self.headers.u16(at + 4)             # <<<<<<<<<<<<<<
  *         checksum: i64 = self.headers.u16(at + 6)
  *         header: i64 = at - self.headers.ip_start
 */
-  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u16(__pyx_v_self->headers, (__pyx_v_at + 4)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 149, __pyx_L1_error)
+  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u16(__pyx_v_self->headers, (__pyx_v_at + 4)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 167, __pyx_L1_error)
   __pyx_v_udp_length = __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":150
+  /* "udpprobe/core/decode.py":168
  *         at: index = self.headers.at
  *         udp_length: i64 = self.headers.u16(at + 4)
  *         checksum: i64 = self.headers.u16(at + 6)             # <<<<<<<<<<<<<<
  *         header: i64 = at - self.headers.ip_start
  *         self.rows.is_error[row] = 0
 */
-  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u16(__pyx_v_self->headers, (__pyx_v_at + 6)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 150, __pyx_L1_error)
+  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u16(__pyx_v_self->headers, (__pyx_v_at + 6)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 168, __pyx_L1_error)
   __pyx_v_checksum = __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":151
+  /* "udpprobe/core/decode.py":169
  *         udp_length: i64 = self.headers.u16(at + 4)
  *         checksum: i64 = self.headers.u16(at + 6)
  *         header: i64 = at - self.headers.ip_start             # <<<<<<<<<<<<<<
@@ -20162,7 +20575,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
 */
   __pyx_v_header = (__pyx_v_at - __pyx_v_self->headers->ip_start);
 
-  /* "udpprobe/core/decode.py":152
+  /* "udpprobe/core/decode.py":170
  *         checksum: i64 = self.headers.u16(at + 6)
  *         header: i64 = at - self.headers.ip_start
  *         self.rows.is_error[row] = 0             # <<<<<<<<<<<<<<
@@ -20176,11 +20589,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->is_error.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 152, __pyx_L1_error)
+    __PYX_ERR(0, 170, __pyx_L1_error)
   }
   *((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_self->rows->is_error.data) + __pyx_t_3)) )) = 0;
 
-  /* "udpprobe/core/decode.py":153
+  /* "udpprobe/core/decode.py":171
  *         header: i64 = at - self.headers.ip_start
  *         self.rows.is_error[row] = 0
  *         self.rows.frame[row], self.rows.time_ns[row], self.rows.link[row] = frame, time_ns, link             # <<<<<<<<<<<<<<
@@ -20200,7 +20613,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->frame.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 153, __pyx_L1_error)
+    __PYX_ERR(0, 171, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->frame.data) + __pyx_t_3)) )) = __pyx_t_2;
 
@@ -20211,7 +20624,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->time_ns.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 153, __pyx_L1_error)
+    __PYX_ERR(0, 171, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->time_ns.data) + __pyx_t_3)) )) = __pyx_t_5;
 
@@ -20222,12 +20635,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->link.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 153, __pyx_L1_error)
+    __PYX_ERR(0, 171, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->link.data) + __pyx_t_3)) )) = __pyx_t_6;
 
 
-  /* "udpprobe/core/decode.py":154
+  /* "udpprobe/core/decode.py":172
  *         self.rows.is_error[row] = 0
  *         self.rows.frame[row], self.rows.time_ns[row], self.rows.link[row] = frame, time_ns, link
  *         self.rows.source_high[row], self.rows.source_low[row] = self.headers.source_high, self.headers.source_low             # <<<<<<<<<<<<<<
@@ -20245,7 +20658,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->source_high.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 154, __pyx_L1_error)
+    __PYX_ERR(0, 172, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->source_high.data) + __pyx_t_3)) )) = __pyx_t_6;
 
@@ -20256,12 +20669,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->source_low.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 154, __pyx_L1_error)
+    __PYX_ERR(0, 172, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->source_low.data) + __pyx_t_3)) )) = __pyx_t_7;
 
 
-  /* "udpprobe/core/decode.py":155
+  /* "udpprobe/core/decode.py":173
  *         self.rows.frame[row], self.rows.time_ns[row], self.rows.link[row] = frame, time_ns, link
  *         self.rows.source_high[row], self.rows.source_low[row] = self.headers.source_high, self.headers.source_low
  *         self.rows.destination_high[row], self.rows.destination_low[row] = self.headers.destination_high, self.headers.destination_low             # <<<<<<<<<<<<<<
@@ -20279,7 +20692,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->destination_high.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 155, __pyx_L1_error)
+    __PYX_ERR(0, 173, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->destination_high.data) + __pyx_t_3)) )) = __pyx_t_7;
 
@@ -20290,19 +20703,19 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->destination_low.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 155, __pyx_L1_error)
+    __PYX_ERR(0, 173, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->destination_low.data) + __pyx_t_3)) )) = __pyx_t_6;
 
 
-  /* "udpprobe/core/decode.py":156
+  /* "udpprobe/core/decode.py":174
  *         self.rows.source_high[row], self.rows.source_low[row] = self.headers.source_high, self.headers.source_low
  *         self.rows.destination_high[row], self.rows.destination_low[row] = self.headers.destination_high, self.headers.destination_low
  *         self.rows.ports[row] = cython.cast(u64, self.headers.u32(at))             # <<<<<<<<<<<<<<
  *         self.rows.ip_length[row] = header + udp_length if self.headers.first_fragment else self.headers.ip_length
  *         self.rows.detail[row] = (self._id(self.headers) << 48 | cython.cast(u64, udp_length) << 32
 */
-  __pyx_t_5 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u32(__pyx_v_self->headers, __pyx_v_at); if (unlikely(__pyx_t_5 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 156, __pyx_L1_error)
+  __pyx_t_5 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u32(__pyx_v_self->headers, __pyx_v_at); if (unlikely(__pyx_t_5 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 174, __pyx_L1_error)
   __pyx_t_3 = __pyx_v_row;
   __pyx_t_4 = -1;
   if (__pyx_t_3 < 0) {
@@ -20310,12 +20723,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->ports.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 156, __pyx_L1_error)
+    __PYX_ERR(0, 174, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->ports.data) + __pyx_t_3)) )) = ((unsigned PY_LONG_LONG)__pyx_t_5);
 
 
-  /* "udpprobe/core/decode.py":157
+  /* "udpprobe/core/decode.py":175
  *         self.rows.destination_high[row], self.rows.destination_low[row] = self.headers.destination_high, self.headers.destination_low
  *         self.rows.ports[row] = cython.cast(u64, self.headers.u32(at))
  *         self.rows.ip_length[row] = header + udp_length if self.headers.first_fragment else self.headers.ip_length             # <<<<<<<<<<<<<<
@@ -20336,12 +20749,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->ip_length.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 157, __pyx_L1_error)
+    __PYX_ERR(0, 175, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->ip_length.data) + __pyx_t_3)) )) = __pyx_t_5;
 
 
-  /* "udpprobe/core/decode.py":158
+  /* "udpprobe/core/decode.py":176
  *         self.rows.ports[row] = cython.cast(u64, self.headers.u32(at))
  *         self.rows.ip_length[row] = header + udp_length if self.headers.first_fragment else self.headers.ip_length
  *         self.rows.detail[row] = (self._id(self.headers) << 48 | cython.cast(u64, udp_length) << 32             # <<<<<<<<<<<<<<
@@ -20352,11 +20765,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
     PyGILState_STATE __pyx_gilstate_save = __Pyx_PyGILState_Ensure();
     PyErr_SetString(PyExc_TypeError, "cannot pass None into a C function argument that is declared \047not None\047");
     __Pyx_PyGILState_Release(__pyx_gilstate_save);
-    __PYX_ERR(0, 158, __pyx_L1_error)
+    __PYX_ERR(0, 176, __pyx_L1_error)
   }
-  __pyx_t_6 = __pyx_f_8udpprobe_4core_6decode_7Decoder__id(__pyx_v_self, __pyx_v_self->headers); if (unlikely(__pyx_t_6 == ((unsigned PY_LONG_LONG)0xFFFFFFFFFFFFFFFF) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 158, __pyx_L1_error)
+  __pyx_t_6 = __pyx_f_8udpprobe_4core_6decode_7Decoder__id(__pyx_v_self, __pyx_v_self->headers); if (unlikely(__pyx_t_6 == ((unsigned PY_LONG_LONG)0xFFFFFFFFFFFFFFFF) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 176, __pyx_L1_error)
 
-  /* "udpprobe/core/decode.py":160
+  /* "udpprobe/core/decode.py":178
  *         self.rows.detail[row] = (self._id(self.headers) << 48 | cython.cast(u64, udp_length) << 32
  *                             | cython.cast(u64, checksum) << 16 | cython.cast(u64, self.headers.ttl) << 8
  *                             | (_FRAGMENTED if self.headers.first_fragment else 0) | (_TUNNELLED if self.headers.depth else 0))             # <<<<<<<<<<<<<<
@@ -20381,7 +20794,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   }
 
 
-  /* "udpprobe/core/decode.py":158
+  /* "udpprobe/core/decode.py":176
  *         self.rows.ports[row] = cython.cast(u64, self.headers.u32(at))
  *         self.rows.ip_length[row] = header + udp_length if self.headers.first_fragment else self.headers.ip_length
  *         self.rows.detail[row] = (self._id(self.headers) << 48 | cython.cast(u64, udp_length) << 32             # <<<<<<<<<<<<<<
@@ -20395,14 +20808,14 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->detail.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 158, __pyx_L1_error)
+    __PYX_ERR(0, 176, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->detail.data) + __pyx_t_3)) )) = ((((((__pyx_t_6 << 48) | (((unsigned PY_LONG_LONG)__pyx_v_udp_length) << 32)) | (((unsigned PY_LONG_LONG)__pyx_v_checksum) << 16)) | (((unsigned PY_LONG_LONG)__pyx_v_self->headers->ttl) << 8)) | __pyx_t_7) | __pyx_t_8);
 
 
 
 
-  /* "udpprobe/core/decode.py":162
+  /* "udpprobe/core/decode.py":180
  *                             | (_FRAGMENTED if self.headers.first_fragment else 0) | (_TUNNELLED if self.headers.depth else 0))
  *         # A UDP length below 8 or beyond its IP packet (RFC 768), whose header has no options as far as this goes.
  *         if udp_length < 8 or (not self.headers.first_fragment             # <<<<<<<<<<<<<<
@@ -20420,12 +20833,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
     goto __pyx_L4_bool_binop_done;
   }
 
-  /* "udpprobe/core/decode.py":163
+  /* "udpprobe/core/decode.py":181
  *         # A UDP length below 8 or beyond its IP packet (RFC 768), whose header has no options as far as this goes.
  *         if udp_length < 8 or (not self.headers.first_fragment
  *                               and udp_length + (20 if self.headers.family == 4 else 40) > self.rows.ip_length[row]):             # <<<<<<<<<<<<<<
  *             self.faults[_BAD_UDP_LENGTH] += 1
- *         self._payload(row, at + 8, min(self.headers.end, at + udp_length), self.headers)
+ *         self.rows.payload_at[row], self.rows.payload_end[row] = at + 8, max(min(self.headers.end, at + udp_length), at + 8)
 */
   __pyx_t_10 = (!__pyx_v_self->headers->first_fragment);
 
@@ -20454,7 +20867,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->ip_length.shape[0])) __pyx_t_4 = 0;
   if (unlikely(__pyx_t_4 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-    __PYX_ERR(0, 163, __pyx_L1_error)
+    __PYX_ERR(0, 181, __pyx_L1_error)
   }
   __pyx_t_10 = ((__pyx_v_udp_length + __pyx_t_5) > (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->ip_length.data) + __pyx_t_3)) ))));
 
@@ -20464,7 +20877,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
 
   __pyx_L4_bool_binop_done:;
 
-  /* "udpprobe/core/decode.py":162
+  /* "udpprobe/core/decode.py":180
  *                             | (_FRAGMENTED if self.headers.first_fragment else 0) | (_TUNNELLED if self.headers.depth else 0))
  *         # A UDP length below 8 or beyond its IP packet (RFC 768), whose header has no options as far as this goes.
  *         if udp_length < 8 or (not self.headers.first_fragment             # <<<<<<<<<<<<<<
@@ -20474,12 +20887,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   if (__pyx_t_9) {
 
 
-    /* "udpprobe/core/decode.py":164
+    /* "udpprobe/core/decode.py":182
  *         if udp_length < 8 or (not self.headers.first_fragment
  *                               and udp_length + (20 if self.headers.family == 4 else 40) > self.rows.ip_length[row]):
  *             self.faults[_BAD_UDP_LENGTH] += 1             # <<<<<<<<<<<<<<
+ *         self.rows.payload_at[row], self.rows.payload_end[row] = at + 8, max(min(self.headers.end, at + udp_length), at + 8)
  *         self._payload(row, at + 8, min(self.headers.end, at + udp_length), self.headers)
- *         self._finish_checksum(row, udp_length, checksum)
 */
     __pyx_t_3 = __pyx_v_8udpprobe_4core_6decode__BAD_UDP_LENGTH;
     __pyx_t_4 = -1;
@@ -20488,11 +20901,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
     } else if (unlikely(__pyx_t_3 >= __pyx_v_self->faults.shape[0])) __pyx_t_4 = 0;
     if (unlikely(__pyx_t_4 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
-      __PYX_ERR(0, 164, __pyx_L1_error)
+      __PYX_ERR(0, 182, __pyx_L1_error)
     }
     *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_3)) )) += 1;
 
-    /* "udpprobe/core/decode.py":162
+    /* "udpprobe/core/decode.py":180
  *                             | (_FRAGMENTED if self.headers.first_fragment else 0) | (_TUNNELLED if self.headers.depth else 0))
  *         # A UDP length below 8 or beyond its IP packet (RFC 768), whose header has no options as far as this goes.
  *         if udp_length < 8 or (not self.headers.first_fragment             # <<<<<<<<<<<<<<
@@ -20501,9 +20914,73 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
 */
   }
 
-  /* "udpprobe/core/decode.py":165
+  /* "udpprobe/core/decode.py":183
  *                               and udp_length + (20 if self.headers.family == 4 else 40) > self.rows.ip_length[row]):
  *             self.faults[_BAD_UDP_LENGTH] += 1
+ *         self.rows.payload_at[row], self.rows.payload_end[row] = at + 8, max(min(self.headers.end, at + udp_length), at + 8)             # <<<<<<<<<<<<<<
+ *         self._payload(row, at + 8, min(self.headers.end, at + udp_length), self.headers)
+ *         self._finish_checksum(row, udp_length, checksum)
+*/
+  __pyx_t_1 = (__pyx_v_at + 8);
+
+
+  __pyx_t_11 = (__pyx_v_at + 8);
+
+  __pyx_t_5 = (__pyx_v_at + __pyx_v_udp_length);
+
+  __pyx_t_12 = __pyx_v_self->headers->end;
+  __pyx_t_9 = (__pyx_t_5 < __pyx_t_12);
+
+  if (__pyx_t_9) {
+
+    __pyx_t_2 = __pyx_t_5;
+  } else {
+
+    __pyx_t_2 = __pyx_t_12;
+  }
+
+
+  __pyx_t_5 = __pyx_t_2;
+
+  __pyx_t_9 = (__pyx_t_11 > __pyx_t_5);
+
+  if (__pyx_t_9) {
+
+    __pyx_t_2 = __pyx_t_11;
+  } else {
+
+    __pyx_t_2 = __pyx_t_5;
+  }
+
+  __pyx_t_5 = __pyx_t_2;
+
+
+  __pyx_t_3 = __pyx_v_row;
+  __pyx_t_4 = -1;
+  if (__pyx_t_3 < 0) {
+    __pyx_t_4 = 0;
+  } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->payload_at.shape[0])) __pyx_t_4 = 0;
+  if (unlikely(__pyx_t_4 != -1)) {
+    __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
+    __PYX_ERR(0, 183, __pyx_L1_error)
+  }
+  *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->payload_at.data) + __pyx_t_3)) )) = __pyx_t_1;
+
+  __pyx_t_3 = __pyx_v_row;
+  __pyx_t_4 = -1;
+  if (__pyx_t_3 < 0) {
+    __pyx_t_4 = 0;
+  } else if (unlikely(__pyx_t_3 >= __pyx_v_self->rows->payload_end.shape[0])) __pyx_t_4 = 0;
+  if (unlikely(__pyx_t_4 != -1)) {
+    __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_4);
+    __PYX_ERR(0, 183, __pyx_L1_error)
+  }
+  *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->payload_end.data) + __pyx_t_3)) )) = __pyx_t_5;
+
+
+  /* "udpprobe/core/decode.py":184
+ *             self.faults[_BAD_UDP_LENGTH] += 1
+ *         self.rows.payload_at[row], self.rows.payload_end[row] = at + 8, max(min(self.headers.end, at + udp_length), at + 8)
  *         self._payload(row, at + 8, min(self.headers.end, at + udp_length), self.headers)             # <<<<<<<<<<<<<<
  *         self._finish_checksum(row, udp_length, checksum)
  *         return 0
@@ -20526,23 +21003,23 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
     PyGILState_STATE __pyx_gilstate_save = __Pyx_PyGILState_Ensure();
     PyErr_SetString(PyExc_TypeError, "cannot pass None into a C function argument that is declared \047not None\047");
     __Pyx_PyGILState_Release(__pyx_gilstate_save);
-    __PYX_ERR(0, 165, __pyx_L1_error)
+    __PYX_ERR(0, 184, __pyx_L1_error)
   }
-  __pyx_t_4 = __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(__pyx_v_self, __pyx_v_row, (__pyx_v_at + 8), __pyx_t_2, __pyx_v_self->headers); if (unlikely(__pyx_t_4 == ((int)-1))) __PYX_ERR(0, 165, __pyx_L1_error)
+  __pyx_t_4 = __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(__pyx_v_self, __pyx_v_row, (__pyx_v_at + 8), __pyx_t_2, __pyx_v_self->headers); if (unlikely(__pyx_t_4 == ((int)-1))) __PYX_ERR(0, 184, __pyx_L1_error)
 
 
 
-  /* "udpprobe/core/decode.py":166
- *             self.faults[_BAD_UDP_LENGTH] += 1
+  /* "udpprobe/core/decode.py":185
+ *         self.rows.payload_at[row], self.rows.payload_end[row] = at + 8, max(min(self.headers.end, at + udp_length), at + 8)
  *         self._payload(row, at + 8, min(self.headers.end, at + udp_length), self.headers)
  *         self._finish_checksum(row, udp_length, checksum)             # <<<<<<<<<<<<<<
  *         return 0
  * 
 */
-  __pyx_t_4 = __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(__pyx_v_self, __pyx_v_row, __pyx_v_udp_length, __pyx_v_checksum); if (unlikely(__pyx_t_4 == ((int)-1))) __PYX_ERR(0, 166, __pyx_L1_error)
+  __pyx_t_4 = __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(__pyx_v_self, __pyx_v_row, __pyx_v_udp_length, __pyx_v_checksum); if (unlikely(__pyx_t_4 == ((int)-1))) __PYX_ERR(0, 185, __pyx_L1_error)
 
 
-  /* "udpprobe/core/decode.py":167
+  /* "udpprobe/core/decode.py":186
  *         self._payload(row, at + 8, min(self.headers.end, at + udp_length), self.headers)
  *         self._finish_checksum(row, udp_length, checksum)
  *         return 0             # <<<<<<<<<<<<<<
@@ -20555,7 +21032,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":142
+  /* "udpprobe/core/decode.py":160
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -20578,7 +21055,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__datagram(struct __pyx_obj_8
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":169
+/* "udpprobe/core/decode.py":188
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -20591,7 +21068,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__id(CYTHON
   int __pyx_t_1;
   unsigned PY_LONG_LONG __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":174
+  /* "udpprobe/core/decode.py":193
  *     def _id(self, headers: Headers) -> u64:
  *         """IPv4's id; of an IPv6 fragment the lower half of its own; else 0."""
  *         if headers.family == 4:             # <<<<<<<<<<<<<<
@@ -20603,7 +21080,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__id(CYTHON
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/decode.py":175
+    /* "udpprobe/core/decode.py":194
  *         """IPv4's id; of an IPv6 fragment the lower half of its own; else 0."""
  *         if headers.family == 4:
  *             return cython.cast(u64, headers.ip_id)             # <<<<<<<<<<<<<<
@@ -20616,7 +21093,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__id(CYTHON
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/decode.py":174
+    /* "udpprobe/core/decode.py":193
  *     def _id(self, headers: Headers) -> u64:
  *         """IPv4's id; of an IPv6 fragment the lower half of its own; else 0."""
  *         if headers.family == 4:             # <<<<<<<<<<<<<<
@@ -20625,7 +21102,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__id(CYTHON
 */
   }
 
-  /* "udpprobe/core/decode.py":176
+  /* "udpprobe/core/decode.py":195
  *         if headers.family == 4:
  *             return cython.cast(u64, headers.ip_id)
  *         return cython.cast(u64, headers.fragment_id & 0xFFFF) if headers.fragment_id > 0 else 0             # <<<<<<<<<<<<<<
@@ -20647,7 +21124,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__id(CYTHON
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":169
+  /* "udpprobe/core/decode.py":188
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -20660,7 +21137,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__id(CYTHON
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":178
+/* "udpprobe/core/decode.py":197
  *         return cython.cast(u64, headers.fragment_id & 0xFFFF) if headers.fragment_id > 0 else 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -20690,7 +21167,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":183
+  /* "udpprobe/core/decode.py":202
  *     def _payload(self, row: index, at: index, end: index, headers: Headers) -> cython.int:
  *         """The first 16 payload bytes that are there, and how many they are."""
  *         count: i64 = max(min(end - at, 16), 0)             # <<<<<<<<<<<<<<
@@ -20729,7 +21206,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
   __pyx_v_count = __pyx_t_4;
 
 
-  /* "udpprobe/core/decode.py":186
+  /* "udpprobe/core/decode.py":205
  *         place: index
  *         word: u64
  *         if count == 16:             # <<<<<<<<<<<<<<
@@ -20741,15 +21218,15 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
   if (__pyx_t_5) {
 
 
-    /* "udpprobe/core/decode.py":187
+    /* "udpprobe/core/decode.py":206
  *         word: u64
  *         if count == 16:
  *             self.rows.payload_high[row], self.rows.payload_low[row] = headers.word64(at), headers.word64(at + 8)             # <<<<<<<<<<<<<<
  *         else:
  *             for place in range(count):
 */
-    __pyx_t_6 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_headers->__pyx_vtab)->word64(__pyx_v_headers, __pyx_v_at); if (unlikely(__pyx_t_6 == ((unsigned PY_LONG_LONG)0xffffffffffffffff) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 187, __pyx_L1_error)
-    __pyx_t_7 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_headers->__pyx_vtab)->word64(__pyx_v_headers, (__pyx_v_at + 8)); if (unlikely(__pyx_t_7 == ((unsigned PY_LONG_LONG)0xffffffffffffffff) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 187, __pyx_L1_error)
+    __pyx_t_6 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_headers->__pyx_vtab)->word64(__pyx_v_headers, __pyx_v_at); if (unlikely(__pyx_t_6 == ((unsigned PY_LONG_LONG)0xffffffffffffffff) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 206, __pyx_L1_error)
+    __pyx_t_7 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_headers->__pyx_vtab)->word64(__pyx_v_headers, (__pyx_v_at + 8)); if (unlikely(__pyx_t_7 == ((unsigned PY_LONG_LONG)0xffffffffffffffff) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 206, __pyx_L1_error)
     __pyx_t_8 = __pyx_v_row;
     __pyx_t_9 = -1;
     if (__pyx_t_8 < 0) {
@@ -20757,7 +21234,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
     } else if (unlikely(__pyx_t_8 >= __pyx_v_self->rows->payload_high.shape[0])) __pyx_t_9 = 0;
     if (unlikely(__pyx_t_9 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_9);
-      __PYX_ERR(0, 187, __pyx_L1_error)
+      __PYX_ERR(0, 206, __pyx_L1_error)
     }
     *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->payload_high.data) + __pyx_t_8)) )) = __pyx_t_6;
 
@@ -20768,12 +21245,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
     } else if (unlikely(__pyx_t_8 >= __pyx_v_self->rows->payload_low.shape[0])) __pyx_t_9 = 0;
     if (unlikely(__pyx_t_9 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_9);
-      __PYX_ERR(0, 187, __pyx_L1_error)
+      __PYX_ERR(0, 206, __pyx_L1_error)
     }
     *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->payload_low.data) + __pyx_t_8)) )) = __pyx_t_7;
 
 
-    /* "udpprobe/core/decode.py":186
+    /* "udpprobe/core/decode.py":205
  *         place: index
  *         word: u64
  *         if count == 16:             # <<<<<<<<<<<<<<
@@ -20783,7 +21260,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
     goto __pyx_L3;
   }
 
-  /* "udpprobe/core/decode.py":189
+  /* "udpprobe/core/decode.py":208
  *             self.rows.payload_high[row], self.rows.payload_low[row] = headers.word64(at), headers.word64(at + 8)
  *         else:
  *             for place in range(count):             # <<<<<<<<<<<<<<
@@ -20798,18 +21275,18 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
     for (__pyx_t_4 = 0; __pyx_t_4 < __pyx_t_11; __pyx_t_4+=1) {
       __pyx_v_place = __pyx_t_4;
 
-      /* "udpprobe/core/decode.py":190
+      /* "udpprobe/core/decode.py":209
  *         else:
  *             for place in range(count):
  *                 word = cython.cast(u64, headers.u8(at + place))             # <<<<<<<<<<<<<<
  *                 if place < 8:
  *                     self.rows.payload_high[row] |= word << (56 - 8 * place)
 */
-      __pyx_t_12 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_headers->__pyx_vtab)->u8(__pyx_v_headers, (__pyx_v_at + __pyx_v_place)); if (unlikely(__pyx_t_12 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 190, __pyx_L1_error)
+      __pyx_t_12 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_headers->__pyx_vtab)->u8(__pyx_v_headers, (__pyx_v_at + __pyx_v_place)); if (unlikely(__pyx_t_12 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 209, __pyx_L1_error)
       __pyx_v_word = ((unsigned PY_LONG_LONG)__pyx_t_12);
 
 
-      /* "udpprobe/core/decode.py":191
+      /* "udpprobe/core/decode.py":210
  *             for place in range(count):
  *                 word = cython.cast(u64, headers.u8(at + place))
  *                 if place < 8:             # <<<<<<<<<<<<<<
@@ -20821,7 +21298,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
       if (__pyx_t_5) {
 
 
-        /* "udpprobe/core/decode.py":192
+        /* "udpprobe/core/decode.py":211
  *                 word = cython.cast(u64, headers.u8(at + place))
  *                 if place < 8:
  *                     self.rows.payload_high[row] |= word << (56 - 8 * place)             # <<<<<<<<<<<<<<
@@ -20835,11 +21312,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
         } else if (unlikely(__pyx_t_8 >= __pyx_v_self->rows->payload_high.shape[0])) __pyx_t_9 = 0;
         if (unlikely(__pyx_t_9 != -1)) {
           __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_9);
-          __PYX_ERR(0, 192, __pyx_L1_error)
+          __PYX_ERR(0, 211, __pyx_L1_error)
         }
         *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->payload_high.data) + __pyx_t_8)) )) |= (__pyx_v_word << (56 - (8 * __pyx_v_place)));
 
-        /* "udpprobe/core/decode.py":191
+        /* "udpprobe/core/decode.py":210
  *             for place in range(count):
  *                 word = cython.cast(u64, headers.u8(at + place))
  *                 if place < 8:             # <<<<<<<<<<<<<<
@@ -20849,7 +21326,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
         goto __pyx_L6;
       }
 
-      /* "udpprobe/core/decode.py":194
+      /* "udpprobe/core/decode.py":213
  *                     self.rows.payload_high[row] |= word << (56 - 8 * place)
  *                 else:
  *                     self.rows.payload_low[row] |= word << (120 - 8 * place)             # <<<<<<<<<<<<<<
@@ -20864,7 +21341,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
         } else if (unlikely(__pyx_t_8 >= __pyx_v_self->rows->payload_low.shape[0])) __pyx_t_9 = 0;
         if (unlikely(__pyx_t_9 != -1)) {
           __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_9);
-          __PYX_ERR(0, 194, __pyx_L1_error)
+          __PYX_ERR(0, 213, __pyx_L1_error)
         }
         *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->payload_low.data) + __pyx_t_8)) )) |= (__pyx_v_word << (0x78 - (8 * __pyx_v_place)));
       }
@@ -20874,7 +21351,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
   }
   __pyx_L3:;
 
-  /* "udpprobe/core/decode.py":195
+  /* "udpprobe/core/decode.py":214
  *                 else:
  *                     self.rows.payload_low[row] |= word << (120 - 8 * place)
  *         self.rows.proof[row] = cython.cast(u64, count) << 8             # <<<<<<<<<<<<<<
@@ -20888,11 +21365,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
   } else if (unlikely(__pyx_t_8 >= __pyx_v_self->rows->proof.shape[0])) __pyx_t_9 = 0;
   if (unlikely(__pyx_t_9 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_9);
-    __PYX_ERR(0, 195, __pyx_L1_error)
+    __PYX_ERR(0, 214, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->proof.data) + __pyx_t_8)) )) = (((unsigned PY_LONG_LONG)__pyx_v_count) << 8);
 
-  /* "udpprobe/core/decode.py":196
+  /* "udpprobe/core/decode.py":215
  *                     self.rows.payload_low[row] |= word << (120 - 8 * place)
  *         self.rows.proof[row] = cython.cast(u64, count) << 8
  *         return 0             # <<<<<<<<<<<<<<
@@ -20905,7 +21382,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":178
+  /* "udpprobe/core/decode.py":197
  *         return cython.cast(u64, headers.fragment_id & 0xFFFF) if headers.fragment_id > 0 else 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -20926,7 +21403,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(struct __pyx_obj_8u
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":198
+/* "udpprobe/core/decode.py":217
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -20949,7 +21426,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":207
+  /* "udpprobe/core/decode.py":226
  *         the whole one.
  *         """
  *         at: index = self.headers.at             # <<<<<<<<<<<<<<
@@ -20960,17 +21437,17 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
 
   __pyx_v_at = __pyx_t_1;
 
-  /* "udpprobe/core/decode.py":208
+  /* "udpprobe/core/decode.py":227
  *         """
  *         at: index = self.headers.at
  *         total: i64 = self.headers.pseudo_sum(udp_length, 17)             # <<<<<<<<<<<<<<
  *         while total >> 16:
  *             total = (total & 0xFFFF) + (total >> 16)
 */
-  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->pseudo_sum(__pyx_v_self->headers, __pyx_v_udp_length, 17); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 208, __pyx_L1_error)
+  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->pseudo_sum(__pyx_v_self->headers, __pyx_v_udp_length, 17); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 227, __pyx_L1_error)
   __pyx_v_total = __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":209
+  /* "udpprobe/core/decode.py":228
  *         at: index = self.headers.at
  *         total: i64 = self.headers.pseudo_sum(udp_length, 17)
  *         while total >> 16:             # <<<<<<<<<<<<<<
@@ -20983,7 +21460,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
 
     if (!__pyx_t_3) break;
 
-    /* "udpprobe/core/decode.py":210
+    /* "udpprobe/core/decode.py":229
  *         total: i64 = self.headers.pseudo_sum(udp_length, 17)
  *         while total >> 16:
  *             total = (total & 0xFFFF) + (total >> 16)             # <<<<<<<<<<<<<<
@@ -20993,7 +21470,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
     __pyx_v_total = ((__pyx_v_total & 0xFFFF) + (__pyx_v_total >> 16));
   }
 
-  /* "udpprobe/core/decode.py":211
+  /* "udpprobe/core/decode.py":230
  *         while total >> 16:
  *             total = (total & 0xFFFF) + (total >> 16)
  *         if checksum == 0 or checksum != total:             # <<<<<<<<<<<<<<
@@ -21019,7 +21496,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/decode.py":212
+    /* "udpprobe/core/decode.py":231
  *             total = (total & 0xFFFF) + (total >> 16)
  *         if checksum == 0 or checksum != total:
  *             return 0             # <<<<<<<<<<<<<<
@@ -21032,7 +21509,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/decode.py":211
+    /* "udpprobe/core/decode.py":230
  *         while total >> 16:
  *             total = (total & 0xFFFF) + (total >> 16)
  *         if checksum == 0 or checksum != total:             # <<<<<<<<<<<<<<
@@ -21041,7 +21518,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
 */
   }
 
-  /* "udpprobe/core/decode.py":213
+  /* "udpprobe/core/decode.py":232
  *         if checksum == 0 or checksum != total:
  *             return 0
  *         self.rows.proof[row] |= 1             # <<<<<<<<<<<<<<
@@ -21055,11 +21532,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
   } else if (unlikely(__pyx_t_5 >= __pyx_v_self->rows->proof.shape[0])) __pyx_t_6 = 0;
   if (unlikely(__pyx_t_6 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_6);
-    __PYX_ERR(0, 213, __pyx_L1_error)
+    __PYX_ERR(0, 232, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->proof.data) + __pyx_t_5)) )) |= 1;
 
-  /* "udpprobe/core/decode.py":214
+  /* "udpprobe/core/decode.py":233
  *             return 0
  *         self.rows.proof[row] |= 1
  *         if udp_length < 8 or at + udp_length > self.headers.end:             # <<<<<<<<<<<<<<
@@ -21085,7 +21562,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/decode.py":215
+    /* "udpprobe/core/decode.py":234
  *         self.rows.proof[row] |= 1
  *         if udp_length < 8 or at + udp_length > self.headers.end:
  *             return 0             # <<<<<<<<<<<<<<
@@ -21098,7 +21575,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/decode.py":214
+    /* "udpprobe/core/decode.py":233
  *             return 0
  *         self.rows.proof[row] |= 1
  *         if udp_length < 8 or at + udp_length > self.headers.end:             # <<<<<<<<<<<<<<
@@ -21107,18 +21584,18 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
 */
   }
 
-  /* "udpprobe/core/decode.py":216
+  /* "udpprobe/core/decode.py":235
  *         if udp_length < 8 or at + udp_length > self.headers.end:
  *             return 0
  *         total += self.headers.word_sum(at, at + udp_length) - checksum             # <<<<<<<<<<<<<<
  *         while total >> 16:
  *             total = (total & 0xFFFF) + (total >> 16)
 */
-  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->word_sum(__pyx_v_self->headers, __pyx_v_at, (__pyx_v_at + __pyx_v_udp_length)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 216, __pyx_L1_error)
+  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->word_sum(__pyx_v_self->headers, __pyx_v_at, (__pyx_v_at + __pyx_v_udp_length)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 235, __pyx_L1_error)
   __pyx_v_total = (__pyx_v_total + (__pyx_t_2 - __pyx_v_checksum));
 
 
-  /* "udpprobe/core/decode.py":217
+  /* "udpprobe/core/decode.py":236
  *             return 0
  *         total += self.headers.word_sum(at, at + udp_length) - checksum
  *         while total >> 16:             # <<<<<<<<<<<<<<
@@ -21131,7 +21608,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
 
     if (!__pyx_t_3) break;
 
-    /* "udpprobe/core/decode.py":218
+    /* "udpprobe/core/decode.py":237
  *         total += self.headers.word_sum(at, at + udp_length) - checksum
  *         while total >> 16:
  *             total = (total & 0xFFFF) + (total >> 16)             # <<<<<<<<<<<<<<
@@ -21141,7 +21618,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
     __pyx_v_total = ((__pyx_v_total & 0xFFFF) + (__pyx_v_total >> 16));
   }
 
-  /* "udpprobe/core/decode.py":219
+  /* "udpprobe/core/decode.py":238
  *         while total >> 16:
  *             total = (total & 0xFFFF) + (total >> 16)
  *         total ^= 0xFFFF             # <<<<<<<<<<<<<<
@@ -21150,7 +21627,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
 */
   __pyx_v_total = (__pyx_v_total ^ 0xFFFF);
 
-  /* "udpprobe/core/decode.py":220
+  /* "udpprobe/core/decode.py":239
  *             total = (total & 0xFFFF) + (total >> 16)
  *         total ^= 0xFFFF
  *         self.rows.proof[row] |= cython.cast(u64, total if total else 0xFFFF) << 16             # <<<<<<<<<<<<<<
@@ -21174,12 +21651,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
   } else if (unlikely(__pyx_t_5 >= __pyx_v_self->rows->proof.shape[0])) __pyx_t_6 = 0;
   if (unlikely(__pyx_t_6 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_6);
-    __PYX_ERR(0, 220, __pyx_L1_error)
+    __PYX_ERR(0, 239, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->proof.data) + __pyx_t_5)) )) |= (((unsigned PY_LONG_LONG)__pyx_t_2) << 16);
 
 
-  /* "udpprobe/core/decode.py":221
+  /* "udpprobe/core/decode.py":240
  *         total ^= 0xFFFF
  *         self.rows.proof[row] |= cython.cast(u64, total if total else 0xFFFF) << 16
  *         return 0             # <<<<<<<<<<<<<<
@@ -21192,7 +21669,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":198
+  /* "udpprobe/core/decode.py":217
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -21212,7 +21689,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__finish_checksum(struct __py
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":223
+/* "udpprobe/core/decode.py":242
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -21230,17 +21707,17 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__is_error(struct __pyx_obj_8
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":228
+  /* "udpprobe/core/decode.py":247
  *     def _is_error(self) -> cython.bint:
  *         """A type that is an error about a packet, or an unknown ICMPv6 error (RFC 4443, section 2.1)."""
  *         kind: i64 = self.headers.u8(self.headers.at)             # <<<<<<<<<<<<<<
  *         if self.headers.family == 4:
  *             return kind == 3 or kind == 4 or kind == 11 or kind == 12
 */
-  __pyx_t_1 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u8(__pyx_v_self->headers, __pyx_v_self->headers->at); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 228, __pyx_L1_error)
+  __pyx_t_1 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u8(__pyx_v_self->headers, __pyx_v_self->headers->at); if (unlikely(__pyx_t_1 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 247, __pyx_L1_error)
   __pyx_v_kind = __pyx_t_1;
 
-  /* "udpprobe/core/decode.py":229
+  /* "udpprobe/core/decode.py":248
  *         """A type that is an error about a packet, or an unknown ICMPv6 error (RFC 4443, section 2.1)."""
  *         kind: i64 = self.headers.u8(self.headers.at)
  *         if self.headers.family == 4:             # <<<<<<<<<<<<<<
@@ -21252,7 +21729,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__is_error(struct __pyx_obj_8
   if (__pyx_t_2) {
 
 
-    /* "udpprobe/core/decode.py":230
+    /* "udpprobe/core/decode.py":249
  *         kind: i64 = self.headers.u8(self.headers.at)
  *         if self.headers.family == 4:
  *             return kind == 3 or kind == 4 or kind == 11 or kind == 12             # <<<<<<<<<<<<<<
@@ -21275,7 +21752,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__is_error(struct __pyx_obj_8
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/decode.py":229
+    /* "udpprobe/core/decode.py":248
  *         """A type that is an error about a packet, or an unknown ICMPv6 error (RFC 4443, section 2.1)."""
  *         kind: i64 = self.headers.u8(self.headers.at)
  *         if self.headers.family == 4:             # <<<<<<<<<<<<<<
@@ -21284,7 +21761,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__is_error(struct __pyx_obj_8
 */
   }
 
-  /* "udpprobe/core/decode.py":231
+  /* "udpprobe/core/decode.py":250
  *         if self.headers.family == 4:
  *             return kind == 3 or kind == 4 or kind == 11 or kind == 12
  *         return 0 < kind < 128             # <<<<<<<<<<<<<<
@@ -21300,7 +21777,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__is_error(struct __pyx_obj_8
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":223
+  /* "udpprobe/core/decode.py":242
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -21319,7 +21796,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__is_error(struct __pyx_obj_8
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":233
+/* "udpprobe/core/decode.py":252
  *         return 0 < kind < 128
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -21350,7 +21827,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":238
+  /* "udpprobe/core/decode.py":257
  *     def _error(self, time_ns: i64, frame: i64) -> cython.int:
  *         """A row for the ICMP error that the cursor stands at, if it quotes UDP."""
  *         at: index = self.headers.at             # <<<<<<<<<<<<<<
@@ -21361,17 +21838,17 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
 
   __pyx_v_at = __pyx_t_1;
 
-  /* "udpprobe/core/decode.py":239
+  /* "udpprobe/core/decode.py":258
  *         """A row for the ICMP error that the cursor stands at, if it quotes UDP."""
  *         at: index = self.headers.at
  *         given: i64 = self._quote_length()             # <<<<<<<<<<<<<<
  *         end: index = at + 8 + given if given else self.headers.end
  *         protocol: cython.int = self.quote.walk_quote(at + 8, end, self.headers.cut and end == self.headers.end, self.headers.family)
 */
-  __pyx_t_2 = __pyx_f_8udpprobe_4core_6decode_7Decoder__quote_length(__pyx_v_self); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 239, __pyx_L1_error)
+  __pyx_t_2 = __pyx_f_8udpprobe_4core_6decode_7Decoder__quote_length(__pyx_v_self); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 258, __pyx_L1_error)
   __pyx_v_given = __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":240
+  /* "udpprobe/core/decode.py":259
  *         at: index = self.headers.at
  *         given: i64 = self._quote_length()
  *         end: index = at + 8 + given if given else self.headers.end             # <<<<<<<<<<<<<<
@@ -21390,7 +21867,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
 
   __pyx_v_end = __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":241
+  /* "udpprobe/core/decode.py":260
  *         given: i64 = self._quote_length()
  *         end: index = at + 8 + given if given else self.headers.end
  *         protocol: cython.int = self.quote.walk_quote(at + 8, end, self.headers.cut and end == self.headers.end, self.headers.family)             # <<<<<<<<<<<<<<
@@ -21409,11 +21886,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   __pyx_t_3 = __pyx_t_4;
 
   __pyx_L3_bool_binop_done:;
-  __pyx_t_5 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->quote->__pyx_vtab)->walk_quote(__pyx_v_self->quote, (__pyx_v_at + 8), __pyx_v_end, __pyx_t_3, __pyx_v_self->headers->family); if (unlikely(__pyx_t_5 == ((int)-2))) __PYX_ERR(0, 241, __pyx_L1_error)
+  __pyx_t_5 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->quote->__pyx_vtab)->walk_quote(__pyx_v_self->quote, (__pyx_v_at + 8), __pyx_v_end, __pyx_t_3, __pyx_v_self->headers->family); if (unlikely(__pyx_t_5 == ((int)-2))) __PYX_ERR(0, 260, __pyx_L1_error)
 
   __pyx_v_protocol = __pyx_t_5;
 
-  /* "udpprobe/core/decode.py":242
+  /* "udpprobe/core/decode.py":261
  *         end: index = at + 8 + given if given else self.headers.end
  *         protocol: cython.int = self.quote.walk_quote(at + 8, end, self.headers.cut and end == self.headers.end, self.headers.family)
  *         if protocol != _UDP and not (self.quote.later_fragment and self.quote.protocol == _UDP):             # <<<<<<<<<<<<<<
@@ -21452,7 +21929,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/decode.py":243
+    /* "udpprobe/core/decode.py":262
  *         protocol: cython.int = self.quote.walk_quote(at + 8, end, self.headers.cut and end == self.headers.end, self.headers.family)
  *         if protocol != _UDP and not (self.quote.later_fragment and self.quote.protocol == _UDP):
  *             return 0             # <<<<<<<<<<<<<<
@@ -21465,7 +21942,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/decode.py":242
+    /* "udpprobe/core/decode.py":261
  *         end: index = at + 8 + given if given else self.headers.end
  *         protocol: cython.int = self.quote.walk_quote(at + 8, end, self.headers.cut and end == self.headers.end, self.headers.family)
  *         if protocol != _UDP and not (self.quote.later_fragment and self.quote.protocol == _UDP):             # <<<<<<<<<<<<<<
@@ -21474,7 +21951,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
 */
   }
 
-  /* "udpprobe/core/decode.py":244
+  /* "udpprobe/core/decode.py":263
  *         if protocol != _UDP and not (self.quote.later_fragment and self.quote.protocol == _UDP):
  *             return 0
  *         if self.headers.cut:             # <<<<<<<<<<<<<<
@@ -21483,7 +21960,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
 */
   if (__pyx_v_self->headers->cut) {
 
-    /* "udpprobe/core/decode.py":245
+    /* "udpprobe/core/decode.py":264
  *             return 0
  *         if self.headers.cut:
  *             self.faults[_CUT_ICMP] += 1             # <<<<<<<<<<<<<<
@@ -21497,11 +21974,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
     } else if (unlikely(__pyx_t_7 >= __pyx_v_self->faults.shape[0])) __pyx_t_5 = 0;
     if (unlikely(__pyx_t_5 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-      __PYX_ERR(0, 245, __pyx_L1_error)
+      __PYX_ERR(0, 264, __pyx_L1_error)
     }
     *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->faults.data) + __pyx_t_7)) )) += 1;
 
-    /* "udpprobe/core/decode.py":244
+    /* "udpprobe/core/decode.py":263
  *         if protocol != _UDP and not (self.quote.later_fragment and self.quote.protocol == _UDP):
  *             return 0
  *         if self.headers.cut:             # <<<<<<<<<<<<<<
@@ -21510,27 +21987,27 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
 */
   }
 
-  /* "udpprobe/core/decode.py":246
+  /* "udpprobe/core/decode.py":265
  *         if self.headers.cut:
  *             self.faults[_CUT_ICMP] += 1
  *         row: index = self.rows.start_row()             # <<<<<<<<<<<<<<
  *         kind: i64 = self.headers.u16(at)
  *         self.rows.is_error[row] = 1
 */
-  __pyx_t_1 = ((struct __pyx_vtabstruct_8udpprobe_4core_4rows_Rows *)__pyx_v_self->rows->__pyx_vtab)->start_row(__pyx_v_self->rows); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1L))) __PYX_ERR(0, 246, __pyx_L1_error)
+  __pyx_t_1 = ((struct __pyx_vtabstruct_8udpprobe_4core_4rows_Rows *)__pyx_v_self->rows->__pyx_vtab)->start_row(__pyx_v_self->rows); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1L))) __PYX_ERR(0, 265, __pyx_L1_error)
   __pyx_v_row = __pyx_t_1;
 
-  /* "udpprobe/core/decode.py":247
+  /* "udpprobe/core/decode.py":266
  *             self.faults[_CUT_ICMP] += 1
  *         row: index = self.rows.start_row()
  *         kind: i64 = self.headers.u16(at)             # <<<<<<<<<<<<<<
  *         self.rows.is_error[row] = 1
  *         self.rows.frame[row], self.rows.time_ns[row] = frame, time_ns
 */
-  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u16(__pyx_v_self->headers, __pyx_v_at); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 247, __pyx_L1_error)
+  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u16(__pyx_v_self->headers, __pyx_v_at); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 266, __pyx_L1_error)
   __pyx_v_kind = __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":248
+  /* "udpprobe/core/decode.py":267
  *         row: index = self.rows.start_row()
  *         kind: i64 = self.headers.u16(at)
  *         self.rows.is_error[row] = 1             # <<<<<<<<<<<<<<
@@ -21544,11 +22021,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->is_error.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 248, __pyx_L1_error)
+    __PYX_ERR(0, 267, __pyx_L1_error)
   }
   *((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_self->rows->is_error.data) + __pyx_t_7)) )) = 1;
 
-  /* "udpprobe/core/decode.py":249
+  /* "udpprobe/core/decode.py":268
  *         kind: i64 = self.headers.u16(at)
  *         self.rows.is_error[row] = 1
  *         self.rows.frame[row], self.rows.time_ns[row] = frame, time_ns             # <<<<<<<<<<<<<<
@@ -21566,7 +22043,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->frame.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 249, __pyx_L1_error)
+    __PYX_ERR(0, 268, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->frame.data) + __pyx_t_7)) )) = __pyx_t_2;
 
@@ -21577,12 +22054,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->time_ns.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 249, __pyx_L1_error)
+    __PYX_ERR(0, 268, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->time_ns.data) + __pyx_t_7)) )) = __pyx_t_8;
 
 
-  /* "udpprobe/core/decode.py":250
+  /* "udpprobe/core/decode.py":269
  *         self.rows.is_error[row] = 1
  *         self.rows.frame[row], self.rows.time_ns[row] = frame, time_ns
  *         self.rows.kind[row] = cython.cast(u64, self.headers.family) << 16 | cython.cast(u64, kind)             # <<<<<<<<<<<<<<
@@ -21596,11 +22073,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->kind.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 250, __pyx_L1_error)
+    __PYX_ERR(0, 269, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->kind.data) + __pyx_t_7)) )) = ((((unsigned PY_LONG_LONG)__pyx_v_self->headers->family) << 16) | ((unsigned PY_LONG_LONG)__pyx_v_kind));
 
-  /* "udpprobe/core/decode.py":251
+  /* "udpprobe/core/decode.py":270
  *         self.rows.frame[row], self.rows.time_ns[row] = frame, time_ns
  *         self.rows.kind[row] = cython.cast(u64, self.headers.family) << 16 | cython.cast(u64, kind)
  *         self.rows.outer[row] = (self._id(self.headers) << 48 | cython.cast(u64, self.headers.ttl) << 8             # <<<<<<<<<<<<<<
@@ -21611,11 +22088,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
     PyGILState_STATE __pyx_gilstate_save = __Pyx_PyGILState_Ensure();
     PyErr_SetString(PyExc_TypeError, "cannot pass None into a C function argument that is declared \047not None\047");
     __Pyx_PyGILState_Release(__pyx_gilstate_save);
-    __PYX_ERR(0, 251, __pyx_L1_error)
+    __PYX_ERR(0, 270, __pyx_L1_error)
   }
-  __pyx_t_9 = __pyx_f_8udpprobe_4core_6decode_7Decoder__id(__pyx_v_self, __pyx_v_self->headers); if (unlikely(__pyx_t_9 == ((unsigned PY_LONG_LONG)0xFFFFFFFFFFFFFFFF) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 251, __pyx_L1_error)
+  __pyx_t_9 = __pyx_f_8udpprobe_4core_6decode_7Decoder__id(__pyx_v_self, __pyx_v_self->headers); if (unlikely(__pyx_t_9 == ((unsigned PY_LONG_LONG)0xFFFFFFFFFFFFFFFF) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 270, __pyx_L1_error)
 
-  /* "udpprobe/core/decode.py":252
+  /* "udpprobe/core/decode.py":271
  *         self.rows.kind[row] = cython.cast(u64, self.headers.family) << 16 | cython.cast(u64, kind)
  *         self.rows.outer[row] = (self._id(self.headers) << 48 | cython.cast(u64, self.headers.ttl) << 8
  *                            | (4 if self.headers.family == 4 and self.headers.u8(self.headers.ip_start + 6) & 0x40 else 0))             # <<<<<<<<<<<<<<
@@ -21632,7 +22109,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
 
     goto __pyx_L11_bool_binop_done;
   }
-  __pyx_t_8 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u8(__pyx_v_self->headers, (__pyx_v_self->headers->ip_start + 6)); if (unlikely(__pyx_t_8 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 252, __pyx_L1_error)
+  __pyx_t_8 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u8(__pyx_v_self->headers, (__pyx_v_self->headers->ip_start + 6)); if (unlikely(__pyx_t_8 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 271, __pyx_L1_error)
   __pyx_t_6 = ((__pyx_t_8 & 0x40) != 0);
 
 
@@ -21649,7 +22126,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   }
 
 
-  /* "udpprobe/core/decode.py":251
+  /* "udpprobe/core/decode.py":270
  *         self.rows.frame[row], self.rows.time_ns[row] = frame, time_ns
  *         self.rows.kind[row] = cython.cast(u64, self.headers.family) << 16 | cython.cast(u64, kind)
  *         self.rows.outer[row] = (self._id(self.headers) << 48 | cython.cast(u64, self.headers.ttl) << 8             # <<<<<<<<<<<<<<
@@ -21663,20 +22140,20 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->outer.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 251, __pyx_L1_error)
+    __PYX_ERR(0, 270, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->outer.data) + __pyx_t_7)) )) = (((__pyx_t_9 << 48) | (((unsigned PY_LONG_LONG)__pyx_v_self->headers->ttl) << 8)) | __pyx_t_10);
 
 
 
-  /* "udpprobe/core/decode.py":253
+  /* "udpprobe/core/decode.py":272
  *         self.rows.outer[row] = (self._id(self.headers) << 48 | cython.cast(u64, self.headers.ttl) << 8
  *                            | (4 if self.headers.family == 4 and self.headers.u8(self.headers.ip_start + 6) & 0x40 else 0))
  *         self.rows.mtu[row] = self._next_hop_mtu(kind)             # <<<<<<<<<<<<<<
  *         self.rows.reporter_high[row], self.rows.reporter_low[row] = self.headers.source_high, self.headers.source_low
  *         self.rows.source_high[row], self.rows.source_low[row] = self.quote.source_high, self.quote.source_low
 */
-  __pyx_t_8 = __pyx_f_8udpprobe_4core_6decode_7Decoder__next_hop_mtu(__pyx_v_self, __pyx_v_kind); if (unlikely(__pyx_t_8 == ((PY_LONG_LONG)-2LL))) __PYX_ERR(0, 253, __pyx_L1_error)
+  __pyx_t_8 = __pyx_f_8udpprobe_4core_6decode_7Decoder__next_hop_mtu(__pyx_v_self, __pyx_v_kind); if (unlikely(__pyx_t_8 == ((PY_LONG_LONG)-2LL))) __PYX_ERR(0, 272, __pyx_L1_error)
   __pyx_t_7 = __pyx_v_row;
   __pyx_t_5 = -1;
   if (__pyx_t_7 < 0) {
@@ -21684,12 +22161,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->mtu.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 253, __pyx_L1_error)
+    __PYX_ERR(0, 272, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->mtu.data) + __pyx_t_7)) )) = __pyx_t_8;
 
 
-  /* "udpprobe/core/decode.py":254
+  /* "udpprobe/core/decode.py":273
  *                            | (4 if self.headers.family == 4 and self.headers.u8(self.headers.ip_start + 6) & 0x40 else 0))
  *         self.rows.mtu[row] = self._next_hop_mtu(kind)
  *         self.rows.reporter_high[row], self.rows.reporter_low[row] = self.headers.source_high, self.headers.source_low             # <<<<<<<<<<<<<<
@@ -21707,7 +22184,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->reporter_high.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 254, __pyx_L1_error)
+    __PYX_ERR(0, 273, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->reporter_high.data) + __pyx_t_7)) )) = __pyx_t_10;
 
@@ -21718,12 +22195,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->reporter_low.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 254, __pyx_L1_error)
+    __PYX_ERR(0, 273, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->reporter_low.data) + __pyx_t_7)) )) = __pyx_t_9;
 
 
-  /* "udpprobe/core/decode.py":255
+  /* "udpprobe/core/decode.py":274
  *         self.rows.mtu[row] = self._next_hop_mtu(kind)
  *         self.rows.reporter_high[row], self.rows.reporter_low[row] = self.headers.source_high, self.headers.source_low
  *         self.rows.source_high[row], self.rows.source_low[row] = self.quote.source_high, self.quote.source_low             # <<<<<<<<<<<<<<
@@ -21741,7 +22218,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->source_high.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 255, __pyx_L1_error)
+    __PYX_ERR(0, 274, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->source_high.data) + __pyx_t_7)) )) = __pyx_t_9;
 
@@ -21752,12 +22229,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->source_low.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 255, __pyx_L1_error)
+    __PYX_ERR(0, 274, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->source_low.data) + __pyx_t_7)) )) = __pyx_t_10;
 
 
-  /* "udpprobe/core/decode.py":256
+  /* "udpprobe/core/decode.py":275
  *         self.rows.reporter_high[row], self.rows.reporter_low[row] = self.headers.source_high, self.headers.source_low
  *         self.rows.source_high[row], self.rows.source_low[row] = self.quote.source_high, self.quote.source_low
  *         self.rows.destination_high[row], self.rows.destination_low[row] = self.quote.destination_high, self.quote.destination_low             # <<<<<<<<<<<<<<
@@ -21775,7 +22252,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->destination_high.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 256, __pyx_L1_error)
+    __PYX_ERR(0, 275, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->destination_high.data) + __pyx_t_7)) )) = __pyx_t_10;
 
@@ -21786,12 +22263,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->destination_low.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 256, __pyx_L1_error)
+    __PYX_ERR(0, 275, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->destination_low.data) + __pyx_t_7)) )) = __pyx_t_9;
 
 
-  /* "udpprobe/core/decode.py":257
+  /* "udpprobe/core/decode.py":276
  *         self.rows.source_high[row], self.rows.source_low[row] = self.quote.source_high, self.quote.source_low
  *         self.rows.destination_high[row], self.rows.destination_low[row] = self.quote.destination_high, self.quote.destination_low
  *         self.rows.quoted_ip_length[row] = self.quote.ip_length             # <<<<<<<<<<<<<<
@@ -21807,12 +22284,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->quoted_ip_length.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 257, __pyx_L1_error)
+    __PYX_ERR(0, 276, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->quoted_ip_length.data) + __pyx_t_7)) )) = __pyx_t_8;
 
 
-  /* "udpprobe/core/decode.py":258
+  /* "udpprobe/core/decode.py":277
  *         self.rows.destination_high[row], self.rows.destination_low[row] = self.quote.destination_high, self.quote.destination_low
  *         self.rows.quoted_ip_length[row] = self.quote.ip_length
  *         self.rows.quoted_bytes[row] = self.quote.end - self.quote.ip_start             # <<<<<<<<<<<<<<
@@ -21826,28 +22303,28 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->quoted_bytes.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 258, __pyx_L1_error)
+    __PYX_ERR(0, 277, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->quoted_bytes.data) + __pyx_t_7)) )) = (__pyx_v_self->quote->end - __pyx_v_self->quote->ip_start);
 
-  /* "udpprobe/core/decode.py":259
+  /* "udpprobe/core/decode.py":278
  *         self.rows.quoted_ip_length[row] = self.quote.ip_length
  *         self.rows.quoted_bytes[row] = self.quote.end - self.quote.ip_start
  *         self._quoted_udp(row)             # <<<<<<<<<<<<<<
  *         self.rows.notes[row] |= self._notes()
  *         self._keep_message(row, at, self.headers.end)
 */
-  __pyx_t_5 = __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(__pyx_v_self, __pyx_v_row); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(0, 259, __pyx_L1_error)
+  __pyx_t_5 = __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(__pyx_v_self, __pyx_v_row); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(0, 278, __pyx_L1_error)
 
 
-  /* "udpprobe/core/decode.py":260
+  /* "udpprobe/core/decode.py":279
  *         self.rows.quoted_bytes[row] = self.quote.end - self.quote.ip_start
  *         self._quoted_udp(row)
  *         self.rows.notes[row] |= self._notes()             # <<<<<<<<<<<<<<
  *         self._keep_message(row, at, self.headers.end)
  *         return 0
 */
-  __pyx_t_9 = __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(__pyx_v_self); if (unlikely(__pyx_t_9 == ((unsigned PY_LONG_LONG)0xFFFFFFFFFFFFFFFF) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 260, __pyx_L1_error)
+  __pyx_t_9 = __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(__pyx_v_self); if (unlikely(__pyx_t_9 == ((unsigned PY_LONG_LONG)0xFFFFFFFFFFFFFFFF) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 279, __pyx_L1_error)
   __pyx_t_7 = __pyx_v_row;
   __pyx_t_5 = -1;
   if (__pyx_t_7 < 0) {
@@ -21855,22 +22332,22 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   } else if (unlikely(__pyx_t_7 >= __pyx_v_self->rows->notes.shape[0])) __pyx_t_5 = 0;
   if (unlikely(__pyx_t_5 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_5);
-    __PYX_ERR(0, 260, __pyx_L1_error)
+    __PYX_ERR(0, 279, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->notes.data) + __pyx_t_7)) )) |= __pyx_t_9;
 
 
-  /* "udpprobe/core/decode.py":261
+  /* "udpprobe/core/decode.py":280
  *         self._quoted_udp(row)
  *         self.rows.notes[row] |= self._notes()
  *         self._keep_message(row, at, self.headers.end)             # <<<<<<<<<<<<<<
  *         return 0
  * 
 */
-  __pyx_t_5 = __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(__pyx_v_self, __pyx_v_row, __pyx_v_at, __pyx_v_self->headers->end); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(0, 261, __pyx_L1_error)
+  __pyx_t_5 = __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(__pyx_v_self, __pyx_v_row, __pyx_v_at, __pyx_v_self->headers->end); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(0, 280, __pyx_L1_error)
 
 
-  /* "udpprobe/core/decode.py":262
+  /* "udpprobe/core/decode.py":281
  *         self.rows.notes[row] |= self._notes()
  *         self._keep_message(row, at, self.headers.end)
  *         return 0             # <<<<<<<<<<<<<<
@@ -21883,7 +22360,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":233
+  /* "udpprobe/core/decode.py":252
  *         return 0 < kind < 128
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -21907,7 +22384,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__error(struct __pyx_obj_8udp
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":264
+/* "udpprobe/core/decode.py":283
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -21930,7 +22407,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__quote_length(struc
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":269
+  /* "udpprobe/core/decode.py":288
  *     def _quote_length(self) -> i64:
  *         """Bytes of the quote as RFC 4884's length field says (section 4); 0 where it says nothing believable."""
  *         at: index = self.headers.at             # <<<<<<<<<<<<<<
@@ -21941,17 +22418,17 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__quote_length(struc
 
   __pyx_v_at = __pyx_t_1;
 
-  /* "udpprobe/core/decode.py":270
+  /* "udpprobe/core/decode.py":289
  *         """Bytes of the quote as RFC 4884's length field says (section 4); 0 where it says nothing believable."""
  *         at: index = self.headers.at
  *         kind: i64 = self.headers.u8(at)             # <<<<<<<<<<<<<<
  *         length: i64 = 0
  *         if self.headers.family == 4 and (kind == 3 or kind == 11 or kind == 12):
 */
-  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u8(__pyx_v_self->headers, __pyx_v_at); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 270, __pyx_L1_error)
+  __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u8(__pyx_v_self->headers, __pyx_v_at); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 289, __pyx_L1_error)
   __pyx_v_kind = __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":271
+  /* "udpprobe/core/decode.py":290
  *         at: index = self.headers.at
  *         kind: i64 = self.headers.u8(at)
  *         length: i64 = 0             # <<<<<<<<<<<<<<
@@ -21960,7 +22437,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__quote_length(struc
 */
   __pyx_v_length = 0;
 
-  /* "udpprobe/core/decode.py":272
+  /* "udpprobe/core/decode.py":291
  *         kind: i64 = self.headers.u8(at)
  *         length: i64 = 0
  *         if self.headers.family == 4 and (kind == 3 or kind == 11 or kind == 12):             # <<<<<<<<<<<<<<
@@ -21994,18 +22471,18 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__quote_length(struc
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/decode.py":273
+    /* "udpprobe/core/decode.py":292
  *         length: i64 = 0
  *         if self.headers.family == 4 and (kind == 3 or kind == 11 or kind == 12):
  *             length = self.headers.u8(at + 5) * 4             # <<<<<<<<<<<<<<
  *         elif self.headers.family == 6 and (kind == 1 or kind == 3):
  *             length = self.headers.u8(at + 4) * 8
 */
-    __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u8(__pyx_v_self->headers, (__pyx_v_at + 5)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 273, __pyx_L1_error)
+    __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u8(__pyx_v_self->headers, (__pyx_v_at + 5)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 292, __pyx_L1_error)
     __pyx_v_length = (__pyx_t_2 * 4);
 
 
-    /* "udpprobe/core/decode.py":272
+    /* "udpprobe/core/decode.py":291
  *         kind: i64 = self.headers.u8(at)
  *         length: i64 = 0
  *         if self.headers.family == 4 and (kind == 3 or kind == 11 or kind == 12):             # <<<<<<<<<<<<<<
@@ -22015,7 +22492,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__quote_length(struc
     goto __pyx_L3;
   }
 
-  /* "udpprobe/core/decode.py":274
+  /* "udpprobe/core/decode.py":293
  *         if self.headers.family == 4 and (kind == 3 or kind == 11 or kind == 12):
  *             length = self.headers.u8(at + 5) * 4
  *         elif self.headers.family == 6 and (kind == 1 or kind == 3):             # <<<<<<<<<<<<<<
@@ -22048,18 +22525,18 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__quote_length(struc
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/decode.py":275
+    /* "udpprobe/core/decode.py":294
  *             length = self.headers.u8(at + 5) * 4
  *         elif self.headers.family == 6 and (kind == 1 or kind == 3):
  *             length = self.headers.u8(at + 4) * 8             # <<<<<<<<<<<<<<
  *         fits: cython.bint = length >= (20 if self.headers.family == 4 else 40) and at + 8 + length <= self.headers.end
  *         return length if fits else 0
 */
-    __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u8(__pyx_v_self->headers, (__pyx_v_at + 4)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 275, __pyx_L1_error)
+    __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u8(__pyx_v_self->headers, (__pyx_v_at + 4)); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 294, __pyx_L1_error)
     __pyx_v_length = (__pyx_t_2 * 8);
 
 
-    /* "udpprobe/core/decode.py":274
+    /* "udpprobe/core/decode.py":293
  *         if self.headers.family == 4 and (kind == 3 or kind == 11 or kind == 12):
  *             length = self.headers.u8(at + 5) * 4
  *         elif self.headers.family == 6 and (kind == 1 or kind == 3):             # <<<<<<<<<<<<<<
@@ -22069,7 +22546,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__quote_length(struc
   }
   __pyx_L3:;
 
-  /* "udpprobe/core/decode.py":276
+  /* "udpprobe/core/decode.py":295
  *         elif self.headers.family == 6 and (kind == 1 or kind == 3):
  *             length = self.headers.u8(at + 4) * 8
  *         fits: cython.bint = length >= (20 if self.headers.family == 4 else 40) and at + 8 + length <= self.headers.end             # <<<<<<<<<<<<<<
@@ -22105,7 +22582,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__quote_length(struc
   __pyx_L8_bool_binop_done:;
   __pyx_v_fits = __pyx_t_3;
 
-  /* "udpprobe/core/decode.py":277
+  /* "udpprobe/core/decode.py":296
  *             length = self.headers.u8(at + 4) * 8
  *         fits: cython.bint = length >= (20 if self.headers.family == 4 else 40) and at + 8 + length <= self.headers.end
  *         return length if fits else 0             # <<<<<<<<<<<<<<
@@ -22124,7 +22601,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__quote_length(struc
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":264
+  /* "udpprobe/core/decode.py":283
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -22146,7 +22623,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__quote_length(struc
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":279
+/* "udpprobe/core/decode.py":298
  *         return length if fits else 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -22164,7 +22641,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__next_hop_mtu(struc
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":284
+  /* "udpprobe/core/decode.py":303
  *     def _next_hop_mtu(self, kind: i64) -> i64:
  *         """The MTU an error reports (RFC 1191; RFC 4443, section 3.2); -1 where it is none that does."""
  *         if self.headers.family == 4:             # <<<<<<<<<<<<<<
@@ -22176,7 +22653,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__next_hop_mtu(struc
   if (__pyx_t_1) {
 
 
-    /* "udpprobe/core/decode.py":285
+    /* "udpprobe/core/decode.py":304
  *         """The MTU an error reports (RFC 1191; RFC 4443, section 3.2); -1 where it is none that does."""
  *         if self.headers.family == 4:
  *             return self.headers.u16(self.headers.at + 6) if kind == 0x0304 else -1             # <<<<<<<<<<<<<<
@@ -22186,7 +22663,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__next_hop_mtu(struc
     __pyx_t_1 = (__pyx_v_kind == 0x0304);
 
     if (__pyx_t_1) {
-      __pyx_t_3 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u16(__pyx_v_self->headers, (__pyx_v_self->headers->at + 6)); if (unlikely(__pyx_t_3 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 285, __pyx_L1_error)
+      __pyx_t_3 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u16(__pyx_v_self->headers, (__pyx_v_self->headers->at + 6)); if (unlikely(__pyx_t_3 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 304, __pyx_L1_error)
       __pyx_t_2 = __pyx_t_3;
     } else {
 
@@ -22198,7 +22675,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__next_hop_mtu(struc
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/decode.py":284
+    /* "udpprobe/core/decode.py":303
  *     def _next_hop_mtu(self, kind: i64) -> i64:
  *         """The MTU an error reports (RFC 1191; RFC 4443, section 3.2); -1 where it is none that does."""
  *         if self.headers.family == 4:             # <<<<<<<<<<<<<<
@@ -22207,7 +22684,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__next_hop_mtu(struc
 */
   }
 
-  /* "udpprobe/core/decode.py":286
+  /* "udpprobe/core/decode.py":305
  *         if self.headers.family == 4:
  *             return self.headers.u16(self.headers.at + 6) if kind == 0x0304 else -1
  *         return self.headers.u32(self.headers.at + 4) if kind >> 8 == 2 else -1             # <<<<<<<<<<<<<<
@@ -22217,7 +22694,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__next_hop_mtu(struc
   __pyx_t_1 = ((__pyx_v_kind >> 8) == 2);
 
   if (__pyx_t_1) {
-    __pyx_t_3 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u32(__pyx_v_self->headers, (__pyx_v_self->headers->at + 4)); if (unlikely(__pyx_t_3 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 286, __pyx_L1_error)
+    __pyx_t_3 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->u32(__pyx_v_self->headers, (__pyx_v_self->headers->at + 4)); if (unlikely(__pyx_t_3 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 305, __pyx_L1_error)
     __pyx_t_2 = __pyx_t_3;
   } else {
 
@@ -22229,7 +22706,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__next_hop_mtu(struc
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":279
+  /* "udpprobe/core/decode.py":298
  *         return length if fits else 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -22247,7 +22724,7 @@ static PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__next_hop_mtu(struc
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":288
+/* "udpprobe/core/decode.py":307
  *         return self.headers.u32(self.headers.at + 4) if kind >> 8 == 2 else -1
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -22281,7 +22758,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":293
+  /* "udpprobe/core/decode.py":312
  *     def _quoted_udp(self, row: index) -> cython.int:
  *         """Ports, lengths, checksum and payload as far as they are quoted; notes say what is missing or wrong."""
  *         at: index = self.quote.at             # <<<<<<<<<<<<<<
@@ -22292,7 +22769,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
 
   __pyx_v_at = __pyx_t_1;
 
-  /* "udpprobe/core/decode.py":294
+  /* "udpprobe/core/decode.py":313
  *         """Ports, lengths, checksum and payload as far as they are quoted; notes say what is missing or wrong."""
  *         at: index = self.quote.at
  *         there: i64 = 0 if self.quote.later_fragment else self.quote.end - at             # <<<<<<<<<<<<<<
@@ -22308,7 +22785,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   }
   __pyx_v_there = __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":295
+  /* "udpprobe/core/decode.py":314
  *         at: index = self.quote.at
  *         there: i64 = 0 if self.quote.later_fragment else self.quote.end - at
  *         said: i64 = self.quote.ip_length             # <<<<<<<<<<<<<<
@@ -22319,7 +22796,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
 
   __pyx_v_said = __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":296
+  /* "udpprobe/core/decode.py":315
  *         there: i64 = 0 if self.quote.later_fragment else self.quote.end - at
  *         said: i64 = self.quote.ip_length
  *         header: i64 = at - self.quote.ip_start             # <<<<<<<<<<<<<<
@@ -22328,7 +22805,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
 */
   __pyx_v_header = (__pyx_v_at - __pyx_v_self->quote->ip_start);
 
-  /* "udpprobe/core/decode.py":297
+  /* "udpprobe/core/decode.py":316
  *         said: i64 = self.quote.ip_length
  *         header: i64 = at - self.quote.ip_start
  *         udp_length: i64 = self.quote.u16(at + 4) if there >= 6 else 0             # <<<<<<<<<<<<<<
@@ -22338,7 +22815,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   __pyx_t_3 = (__pyx_v_there >= 6);
 
   if (__pyx_t_3) {
-    __pyx_t_4 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->quote->__pyx_vtab)->u16(__pyx_v_self->quote, (__pyx_v_at + 4)); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 297, __pyx_L1_error)
+    __pyx_t_4 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->quote->__pyx_vtab)->u16(__pyx_v_self->quote, (__pyx_v_at + 4)); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 316, __pyx_L1_error)
     __pyx_t_2 = __pyx_t_4;
   } else {
 
@@ -22347,7 +22824,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
 
   __pyx_v_udp_length = __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":298
+  /* "udpprobe/core/decode.py":317
  *         header: i64 = at - self.quote.ip_start
  *         udp_length: i64 = self.quote.u16(at + 4) if there >= 6 else 0
  *         checksum: i64 = self.quote.u16(at + 6) if there >= 8 else 0             # <<<<<<<<<<<<<<
@@ -22357,7 +22834,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   __pyx_t_3 = (__pyx_v_there >= 8);
 
   if (__pyx_t_3) {
-    __pyx_t_4 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->quote->__pyx_vtab)->u16(__pyx_v_self->quote, (__pyx_v_at + 6)); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 298, __pyx_L1_error)
+    __pyx_t_4 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->quote->__pyx_vtab)->u16(__pyx_v_self->quote, (__pyx_v_at + 6)); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 317, __pyx_L1_error)
     __pyx_t_2 = __pyx_t_4;
   } else {
 
@@ -22366,7 +22843,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
 
   __pyx_v_checksum = __pyx_t_2;
 
-  /* "udpprobe/core/decode.py":299
+  /* "udpprobe/core/decode.py":318
  *         udp_length: i64 = self.quote.u16(at + 4) if there >= 6 else 0
  *         checksum: i64 = self.quote.u16(at + 6) if there >= 8 else 0
  *         notes: u64 = _QUOTES_LATER_FRAGMENT if self.quote.later_fragment else 0             # <<<<<<<<<<<<<<
@@ -22382,7 +22859,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   }
   __pyx_v_notes = __pyx_t_5;
 
-  /* "udpprobe/core/decode.py":300
+  /* "udpprobe/core/decode.py":319
  *         checksum: i64 = self.quote.u16(at + 6) if there >= 8 else 0
  *         notes: u64 = _QUOTES_LATER_FRAGMENT if self.quote.later_fragment else 0
  *         self.rows.ports[row] = cython.cast(u64, self.quote.u32(at)) if there >= 4 else 0             # <<<<<<<<<<<<<<
@@ -22392,7 +22869,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   __pyx_t_3 = (__pyx_v_there >= 4);
 
   if (__pyx_t_3) {
-    __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->quote->__pyx_vtab)->u32(__pyx_v_self->quote, __pyx_v_at); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 300, __pyx_L1_error)
+    __pyx_t_2 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->quote->__pyx_vtab)->u32(__pyx_v_self->quote, __pyx_v_at); if (unlikely(__pyx_t_2 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 319, __pyx_L1_error)
 
     __pyx_t_5 = ((unsigned PY_LONG_LONG)__pyx_t_2);
 
@@ -22408,12 +22885,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   } else if (unlikely(__pyx_t_6 >= __pyx_v_self->rows->ports.shape[0])) __pyx_t_7 = 0;
   if (unlikely(__pyx_t_7 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_7);
-    __PYX_ERR(0, 300, __pyx_L1_error)
+    __PYX_ERR(0, 319, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->ports.data) + __pyx_t_6)) )) = __pyx_t_5;
 
 
-  /* "udpprobe/core/decode.py":301
+  /* "udpprobe/core/decode.py":320
  *         notes: u64 = _QUOTES_LATER_FRAGMENT if self.quote.later_fragment else 0
  *         self.rows.ports[row] = cython.cast(u64, self.quote.u32(at)) if there >= 4 else 0
  *         if there < 4:             # <<<<<<<<<<<<<<
@@ -22425,7 +22902,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/decode.py":302
+    /* "udpprobe/core/decode.py":321
  *         self.rows.ports[row] = cython.cast(u64, self.quote.u32(at)) if there >= 4 else 0
  *         if there < 4:
  *             notes |= _NO_PORTS             # <<<<<<<<<<<<<<
@@ -22434,7 +22911,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
 */
     __pyx_v_notes = (__pyx_v_notes | __pyx_v_8udpprobe_4core_6decode__NO_PORTS);
 
-    /* "udpprobe/core/decode.py":301
+    /* "udpprobe/core/decode.py":320
  *         notes: u64 = _QUOTES_LATER_FRAGMENT if self.quote.later_fragment else 0
  *         self.rows.ports[row] = cython.cast(u64, self.quote.u32(at)) if there >= 4 else 0
  *         if there < 4:             # <<<<<<<<<<<<<<
@@ -22443,7 +22920,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
 */
   }
 
-  /* "udpprobe/core/decode.py":303
+  /* "udpprobe/core/decode.py":322
  *         if there < 4:
  *             notes |= _NO_PORTS
  *         if there < 6:             # <<<<<<<<<<<<<<
@@ -22455,7 +22932,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/decode.py":304
+    /* "udpprobe/core/decode.py":323
  *             notes |= _NO_PORTS
  *         if there < 6:
  *             notes |= _NO_LENGTH             # <<<<<<<<<<<<<<
@@ -22464,7 +22941,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
 */
     __pyx_v_notes = (__pyx_v_notes | __pyx_v_8udpprobe_4core_6decode__NO_LENGTH);
 
-    /* "udpprobe/core/decode.py":303
+    /* "udpprobe/core/decode.py":322
  *         if there < 4:
  *             notes |= _NO_PORTS
  *         if there < 6:             # <<<<<<<<<<<<<<
@@ -22473,7 +22950,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
 */
   }
 
-  /* "udpprobe/core/decode.py":305
+  /* "udpprobe/core/decode.py":324
  *         if there < 6:
  *             notes |= _NO_LENGTH
  *         if there < 8:             # <<<<<<<<<<<<<<
@@ -22485,7 +22962,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/decode.py":306
+    /* "udpprobe/core/decode.py":325
  *             notes |= _NO_LENGTH
  *         if there < 8:
  *             notes |= _NO_CHECKSUM             # <<<<<<<<<<<<<<
@@ -22494,7 +22971,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
 */
     __pyx_v_notes = (__pyx_v_notes | __pyx_v_8udpprobe_4core_6decode__NO_CHECKSUM);
 
-    /* "udpprobe/core/decode.py":305
+    /* "udpprobe/core/decode.py":324
  *         if there < 6:
  *             notes |= _NO_LENGTH
  *         if there < 8:             # <<<<<<<<<<<<<<
@@ -22504,7 +22981,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
     goto __pyx_L5;
   }
 
-  /* "udpprobe/core/decode.py":308
+  /* "udpprobe/core/decode.py":327
  *             notes |= _NO_CHECKSUM
  *         else:
  *             self._payload(row, at + 8, self.quote.end if udp_length < 8 else min(self.quote.end, at + udp_length), self.quote)             # <<<<<<<<<<<<<<
@@ -22541,15 +23018,15 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
       PyGILState_STATE __pyx_gilstate_save = __Pyx_PyGILState_Ensure();
       PyErr_SetString(PyExc_TypeError, "cannot pass None into a C function argument that is declared \047not None\047");
       __Pyx_PyGILState_Release(__pyx_gilstate_save);
-      __PYX_ERR(0, 308, __pyx_L1_error)
+      __PYX_ERR(0, 327, __pyx_L1_error)
     }
-    __pyx_t_7 = __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(__pyx_v_self, __pyx_v_row, (__pyx_v_at + 8), __pyx_t_2, __pyx_v_self->quote); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 308, __pyx_L1_error)
+    __pyx_t_7 = __pyx_f_8udpprobe_4core_6decode_7Decoder__payload(__pyx_v_self, __pyx_v_row, (__pyx_v_at + 8), __pyx_t_2, __pyx_v_self->quote); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 327, __pyx_L1_error)
 
 
   }
   __pyx_L5:;
 
-  /* "udpprobe/core/decode.py":309
+  /* "udpprobe/core/decode.py":328
  *         else:
  *             self._payload(row, at + 8, self.quote.end if udp_length < 8 else min(self.quote.end, at + udp_length), self.quote)
  *         self.rows.detail[row] = (self._id(self.quote) << 48 | cython.cast(u64, udp_length) << 32             # <<<<<<<<<<<<<<
@@ -22560,11 +23037,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
     PyGILState_STATE __pyx_gilstate_save = __Pyx_PyGILState_Ensure();
     PyErr_SetString(PyExc_TypeError, "cannot pass None into a C function argument that is declared \047not None\047");
     __Pyx_PyGILState_Release(__pyx_gilstate_save);
-    __PYX_ERR(0, 309, __pyx_L1_error)
+    __PYX_ERR(0, 328, __pyx_L1_error)
   }
-  __pyx_t_5 = __pyx_f_8udpprobe_4core_6decode_7Decoder__id(__pyx_v_self, __pyx_v_self->quote); if (unlikely(__pyx_t_5 == ((unsigned PY_LONG_LONG)0xFFFFFFFFFFFFFFFF) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 309, __pyx_L1_error)
+  __pyx_t_5 = __pyx_f_8udpprobe_4core_6decode_7Decoder__id(__pyx_v_self, __pyx_v_self->quote); if (unlikely(__pyx_t_5 == ((unsigned PY_LONG_LONG)0xFFFFFFFFFFFFFFFF) && __Pyx_ErrOccurredWithGIL())) __PYX_ERR(0, 328, __pyx_L1_error)
 
-  /* "udpprobe/core/decode.py":311
+  /* "udpprobe/core/decode.py":330
  *         self.rows.detail[row] = (self._id(self.quote) << 48 | cython.cast(u64, udp_length) << 32
  *                             | cython.cast(u64, checksum) << 16 | cython.cast(u64, self.quote.ttl) << 8
  *                             | (_FRAGMENTED if self.quote.first_fragment else 0)             # <<<<<<<<<<<<<<
@@ -22579,7 +23056,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
     __pyx_t_10 = 0;
   }
 
-  /* "udpprobe/core/decode.py":312
+  /* "udpprobe/core/decode.py":331
  *                             | cython.cast(u64, checksum) << 16 | cython.cast(u64, self.quote.ttl) << 8
  *                             | (_FRAGMENTED if self.quote.first_fragment else 0)
  *                             | (_TUNNELLED if self.headers.depth else 0))             # <<<<<<<<<<<<<<
@@ -22597,7 +23074,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   }
 
 
-  /* "udpprobe/core/decode.py":309
+  /* "udpprobe/core/decode.py":328
  *         else:
  *             self._payload(row, at + 8, self.quote.end if udp_length < 8 else min(self.quote.end, at + udp_length), self.quote)
  *         self.rows.detail[row] = (self._id(self.quote) << 48 | cython.cast(u64, udp_length) << 32             # <<<<<<<<<<<<<<
@@ -22611,14 +23088,14 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   } else if (unlikely(__pyx_t_6 >= __pyx_v_self->rows->detail.shape[0])) __pyx_t_7 = 0;
   if (unlikely(__pyx_t_7 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_7);
-    __PYX_ERR(0, 309, __pyx_L1_error)
+    __PYX_ERR(0, 328, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->detail.data) + __pyx_t_6)) )) = ((((((__pyx_t_5 << 48) | (((unsigned PY_LONG_LONG)__pyx_v_udp_length) << 32)) | (((unsigned PY_LONG_LONG)__pyx_v_checksum) << 16)) | (((unsigned PY_LONG_LONG)__pyx_v_self->quote->ttl) << 8)) | __pyx_t_10) | __pyx_t_11);
 
 
 
 
-  /* "udpprobe/core/decode.py":313
+  /* "udpprobe/core/decode.py":332
  *                             | (_FRAGMENTED if self.quote.first_fragment else 0)
  *                             | (_TUNNELLED if self.headers.depth else 0))
  *         if there >= 6 and not self.quote.first_fragment and said > 0 and said != udp_length + header:             # <<<<<<<<<<<<<<
@@ -22664,7 +23141,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/decode.py":314
+    /* "udpprobe/core/decode.py":333
  *                             | (_TUNNELLED if self.headers.depth else 0))
  *         if there >= 6 and not self.quote.first_fragment and said > 0 and said != udp_length + header:
  *             swapped: i64 = (said & 0xFF) << 8 | said >> 8             # <<<<<<<<<<<<<<
@@ -22673,7 +23150,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
 */
     __pyx_v_swapped = (((__pyx_v_said & 0xFF) << 8) | (__pyx_v_said >> 8));
 
-    /* "udpprobe/core/decode.py":315
+    /* "udpprobe/core/decode.py":334
  *         if there >= 6 and not self.quote.first_fragment and said > 0 and said != udp_length + header:
  *             swapped: i64 = (said & 0xFF) << 8 | said >> 8
  *             notes |= _IP_LENGTH_SWAPPED if swapped == udp_length + header else _IP_LENGTH_LIES             # <<<<<<<<<<<<<<
@@ -22693,7 +23170,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
     __pyx_v_notes = (__pyx_v_notes | __pyx_t_11);
 
 
-    /* "udpprobe/core/decode.py":313
+    /* "udpprobe/core/decode.py":332
  *                             | (_FRAGMENTED if self.quote.first_fragment else 0)
  *                             | (_TUNNELLED if self.headers.depth else 0))
  *         if there >= 6 and not self.quote.first_fragment and said > 0 and said != udp_length + header:             # <<<<<<<<<<<<<<
@@ -22702,7 +23179,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
 */
   }
 
-  /* "udpprobe/core/decode.py":318
+  /* "udpprobe/core/decode.py":337
  *         # The datagram's length is believed by its UDP header; by the IP header of a fragment, or where that says more
  *         # than was quoted.
  *         if udp_length >= 8 and not self.quote.first_fragment:             # <<<<<<<<<<<<<<
@@ -22728,7 +23205,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/decode.py":319
+    /* "udpprobe/core/decode.py":338
  *         # than was quoted.
  *         if udp_length >= 8 and not self.quote.first_fragment:
  *             self.rows.length[row] = udp_length + header             # <<<<<<<<<<<<<<
@@ -22742,11 +23219,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
     } else if (unlikely(__pyx_t_6 >= __pyx_v_self->rows->length.shape[0])) __pyx_t_7 = 0;
     if (unlikely(__pyx_t_7 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_7);
-      __PYX_ERR(0, 319, __pyx_L1_error)
+      __PYX_ERR(0, 338, __pyx_L1_error)
     }
     *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->length.data) + __pyx_t_6)) )) = (__pyx_v_udp_length + __pyx_v_header);
 
-    /* "udpprobe/core/decode.py":318
+    /* "udpprobe/core/decode.py":337
  *         # The datagram's length is believed by its UDP header; by the IP header of a fragment, or where that says more
  *         # than was quoted.
  *         if udp_length >= 8 and not self.quote.first_fragment:             # <<<<<<<<<<<<<<
@@ -22756,7 +23233,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
     goto __pyx_L11;
   }
 
-  /* "udpprobe/core/decode.py":320
+  /* "udpprobe/core/decode.py":339
  *         if udp_length >= 8 and not self.quote.first_fragment:
  *             self.rows.length[row] = udp_length + header
  *         elif said > self.rows.quoted_bytes[row] or self.quote.fragment_id >= 0:             # <<<<<<<<<<<<<<
@@ -22770,7 +23247,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   } else if (unlikely(__pyx_t_6 >= __pyx_v_self->rows->quoted_bytes.shape[0])) __pyx_t_7 = 0;
   if (unlikely(__pyx_t_7 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_7);
-    __PYX_ERR(0, 320, __pyx_L1_error)
+    __PYX_ERR(0, 339, __pyx_L1_error)
   }
   __pyx_t_9 = (__pyx_v_said > (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->quoted_bytes.data) + __pyx_t_6)) ))));
 
@@ -22791,7 +23268,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   if (__pyx_t_3) {
 
 
-    /* "udpprobe/core/decode.py":321
+    /* "udpprobe/core/decode.py":340
  *             self.rows.length[row] = udp_length + header
  *         elif said > self.rows.quoted_bytes[row] or self.quote.fragment_id >= 0:
  *             self.rows.length[row] = said             # <<<<<<<<<<<<<<
@@ -22805,11 +23282,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
     } else if (unlikely(__pyx_t_6 >= __pyx_v_self->rows->length.shape[0])) __pyx_t_7 = 0;
     if (unlikely(__pyx_t_7 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_7);
-      __PYX_ERR(0, 321, __pyx_L1_error)
+      __PYX_ERR(0, 340, __pyx_L1_error)
     }
     *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->length.data) + __pyx_t_6)) )) = __pyx_v_said;
 
-    /* "udpprobe/core/decode.py":320
+    /* "udpprobe/core/decode.py":339
  *         if udp_length >= 8 and not self.quote.first_fragment:
  *             self.rows.length[row] = udp_length + header
  *         elif said > self.rows.quoted_bytes[row] or self.quote.fragment_id >= 0:             # <<<<<<<<<<<<<<
@@ -22819,7 +23296,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
     goto __pyx_L11;
   }
 
-  /* "udpprobe/core/decode.py":323
+  /* "udpprobe/core/decode.py":342
  *             self.rows.length[row] = said
  *         else:
  *             self.rows.length[row] = _UNKNOWN             # <<<<<<<<<<<<<<
@@ -22834,13 +23311,13 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
     } else if (unlikely(__pyx_t_6 >= __pyx_v_self->rows->length.shape[0])) __pyx_t_7 = 0;
     if (unlikely(__pyx_t_7 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_7);
-      __PYX_ERR(0, 323, __pyx_L1_error)
+      __PYX_ERR(0, 342, __pyx_L1_error)
     }
     *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->length.data) + __pyx_t_6)) )) = __pyx_v_8udpprobe_4core_6decode__UNKNOWN;
   }
   __pyx_L11:;
 
-  /* "udpprobe/core/decode.py":324
+  /* "udpprobe/core/decode.py":343
  *         else:
  *             self.rows.length[row] = _UNKNOWN
  *         self.rows.notes[row] = notes             # <<<<<<<<<<<<<<
@@ -22854,11 +23331,11 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   } else if (unlikely(__pyx_t_6 >= __pyx_v_self->rows->notes.shape[0])) __pyx_t_7 = 0;
   if (unlikely(__pyx_t_7 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_7);
-    __PYX_ERR(0, 324, __pyx_L1_error)
+    __PYX_ERR(0, 343, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->rows->notes.data) + __pyx_t_6)) )) = __pyx_v_notes;
 
-  /* "udpprobe/core/decode.py":325
+  /* "udpprobe/core/decode.py":344
  *             self.rows.length[row] = _UNKNOWN
  *         self.rows.notes[row] = notes
  *         return 0             # <<<<<<<<<<<<<<
@@ -22871,7 +23348,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":288
+  /* "udpprobe/core/decode.py":307
  *         return self.headers.u32(self.headers.at + 4) if kind >> 8 == 2 else -1
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -22897,7 +23374,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__quoted_udp(struct __pyx_obj
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":327
+/* "udpprobe/core/decode.py":346
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -22918,7 +23395,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(str
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":332
+  /* "udpprobe/core/decode.py":351
  *     def _notes(self) -> u64:
  *         """What is odd about the error itself."""
  *         notes: u64 = (_IN_TUNNEL if self.headers.depth else 0) | (_ICMP_FRAGMENTED if self.headers.first_fragment else 0)             # <<<<<<<<<<<<<<
@@ -22946,7 +23423,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(str
 
 
 
-  /* "udpprobe/core/decode.py":333
+  /* "udpprobe/core/decode.py":352
  *         """What is odd about the error itself."""
  *         notes: u64 = (_IN_TUNNEL if self.headers.depth else 0) | (_ICMP_FRAGMENTED if self.headers.first_fragment else 0)
  *         if self.headers.cut or self.headers.first_fragment:             # <<<<<<<<<<<<<<
@@ -22965,7 +23442,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(str
   if (__pyx_t_2) {
 
 
-    /* "udpprobe/core/decode.py":334
+    /* "udpprobe/core/decode.py":353
  *         notes: u64 = (_IN_TUNNEL if self.headers.depth else 0) | (_ICMP_FRAGMENTED if self.headers.first_fragment else 0)
  *         if self.headers.cut or self.headers.first_fragment:
  *             return notes        # not all of what its checksum is over             # <<<<<<<<<<<<<<
@@ -22978,7 +23455,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(str
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/decode.py":333
+    /* "udpprobe/core/decode.py":352
  *         """What is odd about the error itself."""
  *         notes: u64 = (_IN_TUNNEL if self.headers.depth else 0) | (_ICMP_FRAGMENTED if self.headers.first_fragment else 0)
  *         if self.headers.cut or self.headers.first_fragment:             # <<<<<<<<<<<<<<
@@ -22987,17 +23464,17 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(str
 */
   }
 
-  /* "udpprobe/core/decode.py":335
+  /* "udpprobe/core/decode.py":354
  *         if self.headers.cut or self.headers.first_fragment:
  *             return notes        # not all of what its checksum is over
  *         total: i64 = self.headers.word_sum(self.headers.at, self.headers.end)             # <<<<<<<<<<<<<<
  *         if self.headers.family == 6:
  *             total += self.headers.pseudo_sum(self.headers.end - self.headers.at, 58)
 */
-  __pyx_t_4 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->word_sum(__pyx_v_self->headers, __pyx_v_self->headers->at, __pyx_v_self->headers->end); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 335, __pyx_L1_error)
+  __pyx_t_4 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->word_sum(__pyx_v_self->headers, __pyx_v_self->headers->at, __pyx_v_self->headers->end); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 354, __pyx_L1_error)
   __pyx_v_total = __pyx_t_4;
 
-  /* "udpprobe/core/decode.py":336
+  /* "udpprobe/core/decode.py":355
  *             return notes        # not all of what its checksum is over
  *         total: i64 = self.headers.word_sum(self.headers.at, self.headers.end)
  *         if self.headers.family == 6:             # <<<<<<<<<<<<<<
@@ -23009,18 +23486,18 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(str
   if (__pyx_t_2) {
 
 
-    /* "udpprobe/core/decode.py":337
+    /* "udpprobe/core/decode.py":356
  *         total: i64 = self.headers.word_sum(self.headers.at, self.headers.end)
  *         if self.headers.family == 6:
  *             total += self.headers.pseudo_sum(self.headers.end - self.headers.at, 58)             # <<<<<<<<<<<<<<
  *         while total >> 16:
  *             total = (total & 0xFFFF) + (total >> 16)
 */
-    __pyx_t_4 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->pseudo_sum(__pyx_v_self->headers, (__pyx_v_self->headers->end - __pyx_v_self->headers->at), 58); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 337, __pyx_L1_error)
+    __pyx_t_4 = ((struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *)__pyx_v_self->headers->__pyx_vtab)->pseudo_sum(__pyx_v_self->headers, (__pyx_v_self->headers->end - __pyx_v_self->headers->at), 58); if (unlikely(__pyx_t_4 == ((PY_LONG_LONG)-1LL))) __PYX_ERR(0, 356, __pyx_L1_error)
     __pyx_v_total = (__pyx_v_total + __pyx_t_4);
 
 
-    /* "udpprobe/core/decode.py":336
+    /* "udpprobe/core/decode.py":355
  *             return notes        # not all of what its checksum is over
  *         total: i64 = self.headers.word_sum(self.headers.at, self.headers.end)
  *         if self.headers.family == 6:             # <<<<<<<<<<<<<<
@@ -23029,7 +23506,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(str
 */
   }
 
-  /* "udpprobe/core/decode.py":338
+  /* "udpprobe/core/decode.py":357
  *         if self.headers.family == 6:
  *             total += self.headers.pseudo_sum(self.headers.end - self.headers.at, 58)
  *         while total >> 16:             # <<<<<<<<<<<<<<
@@ -23042,7 +23519,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(str
 
     if (!__pyx_t_2) break;
 
-    /* "udpprobe/core/decode.py":339
+    /* "udpprobe/core/decode.py":358
  *             total += self.headers.pseudo_sum(self.headers.end - self.headers.at, 58)
  *         while total >> 16:
  *             total = (total & 0xFFFF) + (total >> 16)             # <<<<<<<<<<<<<<
@@ -23052,7 +23529,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(str
     __pyx_v_total = ((__pyx_v_total & 0xFFFF) + (__pyx_v_total >> 16));
   }
 
-  /* "udpprobe/core/decode.py":340
+  /* "udpprobe/core/decode.py":359
  *         while total >> 16:
  *             total = (total & 0xFFFF) + (total >> 16)
  *         return notes if total == 0xFFFF else notes | _BAD_ICMP_CHECKSUM             # <<<<<<<<<<<<<<
@@ -23074,7 +23551,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(str
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":327
+  /* "udpprobe/core/decode.py":346
  *         return 0
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -23094,7 +23571,7 @@ static unsigned PY_LONG_LONG __pyx_f_8udpprobe_4core_6decode_7Decoder__notes(str
   return __pyx_r;
 }
 
-/* "udpprobe/core/decode.py":342
+/* "udpprobe/core/decode.py":361
  *         return notes if total == 0xFFFF else notes | _BAD_ICMP_CHECKSUM
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -23118,7 +23595,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/decode.py":347
+  /* "udpprobe/core/decode.py":366
  *     def _keep_message(self, row: index, at: index, end: index) -> cython.int:
  *         """Copy the ICMP message, which the capture's buffer will not keep."""
  *         self.rows.message[row] = self.rows.message_end[row] = self.messages_end             # <<<<<<<<<<<<<<
@@ -23134,7 +23611,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->rows->message.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 347, __pyx_L1_error)
+    __PYX_ERR(0, 366, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->message.data) + __pyx_t_2)) )) = __pyx_t_1;
   __pyx_t_2 = __pyx_v_row;
@@ -23144,12 +23621,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->rows->message_end.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 347, __pyx_L1_error)
+    __PYX_ERR(0, 366, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->message_end.data) + __pyx_t_2)) )) = __pyx_t_1;
 
 
-  /* "udpprobe/core/decode.py":348
+  /* "udpprobe/core/decode.py":367
  *         """Copy the ICMP message, which the capture's buffer will not keep."""
  *         self.rows.message[row] = self.rows.message_end[row] = self.messages_end
  *         if not self.keeps_messages:             # <<<<<<<<<<<<<<
@@ -23161,7 +23638,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
   if (__pyx_t_4) {
 
 
-    /* "udpprobe/core/decode.py":349
+    /* "udpprobe/core/decode.py":368
  *         self.rows.message[row] = self.rows.message_end[row] = self.messages_end
  *         if not self.keeps_messages:
  *             return 0             # <<<<<<<<<<<<<<
@@ -23174,7 +23651,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
     }
     goto __pyx_L0;
 
-    /* "udpprobe/core/decode.py":348
+    /* "udpprobe/core/decode.py":367
  *         """Copy the ICMP message, which the capture's buffer will not keep."""
  *         self.rows.message[row] = self.rows.message_end[row] = self.messages_end
  *         if not self.keeps_messages:             # <<<<<<<<<<<<<<
@@ -23183,7 +23660,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
 */
   }
 
-  /* "udpprobe/core/decode.py":351
+  /* "udpprobe/core/decode.py":370
  *             return 0
  *         place: index
  *         size: index = min(end - at, _MESSAGE)             # <<<<<<<<<<<<<<
@@ -23207,7 +23684,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
   __pyx_v_size = __pyx_t_6;
 
 
-  /* "udpprobe/core/decode.py":352
+  /* "udpprobe/core/decode.py":371
  *         place: index
  *         size: index = min(end - at, _MESSAGE)
  *         for place in range(size):             # <<<<<<<<<<<<<<
@@ -23221,7 +23698,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
   for (__pyx_t_5 = 0; __pyx_t_5 < __pyx_t_1; __pyx_t_5+=1) {
     __pyx_v_place = __pyx_t_5;
 
-    /* "udpprobe/core/decode.py":353
+    /* "udpprobe/core/decode.py":372
  *         size: index = min(end - at, _MESSAGE)
  *         for place in range(size):
  *             self.message_bytes[self.messages_end + place] = self.data[at + place]             # <<<<<<<<<<<<<<
@@ -23235,7 +23712,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->data.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 353, __pyx_L1_error)
+      __PYX_ERR(0, 372, __pyx_L1_error)
     }
     __pyx_t_7 = (__pyx_v_self->messages_end + __pyx_v_place);
     __pyx_t_3 = -1;
@@ -23244,13 +23721,13 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
     } else if (unlikely(__pyx_t_7 >= __pyx_v_self->message_bytes.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 353, __pyx_L1_error)
+      __PYX_ERR(0, 372, __pyx_L1_error)
     }
     *((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_self->message_bytes.data) + __pyx_t_7)) )) = (*((unsigned char const  *) ( /* dim=0 */ ((char *) (((unsigned char const  *) __pyx_v_self->data.data) + __pyx_t_2)) )));
   }
 
 
-  /* "udpprobe/core/decode.py":354
+  /* "udpprobe/core/decode.py":373
  *         for place in range(size):
  *             self.message_bytes[self.messages_end + place] = self.data[at + place]
  *         self.messages_end += size             # <<<<<<<<<<<<<<
@@ -23259,7 +23736,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
 */
   __pyx_v_self->messages_end = (__pyx_v_self->messages_end + __pyx_v_size);
 
-  /* "udpprobe/core/decode.py":355
+  /* "udpprobe/core/decode.py":374
  *             self.message_bytes[self.messages_end + place] = self.data[at + place]
  *         self.messages_end += size
  *         self.rows.message_end[row] = self.messages_end             # <<<<<<<<<<<<<<
@@ -23274,12 +23751,12 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->rows->message_end.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 355, __pyx_L1_error)
+    __PYX_ERR(0, 374, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->rows->message_end.data) + __pyx_t_2)) )) = __pyx_t_6;
 
 
-  /* "udpprobe/core/decode.py":356
+  /* "udpprobe/core/decode.py":375
  *         self.messages_end += size
  *         self.rows.message_end[row] = self.messages_end
  *         return 0             # <<<<<<<<<<<<<<
@@ -23290,7 +23767,7 @@ static int __pyx_f_8udpprobe_4core_6decode_7Decoder__keep_message(struct __pyx_o
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/decode.py":342
+  /* "udpprobe/core/decode.py":361
  *         return notes if total == 0xFFFF else notes | _BAD_ICMP_CHECKSUM
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -24085,7 +24562,7 @@ static int __pyx_pf_8udpprobe_4core_6decode_7Decoder_8messages_4__del__(struct _
  *     cdef unsigned char[::1] message_bytes
  *     cdef public Py_ssize_t messages_end             # <<<<<<<<<<<<<<
  *     cdef const unsigned char[::1] data
- *     cdef void load(self, const unsigned char[::1] data)
+ *     cdef void load(self, object data)
 */
 
 /* Python wrapper */
@@ -24229,15 +24706,15 @@ static int __pyx_pf_8udpprobe_4core_6decode_7Decoder_12messages_end_2__set__(str
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_7__reduce_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_9__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-static PyMethodDef __pyx_mdef_8udpprobe_4core_6decode_7Decoder_7__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_7__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
-static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_7__reduce_cython__(PyObject *__pyx_v_self, 
+static PyMethodDef __pyx_mdef_8udpprobe_4core_6decode_7Decoder_9__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_9__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_9__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -24263,14 +24740,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("__reduce_cython__", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_8udpprobe_4core_6decode_7Decoder_6__reduce_cython__(((struct __pyx_obj_8udpprobe_4core_6decode_Decoder *)__pyx_v_self));
+  __pyx_r = __pyx_pf_8udpprobe_4core_6decode_7Decoder_8__reduce_cython__(((struct __pyx_obj_8udpprobe_4core_6decode_Decoder *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_6__reduce_cython__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self) {
+static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_8__reduce_cython__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self) {
   PyObject *__pyx_v_state = 0;
   PyObject *__pyx_v__dict = 0;
   int __pyx_v_use_setstate;
@@ -24634,15 +25111,15 @@ static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_6__reduce_cython__(st
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_9__setstate_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_11__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-static PyMethodDef __pyx_mdef_8udpprobe_4core_6decode_7Decoder_9__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_9__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
-static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_9__setstate_cython__(PyObject *__pyx_v_self, 
+static PyMethodDef __pyx_mdef_8udpprobe_4core_6decode_7Decoder_11__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_11__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_8udpprobe_4core_6decode_7Decoder_11__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -24708,7 +25185,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_8udpprobe_4core_6decode_7Decoder_8__setstate_cython__(((struct __pyx_obj_8udpprobe_4core_6decode_Decoder *)__pyx_v_self), __pyx_v___pyx_state);
+  __pyx_r = __pyx_pf_8udpprobe_4core_6decode_7Decoder_10__setstate_cython__(((struct __pyx_obj_8udpprobe_4core_6decode_Decoder *)__pyx_v_self), __pyx_v___pyx_state);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -24718,7 +25195,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_8__setstate_cython__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, PyObject *__pyx_v___pyx_state) {
+static PyObject *__pyx_pf_8udpprobe_4core_6decode_7Decoder_10__setstate_cython__(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *__pyx_v_self, PyObject *__pyx_v___pyx_state) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
@@ -25358,9 +25835,10 @@ static int __pyx_setprop_8udpprobe_4core_6decode_7Decoder_messages_end(PyObject 
 
 static PyMethodDef __pyx_methods_8udpprobe_4core_6decode_Decoder[] = {
   {"counted_faults", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_3counted_faults, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_6decode_7Decoder_2counted_faults},
-  {"add_faults", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_5add_faults, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_6decode_7Decoder_4add_faults},
-  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_7__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
-  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_9__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {"packets", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_5packets, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_6decode_7Decoder_4packets},
+  {"add_faults", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_7add_faults, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_6decode_7Decoder_6add_faults},
+  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_9__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_6decode_7Decoder_11__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
   {0, 0, 0, 0}
 };
 
@@ -26639,7 +27117,7 @@ static int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_6decode_Decoder(__pyx
   __Pyx_RefNannySetupContext("__Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_6decode_Decoder", 0);
   /*--- Exttype __pyx_obj_8udpprobe_4core_6decode_Decoder ---*/
   __pyx_vtabptr_8udpprobe_4core_6decode_Decoder = &__pyx_vtable_8udpprobe_4core_6decode_Decoder;
-  __pyx_vtable_8udpprobe_4core_6decode_Decoder.load = (void (*)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, __Pyx_memviewslice))__pyx_f_8udpprobe_4core_6decode_7Decoder_load;
+  __pyx_vtable_8udpprobe_4core_6decode_Decoder.load = (void (*)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, PyObject *))__pyx_f_8udpprobe_4core_6decode_7Decoder_load;
   __pyx_vtable_8udpprobe_4core_6decode_Decoder.frame = (int (*)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, Py_ssize_t, PY_LONG_LONG, PY_LONG_LONG, PY_LONG_LONG, int, PY_LONG_LONG))__pyx_f_8udpprobe_4core_6decode_7Decoder_frame;
   __pyx_vtable_8udpprobe_4core_6decode_Decoder._has = (int (*)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, PY_LONG_LONG, int))__pyx_f_8udpprobe_4core_6decode_7Decoder__has;
   __pyx_vtable_8udpprobe_4core_6decode_Decoder._sender = (unsigned PY_LONG_LONG (*)(struct __pyx_obj_8udpprobe_4core_6decode_Decoder *, Py_ssize_t, PY_LONG_LONG, int))__pyx_f_8udpprobe_4core_6decode_7Decoder__sender;
@@ -26890,6 +27368,15 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_t_1 = PyImport_ImportModule("udpprobe.core.rows"); if (unlikely(!__pyx_t_1)) __PYX_ERR(4, 4, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
+  __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet = __Pyx_ImportType_3_3_1(__pyx_t_1, "udpprobe.core.rows", "Packet",
+  #if defined(PYPY_VERSION_NUM) && PYPY_VERSION_NUM < 0x050B0000
+  sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Packet), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Packet),
+  #elif CYTHON_COMPILING_IN_LIMITED_API
+  sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Packet), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Packet),
+  #else
+  sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Packet), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Packet),
+  #endif
+  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet) __PYX_ERR(4, 4, __pyx_L1_error)
   __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows = __Pyx_ImportType_3_3_1(__pyx_t_1, "udpprobe.core.rows", "Rows",
   #if defined(PYPY_VERSION_NUM) && PYPY_VERSION_NUM < 0x050B0000
   sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Rows), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Rows),
@@ -26898,8 +27385,8 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
   #else
   sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Rows), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Rows),
   #endif
-  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows) __PYX_ERR(4, 4, __pyx_L1_error)
-  if (unlikely(__Pyx_GetVtable(__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows, (void**)&__pyx_vtabptr_8udpprobe_4core_4rows_Rows) != 1)) __PYX_ERR(4, 4, __pyx_L1_error)
+  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows) __PYX_ERR(4, 15, __pyx_L1_error)
+  if (unlikely(__Pyx_GetVtable(__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows, (void**)&__pyx_vtabptr_8udpprobe_4core_4rows_Rows) != 1)) __PYX_ERR(4, 15, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __Pyx_RefNannyFinishContext();
   return 0;
@@ -27760,7 +28247,7 @@ __Pyx_RefNannySetupContext("PyInit_decode", 0);
  *     from udpprobe.core._uncompiled import cython, i64, index, u64
  * 
  * from udpprobe.core.headers import FAULTS, Headers             # <<<<<<<<<<<<<<
- * from udpprobe.core.rows import Rows
+ * from udpprobe.core.rows import Packet, Rows
  * 
 */
   {
@@ -27783,20 +28270,29 @@ __Pyx_RefNannySetupContext("PyInit_decode", 0);
   /* "udpprobe/core/decode.py":18
  * 
  * from udpprobe.core.headers import FAULTS, Headers
- * from udpprobe.core.rows import Rows             # <<<<<<<<<<<<<<
+ * from udpprobe.core.rows import Packet, Rows             # <<<<<<<<<<<<<<
  * 
  * MAX_LAYERS = 40
 */
   {
-    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_Rows};
-    __pyx_t_3 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_udpprobe_core_rows, __pyx_imported_names, 1, NULL, 0); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 18, __pyx_L1_error)
+    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_Packet,__pyx_mstate_global->__pyx_n_u_Rows};
+    __pyx_t_3 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_udpprobe_core_rows, __pyx_imported_names, 2, NULL, 0); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 18, __pyx_L1_error)
   }
   __pyx_t_4 = __pyx_t_3;
   __Pyx_GOTREF(__pyx_t_4);
+  {
+    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_Packet};
+    __pyx_t_9 = 0; {
+      __pyx_t_5 = __Pyx_ImportFrom(__pyx_t_4, __pyx_imported_names[__pyx_t_9]); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 18, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_5);
+      if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_imported_names[__pyx_t_9], __pyx_t_5) < (0)) __PYX_ERR(0, 18, __pyx_L1_error)
+      __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+    }
+  }
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
   /* "udpprobe/core/decode.py":20
- * from udpprobe.core.rows import Rows
+ * from udpprobe.core.rows import Packet, Rows
  * 
  * MAX_LAYERS = 40             # <<<<<<<<<<<<<<
  * """As `headers.MAX_LAYERS`: so many rows a frame may give."""
@@ -28034,36 +28530,61 @@ __Pyx_RefNannySetupContext("PyInit_decode", 0);
   /* "udpprobe/core/decode.py":83
  *         return Counter(own | quoted)
  * 
- *     def add_faults(self, other: Decoder) -> None:             # <<<<<<<<<<<<<<
- *         """Count what another decoder counted, too."""
- *         place: index
+ *     def packets(self, data: bytes, length: int, time_ns: int, link_type: int, frame: int) -> list[Packet]:             # <<<<<<<<<<<<<<
+ *         """What one frame holds, as objects: a datagram, those inside its tunnel, an ICMP error.
+ * 
 */
-  __pyx_t_5 = __Pyx_PyDict_NewPresized(2); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 83, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyDict_NewPresized(6); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 83, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_other, __pyx_mstate_global->__pyx_n_u_Decoder) < (0)) __PYX_ERR(0, 83, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 83, __pyx_L1_error)
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_6decode_7Decoder_5add_faults, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Decoder_add_faults, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_decode, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 83, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_data, __pyx_mstate_global->__pyx_n_u_bytes) < (0)) __PYX_ERR(0, 83, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_length, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 83, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_time_ns, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 83, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_link_type, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 83, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_frame, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 83, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_kp_u_list_Packet) < (0)) __PYX_ERR(0, 83, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_6decode_7Decoder_5packets, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Decoder_packets, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_decode, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 83, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
   __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_4, __pyx_t_5);
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_6decode_Decoder, __pyx_mstate_global->__pyx_n_u_add_faults, __pyx_t_4) < (0)) __PYX_ERR(0, 83, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_6decode_Decoder, __pyx_mstate_global->__pyx_n_u_packets, __pyx_t_4) < (0)) __PYX_ERR(0, 83, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+
+  /* "udpprobe/core/decode.py":101
+ *         return found
+ * 
+ *     def add_faults(self, other: Decoder) -> None:             # <<<<<<<<<<<<<<
+ *         """Count what another decoder counted, too."""
+ *         place: index
+*/
+  __pyx_t_4 = __Pyx_PyDict_NewPresized(2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 101, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_other, __pyx_mstate_global->__pyx_n_u_Decoder) < (0)) __PYX_ERR(0, 101, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_None) < (0)) __PYX_ERR(0, 101, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_6decode_7Decoder_7add_faults, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Decoder_add_faults, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_decode, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 101, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_5);
+  #endif
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_5, __pyx_t_4);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_6decode_Decoder, __pyx_mstate_global->__pyx_n_u_add_faults, __pyx_t_5) < (0)) __PYX_ERR(0, 101, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
   /* "(tree fragment)":1
  * def __reduce_cython__(self):             # <<<<<<<<<<<<<<
  *     cdef tuple state
  *     cdef object _dict
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_6decode_7Decoder_7__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Decoder___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_decode, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_4)) __PYX_ERR(1, 1, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_6decode_7Decoder_9__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Decoder___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_decode, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_5)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_5);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_6decode_Decoder, __pyx_mstate_global->__pyx_n_u_reduce_cython, __pyx_t_4) < (0)) __PYX_ERR(1, 1, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_6decode_Decoder, __pyx_mstate_global->__pyx_n_u_reduce_cython, __pyx_t_5) < (0)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
   /* "(tree fragment)":17
  *     else:
@@ -28071,13 +28592,13 @@ __Pyx_RefNannySetupContext("PyInit_decode", 0);
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     __pyx_unpickle_Decoder__set_state(self, __pyx_state)
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_6decode_7Decoder_9__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Decoder___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_decode, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_4)) __PYX_ERR(1, 17, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_6decode_7Decoder_11__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Decoder___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_decode, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_5)) __PYX_ERR(1, 17, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_5);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_6decode_Decoder, __pyx_mstate_global->__pyx_n_u_setstate_cython, __pyx_t_4) < (0)) __PYX_ERR(1, 17, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_6decode_Decoder, __pyx_mstate_global->__pyx_n_u_setstate_cython, __pyx_t_5) < (0)) __PYX_ERR(1, 17, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
   /* "(tree fragment)":4
  *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
@@ -28086,23 +28607,23 @@ __Pyx_RefNannySetupContext("PyInit_decode", 0);
  *     cdef object __pyx_result
  *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0x4628b5a, 0x4e706bb, 0xcbf9f35, b'data, faults, headers, keeps_messages, message_bytes, messages, messages_end, quote, quote_faults, rows')
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_6decode_1__pyx_unpickle_Decoder, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Decoder, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_decode, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_4)) __PYX_ERR(1, 4, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_6decode_1__pyx_unpickle_Decoder, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Decoder, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_decode, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[5])); if (unlikely(!__pyx_t_5)) __PYX_ERR(1, 4, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
-  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_5);
   #endif
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Decoder, __pyx_t_4) < (0)) __PYX_ERR(1, 4, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Decoder, __pyx_t_5) < (0)) __PYX_ERR(1, 4, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
   /* "udpprobe/core/decode.py":1
  * """Frames into rows: UDP datagrams, a tunnel's own and those inside it, and ICMP errors with what they quote.             # <<<<<<<<<<<<<<
  * 
  * A quote is the least trustworthy piece of a packet: cut after 8 bytes of UDP, its lengths changed or swapped by the
 */
-  __pyx_t_4 = __Pyx_PyDict_NewPresized(0); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 1, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_test, __pyx_t_4) < (0)) __PYX_ERR(0, 1, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_5 = __Pyx_PyDict_NewPresized(0); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 1, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_test, __pyx_t_5) < (0)) __PYX_ERR(0, 1, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
   /*--- Wrapped vars code ---*/
 
@@ -28283,41 +28804,41 @@ static int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate) {
   int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
   {
-    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{37},{12},{45},{22},{179},{8},{15},{7},{6},{2},{9},{50},{7},{23},{30},{37},{5},{7},{7},{25},{27},{18},{22},{8},{6},{7},{10},{13},{4},{4},{8},{14},{15},{20},{12},{9},{17},{8},{8},{12},{10},{8},{10},{8},{7},{14},{12},{11},{10},{22},{19},{14},{12},{10},{17},{13},{12},{12},{19},{8},{5},{13},{3},{10},{15},{18},{4},{1},{4},{18},{11},{5},{14},{15},{6},{9},{5},{5},{6},{7},{2},{5},{5},{8},{14},{7},{4},{4},{4},{3},{5},{3},{4},{5},{3},{1},{6},{8},{6},{4},{4},{10},{5},{4},{5},{5},{4},{4},{6},{6},{20},{21},{18},{6},{6},{12},{6},{1},{3}};
-    const struct { const unsigned int length: 8; } bytes_length_index[] = {{1},{11},{55},{217},{94},{58}};
+    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{37},{12},{45},{22},{179},{8},{15},{7},{6},{2},{9},{12},{50},{7},{23},{30},{37},{5},{7},{7},{25},{27},{18},{22},{15},{8},{6},{7},{10},{13},{4},{6},{4},{8},{14},{15},{20},{12},{9},{17},{8},{8},{12},{10},{8},{10},{8},{7},{14},{12},{11},{10},{22},{19},{14},{12},{10},{17},{13},{12},{12},{19},{8},{5},{13},{3},{10},{15},{18},{4},{5},{1},{4},{18},{11},{5},{14},{4},{15},{6},{9},{5},{5},{6},{7},{5},{5},{2},{5},{3},{5},{8},{14},{6},{9},{7},{8},{4},{4},{4},{3},{5},{3},{4},{6},{7},{5},{3},{1},{6},{8},{6},{4},{3},{4},{10},{5},{4},{5},{5},{4},{4},{6},{6},{7},{20},{21},{18},{6},{6},{12},{6},{1},{3}};
+    const struct { const unsigned int length: 8; } bytes_length_index[] = {{0},{1},{11},{55},{217},{150},{94},{58}};
     #ifndef CYTHON_COMPRESS_STRINGS
       #define CYTHON_COMPRESS_STRINGS 90
     #endif
-    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (1256 bytes) */
-static const char cstring[] = "x\332}TKs\023G\020\266\025\001\346\025\342\304U\244*\207\214\253\240l(,p\342T\036P\244\024[\030\027F~\310`\010\241\226\331\335^y\354\325\314jfV\017\340\340\243\217:\356Q\307=\352\350\243\216>\356QG\377\004~Bzv%? \025Ui{\246\273\247\037_?\010\325\344A\213\010{\027\034\375xVK\000\342IZ\255\001\327w\n\177\220G\317\241&d\373%\203&\021\036y\344\010\256Y5\024\241\"\224\273\304e\322\274\373\234\315\370H\240\264d.\270g\224\211\220\377+?\317;\321|\374\347\"\345\\hB\225bUN\264 \022\250;\047\270\337&\2654\310\006\006\271(B\256A\276A\033oWx\203\372\314%5\341\302=\002\255\000\355\240\331\031g\306\3040\343\t\251%\3453\367H\025\315\216\224\325\016\r\000\335\022\332b\212\224\205\006\242w\020\244\305\266\336\021\234 \317\005\237\331 \251\006\364lbE\253\322(q\262^Z\237[\370m!\215\\\202\201T\021\025\332\216\217A\2032\000\332!\3635Z\327\355\000T\201\254x\244-B\302\001\343\302\214\002\324;\373@\357\000\047\n\2649\220\2314\177\252\231\340\026>g\274:3\204\2145\300\274~B}\005\005\352\272\026\352\201#|\337\310\004W\005j;.S\324\366\001\270\371V\035\246\262\223\313\005&\344\321\320\327\304\262$\270\241\003\226E\3340\265\310\005\237\303\004\033\214\372(u\030g\332\262\352!Zw\347B7\010\244\260\341\276#$\334w\321\237\013\205\240\035\246f\315c\352\373\302A\224\010\225\222\266\211K5-\374\2074\003\334 \226\325]\025\212\225\305\225\225a!\227R\273#R8\t\321I\313aY\247\002\204I!:_\212\014 i\202j\304qR\333#n\311\367Y\240\230zR|\261\272Uy\212M\005R=/\276\262V\213\257K\233\225\347\245J\245\270\\\262\376z\275U\252\224\005\207M\321T\025\250\207\300\035xQ~V^\333.[\253\245\362\362\326S3%\205\323\201\261\254\365v\013\377K\330!V\031Zz\023<\313\032V\021QFDM\235O\017U\320LC\3150\\\363\006\177^\310\035C\253\243\354\360\307j\001\266\2569\325(\343)\025n\350\2472Nk\0315\356-+\300\000\234\035p\366TX\313n\022\024&\235\235\207\026\315\321\364cv\ny\300\234=\2646D\3533n\211\217,5\264\251\245\361R\017\251?r<j\241/*u\302\200\226\271`\271N\202Ug\222\373\242\214\226\245A\351\021$LY\330o\"\304\031\002\354\352\323\332\216\372""\311\262C\317\303\351Tm\3560Q8QV6U\3408Ti\307\307\253\205\300\341\364;`Sg\357\314\250\244\255q\276?\334\024\033t\234-I,;\302\002\010C\272\003@J!=\237V\025\356\223\032\325\303\255\302\\\334\\\3202\345T\331\347=\354\001\004\312\252\201R\264\n\nw\226YXf9\031\034p\317\325\320\201\300I\227\242\311\003\014+\3601\276@\004\365l\342$T\231\302\221\220\240C\311\245\0205\005\276\207x\r\3477\035$\343\007\361\223\031\210\250\036(-\202lK\3417t\364hn\r4P\310\346\366<o\047\033\201\363L\014J\205iXa\200\243\014\241\202\223Z\341\346\014A\265\336\263`m\177|\220\277\335\335\350zqq\177\3748\377cTO\310\203\336\325\303\207\375\275dcs\220\377\256\363k4\333\235\356\316\017\362\227\366?\342ez0q\047\236\214\357\366\312\375\351A\376\352\301\374\376\370\247\211\261+?\030\301dg\252\263\035-u/\307S\361\337=\235<\\=ZJ\326\337%\357\334\304\025\211P\237\306\306\364\370b\016\311bn\331\220\345\334\232!k\271\212!\225\234m\210\235\363\014\361r\325\334`\342\233\316\245N=\272\030\371\361\264\211\240q\260\335)ES\321\306`\342\333\016z\274\331\251\037\343GG\277w\227\343_z_\365\026z\357\3737\217.\034U\222\365\255d\353M\362\306N\354jR\335Mvy\302u\242?$\037>\032C\365\301\304\215\344\306l\234\217\213\361v\357\331a\263O\217\317s\352I\236t\307\217\047\276>\240\007\215\316\313h!jt_\307No\2627{x\353\220\365\233G^\262\265\235l\2772yOv\356D\363\321\323\356\223\370V\354\365V\016+\375\361\376\367GSGV\362\217\2238,a~\342\327\320\345A\263C1\332\237\242\rc\375Z\\\374tq\354\362\365\203\225\316\213h:\3729\242Q}p-K\371J\367v\267\031\3238e\\\2176\242\335\370B\374\366p\372p\376_\030\t#\367";
-    PyObject *data = __Pyx_DecompressString(cstring, 1256, 1);
+    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (1415 bytes) */
+static const char cstring[] = "x\332}TKS\033G\020\006\005\307\370\025BL\225\235\304\251\014Uv\201\023#\233\030\227\343\330q\212\200\214)c^\002c\207\220\365h\267W\014\254fV;\263B\262}\340\310q\217{\324q\217:\352\250\243\216{\324\221\237\300OH\317\256\304\313\251\250J\3333\3353\335_\177\335\323\204*\362\240JDa\007L\365|\\y\000\304\366h\261\004\\\335\315\376F\236\275\206\222\360jo\030\354\021a\223g\246\340\212\025}\341KB\271E,\346\351{\347\325\214\367\014Ry\314\002\353\324a\"\274\377\265\237\325\035\237|\376\307\014\345\\(B\245dEN\224 \036PkBp\247FJ\t\310\n\202\234\021>W\340m\242\217\255y^\241\016\263HIXp\217@\325E?\350v\314\034\323\030\306l\341)\217\362\261{\244\210n{\207\3456u\001\303\022Ze\222,\n\005Dm#I35\265-8A\235\005\016+\200G\025`d\215\025\275z\372\020\047\313\271\345\211\251_\247\022\344\036hJ%\221~\301t\0204HM`\301g\216B\357\252\346\202\314\222y\233\324\204O8 .\314\310\305s\247/\250m\340D\202\322\0132\226\344O\025\023\334\300\353\214\027\307\272\224\261\n\350\333/\250#!K-\313\300s`\n\307\3216\301e\226\026L\213IZp\000\270\376\026M&\323\225\3450\2516\227\251\271\013j\213\013L\316\246\276\243\210ax`\371&\030\006\261\374\304;\027|\002\223\2550\352\240\325d\234)\303(\373\030\311\232\360-\327\365D\001\356\233\302\203\373\026\306\266 \353\326\374$\204\276L\035G\230\310\030\241\236Gk\304\242\212f\377\303\232\222\257\331K{@f\247\3633\363\363\335\242\316&~{\"{\014\321LJc\030\047\006\244L\"S\237\23349I\202\262\2471\023\337\347\265nB\210\3149\016s%\223/\246\327\027\326\362/\261\337\300\223\257\247\337\032\013\323\357r\253\371\327\271|~z.g\374\371n-\227_\024\034R\036W\305\236\314C\331\007n\302\372\342\253\305\245\215Ec!\2678\267\366R?\243\354\311\2132\214\345Z\025\377\263\330B\306\"T\325*\330\206\321-3R\2174\353F8Y\024A1\005%\255\260\364\035\374\331>7\265,\366R\306\037+\271\330\333zU\242\214\047RX\276\223\3308-\245R\2077\014\027\001\230\333`\356J\277\224\356<\220\310D\272\356z\324K\335\260\351\312\347.3w\321[\227\254s\332\034\357y\252(]`\035\245\354S\247\027\270\327W\237\225\357X\001U\275\301\032\036""\203\225\247\222\373\254\266\206\241@\252\036%L\032\330\204\302\307G\006\330\366\047\005\3575\231Q\360m\033\237\257\254q\223\211\354\361aY\240\022\n5\364e\232T*\323A\235\201\354\341\2140\241\200\205=\365\240\222\2469\3339\272\245\255\204$D\220\216S\254?\362\003\310G2-\300\363\204g;\264(q\362\224\250\352\316\037\033\335X8rK\300,\234vPe<)\262L?\037`\027\300\225F\t\244\244E\220\016\360\242\332Fp\273IIp\362\351\261\327\263\352Q\247I\303\251YB\020\002\347\206\047\366\270n\347\264\245\273\215\355:\230\224+\334r\372\200=(\342\030@\200\240|\217{B\224\360\226\004\307F\262\273\023!y\232\032\016\222\357\245\025\300\033\256T\302Mg ~}S)\206\025\343\2627\0204\275\220M\007\302Y\335v\372\230\316*uT?A\353\273H(\370\022\216\353\215\343\331\007Y\375\300\334\245\375\376\316\300\235\372J\335\216\246\367\373\017\007~\014\3131y\320\270\322|\332\332\215WV;\003\327\203\307\341x}\264>\331\031\270\270\377\t7\243\235\301\273\321p\364Sc\2615\332\031\270r0\271\337\1774\330w\371{m\030\016F\202\215p\266~)\032\211\376j\250\370\351B{6^~\037\277\267bK\304B\036\365\365\251\376\231\014\212\231\314\234\026s\231%-\2262y-\362\231\202\026\205\214\255\205\235)f:\203_\007\027\203r\370e\350D\243\032A\345`#\310\205#\341Jg\360\233\000#\336\010\312\207\370Q\341\223\372\\\364\250\361Ec\252\361\241u\243}\241\235\217\227\327\342\265\315x\263\020\027\212qq\047\336\3411W\261\372\030\177\374\244\035\225;\203C\361\320x4\020MG\033\215W\315\275\026=<\253)\307\003\267\302\245\350y\374d\276}+^\337\212\267\3769\032\351\273t\355 \027\014\353\320Wqq3\034\211\177\230\210V\364\356E0\032<\014\314p8\034\253\337\214\276m\374\334D\365\365\340Q\330\037~W\237\254\317FC\r\2579\022\377\276\234 CL\333:\273~\244l\035o\014\327\357\324+\232\264\346\343\326\235V\271=\320\316i\376\317E\031:@T\244\336\1778\370\325\001=\250\004o\302\251\260R\177\027\231\215\341\306x\363v\223\265\366\332v\274\266\021o\274\325\325\030\016\356\206\223\341\313\372\213\350vd7\346\233\371V\177\353f{\244m\304\177\233\261\311b\346\304NI{\335\013(r\370K\270\242\275_""\215\246\217\276\324\211\316#\262\321\360aH\303r\347jZ\210\313\010s/\242Q\242\270\026\256\204;\321\205h\2539\332\234\374\027\023\237\211\333";
+    PyObject *data = __Pyx_DecompressString(cstring, 1415, 1);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (1622 bytes) */
-static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).: \377<MemoryV\377iew of <\377contiguo\377us and d\263ir4\001\007\rin\021\005s\277trided\"\010 7or \004\031><(\tA\006\377>?Cannot\377 assign \377to read-\277only m\240\002v\376\242\000Counter\375[u\000]Inval\377id mode,\317 exp\340\000\210\000\047c\375\047\200\001\047fortr?an\047, gT\000%\005\337shape\236\000 a\377xis Note\367 th\242 Cyth\367on \021\000deli?beratew\000\334\001\371cn\000!\001n PEPo-484\226\"re\317!\177s subcl\262\000\373es\275!built\375i\274\000ypes. \377If you n\311e\240 \317\000p\332\000%\tth\277en set\200\000e\373 \047\373\002ation\377_typing\047\366\371$iv\242\000o Fa\377lse.add_>\245 ecoll\321@+\000\377s.abcdis\277ableen\002\001g\367cis\004\003dno \377default \377__reduce\337__ duM\002no{n-\276@vial\033\000\377cinit__q\375u\222 d-udpp\377robe/cor\367e/dm\000de.p\363yu\\\002\233Aallo\375c\243  array? data.\013\020\353#\374\311a\246cs.ASCIUI\302DDS\002r\000\004.\232\006\315c\212B__\017\007\244 st\242\222@_\013\r\215!\334\002s>\005c\366\240bd_\020\003Elli\377psisFAUL\367TSH\322`ersM\377AX_LAYER\377SMESSAGE\377_BYTESNo\377neRowsSe\377quenceUN\377KNOWN_LE\257NGTH\242\205\001.\247\205\007_\357_Pyx\001\000Dic\377t_NextRegf__\277D\343 __\224b\373__\001\005getit\313em\r\001d0\001\027\000fu\303nc\035\001\030\000\330\003+\000im\367por\206@__ma\373in;\001modulnM\002nam\002\003ewT\001\375p~\000checks\271uT\000\n\001res\351@_\241_\026\001K\004!\001\316`e\017\003u\037npickK\000\364$\007\014\233EnB\005vt\315a\272\001q\207ualq\005\273e\231N\325fe=x\356\001set_\245\005\262F|\210 \266N__tes\352\001\356\216\"is_\355`out?ineabc\322G\346e\377_buffera\177syncio.$\006\377sbasecca\257stcl9\000_\266 t\377raceback\010\240\205\010\226b\222kd\227\"v\000\237\211\003\364@\317odee\204 \377\206\002er\377rorflags\277format\317\207\004i\277dindex\313As\376\000\002izekeep\377s_messag\037esmem\255\210\001\231\210\001\261A\377ndimobjo\377therownp\366\224\000pl\235\000popq~\354\205\003registm\000\377eturnroo\377mselfset\364\271\206\004""\265\210\002se\000star\371t\207\205\002,\000pstop~\240\210\003struct\260\206\005&\227!e.\262\206\003\006\013h\375\204\003\033\013\366\222\000su\222\002upda\277teuse_\353\205\005v\377aluesxzi\377pO\200\001\330\004%\240\377Q\240f\250A\200\001\340\377\004\037\230q\320 0\260\377\013\270;\300k\320QR\377\330\004\023\2207\230(\240\377!\2401\330\004\007\200|\376\n\000!\330\010)\250\021\250\377*\260N\300!\330\004\013\377\2101\200\001\360\010\000\n\373\033\230\026\000\021\220\024\220W\377\230D\240\t\250\024\250Z\377\260t\320;L\310D\320\377P`\320`d\320do\377\320os\360\000\000t\001\273C\002\004\000C\002G\003\001G\273\002O\n\001O\002S\021\001S\273\002b\030\001b\002f\037\001f\377\002g\002\330\010\020\220\007\177\220q\230\006\230l\250k\000\377\007\200v\210W\220E\230\177\024\230Q\330\010\022\220\210\000\377\027\220q\340\010\027\220t\377\2309\240G\2505\260\003\377\2604\260z\300\027\310\005\377\310S\320PT\320T[\377\320[b\320bg\320g\377j\320jn\320nt\320\337t{\320{|\307\001q\330\377\010\017\320\017(\250\004\250\377A\250W\260K\270w\300\373a\340\004\013q\320\004 \240\377\001\340\010\016\210a\210v\377\220V\2304\230v\240Y\377\250c\260\021\260(\270$\377\270i\300w\310f\320T\377W\320WX\330\010\021\220\377\021\220)\2301\230H\240\377F\250$\250f\260I\270\377S\300\001\300\030\310\024\310\377_\320\\c\320ci\320\337il\320lmp\000\210w\273\220a\253\0002\230QZ\001\014\377\250A\360\006\000\t\r\210\377I\220U\230!\2303\230\337a\230q\330\014\355\003\n\240\277%\240w\250a\250\014\002\r\377\230Q\230j\250\005\250]\017\270!\2701";
-    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 1622, 2051);
+    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (1824 bytes) */
+static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).: \377<MemoryV\377iew of <\377contiguo\377us and d\263ir4\001\007\rin\021\005s\277trided\"\010 7or \004\031><(\tA\006\377>?Cannot\377 assign \377to read-\277only m\240\002v\376\242\000Counter\375[u\000]Inval\377id mode,\317 exp\340\000\210\000\047c\375\047\200\001\047fortr?an\047, gT\000%\005\337shape\236\000 a\377xis Note\367 th\242 Cyth\367on \021\000deli?beratew\000\334\001\371cn\000!\001n PEPo-484\226\"re\317!\177s subcl\262\000\373es\275!built\375i\274\000ypes. \377If you n\311e\240 \317\000p\332\000%\tth\277en set\200\000e\373 \047\373\002ation\377_typing\047\366\371$iv\242\000o Fa\377lse.add_>\245 ecoll\321@+\000\377s.abcdis\277ableen\002\001g\367cis\004\003dlis\377t[Packet\377]no defa\377ult __re\377duce__ d\275uY\002non-\312@v\367ial\033\000cini\337t__qu\236 d-\377udpprobe\177/core/dy\000?de.pyuh\002\247A\337alloc\257  a\377rray dat\303a.\013\020\367#\325a\262cs._ASCII\316DDS\002\325r\000\004.\232\006c\226B__,\017\007\260 st\236@_\013\r\231!j\334\002s>\005c\254bd_\010\013\375p\214\"sEllip\377sisFAULT\373SH\355`ersMA\377X_LAYERS\377MESSAGE_\377BYTESNon\375e\302#RowsSe\377quenceUN\377KNOWN_LE\257NGTH\303\205\001.\310\205\007_\357_Pyx\001\000Dic\377t_NextRegf__\340D\370 __\265b\373__\001\005getit\313em\r\001d0\001\027\000fu\303nc\035\001\030\000\355\003+\000im\367por\233@__ma\373in;\001modulnM\002nam\002\003ewT\001\375p~\000checks\271uT\000\n\001res\376@_\241_\026\001K\004!\001\357`e\017\003u\037npickK\000\211D\007\014\233EnB\005vt\356a\272\001q\207ualq\005\320e\256N\352fe=x\356\001set_\245\005\307F|\210 \313N__tes\352\001\376\216\"is_coro\377utineabc\374\347G\373e_buffe\377rasyncio\375.$\006sbaseb\375yI\000ccastc\365l>\000_\273 trac\037eback\306\205\010\260b\254k\302\317\204\001d\240\"\177\000\311\211\003\375@od\363ee\215 \251\207\002erro\377rflagsfo\357rmat\371\207\004fou\357ndfr\224@idi\277ndexin\340Bs\376\346Asizekee\377ps_messa\377geslengt\365h\232\000k\201\207\001emem\360\363\210\001\026\005\347\210\001\336An""dim\377objother\307own\313\204\001\315\204\003\322\204\004pl\336\322\000popq\273\206\003re\357gist\236\000etu\277rnroom3\000s?elfset\213\207\004\223\211\002>\213\001start\331\205\002/\000\337pstop\376\210\003st\277ructti\334`n\231s\211\207\005\333!e.\213\207\003\006\013h\350\307\205\003\033\013r\001u\251\002upd\177ateuse_\304\206\005\377valuesxz\377ipO\200\001\330\004%\377\240Q\240f\250A\200\001\377\340\004\037\230q\320 0\377\260\013\270;\300k\320Q\377R\330\004\023\2207\230(\377\240!\2401\330\004\007\200\375|\n\000!\330\010)\250\021\377\250*\260N\300!\330\004\377\013\2101\200\001\360\010\000\367\n\033\230\026\000\021\220\024\220\377W\230D\240\t\250\024\250\377Z\260t\320;L\310D\377\320P`\320`d\320d\377o\320os\360\000\000tw\001C\002\004\000C\002G\003\001wG\002O\n\001O\002S\021\001wS\002b\030\001b\002f\037\001\377f\002g\002\330\010\020\220\377\007\220q\230\006\230l\250\376k\000\007\200v\210W\220E\377\230\024\230Q\330\010\022\220\376\210\000\027\220q\340\010\027\220\377t\2309\240G\2505\260\377\003\2604\260z\300\027\310\377\005\310S\320PT\320T\377[\320[b\320bg\320\377gj\320jn\320nt\277\320t{\320{|\307\001q\377\330\010\017\320\017(\250\004\377\250A\250W\260K\270w\367\300a\340\004\013q\320\004\034\377\230O\250>\3209I\310\377\034\320U]\320]^\360\377\024\000\t\r\210E\220\021\372w\001\014\006\000\030\230\024\320\035\373-\250\213\000\014\210F\220!\377\2203\220c\230\021\230\047\177\240\030\250\031\260+\270\242\000\377\023\2205\230\001\230\032\240\3771\240D\250\017\260r\270O\024\320=P\225\002\221\000h\332\001\365\001\260 U/\000\021\240%\240\375v\261!\2707\300%\300q\257\310\004\310E\374!\010X\013\017\375\210\223\000 \240\001\340\010\016\377\210a\210v\220V\2304\377\230v\240Y\250c\260\021\377\260(\270$\270i\300w\377\310f\320TW\320WX\367\330\010\021\245\000)\2301\230\377H\240F\250$\250f\260\377I\270S\300\001\300\030\310\377\024\310_\320\\c\320c\177i\320il\320lm\206 \357\210w\220a\301 2\230Q\377\320\004 \240\014\250A\360\375\006\345\001I\220U\230!\230\1773\230a\230q\330\014\203C\275""\n\244\000w\250a\250\014\002\r\377\230Q\230j\250\005\250]\017\270!\2701";
+    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 1824, 2302);
     #define __Pyx_DecompressString_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #else /* compression: none (2051 bytes) */
-static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewCounter[str]Invalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notecollections.abcdisableenablegcisenabledno default __reduce__ due to non-trivial __cinit__quoted-udpprobe/core/decode.pyunable to allocate array data.unable to allocate shape and strides.ASCIICounterDecoderDecoder.__reduce_cython__Decoder.__setstate_cython__Decoder.add_faultsDecoder.counted_faultsEllipsisFAULTSHeadersMAX_LAYERSMESSAGE_BYTESNoneRowsSequenceUNKNOWN_LENGTHView.MemoryView__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_Decoder__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___dict_is_coroutineabcadd_faultsallocate_bufferasyncio.coroutinesbaseccastcline_in_tracebackcollectionscountcounted_faultsdtype_is_objectencodeenumerateerrorflagsformatfortranidindexitemsitemsizekeeps_messagesmemviewmodenamendimobjotherownpackplacepopqquotedregisterreturnroomselfsetdefaultshapesizestartstatestepstopstrictstructudpprobe.core.decodeudpprobe.core.headersudpprobe.core.rowsunpackupdateuse_setstatevaluesxzipO\200\001\330\004%\240Q\240f\250A\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2207\230(\240!\2401\330\004\007\200|\2207\230!\330\010)\250\021\250*\260N\300!\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220W\230D\240\t\250\024\250Z\260t\320;L\310D\320P`\320`d\320do\320os\360\000\000t\001C\002\360\000\000C\002G\002\360""\000\000G\002O\002\360\000\000O\002S\002\360\000\000S\002b\002\360\000\000b\002f\002\360\000\000f\002g\002\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2309\240G\2505\260\003\2604\260z\300\027\310\005\310S\320PT\320T[\320[b\320bg\320gj\320jn\320nt\320t{\320{|\330\004\007\200q\330\010\017\320\017(\250\004\250A\250W\260K\270w\300a\340\010\017\320\017(\250\004\250A\250W\260K\270q\320\004 \240\001\340\010\016\210a\210v\220V\2304\230v\240Y\250c\260\021\260(\270$\270i\300w\310f\320TW\320WX\330\010\021\220\021\220)\2301\230H\240F\250$\250f\260I\270S\300\001\300\030\310\024\310_\320\\c\320ci\320il\320lm\330\010\017\210w\220a\220t\2302\230Q\320\004 \240\014\250A\360\006\000\t\r\210I\220U\230!\2303\230a\230q\330\014\020\220\007\220q\230\n\240%\240w\250a\250q\330\014\020\220\r\230Q\230j\250\005\250]\270!\2701";
+    #else /* compression: none (2302 bytes) */
+static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewCounter[str]Invalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notecollections.abcdisableenablegcisenabledlist[Packet]no default __reduce__ due to non-trivial __cinit__quoted-udpprobe/core/decode.pyunable to allocate array data.unable to allocate shape and strides.ASCIICounterDecoderDecoder.__reduce_cython__Decoder.__setstate_cython__Decoder.add_faultsDecoder.counted_faultsDecoder.packetsEllipsisFAULTSHeadersMAX_LAYERSMESSAGE_BYTESNonePacketRowsSequenceUNKNOWN_LENGTHView.MemoryView__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_Decoder__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___dict_is_coroutineabcadd_faultsallocate_bufferasyncio.coroutinesbasebytesccastcline_in_tracebackcollectionscountcounted_faultsdatadtype_is_objectencodeenumerateerrorflagsformatfortranfoundframeidindexintitemsitemsizekeeps_messageslengthlink_typememviewmessagesmodenamendimobjotherownpackpacketpacketsplacepopqquotedregisterreturnroomrowselfsetdefaultshapesizestartstatestepstopstrictstructtime_nsudpprobe.core.decodeudpprobe.core.headersudpprobe.core.rowsunpackupdateuse_setstatevaluesxzipO\200\001\330\004%\240Q\240f\250A\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2207\230(\240!\2401\330\004\007\200|\2207\230!\330\010)\250\021\250*\260N\300!\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220W\230D\240\t""\250\024\250Z\260t\320;L\310D\320P`\320`d\320do\320os\360\000\000t\001C\002\360\000\000C\002G\002\360\000\000G\002O\002\360\000\000O\002S\002\360\000\000S\002b\002\360\000\000b\002f\002\360\000\000f\002g\002\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2309\240G\2505\260\003\2604\260z\300\027\310\005\310S\320PT\320T[\320[b\320bg\320gj\320jn\320nt\320t{\320{|\330\004\007\200q\330\010\017\320\017(\250\004\250A\250W\260K\270w\300a\340\010\017\320\017(\250\004\250A\250W\260K\270q\320\004\034\230O\250>\3209I\310\034\320U]\320]^\360\024\000\t\r\210E\220\021\220!\330\010\014\210E\220\030\230\024\320\035-\250Q\330\010\014\210F\220!\2203\220c\230\021\230\047\240\030\250\031\260+\270Q\330\010\023\2205\230\001\230\032\2401\240D\250\017\260r\270\024\320=P\320PT\320Tg\320gh\330\010\020\220\001\220\024\220U\230\047\240\021\240%\240v\250Z\260t\2707\300%\300q\310\004\310E\320QR\330\010\014\210E\220\030\230\024\320\035-\250Q\330\010\017\210q\320\004 \240\001\340\010\016\210a\210v\220V\2304\230v\240Y\250c\260\021\260(\270$\270i\300w\310f\320TW\320WX\330\010\021\220\021\220)\2301\230H\240F\250$\250f\260I\270S\300\001\300\030\310\024\310_\320\\c\320ci\320il\320lm\330\010\017\210w\220a\220t\2302\230Q\320\004 \240\014\250A\360\006\000\t\r\210I\220U\230!\2303\230a\230q\330\014\020\220\007\220q\230\n\240%\240w\250a\250q\330\014\020\220\r\230Q\230j\250\005\250]\270!\2701";
     PyObject *data = NULL;
     #define __Pyx_DecompressString_UNUSED
     #define __Pyx_DecompressString_LZSS_UNUSED
     #endif
     PyObject **stringtab = __pyx_mstate->__pyx_string_tab;
     Py_ssize_t pos = 0;
-    for (int i = 0; i < 132; i++) {
+    for (int i = 0; i < 147; i++) {
       Py_ssize_t bytes_length = str_length_index[i].length;
       PyObject *string = PyUnicode_DecodeUTF8(bytes + pos, bytes_length, NULL);
-      if (likely(string) && i >= 29) PyUnicode_InternInPlace(&string);
+      if (likely(string) && i >= 30) PyUnicode_InternInPlace(&string);
       if (unlikely(!string)) {
         Py_XDECREF(data);
         __PYX_ERR(0, 1, __pyx_L1_error)
@@ -28325,8 +28846,8 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
       stringtab[i] = string;
       pos += bytes_length;
     }
-    for (int i = 132; i < 138; i++) {
-      Py_ssize_t bytes_length = bytes_length_index[i-132].length;
+    for (int i = 147; i < 155; i++) {
+      Py_ssize_t bytes_length = bytes_length_index[i-147].length;
       PyObject *string = PyBytes_FromStringAndSize(bytes + pos, bytes_length);
       stringtab[i] = string;
       pos += bytes_length;
@@ -28336,15 +28857,15 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
       }
     }
     Py_XDECREF(data);
-    for (Py_ssize_t i = 0; i < 138; i++) {
+    for (Py_ssize_t i = 0; i < 155; i++) {
       if (unlikely(PyObject_Hash(stringtab[i]) == -1)) {
         __PYX_ERR(0, 1, __pyx_L1_error)
       }
     }
     #if CYTHON_IMMORTAL_CONSTANTS
     {
-      PyObject **table = stringtab + 132;
-      for (Py_ssize_t i=0; i<6; ++i) {
+      PyObject **table = stringtab + 147;
+      for (Py_ssize_t i=0; i<8; ++i) {
         #if PY_VERSION_HEX >= 0x030F0000
         PyUnstable_SetImmortal(table[i]);
         #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -28407,10 +28928,10 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
 namespace {
 #endif
 typedef struct {
-    unsigned int argcount : 2;
+    unsigned int argcount : 3;
     unsigned int num_posonly_args : 1;
     unsigned int num_kwonly_args : 1;
-    unsigned int nlocals : 3;
+    unsigned int nlocals : 4;
     unsigned int flags : 10;
     unsigned int first_line : 7;
 } __Pyx_PyCode_New_function_description;
@@ -28437,24 +28958,29 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
     __pyx_mstate_global->__pyx_codeobj_tab[0] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_decode_py, __pyx_mstate->__pyx_n_u_counted_faults, __pyx_mstate->__pyx_kp_b_iso88591_avV4vYc_iwfTWWX_1HF_fIS___cciil, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[0])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 83};
+    const __Pyx_PyCode_New_function_description descr = {6, 0, 0, 9, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 83};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_length, __pyx_mstate->__pyx_n_u_time_ns, __pyx_mstate->__pyx_n_u_link_type, __pyx_mstate->__pyx_n_u_frame, __pyx_mstate->__pyx_n_u_messages, __pyx_mstate->__pyx_n_u_found, __pyx_mstate->__pyx_n_u_row};
+    __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_decode_py, __pyx_mstate->__pyx_n_u_packets, __pyx_mstate->__pyx_kp_b_iso88591_O_9I_U_E_E_Q_F_3c_Q_5_1D_r_PPTT, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 101};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_other, __pyx_mstate->__pyx_n_u_place};
-    __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_decode_py, __pyx_mstate->__pyx_n_u_add_faults, __pyx_mstate->__pyx_kp_b_iso88591_A_IU_3aq_q_waq_Qj_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_decode_py, __pyx_mstate->__pyx_n_u_add_faults, __pyx_mstate->__pyx_kp_b_iso88591_A_IU_3aq_q_waq_Qj_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_state, __pyx_mstate->__pyx_n_u_dict_2, __pyx_mstate->__pyx_n_u_use_setstate};
-    __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_WD_Zt_LDP_ddoos_t_C_C_G_G_O_O_S, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[3] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_WD_Zt_LDP_ddoos_t_C_C_G_G_O_O_S, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[3])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 17};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[3] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_QfA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[3])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[4] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_QfA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[4])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 4};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_pyx_type, __pyx_mstate->__pyx_n_u_pyx_checksum, __pyx_mstate->__pyx_n_u_pyx_state, __pyx_mstate->__pyx_n_u_pyx_result};
-    __pyx_mstate_global->__pyx_codeobj_tab[4] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Decoder, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[4])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[5] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Decoder, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_7_1_7_N_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[5])) goto bad;
   }
   Py_DECREF(tuple_dedup_map);
   return 0;
@@ -32077,6 +32603,54 @@ static int __Pyx_IternextUnpackEndCheck(PyObject *retval, Py_ssize_t expected) {
         return -1;
     }
     return __Pyx_IterFinish();
+}
+
+/* pybuiltin_invalid (used by pyint_simplify) */
+static void __Pyx_PyBuiltin_Invalid(PyObject *obj, const char *builtin_type_name, const char *argname) {
+    __Pyx_TypeName obj_type_name = __Pyx_PyType_GetFullyQualifiedName(Py_TYPE(obj));
+    #if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030d0000
+    if (unlikely(!obj_type_name)) return;
+    #endif
+    if (argname) {
+        PyErr_Format(PyExc_TypeError,
+            "Argument '%.200s' has incorrect type (expected %.5s, got " __Pyx_FMT_TYPENAME ")",
+            argname, builtin_type_name, obj_type_name
+        );
+    } else {
+        PyErr_Format(PyExc_TypeError,
+            "Expected %.5s, got " __Pyx_FMT_TYPENAME,
+            builtin_type_name, obj_type_name
+        );
+    }
+    __Pyx_DECREF_TypeName(obj_type_name);
+}
+
+/* pyint_simplify */
+static int __Pyx__PyInt_FromNumber(PyObject **number_var, const char *argname);
+static CYTHON_INLINE int __Pyx_PyInt_FromNumber(PyObject **number_var, const char *argname, int accept_none) {
+    PyObject *number = *number_var;
+    if (likely((accept_none && number == Py_None) || PyLong_CheckExact(number))) {
+        return 0;
+    }
+    return __Pyx__PyInt_FromNumber(number_var, argname);
+}
+static int __Pyx__PyInt_FromNumber(PyObject **number_var, const char *argname) {
+    PyObject *number = *number_var;
+    PyObject *int_object;
+    if (likely(PyNumber_Check(number))) {
+        int_object = PyNumber_Long(number);
+        if (unlikely(!int_object)) goto bad;
+    } else {
+        __Pyx_PyBuiltin_Invalid(number, "int", argname);
+        goto bad;
+    }
+    *number_var = int_object;
+    Py_DECREF(number);
+    return 0;
+bad:
+    *number_var = NULL;
+    Py_DECREF(number);
+    return -1;
 }
 
 /* BufferIndexError */
@@ -37138,85 +37712,6 @@ static CYTHON_INLINE long __Pyx_PyLong_As_long(PyObject *x) {
     }
 }
 
-/* CIntToPy */
-static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value) {
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#endif
-    const int neg_one = (int) -1, const_zero = (int) 0;
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic pop
-#endif
-    const int is_unsigned = neg_one > const_zero;
-    if (is_unsigned) {
-        if (sizeof(int) < sizeof(long)) {
-            return PyLong_FromLong((long) value);
-        } else if (sizeof(int) <= sizeof(unsigned long)) {
-            return PyLong_FromUnsignedLong((unsigned long) value);
-#if !CYTHON_COMPILING_IN_PYPY
-        } else if (sizeof(int) <= sizeof(unsigned PY_LONG_LONG)) {
-            return PyLong_FromUnsignedLongLong((unsigned PY_LONG_LONG) value);
-#endif
-        }
-    } else {
-        if (sizeof(int) <= sizeof(long)) {
-            return PyLong_FromLong((long) value);
-        } else if (sizeof(int) <= sizeof(PY_LONG_LONG)) {
-            return PyLong_FromLongLong((PY_LONG_LONG) value);
-        }
-    }
-    {
-        unsigned char *bytes = (unsigned char *)&value;
-#if !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX >= 0x030d00A4
-        if (is_unsigned) {
-            return PyLong_FromUnsignedNativeBytes(bytes, sizeof(value), -1);
-        } else {
-            return PyLong_FromNativeBytes(bytes, sizeof(value), -1);
-        }
-#elif !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX < 0x030d0000
-        int one = 1; int little = (int)*(unsigned char *)&one;
-        return _PyLong_FromByteArray(bytes, sizeof(int),
-                                     little, !is_unsigned);
-#else
-        int one = 1; int little = (int)*(unsigned char *)&one;
-        PyObject *result = NULL, *kwds = NULL;
-        PyObject *py_bytes = NULL, *order_str = NULL, *from_bytes_str = NULL;;
-        py_bytes = PyBytes_FromStringAndSize((char*)bytes, sizeof(int));
-        if (!py_bytes) goto limited_bad;
-        from_bytes_str = PyUnicode_FromStringAndSize("from_bytes", 10);
-        if (!from_bytes_str) goto limited_bad;
-        order_str = PyUnicode_FromString(little ? "little" : "big");
-        if (!order_str) goto limited_bad;
-        {
-            PyObject *args[] = { (PyObject*)&PyLong_Type, py_bytes, order_str, Py_True };
-            if (!is_unsigned) {
-                PyObject *signed_str = PyUnicode_FromStringAndSize("signed", 6);
-                if (!signed_str) goto limited_bad;
-#if CYTHON_VECTORCALL
-                kwds = PyTuple_Pack(1, signed_str);
-#else
-                {
-                    PyObject *keys[] = {signed_str};
-                    PyObject *values[] = {Py_True};
-                    kwds = __Pyx_MakeKwargDict(keys, values, 1);
-                }
-#endif
-                Py_DECREF(signed_str);
-                if (unlikely(!kwds)) goto limited_bad;
-            }
-            result = __Pyx_Object_VectorcallMethodKwds(from_bytes_str, args, 3 | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET, kwds);
-        }
-        limited_bad:
-        Py_XDECREF(kwds);
-        Py_XDECREF(order_str);
-        Py_XDECREF(py_bytes);
-        Py_XDECREF(from_bytes_str);
-        return result;
-#endif
-    }
-}
-
 /* CIntFromPy */
 static int __Pyx_LargePyLong___Pyx_PyLong_As_int(PyObject *x);
 static int __Pyx_raise_neg_overflow___Pyx_PyLong_As_int(void) {
@@ -37515,6 +38010,85 @@ static CYTHON_INLINE int __Pyx_PyLong_As_int(PyObject *x) {
         return __Pyx_PyLong___Pyx_PyLong_As_int(x);
     } else {
         return __Pyx_NonPyLong___Pyx_PyLong_As_int(x);
+    }
+}
+
+/* CIntToPy */
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value) {
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#endif
+    const int neg_one = (int) -1, const_zero = (int) 0;
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic pop
+#endif
+    const int is_unsigned = neg_one > const_zero;
+    if (is_unsigned) {
+        if (sizeof(int) < sizeof(long)) {
+            return PyLong_FromLong((long) value);
+        } else if (sizeof(int) <= sizeof(unsigned long)) {
+            return PyLong_FromUnsignedLong((unsigned long) value);
+#if !CYTHON_COMPILING_IN_PYPY
+        } else if (sizeof(int) <= sizeof(unsigned PY_LONG_LONG)) {
+            return PyLong_FromUnsignedLongLong((unsigned PY_LONG_LONG) value);
+#endif
+        }
+    } else {
+        if (sizeof(int) <= sizeof(long)) {
+            return PyLong_FromLong((long) value);
+        } else if (sizeof(int) <= sizeof(PY_LONG_LONG)) {
+            return PyLong_FromLongLong((PY_LONG_LONG) value);
+        }
+    }
+    {
+        unsigned char *bytes = (unsigned char *)&value;
+#if !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX >= 0x030d00A4
+        if (is_unsigned) {
+            return PyLong_FromUnsignedNativeBytes(bytes, sizeof(value), -1);
+        } else {
+            return PyLong_FromNativeBytes(bytes, sizeof(value), -1);
+        }
+#elif !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX < 0x030d0000
+        int one = 1; int little = (int)*(unsigned char *)&one;
+        return _PyLong_FromByteArray(bytes, sizeof(int),
+                                     little, !is_unsigned);
+#else
+        int one = 1; int little = (int)*(unsigned char *)&one;
+        PyObject *result = NULL, *kwds = NULL;
+        PyObject *py_bytes = NULL, *order_str = NULL, *from_bytes_str = NULL;;
+        py_bytes = PyBytes_FromStringAndSize((char*)bytes, sizeof(int));
+        if (!py_bytes) goto limited_bad;
+        from_bytes_str = PyUnicode_FromStringAndSize("from_bytes", 10);
+        if (!from_bytes_str) goto limited_bad;
+        order_str = PyUnicode_FromString(little ? "little" : "big");
+        if (!order_str) goto limited_bad;
+        {
+            PyObject *args[] = { (PyObject*)&PyLong_Type, py_bytes, order_str, Py_True };
+            if (!is_unsigned) {
+                PyObject *signed_str = PyUnicode_FromStringAndSize("signed", 6);
+                if (!signed_str) goto limited_bad;
+#if CYTHON_VECTORCALL
+                kwds = PyTuple_Pack(1, signed_str);
+#else
+                {
+                    PyObject *keys[] = {signed_str};
+                    PyObject *values[] = {Py_True};
+                    kwds = __Pyx_MakeKwargDict(keys, values, 1);
+                }
+#endif
+                Py_DECREF(signed_str);
+                if (unlikely(!kwds)) goto limited_bad;
+            }
+            result = __Pyx_Object_VectorcallMethodKwds(from_bytes_str, args, 3 | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET, kwds);
+        }
+        limited_bad:
+        Py_XDECREF(kwds);
+        Py_XDECREF(order_str);
+        Py_XDECREF(py_bytes);
+        Py_XDECREF(from_bytes_str);
+        return result;
+#endif
     }
 }
 

@@ -4,7 +4,7 @@
 {
     "distutils": {
         "extra_compile_args": [
-            "-O3"
+            "-O2"
         ],
         "name": "udpprobe.core.findings",
         "sources": [
@@ -1753,6 +1753,7 @@ typedef struct {
 
 /*--- Type declarations ---*/
 struct __pyx_obj_8udpprobe_4core_9histogram_Histograms;
+struct __pyx_obj_8udpprobe_4core_4rows_Packet;
 struct __pyx_obj_8udpprobe_4core_4rows_Rows;
 struct __pyx_obj_8udpprobe_4core_5table_Table;
 struct __pyx_obj_8udpprobe_4core_5flows_Conversations;
@@ -1805,6 +1806,44 @@ struct __pyx_obj_8udpprobe_4core_9histogram_Histograms {
  * 
  * 
  * @cython.final             # <<<<<<<<<<<<<<
+ * cdef class Packet:
+ *     cdef public bint is_error, is_tunnelled, is_fragmented, has_df
+*/
+struct __pyx_obj_8udpprobe_4core_4rows_Packet {
+  PyObject_HEAD
+  int is_error;
+  int is_tunnelled;
+  int is_fragmented;
+  int has_df;
+  int family;
+  int source_port;
+  int destination_port;
+  int ip_id;
+  int udp_length;
+  int udp_checksum;
+  int ttl;
+  int icmp_type;
+  int icmp_code;
+  int reply_id;
+  int reply_ttl;
+  PY_LONG_LONG frame;
+  PY_LONG_LONG time_ns;
+  PY_LONG_LONG ip_length;
+  PY_LONG_LONG length;
+  PY_LONG_LONG quoted_bytes;
+  PY_LONG_LONG mtu;
+  unsigned PY_LONG_LONG notes;
+  PyObject *source;
+  PyObject *destination;
+  PyObject *reporter;
+  PyObject *data;
+};
+
+
+/* "udpprobe/core/rows.pxd":15
+ * 
+ * 
+ * @cython.final             # <<<<<<<<<<<<<<
  * cdef class Rows:
  *     cdef public Py_ssize_t size, room
 */
@@ -1817,6 +1856,8 @@ struct __pyx_obj_8udpprobe_4core_4rows_Rows {
   __Pyx_memviewslice frame;
   __Pyx_memviewslice time_ns;
   __Pyx_memviewslice ip_length;
+  __Pyx_memviewslice payload_at;
+  __Pyx_memviewslice payload_end;
   __Pyx_memviewslice mtu;
   __Pyx_memviewslice quoted_ip_length;
   __Pyx_memviewslice length;
@@ -2044,7 +2085,7 @@ struct __pyx_vtabstruct_8udpprobe_4core_9histogram_Histograms {
 static struct __pyx_vtabstruct_8udpprobe_4core_9histogram_Histograms *__pyx_vtabptr_8udpprobe_4core_9histogram_Histograms;
 
 
-/* "udpprobe/core/rows.pxd":4
+/* "udpprobe/core/rows.pxd":15
  * 
  * 
  * @cython.final             # <<<<<<<<<<<<<<
@@ -3918,6 +3959,7 @@ namespace {
     PyObject *__pyx_empty_bytes;
     PyObject *__pyx_empty_unicode;
     PyTypeObject *__pyx_ptype_8udpprobe_4core_9histogram_Histograms;
+    PyTypeObject *__pyx_ptype_8udpprobe_4core_4rows_Packet;
     PyTypeObject *__pyx_ptype_8udpprobe_4core_4rows_Rows;
     PyTypeObject *__pyx_ptype_8udpprobe_4core_5table_Table;
     PyTypeObject *__pyx_ptype_8udpprobe_4core_5flows_Conversations;
@@ -4160,6 +4202,7 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   __Pyx_State_RemoveModule(NULL);
   #endif
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_9histogram_Histograms);
+  Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_4rows_Packet);
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_4rows_Rows);
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_5table_Table);
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_5flows_Conversations);
@@ -4206,6 +4249,7 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   __Pyx_VISIT_CONST(traverse_module_state->__pyx_empty_bytes);
   __Pyx_VISIT_CONST(traverse_module_state->__pyx_empty_unicode);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_9histogram_Histograms);
+  Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_4rows_Packet);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_4rows_Rows);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_5table_Table);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_5flows_Conversations);
@@ -26053,6 +26097,15 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_t_1 = PyImport_ImportModule("udpprobe.core.rows"); if (unlikely(!__pyx_t_1)) __PYX_ERR(4, 4, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
+  __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet = __Pyx_ImportType_3_3_1(__pyx_t_1, "udpprobe.core.rows", "Packet",
+  #if defined(PYPY_VERSION_NUM) && PYPY_VERSION_NUM < 0x050B0000
+  sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Packet), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Packet),
+  #elif CYTHON_COMPILING_IN_LIMITED_API
+  sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Packet), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Packet),
+  #else
+  sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Packet), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Packet),
+  #endif
+  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet) __PYX_ERR(4, 4, __pyx_L1_error)
   __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows = __Pyx_ImportType_3_3_1(__pyx_t_1, "udpprobe.core.rows", "Rows",
   #if defined(PYPY_VERSION_NUM) && PYPY_VERSION_NUM < 0x050B0000
   sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Rows), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Rows),
@@ -26061,8 +26114,8 @@ static int __Pyx_modinit_Type_import_code(__pyx_mstatetype *__pyx_mstate) {
   #else
   sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Rows), __PYX_GET_STRUCT_ALIGNMENT_3_3_1(struct __pyx_obj_8udpprobe_4core_4rows_Rows),
   #endif
-  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows) __PYX_ERR(4, 4, __pyx_L1_error)
-  if (unlikely(__Pyx_GetVtable(__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows, (void**)&__pyx_vtabptr_8udpprobe_4core_4rows_Rows) != 1)) __PYX_ERR(4, 4, __pyx_L1_error)
+  __Pyx_ImportType_CheckSize_Warn_3_3_1); if (!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows) __PYX_ERR(4, 15, __pyx_L1_error)
+  if (unlikely(__Pyx_GetVtable(__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows, (void**)&__pyx_vtabptr_8udpprobe_4core_4rows_Rows) != 1)) __PYX_ERR(4, 15, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_t_1 = PyImport_ImportModule("udpprobe.core.table"); if (unlikely(!__pyx_t_1)) __PYX_ERR(5, 4, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);

@@ -4,7 +4,7 @@
 {
     "distutils": {
         "extra_compile_args": [
-            "-O3"
+            "-O2"
         ],
         "name": "udpprobe.core.headers",
         "sources": [
@@ -1902,7 +1902,7 @@ struct __pyx_memoryviewslice_obj {
 */
 
 struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers {
-  void (*load)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, __Pyx_memviewslice);
+  void (*load)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, PyObject *);
   PY_LONG_LONG (*u8)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t);
   PY_LONG_LONG (*u16)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t);
   PY_LONG_LONG (*u32)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t);
@@ -1934,7 +1934,7 @@ struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers {
   int (*_gtp_u)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *);
 };
 static struct __pyx_vtabstruct_8udpprobe_4core_7headers_Headers *__pyx_vtabptr_8udpprobe_4core_7headers_Headers;
-static void __pyx_f_8udpprobe_4core_7headers_7Headers_load(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, __Pyx_memviewslice);
+static void __pyx_f_8udpprobe_4core_7headers_7Headers_load(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, PyObject *);
 static PY_LONG_LONG __pyx_f_8udpprobe_4core_7headers_7Headers_u8(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t);
 static PY_LONG_LONG __pyx_f_8udpprobe_4core_7headers_7Headers_u16(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t);
 static PY_LONG_LONG __pyx_f_8udpprobe_4core_7headers_7Headers_u32(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t);
@@ -3530,7 +3530,7 @@ static PyObject *__pyx_memoryview__get_base(struct __pyx_memoryview_obj *__pyx_v
 static PyObject *__pyx_memoryviewslice_convert_item_to_object(struct __pyx_memoryviewslice_obj *__pyx_v_self, char *__pyx_v_itemp); /* proto*/
 static PyObject *__pyx_memoryviewslice_assign_item_from_object(struct __pyx_memoryviewslice_obj *__pyx_v_self, char *__pyx_v_itemp, PyObject *__pyx_v_value); /* proto*/
 static PyObject *__pyx_memoryviewslice__get_base(struct __pyx_memoryviewslice_obj *__pyx_v_self); /* proto*/
-static void __pyx_f_8udpprobe_4core_7headers_7Headers_load(struct __pyx_obj_8udpprobe_4core_7headers_Headers *__pyx_v_self, __Pyx_memviewslice __pyx_v_data); /* proto*/
+static void __pyx_f_8udpprobe_4core_7headers_7Headers_load(struct __pyx_obj_8udpprobe_4core_7headers_Headers *__pyx_v_self, PyObject *__pyx_v_data); /* proto*/
 static PY_LONG_LONG __pyx_f_8udpprobe_4core_7headers_7Headers_u8(struct __pyx_obj_8udpprobe_4core_7headers_Headers *__pyx_v_self, Py_ssize_t __pyx_v_at); /* proto*/
 static PY_LONG_LONG __pyx_f_8udpprobe_4core_7headers_7Headers_u16(struct __pyx_obj_8udpprobe_4core_7headers_Headers *__pyx_v_self, Py_ssize_t __pyx_v_at); /* proto*/
 static PY_LONG_LONG __pyx_f_8udpprobe_4core_7headers_7Headers_u32(struct __pyx_obj_8udpprobe_4core_7headers_Headers *__pyx_v_self, Py_ssize_t __pyx_v_at); /* proto*/
@@ -18978,32 +18978,43 @@ static int __pyx_pf_8udpprobe_4core_7headers_7Headers___init__(struct __pyx_obj_
  *         self.quoted = False
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
- *     def load(self, data: cython.uchar[::1]) -> cython.void:
+ *     def load(self, data: object) -> cython.void:
  *         """Walk over these bytes from now on."""
 */
 
-static void __pyx_f_8udpprobe_4core_7headers_7Headers_load(struct __pyx_obj_8udpprobe_4core_7headers_Headers *__pyx_v_self, __Pyx_memviewslice __pyx_v_data) {
+static void __pyx_f_8udpprobe_4core_7headers_7Headers_load(struct __pyx_obj_8udpprobe_4core_7headers_Headers *__pyx_v_self, PyObject *__pyx_v_data) {
+  __Pyx_memviewslice __pyx_t_1 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
 
   /* "udpprobe/core/headers.py":92
- *     def load(self, data: cython.uchar[::1]) -> cython.void:
+ *     def load(self, data: object) -> cython.void:
  *         """Walk over these bytes from now on."""
  *         self.data = data             # <<<<<<<<<<<<<<
  * 
  *     @cython.cfunc
 */
+  __pyx_t_1 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char__const__(__pyx_v_data, 0); if (unlikely(!__pyx_t_1.memview)) __PYX_ERR(0, 92, __pyx_L1_error)
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->data, 0);
-  __PYX_INC_MEMVIEW(&__pyx_v_data, 1);
-  __pyx_v_self->data = __pyx_v_data;
+  __pyx_v_self->data = __pyx_t_1;
+  __pyx_t_1.memview = NULL;
+  __pyx_t_1.data = NULL;
 
   /* "udpprobe/core/headers.py":89
  *         self.quoted = False
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
- *     def load(self, data: cython.uchar[::1]) -> cython.void:
+ *     def load(self, data: object) -> cython.void:
  *         """Walk over these bytes from now on."""
 */
 
   /* function exit code */
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_1, 1);
+  __Pyx_AddTraceback("udpprobe.core.headers.Headers.load", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_L0:;
 
 }
 
@@ -26217,7 +26228,7 @@ static int __pyx_pf_8udpprobe_4core_7headers_7Headers_11fragment_id_2__set__(str
  *     cdef public long long ip_length, fragment_id
  *     cdef public bint cut, quoted, first_fragment, later_fragment             # <<<<<<<<<<<<<<
  *     cdef public unsigned long long source_high, source_low, destination_high, destination_low
- *     cdef void load(self, const unsigned char[::1] data)
+ *     cdef void load(self, object data)
 */
 
 /* Python wrapper */
@@ -26760,7 +26771,7 @@ static int __pyx_pf_8udpprobe_4core_7headers_7Headers_14later_fragment_2__set__(
  *     cdef public long long ip_length, fragment_id
  *     cdef public bint cut, quoted, first_fragment, later_fragment
  *     cdef public unsigned long long source_high, source_low, destination_high, destination_low             # <<<<<<<<<<<<<<
- *     cdef void load(self, const unsigned char[::1] data)
+ *     cdef void load(self, object data)
  *     cdef long long u8(self, Py_ssize_t at) except -1 nogil
 */
 
@@ -30432,7 +30443,7 @@ static int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_7headers_Headers(__py
   __Pyx_RefNannySetupContext("__Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_7headers_Headers", 0);
   /*--- Exttype __pyx_obj_8udpprobe_4core_7headers_Headers ---*/
   __pyx_vtabptr_8udpprobe_4core_7headers_Headers = &__pyx_vtable_8udpprobe_4core_7headers_Headers;
-  __pyx_vtable_8udpprobe_4core_7headers_Headers.load = (void (*)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, __Pyx_memviewslice))__pyx_f_8udpprobe_4core_7headers_7Headers_load;
+  __pyx_vtable_8udpprobe_4core_7headers_Headers.load = (void (*)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, PyObject *))__pyx_f_8udpprobe_4core_7headers_7Headers_load;
   __pyx_vtable_8udpprobe_4core_7headers_Headers.u8 = (PY_LONG_LONG (*)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t))__pyx_f_8udpprobe_4core_7headers_7Headers_u8;
   __pyx_vtable_8udpprobe_4core_7headers_Headers.u16 = (PY_LONG_LONG (*)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t))__pyx_f_8udpprobe_4core_7headers_7Headers_u16;
   __pyx_vtable_8udpprobe_4core_7headers_Headers.u32 = (PY_LONG_LONG (*)(struct __pyx_obj_8udpprobe_4core_7headers_Headers *, Py_ssize_t))__pyx_f_8udpprobe_4core_7headers_7Headers_u32;

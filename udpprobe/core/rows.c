@@ -4,7 +4,7 @@
 {
     "distutils": {
         "extra_compile_args": [
-            "-O3"
+            "-O2"
         ],
         "name": "udpprobe.core.rows",
         "sources": [
@@ -1747,6 +1747,7 @@ typedef struct {
 /* #### Code section: type_declarations ### */
 
 /*--- Type declarations ---*/
+struct __pyx_obj_8udpprobe_4core_4rows_Packet;
 struct __pyx_obj_8udpprobe_4core_4rows_Rows;
 struct __pyx_array_obj;
 struct __pyx_MemviewEnum_obj;
@@ -1754,6 +1755,44 @@ struct __pyx_memoryview_obj;
 struct __pyx_memoryviewslice_obj;
 
 /* "udpprobe/core/rows.pxd":4
+ * 
+ * 
+ * @cython.final             # <<<<<<<<<<<<<<
+ * cdef class Packet:
+ *     cdef public bint is_error, is_tunnelled, is_fragmented, has_df
+*/
+struct __pyx_obj_8udpprobe_4core_4rows_Packet {
+  PyObject_HEAD
+  int is_error;
+  int is_tunnelled;
+  int is_fragmented;
+  int has_df;
+  int family;
+  int source_port;
+  int destination_port;
+  int ip_id;
+  int udp_length;
+  int udp_checksum;
+  int ttl;
+  int icmp_type;
+  int icmp_code;
+  int reply_id;
+  int reply_ttl;
+  PY_LONG_LONG frame;
+  PY_LONG_LONG time_ns;
+  PY_LONG_LONG ip_length;
+  PY_LONG_LONG length;
+  PY_LONG_LONG quoted_bytes;
+  PY_LONG_LONG mtu;
+  unsigned PY_LONG_LONG notes;
+  PyObject *source;
+  PyObject *destination;
+  PyObject *reporter;
+  PyObject *data;
+};
+
+
+/* "udpprobe/core/rows.pxd":15
  * 
  * 
  * @cython.final             # <<<<<<<<<<<<<<
@@ -1769,6 +1808,8 @@ struct __pyx_obj_8udpprobe_4core_4rows_Rows {
   __Pyx_memviewslice frame;
   __Pyx_memviewslice time_ns;
   __Pyx_memviewslice ip_length;
+  __Pyx_memviewslice payload_at;
+  __Pyx_memviewslice payload_end;
   __Pyx_memviewslice mtu;
   __Pyx_memviewslice quoted_ip_length;
   __Pyx_memviewslice length;
@@ -1870,7 +1911,7 @@ struct __pyx_memoryviewslice_obj {
 
 
 
-/* "udpprobe/core/rows.py":27
+/* "udpprobe/core/rows.py":43
  * @cython.final
  * @cython.cclass
  * class Rows:             # <<<<<<<<<<<<<<
@@ -2783,7 +2824,7 @@ static CYTHON_INLINE int __Pyx_PyList_Extend(PyObject* L, PyObject* v);
 #define __Pyx_PyList_Extend(L, v)  PyList_Extend(L, v)
 #endif
 
-/* BufferIndexError.proto (used by BufferIndexErrorNogil) */
+/* BufferIndexError.proto */
 static void __Pyx_RaiseBufferIndexError(int axis);
 
 /* BufferIndexErrorNogil.proto */
@@ -2857,6 +2898,13 @@ static PyObject * __Pyx_CallTpnewAsVectorcall(__Pyx_tpnewvectorcallfunc f, PyTyp
 static PyObject *__Pyx_CallNewInitFromVectorcall(PyTypeObject *t, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 #endif
 
+/* CallTypeTraverse.proto */
+#if !CYTHON_USE_TYPE_SPECS
+#define __Pyx_call_type_traverse(o, always_call, visit, arg) 0
+#else
+static int __Pyx_call_type_traverse(PyObject *o, int always_call, visitproc visit, void *arg);
+#endif
+
 /* CallSlotAsVectorcall.proto */
 #if CYTHON_VECTORCALL_TPNEW
 typedef int (*__Pyx_tpinitvectorcallfunc)(PyObject* o, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
@@ -2877,13 +2925,6 @@ static int __Pyx_CallTpinitAsVectorcall(__Pyx_tpinitvectorcallfunc f, PyObject* 
 #define __Pyx_DeallocKeepAliveEnd(o)   Py_SET_REFCNT(o, Py_REFCNT(o) - 1)
 #endif
 
-/* CallTypeTraverse.proto */
-#if !CYTHON_USE_TYPE_SPECS
-#define __Pyx_call_type_traverse(o, always_call, visit, arg) 0
-#else
-static int __Pyx_call_type_traverse(PyObject *o, int always_call, visitproc visit, void *arg);
-#endif
-
 /* GetTypeDictOffset.proto (used by ValidateBasesTuple) */
 #if !CYTHON_USE_TYPE_SLOTS
 CYTHON_UNUSED static Py_ssize_t __Pyx_GetTypeDictOffset(PyObject *tp, int require_cython_valid_result);
@@ -2896,22 +2937,6 @@ static int __Pyx_validate_bases_tuple(const char *type_name, int has_dictoffset,
 
 /* PyType_Ready.export */
 CYTHON_UNUSED static int __Pyx_PyType_Ready(PyTypeObject *t);
-
-/* GetVTable.proto (used by MergeVTables) */
-static int __Pyx_GetVtable(PyTypeObject *type, void** table);
-
-/* MergeVTables.proto (used by SetVTable) */
-static int __Pyx_MergeVtables(PyTypeObject *type);
-
-/* SetVTable.export */
-static int __Pyx_SetVtable(PyTypeObject* typeptr , void* vtable);
-
-/* ApplySequenceOrMappingFlag.proto */
-#if CYTHON_COMPILING_IN_LIMITED_API || CYTHON_COMPILING_IN_PYPY
-int __Pyx_ApplySequenceOrMappingFlag(PyTypeObject *tp, int is_sequence);
-#else
-#define __Pyx_ApplySequenceOrMappingFlag(tp, is_sequence) (0)
-#endif
 
 /* LimitedApiGetTypeTypeDict.proto (used by DelItemOnTypeDict) */
 #if CYTHON_COMPILING_IN_LIMITED_API
@@ -2932,6 +2957,22 @@ static int __Pyx__SetItemOnTypeDict(PyTypeObject *tp, PyObject *k, PyObject *v);
 
 /* SetupReduce.export */
 static int __Pyx_setup_reduce(PyObject* type_obj);
+
+/* GetVTable.proto (used by MergeVTables) */
+static int __Pyx_GetVtable(PyTypeObject *type, void** table);
+
+/* MergeVTables.proto (used by SetVTable) */
+static int __Pyx_MergeVtables(PyTypeObject *type);
+
+/* SetVTable.export */
+static int __Pyx_SetVtable(PyTypeObject* typeptr , void* vtable);
+
+/* ApplySequenceOrMappingFlag.proto */
+#if CYTHON_COMPILING_IN_LIMITED_API || CYTHON_COMPILING_IN_PYPY
+int __Pyx_ApplySequenceOrMappingFlag(PyTypeObject *tp, int is_sequence);
+#else
+#define __Pyx_ApplySequenceOrMappingFlag(tp, is_sequence) (0)
+#endif
 
 /* dict_setdefault.proto (used by FetchCommonType) */
 static CYTHON_INLINE PyObject *__Pyx_PyDict_SetDefault(PyObject *d, PyObject *key, PyObject *default_value);
@@ -3165,6 +3206,12 @@ static CYTHON_INLINE int __pyx_memoryview_slice_memviewslice(
         int have_start, int have_stop, int have_step,
         int is_slice);
 
+/* PyObjectCallMethod1.proto */
+static CYTHON_INLINE PyObject* __Pyx_PyObject_CallMethod1(PyObject* obj, PyObject* method_name, PyObject* arg);
+
+/* CheckUnpickleChecksumError.export */
+static void __Pyx_RaiseUnpickleChecksumError(long checksum, long checksum1, long checksum2, long checksum3, const char *members);
+
 /* IsLittleEndian.proto (used by BufferFormatCheck) */
 static CYTHON_INLINE int __Pyx_Is_Little_Endian(void);
 
@@ -3234,10 +3281,10 @@ static PyObject *__Pyx_Object_VectorcallMethodKwds(PyObject *name, PyObject *con
 #endif
 
 /* CIntToPy.proto */
-static CYTHON_INLINE PyObject* __Pyx_PyLong_From_unsigned_char(unsigned char value);
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value);
 
 /* CIntFromPy.proto */
-static CYTHON_INLINE unsigned char __Pyx_PyLong_As_unsigned_char(PyObject *);
+static CYTHON_INLINE int __Pyx_PyLong_As_int(PyObject *);
 
 /* CIntToPy.proto */
 static CYTHON_INLINE PyObject* __Pyx_PyLong_From_PY_LONG_LONG(PY_LONG_LONG value);
@@ -3251,29 +3298,23 @@ static CYTHON_INLINE PyObject* __Pyx_PyLong_From_unsigned_PY_LONG_LONG(unsigned 
 /* CIntFromPy.proto */
 static CYTHON_INLINE unsigned PY_LONG_LONG __Pyx_PyLong_As_unsigned_PY_LONG_LONG(PyObject *);
 
-/* CIntToPy.proto */
-static CYTHON_INLINE PyObject* __Pyx_PyLong_From_long(long value);
-
-/* PyObjectCallMethod1.proto (used by UpdateUnpickledDict) */
-static CYTHON_INLINE PyObject* __Pyx_PyObject_CallMethod1(PyObject* obj, PyObject* method_name, PyObject* arg);
-
-/* UpdateUnpickledDict.export */
-static int __Pyx_UpdateUnpickledDict(PyObject *obj, PyObject *state, Py_ssize_t index);
-
-/* CheckUnpickleChecksumError.export */
-static void __Pyx_RaiseUnpickleChecksumError(long checksum, long checksum1, long checksum2, long checksum3, const char *members);
-
-/* CheckUnpickleChecksum.proto */
-static CYTHON_INLINE int __Pyx_CheckUnpickleChecksum(long checksum, long checksum1, long checksum2, long checksum3, const char *members);
-
-/* CIntFromPy.proto */
-static CYTHON_INLINE int __Pyx_PyLong_As_int(PyObject *);
-
 /* CIntFromPy.proto */
 static CYTHON_INLINE long __Pyx_PyLong_As_long(PyObject *);
 
 /* CIntToPy.proto */
-static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value);
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From_unsigned_char(unsigned char value);
+
+/* CIntFromPy.proto */
+static CYTHON_INLINE unsigned char __Pyx_PyLong_As_unsigned_char(PyObject *);
+
+/* UpdateUnpickledDict.export */
+static int __Pyx_UpdateUnpickledDict(PyObject *obj, PyObject *state, Py_ssize_t index);
+
+/* CheckUnpickleChecksum.proto */
+static CYTHON_INLINE int __Pyx_CheckUnpickleChecksum(long checksum, long checksum1, long checksum2, long checksum3, const char *members);
+
+/* CIntToPy.proto */
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From_long(long value);
 
 /* CIntFromPy.proto */
 static CYTHON_INLINE char __Pyx_PyLong_As_char(PyObject *);
@@ -3399,6 +3440,7 @@ static PyObject *contiguous = 0;
 static PyObject *indirect_contiguous = 0;
 static int __pyx_memoryview_thread_locks_used;
 static PyThread_type_lock __pyx_memoryview_thread_locks[8];
+static PyObject *__pyx_f_8udpprobe_4core_4rows___pyx_unpickle_Packet__set_state(struct __pyx_obj_8udpprobe_4core_4rows_Packet *, PyObject *); /*proto*/
 static int __pyx_array_allocate_buffer(struct __pyx_array_obj *); /*proto*/
 static struct __pyx_array_obj *__pyx_array_new(PyObject *, Py_ssize_t, char *, char const *, char *); /*proto*/
 static PyObject *__pyx_memoryview_new(PyObject *, int, int, __Pyx_TypeInfo const *); /*proto*/
@@ -3467,6 +3509,7 @@ static const char __pyx_k_Empty_shape_tuple_for_cython_arr[] = "Empty shape tupl
 static const char __pyx_k_Indirect_dimensions_not_supporte[] = "Indirect dimensions not supported";
 static const char __pyx_k_Out_of_bounds_on_buffer_access_a[] = "Out of bounds on buffer access (axis %zd)";
 static const char __pyx_k_Unable_to_convert_item_to_object[] = "Unable to convert item to object";
+static const char __pyx_k_data_destination_destination_por[] = "data, destination, destination_port, family, frame, has_df, icmp_code, icmp_type, ip_id, ip_length, is_error, is_fragmented, is_tunnelled, length, mtu, notes, quoted_bytes, reply_id, reply_ttl, reporter, source, source_port, time_ns, ttl, udp_checksum, udp_length";
 static const char __pyx_k_got_differing_extents_in_dimensi[] = "got differing extents in dimension %d (got %zd and %zd)";
 /* #### Code section: decls ### */
 static int __pyx_array___pyx_pf_15View_dot_MemoryView_5array___cinit__(struct __pyx_array_obj *__pyx_v_self, PyObject *__pyx_v_shape, Py_ssize_t __pyx_v_itemsize, PyObject *__pyx_v_format, PyObject *__pyx_v_mode, int __pyx_v_allocate_buffer); /* proto */
@@ -3510,8 +3553,67 @@ static void __pyx_memoryviewslice___pyx_pf_15View_dot_MemoryView_16_memoryviewsl
 static PyObject *__pyx_pf___pyx_memoryviewslice___reduce_cython__(CYTHON_UNUSED struct __pyx_memoryviewslice_obj *__pyx_v_self); /* proto */
 static PyObject *__pyx_pf___pyx_memoryviewslice_2__setstate_cython__(CYTHON_UNUSED struct __pyx_memoryviewslice_obj *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v___pyx_state); /* proto */
 static PyObject *__pyx_pf_15View_dot_MemoryView___pyx_unpickle_Enum(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_8is_error___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_8is_error_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_12is_tunnelled___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_12is_tunnelled_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_13is_fragmented___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_13is_fragmented_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_6has_df___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_6has_df_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_6family___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_6family_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_11source_port___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_11source_port_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_16destination_port___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_16destination_port_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_5ip_id___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_5ip_id_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_10udp_length___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_10udp_length_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_12udp_checksum___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_12udp_checksum_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_3ttl___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_3ttl_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_9icmp_type___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_9icmp_type_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_9icmp_code___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_9icmp_code_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_8reply_id___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_8reply_id_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_9reply_ttl___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_9reply_ttl_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_5frame___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_5frame_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_7time_ns___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_7time_ns_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_9ip_length___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_9ip_length_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_6length___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_6length_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_12quoted_bytes___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_12quoted_bytes_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_3mtu___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_3mtu_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_5notes___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_5notes_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_6source___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_6source_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_6source_4__del__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_11destination___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_11destination_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_11destination_4__del__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_8reporter___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_8reporter_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_8reporter_4__del__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_4data___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_4data_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_4data_4__del__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet___reduce_cython__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_2__setstate_cython__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v___pyx_state); /* proto */
 static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self, Py_ssize_t __pyx_v_room); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_2__reduce__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self); /* proto */
+static struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_pf_8udpprobe_4core_4rows_4Rows_4packet(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self, Py_ssize_t __pyx_v_row, PyObject *__pyx_v_data, PyObject *__pyx_v_messages); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_4size___get__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self); /* proto */
 static int __pyx_pf_8udpprobe_4core_4rows_4Rows_4size_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_4room___get__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self); /* proto */
@@ -3524,6 +3626,10 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_7time_ns___get__(struct __
 static int __pyx_pf_8udpprobe_4core_4rows_4Rows_7time_ns_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_9ip_length___get__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self); /* proto */
 static int __pyx_pf_8udpprobe_4core_4rows_4Rows_9ip_length_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_10payload_at___get__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_4Rows_10payload_at_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_11payload_end___get__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self); /* proto */
+static int __pyx_pf_8udpprobe_4core_4rows_4Rows_11payload_end_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_3mtu___get__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self); /* proto */
 static int __pyx_pf_8udpprobe_4core_4rows_4Rows_3mtu_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
 static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_16quoted_ip_length___get__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self); /* proto */
@@ -3567,6 +3673,30 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_12reporter_low_2__set__(struct _
 static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_5notes___get__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self); /* proto */
 static int __pyx_pf_8udpprobe_4core_4rows_4Rows_5notes_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self, PyObject *__pyx_v_value); /* proto */
 static struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_pf_8udpprobe_4core_4rows__restored(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v_size, PyObject *__pyx_v_is_error, PyObject *__pyx_v_columns); /* proto */
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_2__pyx_unpickle_Packet(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state); /* proto */
+static PyObject *__pyx_tp_new__initialisation_8udpprobe_4core_4rows_Packet(PyObject *o, 
+#if CYTHON_VECTORCALL_TPNEW
+    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
+#else
+    PyObject *a, PyObject *k
+#endif
+); /*proto*/
+static PyObject *__pyx_tp_new_vectorcall_8udpprobe_4core_4rows_Packet(PyTypeObject *t, 
+#if CYTHON_VECTORCALL_TPNEW
+    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
+#else
+    PyObject *a, PyObject *k
+#endif
+); /*proto*/
+#if CYTHON_VECTORCALL_TPNEW
+static PyObject *__pyx_tp_new_8udpprobe_4core_4rows_Packet(PyTypeObject *t, PyObject *a, PyObject *k); /*proto*/
+#endif
+#if !CYTHON_VECTORCALL_TPNEW
+#define __pyx_tp_new_8udpprobe_4core_4rows_Packet __pyx_tp_new_vectorcall_8udpprobe_4core_4rows_Packet
+#endif
+#if CYTHON_VECTORCALL_TPNEW
+static PyObject *__pyx_tp_vectorcall_8udpprobe_4core_4rows_Packet(PyObject *t, PyObject *const *args, size_t nargsf, PyObject *kwnames); /*proto*/
+#endif
 static PyObject *__pyx_tp_new__initialisation_8udpprobe_4core_4rows_Rows(PyObject *o, 
 #if CYTHON_VECTORCALL_TPNEW
     PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
@@ -3717,11 +3847,13 @@ namespace {
     PyObject *__pyx_empty_tuple;
     PyObject *__pyx_empty_bytes;
     PyObject *__pyx_empty_unicode;
+    PyObject *__pyx_type_8udpprobe_4core_4rows_Packet;
     PyObject *__pyx_type_8udpprobe_4core_4rows_Rows;
     PyObject *__pyx_type___pyx_array;
     PyObject *__pyx_type___pyx_MemviewEnum;
     PyObject *__pyx_type___pyx_memoryview;
     PyObject *__pyx_type___pyx_memoryviewslice;
+    PyTypeObject *__pyx_ptype_8udpprobe_4core_4rows_Packet;
     PyTypeObject *__pyx_ptype_8udpprobe_4core_4rows_Rows;
     PyTypeObject *__pyx_array_type;
     PyTypeObject *__pyx_MemviewEnum_type;
@@ -3732,9 +3864,9 @@ namespace {
     __Pyx_CachedCFunction __pyx_umethod_PyDict_Type_values;
     PyObject *__pyx_slice[1];
     PyObject *__pyx_tuple[4];
-    PyObject *__pyx_codeobj_tab[2];
-    PyObject *__pyx_string_tab[142];
-    PyObject *__pyx_number_tab[6];
+    PyObject *__pyx_codeobj_tab[6];
+    PyObject *__pyx_string_tab[163];
+    PyObject *__pyx_number_tab[7];
 /* #### Code section: module_state_contents ### */
 /* PyFrozenDict.module_state_decls */
 #if CYTHON_COMPILING_IN_LIMITED_API
@@ -3785,152 +3917,174 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 /* #### Code section: constant_name_defines ### */
 #define __pyx_kp_u_at_0x __pyx_string_tab[0]
 #define __pyx_kp_u_object __pyx_string_tab[1]
-#define __pyx_kp_u__3 __pyx_string_tab[2]
-#define __pyx_kp_u__2 __pyx_string_tab[3]
-#define __pyx_kp_u_MemoryView_of __pyx_string_tab[4]
-#define __pyx_kp_u_contiguous_and_direct __pyx_string_tab[5]
-#define __pyx_kp_u_contiguous_and_indirect __pyx_string_tab[6]
-#define __pyx_kp_u_strided_and_direct_or_indirect __pyx_string_tab[7]
-#define __pyx_kp_u_strided_and_direct __pyx_string_tab[8]
-#define __pyx_kp_u_strided_and_indirect __pyx_string_tab[9]
-#define __pyx_kp_u__4 __pyx_string_tab[10]
-#define __pyx_kp_u_ __pyx_string_tab[11]
-#define __pyx_kp_u_Cannot_assign_to_read_only_memor __pyx_string_tab[12]
-#define __pyx_kp_u_Invalid_mode_expected_c_or_fortr __pyx_string_tab[13]
-#define __pyx_kp_u_Invalid_shape_in_axis __pyx_string_tab[14]
-#define __pyx_kp_u_Note_that_Cython_is_deliberately __pyx_string_tab[15]
-#define __pyx_kp_u_add_note __pyx_string_tab[16]
-#define __pyx_kp_u_collections_abc __pyx_string_tab[17]
-#define __pyx_kp_u_dict_str_bytes __pyx_string_tab[18]
-#define __pyx_kp_u_disable __pyx_string_tab[19]
-#define __pyx_kp_u_enable __pyx_string_tab[20]
-#define __pyx_kp_u_gc __pyx_string_tab[21]
-#define __pyx_kp_u_isenabled __pyx_string_tab[22]
-#define __pyx_kp_u_no_default___reduce___due_to_non __pyx_string_tab[23]
-#define __pyx_kp_u_tuple_object __pyx_string_tab[24]
-#define __pyx_kp_u_udpprobe_core_rows_py __pyx_string_tab[25]
-#define __pyx_kp_u_unable_to_allocate_array_data __pyx_string_tab[26]
-#define __pyx_kp_u_unable_to_allocate_shape_and_str __pyx_string_tab[27]
-#define __pyx_n_u_ASCII __pyx_string_tab[28]
-#define __pyx_n_u_B __pyx_string_tab[29]
-#define __pyx_n_u_Ellipsis __pyx_string_tab[30]
-#define __pyx_n_u_FRAGMENTED __pyx_string_tab[31]
-#define __pyx_n_u_Q __pyx_string_tab[32]
-#define __pyx_n_u_Rows __pyx_string_tab[33]
-#define __pyx_n_u_Rows___reduce __pyx_string_tab[34]
-#define __pyx_n_u_Sequence __pyx_string_tab[35]
-#define __pyx_n_u_TUNNELLED __pyx_string_tab[36]
-#define __pyx_n_u_View_MemoryView __pyx_string_tab[37]
-#define __pyx_n_u_SIGNED __pyx_string_tab[38]
-#define __pyx_n_u_UNSIGNED __pyx_string_tab[39]
-#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[40]
-#define __pyx_n_u_annotate __pyx_string_tab[41]
-#define __pyx_n_u_class __pyx_string_tab[42]
-#define __pyx_n_u_class_getitem __pyx_string_tab[43]
-#define __pyx_n_u_dict __pyx_string_tab[44]
-#define __pyx_n_u_func __pyx_string_tab[45]
-#define __pyx_n_u_getstate __pyx_string_tab[46]
-#define __pyx_n_u_import __pyx_string_tab[47]
-#define __pyx_n_u_main __pyx_string_tab[48]
-#define __pyx_n_u_module __pyx_string_tab[49]
-#define __pyx_n_u_name_2 __pyx_string_tab[50]
-#define __pyx_n_u_new __pyx_string_tab[51]
-#define __pyx_n_u_pyx_checksum __pyx_string_tab[52]
-#define __pyx_n_u_pyx_state __pyx_string_tab[53]
-#define __pyx_n_u_pyx_type __pyx_string_tab[54]
-#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[55]
-#define __pyx_n_u_pyx_vtable __pyx_string_tab[56]
-#define __pyx_n_u_qualname __pyx_string_tab[57]
-#define __pyx_n_u_reduce __pyx_string_tab[58]
-#define __pyx_n_u_reduce_cython __pyx_string_tab[59]
-#define __pyx_n_u_reduce_ex __pyx_string_tab[60]
-#define __pyx_n_u_set_name __pyx_string_tab[61]
-#define __pyx_n_u_setstate __pyx_string_tab[62]
-#define __pyx_n_u_setstate_cython __pyx_string_tab[63]
-#define __pyx_n_u_test __pyx_string_tab[64]
-#define __pyx_n_u_is_coroutine __pyx_string_tab[65]
-#define __pyx_n_u_restored __pyx_string_tab[66]
-#define __pyx_n_u_abc __pyx_string_tab[67]
-#define __pyx_n_u_allocate_buffer __pyx_string_tab[68]
-#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[69]
-#define __pyx_n_u_base __pyx_string_tab[70]
-#define __pyx_n_u_bytes __pyx_string_tab[71]
-#define __pyx_n_u_c __pyx_string_tab[72]
-#define __pyx_n_u_cast __pyx_string_tab[73]
-#define __pyx_n_u_cline_in_traceback __pyx_string_tab[74]
-#define __pyx_n_u_columns __pyx_string_tab[75]
-#define __pyx_n_u_count __pyx_string_tab[76]
-#define __pyx_n_u_destination_high __pyx_string_tab[77]
-#define __pyx_n_u_destination_low __pyx_string_tab[78]
-#define __pyx_n_u_detail __pyx_string_tab[79]
-#define __pyx_n_u_dtype_is_object __pyx_string_tab[80]
-#define __pyx_n_u_encode __pyx_string_tab[81]
-#define __pyx_n_u_enumerate __pyx_string_tab[82]
-#define __pyx_n_u_error __pyx_string_tab[83]
-#define __pyx_n_u_flags __pyx_string_tab[84]
-#define __pyx_n_u_format __pyx_string_tab[85]
-#define __pyx_n_u_fortran __pyx_string_tab[86]
-#define __pyx_n_u_frame __pyx_string_tab[87]
-#define __pyx_n_u_id __pyx_string_tab[88]
-#define __pyx_n_u_index __pyx_string_tab[89]
-#define __pyx_n_u_int __pyx_string_tab[90]
-#define __pyx_n_u_ip_length __pyx_string_tab[91]
-#define __pyx_n_u_is_error __pyx_string_tab[92]
-#define __pyx_n_u_items __pyx_string_tab[93]
-#define __pyx_n_u_itemsize __pyx_string_tab[94]
-#define __pyx_n_u_kind __pyx_string_tab[95]
-#define __pyx_n_u_length __pyx_string_tab[96]
-#define __pyx_n_u_link __pyx_string_tab[97]
-#define __pyx_n_u_memview __pyx_string_tab[98]
-#define __pyx_n_u_message __pyx_string_tab[99]
-#define __pyx_n_u_message_end __pyx_string_tab[100]
-#define __pyx_n_u_mode __pyx_string_tab[101]
-#define __pyx_n_u_mtu __pyx_string_tab[102]
-#define __pyx_n_u_name __pyx_string_tab[103]
-#define __pyx_n_u_ndim __pyx_string_tab[104]
-#define __pyx_n_u_notes __pyx_string_tab[105]
-#define __pyx_n_u_obj __pyx_string_tab[106]
-#define __pyx_n_u_outer __pyx_string_tab[107]
-#define __pyx_n_u_pack __pyx_string_tab[108]
-#define __pyx_n_u_payload_high __pyx_string_tab[109]
-#define __pyx_n_u_payload_low __pyx_string_tab[110]
-#define __pyx_n_u_pop __pyx_string_tab[111]
-#define __pyx_n_u_ports __pyx_string_tab[112]
-#define __pyx_n_u_proof __pyx_string_tab[113]
-#define __pyx_n_u_q __pyx_string_tab[114]
-#define __pyx_n_u_quoted_bytes __pyx_string_tab[115]
-#define __pyx_n_u_quoted_ip_length __pyx_string_tab[116]
-#define __pyx_n_u_register __pyx_string_tab[117]
-#define __pyx_n_u_reporter_high __pyx_string_tab[118]
-#define __pyx_n_u_reporter_low __pyx_string_tab[119]
-#define __pyx_n_u_return __pyx_string_tab[120]
-#define __pyx_n_u_room __pyx_string_tab[121]
-#define __pyx_n_u_rows __pyx_string_tab[122]
-#define __pyx_n_u_self __pyx_string_tab[123]
-#define __pyx_n_u_setdefault __pyx_string_tab[124]
-#define __pyx_n_u_shape __pyx_string_tab[125]
-#define __pyx_n_u_size __pyx_string_tab[126]
-#define __pyx_n_u_source_high __pyx_string_tab[127]
-#define __pyx_n_u_source_low __pyx_string_tab[128]
-#define __pyx_n_u_start __pyx_string_tab[129]
-#define __pyx_n_u_step __pyx_string_tab[130]
-#define __pyx_n_u_stop __pyx_string_tab[131]
-#define __pyx_n_u_struct __pyx_string_tab[132]
-#define __pyx_n_u_time_ns __pyx_string_tab[133]
-#define __pyx_n_u_udpprobe_core_rows __pyx_string_tab[134]
-#define __pyx_n_u_unpack __pyx_string_tab[135]
-#define __pyx_n_u_update __pyx_string_tab[136]
-#define __pyx_n_u_values __pyx_string_tab[137]
-#define __pyx_n_u_x __pyx_string_tab[138]
-#define __pyx_n_b_O __pyx_string_tab[139]
-#define __pyx_kp_b_iso88591_O_33H_4uF_at_Rxq_j_vQ_7_6_uAT_2 __pyx_string_tab[140]
-#define __pyx_kp_b_iso88591_A_6_az_b_HDPXXYYZZdde_4we1Jat_R __pyx_string_tab[141]
+#define __pyx_kp_u_tree_fragment __pyx_string_tab[2]
+#define __pyx_kp_u__3 __pyx_string_tab[3]
+#define __pyx_kp_u__2 __pyx_string_tab[4]
+#define __pyx_kp_u_MemoryView_of __pyx_string_tab[5]
+#define __pyx_kp_u_contiguous_and_direct __pyx_string_tab[6]
+#define __pyx_kp_u_contiguous_and_indirect __pyx_string_tab[7]
+#define __pyx_kp_u_strided_and_direct_or_indirect __pyx_string_tab[8]
+#define __pyx_kp_u_strided_and_direct __pyx_string_tab[9]
+#define __pyx_kp_u_strided_and_indirect __pyx_string_tab[10]
+#define __pyx_kp_u__4 __pyx_string_tab[11]
+#define __pyx_kp_u_ __pyx_string_tab[12]
+#define __pyx_kp_u_Cannot_assign_to_read_only_memor __pyx_string_tab[13]
+#define __pyx_kp_u_Invalid_mode_expected_c_or_fortr __pyx_string_tab[14]
+#define __pyx_kp_u_Invalid_shape_in_axis __pyx_string_tab[15]
+#define __pyx_kp_u_Note_that_Cython_is_deliberately __pyx_string_tab[16]
+#define __pyx_kp_u_add_note __pyx_string_tab[17]
+#define __pyx_kp_u_collections_abc __pyx_string_tab[18]
+#define __pyx_kp_u_dict_str_bytes __pyx_string_tab[19]
+#define __pyx_kp_u_disable __pyx_string_tab[20]
+#define __pyx_kp_u_enable __pyx_string_tab[21]
+#define __pyx_kp_u_gc __pyx_string_tab[22]
+#define __pyx_kp_u_isenabled __pyx_string_tab[23]
+#define __pyx_kp_u_no_default___reduce___due_to_non __pyx_string_tab[24]
+#define __pyx_kp_u_tuple_object __pyx_string_tab[25]
+#define __pyx_kp_u_udpprobe_core_rows_py __pyx_string_tab[26]
+#define __pyx_kp_u_unable_to_allocate_array_data __pyx_string_tab[27]
+#define __pyx_kp_u_unable_to_allocate_shape_and_str __pyx_string_tab[28]
+#define __pyx_n_u_ASCII __pyx_string_tab[29]
+#define __pyx_n_u_B __pyx_string_tab[30]
+#define __pyx_n_u_Ellipsis __pyx_string_tab[31]
+#define __pyx_n_u_FRAGMENTED __pyx_string_tab[32]
+#define __pyx_n_u_Packet __pyx_string_tab[33]
+#define __pyx_n_u_Packet___reduce_cython __pyx_string_tab[34]
+#define __pyx_n_u_Packet___setstate_cython __pyx_string_tab[35]
+#define __pyx_n_u_Q __pyx_string_tab[36]
+#define __pyx_n_u_Rows __pyx_string_tab[37]
+#define __pyx_n_u_Rows___reduce __pyx_string_tab[38]
+#define __pyx_n_u_Rows_packet __pyx_string_tab[39]
+#define __pyx_n_u_Sequence __pyx_string_tab[40]
+#define __pyx_n_u_TUNNELLED __pyx_string_tab[41]
+#define __pyx_n_u_View_MemoryView __pyx_string_tab[42]
+#define __pyx_n_u_SIGNED __pyx_string_tab[43]
+#define __pyx_n_u_UNSIGNED __pyx_string_tab[44]
+#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[45]
+#define __pyx_n_u_annotate __pyx_string_tab[46]
+#define __pyx_n_u_class __pyx_string_tab[47]
+#define __pyx_n_u_class_getitem __pyx_string_tab[48]
+#define __pyx_n_u_dict __pyx_string_tab[49]
+#define __pyx_n_u_func __pyx_string_tab[50]
+#define __pyx_n_u_getstate __pyx_string_tab[51]
+#define __pyx_n_u_import __pyx_string_tab[52]
+#define __pyx_n_u_main __pyx_string_tab[53]
+#define __pyx_n_u_module __pyx_string_tab[54]
+#define __pyx_n_u_name_2 __pyx_string_tab[55]
+#define __pyx_n_u_new __pyx_string_tab[56]
+#define __pyx_n_u_pyx_checksum __pyx_string_tab[57]
+#define __pyx_n_u_pyx_result __pyx_string_tab[58]
+#define __pyx_n_u_pyx_state __pyx_string_tab[59]
+#define __pyx_n_u_pyx_type __pyx_string_tab[60]
+#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[61]
+#define __pyx_n_u_pyx_unpickle_Packet __pyx_string_tab[62]
+#define __pyx_n_u_pyx_vtable __pyx_string_tab[63]
+#define __pyx_n_u_qualname __pyx_string_tab[64]
+#define __pyx_n_u_reduce __pyx_string_tab[65]
+#define __pyx_n_u_reduce_cython __pyx_string_tab[66]
+#define __pyx_n_u_reduce_ex __pyx_string_tab[67]
+#define __pyx_n_u_set_name __pyx_string_tab[68]
+#define __pyx_n_u_setstate __pyx_string_tab[69]
+#define __pyx_n_u_setstate_cython __pyx_string_tab[70]
+#define __pyx_n_u_test __pyx_string_tab[71]
+#define __pyx_n_u_dict_2 __pyx_string_tab[72]
+#define __pyx_n_u_is_coroutine __pyx_string_tab[73]
+#define __pyx_n_u_restored __pyx_string_tab[74]
+#define __pyx_n_u_abc __pyx_string_tab[75]
+#define __pyx_n_u_allocate_buffer __pyx_string_tab[76]
+#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[77]
+#define __pyx_n_u_base __pyx_string_tab[78]
+#define __pyx_n_u_bytes __pyx_string_tab[79]
+#define __pyx_n_u_c __pyx_string_tab[80]
+#define __pyx_n_u_cast __pyx_string_tab[81]
+#define __pyx_n_u_cline_in_traceback __pyx_string_tab[82]
+#define __pyx_n_u_columns __pyx_string_tab[83]
+#define __pyx_n_u_count __pyx_string_tab[84]
+#define __pyx_n_u_data __pyx_string_tab[85]
+#define __pyx_n_u_destination_high __pyx_string_tab[86]
+#define __pyx_n_u_destination_low __pyx_string_tab[87]
+#define __pyx_n_u_detail __pyx_string_tab[88]
+#define __pyx_n_u_dtype_is_object __pyx_string_tab[89]
+#define __pyx_n_u_encode __pyx_string_tab[90]
+#define __pyx_n_u_enumerate __pyx_string_tab[91]
+#define __pyx_n_u_error __pyx_string_tab[92]
+#define __pyx_n_u_flags __pyx_string_tab[93]
+#define __pyx_n_u_format __pyx_string_tab[94]
+#define __pyx_n_u_fortran __pyx_string_tab[95]
+#define __pyx_n_u_frame __pyx_string_tab[96]
+#define __pyx_n_u_id __pyx_string_tab[97]
+#define __pyx_n_u_index __pyx_string_tab[98]
+#define __pyx_n_u_int __pyx_string_tab[99]
+#define __pyx_n_u_ip_length __pyx_string_tab[100]
+#define __pyx_n_u_is_error __pyx_string_tab[101]
+#define __pyx_n_u_items __pyx_string_tab[102]
+#define __pyx_n_u_itemsize __pyx_string_tab[103]
+#define __pyx_n_u_kind __pyx_string_tab[104]
+#define __pyx_n_u_length __pyx_string_tab[105]
+#define __pyx_n_u_link __pyx_string_tab[106]
+#define __pyx_n_u_made __pyx_string_tab[107]
+#define __pyx_n_u_memview __pyx_string_tab[108]
+#define __pyx_n_u_message __pyx_string_tab[109]
+#define __pyx_n_u_message_end __pyx_string_tab[110]
+#define __pyx_n_u_messages __pyx_string_tab[111]
+#define __pyx_n_u_mode __pyx_string_tab[112]
+#define __pyx_n_u_mtu __pyx_string_tab[113]
+#define __pyx_n_u_name __pyx_string_tab[114]
+#define __pyx_n_u_ndim __pyx_string_tab[115]
+#define __pyx_n_u_notes __pyx_string_tab[116]
+#define __pyx_n_u_obj __pyx_string_tab[117]
+#define __pyx_n_u_outer __pyx_string_tab[118]
+#define __pyx_n_u_pack __pyx_string_tab[119]
+#define __pyx_n_u_packet __pyx_string_tab[120]
+#define __pyx_n_u_payload_at __pyx_string_tab[121]
+#define __pyx_n_u_payload_end __pyx_string_tab[122]
+#define __pyx_n_u_payload_high __pyx_string_tab[123]
+#define __pyx_n_u_payload_low __pyx_string_tab[124]
+#define __pyx_n_u_pop __pyx_string_tab[125]
+#define __pyx_n_u_ports __pyx_string_tab[126]
+#define __pyx_n_u_proof __pyx_string_tab[127]
+#define __pyx_n_u_q __pyx_string_tab[128]
+#define __pyx_n_u_quoted_bytes __pyx_string_tab[129]
+#define __pyx_n_u_quoted_ip_length __pyx_string_tab[130]
+#define __pyx_n_u_register __pyx_string_tab[131]
+#define __pyx_n_u_reporter_high __pyx_string_tab[132]
+#define __pyx_n_u_reporter_low __pyx_string_tab[133]
+#define __pyx_n_u_return __pyx_string_tab[134]
+#define __pyx_n_u_room __pyx_string_tab[135]
+#define __pyx_n_u_row __pyx_string_tab[136]
+#define __pyx_n_u_rows __pyx_string_tab[137]
+#define __pyx_n_u_self __pyx_string_tab[138]
+#define __pyx_n_u_setdefault __pyx_string_tab[139]
+#define __pyx_n_u_shape __pyx_string_tab[140]
+#define __pyx_n_u_size __pyx_string_tab[141]
+#define __pyx_n_u_source_high __pyx_string_tab[142]
+#define __pyx_n_u_source_low __pyx_string_tab[143]
+#define __pyx_n_u_start __pyx_string_tab[144]
+#define __pyx_n_u_state __pyx_string_tab[145]
+#define __pyx_n_u_step __pyx_string_tab[146]
+#define __pyx_n_u_stop __pyx_string_tab[147]
+#define __pyx_n_u_struct __pyx_string_tab[148]
+#define __pyx_n_u_time_ns __pyx_string_tab[149]
+#define __pyx_n_u_udpprobe_core_rows __pyx_string_tab[150]
+#define __pyx_n_u_unpack __pyx_string_tab[151]
+#define __pyx_n_u_update __pyx_string_tab[152]
+#define __pyx_n_u_use_setstate __pyx_string_tab[153]
+#define __pyx_n_u_values __pyx_string_tab[154]
+#define __pyx_n_u_x __pyx_string_tab[155]
+#define __pyx_n_b_O __pyx_string_tab[156]
+#define __pyx_kp_b_iso88591_AV1 __pyx_string_tab[157]
+#define __pyx_kp_b_iso88591_q_0_kQR_6_7_1 __pyx_string_tab[158]
+#define __pyx_kp_b_iso88591_WD_d2ET_RVV_bbkkoo_L_L_P_P_X_X __pyx_string_tab[159]
+#define __pyx_kp_b_iso88591_O_33H_4uF_at_Rxq_j_vQ_7_6_uAT_2 __pyx_string_tab[160]
+#define __pyx_kp_b_iso88591_8_vQ_d_L_IQe3a_HD_4vQfD_Kt_q_d __pyx_string_tab[161]
+#define __pyx_kp_b_iso88591_A_6_az_b_HDPXXYYZZdde_4we1Jat_R __pyx_string_tab[162]
 #define __pyx_int_0 __pyx_number_tab[0]
 #define __pyx_int_neg_1 __pyx_number_tab[1]
 #define __pyx_int_1 __pyx_number_tab[2]
 #define __pyx_int_2 __pyx_number_tab[3]
 #define __pyx_int_8 __pyx_number_tab[4]
 #define __pyx_int_136983863 __pyx_number_tab[5]
+#define __pyx_int_177820388 __pyx_number_tab[6]
 /* #### Code section: module_state_clear ### */
 #if CYTHON_USE_MODULE_STATE
 static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
@@ -3945,6 +4099,8 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   #if CYTHON_PEP489_MULTI_PHASE_INIT
   __Pyx_State_RemoveModule(NULL);
   #endif
+  Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_4rows_Packet);
+  Py_CLEAR(clear_module_state->__pyx_type_8udpprobe_4core_4rows_Packet);
   Py_CLEAR(clear_module_state->__pyx_ptype_8udpprobe_4core_4rows_Rows);
   Py_CLEAR(clear_module_state->__pyx_type_8udpprobe_4core_4rows_Rows);
   Py_CLEAR(clear_module_state->__pyx_array_type);
@@ -3960,9 +4116,9 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   Py_CLEAR(clear_module_state->__pyx_umethod_PyDict_Type_values.method);
   for (int i=0; i<1; ++i) { Py_CLEAR(clear_module_state->__pyx_slice[i]); }
   for (int i=0; i<4; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
-  for (int i=0; i<2; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<142; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<6; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<6; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
+  for (int i=0; i<163; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<7; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_clear_contents ### */
 /* CommonTypesMetaclass.module_state_clear */
 Py_CLEAR(clear_module_state->__pyx_CommonTypesMetaclassType);
@@ -3985,6 +4141,8 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   __Pyx_VISIT_CONST(traverse_module_state->__pyx_empty_tuple);
   __Pyx_VISIT_CONST(traverse_module_state->__pyx_empty_bytes);
   __Pyx_VISIT_CONST(traverse_module_state->__pyx_empty_unicode);
+  Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_4rows_Packet);
+  Py_VISIT(traverse_module_state->__pyx_type_8udpprobe_4core_4rows_Packet);
   Py_VISIT(traverse_module_state->__pyx_ptype_8udpprobe_4core_4rows_Rows);
   Py_VISIT(traverse_module_state->__pyx_type_8udpprobe_4core_4rows_Rows);
   Py_VISIT(traverse_module_state->__pyx_array_type);
@@ -4000,9 +4158,9 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   Py_VISIT(traverse_module_state->__pyx_umethod_PyDict_Type_values.method);
   for (int i=0; i<1; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_slice[i]); }
   for (int i=0; i<4; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
-  for (int i=0; i<2; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<142; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<6; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<6; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
+  for (int i=0; i<163; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<7; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_traverse_contents ### */
 /* CommonTypesMetaclass.module_state_traverse */
 Py_VISIT(traverse_module_state->__pyx_CommonTypesMetaclassType);
@@ -18188,7 +18346,4359 @@ static PyObject *__pyx_unpickle_Enum__set_state(struct __pyx_MemviewEnum_obj *__
   return __pyx_r;
 }
 
-/* "udpprobe/core/rows.py":53
+/* "udpprobe/core/rows.pxd":6
+ * @cython.final
+ * cdef class Packet:
+ *     cdef public bint is_error, is_tunnelled, is_fragmented, has_df             # <<<<<<<<<<<<<<
+ *     cdef public int family, source_port, destination_port, ip_id, udp_length, udp_checksum, ttl
+ *     cdef public int icmp_type, icmp_code, reply_id, reply_ttl
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_8is_error_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_8is_error_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_8is_error___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_8is_error___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_error); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.is_error.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_8is_error_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_8is_error_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_8is_error_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_8is_error_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyObject_IsTrue(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 6, __pyx_L4_error)
+        __pyx_v_self->is_error = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.is_error.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_12is_tunnelled_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_12is_tunnelled_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_12is_tunnelled___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_12is_tunnelled___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_tunnelled); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.is_tunnelled.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_12is_tunnelled_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_12is_tunnelled_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_12is_tunnelled_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_12is_tunnelled_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyObject_IsTrue(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 6, __pyx_L4_error)
+        __pyx_v_self->is_tunnelled = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.is_tunnelled.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_13is_fragmented_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_13is_fragmented_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_13is_fragmented___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_13is_fragmented___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->is_fragmented); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.is_fragmented.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_13is_fragmented_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_13is_fragmented_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_13is_fragmented_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_13is_fragmented_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyObject_IsTrue(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 6, __pyx_L4_error)
+        __pyx_v_self->is_fragmented = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.is_fragmented.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_6has_df_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_6has_df_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_6has_df___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_6has_df___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyBool_FromLong(__pyx_v_self->has_df); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.has_df.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_6has_df_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_6has_df_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_6has_df_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_6has_df_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyObject_IsTrue(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 6, __pyx_L4_error)
+        __pyx_v_self->has_df = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.has_df.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "udpprobe/core/rows.pxd":7
+ * cdef class Packet:
+ *     cdef public bint is_error, is_tunnelled, is_fragmented, has_df
+ *     cdef public int family, source_port, destination_port, ip_id, udp_length, udp_checksum, ttl             # <<<<<<<<<<<<<<
+ *     cdef public int icmp_type, icmp_code, reply_id, reply_ttl
+ *     cdef public long long frame, time_ns, ip_length, length, quoted_bytes, mtu
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_6family_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_6family_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_6family___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_6family___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->family); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 7, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.family.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_6family_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_6family_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_6family_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_6family_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 7, __pyx_L4_error)
+        __pyx_v_self->family = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.family.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_11source_port_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_11source_port_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_11source_port___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_11source_port___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->source_port); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 7, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.source_port.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_11source_port_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_11source_port_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_11source_port_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_11source_port_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 7, __pyx_L4_error)
+        __pyx_v_self->source_port = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.source_port.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_16destination_port_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_16destination_port_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_16destination_port___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_16destination_port___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->destination_port); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 7, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.destination_port.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_16destination_port_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_16destination_port_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_16destination_port_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_16destination_port_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 7, __pyx_L4_error)
+        __pyx_v_self->destination_port = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.destination_port.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_5ip_id_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_5ip_id_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_5ip_id___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_5ip_id___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->ip_id); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 7, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.ip_id.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_5ip_id_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_5ip_id_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_5ip_id_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_5ip_id_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 7, __pyx_L4_error)
+        __pyx_v_self->ip_id = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.ip_id.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_10udp_length_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_10udp_length_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_10udp_length___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_10udp_length___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->udp_length); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 7, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.udp_length.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_10udp_length_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_10udp_length_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_10udp_length_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_10udp_length_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 7, __pyx_L4_error)
+        __pyx_v_self->udp_length = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.udp_length.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_12udp_checksum_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_12udp_checksum_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_12udp_checksum___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_12udp_checksum___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->udp_checksum); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 7, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.udp_checksum.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_12udp_checksum_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_12udp_checksum_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_12udp_checksum_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_12udp_checksum_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 7, __pyx_L4_error)
+        __pyx_v_self->udp_checksum = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.udp_checksum.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_3ttl_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_3ttl_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_3ttl___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_3ttl___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->ttl); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 7, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.ttl.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_3ttl_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_3ttl_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_3ttl_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_3ttl_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 7, __pyx_L4_error)
+        __pyx_v_self->ttl = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.ttl.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "udpprobe/core/rows.pxd":8
+ *     cdef public bint is_error, is_tunnelled, is_fragmented, has_df
+ *     cdef public int family, source_port, destination_port, ip_id, udp_length, udp_checksum, ttl
+ *     cdef public int icmp_type, icmp_code, reply_id, reply_ttl             # <<<<<<<<<<<<<<
+ *     cdef public long long frame, time_ns, ip_length, length, quoted_bytes, mtu
+ *     cdef public unsigned long long notes
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_9icmp_type_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_9icmp_type_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_9icmp_type___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_9icmp_type___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->icmp_type); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.icmp_type.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_9icmp_type_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_9icmp_type_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_9icmp_type_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_9icmp_type_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_v_self->icmp_type = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.icmp_type.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_9icmp_code_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_9icmp_code_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_9icmp_code___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_9icmp_code___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->icmp_code); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.icmp_code.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_9icmp_code_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_9icmp_code_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_9icmp_code_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_9icmp_code_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_v_self->icmp_code = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.icmp_code.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_8reply_id_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_8reply_id_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_8reply_id___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_8reply_id___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->reply_id); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.reply_id.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_8reply_id_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_8reply_id_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_8reply_id_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_8reply_id_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_v_self->reply_id = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.reply_id.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_9reply_ttl_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_9reply_ttl_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_9reply_ttl___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_9reply_ttl___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->reply_ttl); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.reply_ttl.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_9reply_ttl_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_9reply_ttl_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_9reply_ttl_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_9reply_ttl_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_v_value); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_v_self->reply_ttl = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.reply_ttl.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "udpprobe/core/rows.pxd":9
+ *     cdef public int family, source_port, destination_port, ip_id, udp_length, udp_checksum, ttl
+ *     cdef public int icmp_type, icmp_code, reply_id, reply_ttl
+ *     cdef public long long frame, time_ns, ip_length, length, quoted_bytes, mtu             # <<<<<<<<<<<<<<
+ *     cdef public unsigned long long notes
+ *     cdef public tuple source, destination, reporter
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_5frame_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_5frame_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_5frame___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_5frame___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->frame); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.frame.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_5frame_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_5frame_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_5frame_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_5frame_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PY_LONG_LONG __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_v_self->frame = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.frame.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_7time_ns_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_7time_ns_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_7time_ns___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_7time_ns___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->time_ns); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.time_ns.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_7time_ns_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_7time_ns_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_7time_ns_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_7time_ns_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PY_LONG_LONG __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_v_self->time_ns = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.time_ns.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_9ip_length_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_9ip_length_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_9ip_length___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_9ip_length___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->ip_length); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.ip_length.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_9ip_length_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_9ip_length_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_9ip_length_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_9ip_length_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PY_LONG_LONG __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_v_self->ip_length = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.ip_length.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_6length_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_6length_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_6length___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_6length___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->length); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.length.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_6length_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_6length_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_6length_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_6length_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PY_LONG_LONG __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_v_self->length = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.length.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_12quoted_bytes_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_12quoted_bytes_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_12quoted_bytes___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_12quoted_bytes___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->quoted_bytes); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.quoted_bytes.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_12quoted_bytes_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_12quoted_bytes_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_12quoted_bytes_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_12quoted_bytes_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PY_LONG_LONG __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_v_self->quoted_bytes = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.quoted_bytes.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_3mtu_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_3mtu_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_3mtu___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_3mtu___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->mtu); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.mtu.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_3mtu_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_3mtu_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_3mtu_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_3mtu_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PY_LONG_LONG __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_v_self->mtu = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.mtu.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "udpprobe/core/rows.pxd":10
+ *     cdef public int icmp_type, icmp_code, reply_id, reply_ttl
+ *     cdef public long long frame, time_ns, ip_length, length, quoted_bytes, mtu
+ *     cdef public unsigned long long notes             # <<<<<<<<<<<<<<
+ *     cdef public tuple source, destination, reporter
+ *     cdef public bytes data
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_5notes_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_5notes_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_5notes___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_5notes___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG(__pyx_v_self->notes); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.notes.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_5notes_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_5notes_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_5notes_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_5notes_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  unsigned PY_LONG_LONG __pyx_t_2;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyLong_As_unsigned_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (unsigned PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_v_self->notes = __pyx_t_2;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.notes.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "udpprobe/core/rows.pxd":11
+ *     cdef public long long frame, time_ns, ip_length, length, quoted_bytes, mtu
+ *     cdef public unsigned long long notes
+ *     cdef public tuple source, destination, reporter             # <<<<<<<<<<<<<<
+ *     cdef public bytes data
+ * 
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_6source_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_6source_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_6source___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_6source___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __Pyx_INCREF(__pyx_v_self->source);
+            __pyx_r = __pyx_v_self->source;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_2 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_2;
+          __pyx_t_2 = 0;
+          goto __pyx_L0;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_6source_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_6source_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_6source_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_6source_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __pyx_v_value;
+        __Pyx_INCREF(__pyx_t_2);
+        if (!(likely(PyTuple_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("tuple", __pyx_t_2))) __PYX_ERR(2, 11, __pyx_L4_error)
+        __Pyx_GIVEREF(__pyx_t_2);
+        __Pyx_GOTREF(__pyx_v_self->source);
+        __Pyx_DECREF_SET(__pyx_v_self->source, ((PyObject*)__pyx_t_2));
+        __pyx_t_2 = 0;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.source.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_6source_5__del__(PyObject *__pyx_v_self); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_6source_5__del__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__del__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_6source_4__del__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_6source_4__del__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  __Pyx_RefNannySetupContext("__del__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __Pyx_INCREF(Py_None);
+        __Pyx_GIVEREF(Py_None);
+        __Pyx_GOTREF(__pyx_v_self->source);
+        __Pyx_DECREF_SET(__pyx_v_self->source, ((PyObject*)Py_None));
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_11destination_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_11destination_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_11destination___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_11destination___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __Pyx_INCREF(__pyx_v_self->destination);
+            __pyx_r = __pyx_v_self->destination;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_2 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_2;
+          __pyx_t_2 = 0;
+          goto __pyx_L0;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_11destination_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_11destination_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_11destination_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_11destination_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __pyx_v_value;
+        __Pyx_INCREF(__pyx_t_2);
+        if (!(likely(PyTuple_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("tuple", __pyx_t_2))) __PYX_ERR(2, 11, __pyx_L4_error)
+        __Pyx_GIVEREF(__pyx_t_2);
+        __Pyx_GOTREF(__pyx_v_self->destination);
+        __Pyx_DECREF_SET(__pyx_v_self->destination, ((PyObject*)__pyx_t_2));
+        __pyx_t_2 = 0;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.destination.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_11destination_5__del__(PyObject *__pyx_v_self); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_11destination_5__del__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__del__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_11destination_4__del__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_11destination_4__del__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  __Pyx_RefNannySetupContext("__del__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __Pyx_INCREF(Py_None);
+        __Pyx_GIVEREF(Py_None);
+        __Pyx_GOTREF(__pyx_v_self->destination);
+        __Pyx_DECREF_SET(__pyx_v_self->destination, ((PyObject*)Py_None));
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_8reporter_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_8reporter_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_8reporter___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_8reporter___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __Pyx_INCREF(__pyx_v_self->reporter);
+            __pyx_r = __pyx_v_self->reporter;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_2 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_2;
+          __pyx_t_2 = 0;
+          goto __pyx_L0;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_8reporter_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_8reporter_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_8reporter_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_8reporter_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __pyx_v_value;
+        __Pyx_INCREF(__pyx_t_2);
+        if (!(likely(PyTuple_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("tuple", __pyx_t_2))) __PYX_ERR(2, 11, __pyx_L4_error)
+        __Pyx_GIVEREF(__pyx_t_2);
+        __Pyx_GOTREF(__pyx_v_self->reporter);
+        __Pyx_DECREF_SET(__pyx_v_self->reporter, ((PyObject*)__pyx_t_2));
+        __pyx_t_2 = 0;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.reporter.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_8reporter_5__del__(PyObject *__pyx_v_self); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_8reporter_5__del__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__del__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_8reporter_4__del__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_8reporter_4__del__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  __Pyx_RefNannySetupContext("__del__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __Pyx_INCREF(Py_None);
+        __Pyx_GIVEREF(Py_None);
+        __Pyx_GOTREF(__pyx_v_self->reporter);
+        __Pyx_DECREF_SET(__pyx_v_self->reporter, ((PyObject*)Py_None));
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "udpprobe/core/rows.pxd":12
+ *     cdef public unsigned long long notes
+ *     cdef public tuple source, destination, reporter
+ *     cdef public bytes data             # <<<<<<<<<<<<<<
+ * 
+ * 
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_4data_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_4data_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_4data___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_4data___get__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __Pyx_INCREF(__pyx_v_self->data);
+            __pyx_r = __pyx_v_self->data;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_2 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_2;
+          __pyx_t_2 = 0;
+          goto __pyx_L0;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_4data_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_4data_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_4data_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_4data_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __pyx_v_value;
+        __Pyx_INCREF(__pyx_t_2);
+        if (!(likely(PyBytes_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_2))) __PYX_ERR(2, 12, __pyx_L4_error)
+        __Pyx_GIVEREF(__pyx_t_2);
+        __Pyx_GOTREF(__pyx_v_self->data);
+        __Pyx_DECREF_SET(__pyx_v_self->data, ((PyObject*)__pyx_t_2));
+        __pyx_t_2 = 0;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.data.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_4data_5__del__(PyObject *__pyx_v_self); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_6Packet_4data_5__del__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__del__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_4data_4__del__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_6Packet_4data_4__del__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  __Pyx_RefNannySetupContext("__del__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __Pyx_INCREF(Py_None);
+        __Pyx_GIVEREF(Py_None);
+        __Pyx_GOTREF(__pyx_v_self->data);
+        __Pyx_DECREF_SET(__pyx_v_self->data, ((PyObject*)Py_None));
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "(tree fragment)":1
+ * def __reduce_cython__(self):             # <<<<<<<<<<<<<<
+ *     cdef tuple state
+ *     cdef object _dict
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_1__reduce_cython__(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+static PyMethodDef __pyx_mdef_8udpprobe_4core_4rows_6Packet_1__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_4rows_6Packet_1__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_1__reduce_cython__(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__reduce_cython__ (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  if (unlikely(__pyx_nargs > 0)) { __Pyx_RaiseArgtupleInvalid("__reduce_cython__", 1, 0, 0, __pyx_nargs); return NULL; }
+  const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+  if (unlikely(__pyx_kwds_len < 0)) return NULL;
+  if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("__reduce_cython__", __pyx_kwds); return NULL;}
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet___reduce_cython__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet___reduce_cython__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self) {
+  PyObject *__pyx_v_state = 0;
+  PyObject *__pyx_v__dict = 0;
+  int __pyx_v_use_setstate;
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  PyObject *__pyx_t_4 = NULL;
+  PyObject *__pyx_t_5 = NULL;
+  PyObject *__pyx_t_6 = NULL;
+  PyObject *__pyx_t_7 = NULL;
+  PyObject *__pyx_t_8 = NULL;
+  PyObject *__pyx_t_9 = NULL;
+  PyObject *__pyx_t_10 = NULL;
+  PyObject *__pyx_t_11 = NULL;
+  PyObject *__pyx_t_12 = NULL;
+  PyObject *__pyx_t_13 = NULL;
+  PyObject *__pyx_t_14 = NULL;
+  PyObject *__pyx_t_15 = NULL;
+  PyObject *__pyx_t_16 = NULL;
+  PyObject *__pyx_t_17 = NULL;
+  PyObject *__pyx_t_18 = NULL;
+  PyObject *__pyx_t_19 = NULL;
+  PyObject *__pyx_t_20 = NULL;
+  PyObject *__pyx_t_21 = NULL;
+  PyObject *__pyx_t_22 = NULL;
+  PyObject *__pyx_t_23 = NULL;
+  PyObject *__pyx_t_24 = NULL;
+  int __pyx_t_25;
+  int __pyx_t_26;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__reduce_cython__", 0);
+
+  /* "(tree fragment)":5
+ *     cdef object _dict
+ *     cdef bint use_setstate
+ *     with CRITICAL_SECTION(self):             # <<<<<<<<<<<<<<
+ *         state = (self.data, self.destination, self.destination_port, self.family, self.frame, self.has_df, self.icmp_code, self.icmp_type, self.ip_id, self.ip_length, self.is_error, self.is_fragmented, self.is_tunnelled, self.length, self.mtu, self.notes, self.quoted_bytes, self.reply_id, self.reply_ttl, self.reporter, self.source, self.source_port, self.time_ns, self.ttl, self.udp_checksum, self.udp_length)
+ *         _dict = getattr(self, '__dict__', None)
+*/
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+
+        /* "(tree fragment)":6
+ *     cdef bint use_setstate
+ *     with CRITICAL_SECTION(self):
+ *         state = (self.data, self.destination, self.destination_port, self.family, self.frame, self.has_df, self.icmp_code, self.icmp_type, self.ip_id, self.ip_length, self.is_error, self.is_fragmented, self.is_tunnelled, self.length, self.mtu, self.notes, self.quoted_bytes, self.reply_id, self.reply_ttl, self.reporter, self.source, self.source_port, self.time_ns, self.ttl, self.udp_checksum, self.udp_length)             # <<<<<<<<<<<<<<
+ *         _dict = getattr(self, '__dict__', None)
+ *     if _dict is not None and _dict:
+*/
+        __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_self->destination_port); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        __pyx_t_3 = __Pyx_PyLong_From_int(__pyx_v_self->family); if (unlikely(!__pyx_t_3)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_3);
+        __pyx_t_4 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->frame); if (unlikely(!__pyx_t_4)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_4);
+        __pyx_t_5 = __Pyx_PyBool_FromLong(__pyx_v_self->has_df); if (unlikely(!__pyx_t_5)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_5);
+        __pyx_t_6 = __Pyx_PyLong_From_int(__pyx_v_self->icmp_code); if (unlikely(!__pyx_t_6)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_6);
+        __pyx_t_7 = __Pyx_PyLong_From_int(__pyx_v_self->icmp_type); if (unlikely(!__pyx_t_7)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_7);
+        __pyx_t_8 = __Pyx_PyLong_From_int(__pyx_v_self->ip_id); if (unlikely(!__pyx_t_8)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_8);
+        __pyx_t_9 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->ip_length); if (unlikely(!__pyx_t_9)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_9);
+        __pyx_t_10 = __Pyx_PyBool_FromLong(__pyx_v_self->is_error); if (unlikely(!__pyx_t_10)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_10);
+        __pyx_t_11 = __Pyx_PyBool_FromLong(__pyx_v_self->is_fragmented); if (unlikely(!__pyx_t_11)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_11);
+        __pyx_t_12 = __Pyx_PyBool_FromLong(__pyx_v_self->is_tunnelled); if (unlikely(!__pyx_t_12)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_12);
+        __pyx_t_13 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->length); if (unlikely(!__pyx_t_13)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_13);
+        __pyx_t_14 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->mtu); if (unlikely(!__pyx_t_14)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_14);
+        __pyx_t_15 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG(__pyx_v_self->notes); if (unlikely(!__pyx_t_15)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_15);
+        __pyx_t_16 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->quoted_bytes); if (unlikely(!__pyx_t_16)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_16);
+        __pyx_t_17 = __Pyx_PyLong_From_int(__pyx_v_self->reply_id); if (unlikely(!__pyx_t_17)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_17);
+        __pyx_t_18 = __Pyx_PyLong_From_int(__pyx_v_self->reply_ttl); if (unlikely(!__pyx_t_18)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_18);
+        __pyx_t_19 = __Pyx_PyLong_From_int(__pyx_v_self->source_port); if (unlikely(!__pyx_t_19)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_19);
+        __pyx_t_20 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->time_ns); if (unlikely(!__pyx_t_20)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_20);
+        __pyx_t_21 = __Pyx_PyLong_From_int(__pyx_v_self->ttl); if (unlikely(!__pyx_t_21)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_21);
+        __pyx_t_22 = __Pyx_PyLong_From_int(__pyx_v_self->udp_checksum); if (unlikely(!__pyx_t_22)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_22);
+        __pyx_t_23 = __Pyx_PyLong_From_int(__pyx_v_self->udp_length); if (unlikely(!__pyx_t_23)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_23);
+        __pyx_t_24 = PyTuple_New(26); if (unlikely(!__pyx_t_24)) __PYX_ERR(1, 6, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_24);
+        __Pyx_INCREF(__pyx_v_self->data);
+        __Pyx_GIVEREF(__pyx_v_self->data);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 0, __pyx_v_self->data) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_INCREF(__pyx_v_self->destination);
+        __Pyx_GIVEREF(__pyx_v_self->destination);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 1, __pyx_v_self->destination) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_2);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 2, __pyx_t_2) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_3);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 3, __pyx_t_3) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_4);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 4, __pyx_t_4) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_5);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 5, __pyx_t_5) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_6);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 6, __pyx_t_6) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_7);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 7, __pyx_t_7) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_8);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 8, __pyx_t_8) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_9);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 9, __pyx_t_9) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_10);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 10, __pyx_t_10) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_11);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 11, __pyx_t_11) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_12);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 12, __pyx_t_12) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_13);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 13, __pyx_t_13) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_14);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 14, __pyx_t_14) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_15);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 15, __pyx_t_15) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_16);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 16, __pyx_t_16) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_17);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 17, __pyx_t_17) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_18);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 18, __pyx_t_18) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_INCREF(__pyx_v_self->reporter);
+        __Pyx_GIVEREF(__pyx_v_self->reporter);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 19, __pyx_v_self->reporter) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_INCREF(__pyx_v_self->source);
+        __Pyx_GIVEREF(__pyx_v_self->source);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 20, __pyx_v_self->source) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_19);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 21, __pyx_t_19) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_20);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 22, __pyx_t_20) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_21);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 23, __pyx_t_21) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_22);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 24, __pyx_t_22) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __Pyx_GIVEREF(__pyx_t_23);
+        if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 25, __pyx_t_23) != (0)) __PYX_ERR(1, 6, __pyx_L4_error);
+        __pyx_t_2 = 0;
+        __pyx_t_3 = 0;
+        __pyx_t_4 = 0;
+        __pyx_t_5 = 0;
+        __pyx_t_6 = 0;
+        __pyx_t_7 = 0;
+        __pyx_t_8 = 0;
+        __pyx_t_9 = 0;
+        __pyx_t_10 = 0;
+        __pyx_t_11 = 0;
+        __pyx_t_12 = 0;
+        __pyx_t_13 = 0;
+        __pyx_t_14 = 0;
+        __pyx_t_15 = 0;
+        __pyx_t_16 = 0;
+        __pyx_t_17 = 0;
+        __pyx_t_18 = 0;
+        __pyx_t_19 = 0;
+        __pyx_t_20 = 0;
+        __pyx_t_21 = 0;
+        __pyx_t_22 = 0;
+        __pyx_t_23 = 0;
+        __pyx_v_state = ((PyObject*)__pyx_t_24);
+        __pyx_t_24 = 0;
+
+        /* "(tree fragment)":7
+ *     with CRITICAL_SECTION(self):
+ *         state = (self.data, self.destination, self.destination_port, self.family, self.frame, self.has_df, self.icmp_code, self.icmp_type, self.ip_id, self.ip_length, self.is_error, self.is_fragmented, self.is_tunnelled, self.length, self.mtu, self.notes, self.quoted_bytes, self.reply_id, self.reply_ttl, self.reporter, self.source, self.source_port, self.time_ns, self.ttl, self.udp_checksum, self.udp_length)
+ *         _dict = getattr(self, '__dict__', None)             # <<<<<<<<<<<<<<
+ *     if _dict is not None and _dict:
+ *         state += (_dict,)
+*/
+        __pyx_t_24 = __Pyx_GetAttr3(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_dict, Py_None); if (unlikely(!__pyx_t_24)) __PYX_ERR(1, 7, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_24);
+        __pyx_v__dict = __pyx_t_24;
+        __pyx_t_24 = 0;
+      }
+
+      /* "(tree fragment)":5
+ *     cdef object _dict
+ *     cdef bint use_setstate
+ *     with CRITICAL_SECTION(self):             # <<<<<<<<<<<<<<
+ *         state = (self.data, self.destination, self.destination_port, self.family, self.frame, self.has_df, self.icmp_code, self.icmp_type, self.ip_id, self.ip_length, self.is_error, self.is_fragmented, self.is_tunnelled, self.length, self.mtu, self.notes, self.quoted_bytes, self.reply_id, self.reply_ttl, self.reporter, self.source, self.source_port, self.time_ns, self.ttl, self.udp_checksum, self.udp_length)
+ *         _dict = getattr(self, '__dict__', None)
+*/
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* "(tree fragment)":8
+ *         state = (self.data, self.destination, self.destination_port, self.family, self.frame, self.has_df, self.icmp_code, self.icmp_type, self.ip_id, self.ip_length, self.is_error, self.is_fragmented, self.is_tunnelled, self.length, self.mtu, self.notes, self.quoted_bytes, self.reply_id, self.reply_ttl, self.reporter, self.source, self.source_port, self.time_ns, self.ttl, self.udp_checksum, self.udp_length)
+ *         _dict = getattr(self, '__dict__', None)
+ *     if _dict is not None and _dict:             # <<<<<<<<<<<<<<
+ *         state += (_dict,)
+ *         use_setstate = True
+*/
+  __pyx_t_26 = (__pyx_v__dict != Py_None);
+  if (__pyx_t_26) {
+
+  } else {
+
+    __pyx_t_25 = __pyx_t_26;
+
+    goto __pyx_L7_bool_binop_done;
+  }
+  __pyx_t_26 = __Pyx_PyObject_IsTrue(__pyx_v__dict); if (unlikely((__pyx_t_26 < 0))) __PYX_ERR(1, 8, __pyx_L1_error)
+
+  __pyx_t_25 = __pyx_t_26;
+
+  __pyx_L7_bool_binop_done:;
+  if (__pyx_t_25) {
+
+
+    /* "(tree fragment)":9
+ *         _dict = getattr(self, '__dict__', None)
+ *     if _dict is not None and _dict:
+ *         state += (_dict,)             # <<<<<<<<<<<<<<
+ *         use_setstate = True
+ *     else:
+*/
+    __pyx_t_1 = PyTuple_New(1); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 9, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
+    __Pyx_INCREF(__pyx_v__dict);
+    __Pyx_GIVEREF(__pyx_v__dict);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 0, __pyx_v__dict) != (0)) __PYX_ERR(1, 9, __pyx_L1_error);
+    __pyx_t_24 = PyNumber_InPlaceAdd(__pyx_v_state, __pyx_t_1); if (unlikely(!__pyx_t_24)) __PYX_ERR(1, 9, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_24);
+    __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+    __Pyx_DECREF_SET(__pyx_v_state, ((PyObject*)__pyx_t_24));
+    __pyx_t_24 = 0;
+
+    /* "(tree fragment)":10
+ *     if _dict is not None and _dict:
+ *         state += (_dict,)
+ *         use_setstate = True             # <<<<<<<<<<<<<<
+ *     else:
+ *         use_setstate = self.data is not None or self.destination is not None or self.reporter is not None or self.source is not None
+*/
+    __pyx_v_use_setstate = 1;
+
+    /* "(tree fragment)":8
+ *         state = (self.data, self.destination, self.destination_port, self.family, self.frame, self.has_df, self.icmp_code, self.icmp_type, self.ip_id, self.ip_length, self.is_error, self.is_fragmented, self.is_tunnelled, self.length, self.mtu, self.notes, self.quoted_bytes, self.reply_id, self.reply_ttl, self.reporter, self.source, self.source_port, self.time_ns, self.ttl, self.udp_checksum, self.udp_length)
+ *         _dict = getattr(self, '__dict__', None)
+ *     if _dict is not None and _dict:             # <<<<<<<<<<<<<<
+ *         state += (_dict,)
+ *         use_setstate = True
+*/
+    goto __pyx_L6;
+  }
+
+  /* "(tree fragment)":12
+ *         use_setstate = True
+ *     else:
+ *         use_setstate = self.data is not None or self.destination is not None or self.reporter is not None or self.source is not None             # <<<<<<<<<<<<<<
+ *     if use_setstate:
+ *         return __pyx_unpickle_Packet, (type(self), 0xa9952e4, None), state
+*/
+  /*else*/ {
+    __pyx_t_26 = (__pyx_v_self->data != ((PyObject*)Py_None));
+    if (!__pyx_t_26) {
+
+    } else {
+
+      __pyx_t_25 = __pyx_t_26;
+
+      goto __pyx_L9_bool_binop_done;
+    }
+    __pyx_t_26 = (__pyx_v_self->destination != ((PyObject*)Py_None));
+    if (!__pyx_t_26) {
+
+    } else {
+
+      __pyx_t_25 = __pyx_t_26;
+
+      goto __pyx_L9_bool_binop_done;
+    }
+    __pyx_t_26 = (__pyx_v_self->reporter != ((PyObject*)Py_None));
+    if (!__pyx_t_26) {
+
+    } else {
+
+      __pyx_t_25 = __pyx_t_26;
+
+      goto __pyx_L9_bool_binop_done;
+    }
+    __pyx_t_26 = (__pyx_v_self->source != ((PyObject*)Py_None));
+
+    __pyx_t_25 = __pyx_t_26;
+
+    __pyx_L9_bool_binop_done:;
+    __pyx_v_use_setstate = __pyx_t_25;
+  }
+  __pyx_L6:;
+
+  /* "(tree fragment)":13
+ *     else:
+ *         use_setstate = self.data is not None or self.destination is not None or self.reporter is not None or self.source is not None
+ *     if use_setstate:             # <<<<<<<<<<<<<<
+ *         return __pyx_unpickle_Packet, (type(self), 0xa9952e4, None), state
+ *     else:
+*/
+  if (__pyx_v_use_setstate) {
+
+    /* "(tree fragment)":14
+ *         use_setstate = self.data is not None or self.destination is not None or self.reporter is not None or self.source is not None
+ *     if use_setstate:
+ *         return __pyx_unpickle_Packet, (type(self), 0xa9952e4, None), state             # <<<<<<<<<<<<<<
+ *     else:
+ *         return __pyx_unpickle_Packet, (type(self), 0xa9952e4, state)
+*/
+    __Pyx_GetModuleGlobalName(__pyx_t_24, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Packet); if (unlikely(!__pyx_t_24)) __PYX_ERR(1, 14, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_24);
+    __pyx_t_1 = PyTuple_New(3); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 14, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
+    __Pyx_INCREF(((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self))));
+    __Pyx_GIVEREF(((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self))));
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 0, ((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self)))) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
+    __Pyx_INCREF(__pyx_mstate_global->__pyx_int_177820388);
+    __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_177820388);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 1, __pyx_mstate_global->__pyx_int_177820388) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
+    __Pyx_INCREF(Py_None);
+    __Pyx_GIVEREF(Py_None);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 2, Py_None) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
+    __pyx_t_23 = PyTuple_New(3); if (unlikely(!__pyx_t_23)) __PYX_ERR(1, 14, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_23);
+    __Pyx_GIVEREF(__pyx_t_24);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_23, 0, __pyx_t_24) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
+    __Pyx_GIVEREF(__pyx_t_1);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_23, 1, __pyx_t_1) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
+    __Pyx_INCREF(__pyx_v_state);
+    __Pyx_GIVEREF(__pyx_v_state);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_23, 2, __pyx_v_state) != (0)) __PYX_ERR(1, 14, __pyx_L1_error);
+    __pyx_t_24 = 0;
+    __pyx_t_1 = 0;
+    {
+      PyObject *__pyx_temp;
+      {
+        __pyx_temp = __pyx_r;
+        __pyx_r = __pyx_t_23;
+      }
+      __Pyx_XDECREF(__pyx_temp);
+    }
+    __pyx_t_23 = 0;
+    goto __pyx_L0;
+
+    /* "(tree fragment)":13
+ *     else:
+ *         use_setstate = self.data is not None or self.destination is not None or self.reporter is not None or self.source is not None
+ *     if use_setstate:             # <<<<<<<<<<<<<<
+ *         return __pyx_unpickle_Packet, (type(self), 0xa9952e4, None), state
+ *     else:
+*/
+  }
+
+  /* "(tree fragment)":16
+ *         return __pyx_unpickle_Packet, (type(self), 0xa9952e4, None), state
+ *     else:
+ *         return __pyx_unpickle_Packet, (type(self), 0xa9952e4, state)             # <<<<<<<<<<<<<<
+ * def __setstate_cython__(self, __pyx_state):
+ *     __pyx_unpickle_Packet__set_state(self, __pyx_state)
+*/
+  /*else*/ {
+    __Pyx_GetModuleGlobalName(__pyx_t_23, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Packet); if (unlikely(!__pyx_t_23)) __PYX_ERR(1, 16, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_23);
+    __pyx_t_1 = PyTuple_New(3); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 16, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
+    __Pyx_INCREF(((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self))));
+    __Pyx_GIVEREF(((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self))));
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 0, ((PyObject *)Py_TYPE(((PyObject *)__pyx_v_self)))) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
+    __Pyx_INCREF(__pyx_mstate_global->__pyx_int_177820388);
+    __Pyx_GIVEREF(__pyx_mstate_global->__pyx_int_177820388);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 1, __pyx_mstate_global->__pyx_int_177820388) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
+    __Pyx_INCREF(__pyx_v_state);
+    __Pyx_GIVEREF(__pyx_v_state);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 2, __pyx_v_state) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
+    __pyx_t_24 = PyTuple_New(2); if (unlikely(!__pyx_t_24)) __PYX_ERR(1, 16, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_24);
+    __Pyx_GIVEREF(__pyx_t_23);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 0, __pyx_t_23) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
+    __Pyx_GIVEREF(__pyx_t_1);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_24, 1, __pyx_t_1) != (0)) __PYX_ERR(1, 16, __pyx_L1_error);
+    __pyx_t_23 = 0;
+    __pyx_t_1 = 0;
+    {
+      PyObject *__pyx_temp;
+      {
+        __pyx_temp = __pyx_r;
+        __pyx_r = __pyx_t_24;
+      }
+      __Pyx_XDECREF(__pyx_temp);
+    }
+    __pyx_t_24 = 0;
+    goto __pyx_L0;
+  }
+
+  /* "(tree fragment)":1
+ * def __reduce_cython__(self):             # <<<<<<<<<<<<<<
+ *     cdef tuple state
+ *     cdef object _dict
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_XDECREF(__pyx_t_3);
+  __Pyx_XDECREF(__pyx_t_4);
+  __Pyx_XDECREF(__pyx_t_5);
+  __Pyx_XDECREF(__pyx_t_6);
+  __Pyx_XDECREF(__pyx_t_7);
+  __Pyx_XDECREF(__pyx_t_8);
+  __Pyx_XDECREF(__pyx_t_9);
+  __Pyx_XDECREF(__pyx_t_10);
+  __Pyx_XDECREF(__pyx_t_11);
+  __Pyx_XDECREF(__pyx_t_12);
+  __Pyx_XDECREF(__pyx_t_13);
+  __Pyx_XDECREF(__pyx_t_14);
+  __Pyx_XDECREF(__pyx_t_15);
+  __Pyx_XDECREF(__pyx_t_16);
+  __Pyx_XDECREF(__pyx_t_17);
+  __Pyx_XDECREF(__pyx_t_18);
+  __Pyx_XDECREF(__pyx_t_19);
+  __Pyx_XDECREF(__pyx_t_20);
+  __Pyx_XDECREF(__pyx_t_21);
+  __Pyx_XDECREF(__pyx_t_22);
+  __Pyx_XDECREF(__pyx_t_23);
+  __Pyx_XDECREF(__pyx_t_24);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.__reduce_cython__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XDECREF(__pyx_v_state);
+  __Pyx_XDECREF(__pyx_v__dict);
+
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "(tree fragment)":17
+ *     else:
+ *         return __pyx_unpickle_Packet, (type(self), 0xa9952e4, state)
+ * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
+ *     __pyx_unpickle_Packet__set_state(self, __pyx_state)
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_3__setstate_cython__(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+static PyMethodDef __pyx_mdef_8udpprobe_4core_4rows_6Packet_3__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_4rows_6Packet_3__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_6Packet_3__setstate_cython__(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  PyObject *__pyx_v___pyx_state = 0;
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject* values[1] = {0};
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__setstate_cython__ (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  {
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_pyx_state,0};
+    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(1, 17, __pyx_L3_error)
+    if (__pyx_kwds_len > 0) {
+      switch (__pyx_nargs) {
+        case  1:
+        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(1, 17, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  0: break;
+        default: goto __pyx_L5_argtuple_error;
+      }
+      const Py_ssize_t kwd_pos_args = __pyx_nargs;
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__setstate_cython__", 0) < (0)) __PYX_ERR(1, 17, __pyx_L3_error)
+      for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__setstate_cython__", 1, 1, 1, i); __PYX_ERR(1, 17, __pyx_L3_error) }
+      }
+    } else if (unlikely(__pyx_nargs != 1)) {
+      goto __pyx_L5_argtuple_error;
+    } else {
+      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(1, 17, __pyx_L3_error)
+    }
+    __pyx_v___pyx_state = values[0];
+  }
+  goto __pyx_L6_skip;
+  __pyx_L5_argtuple_error:;
+  __Pyx_RaiseArgtupleInvalid("__setstate_cython__", 1, 1, 1, __pyx_nargs); __PYX_ERR(1, 17, __pyx_L3_error)
+  __pyx_L6_skip:;
+  goto __pyx_L4_argument_unpacking_done;
+  __pyx_L3_error:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.__setstate_cython__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_RefNannyFinishContext();
+  return NULL;
+  __pyx_L4_argument_unpacking_done:;
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_6Packet_2__setstate_cython__(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v_self), __pyx_v___pyx_state);
+
+  /* function exit code */
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_6Packet_2__setstate_cython__(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_self, PyObject *__pyx_v___pyx_state) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__setstate_cython__", 0);
+
+  /* "(tree fragment)":18
+ *         return __pyx_unpickle_Packet, (type(self), 0xa9952e4, state)
+ * def __setstate_cython__(self, __pyx_state):
+ *     __pyx_unpickle_Packet__set_state(self, __pyx_state)             # <<<<<<<<<<<<<<
+*/
+  __pyx_t_1 = __pyx_v___pyx_state;
+  __Pyx_INCREF(__pyx_t_1);
+  if (!(likely(PyTuple_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("tuple", __pyx_t_1))) __PYX_ERR(1, 18, __pyx_L1_error)
+  if (unlikely(__pyx_t_1 == Py_None)) {
+    PyErr_SetString(PyExc_TypeError, "cannot pass None into a C function argument that is declared \047not None\047");
+    __PYX_ERR(1, 18, __pyx_L1_error)
+  }
+  __pyx_t_2 = __pyx_f_8udpprobe_4core_4rows___pyx_unpickle_Packet__set_state(__pyx_v_self, ((PyObject*)__pyx_t_1)); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 18, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+
+  /* "(tree fragment)":17
+ *     else:
+ *         return __pyx_unpickle_Packet, (type(self), 0xa9952e4, state)
+ * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
+ *     __pyx_unpickle_Packet__set_state(self, __pyx_state)
+*/
+
+  /* function exit code */
+  __pyx_r = Py_None; __Pyx_INCREF(Py_None);
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Packet.__setstate_cython__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "udpprobe/core/rows.py":70
  *     """
  * 
  *     def __init__(self, room: index) -> None:             # <<<<<<<<<<<<<<
@@ -18234,32 +22744,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_room,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL_TPNEW(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 53, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 70, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 53, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 70, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 53, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 70, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 1, 1, 1, i); __PYX_ERR(0, 53, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 1, 1, 1, i); __PYX_ERR(0, 70, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 53, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 70, __pyx_L3_error)
     }
-    __pyx_v_room = __Pyx_PyIndex_AsSsize_t(values[0]); if (unlikely((__pyx_v_room == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 53, __pyx_L3_error)
+    __pyx_v_room = __Pyx_PyIndex_AsSsize_t(values[0]); if (unlikely((__pyx_v_room == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 70, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__init__", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 53, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("__init__", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 70, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -18302,7 +22812,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__init__", 0);
 
-  /* "udpprobe/core/rows.py":54
+  /* "udpprobe/core/rows.py":71
  * 
  *     def __init__(self, room: index) -> None:
  *         self.size, self.room = 0, room             # <<<<<<<<<<<<<<
@@ -18316,7 +22826,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
   __pyx_v_self->size = __pyx_t_1;
   __pyx_v_self->room = __pyx_t_2;
 
-  /* "udpprobe/core/rows.py":55
+  /* "udpprobe/core/rows.py":72
  *     def __init__(self, room: index) -> None:
  *         self.size, self.room = 0, room
  *         self.is_error = memoryview(bytearray(room))             # <<<<<<<<<<<<<<
@@ -18324,7 +22834,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
  *             setattr(self, name, memoryview(bytearray(8 * room)).cast("q"))
 */
   __pyx_t_4 = NULL;
-  __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_room); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 55, __pyx_L1_error)
+  __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_room); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 72, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   __pyx_t_6 = 1;
   {
@@ -18332,36 +22842,36 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
     __pyx_t_3 = __Pyx_PyObject_FastCall((PyObject*)(&PyByteArray_Type), __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
     __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 55, __pyx_L1_error)
+    if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 72, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
   }
-  __pyx_t_5 = PyMemoryView_FromObject(__pyx_t_3); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 55, __pyx_L1_error)
+  __pyx_t_5 = PyMemoryView_FromObject(__pyx_t_3); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 72, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-  __pyx_t_7 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(__pyx_t_5, PyBUF_WRITABLE); if (unlikely(!__pyx_t_7.memview)) __PYX_ERR(0, 55, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(__pyx_t_5, PyBUF_WRITABLE); if (unlikely(!__pyx_t_7.memview)) __PYX_ERR(0, 72, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->is_error, 0);
   __pyx_v_self->is_error = __pyx_t_7;
   __pyx_t_7.memview = NULL;
   __pyx_t_7.data = NULL;
 
-  /* "udpprobe/core/rows.py":56
+  /* "udpprobe/core/rows.py":73
  *         self.size, self.room = 0, room
  *         self.is_error = memoryview(bytearray(room))
  *         for name in _SIGNED:             # <<<<<<<<<<<<<<
  *             setattr(self, name, memoryview(bytearray(8 * room)).cast("q"))
  *         for name in _UNSIGNED:
 */
-  __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_SIGNED); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 56, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_SIGNED); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 73, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   if (likely(PyList_CheckExact(__pyx_t_5)) || PyTuple_CheckExact(__pyx_t_5)) {
     __pyx_t_3 = __pyx_t_5; __Pyx_INCREF(__pyx_t_3);
     __pyx_t_2 = 0;
     __pyx_t_8 = NULL;
   } else {
-    __pyx_t_2 = -1; __pyx_t_3 = PyObject_GetIter(__pyx_t_5); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 56, __pyx_L1_error)
+    __pyx_t_2 = -1; __pyx_t_3 = PyObject_GetIter(__pyx_t_5); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 73, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
-    __pyx_t_8 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_3); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 56, __pyx_L1_error)
+    __pyx_t_8 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_3); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 73, __pyx_L1_error)
   }
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
   for (;;) {
@@ -18370,7 +22880,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
         {
           Py_ssize_t __pyx_temp = __Pyx_PyList_GET_SIZE(__pyx_t_3);
           #if !CYTHON_ASSUME_SAFE_SIZE
-          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 56, __pyx_L1_error)
+          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 73, __pyx_L1_error)
           #endif
           if (__pyx_t_2 >= __pyx_temp) break;
         }
@@ -18380,7 +22890,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
         {
           Py_ssize_t __pyx_temp = __Pyx_PyTuple_GET_SIZE(__pyx_t_3);
           #if !CYTHON_ASSUME_SAFE_SIZE
-          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 56, __pyx_L1_error)
+          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 73, __pyx_L1_error)
           #endif
           if (__pyx_t_2 >= __pyx_temp) break;
         }
@@ -18391,13 +22901,13 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
         #endif
         ++__pyx_t_2;
       }
-      if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 56, __pyx_L1_error)
+      if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 73, __pyx_L1_error)
     } else {
       __pyx_t_5 = __pyx_t_8(__pyx_t_3);
       if (unlikely(!__pyx_t_5)) {
         PyObject* exc_type = PyErr_Occurred();
         if (exc_type) {
-          if (unlikely(!__Pyx_PyErr_GivenExceptionMatches(exc_type, PyExc_StopIteration))) __PYX_ERR(0, 56, __pyx_L1_error)
+          if (unlikely(!__Pyx_PyErr_GivenExceptionMatches(exc_type, PyExc_StopIteration))) __PYX_ERR(0, 73, __pyx_L1_error)
           PyErr_Clear();
         }
         break;
@@ -18407,7 +22917,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
     __Pyx_XDECREF_SET(__pyx_v_name, __pyx_t_5);
     __pyx_t_5 = 0;
 
-    /* "udpprobe/core/rows.py":57
+    /* "udpprobe/core/rows.py":74
  *         self.is_error = memoryview(bytearray(room))
  *         for name in _SIGNED:
  *             setattr(self, name, memoryview(bytearray(8 * room)).cast("q"))             # <<<<<<<<<<<<<<
@@ -18415,7 +22925,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
  *             setattr(self, name, memoryview(bytearray(8 * room)).cast("Q"))
 */
     __pyx_t_10 = NULL;
-    __pyx_t_11 = PyLong_FromSsize_t((8 * __pyx_v_room)); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 57, __pyx_L1_error)
+    __pyx_t_11 = PyLong_FromSsize_t((8 * __pyx_v_room)); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 74, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_11);
     __pyx_t_6 = 1;
     {
@@ -18423,10 +22933,10 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
       __pyx_t_9 = __Pyx_PyObject_FastCall((PyObject*)(&PyByteArray_Type), __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_10); __pyx_t_10 = 0;
       __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-      if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 57, __pyx_L1_error)
+      if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 74, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_9);
     }
-    __pyx_t_11 = PyMemoryView_FromObject(__pyx_t_9); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 57, __pyx_L1_error)
+    __pyx_t_11 = PyMemoryView_FromObject(__pyx_t_9); if (unlikely(!__pyx_t_11)) __PYX_ERR(0, 74, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_11);
     __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
     __pyx_t_4 = __pyx_t_11;
@@ -18437,15 +22947,15 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
       __pyx_t_5 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_cast, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_4); __pyx_t_4 = 0;
       __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-      if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 57, __pyx_L1_error)
+      if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 74, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_5);
     }
-    if (!(likely(PyMemoryView_Check(__pyx_t_5))||((__pyx_t_5) == Py_None) || __Pyx_RaiseUnexpectedTypeError("memoryview", __pyx_t_5))) __PYX_ERR(0, 57, __pyx_L1_error)
-    __pyx_t_12 = PyObject_SetAttr(((PyObject *)__pyx_v_self), __pyx_v_name, __pyx_t_5); if (unlikely(__pyx_t_12 == ((int)-1))) __PYX_ERR(0, 57, __pyx_L1_error)
+    if (!(likely(PyMemoryView_Check(__pyx_t_5))||((__pyx_t_5) == Py_None) || __Pyx_RaiseUnexpectedTypeError("memoryview", __pyx_t_5))) __PYX_ERR(0, 74, __pyx_L1_error)
+    __pyx_t_12 = PyObject_SetAttr(((PyObject *)__pyx_v_self), __pyx_v_name, __pyx_t_5); if (unlikely(__pyx_t_12 == ((int)-1))) __PYX_ERR(0, 74, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
 
-    /* "udpprobe/core/rows.py":56
+    /* "udpprobe/core/rows.py":73
  *         self.size, self.room = 0, room
  *         self.is_error = memoryview(bytearray(room))
  *         for name in _SIGNED:             # <<<<<<<<<<<<<<
@@ -18455,23 +22965,23 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
   }
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
 
-  /* "udpprobe/core/rows.py":58
+  /* "udpprobe/core/rows.py":75
  *         for name in _SIGNED:
  *             setattr(self, name, memoryview(bytearray(8 * room)).cast("q"))
  *         for name in _UNSIGNED:             # <<<<<<<<<<<<<<
  *             setattr(self, name, memoryview(bytearray(8 * room)).cast("Q"))
  * 
 */
-  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_UNSIGNED); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 58, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_UNSIGNED); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 75, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   if (likely(PyList_CheckExact(__pyx_t_3)) || PyTuple_CheckExact(__pyx_t_3)) {
     __pyx_t_5 = __pyx_t_3; __Pyx_INCREF(__pyx_t_5);
     __pyx_t_2 = 0;
     __pyx_t_8 = NULL;
   } else {
-    __pyx_t_2 = -1; __pyx_t_5 = PyObject_GetIter(__pyx_t_3); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 58, __pyx_L1_error)
+    __pyx_t_2 = -1; __pyx_t_5 = PyObject_GetIter(__pyx_t_3); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 75, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
-    __pyx_t_8 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_5); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 58, __pyx_L1_error)
+    __pyx_t_8 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_5); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 75, __pyx_L1_error)
   }
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
   for (;;) {
@@ -18480,7 +22990,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
         {
           Py_ssize_t __pyx_temp = __Pyx_PyList_GET_SIZE(__pyx_t_5);
           #if !CYTHON_ASSUME_SAFE_SIZE
-          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 58, __pyx_L1_error)
+          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 75, __pyx_L1_error)
           #endif
           if (__pyx_t_2 >= __pyx_temp) break;
         }
@@ -18490,7 +23000,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
         {
           Py_ssize_t __pyx_temp = __Pyx_PyTuple_GET_SIZE(__pyx_t_5);
           #if !CYTHON_ASSUME_SAFE_SIZE
-          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 58, __pyx_L1_error)
+          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 75, __pyx_L1_error)
           #endif
           if (__pyx_t_2 >= __pyx_temp) break;
         }
@@ -18501,13 +23011,13 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
         #endif
         ++__pyx_t_2;
       }
-      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 58, __pyx_L1_error)
+      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 75, __pyx_L1_error)
     } else {
       __pyx_t_3 = __pyx_t_8(__pyx_t_5);
       if (unlikely(!__pyx_t_3)) {
         PyObject* exc_type = PyErr_Occurred();
         if (exc_type) {
-          if (unlikely(!__Pyx_PyErr_GivenExceptionMatches(exc_type, PyExc_StopIteration))) __PYX_ERR(0, 58, __pyx_L1_error)
+          if (unlikely(!__Pyx_PyErr_GivenExceptionMatches(exc_type, PyExc_StopIteration))) __PYX_ERR(0, 75, __pyx_L1_error)
           PyErr_Clear();
         }
         break;
@@ -18517,7 +23027,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
     __Pyx_XDECREF_SET(__pyx_v_name, __pyx_t_3);
     __pyx_t_3 = 0;
 
-    /* "udpprobe/core/rows.py":59
+    /* "udpprobe/core/rows.py":76
  *             setattr(self, name, memoryview(bytearray(8 * room)).cast("q"))
  *         for name in _UNSIGNED:
  *             setattr(self, name, memoryview(bytearray(8 * room)).cast("Q"))             # <<<<<<<<<<<<<<
@@ -18525,7 +23035,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
  *     def __reduce__(self) -> tuple[object, ...]:
 */
     __pyx_t_9 = NULL;
-    __pyx_t_10 = PyLong_FromSsize_t((8 * __pyx_v_room)); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 59, __pyx_L1_error)
+    __pyx_t_10 = PyLong_FromSsize_t((8 * __pyx_v_room)); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 76, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_10);
     __pyx_t_6 = 1;
     {
@@ -18533,10 +23043,10 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
       __pyx_t_4 = __Pyx_PyObject_FastCall((PyObject*)(&PyByteArray_Type), __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (__pyx_t_6*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_9); __pyx_t_9 = 0;
       __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-      if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 59, __pyx_L1_error)
+      if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 76, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_4);
     }
-    __pyx_t_10 = PyMemoryView_FromObject(__pyx_t_4); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 59, __pyx_L1_error)
+    __pyx_t_10 = PyMemoryView_FromObject(__pyx_t_4); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 76, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_10);
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
     __pyx_t_11 = __pyx_t_10;
@@ -18547,15 +23057,15 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
       __pyx_t_3 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_cast, __pyx_callargs+__pyx_t_6, (2-__pyx_t_6) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_11); __pyx_t_11 = 0;
       __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 59, __pyx_L1_error)
+      if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 76, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_3);
     }
-    if (!(likely(PyMemoryView_Check(__pyx_t_3))||((__pyx_t_3) == Py_None) || __Pyx_RaiseUnexpectedTypeError("memoryview", __pyx_t_3))) __PYX_ERR(0, 59, __pyx_L1_error)
-    __pyx_t_12 = PyObject_SetAttr(((PyObject *)__pyx_v_self), __pyx_v_name, __pyx_t_3); if (unlikely(__pyx_t_12 == ((int)-1))) __PYX_ERR(0, 59, __pyx_L1_error)
+    if (!(likely(PyMemoryView_Check(__pyx_t_3))||((__pyx_t_3) == Py_None) || __Pyx_RaiseUnexpectedTypeError("memoryview", __pyx_t_3))) __PYX_ERR(0, 76, __pyx_L1_error)
+    __pyx_t_12 = PyObject_SetAttr(((PyObject *)__pyx_v_self), __pyx_v_name, __pyx_t_3); if (unlikely(__pyx_t_12 == ((int)-1))) __PYX_ERR(0, 76, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
 
 
-    /* "udpprobe/core/rows.py":58
+    /* "udpprobe/core/rows.py":75
  *         for name in _SIGNED:
  *             setattr(self, name, memoryview(bytearray(8 * room)).cast("q"))
  *         for name in _UNSIGNED:             # <<<<<<<<<<<<<<
@@ -18565,7 +23075,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
   }
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
-  /* "udpprobe/core/rows.py":53
+  /* "udpprobe/core/rows.py":70
  *     """
  * 
  *     def __init__(self, room: index) -> None:             # <<<<<<<<<<<<<<
@@ -18593,7 +23103,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows___init__(struct __pyx_obj_8udppr
   return __pyx_r;
 }
 
-/* "udpprobe/core/rows.py":61
+/* "udpprobe/core/rows.py":78
  *             setattr(self, name, memoryview(bytearray(8 * room)).cast("Q"))
  * 
  *     def __reduce__(self) -> tuple[object, ...]:             # <<<<<<<<<<<<<<
@@ -18661,7 +23171,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_2__reduce__(struct __pyx_o
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__reduce__", 0);
 
-  /* "udpprobe/core/rows.py":62
+  /* "udpprobe/core/rows.py":79
  * 
  *     def __reduce__(self) -> tuple[object, ...]:
  *         columns = {name: bytes(memoryview(getattr(self, name))[:self.size]) for name in (*_SIGNED, *_UNSIGNED)}             # <<<<<<<<<<<<<<
@@ -18669,21 +23179,21 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_2__reduce__(struct __pyx_o
  * 
 */
   { /* enter inner scope */
-    __pyx_t_1 = PyDict_New(); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 62, __pyx_L5_error)
+    __pyx_t_1 = PyDict_New(); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 79, __pyx_L5_error)
     __Pyx_GOTREF(__pyx_t_1);
-    __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_SIGNED); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 62, __pyx_L5_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_SIGNED); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 79, __pyx_L5_error)
     __Pyx_GOTREF(__pyx_t_3);
-    __pyx_t_2 = __Pyx_PySequence_ListKeepNew(__pyx_t_3); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 62, __pyx_L5_error)
+    __pyx_t_2 = __Pyx_PySequence_ListKeepNew(__pyx_t_3); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 79, __pyx_L5_error)
     __Pyx_GOTREF(__pyx_t_2);
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-    __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_UNSIGNED); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 62, __pyx_L5_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_UNSIGNED); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 79, __pyx_L5_error)
     __Pyx_GOTREF(__pyx_t_3);
-    if (__Pyx_PyList_Extend(__pyx_t_2, __pyx_t_3) < (0)) __PYX_ERR(0, 62, __pyx_L5_error)
+    if (__Pyx_PyList_Extend(__pyx_t_2, __pyx_t_3) < (0)) __PYX_ERR(0, 79, __pyx_L5_error)
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
     {
       PyObject *__pyx_temp = PyList_AsTuple(__pyx_t_2);
       __Pyx_DECREF(__pyx_t_2);
-      __pyx_t_2 = __pyx_temp; if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 62, __pyx_L5_error)
+      __pyx_t_2 = __pyx_temp; if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 79, __pyx_L5_error)
       __Pyx_GOTREF(__pyx_t_2);
     }
     __pyx_t_3 = __pyx_t_2; __Pyx_INCREF(__pyx_t_3);
@@ -18693,7 +23203,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_2__reduce__(struct __pyx_o
       {
         Py_ssize_t __pyx_temp = __Pyx_PyTuple_GET_SIZE(__pyx_t_3);
         #if !CYTHON_ASSUME_SAFE_SIZE
-        if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 62, __pyx_L5_error)
+        if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 79, __pyx_L5_error)
         #endif
         if (__pyx_t_4 >= __pyx_temp) break;
       }
@@ -18703,17 +23213,17 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_2__reduce__(struct __pyx_o
       __pyx_t_2 = __Pyx_PySequence_ITEM(__pyx_t_3, __pyx_t_4);
       #endif
       ++__pyx_t_4;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 62, __pyx_L5_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 79, __pyx_L5_error)
       __Pyx_GOTREF(__pyx_t_2);
       __Pyx_XDECREF_SET(__pyx_7genexpr__pyx_v_name, __pyx_t_2);
       __pyx_t_2 = 0;
       __pyx_t_5 = NULL;
-      __pyx_t_6 = __Pyx_GetAttr(((PyObject *)__pyx_v_self), __pyx_7genexpr__pyx_v_name); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 62, __pyx_L5_error)
+      __pyx_t_6 = __Pyx_GetAttr(((PyObject *)__pyx_v_self), __pyx_7genexpr__pyx_v_name); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 79, __pyx_L5_error)
       __Pyx_GOTREF(__pyx_t_6);
-      __pyx_t_7 = PyMemoryView_FromObject(__pyx_t_6); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 62, __pyx_L5_error)
+      __pyx_t_7 = PyMemoryView_FromObject(__pyx_t_6); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 79, __pyx_L5_error)
       __Pyx_GOTREF(__pyx_t_7);
       __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-      __pyx_t_6 = PySequence_GetSlice(__pyx_t_7, 0, __pyx_v_self->size); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 62, __pyx_L5_error)
+      __pyx_t_6 = PySequence_GetSlice(__pyx_t_7, 0, __pyx_v_self->size); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 79, __pyx_L5_error)
       __Pyx_GOTREF(__pyx_t_6);
       __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
       __pyx_t_8 = 1;
@@ -18722,10 +23232,10 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_2__reduce__(struct __pyx_o
         __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)(&PyBytes_Type), __pyx_callargs+__pyx_t_8, (2-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
         __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
         __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-        if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 62, __pyx_L5_error)
+        if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 79, __pyx_L5_error)
         __Pyx_GOTREF(__pyx_t_2);
       }
-      if (unlikely(PyDict_SetItem(__pyx_t_1, __pyx_7genexpr__pyx_v_name, __pyx_t_2))) __PYX_ERR(0, 62, __pyx_L5_error)
+      if (unlikely(PyDict_SetItem(__pyx_t_1, __pyx_7genexpr__pyx_v_name, __pyx_t_2))) __PYX_ERR(0, 79, __pyx_L5_error)
       __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
     }
     __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
@@ -18739,24 +23249,24 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_2__reduce__(struct __pyx_o
   __pyx_v_columns = ((PyObject*)__pyx_t_1);
   __pyx_t_1 = 0;
 
-  /* "udpprobe/core/rows.py":63
+  /* "udpprobe/core/rows.py":80
  *     def __reduce__(self) -> tuple[object, ...]:
  *         columns = {name: bytes(memoryview(getattr(self, name))[:self.size]) for name in (*_SIGNED, *_UNSIGNED)}
  *         return _restored, (self.size, bytes(memoryview(self.is_error)[:self.size]), columns)             # <<<<<<<<<<<<<<
  * 
- *     @cython.cfunc
+ *     def packet(self, row: index, data: bytes, messages: bytes) -> Packet:
 */
-  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_restored); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 63, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_1, __pyx_mstate_global->__pyx_n_u_restored); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 80, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_3 = PyLong_FromSsize_t(__pyx_v_self->size); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 63, __pyx_L1_error)
+  __pyx_t_3 = PyLong_FromSsize_t(__pyx_v_self->size); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 80, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __pyx_t_6 = NULL;
-  __pyx_t_5 = __pyx_memoryview_fromslice(__pyx_v_self->is_error, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 63, __pyx_L1_error)
+  __pyx_t_5 = __pyx_memoryview_fromslice(__pyx_v_self->is_error, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 80, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_7 = PyMemoryView_FromObject(__pyx_t_5); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 63, __pyx_L1_error)
+  __pyx_t_7 = PyMemoryView_FromObject(__pyx_t_5); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 80, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_7);
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = PySequence_GetSlice(__pyx_t_7, 0, __pyx_v_self->size); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 63, __pyx_L1_error)
+  __pyx_t_5 = PySequence_GetSlice(__pyx_t_7, 0, __pyx_v_self->size); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 80, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
   __pyx_t_8 = 1;
@@ -18765,26 +23275,26 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_2__reduce__(struct __pyx_o
     __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)(&PyBytes_Type), __pyx_callargs+__pyx_t_8, (2-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_6); __pyx_t_6 = 0;
     __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 63, __pyx_L1_error)
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 80, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_2);
   }
-  __pyx_t_5 = PyTuple_New(3); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 63, __pyx_L1_error)
+  __pyx_t_5 = PyTuple_New(3); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 80, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   __Pyx_GIVEREF(__pyx_t_3);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 0, __pyx_t_3) != (0)) __PYX_ERR(0, 63, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 0, __pyx_t_3) != (0)) __PYX_ERR(0, 80, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_2);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 1, __pyx_t_2) != (0)) __PYX_ERR(0, 63, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 1, __pyx_t_2) != (0)) __PYX_ERR(0, 80, __pyx_L1_error);
   __Pyx_INCREF(__pyx_v_columns);
   __Pyx_GIVEREF(__pyx_v_columns);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 2, __pyx_v_columns) != (0)) __PYX_ERR(0, 63, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_5, 2, __pyx_v_columns) != (0)) __PYX_ERR(0, 80, __pyx_L1_error);
   __pyx_t_3 = 0;
   __pyx_t_2 = 0;
-  __pyx_t_2 = PyTuple_New(2); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 63, __pyx_L1_error)
+  __pyx_t_2 = PyTuple_New(2); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 80, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   __Pyx_GIVEREF(__pyx_t_1);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 0, __pyx_t_1) != (0)) __PYX_ERR(0, 63, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 0, __pyx_t_1) != (0)) __PYX_ERR(0, 80, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_t_5);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 1, __pyx_t_5) != (0)) __PYX_ERR(0, 63, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_2, 1, __pyx_t_5) != (0)) __PYX_ERR(0, 80, __pyx_L1_error);
   __pyx_t_1 = 0;
   __pyx_t_5 = 0;
   {
@@ -18798,7 +23308,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_2__reduce__(struct __pyx_o
   __pyx_t_2 = 0;
   goto __pyx_L0;
 
-  /* "udpprobe/core/rows.py":61
+  /* "udpprobe/core/rows.py":78
  *             setattr(self, name, memoryview(bytearray(8 * room)).cast("Q"))
  * 
  *     def __reduce__(self) -> tuple[object, ...]:             # <<<<<<<<<<<<<<
@@ -18824,8 +23334,786 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_2__reduce__(struct __pyx_o
   return __pyx_r;
 }
 
-/* "udpprobe/core/rows.py":65
+/* "udpprobe/core/rows.py":82
  *         return _restored, (self.size, bytes(memoryview(self.is_error)[:self.size]), columns)
+ * 
+ *     def packet(self, row: index, data: bytes, messages: bytes) -> Packet:             # <<<<<<<<<<<<<<
+ *         """A row as an object, for who looks at few.
+ * 
+*/
+
+/* Python wrapper */
+static struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_pw_8udpprobe_4core_4rows_4Rows_5packet(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+PyDoc_STRVAR(__pyx_doc_8udpprobe_4core_4rows_4Rows_4packet, "A row as an object, for who looks at few.\n\n        Args:\n            row: which.\n            data: what its frame was read from; of a datagram.\n            messages: what its message stands in; of an error.\n        ");
+static PyMethodDef __pyx_mdef_8udpprobe_4core_4rows_4Rows_5packet = {"packet", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_4rows_4Rows_5packet, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_4rows_4Rows_4packet};
+static struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_pw_8udpprobe_4core_4rows_4Rows_5packet(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  Py_ssize_t __pyx_v_row;
+  PyObject *__pyx_v_data = 0;
+  PyObject *__pyx_v_messages = 0;
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject* values[3] = {0,0,0};
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("packet (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  {
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_row,&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_messages,0};
+    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 82, __pyx_L3_error)
+    if (__pyx_kwds_len > 0) {
+      switch (__pyx_nargs) {
+        case  3:
+        values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 82, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  2:
+        values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 82, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  1:
+        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 82, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  0: break;
+        default: goto __pyx_L5_argtuple_error;
+      }
+      const Py_ssize_t kwd_pos_args = __pyx_nargs;
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "packet", 0) < (0)) __PYX_ERR(0, 82, __pyx_L3_error)
+      for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("packet", 1, 3, 3, i); __PYX_ERR(0, 82, __pyx_L3_error) }
+      }
+    } else if (unlikely(__pyx_nargs != 3)) {
+      goto __pyx_L5_argtuple_error;
+    } else {
+      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 82, __pyx_L3_error)
+      values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 82, __pyx_L3_error)
+      values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 82, __pyx_L3_error)
+    }
+    __pyx_v_row = __Pyx_PyIndex_AsSsize_t(values[0]); if (unlikely((__pyx_v_row == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 82, __pyx_L3_error)
+    __pyx_v_data = ((PyObject*)values[1]);
+    __pyx_v_messages = ((PyObject*)values[2]);
+  }
+  goto __pyx_L6_skip;
+  __pyx_L5_argtuple_error:;
+  __Pyx_RaiseArgtupleInvalid("packet", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 82, __pyx_L3_error)
+  __pyx_L6_skip:;
+  goto __pyx_L4_argument_unpacking_done;
+  __pyx_L3_error:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __Pyx_AddTraceback("udpprobe.core.rows.Rows.packet", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_RefNannyFinishContext();
+  return NULL;
+  __pyx_L4_argument_unpacking_done:;
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 0, "data", 2))) __PYX_ERR(0, 82, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_messages), (&PyBytes_Type), 0, "messages", 2))) __PYX_ERR(0, 82, __pyx_L1_error)
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_4Rows_4packet(((struct __pyx_obj_8udpprobe_4core_4rows_Rows *)__pyx_v_self), __pyx_v_row, __pyx_v_data, __pyx_v_messages);
+
+  /* function exit code */
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __pyx_r = NULL;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  goto __pyx_L7_cleaned_up;
+  __pyx_L0:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __pyx_L7_cleaned_up:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_pf_8udpprobe_4core_4rows_4Rows_4packet(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self, Py_ssize_t __pyx_v_row, PyObject *__pyx_v_data, PyObject *__pyx_v_messages) {
+  struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v_made = NULL;
+  unsigned PY_LONG_LONG __pyx_v_detail;
+  unsigned PY_LONG_LONG __pyx_v_kind;
+  unsigned PY_LONG_LONG __pyx_v_outer;
+  struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  size_t __pyx_t_3;
+  Py_ssize_t __pyx_t_4;
+  int __pyx_t_5;
+  PY_LONG_LONG __pyx_t_6;
+  PY_LONG_LONG __pyx_t_7;
+  PyObject *__pyx_t_8 = NULL;
+  unsigned PY_LONG_LONG __pyx_t_9;
+  unsigned PY_LONG_LONG __pyx_t_10;
+  unsigned PY_LONG_LONG __pyx_t_11;
+  int __pyx_t_12;
+  int __pyx_t_13;
+  Py_ssize_t __pyx_t_14;
+  int __pyx_t_15;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("packet", 0);
+
+  /* "udpprobe/core/rows.py":90
+ *             messages: what its message stands in; of an error.
+ *         """
+ *         made = Packet()             # <<<<<<<<<<<<<<
+ *         detail: u64 = self.detail[row]
+ *         made.is_error = self.is_error[row] != 0
+*/
+  __pyx_t_2 = NULL;
+  __pyx_t_3 = 1;
+  {
+    PyObject *__pyx_callargs[2] = {__pyx_t_2, NULL};
+    __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_4rows_Packet, __pyx_callargs+__pyx_t_3, (1-__pyx_t_3) | (__pyx_t_3*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 90, __pyx_L1_error)
+    __Pyx_GOTREF((PyObject *)__pyx_t_1);
+  }
+  __pyx_v_made = ((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_t_1);
+  __pyx_t_1 = 0;
+
+  /* "udpprobe/core/rows.py":91
+ *         """
+ *         made = Packet()
+ *         detail: u64 = self.detail[row]             # <<<<<<<<<<<<<<
+ *         made.is_error = self.is_error[row] != 0
+ *         made.frame, made.time_ns = self.frame[row], self.time_ns[row]
+*/
+  __pyx_t_4 = __pyx_v_row;
+  __pyx_t_5 = -1;
+  if (__pyx_t_4 < 0) {
+    __pyx_t_5 = 0;
+  } else if (unlikely(__pyx_t_4 >= __pyx_v_self->detail.shape[0])) __pyx_t_5 = 0;
+  if (unlikely(__pyx_t_5 != -1)) {
+    __Pyx_RaiseBufferIndexError(__pyx_t_5);
+    __PYX_ERR(0, 91, __pyx_L1_error)
+  }
+  __pyx_v_detail = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->detail.data) + __pyx_t_4)) )));
+
+  /* "udpprobe/core/rows.py":92
+ *         made = Packet()
+ *         detail: u64 = self.detail[row]
+ *         made.is_error = self.is_error[row] != 0             # <<<<<<<<<<<<<<
+ *         made.frame, made.time_ns = self.frame[row], self.time_ns[row]
+ *         made.source = (self.source_high[row], self.source_low[row])
+*/
+  __pyx_t_4 = __pyx_v_row;
+  __pyx_t_5 = -1;
+  if (__pyx_t_4 < 0) {
+    __pyx_t_5 = 0;
+  } else if (unlikely(__pyx_t_4 >= __pyx_v_self->is_error.shape[0])) __pyx_t_5 = 0;
+  if (unlikely(__pyx_t_5 != -1)) {
+    __Pyx_RaiseBufferIndexError(__pyx_t_5);
+    __PYX_ERR(0, 92, __pyx_L1_error)
+  }
+  __pyx_v_made->is_error = ((*((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_self->is_error.data) + __pyx_t_4)) ))) != 0);
+
+  /* "udpprobe/core/rows.py":93
+ *         detail: u64 = self.detail[row]
+ *         made.is_error = self.is_error[row] != 0
+ *         made.frame, made.time_ns = self.frame[row], self.time_ns[row]             # <<<<<<<<<<<<<<
+ *         made.source = (self.source_high[row], self.source_low[row])
+ *         made.destination = (self.destination_high[row], self.destination_low[row])
+*/
+  __pyx_t_4 = __pyx_v_row;
+  __pyx_t_5 = -1;
+  if (__pyx_t_4 < 0) {
+    __pyx_t_5 = 0;
+  } else if (unlikely(__pyx_t_4 >= __pyx_v_self->frame.shape[0])) __pyx_t_5 = 0;
+  if (unlikely(__pyx_t_5 != -1)) {
+    __Pyx_RaiseBufferIndexError(__pyx_t_5);
+    __PYX_ERR(0, 93, __pyx_L1_error)
+  }
+  __pyx_t_6 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->frame.data) + __pyx_t_4)) )));
+
+  __pyx_t_4 = __pyx_v_row;
+  __pyx_t_5 = -1;
+  if (__pyx_t_4 < 0) {
+    __pyx_t_5 = 0;
+  } else if (unlikely(__pyx_t_4 >= __pyx_v_self->time_ns.shape[0])) __pyx_t_5 = 0;
+  if (unlikely(__pyx_t_5 != -1)) {
+    __Pyx_RaiseBufferIndexError(__pyx_t_5);
+    __PYX_ERR(0, 93, __pyx_L1_error)
+  }
+  __pyx_t_7 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->time_ns.data) + __pyx_t_4)) )));
+
+  __pyx_v_made->frame = __pyx_t_6;
+  __pyx_v_made->time_ns = __pyx_t_7;
+
+  /* "udpprobe/core/rows.py":94
+ *         made.is_error = self.is_error[row] != 0
+ *         made.frame, made.time_ns = self.frame[row], self.time_ns[row]
+ *         made.source = (self.source_high[row], self.source_low[row])             # <<<<<<<<<<<<<<
+ *         made.destination = (self.destination_high[row], self.destination_low[row])
+ *         made.source_port, made.destination_port = self.ports[row] >> 16, self.ports[row] & 0xFFFF
+*/
+  __pyx_t_4 = __pyx_v_row;
+  __pyx_t_5 = -1;
+  if (__pyx_t_4 < 0) {
+    __pyx_t_5 = 0;
+  } else if (unlikely(__pyx_t_4 >= __pyx_v_self->source_high.shape[0])) __pyx_t_5 = 0;
+  if (unlikely(__pyx_t_5 != -1)) {
+    __Pyx_RaiseBufferIndexError(__pyx_t_5);
+    __PYX_ERR(0, 94, __pyx_L1_error)
+  }
+  __pyx_t_1 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->source_high.data) + __pyx_t_4)) )))); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 94, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_4 = __pyx_v_row;
+  __pyx_t_5 = -1;
+  if (__pyx_t_4 < 0) {
+    __pyx_t_5 = 0;
+  } else if (unlikely(__pyx_t_4 >= __pyx_v_self->source_low.shape[0])) __pyx_t_5 = 0;
+  if (unlikely(__pyx_t_5 != -1)) {
+    __Pyx_RaiseBufferIndexError(__pyx_t_5);
+    __PYX_ERR(0, 94, __pyx_L1_error)
+  }
+  __pyx_t_2 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->source_low.data) + __pyx_t_4)) )))); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 94, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
+  __pyx_t_8 = PyTuple_New(2); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 94, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_8);
+  __Pyx_GIVEREF(__pyx_t_1);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_8, 0, __pyx_t_1) != (0)) __PYX_ERR(0, 94, __pyx_L1_error);
+  __Pyx_GIVEREF(__pyx_t_2);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_8, 1, __pyx_t_2) != (0)) __PYX_ERR(0, 94, __pyx_L1_error);
+  __pyx_t_1 = 0;
+  __pyx_t_2 = 0;
+  __Pyx_GIVEREF(__pyx_t_8);
+  __Pyx_GOTREF(__pyx_v_made->source);
+  __Pyx_DECREF_SET(__pyx_v_made->source, ((PyObject*)__pyx_t_8));
+  __pyx_t_8 = 0;
+
+  /* "udpprobe/core/rows.py":95
+ *         made.frame, made.time_ns = self.frame[row], self.time_ns[row]
+ *         made.source = (self.source_high[row], self.source_low[row])
+ *         made.destination = (self.destination_high[row], self.destination_low[row])             # <<<<<<<<<<<<<<
+ *         made.source_port, made.destination_port = self.ports[row] >> 16, self.ports[row] & 0xFFFF
+ *         made.ip_id, made.udp_length, made.udp_checksum = detail >> 48, detail >> 32 & 0xFFFF, detail >> 16 & 0xFFFF
+*/
+  __pyx_t_4 = __pyx_v_row;
+  __pyx_t_5 = -1;
+  if (__pyx_t_4 < 0) {
+    __pyx_t_5 = 0;
+  } else if (unlikely(__pyx_t_4 >= __pyx_v_self->destination_high.shape[0])) __pyx_t_5 = 0;
+  if (unlikely(__pyx_t_5 != -1)) {
+    __Pyx_RaiseBufferIndexError(__pyx_t_5);
+    __PYX_ERR(0, 95, __pyx_L1_error)
+  }
+  __pyx_t_8 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->destination_high.data) + __pyx_t_4)) )))); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 95, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_8);
+  __pyx_t_4 = __pyx_v_row;
+  __pyx_t_5 = -1;
+  if (__pyx_t_4 < 0) {
+    __pyx_t_5 = 0;
+  } else if (unlikely(__pyx_t_4 >= __pyx_v_self->destination_low.shape[0])) __pyx_t_5 = 0;
+  if (unlikely(__pyx_t_5 != -1)) {
+    __Pyx_RaiseBufferIndexError(__pyx_t_5);
+    __PYX_ERR(0, 95, __pyx_L1_error)
+  }
+  __pyx_t_2 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->destination_low.data) + __pyx_t_4)) )))); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 95, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_2);
+  __pyx_t_1 = PyTuple_New(2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 95, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __Pyx_GIVEREF(__pyx_t_8);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 0, __pyx_t_8) != (0)) __PYX_ERR(0, 95, __pyx_L1_error);
+  __Pyx_GIVEREF(__pyx_t_2);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_1, 1, __pyx_t_2) != (0)) __PYX_ERR(0, 95, __pyx_L1_error);
+  __pyx_t_8 = 0;
+  __pyx_t_2 = 0;
+  __Pyx_GIVEREF(__pyx_t_1);
+  __Pyx_GOTREF(__pyx_v_made->destination);
+  __Pyx_DECREF_SET(__pyx_v_made->destination, ((PyObject*)__pyx_t_1));
+  __pyx_t_1 = 0;
+
+  /* "udpprobe/core/rows.py":96
+ *         made.source = (self.source_high[row], self.source_low[row])
+ *         made.destination = (self.destination_high[row], self.destination_low[row])
+ *         made.source_port, made.destination_port = self.ports[row] >> 16, self.ports[row] & 0xFFFF             # <<<<<<<<<<<<<<
+ *         made.ip_id, made.udp_length, made.udp_checksum = detail >> 48, detail >> 32 & 0xFFFF, detail >> 16 & 0xFFFF
+ *         made.ttl, made.is_tunnelled, made.is_fragmented = detail >> 8 & 0xFF, detail & 1 != 0, detail & 2 != 0
+*/
+  __pyx_t_4 = __pyx_v_row;
+  __pyx_t_5 = -1;
+  if (__pyx_t_4 < 0) {
+    __pyx_t_5 = 0;
+  } else if (unlikely(__pyx_t_4 >= __pyx_v_self->ports.shape[0])) __pyx_t_5 = 0;
+  if (unlikely(__pyx_t_5 != -1)) {
+    __Pyx_RaiseBufferIndexError(__pyx_t_5);
+    __PYX_ERR(0, 96, __pyx_L1_error)
+  }
+  __pyx_t_9 = ((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->ports.data) + __pyx_t_4)) ))) >> 16);
+
+  __pyx_t_4 = __pyx_v_row;
+  __pyx_t_5 = -1;
+  if (__pyx_t_4 < 0) {
+    __pyx_t_5 = 0;
+  } else if (unlikely(__pyx_t_4 >= __pyx_v_self->ports.shape[0])) __pyx_t_5 = 0;
+  if (unlikely(__pyx_t_5 != -1)) {
+    __Pyx_RaiseBufferIndexError(__pyx_t_5);
+    __PYX_ERR(0, 96, __pyx_L1_error)
+  }
+  __pyx_t_10 = ((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->ports.data) + __pyx_t_4)) ))) & 0xFFFF);
+
+  __pyx_v_made->source_port = __pyx_t_9;
+  __pyx_v_made->destination_port = __pyx_t_10;
+
+  /* "udpprobe/core/rows.py":97
+ *         made.destination = (self.destination_high[row], self.destination_low[row])
+ *         made.source_port, made.destination_port = self.ports[row] >> 16, self.ports[row] & 0xFFFF
+ *         made.ip_id, made.udp_length, made.udp_checksum = detail >> 48, detail >> 32 & 0xFFFF, detail >> 16 & 0xFFFF             # <<<<<<<<<<<<<<
+ *         made.ttl, made.is_tunnelled, made.is_fragmented = detail >> 8 & 0xFF, detail & 1 != 0, detail & 2 != 0
+ *         if made.is_error:
+*/
+  __pyx_t_10 = (__pyx_v_detail >> 48);
+
+  __pyx_t_9 = ((__pyx_v_detail >> 32) & 0xFFFF);
+
+  __pyx_t_11 = ((__pyx_v_detail >> 16) & 0xFFFF);
+
+  __pyx_v_made->ip_id = __pyx_t_10;
+  __pyx_v_made->udp_length = __pyx_t_9;
+  __pyx_v_made->udp_checksum = __pyx_t_11;
+
+  /* "udpprobe/core/rows.py":98
+ *         made.source_port, made.destination_port = self.ports[row] >> 16, self.ports[row] & 0xFFFF
+ *         made.ip_id, made.udp_length, made.udp_checksum = detail >> 48, detail >> 32 & 0xFFFF, detail >> 16 & 0xFFFF
+ *         made.ttl, made.is_tunnelled, made.is_fragmented = detail >> 8 & 0xFF, detail & 1 != 0, detail & 2 != 0             # <<<<<<<<<<<<<<
+ *         if made.is_error:
+ *             kind: u64 = self.kind[row]
+*/
+  __pyx_t_11 = ((__pyx_v_detail >> 8) & 0xFF);
+
+  __pyx_t_12 = ((__pyx_v_detail & 1) != 0);
+
+  __pyx_t_13 = ((__pyx_v_detail & 2) != 0);
+
+  __pyx_v_made->ttl = __pyx_t_11;
+  __pyx_v_made->is_tunnelled = __pyx_t_12;
+  __pyx_v_made->is_fragmented = __pyx_t_13;
+
+  /* "udpprobe/core/rows.py":99
+ *         made.ip_id, made.udp_length, made.udp_checksum = detail >> 48, detail >> 32 & 0xFFFF, detail >> 16 & 0xFFFF
+ *         made.ttl, made.is_tunnelled, made.is_fragmented = detail >> 8 & 0xFF, detail & 1 != 0, detail & 2 != 0
+ *         if made.is_error:             # <<<<<<<<<<<<<<
+ *             kind: u64 = self.kind[row]
+ *             outer: u64 = self.outer[row]
+*/
+  if (__pyx_v_made->is_error) {
+
+    /* "udpprobe/core/rows.py":100
+ *         made.ttl, made.is_tunnelled, made.is_fragmented = detail >> 8 & 0xFF, detail & 1 != 0, detail & 2 != 0
+ *         if made.is_error:
+ *             kind: u64 = self.kind[row]             # <<<<<<<<<<<<<<
+ *             outer: u64 = self.outer[row]
+ *             made.family, made.icmp_type, made.icmp_code = kind >> 16, kind >> 8 & 0xFF, kind & 0xFF
+*/
+    __pyx_t_4 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_4 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_4 >= __pyx_v_self->kind.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 100, __pyx_L1_error)
+    }
+    __pyx_v_kind = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->kind.data) + __pyx_t_4)) )));
+
+    /* "udpprobe/core/rows.py":101
+ *         if made.is_error:
+ *             kind: u64 = self.kind[row]
+ *             outer: u64 = self.outer[row]             # <<<<<<<<<<<<<<
+ *             made.family, made.icmp_type, made.icmp_code = kind >> 16, kind >> 8 & 0xFF, kind & 0xFF
+ *             made.reporter = (self.reporter_high[row], self.reporter_low[row])
+*/
+    __pyx_t_4 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_4 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_4 >= __pyx_v_self->outer.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 101, __pyx_L1_error)
+    }
+    __pyx_v_outer = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->outer.data) + __pyx_t_4)) )));
+
+    /* "udpprobe/core/rows.py":102
+ *             kind: u64 = self.kind[row]
+ *             outer: u64 = self.outer[row]
+ *             made.family, made.icmp_type, made.icmp_code = kind >> 16, kind >> 8 & 0xFF, kind & 0xFF             # <<<<<<<<<<<<<<
+ *             made.reporter = (self.reporter_high[row], self.reporter_low[row])
+ *             made.reply_id, made.reply_ttl, made.has_df = outer >> 48, outer >> 8 & 0xFF, outer & 4 != 0
+*/
+    __pyx_t_11 = (__pyx_v_kind >> 16);
+
+    __pyx_t_9 = ((__pyx_v_kind >> 8) & 0xFF);
+
+    __pyx_t_10 = (__pyx_v_kind & 0xFF);
+
+    __pyx_v_made->family = __pyx_t_11;
+    __pyx_v_made->icmp_type = __pyx_t_9;
+    __pyx_v_made->icmp_code = __pyx_t_10;
+
+    /* "udpprobe/core/rows.py":103
+ *             outer: u64 = self.outer[row]
+ *             made.family, made.icmp_type, made.icmp_code = kind >> 16, kind >> 8 & 0xFF, kind & 0xFF
+ *             made.reporter = (self.reporter_high[row], self.reporter_low[row])             # <<<<<<<<<<<<<<
+ *             made.reply_id, made.reply_ttl, made.has_df = outer >> 48, outer >> 8 & 0xFF, outer & 4 != 0
+ *             made.mtu, made.notes = self.mtu[row], self.notes[row]
+*/
+    __pyx_t_4 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_4 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_4 >= __pyx_v_self->reporter_high.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 103, __pyx_L1_error)
+    }
+    __pyx_t_1 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->reporter_high.data) + __pyx_t_4)) )))); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 103, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
+    __pyx_t_4 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_4 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_4 >= __pyx_v_self->reporter_low.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 103, __pyx_L1_error)
+    }
+    __pyx_t_2 = __Pyx_PyLong_From_unsigned_PY_LONG_LONG((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->reporter_low.data) + __pyx_t_4)) )))); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 103, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
+    __pyx_t_8 = PyTuple_New(2); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 103, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_8);
+    __Pyx_GIVEREF(__pyx_t_1);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_8, 0, __pyx_t_1) != (0)) __PYX_ERR(0, 103, __pyx_L1_error);
+    __Pyx_GIVEREF(__pyx_t_2);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_8, 1, __pyx_t_2) != (0)) __PYX_ERR(0, 103, __pyx_L1_error);
+    __pyx_t_1 = 0;
+    __pyx_t_2 = 0;
+    __Pyx_GIVEREF(__pyx_t_8);
+    __Pyx_GOTREF(__pyx_v_made->reporter);
+    __Pyx_DECREF_SET(__pyx_v_made->reporter, ((PyObject*)__pyx_t_8));
+    __pyx_t_8 = 0;
+
+    /* "udpprobe/core/rows.py":104
+ *             made.family, made.icmp_type, made.icmp_code = kind >> 16, kind >> 8 & 0xFF, kind & 0xFF
+ *             made.reporter = (self.reporter_high[row], self.reporter_low[row])
+ *             made.reply_id, made.reply_ttl, made.has_df = outer >> 48, outer >> 8 & 0xFF, outer & 4 != 0             # <<<<<<<<<<<<<<
+ *             made.mtu, made.notes = self.mtu[row], self.notes[row]
+ *             made.ip_length, made.length = self.quoted_ip_length[row], self.length[row]
+*/
+    __pyx_t_10 = (__pyx_v_outer >> 48);
+
+    __pyx_t_9 = ((__pyx_v_outer >> 8) & 0xFF);
+
+    __pyx_t_13 = ((__pyx_v_outer & 4) != 0);
+
+    __pyx_v_made->reply_id = __pyx_t_10;
+    __pyx_v_made->reply_ttl = __pyx_t_9;
+    __pyx_v_made->has_df = __pyx_t_13;
+
+    /* "udpprobe/core/rows.py":105
+ *             made.reporter = (self.reporter_high[row], self.reporter_low[row])
+ *             made.reply_id, made.reply_ttl, made.has_df = outer >> 48, outer >> 8 & 0xFF, outer & 4 != 0
+ *             made.mtu, made.notes = self.mtu[row], self.notes[row]             # <<<<<<<<<<<<<<
+ *             made.ip_length, made.length = self.quoted_ip_length[row], self.length[row]
+ *             made.quoted_bytes = self.quoted_bytes[row]
+*/
+    __pyx_t_4 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_4 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_4 >= __pyx_v_self->mtu.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 105, __pyx_L1_error)
+    }
+    __pyx_t_7 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->mtu.data) + __pyx_t_4)) )));
+
+    __pyx_t_4 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_4 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_4 >= __pyx_v_self->notes.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 105, __pyx_L1_error)
+    }
+    __pyx_t_9 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->notes.data) + __pyx_t_4)) )));
+
+    __pyx_v_made->mtu = __pyx_t_7;
+    __pyx_v_made->notes = __pyx_t_9;
+
+    /* "udpprobe/core/rows.py":106
+ *             made.reply_id, made.reply_ttl, made.has_df = outer >> 48, outer >> 8 & 0xFF, outer & 4 != 0
+ *             made.mtu, made.notes = self.mtu[row], self.notes[row]
+ *             made.ip_length, made.length = self.quoted_ip_length[row], self.length[row]             # <<<<<<<<<<<<<<
+ *             made.quoted_bytes = self.quoted_bytes[row]
+ *             made.data = messages[self.message[row]:self.message_end[row]]
+*/
+    __pyx_t_4 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_4 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_4 >= __pyx_v_self->quoted_ip_length.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 106, __pyx_L1_error)
+    }
+    __pyx_t_7 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->quoted_ip_length.data) + __pyx_t_4)) )));
+
+    __pyx_t_4 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_4 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_4 >= __pyx_v_self->length.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 106, __pyx_L1_error)
+    }
+    __pyx_t_6 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->length.data) + __pyx_t_4)) )));
+
+    __pyx_v_made->ip_length = __pyx_t_7;
+    __pyx_v_made->length = __pyx_t_6;
+
+    /* "udpprobe/core/rows.py":107
+ *             made.mtu, made.notes = self.mtu[row], self.notes[row]
+ *             made.ip_length, made.length = self.quoted_ip_length[row], self.length[row]
+ *             made.quoted_bytes = self.quoted_bytes[row]             # <<<<<<<<<<<<<<
+ *             made.data = messages[self.message[row]:self.message_end[row]]
+ *         else:
+*/
+    __pyx_t_4 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_4 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_4 >= __pyx_v_self->quoted_bytes.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 107, __pyx_L1_error)
+    }
+    __pyx_v_made->quoted_bytes = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->quoted_bytes.data) + __pyx_t_4)) )));
+
+    /* "udpprobe/core/rows.py":108
+ *             made.ip_length, made.length = self.quoted_ip_length[row], self.length[row]
+ *             made.quoted_bytes = self.quoted_bytes[row]
+ *             made.data = messages[self.message[row]:self.message_end[row]]             # <<<<<<<<<<<<<<
+ *         else:
+ *             made.family = 4 if self.source_high[row] == 0 and self.source_low[row] >> 32 == 0xFFFF else 6
+*/
+    __pyx_t_4 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_4 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_4 >= __pyx_v_self->message.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 108, __pyx_L1_error)
+    }
+    __pyx_t_14 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_14 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_14 >= __pyx_v_self->message_end.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 108, __pyx_L1_error)
+    }
+    __pyx_t_8 = PySequence_GetSlice(__pyx_v_messages, (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->message.data) + __pyx_t_4)) ))), (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->message_end.data) + __pyx_t_14)) )))); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 108, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_8);
+    __Pyx_GIVEREF(__pyx_t_8);
+    __Pyx_GOTREF(__pyx_v_made->data);
+    __Pyx_DECREF_SET(__pyx_v_made->data, ((PyObject*)__pyx_t_8));
+    __pyx_t_8 = 0;
+
+    /* "udpprobe/core/rows.py":99
+ *         made.ip_id, made.udp_length, made.udp_checksum = detail >> 48, detail >> 32 & 0xFFFF, detail >> 16 & 0xFFFF
+ *         made.ttl, made.is_tunnelled, made.is_fragmented = detail >> 8 & 0xFF, detail & 1 != 0, detail & 2 != 0
+ *         if made.is_error:             # <<<<<<<<<<<<<<
+ *             kind: u64 = self.kind[row]
+ *             outer: u64 = self.outer[row]
+*/
+    goto __pyx_L3;
+  }
+
+  /* "udpprobe/core/rows.py":110
+ *             made.data = messages[self.message[row]:self.message_end[row]]
+ *         else:
+ *             made.family = 4 if self.source_high[row] == 0 and self.source_low[row] >> 32 == 0xFFFF else 6             # <<<<<<<<<<<<<<
+ *             made.ip_length = self.ip_length[row]
+ *             made.data = data[self.payload_at[row]:self.payload_end[row]]
+*/
+  /*else*/ {
+    __pyx_t_14 = __pyx_v_row;
+    __pyx_t_15 = -1;
+    if (__pyx_t_14 < 0) {
+      __pyx_t_15 = 0;
+    } else if (unlikely(__pyx_t_14 >= __pyx_v_self->source_high.shape[0])) __pyx_t_15 = 0;
+    if (unlikely(__pyx_t_15 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_15);
+      __PYX_ERR(0, 110, __pyx_L1_error)
+    }
+    __pyx_t_12 = ((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->source_high.data) + __pyx_t_14)) ))) == 0);
+
+    if (__pyx_t_12) {
+
+    } else {
+
+      __pyx_t_13 = __pyx_t_12;
+
+      goto __pyx_L4_bool_binop_done;
+    }
+    __pyx_t_14 = __pyx_v_row;
+    __pyx_t_15 = -1;
+    if (__pyx_t_14 < 0) {
+      __pyx_t_15 = 0;
+    } else if (unlikely(__pyx_t_14 >= __pyx_v_self->source_low.shape[0])) __pyx_t_15 = 0;
+    if (unlikely(__pyx_t_15 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_15);
+      __PYX_ERR(0, 110, __pyx_L1_error)
+    }
+    __pyx_t_12 = (((*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->source_low.data) + __pyx_t_14)) ))) >> 32) == 0xFFFF);
+
+
+    __pyx_t_13 = __pyx_t_12;
+
+    __pyx_L4_bool_binop_done:;
+    if (__pyx_t_13) {
+
+      __pyx_t_5 = 4;
+    } else {
+
+      __pyx_t_5 = 6;
+    }
+
+    __pyx_v_made->family = __pyx_t_5;
+
+    /* "udpprobe/core/rows.py":111
+ *         else:
+ *             made.family = 4 if self.source_high[row] == 0 and self.source_low[row] >> 32 == 0xFFFF else 6
+ *             made.ip_length = self.ip_length[row]             # <<<<<<<<<<<<<<
+ *             made.data = data[self.payload_at[row]:self.payload_end[row]]
+ *         return made
+*/
+    __pyx_t_14 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_14 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_14 >= __pyx_v_self->ip_length.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 111, __pyx_L1_error)
+    }
+    __pyx_v_made->ip_length = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->ip_length.data) + __pyx_t_14)) )));
+
+    /* "udpprobe/core/rows.py":112
+ *             made.family = 4 if self.source_high[row] == 0 and self.source_low[row] >> 32 == 0xFFFF else 6
+ *             made.ip_length = self.ip_length[row]
+ *             made.data = data[self.payload_at[row]:self.payload_end[row]]             # <<<<<<<<<<<<<<
+ *         return made
+ * 
+*/
+    __pyx_t_14 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_14 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_14 >= __pyx_v_self->payload_at.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 112, __pyx_L1_error)
+    }
+    __pyx_t_4 = __pyx_v_row;
+    __pyx_t_5 = -1;
+    if (__pyx_t_4 < 0) {
+      __pyx_t_5 = 0;
+    } else if (unlikely(__pyx_t_4 >= __pyx_v_self->payload_end.shape[0])) __pyx_t_5 = 0;
+    if (unlikely(__pyx_t_5 != -1)) {
+      __Pyx_RaiseBufferIndexError(__pyx_t_5);
+      __PYX_ERR(0, 112, __pyx_L1_error)
+    }
+    __pyx_t_8 = PySequence_GetSlice(__pyx_v_data, (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->payload_at.data) + __pyx_t_14)) ))), (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->payload_end.data) + __pyx_t_4)) )))); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 112, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_8);
+    __Pyx_GIVEREF(__pyx_t_8);
+    __Pyx_GOTREF(__pyx_v_made->data);
+    __Pyx_DECREF_SET(__pyx_v_made->data, ((PyObject*)__pyx_t_8));
+    __pyx_t_8 = 0;
+  }
+  __pyx_L3:;
+
+  /* "udpprobe/core/rows.py":113
+ *             made.ip_length = self.ip_length[row]
+ *             made.data = data[self.payload_at[row]:self.payload_end[row]]
+ *         return made             # <<<<<<<<<<<<<<
+ * 
+ *     @cython.cfunc
+*/
+  {
+    struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_temp;
+    {
+      __pyx_temp = __pyx_r;
+      __Pyx_INCREF((PyObject *)__pyx_v_made);
+      __pyx_r = __pyx_v_made;
+    }
+    __Pyx_XDECREF((PyObject *)__pyx_temp);
+  }
+  goto __pyx_L0;
+
+  /* "udpprobe/core/rows.py":82
+ *         return _restored, (self.size, bytes(memoryview(self.is_error)[:self.size]), columns)
+ * 
+ *     def packet(self, row: index, data: bytes, messages: bytes) -> Packet:             # <<<<<<<<<<<<<<
+ *         """A row as an object, for who looks at few.
+ * 
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_XDECREF(__pyx_t_8);
+  __Pyx_AddTraceback("udpprobe.core.rows.Rows.packet", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XDECREF((PyObject *)__pyx_v_made);
+
+
+
+  __Pyx_XGIVEREF((PyObject *)__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "udpprobe/core/rows.py":115
+ *         return made
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
@@ -18843,7 +24131,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_start_row(struct __pyx_obj
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/rows.py":70
+  /* "udpprobe/core/rows.py":120
  *     def start_row(self) -> index:
  *         """Take the next row; what is not set by every decoder is zero."""
  *         row: index = self.size             # <<<<<<<<<<<<<<
@@ -18854,7 +24142,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_start_row(struct __pyx_obj
 
   __pyx_v_row = __pyx_t_1;
 
-  /* "udpprobe/core/rows.py":71
+  /* "udpprobe/core/rows.py":121
  *         """Take the next row; what is not set by every decoder is zero."""
  *         row: index = self.size
  *         self.size = row + 1             # <<<<<<<<<<<<<<
@@ -18863,7 +24151,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_start_row(struct __pyx_obj
 */
   __pyx_v_self->size = (__pyx_v_row + 1);
 
-  /* "udpprobe/core/rows.py":72
+  /* "udpprobe/core/rows.py":122
  *         row: index = self.size
  *         self.size = row + 1
  *         self.payload_high[row] = self.payload_low[row] = self.proof[row] = 0             # <<<<<<<<<<<<<<
@@ -18877,7 +24165,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_start_row(struct __pyx_obj
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->payload_high.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 72, __pyx_L1_error)
+    __PYX_ERR(0, 122, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->payload_high.data) + __pyx_t_2)) )) = 0;
   __pyx_t_2 = __pyx_v_row;
@@ -18887,7 +24175,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_start_row(struct __pyx_obj
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->payload_low.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 72, __pyx_L1_error)
+    __PYX_ERR(0, 122, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->payload_low.data) + __pyx_t_2)) )) = 0;
   __pyx_t_2 = __pyx_v_row;
@@ -18897,11 +24185,11 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_start_row(struct __pyx_obj
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->proof.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 72, __pyx_L1_error)
+    __PYX_ERR(0, 122, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->proof.data) + __pyx_t_2)) )) = 0;
 
-  /* "udpprobe/core/rows.py":73
+  /* "udpprobe/core/rows.py":123
  *         self.size = row + 1
  *         self.payload_high[row] = self.payload_low[row] = self.proof[row] = 0
  *         return row             # <<<<<<<<<<<<<<
@@ -18914,8 +24202,8 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_start_row(struct __pyx_obj
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/rows.py":65
- *         return _restored, (self.size, bytes(memoryview(self.is_error)[:self.size]), columns)
+  /* "udpprobe/core/rows.py":115
+ *         return made
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
  *     @cython.nogil
@@ -18933,7 +24221,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_start_row(struct __pyx_obj
   return __pyx_r;
 }
 
-/* "udpprobe/core/rows.py":75
+/* "udpprobe/core/rows.py":125
  *         return row
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -18958,7 +24246,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "udpprobe/core/rows.py":80
+  /* "udpprobe/core/rows.py":130
  *     def copy_row(self, other: Rows, row: index) -> index:
  *         """Append a row of others."""
  *         new: index = self.size             # <<<<<<<<<<<<<<
@@ -18969,7 +24257,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
 
   __pyx_v_new = __pyx_t_1;
 
-  /* "udpprobe/core/rows.py":81
+  /* "udpprobe/core/rows.py":131
  *         """Append a row of others."""
  *         new: index = self.size
  *         self.size = new + 1             # <<<<<<<<<<<<<<
@@ -18978,7 +24266,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
 */
   __pyx_v_self->size = (__pyx_v_new + 1);
 
-  /* "udpprobe/core/rows.py":82
+  /* "udpprobe/core/rows.py":132
  *         new: index = self.size
  *         self.size = new + 1
  *         self.is_error[new] = other.is_error[row]             # <<<<<<<<<<<<<<
@@ -18992,7 +24280,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->is_error.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 82, __pyx_L1_error)
+    __PYX_ERR(0, 132, __pyx_L1_error)
   }
   __pyx_t_4 = __pyx_v_new;
   __pyx_t_3 = -1;
@@ -19001,11 +24289,11 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_4 >= __pyx_v_self->is_error.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 82, __pyx_L1_error)
+    __PYX_ERR(0, 132, __pyx_L1_error)
   }
   *((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_self->is_error.data) + __pyx_t_4)) )) = (*((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_other->is_error.data) + __pyx_t_2)) )));
 
-  /* "udpprobe/core/rows.py":83
+  /* "udpprobe/core/rows.py":133
  *         self.size = new + 1
  *         self.is_error[new] = other.is_error[row]
  *         self.frame[new], self.time_ns[new] = other.frame[row], other.time_ns[row]             # <<<<<<<<<<<<<<
@@ -19019,7 +24307,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->frame.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 83, __pyx_L1_error)
+    __PYX_ERR(0, 133, __pyx_L1_error)
   }
   __pyx_t_5 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->frame.data) + __pyx_t_2)) )));
 
@@ -19030,7 +24318,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->time_ns.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 83, __pyx_L1_error)
+    __PYX_ERR(0, 133, __pyx_L1_error)
   }
   __pyx_t_6 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->time_ns.data) + __pyx_t_2)) )));
 
@@ -19041,7 +24329,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->frame.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 83, __pyx_L1_error)
+    __PYX_ERR(0, 133, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->frame.data) + __pyx_t_2)) )) = __pyx_t_5;
 
@@ -19052,12 +24340,12 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->time_ns.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 83, __pyx_L1_error)
+    __PYX_ERR(0, 133, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->time_ns.data) + __pyx_t_2)) )) = __pyx_t_6;
 
 
-  /* "udpprobe/core/rows.py":84
+  /* "udpprobe/core/rows.py":134
  *         self.is_error[new] = other.is_error[row]
  *         self.frame[new], self.time_ns[new] = other.frame[row], other.time_ns[row]
  *         self.source_high[new], self.source_low[new] = other.source_high[row], other.source_low[row]             # <<<<<<<<<<<<<<
@@ -19071,7 +24359,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->source_high.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 84, __pyx_L1_error)
+    __PYX_ERR(0, 134, __pyx_L1_error)
   }
   __pyx_t_7 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->source_high.data) + __pyx_t_2)) )));
 
@@ -19082,7 +24370,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->source_low.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 84, __pyx_L1_error)
+    __PYX_ERR(0, 134, __pyx_L1_error)
   }
   __pyx_t_8 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->source_low.data) + __pyx_t_2)) )));
 
@@ -19093,7 +24381,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->source_high.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 84, __pyx_L1_error)
+    __PYX_ERR(0, 134, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->source_high.data) + __pyx_t_2)) )) = __pyx_t_7;
 
@@ -19104,12 +24392,12 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->source_low.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 84, __pyx_L1_error)
+    __PYX_ERR(0, 134, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->source_low.data) + __pyx_t_2)) )) = __pyx_t_8;
 
 
-  /* "udpprobe/core/rows.py":85
+  /* "udpprobe/core/rows.py":135
  *         self.frame[new], self.time_ns[new] = other.frame[row], other.time_ns[row]
  *         self.source_high[new], self.source_low[new] = other.source_high[row], other.source_low[row]
  *         self.destination_high[new] = other.destination_high[row]             # <<<<<<<<<<<<<<
@@ -19123,7 +24411,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->destination_high.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 85, __pyx_L1_error)
+    __PYX_ERR(0, 135, __pyx_L1_error)
   }
   __pyx_t_4 = __pyx_v_new;
   __pyx_t_3 = -1;
@@ -19132,11 +24420,11 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_4 >= __pyx_v_self->destination_high.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 85, __pyx_L1_error)
+    __PYX_ERR(0, 135, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->destination_high.data) + __pyx_t_4)) )) = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->destination_high.data) + __pyx_t_2)) )));
 
-  /* "udpprobe/core/rows.py":86
+  /* "udpprobe/core/rows.py":136
  *         self.source_high[new], self.source_low[new] = other.source_high[row], other.source_low[row]
  *         self.destination_high[new] = other.destination_high[row]
  *         self.destination_low[new] = other.destination_low[row]             # <<<<<<<<<<<<<<
@@ -19150,7 +24438,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->destination_low.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 86, __pyx_L1_error)
+    __PYX_ERR(0, 136, __pyx_L1_error)
   }
   __pyx_t_4 = __pyx_v_new;
   __pyx_t_3 = -1;
@@ -19159,11 +24447,11 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_4 >= __pyx_v_self->destination_low.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 86, __pyx_L1_error)
+    __PYX_ERR(0, 136, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->destination_low.data) + __pyx_t_4)) )) = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->destination_low.data) + __pyx_t_2)) )));
 
-  /* "udpprobe/core/rows.py":87
+  /* "udpprobe/core/rows.py":137
  *         self.destination_high[new] = other.destination_high[row]
  *         self.destination_low[new] = other.destination_low[row]
  *         self.ports[new], self.detail[new] = other.ports[row], other.detail[row]             # <<<<<<<<<<<<<<
@@ -19177,7 +24465,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->ports.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 87, __pyx_L1_error)
+    __PYX_ERR(0, 137, __pyx_L1_error)
   }
   __pyx_t_8 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->ports.data) + __pyx_t_2)) )));
 
@@ -19188,7 +24476,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->detail.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 87, __pyx_L1_error)
+    __PYX_ERR(0, 137, __pyx_L1_error)
   }
   __pyx_t_7 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->detail.data) + __pyx_t_2)) )));
 
@@ -19199,7 +24487,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->ports.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 87, __pyx_L1_error)
+    __PYX_ERR(0, 137, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->ports.data) + __pyx_t_2)) )) = __pyx_t_8;
 
@@ -19210,12 +24498,12 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->detail.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 87, __pyx_L1_error)
+    __PYX_ERR(0, 137, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->detail.data) + __pyx_t_2)) )) = __pyx_t_7;
 
 
-  /* "udpprobe/core/rows.py":88
+  /* "udpprobe/core/rows.py":138
  *         self.destination_low[new] = other.destination_low[row]
  *         self.ports[new], self.detail[new] = other.ports[row], other.detail[row]
  *         self.payload_high[new], self.payload_low[new] = other.payload_high[row], other.payload_low[row]             # <<<<<<<<<<<<<<
@@ -19229,7 +24517,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->payload_high.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 88, __pyx_L1_error)
+    __PYX_ERR(0, 138, __pyx_L1_error)
   }
   __pyx_t_7 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->payload_high.data) + __pyx_t_2)) )));
 
@@ -19240,7 +24528,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->payload_low.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 88, __pyx_L1_error)
+    __PYX_ERR(0, 138, __pyx_L1_error)
   }
   __pyx_t_8 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->payload_low.data) + __pyx_t_2)) )));
 
@@ -19251,7 +24539,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->payload_high.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 88, __pyx_L1_error)
+    __PYX_ERR(0, 138, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->payload_high.data) + __pyx_t_2)) )) = __pyx_t_7;
 
@@ -19262,17 +24550,17 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->payload_low.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 88, __pyx_L1_error)
+    __PYX_ERR(0, 138, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->payload_low.data) + __pyx_t_2)) )) = __pyx_t_8;
 
 
-  /* "udpprobe/core/rows.py":89
+  /* "udpprobe/core/rows.py":139
  *         self.ports[new], self.detail[new] = other.ports[row], other.detail[row]
  *         self.payload_high[new], self.payload_low[new] = other.payload_high[row], other.payload_low[row]
  *         self.proof[new] = other.proof[row]             # <<<<<<<<<<<<<<
  *         self.ip_length[new], self.link[new] = other.ip_length[row], other.link[row]
- *         if other.is_error[row]:
+ *         self.payload_at[new], self.payload_end[new] = other.payload_at[row], other.payload_end[row]
 */
   __pyx_t_2 = __pyx_v_row;
   __pyx_t_3 = -1;
@@ -19281,7 +24569,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->proof.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 89, __pyx_L1_error)
+    __PYX_ERR(0, 139, __pyx_L1_error)
   }
   __pyx_t_4 = __pyx_v_new;
   __pyx_t_3 = -1;
@@ -19290,16 +24578,16 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_4 >= __pyx_v_self->proof.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 89, __pyx_L1_error)
+    __PYX_ERR(0, 139, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->proof.data) + __pyx_t_4)) )) = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->proof.data) + __pyx_t_2)) )));
 
-  /* "udpprobe/core/rows.py":90
+  /* "udpprobe/core/rows.py":140
  *         self.payload_high[new], self.payload_low[new] = other.payload_high[row], other.payload_low[row]
  *         self.proof[new] = other.proof[row]
  *         self.ip_length[new], self.link[new] = other.ip_length[row], other.link[row]             # <<<<<<<<<<<<<<
+ *         self.payload_at[new], self.payload_end[new] = other.payload_at[row], other.payload_end[row]
  *         if other.is_error[row]:
- *             self.kind[new], self.outer[new], self.mtu[new] = other.kind[row], other.outer[row], other.mtu[row]
 */
   __pyx_t_2 = __pyx_v_row;
   __pyx_t_3 = -1;
@@ -19308,7 +24596,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->ip_length.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 90, __pyx_L1_error)
+    __PYX_ERR(0, 140, __pyx_L1_error)
   }
   __pyx_t_6 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->ip_length.data) + __pyx_t_2)) )));
 
@@ -19319,7 +24607,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->link.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 90, __pyx_L1_error)
+    __PYX_ERR(0, 140, __pyx_L1_error)
   }
   __pyx_t_8 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->link.data) + __pyx_t_2)) )));
 
@@ -19330,7 +24618,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->ip_length.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 90, __pyx_L1_error)
+    __PYX_ERR(0, 140, __pyx_L1_error)
   }
   *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->ip_length.data) + __pyx_t_2)) )) = __pyx_t_6;
 
@@ -19341,14 +24629,66 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_self->link.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 90, __pyx_L1_error)
+    __PYX_ERR(0, 140, __pyx_L1_error)
   }
   *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->link.data) + __pyx_t_2)) )) = __pyx_t_8;
 
 
-  /* "udpprobe/core/rows.py":91
+  /* "udpprobe/core/rows.py":141
  *         self.proof[new] = other.proof[row]
  *         self.ip_length[new], self.link[new] = other.ip_length[row], other.link[row]
+ *         self.payload_at[new], self.payload_end[new] = other.payload_at[row], other.payload_end[row]             # <<<<<<<<<<<<<<
+ *         if other.is_error[row]:
+ *             self.kind[new], self.outer[new], self.mtu[new] = other.kind[row], other.outer[row], other.mtu[row]
+*/
+  __pyx_t_2 = __pyx_v_row;
+  __pyx_t_3 = -1;
+  if (__pyx_t_2 < 0) {
+    __pyx_t_3 = 0;
+  } else if (unlikely(__pyx_t_2 >= __pyx_v_other->payload_at.shape[0])) __pyx_t_3 = 0;
+  if (unlikely(__pyx_t_3 != -1)) {
+    __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
+    __PYX_ERR(0, 141, __pyx_L1_error)
+  }
+  __pyx_t_6 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->payload_at.data) + __pyx_t_2)) )));
+
+  __pyx_t_2 = __pyx_v_row;
+  __pyx_t_3 = -1;
+  if (__pyx_t_2 < 0) {
+    __pyx_t_3 = 0;
+  } else if (unlikely(__pyx_t_2 >= __pyx_v_other->payload_end.shape[0])) __pyx_t_3 = 0;
+  if (unlikely(__pyx_t_3 != -1)) {
+    __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
+    __PYX_ERR(0, 141, __pyx_L1_error)
+  }
+  __pyx_t_5 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->payload_end.data) + __pyx_t_2)) )));
+
+  __pyx_t_2 = __pyx_v_new;
+  __pyx_t_3 = -1;
+  if (__pyx_t_2 < 0) {
+    __pyx_t_3 = 0;
+  } else if (unlikely(__pyx_t_2 >= __pyx_v_self->payload_at.shape[0])) __pyx_t_3 = 0;
+  if (unlikely(__pyx_t_3 != -1)) {
+    __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
+    __PYX_ERR(0, 141, __pyx_L1_error)
+  }
+  *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->payload_at.data) + __pyx_t_2)) )) = __pyx_t_6;
+
+  __pyx_t_2 = __pyx_v_new;
+  __pyx_t_3 = -1;
+  if (__pyx_t_2 < 0) {
+    __pyx_t_3 = 0;
+  } else if (unlikely(__pyx_t_2 >= __pyx_v_self->payload_end.shape[0])) __pyx_t_3 = 0;
+  if (unlikely(__pyx_t_3 != -1)) {
+    __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
+    __PYX_ERR(0, 141, __pyx_L1_error)
+  }
+  *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->payload_end.data) + __pyx_t_2)) )) = __pyx_t_5;
+
+
+  /* "udpprobe/core/rows.py":142
+ *         self.ip_length[new], self.link[new] = other.ip_length[row], other.link[row]
+ *         self.payload_at[new], self.payload_end[new] = other.payload_at[row], other.payload_end[row]
  *         if other.is_error[row]:             # <<<<<<<<<<<<<<
  *             self.kind[new], self.outer[new], self.mtu[new] = other.kind[row], other.outer[row], other.mtu[row]
  *             self.reporter_high[new], self.reporter_low[new] = other.reporter_high[row], other.reporter_low[row]
@@ -19360,15 +24700,15 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   } else if (unlikely(__pyx_t_2 >= __pyx_v_other->is_error.shape[0])) __pyx_t_3 = 0;
   if (unlikely(__pyx_t_3 != -1)) {
     __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-    __PYX_ERR(0, 91, __pyx_L1_error)
+    __PYX_ERR(0, 142, __pyx_L1_error)
   }
   __pyx_t_9 = ((*((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_other->is_error.data) + __pyx_t_2)) ))) != 0);
 
   if (__pyx_t_9) {
 
 
-    /* "udpprobe/core/rows.py":92
- *         self.ip_length[new], self.link[new] = other.ip_length[row], other.link[row]
+    /* "udpprobe/core/rows.py":143
+ *         self.payload_at[new], self.payload_end[new] = other.payload_at[row], other.payload_end[row]
  *         if other.is_error[row]:
  *             self.kind[new], self.outer[new], self.mtu[new] = other.kind[row], other.outer[row], other.mtu[row]             # <<<<<<<<<<<<<<
  *             self.reporter_high[new], self.reporter_low[new] = other.reporter_high[row], other.reporter_low[row]
@@ -19381,7 +24721,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_other->kind.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 92, __pyx_L1_error)
+      __PYX_ERR(0, 143, __pyx_L1_error)
     }
     __pyx_t_8 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->kind.data) + __pyx_t_2)) )));
 
@@ -19392,7 +24732,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_other->outer.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 92, __pyx_L1_error)
+      __PYX_ERR(0, 143, __pyx_L1_error)
     }
     __pyx_t_7 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->outer.data) + __pyx_t_2)) )));
 
@@ -19403,9 +24743,9 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_other->mtu.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 92, __pyx_L1_error)
+      __PYX_ERR(0, 143, __pyx_L1_error)
     }
-    __pyx_t_6 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->mtu.data) + __pyx_t_2)) )));
+    __pyx_t_5 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->mtu.data) + __pyx_t_2)) )));
 
     __pyx_t_2 = __pyx_v_new;
     __pyx_t_3 = -1;
@@ -19414,7 +24754,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->kind.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 92, __pyx_L1_error)
+      __PYX_ERR(0, 143, __pyx_L1_error)
     }
     *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->kind.data) + __pyx_t_2)) )) = __pyx_t_8;
 
@@ -19425,7 +24765,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->outer.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 92, __pyx_L1_error)
+      __PYX_ERR(0, 143, __pyx_L1_error)
     }
     *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->outer.data) + __pyx_t_2)) )) = __pyx_t_7;
 
@@ -19436,12 +24776,12 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->mtu.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 92, __pyx_L1_error)
+      __PYX_ERR(0, 143, __pyx_L1_error)
     }
-    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->mtu.data) + __pyx_t_2)) )) = __pyx_t_6;
+    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->mtu.data) + __pyx_t_2)) )) = __pyx_t_5;
 
 
-    /* "udpprobe/core/rows.py":93
+    /* "udpprobe/core/rows.py":144
  *         if other.is_error[row]:
  *             self.kind[new], self.outer[new], self.mtu[new] = other.kind[row], other.outer[row], other.mtu[row]
  *             self.reporter_high[new], self.reporter_low[new] = other.reporter_high[row], other.reporter_low[row]             # <<<<<<<<<<<<<<
@@ -19455,7 +24795,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_other->reporter_high.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 93, __pyx_L1_error)
+      __PYX_ERR(0, 144, __pyx_L1_error)
     }
     __pyx_t_7 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->reporter_high.data) + __pyx_t_2)) )));
 
@@ -19466,7 +24806,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_other->reporter_low.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 93, __pyx_L1_error)
+      __PYX_ERR(0, 144, __pyx_L1_error)
     }
     __pyx_t_8 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->reporter_low.data) + __pyx_t_2)) )));
 
@@ -19477,7 +24817,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->reporter_high.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 93, __pyx_L1_error)
+      __PYX_ERR(0, 144, __pyx_L1_error)
     }
     *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->reporter_high.data) + __pyx_t_2)) )) = __pyx_t_7;
 
@@ -19488,12 +24828,12 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->reporter_low.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 93, __pyx_L1_error)
+      __PYX_ERR(0, 144, __pyx_L1_error)
     }
     *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->reporter_low.data) + __pyx_t_2)) )) = __pyx_t_8;
 
 
-    /* "udpprobe/core/rows.py":94
+    /* "udpprobe/core/rows.py":145
  *             self.kind[new], self.outer[new], self.mtu[new] = other.kind[row], other.outer[row], other.mtu[row]
  *             self.reporter_high[new], self.reporter_low[new] = other.reporter_high[row], other.reporter_low[row]
  *             self.quoted_ip_length[new], self.length[new] = other.quoted_ip_length[row], other.length[row]             # <<<<<<<<<<<<<<
@@ -19507,9 +24847,9 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_other->quoted_ip_length.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 94, __pyx_L1_error)
+      __PYX_ERR(0, 145, __pyx_L1_error)
     }
-    __pyx_t_6 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->quoted_ip_length.data) + __pyx_t_2)) )));
+    __pyx_t_5 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->quoted_ip_length.data) + __pyx_t_2)) )));
 
     __pyx_t_2 = __pyx_v_row;
     __pyx_t_3 = -1;
@@ -19518,9 +24858,9 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_other->length.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 94, __pyx_L1_error)
+      __PYX_ERR(0, 145, __pyx_L1_error)
     }
-    __pyx_t_5 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->length.data) + __pyx_t_2)) )));
+    __pyx_t_6 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->length.data) + __pyx_t_2)) )));
 
     __pyx_t_2 = __pyx_v_new;
     __pyx_t_3 = -1;
@@ -19529,9 +24869,9 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->quoted_ip_length.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 94, __pyx_L1_error)
+      __PYX_ERR(0, 145, __pyx_L1_error)
     }
-    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->quoted_ip_length.data) + __pyx_t_2)) )) = __pyx_t_6;
+    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->quoted_ip_length.data) + __pyx_t_2)) )) = __pyx_t_5;
 
     __pyx_t_2 = __pyx_v_new;
     __pyx_t_3 = -1;
@@ -19540,12 +24880,12 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->length.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 94, __pyx_L1_error)
+      __PYX_ERR(0, 145, __pyx_L1_error)
     }
-    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->length.data) + __pyx_t_2)) )) = __pyx_t_5;
+    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->length.data) + __pyx_t_2)) )) = __pyx_t_6;
 
 
-    /* "udpprobe/core/rows.py":95
+    /* "udpprobe/core/rows.py":146
  *             self.reporter_high[new], self.reporter_low[new] = other.reporter_high[row], other.reporter_low[row]
  *             self.quoted_ip_length[new], self.length[new] = other.quoted_ip_length[row], other.length[row]
  *             self.quoted_bytes[new], self.notes[new] = other.quoted_bytes[row], other.notes[row]             # <<<<<<<<<<<<<<
@@ -19559,9 +24899,9 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_other->quoted_bytes.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 95, __pyx_L1_error)
+      __PYX_ERR(0, 146, __pyx_L1_error)
     }
-    __pyx_t_5 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->quoted_bytes.data) + __pyx_t_2)) )));
+    __pyx_t_6 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->quoted_bytes.data) + __pyx_t_2)) )));
 
     __pyx_t_2 = __pyx_v_row;
     __pyx_t_3 = -1;
@@ -19570,7 +24910,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_other->notes.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 95, __pyx_L1_error)
+      __PYX_ERR(0, 146, __pyx_L1_error)
     }
     __pyx_t_8 = (*((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_other->notes.data) + __pyx_t_2)) )));
 
@@ -19581,9 +24921,9 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->quoted_bytes.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 95, __pyx_L1_error)
+      __PYX_ERR(0, 146, __pyx_L1_error)
     }
-    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->quoted_bytes.data) + __pyx_t_2)) )) = __pyx_t_5;
+    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->quoted_bytes.data) + __pyx_t_2)) )) = __pyx_t_6;
 
     __pyx_t_2 = __pyx_v_new;
     __pyx_t_3 = -1;
@@ -19592,12 +24932,12 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->notes.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 95, __pyx_L1_error)
+      __PYX_ERR(0, 146, __pyx_L1_error)
     }
     *((unsigned PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((unsigned PY_LONG_LONG *) __pyx_v_self->notes.data) + __pyx_t_2)) )) = __pyx_t_8;
 
 
-    /* "udpprobe/core/rows.py":96
+    /* "udpprobe/core/rows.py":147
  *             self.quoted_ip_length[new], self.length[new] = other.quoted_ip_length[row], other.length[row]
  *             self.quoted_bytes[new], self.notes[new] = other.quoted_bytes[row], other.notes[row]
  *             self.message[new], self.message_end[new] = other.message[row], other.message_end[row]             # <<<<<<<<<<<<<<
@@ -19611,9 +24951,9 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_other->message.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 96, __pyx_L1_error)
+      __PYX_ERR(0, 147, __pyx_L1_error)
     }
-    __pyx_t_5 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->message.data) + __pyx_t_2)) )));
+    __pyx_t_6 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->message.data) + __pyx_t_2)) )));
 
     __pyx_t_2 = __pyx_v_row;
     __pyx_t_3 = -1;
@@ -19622,9 +24962,9 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_other->message_end.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 96, __pyx_L1_error)
+      __PYX_ERR(0, 147, __pyx_L1_error)
     }
-    __pyx_t_6 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->message_end.data) + __pyx_t_2)) )));
+    __pyx_t_5 = (*((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_other->message_end.data) + __pyx_t_2)) )));
 
     __pyx_t_2 = __pyx_v_new;
     __pyx_t_3 = -1;
@@ -19633,9 +24973,9 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->message.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 96, __pyx_L1_error)
+      __PYX_ERR(0, 147, __pyx_L1_error)
     }
-    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->message.data) + __pyx_t_2)) )) = __pyx_t_5;
+    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->message.data) + __pyx_t_2)) )) = __pyx_t_6;
 
     __pyx_t_2 = __pyx_v_new;
     __pyx_t_3 = -1;
@@ -19644,21 +24984,21 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
     } else if (unlikely(__pyx_t_2 >= __pyx_v_self->message_end.shape[0])) __pyx_t_3 = 0;
     if (unlikely(__pyx_t_3 != -1)) {
       __Pyx_RaiseBufferIndexErrorNogil(__pyx_t_3);
-      __PYX_ERR(0, 96, __pyx_L1_error)
+      __PYX_ERR(0, 147, __pyx_L1_error)
     }
-    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->message_end.data) + __pyx_t_2)) )) = __pyx_t_6;
+    *((PY_LONG_LONG *) ( /* dim=0 */ ((char *) (((PY_LONG_LONG *) __pyx_v_self->message_end.data) + __pyx_t_2)) )) = __pyx_t_5;
 
 
-    /* "udpprobe/core/rows.py":91
- *         self.proof[new] = other.proof[row]
+    /* "udpprobe/core/rows.py":142
  *         self.ip_length[new], self.link[new] = other.ip_length[row], other.link[row]
+ *         self.payload_at[new], self.payload_end[new] = other.payload_at[row], other.payload_end[row]
  *         if other.is_error[row]:             # <<<<<<<<<<<<<<
  *             self.kind[new], self.outer[new], self.mtu[new] = other.kind[row], other.outer[row], other.mtu[row]
  *             self.reporter_high[new], self.reporter_low[new] = other.reporter_high[row], other.reporter_low[row]
 */
   }
 
-  /* "udpprobe/core/rows.py":97
+  /* "udpprobe/core/rows.py":148
  *             self.quoted_bytes[new], self.notes[new] = other.quoted_bytes[row], other.notes[row]
  *             self.message[new], self.message_end[new] = other.message[row], other.message_end[row]
  *         return new             # <<<<<<<<<<<<<<
@@ -19671,7 +25011,7 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/rows.py":75
+  /* "udpprobe/core/rows.py":125
  *         return row
  * 
  *     @cython.cfunc             # <<<<<<<<<<<<<<
@@ -19690,12 +25030,12 @@ static Py_ssize_t __pyx_f_8udpprobe_4core_4rows_4Rows_copy_row(struct __pyx_obj_
   return __pyx_r;
 }
 
-/* "udpprobe/core/rows.pxd":6
+/* "udpprobe/core/rows.pxd":17
  * @cython.final
  * cdef class Rows:
  *     cdef public Py_ssize_t size, room             # <<<<<<<<<<<<<<
  *     cdef public unsigned char[::1] is_error
- *     cdef public long long[::1] frame, time_ns, ip_length, mtu, quoted_ip_length, length, quoted_bytes, message, message_end
+ *     cdef public long long[::1] frame, time_ns, ip_length, payload_at, payload_end, mtu, quoted_ip_length, length, quoted_bytes, message, message_end
 */
 
 /* Python wrapper */
@@ -19729,7 +25069,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_4size___get__(struct __pyx
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->size); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 6, __pyx_L4_error)
+        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->size); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 17, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -19802,7 +25142,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_4size_2__set__(struct __pyx_obj_
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyIndex_AsSsize_t(__pyx_v_value); if (unlikely((__pyx_t_2 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(2, 6, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyIndex_AsSsize_t(__pyx_v_value); if (unlikely((__pyx_t_2 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(2, 17, __pyx_L4_error)
         __pyx_v_self->size = __pyx_t_2;
       }
       /*finally:*/ {
@@ -19863,7 +25203,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_4room___get__(struct __pyx
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->room); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 6, __pyx_L4_error)
+        __pyx_t_2 = PyLong_FromSsize_t(__pyx_v_self->room); if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 17, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -19936,7 +25276,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_4room_2__set__(struct __pyx_obj_
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyIndex_AsSsize_t(__pyx_v_value); if (unlikely((__pyx_t_2 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(2, 6, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyIndex_AsSsize_t(__pyx_v_value); if (unlikely((__pyx_t_2 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(2, 17, __pyx_L4_error)
         __pyx_v_self->room = __pyx_t_2;
       }
       /*finally:*/ {
@@ -19966,11 +25306,11 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_4room_2__set__(struct __pyx_obj_
   return __pyx_r;
 }
 
-/* "udpprobe/core/rows.pxd":7
+/* "udpprobe/core/rows.pxd":18
  * cdef class Rows:
  *     cdef public Py_ssize_t size, room
  *     cdef public unsigned char[::1] is_error             # <<<<<<<<<<<<<<
- *     cdef public long long[::1] frame, time_ns, ip_length, mtu, quoted_ip_length, length, quoted_bytes, message, message_end
+ *     cdef public long long[::1] frame, time_ns, ip_length, payload_at, payload_end, mtu, quoted_ip_length, length, quoted_bytes, message, message_end
  *     cdef public unsigned long long[::1] source_high, source_low, destination_high, destination_low, ports, detail, link
 */
 
@@ -20005,7 +25345,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_8is_error___get__(struct _
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->is_error, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 7, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->is_error, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 18, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -20078,7 +25418,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_8is_error_2__set__(struct __pyx_
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 7, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 18, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->is_error, 0);
         __pyx_v_self->is_error = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -20112,10 +25452,10 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_8is_error_2__set__(struct __pyx_
   return __pyx_r;
 }
 
-/* "udpprobe/core/rows.pxd":8
+/* "udpprobe/core/rows.pxd":19
  *     cdef public Py_ssize_t size, room
  *     cdef public unsigned char[::1] is_error
- *     cdef public long long[::1] frame, time_ns, ip_length, mtu, quoted_ip_length, length, quoted_bytes, message, message_end             # <<<<<<<<<<<<<<
+ *     cdef public long long[::1] frame, time_ns, ip_length, payload_at, payload_end, mtu, quoted_ip_length, length, quoted_bytes, message, message_end             # <<<<<<<<<<<<<<
  *     cdef public unsigned long long[::1] source_high, source_low, destination_high, destination_low, ports, detail, link
  *     cdef public unsigned long long[::1] payload_high, payload_low, proof, outer, kind, reporter_high, reporter_low, notes
 */
@@ -20151,7 +25491,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_5frame___get__(struct __py
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->frame, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->frame, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -20224,7 +25564,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_5frame_2__set__(struct __pyx_obj
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 19, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->frame, 0);
         __pyx_v_self->frame = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -20289,7 +25629,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_7time_ns___get__(struct __
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->time_ns, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->time_ns, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -20362,7 +25702,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_7time_ns_2__set__(struct __pyx_o
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 19, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->time_ns, 0);
         __pyx_v_self->time_ns = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -20427,7 +25767,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_9ip_length___get__(struct 
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->ip_length, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->ip_length, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -20500,7 +25840,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_9ip_length_2__set__(struct __pyx
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 19, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->ip_length, 0);
         __pyx_v_self->ip_length = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -20527,6 +25867,282 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_9ip_length_2__set__(struct __pyx
   __Pyx_XDECREF(__pyx_t_1);
   __PYX_XCLEAR_MEMVIEW(&__pyx_t_2, 1);
   __Pyx_AddTraceback("udpprobe.core.rows.Rows.ip_length.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_4Rows_10payload_at_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_4Rows_10payload_at_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_4Rows_10payload_at___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Rows *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_10payload_at___get__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->payload_at, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Rows.payload_at.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_4Rows_10payload_at_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_4Rows_10payload_at_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_4Rows_10payload_at_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Rows *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_4Rows_10payload_at_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  __Pyx_memviewslice __pyx_t_2 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 19, __pyx_L4_error)
+        __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->payload_at, 0);
+        __pyx_v_self->payload_at = __pyx_t_2;
+        __pyx_t_2.memview = NULL;
+        __pyx_t_2.data = NULL;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_2, 1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Rows.payload_at.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = -1;
+  __pyx_L0:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_4Rows_11payload_end_1__get__(PyObject *__pyx_v_self); /*proto*/
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_4Rows_11payload_end_1__get__(PyObject *__pyx_v_self) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__get__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_4Rows_11payload_end___get__(((struct __pyx_obj_8udpprobe_4core_4rows_Rows *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_11payload_end___get__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__get__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->payload_end, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
+        __Pyx_GOTREF(__pyx_t_2);
+        {
+          PyObject *__pyx_temp;
+          {
+            __pyx_temp = __pyx_r;
+            __pyx_r = __pyx_t_2;
+          }
+          __Pyx_XDECREF(__pyx_temp);
+        }
+        __pyx_t_2 = 0;
+        __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+        goto __pyx_L3_return;
+      }
+      /*finally:*/ {
+        __pyx_L3_return: {
+          __pyx_t_3 = __pyx_r;
+          __pyx_r = 0;
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          __pyx_r = __pyx_t_3;
+          __pyx_t_3 = 0;
+          goto __pyx_L0;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_AddTraceback("udpprobe.core.rows.Rows.payload_end.__get__", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* Python wrapper */
+static int __pyx_pw_8udpprobe_4core_4rows_4Rows_11payload_end_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value); /*proto*/
+static int __pyx_pw_8udpprobe_4core_4rows_4Rows_11payload_end_3__set__(PyObject *__pyx_v_self, PyObject *__pyx_v_value) {
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__set__ (wrapper)", 0);
+  __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_4Rows_11payload_end_2__set__(((struct __pyx_obj_8udpprobe_4core_4rows_Rows *)__pyx_v_self), ((PyObject *)__pyx_v_value));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static int __pyx_pf_8udpprobe_4core_4rows_4Rows_11payload_end_2__set__(struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_v_self, PyObject *__pyx_v_value) {
+  int __pyx_r;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  __Pyx_memviewslice __pyx_t_2 = { 0, 0, { 0 }, { 0 }, { 0 } };
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__set__", 0);
+  {
+      __Pyx_PyCriticalSection __pyx_cs;
+      __pyx_t_1 = ((PyObject *)__pyx_v_self);
+      __Pyx_INCREF(__pyx_t_1);
+      __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
+      /*try:*/ {
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 19, __pyx_L4_error)
+        __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->payload_end, 0);
+        __pyx_v_self->payload_end = __pyx_t_2;
+        __pyx_t_2.memview = NULL;
+        __pyx_t_2.data = NULL;
+      }
+      /*finally:*/ {
+        /*normal exit:*/{
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L5;
+        }
+        __pyx_L4_error: {
+          __Pyx_PyCriticalSection_End(&__pyx_cs);
+          goto __pyx_L1_error;
+        }
+        __pyx_L5:;
+      }
+      __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  }
+
+  /* function exit code */
+  __pyx_r = 0;
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __PYX_XCLEAR_MEMVIEW(&__pyx_t_2, 1);
+  __Pyx_AddTraceback("udpprobe.core.rows.Rows.payload_end.__set__", __pyx_clineno, __pyx_lineno, __pyx_filename);
   __pyx_r = -1;
   __pyx_L0:;
 
@@ -20565,7 +26181,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_3mtu___get__(struct __pyx_
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->mtu, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->mtu, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -20638,7 +26254,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_3mtu_2__set__(struct __pyx_obj_8
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 19, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->mtu, 0);
         __pyx_v_self->mtu = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -20703,7 +26319,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_16quoted_ip_length___get__
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->quoted_ip_length, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->quoted_ip_length, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -20776,7 +26392,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_16quoted_ip_length_2__set__(stru
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 19, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->quoted_ip_length, 0);
         __pyx_v_self->quoted_ip_length = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -20841,7 +26457,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_6length___get__(struct __p
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->length, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->length, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -20914,7 +26530,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_6length_2__set__(struct __pyx_ob
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 19, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->length, 0);
         __pyx_v_self->length = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -20979,7 +26595,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_12quoted_bytes___get__(str
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->quoted_bytes, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->quoted_bytes, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -21052,7 +26668,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_12quoted_bytes_2__set__(struct _
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 19, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->quoted_bytes, 0);
         __pyx_v_self->quoted_bytes = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -21117,7 +26733,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_7message___get__(struct __
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->message, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->message, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -21190,7 +26806,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_7message_2__set__(struct __pyx_o
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 19, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->message, 0);
         __pyx_v_self->message = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -21255,7 +26871,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_11message_end___get__(stru
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->message_end, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->message_end, 1, (PyObject *(*)(char *)) __pyx_memview_get_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 19, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -21328,7 +26944,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_11message_end_2__set__(struct __
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 8, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 19, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->message_end, 0);
         __pyx_v_self->message_end = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -21362,9 +26978,9 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_11message_end_2__set__(struct __
   return __pyx_r;
 }
 
-/* "udpprobe/core/rows.pxd":9
+/* "udpprobe/core/rows.pxd":20
  *     cdef public unsigned char[::1] is_error
- *     cdef public long long[::1] frame, time_ns, ip_length, mtu, quoted_ip_length, length, quoted_bytes, message, message_end
+ *     cdef public long long[::1] frame, time_ns, ip_length, payload_at, payload_end, mtu, quoted_ip_length, length, quoted_bytes, message, message_end
  *     cdef public unsigned long long[::1] source_high, source_low, destination_high, destination_low, ports, detail, link             # <<<<<<<<<<<<<<
  *     cdef public unsigned long long[::1] payload_high, payload_low, proof, outer, kind, reporter_high, reporter_low, notes
  *     cdef Py_ssize_t start_row(self) except -1 nogil
@@ -21401,7 +27017,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_11source_high___get__(stru
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->source_high, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->source_high, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 20, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -21474,7 +27090,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_11source_high_2__set__(struct __
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 20, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->source_high, 0);
         __pyx_v_self->source_high = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -21539,7 +27155,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_10source_low___get__(struc
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->source_low, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->source_low, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 20, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -21612,7 +27228,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_10source_low_2__set__(struct __p
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 20, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->source_low, 0);
         __pyx_v_self->source_low = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -21677,7 +27293,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_16destination_high___get__
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->destination_high, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->destination_high, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 20, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -21750,7 +27366,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_16destination_high_2__set__(stru
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 20, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->destination_high, 0);
         __pyx_v_self->destination_high = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -21815,7 +27431,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_15destination_low___get__(
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->destination_low, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->destination_low, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 20, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -21888,7 +27504,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_15destination_low_2__set__(struc
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 20, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->destination_low, 0);
         __pyx_v_self->destination_low = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -21953,7 +27569,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_5ports___get__(struct __py
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->ports, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->ports, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 20, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -22026,7 +27642,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_5ports_2__set__(struct __pyx_obj
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 20, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->ports, 0);
         __pyx_v_self->ports = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -22091,7 +27707,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_6detail___get__(struct __p
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->detail, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->detail, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 20, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -22164,7 +27780,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_6detail_2__set__(struct __pyx_ob
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 20, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->detail, 0);
         __pyx_v_self->detail = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -22229,7 +27845,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_4link___get__(struct __pyx
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->link, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->link, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 20, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -22302,7 +27918,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_4link_2__set__(struct __pyx_obj_
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 9, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 20, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->link, 0);
         __pyx_v_self->link = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -22336,8 +27952,8 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_4link_2__set__(struct __pyx_obj_
   return __pyx_r;
 }
 
-/* "udpprobe/core/rows.pxd":10
- *     cdef public long long[::1] frame, time_ns, ip_length, mtu, quoted_ip_length, length, quoted_bytes, message, message_end
+/* "udpprobe/core/rows.pxd":21
+ *     cdef public long long[::1] frame, time_ns, ip_length, payload_at, payload_end, mtu, quoted_ip_length, length, quoted_bytes, message, message_end
  *     cdef public unsigned long long[::1] source_high, source_low, destination_high, destination_low, ports, detail, link
  *     cdef public unsigned long long[::1] payload_high, payload_low, proof, outer, kind, reporter_high, reporter_low, notes             # <<<<<<<<<<<<<<
  *     cdef Py_ssize_t start_row(self) except -1 nogil
@@ -22375,7 +27991,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_12payload_high___get__(str
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->payload_high, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->payload_high, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 21, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -22448,7 +28064,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_12payload_high_2__set__(struct _
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 21, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->payload_high, 0);
         __pyx_v_self->payload_high = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -22513,7 +28129,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_11payload_low___get__(stru
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->payload_low, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->payload_low, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 21, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -22586,7 +28202,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_11payload_low_2__set__(struct __
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 21, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->payload_low, 0);
         __pyx_v_self->payload_low = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -22651,7 +28267,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_5proof___get__(struct __py
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->proof, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->proof, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 21, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -22724,7 +28340,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_5proof_2__set__(struct __pyx_obj
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 21, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->proof, 0);
         __pyx_v_self->proof = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -22789,7 +28405,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_5outer___get__(struct __py
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->outer, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->outer, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 21, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -22862,7 +28478,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_5outer_2__set__(struct __pyx_obj
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 21, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->outer, 0);
         __pyx_v_self->outer = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -22927,7 +28543,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_4kind___get__(struct __pyx
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->kind, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->kind, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 21, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -23000,7 +28616,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_4kind_2__set__(struct __pyx_obj_
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 21, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->kind, 0);
         __pyx_v_self->kind = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -23065,7 +28681,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_13reporter_high___get__(st
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->reporter_high, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->reporter_high, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 21, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -23138,7 +28754,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_13reporter_high_2__set__(struct 
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 21, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->reporter_high, 0);
         __pyx_v_self->reporter_high = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -23203,7 +28819,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_12reporter_low___get__(str
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->reporter_low, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->reporter_low, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 21, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -23276,7 +28892,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_12reporter_low_2__set__(struct _
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 21, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->reporter_low, 0);
         __pyx_v_self->reporter_low = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -23341,7 +28957,7 @@ static PyObject *__pyx_pf_8udpprobe_4core_4rows_4Rows_5notes___get__(struct __py
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->notes, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __pyx_memoryview_fromslice(__pyx_v_self->notes, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_PY_LONG_LONG, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_PY_LONG_LONG, 0);; if (unlikely(!__pyx_t_2)) __PYX_ERR(2, 21, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -23414,7 +29030,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_5notes_2__set__(struct __pyx_obj
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 10, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_PY_LONG_LONG(__pyx_v_value, PyBUF_WRITABLE); if (unlikely(!__pyx_t_2.memview)) __PYX_ERR(2, 21, __pyx_L4_error)
         __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->notes, 0);
         __pyx_v_self->notes = __pyx_t_2;
         __pyx_t_2.memview = NULL;
@@ -23448,7 +29064,7 @@ static int __pyx_pf_8udpprobe_4core_4rows_4Rows_5notes_2__set__(struct __pyx_obj
   return __pyx_r;
 }
 
-/* "udpprobe/core/rows.py":100
+/* "udpprobe/core/rows.py":151
  * 
  * 
  * def _restored(size: int, is_error: bytes, columns: dict[str, bytes]) -> Rows:             # <<<<<<<<<<<<<<
@@ -23497,47 +29113,47 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_size,&__pyx_mstate_global->__pyx_n_u_is_error,&__pyx_mstate_global->__pyx_n_u_columns,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 100, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 151, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 100, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 151, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 100, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 151, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 100, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 151, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "_restored", 0) < (0)) __PYX_ERR(0, 100, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "_restored", 0) < (0)) __PYX_ERR(0, 151, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("_restored", 1, 3, 3, i); __PYX_ERR(0, 100, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("_restored", 1, 3, 3, i); __PYX_ERR(0, 151, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 3)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 100, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 151, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 100, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 151, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 100, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 151, __pyx_L3_error)
     }
-    if (__Pyx_PyInt_FromNumber(&values[0], "size", 0) < (0)) __PYX_ERR(0, 100, __pyx_L3_error)
+    if (__Pyx_PyInt_FromNumber(&values[0], "size", 0) < (0)) __PYX_ERR(0, 151, __pyx_L3_error)
     __pyx_v_size = ((PyObject*)values[0]);
     __pyx_v_is_error = ((PyObject*)values[1]);
     __pyx_v_columns = ((PyObject*)values[2]);
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("_restored", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 100, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("_restored", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 151, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -23548,9 +29164,9 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_size), (&PyLong_Type), 0, "size", 2))) __PYX_ERR(0, 100, __pyx_L1_error)
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_is_error), (&PyBytes_Type), 0, "is_error", 2))) __PYX_ERR(0, 100, __pyx_L1_error)
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_columns), (&PyDict_Type), 0, "columns", 2))) __PYX_ERR(0, 100, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_size), (&PyLong_Type), 0, "size", 2))) __PYX_ERR(0, 151, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_is_error), (&PyBytes_Type), 0, "is_error", 2))) __PYX_ERR(0, 151, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_columns), (&PyDict_Type), 0, "columns", 2))) __PYX_ERR(0, 151, __pyx_L1_error)
   __pyx_r = __pyx_pf_8udpprobe_4core_4rows__restored(__pyx_self, __pyx_v_size, __pyx_v_is_error, __pyx_v_columns);
 
   /* function exit code */
@@ -23596,7 +29212,7 @@ static struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_pf_8udpprobe_4core_4ro
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("_restored", 0);
 
-  /* "udpprobe/core/rows.py":101
+  /* "udpprobe/core/rows.py":152
  * 
  * def _restored(size: int, is_error: bytes, columns: dict[str, bytes]) -> Rows:
  *     rows = Rows(max(size, 1))             # <<<<<<<<<<<<<<
@@ -23608,14 +29224,14 @@ static struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_pf_8udpprobe_4core_4ro
   __pyx_t_3 = 1;
   __Pyx_INCREF(__pyx_v_size);
   __pyx_t_4 = __pyx_v_size;
-  __pyx_t_6 = __Pyx_PyLong_From_long(__pyx_t_3); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 101, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_PyLong_From_long(__pyx_t_3); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 152, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
-  __pyx_t_7 = __Pyx_PyObject_CompareBoolGt_int_int(__pyx_t_6, __pyx_t_4, Py_GT); if (unlikely((__pyx_t_7 < 0))) __PYX_ERR(0, 101, __pyx_L1_error)
+  __pyx_t_7 = __Pyx_PyObject_CompareBoolGt_int_int(__pyx_t_6, __pyx_t_4, Py_GT); if (unlikely((__pyx_t_7 < 0))) __PYX_ERR(0, 152, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
   if (__pyx_t_7) {
-    __pyx_t_6 = __Pyx_PyLong_From_long(__pyx_t_3); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 101, __pyx_L1_error)
+    __pyx_t_6 = __Pyx_PyLong_From_long(__pyx_t_3); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 152, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_6);
-    if (__Pyx_PyInt_FromNumber(&__pyx_t_6, NULL, 0) < (0)) __PYX_ERR(0, 101, __pyx_L1_error)
+    if (__Pyx_PyInt_FromNumber(&__pyx_t_6, NULL, 0) < (0)) __PYX_ERR(0, 152, __pyx_L1_error)
     __pyx_t_5 = __pyx_t_6;
     __pyx_t_6 = 0;
   } else {
@@ -23630,32 +29246,32 @@ static struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_pf_8udpprobe_4core_4ro
     __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_4rows_Rows, __pyx_callargs+__pyx_t_8, (2-__pyx_t_8) | (__pyx_t_8*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
     __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
     __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 101, __pyx_L1_error)
+    if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 152, __pyx_L1_error)
     __Pyx_GOTREF((PyObject *)__pyx_t_1);
   }
   __pyx_v_rows = ((struct __pyx_obj_8udpprobe_4core_4rows_Rows *)__pyx_t_1);
   __pyx_t_1 = 0;
 
-  /* "udpprobe/core/rows.py":102
+  /* "udpprobe/core/rows.py":153
  * def _restored(size: int, is_error: bytes, columns: dict[str, bytes]) -> Rows:
  *     rows = Rows(max(size, 1))
  *     rows.size = size             # <<<<<<<<<<<<<<
  *     memoryview(rows.is_error)[:size] = is_error
  *     for name, values in columns.items():
 */
-  __pyx_t_9 = __Pyx_PyIndex_AsSsize_t(__pyx_v_size); if (unlikely((__pyx_t_9 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 102, __pyx_L1_error)
+  __pyx_t_9 = __Pyx_PyIndex_AsSsize_t(__pyx_v_size); if (unlikely((__pyx_t_9 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 153, __pyx_L1_error)
   __pyx_v_rows->size = __pyx_t_9;
 
-  /* "udpprobe/core/rows.py":103
+  /* "udpprobe/core/rows.py":154
  *     rows = Rows(max(size, 1))
  *     rows.size = size
  *     memoryview(rows.is_error)[:size] = is_error             # <<<<<<<<<<<<<<
  *     for name, values in columns.items():
  *         memoryview(getattr(rows, name)).cast("B")[:8 * size] = values
 */
-  __pyx_t_1 = __pyx_memoryview_fromslice(__pyx_v_rows->is_error, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 103, __pyx_L1_error)
+  __pyx_t_1 = __pyx_memoryview_fromslice(__pyx_v_rows->is_error, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 154, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
-  __pyx_t_5 = PyMemoryView_FromObject(__pyx_t_1); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 103, __pyx_L1_error)
+  __pyx_t_5 = PyMemoryView_FromObject(__pyx_t_1); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 154, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __Pyx_INCREF(__pyx_v_size);
@@ -23665,16 +29281,16 @@ static struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_pf_8udpprobe_4core_4ro
 
     __pyx_t_9 = PY_SSIZE_T_MAX;
   } else {
-    __pyx_t_10 = __Pyx_PyIndex_AsSsize_t(__pyx_t_4); if (unlikely((__pyx_t_10 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 103, __pyx_L1_error)
+    __pyx_t_10 = __Pyx_PyIndex_AsSsize_t(__pyx_t_4); if (unlikely((__pyx_t_10 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 154, __pyx_L1_error)
     __pyx_t_9 = __pyx_t_10;
   }
 
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-  if (__Pyx_PyObject_SetSlice(__pyx_t_5, __pyx_v_is_error, 0, __pyx_t_9, NULL, NULL, NULL, 0, 1, 0) < (0)) __PYX_ERR(0, 103, __pyx_L1_error)
+  if (__Pyx_PyObject_SetSlice(__pyx_t_5, __pyx_v_is_error, 0, __pyx_t_9, NULL, NULL, NULL, 0, 1, 0) < (0)) __PYX_ERR(0, 154, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
 
-  /* "udpprobe/core/rows.py":104
+  /* "udpprobe/core/rows.py":155
  *     rows.size = size
  *     memoryview(rows.is_error)[:size] = is_error
  *     for name, values in columns.items():             # <<<<<<<<<<<<<<
@@ -23682,7 +29298,7 @@ static struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_pf_8udpprobe_4core_4ro
  *     return rows
 */
   __pyx_t_9 = 0;
-  __pyx_t_1 = __Pyx_dict_iterator(__pyx_v_columns, 1, __pyx_mstate_global->__pyx_n_u_items, (&__pyx_t_10), (&__pyx_t_11)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 104, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_dict_iterator(__pyx_v_columns, 1, __pyx_mstate_global->__pyx_n_u_items, (&__pyx_t_10), (&__pyx_t_11)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 155, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __Pyx_XDECREF(__pyx_t_5);
   __pyx_t_5 = __pyx_t_1;
@@ -23690,25 +29306,25 @@ static struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_pf_8udpprobe_4core_4ro
   while (1) {
     __pyx_t_12 = __Pyx_dict_iter_next(__pyx_t_5, __pyx_t_10, &__pyx_t_9, &__pyx_t_1, &__pyx_t_2, NULL, __pyx_t_11);
     if (unlikely(__pyx_t_12 == 0)) break;
-    if (unlikely(__pyx_t_12 == -1)) __PYX_ERR(0, 104, __pyx_L1_error)
+    if (unlikely(__pyx_t_12 == -1)) __PYX_ERR(0, 155, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
     __Pyx_GOTREF(__pyx_t_2);
-    if (!(likely(PyUnicode_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("str", __pyx_t_1))) __PYX_ERR(0, 104, __pyx_L1_error)
-    if (!(likely(PyBytes_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_2))) __PYX_ERR(0, 104, __pyx_L1_error)
+    if (!(likely(PyUnicode_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("str", __pyx_t_1))) __PYX_ERR(0, 155, __pyx_L1_error)
+    if (!(likely(PyBytes_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_2))) __PYX_ERR(0, 155, __pyx_L1_error)
     __Pyx_XDECREF_SET(__pyx_v_name, ((PyObject*)__pyx_t_1));
     __pyx_t_1 = 0;
     __Pyx_XDECREF_SET(__pyx_v_values, ((PyObject*)__pyx_t_2));
     __pyx_t_2 = 0;
 
-    /* "udpprobe/core/rows.py":105
+    /* "udpprobe/core/rows.py":156
  *     memoryview(rows.is_error)[:size] = is_error
  *     for name, values in columns.items():
  *         memoryview(getattr(rows, name)).cast("B")[:8 * size] = values             # <<<<<<<<<<<<<<
  *     return rows
 */
-    __pyx_t_6 = __Pyx_GetAttr(((PyObject *)__pyx_v_rows), __pyx_v_name); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 105, __pyx_L1_error)
+    __pyx_t_6 = __Pyx_GetAttr(((PyObject *)__pyx_v_rows), __pyx_v_name); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 156, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_6);
-    __pyx_t_13 = PyMemoryView_FromObject(__pyx_t_6); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 105, __pyx_L1_error)
+    __pyx_t_13 = PyMemoryView_FromObject(__pyx_t_6); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 156, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_13);
     __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
     __pyx_t_1 = __pyx_t_13;
@@ -23719,29 +29335,29 @@ static struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_pf_8udpprobe_4core_4ro
       __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_cast, __pyx_callargs+__pyx_t_8, (2-__pyx_t_8) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_1); __pyx_t_1 = 0;
       __Pyx_DECREF(__pyx_t_13); __pyx_t_13 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 105, __pyx_L1_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 156, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_2);
     }
-    if (!(likely(PyMemoryView_Check(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("memoryview", __pyx_t_2))) __PYX_ERR(0, 105, __pyx_L1_error)
-    __pyx_t_13 = __Pyx_PyLong_MultiplyCObj(__pyx_mstate_global->__pyx_int_8, __pyx_v_size, 8, 0, 0); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 105, __pyx_L1_error)
+    if (!(likely(PyMemoryView_Check(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("memoryview", __pyx_t_2))) __PYX_ERR(0, 156, __pyx_L1_error)
+    __pyx_t_13 = __Pyx_PyLong_MultiplyCObj(__pyx_mstate_global->__pyx_int_8, __pyx_v_size, 8, 0, 0); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 156, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_13);
     __pyx_t_7 = (__pyx_t_13 == ((PyObject*)Py_None));
     if (__pyx_t_7) {
 
       __pyx_t_14 = PY_SSIZE_T_MAX;
     } else {
-      __pyx_t_15 = __Pyx_PyIndex_AsSsize_t(__pyx_t_13); if (unlikely((__pyx_t_15 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 105, __pyx_L1_error)
+      __pyx_t_15 = __Pyx_PyIndex_AsSsize_t(__pyx_t_13); if (unlikely((__pyx_t_15 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 156, __pyx_L1_error)
       __pyx_t_14 = __pyx_t_15;
     }
 
     __Pyx_DECREF(__pyx_t_13); __pyx_t_13 = 0;
-    if (__Pyx_PyObject_SetSlice(__pyx_t_2, __pyx_v_values, 0, __pyx_t_14, NULL, NULL, NULL, 0, 1, 0) < (0)) __PYX_ERR(0, 105, __pyx_L1_error)
+    if (__Pyx_PyObject_SetSlice(__pyx_t_2, __pyx_v_values, 0, __pyx_t_14, NULL, NULL, NULL, 0, 1, 0) < (0)) __PYX_ERR(0, 156, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
 
   }
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
-  /* "udpprobe/core/rows.py":106
+  /* "udpprobe/core/rows.py":157
  *     for name, values in columns.items():
  *         memoryview(getattr(rows, name)).cast("B")[:8 * size] = values
  *     return rows             # <<<<<<<<<<<<<<
@@ -23757,7 +29373,7 @@ static struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_pf_8udpprobe_4core_4ro
   }
   goto __pyx_L0;
 
-  /* "udpprobe/core/rows.py":100
+  /* "udpprobe/core/rows.py":151
  * 
  * 
  * def _restored(size: int, is_error: bytes, columns: dict[str, bytes]) -> Rows:             # <<<<<<<<<<<<<<
@@ -23783,7 +29399,1043 @@ static struct __pyx_obj_8udpprobe_4core_4rows_Rows *__pyx_pf_8udpprobe_4core_4ro
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
+
+/* "(tree fragment)":4
+ *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
+ *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
+ * def __pyx_unpickle_Packet(__pyx_type, long __pyx_checksum, tuple __pyx_state):             # <<<<<<<<<<<<<<
+ *     cdef object __pyx_result
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xa9952e4, 0xf1e5421, 0x58a59f4, b'data, destination, destination_port, family, frame, has_df, icmp_code, icmp_type, ip_id, ip_length, is_error, is_fragmented, is_tunnelled, length, mtu, notes, quoted_bytes, reply_id, reply_ttl, reporter, source, source_port, time_ns, ttl, udp_checksum, udp_length')
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_3__pyx_unpickle_Packet(PyObject *__pyx_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+static PyMethodDef __pyx_mdef_8udpprobe_4core_4rows_3__pyx_unpickle_Packet = {"__pyx_unpickle_Packet", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_4rows_3__pyx_unpickle_Packet, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_8udpprobe_4core_4rows_3__pyx_unpickle_Packet(PyObject *__pyx_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  PyObject *__pyx_v___pyx_type = 0;
+  long __pyx_v___pyx_checksum;
+  PyObject *__pyx_v___pyx_state = 0;
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject* values[3] = {0,0,0};
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("__pyx_unpickle_Packet (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  {
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_pyx_type,&__pyx_mstate_global->__pyx_n_u_pyx_checksum,&__pyx_mstate_global->__pyx_n_u_pyx_state,0};
+    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(1, 4, __pyx_L3_error)
+    if (__pyx_kwds_len > 0) {
+      switch (__pyx_nargs) {
+        case  3:
+        values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(1, 4, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  2:
+        values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(1, 4, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  1:
+        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(1, 4, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  0: break;
+        default: goto __pyx_L5_argtuple_error;
+      }
+      const Py_ssize_t kwd_pos_args = __pyx_nargs;
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__pyx_unpickle_Packet", 0) < (0)) __PYX_ERR(1, 4, __pyx_L3_error)
+      for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__pyx_unpickle_Packet", 1, 3, 3, i); __PYX_ERR(1, 4, __pyx_L3_error) }
+      }
+    } else if (unlikely(__pyx_nargs != 3)) {
+      goto __pyx_L5_argtuple_error;
+    } else {
+      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(1, 4, __pyx_L3_error)
+      values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(1, 4, __pyx_L3_error)
+      values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(1, 4, __pyx_L3_error)
+    }
+    __pyx_v___pyx_type = values[0];
+    __pyx_v___pyx_checksum = __Pyx_PyLong_As_long(values[1]); if (unlikely((__pyx_v___pyx_checksum == (long)-1) && PyErr_Occurred())) __PYX_ERR(1, 4, __pyx_L3_error)
+    __pyx_v___pyx_state = ((PyObject*)values[2]);
+  }
+  goto __pyx_L6_skip;
+  __pyx_L5_argtuple_error:;
+  __Pyx_RaiseArgtupleInvalid("__pyx_unpickle_Packet", 1, 3, 3, __pyx_nargs); __PYX_ERR(1, 4, __pyx_L3_error)
+  __pyx_L6_skip:;
+  goto __pyx_L4_argument_unpacking_done;
+  __pyx_L3_error:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __Pyx_AddTraceback("udpprobe.core.rows.__pyx_unpickle_Packet", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_RefNannyFinishContext();
+  return NULL;
+  __pyx_L4_argument_unpacking_done:;
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v___pyx_state), (&PyTuple_Type), 1, "__pyx_state", 1))) __PYX_ERR(1, 4, __pyx_L1_error)
+  __pyx_r = __pyx_pf_8udpprobe_4core_4rows_2__pyx_unpickle_Packet(__pyx_self, __pyx_v___pyx_type, __pyx_v___pyx_checksum, __pyx_v___pyx_state);
+
+  /* function exit code */
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __pyx_r = NULL;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  goto __pyx_L7_cleaned_up;
+  __pyx_L0:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __pyx_L7_cleaned_up:;
+
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_8udpprobe_4core_4rows_2__pyx_unpickle_Packet(CYTHON_UNUSED PyObject *__pyx_self, PyObject *__pyx_v___pyx_type, long __pyx_v___pyx_checksum, PyObject *__pyx_v___pyx_state) {
+  PyObject *__pyx_v___pyx_result = 0;
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  int __pyx_t_1;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  size_t __pyx_t_4;
+  int __pyx_t_5;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__pyx_unpickle_Packet", 0);
+
+  /* "(tree fragment)":6
+ * def __pyx_unpickle_Packet(__pyx_type, long __pyx_checksum, tuple __pyx_state):
+ *     cdef object __pyx_result
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xa9952e4, 0xf1e5421, 0x58a59f4, b'data, destination, destination_port, family, frame, has_df, icmp_code, icmp_type, ip_id, ip_length, is_error, is_fragmented, is_tunnelled, length, mtu, notes, quoted_bytes, reply_id, reply_ttl, reporter, source, source_port, time_ns, ttl, udp_checksum, udp_length')             # <<<<<<<<<<<<<<
+ *     __pyx_result = Packet.__new__(__pyx_type)
+ *     if __pyx_state is not None:
+*/
+  __pyx_t_1 = __Pyx_CheckUnpickleChecksum(__pyx_v___pyx_checksum, 0xa9952e4, 0xf1e5421, 0x58a59f4, __pyx_k_data_destination_destination_por); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(1, 6, __pyx_L1_error)
+
+
+  /* "(tree fragment)":7
+ *     cdef object __pyx_result
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xa9952e4, 0xf1e5421, 0x58a59f4, b'data, destination, destination_port, family, frame, has_df, icmp_code, icmp_type, ip_id, ip_length, is_error, is_fragmented, is_tunnelled, length, mtu, notes, quoted_bytes, reply_id, reply_ttl, reporter, source, source_port, time_ns, ttl, udp_checksum, udp_length')
+ *     __pyx_result = Packet.__new__(__pyx_type)             # <<<<<<<<<<<<<<
+ *     if __pyx_state is not None:
+ *         __pyx_unpickle_Packet__set_state(<Packet> __pyx_result, __pyx_state)
+*/
+  __pyx_t_3 = ((PyObject *)__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_4rows_Packet);
+  __Pyx_INCREF(__pyx_t_3);
+  __pyx_t_4 = 0;
+  {
+    PyObject *__pyx_callargs[2] = {__pyx_t_3, __pyx_v___pyx_type};
+    __pyx_t_2 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_new, __pyx_callargs+__pyx_t_4, (2-__pyx_t_4) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+    __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
+    if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 7, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
+  }
+  __pyx_v___pyx_result = __pyx_t_2;
+  __pyx_t_2 = 0;
+
+  /* "(tree fragment)":8
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xa9952e4, 0xf1e5421, 0x58a59f4, b'data, destination, destination_port, family, frame, has_df, icmp_code, icmp_type, ip_id, ip_length, is_error, is_fragmented, is_tunnelled, length, mtu, notes, quoted_bytes, reply_id, reply_ttl, reporter, source, source_port, time_ns, ttl, udp_checksum, udp_length')
+ *     __pyx_result = Packet.__new__(__pyx_type)
+ *     if __pyx_state is not None:             # <<<<<<<<<<<<<<
+ *         __pyx_unpickle_Packet__set_state(<Packet> __pyx_result, __pyx_state)
+ *     return __pyx_result
+*/
+  __pyx_t_5 = (__pyx_v___pyx_state != ((PyObject*)Py_None));
+  if (__pyx_t_5) {
+
+
+    /* "(tree fragment)":9
+ *     __pyx_result = Packet.__new__(__pyx_type)
+ *     if __pyx_state is not None:
+ *         __pyx_unpickle_Packet__set_state(<Packet> __pyx_result, __pyx_state)             # <<<<<<<<<<<<<<
+ *     return __pyx_result
+ * cdef __pyx_unpickle_Packet__set_state(Packet __pyx_result, __pyx_state: tuple):
+*/
+    if (unlikely(__pyx_v___pyx_state == Py_None)) {
+      PyErr_SetString(PyExc_TypeError, "cannot pass None into a C function argument that is declared \047not None\047");
+      __PYX_ERR(1, 9, __pyx_L1_error)
+    }
+    __pyx_t_2 = __pyx_f_8udpprobe_4core_4rows___pyx_unpickle_Packet__set_state(((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)__pyx_v___pyx_result), __pyx_v___pyx_state); if (unlikely(!__pyx_t_2)) __PYX_ERR(1, 9, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_2);
+    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+
+    /* "(tree fragment)":8
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xa9952e4, 0xf1e5421, 0x58a59f4, b'data, destination, destination_port, family, frame, has_df, icmp_code, icmp_type, ip_id, ip_length, is_error, is_fragmented, is_tunnelled, length, mtu, notes, quoted_bytes, reply_id, reply_ttl, reporter, source, source_port, time_ns, ttl, udp_checksum, udp_length')
+ *     __pyx_result = Packet.__new__(__pyx_type)
+ *     if __pyx_state is not None:             # <<<<<<<<<<<<<<
+ *         __pyx_unpickle_Packet__set_state(<Packet> __pyx_result, __pyx_state)
+ *     return __pyx_result
+*/
+  }
+
+  /* "(tree fragment)":10
+ *     if __pyx_state is not None:
+ *         __pyx_unpickle_Packet__set_state(<Packet> __pyx_result, __pyx_state)
+ *     return __pyx_result             # <<<<<<<<<<<<<<
+ * cdef __pyx_unpickle_Packet__set_state(Packet __pyx_result, __pyx_state: tuple):
+ *     __pyx_result.data = __pyx_state[0]; __pyx_result.destination = __pyx_state[1]; __pyx_result.destination_port = __pyx_state[2]; __pyx_result.family = __pyx_state[3]; __pyx_result.frame = __pyx_state[4]; __pyx_result.has_df = __pyx_state[5]; __pyx_result.icmp_code = __pyx_state[6]; __pyx_result.icmp_type = __pyx_state[7]; __pyx_result.ip_id = __pyx_state[8]; __pyx_result.ip_length = __pyx_state[9]; __pyx_result.is_error = __pyx_state[10]; __pyx_result.is_fragmented = __pyx_state[11]; __pyx_result.is_tunnelled = __pyx_state[12]; __pyx_result.length = __pyx_state[13]; __pyx_result.mtu = __pyx_state[14]; __pyx_result.notes = __pyx_state[15]; __pyx_result.quoted_bytes = __pyx_state[16]; __pyx_result.reply_id = __pyx_state[17]; __pyx_result.reply_ttl = __pyx_state[18]; __pyx_result.reporter = __pyx_state[19]; __pyx_result.source = __pyx_state[20]; __pyx_result.source_port = __pyx_state[21]; __pyx_result.time_ns = __pyx_state[22]; __pyx_result.ttl = __pyx_state[23]; __pyx_result.udp_checksum = __pyx_state[24]; __pyx_result.udp_length = __pyx_state[25]
+*/
+  {
+    PyObject *__pyx_temp;
+    {
+      __pyx_temp = __pyx_r;
+      __Pyx_INCREF(__pyx_v___pyx_result);
+      __pyx_r = __pyx_v___pyx_result;
+    }
+    __Pyx_XDECREF(__pyx_temp);
+  }
+  goto __pyx_L0;
+
+  /* "(tree fragment)":4
+ *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
+ *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
+ * def __pyx_unpickle_Packet(__pyx_type, long __pyx_checksum, tuple __pyx_state):             # <<<<<<<<<<<<<<
+ *     cdef object __pyx_result
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xa9952e4, 0xf1e5421, 0x58a59f4, b'data, destination, destination_port, family, frame, has_df, icmp_code, icmp_type, ip_id, ip_length, is_error, is_fragmented, is_tunnelled, length, mtu, notes, quoted_bytes, reply_id, reply_ttl, reporter, source, source_port, time_ns, ttl, udp_checksum, udp_length')
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_XDECREF(__pyx_t_3);
+  __Pyx_AddTraceback("udpprobe.core.rows.__pyx_unpickle_Packet", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+  __Pyx_XDECREF(__pyx_v___pyx_result);
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "(tree fragment)":11
+ *         __pyx_unpickle_Packet__set_state(<Packet> __pyx_result, __pyx_state)
+ *     return __pyx_result
+ * cdef __pyx_unpickle_Packet__set_state(Packet __pyx_result, __pyx_state: tuple):             # <<<<<<<<<<<<<<
+ *     __pyx_result.data = __pyx_state[0]; __pyx_result.destination = __pyx_state[1]; __pyx_result.destination_port = __pyx_state[2]; __pyx_result.family = __pyx_state[3]; __pyx_result.frame = __pyx_state[4]; __pyx_result.has_df = __pyx_state[5]; __pyx_result.icmp_code = __pyx_state[6]; __pyx_result.icmp_type = __pyx_state[7]; __pyx_result.ip_id = __pyx_state[8]; __pyx_result.ip_length = __pyx_state[9]; __pyx_result.is_error = __pyx_state[10]; __pyx_result.is_fragmented = __pyx_state[11]; __pyx_result.is_tunnelled = __pyx_state[12]; __pyx_result.length = __pyx_state[13]; __pyx_result.mtu = __pyx_state[14]; __pyx_result.notes = __pyx_state[15]; __pyx_result.quoted_bytes = __pyx_state[16]; __pyx_result.reply_id = __pyx_state[17]; __pyx_result.reply_ttl = __pyx_state[18]; __pyx_result.reporter = __pyx_state[19]; __pyx_result.source = __pyx_state[20]; __pyx_result.source_port = __pyx_state[21]; __pyx_result.time_ns = __pyx_state[22]; __pyx_result.ttl = __pyx_state[23]; __pyx_result.udp_checksum = __pyx_state[24]; __pyx_result.udp_length = __pyx_state[25]
+ *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 26)
+*/
+
+static PyObject *__pyx_f_8udpprobe_4core_4rows___pyx_unpickle_Packet__set_state(struct __pyx_obj_8udpprobe_4core_4rows_Packet *__pyx_v___pyx_result, PyObject *__pyx_v___pyx_state) {
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  int __pyx_t_2;
+  PY_LONG_LONG __pyx_t_3;
+  int __pyx_t_4;
+  unsigned PY_LONG_LONG __pyx_t_5;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__pyx_unpickle_Packet__set_state", 0);
+
+  /* "(tree fragment)":12
+ *     return __pyx_result
+ * cdef __pyx_unpickle_Packet__set_state(Packet __pyx_result, __pyx_state: tuple):
+ *     __pyx_result.data = __pyx_state[0]; __pyx_result.destination = __pyx_state[1]; __pyx_result.destination_port = __pyx_state[2]; __pyx_result.family = __pyx_state[3]; __pyx_result.frame = __pyx_state[4]; __pyx_result.has_df = __pyx_state[5]; __pyx_result.icmp_code = __pyx_state[6]; __pyx_result.icmp_type = __pyx_state[7]; __pyx_result.ip_id = __pyx_state[8]; __pyx_result.ip_length = __pyx_state[9]; __pyx_result.is_error = __pyx_state[10]; __pyx_result.is_fragmented = __pyx_state[11]; __pyx_result.is_tunnelled = __pyx_state[12]; __pyx_result.length = __pyx_state[13]; __pyx_result.mtu = __pyx_state[14]; __pyx_result.notes = __pyx_state[15]; __pyx_result.quoted_bytes = __pyx_state[16]; __pyx_result.reply_id = __pyx_state[17]; __pyx_result.reply_ttl = __pyx_state[18]; __pyx_result.reporter = __pyx_state[19]; __pyx_result.source = __pyx_state[20]; __pyx_result.source_port = __pyx_state[21]; __pyx_result.time_ns = __pyx_state[22]; __pyx_result.ttl = __pyx_state[23]; __pyx_result.udp_checksum = __pyx_state[24]; __pyx_result.udp_length = __pyx_state[25]             # <<<<<<<<<<<<<<
+ *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 26)
+*/
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 0, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  if (!(likely(PyBytes_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_1))) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GIVEREF(__pyx_t_1);
+  __Pyx_GOTREF(__pyx_v___pyx_result->data);
+  __Pyx_DECREF_SET(__pyx_v___pyx_result->data, ((PyObject*)__pyx_t_1));
+  __pyx_t_1 = 0;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 1, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  if (!(likely(PyTuple_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("tuple", __pyx_t_1))) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GIVEREF(__pyx_t_1);
+  __Pyx_GOTREF(__pyx_v___pyx_result->destination);
+  __Pyx_DECREF_SET(__pyx_v___pyx_result->destination, ((PyObject*)__pyx_t_1));
+  __pyx_t_1 = 0;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 2, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->destination_port = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 3, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->family = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 4, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_3 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_3 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->frame = __pyx_t_3;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 5, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_4 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_4 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->has_df = __pyx_t_4;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 6, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->icmp_code = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 7, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->icmp_type = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 8, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->ip_id = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 9, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_3 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_3 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->ip_length = __pyx_t_3;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 10, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_4 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_4 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->is_error = __pyx_t_4;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 11, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_4 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_4 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->is_fragmented = __pyx_t_4;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 12, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_4 = __Pyx_PyObject_IsTrue(__pyx_t_1); if (unlikely((__pyx_t_4 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->is_tunnelled = __pyx_t_4;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 13, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_3 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_3 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->length = __pyx_t_3;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 14, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_3 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_3 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->mtu = __pyx_t_3;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 15, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_5 = __Pyx_PyLong_As_unsigned_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_5 == (unsigned PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->notes = __pyx_t_5;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 16, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_3 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_3 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->quoted_bytes = __pyx_t_3;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 17, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->reply_id = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 18, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->reply_ttl = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 19, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  if (!(likely(PyTuple_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("tuple", __pyx_t_1))) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GIVEREF(__pyx_t_1);
+  __Pyx_GOTREF(__pyx_v___pyx_result->reporter);
+  __Pyx_DECREF_SET(__pyx_v___pyx_result->reporter, ((PyObject*)__pyx_t_1));
+  __pyx_t_1 = 0;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 20, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  if (!(likely(PyTuple_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("tuple", __pyx_t_1))) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GIVEREF(__pyx_t_1);
+  __Pyx_GOTREF(__pyx_v___pyx_result->source);
+  __Pyx_DECREF_SET(__pyx_v___pyx_result->source, ((PyObject*)__pyx_t_1));
+  __pyx_t_1 = 0;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 21, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->source_port = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 22, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_3 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_t_1); if (unlikely((__pyx_t_3 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->time_ns = __pyx_t_3;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 23, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->ttl = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 24, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->udp_checksum = __pyx_t_2;
+  __pyx_t_1 = __Pyx_GetItemInt_Tuple(__pyx_v___pyx_state, 25, long, 1, __Pyx_PyLong_From_long, 0, 1, 1, __Pyx_ReferenceSharing_FunctionArgument); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_t_2 = __Pyx_PyLong_As_int(__pyx_t_1); if (unlikely((__pyx_t_2 == (int)-1) && PyErr_Occurred())) __PYX_ERR(1, 12, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
+  __pyx_v___pyx_result->udp_length = __pyx_t_2;
+
+  /* "(tree fragment)":13
+ * cdef __pyx_unpickle_Packet__set_state(Packet __pyx_result, __pyx_state: tuple):
+ *     __pyx_result.data = __pyx_state[0]; __pyx_result.destination = __pyx_state[1]; __pyx_result.destination_port = __pyx_state[2]; __pyx_result.family = __pyx_state[3]; __pyx_result.frame = __pyx_state[4]; __pyx_result.has_df = __pyx_state[5]; __pyx_result.icmp_code = __pyx_state[6]; __pyx_result.icmp_type = __pyx_state[7]; __pyx_result.ip_id = __pyx_state[8]; __pyx_result.ip_length = __pyx_state[9]; __pyx_result.is_error = __pyx_state[10]; __pyx_result.is_fragmented = __pyx_state[11]; __pyx_result.is_tunnelled = __pyx_state[12]; __pyx_result.length = __pyx_state[13]; __pyx_result.mtu = __pyx_state[14]; __pyx_result.notes = __pyx_state[15]; __pyx_result.quoted_bytes = __pyx_state[16]; __pyx_result.reply_id = __pyx_state[17]; __pyx_result.reply_ttl = __pyx_state[18]; __pyx_result.reporter = __pyx_state[19]; __pyx_result.source = __pyx_state[20]; __pyx_result.source_port = __pyx_state[21]; __pyx_result.time_ns = __pyx_state[22]; __pyx_result.ttl = __pyx_state[23]; __pyx_result.udp_checksum = __pyx_state[24]; __pyx_result.udp_length = __pyx_state[25]
+ *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 26)             # <<<<<<<<<<<<<<
+*/
+  __pyx_t_2 = __Pyx_UpdateUnpickledDict(((PyObject *)__pyx_v___pyx_result), __pyx_v___pyx_state, 26); if (unlikely(__pyx_t_2 == ((int)-1))) __PYX_ERR(1, 13, __pyx_L1_error)
+
+
+  /* "(tree fragment)":11
+ *         __pyx_unpickle_Packet__set_state(<Packet> __pyx_result, __pyx_state)
+ *     return __pyx_result
+ * cdef __pyx_unpickle_Packet__set_state(Packet __pyx_result, __pyx_state: tuple):             # <<<<<<<<<<<<<<
+ *     __pyx_result.data = __pyx_state[0]; __pyx_result.destination = __pyx_state[1]; __pyx_result.destination_port = __pyx_state[2]; __pyx_result.family = __pyx_state[3]; __pyx_result.frame = __pyx_state[4]; __pyx_result.has_df = __pyx_state[5]; __pyx_result.icmp_code = __pyx_state[6]; __pyx_result.icmp_type = __pyx_state[7]; __pyx_result.ip_id = __pyx_state[8]; __pyx_result.ip_length = __pyx_state[9]; __pyx_result.is_error = __pyx_state[10]; __pyx_result.is_fragmented = __pyx_state[11]; __pyx_result.is_tunnelled = __pyx_state[12]; __pyx_result.length = __pyx_state[13]; __pyx_result.mtu = __pyx_state[14]; __pyx_result.notes = __pyx_state[15]; __pyx_result.quoted_bytes = __pyx_state[16]; __pyx_result.reply_id = __pyx_state[17]; __pyx_result.reply_ttl = __pyx_state[18]; __pyx_result.reporter = __pyx_state[19]; __pyx_result.source = __pyx_state[20]; __pyx_result.source_port = __pyx_state[21]; __pyx_result.time_ns = __pyx_state[22]; __pyx_result.ttl = __pyx_state[23]; __pyx_result.udp_checksum = __pyx_state[24]; __pyx_result.udp_length = __pyx_state[25]
+ *     __Pyx_UpdateUnpickledDict(__pyx_result, __pyx_state, 26)
+*/
+
+  /* function exit code */
+  __pyx_r = Py_None; __Pyx_INCREF(Py_None);
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("udpprobe.core.rows.__pyx_unpickle_Packet__set_state", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = 0;
+  __pyx_L0:;
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
 /* #### Code section: module_exttypes ### */
+
+static PyObject *__pyx_tp_new__initialisation_8udpprobe_4core_4rows_Packet(PyObject *o, 
+#if CYTHON_VECTORCALL_TPNEW
+    CYTHON_UNUSED PyObject *const *args, CYTHON_UNUSED Py_ssize_t nargs, CYTHON_UNUSED PyObject *kwnames
+#else
+    CYTHON_UNUSED PyObject *a, CYTHON_UNUSED PyObject *k
+#endif
+) {
+  struct __pyx_obj_8udpprobe_4core_4rows_Packet *p = ((struct __pyx_obj_8udpprobe_4core_4rows_Packet *)o);
+  p->source = ((PyObject*)Py_None); Py_INCREF(Py_None);
+  p->destination = ((PyObject*)Py_None); Py_INCREF(Py_None);
+  p->reporter = ((PyObject*)Py_None); Py_INCREF(Py_None);
+  p->data = ((PyObject*)Py_None); Py_INCREF(Py_None);
+  return o;
+}
+
+static PyObject *__pyx_tp_new_vectorcall_8udpprobe_4core_4rows_Packet(PyTypeObject *t, 
+#if CYTHON_VECTORCALL_TPNEW
+    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
+#else
+    PyObject *a, PyObject *k
+#endif
+) {
+  PyObject *o;
+  o = __Pyx_AllocateExtensionType(t, 1);
+  if (unlikely(!o)) return 0;
+  return __pyx_tp_new__initialisation_8udpprobe_4core_4rows_Packet(o, 
+#if CYTHON_VECTORCALL_TPNEW
+    args, nargs, kwnames
+#else
+    a, k
+#endif
+);
+}
+
+#if CYTHON_VECTORCALL_TPNEW
+static PyObject *__pyx_tp_new_8udpprobe_4core_4rows_Packet(PyTypeObject *t, PyObject *a, PyObject *k) {
+  return __Pyx_CallTpnewAsVectorcall(__pyx_tp_new_vectorcall_8udpprobe_4core_4rows_Packet, t, a, k);
+}
+#endif
+
+#if CYTHON_VECTORCALL_TPNEW
+static PyObject *__pyx_tp_vectorcall_8udpprobe_4core_4rows_Packet(PyObject *t, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
+  if (unlikely((PyTypeObject*)t != __pyx_mstate_global->__pyx_ptype_8udpprobe_4core_4rows_Packet || __Pyx_PyType_HasFeature((PyTypeObject*)t, Py_TPFLAGS_IS_ABSTRACT))) {
+    return __Pyx_CallNewInitFromVectorcall((PyTypeObject*)t, args, nargsf, kwnames);
+  }
+  Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+  PyObject *o = __pyx_tp_new_vectorcall_8udpprobe_4core_4rows_Packet((PyTypeObject*)t, args, nargs, kwnames);
+  return o;
+}
+#endif
+
+static void __pyx_tp_dealloc_8udpprobe_4core_4rows_Packet(PyObject *o) {
+  struct __pyx_obj_8udpprobe_4core_4rows_Packet *p = (struct __pyx_obj_8udpprobe_4core_4rows_Packet *)o;
+  PyObject_GC_UnTrack(o);
+  Py_CLEAR(p->source);
+  Py_CLEAR(p->destination);
+  Py_CLEAR(p->reporter);
+  Py_CLEAR(p->data);
+  PyTypeObject *tp = Py_TYPE(o);
+  #if CYTHON_USE_TYPE_SLOTS
+  (*tp->tp_free)(o);
+  #else
+  {
+    freefunc tp_free = (freefunc)PyType_GetSlot(tp, Py_tp_free);
+    if (tp_free) tp_free(o);
+  }
+  #endif
+  #if CYTHON_USE_TYPE_SPECS
+  Py_DECREF(tp);
+  #endif
+}
+
+static int __pyx_tp_traverse_8udpprobe_4core_4rows_Packet(PyObject *o, visitproc v, void *a) {
+  int e;
+  struct __pyx_obj_8udpprobe_4core_4rows_Packet *p = (struct __pyx_obj_8udpprobe_4core_4rows_Packet *)o;
+  {
+    e = __Pyx_call_type_traverse(o, 1, v, a);
+    if (e) return e;
+  }
+  if (p->source) {
+    e = (*v)(p->source, a); if (e) return e;
+  }
+  if (p->destination) {
+    e = (*v)(p->destination, a); if (e) return e;
+  }
+  if (p->reporter) {
+    e = (*v)(p->reporter, a); if (e) return e;
+  }
+  return 0;
+}
+
+static int __pyx_tp_clear_8udpprobe_4core_4rows_Packet(PyObject *o) {
+  PyObject* tmp;
+  struct __pyx_obj_8udpprobe_4core_4rows_Packet *p = (struct __pyx_obj_8udpprobe_4core_4rows_Packet *)o;
+  tmp = ((PyObject*)p->source);
+  p->source = ((PyObject*)Py_None); Py_INCREF(Py_None);
+  Py_XDECREF(tmp);
+  tmp = ((PyObject*)p->destination);
+  p->destination = ((PyObject*)Py_None); Py_INCREF(Py_None);
+  Py_XDECREF(tmp);
+  tmp = ((PyObject*)p->reporter);
+  p->reporter = ((PyObject*)Py_None); Py_INCREF(Py_None);
+  Py_XDECREF(tmp);
+  return 0;
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_is_error(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_8is_error_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_is_error(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_8is_error_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_is_tunnelled(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_12is_tunnelled_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_is_tunnelled(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_12is_tunnelled_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_is_fragmented(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_13is_fragmented_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_is_fragmented(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_13is_fragmented_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_has_df(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_6has_df_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_has_df(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_6has_df_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_family(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_6family_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_family(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_6family_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_source_port(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_11source_port_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_source_port(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_11source_port_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_destination_port(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_16destination_port_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_destination_port(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_16destination_port_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_ip_id(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_5ip_id_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_ip_id(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_5ip_id_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_udp_length(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_10udp_length_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_udp_length(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_10udp_length_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_udp_checksum(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_12udp_checksum_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_udp_checksum(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_12udp_checksum_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_ttl(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_3ttl_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_ttl(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_3ttl_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_icmp_type(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_9icmp_type_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_icmp_type(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_9icmp_type_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_icmp_code(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_9icmp_code_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_icmp_code(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_9icmp_code_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_reply_id(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_8reply_id_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_reply_id(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_8reply_id_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_reply_ttl(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_9reply_ttl_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_reply_ttl(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_9reply_ttl_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_frame(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_5frame_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_frame(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_5frame_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_time_ns(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_7time_ns_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_time_ns(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_7time_ns_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_ip_length(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_9ip_length_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_ip_length(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_9ip_length_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_length(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_6length_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_length(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_6length_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_quoted_bytes(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_12quoted_bytes_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_quoted_bytes(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_12quoted_bytes_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_mtu(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_3mtu_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_mtu(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_3mtu_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_notes(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_5notes_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_notes(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_5notes_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_source(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_6source_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_source(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_6source_3__set__(o, v);
+  }
+  else {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_6source_5__del__(o);
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_destination(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_11destination_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_destination(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_11destination_3__set__(o, v);
+  }
+  else {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_11destination_5__del__(o);
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_reporter(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_8reporter_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_reporter(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_8reporter_3__set__(o, v);
+  }
+  else {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_8reporter_5__del__(o);
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_6Packet_data(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_6Packet_4data_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_6Packet_data(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_4data_3__set__(o, v);
+  }
+  else {
+    return __pyx_pw_8udpprobe_4core_4rows_6Packet_4data_5__del__(o);
+  }
+}
+
+static PyMethodDef __pyx_methods_8udpprobe_4core_4rows_Packet[] = {
+  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_4rows_6Packet_1__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_4rows_6Packet_3__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {0, 0, 0, 0}
+};
+
+static struct PyGetSetDef __pyx_getsets_8udpprobe_4core_4rows_Packet[] = {
+  {"is_error", __pyx_getprop_8udpprobe_4core_4rows_6Packet_is_error, __pyx_setprop_8udpprobe_4core_4rows_6Packet_is_error, 0, 0},
+  {"is_tunnelled", __pyx_getprop_8udpprobe_4core_4rows_6Packet_is_tunnelled, __pyx_setprop_8udpprobe_4core_4rows_6Packet_is_tunnelled, 0, 0},
+  {"is_fragmented", __pyx_getprop_8udpprobe_4core_4rows_6Packet_is_fragmented, __pyx_setprop_8udpprobe_4core_4rows_6Packet_is_fragmented, 0, 0},
+  {"has_df", __pyx_getprop_8udpprobe_4core_4rows_6Packet_has_df, __pyx_setprop_8udpprobe_4core_4rows_6Packet_has_df, 0, 0},
+  {"family", __pyx_getprop_8udpprobe_4core_4rows_6Packet_family, __pyx_setprop_8udpprobe_4core_4rows_6Packet_family, 0, 0},
+  {"source_port", __pyx_getprop_8udpprobe_4core_4rows_6Packet_source_port, __pyx_setprop_8udpprobe_4core_4rows_6Packet_source_port, 0, 0},
+  {"destination_port", __pyx_getprop_8udpprobe_4core_4rows_6Packet_destination_port, __pyx_setprop_8udpprobe_4core_4rows_6Packet_destination_port, 0, 0},
+  {"ip_id", __pyx_getprop_8udpprobe_4core_4rows_6Packet_ip_id, __pyx_setprop_8udpprobe_4core_4rows_6Packet_ip_id, 0, 0},
+  {"udp_length", __pyx_getprop_8udpprobe_4core_4rows_6Packet_udp_length, __pyx_setprop_8udpprobe_4core_4rows_6Packet_udp_length, 0, 0},
+  {"udp_checksum", __pyx_getprop_8udpprobe_4core_4rows_6Packet_udp_checksum, __pyx_setprop_8udpprobe_4core_4rows_6Packet_udp_checksum, 0, 0},
+  {"ttl", __pyx_getprop_8udpprobe_4core_4rows_6Packet_ttl, __pyx_setprop_8udpprobe_4core_4rows_6Packet_ttl, 0, 0},
+  {"icmp_type", __pyx_getprop_8udpprobe_4core_4rows_6Packet_icmp_type, __pyx_setprop_8udpprobe_4core_4rows_6Packet_icmp_type, 0, 0},
+  {"icmp_code", __pyx_getprop_8udpprobe_4core_4rows_6Packet_icmp_code, __pyx_setprop_8udpprobe_4core_4rows_6Packet_icmp_code, 0, 0},
+  {"reply_id", __pyx_getprop_8udpprobe_4core_4rows_6Packet_reply_id, __pyx_setprop_8udpprobe_4core_4rows_6Packet_reply_id, 0, 0},
+  {"reply_ttl", __pyx_getprop_8udpprobe_4core_4rows_6Packet_reply_ttl, __pyx_setprop_8udpprobe_4core_4rows_6Packet_reply_ttl, 0, 0},
+  {"frame", __pyx_getprop_8udpprobe_4core_4rows_6Packet_frame, __pyx_setprop_8udpprobe_4core_4rows_6Packet_frame, 0, 0},
+  {"time_ns", __pyx_getprop_8udpprobe_4core_4rows_6Packet_time_ns, __pyx_setprop_8udpprobe_4core_4rows_6Packet_time_ns, 0, 0},
+  {"ip_length", __pyx_getprop_8udpprobe_4core_4rows_6Packet_ip_length, __pyx_setprop_8udpprobe_4core_4rows_6Packet_ip_length, 0, 0},
+  {"length", __pyx_getprop_8udpprobe_4core_4rows_6Packet_length, __pyx_setprop_8udpprobe_4core_4rows_6Packet_length, 0, 0},
+  {"quoted_bytes", __pyx_getprop_8udpprobe_4core_4rows_6Packet_quoted_bytes, __pyx_setprop_8udpprobe_4core_4rows_6Packet_quoted_bytes, 0, 0},
+  {"mtu", __pyx_getprop_8udpprobe_4core_4rows_6Packet_mtu, __pyx_setprop_8udpprobe_4core_4rows_6Packet_mtu, 0, 0},
+  {"notes", __pyx_getprop_8udpprobe_4core_4rows_6Packet_notes, __pyx_setprop_8udpprobe_4core_4rows_6Packet_notes, 0, 0},
+  {"source", __pyx_getprop_8udpprobe_4core_4rows_6Packet_source, __pyx_setprop_8udpprobe_4core_4rows_6Packet_source, 0, 0},
+  {"destination", __pyx_getprop_8udpprobe_4core_4rows_6Packet_destination, __pyx_setprop_8udpprobe_4core_4rows_6Packet_destination, 0, 0},
+  {"reporter", __pyx_getprop_8udpprobe_4core_4rows_6Packet_reporter, __pyx_setprop_8udpprobe_4core_4rows_6Packet_reporter, 0, 0},
+  {"data", __pyx_getprop_8udpprobe_4core_4rows_6Packet_data, __pyx_setprop_8udpprobe_4core_4rows_6Packet_data, 0, 0},
+  {0, 0, 0, 0, 0}
+};
+#if CYTHON_USE_TYPE_SPECS
+static PyType_Slot __pyx_type_8udpprobe_4core_4rows_Packet_slots[] = {
+  {Py_tp_dealloc, (void *)__pyx_tp_dealloc_8udpprobe_4core_4rows_Packet},
+  {Py_tp_doc, (void *)PyDoc_STR("A datagram or an ICMP error; of an error, all but the last line is what it quotes.\n\n    Attributes:\n        is_error, frame, time_ns, family.\n        source, destination: 128 bits in two halves, IPv4 mapped.  source_port, destination_port.\n        ip_id, udp_length, udp_checksum, ttl, is_tunnelled, is_fragmented.\n        ip_length: bytes of the IP packet; of an error, as the quote says.\n        data: of a datagram, its payload as far as it was captured; of an error, the ICMP message.\n        icmp_type, icmp_code, reporter, mtu (-1 without), reply_id, reply_ttl, has_df, notes (bits of `Note`),\n            length (the datagram\047s bytes as far as the quote can be trusted, or UNKNOWN_LENGTH), quoted_bytes.\n    ")},
+  {Py_tp_traverse, (void *)__pyx_tp_traverse_8udpprobe_4core_4rows_Packet},
+  {Py_tp_clear, (void *)__pyx_tp_clear_8udpprobe_4core_4rows_Packet},
+  {Py_tp_methods, (void *)__pyx_methods_8udpprobe_4core_4rows_Packet},
+  {Py_tp_getset, (void *)__pyx_getsets_8udpprobe_4core_4rows_Packet},
+  {Py_tp_new, (void *)__pyx_tp_new_8udpprobe_4core_4rows_Packet},
+  #if (!CYTHON_COMPILING_IN_PYPY || PYPY_VERSION_NUM >= 0x07030800) && (!CYTHON_COMPILING_IN_LIMITED_API || __PYX_LIMITED_VERSION_HEX >= 0x030E0000)
+  #if CYTHON_VECTORCALL_TPNEW
+  {Py_tp_vectorcall, (void *)__pyx_tp_vectorcall_8udpprobe_4core_4rows_Packet},
+  #endif
+  #endif
+  {0, 0},
+};
+static PyType_Spec __pyx_type_8udpprobe_4core_4rows_Packet_spec = {
+  "udpprobe.core.rows.Packet",
+  sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Packet),
+  0,
+  Py_TPFLAGS_DEFAULT|Py_TPFLAGS_HAVE_VERSION_TAG|Py_TPFLAGS_HAVE_GC,
+  __pyx_type_8udpprobe_4core_4rows_Packet_slots,
+};
+#else
+
+static PyTypeObject __pyx_type_8udpprobe_4core_4rows_Packet = {
+  PyVarObject_HEAD_INIT(0, 0)
+  "udpprobe.core.rows.""Packet", /*tp_name*/
+  sizeof(struct __pyx_obj_8udpprobe_4core_4rows_Packet), /*tp_basicsize*/
+  0, /*tp_itemsize*/
+  __pyx_tp_dealloc_8udpprobe_4core_4rows_Packet, /*tp_dealloc*/
+  0, /*tp_vectorcall_offset*/
+  0, /*tp_getattr*/
+  0, /*tp_setattr*/
+  0, /*tp_as_async*/
+  0, /*tp_repr*/
+  0, /*tp_as_number*/
+  0, /*tp_as_sequence*/
+  0, /*tp_as_mapping*/
+  0, /*tp_hash*/
+  0, /*tp_call*/
+  0, /*tp_str*/
+  0, /*tp_getattro*/
+  0, /*tp_setattro*/
+  0, /*tp_as_buffer*/
+  Py_TPFLAGS_DEFAULT|Py_TPFLAGS_HAVE_VERSION_TAG|Py_TPFLAGS_HAVE_GC, /*tp_flags*/
+  PyDoc_STR("A datagram or an ICMP error; of an error, all but the last line is what it quotes.\n\n    Attributes:\n        is_error, frame, time_ns, family.\n        source, destination: 128 bits in two halves, IPv4 mapped.  source_port, destination_port.\n        ip_id, udp_length, udp_checksum, ttl, is_tunnelled, is_fragmented.\n        ip_length: bytes of the IP packet; of an error, as the quote says.\n        data: of a datagram, its payload as far as it was captured; of an error, the ICMP message.\n        icmp_type, icmp_code, reporter, mtu (-1 without), reply_id, reply_ttl, has_df, notes (bits of `Note`),\n            length (the datagram\047s bytes as far as the quote can be trusted, or UNKNOWN_LENGTH), quoted_bytes.\n    "), /*tp_doc*/
+  __pyx_tp_traverse_8udpprobe_4core_4rows_Packet, /*tp_traverse*/
+  __pyx_tp_clear_8udpprobe_4core_4rows_Packet, /*tp_clear*/
+  0, /*tp_richcompare*/
+  0, /*tp_weaklistoffset*/
+  0, /*tp_iter*/
+  0, /*tp_iternext*/
+  __pyx_methods_8udpprobe_4core_4rows_Packet, /*tp_methods*/
+  0, /*tp_members*/
+  __pyx_getsets_8udpprobe_4core_4rows_Packet, /*tp_getset*/
+  0, /*tp_base*/
+  0, /*tp_dict*/
+  0, /*tp_descr_get*/
+  0, /*tp_descr_set*/
+  #if !CYTHON_USE_TYPE_SPECS
+  0, /*tp_dictoffset*/
+  #endif
+  0, /*tp_init*/
+  0, /*tp_alloc*/
+  __pyx_tp_new_8udpprobe_4core_4rows_Packet, /*tp_new*/
+  0, /*tp_free*/
+  0, /*tp_is_gc*/
+  0, /*tp_bases*/
+  0, /*tp_mro*/
+  0, /*tp_cache*/
+  0, /*tp_subclasses*/
+  0, /*tp_weaklist*/
+  0, /*tp_del*/
+  0, /*tp_version_tag*/
+  #if CYTHON_USE_TP_FINALIZE
+  0, /*tp_finalize*/
+  #else
+  NULL, /*tp_finalize*/
+  #endif
+  #if (!CYTHON_COMPILING_IN_PYPY || PYPY_VERSION_NUM >= 0x07030800) && (!CYTHON_COMPILING_IN_LIMITED_API || __PYX_LIMITED_VERSION_HEX >= 0x030E0000)
+  #if CYTHON_VECTORCALL_TPNEW
+  __pyx_tp_vectorcall_8udpprobe_4core_4rows_Packet, /*tp_vectorcall*/
+  #else
+  NULL, /*tp_vectorcall*/
+  #endif
+  #endif
+  #if __PYX_NEED_TP_PRINT_SLOT == 1
+  0, /*tp_print*/
+  #endif
+  #if PY_VERSION_HEX >= 0x030C0000
+  0, /*tp_watched*/
+  #endif
+  #if PY_VERSION_HEX >= 0x030d00A4
+  0, /*tp_versions_used*/
+  #endif
+  #if CYTHON_COMPILING_IN_PYPY && PY_VERSION_HEX < 0x030a0000
+  0, /*tp_pypy_flags*/
+  #endif
+};
+#endif
 static struct __pyx_vtabstruct_8udpprobe_4core_4rows_Rows __pyx_vtable_8udpprobe_4core_4rows_Rows;
 
 static PyObject *__pyx_tp_new__initialisation_8udpprobe_4core_4rows_Rows(PyObject *o, 
@@ -23803,6 +30455,10 @@ static PyObject *__pyx_tp_new__initialisation_8udpprobe_4core_4rows_Rows(PyObjec
   p->time_ns.memview = NULL;
   p->ip_length.data = NULL;
   p->ip_length.memview = NULL;
+  p->payload_at.data = NULL;
+  p->payload_at.memview = NULL;
+  p->payload_end.data = NULL;
+  p->payload_end.memview = NULL;
   p->mtu.data = NULL;
   p->mtu.memview = NULL;
   p->quoted_ip_length.data = NULL;
@@ -23902,6 +30558,8 @@ static void __pyx_tp_dealloc_8udpprobe_4core_4rows_Rows(PyObject *o) {
   __PYX_XCLEAR_MEMVIEW(&p->frame, 1);; p->frame.memview = NULL; p->frame.data = NULL;
   __PYX_XCLEAR_MEMVIEW(&p->time_ns, 1);; p->time_ns.memview = NULL; p->time_ns.data = NULL;
   __PYX_XCLEAR_MEMVIEW(&p->ip_length, 1);; p->ip_length.memview = NULL; p->ip_length.data = NULL;
+  __PYX_XCLEAR_MEMVIEW(&p->payload_at, 1);; p->payload_at.memview = NULL; p->payload_at.data = NULL;
+  __PYX_XCLEAR_MEMVIEW(&p->payload_end, 1);; p->payload_end.memview = NULL; p->payload_end.data = NULL;
   __PYX_XCLEAR_MEMVIEW(&p->mtu, 1);; p->mtu.memview = NULL; p->mtu.data = NULL;
   __PYX_XCLEAR_MEMVIEW(&p->quoted_ip_length, 1);; p->quoted_ip_length.memview = NULL; p->quoted_ip_length.data = NULL;
   __PYX_XCLEAR_MEMVIEW(&p->length, 1);; p->length.memview = NULL; p->length.data = NULL;
@@ -24014,6 +30672,34 @@ static PyObject *__pyx_getprop_8udpprobe_4core_4rows_4Rows_ip_length(PyObject *o
 static int __pyx_setprop_8udpprobe_4core_4rows_4Rows_ip_length(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
   if (v) {
     return __pyx_pw_8udpprobe_4core_4rows_4Rows_9ip_length_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_4Rows_payload_at(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_4Rows_10payload_at_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_4Rows_payload_at(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_4Rows_10payload_at_3__set__(o, v);
+  }
+  else {
+    PyErr_SetString(PyExc_NotImplementedError, "__del__");
+    return -1;
+  }
+}
+
+static PyObject *__pyx_getprop_8udpprobe_4core_4rows_4Rows_payload_end(PyObject *o, CYTHON_UNUSED void *x) {
+  return __pyx_pw_8udpprobe_4core_4rows_4Rows_11payload_end_1__get__(o);
+}
+
+static int __pyx_setprop_8udpprobe_4core_4rows_4Rows_payload_end(PyObject *o, PyObject *v, CYTHON_UNUSED void *x) {
+  if (v) {
+    return __pyx_pw_8udpprobe_4core_4rows_4Rows_11payload_end_3__set__(o, v);
   }
   else {
     PyErr_SetString(PyExc_NotImplementedError, "__del__");
@@ -24317,6 +31003,7 @@ static int __pyx_setprop_8udpprobe_4core_4rows_4Rows_notes(PyObject *o, PyObject
 
 static PyMethodDef __pyx_methods_8udpprobe_4core_4rows_Rows[] = {
   {"__reduce__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_4rows_4Rows_3__reduce__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {"packet", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_8udpprobe_4core_4rows_4Rows_5packet, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_8udpprobe_4core_4rows_4Rows_4packet},
   {0, 0, 0, 0}
 };
 
@@ -24327,6 +31014,8 @@ static struct PyGetSetDef __pyx_getsets_8udpprobe_4core_4rows_Rows[] = {
   {"frame", __pyx_getprop_8udpprobe_4core_4rows_4Rows_frame, __pyx_setprop_8udpprobe_4core_4rows_4Rows_frame, 0, 0},
   {"time_ns", __pyx_getprop_8udpprobe_4core_4rows_4Rows_time_ns, __pyx_setprop_8udpprobe_4core_4rows_4Rows_time_ns, 0, 0},
   {"ip_length", __pyx_getprop_8udpprobe_4core_4rows_4Rows_ip_length, __pyx_setprop_8udpprobe_4core_4rows_4Rows_ip_length, 0, 0},
+  {"payload_at", __pyx_getprop_8udpprobe_4core_4rows_4Rows_payload_at, __pyx_setprop_8udpprobe_4core_4rows_4Rows_payload_at, 0, 0},
+  {"payload_end", __pyx_getprop_8udpprobe_4core_4rows_4Rows_payload_end, __pyx_setprop_8udpprobe_4core_4rows_4Rows_payload_end, 0, 0},
   {"mtu", __pyx_getprop_8udpprobe_4core_4rows_4Rows_mtu, __pyx_setprop_8udpprobe_4core_4rows_4Rows_mtu, 0, 0},
   {"quoted_ip_length", __pyx_getprop_8udpprobe_4core_4rows_4Rows_quoted_ip_length, __pyx_setprop_8udpprobe_4core_4rows_4Rows_quoted_ip_length, 0, 0},
   {"length", __pyx_getprop_8udpprobe_4core_4rows_4Rows_length, __pyx_setprop_8udpprobe_4core_4rows_4Rows_length, 0, 0},
@@ -24353,7 +31042,7 @@ static struct PyGetSetDef __pyx_getsets_8udpprobe_4core_4rows_Rows[] = {
 #if CYTHON_USE_TYPE_SPECS
 static PyType_Slot __pyx_type_8udpprobe_4core_4rows_Rows_slots[] = {
   {Py_tp_dealloc, (void *)__pyx_tp_dealloc_8udpprobe_4core_4rows_Rows},
-  {Py_tp_doc, (void *)PyDoc_STR("Columns of `room` rows, `size` of them filled.\n\n    Columns of every row:\n        is_error: 0 for a datagram, 1 for an ICMP error.\n        frame: Wireshark\047s number, from 1.  time_ns: since 1970, UTC.\n        source_high, source_low, destination_high, destination_low: addresses.\n        ports: source port << 16 | destination port.\n        detail: id << 48 | UDP length << 32 | UDP checksum << 16 | TTL << 8 | flags. The id is IPv4\047s, or the lower\n            half of an IPv6 fragment\047s.\n        payload_high, payload_low: the first 16 payload bytes, zeros behind what was captured.\n        proof: finished checksum << 16 | payload bytes captured (at most 16) << 8 | 1 if the checksum is half computed.\n            The finished checksum is 0 where it cannot be known.\n\n    Of datagrams only:\n        ip_length: bytes of the IP packet as its header says; of a fragmented one, as it was before.\n        link: who sent the frame on its link; 0 where the link does not say.\n\n    Of errors only:\n        kind: family << 16 | type << 8 | code.  outer: its own IP header, id << 48 | TTL << 8 | 4 where DF is set.\n        mtu: next-hop MTU, -1 without.  reporter_high, reporter_low: who sent it.\n        quoted_ip_length: as the quote says.  length: the datagram\047s bytes as far as the quote can be trusted, or\n            UNKNOWN_LENGTH.  quoted_bytes: of the quote, from its IP header on.\n        message, message_end: where the ICMP message stands in the decoder\047s `messages`.  notes: bits of `Note`.\n    ")},
+  {Py_tp_doc, (void *)PyDoc_STR("Columns of `room` rows, `size` of them filled.\n\n    Columns of every row:\n        is_error: 0 for a datagram, 1 for an ICMP error.\n        frame: Wireshark\047s number, from 1.  time_ns: since 1970, UTC.\n        source_high, source_low, destination_high, destination_low: addresses.\n        ports: source port << 16 | destination port.\n        detail: id << 48 | UDP length << 32 | UDP checksum << 16 | TTL << 8 | flags. The id is IPv4\047s, or the lower\n            half of an IPv6 fragment\047s.\n        payload_high, payload_low: the first 16 payload bytes, zeros behind what was captured.\n        proof: finished checksum << 16 | payload bytes captured (at most 16) << 8 | 1 if the checksum is half computed.\n            The finished checksum is 0 where it cannot be known.\n\n    Of datagrams only:\n        ip_length: bytes of the IP packet as its header says; of a fragmented one, as it was before.\n        link: who sent the frame on its link; 0 where the link does not say.\n        payload_at, payload_end: where the payload that was captured stands in the bytes it was read from.\n\n    Of errors only:\n        kind: family << 16 | type << 8 | code.  outer: its own IP header, id << 48 | TTL << 8 | 4 where DF is set.\n        mtu: next-hop MTU, -1 without.  reporter_high, reporter_low: who sent it.\n        quoted_ip_length: as the quote says.  length: the datagram\047s bytes as far as the quote can be trusted, or\n            UNKNOWN_LENGTH.  quoted_bytes: of the quote, from its IP header on.\n        message, message_end: where the ICMP message stands in the decoder\047s `messages`.  notes: bits of `Note`.\n    ")},
   {Py_tp_methods, (void *)__pyx_methods_8udpprobe_4core_4rows_Rows},
   {Py_tp_getset, (void *)__pyx_getsets_8udpprobe_4core_4rows_Rows},
   {Py_tp_init, (void *)__pyx_tp_init_8udpprobe_4core_4rows_Rows},
@@ -24395,7 +31084,7 @@ static PyTypeObject __pyx_type_8udpprobe_4core_4rows_Rows = {
   0, /*tp_setattro*/
   0, /*tp_as_buffer*/
   Py_TPFLAGS_DEFAULT|Py_TPFLAGS_HAVE_VERSION_TAG, /*tp_flags*/
-  PyDoc_STR("Columns of `room` rows, `size` of them filled.\n\n    Columns of every row:\n        is_error: 0 for a datagram, 1 for an ICMP error.\n        frame: Wireshark\047s number, from 1.  time_ns: since 1970, UTC.\n        source_high, source_low, destination_high, destination_low: addresses.\n        ports: source port << 16 | destination port.\n        detail: id << 48 | UDP length << 32 | UDP checksum << 16 | TTL << 8 | flags. The id is IPv4\047s, or the lower\n            half of an IPv6 fragment\047s.\n        payload_high, payload_low: the first 16 payload bytes, zeros behind what was captured.\n        proof: finished checksum << 16 | payload bytes captured (at most 16) << 8 | 1 if the checksum is half computed.\n            The finished checksum is 0 where it cannot be known.\n\n    Of datagrams only:\n        ip_length: bytes of the IP packet as its header says; of a fragmented one, as it was before.\n        link: who sent the frame on its link; 0 where the link does not say.\n\n    Of errors only:\n        kind: family << 16 | type << 8 | code.  outer: its own IP header, id << 48 | TTL << 8 | 4 where DF is set.\n        mtu: next-hop MTU, -1 without.  reporter_high, reporter_low: who sent it.\n        quoted_ip_length: as the quote says.  length: the datagram\047s bytes as far as the quote can be trusted, or\n            UNKNOWN_LENGTH.  quoted_bytes: of the quote, from its IP header on.\n        message, message_end: where the ICMP message stands in the decoder\047s `messages`.  notes: bits of `Note`.\n    "), /*tp_doc*/
+  PyDoc_STR("Columns of `room` rows, `size` of them filled.\n\n    Columns of every row:\n        is_error: 0 for a datagram, 1 for an ICMP error.\n        frame: Wireshark\047s number, from 1.  time_ns: since 1970, UTC.\n        source_high, source_low, destination_high, destination_low: addresses.\n        ports: source port << 16 | destination port.\n        detail: id << 48 | UDP length << 32 | UDP checksum << 16 | TTL << 8 | flags. The id is IPv4\047s, or the lower\n            half of an IPv6 fragment\047s.\n        payload_high, payload_low: the first 16 payload bytes, zeros behind what was captured.\n        proof: finished checksum << 16 | payload bytes captured (at most 16) << 8 | 1 if the checksum is half computed.\n            The finished checksum is 0 where it cannot be known.\n\n    Of datagrams only:\n        ip_length: bytes of the IP packet as its header says; of a fragmented one, as it was before.\n        link: who sent the frame on its link; 0 where the link does not say.\n        payload_at, payload_end: where the payload that was captured stands in the bytes it was read from.\n\n    Of errors only:\n        kind: family << 16 | type << 8 | code.  outer: its own IP header, id << 48 | TTL << 8 | 4 where DF is set.\n        mtu: next-hop MTU, -1 without.  reporter_high, reporter_low: who sent it.\n        quoted_ip_length: as the quote says.  length: the datagram\047s bytes as far as the quote can be trusted, or\n            UNKNOWN_LENGTH.  quoted_bytes: of the quote, from its IP header on.\n        message, message_end: where the ICMP message stands in the decoder\047s `messages`.  notes: bits of `Note`.\n    "), /*tp_doc*/
   0, /*tp_traverse*/
   0, /*tp_clear*/
   0, /*tp_richcompare*/
@@ -25561,6 +32250,7 @@ static CYTHON_SMALL_CODE int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate)
 static CYTHON_SMALL_CODE int __Pyx_modinit_Global_init_code(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Variable_export_code(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Function_export_code(__pyx_mstatetype *__pyx_mstate); /*proto*/
+static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_4rows_Packet(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_4rows_Rows(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_array_obj(__pyx_mstatetype *__pyx_mstate); /*proto*/
 static CYTHON_SMALL_CODE int __Pyx_modinit_Exttype___pyx_MemviewEnum_obj(__pyx_mstatetype *__pyx_mstate); /*proto*/
@@ -25605,6 +32295,41 @@ static int __Pyx_modinit_Function_export_code(__pyx_mstatetype *__pyx_mstate) {
   return 0;
 }
 
+static int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_4rows_Packet(__pyx_mstatetype *__pyx_mstate) {
+  __Pyx_RefNannyDeclarations
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  CYTHON_UNUSED_VAR(__pyx_mstate);
+  __Pyx_RefNannySetupContext("__Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_4rows_Packet", 0);
+  /*--- Exttype __pyx_obj_8udpprobe_4core_4rows_Packet ---*/
+  #if CYTHON_USE_TYPE_SPECS
+  __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8udpprobe_4core_4rows_Packet_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet)) __PYX_ERR(0, 27, __pyx_L1_error)
+  #else
+  __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet = &__pyx_type_8udpprobe_4core_4rows_Packet;
+  #endif
+  #if !CYTHON_COMPILING_IN_LIMITED_API
+  #endif
+  #if !CYTHON_USE_TYPE_SPECS
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet) < (0)) __PYX_ERR(0, 27, __pyx_L1_error)
+  #endif
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet);
+  #endif
+  #if !CYTHON_COMPILING_IN_LIMITED_API
+  if ((CYTHON_USE_TYPE_SLOTS && CYTHON_USE_PYTYPE_LOOKUP) && likely(!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet->tp_dictoffset && __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet->tp_getattro == PyObject_GenericGetAttr)) {
+    __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet->tp_getattro = PyObject_GenericGetAttr;
+  }
+  #endif
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Packet, (PyObject *) __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet) < (0)) __PYX_ERR(0, 27, __pyx_L1_error)
+  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Packet) < (0)) __PYX_ERR(0, 27, __pyx_L1_error)
+  __Pyx_RefNannyFinishContext();
+  return 0;
+  __pyx_L1_error:;
+  __Pyx_RefNannyFinishContext();
+  return -1;
+}
+
 static int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_4rows_Rows(__pyx_mstatetype *__pyx_mstate) {
   __Pyx_RefNannyDeclarations
   int __pyx_lineno = 0;
@@ -25617,14 +32342,14 @@ static int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_4rows_Rows(__pyx_msta
   __pyx_vtable_8udpprobe_4core_4rows_Rows.start_row = (Py_ssize_t (*)(struct __pyx_obj_8udpprobe_4core_4rows_Rows *))__pyx_f_8udpprobe_4core_4rows_4Rows_start_row;
   __pyx_vtable_8udpprobe_4core_4rows_Rows.copy_row = (Py_ssize_t (*)(struct __pyx_obj_8udpprobe_4core_4rows_Rows *, struct __pyx_obj_8udpprobe_4core_4rows_Rows *, Py_ssize_t))__pyx_f_8udpprobe_4core_4rows_4Rows_copy_row;
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8udpprobe_4core_4rows_Rows_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows)) __PYX_ERR(0, 27, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_8udpprobe_4core_4rows_Rows_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows)) __PYX_ERR(0, 43, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows = &__pyx_type_8udpprobe_4core_4rows_Rows;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows) < (0)) __PYX_ERR(0, 27, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows) < (0)) __PYX_ERR(0, 43, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows);
@@ -25634,8 +32359,8 @@ static int __Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_4rows_Rows(__pyx_msta
     __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows->tp_getattro = PyObject_GenericGetAttr;
   }
   #endif
-  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows, __pyx_vtabptr_8udpprobe_4core_4rows_Rows) < (0)) __PYX_ERR(0, 27, __pyx_L1_error)
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Rows, (PyObject *) __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows) < (0)) __PYX_ERR(0, 27, __pyx_L1_error)
+  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows, __pyx_vtabptr_8udpprobe_4core_4rows_Rows) < (0)) __PYX_ERR(0, 43, __pyx_L1_error)
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Rows, (PyObject *) __pyx_mstate->__pyx_ptype_8udpprobe_4core_4rows_Rows) < (0)) __PYX_ERR(0, 43, __pyx_L1_error)
   __Pyx_RefNannyFinishContext();
   return 0;
   __pyx_L1_error:;
@@ -26134,6 +32859,7 @@ __Pyx_RefNannySetupContext("PyInit_rows", 0);
   (void)__Pyx_modinit_Variable_export_code(__pyx_mstate);
   (void)__Pyx_modinit_Function_export_code(__pyx_mstate);
   /*--- Type init code ---*/
+  if (unlikely((__Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_4rows_Packet(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   if (unlikely((__Pyx_modinit_Exttype___pyx_obj_8udpprobe_4core_4rows_Rows(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   if (unlikely((__Pyx_modinit_Exttype___pyx_array_obj(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
   if (unlikely((__Pyx_modinit_Exttype___pyx_MemviewEnum_obj(__pyx_mstate) < 0))) __PYX_ERR(0, 1, __pyx_L1_error)
@@ -26642,7 +33368,7 @@ __Pyx_RefNannySetupContext("PyInit_rows", 0);
  * 
  * try:             # <<<<<<<<<<<<<<
  *     import cython
- *     from cython import Py_ssize_t as index
+ *     from cython import Py_ssize_t as index, ulonglong as u64
 */
   {
     (void)__pyx_t_1; (void)__pyx_t_2; (void)__pyx_t_3; /* mark used */
@@ -26651,9 +33377,9 @@ __Pyx_RefNannySetupContext("PyInit_rows", 0);
       /* "udpprobe/core/rows.py":11
  * try:
  *     import cython
- *     from cython import Py_ssize_t as index             # <<<<<<<<<<<<<<
+ *     from cython import Py_ssize_t as index, ulonglong as u64             # <<<<<<<<<<<<<<
  * except ImportError:
- *     from udpprobe.core._uncompiled import cython, index
+ *     from udpprobe.core._uncompiled import cython, index, u64
 */
     }
   }
@@ -26672,21 +33398,21 @@ __Pyx_RefNannySetupContext("PyInit_rows", 0);
  * TUNNELLED = 1
  * FRAGMENTED = 2             # <<<<<<<<<<<<<<
  * 
- * _SIGNED = ("frame", "time_ns", "ip_length", "mtu", "quoted_ip_length", "length", "quoted_bytes", "message",
+ * _SIGNED = ("frame", "time_ns", "ip_length", "payload_at", "payload_end", "mtu", "quoted_ip_length", "length", "quoted_bytes", "message",
 */
   if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_FRAGMENTED, __pyx_mstate_global->__pyx_int_2) < (0)) __PYX_ERR(0, 17, __pyx_L1_error)
 
   /* "udpprobe/core/rows.py":19
  * FRAGMENTED = 2
  * 
- * _SIGNED = ("frame", "time_ns", "ip_length", "mtu", "quoted_ip_length", "length", "quoted_bytes", "message",             # <<<<<<<<<<<<<<
+ * _SIGNED = ("frame", "time_ns", "ip_length", "payload_at", "payload_end", "mtu", "quoted_ip_length", "length", "quoted_bytes", "message",             # <<<<<<<<<<<<<<
  *            "message_end")
  * _UNSIGNED = ("source_high", "source_low", "destination_high", "destination_low", "ports", "detail", "link",
 */
   if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_SIGNED, __pyx_mstate_global->__pyx_tuple[2]) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
 
   /* "udpprobe/core/rows.py":21
- * _SIGNED = ("frame", "time_ns", "ip_length", "mtu", "quoted_ip_length", "length", "quoted_bytes", "message",
+ * _SIGNED = ("frame", "time_ns", "ip_length", "payload_at", "payload_end", "mtu", "quoted_ip_length", "length", "quoted_bytes", "message",
  *            "message_end")
  * _UNSIGNED = ("source_high", "source_low", "destination_high", "destination_low", "ports", "detail", "link",             # <<<<<<<<<<<<<<
  *              "payload_high", "payload_low", "proof", "outer", "kind", "reporter_high", "reporter_low", "notes")
@@ -26694,58 +33420,123 @@ __Pyx_RefNannySetupContext("PyInit_rows", 0);
 */
   if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_UNSIGNED, __pyx_mstate_global->__pyx_tuple[3]) < (0)) __PYX_ERR(0, 21, __pyx_L1_error)
 
-  /* "udpprobe/core/rows.py":61
+  /* "(tree fragment)":1
+ * def __reduce_cython__(self):             # <<<<<<<<<<<<<<
+ *     cdef tuple state
+ *     cdef object _dict
+*/
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_4rows_6Packet_1__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Packet___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_rows, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_4)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
+  #endif
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_4rows_Packet, __pyx_mstate_global->__pyx_n_u_reduce_cython, __pyx_t_4) < (0)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+
+  /* "(tree fragment)":17
+ *     else:
+ *         return __pyx_unpickle_Packet, (type(self), 0xa9952e4, state)
+ * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
+ *     __pyx_unpickle_Packet__set_state(self, __pyx_state)
+*/
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_4rows_6Packet_3__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Packet___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_rows, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_4)) __PYX_ERR(1, 17, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
+  #endif
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_4rows_Packet, __pyx_mstate_global->__pyx_n_u_setstate_cython, __pyx_t_4) < (0)) __PYX_ERR(1, 17, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+
+  /* "udpprobe/core/rows.py":78
  *             setattr(self, name, memoryview(bytearray(8 * room)).cast("Q"))
  * 
  *     def __reduce__(self) -> tuple[object, ...]:             # <<<<<<<<<<<<<<
  *         columns = {name: bytes(memoryview(getattr(self, name))[:self.size]) for name in (*_SIGNED, *_UNSIGNED)}
  *         return _restored, (self.size, bytes(memoryview(self.is_error)[:self.size]), columns)
 */
-  __pyx_t_4 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 61, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyDict_NewPresized(1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 78, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_kp_u_tuple_object) < (0)) __PYX_ERR(0, 61, __pyx_L1_error)
-  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_4rows_4Rows_3__reduce__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Rows___reduce, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_rows, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 61, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_kp_u_tuple_object) < (0)) __PYX_ERR(0, 78, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_4rows_4Rows_3__reduce__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Rows___reduce, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_rows, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 78, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_5);
   #endif
   __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_5, __pyx_t_4);
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_4rows_Rows, __pyx_mstate_global->__pyx_n_u_reduce, __pyx_t_5) < (0)) __PYX_ERR(0, 61, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_4rows_Rows, __pyx_mstate_global->__pyx_n_u_reduce, __pyx_t_5) < (0)) __PYX_ERR(0, 78, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
-  /* "udpprobe/core/rows.py":100
+  /* "udpprobe/core/rows.py":82
+ *         return _restored, (self.size, bytes(memoryview(self.is_error)[:self.size]), columns)
  * 
+ *     def packet(self, row: index, data: bytes, messages: bytes) -> Packet:             # <<<<<<<<<<<<<<
+ *         """A row as an object, for who looks at few.
  * 
- * def _restored(size: int, is_error: bytes, columns: dict[str, bytes]) -> Rows:             # <<<<<<<<<<<<<<
- *     rows = Rows(max(size, 1))
- *     rows.size = size
 */
-  __pyx_t_5 = __Pyx_PyDict_NewPresized(4); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 100, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyDict_NewPresized(4); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 82, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_size, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_is_error, __pyx_mstate_global->__pyx_n_u_bytes) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_columns, __pyx_mstate_global->__pyx_kp_u_dict_str_bytes) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
-  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_Rows) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_4rows_1_restored, 0, __pyx_mstate_global->__pyx_n_u_restored, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_rows, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 100, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_row, __pyx_mstate_global->__pyx_n_u_index) < (0)) __PYX_ERR(0, 82, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_data, __pyx_mstate_global->__pyx_n_u_bytes) < (0)) __PYX_ERR(0, 82, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_messages, __pyx_mstate_global->__pyx_n_u_bytes) < (0)) __PYX_ERR(0, 82, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_Packet) < (0)) __PYX_ERR(0, 82, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_4rows_4Rows_5packet, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Rows_packet, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_rows, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 82, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
   __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_4, __pyx_t_5);
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_restored, __pyx_t_4) < (0)) __PYX_ERR(0, 100, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_8udpprobe_4core_4rows_Rows, __pyx_mstate_global->__pyx_n_u_packet, __pyx_t_4) < (0)) __PYX_ERR(0, 82, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+
+  /* "udpprobe/core/rows.py":151
+ * 
+ * 
+ * def _restored(size: int, is_error: bytes, columns: dict[str, bytes]) -> Rows:             # <<<<<<<<<<<<<<
+ *     rows = Rows(max(size, 1))
+ *     rows.size = size
+*/
+  __pyx_t_4 = __Pyx_PyDict_NewPresized(4); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 151, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_size, __pyx_mstate_global->__pyx_n_u_int) < (0)) __PYX_ERR(0, 151, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_is_error, __pyx_mstate_global->__pyx_n_u_bytes) < (0)) __PYX_ERR(0, 151, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_columns, __pyx_mstate_global->__pyx_kp_u_dict_str_bytes) < (0)) __PYX_ERR(0, 151, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_return, __pyx_mstate_global->__pyx_n_u_Rows) < (0)) __PYX_ERR(0, 151, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_4rows_1_restored, 0, __pyx_mstate_global->__pyx_n_u_restored, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_rows, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 151, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_5);
+  #endif
+  __Pyx_CyFunction_SetAnnotationsDict(__pyx_t_5, __pyx_t_4);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_restored, __pyx_t_5) < (0)) __PYX_ERR(0, 151, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+
+  /* "(tree fragment)":4
+ *     int __Pyx_CheckUnpickleChecksum(long, long, long, long, const char*) except -1
+ *     int __Pyx_UpdateUnpickledDict(object, object, Py_ssize_t) except -1
+ * def __pyx_unpickle_Packet(__pyx_type, long __pyx_checksum, tuple __pyx_state):             # <<<<<<<<<<<<<<
+ *     cdef object __pyx_result
+ *     __Pyx_CheckUnpickleChecksum(__pyx_checksum, 0xa9952e4, 0xf1e5421, 0x58a59f4, b'data, destination, destination_port, family, frame, has_df, icmp_code, icmp_type, ip_id, ip_length, is_error, is_fragmented, is_tunnelled, length, mtu, notes, quoted_bytes, reply_id, reply_ttl, reporter, source, source_port, time_ns, ttl, udp_checksum, udp_length')
+*/
+  __pyx_t_5 = __Pyx_CyFunction_New(&__pyx_mdef_8udpprobe_4core_4rows_3__pyx_unpickle_Packet, 0, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Packet, NULL, __pyx_mstate_global->__pyx_n_u_udpprobe_core_rows, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[5])); if (unlikely(!__pyx_t_5)) __PYX_ERR(1, 4, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_5);
+  #endif
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Packet, __pyx_t_5) < (0)) __PYX_ERR(1, 4, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
   /* "udpprobe/core/rows.py":1
  * """Decoded packets in capture order: what the decoder writes and the follower reads.             # <<<<<<<<<<<<<<
  * 
  * Addresses are 128 bits in two words, IPv4 mapped (RFC 4291, section 2.5.5.2). A row is a UDP datagram seen on the wire,
 */
-  __pyx_t_4 = __Pyx_PyDict_NewPresized(0); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 1, __pyx_L1_error)
-  __Pyx_GOTREF(__pyx_t_4);
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_test, __pyx_t_4) < (0)) __PYX_ERR(0, 1, __pyx_L1_error)
-  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_5 = __Pyx_PyDict_NewPresized(0); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 1, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_test, __pyx_t_5) < (0)) __PYX_ERR(0, 1, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
 
   /*--- Wrapped vars code ---*/
 
@@ -26855,19 +33646,19 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
   /* "udpprobe/core/rows.py":19
  * FRAGMENTED = 2
  * 
- * _SIGNED = ("frame", "time_ns", "ip_length", "mtu", "quoted_ip_length", "length", "quoted_bytes", "message",             # <<<<<<<<<<<<<<
+ * _SIGNED = ("frame", "time_ns", "ip_length", "payload_at", "payload_end", "mtu", "quoted_ip_length", "length", "quoted_bytes", "message",             # <<<<<<<<<<<<<<
  *            "message_end")
  * _UNSIGNED = ("source_high", "source_low", "destination_high", "destination_low", "ports", "detail", "link",
 */
   {
-    PyObject* __pyx_temp[9] = {__pyx_mstate_global->__pyx_n_u_frame, __pyx_mstate_global->__pyx_n_u_time_ns, __pyx_mstate_global->__pyx_n_u_ip_length, __pyx_mstate_global->__pyx_n_u_mtu, __pyx_mstate_global->__pyx_n_u_quoted_ip_length, __pyx_mstate_global->__pyx_n_u_length, __pyx_mstate_global->__pyx_n_u_quoted_bytes, __pyx_mstate_global->__pyx_n_u_message, __pyx_mstate_global->__pyx_n_u_message_end};
-    __pyx_mstate_global->__pyx_tuple[2] = __Pyx_PyTuple_FromArray(__pyx_temp, 9); if (unlikely(!__pyx_mstate_global->__pyx_tuple[2])) __PYX_ERR(0, 19, __pyx_L1_error)
+    PyObject* __pyx_temp[11] = {__pyx_mstate_global->__pyx_n_u_frame, __pyx_mstate_global->__pyx_n_u_time_ns, __pyx_mstate_global->__pyx_n_u_ip_length, __pyx_mstate_global->__pyx_n_u_payload_at, __pyx_mstate_global->__pyx_n_u_payload_end, __pyx_mstate_global->__pyx_n_u_mtu, __pyx_mstate_global->__pyx_n_u_quoted_ip_length, __pyx_mstate_global->__pyx_n_u_length, __pyx_mstate_global->__pyx_n_u_quoted_bytes, __pyx_mstate_global->__pyx_n_u_message, __pyx_mstate_global->__pyx_n_u_message_end};
+    __pyx_mstate_global->__pyx_tuple[2] = __Pyx_PyTuple_FromArray(__pyx_temp, 11); if (unlikely(!__pyx_mstate_global->__pyx_tuple[2])) __PYX_ERR(0, 19, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[2]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[2]);
 
   /* "udpprobe/core/rows.py":21
- * _SIGNED = ("frame", "time_ns", "ip_length", "mtu", "quoted_ip_length", "length", "quoted_bytes", "message",
+ * _SIGNED = ("frame", "time_ns", "ip_length", "payload_at", "payload_end", "mtu", "quoted_ip_length", "length", "quoted_bytes", "message",
  *            "message_end")
  * _UNSIGNED = ("source_high", "source_low", "destination_high", "destination_low", "ports", "detail", "link",             # <<<<<<<<<<<<<<
  *              "payload_high", "payload_low", "proof", "outer", "kind", "reporter_high", "reporter_low", "notes")
@@ -26939,41 +33730,41 @@ static int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate) {
   int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
   {
-    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{37},{45},{22},{179},{8},{15},{16},{7},{6},{2},{9},{50},{18},{21},{30},{37},{5},{1},{8},{10},{1},{4},{15},{8},{9},{15},{7},{9},{20},{12},{9},{17},{8},{8},{12},{10},{8},{10},{8},{7},{14},{11},{10},{19},{14},{12},{10},{17},{13},{12},{12},{19},{8},{13},{9},{3},{15},{18},{4},{5},{1},{4},{18},{7},{5},{16},{15},{6},{15},{6},{9},{5},{5},{6},{7},{5},{2},{5},{3},{9},{8},{5},{8},{4},{6},{4},{7},{7},{11},{4},{3},{4},{4},{5},{3},{5},{4},{12},{11},{3},{5},{5},{1},{12},{16},{8},{13},{12},{6},{4},{4},{4},{10},{5},{4},{11},{10},{5},{4},{4},{6},{7},{18},{6},{6},{6},{1}};
-    const struct { const unsigned int length: 7; } bytes_length_index[] = {{1},{93},{81}};
+    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{37},{45},{22},{179},{8},{15},{16},{7},{6},{2},{9},{50},{18},{21},{30},{37},{5},{1},{8},{10},{6},{24},{26},{1},{4},{15},{11},{8},{9},{15},{7},{9},{20},{12},{9},{17},{8},{8},{12},{10},{8},{10},{8},{7},{14},{12},{11},{10},{19},{21},{14},{12},{10},{17},{13},{12},{12},{19},{8},{5},{13},{9},{3},{15},{18},{4},{5},{1},{4},{18},{7},{5},{4},{16},{15},{6},{15},{6},{9},{5},{5},{6},{7},{5},{2},{5},{3},{9},{8},{5},{8},{4},{6},{4},{4},{7},{7},{11},{8},{4},{3},{4},{4},{5},{3},{5},{4},{6},{10},{11},{12},{11},{3},{5},{5},{1},{12},{16},{8},{13},{12},{6},{4},{3},{4},{4},{10},{5},{4},{11},{10},{5},{5},{4},{4},{6},{7},{18},{6},{6},{12},{6},{1}};
+    const struct { const unsigned int length: 10; } bytes_length_index[] = {{1},{11},{55},{442},{93},{573},{81}};
     #ifndef CYTHON_COMPRESS_STRINGS
       #define CYTHON_COMPRESS_STRINGS 90
     #endif
-    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (1050 bytes) */
-static const char cstring[] = "x\332}TMo\0337\020m\001#5P\240E\202\266\247\036h\024\250.\366\246i\21445\202\024\256-\047.\022\305\221\355\"\037\010\026\\rv\305\210K\256\370!k\203\376\000\035u\334\243\217:\352\350\243\217>\352\350\237\323\341\256$\273EQ\001+\316\2223o\337\314\274!\241\216\3744\":\371\010\314=\215v\310\223\227\220kS\376)\340\214\350\224<aZ9\221y\355-\241\212\023.Lp\374\367\266P\313\003\353\214\340\300o9\023m\376\367\374\237{+\317\247\277\355Q\245\264#\324Z\221)\34241@\371\226V\262$yMr\210$\017\325\220J\301I\2569l\022\030\025\030\213P-\326\n\337m\245\3328CUk\223d\010\265t\266=Z\000~\212\320\221\260\244\243\035\020\327\303J\354\225\256\247\025\301=\016R$`\250\003\374Z\340\207\250&8)r\324>\332\332~\274]\2635\020\352f\211\365\t\223H\024l(Z\342\205t\210\356\312\002lD\016SRjO\024 /\314\242@\277\333\001\256\007\212Xp\301 \255:g\352\204V1\206\013\225\265\026e\022C\010\321\007TZ\210(\3471\372\001\323R\2063\255lD\023\306\221\346{d\273I\222\322\201\375\300\205\245\211\004P\341?c\3026\026W\032\023L\251\227\216\304\261\001\356\031\3041\341\276\376\202\322j\013\023\036\n*\361\224\t%\\\034;_Hx\337\310d\223DQ\364\301\363\2420:\201\373L\033\270o\364\231\215\212\322\327\370\001\205J\251\031\226\217PchI8u4\372\217\323\246\023\241\224\215\010l\264{\274wx\370{[JQXa\017\272\273\317^\266;\047\355\375\327]\374Dx\242\033\312\3070\360\240\030\234\234v:\355\027/\332\373A\266\321\215\202\343\343\303g\235\366~|\332Y\030\361Q9\302g\037\353\024w`\344\272\220\306\361\242\344\210\207\351\206\246\334\030\0318\341 \017\033\241\266aM\275ba\305#\273\214\022y\201:\013VN\205\252W\315\275\254\317\024\315\233\025\351\340\257@\002\254\007\254o}\336\274-P\202\031\004\323X^\025\202\365\021\241\255\226~C\027\252\0270\006\236\312%\354\262\024+\213\325\032\276\265\001\243\360\202\002[Q\261\267\250\257\354\2338TN\310E\330\030[\253=*\031\020\313:\3543G\221-{\027\047>MqDl\251\230\320\321\312\327&\324B\255?\306\250uL\206x\254\n\316!\203\204\262>\212\326\347\3122\355\225\303\216cL\243\367\236\310z\267\337\245>\343\340\250\220\274""\256\013\362i\364\207\035\307a\007,L=\240`\2146\251\244\231\305a\317\251[\214|j0[\301\361>\201\221\300\313\252\210%\250\314\365\020\246\216\010}\265\315\337\047\350\243[s\214l\373x\273\204\253%\007ki\006\213%\006\305\303%\223;\037\352\210\327T\036&\320\"\047\314\033L\201\231\025\264\224\232\362:\223\245\215Y\024\272\010\372\2608/:\035\014<\206\361\270\256\320\302^\2213\220\t\213`\006B\000\230\032i\365\202P\006\2347\nq\3620q\026d\212\r\\\314r=K!\033\253\275\301\306\207\330\205\211\221\330e\244\340\240\300F\342c<sN\240\036\224]Nrh!D\001\027\325\207\331\370\002\247\026\360\306\364`G\257\346\237}3y5\377\341\341\374\341\363\253\317\257\327\276\034o\217\375\344\240\332\270^[\037\257Op\347\2531\035\273\311N\325\255F\347\203\260{g\374\261\372\242\032\236\277\276^\2777\331\230\374RmT\217\316\277;\367\323\335\351\311\354\336\354\347Yw6\272\030\004\250\007\363\265\357\253\335\306\355Q\365mE\253O\323\273\323\326\354\356\354\307\213;\027\311\345\332\345\363\253\375\371\321\233\371\233\267\363\267\357\346\357\370\234\303\365\372\327\343\277\252\355\352\354\034\246\017\246\177\314\350\314]\354\\v/\335\325\257\363\223\323\277\001!\234\262\037";
-    PyObject *data = __Pyx_DecompressString(cstring, 1050, 1);
+    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (1908 bytes) */
+static const char cstring[] = "x\332}TMs\333F\022\225(\220fl%\221\022\255\035\047\251,TQ\302\270b1\221\255\362&\216*Y\312\242l\255e\211_\222\225X2v\010\014I\230 @b\006\022i;\265>\352\310#\2168\342\210#\2168\3628G\035\375\023\374\023\266\033 ig\263\025V\021o0\323\335\350~\375\246e\302\345\357\373\262U\177FU\376\3637\334\246Tn\330\244\331\241&\277\221\277+o<\242\035\313\036\034\352\364L\266\032\362\206j\231\\o:\226\303dbj\262\246\333\350\367\277\333\27299`\334\3265\252\275c,[\366_\236\377qoj\371\363/\367\210iZ\\&\214\351MS\346\226lS\242\255Z\2461\220;q\222\247\220\344\216yJ\014]\223;\226Fo\312\264\337\005_\010\225Ss\370\335\\\303\262\271M\314\334M\271\t\241&\306\254E\272\024>%\223\276\316\344=\213S\231\267\200\230{\003\336\262L\031\3664j\350uj\023N\341k\230\037D\265\321\310\224K\305\322\352\372\017\353q\2666E\032\231\314\234\272j@\242\224!iuG78D\347\203.eyy\247!\017,G6)\344\005Ut\301\356]\007\336\242\246\314(\307\205\234\213k&\\\267L\005\334u\263\231\033\323\244\237R\364\336&\006\243y\242i\n\330Q\3252\014<\263L\226\047uU\2034\237@\2667\345\372\200Sv\242\351\214\324\rJM|6U\235%+\315\264\240\300\006q\014.+\212M5G\245\212\"kN\374\005\3232W\241\340S\235\030p\252\352\246\316\025\205;]\203>ITsS\316\347\363\047\216\326\355\332V\235~\247Z6\375\316\266\316X\276;p\342\370\030\205\030\206\245\002}2\261m2\2205\302I\376\377\234&\235@*\023\021\260|\241zogg\263h\030z\227\351l\273R\270\377\250\270W+n\225\210\332\246<y\346\247Y\253q\307\024e\272\017D2\340\357\355I\271\002\251\341\377\255\223\022\277vc\227*\3559\324Ti\355`o\257\270\273[\334B\345\347\337^\002\245\272s\177\257\270\245\034\354\215\027Ji\320\207\377\026P\255\354\321>\257\320\206\242\214\273\006\241\2011\354\353\333E\223r\235\323\016n`{\020\033\216\251\"6\047\271\302O\357tA\252\270\352\020\335\214\321\322\034#>3I\047AH\007~]H@mQ\265\315\234N\362fS\006\275L\326\343\210\270D\375%+\307\354\352j\033\242\025\315\211\317t+\241.\331<\345\330!\374H\317!\306\344\273\023\332\376\304\372t\203\366\361\005\270\237\346\312\336\251\355O=\001=Q\306\047\214\350L\001\rY""\016\\\031\212\245p\020\224\006j\236\210D\251;\215\006\334E60U\335\312OmY\2350\032\013]U\t\343\252\201\376\300\035\\x\225\326\241*\270\035N\307d\252\345\230\034\005\010\362\002\277\344r\265\364f\353\335w\303:\323(\047\272\241\305\254AN\211\330A\0330Y(\320\026O\003j\333\226\3350H\223\301d\351\020>\236/0A;T\327`x\321\276\016\223\261\253\030\324l\362\026\204\211=P\001,y<\247m0K\216!\343v\007\322\202q\206\263\254C\031#M:\006\205\232\332x\311p\272u\270\203\344\302|\354\340\325g\220\037\360@m\324q\242\345.\031\030\026\321\0242]\201\365d\211\005O\326Pl\327\352\242\340\030\334a\253\321\3539\020QSb2\307\353i\r6m\352\014\276cSt\240v\034i\372\002\241l\312\035\333\2048\035\230\0028\010\0305\032\320\363\361\210\211\2578\326\315,\307\006\255\240\373x\t\316 \014;Q\007|\243\013\275\207\277\355\250\234\353\240#\223M\246\014v\235\34618\350\026\212u\272\320P\3520:\025\027Lv\207\262\376\376\253\331\013i\305+x\207\376\332\253\331\327\322\337\335\236\220\277\017\256\204?EmQ\256\\H\037\017\357\270\237x\213\336\362\205t\351\325\313\341?\334\345\213\3547\376\254\177=\310G\340z\345\034\334\336dg.\177\206\007\213\303\245\341cw\313\373\300\327\304\255bT\033]\027\225Cq\370T<\255\213z[\264-a\275\020/\376\363ff\346\237\251\335\024\300n\252\204PJ\035!\034\245\216\021\216S-\204V\312@0Rg\010g\251\027\010/R\017\347\000\036\316\355#\354\317=Ex:WG\250\317\265\021\332s\026\2025\347 8s\003\204\301\\A\002(HE\204\242TC\250IG\010G\222\212\240JM\204\246\304\020\230t\206p&m\246\0016\323\333\010\333\351}\204\375t\025\241\232&\010$M\021h\332B\260\322\014\201\245\007\010\203\364\357\010\277\247w3Xm\246\204P\312\2243\027\331\205\341\245a\317\315\270\206\037S{z\376xXt\227\334\362E\366\243!Pym\330{\r\017\356\336\361\256\371i\277\032H\301\243\350\332(=\252\212RM\324\200R*\3503\361\254#:=\321\033@\330\347\263\005d\250\220\332La\300\336E\366C\361a\316\343\376\232\177?\370)lF\345\327\177\334!bfi\270/\276\274-n?\030\305\275\\?w\206\333\320H){\236\035\302\316\007\347\344\234\017\357\272\025\267\357\365p7s\376\314\275""\344\236zI\226\250\006\310\357\252\347\370\005\277\026|\024\334\n*A?\354\305\262\020\322\247\356\252\310\375\020^\216\226\337,\314\274\267p~:\004\267\253C\315\315\305z\312\316\237\357\272\222\273\343\225=\352\337\366\tn<\030n\271W\274u\357\324/\373\215`+\314F\263\321\"\036<\004&6\274\236\237\361\265\340\333\260\034\242\265\230\377\334\335\022\362Z\260\030|\035JbcwT\030\225\321x\317]\021_\334\nV\202FX\010\017\242/A\210K\243CQ\005\336~\025\277>\021O\216\047\337z\337\253\211\033?\206\327\242\271h=:\033\251\242\0146\211b\201\336\226h\201h\201a\023\355\267\207+C\013\355\357\206\271\350\343h3\252\2172\243\2468x,\036C\324cq\254\010\245!\032\340\224\264\005\234\220\321\336\305\374\047Pf1\256y\376:\264\370\320[\363\n\027\363\013\303\367\340\345\330_\362O\302\257B\026\255Dtt{T\027\245\212\250\034\211\243\023q\002\001\377\215v\357\2735\357\013\277\027d\002-\\\215z\320+\330\274\342\256\273/\375u\377yx5vn\214\356\215lQ\256\212*d\003\236D\020U\250\220P\023\2553@\373\r \026{\277=f\246\214\007\363p]/\373+\"\377K\330\2132\2216\312\301\265\027\225*\234\211\005\331\223\274G@\3572Zf\335\2547\353-yG\320\033\032\254\007/\243\265\250\360\032\016.\273_\271\334\333\200\004\323A5L\205+\241\026};*\217\250\250\002\225\t7\300\212>)\345S\310\241\220D\224\334\002l|\006\3629\200\244\214h9Z\003\331\236\367\204\364\271[H4v\307\375\233K\334\347\376\242\237\213\033\235\t\353\221\024=\030m\211\022\260\004\321\177\023\277iB\243\350\367\02289\0035\255\371\377\nH\300\303\273Q%\342\243\037E\355\340\277x\034\234\047";
+    PyObject *data = __Pyx_DecompressString(cstring, 1908, 1);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (1395 bytes) */
-static const char cstring[] = "\377 at 0x o\377bject>.:\377 <Memory\377View of \377<contigu\377ous and gdir%\001\007\rin\021\005\177strided\"\010o or \004\031><(\t\376A\006>?Canno\377t assign\377 to read\177-only m\240\002\375v\242\000Invali\377d mode, \347exp\305\000|\000\047c\047\376t\001\047fortra\237n\047, gH\000%\005s\357hape\222\000 ax\377is Note \373th\207 Cytho\373n \021\000delib\237eratek\000\320\001c\367ter!\001n PE\337P-484\212\"re\376\264!s subcl\366\246\000es\261!buil\373ti\260\000ypes.\377 If you \223ne\224 \303\000p\316\000%\tt\177hen set\200\000\367e \047\357\002atio\377n_typing\355\047\355$iv\242\000o F\377alse.add}_\231 ecoll\266@\376+\000s.abcdi\367ct[\377 , by\377tes]disa\337bleen\002\001gc\373is\004\003dno d\377efault _\377_reduce_\357_ du]\002non\275-\302@vial\033\000c\377init__tu\357ple[\241c, .\377..]udppr\377obe/core\377/rows.py\371ue\002\250Aalloc\376\274  array \037data.\013\020\204C\326a\376\263cs.ASCII\377BEllipsi\377sFRAGMEN\237TEDQR`\000\000\001.\376\251\007Sequenc\377eTUNNELL\353ED\263\204\001.\270\204\007_SI\177GNED_UN\002\004\257_Pyx\001\000D\245 _\377NextRef_\331_\354$\200 __\301B__\376\001\005getitemx\r\001\330!\025\001func\035\001\346\030\000st\235`)\001imp\274\345`3\001main\003\002owdulM\002nam\002\003\353ewT\001p~\000che\017cksuT\000\n\001?\004\025\001\370\357@\206@\037\001unpicmk?\000En \005vt\310A\036\230\001qualO\005\266E\277F1c\277\204\002\277\001\322Dex\314\001\336`\001_\203\005\352`\262\006\003\006.\007\267`\357@\357_is_\330@out\267ine\242`st\345@d\374\342`\322E_buffe\377rasyncio}.#\006sbase\373b\177ccastcl<\001\376\223 traceba\377ckcolumn\377scountde\357stin\352\204\003hig\375h\004\tlowdet\017aild\223\"\215\000\241\210\003\357@\317odee\226 \234\206\002er\377rorflags\277format\354\206\004f\375r\366 idinde\377xintip_l\037ength\324\000-\002\324A\375s\000\002izekinyd\031\003\253\000kmem\327\207\001\177message\000\004\357_end\341\207\001mtu\336\317Andim\376\205\001so\273bj\241 erp\327\000p\177ayload_\306\001\334\004\005\303\000pop\234asp\377roofqquo\217ted""_\235\206\002\005\004\224\006r_egist\317\000e\315a\313erE\002r\005\005\216 re\257turnE\000m\356\205\001s?elfset\305\206\004\321\210\002\375s\313\000source\370\201\002\004\004\310 start\362Y\000p\306@\001\000ruct\177time_ns\302\206\005\306\277Ae.\306\206\001\373`\245@up\377datevalu\377esxO\320\000\024\220\377O\320#3\3203H\310\377\001\330\004\013\2104\210u\377\220F\230!\330\004\010\210\373\010\220\017\000\016\210a\210t\377\220:\230R\230x\240q\376\022\001\006\210j\230\007\230v\377\240Q\330\010\022\220!\220\3777\230!\2306\240\026\240\377u\250A\250T\260\022\260\2772\260R\260x\270\047\000\013\177\2101\320\004\034\230A!\003\3776\230\025\230a\230z\250\377\021\250\047\260\021\260&\270\377\006\270b\300\004\300H\310\377D\320PX\320XY\320\377YZ\320Zd\320de\377\330\010\017\210|\2304\230\377w\240e\2501\250J\260\377a\260t\270:\300R\300?t\3109\320TU";
-    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 1395, 1752);
+    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (2474 bytes) */
+static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).: \377<MemoryV\377iew of <\377contiguo\377us and d\263ir4\001\007\rin\021\005s\277trided\"\010 7or \004\031><(\tA\006\377>?Cannot\377 assign \377to read-\277only m\240\002v\376\242\000Invalid\377 mode, esxp\324\000|\000\047c\047t\001\377\047fortran\317\047, gH\000%\005sh\367ape\222\000 axi\377s Note t\375h\226 Cython\375 \021\000delibe\317ratek\000\320\001ct\373er!\001n PEPo-484\212\"re\303!\177s subcl\246\000\373es\261!built\375i\260\000ypes. \377If you n\311e\224 \303\000p\316\000%\tth\277en set\200\000e\373 \047\357\002ation\377_typing\047\366\355$iv\242\000o Fa\377lse.add_>\231 ecoll\305@+\000\377s.abcdic\373t[\377 , byt\377es]disab\357leen\002\001gci\375s\004\003dno de\377fault __\377reduce__\367 du]\002non-\336\302@vial\033\000ci\377nit__tup\367le[\260c, ..\377.]udppro\377be/core/\377rows.pyu|e\002\250Aalloc\274 \377 array d\017ata.\013\020\204C\326a\263c\377s.ASCIIB\377Ellipsis\377FRAGMENT\377EDPacketj\000\003.\255\006c\255B__\017\006\326\306 st\264@_\022\005QR\250\230\000\000\001+\007_\n\002pL\002S\377equenceT\377UNNELLED\372\366\204\001.\373\204\007_SIGN\337ED_UN\002\004_P\353yx\001\000D\350 _Ne\177xtRef__\257D\266\303 __\204b__\001\005g?etitem\r\001\233A\036\025\001func\035\001\030\000\246\003\276+\000impor\346 _\337_main;\001mowdulM\002nam\002\003\353ewT\001p~\000che\317cksuT\000\n\001re\rs\311@__\026\001K\004!\001\276`\375e\017\003unpick\206K\000En,\005\n\006\323#7\003vyt\254a\271\001qualp\005\330\232e\345.\264fex\355\001se\203t_\244\005\377&\207 \203N\315`e\271s\351\001\215\"is_\301`o\277utine_\310\000t\336\316`dabc\273e_b\377ufferasy\337ncio.#\006sb\367ase\344\204\002ccas\347tcl<\001\271 tra\367ceb\254`colu\377mnscount\332\375adr\000in\327\205\003hi\373gh\004\tlowde\037taild\261\"\221\000\235\211\003\236\231`odee\264 \211\207\002e\377rrorflag\177sformat\331\207\004\373fr\240@idind\377exintip_?length\330\000-\002\372\376As\000\002izeki\363nd\031\003\257\000kmad\357emem\310\210\001mes\357sage\000\004_enud""\013\004s\332\210\001mtu\205a\357ndim\367\206\001sob\315j\261 er\304\204\001\306\204\003pa\377yload_at\300\002\005@\000\r\005\355\001\031\005\352\000po\375p\355asproof\377qquoted_\370\261\207\002\005\004\273\006regisut\366\000e\236\204\001er_\267!\371r\005\005\265 retur\275nE\000mrow\205\207\001s?elfset\334\207\004\350\211\002\375s\365\000source\370:\002\004\004\362 start\274\255\206\002a\000psto\001\000r\377ucttime_\263ns\336\207\005\362Ae.\342\207\001u\375n\265\206\001update\357use_\351\206\005val\377uesxO\200\001\330\377\004$\240A\240V\2501\377\200\001\340\004\037\230q\320\377 0\260\013\270;\300k\377\320QR\330\004\023\2206\377\230\030\240\021\240!\330\004\377\007\200|\2207\230!\330\377\010(\250\001\250\031\260.\355\3008\000\013\2104\000\360\010\000\373\n\033\025\001\021\220\024\220W\377\230D\240\016\250d\3202\377E\300T\310\031\320RV\377\320V^\320^b\320b\377k\320ko\320o{\320\377{\177\360\000\000@\002L\335\002\004\000L\002P\003\001P\002\335X\n\001X\002\\\021\001\\\002\335h\030\001h\002l\037\001l\002\335w&\001w\002{-\001{\002\273K\003<\000K\003O\003\001O\273\003^\n\001^\003b\021\001b\273\003k\030\001k\003o\037\001o\273\003u&\001u\003y-\001yw\003A\004t\000A\004E\003\001wE\004T\n\001T\004X\021\001wX\004c\030\001c\004g\037\001wg\004s&\001s\004w-\001\357w\004B\005\254\000B\005F\356\003\001F\005O\n\001O\005S\356\021\001S\005a\030\001a\005e\356\037\001e\005o&\001o\005s\356-\001s\005y4\001y\005}\336;\001}\005L\006\352\001\006P\376\003\001P\006Q\006\330\010\020\377\220\007\220q\230\006\230l\375\250\326\"v\210W\220E\230\177\024\230Q\330\010\022\220\341 \377\027\220q\340\010\027\220t\377\2306\240\027\250\005\250S\377\260\004\260M\300\027\310\005\177\310S\320PT\320T\320 \377e\320ej\320jm\320\337mq\320qy\320 z\001\275A\317!A\002B\002\250Aq\377\330\010\017\320\017\047\240t\377\2501\250G\260;\270g\367\300Q\340\004\013a\320\000\024\377\220O\320#3\3203H}\310\307B4\210u\220F\337@\337\004\010\210\010\220\226`\016\210\377a\210t\220:\230R\230\357x\240q\330\023\000\006\210j\037\230\007""\230v\240\240\003\212a\235\000\377\026\240u\250A\250T\260\377\022\2602\260R\260x\270\374\047\000\224`\320\004\032\230-\320\377\0478\270\n\300!\360\020\277\000\t\020\210v\220\332\000\026\357\220d\230\047\313b\010\014\210\377L\230\004\230I\240Q\240\277e\2503\250a\330\016\000H\377\220D\230\013\2404\240v\377\250Q\250f\260D\270\010\257\300\001\300\021\025\001K\207 <\377\240q\250\006\250d\260+\367\270Q\270*\001\320\014\034\230\377D\320 1\260\021\260&\377\270\004\320<L\310A\310\376\274 \014\210N\230$\320\036\3772\260$\260f\270A\270\377U\300#\300T\310\024\310\367V\320S\265 Y\320Y[\367\320[\\d\005\r\240T\320\377)9\270\027\300\003\3004?\300w\310c\320Q\331 \254\204\003~\334 h\320hk\320k\337 }n\230\001F\220$\220o,\001\377:\270\047\300\023\300B\300\377b\310\006\310g\320UW\373\320WS\000\\\320\\_\320\217_f\320f2\000\221C2\000\013\177\2104\210q\330\014\030\344\000\355E\277\205\002\014\031\340@V\2401\177\240A\330\014\020\220\t\355@\377\\\250\024\250]\270%\270\377s\300$\300e\3103\310\377b\320PR\320RX\320\257X]\320]N\000`$\001\r\377\230T\240\036\250q\260\006?\260d\270-\300q\251@:\000\377\013\2304\230|\2504\250\367z\270\0268\002f\310C\310?r\320QS\320S\341\000\210\000\277a\320ac\320c\216\000gJg\001\006\364 )\326 \212aF\223$\375Q\200\001\014\230D\240\n\250\377$\320.?\270q\300\006\277\300d\310\047\320Q~\000S\376\235\000\320\020 \240\004\240M\372\334 !\252\001\010\230\010\240\001\357\240\024\240X\231@e\2604\177\260|\3001\300A\340\304\000\177\n\230%\230t\240<\236\000\377\005\260S\270\002\270$\270\377d\300+\310Q\310e\320OSV\320V\226#\310 i\303\005\257\032\2501\250\373\002\010\374@A\352\331\000\033\274`U\254@l\300!\377\3001\330\010\017\210q\320\357\004\034\230A\205\205\002\2206\230\377\025\230a\230z\250\021\250\375\047\344B\006\270b\300\004\300\237H\310D\320P\243 \315@Z\277\320Zd\320de4\001|\372\221 w\313`1\250J\260a\377\260t\270:\300R\300t\037\3109\320TU";
+    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 2474, 3016);
     #define __Pyx_DecompressString_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #else /* compression: none (1752 bytes) */
-static const char bytes[] = " at 0x object>.: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notecollections.abcdict[str, bytes]disableenablegcisenabledno default __reduce__ due to non-trivial __cinit__tuple[object, ...]udpprobe/core/rows.pyunable to allocate array data.unable to allocate shape and strides.ASCIIBEllipsisFRAGMENTEDQRowsRows.__reduce__SequenceTUNNELLEDView.MemoryView_SIGNED_UNSIGNED__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___is_coroutine_restoredabcallocate_bufferasyncio.coroutinesbasebytesccastcline_in_tracebackcolumnscountdestination_highdestination_lowdetaildtype_is_objectencodeenumerateerrorflagsformatfortranframeidindexintip_lengthis_erroritemsitemsizekindlengthlinkmemviewmessagemessage_endmodemtunamendimnotesobjouterpackpayload_highpayload_lowpopportsproofqquoted_bytesquoted_ip_lengthregisterreporter_highreporter_lowreturnroomrowsselfsetdefaultshapesizesource_highsource_lowstartstepstopstructtime_nsudpprobe.core.rowsunpackupdatevaluesxO\320\000\024\220O\320#3\3203H\310\001\330\004\013\2104\210u\220F\230!\330\004\010\210\010\220\001\330\004\016\210a\210t\220:\230R\230x\240q\330\004\010\210\006\210j\230\007\230v\240Q\330\010\022\220!\2207\230!\2306\240\026\240u\250A\250T\260\022\2602\260R\260x\270q\330\004\013\2101\320\004\034\230A\330\010\022\220!\2206\230\025\230a\230z\250\021\250\047\260\021\260&\270\006\270b\300\004\300H\310D\320P""X\320XY\320YZ\320Zd\320de\330\010\017\210|\2304\230w\240e\2501\250J\260a\260t\270:\300R\300t\3109\320TU";
+    #else /* compression: none (3016 bytes) */
+static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notecollections.abcdict[str, bytes]disableenablegcisenabledno default __reduce__ due to non-trivial __cinit__tuple[object, ...]udpprobe/core/rows.pyunable to allocate array data.unable to allocate shape and strides.ASCIIBEllipsisFRAGMENTEDPacketPacket.__reduce_cython__Packet.__setstate_cython__QRowsRows.__reduce__Rows.packetSequenceTUNNELLEDView.MemoryView_SIGNED_UNSIGNED__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_unpickle_Packet__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___dict_is_coroutine_restoredabcallocate_bufferasyncio.coroutinesbasebytesccastcline_in_tracebackcolumnscountdatadestination_highdestination_lowdetaildtype_is_objectencodeenumerateerrorflagsformatfortranframeidindexintip_lengthis_erroritemsitemsizekindlengthlinkmadememviewmessagemessage_endmessagesmodemtunamendimnotesobjouterpackpacketpayload_atpayload_endpayload_highpayload_lowpopportsproofqquoted_bytesquoted_ip_lengthregisterreporter_highreporter_lowreturnroomrowrowsselfsetdefaultshapesizesource_highsource_lowstartstatestepstopstructtime_nsudpprobe.core.rowsunpackupdateuse_setstatevaluesxO\200\001\330\004$\240A\240V\2501\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2206\230\030\240\021\240!\330\004\007\200|\2207\230!\330\010(\250\001\250\031\260.\300\001\330\004\013\2101\200\001\360""\010\000\n\033\230!\330\010\021\220\024\220W\230D\240\016\250d\3202E\300T\310\031\320RV\320V^\320^b\320bk\320ko\320o{\320{\177\360\000\000@\002L\002\360\000\000L\002P\002\360\000\000P\002X\002\360\000\000X\002\\\002\360\000\000\\\002h\002\360\000\000h\002l\002\360\000\000l\002w\002\360\000\000w\002{\002\360\000\000{\002K\003\360\000\000K\003O\003\360\000\000O\003^\003\360\000\000^\003b\003\360\000\000b\003k\003\360\000\000k\003o\003\360\000\000o\003u\003\360\000\000u\003y\003\360\000\000y\003A\004\360\000\000A\004E\004\360\000\000E\004T\004\360\000\000T\004X\004\360\000\000X\004c\004\360\000\000c\004g\004\360\000\000g\004s\004\360\000\000s\004w\004\360\000\000w\004B\005\360\000\000B\005F\005\360\000\000F\005O\005\360\000\000O\005S\005\360\000\000S\005a\005\360\000\000a\005e\005\360\000\000e\005o\005\360\000\000o\005s\005\360\000\000s\005y\005\360\000\000y\005}\005\360\000\000}\005L\006\360\000\000L\006P\006\360\000\000P\006Q\006\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2306\240\027\250\005\250S\260\004\260M\300\027\310\005\310S\320PT\320T^\320^e\320ej\320jm\320mq\320qy\360\000\000z\001A\002\360\000\000A\002B\002\330\004\007\200q\330\010\017\320\017\047\240t\2501\250G\260;\270g\300Q\340\010\017\320\017\047\240t\2501\250G\260;\270a\320\000\024\220O\320#3\3203H\310\001\330\004\013\2104\210u\220F\230!\330\004\010\210\010\220\001\330\004\016\210a\210t\220:\230R\230x\240q\330\004\010\210\006\210j\230\007\230v\240Q\330\010\022\220!\2207\230!\2306\240\026\240u\250A\250T\260\022\2602\260R\260x\270q\330\004\013\2101\320\004\032\230-\320\0478\270\n\300!\360\020\000\t\020\210v\220Q\330\010\026\220d\230\047\240\021\240!\330\010\014\210L\230\004\230I\240Q\240e\2503\250a\330\010\014\210H\220D\230\013\2404\240v\250Q\250f\260D\270\010\300\001\300\021\330\010\014\210K\220t\230<\240q\250\006\250d\260+\270Q\270a\330\010\014\320\014\034\230D\320 1\260\021\260&\270\004\320<L\310A\310Q\330\010""\014\210N\230$\320\0362\260$\260f\270A\270U\300#\300T\310\024\310V\320ST\320TY\320Y[\320[\\\330\010\014\210H\220D\230\r\240T\320)9\270\027\300\003\3004\300w\310c\320QT\320TV\320V^\320^e\320eh\320hk\320km\320mn\330\010\014\210F\220$\220o\240T\320):\270\047\300\023\300B\300b\310\006\310g\320UW\320WY\320Y\\\320\\_\320_f\320fh\320hj\320jm\320mn\330\010\013\2104\210q\330\014\030\230\004\230E\240\021\240!\330\014\031\230\024\230V\2401\240A\330\014\020\220\t\230\024\230\\\250\024\250]\270%\270s\300$\300e\3103\310b\320PR\320RX\320X]\320]_\320_`\330\014\020\220\r\230T\240\036\250q\260\006\260d\270-\300q\310\001\330\014\020\220\013\2304\230|\2504\250z\270\026\270s\300$\300f\310C\310r\320QS\320SY\320Y_\320_a\320ac\320cf\320fg\330\014\020\220\006\220d\230)\2404\240t\2501\250F\260$\260f\270A\270Q\330\014\020\220\014\230D\240\n\250$\320.?\270q\300\006\300d\310\047\320QR\320RS\330\014\020\320\020 \240\004\240M\260\021\260!\330\014\020\220\010\230\010\240\001\240\024\240X\250Q\250e\2604\260|\3001\300A\340\014\020\220\n\230%\230t\240<\250q\260\005\260S\270\002\270$\270d\300+\310Q\310e\320SV\320VY\320Y\\\320\\h\320hi\330\014\020\220\r\230T\240\032\2501\250A\330\014\020\220\010\230\004\230A\230T\240\033\250A\250U\260$\260l\300!\3001\330\010\017\210q\320\004\034\230A\330\010\022\220!\2206\230\025\230a\230z\250\021\250\047\260\021\260&\270\006\270b\300\004\300H\310D\320PX\320XY\320YZ\320Zd\320de\330\010\017\210|\2304\230w\240e\2501\250J\260a\260t\270:\300R\300t\3109\320TU";
     PyObject *data = NULL;
     #define __Pyx_DecompressString_UNUSED
     #define __Pyx_DecompressString_LZSS_UNUSED
     #endif
     PyObject **stringtab = __pyx_mstate->__pyx_string_tab;
     Py_ssize_t pos = 0;
-    for (int i = 0; i < 139; i++) {
+    for (int i = 0; i < 156; i++) {
       Py_ssize_t bytes_length = str_length_index[i].length;
       PyObject *string = PyUnicode_DecodeUTF8(bytes + pos, bytes_length, NULL);
-      if (likely(string) && i >= 28) PyUnicode_InternInPlace(&string);
+      if (likely(string) && i >= 29) PyUnicode_InternInPlace(&string);
       if (unlikely(!string)) {
         Py_XDECREF(data);
         __PYX_ERR(0, 1, __pyx_L1_error)
@@ -26981,8 +33772,8 @@ static const char bytes[] = " at 0x object>.: <MemoryView of <contiguous and dir
       stringtab[i] = string;
       pos += bytes_length;
     }
-    for (int i = 139; i < 142; i++) {
-      Py_ssize_t bytes_length = bytes_length_index[i-139].length;
+    for (int i = 156; i < 163; i++) {
+      Py_ssize_t bytes_length = bytes_length_index[i-156].length;
       PyObject *string = PyBytes_FromStringAndSize(bytes + pos, bytes_length);
       stringtab[i] = string;
       pos += bytes_length;
@@ -26992,15 +33783,15 @@ static const char bytes[] = " at 0x object>.: <MemoryView of <contiguous and dir
       }
     }
     Py_XDECREF(data);
-    for (Py_ssize_t i = 0; i < 142; i++) {
+    for (Py_ssize_t i = 0; i < 163; i++) {
       if (unlikely(PyObject_Hash(stringtab[i]) == -1)) {
         __PYX_ERR(0, 1, __pyx_L1_error)
       }
     }
     #if CYTHON_IMMORTAL_CONSTANTS
     {
-      PyObject **table = stringtab + 139;
-      for (Py_ssize_t i=0; i<3; ++i) {
+      PyObject **table = stringtab + 156;
+      for (Py_ssize_t i=0; i<7; ++i) {
         #if PY_VERSION_HEX >= 0x030F0000
         PyUnstable_SetImmortal(table[i]);
         #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -27024,8 +33815,8 @@ static const char bytes[] = " at 0x object>.: <MemoryView of <contiguous and dir
   {
     PyObject **numbertab = __pyx_mstate->__pyx_number_tab + 0;
     int8_t const cint_constants_1[] = {0,-1,1,2,8};
-    int32_t const cint_constants_4[] = {136983863L};
-    for (int i = 0; i < 6; i++) {
+    int32_t const cint_constants_4[] = {136983863L,177820388L};
+    for (int i = 0; i < 7; i++) {
       numbertab[i] = PyLong_FromLong((i < 5 ? cint_constants_1[i - 0] : cint_constants_4[i - 5]));
       if (unlikely(!numbertab[i])) __PYX_ERR(0, 1, __pyx_L1_error)
     }
@@ -27033,7 +33824,7 @@ static const char bytes[] = " at 0x object>.: <MemoryView of <contiguous and dir
   #if CYTHON_IMMORTAL_CONSTANTS
   {
     PyObject **table = __pyx_mstate->__pyx_number_tab;
-    for (Py_ssize_t i=0; i<6; ++i) {
+    for (Py_ssize_t i=0; i<7; ++i) {
       #if PY_VERSION_HEX >= 0x030F0000
       PyUnstable_SetImmortal(table[i]);
       #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -27062,12 +33853,12 @@ static const char bytes[] = " at 0x object>.: <MemoryView of <contiguous and dir
 namespace {
 #endif
 typedef struct {
-    unsigned int argcount : 2;
+    unsigned int argcount : 3;
     unsigned int num_posonly_args : 1;
     unsigned int num_kwonly_args : 1;
-    unsigned int nlocals : 3;
+    unsigned int nlocals : 4;
     unsigned int flags : 10;
-    unsigned int first_line : 7;
+    unsigned int first_line : 8;
 } __Pyx_PyCode_New_function_description;
 #ifdef __cplusplus
 } /* anonymous namespace */
@@ -27087,14 +33878,34 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
   PyObject* tuple_dedup_map = PyDict_New();
   if (unlikely(!tuple_dedup_map)) return -1;
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 61};
-    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_columns, __pyx_mstate->__pyx_n_u_name};
-    __pyx_mstate_global->__pyx_codeobj_tab[0] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_rows_py, __pyx_mstate->__pyx_n_u_reduce, __pyx_mstate->__pyx_kp_b_iso88591_A_6_az_b_HDPXXYYZZdde_4we1Jat_R, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[0])) goto bad;
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_state, __pyx_mstate->__pyx_n_u_dict_2, __pyx_mstate->__pyx_n_u_use_setstate};
+    __pyx_mstate_global->__pyx_codeobj_tab[0] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_WD_d2ET_RVV_bbkkoo_L_L_P_P_X_X, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[0])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 6, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 100};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 17};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
+    __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_AV1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 78};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_columns, __pyx_mstate->__pyx_n_u_name};
+    __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_rows_py, __pyx_mstate->__pyx_n_u_reduce, __pyx_mstate->__pyx_kp_b_iso88591_A_6_az_b_HDPXXYYZZdde_4we1Jat_R, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 8, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 82};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_row, __pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_messages, __pyx_mstate->__pyx_n_u_made, __pyx_mstate->__pyx_n_u_detail, __pyx_mstate->__pyx_n_u_kind, __pyx_mstate->__pyx_n_u_outer};
+    __pyx_mstate_global->__pyx_codeobj_tab[3] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_rows_py, __pyx_mstate->__pyx_n_u_packet, __pyx_mstate->__pyx_kp_b_iso88591_8_vQ_d_L_IQe3a_HD_4vQfD_Kt_q_d, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[3])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 6, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 151};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_size, __pyx_mstate->__pyx_n_u_is_error, __pyx_mstate->__pyx_n_u_columns, __pyx_mstate->__pyx_n_u_rows, __pyx_mstate->__pyx_n_u_name, __pyx_mstate->__pyx_n_u_values};
-    __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_rows_py, __pyx_mstate->__pyx_n_u_restored, __pyx_mstate->__pyx_kp_b_iso88591_O_33H_4uF_at_Rxq_j_vQ_7_6_uAT_2, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[4] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_udpprobe_core_rows_py, __pyx_mstate->__pyx_n_u_restored, __pyx_mstate->__pyx_kp_b_iso88591_O_33H_4uF_at_Rxq_j_vQ_7_6_uAT_2, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[4])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 4};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_pyx_type, __pyx_mstate->__pyx_n_u_pyx_checksum, __pyx_mstate->__pyx_n_u_pyx_state, __pyx_mstate->__pyx_n_u_pyx_result};
+    __pyx_mstate_global->__pyx_codeobj_tab[5] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_pyx_unpickle_Packet, __pyx_mstate->__pyx_kp_b_iso88591_q_0_kQR_6_7_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[5])) goto bad;
   }
   Py_DECREF(tuple_dedup_map);
   return 0;
@@ -30398,7 +37209,7 @@ static CYTHON_INLINE int __Pyx_PyList_Extend(PyObject* L, PyObject* v) {
 }
 #endif
 
-/* BufferIndexError (used by BufferIndexErrorNogil) */
+/* BufferIndexError */
 static void __Pyx_RaiseBufferIndexError(int axis) {
   PyErr_Format(PyExc_IndexError,
      "Out of bounds on buffer access (axis %d)", axis);
@@ -31130,6 +37941,22 @@ static PyObject *__Pyx_CallNewInitFromVectorcall(PyTypeObject *t, PyObject *cons
 }
 #endif
 
+/* CallTypeTraverse */
+#if !CYTHON_USE_TYPE_SPECS
+#else
+static int __Pyx_call_type_traverse(PyObject *o, int always_call, visitproc visit, void *arg) {
+    if (!always_call) {
+        PyTypeObject *base = __Pyx_PyObject_GetSlot(o, tp_base, PyTypeObject*);
+        unsigned long flags = PyType_GetFlags(base);
+        if (flags & Py_TPFLAGS_HEAPTYPE) {
+            return 0;
+        }
+    }
+    Py_VISIT((PyObject*)Py_TYPE(o));
+    return 0;
+}
+#endif
+
 /* CallSlotAsVectorcall */
 #if CYTHON_VECTORCALL_TPNEW
 static int __Pyx_CallTpinitAsVectorcall(__Pyx_tpinitvectorcallfunc f, PyObject* o, PyObject *a, PyObject *k) {
@@ -31196,22 +38023,6 @@ static int __Pyx_CallTpinitAsVectorcall(__Pyx_tpinitvectorcallfunc f, PyObject* 
         PyMem_Free(args);
     }
     return result;
-}
-#endif
-
-/* CallTypeTraverse */
-#if !CYTHON_USE_TYPE_SPECS
-#else
-static int __Pyx_call_type_traverse(PyObject *o, int always_call, visitproc visit, void *arg) {
-    if (!always_call) {
-        PyTypeObject *base = __Pyx_PyObject_GetSlot(o, tp_base, PyTypeObject*);
-        unsigned long flags = PyType_GetFlags(base);
-        if (flags & Py_TPFLAGS_HEAPTYPE) {
-            return 0;
-        }
-    }
-    Py_VISIT((PyObject*)Py_TYPE(o));
-    return 0;
 }
 #endif
 
@@ -31420,181 +38231,6 @@ static int __Pyx_PyType_Ready(PyTypeObject *t) {
 #endif
 }
 
-/* GetVTable (used by MergeVTables) */
-static int __Pyx_GetVtable(PyTypeObject *type, void** table) {
-    void* ptr;
-    *table = NULL;
-#if CYTHON_COMPILING_IN_LIMITED_API
-    PyObject *ob = PyObject_GetAttr((PyObject *)type, __pyx_mstate_global->__pyx_n_u_pyx_vtable);
-#else
-    PyObject *ob = PyObject_GetItem(type->tp_dict, __pyx_mstate_global->__pyx_n_u_pyx_vtable);
-#endif
-    if (!ob)
-        goto no_attr;
-    ptr = PyCapsule_GetPointer(ob, 0);
-    if (!ptr && !PyErr_Occurred())
-        PyErr_SetString(PyExc_RuntimeError, "invalid vtable found for imported type");
-    Py_DECREF(ob);
-    *table = ptr;
-    return 1;
-no_attr:
-    if (PyErr_ExceptionMatches(CYTHON_COMPILING_IN_LIMITED_API ? PyExc_AttributeError : PyExc_KeyError)) {
-        return 0;
-    }
-    Py_XDECREF(ob);
-    return -1;
-}
-
-/* MergeVTables (used by SetVTable) */
-static int __Pyx_MergeVtables(PyTypeObject *type) {
-    int i=0;
-    Py_ssize_t size;
-    void** base_vtables;
-    void* unknown = (void*)-1;
-    PyObject* bases = __Pyx_PyType_GetSlot(type, tp_bases, PyObject*);
-    int base_depth = 0;
-    {
-        PyTypeObject* base = __Pyx_PyType_GetSlot(type, tp_base, PyTypeObject*);
-        while (base) {
-            base_depth += 1;
-            base = __Pyx_PyType_TryGetSlot(base, tp_base, PyTypeObject*);
-        }
-    }
-    base_vtables = (void**) PyMem_Malloc(sizeof(void*) * (size_t)(base_depth + 1));
-    if (unlikely(!base_vtables)) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    base_vtables[0] = unknown;
-#if CYTHON_COMPILING_IN_LIMITED_API
-    size = PyTuple_Size(bases);
-    if (size < 0) goto other_failure;
-#else
-    size = PyTuple_GET_SIZE(bases);
-#endif
-    for (i = 1; i < size; i++) {
-        PyObject *basei;
-        void* base_vtable;
-#if CYTHON_AVOID_BORROWED_REFS
-        basei = PySequence_GetItem(bases, i);
-        if (unlikely(!basei)) goto other_failure;
-#elif !CYTHON_ASSUME_SAFE_MACROS
-        basei = PyTuple_GetItem(bases, i);
-        if (unlikely(!basei)) goto other_failure;
-#else
-        basei = PyTuple_GET_ITEM(bases, i);
-#endif
-        int get_vtable_result = __Pyx_GetVtable((PyTypeObject*)basei, &base_vtable);
-#if CYTHON_AVOID_BORROWED_REFS
-        Py_DECREF(basei);
-#endif
-        if (get_vtable_result != 1) {
-            if (get_vtable_result == -1) {
-                goto other_failure;
-            }
-            PyErr_Clear(); // Class doesn't have a vtable.
-        } else {
-            assert(base_vtable != NULL);
-            int j;
-            PyTypeObject* base = __Pyx_PyType_TryGetSlot(type, tp_base, PyTypeObject*);
-#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
-            if (!base) goto bad;
-#endif
-            for (j = 0; j < base_depth; j++) {
-                if (base_vtables[j] == unknown) {
-                    switch (__Pyx_GetVtable(base, &base_vtables[j])) {
-                        case 1:
-                            assert(base_vtables[j] == NULL);
-                            break;
-                        case 0:
-                            goto bad;
-                        case -1:
-                        default:
-                            goto other_failure;
-                    }
-                    base_vtables[j + 1] = unknown;
-                }
-                if (base_vtables[j] == base_vtable) {
-                    break;
-                }
-                base = __Pyx_PyType_TryGetSlot(base, tp_base, PyTypeObject*);
-#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
-                if (!base) goto bad;
-#endif
-            }
-        }
-    }
-    PyMem_Free(base_vtables);
-    return 0;
-bad:
-    {
-        PyTypeObject* tp_base = __Pyx_PyType_GetSlot(type, tp_base, PyTypeObject*);
-        PyTypeObject* basei;
-#if CYTHON_AVOID_BORROWED_REFS
-        basei = (PyTypeObject*)PySequence_GetItem(bases, i);
-        if (unlikely(!basei)) goto other_failure;
-#elif !CYTHON_ASSUME_SAFE_MACROS
-        basei = (PyTypeObject*)PyTuple_GetItem(bases, i);
-        if (unlikely(!basei)) goto other_failure;
-#else
-        basei = (PyTypeObject*)PyTuple_GET_ITEM(bases, i);
-#endif
-    __Pyx_RaiseTypeErrorWithTypes(
-        "multiple bases have vtable conflict: '" __Pyx_FMT_TYPENAME "' and '" __Pyx_FMT_TYPENAME "'", tp_base, basei);
-#if CYTHON_AVOID_BORROWED_REFS
-        Py_DECREF(basei);
-#endif
-    }
-other_failure:
-    PyMem_Free(base_vtables);
-    return -1;
-}
-
-/* SetVTable */
-static int __Pyx_SetVtable(PyTypeObject *type, void *vtable) {
-    PyObject *ob = PyCapsule_New(vtable, 0, 0);
-    if (unlikely(!ob))
-        goto bad;
-#if CYTHON_COMPILING_IN_LIMITED_API
-    if (unlikely(PyObject_SetAttr((PyObject *) type, __pyx_mstate_global->__pyx_n_u_pyx_vtable, ob) < 0))
-#else
-    if (unlikely(PyDict_SetItem(type->tp_dict, __pyx_mstate_global->__pyx_n_u_pyx_vtable, ob) < 0))
-#endif
-        goto bad;
-    Py_DECREF(ob);
-    return __Pyx_MergeVtables(type);
-bad:
-    Py_XDECREF(ob);
-    return -1;
-}
-
-/* ApplySequenceOrMappingFlag */
-#if CYTHON_COMPILING_IN_LIMITED_API || (CYTHON_COMPILING_IN_PYPY && CYTHON_USE_TYPE_SPECS)
-int __Pyx_ApplySequenceOrMappingFlag(PyTypeObject *tp, int is_sequence) {
-    PyObject *abc;
-    PyObject *collections_abc = PyImport_ImportModule("collections.abc");
-    if (unlikely(!collections_abc)) return -1;
-    abc = PyObject_GetAttrString(collections_abc, is_sequence ? "Sequence": "Mapping");
-    Py_DECREF(collections_abc);
-    if (unlikely(!abc)) return -1;
-    PyObject *register_result = PyObject_CallMethod(abc, "register", "O", (PyObject*)tp);
-    Py_DECREF(abc);
-    if (unlikely(!register_result)) return -1;
-    Py_DECREF(register_result);
-    return 0;
-}
-#elif CYTHON_COMPILING_IN_PYPY // && !CYTHON_USE_TYPE_SPECS
-int __Pyx_ApplySequenceOrMappingFlag(PyTypeObject *tp, int is_sequence) {
-    CYTHON_UNUSED_VAR(tp);
-    CYTHON_UNUSED_VAR(is_sequence);
-    return PyErr_WarnEx(
-        PyExc_RuntimeWarning,
-        "cython.collection_type only works on PyPy with the C flag CYTHON_USE_TYPE_SPECS=1",
-        1
-    );
-}
-#endif
-
 /* LimitedApiGetTypeTypeDict (used by DelItemOnTypeDict) */
 #if CYTHON_COMPILING_IN_LIMITED_API
 static PyObject *__Pyx_GetTypeTypeDict(PyTypeObject *tp) {
@@ -31770,6 +38406,181 @@ __PYX_GOOD:
     Py_XDECREF(setstate_cython);
     return ret;
 }
+
+/* GetVTable (used by MergeVTables) */
+static int __Pyx_GetVtable(PyTypeObject *type, void** table) {
+    void* ptr;
+    *table = NULL;
+#if CYTHON_COMPILING_IN_LIMITED_API
+    PyObject *ob = PyObject_GetAttr((PyObject *)type, __pyx_mstate_global->__pyx_n_u_pyx_vtable);
+#else
+    PyObject *ob = PyObject_GetItem(type->tp_dict, __pyx_mstate_global->__pyx_n_u_pyx_vtable);
+#endif
+    if (!ob)
+        goto no_attr;
+    ptr = PyCapsule_GetPointer(ob, 0);
+    if (!ptr && !PyErr_Occurred())
+        PyErr_SetString(PyExc_RuntimeError, "invalid vtable found for imported type");
+    Py_DECREF(ob);
+    *table = ptr;
+    return 1;
+no_attr:
+    if (PyErr_ExceptionMatches(CYTHON_COMPILING_IN_LIMITED_API ? PyExc_AttributeError : PyExc_KeyError)) {
+        return 0;
+    }
+    Py_XDECREF(ob);
+    return -1;
+}
+
+/* MergeVTables (used by SetVTable) */
+static int __Pyx_MergeVtables(PyTypeObject *type) {
+    int i=0;
+    Py_ssize_t size;
+    void** base_vtables;
+    void* unknown = (void*)-1;
+    PyObject* bases = __Pyx_PyType_GetSlot(type, tp_bases, PyObject*);
+    int base_depth = 0;
+    {
+        PyTypeObject* base = __Pyx_PyType_GetSlot(type, tp_base, PyTypeObject*);
+        while (base) {
+            base_depth += 1;
+            base = __Pyx_PyType_TryGetSlot(base, tp_base, PyTypeObject*);
+        }
+    }
+    base_vtables = (void**) PyMem_Malloc(sizeof(void*) * (size_t)(base_depth + 1));
+    if (unlikely(!base_vtables)) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    base_vtables[0] = unknown;
+#if CYTHON_COMPILING_IN_LIMITED_API
+    size = PyTuple_Size(bases);
+    if (size < 0) goto other_failure;
+#else
+    size = PyTuple_GET_SIZE(bases);
+#endif
+    for (i = 1; i < size; i++) {
+        PyObject *basei;
+        void* base_vtable;
+#if CYTHON_AVOID_BORROWED_REFS
+        basei = PySequence_GetItem(bases, i);
+        if (unlikely(!basei)) goto other_failure;
+#elif !CYTHON_ASSUME_SAFE_MACROS
+        basei = PyTuple_GetItem(bases, i);
+        if (unlikely(!basei)) goto other_failure;
+#else
+        basei = PyTuple_GET_ITEM(bases, i);
+#endif
+        int get_vtable_result = __Pyx_GetVtable((PyTypeObject*)basei, &base_vtable);
+#if CYTHON_AVOID_BORROWED_REFS
+        Py_DECREF(basei);
+#endif
+        if (get_vtable_result != 1) {
+            if (get_vtable_result == -1) {
+                goto other_failure;
+            }
+            PyErr_Clear(); // Class doesn't have a vtable.
+        } else {
+            assert(base_vtable != NULL);
+            int j;
+            PyTypeObject* base = __Pyx_PyType_TryGetSlot(type, tp_base, PyTypeObject*);
+#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
+            if (!base) goto bad;
+#endif
+            for (j = 0; j < base_depth; j++) {
+                if (base_vtables[j] == unknown) {
+                    switch (__Pyx_GetVtable(base, &base_vtables[j])) {
+                        case 1:
+                            assert(base_vtables[j] == NULL);
+                            break;
+                        case 0:
+                            goto bad;
+                        case -1:
+                        default:
+                            goto other_failure;
+                    }
+                    base_vtables[j + 1] = unknown;
+                }
+                if (base_vtables[j] == base_vtable) {
+                    break;
+                }
+                base = __Pyx_PyType_TryGetSlot(base, tp_base, PyTypeObject*);
+#if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
+                if (!base) goto bad;
+#endif
+            }
+        }
+    }
+    PyMem_Free(base_vtables);
+    return 0;
+bad:
+    {
+        PyTypeObject* tp_base = __Pyx_PyType_GetSlot(type, tp_base, PyTypeObject*);
+        PyTypeObject* basei;
+#if CYTHON_AVOID_BORROWED_REFS
+        basei = (PyTypeObject*)PySequence_GetItem(bases, i);
+        if (unlikely(!basei)) goto other_failure;
+#elif !CYTHON_ASSUME_SAFE_MACROS
+        basei = (PyTypeObject*)PyTuple_GetItem(bases, i);
+        if (unlikely(!basei)) goto other_failure;
+#else
+        basei = (PyTypeObject*)PyTuple_GET_ITEM(bases, i);
+#endif
+    __Pyx_RaiseTypeErrorWithTypes(
+        "multiple bases have vtable conflict: '" __Pyx_FMT_TYPENAME "' and '" __Pyx_FMT_TYPENAME "'", tp_base, basei);
+#if CYTHON_AVOID_BORROWED_REFS
+        Py_DECREF(basei);
+#endif
+    }
+other_failure:
+    PyMem_Free(base_vtables);
+    return -1;
+}
+
+/* SetVTable */
+static int __Pyx_SetVtable(PyTypeObject *type, void *vtable) {
+    PyObject *ob = PyCapsule_New(vtable, 0, 0);
+    if (unlikely(!ob))
+        goto bad;
+#if CYTHON_COMPILING_IN_LIMITED_API
+    if (unlikely(PyObject_SetAttr((PyObject *) type, __pyx_mstate_global->__pyx_n_u_pyx_vtable, ob) < 0))
+#else
+    if (unlikely(PyDict_SetItem(type->tp_dict, __pyx_mstate_global->__pyx_n_u_pyx_vtable, ob) < 0))
+#endif
+        goto bad;
+    Py_DECREF(ob);
+    return __Pyx_MergeVtables(type);
+bad:
+    Py_XDECREF(ob);
+    return -1;
+}
+
+/* ApplySequenceOrMappingFlag */
+#if CYTHON_COMPILING_IN_LIMITED_API || (CYTHON_COMPILING_IN_PYPY && CYTHON_USE_TYPE_SPECS)
+int __Pyx_ApplySequenceOrMappingFlag(PyTypeObject *tp, int is_sequence) {
+    PyObject *abc;
+    PyObject *collections_abc = PyImport_ImportModule("collections.abc");
+    if (unlikely(!collections_abc)) return -1;
+    abc = PyObject_GetAttrString(collections_abc, is_sequence ? "Sequence": "Mapping");
+    Py_DECREF(collections_abc);
+    if (unlikely(!abc)) return -1;
+    PyObject *register_result = PyObject_CallMethod(abc, "register", "O", (PyObject*)tp);
+    Py_DECREF(abc);
+    if (unlikely(!register_result)) return -1;
+    Py_DECREF(register_result);
+    return 0;
+}
+#elif CYTHON_COMPILING_IN_PYPY // && !CYTHON_USE_TYPE_SPECS
+int __Pyx_ApplySequenceOrMappingFlag(PyTypeObject *tp, int is_sequence) {
+    CYTHON_UNUSED_VAR(tp);
+    CYTHON_UNUSED_VAR(is_sequence);
+    return PyErr_WarnEx(
+        PyExc_RuntimeWarning,
+        "cython.collection_type only works on PyPy with the C flag CYTHON_USE_TYPE_SPECS=1",
+        1
+    );
+}
+#endif
 
 /* dict_setdefault (used by FetchCommonType) */
 static CYTHON_INLINE PyObject *__Pyx_PyDict_SetDefault(PyObject *d, PyObject *key, PyObject *default_value) {
@@ -33838,6 +40649,60 @@ static CYTHON_INLINE int __pyx_memoryview_slice_memviewslice(
     return 0;
 }
 
+/* CIntFromPyVerify */
+#define __PYX_VERIFY_RETURN_INT(target_type, func_type, func_value)\
+    __PYX__VERIFY_RETURN_INT(target_type, func_type, func_value, 0)
+#define __PYX_VERIFY_RETURN_INT_EXC(target_type, func_type, func_value)\
+    __PYX__VERIFY_RETURN_INT(target_type, func_type, func_value, 1)
+#define __PYX__VERIFY_RETURN_INT(target_type, func_type, func_value, exc)\
+    {\
+        func_type value = func_value;\
+        if (sizeof(target_type) < sizeof(func_type)) {\
+            if (unlikely(value != (func_type) (target_type) value)) {\
+                func_type zero = 0;\
+                if (exc && unlikely(value == (func_type)-1 && PyErr_Occurred()))\
+                    return (target_type) -1;\
+                if (is_unsigned && unlikely(value < zero))\
+                    goto raise_neg_overflow;\
+                else\
+                    goto raise_overflow;\
+            }\
+        }\
+        return (target_type) value;\
+    }
+
+/* PyObjectCallMethod1 */
+static CYTHON_INLINE PyObject* __Pyx_PyObject_CallMethod1(PyObject* obj, PyObject* method_name, PyObject* arg) {
+#if CYTHON_VECTORCALL && (__PYX_LIMITED_VERSION_HEX >= 0x030C0000 || !CYTHON_COMPILING_IN_LIMITED_API)
+    PyObject *args[2] = {obj, arg};
+    return PyObject_VectorcallMethod(method_name, args, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+#elif CYTHON_COMPILING_IN_LIMITED_API
+    return PyObject_CallMethodObjArgs(obj, method_name, arg, NULL);
+#else
+    return PyObject_CallMethodOneArg(obj, method_name, arg);
+#endif
+}
+
+/* CheckUnpickleChecksumError */
+static void __Pyx_RaiseUnpickleChecksumError(long checksum, long checksum1, long checksum2, long checksum3, const char *members) {
+    PyObject *pickle_module = PyImport_ImportModule("pickle");
+    if (unlikely(!pickle_module)) return;
+    PyObject *pickle_error = PyObject_GetAttrString(pickle_module, "PickleError");
+    Py_DECREF(pickle_module);
+    if (unlikely(!pickle_error)) return;
+    if (checksum2 == checksum1) {
+        PyErr_Format(pickle_error, "Incompatible checksums (0x%x vs (0x%x) = (%s))",
+            checksum, checksum1, members);
+    } else if (checksum3 == checksum2) {
+        PyErr_Format(pickle_error, "Incompatible checksums (0x%x vs (0x%x, 0x%x) = (%s))",
+            checksum, checksum1, checksum2, members);
+    } else {
+        PyErr_Format(pickle_error, "Incompatible checksums (0x%x vs (0x%x, 0x%x, 0x%x) = (%s))",
+            checksum, checksum1, checksum2, checksum3, members);
+    }
+    Py_DECREF(pickle_error);
+}
+
 /* IsLittleEndian (used by BufferFormatCheck) */
 static CYTHON_INLINE int __Pyx_Is_Little_Endian(void)
 {
@@ -34595,28 +41460,6 @@ __pyx_fail:
     return result;
 }
 
-/* CIntFromPyVerify */
-#define __PYX_VERIFY_RETURN_INT(target_type, func_type, func_value)\
-    __PYX__VERIFY_RETURN_INT(target_type, func_type, func_value, 0)
-#define __PYX_VERIFY_RETURN_INT_EXC(target_type, func_type, func_value)\
-    __PYX__VERIFY_RETURN_INT(target_type, func_type, func_value, 1)
-#define __PYX__VERIFY_RETURN_INT(target_type, func_type, func_value, exc)\
-    {\
-        func_type value = func_value;\
-        if (sizeof(target_type) < sizeof(func_type)) {\
-            if (unlikely(value != (func_type) (target_type) value)) {\
-                func_type zero = 0;\
-                if (exc && unlikely(value == (func_type)-1 && PyErr_Occurred()))\
-                    return (target_type) -1;\
-                if (is_unsigned && unlikely(value < zero))\
-                    goto raise_neg_overflow;\
-                else\
-                    goto raise_overflow;\
-            }\
-        }\
-        return (target_type) value;\
-    }
-
 /* MemviewDtypeToObject */
 static CYTHON_INLINE PyObject *__pyx_memview_get_unsigned_char(const char *itemp) {
     return (PyObject *) __Pyx_PyLong_From_unsigned_char(*(unsigned char const *) itemp);
@@ -34818,30 +41661,30 @@ static PyObject *__Pyx_Object_VectorcallMethodKwds(PyObject *name, PyObject *con
 #endif
 
 /* CIntToPy */
-static CYTHON_INLINE PyObject* __Pyx_PyLong_From_unsigned_char(unsigned char value) {
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value) {
 #ifdef __Pyx_HAS_GCC_DIAGNOSTIC
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wconversion"
 #endif
-    const unsigned char neg_one = (unsigned char) -1, const_zero = (unsigned char) 0;
+    const int neg_one = (int) -1, const_zero = (int) 0;
 #ifdef __Pyx_HAS_GCC_DIAGNOSTIC
 #pragma GCC diagnostic pop
 #endif
     const int is_unsigned = neg_one > const_zero;
     if (is_unsigned) {
-        if (sizeof(unsigned char) < sizeof(long)) {
+        if (sizeof(int) < sizeof(long)) {
             return PyLong_FromLong((long) value);
-        } else if (sizeof(unsigned char) <= sizeof(unsigned long)) {
+        } else if (sizeof(int) <= sizeof(unsigned long)) {
             return PyLong_FromUnsignedLong((unsigned long) value);
 #if !CYTHON_COMPILING_IN_PYPY
-        } else if (sizeof(unsigned char) <= sizeof(unsigned PY_LONG_LONG)) {
+        } else if (sizeof(int) <= sizeof(unsigned PY_LONG_LONG)) {
             return PyLong_FromUnsignedLongLong((unsigned PY_LONG_LONG) value);
 #endif
         }
     } else {
-        if (sizeof(unsigned char) <= sizeof(long)) {
+        if (sizeof(int) <= sizeof(long)) {
             return PyLong_FromLong((long) value);
-        } else if (sizeof(unsigned char) <= sizeof(PY_LONG_LONG)) {
+        } else if (sizeof(int) <= sizeof(PY_LONG_LONG)) {
             return PyLong_FromLongLong((PY_LONG_LONG) value);
         }
     }
@@ -34855,13 +41698,13 @@ static CYTHON_INLINE PyObject* __Pyx_PyLong_From_unsigned_char(unsigned char val
         }
 #elif !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX < 0x030d0000
         int one = 1; int little = (int)*(unsigned char *)&one;
-        return _PyLong_FromByteArray(bytes, sizeof(unsigned char),
+        return _PyLong_FromByteArray(bytes, sizeof(int),
                                      little, !is_unsigned);
 #else
         int one = 1; int little = (int)*(unsigned char *)&one;
         PyObject *result = NULL, *kwds = NULL;
         PyObject *py_bytes = NULL, *order_str = NULL, *from_bytes_str = NULL;;
-        py_bytes = PyBytes_FromStringAndSize((char*)bytes, sizeof(unsigned char));
+        py_bytes = PyBytes_FromStringAndSize((char*)bytes, sizeof(int));
         if (!py_bytes) goto limited_bad;
         from_bytes_str = PyUnicode_FromStringAndSize("from_bytes", 10);
         if (!from_bytes_str) goto limited_bad;
@@ -34897,44 +41740,44 @@ static CYTHON_INLINE PyObject* __Pyx_PyLong_From_unsigned_char(unsigned char val
 }
 
 /* CIntFromPy */
-static unsigned char __Pyx_LargePyLong___Pyx_PyLong_As_unsigned_char(PyObject *x);
-static unsigned char __Pyx_raise_neg_overflow___Pyx_PyLong_As_unsigned_char(void) {
-    const char* type_name = "unsigned char";
+static int __Pyx_LargePyLong___Pyx_PyLong_As_int(PyObject *x);
+static int __Pyx_raise_neg_overflow___Pyx_PyLong_As_int(void) {
+    const char* type_name = "int";
     PyErr_Format(PyExc_OverflowError,
         "can't convert negative value to %.200s", type_name);
-    return (unsigned char) -1;
+    return (int) -1;
 }
-static unsigned char __Pyx_raise_overflow___Pyx_PyLong_As_unsigned_char(void) {
-    const char* type_name = "unsigned char";
+static int __Pyx_raise_overflow___Pyx_PyLong_As_int(void) {
+    const char* type_name = "int";
     PyErr_Format(PyExc_OverflowError,
         "value too large to convert to %.200s", type_name);
-    return (unsigned char) -1;
+    return (int) -1;
 }
-static CYTHON_INLINE unsigned char __Pyx_PyULong___Pyx_PyLong_As_unsigned_char(PyObject *x) {
+static CYTHON_INLINE int __Pyx_PyULong___Pyx_PyLong_As_int(PyObject *x) {
     const int is_unsigned = 1;
 #if CYTHON_USE_PYLONG_INTERNALS
     {
         const digit* digits = __Pyx_PyLong_Digits(x);
         const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
-        if (size == 2 && (8 * sizeof(unsigned char) > 1 * PyLong_SHIFT)) {
+        if (size == 2 && (8 * sizeof(int) > 1 * PyLong_SHIFT)) {
             if ((8 * sizeof(unsigned long) > 2 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(unsigned char, unsigned long, (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(unsigned char) >= 2 * PyLong_SHIFT)) {
-                return (unsigned char) (((((unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0]));
+                __PYX_VERIFY_RETURN_INT(int, unsigned long, (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(int) >= 2 * PyLong_SHIFT)) {
+                return (int) (((((int)digits[1]) << PyLong_SHIFT) | (int)digits[0]));
             }
         } else
-        if (size == 3 && (8 * sizeof(unsigned char) > 2 * PyLong_SHIFT)) {
+        if (size == 3 && (8 * sizeof(int) > 2 * PyLong_SHIFT)) {
             if ((8 * sizeof(unsigned long) > 3 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(unsigned char, unsigned long, (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(unsigned char) >= 3 * PyLong_SHIFT)) {
-                return (unsigned char) (((((((unsigned char)digits[2]) << PyLong_SHIFT) | (unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0]));
+                __PYX_VERIFY_RETURN_INT(int, unsigned long, (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(int) >= 3 * PyLong_SHIFT)) {
+                return (int) (((((((int)digits[2]) << PyLong_SHIFT) | (int)digits[1]) << PyLong_SHIFT) | (int)digits[0]));
             }
         } else
-        if (size == 4 && (8 * sizeof(unsigned char) > 3 * PyLong_SHIFT)) {
+        if (size == 4 && (8 * sizeof(int) > 3 * PyLong_SHIFT)) {
             if ((8 * sizeof(unsigned long) > 4 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(unsigned char, unsigned long, (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(unsigned char) >= 4 * PyLong_SHIFT)) {
-                return (unsigned char) (((((((((unsigned char)digits[3]) << PyLong_SHIFT) | (unsigned char)digits[2]) << PyLong_SHIFT) | (unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0]));
+                __PYX_VERIFY_RETURN_INT(int, unsigned long, (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(int) >= 4 * PyLong_SHIFT)) {
+                return (int) (((((((((int)digits[3]) << PyLong_SHIFT) | (int)digits[2]) << PyLong_SHIFT) | (int)digits[1]) << PyLong_SHIFT) | (int)digits[0]));
             }
         } else
         {}
@@ -34947,107 +41790,107 @@ static CYTHON_INLINE unsigned char __Pyx_PyULong___Pyx_PyLong_As_unsigned_char(P
     {
         int result = PyObject_RichCompareBool(x, Py_False, Py_LT);
         if (unlikely(result < 0))
-            return (unsigned char) -1;
+            return (int) -1;
         if (unlikely(result == 1))
             goto raise_neg_overflow;
     }
 #endif
-    if ((sizeof(unsigned char) <= sizeof(unsigned long))) {
-        __PYX_VERIFY_RETURN_INT_EXC(unsigned char, unsigned long, PyLong_AsUnsignedLong(x))
-    } else if ((sizeof(unsigned char) <= sizeof(unsigned PY_LONG_LONG))) {
-        __PYX_VERIFY_RETURN_INT_EXC(unsigned char, unsigned PY_LONG_LONG, PyLong_AsUnsignedLongLong(x))
+    if ((sizeof(int) <= sizeof(unsigned long))) {
+        __PYX_VERIFY_RETURN_INT_EXC(int, unsigned long, PyLong_AsUnsignedLong(x))
+    } else if ((sizeof(int) <= sizeof(unsigned PY_LONG_LONG))) {
+        __PYX_VERIFY_RETURN_INT_EXC(int, unsigned PY_LONG_LONG, PyLong_AsUnsignedLongLong(x))
     }
-    return __Pyx_LargePyLong___Pyx_PyLong_As_unsigned_char(x);
+    return __Pyx_LargePyLong___Pyx_PyLong_As_int(x);
 raise_neg_overflow:
-    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_unsigned_char();
+    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_int();
 raise_overflow:
-    return __Pyx_raise_overflow___Pyx_PyLong_As_unsigned_char();
+    return __Pyx_raise_overflow___Pyx_PyLong_As_int();
 }
-static CYTHON_INLINE unsigned char __Pyx_PySLong___Pyx_PyLong_As_unsigned_char(PyObject *x) {
+static CYTHON_INLINE int __Pyx_PySLong___Pyx_PyLong_As_int(PyObject *x) {
     const int is_unsigned = 0;
 #if CYTHON_USE_PYLONG_INTERNALS
     if (__Pyx_PyLong_IsNeg(x)) {
         const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
         const digit* digits = __Pyx_PyLong_Digits(x);
-        if (size == 2 && (8 * sizeof(unsigned char) > 1 * PyLong_SHIFT)) {
+        if (size == 2 && (8 * sizeof(int) > 1 * PyLong_SHIFT)) {
             if ((8 * sizeof(long) > 2 * PyLong_SHIFT)) {
                 long ival = - (long) (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
-                __PYX_VERIFY_RETURN_INT(unsigned char, long, ival)
-            } else if ((8 * sizeof(unsigned char) - 1 > 2 * PyLong_SHIFT)) {
-                return (unsigned char) (((unsigned char) -1) * (((((unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0])));
+                __PYX_VERIFY_RETURN_INT(int, long, ival)
+            } else if ((8 * sizeof(int) - 1 > 2 * PyLong_SHIFT)) {
+                return (int) (((int) -1) * (((((int)digits[1]) << PyLong_SHIFT) | (int)digits[0])));
             }
         } else
-        if (size == 3 && (8 * sizeof(unsigned char) > 2 * PyLong_SHIFT)) {
+        if (size == 3 && (8 * sizeof(int) > 2 * PyLong_SHIFT)) {
             if ((8 * sizeof(long) > 3 * PyLong_SHIFT)) {
                 long ival = - (long) (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
-                __PYX_VERIFY_RETURN_INT(unsigned char, long, ival)
-            } else if ((8 * sizeof(unsigned char) - 1 > 3 * PyLong_SHIFT)) {
-                return (unsigned char) (((unsigned char) -1) * (((((((unsigned char)digits[2]) << PyLong_SHIFT) | (unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0])));
+                __PYX_VERIFY_RETURN_INT(int, long, ival)
+            } else if ((8 * sizeof(int) - 1 > 3 * PyLong_SHIFT)) {
+                return (int) (((int) -1) * (((((((int)digits[2]) << PyLong_SHIFT) | (int)digits[1]) << PyLong_SHIFT) | (int)digits[0])));
             }
         } else
-        if (size == 4 && (8 * sizeof(unsigned char) > 3 * PyLong_SHIFT)) {
+        if (size == 4 && (8 * sizeof(int) > 3 * PyLong_SHIFT)) {
             if ((8 * sizeof(long) > 4 * PyLong_SHIFT)) {
                 long ival = - (long) (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
-                __PYX_VERIFY_RETURN_INT(unsigned char, long, ival)
-            } else if ((8 * sizeof(unsigned char) - 1 > 4 * PyLong_SHIFT)) {
-                return (unsigned char) (((unsigned char) -1) * (((((((((unsigned char)digits[3]) << PyLong_SHIFT) | (unsigned char)digits[2]) << PyLong_SHIFT) | (unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0])));
+                __PYX_VERIFY_RETURN_INT(int, long, ival)
+            } else if ((8 * sizeof(int) - 1 > 4 * PyLong_SHIFT)) {
+                return (int) (((int) -1) * (((((((((int)digits[3]) << PyLong_SHIFT) | (int)digits[2]) << PyLong_SHIFT) | (int)digits[1]) << PyLong_SHIFT) | (int)digits[0])));
             }
         } else
         {}
     } else {
         const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
         const digit* digits = __Pyx_PyLong_Digits(x);
-        if (size == 2 && (8 * sizeof(unsigned char) > 1 * PyLong_SHIFT)) {
+        if (size == 2 && (8 * sizeof(int) > 1 * PyLong_SHIFT)) {
             if ((8 * sizeof(long) > 2 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(unsigned char, unsigned long, (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(unsigned char) - 1 > 2 * PyLong_SHIFT)) {
-                return (unsigned char) (((((unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0]));
+                __PYX_VERIFY_RETURN_INT(int, unsigned long, (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(int) - 1 > 2 * PyLong_SHIFT)) {
+                return (int) (((((int)digits[1]) << PyLong_SHIFT) | (int)digits[0]));
             }
         } else
-        if (size == 3 && (8 * sizeof(unsigned char) > 2 * PyLong_SHIFT)) {
+        if (size == 3 && (8 * sizeof(int) > 2 * PyLong_SHIFT)) {
             if ((8 * sizeof(long) > 3 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(unsigned char, unsigned long, (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(unsigned char) - 1 > 3 * PyLong_SHIFT)) {
-                return (unsigned char) (((((((unsigned char)digits[2]) << PyLong_SHIFT) | (unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0]));
+                __PYX_VERIFY_RETURN_INT(int, unsigned long, (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(int) - 1 > 3 * PyLong_SHIFT)) {
+                return (int) (((((((int)digits[2]) << PyLong_SHIFT) | (int)digits[1]) << PyLong_SHIFT) | (int)digits[0]));
             }
         } else
-        if (size == 4 && (8 * sizeof(unsigned char) > 3 * PyLong_SHIFT)) {
+        if (size == 4 && (8 * sizeof(int) > 3 * PyLong_SHIFT)) {
             if ((8 * sizeof(long) > 4 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(unsigned char, unsigned long, (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(unsigned char) - 1 > 4 * PyLong_SHIFT)) {
-                return (unsigned char) (((((((((unsigned char)digits[3]) << PyLong_SHIFT) | (unsigned char)digits[2]) << PyLong_SHIFT) | (unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0]));
+                __PYX_VERIFY_RETURN_INT(int, unsigned long, (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(int) - 1 > 4 * PyLong_SHIFT)) {
+                return (int) (((((((((int)digits[3]) << PyLong_SHIFT) | (int)digits[2]) << PyLong_SHIFT) | (int)digits[1]) << PyLong_SHIFT) | (int)digits[0]));
             }
         } else
         {}
     }
 #endif
     #if __PYX_LIMITED_VERSION_HEX >= 0x030d0000
-    if ((sizeof(unsigned char) <= sizeof(int)) && (sizeof(int) < sizeof(long))) {
-        __PYX_VERIFY_RETURN_INT_EXC(unsigned char, int, PyLong_AsInt(x))
+    if ((sizeof(int) <= sizeof(int)) && (sizeof(int) < sizeof(long))) {
+        __PYX_VERIFY_RETURN_INT_EXC(int, int, PyLong_AsInt(x))
     } else
     #endif
-    if ((sizeof(unsigned char) <= sizeof(long))) {
-        __PYX_VERIFY_RETURN_INT_EXC(unsigned char, long, PyLong_AsLong(x))
-    } else if ((sizeof(unsigned char) <= sizeof(PY_LONG_LONG))) {
-        __PYX_VERIFY_RETURN_INT_EXC(unsigned char, PY_LONG_LONG, PyLong_AsLongLong(x))
+    if ((sizeof(int) <= sizeof(long))) {
+        __PYX_VERIFY_RETURN_INT_EXC(int, long, PyLong_AsLong(x))
+    } else if ((sizeof(int) <= sizeof(PY_LONG_LONG))) {
+        __PYX_VERIFY_RETURN_INT_EXC(int, PY_LONG_LONG, PyLong_AsLongLong(x))
     }
-    return __Pyx_LargePyLong___Pyx_PyLong_As_unsigned_char(x);
+    return __Pyx_LargePyLong___Pyx_PyLong_As_int(x);
 raise_neg_overflow:
-    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_unsigned_char();
+    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_int();
 raise_overflow:
-    return __Pyx_raise_overflow___Pyx_PyLong_As_unsigned_char();
+    return __Pyx_raise_overflow___Pyx_PyLong_As_int();
 }
-static unsigned char __Pyx_LargePyLong___Pyx_PyLong_As_unsigned_char(PyObject *x) {
+static int __Pyx_LargePyLong___Pyx_PyLong_As_int(PyObject *x) {
 #ifdef __Pyx_HAS_GCC_DIAGNOSTIC
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wconversion"
 #endif
-    const unsigned char neg_one = (unsigned char) -1, const_zero = (unsigned char) 0;
+    const int neg_one = (int) -1, const_zero = (int) 0;
 #ifdef __Pyx_HAS_GCC_DIAGNOSTIC
 #pragma GCC diagnostic pop
 #endif
     const int is_unsigned = neg_one > const_zero;
-    unsigned char val;
+    int val;
     int ret = -1;
 #if PY_VERSION_HEX >= 0x030d00A6 && !CYTHON_COMPILING_IN_LIMITED_API
     Py_ssize_t bytes_copied = PyLong_AsNativeBytes(
@@ -35074,35 +41917,35 @@ static unsigned char __Pyx_LargePyLong___Pyx_PyLong_As_unsigned_char(PyObject *x
         v = __Pyx_NewRef(x);
     } else {
         v = PyNumber_Long(x);
-        if (unlikely(!v)) return (unsigned char) -1;
+        if (unlikely(!v)) return (int) -1;
         assert(PyLong_CheckExact(v));
     }
     {
         int result = PyObject_RichCompareBool(v, Py_False, Py_LT);
         if (unlikely(result < 0)) {
             Py_DECREF(v);
-            return (unsigned char) -1;
+            return (int) -1;
         }
         is_negative = result == 1;
     }
     if (is_unsigned && unlikely(is_negative)) {
         Py_DECREF(v);
         PyErr_SetString(PyExc_OverflowError,
-            "can't convert negative value to unsigned char");
-        return (unsigned char) -1;
+            "can't convert negative value to int");
+        return (int) -1;
     } else if (is_negative) {
         stepval = PyNumber_Invert(v);
         Py_DECREF(v);
         if (unlikely(!stepval))
-            return (unsigned char) -1;
+            return (int) -1;
     } else {
         stepval = v;
     }
     v = NULL;
-    val = (unsigned char) 0;
+    val = (int) 0;
     mask = PyLong_FromLong((1L << chunk_size) - 1); if (unlikely(!mask)) goto done;
     shift = PyLong_FromLong(chunk_size); if (unlikely(!shift)) goto done;
-    for (bits = 0; bits < (int) sizeof(unsigned char) * 8 - chunk_size; bits += chunk_size) {
+    for (bits = 0; bits < (int) sizeof(int) * 8 - chunk_size; bits += chunk_size) {
         PyObject *tmp, *digit;
         long idigit;
         digit = PyNumber_And(stepval, mask);
@@ -35110,7 +41953,7 @@ static unsigned char __Pyx_LargePyLong___Pyx_PyLong_As_unsigned_char(PyObject *x
         idigit = PyLong_AsLong(digit);
         Py_DECREF(digit);
         if (unlikely(idigit < 0)) goto done;
-        val |= ((unsigned char) idigit) << bits;
+        val |= ((int) idigit) << bits;
         tmp = PyNumber_Rshift(stepval, shift);
         if (unlikely(!tmp)) goto done;
         Py_DECREF(stepval); stepval = tmp;
@@ -35120,13 +41963,13 @@ static unsigned char __Pyx_LargePyLong___Pyx_PyLong_As_unsigned_char(PyObject *x
     {
         long idigit = PyLong_AsLong(stepval);
         if (unlikely(idigit < 0)) goto done;
-        remaining_bits = ((int) sizeof(unsigned char) * 8) - bits - (is_unsigned ? 0 : 1);
+        remaining_bits = ((int) sizeof(int) * 8) - bits - (is_unsigned ? 0 : 1);
         if (unlikely(idigit >= (1L << remaining_bits)))
             goto raise_overflow;
-        val |= ((unsigned char) idigit) << bits;
+        val |= ((int) idigit) << bits;
     }
     if (!is_unsigned) {
-        if (unlikely(val & (((unsigned char) 1) << (sizeof(unsigned char) * 8 - 1))))
+        if (unlikely(val & (((int) 1) << (sizeof(int) * 8 - 1))))
             goto raise_overflow;
         if (is_negative)
             val = ~val;
@@ -35138,17 +41981,17 @@ done:
     Py_XDECREF(stepval);
 #endif
     if (unlikely(ret))
-        return (unsigned char) -1;
+        return (int) -1;
     return val;
 raise_overflow:
-    return __Pyx_raise_overflow___Pyx_PyLong_As_unsigned_char();
+    return __Pyx_raise_overflow___Pyx_PyLong_As_int();
 }
-static CYTHON_INLINE unsigned char __Pyx_PyLong___Pyx_PyLong_As_unsigned_char(PyObject *x) {
+static CYTHON_INLINE int __Pyx_PyLong___Pyx_PyLong_As_int(PyObject *x) {
 #ifdef __Pyx_HAS_GCC_DIAGNOSTIC
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wconversion"
 #endif
-    const unsigned char neg_one = (unsigned char) -1, const_zero = (unsigned char) 0;
+    const int neg_one = (int) -1, const_zero = (int) 0;
 #ifdef __Pyx_HAS_GCC_DIAGNOSTIC
 #pragma GCC diagnostic pop
 #endif
@@ -35158,42 +42001,42 @@ static CYTHON_INLINE unsigned char __Pyx_PyLong___Pyx_PyLong_As_unsigned_char(Py
         if (unlikely(__Pyx_PyLong_IsNeg(x))) {
             goto raise_neg_overflow;
         } else if (__Pyx_PyLong_IsCompact(x)) {
-            __PYX_VERIFY_RETURN_INT(unsigned char, __Pyx_compact_upylong, __Pyx_PyLong_CompactValueUnsigned(x))
+            __PYX_VERIFY_RETURN_INT(int, __Pyx_compact_upylong, __Pyx_PyLong_CompactValueUnsigned(x))
         } else
         #endif
         {
-            return __Pyx_PyULong___Pyx_PyLong_As_unsigned_char(x);
+            return __Pyx_PyULong___Pyx_PyLong_As_int(x);
         }
     } else {
         #if CYTHON_USE_PYLONG_INTERNALS
         if (__Pyx_PyLong_IsCompact(x)) {
-            __PYX_VERIFY_RETURN_INT(unsigned char, __Pyx_compact_pylong, __Pyx_PyLong_CompactValue(x))
+            __PYX_VERIFY_RETURN_INT(int, __Pyx_compact_pylong, __Pyx_PyLong_CompactValue(x))
         } else
         #endif
         {
-            return __Pyx_PySLong___Pyx_PyLong_As_unsigned_char(x);
+            return __Pyx_PySLong___Pyx_PyLong_As_int(x);
         }
     }
 #if CYTHON_USE_PYLONG_INTERNALS
 raise_neg_overflow:
-    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_unsigned_char();
+    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_int();
 raise_overflow:
-    return __Pyx_raise_overflow___Pyx_PyLong_As_unsigned_char();
+    return __Pyx_raise_overflow___Pyx_PyLong_As_int();
 #endif
 }
-static unsigned char __Pyx_NonPyLong___Pyx_PyLong_As_unsigned_char(PyObject *x) {
-    unsigned char val;
+static int __Pyx_NonPyLong___Pyx_PyLong_As_int(PyObject *x) {
+    int val;
     PyObject *tmp = __Pyx_PyNumber_Long(x);
-    if (!tmp) return (unsigned char) -1;
-    val = __Pyx_PyLong_As_unsigned_char(tmp);
+    if (!tmp) return (int) -1;
+    val = __Pyx_PyLong_As_int(tmp);
     Py_DECREF(tmp);
     return val;
 }
-static CYTHON_INLINE unsigned char __Pyx_PyLong_As_unsigned_char(PyObject *x) {
+static CYTHON_INLINE int __Pyx_PyLong_As_int(PyObject *x) {
     if (likely(PyLong_Check(x))) {
-        return __Pyx_PyLong___Pyx_PyLong_As_unsigned_char(x);
+        return __Pyx_PyLong___Pyx_PyLong_As_int(x);
     } else {
-        return __Pyx_NonPyLong___Pyx_PyLong_As_unsigned_char(x);
+        return __Pyx_NonPyLong___Pyx_PyLong_As_int(x);
     }
 }
 
@@ -35957,480 +42800,6 @@ static CYTHON_INLINE unsigned PY_LONG_LONG __Pyx_PyLong_As_unsigned_PY_LONG_LONG
     }
 }
 
-/* CIntToPy */
-static CYTHON_INLINE PyObject* __Pyx_PyLong_From_long(long value) {
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#endif
-    const long neg_one = (long) -1, const_zero = (long) 0;
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic pop
-#endif
-    const int is_unsigned = neg_one > const_zero;
-    if (is_unsigned) {
-        if (sizeof(long) < sizeof(long)) {
-            return PyLong_FromLong((long) value);
-        } else if (sizeof(long) <= sizeof(unsigned long)) {
-            return PyLong_FromUnsignedLong((unsigned long) value);
-#if !CYTHON_COMPILING_IN_PYPY
-        } else if (sizeof(long) <= sizeof(unsigned PY_LONG_LONG)) {
-            return PyLong_FromUnsignedLongLong((unsigned PY_LONG_LONG) value);
-#endif
-        }
-    } else {
-        if (sizeof(long) <= sizeof(long)) {
-            return PyLong_FromLong((long) value);
-        } else if (sizeof(long) <= sizeof(PY_LONG_LONG)) {
-            return PyLong_FromLongLong((PY_LONG_LONG) value);
-        }
-    }
-    {
-        unsigned char *bytes = (unsigned char *)&value;
-#if !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX >= 0x030d00A4
-        if (is_unsigned) {
-            return PyLong_FromUnsignedNativeBytes(bytes, sizeof(value), -1);
-        } else {
-            return PyLong_FromNativeBytes(bytes, sizeof(value), -1);
-        }
-#elif !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX < 0x030d0000
-        int one = 1; int little = (int)*(unsigned char *)&one;
-        return _PyLong_FromByteArray(bytes, sizeof(long),
-                                     little, !is_unsigned);
-#else
-        int one = 1; int little = (int)*(unsigned char *)&one;
-        PyObject *result = NULL, *kwds = NULL;
-        PyObject *py_bytes = NULL, *order_str = NULL, *from_bytes_str = NULL;;
-        py_bytes = PyBytes_FromStringAndSize((char*)bytes, sizeof(long));
-        if (!py_bytes) goto limited_bad;
-        from_bytes_str = PyUnicode_FromStringAndSize("from_bytes", 10);
-        if (!from_bytes_str) goto limited_bad;
-        order_str = PyUnicode_FromString(little ? "little" : "big");
-        if (!order_str) goto limited_bad;
-        {
-            PyObject *args[] = { (PyObject*)&PyLong_Type, py_bytes, order_str, Py_True };
-            if (!is_unsigned) {
-                PyObject *signed_str = PyUnicode_FromStringAndSize("signed", 6);
-                if (!signed_str) goto limited_bad;
-#if CYTHON_VECTORCALL
-                kwds = PyTuple_Pack(1, signed_str);
-#else
-                {
-                    PyObject *keys[] = {signed_str};
-                    PyObject *values[] = {Py_True};
-                    kwds = __Pyx_MakeKwargDict(keys, values, 1);
-                }
-#endif
-                Py_DECREF(signed_str);
-                if (unlikely(!kwds)) goto limited_bad;
-            }
-            result = __Pyx_Object_VectorcallMethodKwds(from_bytes_str, args, 3 | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET, kwds);
-        }
-        limited_bad:
-        Py_XDECREF(kwds);
-        Py_XDECREF(order_str);
-        Py_XDECREF(py_bytes);
-        Py_XDECREF(from_bytes_str);
-        return result;
-#endif
-    }
-}
-
-/* PyObjectCallMethod1 (used by UpdateUnpickledDict) */
-static CYTHON_INLINE PyObject* __Pyx_PyObject_CallMethod1(PyObject* obj, PyObject* method_name, PyObject* arg) {
-#if CYTHON_VECTORCALL && (__PYX_LIMITED_VERSION_HEX >= 0x030C0000 || !CYTHON_COMPILING_IN_LIMITED_API)
-    PyObject *args[2] = {obj, arg};
-    return PyObject_VectorcallMethod(method_name, args, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-#elif CYTHON_COMPILING_IN_LIMITED_API
-    return PyObject_CallMethodObjArgs(obj, method_name, arg, NULL);
-#else
-    return PyObject_CallMethodOneArg(obj, method_name, arg);
-#endif
-}
-
-/* UpdateUnpickledDict */
-static int __Pyx__UpdateUnpickledDict(PyObject *obj, PyObject *state, Py_ssize_t index) {
-    PyObject *state_dict = __Pyx_PySequence_ITEM(state, index);
-    if (unlikely(!state_dict)) {
-        return -1;
-    }
-    int non_empty = PyObject_IsTrue(state_dict);
-    if (non_empty == 0) {
-        Py_DECREF(state_dict);
-        return 0;
-    } else if (unlikely(non_empty == -1)) {
-        return -1;
-    }
-    PyObject *dict;
-    #if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
-    dict = PyObject_GetAttrString(obj, "__dict__");
-    #else
-    dict = PyObject_GenericGetDict(obj, NULL);
-    #endif
-    if (unlikely(!dict)) {
-        Py_DECREF(state_dict);
-        return -1;
-    }
-    int result;
-    if (likely(PyDict_CheckExact(dict))) {
-        result = PyDict_Update(dict, state_dict);
-    } else {
-        PyObject *obj_result = __Pyx_PyObject_CallMethod1(dict, __pyx_mstate_global->__pyx_n_u_update, state_dict);
-        if (likely(obj_result)) {
-            Py_DECREF(obj_result);
-            result = 0;
-        } else {
-            result = -1;
-        }
-    }
-    Py_DECREF(state_dict);
-    Py_DECREF(dict);
-    return result;
-}
-static int __Pyx_UpdateUnpickledDict(PyObject *obj, PyObject *state, Py_ssize_t index) {
-    Py_ssize_t state_size = __Pyx_PyTuple_GET_SIZE(state);
-    #if !CYTHON_ASSUME_SAFE_SIZE
-    if (unlikely(state_size == -1)) return -1;
-    #endif
-    if (state_size <= index) {
-        return 0;
-    }
-    return __Pyx__UpdateUnpickledDict(obj, state, index);
-}
-
-/* CheckUnpickleChecksumError (used by CheckUnpickleChecksum) */
-static void __Pyx_RaiseUnpickleChecksumError(long checksum, long checksum1, long checksum2, long checksum3, const char *members) {
-    PyObject *pickle_module = PyImport_ImportModule("pickle");
-    if (unlikely(!pickle_module)) return;
-    PyObject *pickle_error = PyObject_GetAttrString(pickle_module, "PickleError");
-    Py_DECREF(pickle_module);
-    if (unlikely(!pickle_error)) return;
-    if (checksum2 == checksum1) {
-        PyErr_Format(pickle_error, "Incompatible checksums (0x%x vs (0x%x) = (%s))",
-            checksum, checksum1, members);
-    } else if (checksum3 == checksum2) {
-        PyErr_Format(pickle_error, "Incompatible checksums (0x%x vs (0x%x, 0x%x) = (%s))",
-            checksum, checksum1, checksum2, members);
-    } else {
-        PyErr_Format(pickle_error, "Incompatible checksums (0x%x vs (0x%x, 0x%x, 0x%x) = (%s))",
-            checksum, checksum1, checksum2, checksum3, members);
-    }
-    Py_DECREF(pickle_error);
-}
-
-/* CheckUnpickleChecksum */
-static int __Pyx_CheckUnpickleChecksum(long checksum, long checksum1, long checksum2, long checksum3, const char *members) {
-    int found = 0;
-    found |= checksum1 == checksum;
-    found |= checksum2 == checksum;
-    found |= checksum3 == checksum;
-    if (likely(found))
-        return 0;
-    __Pyx_RaiseUnpickleChecksumError(checksum, checksum1, checksum2, checksum3, members);
-    return -1;
-}
-
-/* CIntFromPy */
-static int __Pyx_LargePyLong___Pyx_PyLong_As_int(PyObject *x);
-static int __Pyx_raise_neg_overflow___Pyx_PyLong_As_int(void) {
-    const char* type_name = "int";
-    PyErr_Format(PyExc_OverflowError,
-        "can't convert negative value to %.200s", type_name);
-    return (int) -1;
-}
-static int __Pyx_raise_overflow___Pyx_PyLong_As_int(void) {
-    const char* type_name = "int";
-    PyErr_Format(PyExc_OverflowError,
-        "value too large to convert to %.200s", type_name);
-    return (int) -1;
-}
-static CYTHON_INLINE int __Pyx_PyULong___Pyx_PyLong_As_int(PyObject *x) {
-    const int is_unsigned = 1;
-#if CYTHON_USE_PYLONG_INTERNALS
-    {
-        const digit* digits = __Pyx_PyLong_Digits(x);
-        const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
-        if (size == 2 && (8 * sizeof(int) > 1 * PyLong_SHIFT)) {
-            if ((8 * sizeof(unsigned long) > 2 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(int, unsigned long, (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(int) >= 2 * PyLong_SHIFT)) {
-                return (int) (((((int)digits[1]) << PyLong_SHIFT) | (int)digits[0]));
-            }
-        } else
-        if (size == 3 && (8 * sizeof(int) > 2 * PyLong_SHIFT)) {
-            if ((8 * sizeof(unsigned long) > 3 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(int, unsigned long, (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(int) >= 3 * PyLong_SHIFT)) {
-                return (int) (((((((int)digits[2]) << PyLong_SHIFT) | (int)digits[1]) << PyLong_SHIFT) | (int)digits[0]));
-            }
-        } else
-        if (size == 4 && (8 * sizeof(int) > 3 * PyLong_SHIFT)) {
-            if ((8 * sizeof(unsigned long) > 4 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(int, unsigned long, (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(int) >= 4 * PyLong_SHIFT)) {
-                return (int) (((((((((int)digits[3]) << PyLong_SHIFT) | (int)digits[2]) << PyLong_SHIFT) | (int)digits[1]) << PyLong_SHIFT) | (int)digits[0]));
-            }
-        } else
-        {}
-    }
-#elif CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX < 0x030C00A7
-    if (unlikely(Py_SIZE(x) < 0)) {
-        goto raise_neg_overflow;
-    }
-#else
-    {
-        int result = PyObject_RichCompareBool(x, Py_False, Py_LT);
-        if (unlikely(result < 0))
-            return (int) -1;
-        if (unlikely(result == 1))
-            goto raise_neg_overflow;
-    }
-#endif
-    if ((sizeof(int) <= sizeof(unsigned long))) {
-        __PYX_VERIFY_RETURN_INT_EXC(int, unsigned long, PyLong_AsUnsignedLong(x))
-    } else if ((sizeof(int) <= sizeof(unsigned PY_LONG_LONG))) {
-        __PYX_VERIFY_RETURN_INT_EXC(int, unsigned PY_LONG_LONG, PyLong_AsUnsignedLongLong(x))
-    }
-    return __Pyx_LargePyLong___Pyx_PyLong_As_int(x);
-raise_neg_overflow:
-    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_int();
-raise_overflow:
-    return __Pyx_raise_overflow___Pyx_PyLong_As_int();
-}
-static CYTHON_INLINE int __Pyx_PySLong___Pyx_PyLong_As_int(PyObject *x) {
-    const int is_unsigned = 0;
-#if CYTHON_USE_PYLONG_INTERNALS
-    if (__Pyx_PyLong_IsNeg(x)) {
-        const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
-        const digit* digits = __Pyx_PyLong_Digits(x);
-        if (size == 2 && (8 * sizeof(int) > 1 * PyLong_SHIFT)) {
-            if ((8 * sizeof(long) > 2 * PyLong_SHIFT)) {
-                long ival = - (long) (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
-                __PYX_VERIFY_RETURN_INT(int, long, ival)
-            } else if ((8 * sizeof(int) - 1 > 2 * PyLong_SHIFT)) {
-                return (int) (((int) -1) * (((((int)digits[1]) << PyLong_SHIFT) | (int)digits[0])));
-            }
-        } else
-        if (size == 3 && (8 * sizeof(int) > 2 * PyLong_SHIFT)) {
-            if ((8 * sizeof(long) > 3 * PyLong_SHIFT)) {
-                long ival = - (long) (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
-                __PYX_VERIFY_RETURN_INT(int, long, ival)
-            } else if ((8 * sizeof(int) - 1 > 3 * PyLong_SHIFT)) {
-                return (int) (((int) -1) * (((((((int)digits[2]) << PyLong_SHIFT) | (int)digits[1]) << PyLong_SHIFT) | (int)digits[0])));
-            }
-        } else
-        if (size == 4 && (8 * sizeof(int) > 3 * PyLong_SHIFT)) {
-            if ((8 * sizeof(long) > 4 * PyLong_SHIFT)) {
-                long ival = - (long) (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
-                __PYX_VERIFY_RETURN_INT(int, long, ival)
-            } else if ((8 * sizeof(int) - 1 > 4 * PyLong_SHIFT)) {
-                return (int) (((int) -1) * (((((((((int)digits[3]) << PyLong_SHIFT) | (int)digits[2]) << PyLong_SHIFT) | (int)digits[1]) << PyLong_SHIFT) | (int)digits[0])));
-            }
-        } else
-        {}
-    } else {
-        const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
-        const digit* digits = __Pyx_PyLong_Digits(x);
-        if (size == 2 && (8 * sizeof(int) > 1 * PyLong_SHIFT)) {
-            if ((8 * sizeof(long) > 2 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(int, unsigned long, (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(int) - 1 > 2 * PyLong_SHIFT)) {
-                return (int) (((((int)digits[1]) << PyLong_SHIFT) | (int)digits[0]));
-            }
-        } else
-        if (size == 3 && (8 * sizeof(int) > 2 * PyLong_SHIFT)) {
-            if ((8 * sizeof(long) > 3 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(int, unsigned long, (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(int) - 1 > 3 * PyLong_SHIFT)) {
-                return (int) (((((((int)digits[2]) << PyLong_SHIFT) | (int)digits[1]) << PyLong_SHIFT) | (int)digits[0]));
-            }
-        } else
-        if (size == 4 && (8 * sizeof(int) > 3 * PyLong_SHIFT)) {
-            if ((8 * sizeof(long) > 4 * PyLong_SHIFT)) {
-                __PYX_VERIFY_RETURN_INT(int, unsigned long, (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
-            } else if ((8 * sizeof(int) - 1 > 4 * PyLong_SHIFT)) {
-                return (int) (((((((((int)digits[3]) << PyLong_SHIFT) | (int)digits[2]) << PyLong_SHIFT) | (int)digits[1]) << PyLong_SHIFT) | (int)digits[0]));
-            }
-        } else
-        {}
-    }
-#endif
-    #if __PYX_LIMITED_VERSION_HEX >= 0x030d0000
-    if ((sizeof(int) <= sizeof(int)) && (sizeof(int) < sizeof(long))) {
-        __PYX_VERIFY_RETURN_INT_EXC(int, int, PyLong_AsInt(x))
-    } else
-    #endif
-    if ((sizeof(int) <= sizeof(long))) {
-        __PYX_VERIFY_RETURN_INT_EXC(int, long, PyLong_AsLong(x))
-    } else if ((sizeof(int) <= sizeof(PY_LONG_LONG))) {
-        __PYX_VERIFY_RETURN_INT_EXC(int, PY_LONG_LONG, PyLong_AsLongLong(x))
-    }
-    return __Pyx_LargePyLong___Pyx_PyLong_As_int(x);
-raise_neg_overflow:
-    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_int();
-raise_overflow:
-    return __Pyx_raise_overflow___Pyx_PyLong_As_int();
-}
-static int __Pyx_LargePyLong___Pyx_PyLong_As_int(PyObject *x) {
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#endif
-    const int neg_one = (int) -1, const_zero = (int) 0;
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic pop
-#endif
-    const int is_unsigned = neg_one > const_zero;
-    int val;
-    int ret = -1;
-#if PY_VERSION_HEX >= 0x030d00A6 && !CYTHON_COMPILING_IN_LIMITED_API
-    Py_ssize_t bytes_copied = PyLong_AsNativeBytes(
-        x, &val, sizeof(val), Py_ASNATIVEBYTES_NATIVE_ENDIAN | (is_unsigned ? Py_ASNATIVEBYTES_UNSIGNED_BUFFER | Py_ASNATIVEBYTES_REJECT_NEGATIVE : 0));
-    if (unlikely(bytes_copied == -1)) {
-    } else if (unlikely(bytes_copied > (Py_ssize_t) sizeof(val))) {
-        goto raise_overflow;
-    } else {
-        ret = 0;
-    }
-#elif PY_VERSION_HEX < 0x030d0000 && !(CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_LIMITED_API) || defined(_PyLong_AsByteArray)
-    int one = 1; int is_little = (int)*(unsigned char *)&one;
-    unsigned char *bytes = (unsigned char *)&val;
-    ret = _PyLong_AsByteArray((PyLongObject *)x,
-                                bytes, sizeof(val),
-                                is_little, !is_unsigned);
-    if ((0)) goto raise_overflow;
-#else
-    PyObject *v;
-    PyObject *stepval = NULL, *mask = NULL, *shift = NULL;
-    int bits, remaining_bits, is_negative = 0;
-    int chunk_size = (sizeof(long) < 8) ? 30 : 62;
-    if (likely(PyLong_CheckExact(x))) {
-        v = __Pyx_NewRef(x);
-    } else {
-        v = PyNumber_Long(x);
-        if (unlikely(!v)) return (int) -1;
-        assert(PyLong_CheckExact(v));
-    }
-    {
-        int result = PyObject_RichCompareBool(v, Py_False, Py_LT);
-        if (unlikely(result < 0)) {
-            Py_DECREF(v);
-            return (int) -1;
-        }
-        is_negative = result == 1;
-    }
-    if (is_unsigned && unlikely(is_negative)) {
-        Py_DECREF(v);
-        PyErr_SetString(PyExc_OverflowError,
-            "can't convert negative value to int");
-        return (int) -1;
-    } else if (is_negative) {
-        stepval = PyNumber_Invert(v);
-        Py_DECREF(v);
-        if (unlikely(!stepval))
-            return (int) -1;
-    } else {
-        stepval = v;
-    }
-    v = NULL;
-    val = (int) 0;
-    mask = PyLong_FromLong((1L << chunk_size) - 1); if (unlikely(!mask)) goto done;
-    shift = PyLong_FromLong(chunk_size); if (unlikely(!shift)) goto done;
-    for (bits = 0; bits < (int) sizeof(int) * 8 - chunk_size; bits += chunk_size) {
-        PyObject *tmp, *digit;
-        long idigit;
-        digit = PyNumber_And(stepval, mask);
-        if (unlikely(!digit)) goto done;
-        idigit = PyLong_AsLong(digit);
-        Py_DECREF(digit);
-        if (unlikely(idigit < 0)) goto done;
-        val |= ((int) idigit) << bits;
-        tmp = PyNumber_Rshift(stepval, shift);
-        if (unlikely(!tmp)) goto done;
-        Py_DECREF(stepval); stepval = tmp;
-    }
-    Py_DECREF(shift); shift = NULL;
-    Py_DECREF(mask); mask = NULL;
-    {
-        long idigit = PyLong_AsLong(stepval);
-        if (unlikely(idigit < 0)) goto done;
-        remaining_bits = ((int) sizeof(int) * 8) - bits - (is_unsigned ? 0 : 1);
-        if (unlikely(idigit >= (1L << remaining_bits)))
-            goto raise_overflow;
-        val |= ((int) idigit) << bits;
-    }
-    if (!is_unsigned) {
-        if (unlikely(val & (((int) 1) << (sizeof(int) * 8 - 1))))
-            goto raise_overflow;
-        if (is_negative)
-            val = ~val;
-    }
-    ret = 0;
-done:
-    Py_XDECREF(shift);
-    Py_XDECREF(mask);
-    Py_XDECREF(stepval);
-#endif
-    if (unlikely(ret))
-        return (int) -1;
-    return val;
-raise_overflow:
-    return __Pyx_raise_overflow___Pyx_PyLong_As_int();
-}
-static CYTHON_INLINE int __Pyx_PyLong___Pyx_PyLong_As_int(PyObject *x) {
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#endif
-    const int neg_one = (int) -1, const_zero = (int) 0;
-#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
-#pragma GCC diagnostic pop
-#endif
-    const int is_unsigned = neg_one > const_zero;
-    if (is_unsigned) {
-        #if CYTHON_USE_PYLONG_INTERNALS
-        if (unlikely(__Pyx_PyLong_IsNeg(x))) {
-            goto raise_neg_overflow;
-        } else if (__Pyx_PyLong_IsCompact(x)) {
-            __PYX_VERIFY_RETURN_INT(int, __Pyx_compact_upylong, __Pyx_PyLong_CompactValueUnsigned(x))
-        } else
-        #endif
-        {
-            return __Pyx_PyULong___Pyx_PyLong_As_int(x);
-        }
-    } else {
-        #if CYTHON_USE_PYLONG_INTERNALS
-        if (__Pyx_PyLong_IsCompact(x)) {
-            __PYX_VERIFY_RETURN_INT(int, __Pyx_compact_pylong, __Pyx_PyLong_CompactValue(x))
-        } else
-        #endif
-        {
-            return __Pyx_PySLong___Pyx_PyLong_As_int(x);
-        }
-    }
-#if CYTHON_USE_PYLONG_INTERNALS
-raise_neg_overflow:
-    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_int();
-raise_overflow:
-    return __Pyx_raise_overflow___Pyx_PyLong_As_int();
-#endif
-}
-static int __Pyx_NonPyLong___Pyx_PyLong_As_int(PyObject *x) {
-    int val;
-    PyObject *tmp = __Pyx_PyNumber_Long(x);
-    if (!tmp) return (int) -1;
-    val = __Pyx_PyLong_As_int(tmp);
-    Py_DECREF(tmp);
-    return val;
-}
-static CYTHON_INLINE int __Pyx_PyLong_As_int(PyObject *x) {
-    if (likely(PyLong_Check(x))) {
-        return __Pyx_PyLong___Pyx_PyLong_As_int(x);
-    } else {
-        return __Pyx_NonPyLong___Pyx_PyLong_As_int(x);
-    }
-}
-
 /* CIntFromPy */
 static long __Pyx_LargePyLong___Pyx_PyLong_As_long(PyObject *x);
 static long __Pyx_raise_neg_overflow___Pyx_PyLong_As_long(void) {
@@ -36733,30 +43102,30 @@ static CYTHON_INLINE long __Pyx_PyLong_As_long(PyObject *x) {
 }
 
 /* CIntToPy */
-static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value) {
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From_unsigned_char(unsigned char value) {
 #ifdef __Pyx_HAS_GCC_DIAGNOSTIC
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wconversion"
 #endif
-    const int neg_one = (int) -1, const_zero = (int) 0;
+    const unsigned char neg_one = (unsigned char) -1, const_zero = (unsigned char) 0;
 #ifdef __Pyx_HAS_GCC_DIAGNOSTIC
 #pragma GCC diagnostic pop
 #endif
     const int is_unsigned = neg_one > const_zero;
     if (is_unsigned) {
-        if (sizeof(int) < sizeof(long)) {
+        if (sizeof(unsigned char) < sizeof(long)) {
             return PyLong_FromLong((long) value);
-        } else if (sizeof(int) <= sizeof(unsigned long)) {
+        } else if (sizeof(unsigned char) <= sizeof(unsigned long)) {
             return PyLong_FromUnsignedLong((unsigned long) value);
 #if !CYTHON_COMPILING_IN_PYPY
-        } else if (sizeof(int) <= sizeof(unsigned PY_LONG_LONG)) {
+        } else if (sizeof(unsigned char) <= sizeof(unsigned PY_LONG_LONG)) {
             return PyLong_FromUnsignedLongLong((unsigned PY_LONG_LONG) value);
 #endif
         }
     } else {
-        if (sizeof(int) <= sizeof(long)) {
+        if (sizeof(unsigned char) <= sizeof(long)) {
             return PyLong_FromLong((long) value);
-        } else if (sizeof(int) <= sizeof(PY_LONG_LONG)) {
+        } else if (sizeof(unsigned char) <= sizeof(PY_LONG_LONG)) {
             return PyLong_FromLongLong((PY_LONG_LONG) value);
         }
     }
@@ -36770,13 +43139,455 @@ static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value) {
         }
 #elif !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX < 0x030d0000
         int one = 1; int little = (int)*(unsigned char *)&one;
-        return _PyLong_FromByteArray(bytes, sizeof(int),
+        return _PyLong_FromByteArray(bytes, sizeof(unsigned char),
                                      little, !is_unsigned);
 #else
         int one = 1; int little = (int)*(unsigned char *)&one;
         PyObject *result = NULL, *kwds = NULL;
         PyObject *py_bytes = NULL, *order_str = NULL, *from_bytes_str = NULL;;
-        py_bytes = PyBytes_FromStringAndSize((char*)bytes, sizeof(int));
+        py_bytes = PyBytes_FromStringAndSize((char*)bytes, sizeof(unsigned char));
+        if (!py_bytes) goto limited_bad;
+        from_bytes_str = PyUnicode_FromStringAndSize("from_bytes", 10);
+        if (!from_bytes_str) goto limited_bad;
+        order_str = PyUnicode_FromString(little ? "little" : "big");
+        if (!order_str) goto limited_bad;
+        {
+            PyObject *args[] = { (PyObject*)&PyLong_Type, py_bytes, order_str, Py_True };
+            if (!is_unsigned) {
+                PyObject *signed_str = PyUnicode_FromStringAndSize("signed", 6);
+                if (!signed_str) goto limited_bad;
+#if CYTHON_VECTORCALL
+                kwds = PyTuple_Pack(1, signed_str);
+#else
+                {
+                    PyObject *keys[] = {signed_str};
+                    PyObject *values[] = {Py_True};
+                    kwds = __Pyx_MakeKwargDict(keys, values, 1);
+                }
+#endif
+                Py_DECREF(signed_str);
+                if (unlikely(!kwds)) goto limited_bad;
+            }
+            result = __Pyx_Object_VectorcallMethodKwds(from_bytes_str, args, 3 | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET, kwds);
+        }
+        limited_bad:
+        Py_XDECREF(kwds);
+        Py_XDECREF(order_str);
+        Py_XDECREF(py_bytes);
+        Py_XDECREF(from_bytes_str);
+        return result;
+#endif
+    }
+}
+
+/* CIntFromPy */
+static unsigned char __Pyx_LargePyLong___Pyx_PyLong_As_unsigned_char(PyObject *x);
+static unsigned char __Pyx_raise_neg_overflow___Pyx_PyLong_As_unsigned_char(void) {
+    const char* type_name = "unsigned char";
+    PyErr_Format(PyExc_OverflowError,
+        "can't convert negative value to %.200s", type_name);
+    return (unsigned char) -1;
+}
+static unsigned char __Pyx_raise_overflow___Pyx_PyLong_As_unsigned_char(void) {
+    const char* type_name = "unsigned char";
+    PyErr_Format(PyExc_OverflowError,
+        "value too large to convert to %.200s", type_name);
+    return (unsigned char) -1;
+}
+static CYTHON_INLINE unsigned char __Pyx_PyULong___Pyx_PyLong_As_unsigned_char(PyObject *x) {
+    const int is_unsigned = 1;
+#if CYTHON_USE_PYLONG_INTERNALS
+    {
+        const digit* digits = __Pyx_PyLong_Digits(x);
+        const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
+        if (size == 2 && (8 * sizeof(unsigned char) > 1 * PyLong_SHIFT)) {
+            if ((8 * sizeof(unsigned long) > 2 * PyLong_SHIFT)) {
+                __PYX_VERIFY_RETURN_INT(unsigned char, unsigned long, (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(unsigned char) >= 2 * PyLong_SHIFT)) {
+                return (unsigned char) (((((unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0]));
+            }
+        } else
+        if (size == 3 && (8 * sizeof(unsigned char) > 2 * PyLong_SHIFT)) {
+            if ((8 * sizeof(unsigned long) > 3 * PyLong_SHIFT)) {
+                __PYX_VERIFY_RETURN_INT(unsigned char, unsigned long, (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(unsigned char) >= 3 * PyLong_SHIFT)) {
+                return (unsigned char) (((((((unsigned char)digits[2]) << PyLong_SHIFT) | (unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0]));
+            }
+        } else
+        if (size == 4 && (8 * sizeof(unsigned char) > 3 * PyLong_SHIFT)) {
+            if ((8 * sizeof(unsigned long) > 4 * PyLong_SHIFT)) {
+                __PYX_VERIFY_RETURN_INT(unsigned char, unsigned long, (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(unsigned char) >= 4 * PyLong_SHIFT)) {
+                return (unsigned char) (((((((((unsigned char)digits[3]) << PyLong_SHIFT) | (unsigned char)digits[2]) << PyLong_SHIFT) | (unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0]));
+            }
+        } else
+        {}
+    }
+#elif CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX < 0x030C00A7
+    if (unlikely(Py_SIZE(x) < 0)) {
+        goto raise_neg_overflow;
+    }
+#else
+    {
+        int result = PyObject_RichCompareBool(x, Py_False, Py_LT);
+        if (unlikely(result < 0))
+            return (unsigned char) -1;
+        if (unlikely(result == 1))
+            goto raise_neg_overflow;
+    }
+#endif
+    if ((sizeof(unsigned char) <= sizeof(unsigned long))) {
+        __PYX_VERIFY_RETURN_INT_EXC(unsigned char, unsigned long, PyLong_AsUnsignedLong(x))
+    } else if ((sizeof(unsigned char) <= sizeof(unsigned PY_LONG_LONG))) {
+        __PYX_VERIFY_RETURN_INT_EXC(unsigned char, unsigned PY_LONG_LONG, PyLong_AsUnsignedLongLong(x))
+    }
+    return __Pyx_LargePyLong___Pyx_PyLong_As_unsigned_char(x);
+raise_neg_overflow:
+    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_unsigned_char();
+raise_overflow:
+    return __Pyx_raise_overflow___Pyx_PyLong_As_unsigned_char();
+}
+static CYTHON_INLINE unsigned char __Pyx_PySLong___Pyx_PyLong_As_unsigned_char(PyObject *x) {
+    const int is_unsigned = 0;
+#if CYTHON_USE_PYLONG_INTERNALS
+    if (__Pyx_PyLong_IsNeg(x)) {
+        const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
+        const digit* digits = __Pyx_PyLong_Digits(x);
+        if (size == 2 && (8 * sizeof(unsigned char) > 1 * PyLong_SHIFT)) {
+            if ((8 * sizeof(long) > 2 * PyLong_SHIFT)) {
+                long ival = - (long) (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
+                __PYX_VERIFY_RETURN_INT(unsigned char, long, ival)
+            } else if ((8 * sizeof(unsigned char) - 1 > 2 * PyLong_SHIFT)) {
+                return (unsigned char) (((unsigned char) -1) * (((((unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0])));
+            }
+        } else
+        if (size == 3 && (8 * sizeof(unsigned char) > 2 * PyLong_SHIFT)) {
+            if ((8 * sizeof(long) > 3 * PyLong_SHIFT)) {
+                long ival = - (long) (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
+                __PYX_VERIFY_RETURN_INT(unsigned char, long, ival)
+            } else if ((8 * sizeof(unsigned char) - 1 > 3 * PyLong_SHIFT)) {
+                return (unsigned char) (((unsigned char) -1) * (((((((unsigned char)digits[2]) << PyLong_SHIFT) | (unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0])));
+            }
+        } else
+        if (size == 4 && (8 * sizeof(unsigned char) > 3 * PyLong_SHIFT)) {
+            if ((8 * sizeof(long) > 4 * PyLong_SHIFT)) {
+                long ival = - (long) (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0]));
+                __PYX_VERIFY_RETURN_INT(unsigned char, long, ival)
+            } else if ((8 * sizeof(unsigned char) - 1 > 4 * PyLong_SHIFT)) {
+                return (unsigned char) (((unsigned char) -1) * (((((((((unsigned char)digits[3]) << PyLong_SHIFT) | (unsigned char)digits[2]) << PyLong_SHIFT) | (unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0])));
+            }
+        } else
+        {}
+    } else {
+        const Py_ssize_t size = __Pyx_PyLong_DigitCount(x);
+        const digit* digits = __Pyx_PyLong_Digits(x);
+        if (size == 2 && (8 * sizeof(unsigned char) > 1 * PyLong_SHIFT)) {
+            if ((8 * sizeof(long) > 2 * PyLong_SHIFT)) {
+                __PYX_VERIFY_RETURN_INT(unsigned char, unsigned long, (((((unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(unsigned char) - 1 > 2 * PyLong_SHIFT)) {
+                return (unsigned char) (((((unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0]));
+            }
+        } else
+        if (size == 3 && (8 * sizeof(unsigned char) > 2 * PyLong_SHIFT)) {
+            if ((8 * sizeof(long) > 3 * PyLong_SHIFT)) {
+                __PYX_VERIFY_RETURN_INT(unsigned char, unsigned long, (((((((unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(unsigned char) - 1 > 3 * PyLong_SHIFT)) {
+                return (unsigned char) (((((((unsigned char)digits[2]) << PyLong_SHIFT) | (unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0]));
+            }
+        } else
+        if (size == 4 && (8 * sizeof(unsigned char) > 3 * PyLong_SHIFT)) {
+            if ((8 * sizeof(long) > 4 * PyLong_SHIFT)) {
+                __PYX_VERIFY_RETURN_INT(unsigned char, unsigned long, (((((((((unsigned long)digits[3]) << PyLong_SHIFT) | (unsigned long)digits[2]) << PyLong_SHIFT) | (unsigned long)digits[1]) << PyLong_SHIFT) | (unsigned long)digits[0])))
+            } else if ((8 * sizeof(unsigned char) - 1 > 4 * PyLong_SHIFT)) {
+                return (unsigned char) (((((((((unsigned char)digits[3]) << PyLong_SHIFT) | (unsigned char)digits[2]) << PyLong_SHIFT) | (unsigned char)digits[1]) << PyLong_SHIFT) | (unsigned char)digits[0]));
+            }
+        } else
+        {}
+    }
+#endif
+    #if __PYX_LIMITED_VERSION_HEX >= 0x030d0000
+    if ((sizeof(unsigned char) <= sizeof(int)) && (sizeof(int) < sizeof(long))) {
+        __PYX_VERIFY_RETURN_INT_EXC(unsigned char, int, PyLong_AsInt(x))
+    } else
+    #endif
+    if ((sizeof(unsigned char) <= sizeof(long))) {
+        __PYX_VERIFY_RETURN_INT_EXC(unsigned char, long, PyLong_AsLong(x))
+    } else if ((sizeof(unsigned char) <= sizeof(PY_LONG_LONG))) {
+        __PYX_VERIFY_RETURN_INT_EXC(unsigned char, PY_LONG_LONG, PyLong_AsLongLong(x))
+    }
+    return __Pyx_LargePyLong___Pyx_PyLong_As_unsigned_char(x);
+raise_neg_overflow:
+    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_unsigned_char();
+raise_overflow:
+    return __Pyx_raise_overflow___Pyx_PyLong_As_unsigned_char();
+}
+static unsigned char __Pyx_LargePyLong___Pyx_PyLong_As_unsigned_char(PyObject *x) {
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#endif
+    const unsigned char neg_one = (unsigned char) -1, const_zero = (unsigned char) 0;
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic pop
+#endif
+    const int is_unsigned = neg_one > const_zero;
+    unsigned char val;
+    int ret = -1;
+#if PY_VERSION_HEX >= 0x030d00A6 && !CYTHON_COMPILING_IN_LIMITED_API
+    Py_ssize_t bytes_copied = PyLong_AsNativeBytes(
+        x, &val, sizeof(val), Py_ASNATIVEBYTES_NATIVE_ENDIAN | (is_unsigned ? Py_ASNATIVEBYTES_UNSIGNED_BUFFER | Py_ASNATIVEBYTES_REJECT_NEGATIVE : 0));
+    if (unlikely(bytes_copied == -1)) {
+    } else if (unlikely(bytes_copied > (Py_ssize_t) sizeof(val))) {
+        goto raise_overflow;
+    } else {
+        ret = 0;
+    }
+#elif PY_VERSION_HEX < 0x030d0000 && !(CYTHON_COMPILING_IN_PYPY || CYTHON_COMPILING_IN_LIMITED_API) || defined(_PyLong_AsByteArray)
+    int one = 1; int is_little = (int)*(unsigned char *)&one;
+    unsigned char *bytes = (unsigned char *)&val;
+    ret = _PyLong_AsByteArray((PyLongObject *)x,
+                                bytes, sizeof(val),
+                                is_little, !is_unsigned);
+    if ((0)) goto raise_overflow;
+#else
+    PyObject *v;
+    PyObject *stepval = NULL, *mask = NULL, *shift = NULL;
+    int bits, remaining_bits, is_negative = 0;
+    int chunk_size = (sizeof(long) < 8) ? 30 : 62;
+    if (likely(PyLong_CheckExact(x))) {
+        v = __Pyx_NewRef(x);
+    } else {
+        v = PyNumber_Long(x);
+        if (unlikely(!v)) return (unsigned char) -1;
+        assert(PyLong_CheckExact(v));
+    }
+    {
+        int result = PyObject_RichCompareBool(v, Py_False, Py_LT);
+        if (unlikely(result < 0)) {
+            Py_DECREF(v);
+            return (unsigned char) -1;
+        }
+        is_negative = result == 1;
+    }
+    if (is_unsigned && unlikely(is_negative)) {
+        Py_DECREF(v);
+        PyErr_SetString(PyExc_OverflowError,
+            "can't convert negative value to unsigned char");
+        return (unsigned char) -1;
+    } else if (is_negative) {
+        stepval = PyNumber_Invert(v);
+        Py_DECREF(v);
+        if (unlikely(!stepval))
+            return (unsigned char) -1;
+    } else {
+        stepval = v;
+    }
+    v = NULL;
+    val = (unsigned char) 0;
+    mask = PyLong_FromLong((1L << chunk_size) - 1); if (unlikely(!mask)) goto done;
+    shift = PyLong_FromLong(chunk_size); if (unlikely(!shift)) goto done;
+    for (bits = 0; bits < (int) sizeof(unsigned char) * 8 - chunk_size; bits += chunk_size) {
+        PyObject *tmp, *digit;
+        long idigit;
+        digit = PyNumber_And(stepval, mask);
+        if (unlikely(!digit)) goto done;
+        idigit = PyLong_AsLong(digit);
+        Py_DECREF(digit);
+        if (unlikely(idigit < 0)) goto done;
+        val |= ((unsigned char) idigit) << bits;
+        tmp = PyNumber_Rshift(stepval, shift);
+        if (unlikely(!tmp)) goto done;
+        Py_DECREF(stepval); stepval = tmp;
+    }
+    Py_DECREF(shift); shift = NULL;
+    Py_DECREF(mask); mask = NULL;
+    {
+        long idigit = PyLong_AsLong(stepval);
+        if (unlikely(idigit < 0)) goto done;
+        remaining_bits = ((int) sizeof(unsigned char) * 8) - bits - (is_unsigned ? 0 : 1);
+        if (unlikely(idigit >= (1L << remaining_bits)))
+            goto raise_overflow;
+        val |= ((unsigned char) idigit) << bits;
+    }
+    if (!is_unsigned) {
+        if (unlikely(val & (((unsigned char) 1) << (sizeof(unsigned char) * 8 - 1))))
+            goto raise_overflow;
+        if (is_negative)
+            val = ~val;
+    }
+    ret = 0;
+done:
+    Py_XDECREF(shift);
+    Py_XDECREF(mask);
+    Py_XDECREF(stepval);
+#endif
+    if (unlikely(ret))
+        return (unsigned char) -1;
+    return val;
+raise_overflow:
+    return __Pyx_raise_overflow___Pyx_PyLong_As_unsigned_char();
+}
+static CYTHON_INLINE unsigned char __Pyx_PyLong___Pyx_PyLong_As_unsigned_char(PyObject *x) {
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#endif
+    const unsigned char neg_one = (unsigned char) -1, const_zero = (unsigned char) 0;
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic pop
+#endif
+    const int is_unsigned = neg_one > const_zero;
+    if (is_unsigned) {
+        #if CYTHON_USE_PYLONG_INTERNALS
+        if (unlikely(__Pyx_PyLong_IsNeg(x))) {
+            goto raise_neg_overflow;
+        } else if (__Pyx_PyLong_IsCompact(x)) {
+            __PYX_VERIFY_RETURN_INT(unsigned char, __Pyx_compact_upylong, __Pyx_PyLong_CompactValueUnsigned(x))
+        } else
+        #endif
+        {
+            return __Pyx_PyULong___Pyx_PyLong_As_unsigned_char(x);
+        }
+    } else {
+        #if CYTHON_USE_PYLONG_INTERNALS
+        if (__Pyx_PyLong_IsCompact(x)) {
+            __PYX_VERIFY_RETURN_INT(unsigned char, __Pyx_compact_pylong, __Pyx_PyLong_CompactValue(x))
+        } else
+        #endif
+        {
+            return __Pyx_PySLong___Pyx_PyLong_As_unsigned_char(x);
+        }
+    }
+#if CYTHON_USE_PYLONG_INTERNALS
+raise_neg_overflow:
+    return __Pyx_raise_neg_overflow___Pyx_PyLong_As_unsigned_char();
+raise_overflow:
+    return __Pyx_raise_overflow___Pyx_PyLong_As_unsigned_char();
+#endif
+}
+static unsigned char __Pyx_NonPyLong___Pyx_PyLong_As_unsigned_char(PyObject *x) {
+    unsigned char val;
+    PyObject *tmp = __Pyx_PyNumber_Long(x);
+    if (!tmp) return (unsigned char) -1;
+    val = __Pyx_PyLong_As_unsigned_char(tmp);
+    Py_DECREF(tmp);
+    return val;
+}
+static CYTHON_INLINE unsigned char __Pyx_PyLong_As_unsigned_char(PyObject *x) {
+    if (likely(PyLong_Check(x))) {
+        return __Pyx_PyLong___Pyx_PyLong_As_unsigned_char(x);
+    } else {
+        return __Pyx_NonPyLong___Pyx_PyLong_As_unsigned_char(x);
+    }
+}
+
+/* UpdateUnpickledDict */
+static int __Pyx__UpdateUnpickledDict(PyObject *obj, PyObject *state, Py_ssize_t index) {
+    PyObject *state_dict = __Pyx_PySequence_ITEM(state, index);
+    if (unlikely(!state_dict)) {
+        return -1;
+    }
+    int non_empty = PyObject_IsTrue(state_dict);
+    if (non_empty == 0) {
+        Py_DECREF(state_dict);
+        return 0;
+    } else if (unlikely(non_empty == -1)) {
+        return -1;
+    }
+    PyObject *dict;
+    #if CYTHON_COMPILING_IN_LIMITED_API && __PYX_LIMITED_VERSION_HEX < 0x030A0000
+    dict = PyObject_GetAttrString(obj, "__dict__");
+    #else
+    dict = PyObject_GenericGetDict(obj, NULL);
+    #endif
+    if (unlikely(!dict)) {
+        Py_DECREF(state_dict);
+        return -1;
+    }
+    int result;
+    if (likely(PyDict_CheckExact(dict))) {
+        result = PyDict_Update(dict, state_dict);
+    } else {
+        PyObject *obj_result = __Pyx_PyObject_CallMethod1(dict, __pyx_mstate_global->__pyx_n_u_update, state_dict);
+        if (likely(obj_result)) {
+            Py_DECREF(obj_result);
+            result = 0;
+        } else {
+            result = -1;
+        }
+    }
+    Py_DECREF(state_dict);
+    Py_DECREF(dict);
+    return result;
+}
+static int __Pyx_UpdateUnpickledDict(PyObject *obj, PyObject *state, Py_ssize_t index) {
+    Py_ssize_t state_size = __Pyx_PyTuple_GET_SIZE(state);
+    #if !CYTHON_ASSUME_SAFE_SIZE
+    if (unlikely(state_size == -1)) return -1;
+    #endif
+    if (state_size <= index) {
+        return 0;
+    }
+    return __Pyx__UpdateUnpickledDict(obj, state, index);
+}
+
+/* CheckUnpickleChecksum */
+static int __Pyx_CheckUnpickleChecksum(long checksum, long checksum1, long checksum2, long checksum3, const char *members) {
+    int found = 0;
+    found |= checksum1 == checksum;
+    found |= checksum2 == checksum;
+    found |= checksum3 == checksum;
+    if (likely(found))
+        return 0;
+    __Pyx_RaiseUnpickleChecksumError(checksum, checksum1, checksum2, checksum3, members);
+    return -1;
+}
+
+/* CIntToPy */
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From_long(long value) {
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#endif
+    const long neg_one = (long) -1, const_zero = (long) 0;
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic pop
+#endif
+    const int is_unsigned = neg_one > const_zero;
+    if (is_unsigned) {
+        if (sizeof(long) < sizeof(long)) {
+            return PyLong_FromLong((long) value);
+        } else if (sizeof(long) <= sizeof(unsigned long)) {
+            return PyLong_FromUnsignedLong((unsigned long) value);
+#if !CYTHON_COMPILING_IN_PYPY
+        } else if (sizeof(long) <= sizeof(unsigned PY_LONG_LONG)) {
+            return PyLong_FromUnsignedLongLong((unsigned PY_LONG_LONG) value);
+#endif
+        }
+    } else {
+        if (sizeof(long) <= sizeof(long)) {
+            return PyLong_FromLong((long) value);
+        } else if (sizeof(long) <= sizeof(PY_LONG_LONG)) {
+            return PyLong_FromLongLong((PY_LONG_LONG) value);
+        }
+    }
+    {
+        unsigned char *bytes = (unsigned char *)&value;
+#if !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX >= 0x030d00A4
+        if (is_unsigned) {
+            return PyLong_FromUnsignedNativeBytes(bytes, sizeof(value), -1);
+        } else {
+            return PyLong_FromNativeBytes(bytes, sizeof(value), -1);
+        }
+#elif !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX < 0x030d0000
+        int one = 1; int little = (int)*(unsigned char *)&one;
+        return _PyLong_FromByteArray(bytes, sizeof(long),
+                                     little, !is_unsigned);
+#else
+        int one = 1; int little = (int)*(unsigned char *)&one;
+        PyObject *result = NULL, *kwds = NULL;
+        PyObject *py_bytes = NULL, *order_str = NULL, *from_bytes_str = NULL;;
+        py_bytes = PyBytes_FromStringAndSize((char*)bytes, sizeof(long));
         if (!py_bytes) goto limited_bad;
         from_bytes_str = PyUnicode_FromStringAndSize("from_bytes", 10);
         if (!from_bytes_str) goto limited_bad;

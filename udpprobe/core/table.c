@@ -4,7 +4,7 @@
 {
     "distutils": {
         "extra_compile_args": [
-            "-O3"
+            "-O2"
         ],
         "name": "udpprobe.core.table",
         "sources": [
