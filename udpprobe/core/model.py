@@ -196,6 +196,8 @@ class Event:
     rtt_ms: float | None
     extensions: tuple[dict[str, Any], ...] | None
     notes: tuple[str, ...]
+    match_evidence: tuple[str, ...] = ()
+    """What told the datagram from its neighbours: `ip-id`, `udp-checksum`, `payload`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from udpprobe import __version__
 from udpprobe.core.addresses import address_text
 from udpprobe.core.batch import I64, U8
-from udpprobe.core.decoding.extensions import extensions_of
+from udpprobe.core.extensions import extensions_of
 from udpprobe.core.following.events import quoted_of
 from udpprobe.core.model import Quoted
 from udpprobe.core.notes import texts_of
