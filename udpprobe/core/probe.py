@@ -171,7 +171,7 @@ class Batch:
     @cython.exceptval(-1, check=False)
     def put(self, word: index, value: u64) -> cython.int:
         """Write 32 bits in network byte order: a row of the RFCs' pictures of headers."""
-        if IS_LITTLE:
+        if IS_LITTLE:   # pragma: no branch - machines where it isn't are rare
             value = (value & 0xFF) << 24 | (value & 0xFF00) << 8 | value >> 8 & 0xFF00 | value >> 24 & 0xFF
         self.words[word] = value & MASK32
         return 0
