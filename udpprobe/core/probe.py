@@ -498,8 +498,9 @@ class Prober:
                 for attempt in range(attempts):
                     self.consider(quoted, tasks, task, source, attempt, size)
                 tried += attempts
-        self.agree = self.shared = self.disagree = self.changed = 0
-        if self.attempt >= 0:
+        if self.attempt < 0:
+            self.agree = self.shared = self.disagree = self.changed = 0
+        elif tried > 1:
             self.select(tasks, task, self.source, self.attempt, size)
             self.compare(quoted)
             while tried > 1:    # each doubling gives a guess twice the chance
