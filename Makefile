@@ -9,28 +9,65 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## list the verbs
-	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/ready: pyproject.toml
 	@echo "setting up $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group build
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable . --group dev
 	@touch $@
 
+# setup.py compiles what differs from what was compiled, whatever the times of the files
+COMPILE = $(BIN)/python setup.py --quiet build_ext --inplace
+PXDS := $(wildcard udpprobe/core/*.pxd)
+$(VENV)/compiled: $(VENV)/ready setup.py udpprobe/_twins.py $(PXDS) $(wildcard $(PXDS:.pxd=.py))
+	@$(COMPILE)
+	@touch $@
+
+.PHONY: compile
+compile: $(VENV)/ready ## compile the core where it changed; the other verbs do so, too
+	@$(COMPILE)
+	@touch $(VENV)/compiled
+
 .PHONY: demo
-demo: $(VENV)/ready ## see what udpprobe finds in small internets: visits them where this user may, else analyses captures
+demo: $(VENV)/compiled ## see what udpprobe finds in small internets: visits them where this user may, else analyses captures
 	@$(BIN)/udpprobe demo
 
 .PHONY: test
 # one more than the usual two cores: many tests wait for clocks
 JOBS ?= 3
-test: $(VENV)/ready ## run the tests (ARGS='-k name' for some; JOBS=0 one by one; as root also those with real kernels)
+test: $(VENV)/compiled ## run the tests (ARGS='-k name' for some; JOBS=0 one by one; as root also those with real kernels)
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(MAKE) --no-print-directory test-pure
+
+.PHONY: test-pure
+# 5: ARGS chose none of these
+test-pure: $(VENV)/compiled ## run the core's tests on its interpreted twin
+	UDPPROBE_PURE=1 $(BIN)/pytest -n $(JOBS) --dist loadfile tests/core $(ARGS) || [ $$? = 5 ]
+
+.PHONY: sanitize
+# A module that leaves its memory is ended at once, with a report. Python's own allocator would hide that.
+SECONDS ?= 120
+SANITIZED := build/sanitized
+sanitize: $(VENV)/ready ## compile the core under AddressSanitizer and UndefinedBehaviorSanitizer, and fuzz it
+	CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' \
+		UDPPROBE_REQUIRE_COMPILED=1 $(BIN)/python setup.py --quiet build --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZED)/lib UDPPROBE_REQUIRE_COMPILED=1 UDPPROBE_FUZZ_S=$(SECONDS) \
+		$(BIN)/pytest -q -p no:cacheprovider --timeout 0 tests/test_fuzz.py tests/core/test_twins.py $(ARGS)
+
+.PHONY: dist
+dist: $(VENV)/ready ## build the sdist, and the wheel from it
+	@rm -rf dist
+	@$(BIN)/python setup.py --quiet sdist
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist dist/*.tar.gz
+	@ls dist
 
 .PHONY: check
 ICMPD_PURE := lines outbox protocol records registry
-check: $(VENV)/ready ## lint, types, directions of imports, every branch of the core tested
+check: $(VENV)/compiled ## lint, types, directions of imports, every branch of the core tested
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
@@ -38,14 +75,15 @@ check: $(VENV)/ready ## lint, types, directions of imports, every branch of the 
 	$(BIN)/pytest -q $(ICMPD_PURE:%=--cov=udpprobe.icmpd.%) --cov-branch --cov-fail-under=100 --cov-report= tests/icmpd
 
 .PHONY: bench
-bench: $(VENV)/ready ## measure against tcpdump, tshark, Scapy and dpkt on made captures
+bench: $(VENV)/compiled ## measure against tcpdump, tshark, Scapy and dpkt on made captures
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: golden
-golden: $(VENV)/ready ## write tests/golden and the README's sessions anew; the diff is the review
+golden: $(VENV)/compiled ## write tests/golden and the README's sessions anew; the diff is the review
 	$(BIN)/python tests/write_golden.py
 
 .PHONY: clean
 clean: ## remove what the other verbs made
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf $(VENV) build dist udpprobe.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -f udpprobe/core/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,20 +1,25 @@
-# What the core uses of Cython, as a type checker should see it: integers are `int`, decorators change nothing.
+# What a type checker should think of Cython: integers are `int`, and decorators change nothing.
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _Thing = TypeVar("_Thing")
-_Int = TypeVar("_Int", bound=int)
-
-from builtins import int as int
 
 compiled: bool
-Py_ssize_t = int
-bint = int
+
+from builtins import bool as bint, int as int
+
+char = int
 uchar = int
+short = int
 ushort = int
 uint = int
-ulonglong = int
+long = int
+ulong = int
 longlong = int
+ulonglong = int
+Py_ssize_t = int
+size_t = int
+void = None
 
 def cclass(thing: _Thing) -> _Thing: ...
 def cfunc(thing: _Thing) -> _Thing: ...
@@ -23,4 +28,7 @@ def final(thing: _Thing) -> _Thing: ...
 def inline(thing: _Thing) -> _Thing: ...
 def nogil(thing: _Thing) -> _Thing: ...
 def exceptval(_value: int, *, check: bool) -> Callable[[_Thing], _Thing]: ...
+def locals(**_types: Any) -> Callable[[_Thing], _Thing]: ...
+def returns(_type: Any) -> Callable[[_Thing], _Thing]: ...
 def declare(_type: type[_Thing], value: _Thing) -> _Thing: ...
+def cast(_type: type[_Thing], value: _Thing) -> _Thing: ...
