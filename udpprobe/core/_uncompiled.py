@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import cython as cython  # noqa: PLC0414 - what a type checker knows of it is in stubs/
@@ -36,8 +36,8 @@ _Thing = TypeVar("_Thing")
 compiled = False
 
 # C's types, and the short names that the core has for some
-bint = bool
-char = uchar = short = ushort = uint = long = ulong = longlong = ulonglong = Py_ssize_t = size_t = int
+int = int  # noqa: A001, PLW0127 - else a module has none
+bint = char = uchar = short = ushort = uint = long = ulong = longlong = ulonglong = Py_ssize_t = size_t = int
 index, u8, u16, u32, u64, i64 = Py_ssize_t, uchar, ushort, uint, ulonglong, longlong
 void = None
 
@@ -46,21 +46,27 @@ def _as_it_is(thing: _Thing) -> _Thing:
     return thing
 
 
-cclass = cfunc = ccall = final = inline = nogil = _as_it_is
+cclass = cfunc = ccall = final = inline = _as_it_is
 
 
-def exceptval(_value: int, *, check: bool) -> Callable[[_Thing], _Thing]:  # noqa: ARG001 - as Cython names it
+class _Gil:
+    """With the GIL or without: a function, or what stands in a `with`."""
+
+    def __call__(self, thing: _Thing) -> _Thing:
+        return thing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+gil = nogil = _Gil()
+
+
+def exceptval(_value: int = 0, *, check: bool) -> Callable[[_Thing], _Thing]:  # noqa: ARG001 - as Cython names it
     """Say which result tells of an exception: always, or (`check`) where one was raised."""
-    return _as_it_is
-
-
-def locals(**_types: Any) -> Callable[[_Thing], _Thing]:  # noqa: A001, ANN401 - as Cython names it
-    """Say which types parameters and local variables have."""
-    return _as_it_is
-
-
-def returns(_type: Any) -> Callable[[_Thing], _Thing]:  # noqa: ANN401 - a type, None too
-    """Say of which type the result is."""
     return _as_it_is
 
 
@@ -69,6 +75,6 @@ def declare(_type: type[_Thing], value: _Thing) -> _Thing:
     return value
 
 
-def cast(_type: type[_Thing], value: _Thing) -> _Thing:
-    """Take a value for one of another type."""
+def cast(_type: type[int], value: int) -> int:
+    """Make an integer one of another type, which it has to fit into: it is not cut."""
     return value
