@@ -8,8 +8,9 @@ import random
 import builders as b
 import containers as c
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from profiles import examples
 from side_by_side import CrewOfOne
 from worlds import worlds
 
@@ -21,8 +22,7 @@ from udpprobe.sources import pieces
 from udpprobe.sources.inputs import Inputs, find_inputs
 from udpprobe.sources.selection import Selection
 
-PROFILE = settings(max_examples=60, deadline=None,
-                   suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+PROFILE = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 EVERYTHING = Options(all_destinations=True)
 S = 10**9
 

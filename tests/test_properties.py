@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 from feeding import batch_of, follow
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from profiles import examples
 from worlds import S, any_frames, nearly_frames, worlds
 
 from udpprobe.core.batch import tick
@@ -20,7 +21,7 @@ from udpprobe.core.summaries.conclude import Question, conclude
 
 ETHERNET = 1
 GROUPS = ("destination", "host", "flow", "reporter")
-quickly = settings(deadline=None, derandomize=True, max_examples=150)
+quickly = examples(150)
 
 # ---- any bytes
 

@@ -1,0 +1,669 @@
+"""The records of a capture: pcap and pcapng, read in place from a buffer that the caller fills.
+
+`Records.next` goes from frame to frame and says what the next one is, or that it needs more bytes; it copies nothing
+and makes no Python object for a frame. Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng; where they leave
+room, Wireshark and libpcap decide (frame numbers, the longest record, what is skipped).
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import NamedTuple
+
+try:
+    import cython
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, i64, index, u64
+
+# What `Records.next` found; compiled modules make typed constants of them.
+FRAME = 0
+"""Its attributes describe a frame."""
+MORE = 1
+"""The next record is not all there: fill, and ask again."""
+WAIT = 2
+"""The next frame is later than `until_ns`; it stays where it is."""
+END = 3
+"""Nothing more is asked for, or can be found."""
+
+_FRAME = cython.declare(cython.int, FRAME)
+_MORE = cython.declare(cython.int, MORE)
+_WAIT = cython.declare(cython.int, WAIT)
+_END = cython.declare(cython.int, END)
+
+FAULTS = ("bad-record", "bad-block", "no-interface")
+"""Names of the counters in `Records.faults`."""
+
+_BAD_RECORD = cython.declare(index, 0)
+_BAD_BLOCK = cython.declare(index, 1)
+_NO_INTERFACE = cython.declare(index, 2)
+
+EVERYTHING = 1 << 62
+CAPACITY_BYTES = 1 << 20
+
+# pcap (draft-ietf-opsawg-pcap section 4). The modified format is Kuznetsov's, of old Linux distributions: each record
+# also has the interface, the protocol and the packet type.
+PCAP_HEADER_BYTES = 24
+PCAP_MAGICS = {
+    0xA1B2C3D4: (1000, 16),
+    0xA1B23C4D: (1, 16),
+    0xA1B2CD34: (1000, 24),
+}
+"""First word -> nanoseconds in the time stamp's unit, length of a record's header."""
+
+# pcapng (draft-ietf-opsawg-pcapng section 4)
+SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
+_SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order
+_ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)
+_ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)
+_INTERFACE = cython.declare(i64, 1)
+_OLD_PACKET = cython.declare(i64, 2)
+_SIMPLE_PACKET = cython.declare(i64, 3)
+_STATISTICS = cython.declare(i64, 5)
+_ENHANCED_PACKET = cython.declare(i64, 6)
+_MIN_BLOCK_BYTES = cython.declare(i64, 12)
+_MIN_SECTION_BYTES = cython.declare(i64, 28)
+_PACKET_BYTES = cython.declare(i64, 32)          # an enhanced or old packet block without its frame
+_SIMPLE_BYTES = cython.declare(i64, 16)          # a simple one
+
+# Options of interface descriptions (section 4.2) and statistics (section 4.6: isb_ifdrop, isb_osdrop)
+_TIME_RESOLUTION = cython.declare(i64, 9)
+_TIME_OFFSET = cython.declare(i64, 14)
+_INTERFACE_DROPS = cython.declare(i64, 5)
+_SYSTEM_DROPS = cython.declare(i64, 7)
+
+_MICROSECONDS = cython.declare(i64, 6)
+_UNKNOWN_LINK = cython.declare(i64, 0xFFFF)      # of an interface whose description is too short
+_MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an attack on our memory, not a host
+
+# The longest record that libpcap and Wireshark take for real, whatever snap length the file claims
+_MAX_CAPTURED_BYTES = cython.declare(i64, 262_144)
+_MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)
+
+_EARLIEST_NS = cython.declare(i64, -(1 << 63))
+_LATEST_NS = cython.declare(i64, (1 << 63) - 1)
+_SIGN = cython.declare(u64, 1 << 63)
+_MASK32 = cython.declare(u64, (1 << 32) - 1)
+_GIGA = cython.declare(u64, 1_000_000_000)
+_HOST_IS_BIG = cython.declare(cython.bint, sys.byteorder == "big")
+_EVEN_BYTES = cython.declare(u64, 0x00FF_00FF_00FF_00FF)
+_EVEN_HALVES = cython.declare(u64, 0x0000_FFFF_0000_FFFF)
+_MASK64 = cython.declare(u64, (1 << 64) - 1)
+
+_PROOF_BYTES = cython.declare(index, 1 << 16)    # a guess at a record's start must hold so far: out of any payload
+_PROOF_STEPS = cython.declare(index, 1 << 24)    # in all, for payloads made to look like records everywhere
+
+
+class Known(NamedTuple):
+    """What must be known of a pcapng section to read packets in the middle of it."""
+
+    order: str
+    """Byte order, "<" or ">"."""
+    links: tuple[int, ...]
+    """LINKTYPE_ value of each interface."""
+    clocks: tuple[tuple[int, int], ...]
+    """if_tsresol and if_tsoffset (in nanoseconds) of each interface."""
+    snap_bytes: int
+    """Snap length of the first interface, to which simple packet blocks belong; 0 for none."""
+
+
+class Entry(NamedTuple):
+    """What must be known to read from a record in the middle of a file; small, and picklable."""
+
+    head: bytes
+    """The file's first PCAP_HEADER_BYTES: its format, and for pcap all there is to know."""
+    known: Known | None = None
+    """In pcapng: of the section."""
+    last_ns: int = 0
+    """In pcapng: time of the packet before, which a simple packet block repeats; nanoseconds since 1970."""
+
+
+def _twice(kind: str, values: list[int]) -> memoryview:
+    """The values, and as many zeros behind them."""
+    return memoryview(array(kind, [*values, *bytes(len(values))]))
+
+
+def is_capture(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is pcap or pcapng."""
+    return head[:4] == SECTION_HEADER or any(
+        int.from_bytes(head[:4], order) in PCAP_MAGICS for order in ("little", "big"))
+
+
+@cython.final
+@cython.cclass
+class Records:
+    """Goes through the records of one capture.
+
+    The caller puts bytes into `room()` and says how many with `filled()`; `next()` then walks. `data` is the buffer,
+    in which frames are read in place; it changes when the buffer grows, so take it again after each `room()`.
+
+    Args:
+        entry: what is known where reading begins; at the file's start, its first bytes.
+        first: byte of the file that is filled in first; None for the first record of a file.
+        stop: byte of the file; records that begin before it are read.
+        capacity: bytes of the buffer, which grows only for a record that does not fit.
+        is_gapless: whether only frames get numbers, as in what mergecap writes. Otherwise numbers are Wireshark's,
+            which has one for some blocks without a packet, too.
+    """
+
+    def __init__(self, entry: Entry, first: int | None = None, stop: int = EVERYTHING,
+                 capacity: int = CAPACITY_BYTES, *, is_gapless: bool = False) -> None:
+        self.head = entry.head
+        self.is_pcapng = entry.head[:4] == SECTION_HEADER
+        self.is_gapless = is_gapless
+        # ---- the buffer
+        self._allot(max(capacity, 1))
+        if first is None:
+            first = 0 if self.is_pcapng else PCAP_HEADER_BYTES
+        self.begins = first + 3 & -4 if self.is_pcapng else first
+        self.base = self.begins
+        self.stop = stop
+        self.start = self.end = 0
+        self._last = -1
+        self.is_broken = False
+        # ---- the frame
+        self.at = self.captured = self.length = 0
+        self.link_type = 0
+        self.frame = 0
+        self.time_ns = _EARLIEST_NS
+        # ---- what is told of all frames
+        self.first_ns = self.latest_ns = _EARLIEST_NS
+        self.until_ns = _LATEST_NS
+        self.held_ns = _EARLIEST_NS
+        self.is_disordered = False
+        self.faults = memoryview(array("q", [0] * len(FAULTS)))
+        self.has_dropped = False
+        self._dropped = 0
+        # ---- pcapng
+        self._sections = 0
+        self._interfaces = 0
+        self._links = memoryview(array("i", [0] * 4))
+        self._resolutions = memoryview(array("i", [0] * 4))
+        self._offsets_ns = memoryview(array("Q", [0] * 4))
+        self._drops = memoryview(array("Q", [0] * 4))
+        self._has_drops = memoryview(array("B", [0] * 4))
+        self._powers = memoryview(array("Q", [int("1" + "0" * zeros) for zeros in range(20)]))     # ** may be a float's
+        self._snap_bytes = 0
+        self._before_ns = entry.last_ns
+        self.leans_on_time = False
+        self.first_drops = None
+        self._header_bytes = _MIN_BLOCK_BYTES
+        self._set_order(False)
+        if not self.is_pcapng:
+            self._open_pcap(entry.head)
+        elif entry.known is not None:
+            self._resume(entry.known)
+
+    def _open_pcap(self, head: bytes) -> None:
+        little = int.from_bytes(head[:4], "little")
+        self._set_order(little not in PCAP_MAGICS)
+        order = "big" if self._is_big else "little"
+        self._unit_ns, self._header_bytes = PCAP_MAGICS[int.from_bytes(head[:4], order)]
+        self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF     # above: whether there is an FCS
+
+    def _resume(self, known: Known) -> None:
+        self._set_order(known.order == ">")
+        self._sections = 1
+        for link, (resolution, offset_ns) in zip(known.links, known.clocks, strict=True):
+            if self._interfaces == len(self._links):
+                self._make_space()
+            self._links[self._interfaces] = link
+            self._resolutions[self._interfaces] = resolution
+            self._offsets_ns[self._interfaces] = offset_ns & 0xFFFF_FFFF_FFFF_FFFF
+            self._has_drops[self._interfaces] = 0
+            self._interfaces += 1
+        self._snap_bytes = known.snap_bytes
+
+    def _allot(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._buffer = bytearray((capacity + 7 & -8) + 8)
+        self.data = memoryview(self._buffer)
+        self._longs = memoryview(self._buffer).cast("Q")
+        self._words = memoryview(self._buffer).cast("I")
+
+    # ---- bytes in
+
+    def room(self) -> memoryview:
+        """Space for the next bytes, at least one; what was not read yet may move."""
+        if self.end == self._capacity:
+            self._move()
+        return memoryview(self._buffer)[self.end:self._capacity]
+
+    def filled(self, count: int) -> None:
+        """The first `count` bytes of `room()` are there now."""
+        if not 0 <= count <= self._capacity - self.end:
+            raise ValueError("more than there is room for")
+        self.end += count
+        self._look()
+
+    def _move(self) -> None:
+        # A record that is not all there is moved once: it then begins the buffer, until it is all there.
+        left = bytes(memoryview(self._buffer)[self.start:self.end])
+        if self.start == 0:
+            self._allot(2 * self._capacity)
+        self._buffer[:len(left)] = left
+        self.base += self.start
+        self.end -= self.start
+        self.start = 0
+        self._look()
+
+    def _look(self) -> None:
+        """Where in the buffer a record may begin at most: its header is there, and it is asked for."""
+        self._last = min(self.end - self._header_bytes, self.stop - self.base - 1)
+
+    # ---- frames out
+
+    @cython.ccall
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def next(self) -> cython.int:
+        """Go to the next frame: FRAME, MORE, WAIT or END.
+
+        Raises:
+            IndexError: never, whatever the bytes; bounds are checked all the same.
+        """
+        if self.is_pcapng:
+            return self._next_in_pcapng()
+        at: index = self.start
+        if at > self._last:
+            return self._wanting()
+        lengths: u64 = self._pair(at + 8)
+        captured: i64 = lengths & _MASK32
+        if captured > _MAX_CAPTURED_BYTES:
+            return self._give_up(_BAD_RECORD)
+        behind: index = at + self._header_bytes + captured
+        if behind > self.end:
+            return _MORE
+        time: u64 = self._pair(at)
+        time_ns: i64 = (time & _MASK32) * _GIGA + (time >> 32) * self._unit_ns
+        return self._found(at + self._header_bytes, captured, lengths >> 32, time_ns, behind)
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _found(self, at: index, captured: index, length: index, time_ns: i64, behind: index) -> cython.int:
+        """Take a frame, if its time has come."""
+        latest_ns: i64 = time_ns if time_ns > self.latest_ns else self.latest_ns
+        if latest_ns > self.until_ns:
+            self.held_ns = latest_ns
+            return _WAIT
+        if self.first_ns == _EARLIEST_NS:
+            self.first_ns = time_ns
+        if time_ns < self.time_ns:
+            step: u64 = self.time_ns - time_ns
+            self.is_disordered |= step <= _GIGA
+        self.start = behind
+        self.at = at
+        self.captured = captured
+        self.length = length
+        self.time_ns = time_ns
+        self.latest_ns = latest_ns
+        self.frame += 1
+        return _FRAME
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _wanting(self) -> cython.int:
+        """Why there is no whole header."""
+        return _END if self.is_broken or self.base + self.start >= self.stop else _MORE
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _give_up(self, fault: index) -> cython.int:
+        """A record's length cannot be true, so that nothing behind it can be found."""
+        self.faults[fault] += 1
+        self.is_broken = True
+        self._last = -1
+        return _END
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(0x5EED_0F_BAD_1DEA, check=True)
+    def _pair(self, at: index) -> u64:
+        """Two words of 32 bits at a place, the first one below, from aligned words: they cost a bounds check each."""
+        shift: u64 = at << 3 & 63
+        first: u64 = self._longs[at >> 3]
+        second: u64 = self._longs[(at >> 3) + 1]
+        pair: u64
+        if _HOST_IS_BIG:
+            pair = first << shift & _MASK64 | second >> 1 >> (63 - shift)
+            pair = pair >> 32 | (pair & _MASK32) << 32
+        else:
+            pair = first >> shift | second << 1 << (63 - shift) & _MASK64
+        if self._is_swapped:
+            pair = (pair & _EVEN_BYTES) << 8 | pair >> 8 & _EVEN_BYTES
+            pair = (pair & _EVEN_HALVES) << 16 | pair >> 16 & _EVEN_HALVES
+        return pair
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _word(self, at: index) -> i64:
+        """32 bits of pcapng, where all stands at multiples of 4."""
+        place: u64 = at
+        word: u64 = self._words[place >> 2]
+        if self._is_swapped:
+            word = (word & _EVEN_BYTES) << 8 | word >> 8 & _EVEN_BYTES
+            word = (word & _EVEN_HALVES) << 16 | word >> 16
+        return word
+
+    # ---- pcapng
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _next_in_pcapng(self) -> cython.int:
+        """Block: type and length of the whole, 32 bits each; a body; the length again. Padded to 32 bits."""
+        while True:
+            at: index = self.start
+            if at > self._last:
+                return self._wanting()
+            kind: i64 = self._word(at)
+            if kind == _SECTION:
+                if self._open_section(at) == _FRAME:
+                    continue
+                return _END if self.is_broken else _MORE
+            length: i64 = self._word(at + 4)
+            # No multiple of 4 is rounded up, as libpcap does.
+            behind: index = at + (length + 3 & -4)
+            if length < _MIN_BLOCK_BYTES or length > _MAX_BLOCK_BYTES:
+                return self._give_up(_BAD_BLOCK)
+            if behind > self.end:
+                return _MORE
+            if kind == _ENHANCED_PACKET or kind == _OLD_PACKET or kind == _SIMPLE_PACKET:
+                outcome = self._take_packet(kind, at, length, behind)
+                if outcome == _WAIT:
+                    return _WAIT
+            else:
+                outcome = _MORE
+                if kind == _INTERFACE:
+                    self._declare(at, length)
+                elif kind == _STATISTICS:
+                    self._count_drops(at, length)
+                elif _is_numbered(kind) and not self.is_gapless:
+                    self.frame += 1
+            if self._word(behind - 4) != length:
+                self.faults[_BAD_BLOCK] += 1
+            self.start = behind
+            if outcome == _FRAME:
+                return _FRAME
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _take_packet(self, kind: i64, at: index, length: i64, behind: index) -> cython.int:
+        """A packet block: FRAME, WAIT, or MORE where it is none that can be read."""
+        header: i64 = _SIMPLE_BYTES if kind == _SIMPLE_PACKET else _PACKET_BYTES
+        if length < header:
+            self.faults[_BAD_BLOCK] += 1
+            return _MORE
+        interface: i64 = self._word(at + 8)
+        if kind != _ENHANCED_PACKET:
+            if kind == _SIMPLE_PACKET:    # of the first interface
+                interface = 0
+            else:                        # 16 bits, then a count of drops
+                interface = interface >> 16 if self._is_big else interface & 0xFFFF
+        if interface >= self._interfaces:
+            self.faults[_NO_INTERFACE] += 1
+            return _MORE
+        time_ns: i64
+        captured: i64
+        on_wire: i64
+        if kind == _SIMPLE_PACKET:
+            time_ns = self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns
+            on_wire = self._word(at + 8)
+            captured = on_wire
+            if self._snap_bytes and captured > self._snap_bytes:
+                captured = self._snap_bytes
+        else:
+            time_ns = self._time_ns(interface, self._word(at + 12), self._word(at + 16))
+            captured = self._word(at + 20)
+            on_wire = self._word(at + 24)
+        is_cut: cython.bint = captured > length - header
+        if is_cut:
+            captured = length - header
+        is_first: cython.bint = self.first_ns == _EARLIEST_NS
+        if self._found(at + header - 4, captured, on_wire, time_ns, behind) == _WAIT:
+            return _WAIT
+        self.link_type = self._links[interface]
+        if is_cut:
+            self.faults[_BAD_BLOCK] += 1
+        if is_first:
+            self.leans_on_time = kind == _SIMPLE_PACKET
+        return _FRAME
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=True)
+    def _time_ns(self, interface: index, high: u64, low: u64) -> i64:
+        """Nanoseconds since 1970, rounded down; what does not fit into 64 bits wraps.
+
+        if_tsresol is a negative power of 2 if its highest bit is set, else of 10.
+        """
+        ticks: u64 = high << 32 | low
+        resolution: i64 = self._resolutions[interface]
+        value: u64
+        if resolution <= 9:
+            value = ticks * self._powers[9 - resolution] & _MASK64
+        elif resolution < 0x80:
+            value = ticks // (self._powers[resolution - 9] if resolution < 29 else _MASK64)
+        else:
+            value = _from_binary(ticks, resolution & 0x7F)
+        value = value + self._offsets_ns[interface] & _MASK64
+        return _signed(value)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _open_section(self, at: index) -> cython.int:
+        """A section header: FRAME where it was taken. All may be different behind it."""
+        magic: i64 = self._word(at + 8)
+        was_big: cython.bint = self._is_big
+        if magic == _ORDER_SWAPPED:
+            self._set_order(not was_big)
+        elif magic != _ORDER_MAGIC:
+            return self._give_up(_BAD_BLOCK)
+        length: i64 = self._word(at + 4)
+        behind: index = at + (length + 3 & -4)
+        if length + 3 & -4 < _MIN_SECTION_BYTES or length > _MAX_BLOCK_BYTES:
+            return self._give_up(_BAD_BLOCK)
+        if behind > self.end:
+            self._set_order(was_big)
+            return _MORE
+        if self._sections == 1 and self.first_drops is None:
+            with cython.gil:
+                self.first_drops = self.drops
+        self._sections += 1
+        self._interfaces = 0
+        self._snap_bytes = 0
+        self.start = behind
+        return _FRAME
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _declare(self, at: index, length: i64) -> cython.int:
+        """Interface description block. One that is too short keeps its number."""
+        if self._interfaces == _MAX_INTERFACES:
+            self.faults[_BAD_BLOCK] += 1
+            return 0
+        link: i64 = _UNKNOWN_LINK
+        snap_bytes: i64 = 0
+        resolution: i64 = _MICROSECONDS
+        offset_ns: u64 = 0
+        if length < 20:
+            self.faults[_BAD_BLOCK] += 1
+        else:
+            link = self._half(at + 8)
+            snap_bytes = self._word(at + 12)
+        option: index = at + 16
+        last: index = at + length - 4
+        while option + 4 <= last:
+            code: i64 = self._half(option)
+            size: i64 = self._half(option + 2)
+            if code == 0 or option + 4 + size > last:
+                break
+            if code == _TIME_RESOLUTION and size:
+                resolution = self.data[option + 4]
+            elif code == _TIME_OFFSET and size == 8:
+                offset_ns = self._long(option + 4) * _GIGA & _MASK64
+            option += 4 + (size + 3 & -4)
+        if self._interfaces == 0:
+            self._snap_bytes = snap_bytes
+        if self._interfaces == self._links.shape[0]:
+            with cython.gil:
+                self._make_space()
+        self._links[self._interfaces] = link
+        self._resolutions[self._interfaces] = resolution
+        self._offsets_ns[self._interfaces] = offset_ns
+        self._has_drops[self._interfaces] = 0
+        self._interfaces += 1
+        return 0
+
+    def _make_space(self) -> None:
+        """For twice as many interfaces."""
+        self._links = _twice("i", list(self._links))
+        self._resolutions = _twice("i", list(self._resolutions))
+        self._offsets_ns = _twice("Q", list(self._offsets_ns))
+        self._drops = _twice("Q", list(self._drops))
+        self._has_drops = _twice("B", list(self._has_drops))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _count_drops(self, at: index, length: i64) -> cython.int:
+        """Interface statistics block. It counts from the capture's start, so the last one of an interface tells."""
+        if length < 24:
+            return 0
+        drops: u64 = 0
+        has_drops: cython.bint = False
+        option: index = at + 20
+        last: index = at + length - 4
+        while option + 4 <= last:
+            code: i64 = self._half(option)
+            size: i64 = self._half(option + 2)
+            if code == 0 or option + 4 + size > last:
+                break
+            if (code == _INTERFACE_DROPS or code == _SYSTEM_DROPS) and size == 8:
+                drops = drops + self._long(option + 4) & _MASK64
+                has_drops = True
+            option += 4 + (size + 3 & -4)
+        if not has_drops:
+            return 0
+        interface: i64 = self._word(at + 8)
+        if interface >= self._interfaces:
+            self.faults[_NO_INTERFACE] += 1
+            return 0
+        before: u64 = self._drops[interface] if self._has_drops[interface] else 0
+        self._drops[interface] = drops
+        self._has_drops[interface] = 1
+        self._dropped = (self._dropped + (drops - before & _MASK64)) & _MASK64
+        self.has_dropped = True
+        return 0
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _half(self, at: index) -> i64:
+        """16 bits at a place."""
+        first: i64 = self.data[at]
+        second: i64 = self.data[at + 1]
+        return first << 8 | second if self._is_big else first | second << 8
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(1, check=True)
+    def _long(self, at: index) -> u64:
+        """64 bits at a place."""
+        first: u64 = self._word(at)
+        second: u64 = self._word(at + 4)
+        return first << 32 | second if self._is_big else second << 32 | first
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _set_order(self, is_big: cython.bint) -> cython.int:
+        self._is_big = is_big
+        self._is_swapped = is_big != _HOST_IS_BIG
+        return 0
+
+    # ---- what is told
+
+    @property
+    def position(self) -> int:
+        """Byte of the file behind the last record."""
+        return self.base + self.start
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether something stands behind the last record that is none; final when all bytes were filled in."""
+        return self.is_broken or self.start < min(self.end, self.stop - self.base)
+
+    @property
+    def dropped(self) -> int | None:
+        """Packets that the recorder says it lost; None where it says nothing."""
+        return self._dropped if self.has_dropped else None
+
+    @property
+    def drops(self) -> dict[int, int]:
+        """What the interfaces of this section last said they dropped, while it was read."""
+        return {number: self._drops[number] for number in range(self._interfaces) if self._has_drops[number]}
+
+    @property
+    def entry(self) -> Entry:
+        """What is known where the reading has come to."""
+        if not self.is_pcapng:
+            return Entry(self.head)
+        clocks = [(self._resolutions[number], int.from_bytes(
+            int(self._offsets_ns[number]).to_bytes(8, "big"), "big", signed=True))
+            for number in range(self._interfaces)]
+        links = [self._links[number] for number in range(self._interfaces)]
+        return Entry(self.head, Known(">" if self._is_big else "<", tuple(links), tuple(clocks), self._snap_bytes),
+                     self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _is_numbered(kind: i64) -> cython.bint:
+    """Whether Wireshark numbers a block without a packet: a journal entry, a custom block, a system call."""
+    return (kind == 9 or kind == 0x0BAD or kind == 0x4000_0BAD or kind == 0x204 or kind == 0x216  # noqa: PLR1714 - in C
+            or kind == 0x221)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _from_binary(ticks: u64, exponent: i64) -> u64:
+    """Nanoseconds in ticks of 2 to the power of minus `exponent` seconds, modulo 2 to the power of 64."""
+    high: u64
+    low: u64
+    if exponent <= 33:
+        high = ticks >> exponent
+        low = ticks - (high << exponent)
+        return high * _GIGA + (low * _GIGA >> exponent) & _MASK64
+    # The product has up to 94 bits; its lowest 32 are shifted out in any case.
+    high = (ticks >> 32) * _GIGA + ((ticks & _MASK32) * _GIGA >> 32)
+    return high >> (exponent - 32) if exponent < 96 else 0
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _signed(value: u64) -> i64:
+    """The same 64 bits with a sign."""
+    rest: i64
+    if value < _SIGN:
+        rest = value
+        return rest
+    rest = _MASK64 - value
+    return -rest - 1
