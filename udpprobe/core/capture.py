@@ -397,6 +397,7 @@ class Records:
                 return _FRAME
 
     @cython.cfunc
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _take_packet(self, kind: i64, at: index, length: i64, behind: index) -> cython.int:
