@@ -16,7 +16,7 @@ cdef class Kept:
     cdef public object messages
     cdef unsigned char[::1] message_bytes
     cdef public Py_ssize_t messages_end
-    cdef int add(self, Rows rows, Py_ssize_t row, const unsigned char[::1] messages) except -1 nogil
+    cdef int add(self, Rows rows, Py_ssize_t row, unsigned char[::1] messages) except -1 nogil
     cdef int put_match(self, Py_ssize_t row, Match match, unsigned long long finding, unsigned long long before) except -1 nogil
     cdef int load_match(self, Py_ssize_t row, Match match) except -1 nogil
 
@@ -50,10 +50,10 @@ cdef class Analyzer:
     cdef int _run(self, Records records) except -1 nogil
     cdef bint _has_room(self) except -1 nogil
     cdef bint _fits(self, Kept kept) except -1 nogil
-    cdef int _follow(self, Rows rows, const unsigned char[::1] messages) except -1 nogil
+    cdef int _follow(self, Rows rows, unsigned char[::1] messages) except -1 nogil
     cdef int _datagram(self, Rows rows, Py_ssize_t row, bint is_head) except -1 nogil
-    cdef int _error(self, Rows rows, Py_ssize_t row, const unsigned char[::1] messages, bint is_head) except -1 nogil
-    cdef int _settle(self, Rows rows, Py_ssize_t row, const unsigned char[::1] messages, Match match, unsigned long long before) except -1 nogil
+    cdef int _error(self, Rows rows, Py_ssize_t row, unsigned char[::1] messages, bint is_head) except -1 nogil
+    cdef int _settle(self, Rows rows, Py_ssize_t row, unsigned char[::1] messages, Match match, unsigned long long before) except -1 nogil
     cdef int _wait(self) except -1 nogil
     cdef bint _is_before(self, Py_ssize_t one, Py_ssize_t other) except -1 nogil
     cdef int _release(self, long long until_ns, Py_ssize_t most) except -1 nogil

@@ -14,7 +14,7 @@ cdef class Decoder:
     cdef unsigned char[::1] message_bytes
     cdef public Py_ssize_t messages_end
     cdef const unsigned char[::1] data
-    cdef void load(self, const unsigned char[::1] data)
+    cdef void load(self, object data)
     cdef int frame(self, Py_ssize_t at, long long captured, long long length, long long time_ns, int link_type, long long frame) except -1 nogil
     cdef bint _has(self, long long size, int fault) except -1 nogil
     cdef unsigned long long _sender(self, Py_ssize_t at, long long captured, int link_type) except? 0xffffffffffffffff nogil

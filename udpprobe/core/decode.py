@@ -15,7 +15,7 @@ except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
 from udpprobe.core.headers import FAULTS, Headers
-from udpprobe.core.rows import Rows
+from udpprobe.core.rows import Packet, Rows
 
 MAX_LAYERS = 40
 """As `headers.MAX_LAYERS`: so many rows a frame may give."""
@@ -70,7 +70,7 @@ class Decoder:
         self.headers, self.quote = Headers(memoryview(self.faults)), Headers(memoryview(self.quote_faults))
         self.quote.quoted = True
         self.keeps_messages = keeps_messages
-        self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 0)
+        self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 1)
         self.message_bytes = memoryview(self.messages)
         self.messages_end = 0
 
@@ -80,6 +80,24 @@ class Decoder:
         quoted = {f"quoted-{name}": count for name, count in zip(FAULTS, self.quote_faults, strict=True) if count}
         return Counter(own | quoted)
 
+    def packets(self, data: bytes, length: int, time_ns: int, link_type: int, frame: int) -> list[Packet]:
+        """What one frame holds, as objects: a datagram, those inside its tunnel, an ICMP error.
+
+        Args:
+            data: the frame, as far as it was captured.
+            length: bytes it had on the wire.
+            time_ns: since 1970, UTC.
+            link_type: LINKTYPE_ value.
+            frame: its number.
+        """
+        self.load(data)
+        self.rows.size = self.messages_end = 0
+        self.frame(0, len(data), length, time_ns, link_type, frame)
+        messages = bytes(memoryview(self.message_bytes)[:self.messages_end]) if self.messages_end else b""
+        found = [self.rows.packet(row, data, messages) for row in range(self.rows.size)]
+        self.rows.size = self.messages_end = 0
+        return found
+
     def add_faults(self, other: Decoder) -> None:
         """Count what another decoder counted, too."""
         place: index
@@ -88,7 +106,7 @@ class Decoder:
             self.quote_faults[place] += other.quote_faults[place]
 
     @cython.cfunc
-    def load(self, data: cython.uchar[::1]) -> cython.void:
+    def load(self, data: object) -> cython.void:
         """Decode frames in these bytes from now on."""
         self.data = data
         self.headers.load(data)
@@ -162,6 +180,7 @@ class Decoder:
         if udp_length < 8 or (not self.headers.first_fragment
                               and udp_length + (20 if self.headers.family == 4 else 40) > self.rows.ip_length[row]):
             self.faults[_BAD_UDP_LENGTH] += 1
+        self.rows.payload_at[row], self.rows.payload_end[row] = at + 8, max(min(self.headers.end, at + udp_length), at + 8)
         self._payload(row, at + 8, min(self.headers.end, at + udp_length), self.headers)
         self._finish_checksum(row, udp_length, checksum)
         return 0

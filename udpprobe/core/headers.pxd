@@ -10,7 +10,7 @@ cdef class Headers:
     cdef public long long ip_length, fragment_id
     cdef public bint cut, quoted, first_fragment, later_fragment
     cdef public unsigned long long source_high, source_low, destination_high, destination_low
-    cdef void load(self, const unsigned char[::1] data)
+    cdef void load(self, object data)
     cdef long long u8(self, Py_ssize_t at) except -1 nogil
     cdef long long u16(self, Py_ssize_t at) except -1 nogil
     cdef long long u32(self, Py_ssize_t at) except -1 nogil

@@ -87,7 +87,7 @@ class Headers:
         self.quoted = False
 
     @cython.cfunc
-    def load(self, data: cython.uchar[::1]) -> cython.void:
+    def load(self, data: object) -> cython.void:
         """Walk over these bytes from now on."""
         self.data = data
 

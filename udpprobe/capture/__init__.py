@@ -1,0 +1,1 @@
+"""Where frames come from: files, pipes and URLs; and live, from the kernel."""
