@@ -42,7 +42,7 @@ def exception(value, check):
 def declared(pxd):
     """{(class or '', name): how the .pxd declares it}."""
     found, within = {}, ""
-    for line in pxd.read_text().splitlines():
+    for line in re.sub(r",\n\s+", ", ", pxd.read_text()).splitlines():
         if start := re.match(r"cdef class (\w+)", line):
             within = start[1]
         elif function := A_PXD_LINE.match(line):

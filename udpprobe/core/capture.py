@@ -442,6 +442,7 @@ class Records:
         return _FRAME
 
     @cython.cfunc
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=True)
     def _time_ns(self, interface: index, high: u64, low: u64) -> i64:
