@@ -1,4 +1,4 @@
-"""Compiles the core: every `udpprobe/core/*.py` that has a `.pxd` beside it.
+"""Compiles the core: every `udpprobe/core/*.py` that imports Cython and has a `.pxd` beside it.
 
 Without a C compiler or Python's headers the install goes on, and the whole core is interpreted: compiled modules look
 for their like. UDPPROBE_REQUIRE_COMPILED=1 makes that an error. What Cython finds wrong in the sources always is one.
@@ -32,7 +32,8 @@ TWINS = runpy.run_path("udpprobe/_twins.py")
 def extensions():
     """What is compiled. The first one has no source: Cython writes it. Who sets CFLAGS chooses the options."""
     options = [] if "CFLAGS" in os.environ else ["-O3", "-g0"]
-    sources = [source for pxd in sorted(CORE.glob("*.pxd")) if (source := pxd.with_suffix(".py")).exists()]
+    sources = [source for source in sorted(CORE.glob("*.py"))
+               if source.with_suffix(".pxd").exists() and "import cython" in source.read_text()]
     for source in (CORE / "_cython.c", *sources):
         yield Extension(".".join(source.with_suffix("").parts), [str(source)], extra_compile_args=options)
 

@@ -55,7 +55,7 @@ def fingerprint(core: str, name: str) -> bytes:
 def carried(compiled: str) -> bytes:
     """The last bytes of a compiled module."""
     with open(compiled, "rb") as file:
-        file.seek(-_LENGTH, os.SEEK_END)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LENGTH))
         return file.read()
 
 

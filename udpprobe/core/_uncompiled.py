@@ -12,8 +12,9 @@ How a module `x.py` is written that runs both compiled and interpreted:
 
 - Beside it stands `x.pxd`, which makes it compiled: each class with its attributes and C methods, and what functions
   and constants other modules use, in C's words (`unsigned long long`). A test compares the two.
-- Memoryviews are attributes, declared in the .pxd alone: `cdef unsigned long long[::1] words`. Nowhere are they
-  parameters or local variables: each copy is 200 bytes and two atomic operations. `self.words` is as fast.
+- Memoryviews are attributes: `words: memoryview[int]` in the class, `cdef unsigned long long[::1] words` in the .pxd.
+  As parameters (`views.u64s`) or local variables they cost a copy of 200 bytes and two atomic operations each:
+  not for each packet. `self.words` is as fast.
 - What runs for each packet is `cfunc` (`ccall` where tests call it), `nogil`, and returns an integer with
   `exceptval(-1, check=False)`, in the .pxd `except -1 nogil`; any unsigned long long with `exceptval(MAX64, check=True)`,
   `except? 0xFFFFFFFFFFFFFFFF`. Both files have to say so: else Cython 3.3 writes `-1LLLL`. Small ones are `inline`.

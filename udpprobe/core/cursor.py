@@ -18,6 +18,8 @@ class Cursor:
         IndexError: an integer ends behind the buffer.
     """
 
+    data: bytes | bytearray | memoryview
+
     def __init__(self, buffer: bytes | bytearray | memoryview = b"") -> None:
         self.load(buffer)
 
