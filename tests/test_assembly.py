@@ -17,7 +17,7 @@ from worlds import worlds
 from udpprobe import assembly, digest
 from udpprobe.errors import CaptureError
 from udpprobe.observe import Options, analyze
-from udpprobe.reports.json import lines
+from udpprobe.reports.json import plain
 from udpprobe.sources import pieces
 from udpprobe.sources.inputs import Inputs, find_inputs
 from udpprobe.sources.selection import Selection
@@ -37,7 +37,7 @@ def told(inputs, options=EVERYTHING, **how):
     """The report and the events, as scripts get them."""
     events = []
     report = analyze(inputs, options, on_events=events.extend, **how)
-    return parsed(report), lines(events)
+    return parsed(report), list(map(plain, events))
 
 
 def compare(inputs, options=EVERYTHING):
