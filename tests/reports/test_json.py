@@ -40,7 +40,16 @@ from udpprobe.core.model import (
 from udpprobe.core.sizing.model import MtuReport
 from udpprobe.core.tracing.model import TraceReport
 from udpprobe.core.verdicts import VERDICTS, meaning_of
-from udpprobe.reports.json import ROWS_AT_A_TIME, EventsJson, EventsNdjson, lines, plain, report_json, report_ndjson
+from udpprobe.reports.json import (
+    ROWS_AT_A_TIME,
+    EventsJson,
+    EventsNdjson,
+    lines,
+    plain,
+    report_json,
+    report_ndjson,
+    rounded,
+)
 
 REPORT = report(REFUSED, TOO_BIG, LOOP, ANSWERED, unmatched=[LONE], faults={"truncated": 3})
 
@@ -60,7 +69,8 @@ QUOTED_KEYS = {"source", "source_port", "destination", "destination_port", "ip_i
 WORDS = st.sampled_from(["", '100 %s "quoted"', "caf\udce9\x1b", LONG_V6]) | st.text()
 COUNTS = st.integers(0, 2**63 - 1)
 TIMES = st.integers(0, 4 * 10**18)
-SPREADS = st.none() | st.builds(Spread, *[st.floats(0, 1e9)] * 3) | st.floats(0, 1e9).map(lambda ms: Spread(ms, ms, ms))
+SPANS = st.floats(0, 1e9) | st.integers(0, 10**12).map(lambda half_ns: half_ns / 2e6)
+SPREADS = st.none() | st.builds(Spread, SPANS, SPANS, SPANS) | SPANS.map(lambda ms: Spread(ms, ms, ms))
 NOTES = st.lists(WORDS, max_size=2).map(tuple)
 FINDINGS = st.builds(
     Finding, verdict=st.none() | st.sampled_from(VERDICTS), errno=st.none() | WORDS,
@@ -99,6 +109,11 @@ def test_any_destination_has_its_fields_in_order_and_to_the_nanosecond(destinati
     assert text.isascii()
     assert not set(map(chr, range(32))) & set(text)
     assert "\x7f" not in text
+
+
+@given(SPANS | st.floats(0, 1e22))
+def test_milliseconds_are_rounded_as_python_does(ms):
+    assert round(ms, 6) == rounded(ms)
 
 
 @pytest.mark.parametrize("record", [
