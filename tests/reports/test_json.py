@@ -70,7 +70,8 @@ WORDS = st.sampled_from(["", '100 %s "quoted"', "caf\udce9\x1b", LONG_V6]) | st.
 COUNTS = st.integers(0, 2**63 - 1)
 TIMES = st.integers(0, 4 * 10**18)
 SPANS = st.floats(0, 1e9) | st.integers(0, 10**12).map(lambda half_ns: half_ns / 2e6)
-SPREADS = st.none() | st.builds(Spread, SPANS, SPANS, SPANS) | SPANS.map(lambda ms: Spread(ms, ms, ms))
+SPREADS = (st.none() | st.lists(SPANS, min_size=3, max_size=3).map(lambda spans: Spread(*sorted(spans)))
+           | SPANS.map(lambda ms: Spread(ms, ms, ms)))
 NOTES = st.lists(WORDS, max_size=2).map(tuple)
 FINDINGS = st.builds(
     Finding, verdict=st.none() | st.sampled_from(VERDICTS), errno=st.none() | WORDS,
