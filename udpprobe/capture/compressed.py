@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,12 +32,23 @@ Member = Any
 """zlib's or zstandard's decompression object: `eof`, `unused_data`; no type names these."""
 
 
+class Broken(Exception):
+    """What is packed is damaged.
+
+    Args:
+        plain: what stood before.
+    """
+
+    def __init__(self, plain: bytes) -> None:
+        super().__init__()
+        self.plain = plain
+
+
 class _Gzip:
     """RFC 1952."""
 
     name = "gzip"
     magic = b"\x1f\x8b"
-    error: type[Exception] = zlib.error
 
     @staticmethod
     def open() -> Member:
@@ -44,9 +56,24 @@ class _Gzip:
 
     @staticmethod
     def unpack(member: Member, packed: memoryview) -> tuple[bytes, memoryview]:
-        """Some of what is packed; and the rest."""
-        plain: bytes = member.decompress(packed, BLOCK_BYTES)
+        """Some of what is packed; and the rest.
+
+        Raises:
+            Broken: it is damaged.
+        """
+        before = member.copy()      # 40 kB
+        try:
+            plain: bytes = member.decompress(packed, BLOCK_BYTES)
+        except zlib.error:
+            raise Broken(b"".join(_bytewise(before, packed))) from None
         return plain, memoryview(member.unused_data if member.eof else member.unconsumed_tail)
+
+
+def _bytewise(member: Member, packed: memoryview) -> Iterator[bytes]:
+    """What stands before the damage; zlib gives nothing of what it was given together with it."""
+    with suppress(zlib.error):
+        for at in range(len(packed)):
+            yield member.decompress(packed[at:at + 1])
 
 
 class _Zstd:
@@ -55,19 +82,24 @@ class _Zstd:
     name = "zstd"
     magic = b"\x28\xb5\x2f\xfd"
 
-    def __init__(self) -> None:
+    @staticmethod
+    def open() -> Member:
         import zstandard  # noqa: PLC0415 -- only who has such a file pays for it
 
-        self.error: type[Exception] = zstandard.ZstdError
-        self.open: Callable[[], Member] = lambda: zstandard.ZstdDecompressor().decompressobj()
+        return zstandard.ZstdDecompressor().decompressobj()
 
     @staticmethod
     def unpack(member: Member, packed: memoryview) -> tuple[bytes, memoryview]:
         """As above. The library has no bound for what it gives; so it gets little."""
+        import zstandard  # noqa: PLC0415 -- as above
+
         parts, size = [], 0
         while packed and not member.eof and size < BLOCK_BYTES:
             some = packed[:ZSTD_BYTES]
-            parts.append(member.decompress(some))
+            try:
+                parts.append(member.decompress(some))
+            except zstandard.ZstdError:
+                raise Broken(b"".join(parts)) from None
             size += len(parts[-1])
             packed = packed[len(some) - len(member.unused_data):]
         return b"".join(parts), packed
@@ -117,7 +149,7 @@ class Inflated:
 
     def __init__(self, feed: Feed, form: type[_Gzip | _Zstd], state: SourceState) -> None:
         self._feed = feed
-        self._form = form()
+        self._form = form
         self._member = self._form.open()
         self._state = state
         self._packed = memoryview(b"")
@@ -146,9 +178,9 @@ class Inflated:
     def _unpack(self) -> bytes:
         try:
             plain, self._packed = self._form.unpack(self._member, self._packed)
-        except self._form.error:
+        except Broken as broken:
             self._end(f"bad-{self._form.name}", cut_short=True)
-            return b""
+            return broken.plain
         return plain
 
     def _next_member(self) -> bool:
