@@ -740,10 +740,10 @@ def _from_binary(ticks: u64, exponent: i64) -> u64:
 @cython.nogil
 @cython.exceptval(check=False)
 def _signed(value: u64) -> i64:
-    """The same 64 bits with a sign."""
+    """The same 64 bits with a sign; the least number stands for no time."""
     rest: i64
     if value < _SIGN:
         rest = value
         return rest
     rest = _MASK64 - value
-    return -rest - 1
+    return -rest - 1 if value > _SIGN else -rest
