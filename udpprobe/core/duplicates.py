@@ -142,7 +142,8 @@ class Duplicates:
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def touch(self, identity: u64) -> u64:
         """Read where the last sighting of an identity is looked up, so that many are read at once."""
-        return self.heads[cython.cast(index, identity & _BUCKETS)]
+        place: u64 = self.heads[cython.cast(index, identity & _BUCKETS)]
+        return place ^ self.identities[cython.cast(index, (place - 1) & (_WINDOW - 1))] if place else 0
 
     @cython.cfunc
     @cython.nogil
