@@ -9,6 +9,7 @@ import runpy
 import sys
 import tempfile
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -26,7 +27,7 @@ DIRECTIVES = {
 }
 UNHEEDED = ("Use boundscheck(False)", "Index should be typed")   # meant so; outside of what runs for each packet
 SHARED = "udpprobe.core._cython"     # what each module would hold else: 10,000 lines of C, 7 s of compiling
-TWINS = runpy.run_path("udpprobe/_twins.py")
+carried, fingerprint = itemgetter("carried", "fingerprint")(runpy.run_path("udpprobe/_twins.py"))
 
 
 def extensions():
@@ -103,8 +104,8 @@ class Compile(build_ext):
 
     def build_extension(self, ext):
         super().build_extension(ext)
-        with open(self.get_ext_fullpath(ext.name), "ab") as compiled:
-            compiled.write(TWINS["fingerprint"](CORE, ext.name.rpartition(".")[2]))
+        with Path(self.get_ext_fullpath(ext.name)).open("ab") as compiled:
+            compiled.write(fingerprint(CORE, ext.name.rpartition(".")[2]))
 
     def in_place(self, extension):
         return Path(self.get_ext_filename(extension.name))
@@ -115,7 +116,7 @@ class Compile(build_ext):
 
 def is_current(compiled):
     """Whether a module was compiled from the present source."""
-    return compiled.exists() and TWINS["carried"](compiled) == TWINS["fingerprint"](CORE, compiled.name.partition(".")[0])
+    return compiled.exists() and carried(compiled) == fingerprint(CORE, compiled.name.partition(".")[0])
 
 
 class Wheel(bdist_wheel):
