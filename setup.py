@@ -92,7 +92,6 @@ class Compile(build_ext):
         if not self.extensions:
             return
         try:
-            translate(self.extensions)
             super().run()
         except (ImportError, CCompilerError, ExecError, PlatformError) as reason:
             if os.environ.get("UDPPROBE_REQUIRE_COMPILED") == "1":
@@ -101,6 +100,14 @@ class Compile(build_ext):
             self.extensions = self.distribution.ext_modules = []
             for extension in extensions():
                 self.in_place(extension).unlink(missing_ok=True)
+
+    def build_extensions(self):
+        probe = Path(self.build_temp, "probe.c")     # a compiler and headers?
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_text("#include <Python.h>\n")
+        self.compiler.compile([str(probe)])
+        translate(self.extensions)
+        super().build_extensions()
 
     def build_extension(self, ext):
         super().build_extension(ext)
