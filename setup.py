@@ -11,6 +11,7 @@ import tempfile
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
+from textwrap import shorten
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -87,6 +88,8 @@ class Compile(build_ext):
         self.force = True            # content decides what is current, not time
 
     def run(self):
+        if self.inplace:
+            self.remove({extension.name for extension in self.extensions})
         if self.inplace and not self.editable_mode:
             self.extensions = [extension for extension in self.extensions if not is_current(self.in_place(extension))]
         if not self.extensions:
@@ -96,10 +99,10 @@ class Compile(build_ext):
         except (ImportError, CCompilerError, ExecError, PlatformError) as reason:
             if os.environ.get("UDPPROBE_REQUIRE_COMPILED") == "1":
                 raise
-            print(f"warning: udpprobe's core stays interpreted, which is slow: {reason}", file=sys.stderr)
+            print("warning: udpprobe's core stays interpreted, which is slow:", shorten(str(reason), 80), file=sys.stderr)
             self.extensions = self.distribution.ext_modules = []
-            for extension in extensions():
-                self.in_place(extension).unlink(missing_ok=True)
+            if self.inplace:
+                self.remove()
 
     def build_extensions(self):
         probe = Path(self.build_temp, "probe.c")     # a compiler and headers?
@@ -116,6 +119,12 @@ class Compile(build_ext):
 
     def in_place(self, extension):
         return Path(self.get_ext_filename(extension.name))
+
+    def remove(self, kept=()):
+        """Remove compiled modules, but not those named, from the sources."""
+        for compiled in CORE.glob("*.so"):
+            if f"udpprobe.core.{compiled.name.partition('.')[0]}" not in kept:
+                compiled.unlink()
 
     def get_source_files(self):
         return []                    # MANIFEST.in has them
