@@ -16,8 +16,8 @@ import udpprobe.interrupt
 from udpprobe import mtu, scan, trace
 from udpprobe.check import Settings, check
 from udpprobe.core.addresses import address_text
-from udpprobe.core.checking.asking import Ask, Expectation, Probing, target_with_port
-from udpprobe.core.checking.thresholds import State
+from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
+from udpprobe.checking.thresholds import State
 from udpprobe.core.model import Spread
 from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted

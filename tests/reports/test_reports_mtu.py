@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from samples import T0_NS
 
-from udpprobe.core.sizing.model import BlackHole, MtuReport, Reported
-from udpprobe.core.tracing.model import Target
+from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
+from udpprobe.tracing.model import Target
 from udpprobe.reports.formats import Format
 from udpprobe.reports.mtu import MTU_FORMATS
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from udpprobe.core.model import Spread
-from udpprobe.core.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport
+from udpprobe.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport
 from udpprobe.reports.formats import Format
 from udpprobe.reports.trace import TRACE_FORMATS, conclusion, loop_words, trace_table
 from udpprobe.reports.trace_changes import changes

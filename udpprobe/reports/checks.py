@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from udpprobe.core.checking.states import CHECK_SCHEMA
+from udpprobe.checking.states import CHECK_SCHEMA
 from udpprobe.reports.layout import Layout, table
 from udpprobe.reports.plain import plain
 from udpprobe.reports.plugin import place_of
@@ -14,7 +14,7 @@ from udpprobe.reports.text import escape
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from udpprobe.core.checking.states import Outcome
+    from udpprobe.checking.states import Outcome
 
 _HEADERS = ("destination", "state", "what is so")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple
 from typing import Any
 
-from udpprobe.core.sizing.model import MTU_SCHEMA, MtuReport, Reported
+from udpprobe.pmtud.model import MTU_SCHEMA, MtuReport, Reported
 from udpprobe.reports.formats import Format
 from udpprobe.reports.layout import Layout, markdown, table, wrap
 from udpprobe.reports.plain import cell, plain

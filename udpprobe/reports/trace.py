@@ -10,7 +10,7 @@ from dataclasses import astuple
 from itertools import groupby
 from typing import Any
 
-from udpprobe.core.tracing.model import TRACE_SCHEMA, Hop, Reporter, TraceLoop, TraceReport
+from udpprobe.tracing.model import TRACE_SCHEMA, Hop, Reporter, TraceLoop, TraceReport
 from udpprobe.reports.formats import Format
 from udpprobe.reports.layout import Layout, markdown, table, wrap
 from udpprobe.reports.plain import cell, plain

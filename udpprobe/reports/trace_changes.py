@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from udpprobe.core.tracing.model import Hop, TraceReport
+from udpprobe.tracing.model import Hop, TraceReport
 from udpprobe.reports.text import escape, rfc3339
 from udpprobe.reports.trace import loop_words
 
