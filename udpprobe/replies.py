@@ -249,7 +249,8 @@ class Tracker:
             return False
         key = "left", self._flow_of[packet.source_port], packet.udp_length, packet.udp_checksum
         token = self._token_in(packet.data)     # cut where the capture is
-        some = [sent for number in self._found.get(key, ()) if (sent := self._sent[number]).token.startswith(token)]
+        alike = (self._sent[number] for number in self._found.get(key, ()))
+        some = [each for each in alike if each.token.startswith(token)]
         unseen = [each for each in some if not each.frame]
         sent = next((each for each in unseen if each.probe.ttl == packet.ttl), next(iter(unseen), None))
         if sent is not None:

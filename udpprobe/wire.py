@@ -287,10 +287,10 @@ def _capture(ports: Sequence[int], interface: str | None) -> LiveCapture:
 
 def _frames(batch: FrameBatch) -> Frames:
     """Columns as frames, until captures give frames themselves."""
-    data = memoryview(batch.data)
+    data = batch.data
     columns = (batch.offset, batch.captured, batch.time_ns, batch.length, batch.link_type, batch.frame)
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    return Frames(batch.now_ns, [Frame(time_ns, bytes(data[at:at + captured]), length, link_type, number)
+    return Frames(batch.now_ns, [Frame(time_ns, data[at:at + captured].tobytes(), length, link_type, number)
                                  for at, captured, time_ns, length, link_type, number in rows])
 
 

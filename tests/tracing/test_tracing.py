@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from profiles import examples
 from trace_world import ANSWER, HOST_UNREACH, QUENCH, REFUSED, SILENCE, TO, Way, reply_of, traced
 
 from udpprobe.core.limiter import MS, NEVER
+from udpprobe.tracing.hops import ending_of
 from udpprobe.tracing.path import Patience
 from udpprobe.tracing.schedule import Tracing
 
@@ -178,6 +180,81 @@ def test_an_error_of_the_moment_does_not_end_a_way_that_goes_on():
     said = (("10.0.0.1", HOST_UNREACH), ("10.0.1.1", (11, 0)), ("10.0.2.1", (11, 0)))
     tracing.heard([reply_of(probe.number, 0, MS, *each) for probe, each in zip(probes, said, strict=True)])
     assert None is tracing.paths[0].end_ttl
+
+
+TOO_BIG, PROHIBITED = (3, 4), (3, 13)
+
+
+@dataclass
+class Talkative(Way):
+    """A router says something about every packet that it forwards."""
+
+    place: int = 1
+    word: tuple = (TOO_BIG, 1400)
+
+    def replies(self, probe, now_ns):
+        own = super().reply(probe, now_ns)
+        kind, mtu = self.word
+        if probe.ttl > self.place:
+            yield reply_of(probe.number, now_ns, now_ns + self.place * 10 * MS, self.routers[self.place - 1], kind,
+                           mtu=mtu)
+        if own:
+            yield own
+
+
+def traced_all(way, **patience):
+    """Where a probe draws several replies."""
+    tracing = Tracing(Patience(**patience))
+    now_ns, coming = 0, []
+    while not tracing.done(now_ns):
+        coming += [reply for probe in tracing.due(now_ns) for reply in way.replies(probe, now_ns)]
+        coming.sort(key=lambda reply: reply.time_ns)
+        wake_ns = tracing.wake_ns(now_ns)
+        now_ns = max(now_ns + MS // 100, min(wake_ns, coming[0].time_ns if coming else wake_ns))
+        while coming and coming[0].time_ns <= now_ns:
+            tracing.heard([coming.pop(0)])
+    return tracing.paths[0], now_ns
+
+
+@pytest.mark.parametrize("last", [REFUSED, ANSWER])
+@pytest.mark.parametrize("place", [1, 3])
+def test_an_mtu_that_is_large_enough_ends_no_way(place, last):
+    path, now_ns = traced_all(Talkative(R[:5], last, place=place))
+    assert (6, True) == (path.end_ttl, path.is_reached)
+    assert ("refused" if last else "answered") == ending_of(path).verdict
+    assert now_ns < 1000 * MS
+
+
+def test_where_nothing_else_comes_such_a_router_is_listed_and_waited_behind():
+    path, _ = traced_all(Talkative(R[:2], SILENCE, place=2), max_ttl=4)
+    assert (None, "silent") == (path.end_ttl, ending_of(path).verdict)
+    assert {R[1]} == {reply.event.reporter for _, reply in path.heard(4)}
+
+
+def test_an_mtu_that_is_too_small_ends_a_way():
+    path, _ = traced_all(Talkative(R[:5], SILENCE, place=2, word=(TOO_BIG, 35)))
+    assert (3, "too-big") == (path.end_ttl, ending_of(path).verdict)
+
+
+class Moody(Way):
+    """A router objects to the first packets, then no more."""
+
+    def reply(self, probe, now_ns):
+        if probe.ttl > 2 and probe.number < 5:
+            return reply_of(probe.number, now_ns, now_ns + MS, R[1], PROHIBITED)
+        return super().reply(probe, now_ns)
+
+
+@pytest.mark.parametrize("rtt_ms", [1, 20, 60])
+def test_a_router_s_error_does_not_end_a_way_whose_destination_replies_to_a_higher_ttl(rtt_ms):
+    said = traced(Moody(R[:6], rtt_ms=rtt_ms))
+    assert ("refused", True, 7) == (said.ending.verdict, said.ending.reached, len(said.hops))
+
+
+def test_a_filter_s_word_is_checked_no_longer_than_a_destination_would_take():
+    said = traced(Way(R[:3], PROHIBITED, lost={11}))
+    assert ("prohibited", 4) == (said.ending.verdict, len(said.hops))
+    assert said.took_ms < 1000
 
 
 def test_only_the_first_reply_to_a_probe_counts_and_strange_ones_do_not():

@@ -18,6 +18,8 @@ from udpprobe.tracing.schedule import Tracing
 TO, OWN = "198.51.100.7", "192.0.2.1"
 EXPIRED, REFUSED, HOST_UNREACH, QUENCH, ANSWER = (11, 0), (3, 3), (3, 1), (4, 0), None
 SILENCE = "-"
+SIZE = 36
+"""Bytes of each probe's IP packet."""
 LONGEST_NS = 600_000 * MS
 
 
@@ -30,8 +32,8 @@ def event_of(reporter, kind, *, quoted_ttl=1, mtu=None, extensions=None, notes=(
 
 def reply_of(number, sent_ns, time_ns, reporter, kind, *, ttl=64, changed=(), is_sure=True, **about):
     if kind is ANSWER:
-        return Reply(number, sent_ns, time_ns, "answer", None, ttl, changed, is_sure=is_sure)
-    return Reply(number, sent_ns, time_ns, "error", event_of(reporter, kind, **about), ttl, changed)
+        return Reply(number, sent_ns, time_ns, "answer", None, ttl, changed, is_sure=is_sure, size=SIZE)
+    return Reply(number, sent_ns, time_ns, "error", event_of(reporter, kind, **about), ttl, changed, size=SIZE)
 
 
 @dataclass

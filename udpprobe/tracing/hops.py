@@ -14,7 +14,7 @@ from udpprobe.core.notes import TEXTS, Note
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
 from udpprobe.replies import Reply
 from udpprobe.tracing.model import Hop, Reporter, TraceLoop
-from udpprobe.tracing.path import UNLIKELY, UNUSUAL, Flight, Path, is_end, is_expired
+from udpprobe.tracing.path import UNLIKELY, UNUSUAL, Flight, Path, is_end, is_expired, is_own
 
 INITIAL_TTLS = (64, 128, 255)
 """What hosts and routers start with."""
@@ -41,7 +41,8 @@ class Ending:
 def ending_of(path: Path) -> Ending:
     """What became of a flow's probes."""
     if path.end_ttl is not None:
-        return _ending(next(reply for _, reply in path.heard(path.end_ttl) if is_end(reply)))
+        ends = [reply for _, reply in path.heard(path.end_ttl) if is_end(reply)]
+        return _ending(next((reply for reply in ends if is_own(reply)), ends[0]))
     refusal = next((flight.errno for flight in path.all_flights()), 0)
     if refusal:
         return Ending("unsent", errorcode.get(refusal))
@@ -109,7 +110,8 @@ def _hop(paths: Sequence[Path], ttl: int, destination: str, now_ns: int) -> Hop:
 
 def _nearest_end(path: Path, ttl: int) -> int:
     """The lowest TTL that got to the end: where packets take ways of different lengths, lower than where it is sure."""
-    ends = (each for each in path.flights if any(flight.reply and is_end(flight.reply) for flight in path.at(each)))
+    ends_it = is_own if path.is_reached else is_end
+    ends = (each for each in path.flights if any(flight.reply and ends_it(flight.reply) for flight in path.at(each)))
     return min((ttl, *ends)) if ttl == path.end_ttl else ttl
 
 

@@ -115,6 +115,11 @@ class Flight:
     void: bool = False
     """Whether it may have been answered without our knowing: it is not lost."""
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known what became of it. A router's word about larger packets does not say that."""
+        return self.reply is not None and not self.reply.is_about_larger
+
 
 def is_expired(reply: Reply) -> bool:
     """Whether it says that the TTL ran out in transit."""
@@ -123,9 +128,16 @@ def is_expired(reply: Reply) -> bool:
 
 
 def is_end(reply: Reply) -> bool:
-    """Whether a path ends with it: an answer, or an error that a higher TTL would not change."""
+    """Whether a path may end with it: an answer, or an error that a higher TTL would not change."""
     event = reply.event
-    return event is None or not (is_expired(reply) or (event.family, event.type) == SOURCE_QUENCH)
+    return event is None or not (is_expired(reply) or reply.is_about_larger
+                                 or (event.family, event.type) == SOURCE_QUENCH)
+
+
+def is_own(reply: Reply) -> bool:
+    """Whether a path surely ends with it: the destination itself replied."""
+    event = reply.event
+    return is_end(reply) and (event is None or event.reporter == event.quoted.destination)
 
 
 # ---- the path
@@ -140,6 +152,8 @@ class Path:
     """By TTL."""
     end_ttl: int | None = None
     """Where the path ends, None where that is not known."""
+    is_reached: bool = False
+    """Whether the destination itself replied there."""
     round: Round | None = None
     unsure: bool = False
     """Answers came that may belong to any of several probes: from now on there is only one at a time."""
@@ -183,7 +197,7 @@ class Path:
 
     def deadline_ns(self, flight: Flight) -> int:
         """When a probe without a reply is lost."""
-        if flight.reply or flight.errno:
+        if flight.is_settled or flight.errno:
             return 0
         ttl, patience = flight.probe.ttl, self.patience
         here = self.rtt_ns.get(ttl, 0) * patience.times_here
@@ -248,7 +262,8 @@ class Path:
 
     def is_open(self, ttl: int) -> bool:
         """Whether a TTL did not answer all of its queries at once."""
-        return len(self.heard(ttl)) < self.queries(ttl) or any(each.again for each in self.at(ttl))
+        settled = sum(flight.is_settled for flight, _ in self.heard(ttl))
+        return settled < self.queries(ttl) or any(each.again for each in self.at(ttl))
 
     def bursts(self, ttl: int) -> list[list[Flight]]:
         """How it was asked again."""
@@ -318,27 +333,44 @@ class Path:
         self._look_round()
 
     def take(self, flight: Flight, reply: Reply) -> None:
-        """A reply; the first one to a probe counts."""
-        if flight.reply is not None:
+        """A reply. The first one to a probe counts, unless it only spoke of larger packets."""
+        if flight.is_settled or (flight.reply is not None and reply.is_about_larger):
             return
         if not reply.is_sure and not self._is_alone(flight):
             self._doubt(reply)
             return
         flight.reply, flight.void = reply, False
-        self._note_rtt(flight.probe.ttl, reply)
+        if flight.is_settled:
+            self._note_rtt(flight.probe.ttl, reply)
         self.spoke_ns = reply.time_ns if flight.again else self.spoke_ns
         if reply.event and is_expired(reply):
             self._note_expired(flight.probe.ttl, reply.event.reporter, reply.ttl)
-        self.end_ttl = min(filter(self._is_end, self.flights), default=None)
+        self._look_for_end()
 
     def _note_expired(self, ttl: int, reporter: str, back: int) -> None:
         self.expired[ttl] = self.expired.get(ttl, frozenset()) | {reporter}
         self.back[ttl] = self.back.get(ttl, frozenset()) | {back}
         self._look_round()
 
-    def _is_end(self, ttl: int) -> bool:
-        """Whether the path ends at a TTL; an error of the moment that higher ones did not meet is no end."""
-        return ttl > self.expired_ttl and any(each.reply and is_end(each.reply) for each in self.at(ttl))
+    def _look_for_end(self) -> None:
+        """Where the path ends: at the lowest TTL that the destination replied to, or else a router's last word.
+
+        An error of the moment that higher TTLs did not meet is no end: they ran out farther away, or arrived.
+        """
+        replies = [(ttl, flight.reply) for ttl, flights in self.flights.items() for flight in flights if flight.reply]
+        ends = [(ttl, is_own(reply)) for ttl, reply in replies if ttl > self.expired_ttl and is_end(reply)]
+        self.is_reached = any(own for _, own in ends)
+        self.end_ttl = min((ttl for ttl, own in ends if own or not self.is_reached), default=None)
+
+    def beyond_until_ns(self) -> int:
+        """As long as a probe beyond a router's last word may still turn out to have arrived; 0 for no such probe."""
+        if self.end_ttl is None or self.is_reached:
+            return 0
+        patience = self.patience
+        wait_ns = max(patience.least_wait_ns, patience.times_later * max(self.rtt_ns.values(), default=0))
+        sent = [flight.sent_ns for flight in self.all_flights()
+                if flight.probe.ttl > self.end_ttl and not (flight.is_settled or flight.errno or flight.void)]
+        return max(sent) + min(wait_ns, patience.timeout_ns) if sent else 0
 
     def _look_round(self) -> None:
         self.round = find_round(self.expired, max(self.flights), self.back)

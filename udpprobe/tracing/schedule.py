@@ -96,6 +96,7 @@ class Tracing:
             return min(until for flight in path.all_flights() if (until := path.held_until_ns(flight)) > now_ns)
         waiting = [until for ttl in path.hops() if path.is_open(ttl) for flight in path.at(ttl)
                    for until in (path.deadline_ns(flight), path.held_until_ns(flight)) if until > now_ns]
+        waiting += [until for until in (path.beyond_until_ns(),) if until > now_ns]
         if path.has_room(now_ns):
             waiting += [max(again_ns, now_ns) for ttl in path.hops() if (again_ns := path.again_ns(ttl)) != NEVER]
         return min(waiting, default=NEVER)
