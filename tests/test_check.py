@@ -4,20 +4,20 @@ import signal
 import socket
 import threading
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from checks import HOLE, LOOPING, MTU, MUTE, TRACE
+from msgspec.structs import replace
 from samples import report
 
 import udpprobe.check
 import udpprobe.interrupt
 from udpprobe import mtu, scan, trace
 from udpprobe.check import Settings, check
-from udpprobe.core.addresses import address_text
 from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
 from udpprobe.checking.thresholds import State
+from udpprobe.core.addresses import address_text
 from udpprobe.core.model import Spread
 from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted

@@ -17,7 +17,9 @@ from collections.abc import Iterable
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -25,7 +27,7 @@ from udpprobe.core.capture import Records
 from udpprobe.core.decode import MESSAGE_BYTES, Decoder
 from udpprobe.core.duplicates import HEAD, Duplicates
 from udpprobe.core.findings import Findings
-from udpprobe.core.flows import HORIZON, Conversations
+from udpprobe.core.flows import Conversations
 from udpprobe.core.recent import Match, Recent
 from udpprobe.core.rows import Rows
 
@@ -203,6 +205,8 @@ class Analyzer:
         self._event, self._head, self._unsure = self._new_kept(), self._new_kept(), self._new_kept()
         self._rows = Rows(_ROWS)
         self._hashes = memoryview(bytearray(8 * _ROWS)).cast("Q")
+        self._identities = memoryview(bytearray(8 * _ROWS)).cast("Q")
+        self._touched = 0
         self._ways = memoryview(bytearray(4 * _ROWS)).cast("i")
         self._places = memoryview(bytearray(8 * _ROWS)).cast("q")
         self._links = memoryview(bytearray(1 << 16))
@@ -310,10 +314,8 @@ class Analyzer:
                 continue
             self.packets += 1
             self.bytes += records.length
-            if records.time_ns < self.first_ns:
-                self.first_ns = records.time_ns
-            if records.time_ns > self.last_ns:
-                self.last_ns = records.time_ns
+            self.first_ns = min(self.first_ns, records.time_ns)
+            self.last_ns = max(self.last_ns, records.time_ns)
             self._links[records.link_type & 0xFFFF] = 1
             self.decoder.frame(records.at, records.captured, records.length, records.time_ns, records.link_type,
                           records.frame)
@@ -365,15 +367,21 @@ class Analyzer:
     def _follow(self, rows: Rows, messages: cython.uchar[::1]) -> cython.int:
         """Follow rows: look up all at once, then count one after the other."""
         row: index
+        place: index
         touched: u64 = 0
         for row in range(rows.size):
             self._ways[row] = self.conversations.put_key(rows, row, 5 * row)
             self._hashes[row] = self.conversations.table.hash(5 * row)
+            self._identities[row] = self.duplicates.identity(rows, row, self._hashes[row], self._ways[row])
+        for row in range(rows.size):
             self._places[row] = self.conversations.table.touch(self._hashes[row])
         for row in range(rows.size):
-            if self._places[row] >= 0:
-                touched ^= self.conversations.table.words[16 * self._places[row]]
-        self._places[0] += touched & 0      # so that the loop above is not left out
+            touched ^= self.duplicates.touch(self._identities[row])
+        for row in range(rows.size):
+            place = self._places[row]
+            if place >= 0:
+                touched ^= self.conversations.table.words[16 * place] ^ self.conversations.table.words[16 * place + 8]
+        self._touched = touched     # or the loops above would be left out
         is_head: cython.bint
         for row in range(rows.size):
             is_head = self.head_left > 0
@@ -397,7 +405,7 @@ class Analyzer:
         conversation: index = self.conversations.table.find(hash_, 5 * row)
         if conversation >= 0 and self.conversations.is_over(conversation, ordinal):
             conversation = -1
-        seen: cython.int = self.duplicates.see(rows, row, hash_, way)
+        seen: cython.int = self.duplicates.see(rows, row, self._identities[row])
         if conversation < 0:
             conversation = self.conversations.begin(hash_, 5 * row, rows, row, way, ordinal)
             if is_head:
@@ -408,7 +416,7 @@ class Analyzer:
         elif seen == _NEW:
             self.conversations.count(conversation, way, rows.ip_length[row], rows.time_ns[row], ordinal)
         elif seen == _PASS:
-            self.findings.add_pass(rows, row, self.duplicates.falls, self.duplicates.step)
+            self.findings.add_pass(rows, row, self.duplicates.falls, self.duplicates.step, self.duplicates.since_ns)
         return 0
 
     @cython.cfunc
@@ -481,8 +489,7 @@ class Analyzer:
                 self._heap[place] = self._heap[(place - 1) >> 1]
                 place = (place - 1) >> 1
             self._heap[place] = slot
-            if time_ns > self._latest_ns:
-                self._latest_ns = time_ns
+            self._latest_ns = max(self._latest_ns, time_ns)
         self.decoder.rows.size = self.decoder.messages_end = 0
         self._release(self._latest_ns - _SECOND_NS, _ROWS - 8)
         if self._heap_size > _MOST_WAITING:
