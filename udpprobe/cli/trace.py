@@ -24,8 +24,8 @@ DEFAULT_PORT = 33434
 """traceroute's: usually closed, so that the destination speaks."""
 
 EXAMPLES = """\
-All shots of a flow look the same to load balancers, so they take one path; --flows N sends as many flows, which may
-take others. A shot for each TTL leaves before the first reply is in. A router that answers only some of its shots is
+All probes of a flow look the same to load balancers, so they take one path; --flows N sends as many flows, which may
+take others. A probe for each TTL leaves before the first reply is in. A router that answers only some of its probes is
 asked again slowly, and said to limit its errors where that helps.
 
 \b
@@ -39,11 +39,11 @@ Examples:
 
 MaxTtl = Annotated[int, typer.Option(min=1, max=255, metavar="TTL", help="The highest TTL that is tried.")]
 FirstTtl = Annotated[int, typer.Option(min=1, max=255, metavar="TTL", help="The lowest one.")]
-Queries = Annotated[int, typer.Option("--queries", "-q", min=1, max=100, metavar="N", help="Shots for each hop.")]
+Queries = Annotated[int, typer.Option("--queries", "-q", min=1, max=100, metavar="N", help="Probes for each hop.")]
 Timeout = Annotated[float, typer.Option(min=0.01, metavar="SECONDS", callback=opt.seconds_of, help=(
     "How long a reply is waited for where no later hop was heard."))]
 Rate = Annotated[float, typer.Option(
-    min=0, metavar="PPS", callback=opt.rate_of, help="Shots a second, at most; 0: no such limit.")]
+    min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no such limit.")]
 Flows = Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Flows, each with a source port of its own.")]
 SourceAddress = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of this host to send from.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C, and say what changes.")]
