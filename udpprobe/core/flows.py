@@ -519,6 +519,11 @@ class Conversations:
             words[mine + BYTES + way] += more[theirs + BYTES + way]
         words[mine + LAST_NS] = more[theirs + LAST_NS]
 
+    def absorb(self, other: Conversations) -> None:
+        """Add what was counted of another capture, which is used up."""
+        other._fold_into(other.endpoints, other.endpoint_rtt, range(other.table.size))
+        self._merge_endpoints(other)
+
     def _merge_endpoints(self, right: Conversations) -> None:
         theirs: cython.ulonglong[::1] = right.endpoints.words
         owners: list[int] = []
