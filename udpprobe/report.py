@@ -36,7 +36,7 @@ from udpprobe.core.model import (
 from udpprobe.core.notes import Note, texts_of
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.table import Table
-from udpprobe.core.tracing.rounds import find_round
+from udpprobe.core.loops import find_round
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
 
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"

@@ -17,7 +17,9 @@ from collections.abc import Iterable
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -26,7 +28,7 @@ from udpprobe.core.decode import MESSAGE_BYTES, Decoder
 from udpprobe.core.duplicates import HEAD, Duplicates
 from udpprobe.core.filter import Filter
 from udpprobe.core.findings import Findings
-from udpprobe.core.flows import HORIZON, Conversations
+from udpprobe.core.flows import Conversations
 from udpprobe.core.recent import Match, Recent
 from udpprobe.core.rows import Rows
 
@@ -333,10 +335,8 @@ class Analyzer:
                 continue
             self.packets += 1
             self.bytes += records.length
-            if records.time_ns < self.first_ns:
-                self.first_ns = records.time_ns
-            if records.time_ns > self.last_ns:
-                self.last_ns = records.time_ns
+            self.first_ns = min(self.first_ns, records.time_ns)
+            self.last_ns = max(self.last_ns, records.time_ns)
             self._links[records.link_type & 0xFFFF] = 1
             self.decoder.frame(records.at, records.captured, records.length, records.time_ns, records.link_type,
                           records.frame)
@@ -510,8 +510,7 @@ class Analyzer:
                 self._heap[place] = self._heap[(place - 1) >> 1]
                 place = (place - 1) >> 1
             self._heap[place] = slot
-            if time_ns > self._latest_ns:
-                self._latest_ns = time_ns
+            self._latest_ns = max(self._latest_ns, time_ns)
         self.decoder.rows.size = self.decoder.messages_end = 0
         self._release(self._latest_ns - _SECOND_NS, _ROWS - 8)
         if self._heap_size > _MOST_WAITING:
