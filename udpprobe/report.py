@@ -6,7 +6,7 @@ Rows are made as they are asked for, and none is kept: there may be a million.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
@@ -351,8 +351,8 @@ def _period(ttl_sets: list[list[int]]) -> int | None:
     return step if step and (evenly or step == len(ttl_sets)) else None
 
 
-def _are_loops(findings: Table, loops: Table, loop_ttl: int) -> set[int]:
-    """Rows of findings that are errors of a routing loop.
+def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int] | None = None) -> set[int]:
+    """Rows of findings that are errors of a routing loop; of all, or of those of some destinations.
 
     A TTL that runs out is no loop by itself: a traceroute does that. It is one if the datagram left with plenty, if
     routers report in a repeating order of TTLs up to the last one, or if the datagram was seen going round.
@@ -361,7 +361,7 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int) -> set[int]:
     seen = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)} if loops.size else set()
     candidates: dict[tuple[int, ...], list[int]] = {}
     others: dict[tuple[int, ...], list[int]] = {}
-    for row in range(findings.size):
+    for row in range(findings.size) if rows is None else rows:
         at = _FINDING * row
         packed = words[at + 4]
         if not packed & 1:
@@ -466,9 +466,54 @@ def _add_loop(new: Table, old: Table, row: int) -> None:
     new.words[to + 9] = gcd(new.words[to + 9], words[at + 9])
 
 
-def events_of(analyzer: Analyzer, kept: Kept, loop_ttl: int) -> Iterator[Event]:
-    """An event an error, in the order in which they were kept."""
-    are_loops = _are_loops(analyzer.findings.table, analyzer.findings.loops, loop_ttl)
+class LoopsSoFar:
+    """Which findings are errors of a routing loop, for who asks again and again while findings come in.
+
+    Args:
+        analyzer: whose.
+        loop_ttl: as in `Question`.
+    """
+
+    def __init__(self, analyzer: Analyzer, loop_ttl: int) -> None:
+        self._analyzer, self._loop_ttl = analyzer, loop_ttl
+        self.forget()
+
+    def forget(self) -> None:
+        """Findings have been numbered anew."""
+        self._size = 0
+        self._by_destination: dict[tuple[int, ...], list[int]] = {}
+
+    def of(self, kept: Kept) -> set[int]:
+        """Those among the findings of some errors, and others of the same destinations."""
+        table = self._analyzer.findings.table
+        words = memoryview(table.words)
+        for row in range(self._size, table.size):
+            self._by_destination.setdefault(_destination(words, row), []).append(row)
+        self._size = table.size
+        touched = {kept.finding(row) for row in range(kept.rows.size)}
+        asked = {_destination(words, row) for row in touched if words[_FINDING * row + 4] >> 20 in _IN_TRANSIT}
+        if not asked:
+            return set()
+        rows = [row for destination in asked for row in self._by_destination[destination]]
+        return _are_loops(table, self._analyzer.findings.loops, self._loop_ttl, rows)
+
+
+def _destination(words: memoryview, row: int) -> tuple[int, ...]:
+    at = _FINDING * row
+    return words[at], words[at + 1], words[at + 4] >> 2 & 0x1FFFF
+
+
+def events_of(analyzer: Analyzer, kept: Kept, loop_ttl: int, are_loops: set[int] | None = None) -> Iterator[Event]:
+    """An event an error, in the order in which they were kept.
+
+    Args:
+        analyzer: who kept them.
+        kept: the errors.
+        loop_ttl: as in `Question`.
+        are_loops: findings that are errors of a loop, where that is known.
+    """
+    if are_loops is None:
+        are_loops = _are_loops(analyzer.findings.table, analyzer.findings.loops, loop_ttl)
     words, match = memoryview(kept.words), 0
     findings = memoryview(analyzer.findings.table.words)
     for row in range(kept.rows.size):
