@@ -208,6 +208,8 @@ class Analyzer:
         self._event, self._head, self._unsure = self._new_kept(), self._new_kept(), self._new_kept()
         self._rows = Rows(_ROWS)
         self._hashes = memoryview(bytearray(8 * _ROWS)).cast("Q")
+        self._identities = memoryview(bytearray(8 * _ROWS)).cast("Q")
+        self._touched = 0
         self._ways = memoryview(bytearray(4 * _ROWS)).cast("i")
         self._places = memoryview(bytearray(8 * _ROWS)).cast("q")
         self._links = memoryview(bytearray(1 << 16))
@@ -370,17 +372,23 @@ class Analyzer:
     def _follow(self, rows: Rows, messages: cython.uchar[::1]) -> cython.int:
         """Follow rows: look up all at once, then count one after the other."""
         row: index
+        place: index
         touched: u64 = 0
         if self.ports.own.size:
             self.ports.see(rows)
         for row in range(rows.size):
             self._ways[row] = self.conversations.put_key(rows, row, 5 * row)
             self._hashes[row] = self.conversations.table.hash(5 * row)
+            self._identities[row] = self.duplicates.identity(rows, row, self._hashes[row], self._ways[row])
+        for row in range(rows.size):
             self._places[row] = self.conversations.table.touch(self._hashes[row])
         for row in range(rows.size):
-            if self._places[row] >= 0:
-                touched ^= self.conversations.table.words[16 * self._places[row]]
-        self._places[0] += touched & 0      # so that the loop above is not left out
+            touched ^= self.duplicates.touch(self._identities[row])
+        for row in range(rows.size):
+            place = self._places[row]
+            if place >= 0:
+                touched ^= self.conversations.table.words[16 * place] ^ self.conversations.table.words[16 * place + 8]
+        self._touched = touched     # or the loops above would be left out
         is_head: cython.bint
         for row in range(rows.size):
             is_head = self.head_left > 0
@@ -404,7 +412,7 @@ class Analyzer:
         conversation: index = self.conversations.table.find(hash_, 5 * row)
         if conversation >= 0 and self.conversations.is_over(conversation, ordinal):
             conversation = -1
-        seen: cython.int = self.duplicates.see(rows, row, hash_, way)
+        seen: cython.int = self.duplicates.see(rows, row, self._identities[row])
         if conversation < 0:
             conversation = self.conversations.begin(hash_, 5 * row, rows, row, way, ordinal)
             if is_head:
@@ -415,7 +423,7 @@ class Analyzer:
         elif seen == _NEW:
             self.conversations.count(conversation, way, rows.ip_length[row], rows.time_ns[row], ordinal)
         elif seen == _PASS:
-            self.findings.add_pass(rows, row, self.duplicates.falls, self.duplicates.step)
+            self.findings.add_pass(rows, row, self.duplicates.falls, self.duplicates.step, self.duplicates.since_ns)
         return 0
 
     @cython.cfunc
