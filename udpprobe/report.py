@@ -534,7 +534,7 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
     if length >= 1 << 20 and sureness:
         udp_length = match[1] >> 32 & 0xFFFF
         length = udp_length + (20 if packet.family == 4 else 40) if udp_length >= 8 and not match[1] & 2 else length
-    notes = packet.notes | match[2] | more | _mtu_notes(packet.mtu, packet.family, length)
+    notes = packet.notes | match[2] | more | mtu_notes(packet.mtu, packet.family, length)
     return Event(
         frame=packet.frame, time_ns=packet.time_ns, family=packet.family, type=packet.icmp_type,
         code=packet.icmp_code, verdict=kind.verdict, errno=kind.errno, linux=kind.linux, reason=kind.reason,
@@ -546,7 +546,7 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
         match_evidence=tuple(name for bit, name in enumerate(EVIDENCE) if evidence >> bit & 1))
 
 
-def _mtu_notes(mtu: int, family: int, length: int) -> Note:
+def mtu_notes(mtu: int, family: int, length: int) -> Note:
     """What is odd about the MTU an error reports (RFC 791; RFC 1191; RFC 8200, section 5)."""
     if mtu < 0:
         return Note(0)
