@@ -354,8 +354,9 @@ class Records:
             self._block_frames = 0
             self.faults[_BAD_RECORD] += 1
             return _MORE
-        self._block_frames -= 1
-        return self._found(place, captured, self._word(at + 16), time_ns, at + self._word(at))
+        step: i64 = self._word(at)      # 0 at the last one
+        self._block_frames = self._block_frames - 1 if step else 0
+        return self._found(place, captured, self._word(at + 16), time_ns, at + step)
 
     @cython.cfunc
     @cython.nogil
