@@ -29,6 +29,7 @@ from udpprobe.core.duplicates import HEAD, Duplicates
 from udpprobe.core.filter import Filter
 from udpprobe.core.findings import Findings
 from udpprobe.core.flows import Conversations
+from udpprobe.core.ports import Ports
 from udpprobe.core.recent import Match, Recent
 from udpprobe.core.rows import Rows
 
@@ -188,6 +189,9 @@ class Analyzer:
         keeps_events: whether each error is kept, with its bytes, in `events`.
         is_first: whether the capture begins with this piece.
         is_ordered: whether frames that stand out of order by up to a second are put in order of time first.
+
+    Attributes:
+        ports: what sees which ports this host sends from, once it is told this host's addresses.
     """
 
     def __init__(self, secret: int, *, by_flow: bool = False, keeps_events: bool = False, is_first: bool = True,
@@ -199,6 +203,7 @@ class Analyzer:
         self.duplicates, self.error_duplicates = Duplicates(secret), Duplicates(secret)
         self.findings = Findings(self.conversations, secret, by_flow=by_flow)
         self.match = Match()
+        self.ports = Ports(secret)
         self.packets = self.bytes = self.frames = 0
         self.first_ns, self.last_ns = _LATEST_NS, _EARLIEST_NS
         self.since_ns, self.until_ns = _EARLIEST_NS, _LATEST_NS
@@ -390,6 +395,8 @@ class Analyzer:
         row: index
         place: index
         touched: u64 = 0
+        if self.ports.own.size:
+            self.ports.see(rows)
         for row in range(rows.size):
             self._ways[row] = self.conversations.put_key(rows, row, 5 * row)
             self._hashes[row] = self.conversations.table.hash(5 * row)

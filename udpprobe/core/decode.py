@@ -98,6 +98,29 @@ class Decoder:
         self.rows.size = self.messages_end = 0
         return found
 
+    def message(self, data: bytes, source: tuple[int, int], destination: tuple[int, int], time_ns: int,
+                frame: int) -> Packet | None:
+        """The ICMPv6 error that a message is, if it quotes UDP. A raw socket gives messages without their IP header.
+
+        Args:
+            data: the message, whole.
+            source: who sent it, 128 bits in two halves.
+            destination: to whom.
+            time_ns: since 1970, UTC.
+            frame: its number.
+        """
+        self.load(data)
+        self.rows.size = self.messages_end = 0
+        self.headers.start_message(len(data), source[0], source[1], destination[0], destination[1])
+        if not (self._has(8, _CUT_ICMP) and self._is_error()):
+            return None
+        self._error(time_ns, frame)
+        found = None
+        if self.rows.size:
+            found = self.rows.packet(0, data, bytes(memoryview(self.message_bytes)[:self.messages_end]))
+        self.rows.size = self.messages_end = 0
+        return found
+
     def add_faults(self, other: Decoder) -> None:
         """Count what another decoder counted, too."""
         place: index

@@ -244,7 +244,7 @@ class Duplicates:
             elif place == 8:
                 word ^= rows.detail[row]
             else:
-                word ^= rows.payload_high[row] * _MULTIPLIER ^ rows.payload_low[row]
+                word ^= (rows.payload_high[row] * _MULTIPLIER & _MASK64) ^ rows.payload_low[row]
         ttl: cython.int = cython.cast(cython.int, rows.outer[row] >> 8 & 0xFF)
         same: u64 = self._before(word)
         at: index = cython.cast(index, (same - 1) & (_WINDOW - 1)) if same else 0

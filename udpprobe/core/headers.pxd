@@ -20,6 +20,7 @@ cdef class Headers:
     cdef long long word_sum(self, Py_ssize_t at, Py_ssize_t end) except -1 nogil
     cdef long long pseudo_sum(self, long long length, int protocol) except -1 nogil
     cdef int walk_link(self, Py_ssize_t at, Py_ssize_t end, bint cut, int link_type) except -2 nogil
+    cdef int start_message(self, Py_ssize_t size, unsigned long long source_high, unsigned long long source_low, unsigned long long destination_high, unsigned long long destination_low) except -1 nogil
     cdef int walk_quote(self, Py_ssize_t at, Py_ssize_t end, bint cut, int family) except -2 nogil
     cdef int walk(self, int kind) except -2 nogil
     cdef int _fail(self, int fault) except -2 nogil

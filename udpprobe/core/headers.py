@@ -189,6 +189,20 @@ class Headers:
 
     @cython.cfunc
     @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def start_message(self, size: index, source_high: u64, source_low: u64, destination_high: u64,
+                      destination_low: u64) -> cython.int:
+        """Stand at an ICMPv6 message that came without its IPv6 header, whose fields are unknown but for addresses."""
+        self.at, self.end, self.cut, self.depth, self.family = 0, size, False, 0, 6
+        self.ip_start, self.ttl, self.ip_id, self.fragment_id = 0, 0, 0, -1
+        self.ip_length = 40 + size
+        self.later_fragment = self.first_fragment = False
+        self.source_high, self.source_low = source_high, source_low
+        self.destination_high, self.destination_low = destination_high, destination_low
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-2, check=False)
     def walk_quote(self, at: index, end: index, cut: cython.bint, family: cython.int) -> cython.int:
         """Walk a quote from its IP header on; as `walk_link`."""

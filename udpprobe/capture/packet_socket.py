@@ -8,21 +8,27 @@ import os
 import socket
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
-
-from udpprobe.core.batch import FrameBatch, SourceState, tick
+from udpprobe.capture.filter import compile_program
+from udpprobe.capture.frames import Frame, Frames
 from udpprobe.errors import UdpprobeError
-from udpprobe.sources.filter import compile_program
+
+if TYPE_CHECKING:
+    from udpprobe.capture.state import SourceState
+    from udpprobe.core.analyzer import Analyzer
+
+Heard = tuple[int, bytes, int, int]
+"""A packet: when it came, in nanoseconds since 1970; its bytes; how many it had; LINKTYPE_ value."""
+Remember = Callable[[int, bytes | Frames], None]
+"""Gets the number of the first of some frames, and those: objects, or a block of the ring."""
 
 ETHERNET, RAW = 1, 101
 """LINKTYPE_ values."""
 
 ETH_P_ALL, SO_ATTACH_FILTER = 3, 26
 SOL_PACKET, PACKET_STATISTICS = 263, 6
-ITERATION_S = 0.25
 
 LOAD, JUMP_EQUAL, RETURN = 0x20, 0x15, 0x06
 """Classic BPF (linux/bpf_common.h): a word into the accumulator; compare that with a constant; accept so many bytes."""
@@ -55,7 +61,7 @@ class LiveCapture(ABC):
     """A source that never ends by itself, and captures from when it is made.
 
     Args:
-        state: what is known about it; `dropped` is what the kernel counted up to the last batch.
+        state: what is known about it; `dropped` is what the kernel counted up to the last frames.
     """
 
     def __init__(self, state: SourceState) -> None:
@@ -63,16 +69,21 @@ class LiveCapture(ABC):
         self._frames, self._now_ns = 0, 0
 
     @abstractmethod
-    def receive(self, wait_s: float) -> FrameBatch:
-        """What came, after waiting for it `wait_s` at most; a tick where nothing did."""
+    def receive(self, wait_s: float) -> Frames:
+        """What came, after waiting for it `wait_s` at most; none where nothing did."""
+
+    def follow(self, analyzer: Analyzer, wait_s: float, remember: Remember | None = None) -> int:
+        """Hand what came to an analyzer, as `receive` would give it; how far the source has listened."""
+        frames = self.receive(wait_s)
+        if frames:
+            analyzer.feed_frames(frame[:4] for frame in frames.frames)
+            if remember:
+                remember(frames.frames[0].number, frames)
+        return frames.now_ns
 
     @abstractmethod
     def close(self) -> None:
         """Stop capturing."""
-
-    def __iter__(self) -> Iterator[FrameBatch]:
-        while True:
-            yield self.receive(ITERATION_S)
 
     def __enter__(self) -> Self:
         return self
@@ -80,20 +91,21 @@ class LiveCapture(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _in_order(self, batch: FrameBatch) -> FrameBatch:
-        """Sort a batch by time, number its frames, and see to it that time never goes back."""
-        if (np.diff(batch.time_ns) < 0).any():      # several processors stamp
-            batch = batch.take(np.argsort(batch.time_ns, kind="stable"))
-        # a packet on its way from the stamp to us may be overtaken by an earlier batch's promise
-        batch.time_ns = np.maximum(batch.time_ns, self._now_ns)
-        batch.frame = np.arange(self._frames + 1, self._frames + len(batch) + 1)
-        self._frames += len(batch)
-        self._now_ns = batch.now_ns = max(int(batch.time_ns[-1]), batch.now_ns)
-        return batch
+    def _in_order(self, heard: list[Heard], now_ns: int) -> Frames:
+        """Sort packets by time, number them, and see to it that time never goes back.
 
-    def _tick(self, now_ns: int) -> FrameBatch:
-        self._now_ns = max(self._now_ns, now_ns)
-        return tick(self._now_ns)
+        Args:
+            heard: what came.
+            now_ns: how far the source has listened, if that is known.
+        """
+        heard.sort(key=lambda each: each[0])     # several processors stamp
+        # A packet on its way from the stamp to us may be overtaken by an earlier promise of time.
+        since_ns, first = self._now_ns, self._frames + 1
+        frames = [Frame(max(time_ns, since_ns), data, length, link_type, number)
+                  for number, (time_ns, data, length, link_type) in enumerate(heard, first)]
+        self._frames += len(frames)
+        self._now_ns = max(since_ns, now_ns, frames[-1].time_ns if frames else 0)
+        return Frames(self._now_ns, frames)
 
     def _count_dropped(self, opened: socket.socket) -> None:
         """Add what the kernel dropped since it was asked last (struct tpacket_stats)."""

@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-import numpy as np
 from scapy.arch.linux import L2ListenSocket
 
-from udpprobe.core.batch import PADDING_BYTES, FrameBatch, SourceState
+from udpprobe.capture.frames import Frames
+from udpprobe.capture.packet_socket import ETHERNET, RAW, Heard, LiveCapture, attach, program_for, start
+from udpprobe.capture.state import SourceState
 from udpprobe.errors import UdpprobeError
-from udpprobe.sources.packet_socket import ETHERNET, RAW, LiveCapture, attach, program_for, start
 
 ETHERNET_LIKE = frozenset({1, 772})
 """ARPHRD_ETHER and ARPHRD_LOOPBACK (linux/if_arp.h); what else there is has no link header here, as tunnels."""
@@ -29,9 +29,6 @@ STAMPING_S = 0.01
 SNAP_BYTES = 66_000
 """The longest IP packet and its link header."""
 ANCILLARY_BYTES = 256
-
-Packet = tuple[int, bytes, int]
-"""When it came, in nanoseconds; its bytes; its link type."""
 
 logging.getLogger("scapy.runtime").setLevel(logging.ERROR)      # it warns of links whose layers are not loaded
 
@@ -60,10 +57,10 @@ class Tap:
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RECEIVED_BY_SOFTWARE)
         self.socket.setblocking(False)
         self._seen_ns = time.time_ns()
-        self.held: Packet | None = None
+        self.held: Heard | None = None
         """A packet that came too late for the last batch."""
 
-    def read(self, until_ns: int) -> Iterator[Packet]:
+    def read(self, until_ns: int) -> Iterator[Heard]:
         """What is there and came before a time.
 
         Raises:
@@ -76,7 +73,7 @@ class Tap:
                 return
             yield packet
 
-    def _read(self, since_ns: int) -> Packet | None:
+    def _read(self, since_ns: int) -> Heard | None:
         """The next packet; with its time, which Scapy would round to a float, or else when it was not there yet."""
         try:
             data, ancillary, _, _ = self.socket.recvmsg(SNAP_BYTES, ANCILLARY_BYTES)
@@ -85,8 +82,8 @@ class Tap:
         for _, kind, value in ancillary:
             if kind == SO_TIMESTAMPING:
                 seconds, nanoseconds = struct.unpack_from("@ll", value)
-                return seconds * 1_000_000_000 + nanoseconds, data, self._link_type
-        return since_ns, data, self._link_type
+                return seconds * 1_000_000_000 + nanoseconds, data, len(data), self._link_type
+        return since_ns, data, len(data), self._link_type
 
     def close(self) -> None:
         """Stop capturing."""
@@ -117,7 +114,7 @@ class Sniffer(LiveCapture):
                 # it may come up later, and is heard then
         time.sleep(STAMPING_S)
 
-    def receive(self, wait_s: float) -> FrameBatch:
+    def receive(self, wait_s: float) -> Frames:
         """See LiveCapture."""
         held = [number for number, (_, tap) in self._taps.items() if tap.held]
         ready = {number for number, _ in self._poll.poll(0 if held else wait_s * 1000)}.union(held)
@@ -126,9 +123,9 @@ class Sniffer(LiveCapture):
         packets = [packet for number in ready for packet in self._read(*self._taps[number], until_ns)]
         for _, tap in self._taps.values():
             self._count_dropped(tap.socket)
-        return self._in_order(_batch_of(packets, until_ns)) if packets else self._tick(until_ns)
+        return self._in_order(packets, until_ns)
 
-    def _read(self, name: str, tap: Tap, until_ns: int) -> Iterator[Packet]:
+    def _read(self, name: str, tap: Tap, until_ns: int) -> Iterator[Heard]:
         try:
             yield from tap.read(until_ns)
         except OSError as error:
@@ -139,11 +136,3 @@ class Sniffer(LiveCapture):
         for _, tap in self._taps.values():
             tap.close()
         self._taps = {}
-
-
-def _batch_of(packets: list[Packet], now_ns: int) -> FrameBatch:
-    time_ns, frames, link_type = zip(*packets, strict=True)
-    data = np.frombuffer(b"".join([*frames, bytes(PADDING_BYTES)]), np.uint8)
-    size = np.array([len(frame) for frame in frames], np.int64)
-    return FrameBatch(data, np.cumsum(size) - size, size, size, np.array(time_ns, np.int64),
-                      np.array(link_type, np.int32), np.arange(len(size)), now_ns)
