@@ -1,13 +1,14 @@
-"""Compiles the core: every `udpprobe/core/*.py` that has a `.pxd` beside it.
+"""Compiles the core: every `udpprobe/core/*.py` that imports Cython and has a `.pxd` beside it.
 
-Without a C compiler or Python's headers the install goes on, and the core is interpreted: all of it, as compiled
-modules look for their like. UDPPROBE_REQUIRE_COMPILED=1 makes that an error. An error in the sources always is one.
+Without a C compiler or Python's headers the install goes on, and the whole core is interpreted: compiled modules look
+for their like. UDPPROBE_REQUIRE_COMPILED=1 makes that an error. What Cython finds wrong in the sources always is one.
 """
 
 import os
 import runpy
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -16,97 +17,114 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CCompilerError, ExecError, PlatformError
 
 CORE = Path("udpprobe/core")
-SOURCES = [source for pxd in sorted(CORE.glob("*.pxd")) if (source := pxd.with_suffix(".py")).exists()]
 DIRECTIVES = {
     "language_level": 3,
-    "boundscheck": True,             # hostile bytes must not reach memory
+    "boundscheck": True,         # hostile bytes must not reach memory
     "wraparound": False,
     "cdivision": True,
     "initializedcheck": False,
 }
-MEANT = "Use boundscheck(False)"     # the one hint that isn't heeded
+UNHEEDED = ("Use boundscheck(False)", "Index should be typed")   # meant so; outside of what runs for each packet
+SHARED = "udpprobe.core._cython"     # what each module would hold else: 10,000 lines of C, 7 s of compiling
 TWINS = runpy.run_path("udpprobe/_twins.py")
 
 
-def extension(source: Path) -> Extension:
-    """A module of the core as setuptools takes it."""
-    return Extension(".".join(source.with_suffix("").parts), [str(source)], extra_compile_args=["-O3"])
+def extensions():
+    """What is compiled. The first one has no source: Cython writes it. Who sets CFLAGS chooses the options."""
+    options = [] if "CFLAGS" in os.environ else ["-O3", "-g0"]
+    sources = [source for source in sorted(CORE.glob("*.py"))
+               if source.with_suffix(".pxd").exists() and "import cython" in source.read_text()]
+    for source in (CORE / "_cython.c", *sources):
+        yield Extension(".".join(source.with_suffix("").parts), [str(source)], extra_compile_args=options)
 
 
-def translate(extensions: list[Extension]) -> None:
-    """Turn the .py of each extension into C, in build/. A performance hint is an error.
+def translate(wanted):
+    """Have Cython write build/udpprobe/core/*.c, and heed its hints about speed.
 
-    They tell of calls that take the GIL to look for an exception, which cost twenty times the call.
+    They are about calls that take the GIL to look for an exception, which costs twenty times the call.
     """
-    from Cython.Build import cythonize  # noqa: PLC0415 - a build of nothing needs no Cython
-    from Cython.Compiler import Options  # noqa: PLC0415
+    from Cython.Build import cythonize
+    from Cython.Compiler import Options
 
     Options.warning_errors = True
-    with tempfile.TemporaryFile() as said:
-        stderr = os.dup(2)
-        os.dup2(said.fileno(), 2)    # Cython's own processes write there too
+    with caught_stderr() as lines:
+        translated = cythonize(
+            wanted, compiler_directives=DIRECTIVES, shared_utility_qualified_name=SHARED, build_dir="build", force=True,
+            quiet=True, nthreads=os.cpu_count(),
+        )
+    if any(line.startswith("performance hint:") for line in lines):
+        sys.exit("error: the performance hints above say what has to be changed")
+    for extension, written in zip(wanted, translated, strict=True):
+        extension.sources = written.sources
+
+
+@contextmanager
+def caught_stderr():
+    """Give the lines that this process and its children wrote there, and print them."""
+    lines = []
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
         try:
-            translated = cythonize(extensions, nthreads=os.cpu_count(), force=True, quiet=True, build_dir="build",
-                                   compiler_directives=DIRECTIVES)
+            yield lines
         finally:
             sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            said.seek(0)
-            words = said.read().decode().splitlines(keepends=True)
-            sys.stderr.writelines(line for line in words if MEANT not in line)
-    if any(line.startswith("performance hint:") and MEANT not in line for line in words):
-        sys.exit("error: a hint of Cython's about speed, see above, has to be followed")
-    for extension, c in zip(extensions, translated, strict=True):
-        extension.sources = c.sources
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            said = file.read().decode().splitlines()
+            lines += [line for line in said if not any(hint in line for hint in UNHEEDED)]
+            print(*lines, sep="\n", end="\n" * bool(lines), file=sys.stderr)
 
 
-class BuildCore(build_ext):
-    """Compiles what has to be compiled, all of it or nothing."""
+class Compile(build_ext):
+    """Compiles all that isn't current, or nothing."""
 
-    def finalize_options(self) -> None:
+    def finalize_options(self):
         super().finalize_options()
-        if self.parallel is None:
-            self.parallel = os.cpu_count()
+        self.parallel = self.parallel or os.cpu_count()
+        self.force = True            # content decides what is current, not time
 
-    def run(self) -> None:
+    def run(self):
         if self.inplace and not self.editable_mode:
-            self.extensions = [each for each in self.extensions if not self.is_current(each)]
+            self.extensions = [extension for extension in self.extensions if not is_current(self.in_place(extension))]
         if not self.extensions:
             return
-        self.force = True            # what is current was decided by content, not by time
         try:
             translate(self.extensions)
             super().run()
         except (ImportError, CCompilerError, ExecError, PlatformError) as reason:
             if os.environ.get("UDPPROBE_REQUIRE_COMPILED") == "1":
                 raise
-            print(f"warning: udpprobe will be slow: its core stays interpreted, not compiled ({reason})",
-                  file=sys.stderr)
-            self.extensions = []
-            self.distribution.ext_modules = []
-            for compiled in CORE.glob("*.so"):
-                compiled.unlink()
+            print(f"warning: udpprobe's core stays interpreted, which is slow: {reason}", file=sys.stderr)
+            self.extensions = self.distribution.ext_modules = []
+            for extension in extensions():
+                self.in_place(extension).unlink(missing_ok=True)
 
-    def build_extension(self, ext: Extension) -> None:
+    def build_extension(self, ext):
         super().build_extension(ext)
-        source = CORE / (ext.name.rpartition(".")[2] + ".py")
-        with Path(self.get_ext_fullpath(ext.name)).open("ab") as compiled:
-            compiled.write(TWINS["fingerprint"](source.resolve()))
+        with open(self.get_ext_fullpath(ext.name), "ab") as compiled:
+            compiled.write(TWINS["fingerprint"](CORE, ext.name.rpartition(".")[2]))
 
-    def is_current(self, ext: Extension) -> bool:
-        source = Path(ext.sources[0])
-        compiled = CORE / Path(self.get_ext_filename(ext.name)).name
-        return compiled.exists() and TWINS["carried"](compiled) == TWINS["fingerprint"](source.resolve())
+    def in_place(self, extension):
+        return Path(self.get_ext_filename(extension.name))
+
+    def get_source_files(self):
+        return []                    # MANIFEST.in has them
+
+
+def is_current(compiled):
+    """Whether a module was compiled from the present source."""
+    return compiled.exists() and TWINS["carried"](compiled) == TWINS["fingerprint"](CORE, compiled.name.partition(".")[0])
 
 
 class Wheel(bdist_wheel):
-    """A wheel for every Python where nothing was compiled."""
+    """A wheel that says for which Python it is, or for any where nothing was compiled."""
 
-    def run(self) -> None:
+    def run(self):
         self.run_command("build")
         self.root_is_pure = not self.distribution.has_ext_modules()
         super().run()
 
 
-setup(ext_modules=[extension(source) for source in SOURCES], cmdclass={"build_ext": BuildCore, "bdist_wheel": Wheel})
+setup(ext_modules=[*extensions()], cmdclass={"build_ext": Compile, "bdist_wheel": Wheel})

@@ -1,34 +1,41 @@
-# What the core uses of Cython, as a type checker should see it: integers are `int`, decorators change nothing.
+# What a type checker should think of Cython: integers are `int`, and decorators change nothing.
 from collections.abc import Callable
 from typing import TypeVar
 
 _Thing = TypeVar("_Thing")
-_Int = TypeVar("_Int", bound=int)
+
+compiled: bool
 
 from builtins import int as int
 
-compiled: bool
-Py_ssize_t = int
 bint = int
+char = int
 uchar = int
+short = int
 ushort = int
 uint = int
-ulonglong = int
+long = int
+ulong = int
 longlong = int
+ulonglong = int
+Py_ssize_t = int
+size_t = int
+void = None
 
 def cclass(thing: _Thing) -> _Thing: ...
 def cfunc(thing: _Thing) -> _Thing: ...
 def ccall(thing: _Thing) -> _Thing: ...
 def final(thing: _Thing) -> _Thing: ...
 def inline(thing: _Thing) -> _Thing: ...
-class _NoGil:
+
+class _Gil:
     def __call__(self, thing: _Thing) -> _Thing: ...
     def __enter__(self) -> None: ...
     def __exit__(self, *_: object) -> None: ...
 
-nogil: _NoGil
+nogil: _Gil
+gil: _Gil
+
 def exceptval(_value: int = 0, *, check: bool) -> Callable[[_Thing], _Thing]: ...
 def declare(_type: type[_Thing], value: _Thing) -> _Thing: ...
-def cast(_type: type[int], _value: int) -> int: ...
-
-void = None
+def cast(_type: type[int], value: int) -> int: ...

@@ -1,30 +1,63 @@
-"""Which twin of the core runs: what was compiled, or the same files interpreted.
+"""Which twin of the core runs: the compiled modules, or the same files interpreted.
 
-The build uses `fingerprint` and `CARRIED` too, and reads this file without importing the package.
+setup.py reads this file too, without importing the package. Nothing is imported here that a short command would wait for.
 """
 
-from pathlib import Path
-from zlib import crc32
+from __future__ import annotations
 
-CARRIED = b"udpprobe-source-%08x"   # the last bytes of each compiled module: of which source it was made
-_LENGTH = len(CARRIED % 0)
+import os
+
+_CARRIED = b"udpprobe-source:%08x"
+_LENGTH = len(_CARRIED % 0)
 
 
-def fingerprint(source: Path) -> bytes:
-    """What a module compiled from `source` has to carry.
+def interpret(core: str) -> None:
+    """Let the modules in the directory `core` be imported from their source, although compiled ones lie beside it."""
+    import sys
+    from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 
-    The .pxd files count with it, as they fix how objects of other modules lie in memory, and so does setup.py,
-    which has the compiler's options.
+    sys.path_importer_cache[core] = FileFinder(core, (SourceFileLoader, SOURCE_SUFFIXES))
+
+
+def refuse_stale(core: str) -> None:
+    """Look whether each compiled module in `core` was made from the source beside it.
+
+    This is for checkouts, which are edited. Installed packages aren't, and have no setup.py beside them.
+
+    Raises:
+        ImportError: one was not.
     """
-    shared = (source.parents[2] / "setup.py", *sorted(source.parent.glob("*.pxd")))
+    if not os.path.exists(_setup(core)):
+        return
+    from importlib.machinery import EXTENSION_SUFFIXES
+
+    for file in os.listdir(core):
+        name, _, suffix = file.partition(".")
+        if "." + suffix in EXTENSION_SUFFIXES and carried(os.path.join(core, file)) != fingerprint(core, name):
+            raise ImportError(f"udpprobe.core.{name} was compiled from another source: run `make compile`")
+
+
+def fingerprint(core: str, name: str) -> bytes:
+    """The last bytes of the compiled module `name` of the directory `core`, to be appended by who compiles it.
+
+    All .pxd files count: they say how objects of other modules lie in memory. So does setup.py, where the options are.
+    """
+    from zlib import crc32
+
+    files = sorted(file for file in os.listdir(core) if file.endswith(".pxd") or file == name + ".py")
     value = 0
-    for file in (source, *shared):
-        value = crc32(file.read_bytes(), value)
-    return CARRIED % value
+    for path in (_setup(core), *(os.path.join(core, file) for file in files)):
+        with open(path, "rb") as source:
+            value = crc32(source.read(), value)
+    return _CARRIED % value
 
 
-def carried(compiled: Path) -> bytes:
-    """What a compiled module carries."""
-    with compiled.open("rb") as file:
-        file.seek(-_LENGTH, 2)
+def carried(compiled: str) -> bytes:
+    """The last bytes of a compiled module."""
+    with open(compiled, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LENGTH))
         return file.read()
+
+
+def _setup(core: str) -> str:
+    return os.path.join(core, os.pardir, os.pardir, "setup.py")

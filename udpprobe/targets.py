@@ -6,13 +6,15 @@ import os
 import socket
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TextIO
 
+from msgspec.structs import replace
+
 from udpprobe.core.addresses import address_text
-from udpprobe.core.model import Report
+from udpprobe.core.model import Destination, Report, changed
 from udpprobe.core.probing.probes import Destinations
 from udpprobe.core.targets import (
     Block,
@@ -254,9 +256,13 @@ def named(report: Report, resolved: Resolved) -> Report:
     zones = dict(_zones_by_address(resolved.destinations))
     if not notes and not zones:
         return report
-    return replace(report, destinations=tuple(
-        replace(each, notes=(*notes.get(each.address, ()), *each.notes), zone=zones.get(each.address))
-        if each.address in notes or each.address in zones else each for each in report.destinations))
+
+    def told(each: Destination) -> Destination:
+        if each.address not in notes and each.address not in zones:
+            return each
+        return replace(each, notes=(*notes.get(each.address, ()), *each.notes), zone=zones.get(each.address))
+
+    return replace(report, destinations=changed(report.destinations, told))
 
 
 def _zones_by_address(found: Destinations) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@ cimport cython
 from udpprobe.core.capture cimport Records
 from udpprobe.core.decode cimport Decoder
 from udpprobe.core.duplicates cimport Duplicates
+from udpprobe.core.filter cimport Filter
 from udpprobe.core.findings cimport Findings
 from udpprobe.core.flows cimport Conversations
 from udpprobe.core.recent cimport Match, Recent
@@ -36,7 +37,8 @@ cdef class Analyzer:
     cdef Match match
     cdef Kept _event, _head, _unsure
     cdef Rows _rows
-    cdef unsigned long long[::1] _hashes
+    cdef unsigned long long[::1] _hashes, _identities
+    cdef unsigned long long _touched
     cdef int[::1] _ways
     cdef long long[::1] _places
     cdef unsigned char[::1] _links
@@ -46,7 +48,8 @@ cdef class Analyzer:
     cdef long long[::1] _heap, _free
     cdef Py_ssize_t _heap_size, _free_size
     cdef long long _latest_ns
-    cdef object _program
+    cdef Filter filter
+    cdef readonly bint is_filtered
     cdef int _run(self, Records records) except -1 nogil
     cdef bint _has_room(self) except -1 nogil
     cdef bint _fits(self, Kept kept) except -1 nogil

@@ -39,6 +39,7 @@ cdef class Records:
     cdef long long _before_ns
     cdef readonly bint leans_on_time
     cdef readonly dict first_drops
+    cdef long long _proof_steps
 
     cpdef int next(self) except -1 nogil
     cdef inline int _found(self, Py_ssize_t at, Py_ssize_t captured, Py_ssize_t length, long long time_ns,
@@ -56,3 +57,7 @@ cdef class Records:
     cdef inline long long _half(self, Py_ssize_t at) except -1 nogil
     cdef unsigned long long _long(self, Py_ssize_t at) except? 1 nogil
     cdef int _set_order(self, bint is_big) except -1 nogil
+    cdef int _look(self) except -1 nogil
+    cpdef int find(self, bint is_last) except -1 nogil
+    cdef int _prove(self, Py_ssize_t first, bint is_last) except -1 nogil
+    cdef Py_ssize_t _plausible_size(self, Py_ssize_t at) except -1 nogil

@@ -83,7 +83,7 @@ _MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an a
 _MAX_CAPTURED_BYTES = cython.declare(i64, 262_144)
 _MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)
 
-_EARLIEST_NS = cython.declare(i64, -(1 << 63))
+_EARLIEST_NS = cython.declare(i64, int(-(1 << 63)))
 _LATEST_NS = cython.declare(i64, (1 << 63) - 1)
 _SIGN = cython.declare(u64, 1 << 63)
 _MASK32 = cython.declare(u64, (1 << 32) - 1)
@@ -94,7 +94,7 @@ _EVEN_HALVES = cython.declare(u64, 0x0000_FFFF_0000_FFFF)
 _MASK64 = cython.declare(u64, (1 << 64) - 1)
 
 _PROOF_BYTES = cython.declare(index, 1 << 16)    # a guess at a record's start must hold so far: out of any payload
-_PROOF_STEPS = cython.declare(index, 1 << 24)    # in all, for payloads made to look like records everywhere
+_MAX_PROOF_STEPS = cython.declare(index, 1 << 24)    # in all, for payloads made to look like records everywhere
 
 
 class Known(NamedTuple):
@@ -172,6 +172,7 @@ class Records:
         # ---- what is told of all frames
         self.first_ns = self.latest_ns = _EARLIEST_NS
         self.until_ns = _LATEST_NS
+        self._proof_steps = 0
         self.held_ns = _EARLIEST_NS
         self.is_disordered = False
         self.faults = memoryview(array("q", [0] * len(FAULTS)))
@@ -250,9 +251,13 @@ class Records:
         self.start = 0
         self._look()
 
-    def _look(self) -> None:
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _look(self) -> cython.int:
         """Where in the buffer a record may begin at most: its header is there, and it is asked for."""
         self._last = min(self.end - self._header_bytes, self.stop - self.base - 1)
+        return 0
 
     # ---- frames out
 
@@ -355,6 +360,79 @@ class Records:
             word = (word & _EVEN_HALVES) << 16 | word >> 16
         return word
 
+    # ---- in the middle of a file
+
+    @cython.ccall
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def find(self, is_last: cython.bint) -> cython.int:
+        """Go to a good guess at the first record, where none is known: FRAME, MORE or END.
+
+        A record is believed if records go on behind it for _PROOF_BYTES, which no payload has room for.
+
+        Args:
+            is_last: whether all bytes of the file are there.
+        """
+        at: index = self.start
+        outcome: cython.int = _MORE
+        while outcome == _MORE:
+            if self.base + at >= self.stop or self._proof_steps > _MAX_PROOF_STEPS:
+                outcome = _END
+            elif at + self._header_bytes > self.end:
+                outcome = _END if is_last else _WAIT
+            else:
+                outcome = self._prove(at, is_last)
+                if outcome == _MORE:
+                    at += 4 if self.is_pcapng else 1
+        self.start = at
+        self._look()
+        return _MORE if outcome == _WAIT else outcome
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _prove(self, first: index, is_last: cython.bint) -> cython.int:
+        """Whether records seem to go on from a place: FRAME; MORE if not; WAIT where it takes more bytes to say."""
+        at: index = first
+        if self.is_pcapng and self._word(at) != _ENHANCED_PACKET:
+            return _MORE
+        while at < first + _PROOF_BYTES:
+            if at + self._header_bytes > self.end:
+                return _FRAME if is_last else _WAIT
+            if self.is_pcapng and self._word(at) == _SECTION:
+                return _FRAME       # all may be different behind it
+            size: index = self._plausible_size(at)
+            if size == 0:
+                return _MORE
+            if at == first and at + size > self.end:
+                return _MORE if is_last else _WAIT
+            at += size
+            self._proof_steps += 1
+        return _FRAME
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _plausible_size(self, at: index) -> index:
+        """Bytes of the record whose header stands at a place; 0 where no usual record looks so."""
+        size: index
+        if self.is_pcapng:
+            size = self._word(at + 4)
+            if size < _MIN_BLOCK_BYTES or size > _MAX_BLOCK_BYTES:
+                return 0
+            size = size + 3 & -4
+            if at + size <= self.end and (self._word(at + size - 4) + 3 & -4) != size:
+                return 0
+            return size
+        lengths: u64 = self._pair(at + 8)
+        captured: i64 = lengths & _MASK32
+        on_wire: i64 = lengths >> 32
+        fraction: u64 = (self._pair(at) >> 32) * self._unit_ns
+        # Zeros are no record: no packet had no bytes on the wire.
+        if fraction >= _GIGA or captured > on_wire or on_wire == 0 or on_wire > _MAX_CAPTURED_BYTES:
+            return 0
+        return captured + self._header_bytes
+
     # ---- pcapng
 
     @cython.cfunc
@@ -397,6 +475,7 @@ class Records:
                 return _FRAME
 
     @cython.cfunc
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _take_packet(self, kind: i64, at: index, length: i64, behind: index) -> cython.int:
@@ -441,6 +520,7 @@ class Records:
         return _FRAME
 
     @cython.cfunc
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=True)
     def _time_ns(self, interface: index, high: u64, low: u64) -> i64:
@@ -660,10 +740,10 @@ def _from_binary(ticks: u64, exponent: i64) -> u64:
 @cython.nogil
 @cython.exceptval(check=False)
 def _signed(value: u64) -> i64:
-    """The same 64 bits with a sign."""
+    """The same 64 bits with a sign; the least number stands for no time."""
     rest: i64
     if value < _SIGN:
         rest = value
         return rest
     rest = _MASK64 - value
-    return -rest - 1
+    return -rest - 1 if value > _SIGN else -rest

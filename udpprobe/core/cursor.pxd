@@ -6,10 +6,10 @@ cimport cython
 cdef class Cursor:
     cdef const unsigned char[::1] data
     cpdef int load(self, buffer) except -1
-    cpdef long long u8(self, Py_ssize_t at) except -1 nogil
-    cpdef long long u16(self, Py_ssize_t at) except -1 nogil
-    cpdef long long u32(self, Py_ssize_t at) except -1 nogil
-    cpdef unsigned long long u64(self, Py_ssize_t at) except? 0xFFFFFFFFFFFFFFFF nogil
-    cpdef long long l16(self, Py_ssize_t at) except -1 nogil
-    cpdef long long l32(self, Py_ssize_t at) except -1 nogil
-    cpdef unsigned long long l64(self, Py_ssize_t at) except? 0xFFFFFFFFFFFFFFFF nogil
+    cpdef inline long long u8(self, Py_ssize_t at) except -1 nogil
+    cpdef inline long long u16(self, Py_ssize_t at) except -1 nogil
+    cpdef inline long long u32(self, Py_ssize_t at) except -1 nogil
+    cpdef inline unsigned long long u64(self, Py_ssize_t at) except? 0xFFFFFFFFFFFFFFFF nogil
+    cpdef inline long long l16(self, Py_ssize_t at) except -1 nogil
+    cpdef inline long long l32(self, Py_ssize_t at) except -1 nogil
+    cpdef inline unsigned long long l64(self, Py_ssize_t at) except? 0xFFFFFFFFFFFFFFFF nogil

@@ -18,6 +18,8 @@ class Cursor:
         IndexError: an integer ends behind the buffer.
     """
 
+    data: bytes | bytearray | memoryview
+
     def __init__(self, buffer: bytes | bytearray | memoryview = b"") -> None:
         self.load(buffer)
 
@@ -29,6 +31,7 @@ class Cursor:
         return 0
 
     @cython.ccall
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def u8(self, at: index) -> cython.longlong:
@@ -36,6 +39,7 @@ class Cursor:
         return self.data[at]
 
     @cython.ccall
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def u16(self, at: index) -> cython.longlong:
@@ -43,6 +47,7 @@ class Cursor:
         return self.data[at] << 8 | self.data[at + 1]
 
     @cython.ccall
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def u32(self, at: index) -> cython.longlong:
@@ -51,6 +56,7 @@ class Cursor:
         return first << 24 | self.data[at + 1] << 16 | self.data[at + 2] << 8 | self.data[at + 3]
 
     @cython.ccall
+    @cython.inline
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def u64(self, at: index) -> cython.ulonglong:
@@ -59,6 +65,7 @@ class Cursor:
         return high << 32 | self.u32(at + 4)
 
     @cython.ccall
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def l16(self, at: index) -> cython.longlong:
@@ -66,6 +73,7 @@ class Cursor:
         return self.data[at] | self.data[at + 1] << 8
 
     @cython.ccall
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def l32(self, at: index) -> cython.longlong:
@@ -74,6 +82,7 @@ class Cursor:
         return self.data[at] | self.data[at + 1] << 8 | self.data[at + 2] << 16 | last << 24
 
     @cython.ccall
+    @cython.inline
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def l64(self, at: index) -> cython.ulonglong:

@@ -25,7 +25,7 @@ cdef class Batch:
     cdef readonly unsigned short[::1] source
     cdef readonly unsigned char[::1] ttl, packets
     cdef unsigned int[::1] words
-    cdef int put(self, Py_ssize_t word, unsigned long long value) except -1 nogil
+    cdef inline int put(self, Py_ssize_t word, unsigned long long value) except -1 nogil
 
 
 @cython.final
@@ -66,14 +66,14 @@ cdef class Prober:
                      unsigned long long destination_high, unsigned long long destination_low,
                      unsigned long long source_port, unsigned long long port,
                      Py_ssize_t choice, Py_ssize_t attempt, Py_ssize_t size) except -1 nogil
-    cdef int sum_up(self) except -1 nogil
+    cdef inline int sum_up(self) except -1 nogil
     cdef Py_ssize_t write_all(self, Tasks tasks, Batch batch, Py_ssize_t count) except -1 nogil
     cdef int write(self, Batch batch, Py_ssize_t row, unsigned long long ttl) except -1 nogil
-    cdef int write_payload(self, Batch batch, Py_ssize_t at) except -1 nogil
+    cdef inline int write_payload(self, Batch batch, Py_ssize_t at) except -1 nogil
     cdef int compare(self, Quoted quoted) except -1 nogil
-    cdef int compare_payload(self, Quoted quoted) except -1 nogil
-    cdef int compare_ident(self, Quoted quoted) except -1 nogil
-    cdef int compare_checksum(self, Quoted quoted) except -1 nogil
+    cdef inline int compare_payload(self, Quoted quoted) except -1 nogil
+    cdef inline int compare_ident(self, Quoted quoted) except -1 nogil
+    cdef inline int compare_checksum(self, Quoted quoted) except -1 nogil
     cdef Py_ssize_t search(self, Quoted quoted, Tasks tasks, Py_ssize_t task, Py_ssize_t attempts, Py_ssize_t size) except -2 nogil
     cdef int consider(self, Quoted quoted, Tasks tasks, Py_ssize_t task, Py_ssize_t source, Py_ssize_t attempt,
                       Py_ssize_t size) except -1 nogil

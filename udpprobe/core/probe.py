@@ -171,7 +171,7 @@ class Batch:
     @cython.exceptval(-1, check=False)
     def put(self, word: index, value: u64) -> cython.int:
         """Write 32 bits in network byte order: a row of the RFCs' pictures of headers."""
-        if IS_LITTLE:
+        if IS_LITTLE:   # pragma: no branch - machines where it isn't are rare
             value = (value & 0xFF) << 24 | (value & 0xFF00) << 8 | value >> 8 & 0xFF00 | value >> 24 & 0xFF
         self.words[word] = value & MASK32
         return 0
@@ -498,13 +498,12 @@ class Prober:
                 for attempt in range(attempts):
                     self.consider(quoted, tasks, task, source, attempt, size)
                 tried += attempts
-        self.agree = self.shared = self.disagree = self.changed = 0
-        if self.attempt >= 0:
+        if self.attempt < 0:
+            self.agree = self.shared = self.disagree = self.changed = 0
+        elif tried > 1:
             self.select(tasks, task, self.source, self.attempt, size)
             self.compare(quoted)
-            while tried > 1:    # each doubling gives a guess twice the chance
-                tried = (tried + 1) // 2
-                self.agree = max(self.agree - 1, 0)
+            self.agree = max(self.agree - doublings(tried), 0)      # each gives a guess twice the chance
         return self.attempt
 
     @cython.cfunc
@@ -635,6 +634,19 @@ class Prober:
 def family_of(high: u64, low: u64) -> cython.int:
     """4 for an IPv4 address, else 6."""
     return 4 if high == 0 and low >> 32 == MAPPED else 6
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def doublings(number: index) -> cython.int:
+    """How often 1 is doubled until it is `number` at least."""
+    times: cython.int = 0
+    while number > 1:
+        number = (number + 1) // 2
+        times += 1
+    return times
 
 
 @cython.cfunc

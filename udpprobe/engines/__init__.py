@@ -14,19 +14,8 @@ if TYPE_CHECKING:   # `scan --help` reads `blind` from here
     from udpprobe.core.scanning.events import Event
 
 
-@dataclass(slots=True)
-class State:
-    """What an engine knows about itself."""
-
-    name: str
-    dropped: int | None = None
-    """Packets the kernel lost before they were read; None where nobody counted."""
-    faults: Counter[str] = field(default_factory=Counter)
-    """What was wrong, by name."""
-
-
 class EngineState(Protocol):
-    """As `State`; captures have their own."""
+    """What an engine knows about itself: see `SourceState`."""
 
     name: str
     dropped: int | None

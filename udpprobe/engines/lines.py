@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
+from udpprobe.capture.state import SourceState
 from udpprobe.core.probe import Batch
 from udpprobe.core.scanning.events import Answer, Error, Event, Left
 from udpprobe.core.verdicts import MEANINGS
-from udpprobe.engines import EngineState, Heard, State
+from udpprobe.engines import EngineState, Heard
 from udpprobe.engines.outgoing import AF, Outgoing, halves, outgoing
 from udpprobe.errors import UdpprobeError
 from udpprobe.links import bind_to_interface
@@ -105,7 +106,7 @@ class LineEngine(ABC):
     blind_to: str | None
 
     def __init__(self, name: str, interface: str | None) -> None:
-        self.state: EngineState = State(name)
+        self.state: EngineState = SourceState("probe", name)
         self._interface = interface
         self._selector = selectors.DefaultSelector()
         self._events: list[Event] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from udpprobe.core.addresses import address_text
-from udpprobe.core.decoding.extensions import extensions_of
+from udpprobe.core.extensions import extensions_of
 from udpprobe.core.model import Event, Quoted
 from udpprobe.core.notes import Note, texts_of
 from udpprobe.core.rows import Packet
