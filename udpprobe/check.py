@@ -184,7 +184,7 @@ def _place(ask: Ask) -> Place:
 
 
 def _alike(ask: Ask, place: Destinations) -> Alike:
-    return ask.probing, int(place.zone.max())
+    return ask.probing, max(place.zone)
 
 
 def _jobs(ask: Ask, place: Place, reports: dict[Alike, Found]) -> Iterator[_Job]:
@@ -198,15 +198,15 @@ def _jobs(ask: Ask, place: Place, reports: dict[Alike, Found]) -> Iterator[_Job]
 
 
 def _endpoint(place: Destinations) -> Endpoint:
-    return address_text(int(place.high[0]), int(place.low[0])), int(place.port[0])
+    return address_text(*place.address(0)), place.port[0]
 
 
 def _united(places: Sequence[Destinations]) -> Destinations:
     """All of them, each once."""
     rows = Destinations.concatenate(list(places))
-    columns = (each.tolist() for each in (rows.high, rows.low, rows.zone, rows.port))
+    columns = zip(rows.high, rows.low, rows.zone, rows.port, strict=True)
     targets = [Target("", Block(high << 64 | low, zone=str(zone or "")), (range(port, port + 1),))
-               for high, low, zone, port in zip(*columns, strict=True)]
+               for high, low, zone, port in columns]
     return resolve(targets, [], Wanted(())).destinations
 
 
