@@ -26,7 +26,6 @@ from udpprobe.core.scanning.replies import Believed, Replies
 from udpprobe.core.scanning.suspects import UNSENT
 from udpprobe.core.scanning.telling import event_of
 from udpprobe.engines import Heard
-from udpprobe.engines.edges import batch_of
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.payloads import notes_of_answers, notes_of_other_ports
 from udpprobe.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
@@ -205,7 +204,7 @@ class _Run:
             self._replies.event(event)
             self._count(event.time_ns, event.length)
         if self._recorder and own:
-            self._recorder.add(batch_of(own))
+            self._recorder.add(own)
         if self._events and self._listeners.on_events:
             events, self._events = self._events, []
             self._listeners.on_events(events)
