@@ -49,7 +49,7 @@ _MOST_LINKS = cython.declare(cython.int, 8)
 @cython.final
 @cython.cclass
 class Duplicates:
-    """Sightings of late, of datagrams or of errors.
+    """Sightings of late, of datagrams and of errors.
 
     Args:
         key: secret and odd.
@@ -241,7 +241,7 @@ class Duplicates:
             elif place == 8:
                 word ^= rows.detail[row]
             else:
-                word ^= rows.payload_high[row] * _MULTIPLIER ^ rows.payload_low[row]
+                word ^= (rows.payload_high[row] * _MULTIPLIER & _MASK64) ^ rows.payload_low[row]
         ttl: cython.int = cython.cast(cython.int, rows.outer[row] >> 8 & 0xFF)
         same: u64 = self._before(word)
         at: index = cython.cast(index, (same - 1) & (_WINDOW - 1)) if same else 0
