@@ -6,9 +6,9 @@ import struct
 
 import pytest
 from builders import datagram, error, forwarded, frag_needed, ipv4, port_unreachable, time_exceeded
-from feeding import MS, story_of
+from following import MS, story_of
 
-from udpprobe.core.summaries.conclude import Question
+from udpprobe.report import Question
 
 CLIENT, SERVER, ROUTER = "10.0.0.1", "10.9.9.9", "10.5.5.5"
 CLIENT6, SERVER6 = "2001:db8::1", "2001:db8:9::9"

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import builders as b
-import numpy as np
 import pytest
 from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, host, said, sent, told
-from feeding import MS, batch_of, follow, repeated, story_of
+from following import MS, story_of
 
-from udpprobe.core.batch import tick
-from udpprobe.core.correlation.copies import WINDOW_FRAMES
 from udpprobe.core.model import Loop
 
 ETHERNET = 1
@@ -79,20 +76,6 @@ def test_both_sides_of_a_router_show_one_datagram_and_no_loop(family):
     assert [2] == [event.matched_frame for event in story.events]
 
 
-def test_copies_are_found_across_batches():
-    batches = [batch for number in (1, 2)
-               for batch in (batch_of([sent(1, ttl=65 - number)], first=number), tick(number))]
-    assert 1 == follow(batches).destinations[0].sent
-
-
-def test_so_many_frames_later_it_is_no_copy():
-    others = repeated(sent(2), WINDOW_FRAMES, first=2)
-    apart = [batch_of([sent(1)]), others, batch_of([sent(1, ttl=63)], first=WINDOW_FRAMES + 2)]
-    near = [batch_of([sent(1)]), others.take(np.arange(100)), batch_of([sent(1, ttl=63)], first=102)]
-    stories = [follow(batches) for batches in (apart, near)]
-    assert [2, 1] == [{each.address: each.sent for each in story.destinations}[host(1)] for story in stories]
-
-
 @pytest.mark.parametrize(("family", "apart_ns", "ttl", "count"), [
     (4, 1000, 64, 1), (4, 1000, 63, 1), (4, 2 * MS, 64, 2), (6, 1000, 63, 1), (6, 1000, 64, 2),
 ])
@@ -148,16 +131,6 @@ def test_a_traceroute_that_counts_up_is_no_loop():
 
 def test_one_step_of_one_on_a_link_is_no_loop():
     assert loop_of(round_a_loop((64, 63))) is None
-
-
-@pytest.mark.parametrize("step", [1, 2, 3])
-@pytest.mark.parametrize("cut", [1, 2, 3])
-def test_a_loop_is_seen_across_batches(cut, step):
-    frames = round_a_loop(range(64, 64 - 4 * step, -step))
-    batches = [batch_of(frames[:cut]), tick(1), batch_of(frames[cut:], first=cut + 1)]
-    (destination,) = follow(batches).destinations
-    assert (3, step) == (destination.findings[0].count, destination.findings[0].loop.period)
-    assert 2 * MS == destination.findings[0].first_time_ns
 
 
 def test_an_error_about_what_was_seen_going_round_is_of_the_loop():

@@ -5,10 +5,7 @@ from __future__ import annotations
 import builders as b
 import pytest
 from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, host, said, sent, told
-from feeding import batch_of, follow, repeated, story_of
-
-from udpprobe.core.batch import tick
-from udpprobe.core.decoding.decode import CHUNK_FRAMES
+from following import story_of
 
 
 def probe(family=6, data=b"data", sport=40001, **fields):
@@ -153,53 +150,5 @@ def test_thousands_of_flows_are_not_confused():
     assert list(range(3000, 0, -1)) == [frame for _, frame in story_of([*packets, *errors]).matches]
 
 
-# ---- across batches
-
-@pytest.mark.parametrize("between", [[], [tick(1)], [tick(1), tick(2)]])
-@pytest.mark.parametrize("family", [4, 6])
-def test_an_error_in_a_later_batch_finds_its_datagram(family, between):
-    packet, error = told(sent(1, family))
-    story = follow([batch_of([packet]), *between, batch_of([error], first=2)])
-    assert [1] == [event.matched_frame for event in story.events]
 
 
-def test_a_later_fragment_s_error_in_a_later_batch_finds_the_first():
-    first, later = b.fragments(sent(1, size=2000), 1480)
-    story = follow([batch_of([first]), tick(1), batch_of([later, said(later)], first=2)])
-    assert [("exact", 1)] == story.matches
-
-
-def many(first, count=5000):
-    """Datagrams from as many ports, each with its port's number as id."""
-    template = bytearray(probe(4, sport=0))
-    frames = []
-    for number in range(first, first + count):
-        template[4:6] = template[20:22] = number.to_bytes(2, "big")
-        frames.append(bytes(template))
-    return batch_of(frames, first=first)
-
-
-def test_datagrams_older_than_the_horizon_are_forgotten_and_others_are_not():
-    batches = [each for first in (1, 5001, 10001) for each in (many(first), tick(first))]
-    errors = batch_of([said(probe(4, sport=number, id=number)) for number in (1, 10001, 15000)], first=20001)
-    assert [("none", None), ("exact", 10001), ("exact", 15000)] == follow(
-        [*batches, errors], horizon=5000).matches
-
-
-def test_fragments_older_than_the_horizon_are_forgotten():
-    pieces = [b.fragments(sent(1, size=2000), 1480, id=number) for number in (1, 2, 3)]
-    errors = [said(later) for _, later in pieces]
-    story = follow([batch_of([first for first, _ in pieces] + errors)], horizon=2)
-    assert [("none", None), ("exact", 2), ("exact", 3)] == story.matches
-
-
-def test_errors_are_resolved_on_the_way_once_the_horizon_is_reached():
-    packet, error = told(sent(1))
-    known = []
-
-    def batches():
-        yield batch_of([packet, error])
-        yield repeated(probe(4, sport=5), CHUNK_FRAMES, first=3)
-        known.append("before the end")
-    assert [("exact", 1)] == follow(batches(), horizon=1000).matches
-    assert known

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import builders as b
-import numpy as np
 import pytest
 from crafting import CLIENT, PORT, ROUTER, host, sent
-from feeding import story_of
+from following import story_of
 
 from udpprobe.core.model import Loop
-from udpprobe.core.summaries.conclude import Question
-from udpprobe.core.summaries.loops import period_of, ttls_of
+from udpprobe.report import Question, _period
 
 OTHER_ROUTER = {4: "203.0.113.2", 6: "2001:db8:ff::2"}
 
@@ -128,12 +126,6 @@ def test_a_report_by_flow_has_its_loops_by_flow():
     ([[5, 9], [6, 10]], None), ([[5, 7, 13]], None), ([[5, 7, 11], [6, 8]], 2), ([[5, 8, 11], [6]], 3),
 ])
 def test_the_period_is_told_only_by_what_tells_it(ttl_sets, period):
-    assert period == period_of(ttl_sets)
+    assert period == _period(ttl_sets)
 
 
-@pytest.mark.parametrize("ttls", [[], [0], [63, 64], [1, 127, 128, 255], list(range(256))])
-def test_ttls_are_kept_as_bits(ttls):
-    words = np.zeros(4, np.uint64)
-    for ttl in ttls:
-        words[ttl // 64] |= np.uint64(1) << np.uint64(ttl % 64)
-    assert ttls == ttls_of(words)
