@@ -59,9 +59,14 @@ def test_only_an_expiry_in_transit_is_of_a_loop(family, kind):
 # ---- one reporter at several TTLs
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_one_reporter_at_two_ttls_is_a_loop(family):
-    story = story_of(traced([5, 7], family))
-    assert ("loop", Loop((ROUTER[family],), None)) == (story.only.verdict, story.only.findings[0].loop)
+def test_one_reporter_at_three_ttls_is_a_loop(family):
+    story = story_of(traced([5, 7, 9], family))
+    assert ("loop", Loop((ROUTER[family],), 2)) == (story.only.verdict, story.only.findings[0].loop)
+
+
+@pytest.mark.parametrize("ttls", [[5, 7], [5, 6], [5, 6, 7]])
+def test_one_reporter_at_two_ttls_or_at_neighbours_is_none(ttls):
+    assert {"expired"} == {finding.verdict for finding in story_of(traced(ttls)).only.findings}
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -107,11 +112,12 @@ def test_a_loop_beside_an_honest_hop_has_its_routers_only():
 
 def test_a_report_by_flow_has_its_loops_by_flow():
     question = Question(32, True, "flow")
-    (looping,) = story_of(traced([5, 7]), question=question).destinations
+    (looping,) = story_of(traced([5, 7, 9]), question=question).destinations
     assert ("loop", CLIENT[4]) == (looping.verdict, looping.source)
-    apart = [traced([ttl])[n] for ttl in (5, 7) for n in (0, 1)]
-    apart[2:] = [b.datagram(CLIENT[4], host(1), 999, PORT, bytes(20), ttl=7, id=7)]
-    apart.append(b.time_exceeded(apart[2], ROUTER[4]))
+    apart = [*traced([5, 7])]
+    for port, ttl in ((999, 9), (998, 11)):
+        apart.append(b.datagram(CLIENT[4], host(1), port, PORT, bytes(20), ttl=ttl, id=ttl))
+        apart.append(b.time_exceeded(apart[-1], ROUTER[4]))
     assert {"loop"} == {each.verdict for each in story_of(apart, question=question).destinations}
     assert {"loop"} == {each.verdict for each in story_of(apart).destinations}
 

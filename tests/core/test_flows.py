@@ -53,8 +53,16 @@ def test_several_datagrams_of_one_answer_take_one_rtt():
 
 
 def test_who_speaks_first_asks():
-    (found,) = destinations_of([answer(), ask()], [0, 1])
+    (found,) = destinations_of([answer(2000), ask(dport=2000)], [0, 1])
     assert (CLIENT[4], 5000, "answered") == (found.address, found.port, found.verdict)
+
+
+def test_a_capture_may_begin_with_an_answer_of_a_service():
+    (found,) = destinations_of([answer(), ask(), answer()], [0, 1, 3])
+    assert (SERVER[4], 53, "answered", 1, Spread(2, 2, 2)) == (
+        found.address, found.port, found.verdict, found.sent, found.rtt_ms)
+    (alone,) = destinations_of([answer(), answer()], [0, 1])
+    assert (CLIENT[4], 5000, "silent", 2) == (alone.address, alone.port, alone.verdict, alone.sent)
 
 
 def test_sources_of_one_destination_are_counted_together():

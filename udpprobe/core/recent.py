@@ -283,6 +283,8 @@ class Recent:
                     by_sums = 2     # both whole, and different: another datagram, or a NAT
         elif is_longer and proof & 1:
             by_sums = 3
+        if by_id == 2 and quoted_id and entry_id:
+            evidence = 0        # another datagram of the flow, whatever else is the same
         self._evidence = evidence
         if kind == _FLOW:
             return (by_id * 5 + by_sums) * 2 + (1 if (entry ^ quoted) & 1 else 0)
