@@ -25,11 +25,10 @@ from pcaps_readme import EXPECTED, PCAPS
 from profiles import IS_FUZZING
 from worlds import any_frames
 
+from udpprobe.analyze import Options, analyze
+from udpprobe.capture.inputs import Inputs
 from udpprobe.errors import CaptureError
-from udpprobe.observe import Options, analyze
 from udpprobe.reports import Format, events_in, report_pieces
-from udpprobe.sources import open_captures
-from udpprobe.sources.inputs import Inputs
 
 EXAMPLES = 150
 """In a round, between two looks at the clock."""
