@@ -19,7 +19,7 @@ from udpprobe.capture.state import SourceState
 from udpprobe.core.addresses import address_text
 from udpprobe.core.analyzer import Analyzer, Kept
 from udpprobe.core.extensions import extensions_of
-from udpprobe.core.findings import NO_PORT
+from udpprobe.core.findings import BIAS_NS, NO_PORT
 from udpprobe.core.histogram import Histograms
 from udpprobe.core.model import (
     Destination,
@@ -255,7 +255,7 @@ class Conclusion:
             verdict=kind.verdict, errno=kind.errno, linux=kind.linux, family=family, icmp_type=packed >> 28 & 0xFF,
             icmp_code=packed >> 20 & 0xFF, reason=kind.reason,
             reporter=address_text(words[at + 2], words[at + 3], as_ipv4=family == 4), count=words[at + 8],
-            first_time_ns=_signed(words[at + 9]), last_time_ns=_signed(words[at + 10]), mtu=_mtu(words[at + 5]),
+            first_time_ns=words[at + 9] - BIAS_NS, last_time_ns=words[at + 10] - BIAS_NS, mtu=_mtu(words[at + 5]),
             match=MATCHES[notes >> 56], rtt_ms=_spread(self._rtt, row), loop=loop if kind.verdict == "loop" else None,
             notes=texts_of(notes & (1 << 48) - 1, words[at + 12], family))
 
@@ -265,8 +265,8 @@ class Conclusion:
         return Finding(
             verdict="loop", errno=ERRNO_OF_VERDICT["loop"], linux=None,
             family=4 if words[at] == 0 and words[at + 1] >> 32 == 0xFFFF else 6, icmp_type=None, icmp_code=None,
-            reason="no-response", reporter=None, count=words[at + 6], first_time_ns=_signed(words[at + 7]),
-            last_time_ns=_signed(words[at + 8]), mtu=None, match="none", rtt_ms=None, loop=loop, notes=(SEEN_LOOPING,))
+            reason="no-response", reporter=None, count=words[at + 6], first_time_ns=words[at + 7] - BIAS_NS,
+            last_time_ns=words[at + 8] - BIAS_NS, mtu=None, match="none", rtt_ms=None, loop=loop, notes=(SEEN_LOOPING,))
 
     def _loop(self, found: list[int]) -> Loop | None:
         """The loop behind a destination's errors: its routers in the order they spoke, and its period."""
@@ -444,9 +444,10 @@ class _Grouped:
         address = (old[at], old[at + 1]) if is_by_host else (old[at + 2], old[at + 3])
         # loops and what only looks like them stay apart: by a bit that no kind has
         key = (*address, old[at + 2], old[at + 3], packed | (row in self._are_loops) << 19, old[at + 5] >> 17 << 17, 0, 0)
+        count = findings.size
         here = findings.add_key(key)
         words, to = findings.words, _FINDING * here
-        is_new = not words[to + 12]
+        is_new = here == count
         words[to + 8] += old[at + 8]
         words[to + 9] = old[at + 9] if is_new else min(words[to + 9], old[at + 9])
         words[to + 10] = max(words[to + 10], old[at + 10])

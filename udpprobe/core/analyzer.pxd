@@ -28,7 +28,7 @@ cdef class Analyzer:
     cdef public Decoder decoder
     cdef public Conversations conversations
     cdef public Recent recent
-    cdef public Duplicates duplicates, error_duplicates
+    cdef public Duplicates duplicates
     cdef public Findings findings
     cdef public Ports ports
     cdef public object secret, events, head, unsure
@@ -52,6 +52,7 @@ cdef class Analyzer:
     cdef long long _latest_ns
     cdef Filter filter
     cdef readonly bint is_filtered
+    cdef bint _is_joining
     cdef int _run(self, Records records) except -1 nogil
     cdef bint _has_room(self) except -1 nogil
     cdef bint _fits(self, Kept kept) except -1 nogil

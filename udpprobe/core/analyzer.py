@@ -53,6 +53,7 @@ _SECOND_NS = cython.declare(i64, 1_000_000_000)
 _EARLIEST_NS = cython.declare(i64, -(1 << 63))
 _LATEST_NS = cython.declare(i64, (1 << 63) - 1)
 _MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
+_MOST_SIGNED = cython.declare(u64, (1 << 63) - 1)
 _SEEN_BEFORE = cython.declare(u64, 1 << 16)
 _BY_PAYLOAD = cython.declare(cython.int, 4)
 _NEW = cython.declare(cython.int, 0)
@@ -129,7 +130,10 @@ class Kept:
         match.is_ambiguous = self.words[at] >> 1 & 1
         match.way = cython.cast(cython.int, self.words[at] & 1)
         match.detail, match.notes, match.ordinal = self.words[at + 1], self.words[at + 2], self.words[at + 3]
-        match.frame, match.time_ns = cython.cast(i64, self.words[at + 4]), cython.cast(i64, self.words[at + 5])
+        match.frame = cython.cast(i64, self.words[at + 4])
+        time_ns: u64 = self.words[at + 5]
+        match.time_ns = (cython.cast(i64, time_ns) if time_ns <= _MOST_SIGNED
+                         else -cython.cast(i64, _MASK64 - time_ns) - 1)
         match.conversation = cython.cast(index, self.words[at + 6] >> 32) - 1
         return 0
 
@@ -200,14 +204,14 @@ class Analyzer:
         self.decoder = Decoder(GROUP, keeps_messages=keeps_events)
         self.conversations = Conversations(secret, by_flow=by_flow, is_first=is_first)
         self.recent = Recent(self.conversations, secret)
-        self.duplicates, self.error_duplicates = Duplicates(secret), Duplicates(secret)
+        self.duplicates = Duplicates(secret)
         self.findings = Findings(self.conversations, secret, by_flow=by_flow)
         self.match = Match()
         self.ports = Ports(secret)
         self.packets = self.bytes = self.frames = 0
         self.first_ns, self.last_ns = _LATEST_NS, _EARLIEST_NS
         self.since_ns, self.until_ns = _EARLIEST_NS, _LATEST_NS
-        self.is_filtered = False
+        self.is_filtered = self._is_joining = False
         self.events: list[Kept] = []
         self.head: list[Kept] = []
         self.unsure: list[Kept] = []
@@ -379,7 +383,7 @@ class Analyzer:
 
     def make_room(self) -> None:
         """Let tables grow, and forget what is over."""
-        numbers = self.conversations.forget(self.recent.count)
+        numbers = None if self._is_joining else self.conversations.forget(self.recent.count)
         if numbers is not None:
             self.recent.renumber(numbers)
         self.conversations.reserve(_ROWS)
@@ -452,7 +456,7 @@ class Analyzer:
     @cython.exceptval(-1, check=False)
     def _error(self, rows: Rows, row: index, messages: cython.uchar[::1], is_head: cython.bint) -> cython.int:
         """Find the datagram that caused an error, and count it."""
-        is_copy: cython.bint = self.error_duplicates.see_error(rows, row) != _NEW
+        is_copy: cython.bint = self.duplicates.see_error(rows, row) != _NEW
         if is_head:
             return 0
         self.match.clear()
@@ -583,6 +587,7 @@ class Analyzer:
         """
         before: u64 = self.recent.count
         frames = self.frames
+        self._is_joining = True     # matches name conversations by their numbers
         for kept in right.unsure:
             kept.rows_before(before)
             self._look_again(kept)
@@ -597,6 +602,7 @@ class Analyzer:
         self.make_room()
         for kept in right.unsure:
             self._settle_kept(kept, numbers, frames, before)
+        self._is_joining = False
         self.finish()
         for kept in right.events:
             kept.shift(frames)
@@ -604,7 +610,7 @@ class Analyzer:
                 kept.set_finding(row, rows[kept.finding(row)])
             self.events.append(kept)
         if not right.head_left:
-            self.duplicates, self.error_duplicates = right.duplicates, right.error_duplicates
+            self.duplicates = right.duplicates
         self._add_counters(right)
 
     def absorb(self, other: Analyzer) -> None:

@@ -51,7 +51,7 @@ _MOST_LINKS = cython.declare(cython.int, 8)
 @cython.final
 @cython.cclass
 class Duplicates:
-    """Sightings of late, of datagrams or of errors.
+    """Sightings of late, of datagrams and of errors.
 
     Args:
         key: secret and odd.

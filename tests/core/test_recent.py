@@ -5,10 +5,7 @@ from __future__ import annotations
 import builders as b
 import pytest
 from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, host, said, sent, told
-from feeding import batch_of, follow, repeated, story_of
-
-from udpprobe.core.batch import tick
-from udpprobe.core.decoding.decode import CHUNK_FRAMES
+from following import story_of
 
 
 def probe(family=6, data=b"data", sport=40001, **fields):
@@ -22,7 +19,7 @@ def test_addresses_ports_and_ipv4_id_are_an_exact_match():
 
 
 def test_addresses_and_ports_alone_are_a_flow():
-    assert [("flow", 1)] == story_of(told(sent(1, 6))).matches
+    assert [("flow", 1)] == story_of(told(sent(1, 6), quote=sent(1, 6)[:44])).matches
     assert [("flow", 1)] == story_of([sent(1, id=0x5555), said(sent(1, id=0x6666))]).matches
 
 
@@ -31,8 +28,41 @@ def test_an_ipv6_fragment_s_id_makes_the_match_exact():
     assert [("exact", 1)] == story_of(told(first)).matches
 
 
-def test_an_ipv4_id_of_zero_agrees_with_itself():
-    assert [("exact", 1)] == story_of(told(sent(1, id=0, df=True))).matches
+def test_an_ipv4_id_of_zero_proves_nothing_and_a_checksum_does():
+    packet = sent(1, id=0, df=True)
+    assert [("flow", 1)] == story_of(told(packet, quote=packet[:24])).matches
+    assert [("exact", 1)] == story_of(told(packet, quote=packet[:28])).matches
+
+
+@pytest.mark.parametrize(("size", "evidence"), [
+    (44, ()), (48, ("udp-checksum",)), (51, ("udp-checksum",)), (52, ("udp-checksum", "payload"))])
+def test_in_ipv6_a_checksum_or_payload_makes_the_match_exact(size, evidence):
+    (event,) = story_of(told(sent(1, 6), quote=sent(1, 6)[:size])).events
+    assert ("exact" if evidence else "flow", evidence) == (event.match, event.match_evidence)
+
+
+def half_computed(packet):
+    """With the sum of the pseudo header alone, the same for every payload of one length."""
+    pseudo = b.internet_checksum(packet[8:40] + packet[44:46] + bytes([0, 17])) ^ 0xFFFF
+    return packet[:46] + pseudo.to_bytes(2) + packet[48:]
+
+
+def test_a_half_computed_checksum_is_finished_and_then_proves():
+    packet = probe(6)
+    assert [("exact", 1)] == story_of([half_computed(packet), said(packet, quote=packet[:48])]).matches
+    cut = half_computed(packet)[:50]
+    story = story_of([cut, said(packet, quote=packet[:48])], lengths=[len(packet), 100])
+    assert [("flow", 1)] == story.matches
+
+
+def test_a_half_computed_checksum_in_the_quote_too_proves_nothing():
+    packet = half_computed(probe(6))
+    assert [("flow", 1)] == story_of([packet, said(packet, quote=packet[:48])]).matches
+
+
+def test_payloads_that_are_the_same_tell_nothing_and_that_is_ambiguous():
+    packets = [probe(6, b"same", checksum=0) for _ in range(2)]
+    assert [("flow", 2)] == story_of([*packets, said(packets[0])]).matches
 
 
 def behind_nat(n, **fields):
@@ -47,7 +77,7 @@ def test_a_changed_source_with_the_same_id_and_length_is_rewritten():
 
 
 @pytest.mark.parametrize("quoted", [
-    behind_nat(1, id=8), behind_nat(1, id=0), behind_nat(2, id=7),
+    behind_nat(1, id=8), behind_nat(2, id=7),
     b.datagram("203.0.113.77", host(1), 61000, PORT, b"another length", id=7),
     b.datagram("203.0.113.77", host(1), 61000, PORT + 1, b"0123456789" * 2, id=7),
 ])
@@ -55,13 +85,41 @@ def test_a_changed_source_without_that_is_none(quoted):
     assert [("none", None)] == story_of([sent(1, id=7), said(quoted)]).matches
 
 
-def test_an_id_of_zero_does_not_make_up_for_a_changed_source():
-    assert [("none", None)] == story_of([sent(1, id=0), said(behind_nat(1, id=0))]).matches
+@pytest.mark.parametrize("quoted_id", [0, 7])
+def test_without_an_id_the_payload_makes_up_for_a_changed_source(quoted_id):
+    story = story_of([sent(1, id=0), said(behind_nat(1, id=quoted_id))])
+    assert [("rewritten", 1)] == story.matches
+    assert [("none", None)] == story_of([sent(1, id=0), said(behind_nat(1, id=0), quote=behind_nat(1, id=0)[:28])]).matches
 
 
-def test_a_changed_source_in_ipv6_is_none_for_nothing_proves_it():
+def test_a_changed_source_in_ipv6_is_proven_by_the_payload():
     quoted = b.datagram("2001:db8:ff::77", host(1, 6), 61000, PORT, b"0123456789" * 2)
-    assert [("none", None)] == story_of([sent(1, 6), said(quoted)]).matches
+    assert [("rewritten", 1)] == story_of([sent(1, 6), said(quoted)]).matches
+    other = b.datagram("2001:db8:ff::77", host(1, 6), 61000, PORT, b"9876543210" * 2)
+    assert [("none", None)] == story_of([sent(1, 6), said(other)]).matches
+
+
+def translated(packet, service="10.0.0.80"):
+    """As it reaches the server behind a service address."""
+    return packet[:16] + b.packed(service) + packet[20:]
+
+
+def test_a_service_address_that_was_translated_is_found_by_who_reports():
+    packet = sent(1, id=7)
+    story = story_of([packet, b.port_unreachable(translated(packet), host(1))])
+    assert [("rewritten", 1)] == story.matches
+    assert {(host(1), PORT): "refused"} == story.verdicts
+    stranger = story_of([packet, b.port_unreachable(translated(packet), ROUTER[4])])
+    assert [("none", None)] == stranger.matches
+
+
+def test_a_nat_that_changed_the_source_goes_before_a_service_address():
+    nat = b.datagram("203.0.113.77", "10.0.0.80", 40001, PORT, b"0123456789" * 2, id=7)
+    service = sent(1, id=7)
+    quoted = b.datagram(CLIENT[4], "10.0.0.80", 40001, PORT, b"0123456789" * 2, id=7)
+    for packets in ([nat, service], [service, nat]):
+        (match,) = story_of([*packets, b.port_unreachable(quoted, host(1))]).matches
+        assert ("rewritten", packets.index(nat) + 1) == match
 
 
 def test_an_error_whose_datagram_nobody_saw_is_told_apart():
@@ -109,7 +167,9 @@ def test_a_checksum_that_was_zeroed_or_changed_breaks_no_match(family, checksum)
     first, second = probe(family, b"first"), probe(family, b"other")
     at = {4: 26, 6: 46}[family]
     quote = first[:at] + checksum.to_bytes(2, "big") + first[at + 2:]
-    assert [2] == [frame for _, frame in story_of([first, second, said(first, quote=quote)]).matches]
+    assert [1] == [frame for _, frame in story_of([first, second, said(first, quote=quote)]).matches]
+    cut = quote[:at + 2]
+    assert [2] == [frame for _, frame in story_of([first, second, said(first, quote=cut)]).matches]
 
 
 def test_a_checksum_alone_is_no_match():
@@ -119,7 +179,7 @@ def test_a_checksum_alone_is_no_match():
 
 def test_a_quote_of_eight_bytes_of_udp_is_enough():
     first, second = probe(6, b"first"), probe(6, b"other")
-    assert [("flow", 1)] == story_of([first, second, said(first, quote=first[:48])]).matches
+    assert [("exact", 1)] == story_of([first, second, said(first, quote=first[:48])]).matches
 
 
 def test_a_quote_of_the_ports_alone_means_the_latest():
@@ -130,7 +190,7 @@ def test_a_quote_of_the_ports_alone_means_the_latest():
 def test_what_was_inside_a_tunnel_is_preferred_for_an_error_inside_one():
     inside, other = sent(1, 6), sent(1, 6)
     tunnel = [b.ip("10.0.0.1", "10.0.0.2", b.gre(packet), b.GRE) for packet in told(inside)]
-    assert [("flow", 1)] == story_of([tunnel[0], other, tunnel[1]]).matches
+    assert [("exact", 1)] == story_of([tunnel[0], other, tunnel[1]]).matches
 
 
 @pytest.mark.parametrize("packets", [told(sent(1)), told(sent(1, 6))])
@@ -153,53 +213,5 @@ def test_thousands_of_flows_are_not_confused():
     assert list(range(3000, 0, -1)) == [frame for _, frame in story_of([*packets, *errors]).matches]
 
 
-# ---- across batches
-
-@pytest.mark.parametrize("between", [[], [tick(1)], [tick(1), tick(2)]])
-@pytest.mark.parametrize("family", [4, 6])
-def test_an_error_in_a_later_batch_finds_its_datagram(family, between):
-    packet, error = told(sent(1, family))
-    story = follow([batch_of([packet]), *between, batch_of([error], first=2)])
-    assert [1] == [event.matched_frame for event in story.events]
 
 
-def test_a_later_fragment_s_error_in_a_later_batch_finds_the_first():
-    first, later = b.fragments(sent(1, size=2000), 1480)
-    story = follow([batch_of([first]), tick(1), batch_of([later, said(later)], first=2)])
-    assert [("exact", 1)] == story.matches
-
-
-def many(first, count=5000):
-    """Datagrams from as many ports, each with its port's number as id."""
-    template = bytearray(probe(4, sport=0))
-    frames = []
-    for number in range(first, first + count):
-        template[4:6] = template[20:22] = number.to_bytes(2, "big")
-        frames.append(bytes(template))
-    return batch_of(frames, first=first)
-
-
-def test_datagrams_older_than_the_horizon_are_forgotten_and_others_are_not():
-    batches = [each for first in (1, 5001, 10001) for each in (many(first), tick(first))]
-    errors = batch_of([said(probe(4, sport=number, id=number)) for number in (1, 10001, 15000)], first=20001)
-    assert [("none", None), ("exact", 10001), ("exact", 15000)] == follow(
-        [*batches, errors], horizon=5000).matches
-
-
-def test_fragments_older_than_the_horizon_are_forgotten():
-    pieces = [b.fragments(sent(1, size=2000), 1480, id=number) for number in (1, 2, 3)]
-    errors = [said(later) for _, later in pieces]
-    story = follow([batch_of([first for first, _ in pieces] + errors)], horizon=2)
-    assert [("none", None), ("exact", 2), ("exact", 3)] == story.matches
-
-
-def test_errors_are_resolved_on_the_way_once_the_horizon_is_reached():
-    packet, error = told(sent(1))
-    known = []
-
-    def batches():
-        yield batch_of([packet, error])
-        yield repeated(probe(4, sport=5), CHUNK_FRAMES, first=3)
-        known.append("before the end")
-    assert [("exact", 1)] == follow(batches(), horizon=1000).matches
-    assert known

@@ -5,10 +5,9 @@ from __future__ import annotations
 import builders as b
 import pytest
 from crafting import sent, told
-from feeding import story_of
+from following import story_of
 from wraps import LINKS, cases
 
-EXACT_OR_FLOW = {4: "exact", 6: "flow"}
 ETHERNET, SLL = 1, 113
 
 
@@ -16,7 +15,7 @@ ETHERNET, SLL = 1, 113
 def test_a_refusal_is_found_in_every_link_layer(name, family):
     link_type, _, wrap = LINKS[name]
     story = story_of([wrap(packet) for packet in told(sent(1, family))], link_type)
-    assert [(EXACT_OR_FLOW[family], 1)] == story.matches
+    assert [("exact", 1)] == story.matches
     assert "refused" == story.only.verdict
     assert {} == story.faults
 
@@ -61,6 +60,6 @@ def test_a_frame_cut_by_the_snap_length_is_cut_not_short():
     assert {"cut-ethernet": 1} == story_of([bytes(13)], ETHERNET, lengths=[60]).faults
 
 
-def test_frames_of_several_link_types_stand_in_one_batch():
+def test_frames_of_several_link_types_stand_side_by_side():
     both = [b.ethernet(sent(1)), b.sll(b.port_unreachable(sent(1)))]
     assert [("exact", 1)] == story_of(both, [ETHERNET, SLL]).matches

@@ -8,7 +8,7 @@ import builders as b
 import extensions as x
 import pytest
 from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, host, said, sent, told
-from feeding import story_of
+from following import story_of
 
 HEADER = {4: 20, 6: 40}
 UDP_FIELDS = ("udp_checksum", "udp_length", "source_port", "destination_port")

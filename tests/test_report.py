@@ -5,10 +5,10 @@ from __future__ import annotations
 import builders as b
 import pytest
 from crafting import CLIENT, PORT, ROUTER, host, said, sent, told
-from feeding import EVERYTHING, MS, story_of
+from following import EVERYTHING, MS, story_of
 
 from udpprobe.core.model import Spread
-from udpprobe.core.summaries.conclude import Question, conclude
+from udpprobe.report import Question, conclude
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
 
 KINDS = [
@@ -174,7 +174,7 @@ def test_by_flow_every_source_is_told_apart():
 
 @pytest.mark.parametrize("by", ["destination", "flow"])
 def test_a_loop_in_sight_is_told_by_destination_and_by_flow(by):
-    (found,) = story_of([sent(1, ttl=ttl) for ttl in (64, 62)], question=Question(32, True, by)).destinations
+    (found,) = story_of([sent(1, ttl=ttl) for ttl in (64, 62, 60)], question=Question(32, True, by)).destinations
     assert ("loop", host(1), PORT) == (found.verdict, found.address, found.port)
     assert (CLIENT[4] if by == "flow" else None) == found.source
 
@@ -189,8 +189,8 @@ def test_errors_alone_make_no_destination(by):
 def test_a_report_can_be_concluded_again_in_other_groups():
     story = story_of(MIXED)
     for _ in range(2):
-        assert 5 == len(conclude(story.summary, EVERYTHING)[0])
-        assert 5 == len(conclude(story.summary, Question(32, True, "host"))[0])
+        assert 5 == len(conclude(story.analyzer, EVERYTHING)[0])
+        assert 5 == len(conclude(story.analyzer, Question(32, True, "host"))[0])
 
 
 def test_nothing_seen_is_an_empty_report():

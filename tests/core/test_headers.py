@@ -7,10 +7,9 @@ import struct
 import builders as b
 import pytest
 from crafting import CLIENT, PORT, host, said, sent, told
-from feeding import story_of
+from following import story_of
 from wraps import TUNNELS, cases
 
-EXACT_OR_FLOW = {4: "exact", 6: "flow"}
 UDP_TUNNELS = {name: row for name, row in TUNNELS.items() if row[1](sent(1))[9] == b.UDP}
 
 
@@ -28,7 +27,7 @@ def behind(*headers, udp=None):
 def test_an_error_inside_a_tunnel_is_about_the_datagram_inside(name, family):
     _, wrap = TUNNELS[name]
     story = story_of([wrap(packet) for packet in told(sent(1, family))])
-    assert [(EXACT_OR_FLOW[family], 1)] == story.matches
+    assert [("exact", 1)] == story.matches
     assert (host(1, family), PORT, "refused") == (story.only.address, story.only.port, story.only.verdict)
     assert ("inside a tunnel",) == story.only.findings[0].notes
     assert {} == story.faults

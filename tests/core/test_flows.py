@@ -5,16 +5,10 @@ from __future__ import annotations
 import builders as b
 import pytest
 from crafting import host
-from feeding import MS, batch_of, follow, story_of
+from following import MS, story_of
 
-from udpprobe.core.batch import tick
-from udpprobe.core.decoding.decode import Decoder
-from udpprobe.core.keys import endpoint_key
 from udpprobe.core.model import Spread
-from udpprobe.core.packets import u64
-from udpprobe.core.summaries import episodes
-from udpprobe.core.summaries.conclude import Question
-from udpprobe.core.summaries.conversations import Conversations
+from udpprobe.report import Question
 
 CLIENT, SERVER = {4: "192.0.2.1", 6: "2001:db8::1"}, {4: host(1), 6: host(1, 6)}
 
@@ -59,8 +53,16 @@ def test_several_datagrams_of_one_answer_take_one_rtt():
 
 
 def test_who_speaks_first_asks():
-    (found,) = destinations_of([answer(), ask()], [0, 1])
+    (found,) = destinations_of([answer(2000), ask(dport=2000)], [0, 1])
     assert (CLIENT[4], 5000, "answered") == (found.address, found.port, found.verdict)
+
+
+def test_a_capture_may_begin_with_an_answer_of_a_service():
+    (found,) = destinations_of([answer(), ask(), answer()], [0, 1, 3])
+    assert (SERVER[4], 53, "answered", 1, Spread(2, 2, 2)) == (
+        found.address, found.port, found.verdict, found.sent, found.rtt_ms)
+    (alone,) = destinations_of([answer(), answer()], [0, 1])
+    assert (CLIENT[4], 5000, "silent", 2) == (alone.address, alone.port, alone.verdict, alone.sent)
 
 
 def test_sources_of_one_destination_are_counted_together():
@@ -77,11 +79,6 @@ def test_a_report_by_flow_tells_sources_apart():
 def test_what_was_sent_is_counted_in_bytes_of_ip():
     (found,) = destinations_of([ask(data=b"x" * 100), ask(data=b"x" * 200)], [0, 1])
     assert 28 + 100 + 28 + 200 == found.sent_bytes
-
-
-def test_an_answer_in_a_later_batch_is_one():
-    story = follow([batch_of([ask()]), tick(1), batch_of([answer()], first=3), tick(4)])
-    assert ("answered", Spread(2, 2, 2)) == (story.destinations[0].verdict, story.destinations[0].rtt_ms)
 
 
 def test_a_conversation_with_oneself_is_one():
@@ -124,77 +121,12 @@ def test_what_was_answered_from_its_own_port_is_not_answered_again_from_another(
     assert ("answered", 1, ()) == found[SERVER[4], 69]
 
 
-def test_the_answer_from_another_port_may_come_in_a_later_batch():
-    story = follow([batch_of([ask(dport=69)]), tick(1), batch_of([answer(2000)], first=3), tick(4)])
-    assert {(SERVER[4], 69): "answered"} == story.verdicts
-
-
 def test_what_answers_from_another_port_asks_nobody():
     found = verdicts_of([ask(5000, 69), answer(2000, 5000), ask(5001, 2000)], [0, 1, 2])
     assert {(SERVER[4], 69): ("answered", 1, ("answered from port 2000",)),
             (SERVER[4], 2000): ("silent", 0, ())} == found
 
 
-SPLITS = {
-    "another port asks the answering one": [ask(5000, 69), answer(2000, 5000), ask(5001, 2000)],
-    "retry": [ask(dport=69), ask(dport=69), answer(2000)],
-    "both": [ask(dport=69), answer(2000), answer(69)],
-    "two ports asked": [ask(dport=69), ask(dport=70), answer(2000)],
-    "two ports answer": [ask(dport=69), answer(2000), answer(2001)],
-}
-
-
-@pytest.mark.parametrize("name", SPLITS)
-@pytest.mark.parametrize("cut", [1, 2])
-def test_the_answer_from_another_port_is_the_same_however_batches_are_split(name, cut):
-    frames = [frame[:4] + bytes([0, number]) + frame[6:] for number, frame in enumerate(SPLITS[name], 1)]
-    split = follow([batch_of(frames[:cut]), tick(1), batch_of(frames[cut:], first=cut + 1)])
-    assert story_of(frames).destinations == split.destinations
-
-
-# ---- folding
-
-def conversations_of(*chunks, most):
-    """Conversations that are folded as soon as there are more than so many."""
-    found = Conversations(most=most)
-    for first, frames in chunks:
-        decoder = Decoder()
-        decoder.feed(batch_of(frames, first=first))
-        rows = decoder.take().datagrams
-        found.feed(rows, endpoint_key(rows.source_high, rows.source_low, rows.ports >> u64(16)),
-                   endpoint_key(rows.destination_high, rows.destination_low, rows.ports & u64(0xFFFF)))
-    found.fold()
-    return found
-
-
-def counters(found):
-    columns = found.endpoints.columns()
-    rows = zip(columns["port"].tolist(), columns["sent"].tolist(), columns["answered"].tolist(), strict=True)
-    return {port: (sent, answered) for port, sent, answered in rows if port < 100}
-
-
-@pytest.mark.parametrize("most", [3, 6, 100])
-def test_folding_early_changes_no_counter(most):
-    chunks = [(1, [ask(1000 + n, n) for n in range(1, 7)]), (7, [answer(n, 1000 + n) for n in range(1, 7)])]
-    assert dict.fromkeys(range(1, 7), (1, 1)) == counters(conversations_of(*chunks, most=most))
-
-
-def test_folding_keeps_the_rtt_of_a_conversation_that_goes_on():
-    found = conversations_of((1, [ask(1000, 1), ask(1001, 2)]), (5, [answer(2, 1001)]), most=1)
-    assert [3 * MS] * 3 == [each.item() for each in found.rtt.spreads()[1:]]
-
-
-def test_folding_forgets_conversations_that_have_been_quiet():
-    late = 3 + episodes.QUIET_FRAMES
-    chunks = (1, [ask(1000, 1), ask(1001, 2)]), (late, [ask(1002, 3)]), (late + 1, [answer(1, 1000)])
-    assert (1, 0) == counters(conversations_of(*chunks, most=1))[1]
-
-
-def test_merging_adds_what_two_parts_counted():
-    one, other = (conversations_of((1, [ask(1000, 1), answer(1, 1000)]), most=100) for _ in range(2))
-    one.merge(other)
-    assert {1: (2, 2)} == counters(one)
-    assert [MS] * 3 == [each.item() for each in one.rtt.spreads()[1:]]
 
 
 def test_who_only_answered_is_no_destination():
