@@ -99,7 +99,8 @@ class Part(Protocol):
 class Followed:
     """A piece that was followed."""
 
-    part: Part
+    part: Any
+    """A `Part`; of a receipt, None."""
     edges: Edges
     state: SourceState
     is_first: bool

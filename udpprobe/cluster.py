@@ -19,7 +19,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import forkserver
 from typing import Any
@@ -32,8 +32,7 @@ from distributed.utils import silence_logging_cmgr
 
 from udpprobe.analyze import Disordered, Followed, Giving, Task, follow_piece
 from udpprobe.capture.content import local_path
-from udpprobe.capture.pieces import Edges, Piece
-from udpprobe.capture.state import SourceState
+from udpprobe.capture.pieces import Piece
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.errors import CaptureError, UdpprobeError, UsageError
 from udpprobe.interrupt import CtrlC
@@ -59,33 +58,26 @@ JOIN_FIRST = 1
 
 # ---- at a worker
 
-@dataclass(frozen=True, slots=True)
-class _Receipt:
-    """All of a `Followed` but what the piece taught."""
-
-    edges: Edges
-    state: SourceState
-    is_first: bool
-    is_partial: bool
-
-
 class _Kept:
-    """What stays at a worker: an analyzer that nobody changes any more; and, of a piece, its receipt."""
+    """What stays at a worker: an analyzer that nobody changes any more; and, of a piece, the receipt for it."""
 
-    def __init__(self, analyzer: Analyzer, receipt: _Receipt | None = None) -> None:
+    def __init__(self, analyzer: Analyzer, receipt: Followed | None = None) -> None:
         self.analyzer, self.receipt = analyzer, receipt
 
     def __sizeof__(self) -> int:
         # Dask asks, and moves what is small rather than what is large
-        memory: list[pickle.PickleBuffer] = []
-        return len(pickle.dumps(self.analyzer, 5, buffer_callback=memory.append)) + sum(len(each.raw()) for each in memory)
+        pickled, memory = self._pickled()
+        return len(pickled) + sum(len(each.raw()) for each in memory)
 
     def copy(self) -> Analyzer:
         """An analyzer to be changed."""
-        memory: list[pickle.PickleBuffer] = []
-        pickled = pickle.dumps(self.analyzer, 5, buffer_callback=memory.append)
-        copied: Analyzer = pickle.loads(pickled, buffers=memory)  # noqa: S301 - made here
+        pickled, memory = self._pickled()
+        copied: Analyzer = pickle.loads(pickled, buffers=memory)  # noqa: S301 - our own
         return copied
+
+    def _pickled(self) -> tuple[bytes, list[pickle.PickleBuffer]]:
+        memory: list[pickle.PickleBuffer] = []
+        return pickle.dumps(self.analyzer, 5, buffer_callback=memory.append), memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +88,19 @@ class _Failure:
     worker: str
 
 
-class _Stop:
-    """Whether pieces are not to be followed any more."""
-
-    value = False
+_stops: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+"""By the run that pieces are followed for: set when they are not to be, any more."""
 
 
-_stops: defaultdict[str, _Stop] = defaultdict(_Stop)
-"""By the run that pieces are followed for."""
-
-
-def _follow(run: str, piece: Piece, task: Task, ends: tuple[bool, bool]) -> _Kept | _Failure:
-    stop = _stops[run]
+def _follow(run: str, piece: Piece, task: Task, is_first: bool, is_last: bool) -> _Kept | _Failure:  # noqa: FBT001 - Dask's way
     try:
-        found = follow_piece(piece, task, is_first=ends[0], is_last=ends[1], is_over=lambda: stop.value)
+        found = follow_piece(piece, task, is_first=is_first, is_last=is_last, is_over=_stops[run].is_set)
     except CaptureError as error:
         return _Failure(error, get_worker().address)
-    assert isinstance(found.part, Analyzer)
-    return _Kept(found.part, _Receipt(found.edges, found.state, found.is_first, found.is_partial))
+    return _Kept(found.part, replace(found, part=None))
 
 
-def _receipt(kept: _Kept | _Failure) -> _Receipt | _Failure | None:
+def _receipt(kept: _Kept | _Failure) -> Followed | _Failure | None:
     return kept if isinstance(kept, _Failure) else kept.receipt
 
 
@@ -136,27 +120,27 @@ def _fold(kept: _Kept) -> Analyzer:
 
 
 def _stop(run: str) -> None:
-    _stops[run].value = True
+    _stops[run].set()
 
 
 def _end(run: str) -> None:
     """Stop what still works for nobody, and forget about it."""
-    _stop(run)
-    del _stops[run]
+    _stops.pop(run, threading.Event()).set()
 
 
 # ---- here
 
-@dataclass(slots=True)
 class _Job:
-    """A piece that is to be followed; what was asked for, in case it must be asked again."""
+    """A piece that is to be followed; `call` is what was asked for, in case it must be asked again."""
 
-    call: tuple[str, Piece, Task, tuple[bool, bool]]
     kept: Future
     """What stays at the worker."""
     receipt: Future
     """What comes here."""
-    failed_at: list[str] = field(default_factory=list)
+
+    def __init__(self, *call: Any) -> None:  # noqa: ANN401 - for _follow
+        self.call = call
+        self.failed_at: list[str] = []
 
 
 class RemotePart:
@@ -185,7 +169,7 @@ class RemotePart:
         _, kept = self._tree.pop()
         while self._tree:
             kept = self._crew.submit(_join, self._tree.pop()[1], kept, priority=JOIN_FIRST)
-        folded: Analyzer = self._crew.waited_for(self._crew.submit(_fold, kept, priority=JOIN_FIRST), "what was read")
+        folded: Analyzer = self._crew.result(self._crew.submit(_fold, kept, priority=JOIN_FIRST), "what was read")
         return folded
 
 
@@ -199,44 +183,36 @@ class ClusterCrew:
 
     def __init__(self, client: Client, ctrl_c: CtrlC) -> None:
         self._client, self._ctrl_c = client, ctrl_c
-        self.count = sum(client.nthreads().values())
-        self._run = ""
-        self._is_stopped = False
+        self._run, self._is_stopped = "", False
+        self._jobs: list[_Job] = []
         self._look: Callable[[], None] = lambda: None
 
     def parts(self, total_bytes: int) -> int:
         """See Crew."""
-        return max(self.count, -(-total_bytes // MOST_PIECE_BYTES))
+        return max(sum(self._client.nthreads().values()), -(-total_bytes // MOST_PIECE_BYTES))
 
     def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
         """See Crew."""
         self._run, self._is_stopped = uuid4().hex, False
-        done_bytes = 0
-
-        def look_around() -> None:
-            look(done_bytes)
-            if any(job.receipt.status == "error" and isinstance(job.receipt.exception(), Disordered) for job in jobs):
-                raise Disordered
-
-        jobs = [self._given(piece, task, number == 0, number == len(pieces) - 1) for number, piece in enumerate(pieces)]
-        self._look = look_around
+        jobs = [self._given(_Job(self._run, piece, task, number == 0, number == len(pieces) - 1))
+                for number, piece in enumerate(pieces)]
+        done_bytes, self._jobs, self._look = 0, jobs, lambda: look(done_bytes)
         try:
-            for number, piece in enumerate(pieces):
-                found = self._followed(jobs[0])
+            for job, piece in zip(jobs.copy(), pieces, strict=True):
+                found = self._followed(job)
+                jobs.remove(job)
                 if isinstance(found, Followed):
                     done_bytes += found.state.done_bytes - piece.first
                 look(done_bytes)
                 yield partial(_give, found)
-                del jobs[0]
         finally:
-            self._look = lambda: None
-            jobs.clear()
+            self._jobs, self._look = [], lambda: None
             with suppress(OSError):     # it may be gone, and whoever waited for it has said so
                 self._client.run(_end, self._run)
 
     def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
         """See Crew."""
-        return _give(self._followed(self._given(piece, task, is_first, False)))
+        return _give(self._followed(self._given(_Job(self._run, piece, task, is_first, False))))
 
     def analyzer_of(self, part: RemotePart) -> Analyzer:
         """See Crew."""
@@ -246,36 +222,46 @@ class ClusterCrew:
         """Have a function called at a worker, under a name of its own, by which Dask's dashboard tells what is done."""
         return self._client.submit(function, *arguments, key=f"{function.__name__.strip('_')}-{uuid4().hex}", **how)
 
-    def _given(self, piece: Piece, task: Task, is_first: bool, is_last: bool) -> _Job:  # noqa: FBT001 - as they are passed on
-        call = self._run, piece, task, (is_first, is_last)
-        return _Job(call, *self._submitted(call))
-
-    def _submitted(self, call: tuple[Any, ...], **how: object) -> tuple[Future, Future]:
-        kept = self.submit(_follow, *call, **how)
-        return kept, self.submit(_receipt, kept, priority=JOIN_FIRST)
+    def _given(self, job: _Job, **how: object) -> _Job:
+        job.kept = self.submit(_follow, *job.call, **how)
+        job.receipt = self.submit(_receipt, job.kept, priority=JOIN_FIRST)
+        return job
 
     def _followed(self, job: _Job) -> Followed | CaptureError:
         """What came of following a piece, at any of TRIES workers."""
-        piece = job.call[1]
         try:
-            while isinstance(found := self.waited_for(job.receipt, piece.name), _Failure):
+            while isinstance(found := self.result(job.receipt, job.call[1].name), _Failure):
                 job.failed_at.append(found.worker)
                 others = [worker for worker in self._client.nthreads() if worker not in job.failed_at]
                 if len(job.failed_at) == TRIES or not others:
                     return found.error
-                job.kept, job.receipt = self._submitted(job.call, workers=others, allow_other_workers=True)
+                self._given(job, workers=others, allow_other_workers=True)
         except CaptureError as error:
             return error
-        return Followed(RemotePart(self, job.kept), found.edges, found.state, found.is_first, found.is_partial)
+        followed: Followed = replace(found, part=RemotePart(self, job.kept))
+        return followed
 
-    def waited_for(self, future: Future, about: str) -> Any:  # noqa: ANN401 - whatever the function returned
+    def result(self, future: Future, about: str) -> Any:  # noqa: ANN401 - whatever the function returned
         """What the future holds, when it does.
 
         Raises:
             CaptureError: the workers that were to work on it died.
+            Disordered: frames of a piece that was given out stand out of order.
             UdpprobeError: nobody is there who could do it.
         """
-        self._wait(future)
+        staffed_s = time.monotonic()
+        while not future.done():
+            self._look()
+            for job in self._jobs:
+                if job.receipt.status == "error" and isinstance(job.receipt.exception(), Disordered):
+                    raise Disordered
+            try:
+                staffed_s = self._staffed_s(staffed_s)
+                wait(future, timeout=LOOK_S)
+            except TimeoutError:
+                continue
+            except (OSError, CancelledError) as error:
+                raise UdpprobeError(LOST) from error
         try:
             return future.result()
         except KilledWorker as error:
@@ -283,23 +269,11 @@ class ClusterCrew:
         except CancelledError as error:
             raise UdpprobeError(LOST) from error
 
-    def _wait(self, future: Future) -> None:
-        staffed_s = time.monotonic()
-        while not future.done():
-            self._look()
-            try:
-                if self._ctrl_c.came and not self._is_stopped:
-                    self._is_stopped = True
-                    self._client.run(_stop, self._run)
-                staffed_s = self._staffed_s(staffed_s)
-                wait(future, timeout=LOOK_S)
-            except TimeoutError:
-                continue
-            except (OSError, CancelledError) as error:
-                raise UdpprobeError(LOST) from error
-
     def _staffed_s(self, staffed_s: float) -> float:
-        """When there were workers last; the scheduler is asked every `CHECK_S`."""
+        """When there were workers last; the scheduler is asked every `CHECK_S`. Ctrl-C is passed on to them."""
+        if self._ctrl_c.came and not self._is_stopped:
+            self._is_stopped = True
+            self._client.run(_stop, self._run)
         now_s = time.monotonic()
         if now_s - staffed_s < CHECK_S:
             return staffed_s
@@ -333,25 +307,16 @@ def hired(address: str, files: Sequence[str], workers: int | None, ctrl_c: CtrlC
         UdpprobeError: nobody answers, there is no worker, or versions differ.
     """
     for name in files:
-        _see_that_others_can_read(name)
+        path = local_path(name)
+        if path is not None and (path == "-" or (os.path.exists(path) and not os.path.isfile(path))):  # noqa: PTH110, PTH113 - thousands
+            raise UsageError(f"{name}: a cluster reads files and URLs, nothing that can be read but once")
     with ExitStack() as stack:
         stack.enter_context(_quiet())
-        client = stack.enter_context(_connected(address, workers or len(os.sched_getaffinity(0))))
-        _check(client.get_versions(packages=["udpprobe"]), client.scheduler.address)
+        where = (stack.enter_context(_local_cluster(workers or len(os.sched_getaffinity(0)))) if address == LOCAL
+                 else _scheduler(address))
+        client = stack.enter_context(Client(where, timeout=PATIENCE_S))
+        _see_that_all_have_what_is_needed(client.get_versions(packages=["udpprobe"]), client.scheduler.address)
         yield ClusterCrew(client, ctrl_c)
-
-
-def _see_that_others_can_read(name: str) -> None:
-    path = local_path(name)
-    if path is not None and (path == "-" or (os.path.exists(path) and not os.path.isfile(path))):  # noqa: PTH110, PTH113 - as there
-        raise UsageError(f"{name}: a cluster reads files and URLs, nothing that can be read but once")
-
-
-@contextmanager
-def _connected(address: str, workers: int) -> Iterator[Client]:
-    with ExitStack() as stack:
-        where = stack.enter_context(_local_cluster(workers)) if address == LOCAL else _scheduler(address)
-        yield stack.enter_context(Client(where, timeout=PATIENCE_S))
 
 
 def _scheduler(address: str) -> str:
@@ -401,22 +366,16 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _check(versions: Mapping[str, Any], address: str) -> None:
-    """See to it that all have what is needed.
-
-    Raises:
-        UdpprobeError: the first difference.
-    """
+def _see_that_all_have_what_is_needed(versions: Mapping[str, Any], address: str) -> None:
     if not versions["workers"]:
         raise UdpprobeError(f"the cluster has no workers; start some with: dask worker {address}")
-    here = versions["client"]["packages"]
-    for place, theirs in versions["workers"].items():
-        for package in ALIKE:
-            _compare(package, here[package], theirs["packages"][package], place)
-
-
-def _compare(package: str, here: str | None, there: str | None, place: str) -> None:
-    if there is None:
-        raise UdpprobeError(f"{package} is not installed at the worker {place}; install udpprobe[cluster] there")
-    if here != there:
-        raise UdpprobeError(f"{package} is {here} here, but {there} at the worker {place}; install the same version")
+    for package in ALIKE:
+        here = versions["client"]["packages"][package]
+        for place, theirs in versions["workers"].items():
+            there = theirs["packages"][package]
+            if there is None:
+                raise UdpprobeError(f"{package} is not installed at the worker {place}; "
+                                    "install udpprobe[cluster] there")
+            if here != there:
+                raise UdpprobeError(f"{package} is {here} here, but {there} at the worker {place}; "
+                                    "install the same version")

@@ -511,6 +511,9 @@ class Conversations:
         other: u64 = more[theirs + STATE]
         first_way: cython.int = 1 if other & FIRST_WAY else 0
         last_way: cython.int = 1 if state & LAST_WAY else 0
+        if state & UNCOUNTED:   # what was here is for the piece before to count, so all that is known is behind
+            words[mine + FIRST_NS], words[mine + FIRST] = more[theirs + FIRST_NS], more[theirs + FIRST] + shift
+            state, last_way = other, first_way
         if first_way != last_way and (state & (OPEN | EITHER) or last_way == (1 if state & ASKING_WAY else 0)):
             self._take_rtt(here, last_way, cython.cast(i64, more[theirs + FIRST_NS])
                            - cython.cast(i64, words[mine + LAST_NS]))
