@@ -424,12 +424,13 @@ class Records:
             if at + size <= self.end and (self._word(at + size - 4) + 3 & -4) != size:
                 return 0
             return size
+        time: u64 = self._pair(at)
         lengths: u64 = self._pair(at + 8)
         captured: i64 = lengths & _MASK32
         on_wire: i64 = lengths >> 32
-        fraction: u64 = (self._pair(at) >> 32) * self._unit_ns
-        # Zeros are no record: no packet had no bytes on the wire.
-        if fraction >= _GIGA or captured > on_wire or on_wire == 0 or on_wire > _MAX_CAPTURED_BYTES:
+        if captured > on_wire or on_wire > _MAX_CAPTURED_BYTES or (time >> 32) * self._unit_ns >= _GIGA:
+            return 0
+        if lengths == 0 and time & _MASK32 == 0:     # zeros are no records
             return 0
         return captured + self._header_bytes
 

@@ -47,6 +47,8 @@ def packed(rows: Rows) -> list[int]:
         ValueError: the program has unknown instructions, could leave itself or its memory, or does not end.
     """
     program = [tuple(row) for row in rows]
+    if not program:
+        raise ValueError("a filter without instructions")
     for number, (code, if_true, if_false, operand) in enumerate(program):
         reach = max(if_true, if_false) if code in _JUMPS else 0
         if code == _ALWAYS:     # backwards, too: libpcap's "protochain" walks a chain of headers
