@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?=
 .DEFAULT_GOAL := help
 # the tests start hundreds of processes; where this is set, each compiles all that it imports anew
@@ -9,43 +10,96 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## list the verbs
-	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/ready: pyproject.toml
+# what running needs; the tests need ten times as much
+$(VENV)/run-ready: pyproject.toml
 	@echo "setting up $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --group build
+	@$(PIP) install --no-build-isolation --editable .
 	@touch $@
 
+$(VENV)/ready: $(VENV)/run-ready
+	@echo "adding what the tests need to $(VENV) ..."
+	@$(PIP) install --group dev
+	@touch $@
+
+# setup.py compiles what differs from what was compiled, whatever the times of the files
+COMPILE = $(BIN)/python setup.py --quiet build_ext --inplace
+PXDS := $(wildcard udpprobe/core/*.pxd)
+$(VENV)/compiled: $(VENV)/run-ready setup.py udpprobe/_twins.py $(PXDS) $(wildcard $(PXDS:.pxd=.py))
+	@$(COMPILE)
+	@touch $@
+
+.PHONY: compile
+compile: $(VENV)/run-ready ## compile the core where it changed; the other verbs do so, too
+	@$(COMPILE)
+	@touch $(VENV)/compiled
+
 .PHONY: demo
-demo: $(VENV)/ready ## see what udpprobe finds in small internets: visits them where this user may, else analyses captures
+demo: $(VENV)/compiled ## see what udpprobe finds in small internets: visits them where this user may, else analyses captures
 	@$(BIN)/udpprobe demo
 
 .PHONY: test
 # one more than the usual two cores: many tests wait for clocks
 JOBS ?= 3
-test: $(VENV)/ready ## run the tests (ARGS='-k name' for some; JOBS=0 one by one; as root also those with real kernels)
+test: $(VENV)/ready $(VENV)/compiled ## run the tests (ARGS='-k name' for some; JOBS=0 one by one; as root also those with real kernels)
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(MAKE) --no-print-directory test-pure
+
+.PHONY: test-pure
+# 5: ARGS chose none of these
+test-pure: $(VENV)/ready $(VENV)/compiled ## run the core's tests on its interpreted twin
+	UDPPROBE_PURE=1 $(BIN)/pytest -n $(JOBS) --dist loadfile tests/core $(ARGS) || [ $$? = 5 ]
+
+.PHONY: fuzz
+fuzz: SECONDS := 60
+fuzz: export UDPPROBE_FUZZ := 1
+fuzz: $(VENV)/ready $(VENV)/compiled ## test properties with random examples, ten times as many (SECONDS=60 of them spoilt captures; ARGS as above)
+	UDPPROBE_FUZZ_S=$(SECONDS) $(BIN)/pytest -n $(JOBS) --timeout 3600 -m hypothesis $(ARGS)
+
+.PHONY: sanitize
+# Whatever leaves its memory ends with a report; Python's own allocator would hide it, and leaks at exit are Python's.
+sanitize: SECONDS := 120
+sanitize: SANITIZED := build/sanitized
+sanitize: $(VENV)/ready ## fuzz the core under AddressSanitizer and UndefinedBehaviorSanitizer (SECONDS=120)
+	CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined' \
+		UDPPROBE_REQUIRE_COMPILED=1 \
+		$(BIN)/python setup.py --quiet build --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZED)/lib UDPPROBE_REQUIRE_COMPILED=1 UDPPROBE_FUZZ_S=$(SECONDS) \
+		$(BIN)/pytest -q -p no:cacheprovider --timeout 0 tests/test_fuzz.py tests/core/test_twins.py $(ARGS)
 
 .PHONY: check
 ICMPD_PURE := lines outbox protocol records registry
-check: $(VENV)/ready ## lint, types, directions of imports, every branch of the core tested
+# pip's check comes first: the tests' packages were installed after those that run with us, maybe in their place
+check: $(VENV)/ready $(VENV)/compiled ## lint, types, directions of imports, every branch of the core tested
+	$(PIP) check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q --cov=udpprobe.core --cov-branch --cov-fail-under=100 --cov-report= tests/core
+	UDPPROBE_PURE=1 $(BIN)/pytest -q --cov=udpprobe.core --cov-branch --cov-fail-under=100 --cov-report= tests/core
 	$(BIN)/pytest -q $(ICMPD_PURE:%=--cov=udpprobe.icmpd.%) --cov-branch --cov-fail-under=100 --cov-report= tests/icmpd
 
 .PHONY: bench
-bench: $(VENV)/ready ## measure against tcpdump, tshark, Scapy and dpkt on made captures
+bench: $(VENV)/ready $(VENV)/compiled ## print the speed table: against tcpdump, tshark and others on made captures (ARGS=--quick, ARGS=--help)
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: golden
-golden: $(VENV)/ready ## write tests/golden and the README's sessions anew; the diff is the review
+golden: $(VENV)/ready $(VENV)/compiled ## write tests/golden and the README's sessions anew; the diff is the review
 	$(BIN)/python tests/write_golden.py
+
+.PHONY: dist
+dist: $(VENV)/run-ready ## build the sdist, and the wheel from it
+	@rm -rf dist
+	@$(BIN)/python setup.py --quiet sdist
+	@$(PIP) wheel --no-build-isolation --no-deps --wheel-dir dist dist/*.tar.gz
+	@ls dist
 
 .PHONY: clean
 clean: ## remove what the other verbs made
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -rf $(VENV) build dist udpprobe.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	rm -f udpprobe/core/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,6 @@
 """What there is to be judged: a path MTU, a black hole, ways with and without a loop, kinds of silence."""
 
-from dataclasses import replace
-
+from msgspec.structs import replace
 from samples import destination
 
 from udpprobe.core.sizing.model import BlackHole, MtuReport

@@ -2,11 +2,9 @@
 
 import signal
 
-from hypothesis import settings
+from profiles import load_profile
 
-# none has to be quick, for machines are busy (speed is measured by `make bench`)
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+load_profile()
 
 # a shell's background job ignores these, and so would the programs that tests interrupt
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL),

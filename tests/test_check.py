@@ -4,11 +4,11 @@ import signal
 import socket
 import threading
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from checks import HOLE, LOOPING, MTU, MUTE, TRACE
+from msgspec.structs import replace
 from samples import report
 
 import udpprobe.check

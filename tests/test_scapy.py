@@ -6,8 +6,9 @@ from ipaddress import ip_address
 
 import pytest
 from feeding import batch_of, story_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from scapy.contrib.geneve import GENEVE
 from scapy.contrib.gtp import GTP_U_Header
 from scapy.contrib.mpls import MPLS
@@ -76,7 +77,7 @@ LINKS = ((), (Dot1Q(vlan=7),), (Dot1AD(vlan=8), Dot1Q(vlan=7)), (MPLS(label=1600
 links = st.sampled_from(LINKS)
 MESSAGES = {4: [ICMP(type=3, code=3), ICMP(type=3, code=4, nexthopmtu=1400), ICMP(type=11), ICMP(type=12, ptr=20)],
             6: [ICMPv6DestUnreach(code=4), ICMPv6PacketTooBig(mtu=1400), ICMPv6TimeExceeded(), ICMPv6ParamProblem()]}
-quickly = settings(deadline=None, derandomize=True, max_examples=150)
+quickly = examples(150)
 
 
 def framed(link, packet):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text
 from udpprobe.core.batch import I64, U64, Bool
 from udpprobe.core.keys import Numbering, endpoint_key
-from udpprobe.core.model import Report
+from udpprobe.core.model import Destination, Report, changed
 from udpprobe.core.packets import Columns, u64
 from udpprobe.core.probing.probes import Destinations
 from udpprobe.core.runs import renumbered, starts_of_runs, steps
@@ -279,9 +280,13 @@ def named(report: Report, resolved: Resolved) -> Report:
     zones = dict(_zones_by_address(resolved.destinations))
     if not notes and not zones:
         return report
-    return replace(report, destinations=tuple(
-        replace(each, notes=(*notes.get(each.address, ()), *each.notes), zone=zones.get(each.address))
-        if each.address in notes or each.address in zones else each for each in report.destinations))
+
+    def told(each: Destination) -> Destination:
+        if each.address not in notes and each.address not in zones:
+            return each
+        return replace(each, notes=(*notes.get(each.address, ()), *each.notes), zone=zones.get(each.address))
+
+    return replace(report, destinations=changed(report.destinations, told))
 
 
 def _zones_by_address(found: Destinations) -> Iterator[tuple[str, str]]:

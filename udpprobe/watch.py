@@ -5,13 +5,15 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.core.batch import FrameBatch, Source, SourceState, tick
 from udpprobe.core.following.events import events_of
 from udpprobe.core.following.pipeline import Pipeline, Resolved
-from udpprobe.core.model import Destination, Event, Report, Unmatched, WatchedEvent
+from udpprobe.core.model import Destination, Event, Report, Unmatched, WatchedEvent, changed
 from udpprobe.core.summaries.aging import Aging
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import own_addresses
@@ -28,7 +30,6 @@ TRAFFIC = "udp or icmp or icmp6 or proto 4 or proto 41 or proto 47 or ip6 proto 
 TICK_NS, BURST_NS = 25_000_000, 500_000_000
 """On a busy interface packets wait so long for being looked at together; where it was quiet for a while they do not,
 for a socket may not be there for long."""
-EVENT_FIELDS = tuple(column.name for column in fields(Event))
 MOST_NOTED = 1 << 14
 NOTES_EACH = 4
 """Destinations whose senders are remembered, and how many of each."""
@@ -178,7 +179,7 @@ class Watch:
             self._record(told)
 
     def _watched(self, event: Event, sender: Sender | None) -> WatchedEvent:
-        own = {name: getattr(event, name) for name in EVENT_FIELDS}
+        own = {name: getattr(event, name) for name in Event.__struct_fields__}
         if sender is None:
             return WatchedEvent(**own)
         note = sender.note(event.linux or {})
@@ -203,8 +204,8 @@ class Watch:
             all_destinations=self.options.all_destinations, loop_ttl=self.options.loop_ttl))
         faults = report.faults | (self.rotation.faults if self.rotation else {})
         return replace(
-            report, destinations=tuple(map(self._noted, report.destinations)),
-            unmatched=tuple(map(self._noted_unmatched, report.unmatched)), faults=dict(sorted(faults.items())))
+            report, destinations=changed(report.destinations, self._noted),
+            unmatched=changed(report.unmatched, self._noted_unmatched), faults=dict(sorted(faults.items())))
 
     def _noted(self, destination: Destination) -> Destination:
         notes = self._notes.get((destination.address, destination.port), {})

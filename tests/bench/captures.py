@@ -1,36 +1,68 @@
 """Seeded captures of the kind the speed goals are about, made by the million with NumPy.
 
-65 % UDP (QUIC, DNS, RTP), the rest TCP; 70/30 IPv4/IPv6; a tenth in a VLAN; 100,000 flows, few busy; one packet in
-a thousand is an ICMP error, 10 ms after its datagram; 3 % of these quote what was never sent. UDP checksums are a
-counter, not sums: they tell datagrams apart as real ones do.
+The usual one: 65 % UDP (QUIC, DNS, RTP), the rest TCP; 70/30 IPv4/IPv6; a tenth in a VLAN; 100,000 flows, few busy;
+one packet in a thousand is an ICMP error, 10 ms after its datagram; 3 % of these quote what was never sent. UDP
+checksums are a counter, not sums: they tell datagrams apart as real ones do. A `Mix` says what else there is.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from .layouts import LAYOUTS, SNAP_FULL, Chunk, encode, random_bytes
+
 CHUNK = 100_000
-FLOWS = 100_000
 STEP_NS = 2000
 START_S = 1_700_000_000
-ERROR_EVERY = 1000
-ERROR_DELAY_NS = 10_000_000
-UNSENT = 0.03
 HEADERS = 80          # Ethernet, a VLAN tag, IPv6, TCP; and some payload where it is shorter
-SNAP_FULL, SNAP_SHORT = 262_144, 96
 
 QUIC, DNS, RTP, TCP = range(4)
 PORTS = {QUIC: 443, DNS: 53, RTP: 16_384, TCP: 443}
 
 
+@dataclass(frozen=True)
+class Mix:
+    """What the packets of a capture are: shares of 1, unless they are numbers of something."""
+
+    flows: int = 100_000
+    kinds: tuple[float, ...] = (0.28, 0.13, 0.24, 0.35)
+    """QUIC, DNS, RTP, TCP."""
+    v6: float = 0.3
+    vlan: float = 0.1
+    skew: int = 3
+    """1: all flows are equally busy; the higher, the fewer carry most."""
+    answers: float = 0
+    """Packets that go back to who asked."""
+    unsent: float = 0.03
+    """Errors that quote what was never sent."""
+    error_every: int = 1000
+    """Packets; so that one of so many is an ICMP error."""
+    error_behind: int = 5000
+    """Packets from a datagram to its error: 10 ms."""
+    fresh_clients: bool = False
+    """Each packet comes from an address of its own (of 2^24), and is a conversation of its own."""
+
+
+USUAL = Mix()
+RANDOM = Mix(flows=20_000, kinds=(0.4, 0.2, 0.4, 0), v6=0.5, vlan=0, skew=1, answers=0.5, unsent=0)
+"""UDP alone, both ways; no cache holds what the next packet needs."""
+CONVERSATIONS = Mix(flows=20_000, kinds=(0, 1, 0, 0), v6=0.5, vlan=0, skew=1, unsent=0, fresh_clients=True)
+HUNDRED = Mix(flows=20, unsent=0, error_every=10, error_behind=10)
+"""For a capture of 100 packets: enough errors to see whether they are matched."""
+
+
 @dataclass
 class Flows:
-    """Columns over all flows; `template` is each one's headers, with what differs by packet left zero."""
+    """Columns over all flows; `template` is each one's headers, with what differs by packet left zero.
+
+    Behind them stand the same flows again, the other way.
+    """
+
     kind: np.ndarray
     is_v6: np.ndarray
     ip_at: np.ndarray
@@ -41,17 +73,33 @@ class Flows:
         return self.ip_at + np.where(self.is_v6, 40, 20)
 
 
-def make_flows(rng) -> Flows:
-    kind = rng.choice(4, FLOWS, p=[0.28, 0.13, 0.24, 0.35])
-    is_v6, has_vlan = rng.random(FLOWS) < 0.3, rng.random(FLOWS) < 0.1
-    template = np.zeros((FLOWS, HEADERS), np.uint8)
-    ports = rng.integers(1024, 65_535, FLOWS)
-    addresses = rng.integers(0, 256, (FLOWS, 32), np.uint8)
-    for row in range(FLOWS):
+def make_flows(rng, mix: Mix) -> Flows:
+    count = mix.flows
+    kind = rng.choice(4, count, p=mix.kinds)
+    is_v6, has_vlan = rng.random(count) < mix.v6, rng.random(count) < mix.vlan
+    template = np.zeros((2 * count, HEADERS), np.uint8)
+    ports = rng.integers(1024, 65_535, count)
+    addresses = rng.integers(0, 256, (count, 32), np.uint8)
+    for row in range(count):
         head = _template(int(kind[row]), bool(is_v6[row]), bool(has_vlan[row]), int(ports[row]),
                          addresses[row].tobytes())
         template[row, :len(head)] = np.frombuffer(head, np.uint8)
-    return Flows(kind, is_v6, np.where(has_vlan, 18, 14), template)
+    flows = Flows(*(np.tile(column, 2) for column in (kind, is_v6, np.where(has_vlan, 18, 14))), template)
+    _turn(flows, count)
+    return flows
+
+
+def _turn(flows: Flows, count: int) -> None:
+    """Fill in the second half: the first one with source and destination exchanged."""
+    template = flows.template
+    template[count:] = template[:count]
+    for is_v6 in (False, True):
+        for ip_at in (14, 18):
+            row = np.flatnonzero((flows.is_v6[:count] == is_v6) & (flows.ip_at[:count] == ip_at))
+            width, at = (16, ip_at + 8) if is_v6 else (4, ip_at + 12)
+            for size, start in ((6, 0), (width, at), (2, at + 2 * width)):
+                one, other = slice(start, start + size), slice(start + size, start + 2 * size)
+                template[count + row, one], template[count + row, other] = template[row, other], template[row, one]
 
 
 def _template(kind: int, is_v6: bool, has_vlan: bool, port: int, addresses: bytes) -> bytes:
@@ -74,27 +122,21 @@ def put_u16(rows: np.ndarray, column: np.ndarray, value: np.ndarray) -> None:
     rows[index, column + 1] = value & 0xFF
 
 
-class Chunk(NamedTuple):
-    """Some packets: (n, HEADERS) their first bytes, lengths on the wire, times; the errors among them whole."""
-
-    rows: np.ndarray
-    length: np.ndarray
-    time_ns: np.ndarray
-    errors: dict[int, bytes]
-
-
 class Traffic:
     """Packets, chunk by chunk: headers as a matrix, lengths, times; the errors are made from earlier rows."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, mix: Mix = USUAL) -> None:
         self.rng = np.random.default_rng(seed)
-        self.flows = make_flows(self.rng)
+        self.mix = mix
+        self.flows = make_flows(self.rng, mix)
         self.packets = 0
         self.past = None
         self.truth: list[tuple[int, int, int]] = []
 
     def chunk(self, count: int) -> Chunk:
-        flow = (FLOWS * self.rng.random(count) ** 3).astype(np.int64)
+        flow = (self.mix.flows * self.rng.random(count) ** self.mix.skew).astype(np.int64)
+        if self.mix.answers:
+            flow += self.mix.flows * (self.rng.random(count) < self.mix.answers)
         number = np.arange(self.packets, self.packets + count)
         length = self._lengths(flow)
         rows = self.flows.template[flow]
@@ -126,17 +168,21 @@ class Traffic:
         put_u16(sums, transport_at[udp] + 4, length[udp] - transport_at[udp])
         put_u16(sums, transport_at[udp] + 6, np.maximum(number[udp] * 40_503 & 0xFFFF, 1))
         rows[udp] = sums
+        if self.mix.fresh_clients:
+            source_ends = ip_at + np.where(is_v6, 24, 16)
+            put_u16(rows, source_ends - 3, number >> 8 & 0xFFFF)
+            put_u16(rows, source_ends - 2, number & 0xFFFF)
 
     def _errors(self, rows, flow):
-        """Errors take the place of some packets; each quotes the UDP packet nearest to 10 ms before."""
+        """Errors take the place of some packets; each quotes the last UDP packet that is far enough behind."""
         old_rows, old_flow, old_lost = self.past or (rows[:0], flow[:0], np.zeros(0, np.bool_))
-        places = np.flatnonzero(self.rng.random(len(rows)) < 1 / ERROR_EVERY)
+        places = np.flatnonzero(self.rng.random(len(rows)) < 1 / self.mix.error_every)
         all_rows, all_flow = np.concatenate([old_rows, rows]), np.concatenate([old_flow, flow])
         lost = np.isin(np.arange(len(rows)), places)
         udp = np.flatnonzero((self.flows.kind[all_flow] != TCP) & ~np.append(old_lost, lost))
         errors = {}
         for place in places.tolist():
-            want = place + len(old_rows) - ERROR_DELAY_NS // STEP_NS
+            want = place + len(old_rows) - self.mix.error_behind
             found = int(np.searchsorted(udp, want, "right")) - 1
             if found < 0:
                 continue
@@ -148,7 +194,7 @@ class Traffic:
 
     def _error(self, row, flow, place, target):
         at, is_v6 = int(self.flows.ip_at[flow]), bool(self.flows.is_v6[flow])
-        is_sent = self.rng.random() >= UNSENT
+        is_sent = self.rng.random() >= self.mix.unsent
         quote = bytearray(row[at:at + (48 if is_v6 else 28)].tobytes())
         if not is_sent:
             quote[24 if is_v6 else 16] = 0x0B      # an address outside of all flows'
@@ -186,93 +232,45 @@ def icmp6_error(quote: bytes, kind: int) -> bytes:
     return b"\x02\0\0\0\0\x02\x02\0\0\0\0\x01\x86\xdd" + head + body
 
 
-class PcapLayout:
-    before, after = 16, 0
-    head = staticmethod(lambda snap: struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, snap, 1))
-
-    @staticmethod
-    def sizes(captured):
-        return 16 + captured
-
-    @staticmethod
-    def headers(time_ns, captured, length, _size):
-        seconds, rest = np.divmod(time_ns, 1_000_000_000)
-        return np.stack([seconds, rest // 1000, captured, length], axis=1).astype("<u4").view(np.uint8)
-
-
-class PcapngLayout:
-    before, after = 28, 4
-
-    @staticmethod
-    def head(snap):
-        return (struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
-                + struct.pack("<IIHHII", 1, 20, 1, 0, snap, 20))
-
-    @staticmethod
-    def sizes(captured):
-        return 32 + (captured + 3 & -4)
-
-    @staticmethod
-    def headers(time_ns, captured, length, size):
-        ticks = time_ns // 1000
-        zero = np.zeros_like(ticks)
-        return np.stack([zero + 6, size, zero, ticks >> 32, ticks & 0xFFFFFFFF, captured, length],
-                        axis=1).astype("<u4").view(np.uint8)
-
-
-def encode(layout, pool: np.ndarray, chunk: Chunk, snap: int) -> np.ndarray:
-    """The records of one chunk as bytes. Rows overlap the next record, which is then written over them."""
-    rows, length, time_ns, errors = chunk
-    captured = np.minimum(length, snap)
-    sizes = layout.sizes(captured)
-    ends = np.cumsum(sizes)
-    starts = ends - sizes
-    width = layout.before + HEADERS
-    data = np.resize(pool, int(ends[-1]) + width)
-    records = np.empty((len(rows), width), np.uint8)
-    records[:, :layout.before] = layout.headers(time_ns, captured, length, sizes)
-    records[:, layout.before:] = rows
-    np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))[starts] = records.view(f"V{width}")[:, 0]
-    for row, error in errors.items():
-        at = int(starts[row]) + layout.before
-        data[at:at + int(captured[row])] = np.frombuffer(error, np.uint8)[:int(captured[row])]
-    if layout.after:
-        trailer = np.ndarray((len(data) - 3,), "V4", data, strides=(1,))
-        trailer[ends - 4] = sizes.astype("<u4").view("V4")
-    return data[:int(ends[-1])]
-
-
-LAYOUTS = {"pcap": PcapLayout, "pcapng": PcapngLayout}
-SNAPS = {"full": SNAP_FULL, "s96": SNAP_SHORT}
-
-
-def make(path: Path, packets: int, snap: str, container: str, seed: int = 1) -> None:
+def make(path: Path, packets: int, snap: str, container: str, *, seed: int = 1, mix: Mix = USUAL) -> None:
     """Writes `packets` packets, unless that was done before.
 
     PATH.truth has a line for each error: its frame number, its datagram's (0: never sent), and the IP version.
+    `snap` is the longest capture of a packet, like "s96", or "full".
     """
-    truth = path.with_suffix(path.suffix + ".truth")
-    if not truth.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        traffic, layout = Traffic(seed), LAYOUTS[container]
-        pool = np.random.default_rng(seed).integers(0, 256, 16 << 20, np.uint8)
-        with path.open("wb") as out:
-            out.write(layout.head(SNAPS[snap]))
-            for start in range(0, packets, CHUNK):
-                out.write(encode(layout, pool, traffic.chunk(min(CHUNK, packets - start)), SNAPS[snap]).data)
-        truth.write_text("".join(f"{frame} {matched} {family}\n" for frame, matched, family in traffic.truth))
+    if truth_of(path).exists():
+        return
+    traffic = Traffic(seed, mix)
+    chunks = (traffic.chunk(min(CHUNK, packets - start)) for start in range(0, packets, CHUNK))
+    write(path, chunks, traffic.truth, snap, container, seed=seed)
+
+
+def write(path: Path, chunks: Iterable[Chunk], truth: list[tuple[int, int, int]], snap: str, container: str, *,
+          seed: int = 1, interfaces: int = 1) -> None:
+    """The file of these chunks, and last its truth, whose presence says that the file is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    layout, pool = LAYOUTS[container], random_bytes(seed)
+    longest = SNAP_FULL if snap == "full" else int(snap.removeprefix("s"))
+    with path.open("wb") as out:
+        out.write(layout.head(longest, interfaces))
+        for chunk in chunks:
+            out.write(encode(layout, pool, chunk, longest).data)
+    truth_of(path).write_text("".join(f"{frame} {matched} {family}\n" for frame, matched, family in truth))
+
+
+def truth_of(path: Path) -> Path:
+    return path.with_suffix(path.suffix + ".truth")
 
 
 def make_adversarial(path: Path, packets: int, container: str) -> None:
     """Writes a capture of a capture being transferred: every payload is full of genuine record headers."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        layout = LAYOUTS[container]
-        shift = -(layout.before + 42) % 4      # so that inner blocks are aligned like outer ones
-        with path.open("wb") as out:
-            out.write(layout.head(SNAP_FULL))
-            for start in range(0, packets, CHUNK):
-                _write_transfer(out, layout, np.arange(start, min(start + CHUNK, packets)), shift)
+    layout = LAYOUTS[container]
+    shift = -(layout.before + 42) % 4      # so that inner blocks are aligned like outer ones
+    with path.open("wb") as out:
+        out.write(layout.head(SNAP_FULL))
+        for start in range(0, packets, CHUNK):
+            _write_transfer(out, layout, np.arange(start, min(start + CHUNK, packets)), shift)
+    truth_of(path).touch()
 
 
 def _write_transfer(out, layout, number, shift) -> None:

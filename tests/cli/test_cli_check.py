@@ -4,9 +4,9 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from samples import ANSWERED
 
 import udpprobe.check

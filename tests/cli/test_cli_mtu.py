@@ -1,9 +1,10 @@
 """From words to the search, and from its report to text and exit status; the search is a fake."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
+from msgspec.structs import replace
 
 import udpprobe.mtu
 from udpprobe.cli import main

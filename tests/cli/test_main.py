@@ -40,9 +40,11 @@ def test_help_says_of_each_command_what_its_own_help_is_about(capsys):
         assert capsys.readouterr().out.startswith(f"Usage: udpprobe {name} ")
 
 
-def test_the_version_is_told(capsys):
+@pytest.mark.parametrize(("compiled", "twin"), [(True, "compiled"), (False, "interpreted")])
+def test_the_version_says_which_twin_of_the_core_runs(monkeypatch, capsys, compiled, twin):
+    monkeypatch.setattr("udpprobe.core.is_compiled", lambda: compiled)
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"udpprobe {__version__}\n"
+    assert capsys.readouterr().out == f"udpprobe {__version__} ({twin})\n"
 
 
 def test_no_words_at_all_are_answered_with_help_on_stderr(capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builders import datagram, error
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from icmpd_world import (
     ALSO_ME,
@@ -123,7 +123,6 @@ def destinations_of(said):
 
 
 @given(st.lists(steps, max_size=30))
-@settings(deadline=None)
 def test_every_error_is_told_to_whose_it_is_and_to_nobody_else(several):
     model = Model()
     for each in several:
@@ -134,7 +133,6 @@ def test_every_error_is_told_to_whose_it_is_and_to_nobody_else(several):
 
 
 @given(st.lists(st.binary(max_size=120), max_size=5), st.sampled_from([b"1", b"J"]))
-@settings(deadline=None)
 def test_any_bytes_may_arrive(several, byte):
     world = World()
     world.connect(1, udp_socket(family=6, carries={4, 6}), byte)

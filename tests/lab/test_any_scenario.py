@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from playing import SECOND, page, probe
+from profiles import examples
 from test_soundness import others
 
 from udpprobe.errors import UsageError
@@ -69,7 +70,7 @@ PROBES = [each for family in (4, 6) for each in (
     *others({4: "198.18.9.9", 6: "2001:db8:9::9"}[family], family))]
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@examples(15)
 @given(NODE, ROUTER, NODE, LINK)
 def test_any_scenario_that_is_taken_can_be_played(node, router, host, link):
     try:

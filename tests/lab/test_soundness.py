@@ -6,9 +6,10 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from playing import SECOND, YOU, dissected, probe
+from profiles import examples
 from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.packet import Raw
@@ -105,7 +106,7 @@ def tshark(path, condition):
     return len(subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines())
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.sampled_from(["home-nat", "loop-2", "reordering-link", "rate-limited-host"]),
        st.lists(st.tuples(st.integers(0, 20_000_000), st.integers(0, 3)), min_size=1, max_size=12))
 def test_it_does_not_matter_how_often_what_is_due_is_fetched(name, steps):
@@ -129,7 +130,7 @@ WHOLE = [bytes(each) for family in (4, 6) for each in (probe(family), *others("1
                                                                               "2001:db8:9::9", family))]
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(st.one_of(st.binary(max_size=120), st.sampled_from(WHOLE).flatmap(
     lambda whole: st.tuples(st.integers(0, len(whole)), st.lists(st.tuples(
         st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=4)).map(lambda spoil: spoilt(whole, *spoil)))),

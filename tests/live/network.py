@@ -33,6 +33,10 @@ class CannotRun(Exception):     # noqa: N818 it is a reason to skip, not an erro
     """This host lacks what the network needs."""
 
 
+class MissingProgram(CannotRun):
+    """A program is not installed. In a live test that does not catch it, `conftest.py` makes it a skip."""
+
+
 def address(family, link, end):
     """Of the interface at one end (1 left, 2 right) of a link."""
     return f"10.0.{link}.{end}" if family == 4 else f"2001:db8:{link}::{end}"
@@ -113,7 +117,8 @@ class Network:
         `{node}` stands for the namespace of a node.
 
         Raises:
-            CannotRun: the command is not there, or failed.
+            MissingProgram: the command is not there.
+            CannotRun: it failed.
         """
         if line.endswith("&"):
             self.start(line.removesuffix("&"))
@@ -192,10 +197,11 @@ def require(*programs):
     """Say what is missing.
 
     Raises:
-        CannotRun: a program is not there, or the user is not root.
+        MissingProgram: a program is not there.
+        CannotRun: the user is not root.
     """
     missing = [program for program in programs if not shutil.which(program)]
     if missing:
-        raise CannotRun(f"needs {' '.join(missing)}")
+        raise MissingProgram(f"needs {' '.join(missing)}")
     if os.geteuid():
         raise CannotRun("needs root")

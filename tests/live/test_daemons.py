@@ -47,7 +47,16 @@ FILES = {       # what stands in the directory of a daemon's test
 
 def daemon(program, port, *answering, run):
     """One that answers these payloads of its port; `run` may say {tmp}, its directory."""
-    return pytest.param(SimpleNamespace(program=program, port=port, answering=set(answering), run=run), id=program)
+    each = SimpleNamespace(program=program, port=port, answering=set(answering), run=run, is_there=shutil.which)
+    return pytest.param(each, id=program)
+
+
+def python_server(module, port):
+    """One of `servers.py`, with the help of this module; it answers the payload of its name."""
+    name = module.removeprefix("aio")
+    each = SimpleNamespace(program=module, port=port, answering={name}, run=f"{sys.executable} {SERVERS} {name} {port}",
+                           is_there=importlib.util.find_spec)
+    return pytest.param(each, id=module)
 
 
 DAEMONS = [
@@ -63,8 +72,8 @@ DAEMONS = [
     daemon("freeradius", 1812, "radius", run="freeradius -f -l stdout -d {tmp} -n radiusd"),
     # its socket and lock stand in /run, whatever it is told; an empty one hides the host's
     daemon("rpcbind", 111, "portmap", run="unshare --mount sh -c 'mount -t tmpfs none /run && exec rpcbind -f'"),
-    daemon("aioquic", 443, "quic", run=f"{sys.executable} {SERVERS} quic 443"),
-    daemon("aiocoap", 5683, "coap", run=f"{sys.executable} {SERVERS} coap 5683"),
+    python_server("aioquic", 443),
+    python_server("aiocoap", 5683),
 ]
 
 
@@ -81,7 +90,7 @@ def network():
 def served(request, network, tmp_path):
     """A daemon that listens."""
     each = request.param
-    if not (shutil.which(each.program) or importlib.util.find_spec(each.program)):
+    if not each.is_there(each.program):
         pytest.skip(f"needs {each.program}")
     for name, text in FILES.get(each.program, {}).items():
         (tmp_path / name).write_text(text.format(tmp=tmp_path))

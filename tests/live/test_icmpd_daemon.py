@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from icmpd_daemon import PATIENCE_S, UDPPROBE, daemon, hand_over, register, status_of
-from network import CannotRun
+from network import CannotRun, require
 
 from udpprobe.cli import main
 
@@ -179,6 +179,7 @@ def test_what_cannot_be_done_is_said_in_a_line(capsys, words, status, said):
 
 
 def test_without_the_privilege_it_says_what_would_help(path):
+    require(SETPRIV[0])
     done = subprocess.run([*SETPRIV, *UDPPROBE, "icmpd", "--socket", path], capture_output=True, text=True, check=False)
     assert 3 == done.returncode
     assert "CAP_NET_RAW" in done.stderr

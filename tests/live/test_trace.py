@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-from network import CannotRun, address
+from network import CannotRun, address, require
 from scanning import FAMILIES, UNLIMITED
 from trace_network import (
     ANSWERING,
@@ -143,8 +141,7 @@ def test_what_this_host_cannot_send(network, family):
 @BY_FAMILY
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peer_finds_no_router_that_is_not_found(network, family, name):
-    if not shutil.which(name):
-        pytest.skip(f"needs {name}")
+    require(name)
     theirs = routers_of_peer(network, name, HOST[family])
     ours = routers(trace(network, HOST[family], CLOSED))
     assert theirs

@@ -2,10 +2,10 @@
 
 import json
 import re
-from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from samples import ANSWERED, LONG_V6, REFUSED, T0_NS, destination
 

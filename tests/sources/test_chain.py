@@ -8,8 +8,9 @@ from contextlib import suppress
 
 import containers as c
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from profiles import examples
 from source_rows import plain_pcap, plain_pcapng, read, rows_from
 
 from udpprobe.errors import CaptureError
@@ -21,8 +22,7 @@ SEEDS = st.integers(0, 1 << 32)
 DAMAGE = st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=9)))
 HEADS = st.sampled_from([b"", c.pcap_header(), c.pcap_header(order=">", modified=True), c.section(),
                          c.section() + c.interface(), c.section(">"), b"\x1f\x8b", b"\x28\xb5\x2f\xfd"])
-PROFILE = settings(max_examples=60, deadline=None,
-                   suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROFILE = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import containers as c
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from profiles import examples
 from source_rows import read, rows_of
 
 from udpprobe.core.batch import BATCH_FRAMES
 from udpprobe.errors import CaptureError, UsageError
 from udpprobe.sources import merge, open_captures
 
-PROFILE = settings(max_examples=40, deadline=None,
-                   suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROFILE = examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def files_of(tmp_path, times):

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import containers as c
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from profiles import examples
 from source_rows import read, rows_of
 
 from udpprobe.sources.chain import EVERYTHING
 from udpprobe.sources.pieces import PieceSource, Seam, cut, survey
 
-PROFILE = settings(max_examples=60, deadline=None,
-                   suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROFILE = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SMALL = {"window_bytes": 4096, "buffer_bytes": 512}
 
 

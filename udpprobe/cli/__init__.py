@@ -75,7 +75,9 @@ app = typer.Typer(cls=_Commands, add_completion=False, rich_markup_mode=None, pr
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"udpprobe {__version__}")
+        from udpprobe.core import is_compiled  # noqa: PLC0415 - no other word needs the core here
+
+        typer.echo(f"udpprobe {__version__} ({'compiled' if is_compiled() else 'interpreted'})")
         raise typer.Exit
 
 

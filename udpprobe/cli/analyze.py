@@ -12,7 +12,7 @@ from udpprobe.cli.output import guard_inputs, opened
 from udpprobe.cli.progress import shown
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import CaptureError, UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,7 +98,8 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         group_by=group_by.value, loop_ttl=loop_ttl)
     follow = partial(observe.analyze, inputs, options, workers=workers, cluster=cluster)
     with opened(output, stream=is_stream(output_format, events=events)) as out:
-        ending = Ending(out, output_format, events=events, show_all=show_all)
+        # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
+        ending = Ending(out, output_format, events=events, hide_healthy=not show_all and bool(failing & _HEALTHY))
         report, interrupted = _follow(follow, ending, progress)
         ending.write(report)
     if report.source.unread and not interrupted:

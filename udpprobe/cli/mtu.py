@@ -11,7 +11,7 @@ from udpprobe.cli.progress import shown_of_search
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 
 if TYPE_CHECKING:
     from udpprobe.core.probing.probes import Destinations

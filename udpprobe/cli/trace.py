@@ -13,7 +13,7 @@ from udpprobe.cli.output import load_ahead, opened, width_of
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 
 if TYPE_CHECKING:
     from udpprobe.core.probing.probes import Destinations
@@ -150,7 +150,7 @@ class _Output:
             self._changes += self._changed(before, report)
 
     def _changed(self, before: "TraceReport", report: "TraceReport") -> str:
-        from udpprobe.reports.trace_changes import changes  # noqa: PLC0415 - as above
+        from udpprobe.reports.trace import changes  # noqa: PLC0415 - as above
 
         return changes(before, report)
 

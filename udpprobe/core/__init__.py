@@ -1,1 +1,15 @@
-"""PURE: columns in, columns out. No socket, file, clock or dice in here."""
+"""PURE: columns in, columns out. No socket, file, clock or dice in here.
+
+Modules with a .pxd beside them are compiled where the install found a C compiler, and interpreted elsewhere.
+"""
+
+from udpprobe import _twins
+
+_twins.refuse_stale(__path__[0])
+
+
+def is_compiled() -> bool:
+    """Whether the compiled twins of the core's modules run, all of them, or the interpreted ones."""
+    from udpprobe.core import cursor  # noqa: PLC0415 - so that importing a module of the core imports no other
+
+    return not cursor.__file__.endswith(".py")

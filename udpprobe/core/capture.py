@@ -476,6 +476,7 @@ class Records:
                 return _FRAME
 
     @cython.cfunc
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _take_packet(self, kind: i64, at: index, length: i64, behind: index) -> cython.int:
@@ -520,6 +521,7 @@ class Records:
         return _FRAME
 
     @cython.cfunc
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=True)
     def _time_ns(self, interface: index, high: u64, low: u64) -> i64:

@@ -8,29 +8,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from udpprobe import __version__
 from udpprobe.core.addresses import address_text
 from udpprobe.core.batch import I64, U8
-from udpprobe.core.decoding.extensions import extensions_of
+from udpprobe.core.extensions import extensions_of
 from udpprobe.core.following.events import quoted_of
-from udpprobe.core.model import Quoted
+from udpprobe.core.model import Model, Quoted
 from udpprobe.core.notes import texts_of
 from udpprobe.core.packets import Errors
 from udpprobe.core.summaries.findings import reported_by_itself
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of, verdict_of
 from udpprobe.icmpd.registry import UdpSocket
-from udpprobe.reports.plain import plain
+from udpprobe.reports.json import plain
 
 SCHEMA = "udpprobe.icmpd/1"
 STATUS_SCHEMA = "udpprobe.icmpd.status/1"
 _NAMES = tuple(column.name for column in fields(Errors))
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Model, frozen=True):
     """An error as a client hears it; the fields are those of `core.model.Event`."""
 
     kind: str

@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 import pytest
 from checks import HOLE, LIMITED, LOOPING, MTU, MUTE, QUIET, TRACE
+from msgspec.structs import replace
 from samples import ANSWERED, LOOP, REFUSED, TOO_BIG, UNREACHABLE_V6, destination, finding
 
 from udpprobe.core.checking.asking import Expectation, target_with_port

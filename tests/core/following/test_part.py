@@ -14,9 +14,10 @@ import builders as b
 import numpy as np
 import pytest
 from feeding import batch_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pcaps_readme import PCAPS
+from profiles import examples
 from worlds import worlds
 
 from udpprobe.core.batch import tick
@@ -31,7 +32,7 @@ from udpprobe.sources import open_captures
 
 ETHERNET = 1
 GROUPS = ("destination", "host", "flow", "reporter")
-thoroughly = settings(deadline=None, derandomize=True, max_examples=200)
+thoroughly = examples(200)
 
 
 def memory_of(window_frames, quiet_frames):

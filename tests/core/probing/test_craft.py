@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from engine_probes import KEY, halves, probes_to
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from scan_setup import (
     BARE,
     DATA,
@@ -124,7 +125,7 @@ addresses = {4: st.integers(1, 2**32 - 1).map(lambda number: number | 0xFFFF << 
 ports = st.integers(0, 65_535)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.sampled_from((4, 6)).flatmap(lambda family: st.tuples(addresses[family], addresses[family])), ports, ports,
        st.integers(0, len(DATA) - 1), st.sampled_from((0, 100, 1472, 1536, 4001)))
 def test_scapy_agrees_on_any_address_and_port(ends, sport, dport, payload, size):

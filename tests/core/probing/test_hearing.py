@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from engine_probes import halves
 from feeding import MS, batch_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
 from udpprobe.core.batch import tick
 from udpprobe.core.probing.craft import Crafter
@@ -72,7 +73,7 @@ def test_shots_of_a_flow_look_the_same_to_a_load_balancer(family):
 
 
 @FAMILIES
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(st.integers(0, MOST_SHOTS - 1), min_size=2, max_size=40, unique=True),
        st.integers(0, TOKEN_LIMIT - 1))
 def test_no_two_shots_are_quoted_alike(family, numbers, token):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import builders as b
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from scan_setup import (
     BARE,
     BELIEVED,
@@ -107,7 +108,7 @@ def test_what_is_not_believed_leaves_no_trace_in_the_report():
 
 # ---- properties
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.sampled_from((4, 6)), words, st.binary(min_size=20, max_size=20), words)
 def test_a_guessed_id_checksum_and_payload_are_never_believed(family, number, data, checksum):
     scan = Scan(family)
@@ -129,7 +130,7 @@ def test_every_id_but_its_own_is_foreign(family):
     assert ([], len(errors)) == (scan.hear(*errors), scan.admission.foreign)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.sampled_from((4, 6)), st.sampled_from((WHOLE_TOKEN, BARE, SHORT_TOKEN, EMPTY, LONG)), st.data())
 def test_a_quote_cut_anywhere_never_raises_and_is_believed_from_8_bytes_of_udp_on(family, payload, data):
     scan = Scan(family, payload)
@@ -139,7 +140,7 @@ def test_a_quote_cut_anywhere_never_raises_and_is_believed_from_8_bytes_of_udp_o
     assert (at >= HEADER[family]) == (heard == [(REFUSAL, 0, 0, 0)])
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.sampled_from((4, 6)), st.integers(0, 67), st.integers(1, 255), st.integers(0, 40))
 def test_a_spoiled_byte_anywhere_never_raises(family, at, difference, cut):
     scan = Scan(family)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pacing_world import START_NS, World
+from profiles import examples
 
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.scanning.pacing import MOST_DISTRUST, Pacing, Patience
@@ -254,7 +255,7 @@ limits = st.fixed_dictionaries({
     "rtt_ns": st.sampled_from((MS, 30 * MS)), "hosts": st.integers(1, 3), "sources": st.integers(1, 2)})
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(60)
 @given(ports, st.floats(0, 1), st.floats(0, 0.3), limits)
 def test_worlds_without_loss_are_judged_right(ports, dropped, answering, limits):
     chosen = sorted(ports)

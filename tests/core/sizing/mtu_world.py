@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
 from samples import EVENT
 
 from udpprobe.core.limiter import MS, SECOND
@@ -71,7 +72,7 @@ class World:
         """A shot enters the path."""
         verdict = self.objects(ask, now_ns)
         if verdict and not self.lost():
-            event = replace(EVENT, verdict=verdict, reporter=ROUTER)
+            event = structs.replace(EVENT, verdict=verdict, reporter=ROUTER)
             self.reply(self.said(ask, event), now_ns, now_ns + self.rtt_ns // 2)
         if not verdict or not self.is_barred:
             self.enters(ask, now_ns)
@@ -81,7 +82,7 @@ class World:
         fits = shot.size <= mtu
         word = self.slanders(shot.size) if fits else self.says(shot.size, mtu)
         if word is not None and not self.lost():
-            event = replace(EVENT, verdict="too-big", reporter=ROUTER, mtu=word)
+            event = structs.replace(EVENT, verdict="too-big", reporter=ROUTER, mtu=word)
             self.reply(self.said(ask, event), now_ns, now_ns + self.rtt_ns // 2)
         if fits and not self.lost():
             self.arrives(ask, now_ns, now_ns + self.rtt_ns // 2)
@@ -94,7 +95,7 @@ class World:
             self.reply(self.said(ask, None, is_sure=kind != "forgets"), sent_ns, now_ns + self.rtt_ns // 2)
         elif kind == "refuses" and self.has_token(now_ns):
             self.refusals += 1
-            event = replace(EVENT, verdict="refused", reporter=HOST, mtu=None)
+            event = structs.replace(EVENT, verdict="refused", reporter=HOST, mtu=None)
             self.reply(self.said(ask, event), sent_ns, now_ns + self.rtt_ns // 2)
 
     def has_token(self, now_ns):

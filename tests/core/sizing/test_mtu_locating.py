@@ -1,8 +1,7 @@
 """Where large packets disappear: who still gets them, and who comes behind."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from samples import EVENT
 
 from udpprobe.core.limiter import MS

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from mtu_world import World, mute, run
 from samples import EVENT
 
@@ -54,7 +55,7 @@ def test_a_black_hole_has_its_sizes_and_its_place():
     rounds, _ = run(World(1400, mute))
     locating = Locating(Course(0, 1401, 36, 2, 1, 0, len(rounds.sent), FACTS.target.address))
     locating.due(0)
-    locating.heard(Reply(len(rounds.sent), 0, 1, "error", replace(EVENT, verdict="expired"), 64))
+    locating.heard(Reply(len(rounds.sent), 0, 1, "error", structs.replace(EVENT, verdict="expired"), 64))
     report = report_of(rounds, locating=locating)
     assert (1400, 1401, EVENT.reporter, None) == (
         report.black_hole.largest_passed, report.black_hole.smallest_lost, report.black_hole.after,
@@ -76,7 +77,8 @@ def test_a_service_that_answers_its_own_request_only_proves_nothing():
 def test_a_search_that_did_not_begin_to_compare_says_no_more_than_who_spoke():
     rounds = untold()
     rounds.due(0)
-    rounds.heard(Reply(1, 0, 1, "error", replace(EVENT, verdict="refused", reporter=EVENT.quoted.destination), 64))
+    refusal = structs.replace(EVENT, verdict="refused", reporter=EVENT.quoted.destination)
+    rounds.heard(Reply(1, 0, 1, "error", refusal, 64))
     report = report_of(rounds)
     assert ("refused", None, "BASE") == (report.verdict, report.path_mtu, report.state.replace("SEARCHING", "BASE"))
     assert "too little" in " ".join(report.notes)
@@ -94,13 +96,13 @@ def test_other_errors_are_the_verdict_where_nothing_arrived_the_most_telling_fir
     rounds = untold()
     rounds.due(0)
     for verdict in ("expired", "prohibited", "prohibited"):
-        rounds.heard(Reply(0, 0, 1, "error", replace(EVENT, verdict=verdict), 64))
+        rounds.heard(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict=verdict), 64))
     assert "expired" == verdict_of(rounds)
 
 
 def test_and_a_note_where_something_did():
     rounds, _ = run(World(1500))
-    rounds.heard(Reply(0, 0, 1, "error", replace(EVENT, verdict="prohibited"), 64))
+    rounds.heard(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64))
     assert "errors of another kind came back: prohibited (1)" in report_of(rounds).notes
 
 
@@ -154,7 +156,7 @@ def test_what_to_do_has_the_numbers():
 def said(*words, family=4, passed=1400):
     reports = Reports()
     for mtu, size in words:
-        reports.take(replace(EVENT, mtu=mtu), size)
+        reports.take(structs.replace(EVENT, mtu=mtu), size)
     return reports.told(family, passed)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from mtu_world import HOST, LEAST, World, honest, mute, run
 from samples import EVENT
 
@@ -43,7 +43,6 @@ def worlds(draw):
         interface=draw(st.sampled_from([1280, 1500, 9000, 65_535])))
 
 
-@settings(deadline=None)
 @given(world=worlds())
 def test_the_mtu_is_exact_on_every_path(world):
     assert min(world.mtu, world.interface) == passed(world)

@@ -52,7 +52,7 @@ class Lossy(Way):
     at: int = 2
     also_behind: bool = True
     rate: float = 0.3
-    dice: random.Random = field(default_factory=random.Random)
+    dice: random.Random = field(default_factory=lambda: random.Random(1))
 
     def reply(self, shot, now_ns):
         said = super().reply(shot, now_ns)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from trace_world import ANSWER, HOST_UNREACH, QUENCH, REFUSED, SILENCE, TO, Way, reply_of, traced
 
 from udpprobe.core.limiter import MS, NEVER
@@ -94,7 +95,7 @@ def test_source_quench_is_no_end():
 
 # ---- loops
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(2, 7), st.integers(0, 6), st.sets(st.integers(0, 60), max_size=6))
 def test_a_loop_of_any_period_entered_anywhere_is_named_although_shots_are_lost(period, before, lost):
     trace = traced(Way(R[:before + period], period=period, lost=lost))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from udpprobe.core.checking.asking import Expectation
 from udpprobe.core.checking.causes import cause, loop_cause, mtu_cause, rtt_ms
 from udpprobe.core.checking.thresholds import State, worst
-from udpprobe.core.model import Destination, Finding
+from udpprobe.core.model import Destination, Finding, Model
 from udpprobe.core.sizing.model import MtuReport
 from udpprobe.core.tracing.model import TraceReport
 
@@ -38,8 +38,7 @@ class Ruling:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Model, frozen=True):
     """What the check of one destination comes to."""
 
     target: str
@@ -65,8 +64,7 @@ class Checked:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Model, frozen=True):
     """What the checks came to."""
 
     checks: tuple[Checked, ...]

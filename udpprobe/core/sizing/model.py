@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import field
 
+from udpprobe.core.model import Model
 from udpprobe.core.tracing.model import Target
 
 MTU_SCHEMA = "udpprobe.mtu/1"
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(Model, frozen=True):
     """What one router says would fit. All sizes are bytes of the IP packet."""
 
     reporter: str
@@ -22,8 +22,7 @@ class Reported:
     """Why it is not to be believed, where it is not."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlackHole:
+class BlackHole(Model, frozen=True):
     """Where packets disappear without a word."""
 
     largest_passed: int
@@ -34,8 +33,7 @@ class BlackHole:
     """The next one that is known to get smaller ones; the destination, perhaps."""
 
 
-@dataclass(frozen=True, slots=True)
-class MtuReport:
+class MtuReport(Model, frozen=True):
     """The path MTU to one destination, and who limits it."""
 
     version: str

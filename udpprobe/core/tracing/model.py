@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
-from udpprobe.core.model import Spread
+from msgspec import field
+
+from udpprobe.core.model import Model, Spread
 
 TRACE_SCHEMA = "udpprobe.trace/1"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Model, frozen=True):
     """What is traced."""
 
     address: str
@@ -20,8 +20,7 @@ class Target:
     """Name of the interface; only of a link-local address."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reporter:
+class Reporter(Model, frozen=True):
     """One kind of reply to the shots of a TTL, from one address."""
 
     address: str
@@ -43,8 +42,7 @@ class Reporter:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(Model, frozen=True):
     """What is known of a TTL."""
 
     ttl: int
@@ -54,8 +52,7 @@ class Hop:
     """Shots without reply, where that is no limit on errors."""
 
 
-@dataclass(frozen=True, slots=True)
-class TraceLoop:
+class TraceLoop(Model, frozen=True):
     """A routing loop."""
 
     routers: tuple[str | None, ...]
@@ -64,8 +61,7 @@ class TraceLoop:
     first_ttl: int
 
 
-@dataclass(frozen=True, slots=True)
-class TraceReport:
+class TraceReport(Model, frozen=True):
     """What a trace found."""
 
     version: str

@@ -1,0 +1,130 @@
+"""Compiles the core: every `udpprobe/core/*.py` that imports Cython and has a `.pxd` beside it.
+
+Without a C compiler or Python's headers the install goes on, and the whole core is interpreted: compiled modules look
+for their like. UDPPROBE_REQUIRE_COMPILED=1 makes that an error. What Cython finds wrong in the sources always is one.
+"""
+
+import os
+import runpy
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError, ExecError, PlatformError
+
+CORE = Path("udpprobe/core")
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": True,         # hostile bytes must not reach memory
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+}
+UNHEEDED = ("Use boundscheck(False)", "Index should be typed")   # meant so; outside of what runs for each packet
+SHARED = "udpprobe.core._cython"     # what each module would hold else: 10,000 lines of C, 7 s of compiling
+TWINS = runpy.run_path("udpprobe/_twins.py")
+
+
+def extensions():
+    """What is compiled. The first one has no source: Cython writes it. Who sets CFLAGS chooses the options."""
+    options = [] if "CFLAGS" in os.environ else ["-O3", "-g0"]
+    sources = [source for source in sorted(CORE.glob("*.py"))
+               if source.with_suffix(".pxd").exists() and "import cython" in source.read_text()]
+    for source in (CORE / "_cython.c", *sources):
+        yield Extension(".".join(source.with_suffix("").parts), [str(source)], extra_compile_args=options)
+
+
+def translate(wanted):
+    """Have Cython write build/udpprobe/core/*.c, and heed its hints about speed.
+
+    They are about calls that take the GIL to look for an exception, which costs twenty times the call.
+    """
+    from Cython.Build import cythonize
+    from Cython.Compiler import Options
+
+    Options.warning_errors = True
+    with caught_stderr() as lines:
+        translated = cythonize(
+            wanted, compiler_directives=DIRECTIVES, shared_utility_qualified_name=SHARED, build_dir="build", force=True,
+            quiet=True, nthreads=os.cpu_count(),
+        )
+    if any(line.startswith("performance hint:") for line in lines):
+        sys.exit("error: the performance hints above say what has to be changed")
+    for extension, written in zip(wanted, translated, strict=True):
+        extension.sources = written.sources
+
+
+@contextmanager
+def caught_stderr():
+    """Give the lines that this process and its children wrote there, and print them."""
+    lines = []
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            said = file.read().decode().splitlines()
+            lines += [line for line in said if not any(hint in line for hint in UNHEEDED)]
+            print(*lines, sep="\n", end="\n" * bool(lines), file=sys.stderr)
+
+
+class Compile(build_ext):
+    """Compiles all that isn't current, or nothing."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+        self.force = True            # content decides what is current, not time
+
+    def run(self):
+        if self.inplace and not self.editable_mode:
+            self.extensions = [extension for extension in self.extensions if not is_current(self.in_place(extension))]
+        if not self.extensions:
+            return
+        try:
+            translate(self.extensions)
+            super().run()
+        except (ImportError, CCompilerError, ExecError, PlatformError) as reason:
+            if os.environ.get("UDPPROBE_REQUIRE_COMPILED") == "1":
+                raise
+            print(f"warning: udpprobe's core stays interpreted, which is slow: {reason}", file=sys.stderr)
+            self.extensions = self.distribution.ext_modules = []
+            for extension in extensions():
+                self.in_place(extension).unlink(missing_ok=True)
+
+    def build_extension(self, ext):
+        super().build_extension(ext)
+        with open(self.get_ext_fullpath(ext.name), "ab") as compiled:
+            compiled.write(TWINS["fingerprint"](CORE, ext.name.rpartition(".")[2]))
+
+    def in_place(self, extension):
+        return Path(self.get_ext_filename(extension.name))
+
+    def get_source_files(self):
+        return []                    # MANIFEST.in has them
+
+
+def is_current(compiled):
+    """Whether a module was compiled from the present source."""
+    return compiled.exists() and TWINS["carried"](compiled) == TWINS["fingerprint"](CORE, compiled.name.partition(".")[0])
+
+
+class Wheel(bdist_wheel):
+    """A wheel that says for which Python it is, or for any where nothing was compiled."""
+
+    def run(self):
+        self.run_command("build")
+        self.root_is_pure = not self.distribution.has_ext_modules()
+        super().run()
+
+
+setup(ext_modules=[*extensions()], cmdclass={"build_ext": Compile, "bdist_wheel": Wheel})

@@ -1,0 +1,636 @@
+"""Packets in, knowledge out: the one path that every command takes.
+
+`Analyzer.feed` goes through records, decodes each frame, and follows what it holds: conversations, duplicates, the
+datagrams of late, and for each ICMP error the datagram that caused it. Packets are followed in groups of GROUP, so that
+the processor waits for the memory of many at once: a loop that reads each one's slot, one that touches each one's
+record, and one that counts.
+
+A capture may be followed in pieces, at once, and `append` then joins what they taught to exactly what one analyzer
+would know of all. What a piece cannot judge without what is before it, it keeps: its first packets (`head`), and errors
+for which a better datagram may be found before (`unsure`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+try:
+    import cython
+    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, i64, index, u64
+
+from udpprobe.core.capture import Records
+from udpprobe.core.decode import MESSAGE_BYTES, Decoder
+from udpprobe.core.duplicates import HEAD, Duplicates
+from udpprobe.core.findings import Findings
+from udpprobe.core.flows import HORIZON, Conversations
+from udpprobe.core.recent import Match, Recent
+from udpprobe.core.rows import Rows
+
+GROUP = 64
+"""Rows that are followed together."""
+
+KEPT_ROWS = 1 << 10
+"""Rows of one `Kept`."""
+
+MOST_WAITING = 1 << 16
+"""Rows that wait to be put in order of time."""
+
+_GROUP = cython.declare(index, 64)
+_ROWS = cython.declare(index, 128)
+_KEPT = cython.declare(index, 1 << 10)
+_HORIZON = cython.declare(u64, 1 << 20)
+_MOST_WAITING = cython.declare(index, 1 << 16)
+_FRAME = cython.declare(cython.int, 0)      # capture.FRAME
+_FULL = cython.declare(cython.int, 10)      # tables need room
+_SECOND_NS = cython.declare(i64, 1_000_000_000)
+_EARLIEST_NS = cython.declare(i64, -(1 << 63))
+_LATEST_NS = cython.declare(i64, (1 << 63) - 1)
+_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
+_SEEN_BEFORE = cython.declare(u64, 1 << 16)
+_BY_PAYLOAD = cython.declare(cython.int, 4)
+_NEW = cython.declare(cython.int, 0)
+_PASS = cython.declare(cython.int, 2)
+MATCH_WORDS = cython.declare(index, 8)
+
+
+@cython.final
+@cython.cclass
+class Kept:
+    """Rows that outlast the frames they were read from, errors with their messages and what was found for them.
+
+    Args:
+        room: how many rows.
+        keeps_messages: whether there is room for the messages too.
+    """
+
+    def __init__(self, room: index, *, keeps_messages: bool = False) -> None:
+        self.rows = Rows(room)
+        self.words = memoryview(bytearray(8 * MATCH_WORDS * room)).cast("Q")
+        self.messages = bytearray(room * 160 + 2 * MESSAGE_BYTES if keeps_messages else 1)
+        self.message_bytes = memoryview(self.messages)
+        self.messages_end = 0
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _kept, (self.rows, bytes(memoryview(self.words)), bytes(memoryview(self.messages)[:self.messages_end]))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def add(self, rows: Rows, row: index, messages: cython.uchar[::1]) -> cython.int:
+        """Append a row, and its message as far as there is room."""
+        new: index = self.rows.copy_row(rows, row)
+        if not rows.is_error[row]:
+            return 0
+        at: index = rows.message[row]
+        size: index = rows.message_end[row] - at
+        self.rows.message[new] = self.messages_end
+        if self.messages_end + size > self.message_bytes.shape[0]:
+            size = 0
+        place: index
+        for place in range(size):
+            self.message_bytes[self.messages_end + place] = messages[at + place]
+        self.messages_end += size
+        self.rows.message_end[new] = self.messages_end
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def put_match(self, row: index, match: Match, finding: u64, before: u64) -> cython.int:
+        """Keep what was found for a row; which finding it went to; and how many datagrams came before it."""
+        at: index = row * MATCH_WORDS
+        self.words[at] = (cython.cast(u64, match.steps) << 32 | cython.cast(u64, match.rank) << 24
+                     | cython.cast(u64, match.evidence) << 16 | cython.cast(u64, match.sureness) << 8
+                     | cython.cast(u64, match.is_ambiguous) << 1 | cython.cast(u64, match.way))
+        self.words[at + 1], self.words[at + 2], self.words[at + 3] = match.detail, match.notes, match.ordinal
+        self.words[at + 4] = cython.cast(u64, match.frame)
+        self.words[at + 5] = cython.cast(u64, match.time_ns) & _MASK64
+        self.words[at + 6] = cython.cast(u64, match.conversation + 1) << 32 | finding
+        self.words[at + 7] = before
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def load_match(self, row: index, match: Match) -> cython.int:
+        """Put what was kept of a row into `match`."""
+        at: index = row * MATCH_WORDS
+        match.steps = cython.cast(cython.int, self.words[at] >> 32)
+        match.rank = cython.cast(cython.int, self.words[at] >> 24 & 0xFF)
+        match.evidence = cython.cast(cython.int, self.words[at] >> 16 & 0xFF)
+        match.sureness = cython.cast(cython.int, self.words[at] >> 8 & 0xFF)
+        match.is_ambiguous = self.words[at] >> 1 & 1
+        match.way = cython.cast(cython.int, self.words[at] & 1)
+        match.detail, match.notes, match.ordinal = self.words[at + 1], self.words[at + 2], self.words[at + 3]
+        match.frame, match.time_ns = cython.cast(i64, self.words[at + 4]), cython.cast(i64, self.words[at + 5])
+        match.conversation = cython.cast(index, self.words[at + 6] >> 32) - 1
+        return 0
+
+    def finding(self, row: int) -> int:
+        """Which finding a row went to."""
+        return self.words[row * MATCH_WORDS + 6] & 0xFFFF_FFFF
+
+    def set_finding(self, row: int, finding: int) -> None:
+        """It is this one now."""
+        at = row * MATCH_WORDS + 6
+        self.words[at] = self.words[at] >> 32 << 32 | finding
+
+    def shift(self, frames: int) -> None:
+        """So many frames are before those of the rows, and of the datagrams that were found for them."""
+        row: index
+        for row in range(self.rows.size):
+            self.rows.frame[row] += frames
+            if self.words[row * MATCH_WORDS] >> 8 & 0xFF:
+                self.words[row * MATCH_WORDS + 4] += cython.cast(u64, frames)
+
+    def rows_before(self, count: int) -> None:
+        """So many datagrams are before those of the piece that its matches are in."""
+        row: index
+        for row in range(self.rows.size):
+            if self.words[row * MATCH_WORDS] >> 8 & 0xFF:
+                self.words[row * MATCH_WORDS + 3] += count
+
+    def message_view(self) -> memoryview:
+        """What the rows' messages stand in."""
+        return memoryview(self.messages)
+
+    def message(self, row: int) -> bytes:
+        """The ICMP message of a row, as far as it was captured."""
+        return bytes(memoryview(self.messages)[self.rows.message[row]:self.rows.message_end[row]])
+
+
+def _kept(rows: Rows, words: bytes, messages: bytes) -> Kept:
+    kept = Kept(1)
+    kept.rows = rows
+    kept.words = memoryview(bytearray(words)).cast("Q")
+    kept.messages, kept.messages_end = bytearray(messages), len(messages)
+    return kept
+
+
+@cython.final
+@cython.cclass
+class Analyzer:
+    """What is known of a capture, or of a piece of one.
+
+    Args:
+        secret: for hash tables; pieces that are to be joined have the same.
+        by_flow: whether each source is counted apart.
+        keeps_events: whether each error is kept, with its bytes, in `events`.
+        is_first: whether the capture begins with this piece.
+        is_ordered: whether frames that stand out of order by up to a second are put in order of time first.
+    """
+
+    def __init__(self, secret: int, *, by_flow: bool = False, keeps_events: bool = False, is_first: bool = True,
+                 is_ordered: bool = False) -> None:
+        self.secret, self.keeps_events, self.is_first, self.is_ordered = secret, keeps_events, is_first, is_ordered
+        self.decoder = Decoder(GROUP, keeps_messages=keeps_events)
+        self.conversations = Conversations(secret, by_flow=by_flow, is_first=is_first)
+        self.recent = Recent(self.conversations, secret)
+        self.duplicates, self.error_duplicates = Duplicates(secret), Duplicates(secret)
+        self.findings = Findings(self.conversations, secret, by_flow=by_flow)
+        self.match = Match()
+        self.packets = self.bytes = self.frames = 0
+        self.first_ns, self.last_ns = _LATEST_NS, _EARLIEST_NS
+        self.since_ns, self.until_ns = _EARLIEST_NS, _LATEST_NS
+        self.events: list[Kept] = []
+        self.head: list[Kept] = []
+        self.unsure: list[Kept] = []
+        self.head_left = 0 if is_first else HEAD
+        self.head_datagrams = 0
+        self._event, self._head, self._unsure = self._new_kept(), self._new_kept(), self._new_kept()
+        self._rows = Rows(_ROWS)
+        self._hashes = memoryview(bytearray(8 * _ROWS)).cast("Q")
+        self._identities = memoryview(bytearray(8 * _ROWS)).cast("Q")
+        self._touched = 0
+        self._ways = memoryview(bytearray(4 * _ROWS)).cast("i")
+        self._places = memoryview(bytearray(8 * _ROWS)).cast("q")
+        self._links = memoryview(bytearray(1 << 16))
+        self._message_bytes = memoryview(self.decoder.messages or bytearray(1))
+        self._latest_ns = _EARLIEST_NS
+        self._heap_size = self._free_size = 0
+        if is_ordered:
+            self._waiting = Kept(MOST_WAITING + _ROWS, keeps_messages=keeps_events)
+            self._heap = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
+            self._free = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
+
+    def _new_kept(self) -> Kept:
+        return Kept(_KEPT + _ROWS, keeps_messages=self.keeps_events)
+
+    # ---- packets in
+
+    def feed(self, records: Records) -> int:
+        """Follow all records that are there; why it stopped: capture.MORE, WAIT or END."""
+        self.decoder.load(records.data)
+        while True:
+            status = self._run(records)
+            if status != _FULL:
+                self.frames = records.frame
+                return status
+            self.make_room()
+
+    def feed_frames(self, frames: Iterable[tuple[int, bytes, int, int]]) -> None:
+        """Follow frames: (time in ns since 1970, bytes that were captured, bytes on the wire, LINKTYPE_ value)."""
+        for time_ns, data, length, link_type in frames:
+            self.decoder.load(data)
+            self.frames += 1
+            self._count(time_ns, length, link_type)
+            self.decoder.frame(0, len(data), length, time_ns, link_type, self.frames)
+            if self.decoder.rows.size >= GROUP:
+                self.flush()
+
+    def _count(self, time_ns: int, length: int, link_type: int) -> None:
+        self.packets += 1
+        self.bytes += length
+        self.first_ns, self.last_ns = min(self.first_ns, time_ns), max(self.last_ns, time_ns)
+        self._links[link_type & 0xFFFF] = 1
+
+    def flush(self) -> None:
+        """Follow what was decoded and not followed yet; of frames that wait for their turn, only what is due."""
+        self.make_room()
+        if self.is_ordered:
+            self._wait()
+        else:
+            self._follow(self.decoder.rows, self._message_bytes)
+            self.decoder.rows.size = self.decoder.messages_end = 0
+
+    def finish(self) -> None:
+        """Follow all that is left: the capture, or the piece, is at its end."""
+        self.flush()
+        while self._heap_size:
+            self.make_room()
+            self._release(_LATEST_NS, _GROUP)
+        self._turn_over(0)
+
+    def take_events(self) -> list[Kept]:
+        """The errors that were resolved since this was asked last."""
+        self._turn_over(0)
+        events, self.events = self.events, []
+        return events
+
+    def _turn_over(self, most: index) -> None:
+        """Put aside what has more than so many rows, or too little room for messages; begin anew."""
+        if self._event.rows.size > most or (self._event.rows.size and not self._fits(self._event)):
+            self.events.append(self._event)
+            self._event = self._new_kept()
+        if self._head.rows.size > most or (self._head.rows.size and not self._fits(self._head)):
+            self.head.append(self._head)
+            self._head = self._new_kept()
+        if self._unsure.rows.size > most or (self._unsure.rows.size and not self._fits(self._unsure)):
+            self.unsure.append(self._unsure)
+            self._unsure = self._new_kept()
+
+    def link_types(self) -> list[int]:
+        """LINKTYPE_ values of the frames."""
+        return [number for number, is_seen in enumerate(bytes(memoryview(self._links))) if is_seen]
+
+    def faults(self) -> Counter[str]:
+        """What was wrong with packets, by name."""
+        return self.decoder.counted_faults()
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _run(self, records: Records) -> cython.int:
+        """Follow records until there are no more, or tables are full."""
+        status: cython.int
+        while True:
+            if self.decoder.rows.size >= _GROUP:
+                if not self._has_room():
+                    return _FULL
+                if self.is_ordered:
+                    self._wait()
+                else:
+                    self._follow(self.decoder.rows, self._message_bytes)
+                    self.decoder.rows.size = self.decoder.messages_end = 0
+            status = records.next()
+            if status != _FRAME:
+                return status
+            if records.time_ns < self.since_ns or records.time_ns >= self.until_ns:
+                continue
+            self.packets += 1
+            self.bytes += records.length
+            if records.time_ns < self.first_ns:
+                self.first_ns = records.time_ns
+            if records.time_ns > self.last_ns:
+                self.last_ns = records.time_ns
+            self._links[records.link_type & 0xFFFF] = 1
+            self.decoder.frame(records.at, records.captured, records.length, records.time_ns, records.link_type,
+                          records.frame)
+
+    # ---- following
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _has_room(self) -> cython.bint:
+        """Whether all tables have room for the rows of another group."""
+        if (self.conversations.table.size + _ROWS > self.conversations.table.room
+                or self.conversations.ends.size + 2 * _ROWS > self.conversations.ends.room
+                or self.conversations.rtt.pending + 2 * _ROWS > self.conversations.rtt.room
+                or self.conversations.table.size >= self.conversations.forget_at):
+            return False
+        if (self.findings.table.size + _ROWS > self.findings.table.room or self.findings.loops.size + _ROWS > self.findings.loops.room
+                or self.findings.rtt.pending + _ROWS > self.findings.rtt.room):
+            return False
+        if (self.recent.count + _ROWS > cython.cast(u64, self.recent.room)
+                and cython.cast(u64, self.recent.room) < _HORIZON):
+            return False
+        if self.recent.fragments.size + _ROWS > self.recent.fragments.room:
+            return False
+        return (self._event.rows.size <= _KEPT and self._head.rows.size <= _KEPT and self._unsure.rows.size <= _KEPT
+                and self._fits(self._event) and self._fits(self._head) and self._fits(self._unsure))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _fits(self, kept: Kept) -> cython.bint:
+        """Whether the messages of another group have room; without `keeps_events` none are kept."""
+        return not self.keeps_events or (
+            kept.messages_end + self.decoder.messages_end < kept.message_bytes.shape[0])
+
+    def make_room(self) -> None:
+        """Let tables grow, and forget what is over."""
+        numbers = self.conversations.forget(self.recent.count)
+        if numbers is not None:
+            self.recent.renumber(numbers)
+        self.conversations.reserve(_ROWS)
+        self.recent.reserve(_ROWS)
+        self.findings.reserve(_ROWS)
+        self._turn_over(_KEPT)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _follow(self, rows: Rows, messages: cython.uchar[::1]) -> cython.int:
+        """Follow rows: look up all at once, then count one after the other."""
+        row: index
+        place: index
+        touched: u64 = 0
+        for row in range(rows.size):
+            self._ways[row] = self.conversations.put_key(rows, row, 5 * row)
+            self._hashes[row] = self.conversations.table.hash(5 * row)
+            self._identities[row] = self.duplicates.identity(rows, row, self._hashes[row], self._ways[row])
+        for row in range(rows.size):
+            self._places[row] = self.conversations.table.touch(self._hashes[row])
+        for row in range(rows.size):
+            touched ^= self.duplicates.touch(self._identities[row])
+        for row in range(rows.size):
+            place = self._places[row]
+            if place >= 0:
+                touched ^= self.conversations.table.words[16 * place] ^ self.conversations.table.words[16 * place + 8]
+        self._touched = touched     # or the loops above would be left out
+        is_head: cython.bint
+        for row in range(rows.size):
+            is_head = self.head_left > 0
+            if is_head:
+                self.head_left -= 1
+                self._head.add(rows, row, messages)
+            if rows.is_error[row]:
+                self._error(rows, row, messages, is_head)
+            else:
+                self._datagram(rows, row, is_head)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _datagram(self, rows: Rows, row: index, is_head: cython.bint) -> cython.int:
+        """Follow a datagram. Of a piece's head nothing is counted, only remembered: the piece before will count it."""
+        hash_: u64 = self._hashes[row]
+        way: cython.int = self._ways[row]
+        ordinal: u64 = self.recent.count
+        conversation: index = self.conversations.table.find(hash_, 5 * row)
+        if conversation >= 0 and self.conversations.is_over(conversation, ordinal):
+            conversation = -1
+        seen: cython.int = self.duplicates.see(rows, row, self._identities[row])
+        if conversation < 0:
+            conversation = self.conversations.begin(hash_, 5 * row, rows, row, way, ordinal)
+            if is_head:
+                self.conversations.leave_uncounted(conversation)
+        self.recent.add(rows, row, conversation, way)
+        if is_head:
+            self.head_datagrams += 1
+        elif seen == _NEW:
+            self.conversations.count(conversation, way, rows.ip_length[row], rows.time_ns[row], ordinal)
+        elif seen == _PASS:
+            self.findings.add_pass(rows, row, self.duplicates.falls, self.duplicates.step, self.duplicates.since_ns)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _error(self, rows: Rows, row: index, messages: cython.uchar[::1], is_head: cython.bint) -> cython.int:
+        """Find the datagram that caused an error, and count it."""
+        is_copy: cython.bint = self.error_duplicates.see_error(rows, row) != _NEW
+        if is_head:
+            return 0
+        self.match.clear()
+        conversation: index = self.conversations.table.find(self._hashes[row], 5 * row)
+        self.recent.look(rows, row, conversation, self._ways[row], 0, self.match)
+        if is_copy:
+            rows.notes[row] |= _SEEN_BEFORE
+        return self._settle(rows, row, messages, self.match, self.recent.count)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _settle(self, rows: Rows, row: index, messages: cython.uchar[::1], match: Match, before: u64) -> cython.int:
+        """Count an error, unless a better datagram may be found in a piece before.
+
+        Args:
+            rows, row: the error.
+            messages: what its message stands in.
+            match: what was found for it.
+            before: how many datagrams of this piece were before it.
+        """
+        if not self.is_first and before < _HORIZON and (match.rank > 0 or match.evidence == _BY_PAYLOAD):
+            self._unsure.add(rows, row, messages)
+            return self._unsure.put_match(self._unsure.rows.size - 1, match, 0, before)
+        finding: index = self.findings.add(rows, row, match, rows.notes[row] & _SEEN_BEFORE != 0)
+        if self.keeps_events:
+            self._event.add(rows, row, messages)
+            self._event.put_match(self._event.rows.size - 1, match, cython.cast(u64, finding), before)
+        return 0
+
+    # ---- frames out of order
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _wait(self) -> cython.int:
+        """Let decoded rows wait, and follow those that no frame can come before any more.
+
+        A step back of more than a second is a clock that was set: what waits is older by then.
+        """
+        row: index
+        slot: index
+        place: index
+        time_ns: i64
+        for row in range(self.decoder.rows.size):
+            time_ns = self.decoder.rows.time_ns[row]
+            if time_ns + _SECOND_NS < self._latest_ns:
+                self._release(_LATEST_NS, _MOST_WAITING + _ROWS)
+                self._latest_ns = time_ns
+            if self._free_size:
+                self._free_size -= 1
+                slot = self._free[self._free_size]
+            else:
+                slot = self._heap_size
+            self._waiting.rows.size = slot
+            if not self._heap_size:
+                self._waiting.messages_end = 0
+            self._waiting.add(self.decoder.rows, row, self._message_bytes)
+            place = self._heap_size
+            self._heap_size += 1
+            while place and self._is_before(slot, self._heap[(place - 1) >> 1]):
+                self._heap[place] = self._heap[(place - 1) >> 1]
+                place = (place - 1) >> 1
+            self._heap[place] = slot
+            if time_ns > self._latest_ns:
+                self._latest_ns = time_ns
+        self.decoder.rows.size = self.decoder.messages_end = 0
+        self._release(self._latest_ns - _SECOND_NS, _ROWS - 8)
+        if self._heap_size > _MOST_WAITING:
+            self._release(_LATEST_NS, self._heap_size - _MOST_WAITING)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _is_before(self, one: index, other: index) -> cython.bint:
+        """Whether the row in one slot comes before that in the other: by time, then by frame, then as it was read."""
+        if self._waiting.rows.time_ns[one] != self._waiting.rows.time_ns[other]:
+            return self._waiting.rows.time_ns[one] < self._waiting.rows.time_ns[other]
+        if self._waiting.rows.frame[one] != self._waiting.rows.frame[other]:
+            return self._waiting.rows.frame[one] < self._waiting.rows.frame[other]
+        return self._waiting.rows.quoted_bytes[one] < self._waiting.rows.quoted_bytes[other]
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _release(self, until_ns: i64, most: index) -> cython.int:
+        """Follow rows that wait, the earliest first, up to a time, and so many at most."""
+        slot: index
+        last: index
+        place: index
+        child: index
+        self._rows.size = 0
+        while self._heap_size and most > 0 and self._waiting.rows.time_ns[self._heap[0]] <= until_ns:
+            slot = self._heap[0]
+            self._heap_size -= 1
+            last = self._heap[self._heap_size]
+            place = 0
+            while 2 * place + 1 < self._heap_size:
+                child = 2 * place + 1
+                if child + 1 < self._heap_size and self._is_before(self._heap[child + 1], self._heap[child]):
+                    child += 1
+                if not self._is_before(self._heap[child], last):
+                    break
+                self._heap[place] = self._heap[child]
+                place = child
+            self._heap[place] = last
+            self._rows.copy_row(self._waiting.rows, slot)
+            if self._waiting.rows.is_error[slot]:
+                self._rows.message[self._rows.size - 1] = self._waiting.rows.message[slot]
+                self._rows.message_end[self._rows.size - 1] = self._waiting.rows.message_end[slot]
+            self._free[self._free_size] = slot
+            self._free_size += 1
+            most -= 1
+            if self._rows.size == _GROUP:
+                self._follow(self._rows, self._waiting.message_bytes)
+                self._rows.size = 0
+        self._follow(self._rows, self._waiting.message_bytes)
+        self._rows.size = 0
+        return 0
+
+    # ---- pieces
+
+    def append(self, right: Analyzer) -> None:
+        """Add what the piece directly behind this one taught, which is used up. Both are finished.
+
+        The piece behind had no datagrams before it. So its first packets are followed here, its conversations go on
+        where these stand, and its errors that may have a better datagram here are looked up again.
+        """
+        before: u64 = self.recent.count
+        frames = self.frames
+        for kept in right.unsure:
+            kept.rows_before(before)
+            self._look_again(kept)
+        for kept in right.head:
+            kept.shift(frames)
+            self._follow_kept(kept)
+        skipped = right.head_datagrams
+        self.make_room()
+        numbers = self.conversations.append(right.conversations, before)
+        self.recent.append(right.recent, numbers, skipped, frames)
+        rows = self.findings.append(right.findings)
+        self.make_room()
+        for kept in right.unsure:
+            self._settle_kept(kept, numbers, frames, before)
+        self.finish()
+        for kept in right.events:
+            kept.shift(frames)
+            for row in range(kept.rows.size):
+                kept.set_finding(row, rows[kept.finding(row)])
+            self.events.append(kept)
+        if not right.head_left:
+            self.duplicates, self.error_duplicates = right.duplicates, right.error_duplicates
+        self._add_counters(right)
+
+    def _add_counters(self, right: Analyzer) -> None:
+        self.packets += right.packets
+        self.bytes += right.bytes
+        self.frames += right.frames
+        self.first_ns, self.last_ns = min(self.first_ns, right.first_ns), max(self.last_ns, right.last_ns)
+        for number in right.link_types():
+            self._links[number] = 1
+        self.decoder.add_faults(right.decoder)
+
+    def _look_again(self, kept: Kept) -> None:
+        """Look here for better datagrams of errors of the piece behind."""
+        match: Match = self.match
+        conversations: Conversations = self.conversations
+        row: index
+        way: cython.int
+        conversation: index
+        for row in range(kept.rows.size):
+            kept.load_match(row, match)
+            way = conversations.put_key(kept.rows, row, 0)
+            conversation = conversations.table.find(conversations.table.hash(0), 0)
+            had: cython.int = match.rank
+            ordinal: u64 = match.ordinal
+            self.recent.look(kept.rows, row, conversation, way, kept.words[row * MATCH_WORDS + 7], match)
+            is_here: u64 = 1 if match.rank < had or match.ordinal != ordinal else 0
+            kept.put_match(row, match, is_here, kept.words[row * MATCH_WORDS + 7])
+
+    def _settle_kept(self, kept: Kept, numbers: list[int], frames: int, before: u64) -> None:
+        match: Match = self.match
+        row: index
+        number: i64
+        for row in range(kept.rows.size):
+            kept.load_match(row, match)
+            kept.rows.frame[row] += frames
+            if match.sureness and not kept.finding(row):     # it was found behind
+                number = numbers[match.conversation]
+                match.conversation = number
+                match.frame += frames
+            self._settle(kept.rows, row, kept.message_view(), match, before + kept.words[row * MATCH_WORDS + 7])
+            if row % _GROUP == 0:
+                self.make_room()
+
+    def _follow_kept(self, kept: Kept) -> None:
+        """Follow rows as if they had just been decoded."""
+        rows: Rows = self._rows
+        row: index
+        for row in range(kept.rows.size):
+            if rows.size == _GROUP:
+                self.make_room()
+                self._follow(rows, kept.message_view())
+                rows.size = 0
+            rows.copy_row(kept.rows, row)
+        self.make_room()
+        self._follow(rows, kept.message_view())
+        rows.size = 0

@@ -1,0 +1,10 @@
+# The C signatures of believer.py: what other compiled modules see of it.
+cimport cython
+
+
+@cython.final
+cdef class Believer:
+    cdef readonly unsigned int[::1] misses
+    cdef readonly unsigned long long all_misses
+    cdef dict errors
+    cdef int alone(self, Py_ssize_t destination, Py_ssize_t bits, Py_ssize_t shared, int is_rewritten) except -1 nogil

@@ -1,0 +1,375 @@
+"""Frames into rows: UDP datagrams, a tunnel's own and those inside it, and ICMP errors with what they quote.
+
+A quote is the least trustworthy piece of a packet: cut after 8 bytes of UDP, its lengths changed or swapped by the
+router, followed by padding or by extensions (RFC 4884). Whatever is there is read, the rest is noted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+try:
+    import cython
+    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, i64, index, u64
+
+from udpprobe.core.headers import FAULTS, Headers
+from udpprobe.core.rows import Packet, Rows
+
+MAX_LAYERS = 40
+"""As `headers.MAX_LAYERS`: so many rows a frame may give."""
+
+MESSAGE_BYTES = 4096
+"""As much of an ICMP message is kept. RFC 4443 allows 1,280 bytes, IPv4 routers send 576 (RFC 1812, 4.3.2.3)."""
+
+UNKNOWN_LENGTH = 1 << 20
+"""More than any packet has, so that it is never the least of several."""
+
+_UDP = cython.declare(cython.int, 17)
+_ICMP = cython.declare(cython.int, 1)
+_ICMPV6 = cython.declare(cython.int, 58)
+
+_CUT_UDP = cython.declare(cython.int, 17)
+_CUT_ICMP = cython.declare(cython.int, 18)
+_NAMES = cython.declare(cython.int, 19)
+_BAD_UDP_LENGTH = cython.declare(cython.int, 43)
+
+_TUNNELLED = cython.declare(u64, 1)
+_FRAGMENTED = cython.declare(u64, 2)
+_UNKNOWN = cython.declare(i64, 1 << 20)
+_LAYERS = cython.declare(cython.int, 40)
+_MESSAGE = cython.declare(index, 4096)
+
+# Bits of `notes.Note`.
+_BAD_ICMP_CHECKSUM = cython.declare(u64, 1)
+_ICMP_FRAGMENTED = cython.declare(u64, 2)
+_NO_PORTS = cython.declare(u64, 4)
+_NO_LENGTH = cython.declare(u64, 8)
+_NO_CHECKSUM = cython.declare(u64, 16)
+_QUOTES_LATER_FRAGMENT = cython.declare(u64, 32)
+_IP_LENGTH_SWAPPED = cython.declare(u64, 64)
+_IP_LENGTH_LIES = cython.declare(u64, 128)
+_IN_TUNNEL = cython.declare(u64, 4096)
+
+
+@cython.final
+@cython.cclass
+class Decoder:
+    """Writes what frames hold into `rows`; whoever follows them takes them out before they are full.
+
+    Args:
+        room: rows that are filled before they are taken; there is room for one frame's more.
+        keeps_messages: whether the bytes of ICMP errors are kept in `messages`, for their extensions.
+    """
+
+    def __init__(self, room: index, *, keeps_messages: bool = False) -> None:
+        self.rows = Rows(room + MAX_LAYERS + 1)
+        self.faults = memoryview(bytearray(8 * len(FAULTS))).cast("q")
+        self.quote_faults = memoryview(bytearray(8 * len(FAULTS))).cast("q")
+        self.headers, self.quote = Headers(memoryview(self.faults)), Headers(memoryview(self.quote_faults))
+        self.quote.quoted = True
+        self.keeps_messages = keeps_messages
+        self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 1)
+        self.message_bytes = memoryview(self.messages)
+        self.messages_end = 0
+
+    def counted_faults(self) -> Counter[str]:
+        """How often each fault was met, by name; those met inside a quote begin with `quoted-`."""
+        own = {name: count for name, count in zip(FAULTS, self.faults, strict=True) if count}
+        quoted = {f"quoted-{name}": count for name, count in zip(FAULTS, self.quote_faults, strict=True) if count}
+        return Counter(own | quoted)
+
+    def packets(self, data: bytes, length: int, time_ns: int, link_type: int, frame: int) -> list[Packet]:
+        """What one frame holds, as objects: a datagram, those inside its tunnel, an ICMP error.
+
+        Args:
+            data: the frame, as far as it was captured.
+            length: bytes it had on the wire.
+            time_ns: since 1970, UTC.
+            link_type: LINKTYPE_ value.
+            frame: its number.
+        """
+        self.load(data)
+        self.rows.size = self.messages_end = 0
+        self.frame(0, len(data), length, time_ns, link_type, frame)
+        messages = bytes(memoryview(self.message_bytes)[:self.messages_end]) if self.messages_end else b""
+        found = [self.rows.packet(row, data, messages) for row in range(self.rows.size)]
+        self.rows.size = self.messages_end = 0
+        return found
+
+    def add_faults(self, other: Decoder) -> None:
+        """Count what another decoder counted, too."""
+        place: index
+        for place in range(len(FAULTS)):
+            self.faults[place] += other.faults[place]
+            self.quote_faults[place] += other.quote_faults[place]
+
+    @cython.cfunc
+    def load(self, data: object) -> cython.void:
+        """Decode frames in these bytes from now on."""
+        self.data = data
+        self.headers.load(data)
+        self.quote.load(data)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def frame(self, at: index, captured: i64, length: i64, time_ns: i64, link_type: cython.int,
+              frame: i64) -> cython.int:
+        """Decode one frame that stands at `at`; 0."""
+        link: u64 = self._sender(at, captured, link_type)
+        protocol: cython.int = self.headers.walk_link(at, at + captured, captured < length, link_type)
+        layer: cython.int
+        for layer in range(_LAYERS):
+            if protocol == _UDP:
+                if not self._has(8, _CUT_UDP):
+                    return 0
+                self._datagram(time_ns, frame, link)
+                protocol = self.headers.walk_tunnel(cython.cast(cython.int, self.headers.u16(self.headers.at + 2)))
+            elif (protocol == _ICMP and self.headers.family == 4) or (protocol == _ICMPV6 and self.headers.family == 6):
+                if self._has(8, _CUT_ICMP) and self._is_error():
+                    self._error(time_ns, frame)
+                return 0
+            else:
+                return 0
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _has(self, size: i64, fault: cython.int) -> cython.bint:
+        if self.headers.end - self.headers.at >= size:
+            return True
+        self.faults[fault if self.headers.cut else _NAMES + fault] += 1
+        return False
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def _sender(self, at: index, captured: i64, link_type: cython.int) -> u64:
+        """Who sent the frame on its link, so that the two directions of a link can be told apart; 0 if unknown."""
+        if link_type == 1:
+            return self.headers.u48(at + 6) if captured >= 14 else 0
+        if link_type == 113:    # LINKTYPE_LINUX_SLL
+            return self.headers.u48(at + 6) if captured >= 16 else 0
+        if link_type == 276:    # LINKTYPE_LINUX_SLL2
+            return self.headers.u48(at + 12) if captured >= 20 else 0
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _datagram(self, time_ns: i64, frame: i64, link: u64) -> cython.int:
+        """A row for the datagram that the cursor stands at."""
+        row: index = self.rows.start_row()
+        at: index = self.headers.at
+        udp_length: i64 = self.headers.u16(at + 4)
+        checksum: i64 = self.headers.u16(at + 6)
+        header: i64 = at - self.headers.ip_start
+        self.rows.is_error[row] = 0
+        self.rows.frame[row], self.rows.time_ns[row], self.rows.link[row] = frame, time_ns, link
+        self.rows.source_high[row], self.rows.source_low[row] = self.headers.source_high, self.headers.source_low
+        self.rows.destination_high[row], self.rows.destination_low[row] = self.headers.destination_high, self.headers.destination_low
+        self.rows.ports[row] = cython.cast(u64, self.headers.u32(at))
+        self.rows.ip_length[row] = header + udp_length if self.headers.first_fragment else self.headers.ip_length
+        self.rows.detail[row] = (self._id(self.headers) << 48 | cython.cast(u64, udp_length) << 32
+                            | cython.cast(u64, checksum) << 16 | cython.cast(u64, self.headers.ttl) << 8
+                            | (_FRAGMENTED if self.headers.first_fragment else 0) | (_TUNNELLED if self.headers.depth else 0))
+        # A UDP length below 8 or beyond its IP packet (RFC 768), whose header has no options as far as this goes.
+        if udp_length < 8 or (not self.headers.first_fragment
+                              and udp_length + (20 if self.headers.family == 4 else 40) > self.rows.ip_length[row]):
+            self.faults[_BAD_UDP_LENGTH] += 1
+        self.rows.payload_at[row], self.rows.payload_end[row] = at + 8, max(min(self.headers.end, at + udp_length), at + 8)
+        self._payload(row, at + 8, min(self.headers.end, at + udp_length), self.headers)
+        self._finish_checksum(row, udp_length, checksum)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def _id(self, headers: Headers) -> u64:
+        """IPv4's id; of an IPv6 fragment the lower half of its own; else 0."""
+        if headers.family == 4:
+            return cython.cast(u64, headers.ip_id)
+        return cython.cast(u64, headers.fragment_id & 0xFFFF) if headers.fragment_id > 0 else 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _payload(self, row: index, at: index, end: index, headers: Headers) -> cython.int:
+        """The first 16 payload bytes that are there, and how many they are."""
+        count: i64 = max(min(end - at, 16), 0)
+        place: index
+        word: u64
+        if count == 16:
+            self.rows.payload_high[row], self.rows.payload_low[row] = headers.word64(at), headers.word64(at + 8)
+        else:
+            for place in range(count):
+                word = cython.cast(u64, headers.u8(at + place))
+                if place < 8:
+                    self.rows.payload_high[row] |= word << (56 - 8 * place)
+                else:
+                    self.rows.payload_low[row] |= word << (120 - 8 * place)
+        self.rows.proof[row] = cython.cast(u64, count) << 8
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _finish_checksum(self, row: index, udp_length: i64, checksum: i64) -> cython.int:
+        """Finish a checksum that is half computed, for the network card was to do the rest.
+
+        What Linux leaves there is the sum of the pseudo header (`skb_checksum_start`, CHECKSUM_PARTIAL). A quote holds
+        the whole one.
+        """
+        at: index = self.headers.at
+        total: i64 = self.headers.pseudo_sum(udp_length, 17)
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        if checksum == 0 or checksum != total:
+            return 0
+        self.rows.proof[row] |= 1
+        if udp_length < 8 or at + udp_length > self.headers.end:
+            return 0
+        total += self.headers.word_sum(at, at + udp_length) - checksum
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        total ^= 0xFFFF
+        self.rows.proof[row] |= cython.cast(u64, total if total else 0xFFFF) << 16
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _is_error(self) -> cython.bint:
+        """A type that is an error about a packet, or an unknown ICMPv6 error (RFC 4443, section 2.1)."""
+        kind: i64 = self.headers.u8(self.headers.at)
+        if self.headers.family == 4:
+            return kind == 3 or kind == 4 or kind == 11 or kind == 12
+        return 0 < kind < 128
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _error(self, time_ns: i64, frame: i64) -> cython.int:
+        """A row for the ICMP error that the cursor stands at, if it quotes UDP."""
+        at: index = self.headers.at
+        given: i64 = self._quote_length()
+        end: index = at + 8 + given if given else self.headers.end
+        protocol: cython.int = self.quote.walk_quote(at + 8, end, self.headers.cut and end == self.headers.end, self.headers.family)
+        if protocol != _UDP and not (self.quote.later_fragment and self.quote.protocol == _UDP):
+            return 0
+        if self.headers.cut:
+            self.faults[_CUT_ICMP] += 1
+        row: index = self.rows.start_row()
+        kind: i64 = self.headers.u16(at)
+        self.rows.is_error[row] = 1
+        self.rows.frame[row], self.rows.time_ns[row] = frame, time_ns
+        self.rows.kind[row] = cython.cast(u64, self.headers.family) << 16 | cython.cast(u64, kind)
+        self.rows.outer[row] = (self._id(self.headers) << 48 | cython.cast(u64, self.headers.ttl) << 8
+                           | (4 if self.headers.family == 4 and self.headers.u8(self.headers.ip_start + 6) & 0x40 else 0))
+        self.rows.mtu[row] = self._next_hop_mtu(kind)
+        self.rows.reporter_high[row], self.rows.reporter_low[row] = self.headers.source_high, self.headers.source_low
+        self.rows.source_high[row], self.rows.source_low[row] = self.quote.source_high, self.quote.source_low
+        self.rows.destination_high[row], self.rows.destination_low[row] = self.quote.destination_high, self.quote.destination_low
+        self.rows.quoted_ip_length[row] = self.quote.ip_length
+        self.rows.quoted_bytes[row] = self.quote.end - self.quote.ip_start
+        self._quoted_udp(row)
+        self.rows.notes[row] |= self._notes()
+        self._keep_message(row, at, self.headers.end)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _quote_length(self) -> i64:
+        """Bytes of the quote as RFC 4884's length field says (section 4); 0 where it says nothing believable."""
+        at: index = self.headers.at
+        kind: i64 = self.headers.u8(at)
+        length: i64 = 0
+        if self.headers.family == 4 and (kind == 3 or kind == 11 or kind == 12):
+            length = self.headers.u8(at + 5) * 4
+        elif self.headers.family == 6 and (kind == 1 or kind == 3):
+            length = self.headers.u8(at + 4) * 8
+        fits: cython.bint = length >= (20 if self.headers.family == 4 else 40) and at + 8 + length <= self.headers.end
+        return length if fits else 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _next_hop_mtu(self, kind: i64) -> i64:
+        """The MTU an error reports (RFC 1191; RFC 4443, section 3.2); -1 where it is none that does."""
+        if self.headers.family == 4:
+            return self.headers.u16(self.headers.at + 6) if kind == 0x0304 else -1
+        return self.headers.u32(self.headers.at + 4) if kind >> 8 == 2 else -1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _quoted_udp(self, row: index) -> cython.int:
+        """Ports, lengths, checksum and payload as far as they are quoted; notes say what is missing or wrong."""
+        at: index = self.quote.at
+        there: i64 = 0 if self.quote.later_fragment else self.quote.end - at
+        said: i64 = self.quote.ip_length
+        header: i64 = at - self.quote.ip_start
+        udp_length: i64 = self.quote.u16(at + 4) if there >= 6 else 0
+        checksum: i64 = self.quote.u16(at + 6) if there >= 8 else 0
+        notes: u64 = _QUOTES_LATER_FRAGMENT if self.quote.later_fragment else 0
+        self.rows.ports[row] = cython.cast(u64, self.quote.u32(at)) if there >= 4 else 0
+        if there < 4:
+            notes |= _NO_PORTS
+        if there < 6:
+            notes |= _NO_LENGTH
+        if there < 8:
+            notes |= _NO_CHECKSUM
+        else:
+            self._payload(row, at + 8, self.quote.end if udp_length < 8 else min(self.quote.end, at + udp_length), self.quote)
+        self.rows.detail[row] = (self._id(self.quote) << 48 | cython.cast(u64, udp_length) << 32
+                            | cython.cast(u64, checksum) << 16 | cython.cast(u64, self.quote.ttl) << 8
+                            | (_FRAGMENTED if self.quote.first_fragment else 0)
+                            | (_TUNNELLED if self.headers.depth else 0))
+        if there >= 6 and not self.quote.first_fragment and said > 0 and said != udp_length + header:
+            swapped: i64 = (said & 0xFF) << 8 | said >> 8
+            notes |= _IP_LENGTH_SWAPPED if swapped == udp_length + header else _IP_LENGTH_LIES
+        # The datagram's length is believed by its UDP header; by the IP header of a fragment, or where that says more
+        # than was quoted.
+        if udp_length >= 8 and not self.quote.first_fragment:
+            self.rows.length[row] = udp_length + header
+        elif said > self.rows.quoted_bytes[row] or self.quote.fragment_id >= 0:
+            self.rows.length[row] = said
+        else:
+            self.rows.length[row] = _UNKNOWN
+        self.rows.notes[row] = notes
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def _notes(self) -> u64:
+        """What is odd about the error itself."""
+        notes: u64 = (_IN_TUNNEL if self.headers.depth else 0) | (_ICMP_FRAGMENTED if self.headers.first_fragment else 0)
+        if self.headers.cut or self.headers.first_fragment:
+            return notes        # not all of what its checksum is over
+        total: i64 = self.headers.word_sum(self.headers.at, self.headers.end)
+        if self.headers.family == 6:
+            total += self.headers.pseudo_sum(self.headers.end - self.headers.at, 58)
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        return notes if total == 0xFFFF else notes | _BAD_ICMP_CHECKSUM
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _keep_message(self, row: index, at: index, end: index) -> cython.int:
+        """Copy the ICMP message, which the capture's buffer will not keep."""
+        self.rows.message[row] = self.rows.message_end[row] = self.messages_end
+        if not self.keeps_messages:
+            return 0
+        place: index
+        size: index = min(end - at, _MESSAGE)
+        for place in range(size):
+            self.message_bytes[self.messages_end + place] = self.data[at + place]
+        self.messages_end += size
+        self.rows.message_end[row] = self.messages_end
+        return 0

@@ -1,0 +1,262 @@
+"""The same packet again: captured twice, or caught in a loop.
+
+A router captured on both sides, a bridge, `-i any` or a mirror port shows a datagram more than once; so does a routing
+loop, but there its TTL falls by equal steps each time it passes the same link (Hengartner et al., IMC 2002).
+
+What is seen is remembered for WINDOW packets and a second. A packet is judged by the two sightings before it at most.
+"""
+
+from __future__ import annotations
+
+try:
+    import cython
+    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, i64, index, u64
+
+from udpprobe.core.rows import Rows
+
+WINDOW = 1 << 14
+"""Packets between two sightings of one, at most."""
+
+HEAD = 3 * WINDOW
+"""Packets at the start of a piece that cannot be judged without those before: a sighting is judged by the two before
+it, and whether a loop was known before by one more."""
+
+WINDOW_NS = cython.declare(i64, 1_000_000_000)
+MIRROR_NS = cython.declare(i64, 500_000)        # with the same TTL, only this soon after is the same thing a copy …
+AT_ONCE_NS = cython.declare(i64, 20_000)        # … and only this soon where nothing tells two payloads apart
+FORWARD_NS = cython.declare(i64, 20_000_000)    # a router takes no longer to pass a datagram on
+ROUND_NS = cython.declare(i64, 5_000_000)       # rather come round a short loop than sent again with a lower TTL
+
+# What `see` returns.
+NEW = cython.declare(cython.int, 0)
+COPY = cython.declare(cython.int, 1)
+PASS = cython.declare(cython.int, 2)
+
+# A sighting's chain word: how many sightings before it in the same bucket << 48, of the same identity << 32, its TTL
+# << 24, (the fall of its TTL since the last sighting + 256) << 12, the fall since the last on the same link << 3, flags.
+_BUCKETS = cython.declare(u64, (1 << 15) - 1)
+_WINDOW = cython.declare(u64, 1 << 14)
+_ROSE = cython.declare(u64, 1)              # its TTL was higher than before
+_LOOPED = cython.declare(u64, 2)            # it was seen coming round
+_MULTIPLIER = cython.declare(u64, 0x9E3779B97F4A7C15)
+_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
+_PORT = cython.declare(u64, 0xFFFF)
+_MOST_LINKS = cython.declare(cython.int, 8)
+
+
+@cython.final
+@cython.cclass
+class Duplicates:
+    """Sightings of late, of datagrams or of errors.
+
+    Args:
+        key: secret and odd.
+
+    Attributes:
+        step: after PASS, by how much the TTL fell since it passed the same link.
+        since_ns: after PASS, when the first of these falls was seen.
+        falls: after PASS, how many falls this adds: the one before too, where that was not known to be a loop's.
+    """
+
+    def __init__(self, key: int) -> None:
+        self.count, self.window = 0, WINDOW
+        self._key = key & ((1 << 64) - 1) | 1
+        self.heads = memoryview(bytearray(8 << 15)).cast("Q")
+        self.identities, self.links, self.chains = (memoryview(bytearray(8 * WINDOW)).cast("Q") for _ in range(3))
+        self.times = memoryview(bytearray(8 * WINDOW)).cast("q")
+        self.step = self.falls = 0
+        self.since_ns = 0
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (self._key, self.count, bytes(memoryview(self.heads)), bytes(memoryview(self.identities)),
+                           bytes(memoryview(self.links)), bytes(memoryview(self.chains)),
+                           bytes(memoryview(self.times)))
+
+    def fill(self, columns: tuple[bytes, ...]) -> None:
+        """Take the columns that were pickled."""
+        self.heads, self.identities, self.links, self.chains = (
+            memoryview(bytearray(each)).cast("Q") for each in columns[:4])
+        self.times = memoryview(bytearray(columns[4])).cast("q")
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def identity(self, rows: Rows, row: index, flow: u64, way: cython.int) -> u64:
+        """All that is the same in each sighting of a datagram: its flow, id, lengths, checksum and payload."""
+        proof: u64 = rows.proof[row]
+        detail: u64 = rows.detail[row] & ~_PORT
+        if proof >> 16:     # one interface shows the checksum half computed, another one whole
+            detail = detail & ~(_PORT << 16) | proof >> 16 << 16
+        word: u64 = self._mixed(flow ^ cython.cast(u64, way))
+        word = self._mixed(word ^ detail)
+        word = self._mixed(word ^ rows.payload_high[row])
+        return self._mixed(word ^ rows.payload_low[row])
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _mixed(self, word: u64) -> u64:
+        """Spread a word; as `Table.hash` does."""
+        word = word * self._key & _MASK64
+        return (word ^ (word >> 32) * self._key) & _MASK64
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def _before(self, identity: u64) -> u64:
+        """1 + the number of the last sighting of an identity in the window, 0 for none."""
+        place: u64 = self.heads[cython.cast(index, identity & _BUCKETS)]
+        at: index
+        distance: u64
+        while place and self.count + 1 - place <= _WINDOW:
+            at = cython.cast(index, (place - 1) & (_WINDOW - 1))
+            if self.identities[at] == identity:
+                return place
+            distance = self.chains[at] >> 48
+            if not distance:
+                return 0
+            place -= distance
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _remember(self, identity: u64, time_ns: i64, link: u64, same: u64, ttl: cython.int, fall: cython.int,
+                  state: u64) -> cython.int:
+        """Add a sighting; `same` is 1 + the number of the last one of its identity."""
+        bucket: index = cython.cast(index, identity & _BUCKETS)
+        at: index = cython.cast(index, self.count & (_WINDOW - 1))
+        distance: u64 = self.count + 1 - self.heads[bucket] if self.heads[bucket] else 0
+        since: u64 = self.count + 1 - same if same else 0
+        self.identities[at], self.links[at], self.times[at] = identity, link, time_ns
+        self.chains[at] = ((distance if distance <= _WINDOW else 0) << 48 | since << 32 | cython.cast(u64, ttl) << 24
+                           | cython.cast(u64, fall + 256) << 12 | state)
+        self.heads[bucket] = self.count + 1
+        self.count += 1
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def touch(self, identity: u64) -> u64:
+        """Read where the last sighting of an identity is looked up, so that many are read at once."""
+        return self.heads[cython.cast(index, identity & _BUCKETS)]
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def see(self, rows: Rows, row: index, identity: u64) -> cython.int:
+        """Judge a datagram by its `identity`, and remember it: NEW, COPY of an earlier one, or PASS, a copy that came round a loop.
+
+        With the same TTL it is a copy if it comes soon after; by one lower, if a router has just passed it on; lower
+        by more, if it comes at once, or by the same fall as before. Without an IPv4 id, and where the sender varies
+        its TTL (a traceroute), a lower TTL alone does not tell a copy from a datagram that was sent again.
+        """
+        time_ns: i64 = rows.time_ns[row]
+        link: u64 = rows.link[row]
+        ttl: cython.int = cython.cast(cython.int, rows.detail[row] >> 8 & 0xFF)
+        same: u64 = self._before(identity)
+        at: index = cython.cast(index, (same - 1) & (_WINDOW - 1)) if same else 0
+        if not same or time_ns - self.times[at] > WINDOW_NS or self.times[at] - time_ns > WINDOW_NS:
+            self._remember(identity, time_ns, link, 0, ttl, 0, 0)
+            return NEW
+        chain: u64 = self.chains[at]
+        apart_ns: i64 = time_ns - self.times[at]
+        fall: cython.int = cython.cast(cython.int, chain >> 24 & 0xFF) - ttl
+        has_id: cython.bint = rows.detail[row] >> 48 != 0
+        is_told: cython.bint = has_id or rows.proof[row] >> 16 != 0 or (
+            not rows.proof[row] & 1 and rows.detail[row] >> 16 & _PORT != 0)
+        rose: cython.bint = chain & _ROSE != 0
+        is_copy: cython.bint = False
+        if fall == 0:
+            is_copy = apart_ns <= (MIRROR_NS if has_id or link != self.links[at] else AT_ONCE_NS) and is_told
+        elif fall > 0:
+            is_copy = ((fall == 1 and apart_ns <= FORWARD_NS) or apart_ns <= ROUND_NS or (has_id and not rose)
+                       or (cython.cast(cython.int, chain >> 12 & 0xFFF) - 256 == fall and (has_id or fall >= 2)))
+        state: u64 = self._came_round(link, ttl, same, time_ns, has_id)
+        self._remember(identity, time_ns, link, same, ttl, fall, state | (_ROSE if fall < 0 else 0))
+        if state & _LOOPED:
+            return PASS
+        return COPY if is_copy else NEW
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def _came_round(self, link: u64, ttl: cython.int, same: u64, time_ns: i64, has_id: cython.bint) -> u64:
+        """The fall of the TTL since it passed this link before << 3, and _LOOPED if that is a loop's doing.
+
+        Twice is what both sides of a router show; three times on one link, with a TTL that falls by equal steps, is a
+        loop. A fall of one needs an id: a traceroute may count down.
+        """
+        step: cython.int
+        at: index
+        fall: cython.int
+        self.step = 0
+        for step in range(_MOST_LINKS):
+            at = cython.cast(index, (same - 1) & (_WINDOW - 1))
+            if self.links[at] == link:
+                fall = cython.cast(cython.int, self.chains[at] >> 24 & 0xFF) - ttl
+                if fall <= 0:
+                    return 0
+                self.step = fall
+                if (cython.cast(cython.int, self.chains[at] >> 3 & 0x1FF) == fall and (has_id or fall >= 2)
+                        and time_ns - self.times[at] <= WINDOW_NS):
+                    self.falls, self.since_ns = (1, time_ns) if self.chains[at] & _LOOPED else (2, self.times[at])
+                    return cython.cast(u64, fall) << 3 | _LOOPED
+                return cython.cast(u64, fall) << 3
+            if not self.chains[at] >> 32 & _PORT:
+                return 0
+            same -= self.chains[at] >> 32 & _PORT
+            if self.count + 1 - same > _WINDOW:
+                return 0
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def see_error(self, rows: Rows, row: index) -> cython.int:
+        """The same for an ICMP error, which two interfaces need not show in their order: NEW or COPY."""
+        word: u64 = rows.reporter_high[row]
+        place: cython.int
+        for place in range(10):
+            word = self._mixed(word)
+            if place == 0:
+                word ^= rows.reporter_low[row]
+            elif place == 1:
+                word ^= rows.kind[row] << 32 ^ cython.cast(u64, rows.mtu[row] + 1)
+            elif place == 2:
+                word ^= rows.outer[row] & ~_PORT
+            elif place == 3:
+                word ^= rows.source_high[row]
+            elif place == 4:
+                word ^= rows.source_low[row]
+            elif place == 5:
+                word ^= rows.destination_high[row]
+            elif place == 6:
+                word ^= rows.destination_low[row]
+            elif place == 7:
+                word ^= rows.ports[row]
+            elif place == 8:
+                word ^= rows.detail[row]
+            else:
+                word ^= rows.payload_high[row] * _MULTIPLIER ^ rows.payload_low[row]
+        ttl: cython.int = cython.cast(cython.int, rows.outer[row] >> 8 & 0xFF)
+        same: u64 = self._before(word)
+        at: index = cython.cast(index, (same - 1) & (_WINDOW - 1)) if same else 0
+        apart_ns: i64 = rows.time_ns[row] - self.times[at] if same else 0
+        fall: cython.int = cython.cast(cython.int, self.chains[at] >> 24 & 0xFF) - ttl if same else 0
+        self._remember(word, rows.time_ns[row], 0, same, ttl, fall, 0)
+        if not same or apart_ns > MIRROR_NS or apart_ns < -MIRROR_NS:
+            return NEW
+        is_told: cython.bint = rows.detail[row] >> 16 & _PORT != 0 and -AT_ONCE_NS <= apart_ns <= AT_ONCE_NS
+        is_copy: cython.bint = rows.outer[row] >> 48 != 0 or fall == 1 or fall == -1 or is_told
+        return COPY if is_copy else NEW
+
+
+def _restored(key: int, count: int, *columns: bytes) -> Duplicates:
+    made = Duplicates(key)
+    made.count = count
+    made.fill(columns)
+    return made

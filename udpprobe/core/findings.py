@@ -1,0 +1,263 @@
+"""Errors, counted: one row for each kind of error, destination and reporter; and loops that were seen without any."""
+
+from __future__ import annotations
+
+try:
+    import cython
+    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, i64, index, u64
+
+from udpprobe.core.flows import Conversations
+from udpprobe.core.histogram import Histograms
+from udpprobe.core.recent import Match
+from udpprobe.core.rows import Rows
+from udpprobe.core.table import Table, secret_words
+
+# A finding's row: its key, then what is counted.
+HIGH = cython.declare(index, 0)         # the destination
+LOW = cython.declare(index, 1)
+REPORTER_HIGH = cython.declare(index, 2)
+REPORTER_LOW = cython.declare(index, 3)
+KIND = cython.declare(index, 4)         # `Rows.kind` << 20 | its port << 2 | from the destination itself << 1 | matched
+MTU = cython.declare(index, 5)          # MTU + 1 << 17 | source port, of a flow
+SOURCE_HIGH = cython.declare(index, 6)
+SOURCE_LOW = cython.declare(index, 7)
+KEY = cython.declare(index, 8)
+COUNT = cython.declare(index, 8)
+FIRST_NS = cython.declare(index, 9)
+LAST_NS = cython.declare(index, 10)
+NOTES = cython.declare(index, 11)       # sureness << 56 | evidence << 48 | notes
+LENGTH = cython.declare(index, 12)      # of the shortest of the datagrams
+TTLS = cython.declare(index, 13)        # 256 bits: TTLs that the matched datagrams left with
+WIDTH = cython.declare(index, 17)
+
+# A loop's row: destination, port (and source), passes, first, last, period.
+LOOP_KEY = cython.declare(index, 6)
+PASSES = cython.declare(index, 6)
+LOOP_FIRST_NS = cython.declare(index, 7)
+LOOP_LAST_NS = cython.declare(index, 8)
+PERIOD = cython.declare(index, 9)
+LOOP_WIDTH = cython.declare(index, 10)
+
+NO_PORT = 1 << 16
+"""The port of what is known by its address only."""
+
+_NO_PORT = cython.declare(u64, 1 << 16)
+_PORT = cython.declare(u64, 0xFFFF)
+_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
+_NOTE_BITS = cython.declare(u64, (1 << 48) - 1)
+_WITHOUT_PORTS = cython.declare(u64, 4 | 32)
+_SEEN_BEFORE = cython.declare(u64, 1 << 16)
+_UNKNOWN_LENGTH = cython.declare(i64, 1 << 20)
+_LONGEST_RTT_NS = cython.declare(i64, 300_000_000_000)
+
+
+@cython.final
+@cython.cclass
+class Findings:
+    """What errors and copies said so far.
+
+    Args:
+        conversations: those that matches name.
+        secret: for hash tables.
+        by_flow: whether each source is counted apart.
+    """
+
+    def __init__(self, conversations: Conversations, secret: int, *, by_flow: bool = False) -> None:
+        self.conversations, self.by_flow = conversations, by_flow
+        self.table = Table(WIDTH, KEY, secret_words(secret))
+        self.loops = Table(LOOP_WIDTH, LOOP_KEY, secret_words(secret))
+        self.rtt = Histograms()
+
+    def reserve(self, count: index) -> None:
+        """Make room for so many errors and datagrams more."""
+        if self.table.size + count > self.table.room:
+            self.table.reserve(count)
+        if self.loops.size + count > self.loops.room:
+            self.loops.reserve(count)
+        if self.rtt.pending + count > self.rtt.room:
+            self.rtt.reserve(count)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def add(self, rows: Rows, row: index, match: Match, is_copy: cython.bint) -> index:
+        """Count an error with what was found for it; the row it went to.
+
+        What it is about is the destination that was asked. Where a service address was translated, that is not the
+        one that is quoted.
+        """
+        high: u64 = rows.destination_high[row]
+        low: u64 = rows.destination_low[row]
+        ports: u64 = rows.ports[row]
+        port: u64 = ports & _PORT
+        at: index
+        if match.sureness:
+            at = 16 * match.conversation
+            high, low = (self.conversations.table.words[at + 2], self.conversations.table.words[at + 3]) if match.way == 0 else (self.conversations.table.words[at], self.conversations.table.words[at + 1])
+            ports = self.conversations.table.words[at + 4] if match.way == 0 else (self.conversations.table.words[at + 4] & _PORT) << 16 | self.conversations.table.words[at + 4] >> 16
+            port = ports & _PORT
+        elif rows.notes[row] & _WITHOUT_PORTS:
+            port = _NO_PORT
+        itself: u64 = 1 if rows.reporter_high[row] == high and rows.reporter_low[row] == low else 0
+        self.table.keys[0], self.table.keys[1], self.table.keys[2], self.table.keys[3] = high, low, rows.reporter_high[row], rows.reporter_low[row]
+        self.table.keys[4] = rows.kind[row] << 20 | port << 2 | itself << 1 | (1 if match.sureness else 0)
+        self.table.keys[5] = cython.cast(u64, rows.mtu[row] + 1) << 17
+        self.table.keys[6] = self.table.keys[7] = 0
+        if self.by_flow:
+            self.table.keys[5] |= ports >> 16
+            self.table.keys[6], self.table.keys[7] = rows.source_high[row], rows.source_low[row]
+        found: index = self.table.find(self.table.hash(0), 0)
+        if found < 0:
+            found = self.table.add(self.table.hash(0), 0)
+        self._count(found, rows, row, match, is_copy)
+        return found
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _count(self, found: index, rows: Rows, row: index, match: Match, is_copy: cython.bint) -> cython.int:
+        at: index = found * WIDTH
+        time_ns: u64 = cython.cast(u64, rows.time_ns[row]) & _MASK64
+        length: u64 = cython.cast(u64, self.length_of(rows, row, match))
+        is_first: cython.bint = self.table.words[at + FIRST_NS] == 0 and self.table.words[at + LAST_NS] == 0 and self.table.words[at + LENGTH] == 0
+        self.table.words[at + COUNT] += 0 if is_copy else 1
+        self.table.words[at + FIRST_NS] = time_ns if is_first else min(self.table.words[at + FIRST_NS], time_ns)
+        self.table.words[at + LAST_NS] = max(self.table.words[at + LAST_NS], time_ns)
+        self.table.words[at + LENGTH] = length if is_first else min(self.table.words[at + LENGTH], length)
+        sureness: u64 = max(self.table.words[at + NOTES] >> 56, cython.cast(u64, match.sureness))
+        evidence: u64 = self.table.words[at + NOTES] >> 48 & 0xFF | cython.cast(u64, match.evidence)
+        self.table.words[at + NOTES] = (sureness << 56 | evidence << 48 | self.table.words[at + NOTES] & _NOTE_BITS
+                             | (rows.notes[row] | match.notes | self._mtu_notes(rows, row, length)) & ~_SEEN_BEFORE)
+        if match.sureness:
+            ttl: u64 = match.detail >> 8 & 0xFF
+            self.table.words[at + TTLS + cython.cast(index, ttl >> 6)] |= cython.cast(u64, 1) << (ttl & 63)
+            rtt_ns: i64 = rows.time_ns[row] - match.time_ns
+            if not is_copy and 0 <= rtt_ns <= _LONGEST_RTT_NS:
+                self.rtt.add(found, rtt_ns)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def length_of(self, rows: Rows, row: index, match: Match) -> i64:
+        """Bytes of the datagram's IP packet: by the quote, or by the matched datagram's UDP length; or UNKNOWN."""
+        if rows.length[row] < _UNKNOWN_LENGTH:
+            return rows.length[row]
+        detail: u64 = match.detail if match.sureness else rows.detail[row]
+        udp_length: i64 = cython.cast(i64, detail >> 32 & _PORT)
+        if udp_length >= 8 and not detail & 2:
+            return udp_length + (20 if rows.kind[row] >> 16 == 4 else 40)
+        return _UNKNOWN_LENGTH
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def _mtu_notes(self, rows: Rows, row: index, length: u64) -> u64:
+        """What is odd about the MTU it reports (RFC 791; RFC 1191; RFC 8200, section 5)."""
+        mtu: i64 = rows.mtu[row]
+        if mtu < 0:
+            return 0
+        if mtu == 0:
+            return 512
+        notes: u64 = 0
+        if mtu < (68 if rows.kind[row] >> 16 == 4 else 1280):
+            notes |= 1024
+        if cython.cast(u64, mtu) >= length:
+            notes |= 2048
+        return notes
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def add_pass(self, rows: Rows, row: index, falls: cython.int, step: cython.int, since_ns: i64) -> cython.int:
+        """Count a datagram that came round a loop."""
+        self.loops.keys[0], self.loops.keys[1] = rows.destination_high[row], rows.destination_low[row]
+        self.loops.keys[2] = rows.ports[row] & _PORT
+        self.loops.keys[3] = self.loops.keys[4] = self.loops.keys[5] = 0
+        if self.by_flow:
+            self.loops.keys[3], self.loops.keys[4], self.loops.keys[5] = rows.source_high[row], rows.source_low[row], rows.ports[row] >> 16
+        found: index = self.loops.find(self.loops.hash(0), 0)
+        if found < 0:
+            found = self.loops.add(self.loops.hash(0), 0)
+        at: index = found * LOOP_WIDTH
+        time_ns: u64 = cython.cast(u64, rows.time_ns[row]) & _MASK64
+        first_ns: u64 = cython.cast(u64, since_ns) & _MASK64
+        self.loops.words[at + LOOP_FIRST_NS] = (min(self.loops.words[at + LOOP_FIRST_NS], first_ns)
+                                                if self.loops.words[at + PASSES] else first_ns)
+        self.loops.words[at + LOOP_LAST_NS] = max(self.loops.words[at + LOOP_LAST_NS], time_ns)
+        self.loops.words[at + PASSES] += cython.cast(u64, falls)
+        self.loops.words[at + PERIOD] = self._common(self.loops.words[at + PERIOD], cython.cast(u64, step))
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _common(self, one: u64, other: u64) -> u64:
+        """Greatest common divisor."""
+        while other:
+            one, other = other, one % other
+        return one
+
+    def append(self, right: Findings) -> list[int]:
+        """Add all that others hold; which row here each of their rows went to."""
+        rows = self._merge(self.table, right.table)
+        self.rtt.absorb(right.rtt, rows or [-1])
+        words: cython.ulonglong[::1] = right.loops.words
+        row: index
+        here: index
+        at: index
+        for row, here in enumerate(_rows_here(self.loops, right.loops)):
+            here, at = here * LOOP_WIDTH, row * LOOP_WIDTH
+            mine: cython.ulonglong[::1] = self.loops.words
+            is_new: cython.bint = not mine[here + PASSES]
+            mine[here + LOOP_FIRST_NS] = (words[at + LOOP_FIRST_NS] if is_new
+                                          else min(mine[here + LOOP_FIRST_NS], words[at + LOOP_FIRST_NS]))
+            mine[here + LOOP_LAST_NS] = max(mine[here + LOOP_LAST_NS], words[at + LOOP_LAST_NS])
+            mine[here + PASSES] += words[at + PASSES]
+            mine[here + PERIOD] = self._common(mine[here + PERIOD], words[at + PERIOD])
+        return rows
+
+    def _merge(self, mine: Table, theirs: Table) -> list[int]:
+        rows = _rows_here(mine, theirs)
+        words: cython.ulonglong[::1] = theirs.words
+        own: cython.ulonglong[::1] = mine.words
+        row: index
+        at: index
+        here: index
+        place: index
+        for row in range(theirs.size):
+            at = row * WIDTH
+            here = rows[row]
+            here *= WIDTH
+            is_new: cython.bint = own[here + LENGTH] == 0
+            own[here + COUNT] += words[at + COUNT]
+            own[here + FIRST_NS] = words[at + FIRST_NS] if is_new else min(own[here + FIRST_NS], words[at + FIRST_NS])
+            own[here + LAST_NS] = max(own[here + LAST_NS], words[at + LAST_NS])
+            own[here + LENGTH] = words[at + LENGTH] if is_new else min(own[here + LENGTH], words[at + LENGTH])
+            own[here + NOTES] = (max(own[here + NOTES] >> 56, words[at + NOTES] >> 56) << 56
+                                 | (own[here + NOTES] | words[at + NOTES]) & ((_PORT >> 8) << 48 | _NOTE_BITS))
+            for place in range(4):
+                own[here + TTLS + place] |= words[at + TTLS + place]
+        return rows
+
+
+def _rows_here(mine: Table, theirs: Table) -> list[int]:
+    """Of each of their rows, the row here with the same key."""
+    rows: list[int] = []
+    row: index
+    place: index
+    found: index
+    words: cython.ulonglong[::1] = theirs.words
+    for row in range(theirs.size):
+        mine.reserve(1)
+        for place in range(theirs.key_width):
+            mine.keys[place] = words[row * theirs.width + place]
+        found = mine.find(mine.hash(0), 0)
+        if found < 0:
+            found = mine.add(mine.hash(0), 0)
+        rows.append(found)
+    return rows
+
+

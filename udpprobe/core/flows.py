@@ -1,0 +1,542 @@
+"""Who sent how much to whom, and what came back: a record a conversation, folded into endpoints for the report.
+
+The first datagram of a conversation is a question; what comes back on the reversed 5-tuple is an answer, and its RTT
+counts from the latest question. A conversation that nothing was heard of for HORIZON datagrams is over: the next
+datagram begins another. A server may answer from another port (TFTP, RFC 1350, section 4): the first datagram from
+there answers what the client began with that host last, if nothing else has come back.
+
+A capture may begin with an answer. So where the first datagram comes from a service port and goes to another, and both
+sides speak, the client is who asks.
+
+In a piece of a capture that is not its first, what began before is not known: a conversation that may have is *open*,
+and RTTs are taken both ways until `append` joins it with what is before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+try:
+    import cython
+    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, i64, index, u64
+
+from udpprobe.core.histogram import Histograms
+from udpprobe.core.rows import Rows
+from udpprobe.core.table import Table, secret_words
+
+HORIZON = 1 << 20
+"""Datagrams that are remembered, and after which a conversation without any is over. Datagrams, not seconds: whatever
+clocks do, so much is remembered."""
+
+MOST_CONVERSATIONS = 1 << 18
+"""At so many, and half as many again as are not over, those that are over are folded into endpoints."""
+
+# A conversation's record; two cache lines, the first of which is what finding and matching touch. End A is the lesser
+# one, way 0 goes from A to B.
+A_HIGH = cython.declare(index, 0)
+A_LOW = cython.declare(index, 1)
+B_HIGH = cython.declare(index, 2)
+B_LOW = cython.declare(index, 3)
+PORTS = cython.declare(index, 4)        # A's << 16 | B's
+LAST_NS = cython.declare(index, 5)      # when its last datagram was sent
+HEAD = cython.declare(index, 6)         # each way, 1 + the ordinal of its last datagram; 0 for none
+SENT = cython.declare(index, 8)         # datagrams, each way
+BYTES = cython.declare(index, 10)       # of their IP packets, each way
+FIRST_NS = cython.declare(index, 12)
+FIRST = cython.declare(index, 13)       # ordinal of its first datagram
+STATE = cython.declare(index, 14)       # flags, the other port << 8, first datagram the other way << 24
+LINKS = cython.declare(index, 15)       # 1 + the conversation before it that has the same end: A's << 32 | B's
+WIDTH = cython.declare(index, 16)
+KEY = cython.declare(index, 5)
+
+# Flags of STATE.
+FIRST_WAY = cython.declare(u64, 1)
+LAST_WAY = cython.declare(u64, 2)
+ASKING_WAY = cython.declare(u64, 4)
+OPEN = cython.declare(u64, 8)           # it may have begun, or may answer what began, in a piece before
+EITHER = cython.declare(u64, 16)        # the other side may turn out to ask
+OVER = cython.declare(u64, 32)          # another one of the same key has begun
+UNCOUNTED = cython.declare(u64, 64)     # none of its datagrams was counted here; those before it in the capture are
+OTHER_PORT = cython.declare(u64, 0xFFFF00)
+
+# An endpoint's row: its key, then counters.
+SENT_TO = cython.declare(index, 6)
+BYTES_TO = cython.declare(index, 7)
+QUESTIONS = cython.declare(index, 8)
+ANSWERED = cython.declare(index, 9)
+LAST_TO_NS = cython.declare(index, 10)
+ANSWERED_FROM = cython.declare(index, 11)
+
+ENDPOINT_COLUMNS = ("high", "low", "port", "source_high", "source_low", "source_port", "sent", "sent_bytes",
+                    "questions", "answered", "last_ns", "other_port")
+"""Of `Conversations.endpoints` and of `totals`: address and port (of a flow, its source too; else 0); datagrams sent
+there and their bytes; those of them that asked; how many were answered; when the last one was sent; the port that
+answers came from if it was another one, else 0."""
+
+SOON_NS = cython.declare(i64, 30_000_000_000)       # an answer from another port comes within this time
+LONGEST_RTT_NS = cython.declare(i64, 300_000_000_000)   # what took longer is no round trip, or a clock was set
+_HORIZON = cython.declare(u64, 1 << 20)
+_MOST_STEPS = cython.declare(cython.int, 256)       # conversations of one end that are looked through
+_PORT = cython.declare(u64, 0xFFFF)
+_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
+_LOWER = cython.declare(u64, 0xFFFF_FFFF)
+
+
+@cython.final
+@cython.cclass
+class Conversations:
+    """Counts datagrams, each by its conversation, in the order of their ordinals.
+
+    Args:
+        by_flow: whether endpoints are counted by source too.
+        secret: for hash tables.
+        is_first: whether the capture begins with this piece.
+    """
+
+    def __init__(self, secret: int, *, by_flow: bool = False, is_first: bool = True) -> None:
+        words = secret_words(secret)
+        self.secret, self.by_flow = secret, by_flow
+        self.table = Table(WIDTH, KEY, words, 128)
+        self.ends = Table(4, 3, words)
+        self.endpoints = Table(12, 6, words)
+        self.rtt, self.endpoint_rtt = Histograms(), Histograms()
+        self.open_until = 0 if is_first else HORIZON
+        self.forget_at = MOST_CONVERSATIONS
+
+    def reserve(self, count: index) -> None:
+        """Make room for so many datagrams more."""
+        if self.table.size + count > self.table.room:
+            self.table.reserve(count)
+        if self.ends.size + 2 * count > self.ends.room:
+            self.ends.reserve(2 * count)
+        if self.rtt.pending + 2 * count > self.rtt.room:
+            self.rtt.reserve(2 * count)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def put_key(self, rows: Rows, row: index, at: index) -> cython.int:
+        """Write the key of a row's conversation into `table.keys`; the way that the datagram goes."""
+        source_high: u64 = rows.source_high[row]
+        source_low: u64 = rows.source_low[row]
+        high: u64 = rows.destination_high[row]
+        low: u64 = rows.destination_low[row]
+        ports: u64 = rows.ports[row]
+        if (source_high < high or (source_high == high and (source_low < low or (
+                source_low == low and ports >> 16 <= ports & _PORT)))):
+            self.table.keys[at], self.table.keys[at + 1], self.table.keys[at + 2], self.table.keys[at + 3], self.table.keys[at + 4] = (
+                source_high, source_low, high, low, ports)
+            return 0
+        self.table.keys[at], self.table.keys[at + 1], self.table.keys[at + 2], self.table.keys[at + 3] = high, low, source_high, source_low
+        self.table.keys[at + 4] = (ports & _PORT) << 16 | ports >> 16
+        return 1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def is_over(self, conversation: index, ordinal: u64) -> cython.bint:
+        """Whether nothing was heard of it for too long when the datagram of this ordinal comes."""
+        at: index = conversation * WIDTH
+        last: u64 = max(self.table.words[at + HEAD], self.table.words[at + HEAD + 1])
+        return ordinal >= last + _HORIZON
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def begin(self, hash: u64, at: index, rows: Rows, row: index, way: cython.int,  # noqa: A002 - it is one
+              ordinal: u64) -> index:
+        """A new conversation with the key at a place of `table.keys`, whose first datagram goes this way."""
+        before: index = self.table.find(hash, at)
+        if before >= 0:
+            self.table.words[before * WIDTH + STATE] |= OVER
+        conversation: index = self.table.add(hash, at)
+        record: index = conversation * WIDTH
+        state: u64 = cython.cast(u64, way) * (FIRST_WAY | LAST_WAY | ASKING_WAY)
+        source: u64 = rows.ports[row] >> 16
+        target: u64 = rows.ports[row] & _PORT
+        if source < 1024 and target >= 1024:
+            state |= EITHER
+        if ordinal < self.open_until:
+            state |= OPEN
+        self.table.words[record + FIRST_NS], self.table.words[record + FIRST] = cython.cast(u64, rows.time_ns[row]) & _MASK64, ordinal
+        self.table.words[record + STATE] = state
+        self._link_ends(conversation)
+        if not state & OPEN:
+            self._answer_elsewhere(conversation)
+        return conversation
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def leave_uncounted(self, conversation: index) -> cython.int:
+        """It began with a datagram that the piece before will count."""
+        self.table.words[conversation * WIDTH + STATE] |= UNCOUNTED
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def count(self, conversation: index, way: cython.int, size: i64, time_ns: i64, ordinal: u64) -> cython.int:
+        """Count one datagram.
+
+        Where the direction turns against the side that asks, this is an answer, and the time since the datagram before
+        it is a round trip. A repeated question restarts the clock; a clock that was set gives no RTT.
+        """
+        at: index = conversation * WIDTH
+        state: u64 = self.table.words[at + STATE]
+        if state & UNCOUNTED:
+            state = state & ~(UNCOUNTED | FIRST_WAY | LAST_WAY | ASKING_WAY)
+            state |= cython.cast(u64, way) * (FIRST_WAY | LAST_WAY | ASKING_WAY)
+            self.table.words[at + FIRST_NS], self.table.words[at + FIRST] = cython.cast(u64, time_ns) & _MASK64, ordinal
+        last_way: cython.int = 1 if state & LAST_WAY else 0
+        if way != last_way:
+            if state & (OPEN | EITHER) or last_way == (1 if state & ASKING_WAY else 0):
+                self._take_rtt(conversation, last_way, time_ns - cython.cast(i64, self.table.words[at + LAST_NS]))
+            if not state >> 24 and way != (1 if state & FIRST_WAY else 0):
+                state |= min(ordinal - self.table.words[at + FIRST], (cython.cast(u64, 1) << 40) - 1) << 24
+        state = state | LAST_WAY if way else state & ~LAST_WAY
+        self.table.words[at + STATE] = state
+        self.table.words[at + SENT + way] += 1
+        self.table.words[at + BYTES + way] += cython.cast(u64, size)
+        self.table.words[at + LAST_NS] = cython.cast(u64, time_ns) & _MASK64
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _take_rtt(self, conversation: index, way: cython.int, duration_ns: i64) -> cython.int:
+        """Of an answer to what went `way`."""
+        if 0 <= duration_ns <= LONGEST_RTT_NS:
+            self.rtt.add(2 * conversation + way, duration_ns)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def head(self, conversation: index, way: cython.int) -> u64:
+        """1 + the ordinal of its last datagram this way, 0 for none."""
+        return self.table.words[conversation * WIDTH + HEAD + way]
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def set_head(self, conversation: index, way: cython.int, ordinal: u64) -> cython.int:
+        """This is the ordinal of its last datagram this way."""
+        self.table.words[conversation * WIDTH + HEAD + way] = ordinal + 1
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _link_ends(self, conversation: index) -> cython.int:
+        """Let it be found by each of its self.ends, as the newest."""
+        at: index = conversation * WIDTH
+        end: cython.int
+        row: index
+        links: u64 = 0
+        for end in range(2):
+            self.ends.keys[0], self.ends.keys[1] = self.table.words[at + 2 * end], self.table.words[at + 2 * end + 1]
+            self.ends.keys[2] = self.table.words[at + PORTS] >> 16 if end == 0 else self.table.words[at + PORTS] & _PORT
+            row = self.ends.find(self.ends.hash(0), 0)
+            if row < 0:
+                row = self.ends.add(self.ends.hash(0), 0)
+            if self.ends.words[4 * row + 3] != cython.cast(u64, conversation + 1):    # an end that talks to itself
+                links |= self.ends.words[4 * row + 3] << (32 - 32 * end)
+            self.ends.words[4 * row + 3] = cython.cast(u64, conversation + 1)
+        self.table.words[at + LINKS] = links
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def newest_of(self, high: u64, low: u64, port: u64) -> index:
+        """The conversation of an end that began last, -1 for none; `next_of` goes back from there."""
+        self.ends.keys[0], self.ends.keys[1], self.ends.keys[2] = high, low, port
+        row: index = self.ends.find(self.ends.hash(0), 0)
+        return cython.cast(index, self.ends.words[4 * row + 3]) - 1 if row >= 0 else -1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def next_of(self, conversation: index, high: u64, low: u64, port: u64) -> index:
+        """The conversation of this end that began before this one, -1 for none."""
+        links: u64 = self.table.words[conversation * WIDTH + LINKS]
+        is_a: cython.bint = self.way_from(conversation, high, low, port) == 0
+        return cython.cast(index, links >> 32 if is_a else links & _LOWER) - 1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def way_from(self, conversation: index, high: u64, low: u64, port: u64) -> cython.int:
+        """The way of datagrams from this end; -1 where it has no such end."""
+        at: index = conversation * WIDTH
+        if self.table.words[at + A_HIGH] == high and self.table.words[at + A_LOW] == low and self.table.words[at + PORTS] >> 16 == port:
+            return 0
+        if self.table.words[at + B_HIGH] == high and self.table.words[at + B_LOW] == low and self.table.words[at + PORTS] & _PORT == port:
+            return 1
+        return -1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def goes_to(self, conversation: index, way: cython.int, high: u64, low: u64, port: i64) -> cython.bint:
+        """Whether datagrams of this way go to an address, and to a port unless that is -1."""
+        at: index = conversation * WIDTH
+        end: index = at + (2 if way == 0 else 0)
+        its_port: u64 = self.table.words[at + PORTS] & _PORT if way == 0 else self.table.words[at + PORTS] >> 16
+        return self.table.words[end] == high and self.table.words[end + 1] == low and (port < 0 or its_port == cython.cast(u64, port))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _answer_elsewhere(self, conversation: index) -> cython.int:
+        """Let a conversation that begins answer another, if the host that it comes from was asked and is silent.
+
+        That is the latest that the other end began with this host, at whatever port.
+        """
+        at: index = conversation * WIDTH
+        way: cython.int = 1 if self.table.words[at + STATE] & FIRST_WAY else 0
+        host: index = at + (0 if way == 0 else 2)
+        client: index = at + (2 if way == 0 else 0)
+        client_port: u64 = self.table.words[at + PORTS] & _PORT if way == 0 else self.table.words[at + PORTS] >> 16
+        host_port: u64 = self.table.words[at + PORTS] >> 16 if way == 0 else self.table.words[at + PORTS] & _PORT
+        question: index = self.newest_of(self.table.words[client], self.table.words[client + 1], client_port)
+        step: cython.int
+        asked_way: cython.int = -1
+        record: index = 0
+        for step in range(_MOST_STEPS):
+            if question < 0:
+                return 0
+            record = question * WIDTH
+            asked_way = self.way_from(question, self.table.words[client], self.table.words[client + 1], client_port)
+            if (question != conversation and asked_way == (1 if self.table.words[record + STATE] & FIRST_WAY else 0)
+                    and self.table.words[record + FIRST] <= self.table.words[at + FIRST]
+                    and self.table.words[at + FIRST] <= self.table.words[record + FIRST] + _HORIZON
+                    and self.goes_to(question, asked_way, self.table.words[host], self.table.words[host + 1], -1)):
+                break
+            question = self.next_of(question, self.table.words[client], self.table.words[client + 1], client_port)
+        else:
+            return 0
+        state: u64 = self.table.words[record + STATE]
+        if state & OPEN:
+            self.table.words[at + STATE] |= OPEN
+            return 0
+        waited_ns: i64 = cython.cast(i64, self.table.words[at + FIRST_NS]) - cython.cast(i64, self.table.words[record + FIRST_NS])
+        if (waited_ns < 0 or waited_ns > SOON_NS or state & OTHER_PORT
+                or (1 if state & ASKING_WAY else 0) != asked_way
+                or (state >> 24 and self.table.words[record + FIRST] + (state >> 24) < self.table.words[at + FIRST])):
+            return 0
+        self.table.words[record + STATE] = state | host_port << 8
+        self.table.words[at + STATE] ^= ASKING_WAY
+        self._take_rtt(question, asked_way, waited_ns)
+        return 0
+
+    def forget(self, ordinal: int) -> list[int] | None:
+        """Fold what is over into the endpoints, if there is much.
+
+        Args:
+            ordinal: of the next datagram.
+
+        Returns:
+            The new number of each conversation, -1 of those that are forgotten; None where nothing has changed.
+        """
+        size: index = self.table.size
+        if size < self.forget_at:
+            return None
+        kept: list[int] = []
+        numbers: list[int] = [-1] * size
+        forgotten: list[int] = []
+        row: index
+        state: u64
+        for row in range(size):
+            state = self.table.words[row * WIDTH + STATE]
+            if state & OPEN or not (state & OVER or self.is_over(row, ordinal)):
+                numbers[row] = len(kept)
+                kept.append(row)
+            else:
+                forgotten.append(row)
+        self.forget_at = max(MOST_CONVERSATIONS, len(kept) * 3 // 2)
+        if not forgotten:
+            return None
+        self._fold_into(self.endpoints, self.endpoint_rtt, forgotten)
+        self._keep(kept, numbers)
+        return numbers
+
+    def _keep(self, kept: Sequence[int], numbers: Sequence[int]) -> None:
+        rtt = Histograms()
+        rtt.absorb(self.rtt, [2 * numbers[owner >> 1] + (owner & 1) if numbers[owner >> 1] >= 0 else -1
+                              for owner in range(2 * len(numbers))])
+        self.rtt = rtt
+        self.table.keep(kept)
+        self.ends = Table(4, 3, memoryview(self.table.secret))
+        row: index
+        for row in range(self.table.size):
+            self.ends.reserve(2)
+            self._link_ends(row)
+
+    def totals(self) -> tuple[Table, Histograms]:
+        """Endpoints with all that was counted so far, and the RTTs of those that answered, by their rows."""
+        endpoints, rtt = Table(12, 6, memoryview(self.table.secret)), Histograms()
+        endpoints.reserve(self.endpoints.size)
+        width, count = self.endpoints.width, self.endpoints.size
+        memoryview(endpoints.words)[:width * count] = memoryview(self.endpoints.words)[:width * count]
+        endpoints.size = count
+        endpoints.reindex()
+        rtt.absorb(self.endpoint_rtt, range(max(count, self.endpoint_rtt.owners)))
+        self._fold_into(endpoints, rtt, range(self.table.size))
+        return endpoints, rtt
+
+    def _fold_into(self, endpoints: Table, rtt: Histograms, rows: Sequence[int]) -> None:
+        """Add conversations to endpoints."""
+        words: cython.ulonglong[::1] = self.table.words
+        conversation: index
+        at: index
+        asking: cython.int
+        asked: index
+        asking_end: index
+        owners: list[int] = [-1] * (2 * self.table.size)
+        state: u64
+        for conversation in rows:
+            endpoints.reserve(2)
+            at = conversation * WIDTH
+            state = words[at + STATE]
+            asking = 1 if state & ASKING_WAY else 0
+            if state & EITHER and words[at + SENT] and words[at + SENT + 1]:
+                asking = 1 - asking
+            asked = self._add_endpoint(endpoints, conversation, asking)
+            endpoints.words[asked + SENT_TO] += words[at + SENT + asking]
+            endpoints.words[asked + BYTES_TO] += words[at + BYTES + asking]
+            endpoints.words[asked + QUESTIONS] += words[at + SENT + asking]
+            endpoints.words[asked + ANSWERED] += max(min(words[at + SENT], words[at + SENT + 1]),
+                                                     1 if state & OTHER_PORT else 0)
+            endpoints.words[asked + LAST_TO_NS] = max(endpoints.words[asked + LAST_TO_NS], words[at + LAST_NS])
+            endpoints.words[asked + ANSWERED_FROM] = max(endpoints.words[asked + ANSWERED_FROM],
+                                                         (state & OTHER_PORT) >> 8)
+            owners[2 * conversation + asking] = asked // 12
+            if words[at + SENT + 1 - asking]:
+                asking_end = self._add_endpoint(endpoints, conversation, 1 - asking)
+                endpoints.words[asking_end + SENT_TO] += words[at + SENT + 1 - asking]
+                endpoints.words[asking_end + BYTES_TO] += words[at + BYTES + 1 - asking]
+        if len(self.rtt):
+            rtt.absorb(self.rtt, owners)
+
+    def _add_endpoint(self, endpoints: Table, conversation: index, way: cython.int) -> index:
+        """Where the row stands of the endpoint, or flow, that datagrams of this way go to."""
+        words: cython.ulonglong[::1] = self.table.words
+        keys: cython.ulonglong[::1] = endpoints.keys
+        at: index = conversation * WIDTH
+        to: index = at + (2 if way == 0 else 0)
+        come: index = at + (0 if way == 0 else 2)
+        ports: u64 = words[at + PORTS]
+        keys[0], keys[1], keys[2] = words[to], words[to + 1], ports & _PORT if way == 0 else ports >> 16
+        keys[3] = keys[4] = keys[5] = 0
+        if self.by_flow:
+            keys[3], keys[4], keys[5] = words[come], words[come + 1], ports >> 16 if way == 0 else ports & _PORT
+        row: index = endpoints.find(endpoints.hash(0), 0)
+        if row < 0:
+            row = endpoints.add(endpoints.hash(0), 0)
+        return row * 12
+
+    def append(self, right: Conversations, ordinals: int) -> list[int]:
+        """Add what was counted directly behind, which is used up.
+
+        Args:
+            right: of the piece behind, without what `self` has been fed of it already.
+            ordinals: how many datagrams are before it.
+
+        Returns:
+            The number here of each of its conversations.
+        """
+        numbers: list[int] = []
+        row: index
+        at: index
+        here: index
+        place: index
+        hash_: u64
+        way: cython.int
+        state: u64
+        words: cython.ulonglong[::1] = right.table.words
+        shift: u64 = ordinals
+        for row in range(right.table.size):
+            self.reserve(1)
+            at = row * WIDTH
+            for place in range(KEY):
+                self.table.keys[place] = words[at + place]
+            hash_ = self.table.hash(0)
+            here = self.table.find(hash_, 0)
+            if words[at + STATE] & UNCOUNTED:
+                numbers.append(here)    # what is to be counted of it was fed to `self`
+                continue
+            state = words[at + STATE]
+            if here >= 0 and (not state & OPEN or self.is_over(here, words[at + FIRST] + shift)):
+                self.table.words[here * WIDTH + STATE] |= OVER
+                here = -1
+            if here >= 0:
+                self._go_on(here, right, row, shift)
+            else:
+                here = self.table.add(hash_, 0)
+                for place in range(KEY, LINKS):
+                    self.table.words[here * WIDTH + place] = words[at + place]
+                for way in range(2):
+                    self.table.words[here * WIDTH + HEAD + way] = 0
+                self.table.words[here * WIDTH + FIRST] = words[at + FIRST] + shift
+                self._link_ends(here)
+                if state & OPEN and words[at + FIRST] + shift >= self.open_until:
+                    self.table.words[here * WIDTH + STATE] &= ~OPEN
+                    self._answer_elsewhere(here)
+            numbers.append(here)
+        self.rtt.absorb(right.rtt, [2 * numbers[owner >> 1] + (owner & 1) if numbers[owner >> 1] >= 0 else -1
+                                    for owner in range(2 * len(numbers))])
+        self._merge_endpoints(right)
+        return numbers
+
+    def _go_on(self, here: index, right: Conversations, row: index, shift: u64) -> None:
+        """A conversation goes on behind: the turn between the two is a round trip too."""
+        mine: index = here * WIDTH
+        theirs: index = row * WIDTH
+        words: cython.ulonglong[::1] = self.table.words
+        more: cython.ulonglong[::1] = right.table.words
+        state: u64 = words[mine + STATE]
+        other: u64 = more[theirs + STATE]
+        first_way: cython.int = 1 if other & FIRST_WAY else 0
+        last_way: cython.int = 1 if state & LAST_WAY else 0
+        if first_way != last_way and (state & (OPEN | EITHER) or last_way == (1 if state & ASKING_WAY else 0)):
+            self._take_rtt(here, last_way, cython.cast(i64, more[theirs + FIRST_NS])
+                           - cython.cast(i64, words[mine + LAST_NS]))
+        if not state >> 24 and (other >> 24 or first_way != (1 if state & FIRST_WAY else 0)):
+            both: u64 = more[theirs + FIRST] + shift - words[mine + FIRST]
+            if first_way == (1 if state & FIRST_WAY else 0):
+                both += other >> 24
+            state |= both << 24
+        words[mine + STATE] = state | LAST_WAY if other & LAST_WAY else state & ~LAST_WAY
+        way: cython.int
+        for way in range(2):
+            words[mine + SENT + way] += more[theirs + SENT + way]
+            words[mine + BYTES + way] += more[theirs + BYTES + way]
+        words[mine + LAST_NS] = more[theirs + LAST_NS]
+
+    def _merge_endpoints(self, right: Conversations) -> None:
+        theirs: cython.ulonglong[::1] = right.endpoints.words
+        owners: list[int] = []
+        row: index
+        place: index
+        at: index
+        here: index
+        mine: Table = self.endpoints
+        for row in range(right.endpoints.size):
+            mine.reserve(1)
+            at = row * 12
+            for place in range(6):
+                mine.keys[place] = theirs[at + place]
+            here = mine.find(mine.hash(0), 0)
+            if here < 0:
+                here = mine.add(mine.hash(0), 0)
+            owners.append(here)
+            here *= 12
+            for place in (SENT_TO, BYTES_TO, QUESTIONS, ANSWERED):
+                mine.words[here + place] += theirs[at + place]
+            for place in (LAST_TO_NS, ANSWERED_FROM):
+                mine.words[here + place] = max(mine.words[here + place], theirs[at + place])
+        self.endpoint_rtt.absorb(right.endpoint_rtt, owners or [-1])

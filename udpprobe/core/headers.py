@@ -1,0 +1,547 @@
+"""From a frame's first byte to its UDP or ICMP header: link layers, IPv4, IPv6, extension headers, tunnels.
+
+`Headers` is a cursor that steps over one header after the other. Nothing raises: a header that is short or wrong ends
+the walk and is counted as a fault by name, and what was read before it stays.
+"""
+
+from __future__ import annotations
+
+try:
+    import cython
+    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, i64, index, u64
+
+NAMES = ("ethernet", "vlan", "llc", "pppoe", "ppp", "hdlc", "mpls", "sll", "sll2", "null", "ip", "ipv4", "ipv6",
+         "ipv6-extension", "gre", "geneve", "gtp", "udp", "icmp")
+"""Headers, in the order of the constants below."""
+
+FAULTS = (*(f"cut-{name}" for name in NAMES), *(f"short-{name}" for name in NAMES),
+          "unknown-link-type", "too-many-headers", "bad-ip-version", "bad-ipv4-header", "bad-ipv6-header",
+          "bad-udp-length")
+"""Names of the counters in `Headers.faults`: a header that the capture cut, one that its packet is too short for."""
+
+_ETHERNET = cython.declare(cython.int, 0)
+_VLAN = cython.declare(cython.int, 1)
+_LLC = cython.declare(cython.int, 2)
+_PPPOE = cython.declare(cython.int, 3)
+_PPP = cython.declare(cython.int, 4)
+_HDLC = cython.declare(cython.int, 5)
+_MPLS = cython.declare(cython.int, 6)
+_SLL = cython.declare(cython.int, 7)
+_SLL2 = cython.declare(cython.int, 8)
+_NULL = cython.declare(cython.int, 9)
+_IP = cython.declare(cython.int, 10)
+_IPV4 = cython.declare(cython.int, 11)
+_IPV6 = cython.declare(cython.int, 12)
+_EXTENSION = cython.declare(cython.int, 13)
+_GRE = cython.declare(cython.int, 14)
+_GENEVE = cython.declare(cython.int, 15)
+_GTP = cython.declare(cython.int, 16)
+_COUNT = cython.declare(cython.int, 19)
+_UNKNOWN_LINK = cython.declare(cython.int, 38)
+_TOO_MANY = cython.declare(cython.int, 39)
+_BAD_VERSION = cython.declare(cython.int, 40)
+_BAD_IPV4 = cython.declare(cython.int, 41)
+_BAD_IPV6 = cython.declare(cython.int, 42)
+
+# What stands at the cursor: a number of one of these name spaces.
+LINK = cython.declare(cython.int, 1 << 16)      # LINKTYPE_ values, https://www.tcpdump.org/linktypes.html
+ETHER = cython.declare(cython.int, 2 << 16)     # EtherTypes
+IP = cython.declare(cython.int, 3 << 16)        # IP protocols
+PPP = cython.declare(cython.int, 4 << 16)       # PPP protocol field follows
+RAW_IP = cython.declare(cython.int, 5 << 16)    # IPv4 or IPv6, told by the version
+LLC = cython.declare(cython.int, 6 << 16)
+MPLS = cython.declare(cython.int, 7 << 16)
+NOTHING = cython.declare(cython.int, 0)
+
+# Where a walk ends: an IP protocol, or one of these. `decode.py` reads them by these numbers.
+_OTHER = cython.declare(cython.int, -1)         # something that carries neither UDP nor ICMP
+_MORE = cython.declare(cython.int, -3)
+
+MAPPED = cython.declare(u64, 0xFFFF_0000_0000)
+MASK32 = cython.declare(u64, 0xFFFF_FFFF)
+
+# Steps a packet may take; a real one needs about ten, a crafted one does not get to keep us busy.
+MAX_LAYERS = cython.declare(cython.int, 40)
+
+
+@cython.final
+@cython.cclass
+class Headers:
+    """A walk over the headers of one packet after another.
+
+    Attributes:
+        at, end: the cursor, and one past the last captured byte of the packet.
+        cut: whether the packet went on behind `end` on the wire.
+        family, ttl, ip_id, ip_length, ip_start: of the innermost IP header met.
+        source_high, source_low, destination_high, destination_low: its addresses.
+        fragment_id: of a fragment, else -1.  first_fragment, later_fragment: which one it is.
+        protocol: of a later fragment, what its datagram carries.
+        depth: how many tunnels were entered.
+        quoted: a quote's length fields may lie, and do not end it; what is in a tunnel there stays closed.
+    """
+
+    def __init__(self, faults: memoryview) -> None:
+        self.faults = faults
+        self.quoted = False
+
+    @cython.cfunc
+    def load(self, data: object) -> cython.void:
+        """Walk over these bytes from now on."""
+        self.data = data
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def u8(self, at: index) -> i64:
+        """The byte at a place."""
+        return self.data[at]
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def u16(self, at: index) -> i64:
+        """Two bytes, big-endian."""
+        return cython.cast(i64, self.data[at]) << 8 | self.data[at + 1]
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def u32(self, at: index) -> i64:
+        """Four bytes, big-endian."""
+        return (cython.cast(i64, self.data[at]) << 24 | cython.cast(i64, self.data[at + 1]) << 16
+                | cython.cast(i64, self.data[at + 2]) << 8 | self.data[at + 3])
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def u48(self, at: index) -> u64:
+        """Six bytes, big-endian."""
+        return cython.cast(u64, self.u32(at)) << 16 | cython.cast(u64, self.u16(at + 4))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def word64(self, at: index) -> u64:
+        """Eight bytes, big-endian."""
+        return cython.cast(u64, self.u32(at)) << 32 | cython.cast(u64, self.u32(at + 4))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def word_sum(self, at: index, end: index) -> i64:
+        """Sum of the 16-bit words from `at` to `end`, an odd byte padded with zero (RFC 1071)."""
+        total: i64 = 0
+        while at + 1 < end:
+            total += self.u16(at)
+            at += 2
+        return total + (self.u8(at) << 8 if at < end else 0)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def pseudo_sum(self, length: i64, protocol: cython.int) -> i64:
+        """Sum of the pseudo header's words (RFC 768; RFC 8200, section 8.1) of the innermost IP packet."""
+        total: u64 = cython.cast(u64, length) + cython.cast(u64, protocol)
+        low: u64 = self.source_low
+        other: u64 = self.destination_low
+        total += (low & 0xFFFF) + (low >> 16 & 0xFFFF) + (other & 0xFFFF) + (other >> 16 & 0xFFFF)
+        if self.family == 6:
+            total += (low >> 32 & 0xFFFF) + (low >> 48) + (other >> 32 & 0xFFFF) + (other >> 48)
+            low, other = self.source_high, self.destination_high
+            total += (low & 0xFFFF) + (low >> 16 & 0xFFFF) + (low >> 32 & 0xFFFF) + (low >> 48)
+            total += (other & 0xFFFF) + (other >> 16 & 0xFFFF) + (other >> 32 & 0xFFFF) + (other >> 48)
+        return cython.cast(i64, total)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def walk_link(self, at: index, end: index, cut: cython.bint, link_type: cython.int) -> cython.int:
+        """Walk a frame from its link layer on.
+
+        Returns:
+            The IP protocol of the header that the cursor stands at: 17, 1, 58 …; -1 where the packet carries nothing
+            of interest, is a later fragment, or has a fault.
+        """
+        self.at, self.end, self.cut, self.depth, self.family = at, end, cut, 0, 0
+        if link_type in (12, 14, 101, 228, 229):    # LINKTYPE_RAW as several systems wrote it, _IPV4 and _IPV6
+            return self.walk(RAW_IP)
+        return self.walk(LINK | link_type)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def walk_quote(self, at: index, end: index, cut: cython.bint, family: cython.int) -> cython.int:
+        """Walk a quote from its IP header on; as `walk_link`."""
+        self.at, self.end, self.cut, self.depth, self.family = at, end, cut, 0, 0
+        self.ip_start = at
+        return self.walk(ETHER | (0x0800 if family == 4 else 0x86DD))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def walk(self, kind: cython.int) -> cython.int:
+        """Step over headers until the innermost one; as `walk_link`."""
+        self.later_fragment = self.first_fragment = False
+        self.fragment_id = -1
+        layer: cython.int
+        for layer in range(MAX_LAYERS):
+            if kind == (ETHER | 0x0800):
+                kind = self._ipv4()
+            elif kind == (ETHER | 0x86DD):
+                kind = self._ipv6()
+            elif kind >> 16 == 3:
+                if kind == (IP | 17) or kind == (IP | 6):
+                    return kind & 0xFF
+                kind = self._inside_ip(kind & 0xFF)
+                if kind >> 16 == 3 and kind & 0x100:
+                    return kind & 0xFF
+            elif kind == (LINK | 1):
+                kind = self._ethernet()
+            elif kind == RAW_IP:
+                kind = self._raw_ip()
+            elif kind <= 0:
+                return _OTHER
+            else:
+                kind = self._link_layer(kind)
+        return self._fail(_TOO_MANY)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _fail(self, fault: cython.int) -> cython.int:
+        """End the packet with a fault."""
+        self.faults[fault] += 1
+        return _OTHER
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _has(self, size: i64, header: cython.int) -> cython.bint:
+        """Whether `size` bytes are there; if not, that is a fault of this header."""
+        if self.end - self.at >= size:
+            return True
+        self.faults[header if self.cut else _COUNT + header] += 1
+        return False
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _ether_type(self, size: index, number: i64) -> cython.int:
+        """What follows an EtherType, or an IEEE 802.3 length, behind `size` bytes."""
+        self.at += size
+        return LLC if number < 0x0600 else ETHER | cython.cast(cython.int, number)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _ethernet(self) -> cython.int:
+        """Ethernet II or IEEE 802.3."""
+        if not self._has(14, _ETHERNET):
+            return _OTHER
+        return self._ether_type(14, self.u16(self.at + 12))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _link_layer(self, kind: cython.int) -> cython.int:
+        """Every other layer below IP: what follows it."""
+        at: index = self.at
+        number: i64
+        if kind in (ETHER | 0x8100, ETHER | 0x88A8, ETHER | 0x9100):     # IEEE 802.1Q and 802.1ad
+            return self._ether_type(4, self.u16(at + 2)) if self._has(4, _VLAN) else _OTHER
+        if kind == (ETHER | 0x8847) or kind == (ETHER | 0x8848) or kind == MPLS:
+            return self._mpls()
+        if kind == LLC:     # with SNAP (RFC 1042); anything else there carries no UDP
+            if not self._has(8, _LLC) or self.u16(at) != 0xAAAA or self.u8(at + 2) != 3:
+                return _OTHER
+            return self._ether_type(8, self.u16(at + 6))
+        if kind == (ETHER | 0x8864) or kind == (LINK | 51):     # PPPoE session stage (RFC 2516)
+            if not self._has(6, _PPPOE):
+                return _OTHER
+            self.at += 6
+            return PPP
+        if kind == PPP or kind == (ETHER | 0x880B) or kind == (LINK | 9):
+            return self._ppp()
+        if kind == (LINK | 50) or kind == (LINK | 104):
+            # Cisco HDLC (RFC 1547, 4.3.1); a PPP frame may stand there too (LINKTYPE_PPP_HDLC)
+            if not self._has(4, _HDLC):
+                return _OTHER
+            return PPP if self.u16(at) == 0xFF03 else self._ether_type(4, self.u16(at + 2))
+        if kind == (LINK | 113):    # LINKTYPE_LINUX_SLL
+            return self._ether_type(16, self.u16(at + 14)) if self._has(16, _SLL) else _OTHER
+        if kind == (LINK | 276):    # LINKTYPE_LINUX_SLL2
+            return self._ether_type(20, self.u16(at)) if self._has(20, _SLL2) else _OTHER
+        if kind == LINK or kind == (LINK | 108):
+            return self._null()
+        return self._fail(_UNKNOWN_LINK) if kind >> 16 == 1 else _OTHER
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _mpls(self) -> cython.int:
+        """One label stack entry (RFC 3032); behind the last one the version tells what follows."""
+        if not self._has(5, _MPLS):
+            return _OTHER
+        is_bottom: cython.bint = self.u8(self.at + 2) & 1
+        version: i64 = self.u8(self.at + 4) >> 4
+        self.at += 4
+        if not is_bottom:
+            return MPLS
+        return RAW_IP if version == 4 or version == 6 else _OTHER
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _ppp(self) -> cython.int:
+        """PPP with or without address and control, and with a protocol of one or two bytes (RFC 1661, 1662)."""
+        if not self._has(4, _PPP):
+            return _OTHER
+        if self.u16(self.at) == 0xFF03:
+            self.at += 2
+        protocol: i64 = self.u8(self.at)
+        if protocol & 1:
+            self.at += 1
+        else:
+            protocol = self.u16(self.at)
+            self.at += 2
+        if protocol == 0x0021:
+            return ETHER | 0x0800
+        if protocol == 0x0057:
+            return ETHER | 0x86DD
+        return MPLS if protocol == 0x0281 or protocol == 0x0283 else _OTHER
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _null(self) -> cython.int:
+        """LINKTYPE_NULL and LINKTYPE_LOOP: an address family in the byte order of whoever captured.
+
+        AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 23 on Windows, 24 on Open- and NetBSD, 28 on FreeBSD, 30 on
+        Darwin.
+        """
+        if not self._has(4, _NULL):
+            return _OTHER
+        big: i64 = self.u32(self.at)
+        little: i64 = (big & 0xFF) << 24 | (big & 0xFF00) << 8 | big >> 8 & 0xFF00 | big >> 24
+        number: i64 = min(big, little)
+        self.at += 4
+        if number == 2:
+            return ETHER | 0x0800
+        return ETHER | 0x86DD if number in (10, 23, 24, 28, 30) else _OTHER
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _raw_ip(self) -> cython.int:
+        """IPv4 or IPv6, told by the version."""
+        if not self._has(1, _IP):
+            return _OTHER
+        version: i64 = self.u8(self.at) >> 4
+        if version == 4:
+            return ETHER | 0x0800
+        return ETHER | 0x86DD if version == 6 else self._fail(_BAD_VERSION)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _ipv4(self) -> cython.int:
+        """RFC 791."""
+        if not self._has(20, _IPV4):
+            return _OTHER
+        at: index = self.at
+        first: i64 = self.u8(at)
+        size: i64 = (first & 15) * 4
+        if first >> 4 != 4 or size < 20:
+            return self._fail(_BAD_IPV4)
+        if not self._has(size, _IPV4):
+            return _OTHER
+        self._end_at_length(self.u16(at + 2), size)
+        self.family = 4
+        self.ip_id, self.ttl = cython.cast(cython.int, self.u16(at + 4)), cython.cast(cython.int, self.u8(at + 8))
+        self.source_high = self.destination_high = 0
+        self.source_low = cython.cast(u64, self.u32(at + 12)) | MAPPED
+        self.destination_low = cython.cast(u64, self.u32(at + 16)) | MAPPED
+        word: i64 = self.u16(at + 6)
+        return self._fragment(word & 0x1FFF, word & 0x2000 != 0, self.ip_id,
+                              cython.cast(cython.int, self.u8(at + 9)), size)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _ipv6(self) -> cython.int:
+        """RFC 8200, section 3."""
+        if not self._has(40, _IPV6):
+            return _OTHER
+        at: index = self.at
+        if self.u8(at) >> 4 != 6:
+            return self._fail(_BAD_IPV6)
+        payload_length: i64 = self.u16(at + 4)
+        # A length of 0 is a jumbogram's, or that of a packet the network card has still to split.
+        self._end_at_length(payload_length + 40 if payload_length else 0, 40)
+        self.family, self.ip_id, self.fragment_id, self.first_fragment = 6, 0, -1, False
+        self.ttl = cython.cast(cython.int, self.u8(at + 7))
+        self.source_high, self.source_low = self.word64(at + 8), self.word64(at + 16)
+        self.destination_high, self.destination_low = self.word64(at + 24), self.word64(at + 32)
+        self.at = at + 40
+        return IP | cython.cast(cython.int, self.u8(at + 6))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _end_at_length(self, length: i64, header: i64) -> cython.int:
+        """Note where the IP packet starts and, unless quoted, end it where its header says: padding follows."""
+        start: index = self.at
+        self.ip_start = start
+        self.ip_length = length
+        if self.quoted:
+            return 0
+        if length < header:
+            self.ip_length = self.end - start
+        elif start + length <= self.end:
+            self.cut, self.end = False, start + length
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _fragment(self, offset: i64, more: cython.bint, fragment_id: i64, protocol: cython.int,
+                  size: i64) -> cython.int:
+        """Keep what tells the fragments of a datagram together; only the first one has its UDP header."""
+        self.at += size
+        self.first_fragment = offset == 0 and more
+        self.fragment_id = fragment_id if offset or more else -1
+        if offset:
+            self.later_fragment, self.protocol = True, protocol
+            return _OTHER
+        return IP | protocol
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _inside_ip(self, protocol: cython.int) -> cython.int:
+        """An extension header or a tunnel: what follows. Anything else is where the walk ends, marked by 0x100."""
+        at: index = self.at
+        size: i64
+        if protocol in (0, 43, 60, 135, 139, 140) or protocol == 51:
+            # Hop-by-hop, routing and destination options, mobility, HIP, shim6 (RFC 6564's common shape); the length
+            # of AH (RFC 4302) counts in units of four bytes, less two.
+            if not self._has(8, _EXTENSION):
+                return _OTHER
+            size = self.u8(at + 1) * (4 if protocol == 51 else 8) + 8
+            if not self._has(size, _EXTENSION):
+                return _OTHER
+            self.at += size
+            return IP | cython.cast(cython.int, self.u8(at))
+        if protocol == 44:      # RFC 8200, section 4.5
+            if not self._has(8, _EXTENSION):
+                return _OTHER
+            size = self.u16(at + 2)
+            return self._fragment(size >> 3, size & 1 != 0, self.u32(at + 4),
+                                  cython.cast(cython.int, self.u8(at)), 8)
+        if not self.quoted:
+            if protocol == 4 or protocol == 41:     # IPv4 or IPv6 in either (RFC 2003, 2473, 4213)
+                self.depth += 1
+                return RAW_IP
+            if protocol == 47:
+                return self._gre()
+        return IP | 0x100 | protocol
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _gre(self) -> cython.int:
+        """RFC 2784 and 2890; version 1 is PPTP's (RFC 2637)."""
+        if not self._has(4, _GRE):
+            return _OTHER
+        flags: i64 = self.u16(self.at)
+        protocol: cython.int = cython.cast(cython.int, self.u16(self.at + 2))
+        size: index = 4
+        if flags & 0xC000:
+            size += 4
+        if flags & 0x2000:
+            size += 4
+        if flags & 0x1000:
+            size += 4
+        if flags & 0x0080 and flags & 7 == 1:
+            size += 4
+        if not self._has(size, _GRE):
+            return _OTHER
+        self.depth += 1
+        self.at += size
+        if protocol == 0x6558:      # transparent Ethernet bridging
+            return LINK | 1
+        return PPP if protocol == 0x880B else ETHER | protocol
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def walk_tunnel(self, port: cython.int) -> cython.int:
+        """Walk on inside a datagram whose UDP destination port carries packets; as `walk_link`.
+
+        The cursor stands at the UDP header. What only borrowed the port ends here, without a fault.
+        """
+        kind: cython.int = _OTHER
+        self.at += 8
+        if port == 4789 or port == 8472:
+            kind = self._vxlan()
+        elif port == 6081:
+            kind = self._geneve()
+        elif port == 2152:
+            kind = self._gtp_u()
+        if kind <= 0:
+            return _OTHER
+        self.depth += 1
+        return self.walk(kind)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _vxlan(self) -> cython.int:
+        """RFC 7348: an Ethernet frame behind eight bytes; port 8472 is Linux's own.
+
+        Beside the I flag, Linux and Cisco set a G flag and a group (draft-smith-vxlan-group-policy).
+        """
+        at: index = self.at
+        if self.end - at < 8 or self.u8(at) & 0x7F != 0x08 or self.u8(at + 7) != 0:
+            return _OTHER
+        self.at += 8
+        return LINK | 1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _geneve(self) -> cython.int:
+        """RFC 8926."""
+        at: index = self.at
+        if self.end - at < 8 or self.u8(at) >> 6 != 0 or self.u8(at + 7) != 0:
+            return _OTHER
+        size: i64 = 8 + 4 * (self.u8(at) & 63)
+        protocol: cython.int = cython.cast(cython.int, self.u16(at + 2))
+        if not self._has(size, _GENEVE):
+            return _OTHER
+        self.at += size
+        return LINK | 1 if protocol == 0x6558 else ETHER | protocol
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _gtp_u(self) -> cython.int:
+        """3GPP TS 29.281: version 1, message type 255 carries a packet behind up to eight extension headers."""
+        at: index = self.at
+        if self.end - at < 12 or self.u8(at) & 0xF0 != 0x30 or self.u8(at + 1) != 255:
+            return _OTHER
+        flags: i64 = self.u8(at)
+        size: i64 = 12 if flags & 7 else 8
+        following: i64 = self.u8(at + 11) if flags & 4 else 0
+        extension: cython.int
+        for extension in range(8):
+            if following == 0 or at + size + 4 > self.end:
+                break
+            size += max(self.u8(at + size), 1) * 4
+            following = self.u8(at + size - 1) if at + size <= self.end else 0
+        if not self._has(size, _GTP):
+            return _OTHER
+        self.at += size
+        return RAW_IP

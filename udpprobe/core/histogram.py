@@ -1,0 +1,279 @@
+"""Durations by the number of what they belong to, for medians: exact while few, within 1.6 % when many.
+
+What is kept of an owner depends only on which durations there were, not on their order, nor on how they were split:
+the least and the greatest exactly, the others by their leading bits once there are more than MOST_EXACT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+try:
+    import cython
+    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, i64, index, u64
+
+MOST_EXACT = 64
+"""Durations of one owner that are kept to the nanosecond."""
+
+LEAST_PENDING = 1 << 12
+MOST_PENDING = 1 << 20
+"""New durations are collected before they are put in order; the more are kept already, the more."""
+
+_EXACT = cython.declare(index, 64)
+_KEPT_BITS = cython.declare(cython.int, 7)      # of each duration, beyond that: 1.6 %
+_BUCKETS = cython.declare(index, 1 << 13)
+_MOST_NS = cython.declare(u64, (1 << 40) - 1)   # 18 minutes; longer ones count as that
+
+
+@cython.final
+@cython.cclass
+class Histograms:
+    """A bag of durations an owner; owners are numbered from 0."""
+
+    def __init__(self) -> None:
+        self.pending, self.owners, self.stored = 0, 0, 0
+        self.room = LEAST_PENDING
+        self.pending_owner, self.pending_ns = _words(self.room), _words(self.room)
+        self.starts, self.values, self.counts = _words(1), _words(0), _words(0)
+        self.buckets = _words(1 << 13)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        self.settle()
+        return _restored, (self.owners, bytes(memoryview(self.starts)), bytes(memoryview(self.values)[:self.stored]),
+                           bytes(memoryview(self.counts)[:self.stored]))
+
+    def __len__(self) -> int:
+        """How much is kept: distinct durations, and those that are not settled yet."""
+        return self.stored + self.pending
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def add(self, owner: index, duration_ns: i64) -> cython.int:
+        """Add a duration; there must be room for it."""
+        self.pending_owner[self.pending] = owner
+        self.pending_ns[self.pending] = min(cython.cast(u64, duration_ns), _MOST_NS)
+        self.pending += 1
+        return 0
+
+    def reserve(self, count: index) -> None:
+        """See to it that so many can be added."""
+        if self.pending + count <= self.room:
+            return
+        self.settle()
+        room = min(max(LEAST_PENDING, 2 * self.stored), MOST_PENDING)
+        if room > self.room or count > self.room:
+            self.room = max(room, count)
+            self.pending_owner, self.pending_ns = _words(self.room), _words(self.room)
+
+    def settle(self) -> None:
+        """Put what is pending in its place."""
+        if self.pending:
+            ones = _words(self.pending)
+            place: index
+            for place in range(self.pending):
+                ones[place] = 1
+            self._merge(self.pending_owner, self.pending_ns, ones, self.pending)
+            self.pending = 0
+
+    def absorb(self, other: Histograms, owners: Sequence[int]) -> None:
+        """Add all durations of others; those of their owner i are of `owners[i]` here, or dropped where that is -1."""
+        self.settle()
+        other.settle()
+        if not other.stored:
+            return
+        owner: cython.ulonglong[::1] = _words(other.stored)
+        ns: cython.ulonglong[::1] = _words(other.stored)
+        counts: cython.ulonglong[::1] = _words(other.stored)
+        at: index = 0
+        old: index
+        place: index
+        new: i64
+        for old in range(other.owners):
+            if other.starts[old] < other.starts[old + 1]:
+                new = owners[old]
+                for place in range(other.starts[old], other.starts[old + 1] if new >= 0 else 0):
+                    owner[at], ns[at], counts[at] = new, other.values[place], other.counts[place]
+                    at += 1
+        self._merge(owner, ns, counts, at)
+
+    def _merge(self, owner: cython.ulonglong[::1], ns: cython.ulonglong[::1], weight: cython.ulonglong[::1],
+               count: index) -> None:
+        """Counting sort by owner, of what is kept and of `count` new ones; then each owner by itself."""
+        if not count:
+            return
+        place: index
+        own: index
+        owners: index = self.owners
+        for place in range(count):
+            if cython.cast(index, owner[place]) >= owners:
+                owners = cython.cast(index, owner[place]) + 1
+        ends: cython.ulonglong[::1] = _words(owners + 2)
+        for own in range(self.owners):
+            ends[own + 2] = self.starts[own + 1] - self.starts[own]
+        for place in range(count):
+            ends[owner[place] + 2] += 1
+        for own in range(owners):
+            ends[own + 2] += ends[own + 1]
+        total: index = self.stored + count
+        sorted_ns: cython.ulonglong[::1] = _words(total)
+        sorted_weight: cython.ulonglong[::1] = _words(total)
+        at: index
+        for own in range(self.owners):
+            for place in range(cython.cast(index, self.starts[own]), cython.cast(index, self.starts[own + 1])):
+                at = cython.cast(index, ends[own + 1])
+                sorted_ns[at], sorted_weight[at] = self.values[place], self.counts[place]
+                ends[own + 1] += 1
+        for place in range(count):
+            at = cython.cast(index, ends[owner[place] + 1])
+            sorted_ns[at], sorted_weight[at] = ns[place], weight[place]
+            ends[owner[place] + 1] += 1
+        # now the owner's durations end at ends[owner + 1]; they are put in order in place, fewer than before
+        self.stored = self._gather(ends, sorted_ns, sorted_weight, sorted_ns, sorted_weight, owners)
+        self.owners, self.starts, self.values, self.counts = owners, ends, sorted_ns, sorted_weight
+        if 2 * self.stored < total:
+            self.values, self.counts = _head(sorted_ns, self.stored), _head(sorted_weight, self.stored)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _gather(self, ends: cython.ulonglong[::1], ns: cython.ulonglong[::1], weight: cython.ulonglong[::1],
+                values: cython.ulonglong[::1], counts: cython.ulonglong[::1], owners: index) -> index:
+        """Order, and round where there are many; `ends` become where each owner's begin. How many there are."""
+        out: index = 0
+        own: index
+        first: index = 0
+        last: index
+        place: index
+        total: u64
+        for own in range(owners):
+            last = cython.cast(index, ends[own + 1])
+            ends[own] = out
+            total = 0
+            for place in range(first, last):
+                total += weight[place]
+            if total <= cython.cast(u64, _EXACT):
+                out = self._few(first, last, ns, weight, values, counts, out)
+            else:
+                out = self._many(first, last, ns, weight, values, counts, out)
+            first = last
+        ends[owners] = out
+        return out
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _few(self, first: index, last: index, ns: cython.ulonglong[::1], weight: cython.ulonglong[::1],
+             values: cython.ulonglong[::1], counts: cython.ulonglong[::1], out: index) -> index:
+        """Insertion sort; equal ones become one."""
+        place: index
+        at: index
+        value: u64
+        count: u64
+        for place in range(first + 1, last):
+            value, count, at = ns[place], weight[place], place
+            while at > first and ns[at - 1] > value:
+                ns[at], weight[at] = ns[at - 1], weight[at - 1]
+                at -= 1
+            ns[at], weight[at] = value, count
+        begin: index = out
+        for place in range(first, last):
+            if out > begin and values[out - 1] == ns[place]:
+                counts[out - 1] += weight[place]
+            else:
+                values[out], counts[out] = ns[place], weight[place]
+                out += 1
+        return out
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _many(self, first: index, last: index, ns: cython.ulonglong[::1], weight: cython.ulonglong[::1],
+              values: cython.ulonglong[::1], counts: cython.ulonglong[::1], out: index) -> index:
+        """Count by leading bits; the least and the greatest stay as they are, and none is rounded below the least."""
+        least: u64 = ns[first]
+        most: u64 = ns[first]
+        place: index
+        value: u64
+        for place in range(first, last):
+            least, most = min(least, ns[place]), max(most, ns[place])
+        at_least: u64 = 0
+        at_most: u64 = 0
+        low: index = _BUCKETS
+        high: index = 0
+        bucket: index
+        shift: cython.int
+        for place in range(first, last):
+            value = ns[place]
+            shift = 0
+            while value >> shift >= 1 << _KEPT_BITS:
+                shift += 1
+            if value == least or value >> shift << shift <= least:
+                at_least += weight[place]
+            elif value == most:
+                at_most += weight[place]
+            else:
+                bucket = (shift << _KEPT_BITS) + cython.cast(index, value >> shift)
+                self.buckets[bucket] += weight[place]
+                low, high = min(low, bucket), max(high, bucket)
+        values[out], counts[out] = least, at_least
+        out += 1
+        for bucket in range(low, high + 1):
+            if self.buckets[bucket]:
+                shift = bucket >> _KEPT_BITS
+                values[out] = cython.cast(u64, bucket & ((1 << _KEPT_BITS) - 1)) << shift
+                counts[out] = self.buckets[bucket]
+                self.buckets[bucket] = 0
+                out += 1
+        if at_most:
+            values[out], counts[out] = most, at_most
+            out += 1
+        return out
+
+    def keep(self, owners: Sequence[int]) -> None:
+        """Forget all owners but these, ascending; they are numbered anew from 0, in their order."""
+        old = Histograms()
+        new = [-1] * max(self.owners, 1)
+        for number, owner in enumerate(owners):
+            if owner < self.owners:
+                new[owner] = number
+        old.absorb(self, range(self.owners))
+        self.owners, self.stored = 0, 0
+        self.starts, self.values, self.counts = _words(1), _words(0), _words(0)
+        self.absorb(old, new)
+
+    def spread(self, owner: int) -> tuple[int, float, int] | None:
+        """Least, median and greatest of an owner's durations in nanoseconds; None without. Settle first."""
+        if owner < 0 or owner >= self.owners or self.starts[owner] == self.starts[owner + 1]:
+            return None
+        first, last = self.starts[owner], self.starts[owner + 1]
+        values, counts = self.values, self.counts
+        total = 0
+        for place in range(first, last):
+            total += counts[place]
+        seen, lower = 0, None
+        for place in range(first, last):
+            seen += counts[place]
+            if lower is None and seen > (total - 1) // 2:
+                lower = values[place]
+            if seen > total // 2:
+                return int(values[first]), (lower + values[place]) / 2, int(values[last - 1])
+        raise AssertionError     # the last one is behind the middle
+
+
+def _words(count: int) -> memoryview:
+    return memoryview(bytearray(8 * count)).cast("Q") if count else memoryview(bytearray(8)).cast("Q")
+
+
+def _head(words: memoryview, count: int) -> memoryview:
+    return memoryview(bytearray(memoryview(words)[:count])).cast("Q") if count else _words(0)
+
+
+def _restored(owners: int, starts: bytes, values: bytes, counts: bytes) -> Histograms:
+    made = Histograms()
+    made.owners, made.stored = owners, len(values) // 8
+    made.starts, made.values, made.counts = (memoryview(bytearray(each or bytes(8))).cast("Q")
+                                             for each in (starts, values, counts))
+    return made

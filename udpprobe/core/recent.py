@@ -1,0 +1,436 @@
+"""The datagrams of late, and which of them an ICMP error quotes.
+
+A ring holds the last HORIZON datagrams. Those of one conversation and direction are chained, the latest first, and an
+error looks through that chain. What agrees best wins; of what agrees as well, the latest.
+"""
+
+from __future__ import annotations
+
+try:
+    import cython
+    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, i64, index, u64
+
+from udpprobe.core.flows import HORIZON, Conversations
+from udpprobe.core.rows import Rows
+from udpprobe.core.table import Table, secret_words
+
+MATCHES = ("none", "rewritten", "flow", "exact")
+"""How sure a match is, least first; `Match.sureness` is a position in here."""
+
+EVIDENCE = ("ip-id", "udp-checksum", "payload")
+"""What may tell a datagram from its neighbours, by the bits of `Match.evidence`."""
+
+# An entry of the ring.
+DETAIL = cython.declare(index, 0)
+PAYLOAD = cython.declare(index, 1)      # 16 bytes in two words
+TIME_NS = cython.declare(index, 3)
+FRAME = cython.declare(index, 4)        # frame << 21 | how many datagrams before it the conversation's last one was
+FLOW = cython.declare(index, 5)         # conversation << 33 | way << 32 | `Rows.proof`
+WIDTH = cython.declare(index, 6)
+
+LEAST_ROOM = 1 << 10
+_MOST_ROOM = cython.declare(u64, 1 << 20)
+_DISTANCE = cython.declare(u64, (1 << 21) - 1)
+_MOST_STEPS = cython.declare(cython.int, 1 << 14)   # datagrams that one error looks at
+_MOST_CONVERSATIONS = cython.declare(cython.int, 256)
+
+# Ways of looking: by the whole flow; by all but the source, which a NAT changed; by all but the destination, where a
+# service address was translated; by all but the destination's port, which the quote does not reach.
+_FLOW = cython.declare(cython.int, 0)
+_SOURCE_CHANGED = cython.declare(cython.int, 1)
+_SERVICE = cython.declare(cython.int, 2)
+_PORTLESS = cython.declare(cython.int, 3)
+
+_UNRANKED = cython.declare(cython.int, 100)
+_REWRITTEN_RANK = cython.declare(cython.int, 50)
+
+_NONE = cython.declare(cython.int, 0)
+_REWRITTEN = cython.declare(cython.int, 1)
+_IN_FLOW = cython.declare(cython.int, 2)
+_EXACT = cython.declare(cython.int, 3)
+
+_BY_ID = cython.declare(cython.int, 1)
+_BY_CHECKSUM = cython.declare(cython.int, 2)
+_BY_PAYLOAD = cython.declare(cython.int, 4)
+
+_SECOND_NS = cython.declare(i64, 1_000_000_000)
+_COPY_NS = cython.declare(i64, 500_000)
+_PORT = cython.declare(u64, 0xFFFF)
+_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
+_LOWER = cython.declare(u64, 0xFFFF_FFFF)
+_ALL = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
+_FRAGMENTED = cython.declare(u64, 2)
+_NO_PORTS = cython.declare(u64, 4)
+_NO_LENGTH = cython.declare(u64, 8)
+_NO_CHECKSUM = cython.declare(u64, 16)
+_LATER_FRAGMENT = cython.declare(u64, 32)
+_IP_ID_SWAPPED = cython.declare(u64, 256)
+_SOURCE_REWRITTEN = cython.declare(u64, 8192)
+_DESTINATION_REWRITTEN = cython.declare(u64, 1 << 17)
+_OFFLOADED = cython.declare(u64, 1 << 18)
+
+
+@cython.final
+@cython.cclass
+class Match:
+    """What was found for an error.
+
+    Attributes:
+        sureness: a position in MATCHES.  evidence: bits of EVIDENCE.
+        rank: less is better; 0 where all agrees.
+        conversation, way, ordinal, detail, frame, time_ns: of the datagram; -1, 0 … without.
+        notes: bits of `Note` that the match is worth.
+        steps: datagrams that were looked at.  is_ambiguous: others have the same payload as far as that is known.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def clear(self) -> cython.int:
+        """Nothing was found yet."""
+        self.sureness, self.rank, self.evidence, self.way, self.steps = 0, _UNRANKED, 0, 0, 0
+        self.is_ambiguous = False
+        self.detail = self.notes = self.ordinal = 0
+        self.frame = self.time_ns = 0
+        self.conversation = -1
+        return 0
+
+
+@cython.final
+@cython.cclass
+class Recent:
+    """The ring.
+
+    Args:
+        conversations: whose heads it keeps.
+        secret: for its hash table.
+    """
+
+    def __init__(self, conversations: Conversations, secret: int) -> None:
+        self.conversations = conversations
+        self.count = 0
+        self._memory = bytearray(8 * WIDTH * LEAST_ROOM)
+        self.words, self.room = memoryview(self._memory).cast("Q"), LEAST_ROOM
+        self.fragments = Table(6, 5, secret_words(secret))
+
+    def reserve(self, count: index) -> None:
+        """Make room for so many datagrams more, as long as the ring is not at its full size."""
+        if self.room < HORIZON and self.count + count > self.room:
+            room: index = self.room
+            while room < HORIZON and room < self.count + count:
+                room *= 2
+            self.words = None
+            self._memory += bytes(8 * WIDTH * (room - self.room))
+            self.words, self.room = memoryview(self._memory).cast("Q"), room
+        if self.fragments.size + count > self.fragments.room:
+            self._forget_fragments()
+            self.fragments.reserve(count)
+
+    def _forget_fragments(self) -> None:
+        words = memoryview(self.fragments.words)
+        self.fragments.keep([row for row in range(self.fragments.size) if words[6 * row + 5] + HORIZON > self.count])
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def add(self, rows: Rows, row: index, conversation: index, way: cython.int) -> cython.int:
+        """Remember a datagram, copies too: an error's is the one seen last before it."""
+        at: index = cython.cast(index, self.count & cython.cast(u64, self.room - 1)) * WIDTH
+        before: u64 = self.conversations.head(conversation, way)
+        distance: u64 = self.count + 1 - before if before else 0
+        self.words[at + DETAIL], self.words[at + TIME_NS] = rows.detail[row], cython.cast(u64, rows.time_ns[row]) & _MASK64
+        self.words[at + PAYLOAD], self.words[at + PAYLOAD + 1] = rows.payload_high[row], rows.payload_low[row]
+        self.words[at + FRAME] = cython.cast(u64, rows.frame[row]) << 21 | (distance if distance < _MOST_ROOM else 0)
+        self.words[at + FLOW] = cython.cast(u64, conversation) << 33 | cython.cast(u64, way) << 32 | rows.proof[row]
+        if rows.detail[row] & _FRAGMENTED:
+            self._put_fragment_key(rows, row)
+            found: index = self.fragments.find(self.fragments.hash(0), 0)
+            if found < 0:
+                found = self.fragments.add(self.fragments.hash(0), 0)
+            self.fragments.words[6 * found + 5] = self.count + 1
+        self.conversations.set_head(conversation, way, self.count)
+        self.count += 1
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _put_fragment_key(self, rows: Rows, row: index) -> cython.int:
+        """Addresses and id, which all fragments of a datagram share."""
+        self.fragments.keys[0], self.fragments.keys[1] = rows.source_high[row], rows.source_low[row]
+        self.fragments.keys[2] = rows.destination_high[row]
+        self.fragments.keys[3] = rows.destination_low[row]
+        self.fragments.keys[4] = rows.detail[row] >> 48
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def look(self, rows: Rows, row: index, conversation: index, way: cython.int, behind: u64,
+             match: Match) -> cython.int:
+        """Find the datagram that an error quotes, or a better one than `match` has.
+
+        Args:
+            rows, row: the error.
+            conversation, way: of what it quotes, -1 for none that is known.
+            behind: how many datagrams came between the ring's last and the error.
+            match: what is known already; changed.
+        """
+        notes: u64 = rows.notes[row]
+        if not notes & _NO_PORTS:
+            if conversation >= 0:
+                self._walk(rows, row, conversation, way, _FLOW, behind, match)
+            if match.sureness <= _REWRITTEN:
+                self._look_by_ends(rows, row, _SOURCE_CHANGED, behind, match)
+            if match.sureness == _NONE:
+                self._look_by_ends(rows, row, _SERVICE, behind, match)
+        elif notes & _LATER_FRAGMENT:
+            self._look_for_fragment(rows, row, behind, match)
+        elif rows.ports[row] >> 16:
+            self._look_by_ends(rows, row, _PORTLESS, behind, match)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _walk(self, rows: Rows, row: index, conversation: index, way: cython.int, kind: cython.int, behind: u64,
+              match: Match) -> cython.int:
+        """Look through the datagrams of one conversation and way, the latest first."""
+        place: u64 = self.conversations.head(conversation, way)     # 1 + ordinal
+        at: index
+        rank: cython.int
+        ahead_ns: i64
+        while place and match.steps < _MOST_STEPS:
+            if self.count + behind + 1 - place > _MOST_ROOM or self.count + 1 - place > cython.cast(u64, self.room):
+                return 0
+            match.steps += 1
+            at = cython.cast(index, (place - 1) & cython.cast(u64, self.room - 1)) * WIDTH
+            ahead_ns = cython.cast(i64, self.words[at + TIME_NS]) - rows.time_ns[row]
+            rank = self._rank(rows, row, at, kind)
+            if 0 < ahead_ns <= _SECOND_NS:
+                rank = -1       # of several queues: it was sent after the error
+            if rank >= 0:
+                if kind == _FLOW and rank == match.rank and match.evidence == _BY_PAYLOAD:
+                    if match.time_ns - cython.cast(i64, self.words[at + TIME_NS]) > _COPY_NS:
+                        match.is_ambiguous = True
+                        match.sureness = _IN_FLOW
+                elif rank < match.rank or (kind != _FLOW and rank == match.rank and place > match.ordinal + 1):
+                    self._take(conversation, way, place - 1, rank, kind, match)
+                if match.rank == 0 and (match.evidence != _BY_PAYLOAD or match.is_ambiguous):
+                    return 0
+                if kind != _FLOW:
+                    return 0    # the latest one of this conversation; there may be others
+            if not self.words[at + FRAME] & _DISTANCE:
+                return 0
+            place -= self.words[at + FRAME] & _DISTANCE
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _rank(self, rows: Rows, row: index, at: index, kind: cython.int) -> cython.int:
+        """How well an entry agrees with a quote: 0 is best, -1 where it cannot be it. Leaves the evidence behind.
+
+        First counts the IPv4 id, then the length, then the checksum; a tunnel only breaks ties. Payload bytes that
+        differ disprove, but not of a record that the network card had still to split: its segments differ.
+        """
+        quoted: u64 = rows.detail[row]
+        entry: u64 = self.words[at + DETAIL]
+        notes: u64 = rows.notes[row]
+        proof: u64 = self.words[at + FLOW] & _LOWER
+        quoted_id: u64 = quoted >> 48
+        entry_id: u64 = entry >> 48
+        length: u64 = quoted >> 32 & _PORT
+        entry_length: u64 = entry >> 32 & _PORT
+        checksum: u64 = quoted >> 16 & _PORT
+        evidence: cython.int = 0
+        by_id: cython.int = 2
+        if quoted_id == entry_id:
+            by_id = 0
+        elif (quoted_id & 0xFF) << 8 | quoted_id >> 8 == entry_id:
+            by_id = 1
+        if by_id < 2 and quoted_id:
+            evidence |= _BY_ID
+        is_longer: cython.bint = not notes & _NO_LENGTH and entry_length > length
+        compared: u64 = min(rows.proof[row] >> 8 & 0xFF, proof >> 8 & 0xFF)
+        if compared and not is_longer:
+            if (self.words[at + PAYLOAD] ^ rows.payload_high[row]) >> (64 - 8 * min(compared, 8)):
+                return -1
+            if compared > 8 and (self.words[at + PAYLOAD + 1] ^ rows.payload_low[row]) >> (128 - 8 * compared):
+                return -1
+            if compared >= 4:
+                evidence |= _BY_PAYLOAD
+        by_sums: cython.int = 4
+        if notes & _NO_LENGTH:
+            by_sums = 1
+        elif length == entry_length:
+            by_sums = 1
+            if not notes & _NO_CHECKSUM:
+                if checksum == (proof >> 16 if proof >> 16 else entry >> 16 & _PORT):
+                    by_sums = 0
+                    if checksum and (proof >> 16 or not proof & 1):
+                        evidence |= _BY_CHECKSUM
+                elif proof & 1 and checksum == entry >> 16 & _PORT:
+                    by_sums = 0     # half computed in the quote too: the same for all of this length
+                elif proof >> 16 or (checksum and not proof & 1 and entry >> 16 & _PORT):
+                    by_sums = 2     # both whole, and different: another datagram, or a NAT
+        elif is_longer and proof & 1:
+            by_sums = 3
+        self._evidence = evidence
+        if kind == _FLOW:
+            return (by_id * 5 + by_sums) * 2 + (1 if (entry ^ quoted) & 1 else 0)
+        if by_id or not quoted_id:
+            # without an id, only what stands in the payload can make up for what was changed
+            if quoted_id and entry_id or not (evidence & _BY_PAYLOAD and compared >= 8):
+                return -1
+        if kind == _PORTLESS:
+            return 0
+        return -1 if notes & _NO_LENGTH or length != entry_length else _REWRITTEN_RANK
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _take(self, conversation: index, way: cython.int, ordinal: u64, rank: cython.int, kind: cython.int,
+              match: Match) -> cython.int:
+        at: index = cython.cast(index, ordinal & cython.cast(u64, self.room - 1)) * WIDTH
+        match.rank, match.evidence, match.conversation, match.way = rank, self._evidence, conversation, way
+        match.ordinal, match.detail = ordinal, self.words[at + DETAIL]
+        match.frame, match.time_ns = cython.cast(i64, self.words[at + FRAME] >> 21), cython.cast(i64, self.words[at + TIME_NS])
+        match.is_ambiguous = False
+        match.notes = 0
+        if kind == _SOURCE_CHANGED or kind == _SERVICE:
+            match.sureness = _REWRITTEN
+            match.notes = _SOURCE_REWRITTEN if kind == _SOURCE_CHANGED else _DESTINATION_REWRITTEN
+        else:
+            match.sureness = _EXACT if match.evidence else _IN_FLOW
+            if rank // 10 == 1:
+                match.notes = _IP_ID_SWAPPED
+            if rank // 2 % 5 == 3:
+                match.notes |= _OFFLOADED
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _look_by_ends(self, rows: Rows, row: index, kind: cython.int, behind: u64, match: Match) -> cython.int:
+        """Look through the conversations of the one end that can be trusted, the newest first."""
+        is_source: cython.bint = kind != _SOURCE_CHANGED
+        high: u64 = rows.source_high[row] if is_source else rows.destination_high[row]
+        low: u64 = rows.source_low[row] if is_source else rows.destination_low[row]
+        port: u64 = rows.ports[row] >> 16 if is_source else rows.ports[row] & _PORT
+        there_high: u64 = rows.reporter_high[row] if kind == _SERVICE else rows.destination_high[row]
+        there_low: u64 = rows.reporter_low[row] if kind == _SERVICE else rows.destination_low[row]
+        there_port: i64 = -1 if kind == _PORTLESS else cython.cast(i64, rows.ports[row] & _PORT)
+        conversation: index = self.conversations.newest_of(high, low, port)
+        step: cython.int
+        way: cython.int
+        for step in range(_MOST_CONVERSATIONS):
+            if conversation < 0:
+                return 0
+            way = self.conversations.way_from(conversation, high, low, port)
+            if not is_source:
+                way = 1 - way
+            if way >= 0 and self.conversations.goes_to(conversation, way, there_high, there_low, there_port):
+                self._walk(rows, row, conversation, way, kind, behind, match)
+            conversation = self.conversations.next_of(conversation, high, low, port)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _look_for_fragment(self, rows: Rows, row: index, behind: u64, match: Match) -> cython.int:
+        """A quote of a later fragment has no ports; addresses and id name its datagram."""
+        self._put_fragment_key(rows, row)
+        found: index = self.fragments.find(self.fragments.hash(0), 0)
+        if found < 0 or match.rank == 0:
+            return 0
+        place: u64 = self.fragments.words[6 * found + 5]
+        if self.count + behind + 1 - place > _MOST_ROOM:
+            return 0
+        at: index = cython.cast(index, (place - 1) & cython.cast(u64, self.room - 1)) * WIDTH
+        self._evidence = _BY_ID
+        self._take(cython.cast(index, self.words[at + FLOW] >> 33),
+                   cython.cast(cython.int, self.words[at + FLOW] >> 32 & 1), place - 1, 0, _FLOW, match)
+        return 0
+
+    def renumber(self, numbers: list[int]) -> None:
+        """Conversations have other numbers now; of those that were forgotten, nothing in the ring can be matched."""
+        count: index = min(self.count, self.room)
+        place: index
+        at: index
+        number: i64
+        flow: u64
+        for place in range(count):
+            at = cython.cast(index, (self.count - 1 - place) & cython.cast(u64, self.room - 1)) * WIDTH
+            flow = self.words[at + FLOW]
+            number = numbers[cython.cast(index, flow >> 33)]
+            if number >= 0:
+                self.words[at + FLOW] = cython.cast(u64, number) << 33 | flow & 0x1_FFFF_FFFF
+
+    def append(self, right: Recent, numbers: list[int], skipped: int, frames: int) -> None:
+        """Remember what the piece directly behind does, which is used up.
+
+        Args:
+            right: its ring.
+            numbers: what its conversations are called here.
+            skipped: so many of its first datagrams are here already.
+            frames: how many frames are before it.
+        """
+        first: u64 = max(skipped, right.count - min(right.count, right.room))
+        ordinal: u64
+        at: index
+        here: index
+        flow: u64
+        before: u64
+        distance: u64
+        way: cython.int
+        conversation: index
+        words: cython.ulonglong[::1] = right.words
+        if first > skipped:
+            self.count += first - skipped       # what is older is beyond the horizon
+        self.reserve(cython.cast(index, right.count - first))
+        heads: Conversations = self.conversations
+        ordinal = first
+        while ordinal < right.count:
+            at = cython.cast(index, ordinal & cython.cast(u64, right.room - 1)) * WIDTH
+            here = cython.cast(index, self.count & cython.cast(u64, self.room - 1)) * WIDTH
+            flow = words[at + FLOW]
+            conversation = numbers[cython.cast(index, flow >> 33)]
+            ordinal += 1
+            if conversation < 0:
+                self.count += 1
+                continue
+            way = cython.cast(cython.int, flow >> 32 & 1)
+            before = heads.head(conversation, way)
+            distance = self.count + 1 - before if before and before <= self.count else 0
+            self.words[here + DETAIL], self.words[here + TIME_NS] = words[at + DETAIL], words[at + TIME_NS]
+            self.words[here + PAYLOAD] = words[at + PAYLOAD]
+            self.words[here + PAYLOAD + 1] = words[at + PAYLOAD + 1]
+            self.words[here + FRAME] = ((words[at + FRAME] >> 21) + cython.cast(u64, frames)) << 21 | (
+                distance if distance < _MOST_ROOM else 0)
+            self.words[here + FLOW] = cython.cast(u64, conversation) << 33 | flow & 0x1_FFFF_FFFF
+            heads.set_head(conversation, way, self.count)
+            self.count += 1
+        self._append_fragments(right, skipped)
+
+    def _append_fragments(self, right: Recent, skipped: int) -> None:
+        words: cython.ulonglong[::1] = right.fragments.words
+        row: index
+        place: index
+        found: index
+        shift: u64 = self.count - right.count
+        for row in range(right.fragments.size):
+            if words[6 * row + 5] <= cython.cast(u64, skipped):
+                continue
+            self.fragments.reserve(1)
+            for place in range(5):
+                self.fragments.keys[place] = words[6 * row + place]
+            found = self.fragments.find(self.fragments.hash(0), 0)
+            if found < 0:
+                found = self.fragments.add(self.fragments.hash(0), 0)
+            self.fragments.words[6 * found + 5] = words[6 * row + 5] + shift

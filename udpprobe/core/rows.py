@@ -1,0 +1,157 @@
+"""Decoded packets in capture order: what the decoder writes and the follower reads.
+
+Addresses are 128 bits in two words, IPv4 mapped (RFC 4291, section 2.5.5.2). A row is a UDP datagram seen on the wire,
+or an ICMP error; of an error, the address, port and `detail` columns hold what it quotes.
+"""
+
+from __future__ import annotations
+
+try:
+    import cython
+    from cython import Py_ssize_t as index, ulonglong as u64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, index, u64
+
+# Flags, the lowest byte of `detail`.
+TUNNELLED = 1
+FRAGMENTED = 2
+
+_SIGNED = ("frame", "time_ns", "ip_length", "payload_at", "payload_end", "mtu", "quoted_ip_length", "length", "quoted_bytes", "message",
+           "message_end")
+_UNSIGNED = ("source_high", "source_low", "destination_high", "destination_low", "ports", "detail", "link",
+             "payload_high", "payload_low", "proof", "outer", "kind", "reporter_high", "reporter_low", "notes")
+
+
+@cython.final
+@cython.cclass
+class Packet:
+    """A datagram or an ICMP error; of an error, all but the last line is what it quotes.
+
+    Attributes:
+        is_error, frame, time_ns, family.
+        source, destination: 128 bits in two halves, IPv4 mapped.  source_port, destination_port.
+        ip_id, udp_length, udp_checksum, ttl, is_tunnelled, is_fragmented.
+        ip_length: bytes of the IP packet; of an error, as the quote says.
+        data: of a datagram, its payload as far as it was captured; of an error, the ICMP message.
+        icmp_type, icmp_code, reporter, mtu (-1 without), reply_id, reply_ttl, has_df, notes (bits of `Note`),
+            length (the datagram's bytes as far as the quote can be trusted, or UNKNOWN_LENGTH), quoted_bytes.
+    """
+
+
+@cython.final
+@cython.cclass
+class Rows:
+    """Columns of `room` rows, `size` of them filled.
+
+    Columns of every row:
+        is_error: 0 for a datagram, 1 for an ICMP error.
+        frame: Wireshark's number, from 1.  time_ns: since 1970, UTC.
+        source_high, source_low, destination_high, destination_low: addresses.
+        ports: source port << 16 | destination port.
+        detail: id << 48 | UDP length << 32 | UDP checksum << 16 | TTL << 8 | flags. The id is IPv4's, or the lower
+            half of an IPv6 fragment's.
+        payload_high, payload_low: the first 16 payload bytes, zeros behind what was captured.
+        proof: finished checksum << 16 | payload bytes captured (at most 16) << 8 | 1 if the checksum is half computed.
+            The finished checksum is 0 where it cannot be known.
+
+    Of datagrams only:
+        ip_length: bytes of the IP packet as its header says; of a fragmented one, as it was before.
+        link: who sent the frame on its link; 0 where the link does not say.
+        payload_at, payload_end: where the payload that was captured stands in the bytes it was read from.
+
+    Of errors only:
+        kind: family << 16 | type << 8 | code.  outer: its own IP header, id << 48 | TTL << 8 | 4 where DF is set.
+        mtu: next-hop MTU, -1 without.  reporter_high, reporter_low: who sent it.
+        quoted_ip_length: as the quote says.  length: the datagram's bytes as far as the quote can be trusted, or
+            UNKNOWN_LENGTH.  quoted_bytes: of the quote, from its IP header on.
+        message, message_end: where the ICMP message stands in the decoder's `messages`.  notes: bits of `Note`.
+    """
+
+    def __init__(self, room: index) -> None:
+        self.size, self.room = 0, room
+        self.is_error = memoryview(bytearray(room))
+        for name in _SIGNED:
+            setattr(self, name, memoryview(bytearray(8 * room)).cast("q"))
+        for name in _UNSIGNED:
+            setattr(self, name, memoryview(bytearray(8 * room)).cast("Q"))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        columns = {name: bytes(memoryview(getattr(self, name))[:self.size]) for name in (*_SIGNED, *_UNSIGNED)}
+        return _restored, (self.size, bytes(memoryview(self.is_error)[:self.size]), columns)
+
+    def packet(self, row: index, data: bytes, messages: bytes) -> Packet:
+        """A row as an object, for who looks at few.
+
+        Args:
+            row: which.
+            data: what its frame was read from; of a datagram.
+            messages: what its message stands in; of an error.
+        """
+        made = Packet()
+        detail: u64 = self.detail[row]
+        made.is_error = self.is_error[row] != 0
+        made.frame, made.time_ns = self.frame[row], self.time_ns[row]
+        made.source = (self.source_high[row], self.source_low[row])
+        made.destination = (self.destination_high[row], self.destination_low[row])
+        made.source_port, made.destination_port = self.ports[row] >> 16, self.ports[row] & 0xFFFF
+        made.ip_id, made.udp_length, made.udp_checksum = detail >> 48, detail >> 32 & 0xFFFF, detail >> 16 & 0xFFFF
+        made.ttl, made.is_tunnelled, made.is_fragmented = detail >> 8 & 0xFF, detail & 1 != 0, detail & 2 != 0
+        if made.is_error:
+            kind: u64 = self.kind[row]
+            outer: u64 = self.outer[row]
+            made.family, made.icmp_type, made.icmp_code = kind >> 16, kind >> 8 & 0xFF, kind & 0xFF
+            made.reporter = (self.reporter_high[row], self.reporter_low[row])
+            made.reply_id, made.reply_ttl, made.has_df = outer >> 48, outer >> 8 & 0xFF, outer & 4 != 0
+            made.mtu, made.notes = self.mtu[row], self.notes[row]
+            made.ip_length, made.length = self.quoted_ip_length[row], self.length[row]
+            made.quoted_bytes = self.quoted_bytes[row]
+            made.data = messages[self.message[row]:self.message_end[row]]
+        else:
+            made.family = 4 if self.source_high[row] == 0 and self.source_low[row] >> 32 == 0xFFFF else 6
+            made.ip_length = self.ip_length[row]
+            made.data = data[self.payload_at[row]:self.payload_end[row]]
+        return made
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def start_row(self) -> index:
+        """Take the next row; what is not set by every decoder is zero."""
+        row: index = self.size
+        self.size = row + 1
+        self.payload_high[row] = self.payload_low[row] = self.proof[row] = 0
+        return row
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def copy_row(self, other: Rows, row: index) -> index:
+        """Append a row of others."""
+        new: index = self.size
+        self.size = new + 1
+        self.is_error[new] = other.is_error[row]
+        self.frame[new], self.time_ns[new] = other.frame[row], other.time_ns[row]
+        self.source_high[new], self.source_low[new] = other.source_high[row], other.source_low[row]
+        self.destination_high[new] = other.destination_high[row]
+        self.destination_low[new] = other.destination_low[row]
+        self.ports[new], self.detail[new] = other.ports[row], other.detail[row]
+        self.payload_high[new], self.payload_low[new] = other.payload_high[row], other.payload_low[row]
+        self.proof[new] = other.proof[row]
+        self.ip_length[new], self.link[new] = other.ip_length[row], other.link[row]
+        self.payload_at[new], self.payload_end[new] = other.payload_at[row], other.payload_end[row]
+        if other.is_error[row]:
+            self.kind[new], self.outer[new], self.mtu[new] = other.kind[row], other.outer[row], other.mtu[row]
+            self.reporter_high[new], self.reporter_low[new] = other.reporter_high[row], other.reporter_low[row]
+            self.quoted_ip_length[new], self.length[new] = other.quoted_ip_length[row], other.length[row]
+            self.quoted_bytes[new], self.notes[new] = other.quoted_bytes[row], other.notes[row]
+            self.message[new], self.message_end[new] = other.message[row], other.message_end[row]
+        return new
+
+
+def _restored(size: int, is_error: bytes, columns: dict[str, bytes]) -> Rows:
+    rows = Rows(max(size, 1))
+    rows.size = size
+    memoryview(rows.is_error)[:size] = is_error
+    for name, values in columns.items():
+        memoryview(getattr(rows, name)).cast("B")[:8 * size] = values
+    return rows
