@@ -30,7 +30,7 @@ A_PXD_LINE = re.compile(r"""(?P<indent>\s*)(?P<kind>cdef|cpdef)\s(?P<inline>inli
 
 
 def c_type(words):
-    words = words.strip().removeprefix("const ")
+    words = words.strip().removeprefix("const ").removesuffix(" | None")
     view = words.removesuffix("[::1]")
     return C_TYPES.get(words) or C_TYPES.get(view, view) + words[len(view):]
 
