@@ -143,3 +143,12 @@ def test_where_none_of_several_is_a_capture_the_first_is_the_error(tmp_path):
 def test_standard_input_is_read_but_once():
     with pytest.raises(UsageError, match="only once"):
         MergedCaptures(["-", "-"])
+
+
+def test_a_file_that_is_gone_when_its_turn_comes_is_unread(tmp_path):
+    paths = files_of(tmp_path, [[1], [5]])
+    captures = MergedCaptures(paths)
+    Path(paths[1]).unlink()
+
+    assert [1] == [row.time_ns // 10**9 for row in merged_rows(captures)]
+    assert {paths[1]: f"{paths[1]}: no such file"} == captures.state.unread

@@ -16,7 +16,7 @@ from udpprobe.errors import CaptureError, UsageError
 BUFFERS_BYTES = 64 << 20
 """For all captures together, if they are open at once."""
 
-AFTER_ALL = (1 << 63) - 1
+AFTER_ALL = 1 << 63
 
 
 @dataclass(slots=True)
@@ -121,6 +121,6 @@ class MergedCaptures:
                 self.state.unread[waiting.path] = str(error)
                 continue
             self._files[self.merge.add(file.records, waiting.rank)] = file
-            self.merge.until_ns = self._waiting[-1].first_ns - 1 if self._waiting else AFTER_ALL
-            if self.merge.until_ns >= BEFORE_ALL:
+            if self._waiting and self._waiting[-1].first_ns > BEFORE_ALL:
                 break
+        self.merge.until_ns = (self._waiting[-1].first_ns if self._waiting else AFTER_ALL) - 1
