@@ -6,22 +6,37 @@ Rows are made as they are asked for, and none is kept: there may be a million.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
+from itertools import starmap
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
+from udpprobe import __version__
+from udpprobe.capture.state import SourceState
 from udpprobe.core.addresses import address_text
 from udpprobe.core.analyzer import Analyzer, Kept
 from udpprobe.core.extensions import extensions_of
 from udpprobe.core.findings import NO_PORT
 from udpprobe.core.histogram import Histograms
-from udpprobe.core.model import Destination, Event, Finding, Loop, Quoted, Spread, Unmatched
+from udpprobe.core.model import (
+    Destination,
+    Event,
+    Finding,
+    Loop,
+    Quoted,
+    Report,
+    SourceReport,
+    Spread,
+    Unmatched,
+    Unread,
+)
 from udpprobe.core.notes import Note, texts_of
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.table import Table
-from udpprobe.core.tracing.rounds import find_round
+from udpprobe.core.loops import find_round
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
 
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
@@ -464,6 +479,34 @@ def _add_loop(new: Table, old: Table, row: int) -> None:
     new.words[to + 6] += words[at + 6]
     new.words[to + 8] = max(new.words[to + 8], words[at + 8])
     new.words[to + 9] = gcd(new.words[to + 9], words[at + 9])
+
+
+def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Question) -> Report:
+    """What an analyzer knows, as a report of a command."""
+    destinations, unmatched = conclude(analyzer, question)
+    has_frames = analyzer.packets > 0
+    source = SourceReport(
+        kind=state.kind, name=state.name, link_types=tuple(analyzer.link_types()), packets=analyzer.packets,
+        bytes=analyzer.bytes, first_time_ns=analyzer.first_ns if has_frames else None,
+        last_time_ns=analyzer.last_ns if has_frames else None, dropped=state.dropped, cut_short=state.cut_short,
+        unread=tuple(starmap(Unread, state.unread.items())))
+    faults: Counter[str] = analyzer.faults() + state.faults
+    return Report(command, __version__, source, destinations, unmatched, dict(sorted(faults.items())))
+
+
+class Events:
+    """Makes events of what an analyzer keeps of errors."""
+
+    def __init__(self, analyzer: Analyzer, loop_ttl: int) -> None:
+        self._findings = memoryview(analyzer.findings.table.words)
+        self._are_loops = _are_loops(analyzer.findings.table, analyzer.findings.loops, loop_ttl)
+
+    def event(self, kept: Kept, row: int) -> Event:
+        """The event of one error."""
+        match = memoryview(kept.words)[8 * row:8 * row + 8]
+        finding = match[6] & 0xFFFF_FFFF
+        itself = bool(self._findings[_FINDING * finding + 4] & 2)
+        return _event(kept, row, match, itself=itself, is_loop=finding in self._are_loops)
 
 
 class LoopsSoFar:

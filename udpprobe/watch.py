@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, fields, replace
-from itertools import chain, starmap
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.capture.live import LiveCapture, open_capture
 from udpprobe.core.aging import AGED_OUT, MOST_ROWS, age
 from udpprobe.core.analyzer import Analyzer
-from udpprobe.core.model import Destination, Event, Report, SourceReport, Unmatched, Unread, WatchedEvent
+from udpprobe.core.model import Destination, Event, Report, Unmatched, WatchedEvent, changed
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import own_addresses
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.links import interface_index
-from udpprobe.report import LoopsSoFar, Question, conclude, events_of
+from udpprobe.report import LoopsSoFar, Question, events_of, report_of
 from udpprobe.reports.text import endpoint
 from udpprobe.rotation import Rotation
 from udpprobe.sockets import Sender, Sockets
@@ -31,7 +33,6 @@ TRAFFIC = "udp or icmp or icmp6 or proto 4 or proto 41 or proto 47 or ip6 proto 
 """Datagrams and errors, also in IP in IP and GRE tunnels, and IPv6's fragments."""
 WAIT_S = 0.25
 """How long nothing may come before it is looked whether the watch is over."""
-EVENT_FIELDS = tuple(column.name for column in fields(Event))
 MOST_NOTED = 1 << 14
 NOTES_EACH = 4
 """Destinations whose senders are remembered, and how many of each."""
@@ -182,7 +183,7 @@ class Watch:
             self._record(told)
 
     def _watched(self, event: Event, sender: Sender | None) -> WatchedEvent:
-        own = {name: getattr(event, name) for name in EVENT_FIELDS}
+        own = {name: getattr(event, name) for name in Event.__struct_fields__}
         if sender is None:
             return WatchedEvent(**own)
         note = sender.note(event.linux or {})
@@ -203,21 +204,16 @@ class Watch:
 
     def report(self) -> Report:
         """Of all that was not forgotten."""
-        analyzer, state = self.analyzer, self.source.state
-        destinations, unmatched = conclude(analyzer, Question(self.options.loop_ttl, self.options.all_destinations))
-        is_empty = not analyzer.packets
-        source = SourceReport(
-            kind=state.kind, name=state.name, link_types=tuple(analyzer.link_types()), packets=analyzer.packets,
-            bytes=analyzer.bytes, first_time_ns=None if is_empty else analyzer.first_ns,
-            last_time_ns=None if is_empty else analyzer.last_ns, dropped=state.dropped, cut_short=state.cut_short,
-            unread=tuple(starmap(Unread, state.unread.items())))
-        faults = analyzer.faults() + state.faults
+        report = report_of("watch", self.analyzer, self.source.state,
+                           Question(self.options.loop_ttl, self.options.all_destinations))
+        faults = Counter(report.faults)
         if self.rotation:
             faults += self.rotation.faults
         if self._aged_out:
             faults[AGED_OUT] = self._aged_out
-        return Report("watch", __version__, source, tuple(map(self._noted, destinations)),
-                      tuple(map(self._noted_unmatched, unmatched)), dict(sorted(faults.items())))
+        return replace(
+            report, destinations=changed(report.destinations, self._noted),
+            unmatched=changed(report.unmatched, self._noted_unmatched), faults=dict(sorted(faults.items())))
 
     def _noted(self, destination: Destination) -> Destination:
         notes = self._notes.get((destination.address, destination.port), {})

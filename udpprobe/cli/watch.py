@@ -15,7 +15,7 @@ from udpprobe.cli.options import FailOnOption, OutputOption, ReportFormatOption
 from udpprobe.cli.output import guard_outputs, opened, width_of
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 
 if TYPE_CHECKING:
     from udpprobe.capture.state import SourceState
@@ -97,7 +97,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all, loop_ttl)
     is_lines = output_format is Format.NDJSON
     with opened(output, stream=is_stream(output_format, events=is_lines)) as out:
-        ending = Ending(out, output_format, events=is_lines, show_all=show_all)
+        ending = Ending(out, output_format, events=is_lines)
         report, why = _follow(options, ending)
         ending.write(report)
     if isinstance(why, UdpprobeError):

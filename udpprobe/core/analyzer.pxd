@@ -3,6 +3,7 @@ cimport cython
 from udpprobe.core.capture cimport Records
 from udpprobe.core.decode cimport Decoder
 from udpprobe.core.duplicates cimport Duplicates
+from udpprobe.core.filter cimport Filter
 from udpprobe.core.findings cimport Findings
 from udpprobe.core.flows cimport Conversations
 from udpprobe.core.ports cimport Ports
@@ -49,7 +50,8 @@ cdef class Analyzer:
     cdef long long[::1] _heap, _free
     cdef Py_ssize_t _heap_size, _free_size
     cdef long long _latest_ns
-    cdef object _program
+    cdef Filter filter
+    cdef readonly bint is_filtered
     cdef int _run(self, Records records) except -1 nogil
     cdef bint _has_room(self) except -1 nogil
     cdef bint _fits(self, Kept kept) except -1 nogil

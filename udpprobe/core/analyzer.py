@@ -17,15 +17,18 @@ from collections.abc import Iterable
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
 from udpprobe.core.capture import Records
 from udpprobe.core.decode import MESSAGE_BYTES, Decoder
 from udpprobe.core.duplicates import HEAD, Duplicates
+from udpprobe.core.filter import Filter
 from udpprobe.core.findings import Findings
-from udpprobe.core.flows import HORIZON, Conversations
+from udpprobe.core.flows import Conversations
 from udpprobe.core.ports import Ports
 from udpprobe.core.recent import Match, Recent
 from udpprobe.core.rows import Rows
@@ -158,6 +161,10 @@ class Kept:
         """What the rows' messages stand in."""
         return memoryview(self.messages)
 
+    def frames(self) -> list[int]:
+        """Frame number of each row."""
+        return list(memoryview(self.rows.frame)[:self.rows.size])
+
     def message(self, row: int) -> bytes:
         """The ICMP message of a row, as far as it was captured."""
         return bytes(memoryview(self.messages)[self.rows.message[row]:self.rows.message_end[row]])
@@ -200,6 +207,7 @@ class Analyzer:
         self.packets = self.bytes = self.frames = 0
         self.first_ns, self.last_ns = _LATEST_NS, _EARLIEST_NS
         self.since_ns, self.until_ns = _EARLIEST_NS, _LATEST_NS
+        self.is_filtered = False
         self.events: list[Kept] = []
         self.head: list[Kept] = []
         self.unsure: list[Kept] = []
@@ -224,11 +232,20 @@ class Analyzer:
     def _new_kept(self) -> Kept:
         return Kept(_KEPT + _ROWS, keeps_messages=self.keeps_events)
 
+    def select(self, since_ns: int | None, until_ns: int | None, filter_: Filter | None) -> None:
+        """Follow only frames from one time on and before another one, and that a filter lets pass."""
+        self.since_ns = _EARLIEST_NS if since_ns is None else since_ns
+        self.until_ns = _LATEST_NS if until_ns is None else until_ns
+        if filter_ is not None:
+            self.filter, self.is_filtered = filter_, True
+
     # ---- packets in
 
     def feed(self, records: Records) -> int:
         """Follow all records that are there; why it stopped: capture.MORE, WAIT or END."""
         self.decoder.load(records.data)
+        if self.is_filtered:
+            self.filter.load(records.data)
         while True:
             status = self._run(records)
             if status != _FULL:
@@ -253,10 +270,13 @@ class Analyzer:
         self._links[link_type & 0xFFFF] = 1
 
     def flush(self) -> None:
-        """Follow what was decoded and not followed yet; of frames that wait for their turn, only what is due."""
+        """Follow what was decoded and not followed yet, also what waits for frames that may stand out of order."""
         self.make_room()
         if self.is_ordered:
             self._wait()
+            while self._heap_size:
+                self.make_room()
+                self._release(_LATEST_NS, _GROUP)
         else:
             self._follow(self.decoder.rows, self._message_bytes)
             self.decoder.rows.size = self.decoder.messages_end = 0
@@ -264,9 +284,6 @@ class Analyzer:
     def finish(self) -> None:
         """Follow all that is left: the capture, or the piece, is at its end."""
         self.flush()
-        while self._heap_size:
-            self.make_room()
-            self._release(_LATEST_NS, _GROUP)
         self._turn_over(0)
 
     def take_events(self) -> list[Kept]:
@@ -293,7 +310,10 @@ class Analyzer:
 
     def faults(self) -> Counter[str]:
         """What was wrong with packets, by name."""
-        return self.decoder.counted_faults()
+        faults = self.decoder.counted_faults()
+        if self.is_filtered and self.filter.unfilterable:
+            faults["unfilterable-link-type"] += self.filter.unfilterable
+        return faults
 
     @cython.cfunc
     @cython.nogil
@@ -315,12 +335,13 @@ class Analyzer:
                 return status
             if records.time_ns < self.since_ns or records.time_ns >= self.until_ns:
                 continue
+            if self.is_filtered and not self.filter.passes(records.at, records.captured, records.length,
+                                                           records.link_type):
+                continue
             self.packets += 1
             self.bytes += records.length
-            if records.time_ns < self.first_ns:
-                self.first_ns = records.time_ns
-            if records.time_ns > self.last_ns:
-                self.last_ns = records.time_ns
+            self.first_ns = min(self.first_ns, records.time_ns)
+            self.last_ns = max(self.last_ns, records.time_ns)
             self._links[records.link_type & 0xFFFF] = 1
             self.decoder.frame(records.at, records.captured, records.length, records.time_ns, records.link_type,
                           records.frame)
@@ -496,8 +517,7 @@ class Analyzer:
                 self._heap[place] = self._heap[(place - 1) >> 1]
                 place = (place - 1) >> 1
             self._heap[place] = slot
-            if time_ns > self._latest_ns:
-                self._latest_ns = time_ns
+            self._latest_ns = max(self._latest_ns, time_ns)
         self.decoder.rows.size = self.decoder.messages_end = 0
         self._release(self._latest_ns - _SECOND_NS, _ROWS - 8)
         if self._heap_size > _MOST_WAITING:
@@ -586,6 +606,13 @@ class Analyzer:
         if not right.head_left:
             self.duplicates, self.error_duplicates = right.duplicates, right.error_duplicates
         self._add_counters(right)
+
+    def absorb(self, other: Analyzer) -> None:
+        """Add what another capture taught, which is used up: its packets have nothing to do with those here."""
+        other.finish()
+        self.conversations.absorb(other.conversations)
+        self.findings.append(other.findings)
+        self._add_counters(other)
 
     def _add_counters(self, right: Analyzer) -> None:
         self.packets += right.packets

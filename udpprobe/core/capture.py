@@ -90,7 +90,7 @@ _MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an a
 _MAX_CAPTURED_BYTES = cython.declare(i64, 262_144)
 _MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)
 
-_EARLIEST_NS = cython.declare(i64, int(-(1 << 63)))
+_EARLIEST_NS = cython.declare(i64, -(1 << 63))
 _LATEST_NS = cython.declare(i64, (1 << 63) - 1)
 _SIGN = cython.declare(u64, 1 << 63)
 _MASK32 = cython.declare(u64, (1 << 32) - 1)
@@ -321,7 +321,7 @@ class Records:
     @cython.exceptval(-1, check=False)
     def _found(self, at: index, captured: index, length: index, time_ns: i64, behind: index) -> cython.int:
         """Take a frame, if its time has come."""
-        latest_ns: i64 = time_ns if time_ns > self.latest_ns else self.latest_ns
+        latest_ns: i64 = max(self.latest_ns, time_ns)
         if latest_ns > self.until_ns:
             self.held_ns = latest_ns
             return _WAIT
@@ -788,10 +788,10 @@ def _from_binary(ticks: u64, exponent: i64) -> u64:
 @cython.nogil
 @cython.exceptval(check=False)
 def _signed(value: u64) -> i64:
-    """The same 64 bits with a sign."""
+    """The same 64 bits with a sign; the least number stands for no time."""
     rest: i64
     if value < _SIGN:
         rest = value
         return rest
     rest = _MASK64 - value
-    return -rest - 1
+    return -rest - 1 if value > _SIGN else -rest

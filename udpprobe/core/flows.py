@@ -18,7 +18,9 @@ from collections.abc import Sequence
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -516,6 +518,11 @@ class Conversations:
             words[mine + SENT + way] += more[theirs + SENT + way]
             words[mine + BYTES + way] += more[theirs + BYTES + way]
         words[mine + LAST_NS] = more[theirs + LAST_NS]
+
+    def absorb(self, other: Conversations) -> None:
+        """Add what was counted of another capture, which is used up."""
+        other._fold_into(other.endpoints, other.endpoint_rtt, range(other.table.size))
+        self._merge_endpoints(other)
 
     def _merge_endpoints(self, right: Conversations) -> None:
         theirs: cython.ulonglong[::1] = right.endpoints.words

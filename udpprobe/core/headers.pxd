@@ -4,6 +4,8 @@ cimport cython
 @cython.final
 cdef class Headers:
     cdef const unsigned char[::1] data
+    cdef const unsigned long long[::1] longs
+    cdef Py_ssize_t limit
     cdef public long long[::1] faults
     cdef public Py_ssize_t at, end, ip_start
     cdef public int family, ttl, ip_id, protocol, depth, stop, fault
@@ -11,10 +13,9 @@ cdef class Headers:
     cdef public bint cut, quoted, first_fragment, later_fragment
     cdef public unsigned long long source_high, source_low, destination_high, destination_low
     cdef void load(self, object data)
-    cdef long long u8(self, Py_ssize_t at) except -1 nogil
-    cdef long long u16(self, Py_ssize_t at) except -1 nogil
-    cdef long long u32(self, Py_ssize_t at) except -1 nogil
-    cdef unsigned long long u48(self, Py_ssize_t at) except? 0xffffffffffffffff nogil
+    cdef inline long long u8(self, Py_ssize_t at) except -1 nogil
+    cdef inline long long u16(self, Py_ssize_t at) except -1 nogil
+    cdef inline long long u32(self, Py_ssize_t at) except -1 nogil
     cdef unsigned long long word64(self, Py_ssize_t at) except? 0xffffffffffffffff nogil
     cdef long long word_sum(self, Py_ssize_t at, Py_ssize_t end) except -1 nogil
     cdef long long pseudo_sum(self, long long length, int protocol) except -1 nogil

@@ -17,7 +17,7 @@ from udpprobe.core.rows import Packet
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of, verdict_of
 from udpprobe.icmpd.registry import UdpSocket
 from udpprobe.report import mtu_notes, quoted_of
-from udpprobe.reports.plain import plain
+from udpprobe.reports.json import plain
 from udpprobe.reports.text import rfc3339
 
 SCHEMA = "udpprobe.icmpd/1"
