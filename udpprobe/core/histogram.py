@@ -138,7 +138,8 @@ class Histograms:
         self.stored = self._gather(ends, sorted_ns, sorted_weight, sorted_ns, sorted_weight, owners)
         self.owners, self.starts, self.values, self.counts = owners, ends, sorted_ns, sorted_weight
         if 2 * self.stored < total:
-            self.values, self.counts = _head(sorted_ns, self.stored), _head(sorted_weight, self.stored)
+            self.values = _head(memoryview(sorted_ns), self.stored)
+            self.counts = _head(memoryview(sorted_weight), self.stored)
 
     @cython.cfunc
     @cython.nogil
@@ -258,6 +259,7 @@ class Histograms:
 
     def keep(self, owners: Sequence[int]) -> None:
         """Forget all owners but these, ascending; they are numbered anew from 0, in their order."""
+        self.settle()
         old = Histograms()
         new = [-1] * max(self.owners, 1)
         for number, owner in enumerate(owners):
@@ -292,7 +294,7 @@ def _words(count: int) -> memoryview:
 
 
 def _head(words: memoryview, count: int) -> memoryview:
-    return memoryview(bytearray(memoryview(words)[:count])).cast("Q") if count else _words(0)
+    return memoryview(bytearray(words[:count])).cast("Q") if count else _words(0)
 
 
 def _restored(owners: int, stored: int, starts: bytes, values: bytes, counts: bytes) -> Histograms:

@@ -50,7 +50,7 @@ def batch_of(heard: Frames) -> FrameBatch:
                       np.array(link_type, np.int32), np.array(number, np.int64), heard.now_ns)
 
 
-def open_capture(expression: str, *, interface: str | None, bulk: bool, prompt: bool = False,
+def open_capture(expression: str, *, interface: str | None, bulk: bool, prompt: bool = False,  # noqa: ARG001 - all are prompt now
                  kind: str = "interface") -> LiveCapture:
     """See `udpprobe.capture.live`."""
     return LiveCapture(live.open_capture(expression, interface=interface, bulk=bulk, kind=kind))
