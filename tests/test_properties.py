@@ -10,8 +10,8 @@ import numpy as np
 from feeding import batch_of, follow
 from hypothesis import example, given
 from hypothesis import strategies as st
-from profiles import examples
 from msgspec.structs import replace
+from profiles import examples
 from worlds import S, any_frames, nearly_frames, worlds
 
 from udpprobe.core.batch import tick

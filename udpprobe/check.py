@@ -14,20 +14,20 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
-from udpprobe import __version__, mtu, scan, trace
+from udpprobe import __version__, mtu, scan, trace, wire
+from udpprobe.checking.asking import Ask, Probing
+from udpprobe.checking.states import Checked, Facts, Outcome, checked, unchecked, wants_mtu, wants_way
 from udpprobe.core.addresses import address_text
-from udpprobe.core.checking.asking import Ask, Probing
-from udpprobe.core.checking.states import Checked, Facts, Outcome, checked, unchecked, wants_mtu, wants_way
 from udpprobe.core.model import Destination
 from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.sizing.model import MtuReport
 from udpprobe.core.targets import Block, Target
-from udpprobe.core.tracing.model import TraceReport
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import has_net_raw
 from udpprobe.interrupt import Interrupted, hurry, is_late, until
+from udpprobe.pmtud.model import MtuReport
 from udpprobe.prepare import Options
 from udpprobe.targets import Wanted, resolve
+from udpprobe.tracing.model import TraceReport
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -158,7 +158,7 @@ class _Run:
     def _mtu(self, place: Destinations, ask: Ask) -> MtuReport | None:
         """None where time ran out before it was known."""
         least = ask.expectation.min_mtu
-        measured = mtu.mtu(place, mtu.Options(
+        measured = mtu.mtu(wire.endpoint_of(place, 0), mtu.Options(
             retries=self.settings.retries, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
             interface=ask.probing.interface, most=max(least, LEAST_MOST)))
         is_known = not measured.interrupted or (measured.report.path_mtu or 0) >= least
@@ -166,7 +166,7 @@ class _Run:
 
     def _way(self, place: Destinations, ask: Ask) -> TraceReport | None:
         """None where time ran out before it was known."""
-        traced = next(trace.trace(place, trace.Options(
+        traced = next(trace.trace(wire.endpoint_of(place, 0), trace.Options(
             queries=1, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
             interface=ask.probing.interface)))
         return None if traced.interrupted else traced.report

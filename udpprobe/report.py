@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
@@ -36,7 +36,7 @@ from udpprobe.core.model import (
 from udpprobe.core.notes import Note, texts_of
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.table import Table
-from udpprobe.core.tracing.rounds import find_round
+from udpprobe.core.loops import find_round
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
 
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
@@ -366,8 +366,8 @@ def _period(ttl_sets: list[list[int]]) -> int | None:
     return step if step and (evenly or step == len(ttl_sets)) else None
 
 
-def _are_loops(findings: Table, loops: Table, loop_ttl: int) -> set[int]:
-    """Rows of findings that are errors of a routing loop.
+def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int] | None = None) -> set[int]:
+    """Rows of findings that are errors of a routing loop; of all, or of those of some destinations.
 
     A TTL that runs out is no loop by itself: a traceroute does that. It is one if the datagram left with plenty, if
     routers report in a repeating order of TTLs up to the last one, or if the datagram was seen going round.
@@ -376,7 +376,7 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int) -> set[int]:
     seen = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)} if loops.size else set()
     candidates: dict[tuple[int, ...], list[int]] = {}
     others: dict[tuple[int, ...], list[int]] = {}
-    for row in range(findings.size):
+    for row in range(findings.size) if rows is None else rows:
         at = _FINDING * row
         packed = words[at + 4]
         if not packed & 1:
@@ -509,10 +509,61 @@ class Events:
         return _event(kept, row, match, itself=itself, is_loop=finding in self._are_loops)
 
 
-def events_of(analyzer: Analyzer, kept: Kept, loop_ttl: int) -> Iterator[Event]:
-    """An event an error, in the order in which they were kept."""
-    events = Events(analyzer, loop_ttl)
-    return (events.event(kept, row) for row in range(kept.rows.size))
+class LoopsSoFar:
+    """Which findings are errors of a routing loop, for who asks again and again while findings come in.
+
+    Args:
+        analyzer: whose.
+        loop_ttl: as in `Question`.
+    """
+
+    def __init__(self, analyzer: Analyzer, loop_ttl: int) -> None:
+        self._analyzer, self._loop_ttl = analyzer, loop_ttl
+        self.forget()
+
+    def forget(self) -> None:
+        """Findings have been numbered anew."""
+        self._size = 0
+        self._by_destination: dict[tuple[int, ...], list[int]] = {}
+
+    def of(self, kept: Kept) -> set[int]:
+        """Those among the findings of some errors, and others of the same destinations."""
+        table = self._analyzer.findings.table
+        words = memoryview(table.words)
+        for row in range(self._size, table.size):
+            self._by_destination.setdefault(_destination(words, row), []).append(row)
+        self._size = table.size
+        touched = {kept.finding(row) for row in range(kept.rows.size)}
+        asked = {_destination(words, row) for row in touched if words[_FINDING * row + 4] >> 20 in _IN_TRANSIT}
+        if not asked:
+            return set()
+        rows = [row for destination in asked for row in self._by_destination[destination]]
+        return _are_loops(table, self._analyzer.findings.loops, self._loop_ttl, rows)
+
+
+def _destination(words: memoryview, row: int) -> tuple[int, ...]:
+    at = _FINDING * row
+    return words[at], words[at + 1], words[at + 4] >> 2 & 0x1FFFF
+
+
+def events_of(analyzer: Analyzer, kept: Kept, loop_ttl: int, are_loops: set[int] | None = None) -> Iterator[Event]:
+    """An event an error, in the order in which they were kept.
+
+    Args:
+        analyzer: who kept them.
+        kept: the errors.
+        loop_ttl: as in `Question`.
+        are_loops: findings that are errors of a loop, where that is known.
+    """
+    if are_loops is None:
+        are_loops = _are_loops(analyzer.findings.table, analyzer.findings.loops, loop_ttl)
+    words, match = memoryview(kept.words), 0
+    findings = memoryview(analyzer.findings.table.words)
+    for row in range(kept.rows.size):
+        match = 8 * row
+        finding = words[match + 6] & 0xFFFF_FFFF
+        packed = findings[_FINDING * finding + 4]
+        yield _event(kept, row, words[match:match + 8], itself=bool(packed & 2), is_loop=finding in are_loops)
 
 
 def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bool) -> Event:
@@ -526,7 +577,7 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
     if length >= 1 << 20 and sureness:
         udp_length = match[1] >> 32 & 0xFFFF
         length = udp_length + (20 if packet.family == 4 else 40) if udp_length >= 8 and not match[1] & 2 else length
-    notes = packet.notes | match[2] | more | _mtu_notes(packet.mtu, packet.family, length)
+    notes = packet.notes | match[2] | more | mtu_notes(packet.mtu, packet.family, length)
     return Event(
         frame=packet.frame, time_ns=packet.time_ns, family=packet.family, type=packet.icmp_type,
         code=packet.icmp_code, verdict=kind.verdict, errno=kind.errno, linux=kind.linux, reason=kind.reason,
@@ -538,7 +589,7 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
         match_evidence=tuple(name for bit, name in enumerate(EVIDENCE) if evidence >> bit & 1))
 
 
-def _mtu_notes(mtu: int, family: int, length: int) -> Note:
+def mtu_notes(mtu: int, family: int, length: int) -> Note:
     """What is odd about the MTU an error reports (RFC 791; RFC 1191; RFC 8200, section 5)."""
     if mtu < 0:
         return Note(0)

@@ -7,9 +7,9 @@ import containers as c
 import pytest
 from capture_rows import rows_of
 
+from udpprobe.capture.filter import FilteredSource, TimeWindow, compile_filter
 from udpprobe.errors import UsageError
 from udpprobe.sources import open_captures
-from udpprobe.capture.filter import FilteredSource, TimeWindow, compile_filter
 
 DATAGRAMS = [b.datagram("10.0.0.1", "10.0.0.2", 4000, port, b"?") for port in (53, 123, 53, 500)]
 

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import containers as c
 import pytest
 
-from udpprobe.errors import CaptureError, UsageError
 from udpprobe.capture import inputs
 from udpprobe.capture.inputs import Inputs, find_inputs, processes_for
+from udpprobe.errors import CaptureError, UsageError
 
 PCAP = c.bytes_of_pcap([c.Frame(c.START_NS, b"frame")])
 

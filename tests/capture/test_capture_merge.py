@@ -10,9 +10,9 @@ from pathlib import Path
 
 import containers as c
 import pytest
+from capture_rows import merged_rows, read, rows_at_hand
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from capture_rows import merged_rows, read, rows_at_hand
 
 from udpprobe.capture import merge
 from udpprobe.capture.files import Arrival

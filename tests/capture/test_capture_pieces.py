@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import containers as c
 import pytest
+from capture_rows import read, rows_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from capture_rows import read, rows_of
 
 from udpprobe.capture.pieces import Edges, Seam, cut, survey
 from udpprobe.core.capture import EVERYTHING

@@ -8,16 +8,16 @@ import sys
 import containers as c
 import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFile
 from capture_rows import merged_rows, rows_from, rows_of
+from fsspec.implementations.memory import MemoryFile
 from web_store import serving
 
-from udpprobe.errors import CaptureError
 from udpprobe.capture import remote
 from udpprobe.capture.files import CaptureFile
 from udpprobe.capture.inputs import find_inputs
 from udpprobe.capture.merge import MergedCaptures
 from udpprobe.capture.pieces import Edges, Seam, cut, survey
+from udpprobe.errors import CaptureError
 
 FRAMES = [c.Frame(c.START_NS + number * 1000, bytes([number % 256]) * (number % 300)) for number in range(3000)]
 PCAP, PCAPNG = c.bytes_of_pcap(FRAMES), c.bytes_of_pcapng(FRAMES)

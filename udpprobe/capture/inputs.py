@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from udpprobe.errors import CaptureError, UsageError
 from udpprobe.capture.content import is_stored, is_url, local_path
+from udpprobe.errors import CaptureError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

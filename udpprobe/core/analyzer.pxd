@@ -6,6 +6,7 @@ from udpprobe.core.duplicates cimport Duplicates
 from udpprobe.core.filter cimport Filter
 from udpprobe.core.findings cimport Findings
 from udpprobe.core.flows cimport Conversations
+from udpprobe.core.ports cimport Ports
 from udpprobe.core.recent cimport Match, Recent
 from udpprobe.core.rows cimport Rows
 
@@ -29,6 +30,7 @@ cdef class Analyzer:
     cdef public Recent recent
     cdef public Duplicates duplicates, error_duplicates
     cdef public Findings findings
+    cdef public Ports ports
     cdef public object secret, events, head, unsure
     cdef public bint keeps_events, is_first, is_ordered
     cdef public long long packets, bytes, first_ns, last_ns, frames, since_ns, until_ns

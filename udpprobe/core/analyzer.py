@@ -17,7 +17,9 @@ from collections.abc import Iterable
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -26,7 +28,8 @@ from udpprobe.core.decode import MESSAGE_BYTES, Decoder
 from udpprobe.core.duplicates import HEAD, Duplicates
 from udpprobe.core.filter import Filter
 from udpprobe.core.findings import Findings
-from udpprobe.core.flows import HORIZON, Conversations
+from udpprobe.core.flows import Conversations
+from udpprobe.core.ports import Ports
 from udpprobe.core.recent import Match, Recent
 from udpprobe.core.rows import Rows
 
@@ -186,6 +189,9 @@ class Analyzer:
         keeps_events: whether each error is kept, with its bytes, in `events`.
         is_first: whether the capture begins with this piece.
         is_ordered: whether frames that stand out of order by up to a second are put in order of time first.
+
+    Attributes:
+        ports: what sees which ports this host sends from, once it is told this host's addresses.
     """
 
     def __init__(self, secret: int, *, by_flow: bool = False, keeps_events: bool = False, is_first: bool = True,
@@ -197,6 +203,7 @@ class Analyzer:
         self.duplicates, self.error_duplicates = Duplicates(secret), Duplicates(secret)
         self.findings = Findings(self.conversations, secret, by_flow=by_flow)
         self.match = Match()
+        self.ports = Ports(secret)
         self.packets = self.bytes = self.frames = 0
         self.first_ns, self.last_ns = _LATEST_NS, _EARLIEST_NS
         self.since_ns, self.until_ns = _EARLIEST_NS, _LATEST_NS
@@ -333,10 +340,8 @@ class Analyzer:
                 continue
             self.packets += 1
             self.bytes += records.length
-            if records.time_ns < self.first_ns:
-                self.first_ns = records.time_ns
-            if records.time_ns > self.last_ns:
-                self.last_ns = records.time_ns
+            self.first_ns = min(self.first_ns, records.time_ns)
+            self.last_ns = max(self.last_ns, records.time_ns)
             self._links[records.link_type & 0xFFFF] = 1
             self.decoder.frame(records.at, records.captured, records.length, records.time_ns, records.link_type,
                           records.frame)
@@ -390,6 +395,8 @@ class Analyzer:
         row: index
         place: index
         touched: u64 = 0
+        if self.ports.own.size:
+            self.ports.see(rows)
         for row in range(rows.size):
             self._ways[row] = self.conversations.put_key(rows, row, 5 * row)
             self._hashes[row] = self.conversations.table.hash(5 * row)
@@ -510,8 +517,7 @@ class Analyzer:
                 self._heap[place] = self._heap[(place - 1) >> 1]
                 place = (place - 1) >> 1
             self._heap[place] = slot
-            if time_ns > self._latest_ns:
-                self._latest_ns = time_ns
+            self._latest_ns = max(self._latest_ns, time_ns)
         self.decoder.rows.size = self.decoder.messages_end = 0
         self._release(self._latest_ns - _SECOND_NS, _ROWS - 8)
         if self._heap_size > _MOST_WAITING:

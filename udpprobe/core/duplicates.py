@@ -10,7 +10,9 @@ from __future__ import annotations
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -142,7 +144,8 @@ class Duplicates:
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def touch(self, identity: u64) -> u64:
         """Read where the last sighting of an identity is looked up, so that many are read at once."""
-        return self.heads[cython.cast(index, identity & _BUCKETS)]
+        place: u64 = self.heads[cython.cast(index, identity & _BUCKETS)]
+        return place ^ self.identities[cython.cast(index, (place - 1) & (_WINDOW - 1))] if place else 0
 
     @cython.cfunc
     @cython.nogil
@@ -241,7 +244,7 @@ class Duplicates:
             elif place == 8:
                 word ^= rows.detail[row]
             else:
-                word ^= rows.payload_high[row] * _MULTIPLIER ^ rows.payload_low[row]
+                word ^= (rows.payload_high[row] * _MULTIPLIER & _MASK64) ^ rows.payload_low[row]
         ttl: cython.int = cython.cast(cython.int, rows.outer[row] >> 8 & 0xFF)
         same: u64 = self._before(word)
         at: index = cython.cast(index, (same - 1) & (_WINDOW - 1)) if same else 0

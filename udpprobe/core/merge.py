@@ -14,8 +14,8 @@ except ImportError:
 from udpprobe.core.capture import WAIT, Records
 
 _WAIT = cython.declare(cython.int, WAIT)
-_EARLIEST_NS = cython.declare(i64, int(-(1 << 63)))
-_LATEST_NS = cython.declare(i64, int((1 << 63) - 1))
+_EARLIEST_NS = cython.declare(i64, -(1 << 63))
+_LATEST_NS = cython.declare(i64, (1 << 63) - 1)
 
 
 @cython.final

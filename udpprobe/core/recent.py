@@ -8,7 +8,9 @@ from __future__ import annotations
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -286,7 +288,7 @@ class Recent:
             return (by_id * 5 + by_sums) * 2 + (1 if (entry ^ quoted) & 1 else 0)
         if by_id or not quoted_id:
             # without an id, only what stands in the payload can make up for what was changed
-            if quoted_id and entry_id or not (evidence & _BY_PAYLOAD and compared >= 8):
+            if (quoted_id and entry_id) or not (evidence & _BY_PAYLOAD and compared >= 8):
                 return -1
         if kind == _PORTLESS:
             return 0
