@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 def _column(typecode: str) -> array[int]:
-    return field(default_factory=lambda: array(typecode))  # type: ignore[no-any-return]  # a field, not an array
+    return field(default_factory=lambda: array(typecode))
 
 
 @dataclass(slots=True)

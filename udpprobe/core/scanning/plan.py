@@ -79,7 +79,8 @@ class Plan:
         """(tasks,) 1 + the row of the last probe among all probes; 0 for none."""
         self._before, self._times, self._frames = array("I"), array("q"), array("I")
         """(probes,) `_last` before it; when it left; in which frame it was seen, 0 for none."""
-        self._hosts = {}
+        self._hosts: dict[int, int] = {}
+        """By address, 128 bits."""
         for row in range(self.asked, count):
             self._hosts.setdefault(self.tasks.high[row] << 64 | self.tasks.low[row], self.host[row])
 
