@@ -1,11 +1,10 @@
 """What there is to be judged: a path MTU, a black hole, ways with and without a loop, kinds of silence."""
 
-from dataclasses import replace
-
+from msgspec.structs import replace
 from samples import destination
 
-from udpprobe.core.sizing.model import BlackHole, MtuReport
-from udpprobe.core.tracing.model import Target, TraceLoop, TraceReport
+from udpprobe.pmtud.model import BlackHole, MtuReport
+from udpprobe.tracing.model import Target, TraceLoop, TraceReport
 
 MTU = MtuReport(
     version="0.1.0", target=Target("10.0.0.1", 53), verdict="ok", errno=None, path_mtu=1500, udp_payload_max=1472,

@@ -1,6 +1,8 @@
 """Reports as the analysis would make them, for tests of what is done with them."""
 
-from dataclasses import replace
+import json
+
+from msgspec.structs import replace
 
 from udpprobe.core.model import (
     Destination,
@@ -14,6 +16,7 @@ from udpprobe.core.model import (
     Unmatched,
 )
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of
+from udpprobe.reports.json import report_json
 
 T0_NS = 1_700_000_000_123_456_789
 LONG_V6 = "2001:db8:1111:2222:3333:4444:5555:6666"
@@ -47,6 +50,11 @@ def source(**changes):
 def report(*destinations, unmatched=(), faults=None, **source_changes):
     return Report(command="analyze", version="0.1.0", source=source(**source_changes),
                   destinations=destinations, unmatched=tuple(unmatched), faults=faults or {})
+
+
+def parsed(report):
+    """A report as scripts get it."""
+    return json.loads("".join(report_json(report)))
 
 
 REFUSED = destination(

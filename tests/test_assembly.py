@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from profiles import examples
+from samples import parsed
 from side_by_side import CrewOfOne
 from worlds import worlds
 
 from udpprobe import assembly, digest
 from udpprobe.errors import CaptureError
 from udpprobe.observe import Options, analyze
-from udpprobe.reports.plain import plain, report_object
+from udpprobe.reports.json import plain
 from udpprobe.sources import pieces
 from udpprobe.sources.inputs import Inputs, find_inputs
 from udpprobe.sources.selection import Selection
@@ -36,7 +37,7 @@ def told(inputs, options=EVERYTHING, **how):
     """The report and the events, as scripts get them."""
     events = []
     report = analyze(inputs, options, on_events=events.extend, **how)
-    return report_object(report), plain(events)
+    return parsed(report), list(map(plain, events))
 
 
 def compare(inputs, options=EVERYTHING):

@@ -11,10 +11,11 @@ import extensions as x
 import pytest
 import zstandard
 from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, expired, host, said, sent, told
+from samples import parsed
 from wraps import LINKS
 
 from udpprobe.observe import Options, analyze
-from udpprobe.reports.plain import plain, report_object
+from udpprobe.reports.json import plain
 from udpprobe.sources.inputs import Inputs
 
 RAW = 101
@@ -64,8 +65,7 @@ def frames_of(packets, wrap=lambda packet: packet):
 def told_by(*files):
     """The report, but for what was read where, and every event."""
     events = []
-    report = report_object(analyze(Inputs.of(*map(str, files)), Options(all_destinations=True),
-                                   on_events=events.extend))
+    report = parsed(analyze(Inputs.of(*map(str, files)), Options(all_destinations=True), on_events=events.extend))
     for name in ("name", "link_types", "bytes"):
         del report["source"][name]
     return report, [plain(event) for event in events]

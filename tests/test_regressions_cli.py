@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 from builders import datagram, error, ethernet, ipv4, port_unreachable
@@ -18,8 +17,6 @@ from waiting import until_it_waits
 
 from udpprobe.cli import main
 from udpprobe.core.growing import Table
-from udpprobe.core.model import Finding, Loop, Spread
-from udpprobe.reports import plain
 
 CLIENT, SERVER = "10.0.0.1", "10.9.9.9"
 UDPPROBE = [sys.executable, "-m", "udpprobe"]
@@ -192,12 +189,3 @@ def test_a_router_that_rejects_is_not_said_to_be_the_destination(tmp_path, capsy
     told = capsys.readouterr().out
     assert "rejected" in told
     assert "itself" not in told
-
-
-def test_a_row_of_csv_costs_no_look_at_type_hints(monkeypatch):
-    looks = []
-    monkeypatch.setattr(plain, "get_type_hints", lambda kind: looks.append(kind) or get_type_hints(kind))
-    for _ in range(100):
-        plain.flat(None, Finding)
-    assert {Finding, Spread, Loop}.issuperset(looks)
-    assert 3 >= len(looks)

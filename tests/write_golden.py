@@ -7,10 +7,11 @@ import re
 import shlex
 from pathlib import Path
 
+from samples import parsed
+
 from udpprobe.cli import main as udpprobe
 from udpprobe.observe import Options, analyze
 from udpprobe.payloads import recipes
-from udpprobe.reports.plain import report_object
 from udpprobe.sources.inputs import Inputs
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +29,7 @@ def golden_file(capture):
 
 def report_text(capture):
     """The whole report, but for what says where and by which version it was made."""
-    told = report_object(analyze(Inputs.of(str(capture)), Options(all_destinations=True)))
+    told = parsed(analyze(Inputs.of(str(capture)), Options(all_destinations=True)))
     del told["version"], told["source"]["name"]
     return json.dumps(told, indent=1) + "\n"
 

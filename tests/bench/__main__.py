@@ -2,7 +2,8 @@
 
 `make bench` prints the whole table: each row with its goal, and whether that is met. Absolute times say more about a
 machine than about a program, so every comparison is of runs in turns, and the figure is the median of the ratios of
-the pairs. What is timed is also held against the truth of the capture: matched errors, packets, invented ones.
+the pairs; "of CPU" is the same of processor time, which other work on the machine changes less. What is timed is also
+held against the truth of the capture: packets, errors matched, errors invented. Memory is that of all processes.
 
     make bench ARGS=--list                      the rows, by group
     make bench ARGS='tcpdump start'             two groups

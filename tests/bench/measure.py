@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -52,6 +52,7 @@ class Runs:
 
     seconds: list[float]
     peak_mb: float = 0
+    cpu_seconds: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
         return f"{median(self.seconds):.3f} [{min(self.seconds):.3f}-{max(self.seconds):.3f}]"
@@ -114,6 +115,7 @@ def run(command: Command, runs: Runs) -> None:
     memory = Memory(process.pid)
     _, status, usage = os.wait4(process.pid, 0)
     runs.seconds.append((time.perf_counter() - start) * command.scale)
+    runs.cpu_seconds.append((usage.ru_utime + usage.ru_stime) * command.scale)
     runs.peak_mb = max(runs.peak_mb, memory.end(usage.ru_maxrss / 1024))
     process.returncode = os.waitstatus_to_exitcode(status)
     command.end(process.returncode)
@@ -135,6 +137,12 @@ def pinned(command: Command) -> Command:
 
 def ratios(one: Runs, other: Runs) -> list[float]:
     return [a / b for a, b in zip(one.seconds, other.seconds, strict=True)]
+
+
+def cpu_ratio(one: Runs, other: Runs) -> str:
+    """Of the processor time of all threads and processes: what a busy machine changes least."""
+    found = median(a / b for a, b in zip(one.cpu_seconds, other.cpu_seconds, strict=True))
+    return f"{found:.{0 if found >= 10 else 2}f}"
 
 
 def ratio(one: Runs, other: Runs) -> str:

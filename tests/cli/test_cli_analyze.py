@@ -24,7 +24,7 @@ def test_the_defaults_are_the_contract_s(observe):
 
 
 @pytest.mark.parametrize(("name", "start"), [
-    ("table", "destination"), ("json", "{"), ("ndjson", '{"kind": "destination"'), ("csv", "kind,address"),
+    ("table", "destination"), ("json", "{"), ("ndjson", '{"kind":"destination"'), ("csv", "kind,address"),
     ("markdown", "| destination"),
 ])
 def test_every_format_goes_to_standard_output_alone(observe, capsys, name, start):

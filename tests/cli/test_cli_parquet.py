@@ -30,7 +30,7 @@ def _column(path, query):
 
 def test_a_report_goes_to_a_file_without_the_healthy(observe, path, capsys):
     observe.report = report(REFUSED, ANSWERED, unmatched=[LONE])
-    assert main(["analyze", "a", "--format", "parquet", "-o", str(path)]) == 0
+    assert main(["analyze", "a", "--fail-on", "silent", "--format", "parquet", "-o", str(path)]) == 0
     assert ["destination", "unmatched"] == _column(path, "SELECT kind FROM {}")
     assert ("", "") == tuple(capsys.readouterr())
 

@@ -137,7 +137,7 @@ def test_a_name_is_noted_at_its_addresses(scan, capsys):
 
 
 @pytest.mark.parametrize(("name", "start"), [
-    ("table", "destination"), ("json", "{"), ("ndjson", '{"kind": "destination"'), ("csv", "kind,address"),
+    ("table", "destination"), ("json", "{"), ("ndjson", '{"kind":"destination"'), ("csv", "kind,address"),
     ("markdown", "| destination"),
 ])
 def test_every_format_goes_to_standard_output_alone(scan, capsys, name, start):

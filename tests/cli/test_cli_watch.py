@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import io
 import json
-from dataclasses import fields
 
 import pytest
 from crafting import sent, told
 from feeding import story_of
+from msgspec.structs import replace
 from samples import destination, finding, report
 
 from udpprobe import watch as watching
@@ -36,15 +36,16 @@ class Stand:
 
     def __call__(self, options, listeners):
         self.asked = options
+        found = FOUND if options.all_destinations else replace(FOUND, destinations=(REFUSED,))
         for each in self.events:
             listeners.on_events([each])
         for dropped in self.dropped:
-            listeners.on_progress(SourceState("interface", "eth0", dropped=dropped), lambda: FOUND)
+            listeners.on_progress(SourceState("interface", "eth0", dropped=dropped), lambda: found)
         if self.stop:
-            raise Stopped(self.stop, FOUND)
+            raise Stopped(self.stop, found)
         if self.interrupt:
-            raise Interrupted(FOUND)
-        return FOUND
+            raise Interrupted(found)
+        return found
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def stand(monkeypatch):
 
 def watched(**changes):
     plain, = story_of(told(sent(1))).events
-    return WatchedEvent(**{each.name: getattr(plain, each.name) for each in fields(plain)}, **changes)
+    return WatchedEvent(**{name: getattr(plain, name) for name in plain.__struct_fields__}, **changes)
 
 
 def test_options_reach_the_watch(stand):
@@ -143,7 +144,7 @@ class Terminal(io.StringIO):
 def test_the_screen_is_drawn_at_most_once_a_second_and_less_where_that_takes_long(monkeypatch):
     clock, drawn = [0.0], []
     monkeypatch.setattr(command.time, "monotonic", lambda: clock[0])
-    ending = command.Ending(Terminal(), command.Format.TABLE, events=False, show_all=False)
+    ending = command.Ending(Terminal(), command.Format.TABLE, events=False, hide_healthy=True)
     screen = command._Screen(lambda text, **_: drawn.append((clock[0], str(text))), ending)  # noqa: SLF001 - it has no other door
 
     def slow():
@@ -158,7 +159,7 @@ def test_the_screen_is_drawn_at_most_once_a_second_and_less_where_that_takes_lon
 
 @pytest.mark.parametrize(("out", "output_format"), [(io.StringIO(), "table"), (Terminal(), "json")])
 def test_nobody_draws_where_nobody_looks(out, output_format):
-    ending = command.Ending(out, command.Format(output_format), events=False, show_all=False)
+    ending = command.Ending(out, command.Format(output_format), events=False, hide_healthy=True)
     with command._screen(ending) as show:  # noqa: SLF001 - as above
         show(lambda: pytest.fail("a report was made"))
 

@@ -1,13 +1,16 @@
+import os
 import stat
 import sys
+import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from udpprobe.cli import output
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 
 
 def _write(path, text="new", *, stream=False):
@@ -43,11 +46,63 @@ def test_a_stream_is_there_as_it_grows(tmp_path):
         assert path.read_text() == "line\n"
 
 
-def test_a_link_stays_a_link(tmp_path):
+@pytest.mark.parametrize("was", ["old", None])
+def test_what_a_link_points_to_is_written_in_place(tmp_path, was):
     (tmp_path / "link").symlink_to(tmp_path / "target")
+    if was:
+        (tmp_path / "target").write_text(was)
+        (tmp_path / "same").hardlink_to(tmp_path / "target")
     _write(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "target").read_text() == "new"
+    assert {"new"} == {each.read_text() for each in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_a_new_report_has_the_mode_of_any_new_file(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        _write(tmp_path / "report")
+        assert umask == os.umask(umask)
+    finally:
+        os.umask(before)
+    assert 0o666 & ~umask == stat.S_IMODE((tmp_path / "report").stat().st_mode)
+
+
+def test_nobody_can_foresee_where_a_report_is_drafted(tmp_path, monkeypatch):
+    (tmp_path / "victim").write_text("precious")
+    names = iter(["planted", "free"])
+    monkeypatch.setattr(tempfile, "_get_candidate_names", lambda: names)
+    (tmp_path / ".udpprobe-planted").symlink_to(tmp_path / "victim")
+    _write(tmp_path / "report")
+    assert ("precious", "new") == ((tmp_path / "victim").read_text(), (tmp_path / "report").read_text())
+
+
+def test_a_draft_is_private_until_it_has_the_mode_of_its_target(tmp_path):
+    path = tmp_path / "report"
+    path.write_text("old")
+    path.chmod(0o600)
+    with output.opened(str(path), stream=False) as out:
+        out.write("secret")
+        draft, = set(tmp_path.iterdir()) - {path}
+        assert 0o600 == stat.S_IMODE(draft.stat().st_mode)
+
+
+def test_a_report_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(os.fstat(descriptor).st_size))
+    monkeypatch.setattr(Path, "replace", lambda *_: done.append("renamed"))
+    _write(tmp_path / "report")
+    assert [3, "renamed"] == done
+
+
+def test_a_queue_is_written_in_place(tmp_path):
+    queue = tmp_path / "queue"
+    os.mkfifo(queue)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(queue.read_text)
+        _write(queue)
+        assert "new" == read.result(10)
+    assert stat.S_ISFIFO(queue.stat().st_mode)
 
 
 def test_a_device_is_written_and_not_replaced():

@@ -18,12 +18,6 @@ class Row(NamedTuple):
     link_type: int
 
 
-def rows_of(batch):
-    columns = (batch.frame, batch.time_ns, batch.offset, batch.captured, batch.length, batch.link_type)
-    return [Row(frame, time_ns, batch.data[offset:offset + captured].tobytes(), length, link_type)
-            for frame, time_ns, offset, captured, length, link_type
-            in zip(*(column.tolist() for column in columns), strict=True)]
-
 
 def heard(capture, at_least=1, *, for_s=0.15):
     """So many rows, and those that come behind them until nothing does for a while."""

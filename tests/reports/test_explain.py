@@ -1,7 +1,18 @@
+import csv
+import io
+import json
+
 import pytest
 
 from udpprobe.core.verdicts import MEANINGS, meaning_of
-from udpprobe.reports.explain import linux_words, meanings_markdown, meanings_table, verdict_words
+from udpprobe.reports import Format
+from udpprobe.reports.explain import (
+    MEANINGS_FORMATS,
+    linux_words,
+    meanings_markdown,
+    meanings_table,
+    verdict_words,
+)
 
 
 def test_the_whole_table_fits_80_columns_with_a_row_an_error():
@@ -59,3 +70,18 @@ def test_an_error_the_book_does_not_forward_says_so():
 
 def test_markdown_has_every_row():
     assert len(MEANINGS) + 2 == len(meanings_markdown(MEANINGS, 80).splitlines())
+
+
+def test_meanings_are_told_alike_in_every_format():
+    asked = [meaning_of(4, 3, 3), meaning_of(6, 100, 0), meaning_of(4, 3, -1)]
+    told = json.loads(MEANINGS_FORMATS[Format.JSON](asked, 80))
+    rows = list(csv.DictReader(io.StringIO(MEANINGS_FORMATS[Format.CSV](asked, 80))))
+    assert told["schema"] == "udpprobe.explain/1"
+    assert told["errors"] == [json.loads(line) for line in MEANINGS_FORMATS[Format.NDJSON](asked, 80).splitlines()]
+    assert told["errors"][0]["linux"] == {"unconnected": None, "connected": "ECONNREFUSED",
+                                          "recverr": "ECONNREFUSED"}
+    assert [("refused", "rejected"), (None, None), ("unreachable", None)] == [
+        (each["verdict"], each["verdict_otherwise"]) for each in told["errors"]]
+    assert [3, 0, None] == [each["code"] for each in told["errors"]]
+    assert ["3", "0", "*"] == [row["code"] for row in rows]
+    assert ["ECONNREFUSED", "EPROTO", ""] == [row["linux_recverr"] for row in rows]

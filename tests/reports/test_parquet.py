@@ -3,20 +3,20 @@
 import io
 import json
 import re
-from dataclasses import replace
 
 import duckdb
 import pytest
+from msgspec.structs import replace
 from pyarrow.parquet import ParquetFile
 from samples import ANSWERED, EVENT, EVENT_V6, LONE, LOOP, REFUSED, TOO_BIG, UNREACHABLE_V6, report
 
 from udpprobe.core.model import Process, WatchedEvent
 from udpprobe.reports import parquet
-from udpprobe.reports.machine import event_lines, report_json, report_ndjson
+from udpprobe.reports.json import lines, report_json, report_ndjson
 from udpprobe.reports.parquet import EventsParquet, report_parquet
 
 REPORT = report(REFUSED, TOO_BIG, LOOP, UNREACHABLE_V6, ANSWERED, unmatched=[LONE], faults={"truncated": 3})
-WATCHED = WatchedEvent(**{name: getattr(EVENT, name) for name in EVENT.__dataclass_fields__},
+WATCHED = WatchedEvent(**{name: getattr(EVENT, name) for name in EVENT.__struct_fields__},
                        process=Process("resolver", 7), sees="recverr")
 
 
@@ -26,7 +26,7 @@ def _report(told):
 
 def _events(*events):
     rows = EventsParquet()
-    return b"".join([*(rows.add([event]) for event in events), rows.end(REPORT)])
+    return b"".join([*(rows.add([event]) for event in events), *rows.end(REPORT, 80)])
 
 
 @pytest.fixture
@@ -54,13 +54,13 @@ def _without_empty(record):
 
 
 def test_a_destination_is_a_row_with_the_fields_of_json(ask):
-    expected = [json.loads(line) for line in "".join(report_ndjson(REPORT, 80)).splitlines()]
+    expected = [json.loads(line) for line in "".join(report_ndjson(REPORT)).splitlines()]
     told = _as_json(ask(_report(REPORT), "SELECT to_json(r) FROM {} r WHERE kind = 'destination'"))
     assert [each for each in expected if each["kind"] == "destination"] == told
 
 
 def test_an_unmatched_error_is_a_row_with_its_one_finding(ask):
-    expected = json.loads("".join(report_json(REPORT, 80)))["unmatched"][0]
+    expected = json.loads("".join(report_json(REPORT)))["unmatched"][0]
     row, = _as_json(ask(_report(REPORT), "SELECT to_json(r) FROM {} r WHERE kind = 'unmatched'"))
     finding, = row.pop("findings")
     assert expected == {**finding, **{name: row[name] for name in ("address", "port", "source", "source_port")}}
@@ -72,7 +72,7 @@ def test_an_event_is_a_row_with_the_fields_of_json(ask):
     for each in told:
         # what no two extensions have in common stays JSON
         each["extensions"] = each["extensions"] and [json.loads(text) for text in each["extensions"]]
-    assert [json.loads(line) for line in event_lines([EVENT, EVENT_V6]).splitlines()] == told
+    assert [json.loads(line) for line in lines([EVENT, EVENT_V6]).splitlines()] == told
 
 
 def test_events_that_watch_tells_have_their_process(ask):
@@ -87,7 +87,7 @@ def test_moments_are_moments_to_the_nanosecond(ask):
 @pytest.mark.parametrize("told", [_report(REPORT), _events(EVENT)], ids=["report", "events"])
 def test_source_and_faults_are_in_the_metadata(ask, told):
     (about,), = ask(told, "SELECT decode(value) FROM parquet_kv_metadata({}) WHERE decode(key) = 'udpprobe'")
-    whole = json.loads("".join(report_json(REPORT, 80)))
+    whole = json.loads("".join(report_json(REPORT)))
     expected = {name: whole[name] for name in ("command", "version", "source", "faults")}
     assert expected == {name: value for name, value in json.loads(about).items() if name != "schema"}
 
@@ -105,7 +105,7 @@ def test_a_report_comes_in_row_groups(monkeypatch):
 def test_events_are_written_as_soon_as_a_row_group_is_full(monkeypatch):
     monkeypatch.setattr(parquet, "GROUP_EVENTS", 3)
     rows = EventsParquet()
-    told = [rows.add([EVENT, EVENT]), rows.add([EVENT, EVENT]), rows.add([EVENT]), rows.end(REPORT)]
+    told = [rows.add([EVENT, EVENT]), rows.add([EVENT, EVENT]), rows.add([EVENT]), b"".join(rows.end(REPORT, 80))]
     assert [False, True, False, True] == [bool(chunk) for chunk in told]
     assert [3, 2] == _group_sizes(b"".join(told))
 
@@ -121,7 +121,7 @@ def test_row_groups_are_the_same_however_events_came(monkeypatch):
     for size in (1, 2, 5, 8):
         rows, events = EventsParquet(), [replace(EVENT, frame=number) for number in range(8)]
         told = [rows.add(events[first:first + size]) for first in range(0, 8, size)]
-        files.append(b"".join([*told, rows.end(REPORT)]))
+        files.append(b"".join([*told, *rows.end(REPORT, 80)]))
 
     assert [files[0]] * 4 == files
 

@@ -1,21 +1,42 @@
-from dataclasses import replace
+from itertools import groupby
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 from samples import (
     ANSWERED,
+    EVENT,
+    EVENT_V6,
     LONE,
     LONG_V6,
     LOOP,
     REFUSED,
     TOO_BIG,
     UNREACHABLE_V6,
+    Spread,
     destination,
     finding,
     report,
 )
 
-from udpprobe.core.model import Loop
-from udpprobe.reports.table import closing, loop_words, report_markdown, report_table
+from udpprobe.core.model import LazyRows, Loop
+from udpprobe.reports import table
+from udpprobe.reports.table import (
+    ROWS_SHOWN,
+    SHOWN_SINGLY,
+    EventsTable,
+    loop_words,
+    ranges,
+    report_table,
+    summed_up,
+    totals_of,
+)
+
+
+def closing(told):
+    return table.closing(told, totals_of(told))
+
 
 ALL = (REFUSED, TOO_BIG, LOOP, UNREACHABLE_V6, ANSWERED)
 
@@ -95,13 +116,6 @@ def test_an_unmatched_error_says_so():
                             "datagram", "not", "seen"]
 
 
-def test_markdown_has_the_same_rows():
-    text = report_markdown(report(REFUSED, LOOP), 80)
-    assert "| 198.51.100.7:53     | refused   | ECONNREFUSED | 12 of 14 |" in text
-    assert "loop of 2 via 192.0.2.1, 192.0.2.2" in text
-    assert text.endswith("UTC.\n")
-
-
 @pytest.mark.parametrize(("loop", "words"), [
     (None, ""), (Loop((), None), "loop"), (Loop(("a", "b"), 2), "loop of 2 via a, b"),
     (Loop(tuple("abcdef"), None), "loop via a, b, c, d and 2 more"),
@@ -129,10 +143,260 @@ def test_an_empty_capture_has_no_time():
     assert text == "No ICMP errors about UDP, no loops; office.pcap: 0 packets."
 
 
-def test_foreign_text_is_escaped_in_table_and_markdown():
+def test_foreign_text_is_escaped():
     evil = replace(REFUSED, findings=(replace(REFUSED.findings[0], notes=("\x1b[2J",), reporter="\x07"),),
                    notes=("\x9b",))
-    for write in (report_table, report_markdown):
-        text = write(report(evil, name="\x1b]0;x", faults={"\x08": 1}), 80)
-        assert all(character.isprintable() or character == "\n" for character in text)
-        assert r"\x1b[2J" in text
+    text = report_table(report(evil, name="\x1b]0;x", faults={"\x08": 1}), 80)
+    assert all(character.isprintable() or character == "\n" for character in text)
+    assert r"\x1b[2J" in text
+
+
+def many(*, kind="file", made=None, **changes):
+    """A report of a million refused destinations, which are counted as they are made."""
+    made = [] if made is None else made
+
+    def rows():
+        for number in range(1_000_000):
+            made.append(number)
+            yield replace(REFUSED, address=f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+
+    return replace(report(kind=kind, **changes), destinations=LazyRows(rows, 1_000_000)), made
+
+
+def test_of_a_million_destinations_the_worst_are_shown_and_the_rest_is_counted():
+    told, made = many()
+    lines = report_table(told, 80).splitlines()
+    assert ROWS_SHOWN == sum(line.startswith("10.0.") for line in lines)
+    assert "999,000 more destinations not shown: --format json, ndjson or csv has all." in lines
+    assert 2 * ROWS_SHOWN >= len(made)
+
+
+def test_of_many_unmatched_errors_the_first_are_shown_and_the_rest_is_counted():
+    text = report_table(report(*[REFUSED] * (ROWS_SHOWN + 1), unmatched=[LONE] * (ROWS_SHOWN + 2)), 200)
+    assert ROWS_SHOWN == text.count("192.0.2.77 ")
+    assert "\n1 more destination and 2 more unmatched errors not shown: --format" in text
+    assert f"; {2 * (ROWS_SHOWN + 2):,} errors had no datagram." in text
+
+
+def test_as_many_as_are_shown_are_all():
+    assert "not shown" not in report_table(report(*[REFUSED] * ROWS_SHOWN, unmatched=[LONE]), 80)
+
+
+def test_health_behind_much_health_is_looked_for():
+    odd = replace(ANSWERED, findings=(finding(None, (6, 100, 0), "fe80::1"),))
+    healthy = [ANSWERED] * (ROWS_SHOWN + 1)
+    assert "No ICMP errors" in report_table(report(*healthy), 80)
+    assert "No ICMP errors" not in report_table(report(*healthy, odd), 80)
+
+
+# ---- events
+
+
+def events_table(told, events, width):
+    writer = EventsTable()
+    return "".join([*(writer.add([event]) for event in events), *writer.end(told, width)])
+
+
+def test_an_event_is_a_line_where_it_fits():
+    assert events_table(report(), [EVENT], 160).splitlines()[2] == (
+        "7        22:13:20.123456  too-big    203.0.113.9:4500  192.0.2.1  "
+        "packet-too-big 3/4; MTU 1400; sent in frame 3; RTT 0.250 ms; bad checksum")
+
+
+def test_events_of_long_addresses_fit_80_columns_unbroken():
+    text = events_table(report(), [EVENT, EVENT_V6], 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"[{LONG_V6}]:65535" in text.split()
+    assert "datagram not seen" in text
+
+
+def test_no_events_leave_the_last_line():
+    assert events_table(report(), [], 200).startswith("No ICMP errors about UDP")
+
+
+def test_of_many_events_the_first_are_shown():
+    text = events_table(report(), [EVENT] * (ROWS_SHOWN + 2), 160)
+    assert ROWS_SHOWN == text.count("22:13:20.123456")
+    assert "\n2 more errors not shown: --format" in text
+
+
+# ---- what there is much of, summed up
+
+
+def _refused(port, address="10.0.0.1", reporter=None, **changes):
+    reporter = reporter or address
+    verdict = "refused" if reporter == address else "rejected"
+    return destination(address, port, verdict, finding(verdict, (4, 3, 3), reporter, rtt_ms=Spread(1, 1, 1)),
+                       sent=1, **changes)
+
+
+def _silent(port, address="10.0.0.1", **changes):
+    return destination(address, port, "silent", sent=3, **{"meaning": "no-evidence", **changes})
+
+
+def rows_of(destinations):
+    """The rows alone; they stand for all destinations."""
+    rows = list(summed_up(destinations))
+    assert len(destinations) == sum(number for _, number in rows)
+    return [row for row, _ in rows]
+
+
+def _told(*destinations):
+    return [(each.address, each.port, each.verdict, each.notes) for each in rows_of(destinations)]
+
+
+def test_fifty_of_a_kind_are_shown_one_by_one():
+    few = [_refused(port) for port in range(1, 51)]
+    assert few == rows_of(few)
+
+
+def test_a_crowd_is_a_row_a_host():
+    many = [_refused(port) for port in range(1, 41)] + [_refused(port, "10.0.0.2") for port in range(1, 41)]
+    assert [("10.0.0.1", None, "refused", ("40 ports: 1-40",)),
+            ("10.0.0.2", None, "refused", ("40 ports: 1-40",))] == _told(*many)
+
+
+def test_a_row_of_a_crowd_counts_all_of_it():
+    row, = rows_of([_refused(port) for port in range(1, 101)])
+    assert (100, 140_000, 100, None) == (row.sent, row.sent_bytes, row.errors, row.rtt_ms)
+    assert (100, None, "10.0.0.1") == (row.findings[0].count, row.findings[0].rtt_ms, row.findings[0].reporter)
+
+
+def test_who_fared_otherwise_is_a_row_of_its_own():
+    crowd = [_silent(port, meaning="listening-or-filtered") for port in range(1, 101)]
+    assert [("10.0.0.1", None, "silent", ("100 ports: 1-100",)), ("10.0.0.1", 200, "silent", ()),
+            ("10.0.0.9", 7, "refused", ())] == _told(*crowd, _silent(200), _refused(7, "10.0.0.9"))
+
+
+def test_reporters_are_kept_apart():
+    crowd = [_refused(port, reporter=f"192.0.2.{port % 2}") for port in range(1, 101)]
+    assert [("rejected", "192.0.2.1"), ("rejected", "192.0.2.0")] == [
+        (each.verdict, each.findings[0].reporter) for each in rows_of(crowd)]
+
+
+def test_answers_are_never_summed_up():
+    answers = [destination("10.0.0.1", port, "answered", answered=1) for port in range(1, 101)]
+    assert answers == rows_of(answers)
+
+
+def test_a_crowd_of_hosts_is_one_row():
+    crowd = [_silent(port, f"10.0.{host}.1") for host in range(100) for port in (53, 123)]
+    assert [("10.0.0.1 and 99 other hosts", None, "silent", ("2 ports: 53, 123",))] == _told(*crowd)
+
+
+def test_hosts_of_one_port_each_are_one_row():
+    crowd = [_refused(53, f"10.0.{host}.1") for host in range(100)]
+    assert [("10.0.0.1 and 99 other hosts", None, "refused", ("1 port: 53",))] == _told(*crowd)
+    assert "itself" in report_table(report(*crowd, kind="probe"), 120)
+
+
+def test_notes_that_all_have_are_kept():
+    crowd = [_silent(port, notes=("asked 3 times", f"n{port}")) for port in range(1, 101)]
+    assert [("10.0.0.1", None, "silent", ("100 ports: 1-100", "asked 3 times"))] == _told(*crowd)
+
+
+@pytest.mark.parametrize(("ports", "text"), [
+    ([], ""), ([53], "53"), ([2, 1, 3, 7], "1-3, 7"), ([65535, 1], "1, 65535"),
+    (range(1, 20, 2), "1, 3, 5, 7, 9, 11, 13, 15 and 2 more"),
+])
+def test_ports_are_told_as_ranges(ports, text):
+    assert text == ranges(ports)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 200), st.sampled_from("rsu")), unique_by=lambda x: x[:2],
+                max_size=300))
+def test_summing_up_loses_no_probe_and_no_error(rows):
+    kinds = {"r": _refused, "s": _silent, "u": lambda port, address: _refused(port, address, "192.0.2.9")}
+    all_of_them = [kinds[kind](port, f"10.0.0.{host}") for host, port, kind in rows]
+    shown = rows_of(all_of_them)
+    assert sum(each.sent for each in all_of_them) == sum(each.sent for each in shown)
+    assert sum(each.errors for each in all_of_them) == sum(each.errors for each in shown)
+    assert sum(each.errors for each in shown) == sum(found.count for each in shown for found in each.findings)
+
+
+def test_the_last_line_of_a_scan_counts_destinations_and_probes():
+    crowd = [_refused(port) for port in range(1, 61)]
+    text = closing(report(*crowd, _silent(99), kind="probe", faults={"foreign": 2}, dropped=5))
+    assert ("61 destinations: 60 refused, 1 silent; 63 probes in 12.0 s from 2023-11-14 22:13:20 UTC; "
+            "faults: foreign 2; 5 packets dropped.") == text
+
+
+def test_a_scan_that_was_interrupted_at_once_has_a_last_line_too():
+    assert "0 destinations; 0 probes." == closing(report(kind="probe", first_time_ns=None, last_time_ns=None))
+
+
+@pytest.mark.parametrize(("errno", "reason"), [
+    ("ENETUNREACH", "no route"), ("EPERM", "a firewall of this host"), ("EINVAL", "a blackhole route"),
+    ("EMSGSIZE", "larger than the interface's MTU"), ("EACCES", "a prohibit route, or a broadcast address"),
+    ("EAFNOSUPPORT", "no address of its family to send from"), ("EHOSTUNREACH", "an unreachable route"),
+    ("EADDRNOTAVAIL", "no address of this host to send from"), ("ENETDOWN", "the interface is down"),
+    ("ENOBUFS", "the interface's queue was full"), ("ENODEV", "the interface is gone"), ("E2BIG", ""),
+])
+def test_what_this_host_did_not_send_has_its_errno_and_reason(errno, reason):
+    told = report(destination("10.0.0.1", 53, "unsent", sent=0, errno=errno), kind="probe")
+    line = report_table(told, 120).splitlines()[2]
+    assert ["10.0.0.1:53", "unsent", errno, "0", *reason.split()] == line.split()
+
+
+def test_a_table_of_crowds_fits_80_columns():
+    crowd = [_silent(port, LONG_V6) for port in range(1, 200, 2)] + [_refused(port) for port in range(1, 200)]
+    text = report_table(report(*crowd, kind="probe"), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert 100 > len(text.splitlines())
+
+
+def test_a_report_of_captures_shows_every_row():
+    crowd = [_refused(port) for port in range(1, 200)]
+    assert 199 == report_table(report(*crowd), 80).count("10.0.0.1:")
+
+
+def test_a_crowd_on_a_link_keeps_its_zone():
+    many = [_silent(port, "fe80::1", zone="eth0") for port in range(1, 100)]
+    assert "fe80::1%eth0 " in report_table(report(*many, kind="probe"), 100)
+    hosts = [_silent(7, f"fe80::{host:x}", zone="eth0") for host in range(1, 100)]
+    assert "fe80::1%eth0 and 98 other hosts " in report_table(report(*hosts, kind="probe"), 100)
+
+
+def test_a_scan_of_a_million_is_looked_at_once_and_summed_up():
+    told, made = many(kind="probe")
+    text = report_table(told, 120)
+    assert list(range(1_000_000)) == made
+    assert "10.0.0.0 and 999,999 other hosts  refused" in text
+    assert "1,000,000 destinations: 1,000,000 refused; 14,000,000 probes in" in text
+    assert "not shown" not in text
+
+
+def test_answers_beyond_those_shown_are_counted():
+    answers = [destination("10.0.0.1", port, "answered", answered=1) for port in range(ROWS_SHOWN + 5)]
+    text = report_table(report(*answers, *[_silent(port) for port in range(60)], kind="probe"), 80)
+    assert "65 more destinations not shown:" in text
+    assert f"{ROWS_SHOWN + 65:,} destinations: {ROWS_SHOWN + 5:,} answered, 60 silent;" in " ".join(text.split())
+
+
+def test_hosts_alike_are_looked_for_among_so_many_kinds(monkeypatch):
+    monkeypatch.setattr(table, "_KINDS_AT_A_TIME", 60)
+    crowd = [_silent(1 + host % 100, f"10.0.{host >> 8}.{host & 255}") for host in range(300)]
+    rows = rows_of(crowd)
+    assert 300 >= len(rows) > 100
+    few = [_silent(1 + host % 59, f"10.0.{host >> 8}.{host & 255}") for host in range(300)]
+    assert 59 == len(rows_of(few))
+
+
+@given(st.lists(st.tuples(st.integers(1, 120), st.integers(1, 3), st.sampled_from("rsu")), unique_by=lambda x: x[:2],
+                min_size=SHOWN_SINGLY, max_size=300))
+def test_summing_up_in_passing_is_summing_up_at_leisure(rows):
+    kinds = {"r": _refused, "s": _silent, "u": lambda port, address: _refused(port, address, "192.0.2.9")}
+    found = [kinds[kind](port, f"10.0.0.{host}") for host, port, kind in sorted(rows, key=lambda row: (row[2], row))]
+    for verdict, some in groupby(found, lambda each: each.verdict):
+        alike = list(some)
+        shown = [each for each in rows_of(found) if each.verdict == verdict]
+        if len(alike) <= SHOWN_SINGLY:
+            assert alike == shown
+            continue
+        of_host = {}
+        for each in alike:
+            of_host.setdefault(each.address, []).append(each.port)
+        if len(of_host) <= SHOWN_SINGLY:
+            assert len(of_host) == len(shown)
+        else:
+            assert len({tuple(ports) for ports in of_host.values()}) == len(shown)

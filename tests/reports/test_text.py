@@ -1,6 +1,24 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tabulate import tabulate
 
-from udpprobe.reports.text import count, duration, endpoint, escape, link_name, plural, rfc3339
+from udpprobe.reports.text import (
+    Layout,
+    MarkdownTable,
+    count,
+    duration,
+    endpoint,
+    escape,
+    link_name,
+    markdown,
+    plural,
+    rfc3339,
+    table,
+    wrap,
+)
+
+NARROW = Layout(("key", "story"), (("a\nb", "one\n  two"),), 1)
 
 
 @pytest.mark.parametrize(("foreign", "shown"), [
@@ -63,3 +81,50 @@ def test_one_is_not_many():
 def test_an_unknown_link_keeps_its_number():
     assert link_name(1) == "Ethernet"
     assert link_name(147) == "link type 147"
+
+
+def test_the_first_layout_that_fits_is_drawn():
+    wide = Layout(("key", "story"), (("a", "x" * 50),), 1)
+    assert "x" * 50 in table((wide, NARROW), 80)
+    assert "one" in table((wide, NARROW), 40)
+
+
+def test_the_last_layout_is_drawn_even_if_it_does_not_fit():
+    assert "y" * 90 in table((Layout(("key", "story"), (("a", "y" * 90),), 1),), 80)
+
+
+def test_the_elastic_column_is_wrapped_at_blanks_and_keeps_its_indentation():
+    assert wrap("  by 192.0.2.1: MTU 1400", 16) == "  by 192.0.2.1:\n  MTU 1400"
+    assert wrap("not-at-hyphens", 5) == "not-at-hyphens"
+
+
+@given(st.lists(st.text("abc-:. ", max_size=60), min_size=1, max_size=4), st.integers(30, 100))
+def test_no_word_is_ever_broken(cells, width):
+    layout = Layout(("key", "story"), tuple(("k", cell) for cell in cells), 1)
+    drawn = table((layout,), width).split()
+    assert {word for cell in cells for word in cell.split()} <= set(drawn)
+
+
+CELLS = st.text(st.characters(exclude_characters="|<&\u00a0", exclude_categories=("C", "Zl", "Zp")), max_size=9)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=4))
+def test_markdown_is_that_of_tabulate(rows):
+    drawn = tabulate(rows, ("key", "story"), "pipe", disable_numparse=True, preserve_whitespace=True)
+    assert drawn == markdown(("key", "story"), rows)
+
+
+def test_markdown_escapes_its_own_sign_and_tags():
+    drawn = markdown(("key",), [("a | b",), ("<img src=x onerror=alert(1)> &lt;",)])
+    assert "a \\| b" in drawn
+    assert "| &lt;img src=x onerror=alert(1)> &amp;lt; |" in drawn
+
+
+def test_a_long_table_of_markdown_is_written_as_it_comes():
+    table = MarkdownTable(("k",))
+    first = table.add([("a",)] * 600)
+    second = table.add([("b" * 9,)] * 600)
+    third = table.add([("c" * 99,)])
+    assert ("", 1202) == (first, second.count("\n"))
+    assert f"| {'c' * 99} |\n" == third
+    assert "" == table.end()

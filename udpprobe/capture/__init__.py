@@ -1,1 +1,1 @@
-"""Where frames come from: files, pipes and URLs; and live, from the kernel."""
+"""Where recorded frames come from: pcap and pcapng files, compressed or not, pipes, URLs, and several captures as one."""

@@ -12,7 +12,7 @@ from udpprobe.cli.output import guard_inputs, opened
 from udpprobe.cli.progress import shown
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import CaptureError, UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,18 +87,19 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         raise UsageError("--workers is for processes here; a Dask cluster has as many as were started")
     if not files and files_from is None:
         raise UsageError("Missing argument 'FILE...', or --files-from")
-    from udpprobe.sources.inputs import find_inputs  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.capture.inputs import find_inputs  # noqa: PLC0415 - NumPy comes with it, and help does without
 
     inputs = find_inputs(files or [], files_from, are_apart=vantage)
     guard_inputs(output, inputs.files)
-    from udpprobe import observe  # noqa: PLC0415 - as above
+    from udpprobe import analyze as command  # noqa: PLC0415 - as above
 
-    options = observe.Options(
+    options = command.Options(
         filter=bpf, since_ns=window[0], until_ns=window[1], all_destinations=show_all or bool(failing & _HEALTHY),
         group_by=group_by.value, loop_ttl=loop_ttl)
-    follow = partial(observe.analyze, inputs, options, workers=workers, cluster=cluster)
+    follow = partial(command.analyze, inputs, options, workers=workers, cluster=cluster)
     with opened(output, stream=is_stream(output_format, events=events)) as out:
-        ending = Ending(out, output_format, events=events, show_all=show_all)
+        # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
+        ending = Ending(out, output_format, events=events, hide_healthy=not show_all and bool(failing & _HEALTHY))
         report, interrupted = _follow(follow, ending, progress)
         ending.write(report)
     if report.source.unread and not interrupted:
@@ -120,7 +121,7 @@ def _window(since: str | None, until: str | None) -> tuple[int | None, int | Non
 
 
 def _follow(follow: "Callable[..., Report]", ending: Ending, progress: bool | None) -> tuple["Report", bool]:
-    from udpprobe.observe import Interrupted  # noqa: PLC0415 - as above
+    from udpprobe.analyze import Interrupted  # noqa: PLC0415 - as above
 
     on_events = ending.take if ending.events else None
     with shown(progress) as on_progress:

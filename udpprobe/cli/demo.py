@@ -14,7 +14,7 @@ import typer
 
 from udpprobe import __version__
 from udpprobe.errors import UdpprobeError
-from udpprobe.reports.layout import wrap
+from udpprobe.reports.text import wrap
 
 EXAMPLES = """\
 \b

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, TextIO
 
 from udpprobe.cli.output import width_of
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Events, Format, events_in, report_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from udpprobe.core.model import Destination, Event, Report
 
-    from udpprobe.core.model import Event, Report
-    from udpprobe.reports.parquet import EventsParquet
+SPOOLED_BYTES = 1 << 24
+"""So much text of events waits in memory; more of it in a file."""
 
 
 @dataclass(slots=True)
@@ -29,71 +30,64 @@ class Ending:
     format: Format
     events: bool
     """Whether the events are asked for, instead of the report."""
-    show_all: bool
-    """Healthy destinations too."""
-    kept: list[Event] = field(default_factory=list)
-    _rows: EventsParquet | None = field(default=None, init=False)
+    hide_healthy: bool = False
+    """Whether the report has destinations without any finding that are not to be shown."""
+    _events: Events | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        if self.format is Format.PARQUET:
-            self._rows = _events_parquet(self.out)
-
-    @property
-    def stream(self) -> bool:
-        """Whether events are written as they become known."""
-        return is_stream(self.format, events=self.events)
+        if self.format is Format.PARQUET and self.out.isatty():
+            raise UsageError("--format parquet is binary; name a file with -o")
+        if self.events or self.format is Format.PARQUET:
+            try:
+                self._events = events_in(self.format, _spool)
+            except ImportError as error:
+                raise UdpprobeError("--format parquet needs pyarrow; install udpprobe[parquet]") from error
 
     def take(self, events: Sequence[Event]) -> None:
-        """Events as they become known: at once to a stream, by row groups to Parquet, kept for a table."""
-        if self._rows is not None:
-            self.out.buffer.write(self._rows.add(events))
+        """Events as they become known: a line at once to NDJSON, rows as they fill up to others."""
+        if self._events is None:
             return
-        if not self.stream:
-            self.kept.extend(events)
-            return
-        from udpprobe.reports.machine import event_lines  # noqa: PLC0415 - help does not need it
-
-        self.out.write(event_lines(events))
-        self.out.flush()
+        self._write((self._events.add(events),))
+        if is_stream(self.format, events=self.events):
+            self.out.flush()
 
     def text(self, report: Report, width: int) -> str:
         """A report as `write` would write it."""
-        from udpprobe.reports.render import FORMATS  # noqa: PLC0415 - help does not need it
-
-        return "".join(FORMATS[self.format].report(self._shown(report), width))
+        return "".join(map(str, self._report(report, width)))
 
     def write(self, report: Report) -> None:
         """All that is not yet written."""
-        if self._rows is not None:
-            self._write_parquet(report, self._rows)
-            return
-        from udpprobe.reports.render import FORMATS  # noqa: PLC0415 - help does not need it
+        if self.events and self._events is not None:
+            self._write(self._events.end(report, width_of(self.out)))
+        else:
+            self._write(self._report(report, width_of(self.out)))
 
-        if self.stream:
-            return
-        renderer, width = FORMATS[self.format], width_of(self.out)
-        self.out.writelines((renderer.events(report, self.kept, width),) if self.events
-                            else renderer.report(self._shown(report), width))
+    def _report(self, report: Report, width: int) -> Iterator[str] | Iterator[bytes]:
+        return report_pieces(_without_healthy(report) if self.hide_healthy else report, self.format, width)
 
-    def _write_parquet(self, report: Report, rows: EventsParquet) -> None:
-        from udpprobe.reports.parquet import report_parquet  # noqa: PLC0415 - an extra
-
-        self.out.buffer.writelines((rows.end(report),) if self.events else report_parquet(self._shown(report)))
-
-    def _shown(self, report: Report) -> Report:
-        # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
-        told = tuple(each for each in report.destinations if self.show_all or each.findings)
-        return replace(report, destinations=told)
+    def _write(self, pieces: Iterable[str | bytes]) -> None:
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                self.out.buffer.write(piece)
+            else:
+                self.out.write(piece)
 
 
-def _events_parquet(out: TextIO) -> EventsParquet:
-    if out.isatty():
-        raise UsageError("--format parquet is binary; name a file with -o")
-    try:
-        from udpprobe.reports.parquet import EventsParquet  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise UdpprobeError("--format parquet needs pyarrow; install udpprobe[parquet]") from error
-    return EventsParquet()
+def _spool() -> IO[str]:
+    from tempfile import SpooledTemporaryFile  # noqa: PLC0415 - for one format
+
+    return SpooledTemporaryFile(SPOOLED_BYTES, "w+", encoding="ascii", newline="\n")
+
+
+def _without_healthy(report: Report) -> Report:
+    from msgspec.structs import replace  # noqa: PLC0415 - help does not need it
+
+    from udpprobe.core.model import LazyRows  # noqa: PLC0415 - as above
+
+    def shown() -> Iterator[Destination]:
+        return (each for each in report.destinations if each.findings)
+
+    return replace(report, destinations=LazyRows(shown))
 
 
 def is_stream(output_format: Format, *, events: bool) -> bool:
@@ -106,8 +100,9 @@ def status_of(report: Report, failing: frozenset[str], *, interrupted: bool) -> 
     return 130 if interrupted else int(bool(failing) and not failing.isdisjoint(_verdicts_in(report)))
 
 
-def _verdicts_in(report: Report) -> set[str | None]:
+def _verdicts_in(report: Report) -> Iterator[str | None]:
     """Every verdict of a destination, of its findings, and of the unmatched errors."""
-    findings = [finding for destination in report.destinations for finding in destination.findings]
-    findings += [entry.finding for entry in report.unmatched]
-    return {each.verdict for each in report.destinations} | {each.verdict for each in findings}
+    for destination in report.destinations:
+        yield destination.verdict
+        yield from (finding.verdict for finding in destination.findings)
+    yield from (entry.finding.verdict for entry in report.unmatched)

@@ -9,7 +9,7 @@ from udpprobe.cli.options import FormatOption, OutputOption
 from udpprobe.cli.output import opened, width_of
 from udpprobe.core.verdicts import ANY_CODE, MEANINGS, Meaning, is_error, meaning_of
 from udpprobe.errors import UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 
 EXAMPLES = """\
 \b
@@ -40,13 +40,13 @@ def explain(  # noqa: PLR0913 - a command's options are its arguments
     output: OutputOption = None,
 ) -> None:
     """Explain ICMP errors: the verdict, the book's errno, and what Linux tells which kind of socket."""
-    from udpprobe.reports.render import FORMATS  # noqa: PLC0415 - help does not need it
+    from udpprobe.reports.explain import MEANINGS_FORMATS  # noqa: PLC0415 - help does not need it
 
     chosen = {int(family)} if family else set()
     chosen |= ({4} if only_v4 else set()) | ({6} if only_v6 else set())
     rows = select(chosen or {4, 6}, icmp_type, icmp_code)
     with opened(output, stream=False) as out:
-        out.write(FORMATS[output_format].meanings(rows, width_of(out)))
+        out.write(MEANINGS_FORMATS[output_format](rows, width_of(out)))
 
 
 def select(families: set[int], icmp_type: int | None, icmp_code: int | None) -> tuple[Meaning, ...]:

@@ -14,7 +14,7 @@ import typer
 from udpprobe.cli.options import FormatOption, OutputOption
 from udpprobe.cli.output import opened, width_of
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 
 EXAMPLES = """\
 \b

@@ -14,7 +14,7 @@ from udpprobe import __version__
 from udpprobe.cli.options import FormatOption, OutputOption
 from udpprobe.cli.output import opened, width_of
 from udpprobe.errors import UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 
 if TYPE_CHECKING:
     from udpprobe.lab.run import Surroundings
@@ -89,11 +89,10 @@ def _print(output_format: Format | None, output: str | None, show: str | None) -
 
 def _listing(output_format: Format, width: int) -> str:
     from udpprobe.lab.scenario import load, names  # noqa: PLC0415 - as above
-    from udpprobe.reports.render import FORMATS  # noqa: PLC0415 - as above
-    from udpprobe.reports.rows import Rows  # noqa: PLC0415 - as above
+    from udpprobe.reports.lists import ROWS_FORMATS, Rows  # noqa: PLC0415 - as above
 
     rows = [(name, load(name).sentence) for name in names()]
-    return FORMATS[output_format].rows(Rows("udpprobe.scenarios/1", "scenarios", ("name", "conclude"), rows, 1), width)
+    return ROWS_FORMATS[output_format](Rows("udpprobe.scenarios/1", "scenarios", ("name", "conclude"), rows, 1), width)
 
 
 def _run(world: "World", found: "Scenario", write: str | None, inside: "Callable[[Surroundings], int]") -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from udpprobe.errors import UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 
 
 def _is_text(output_format: Format) -> Format:

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,8 +30,8 @@ def opened(path: str | None, *, stream: bool) -> Iterator[TextIO]:
 
     Args:
         path: a file; standard output where it is None or "-".
-        stream: lines go to the file as they come. Otherwise they go to a file beside it, which takes its name
-            when all is written; pipes and devices are written directly in any case.
+        stream: lines go to the file as they come. Otherwise they go to a temporary file beside it, which takes its
+            name when all is written; pipes, devices and what a link points to are written in place in any case.
 
     Raises:
         UdpprobeError: it cannot be written.
@@ -40,7 +41,7 @@ def opened(path: str | None, *, stream: bool) -> Iterator[TextIO]:
             yield out
         return
     try:
-        with _direct(path) if stream or _is_special(path) else _whole(path) as out:
+        with _in_place(path) if stream or not _is_replaceable(path) else _whole(path) as out:
             yield out
     except BrokenPipeError:
         raise
@@ -64,28 +65,42 @@ def _stdout() -> Iterator[TextIO]:
         yield out
 
 
-def _is_special(path: str) -> bool:
-    with suppress(OSError):
-        return not stat.S_ISREG(Path(path).stat().st_mode)
-    return False
+def _is_replaceable(path: str) -> bool:
+    """Whether another file may take its place: a regular one, or none yet."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return True
 
 
-def _direct(path: str) -> TextIO:
+def _in_place(path: str) -> TextIO:
     return Path(path).open("w", encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager
 def _whole(path: str) -> Iterator[TextIO]:
-    target = Path(path).resolve()  # a link stays a link
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    target = Path(path)
+    # a name that nobody can foresee, and that must not be there yet (O_EXCL): where others may write too, such as in
+    # /tmp, nobody can put a link there that leads to another file
+    descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=".udpprobe-")
     try:
-        with _direct(str(draft)) as out:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as out:
+            os.fchmod(descriptor, _mode_of(target))
             yield out
-        with suppress(FileNotFoundError):
-            shutil.copymode(target, draft)
-        draft.replace(target)
+            out.flush()
+            os.fsync(descriptor)    # else a crash of the system may leave an empty file under the name
+        Path(draft).replace(target)
     finally:
-        draft.unlink(missing_ok=True)
+        Path(draft).unlink(missing_ok=True)
+
+
+def _mode_of(target: Path) -> int:
+    """Who may read and write a file: as before, or as the user's new files are."""
+    with suppress(FileNotFoundError):
+        return stat.S_IMODE(target.stat().st_mode)
+    mask = os.umask(0o077)      # there is no other way to ask for it; what a thread makes meanwhile is private
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def guard_inputs(path: str | None, inputs: Sequence[str], *, option: str = "-o",

@@ -15,13 +15,13 @@ from udpprobe.core.targets import Ports, Target, parse_addresses, parse_ports, p
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.engines.blind import CONNECTED, RECVERR
 from udpprobe.errors import UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 from udpprobe.reports.text import escape
 
 if TYPE_CHECKING:
     from udpprobe.core.model import Report
     from udpprobe.prepare import Options
-    from udpprobe.reports.rows import Rows
+    from udpprobe.reports.lists import Rows
     from udpprobe.targets import Resolved
 
 EXAMPLES = f"""\
@@ -105,7 +105,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
         write_rows(_plan_rows(resolved, options))
         raise typer.Exit
     with opened(output, stream=is_stream(output_format, events=events)) as out:
-        ending = Ending(out, output_format, events=events, show_all=True)
+        ending = Ending(out, output_format, events=events)
         report, interrupted = _follow(resolved, options, ending, progress)
         ending.write(report)
     raise typer.Exit(status_of(report, failing, interrupted=interrupted))
@@ -146,25 +146,25 @@ def _known_ports() -> Ports:
 
 def _payload_rows() -> "Rows":
     from udpprobe.payloads import listing, load  # noqa: PLC0415 - as above
-    from udpprobe.reports.rows import payload_rows  # noqa: PLC0415 - as above
+    from udpprobe.reports.lists import payload_rows  # noqa: PLC0415 - as above
 
     return payload_rows(listing(load()))
 
 
 def _plan_rows(resolved: "Resolved", options: "Options") -> "Rows":
     from udpprobe.dryrun import planned  # noqa: PLC0415 - as above
-    from udpprobe.reports.rows import plan_rows  # noqa: PLC0415 - as above
+    from udpprobe.reports.lists import plan_rows  # noqa: PLC0415 - as above
 
     return plan_rows(planned(resolved.destinations, options))
 
 
 def _write_rows(output_format: Format, output: str | None, rows: "Rows") -> None:
-    from udpprobe.reports.render import FORMATS  # noqa: PLC0415 - as above
+    from udpprobe.reports.lists import ROWS_FORMATS  # noqa: PLC0415 - as above
 
-    if output_format not in FORMATS:
+    if output_format not in ROWS_FORMATS:
         raise UsageError(f"--format {output_format} is for the report of a scan; say csv or ndjson")
     with opened(output, stream=False) as out:
-        out.write(FORMATS[output_format].rows(rows, width_of(out)))
+        out.write(ROWS_FORMATS[output_format](rows, width_of(out)))
 
 
 def _follow(resolved: "Resolved", options: "Options", ending: Ending,

@@ -15,10 +15,10 @@ from udpprobe.cli.options import FailOnOption, OutputOption, ReportFormatOption
 from udpprobe.cli.output import guard_outputs, opened, width_of
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reports.formats import Format
+from udpprobe.reports import Format
 
 if TYPE_CHECKING:
-    from udpprobe.core.batch import SourceState
+    from udpprobe.capture.state import SourceState
     from udpprobe.core.model import Report
     from udpprobe.interrupt import Interrupted
     from udpprobe.watch import Stopped, WatchOptions
@@ -92,12 +92,12 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
         raise UsageError("-w takes files in turns; standard output cannot be one of them")
     guard_outputs(output, write)
     rotate_bytes = parse_size(rotate)
-    from udpprobe.watch import WatchOptions  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.watch import WatchOptions  # noqa: PLC0415 - help does without
 
     options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all, loop_ttl)
     is_lines = output_format is Format.NDJSON
     with opened(output, stream=is_stream(output_format, events=is_lines)) as out:
-        ending = Ending(out, output_format, events=is_lines, show_all=show_all)
+        ending = Ending(out, output_format, events=is_lines)
         report, why = _follow(options, ending)
         ending.write(report)
     if isinstance(why, UdpprobeError):

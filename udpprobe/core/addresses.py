@@ -14,8 +14,15 @@ def mapped_address(address: IPv4Address | IPv6Address) -> int:
 
 
 @lru_cache(maxsize=65536)
-def address_text(high: int, low: int) -> str:
-    """The address in text; an IPv4-mapped one as IPv4 (RFC 5952 for the rest)."""
+def address_text(high: int, low: int, *, as_ipv4: bool = True) -> str:
+    """The address in text (RFC 5952).
+
+    Args:
+        high: upper half of its 128 bits.
+        low: lower half.
+        as_ipv4: whether an IPv4-mapped one stands for an IPv4 address; not where it is seen in an IPv6 header.
+    """
     if high == 0 and low >> 32 == MAPPED_PREFIX:
-        return str(IPv4Address(low & 0xFFFF_FFFF))
+        text = str(IPv4Address(low & 0xFFFF_FFFF))
+        return text if as_ipv4 else f"::ffff:{text}"
     return str(IPv6Address(high << 64 | low))

@@ -17,15 +17,19 @@ from collections.abc import Iterable
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
 from udpprobe.core.capture import Records
 from udpprobe.core.decode import MESSAGE_BYTES, Decoder
 from udpprobe.core.duplicates import HEAD, Duplicates
+from udpprobe.core.filter import Filter
 from udpprobe.core.findings import Findings
-from udpprobe.core.flows import HORIZON, Conversations
+from udpprobe.core.flows import Conversations
+from udpprobe.core.ports import Ports
 from udpprobe.core.recent import Match, Recent
 from udpprobe.core.rows import Rows
 
@@ -157,6 +161,10 @@ class Kept:
         """What the rows' messages stand in."""
         return memoryview(self.messages)
 
+    def frames(self) -> list[int]:
+        """Frame number of each row."""
+        return list(memoryview(self.rows.frame)[:self.rows.size])
+
     def message(self, row: int) -> bytes:
         """The ICMP message of a row, as far as it was captured."""
         return bytes(memoryview(self.messages)[self.rows.message[row]:self.rows.message_end[row]])
@@ -181,6 +189,9 @@ class Analyzer:
         keeps_events: whether each error is kept, with its bytes, in `events`.
         is_first: whether the capture begins with this piece.
         is_ordered: whether frames that stand out of order by up to a second are put in order of time first.
+
+    Attributes:
+        ports: what sees which ports this host sends from, once it is told this host's addresses.
     """
 
     def __init__(self, secret: int, *, by_flow: bool = False, keeps_events: bool = False, is_first: bool = True,
@@ -192,9 +203,11 @@ class Analyzer:
         self.duplicates, self.error_duplicates = Duplicates(secret), Duplicates(secret)
         self.findings = Findings(self.conversations, secret, by_flow=by_flow)
         self.match = Match()
+        self.ports = Ports(secret)
         self.packets = self.bytes = self.frames = 0
         self.first_ns, self.last_ns = _LATEST_NS, _EARLIEST_NS
         self.since_ns, self.until_ns = _EARLIEST_NS, _LATEST_NS
+        self.is_filtered = False
         self.events: list[Kept] = []
         self.head: list[Kept] = []
         self.unsure: list[Kept] = []
@@ -203,6 +216,8 @@ class Analyzer:
         self._event, self._head, self._unsure = self._new_kept(), self._new_kept(), self._new_kept()
         self._rows = Rows(_ROWS)
         self._hashes = memoryview(bytearray(8 * _ROWS)).cast("Q")
+        self._identities = memoryview(bytearray(8 * _ROWS)).cast("Q")
+        self._touched = 0
         self._ways = memoryview(bytearray(4 * _ROWS)).cast("i")
         self._places = memoryview(bytearray(8 * _ROWS)).cast("q")
         self._links = memoryview(bytearray(1 << 16))
@@ -217,11 +232,20 @@ class Analyzer:
     def _new_kept(self) -> Kept:
         return Kept(_KEPT + _ROWS, keeps_messages=self.keeps_events)
 
+    def select(self, since_ns: int | None, until_ns: int | None, filter_: Filter | None) -> None:
+        """Follow only frames from one time on and before another one, and that a filter lets pass."""
+        self.since_ns = _EARLIEST_NS if since_ns is None else since_ns
+        self.until_ns = _LATEST_NS if until_ns is None else until_ns
+        if filter_ is not None:
+            self.filter, self.is_filtered = filter_, True
+
     # ---- packets in
 
     def feed(self, records: Records) -> int:
         """Follow all records that are there; why it stopped: capture.MORE, WAIT or END."""
         self.decoder.load(records.data)
+        if self.is_filtered:
+            self.filter.load(records.data)
         while True:
             status = self._run(records)
             if status != _FULL:
@@ -246,10 +270,13 @@ class Analyzer:
         self._links[link_type & 0xFFFF] = 1
 
     def flush(self) -> None:
-        """Follow what was decoded and not followed yet; of frames that wait for their turn, only what is due."""
+        """Follow what was decoded and not followed yet, also what waits for frames that may stand out of order."""
         self.make_room()
         if self.is_ordered:
             self._wait()
+            while self._heap_size:
+                self.make_room()
+                self._release(_LATEST_NS, _GROUP)
         else:
             self._follow(self.decoder.rows, self._message_bytes)
             self.decoder.rows.size = self.decoder.messages_end = 0
@@ -257,9 +284,6 @@ class Analyzer:
     def finish(self) -> None:
         """Follow all that is left: the capture, or the piece, is at its end."""
         self.flush()
-        while self._heap_size:
-            self.make_room()
-            self._release(_LATEST_NS, _GROUP)
         self._turn_over(0)
 
     def take_events(self) -> list[Kept]:
@@ -286,7 +310,10 @@ class Analyzer:
 
     def faults(self) -> Counter[str]:
         """What was wrong with packets, by name."""
-        return self.decoder.counted_faults()
+        faults = self.decoder.counted_faults()
+        if self.is_filtered and self.filter.unfilterable:
+            faults["unfilterable-link-type"] += self.filter.unfilterable
+        return faults
 
     @cython.cfunc
     @cython.nogil
@@ -308,12 +335,13 @@ class Analyzer:
                 return status
             if records.time_ns < self.since_ns or records.time_ns >= self.until_ns:
                 continue
+            if self.is_filtered and not self.filter.passes(records.at, records.captured, records.length,
+                                                           records.link_type):
+                continue
             self.packets += 1
             self.bytes += records.length
-            if records.time_ns < self.first_ns:
-                self.first_ns = records.time_ns
-            if records.time_ns > self.last_ns:
-                self.last_ns = records.time_ns
+            self.first_ns = min(self.first_ns, records.time_ns)
+            self.last_ns = max(self.last_ns, records.time_ns)
             self._links[records.link_type & 0xFFFF] = 1
             self.decoder.frame(records.at, records.captured, records.length, records.time_ns, records.link_type,
                           records.frame)
@@ -365,15 +393,23 @@ class Analyzer:
     def _follow(self, rows: Rows, messages: cython.uchar[::1]) -> cython.int:
         """Follow rows: look up all at once, then count one after the other."""
         row: index
+        place: index
         touched: u64 = 0
+        if self.ports.own.size:
+            self.ports.see(rows)
         for row in range(rows.size):
             self._ways[row] = self.conversations.put_key(rows, row, 5 * row)
             self._hashes[row] = self.conversations.table.hash(5 * row)
+            self._identities[row] = self.duplicates.identity(rows, row, self._hashes[row], self._ways[row])
+        for row in range(rows.size):
             self._places[row] = self.conversations.table.touch(self._hashes[row])
         for row in range(rows.size):
-            if self._places[row] >= 0:
-                touched ^= self.conversations.table.words[16 * self._places[row]]
-        self._places[0] += touched & 0      # so that the loop above is not left out
+            touched ^= self.duplicates.touch(self._identities[row])
+        for row in range(rows.size):
+            place = self._places[row]
+            if place >= 0:
+                touched ^= self.conversations.table.words[16 * place] ^ self.conversations.table.words[16 * place + 8]
+        self._touched = touched     # or the loops above would be left out
         is_head: cython.bint
         for row in range(rows.size):
             is_head = self.head_left > 0
@@ -397,7 +433,7 @@ class Analyzer:
         conversation: index = self.conversations.table.find(hash_, 5 * row)
         if conversation >= 0 and self.conversations.is_over(conversation, ordinal):
             conversation = -1
-        seen: cython.int = self.duplicates.see(rows, row, hash_, way)
+        seen: cython.int = self.duplicates.see(rows, row, self._identities[row])
         if conversation < 0:
             conversation = self.conversations.begin(hash_, 5 * row, rows, row, way, ordinal)
             if is_head:
@@ -408,7 +444,7 @@ class Analyzer:
         elif seen == _NEW:
             self.conversations.count(conversation, way, rows.ip_length[row], rows.time_ns[row], ordinal)
         elif seen == _PASS:
-            self.findings.add_pass(rows, row, self.duplicates.falls, self.duplicates.step)
+            self.findings.add_pass(rows, row, self.duplicates.falls, self.duplicates.step, self.duplicates.since_ns)
         return 0
 
     @cython.cfunc
@@ -481,8 +517,7 @@ class Analyzer:
                 self._heap[place] = self._heap[(place - 1) >> 1]
                 place = (place - 1) >> 1
             self._heap[place] = slot
-            if time_ns > self._latest_ns:
-                self._latest_ns = time_ns
+            self._latest_ns = max(self._latest_ns, time_ns)
         self.decoder.rows.size = self.decoder.messages_end = 0
         self._release(self._latest_ns - _SECOND_NS, _ROWS - 8)
         if self._heap_size > _MOST_WAITING:
@@ -571,6 +606,13 @@ class Analyzer:
         if not right.head_left:
             self.duplicates, self.error_duplicates = right.duplicates, right.error_duplicates
         self._add_counters(right)
+
+    def absorb(self, other: Analyzer) -> None:
+        """Add what another capture taught, which is used up: its packets have nothing to do with those here."""
+        other.finish()
+        self.conversations.absorb(other.conversations)
+        self.findings.append(other.findings)
+        self._add_counters(other)
 
     def _add_counters(self, right: Analyzer) -> None:
         self.packets += right.packets

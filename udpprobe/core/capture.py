@@ -1,8 +1,9 @@
-"""The records of a capture: pcap and pcapng, read in place from a buffer that the caller fills.
+"""The records of a capture: pcap and pcapng, read in place from a buffer that the caller fills; blocks of a ring.
 
 `Records.next` goes from frame to frame and says what the next one is, or that it needs more bytes; it copies nothing
 and makes no Python object for a frame. Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng; where they leave
-room, Wireshark and libpcap decide (frame numbers, the longest record, what is skipped).
+room, Wireshark and libpcap decide (frame numbers, the longest record, what is skipped). For rings: packet(7) and
+linux/if_packet.h.
 """
 
 from __future__ import annotations
@@ -54,6 +55,12 @@ PCAP_MAGICS = {
 }
 """First word -> nanoseconds in the time stamp's unit, length of a record's header."""
 
+# Blocks of a ring (TPACKET_V3): words of struct tpacket_block_desc and of struct tpacket3_hdr. A header's last word here
+# has tp_mac and tp_net, 16 bits each. Both say where the packet is, and agree on a socket that is given no link header.
+_BLOCK_FRAMES = cython.declare(index, 3)
+_BLOCK_FIRST = cython.declare(index, 4)
+_LINK_RAW = cython.declare(cython.int, 101)
+
 # pcapng (draft-ietf-opsawg-pcapng section 4)
 SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
 _SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order
@@ -94,7 +101,7 @@ _EVEN_HALVES = cython.declare(u64, 0x0000_FFFF_0000_FFFF)
 _MASK64 = cython.declare(u64, (1 << 64) - 1)
 
 _PROOF_BYTES = cython.declare(index, 1 << 16)    # a guess at a record's start must hold so far: out of any payload
-_PROOF_STEPS = cython.declare(index, 1 << 24)    # in all, for payloads made to look like records everywhere
+_MAX_PROOF_STEPS = cython.declare(index, 1 << 24)    # in all, for payloads made to look like records everywhere
 
 
 class Known(NamedTuple):
@@ -121,6 +128,10 @@ class Entry(NamedTuple):
     """In pcapng: time of the packet before, which a simple packet block repeats; nanoseconds since 1970."""
 
 
+BLOCKS = Entry(b"")
+"""Not a file: blocks of a ring, which `Records.take_block` gets one by one."""
+
+
 def _twice(kind: str, values: list[int]) -> memoryview:
     """The values, and as many zeros behind them."""
     return memoryview(array(kind, [*values, *bytes(len(values))]))
@@ -139,9 +150,10 @@ class Records:
 
     The caller puts bytes into `room()` and says how many with `filled()`; `next()` then walks. `data` is the buffer,
     in which frames are read in place; it changes when the buffer grows, so take it again after each `room()`.
+    Blocks of a ring come by `take_block()` instead.
 
     Args:
-        entry: what is known where reading begins; at the file's start, its first bytes.
+        entry: what is known where reading begins; at the file's start, its first bytes. BLOCKS for a ring.
         first: byte of the file that is filled in first; None for the first record of a file.
         stop: byte of the file; records that begin before it are read.
         capacity: bytes of the buffer, which grows only for a record that does not fit.
@@ -153,6 +165,7 @@ class Records:
                  capacity: int = CAPACITY_BYTES, *, is_gapless: bool = False) -> None:
         self.head = entry.head
         self.is_pcapng = entry.head[:4] == SECTION_HEADER
+        self.is_ring = not entry.head
         self.is_gapless = is_gapless
         # ---- the buffer
         self._allot(max(capacity, 1))
@@ -172,6 +185,7 @@ class Records:
         # ---- what is told of all frames
         self.first_ns = self.latest_ns = _EARLIEST_NS
         self.until_ns = _LATEST_NS
+        self._proof_steps = 0
         self.held_ns = _EARLIEST_NS
         self.is_disordered = False
         self.faults = memoryview(array("q", [0] * len(FAULTS)))
@@ -192,7 +206,12 @@ class Records:
         self.first_drops = None
         self._header_bytes = _MIN_BLOCK_BYTES
         self._set_order(False)
-        if not self.is_pcapng:
+        self._block_frames = 0
+        if self.is_ring:
+            self._set_order(_HOST_IS_BIG)
+            self._last = -1
+            self.link_type = _LINK_RAW
+        elif not self.is_pcapng:
             self._open_pcap(entry.head)
         elif entry.known is not None:
             self._resume(entry.known)
@@ -250,9 +269,24 @@ class Records:
         self.start = 0
         self._look()
 
-    def _look(self) -> None:
+    def take_block(self, block: bytes) -> None:
+        """Walk a block of a ring now; frames are numbered on.
+
+        Args:
+            block: from its struct tpacket_block_desc on, as far as it is used; whole words of 64 bits.
+        """
+        self.data = memoryview(block)
+        self._words = memoryview(block).cast("I")
+        self._block_frames = self._words[_BLOCK_FRAMES]
+        self.start, self.end = self._words[_BLOCK_FIRST], len(block)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _look(self) -> cython.int:
         """Where in the buffer a record may begin at most: its header is there, and it is asked for."""
         self._last = min(self.end - self._header_bytes, self.stop - self.base - 1)
+        return 0
 
     # ---- frames out
 
@@ -269,7 +303,7 @@ class Records:
             return self._next_in_pcapng()
         at: index = self.start
         if at > self._last:
-            return self._wanting()
+            return self._next_in_ring() if self.is_ring else self._wanting()
         lengths: u64 = self._pair(at + 8)
         captured: i64 = lengths & _MASK32
         if captured > _MAX_CAPTURED_BYTES:
@@ -287,7 +321,7 @@ class Records:
     @cython.exceptval(-1, check=False)
     def _found(self, at: index, captured: index, length: index, time_ns: i64, behind: index) -> cython.int:
         """Take a frame, if its time has come."""
-        latest_ns: i64 = time_ns if time_ns > self.latest_ns else self.latest_ns
+        latest_ns: i64 = max(self.latest_ns, time_ns)
         if latest_ns > self.until_ns:
             self.held_ns = latest_ns
             return _WAIT
@@ -304,6 +338,25 @@ class Records:
         self.latest_ns = latest_ns
         self.frame += 1
         return _FRAME
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _next_in_ring(self) -> cython.int:
+        """struct tpacket3_hdr: offset of the next, seconds, nanoseconds, captured, length, status, place."""
+        if self._block_frames == 0:
+            return _MORE
+        at: index = self.start
+        time_ns: i64 = self._word(at + 4) * 1_000_000_000 + self._word(at + 8)
+        place: index = at + (self._word(at + 24) & 0xFFFF)
+        captured: i64 = self._word(at + 12)
+        if place + captured > self.end:
+            self._block_frames = 0
+            self.faults[_BAD_RECORD] += 1
+            return _MORE
+        step: i64 = self._word(at)      # 0 at the last one
+        self._block_frames = self._block_frames - 1 if step else 0
+        return self._found(place, captured, self._word(at + 16), time_ns, at + step)
 
     @cython.cfunc
     @cython.nogil
@@ -354,6 +407,79 @@ class Records:
             word = (word & _EVEN_BYTES) << 8 | word >> 8 & _EVEN_BYTES
             word = (word & _EVEN_HALVES) << 16 | word >> 16
         return word
+
+    # ---- in the middle of a file
+
+    @cython.ccall
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def find(self, is_last: cython.bint) -> cython.int:
+        """Go to a good guess at the first record, where none is known: FRAME, MORE or END.
+
+        A record is believed if records go on behind it for _PROOF_BYTES, which no payload has room for.
+
+        Args:
+            is_last: whether all bytes of the file are there.
+        """
+        at: index = self.start
+        outcome: cython.int = _MORE
+        while outcome == _MORE:
+            if self.base + at >= self.stop or self._proof_steps > _MAX_PROOF_STEPS:
+                outcome = _END
+            elif at + self._header_bytes > self.end:
+                outcome = _END if is_last else _WAIT
+            else:
+                outcome = self._prove(at, is_last)
+                if outcome == _MORE:
+                    at += 4 if self.is_pcapng else 1
+        self.start = at
+        self._look()
+        return _MORE if outcome == _WAIT else outcome
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _prove(self, first: index, is_last: cython.bint) -> cython.int:
+        """Whether records seem to go on from a place: FRAME; MORE if not; WAIT where it takes more bytes to say."""
+        at: index = first
+        if self.is_pcapng and self._word(at) != _ENHANCED_PACKET:
+            return _MORE
+        while at < first + _PROOF_BYTES:
+            if at + self._header_bytes > self.end:
+                return _FRAME if is_last else _WAIT
+            if self.is_pcapng and self._word(at) == _SECTION:
+                return _FRAME       # all may be different behind it
+            size: index = self._plausible_size(at)
+            if size == 0:
+                return _MORE
+            if at == first and at + size > self.end:
+                return _MORE if is_last else _WAIT
+            at += size
+            self._proof_steps += 1
+        return _FRAME
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _plausible_size(self, at: index) -> index:
+        """Bytes of the record whose header stands at a place; 0 where no usual record looks so."""
+        size: index
+        if self.is_pcapng:
+            size = self._word(at + 4)
+            if size < _MIN_BLOCK_BYTES or size > _MAX_BLOCK_BYTES:
+                return 0
+            size = size + 3 & -4
+            if at + size <= self.end and (self._word(at + size - 4) + 3 & -4) != size:
+                return 0
+            return size
+        lengths: u64 = self._pair(at + 8)
+        captured: i64 = lengths & _MASK32
+        on_wire: i64 = lengths >> 32
+        fraction: u64 = (self._pair(at) >> 32) * self._unit_ns
+        # Zeros are no record: no packet had no bytes on the wire.
+        if fraction >= _GIGA or captured > on_wire or on_wire == 0 or on_wire > _MAX_CAPTURED_BYTES:
+            return 0
+        return captured + self._header_bytes
 
     # ---- pcapng
 
@@ -662,10 +788,10 @@ def _from_binary(ticks: u64, exponent: i64) -> u64:
 @cython.nogil
 @cython.exceptval(check=False)
 def _signed(value: u64) -> i64:
-    """The same 64 bits with a sign."""
+    """The same 64 bits with a sign; the least number stands for no time."""
     rest: i64
     if value < _SIGN:
         rest = value
         return rest
     rest = _MASK64 - value
-    return -rest - 1
+    return -rest - 1 if value > _SIGN else -rest

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -56,6 +58,7 @@ class Duplicates:
 
     Attributes:
         step: after PASS, by how much the TTL fell since it passed the same link.
+        since_ns: after PASS, when the first of these falls was seen.
         falls: after PASS, how many falls this adds: the one before too, where that was not known to be a loop's.
     """
 
@@ -66,6 +69,7 @@ class Duplicates:
         self.identities, self.links, self.chains = (memoryview(bytearray(8 * WINDOW)).cast("Q") for _ in range(3))
         self.times = memoryview(bytearray(8 * WINDOW)).cast("q")
         self.step = self.falls = 0
+        self.since_ns = 0
 
     def __reduce__(self) -> tuple[object, ...]:
         return _restored, (self._key, self.count, bytes(memoryview(self.heads)), bytes(memoryview(self.identities)),
@@ -81,7 +85,7 @@ class Duplicates:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
-    def _identity(self, rows: Rows, row: index, flow: u64, way: cython.int) -> u64:
+    def identity(self, rows: Rows, row: index, flow: u64, way: cython.int) -> u64:
         """All that is the same in each sighting of a datagram: its flow, id, lengths, checksum and payload."""
         proof: u64 = rows.proof[row]
         detail: u64 = rows.detail[row] & ~_PORT
@@ -137,15 +141,22 @@ class Duplicates:
 
     @cython.cfunc
     @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def touch(self, identity: u64) -> u64:
+        """Read where the last sighting of an identity is looked up, so that many are read at once."""
+        place: u64 = self.heads[cython.cast(index, identity & _BUCKETS)]
+        return place ^ self.identities[cython.cast(index, (place - 1) & (_WINDOW - 1))] if place else 0
+
+    @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
-    def see(self, rows: Rows, row: index, flow: u64, way: cython.int) -> cython.int:
-        """Judge a datagram, and remember it: NEW, COPY of an earlier one, or PASS, a copy that came round a loop.
+    def see(self, rows: Rows, row: index, identity: u64) -> cython.int:
+        """Judge a datagram by its `identity`, and remember it: NEW, COPY of an earlier one, or PASS, a copy that came round a loop.
 
         With the same TTL it is a copy if it comes soon after; by one lower, if a router has just passed it on; lower
         by more, if it comes at once, or by the same fall as before. Without an IPv4 id, and where the sender varies
         its TTL (a traceroute), a lower TTL alone does not tell a copy from a datagram that was sent again.
         """
-        identity: u64 = self._identity(rows, row, flow, way)
         time_ns: i64 = rows.time_ns[row]
         link: u64 = rows.link[row]
         ttl: cython.int = cython.cast(cython.int, rows.detail[row] >> 8 & 0xFF)
@@ -159,7 +170,7 @@ class Duplicates:
         fall: cython.int = cython.cast(cython.int, chain >> 24 & 0xFF) - ttl
         has_id: cython.bint = rows.detail[row] >> 48 != 0
         is_told: cython.bint = has_id or rows.proof[row] >> 16 != 0 or (
-            not rows.proof[row] & 1 and rows.detail[row] >> 16 & _PORT != 0) or rows.proof[row] >> 8 & 0xFF >= 8
+            not rows.proof[row] & 1 and rows.detail[row] >> 16 & _PORT != 0)
         rose: cython.bint = chain & _ROSE != 0
         is_copy: cython.bint = False
         if fall == 0:
@@ -195,7 +206,7 @@ class Duplicates:
                 self.step = fall
                 if (cython.cast(cython.int, self.chains[at] >> 3 & 0x1FF) == fall and (has_id or fall >= 2)
                         and time_ns - self.times[at] <= WINDOW_NS):
-                    self.falls = 1 if self.chains[at] & _LOOPED else 2
+                    self.falls, self.since_ns = (1, time_ns) if self.chains[at] & _LOOPED else (2, self.times[at])
                     return cython.cast(u64, fall) << 3 | _LOOPED
                 return cython.cast(u64, fall) << 3
             if not self.chains[at] >> 32 & _PORT:
@@ -233,7 +244,7 @@ class Duplicates:
             elif place == 8:
                 word ^= rows.detail[row]
             else:
-                word ^= rows.payload_high[row] * _MULTIPLIER ^ rows.payload_low[row]
+                word ^= (rows.payload_high[row] * _MULTIPLIER & _MASK64) ^ rows.payload_low[row]
         ttl: cython.int = cython.cast(cython.int, rows.outer[row] >> 8 & 0xFF)
         same: u64 = self._before(word)
         at: index = cython.cast(index, (same - 1) & (_WINDOW - 1)) if same else 0
@@ -242,7 +253,8 @@ class Duplicates:
         self._remember(word, rows.time_ns[row], 0, same, ttl, fall, 0)
         if not same or apart_ns > MIRROR_NS or apart_ns < -MIRROR_NS:
             return NEW
-        is_copy: cython.bint = rows.outer[row] >> 48 != 0 or fall == 1 or fall == -1
+        is_told: cython.bint = rows.detail[row] >> 16 & _PORT != 0 and -AT_ONCE_NS <= apart_ns <= AT_ONCE_NS
+        is_copy: cython.bint = rows.outer[row] >> 48 != 0 or fall == 1 or fall == -1 or is_told
         return COPY if is_copy else NEW
 
 

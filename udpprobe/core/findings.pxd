@@ -17,5 +17,5 @@ cdef class Findings:
     cdef int _count(self, Py_ssize_t found, Rows rows, Py_ssize_t row, Match match, bint is_copy) except -1 nogil
     cdef long long length_of(self, Rows rows, Py_ssize_t row, Match match) except -1 nogil
     cdef unsigned long long _mtu_notes(self, Rows rows, Py_ssize_t row, unsigned long long length) except? 0xffffffffffffffff nogil
-    cdef int add_pass(self, Rows rows, Py_ssize_t row, int falls, int step) except -1 nogil
+    cdef int add_pass(self, Rows rows, Py_ssize_t row, int falls, int step, long long since_ns) except -1 nogil
     cdef unsigned long long _common(self, unsigned long long one, unsigned long long other) noexcept nogil

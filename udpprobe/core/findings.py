@@ -4,7 +4,9 @@ from __future__ import annotations
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -45,6 +47,7 @@ NO_PORT = 1 << 16
 
 _NO_PORT = cython.declare(u64, 1 << 16)
 _PORT = cython.declare(u64, 0xFFFF)
+_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
 _NOTE_BITS = cython.declare(u64, (1 << 48) - 1)
 _WITHOUT_PORTS = cython.declare(u64, 4 | 32)
 _SEEN_BEFORE = cython.declare(u64, 1 << 16)
@@ -118,7 +121,7 @@ class Findings:
     @cython.exceptval(-1, check=False)
     def _count(self, found: index, rows: Rows, row: index, match: Match, is_copy: cython.bint) -> cython.int:
         at: index = found * WIDTH
-        time_ns: u64 = cython.cast(u64, rows.time_ns[row])
+        time_ns: u64 = cython.cast(u64, rows.time_ns[row]) & _MASK64
         length: u64 = cython.cast(u64, self.length_of(rows, row, match))
         is_first: cython.bint = self.table.words[at + FIRST_NS] == 0 and self.table.words[at + LAST_NS] == 0 and self.table.words[at + LENGTH] == 0
         self.table.words[at + COUNT] += 0 if is_copy else 1
@@ -170,7 +173,7 @@ class Findings:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def add_pass(self, rows: Rows, row: index, falls: cython.int, step: cython.int) -> cython.int:
+    def add_pass(self, rows: Rows, row: index, falls: cython.int, step: cython.int, since_ns: i64) -> cython.int:
         """Count a datagram that came round a loop."""
         self.loops.keys[0], self.loops.keys[1] = rows.destination_high[row], rows.destination_low[row]
         self.loops.keys[2] = rows.ports[row] & _PORT
@@ -181,8 +184,10 @@ class Findings:
         if found < 0:
             found = self.loops.add(self.loops.hash(0), 0)
         at: index = found * LOOP_WIDTH
-        time_ns: u64 = cython.cast(u64, rows.time_ns[row])
-        self.loops.words[at + LOOP_FIRST_NS] = min(self.loops.words[at + LOOP_FIRST_NS], time_ns) if self.loops.words[at + PASSES] else time_ns
+        time_ns: u64 = cython.cast(u64, rows.time_ns[row]) & _MASK64
+        first_ns: u64 = cython.cast(u64, since_ns) & _MASK64
+        self.loops.words[at + LOOP_FIRST_NS] = (min(self.loops.words[at + LOOP_FIRST_NS], first_ns)
+                                                if self.loops.words[at + PASSES] else first_ns)
         self.loops.words[at + LOOP_LAST_NS] = max(self.loops.words[at + LOOP_LAST_NS], time_ns)
         self.loops.words[at + PASSES] += cython.cast(u64, falls)
         self.loops.words[at + PERIOD] = self._common(self.loops.words[at + PERIOD], cython.cast(u64, step))

@@ -18,7 +18,9 @@ from collections.abc import Sequence
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -80,6 +82,7 @@ LONGEST_RTT_NS = cython.declare(i64, 300_000_000_000)   # what took longer is no
 _HORIZON = cython.declare(u64, 1 << 20)
 _MOST_STEPS = cython.declare(cython.int, 256)       # conversations of one end that are looked through
 _PORT = cython.declare(u64, 0xFFFF)
+_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
 _LOWER = cython.declare(u64, 0xFFFF_FFFF)
 
 
@@ -159,7 +162,7 @@ class Conversations:
             state |= EITHER
         if ordinal < self.open_until:
             state |= OPEN
-        self.table.words[record + FIRST_NS], self.table.words[record + FIRST] = cython.cast(u64, rows.time_ns[row]), ordinal
+        self.table.words[record + FIRST_NS], self.table.words[record + FIRST] = cython.cast(u64, rows.time_ns[row]) & _MASK64, ordinal
         self.table.words[record + STATE] = state
         self._link_ends(conversation)
         if not state & OPEN:
@@ -188,7 +191,7 @@ class Conversations:
         if state & UNCOUNTED:
             state = state & ~(UNCOUNTED | FIRST_WAY | LAST_WAY | ASKING_WAY)
             state |= cython.cast(u64, way) * (FIRST_WAY | LAST_WAY | ASKING_WAY)
-            self.table.words[at + FIRST_NS], self.table.words[at + FIRST] = cython.cast(u64, time_ns), ordinal
+            self.table.words[at + FIRST_NS], self.table.words[at + FIRST] = cython.cast(u64, time_ns) & _MASK64, ordinal
         last_way: cython.int = 1 if state & LAST_WAY else 0
         if way != last_way:
             if state & (OPEN | EITHER) or last_way == (1 if state & ASKING_WAY else 0):
@@ -199,7 +202,7 @@ class Conversations:
         self.table.words[at + STATE] = state
         self.table.words[at + SENT + way] += 1
         self.table.words[at + BYTES + way] += cython.cast(u64, size)
-        self.table.words[at + LAST_NS] = cython.cast(u64, time_ns)
+        self.table.words[at + LAST_NS] = cython.cast(u64, time_ns) & _MASK64
         return 0
 
     @cython.cfunc
@@ -515,6 +518,11 @@ class Conversations:
             words[mine + SENT + way] += more[theirs + SENT + way]
             words[mine + BYTES + way] += more[theirs + BYTES + way]
         words[mine + LAST_NS] = more[theirs + LAST_NS]
+
+    def absorb(self, other: Conversations) -> None:
+        """Add what was counted of another capture, which is used up."""
+        other._fold_into(other.endpoints, other.endpoint_rtt, range(other.table.size))
+        self._merge_endpoints(other)
 
     def _merge_endpoints(self, right: Conversations) -> None:
         theirs: cython.ulonglong[::1] = right.endpoints.words

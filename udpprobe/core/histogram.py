@@ -207,9 +207,7 @@ class Histograms:
         shift: cython.int
         for place in range(first, last):
             value = ns[place]
-            shift = 0
-            while value >> shift >= 1 << _KEPT_BITS:
-                shift += 1
+            shift = self._shift(value)
             if value == least or value >> shift << shift <= least:
                 at_least += weight[place]
             elif value == most:
@@ -231,6 +229,28 @@ class Histograms:
             values[out], counts[out] = most, at_most
             out += 1
         return out
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _shift(self, value: u64) -> cython.int:
+        """By how many bits a duration is longer than what is kept of it."""
+        shift: cython.int = 0
+        value >>= _KEPT_BITS
+        if value >> 16:
+            shift, value = 16, value >> 16
+        if value >> 16:
+            shift, value = shift + 16, value >> 16
+        if value >> 8:
+            shift, value = shift + 8, value >> 8
+        if value >> 4:
+            shift, value = shift + 4, value >> 4
+        if value >> 2:
+            shift, value = shift + 2, value >> 2
+        if value >> 1:
+            shift, value = shift + 1, value >> 1
+        return shift + 1 if value else shift
 
     def keep(self, owners: Sequence[int]) -> None:
         """Forget all owners but these, ascending; they are numbered anew from 0, in their order."""

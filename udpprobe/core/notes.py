@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import IntFlag
 from functools import cache
 
-from udpprobe.core.packets import UNKNOWN_LENGTH
+UNKNOWN_LENGTH = 1 << 20
+"""More than any packet has, so that it is never the least of several."""
 
 PLATEAUS = (65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68)
 """Common MTUs, RFC 1191, table 7-1."""
@@ -31,6 +32,8 @@ class Note(IntFlag):
     NO_EXTENSION = 16384
     BAD_EXTENSION = 32768
     SEEN_BEFORE = 65536
+    DESTINATION_REWRITTEN = 1 << 17
+    OFFLOADED = 1 << 18
 
 
 TEXTS = {
@@ -46,6 +49,8 @@ TEXTS = {
     Note.MTU_NOT_SMALLER: "the MTU is not smaller than the datagram: no reason to shrink",
     Note.TUNNELLED: "inside a tunnel",
     Note.SOURCE_REWRITTEN: "a NAT changed the source",
+    Note.DESTINATION_REWRITTEN: "the quote names another destination: a service address was translated",
+    Note.OFFLOADED: "quotes a segment of a larger record, which the network card had still to split",
     Note.NO_EXTENSION: "what follows the quote is padding, no extension",
     Note.SEEN_BEFORE: "captured before: the same error again",
     Note.BAD_EXTENSION: "the extension's checksum or lengths are wrong",

@@ -46,7 +46,7 @@ UDP = cython.declare(u64, 17)
 UDP_BYTES = cython.declare(index, 8)
 IPV6_BYTES = cython.declare(index, 40)
 MOST_BYTES = cython.declare(index, 65_535)
-"""Of an IP packet, as far as the length field of IPv4 goes."""
+"""As far as a length field goes: IPv4's counts its header, IPv6's does not."""
 DONT_FRAGMENT = cython.declare(u64, 0x4000)
 
 TOKEN_BYTES = 8
@@ -171,7 +171,7 @@ class Batch:
     @cython.exceptval(-1, check=False)
     def put(self, word: index, value: u64) -> cython.int:
         """Write 32 bits in network byte order: a row of the RFCs' pictures of headers."""
-        if IS_LITTLE:
+        if IS_LITTLE:   # pragma: no branch - machines where it isn't are rare
             value = (value & 0xFF) << 24 | (value & 0xFF00) << 8 | value >> 8 & 0xFF00 | value >> 24 & 0xFF
         self.words[word] = value & MASK32
         return 0
@@ -385,7 +385,7 @@ class Prober:
         row: index
         for row in range(count):
             self.select(tasks, batch.task[row], batch.source[row], batch.attempt[row], batch.size[row])
-            if self.length > batch.stride or self.length > MOST_BYTES:
+            if self.length > batch.stride or self.length > MOST_BYTES + (0 if self.family == 4 else IPV6_BYTES):
                 return row
             self.write(batch, row, batch.ttl[row])
         return count
@@ -471,6 +471,16 @@ class Prober:
         """
         return int(self.search(quoted, tasks, task, attempts, size))
 
+    def agrees(self, quoted: Quoted, tasks: Tasks, task: int, attempt: int, size: int = 0) -> bool:
+        """Whether a quote may be of one probe, from the first of our addresses.
+
+        For callers that look probes up by what they hold, where `find` would compute them all. Then the probe is at
+        hand, and `agree`, `shared`, `disagree` and `changed` are as after `find`, except that `agree` is not lowered
+        for a choice of several: the caller has to.
+        """
+        self.select(tasks, task, 0, attempt, size)
+        return bool(self.compare(quoted))
+
     @property
     def is_rewritten(self) -> bool:
         """Whether the quote differs from the probe found as only somebody between can have made it: or a guess."""
@@ -498,13 +508,12 @@ class Prober:
                 for attempt in range(attempts):
                     self.consider(quoted, tasks, task, source, attempt, size)
                 tried += attempts
-        self.agree = self.shared = self.disagree = self.changed = 0
-        if self.attempt >= 0:
+        if self.attempt < 0:
+            self.agree = self.shared = self.disagree = self.changed = 0
+        elif tried > 1:
             self.select(tasks, task, self.source, self.attempt, size)
             self.compare(quoted)
-            while tried > 1:    # each doubling gives a guess twice the chance
-                tried = (tried + 1) // 2
-                self.agree = max(self.agree - 1, 0)
+            self.agree = max(self.agree - doublings(tried), 0)      # each gives a guess twice the chance
         return self.attempt
 
     @cython.cfunc
@@ -635,6 +644,19 @@ class Prober:
 def family_of(high: u64, low: u64) -> cython.int:
     """4 for an IPv4 address, else 6."""
     return 4 if high == 0 and low >> 32 == MAPPED else 6
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def doublings(number: index) -> cython.int:
+    """How often 1 is doubled until it is `number` at least."""
+    times: cython.int = 0
+    while number > 1:
+        number = (number + 1) // 2
+        times += 1
+    return times
 
 
 @cython.cfunc

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -58,6 +60,7 @@ _BY_PAYLOAD = cython.declare(cython.int, 4)
 _SECOND_NS = cython.declare(i64, 1_000_000_000)
 _COPY_NS = cython.declare(i64, 500_000)
 _PORT = cython.declare(u64, 0xFFFF)
+_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
 _LOWER = cython.declare(u64, 0xFFFF_FFFF)
 _ALL = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
 _FRAGMENTED = cython.declare(u64, 2)
@@ -142,7 +145,7 @@ class Recent:
         at: index = cython.cast(index, self.count & cython.cast(u64, self.room - 1)) * WIDTH
         before: u64 = self.conversations.head(conversation, way)
         distance: u64 = self.count + 1 - before if before else 0
-        self.words[at + DETAIL], self.words[at + TIME_NS] = rows.detail[row], cython.cast(u64, rows.time_ns[row])
+        self.words[at + DETAIL], self.words[at + TIME_NS] = rows.detail[row], cython.cast(u64, rows.time_ns[row]) & _MASK64
         self.words[at + PAYLOAD], self.words[at + PAYLOAD + 1] = rows.payload_high[row], rows.payload_low[row]
         self.words[at + FRAME] = cython.cast(u64, rows.frame[row]) << 21 | (distance if distance < _MOST_ROOM else 0)
         self.words[at + FLOW] = cython.cast(u64, conversation) << 33 | cython.cast(u64, way) << 32 | rows.proof[row]
@@ -285,7 +288,7 @@ class Recent:
             return (by_id * 5 + by_sums) * 2 + (1 if (entry ^ quoted) & 1 else 0)
         if by_id or not quoted_id:
             # without an id, only what stands in the payload can make up for what was changed
-            if quoted_id and entry_id or not (evidence & _BY_PAYLOAD and compared >= 8):
+            if (quoted_id and entry_id) or not (evidence & _BY_PAYLOAD and compared >= 8):
                 return -1
         if kind == _PORTLESS:
             return 0

@@ -37,6 +37,15 @@ class Packet:
             length (the datagram's bytes as far as the quote can be trusted, or UNKNOWN_LENGTH), quoted_bytes.
     """
 
+    def __init__(self) -> None:
+        self.is_error = self.is_tunnelled = self.is_fragmented = self.has_df = False
+        self.frame = self.time_ns = self.family = self.source_port = self.destination_port = 0
+        self.ip_id = self.udp_length = self.udp_checksum = self.ttl = self.ip_length = 0
+        self.icmp_type = self.icmp_code = self.reply_id = self.reply_ttl = 0
+        self.mtu, self.notes, self.length, self.quoted_bytes = -1, 0, 0, 0
+        self.source = self.destination = self.reporter = (0, 0)
+        self.data = b""
+
 
 @cython.final
 @cython.cclass

@@ -1,5 +1,127 @@
 """What was found, as text for a person or a program. Pure: text out, prints nothing.
 
-`formats` names the formats, `render` is the registry of them; `machine` writes JSON, NDJSON and CSV, `table`,
-`events` and `explain` write for people. Field names come from `udpprobe.core.model` alone.
+`table`, `markdown`, `json`, `csv` and `parquet` write a report, and its events; `trace`, `mtu`, `checks`, `explain`,
+`lists` and `status` are about one thing each, in all formats. Field names come from the model alone.
 """
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import IO, TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from udpprobe.core.model import Event, Report
+
+
+class Format(StrEnum):
+    """How a result is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+    PARQUET = "parquet"
+    """Of reports and their events alone; binary."""
+
+
+class Events(Protocol):
+    """ICMP errors one by one, as they become known; none of them is kept, but for the rows of a table."""
+
+    def add(self, events: Sequence[Event]) -> str | bytes:
+        """What is to be written by now.
+
+        Args:
+            events: all of one class, in all calls.
+        """
+        ...
+
+    def end(self, report: Report, width: int) -> Iterator[str | bytes]:
+        """The rest, in pieces.
+
+        Args:
+            report: what the same run found.
+            width: columns of the screen; for tables.
+        """
+        ...
+
+
+# The command line's help needs the names of the formats, and loads none of their code.
+# ruff: noqa: PLC0415
+
+
+def report_pieces(report: Report, output_format: Format, width: int) -> Iterator[str] | Iterator[bytes]:
+    """A report in pieces: of a million destinations, the whole text would take a gigabyte.
+
+    Args:
+        report: destinations worst first.
+        output_format: how.
+        width: columns of the screen; for tables.
+
+    Raises:
+        ImportError: the format's library is not installed.
+    """
+    match output_format:
+        case Format.TABLE:
+            from udpprobe.reports.table import report_table
+
+            return iter((report_table(report, width),))
+        case Format.MARKDOWN:
+            from udpprobe.reports.markdown import report_markdown
+
+            return report_markdown(report)
+        case Format.JSON:
+            from udpprobe.reports.json import report_json
+
+            return report_json(report)
+        case Format.NDJSON:
+            from udpprobe.reports.json import report_ndjson
+
+            return report_ndjson(report)
+        case Format.CSV:
+            from udpprobe.reports.csv import report_csv
+
+            return report_csv(report)
+        case Format.PARQUET:
+            from udpprobe.reports.parquet import report_parquet
+
+            return report_parquet(report)
+
+
+def events_in(output_format: Format, spool: Callable[[], IO[str]]) -> Events:
+    """What writes events.
+
+    Args:
+        output_format: how.
+        spool: makes a place to keep text in, for formats that begin with what is known at the end only.
+
+    Raises:
+        ImportError: the format's library is not installed.
+    """
+    match output_format:
+        case Format.TABLE:
+            from udpprobe.reports.table import EventsTable
+
+            return EventsTable()
+        case Format.MARKDOWN:
+            from udpprobe.reports.markdown import EventsMarkdown
+
+            return EventsMarkdown()
+        case Format.JSON:
+            from udpprobe.reports.json import EventsJson
+
+            return EventsJson(spool())
+        case Format.NDJSON:
+            from udpprobe.reports.json import EventsNdjson
+
+            return EventsNdjson()
+        case Format.CSV:
+            from udpprobe.reports.csv import EventsCsv
+
+            return EventsCsv()
+        case Format.PARQUET:
+            from udpprobe.reports.parquet import EventsParquet
+
+            return EventsParquet()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from udpprobe.core.checking.states import CHECK_SCHEMA
-from udpprobe.reports.layout import Layout, table
-from udpprobe.reports.plain import plain
+from udpprobe.checking.states import CHECK_SCHEMA
+from udpprobe.reports.json import document, lines, plain
 from udpprobe.reports.plugin import place_of
-from udpprobe.reports.text import escape
+from udpprobe.reports.text import Layout, escape, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from udpprobe.core.checking.states import Outcome
+    from udpprobe.checking.states import Outcome
 
 _HEADERS = ("destination", "state", "what is so")
 
@@ -27,16 +25,13 @@ def check_table(outcome: Outcome, width: int) -> str:
 
 def check_json(outcome: Outcome, _width: int) -> str:
     """One object, `udpprobe.check/1`."""
-    head = _head(outcome)
-    checks = ",\n".join(map(json.dumps, map(plain, outcome.checks)))
-    members = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
-    return "{\n" + ",\n".join([*members, f'"checks": [\n{checks}\n]']) + "\n}\n"
+    return "".join(document({**_head(outcome), "checks": iter((lines(outcome.checks),))}))
 
 
 def check_ndjson(outcome: Outcome, _width: int) -> str:
     """A line a destination, then one `summary`; `kind` says which."""
-    lines = [{"kind": "check", **plain(each)} for each in outcome.checks] + [{"kind": "summary", **_head(outcome)}]
-    return "".join(json.dumps(line) + "\n" for line in lines)
+    checks = ({"kind": "check", **plain(each)} for each in outcome.checks)
+    return lines((*checks, {"kind": "summary", **_head(outcome)}))
 
 
 def _head(outcome: Outcome) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from udpprobe.core.verdicts import ANY_CODE
-from udpprobe.reports.layout import Layout, markdown, table, wrap
-from udpprobe.reports.plain import cell, plain
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from udpprobe.core.verdicts import Meaning
+from udpprobe.core.verdicts import ANY_CODE, Meaning
+from udpprobe.reports import Format
+from udpprobe.reports.csv import cell, csv_text
+from udpprobe.reports.json import document, lines
+from udpprobe.reports.text import Layout, markdown, table, wrap
 
 SCHEMA = "udpprobe.explain/1"
 COLUMNS = ("family", "type", "code", "name", "reason", "verdict", "errno", "linux_unconnected",
@@ -110,21 +109,43 @@ def _story(meaning: Meaning, width: int) -> str:
 
 def meanings_markdown(meanings: Sequence[Meaning], _width: int) -> str:
     """One table of all columns."""
-    rows = tuple(tuple(as_row(row)[column] for column in COLUMNS) for row in meanings)
-    return markdown(Layout(COLUMNS, rows, 0)) + "\n"
+    return markdown(COLUMNS, tuple(map(_cells, meanings))) + "\n"
+
+
+def meanings_json(meanings: Sequence[Meaning], _width: int) -> str:
+    """One object, `udpprobe.explain/1`."""
+    return "".join(document({"schema": SCHEMA, "errors": iter((lines(map(as_object, meanings)),))}))
+
+
+def meanings_ndjson(meanings: Sequence[Meaning], _width: int) -> str:
+    """A line an error."""
+    return lines(map(as_object, meanings))
+
+
+def meanings_csv(meanings: Sequence[Meaning], _width: int) -> str:
+    """A row an error."""
+    return csv_text([COLUMNS, *map(_cells, meanings)])
 
 
 def as_object(meaning: Meaning) -> dict[str, Any]:
     """The row for JSON; `code` null stands for every code that has no row of its own."""
     return {
-        **plain(meaning),
+        **asdict(meaning),
         "code": None if meaning.code == ANY_CODE else meaning.code,
         "verdict_otherwise": _otherwise(meaning),
         "errno": meaning.errno, "linux": meaning.linux, "linux_words": linux_words(meaning),
     }
 
 
-def as_row(meaning: Meaning) -> dict[str, str]:
+def _cells(meaning: Meaning) -> tuple[str, ...]:
     """The row for CSV and Markdown; code `*` stands for every code that has no row of its own."""
     values = as_object(meaning) | {f"linux_{kind}": errno for kind, errno in meaning.linux.items()}
-    return {column: cell(values[column]) for column in COLUMNS} | {"code": _code(meaning)}
+    values["code"] = _code(meaning)
+    return tuple(cell(values[column]) for column in COLUMNS)
+
+
+MEANINGS_FORMATS: Mapping[Format, Callable[[Sequence[Meaning], int], str]] = {
+    Format.TABLE: meanings_table, Format.JSON: meanings_json, Format.NDJSON: meanings_ndjson, Format.CSV: meanings_csv,
+    Format.MARKDOWN: meanings_markdown,
+}
+"""What each format makes of the table of meanings; the width of the screen is for tables."""

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import astuple
 from typing import Any
 
-from udpprobe.core.sizing.model import MTU_SCHEMA, MtuReport, Reported
-from udpprobe.reports.formats import Format
-from udpprobe.reports.layout import Layout, markdown, table, wrap
-from udpprobe.reports.plain import cell, plain
-from udpprobe.reports.text import duration, endpoint, escape, plural
+from msgspec.structs import astuple
+
+from udpprobe.pmtud.model import MTU_SCHEMA, MtuReport, Reported
+from udpprobe.reports import Format
+from udpprobe.reports.csv import csv_text
+from udpprobe.reports.json import document, lines, plain
+from udpprobe.reports.text import Layout, duration, endpoint, escape, markdown, plural, table, without_tags, wrap
 
 HEADERS = ("router", "MTU", "errors", "smallest", "what is wrong with it")
 
 
 def mtu_table(report: MtuReport, width: int) -> str:
     """What it comes to, who said what, and what to do."""
-    said = f"\n{table((_layout(report),), width)}\n" if report.reports else ""
+    layout = Layout(HEADERS, tuple(map(_row, report.reports)), len(HEADERS) - 1)
+    said = f"\n{table((layout,), width)}\n" if report.reports else ""
     rest = "".join(f"{wrap(line, width)}\n" for line in _rest(report))
     return f"{wrap(conclusion(report), width)}\n{said}" + (f"\n{rest}" if rest else "")
 
 
 def mtu_markdown(report: MtuReport, _width: int) -> str:
     """The same in GitHub's Markdown."""
-    said = f"\n{markdown(_layout(report))}\n" if report.reports else ""
-    rest = "".join(f"- {line}\n" for line in _rest(report))
-    return f"{conclusion(report)}\n{said}" + (f"\n{rest}" if rest else "")
-
-
-def _layout(report: MtuReport) -> Layout:
-    return Layout(HEADERS, tuple(map(_row, report.reports)), len(HEADERS) - 1)
+    said = f"\n{markdown(HEADERS, tuple(map(_row, report.reports)))}\n" if report.reports else ""
+    rest = "".join(f"- {without_tags(line)}\n" for line in _rest(report))
+    return f"{without_tags(conclusion(report))}\n{said}" + (f"\n{rest}" if rest else "")
 
 
 def _row(said: Reported) -> tuple[str, ...]:
@@ -108,13 +103,12 @@ def mtu_object(report: MtuReport) -> dict[str, Any]:
 
 def mtu_json(report: MtuReport, _width: int) -> str:
     """One object, each member on a line of its own."""
-    members = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in mtu_object(report).items())
-    return "{\n" + ",\n".join(members) + "\n}\n"
+    return "".join(document(mtu_object(report)))
 
 
 def mtu_ndjson(report: MtuReport, _width: int) -> str:
     """One line."""
-    return json.dumps(mtu_object(report)) + "\n"
+    return lines([mtu_object(report)])
 
 
 def mtu_csv(report: MtuReport, _width: int) -> str:
@@ -122,10 +116,7 @@ def mtu_csv(report: MtuReport, _width: int) -> str:
     row = mtu_object(report)
     row |= {f"target_{key}": value for key, value in row.pop("target").items()}
     row |= {f"black_hole_{key}": value for key, value in (row.pop("black_hole") or dict.fromkeys(HOLE_COLUMNS)).items()}
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerows((list(row), [cell(value) for value in row.values()]))
-    return out.getvalue()
+    return csv_text((row, row.values()))
 
 
 HOLE_COLUMNS = ("largest_passed", "smallest_lost", "after", "before")

@@ -8,24 +8,24 @@ JSON in the file's metadata, under `udpprobe`.
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from itertools import accumulate, chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, islice
 from types import UnionType
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
 
-from udpprobe.core.model import Destination, Event, Report, Unmatched
-from udpprobe.reports.plain import EVENTS_SCHEMA, plain, plan_of, report_object
+from udpprobe.core.model import REPORT_SCHEMA, Destination, Event, Model, Report, Unmatched, is_time, json_name
+from udpprobe.reports.csv import values_of
+from udpprobe.reports.json import EVENTS_SCHEMA, encoded, head_of, rounded, valid_text
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 GROUP_ROWS, GROUP_EVENTS = 1 << 16, 1 << 14
-"""Rows in a row group: destinations, which are held anyway, and events, which are held for that."""
+"""Rows in a row group, which are held for it: destinations, and events."""
 METADATA = "udpprobe"
 """The key, in the file's metadata, of what is no row."""
 
@@ -47,7 +47,7 @@ def report_parquet(report: Report) -> Iterator[bytes]:
     for entries in _groups(report.unmatched, GROUP_ROWS):
         findings = [(entry.finding,) for entry in entries]
         yield rows.add({"kind": ["unmatched"] * len(entries), **_values(Unmatched, entries), "findings": findings})
-    yield rows.end(_about(report))
+    yield rows.end(_about(report, REPORT_SCHEMA))
 
 
 class EventsParquet:
@@ -67,10 +67,10 @@ class EventsParquet:
         self._waiting += events
         return self._told(len(self._waiting) - len(self._waiting) % GROUP_EVENTS)
 
-    def end(self, report: Report) -> bytes:
+    def end(self, report: Report, _width: int) -> Iterator[bytes]:
         """The rest of the file."""
-        rest = self._told(len(self._waiting))
-        return rest + self._started().end(_about(report) | {"schema": EVENTS_SCHEMA})
+        yield self._told(len(self._waiting))
+        yield self._started().end(_about(report, EVENTS_SCHEMA))
 
     def _told(self, count: int) -> bytes:
         """Row groups of so many of those that wait: the same ones however the events came."""
@@ -99,8 +99,8 @@ class _Rows:
         self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
         return self._sink.drained()
 
-    def end(self, about: dict[str, Any]) -> bytes:
-        self._writer.add_key_value_metadata({METADATA: json.dumps(about)})
+    def end(self, about: str) -> bytes:
+        self._writer.add_key_value_metadata({METADATA: about})
         self._writer.close()
         return self._sink.drained()
 
@@ -128,40 +128,39 @@ class _Sink(io.RawIOBase):
         return told
 
 
-def _groups(records: Sequence[Any], rows: int) -> Iterator[Sequence[Any]]:
-    return (records[start:start + rows] for start in range(0, len(records), rows))
+Record = TypeVar("Record")
 
 
-def _about(report: Report) -> dict[str, Any]:
-    told = report_object(replace(report, destinations=(), unmatched=()))
-    return {name: value for name, value in told.items() if name not in {"destinations", "unmatched"}}
+def _groups(records: Iterable[Record], rows: int) -> Iterator[list[Record]]:
+    records = iter(records)
+    while some := list(islice(records, rows)):
+        yield some
 
 
-def _values(kind: type[Any], records: Sequence[Any]) -> dict[str, Sequence[Any]]:
+def _about(report: Report, schema: str) -> str:
+    return encoded({"schema": schema, **head_of(report), "faults": report.faults})
+
+
+def _values(kind: type[Model], records: Sequence[Model | None]) -> dict[str, Sequence[Any]]:
     """Of each field, by its name in JSON, the values in all records; None for a record that is None."""
-    names, values_of, _ = plan_of(kind)     # type: ignore[arg-type]  # a class is hashable
-    nothing = (None,) * len(names)
-    rows = [nothing if record is None else values_of(record) for record in records]
-    return dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
+    return {json_name(name): values for name, values in values_of(kind, records).items()}
 
 
-def _columns(kind: type[Any]) -> dict[str, _Column]:
+def _columns(kind: type[Model]) -> dict[str, _Column]:
     """How a record's fields are stored, by their names in JSON."""
     hints = get_type_hints(kind)
-    names, _, times = plan_of(kind)     # type: ignore[arg-type]  # as above
-    return {name: _TIME if name in times else _column(hints[field.name])
-            for name, field in zip(names, fields(kind), strict=True)}
+    return {json_name(name): _TIME if is_time(name) else _column(hints[name]) for name in kind.__struct_fields__}
 
 
 def _column(hint: Any) -> _Column:  # noqa: ANN401 - a type hint has no type
     options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     kind = next(option for option in options if option is not type(None))
-    if is_dataclass(kind):
-        return _struct(kind)    # type: ignore[arg-type]  # a class, not a record
+    if isinstance(kind, type) and issubclass(kind, Model):
+        return _struct(kind)
     return _list(_column(get_args(kind)[0])) if get_origin(kind) is tuple else _PLAIN[kind]
 
 
-def _struct(kind: type[Any]) -> _Column:
+def _struct(kind: type[Model]) -> _Column:
     columns = _columns(kind)
 
     def array(records: Sequence[Any]) -> pa.Array:
@@ -193,9 +192,9 @@ def _stored(type_: pa.DataType, change: Callable[[Any], Any] = lambda value: val
 
 _TIME = _stored(pa.timestamp("ns", "UTC"))
 _PLAIN: dict[Any, _Column] = {
-    int: _stored(pa.int64()), bool: _stored(pa.bool_()), str: _stored(pa.string(), plain),
-    float: _stored(pa.float64(), plain),
+    int: _stored(pa.int64()), bool: _stored(pa.bool_()), str: _stored(pa.string(), valid_text),
+    float: _stored(pa.float64(), rounded),
     dict[str, str | None]: _stored(pa.map_(pa.string(), pa.string()), lambda value: [*value.items()]),
     # no two of them have the same members
-    dict[str, Any]: _stored(pa.string(), lambda value: json.dumps(plain(value))),
+    dict[str, Any]: _stored(pa.string(), encoded),
 }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable
 from typing import Any
 
-from udpprobe.reports.formats import Format
-from udpprobe.reports.layout import Layout, markdown, table
+from udpprobe.reports import Format
+from udpprobe.reports.csv import csv_text
+from udpprobe.reports.json import document, lines
+from udpprobe.reports.text import Layout, markdown, table
+
+HEADERS = ("counter", "count")
 
 
 def status_text(status: dict[str, Any], output_format: Format, width: int) -> str:
@@ -20,7 +21,7 @@ def status_text(status: dict[str, Any], output_format: Format, width: int) -> st
         output_format: how.
         width: columns of the screen.
     """
-    return _FORMATS[output_format](status, width) + "\n"
+    return _FORMATS[output_format](status, width)
 
 
 def _rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -28,20 +29,10 @@ def _rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(count)) for name, count in (state | status["counts"]).items())
 
 
-def _layout(status: dict[str, Any]) -> Layout:
-    return Layout(("counter", "count"), _rows(status), 1)
-
-
-def _csv(status: dict[str, Any], _width: int) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([("counter", "count"), *_rows(status)])
-    return out.getvalue().rstrip("\n")
-
-
 _FORMATS: dict[Format, Callable[[dict[str, Any], int], str]] = {
-    Format.TABLE: lambda status, width: table((_layout(status),), width),
-    Format.MARKDOWN: lambda status, _width: markdown(_layout(status)),
-    Format.JSON: lambda status, _width: json.dumps(status, indent=2),
-    Format.NDJSON: lambda status, _width: json.dumps(status),
-    Format.CSV: _csv,
+    Format.TABLE: lambda status, width: table((Layout(HEADERS, _rows(status), 1),), width) + "\n",
+    Format.MARKDOWN: lambda status, _width: markdown(HEADERS, _rows(status)) + "\n",
+    Format.JSON: lambda status, _width: "".join(document(status)),
+    Format.NDJSON: lambda status, _width: lines([status]),
+    Format.CSV: lambda status, _width: csv_text([HEADERS, *_rows(status)]),
 }

@@ -1,12 +1,17 @@
-"""Numbers, times, addresses and foreign text as a person reads them."""
+"""Numbers, times, addresses and foreign text as a person reads them, and tables of them."""
 
 from __future__ import annotations
 
+import re
+import textwrap
 import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 NO_BREAK = "\u00a0"
+MINUTE_NS = 60_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SCALES = ((1e3, "k"), (1e6, "M"), (1e9, "G"))
 _LINK_TYPES = {
@@ -15,6 +20,17 @@ _LINK_TYPES = {
     229: "raw IPv6", 276: "Linux cooked v2",
 }
 """The link layers people meet (https://www.tcpdump.org/linktypes.html)."""
+_GAP = 2
+"""Blanks that tabulate sets between columns."""
+_HEADER_PADDING = 2
+"""Blanks that it sets behind a header."""
+_LEAST = 30
+"""Columns of text below which wrapped prose is no longer pleasant to read."""
+_ROWS_MEASURED = 1000
+"""Rows of a Markdown table after which it is clear how wide its columns are."""
+
+
+# ---- words
 
 
 def escape(text: str) -> str:
@@ -40,13 +56,15 @@ def endpoint(address: str, port: int | None, zone: str | None = None) -> str:
 
 def rfc3339(time_ns: int) -> str:
     """Nanoseconds since 1970 as RFC 3339, UTC, nine decimals."""
-    seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
-    return f"{_second(seconds)}.{nanoseconds:09}Z"
+    minutes, rest_ns = divmod(time_ns, MINUTE_NS)
+    digits = str(rest_ns + 100_000_000_000)     # always twelve: a 1, two of seconds, nine of nanoseconds
+    return f"{_minute(minutes)}{digits[1:3]}.{digits[3:]}Z"
 
 
-@lru_cache
-def _second(seconds: int) -> str:
-    return (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
+@lru_cache(1 << 12)
+def _minute(minutes: int) -> str:
+    # a million findings have few minutes, and no two of them a nanosecond, in common
+    return (_EPOCH + timedelta(minutes=minutes)).replace(tzinfo=None).isoformat()[:-2]
 
 
 def count(number: int) -> str:
@@ -71,11 +89,6 @@ def duration(span_ms: float) -> str:
     return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def glued(text: str) -> str:
-    """A phrase that no line may break; `layout` turns its blanks back."""
-    return text.replace(" ", NO_BREAK)
-
-
 def plural(number: int, noun: str) -> str:
     """`1 packet`, `12,345 packets`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
@@ -84,3 +97,119 @@ def plural(number: int, noun: str) -> str:
 def link_name(link_type: int) -> str:
     """What a LINKTYPE_ value is called."""
     return _LINK_TYPES.get(link_type, f"link type {link_type}")
+
+
+def glued(text: str) -> str:
+    """A phrase that no line may break; `table` and `markdown` turn its blanks back."""
+    return text.replace(" ", NO_BREAK)
+
+
+# ---- tables that fit a width without breaking a word: an address must survive being copied
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way to show the same rows."""
+
+    headers: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    """Cells; one may have several lines."""
+    elastic: int
+    """The column that is wrapped to what the others leave."""
+
+
+def table(layouts: tuple[Layout, ...], width: int) -> str:
+    """The first layout that fits, else the last.
+
+    Args:
+        layouts: the nicest first, the narrowest last; only words longer than its room overflow that one.
+        width: columns of the screen.
+    """
+    fitting = (layout for layout in layouts if _fits(layout, width))
+    return _draw(next(fitting, layouts[-1]), width)
+
+
+def _room(layout: Layout, width: int) -> int:
+    others = [column for column in range(len(layout.headers)) if column != layout.elastic]
+    return width - sum(_width(layout, column) + _GAP for column in others)
+
+
+def _width(layout: Layout, column: int) -> int:
+    lines = (len(line) for row in layout.rows for line in row[column].split("\n"))
+    return max(len(layout.headers[column]) + _HEADER_PADDING, *lines)
+
+
+def _fits(layout: Layout, width: int) -> bool:
+    words = [len(word) for row in layout.rows for word in re.split(r"[ \n]+", row[layout.elastic])]
+    needed = max((len(layout.headers[layout.elastic]) + _HEADER_PADDING, *words))
+    return max(needed, min(_LEAST, _width(layout, layout.elastic))) <= _room(layout, width)
+
+
+def _draw(layout: Layout, width: int) -> str:
+    from tabulate import tabulate  # noqa: PLC0415 - 20 ms that JSON need not wait for
+
+    room = max(_room(layout, width), 1)
+    rows = [
+        [wrap(cell, room) if column == layout.elastic else cell for column, cell in enumerate(row)]
+        for row in layout.rows
+    ]
+    text = tabulate(rows, layout.headers, tablefmt="simple", disable_numparse=True, preserve_whitespace=True)
+    return text.replace(NO_BREAK, " ")
+
+
+def wrap(text: str, width: int) -> str:
+    """Every line wrapped at blanks only, its indentation kept."""
+    return "\n".join(_wrap_line(line, width) for line in text.split("\n"))
+
+
+def _wrap_line(line: str, width: int) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False,
+                         break_on_hyphens=False)
+
+
+# ---- tables of GitHub's Markdown, never wrapped
+
+
+def without_tags(text: str) -> str:
+    """Text that Markdown does not take for HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def markdown(headers: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
+    """A whole table, without its last line's end."""
+    table = MarkdownTable(headers)
+    return (table.add(rows) + table.end())[:-1]
+
+
+class MarkdownTable:
+    """A table whose rows come by and by. The first of them say how wide its columns are; a longer cell sticks out."""
+
+    def __init__(self, headers: Sequence[str]) -> None:
+        self._headers = headers
+        self._widths: list[int] = []
+        self._waiting: list[tuple[str, ...]] = []
+
+    def add(self, rows: Sequence[tuple[str, ...]]) -> str:
+        """The lines that are to be written by now."""
+        self._waiting += (tuple(map(_markdown_cell, row)) for row in rows)
+        return self._lines() if self._widths or len(self._waiting) >= _ROWS_MEASURED else ""
+
+    def end(self) -> str:
+        """The rest of them."""
+        return self._lines()
+
+    def _lines(self) -> str:
+        rows, self._waiting, lines = self._waiting, [], list[str]()
+        if not self._widths:
+            self._widths = [max((len(header) + _HEADER_PADDING, *(len(row[column]) for row in rows)))
+                            for column, header in enumerate(self._headers)]
+            lines = [self._line(self._headers), f"|{'|'.join(':' + '-' * (width + 1) for width in self._widths)}|"]
+        return "".join(f"{line}\n" for line in (*lines, *map(self._line, rows)))
+
+    def _line(self, cells: Iterable[str]) -> str:
+        return f"| {' | '.join(map(str.ljust, cells, self._widths))} |"
+
+
+def _markdown_cell(text: str) -> str:
+    return without_tags(text).replace("|", "\\|").replace(NO_BREAK, " ")

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple
 from itertools import groupby
 from typing import Any
 
-from udpprobe.core.tracing.model import TRACE_SCHEMA, Hop, Reporter, TraceLoop, TraceReport
-from udpprobe.reports.formats import Format
-from udpprobe.reports.layout import Layout, markdown, table, wrap
-from udpprobe.reports.plain import cell, plain
-from udpprobe.reports.text import endpoint, escape, glued, plural
+from msgspec.structs import astuple
+
+from udpprobe.reports import Format
+from udpprobe.reports.csv import csv_text
+from udpprobe.reports.json import document, lines, plain
+from udpprobe.reports.text import (
+    Layout,
+    endpoint,
+    escape,
+    glued,
+    markdown,
+    plural,
+    rfc3339,
+    table,
+    without_tags,
+    wrap,
+)
+from udpprobe.tracing.model import TRACE_SCHEMA, Hop, Reporter, TraceLoop, TraceReport
 
 HEADERS = ("hop", "router", "replies", "RTT ms", "what else")
 SILENT = "a silent router"
@@ -31,7 +40,7 @@ def trace_table(report: TraceReport, width: int) -> str:
 
 def trace_markdown(report: TraceReport, _width: int) -> str:
     """The same in GitHub's Markdown."""
-    return f"{markdown(Layout(HEADERS, tuple(_rows(report)), len(HEADERS) - 1))}\n\n{conclusion(report)}\n"
+    return f"{markdown(HEADERS, tuple(_rows(report)))}\n\n{without_tags(conclusion(report))}\n"
 
 
 def _rows(report: TraceReport) -> Iterator[tuple[str, ...]]:
@@ -152,22 +161,15 @@ def trace_object(report: TraceReport) -> dict[str, Any]:
 
 def trace_json(report: TraceReport, _width: int) -> str:
     """One object, each hop on a line of its own."""
-    members = (f"{json.dumps(key)}: {_member(value)}" for key, value in trace_object(report).items())
-    return "{\n" + ",\n".join(members) + "\n}\n"
-
-
-def _member(value: object) -> str:
-    if not isinstance(value, list) or not value:
-        return json.dumps(value)
-    return "[\n" + ",\n".join(map(json.dumps, value)) + "\n]"
+    whole = trace_object(report)
+    return "".join(document(whole | {"hops": iter((lines(whole["hops"]),))}))
 
 
 def trace_ndjson(report: TraceReport, _width: int) -> str:
     """A line a hop, then one `summary`; `kind` says which."""
     summary = trace_object(report)
     hops = summary.pop("hops")
-    return "".join(json.dumps(line) + "\n" for line in (*({"kind": "hop", **hop} for hop in hops),
-                                                        {"kind": "summary", **summary}))
+    return lines([*({"kind": "hop", **hop} for hop in hops), {"kind": "summary", **summary}])
 
 
 COLUMNS = ("ttl", "sent", "lost", "address", "count", "rtt_ms_min", "rtt_ms_median", "rtt_ms_max", "type", "code",
@@ -176,18 +178,15 @@ COLUMNS = ("ttl", "sent", "lost", "address", "count", "rtt_ms_min", "rtt_ms_medi
 
 def trace_csv(report: TraceReport, _width: int) -> str:
     """A row a hop and reporter; a row also for a hop without any."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row for hop in plain(report.hops) for row in _records(hop))
-    return out.getvalue()
+    rows = (row for hop in trace_object(report)["hops"] for row in _records(hop))
+    return csv_text([COLUMNS, *([row.get(name) for name in COLUMNS] for row in rows)])
 
 
-def _records(hop: dict[str, Any]) -> Iterator[dict[str, str]]:
+def _records(hop: dict[str, Any]) -> Iterator[dict[str, Any]]:
     reporters: list[dict[str, Any]] = hop.pop("reporters") or [{}]
     for reporter in reporters:
         spread = {f"rtt_ms_{name}": value for name, value in reporter.pop("rtt_ms", {}).items()}
-        yield {name: cell(value) for name, value in {**hop, **reporter, **spread}.items()}
+        yield {**hop, **reporter, **spread}
 
 
 TRACE_FORMATS: Mapping[Format, Callable[[TraceReport, int], str]] = {
@@ -195,3 +194,39 @@ TRACE_FORMATS: Mapping[Format, Callable[[TraceReport, int], str]] = {
     Format.MARKDOWN: trace_markdown,
 }
 """What each format makes of a trace; the width of the screen is for tables."""
+
+
+# ---- what is different between two rounds, in words
+
+
+def changes(before: TraceReport, after: TraceReport) -> str:
+    """A line a change, each with the time of the later round; nothing where all is as before.
+
+    A hop that was silent in one of the rounds is no change: errors are limited, and lost.
+    """
+    when = rfc3339(after.time_ns)
+    return "".join(f"{when} {words}\n" for words in (*_changed_hops(before, after), *_changed_end(before, after)))
+
+
+def _changed_hops(before: TraceReport, after: TraceReport) -> Iterator[str]:
+    earlier = {hop.ttl: _routers(hop) for hop in before.hops}
+    for hop in after.hops:
+        old, new = earlier.get(hop.ttl, ()), _routers(hop)
+        if old and new and set(old).isdisjoint(new):
+            yield f"hop {hop.ttl}: {_either(old)} -> {_either(new)}"
+
+
+def _changed_end(before: TraceReport, after: TraceReport) -> Iterator[str]:
+    old, new = (loop_words(each.loop) if each.loop else each.verdict for each in (before, after))
+    if old != new:
+        yield f"verdict: {old} -> {new}"
+    elif len(before.hops) != len(after.hops) and before.reached:
+        yield f"length: {len(before.hops)} -> {len(after.hops)} hops"
+
+
+def _routers(hop: Hop) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(reporter.address for reporter in hop.reporters))
+
+
+def _either(routers: tuple[str, ...]) -> str:
+    return " or ".join(map(escape, routers))

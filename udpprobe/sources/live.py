@@ -1,49 +1,56 @@
-"""Frames off the wire: one interface, or all of them, as batches.
-
-Scapy's capture socket is the portable way and the default; a ring that the kernel fills (AF_PACKET) takes over
-where rates are high, and where a command is done before Scapy would be loaded.
-"""
+"""Live captures as columns, for who has not moved to `udpprobe.capture.live` yet."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Self
 
-from udpprobe.core.batch import SourceState
-from udpprobe.errors import PrivilegeError
-from udpprobe.links import interface_index
-from udpprobe.sources.packet_socket import LiveCapture
+import numpy as np
+
+from udpprobe.capture import live
+from udpprobe.core.batch import PADDING_BYTES, FrameBatch, tick
+
+if TYPE_CHECKING:
+    from udpprobe.capture.frames import Frames
 
 __all__ = ["LiveCapture", "open_capture"]
 
 
+class LiveCapture:
+    """See `udpprobe.capture.live.LiveCapture`; its frames as a batch."""
+
+    def __init__(self, capture: live.LiveCapture) -> None:
+        self._capture = capture
+        self.state = capture.state
+        self.close = capture.close
+
+    def receive(self, wait_s: float) -> FrameBatch:
+        """What came."""
+        return batch_of(self._capture.receive(wait_s))
+
+    def __iter__(self) -> Iterator[FrameBatch]:
+        while True:
+            yield self.receive(0.25)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def batch_of(heard: Frames) -> FrameBatch:
+    """Frames as columns."""
+    if not heard:
+        return tick(heard.now_ns)
+    time_ns, frames, length, link_type, number = zip(*heard.frames, strict=True)
+    data = np.frombuffer(b"".join([*frames, bytes(PADDING_BYTES)]), np.uint8)
+    size = np.array([len(frame) for frame in frames], np.int64)
+    return FrameBatch(data, np.cumsum(size) - size, size, np.array(length, np.int64), np.array(time_ns, np.int64),
+                      np.array(link_type, np.int32), np.array(number, np.int64), heard.now_ns)
+
+
 def open_capture(expression: str, *, interface: str | None, bulk: bool, prompt: bool = False,
                  kind: str = "interface") -> LiveCapture:
-    """Start to capture; when this returns, nothing is missed any more.
-
-    Args:
-        expression: what to capture, pcap-filter(7).
-        interface: where; None for every interface.
-        bulk: whether more packets a second are to be expected than a portable capture keeps up with.
-        prompt: whether little is to be expected, and to be ready soon is worth more than to be portable.
-        kind: of `SourceState`.
-
-    Raises:
-        PrivilegeError: this user may not.
-        UsageError: there is no such interface, or the expression is wrong.
-        UdpprobeError: the interface is down.
-    """
-    if interface is not None:
-        interface_index(interface)
-    state = SourceState(kind, interface or "any")
-    try:
-        if (bulk or prompt) and sys.platform == "linux":
-            from udpprobe.sources.ring import FEW, MANY, Ring  # noqa: PLC0415 - Linux only
-
-            return Ring(expression, interface, state, MANY if bulk else FEW)
-        from udpprobe.sources.sniffer import Sniffer  # noqa: PLC0415 - Scapy takes 0.1 s
-
-        return Sniffer(expression, interface, state)
-    except PermissionError:
-        without = ", or do without with --engine recverr" if kind == "probe" else ""
-        raise PrivilegeError("capturing needs CAP_NET_RAW: run as root, or `setcap cap_net_raw+ep` the Python "
-                             f"interpreter{without}") from None
+    """See `udpprobe.capture.live`."""
+    return LiveCapture(live.open_capture(expression, interface=interface, bulk=bulk, kind=kind))

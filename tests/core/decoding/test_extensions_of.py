@@ -5,7 +5,7 @@ from __future__ import annotations
 import extensions as x
 import pytest
 
-from udpprobe.core.decoding.extensions import extensions_of
+from udpprobe.core.extensions import extensions_of
 from udpprobe.core.notes import Note
 
 QUOTE = x.padded(b"quote")

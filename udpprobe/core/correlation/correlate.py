@@ -19,9 +19,9 @@ from udpprobe.core.correlation.levels import ALL_AGREE, EXACT, LEVELS, NONE, NOT
 from udpprobe.core.correlation.ordinals import Ordinals
 from udpprobe.core.keys import columns_key, endpoint_key
 from udpprobe.core.lookup import bitmap_of, latest_before
-from udpprobe.core.mtu import mtu_notes, sent_length
+from udpprobe.core.mtu import LEAST
 from udpprobe.core.notes import Note
-from udpprobe.core.packets import FRAGMENTED, Columns, Datagrams, Errors, u64
+from udpprobe.core.packets import FRAGMENTED, UNKNOWN_LENGTH, Columns, Datagrams, Errors, field, u64
 
 HORIZON = 1 << 20
 """So many datagrams before an error are looked through for its own."""
@@ -245,3 +245,26 @@ def _since(pieces: list[Kept], frame: int, shift: int = 0) -> list[Kept]:
 
 def _destination(sent: Sent) -> U64:
     return sent.destination
+
+
+def sent_length(errors: Errors, detail: U64) -> I64:
+    """(n,) bytes of each datagram's IP packet: by the quote, or by the matched datagram's UDP length.
+
+    Args:
+        errors: the errors.
+        detail: (n,) of the datagrams they were matched with, or of the quotes.
+    """
+    udp_length = field(detail, 32, 16).view(np.int64)
+    header = np.where(errors.family == 4, 20, 40)
+    usable = (udp_length >= 8) & (detail & FRAGMENTED == 0)
+    matched = np.where(usable, udp_length + header, UNKNOWN_LENGTH)
+    return np.where(errors.length < UNKNOWN_LENGTH, errors.length, matched)
+
+
+def mtu_notes(errors: Errors, length: I64) -> I64:
+    """(n,) bits of `Note` about each error's MTU, beside a datagram of `length` bytes."""
+    mtu, least = errors.mtu, np.where(errors.family == 4, LEAST[4], LEAST[6])
+    notes = np.where(mtu == 0, Note.MTU_ZERO, 0)
+    notes |= np.where((mtu > 0) & (mtu < least), Note.MTU_BELOW_MINIMUM, 0)
+    notes |= np.where((mtu > 0) & (mtu >= length), Note.MTU_NOT_SMALLER, 0)
+    return notes

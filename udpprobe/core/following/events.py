@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from udpprobe.core.addresses import address_text
 from udpprobe.core.correlation.levels import MATCHES
-from udpprobe.core.decoding.extensions import Objects, extensions_of
+from udpprobe.core.extensions import Objects, extensions_of
 from udpprobe.core.following.pipeline import Resolved
 from udpprobe.core.model import Event, Quoted
 from udpprobe.core.notes import Note, texts_of

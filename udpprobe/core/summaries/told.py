@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from msgspec import Struct
 
 from udpprobe.core.batch import I64
 from udpprobe.core.correlation.levels import MATCHES
@@ -23,12 +24,12 @@ from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdi
 NS_PER_MS = 1e6
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
 
-Made = TypeVar("Made")
+Made = TypeVar("Made", bound=Struct)
 
 
 def records(kind: type[Made], columns: Mapping[str, Iterable[Any]]) -> list[Made]:
     """The objects of one of the model's classes, from the columns of its fields, which are as long as each other."""
-    return list(map(kind, *(columns[each.name] for each in fields(kind))))  # type: ignore[arg-type]  # a dataclass
+    return list(map(kind, *(columns[name] for name in kind.__struct_fields__)))
 
 
 def spreads_of(samples: Samples, rows: int) -> list[Spread | None]:

@@ -1,0 +1,137 @@
+"""Captures that have a URL: read in ranges, in pieces, as streams; and what goes wrong with them."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+
+import containers as c
+import fsspec
+import pytest
+from capture_rows import merged_rows, rows_from, rows_of
+from fsspec.implementations.memory import MemoryFile
+from web_store import serving
+
+from udpprobe.capture import remote
+from udpprobe.capture.files import CaptureFile
+from udpprobe.capture.inputs import find_inputs
+from udpprobe.capture.merge import MergedCaptures
+from udpprobe.capture.pieces import Edges, Seam, cut, survey
+from udpprobe.errors import CaptureError
+
+FRAMES = [c.Frame(c.START_NS + number * 1000, bytes([number % 256]) * (number % 300)) for number in range(3000)]
+PCAP, PCAPNG = c.bytes_of_pcap(FRAMES), c.bytes_of_pcapng(FRAMES)
+EXPECTED = rows_from(FRAMES)
+
+
+@pytest.fixture
+def store():
+    """Files by URL, in this process."""
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    yield files
+    files.store.clear()
+
+
+def in_pieces(url, parts):
+    """(rows, how many were read again)"""
+    seam, rows, again = Seam(), [], 0
+    for piece in filter(seam.needs, cut(survey(url), parts, is_gapless=True)):
+        file = piece.open(4096)
+        found = rows_of(file)
+        if mended := seam.mended(piece, Edges.of(file)):
+            again += 1
+            file = mended.open(4096)
+            found = rows_of(file)
+        seam.add(Edges.of(file), file.state)
+        rows += [row._replace(frame=row.frame + len(rows)) for row in found]
+    return rows, again
+
+
+@pytest.mark.parametrize("data", [PCAP, PCAPNG, gzip.compress(PCAP)])
+def test_a_url_gives_what_a_file_gives(store, data):
+    store.pipe("/capture", data)
+    source = CaptureFile("memory://capture")
+
+    assert EXPECTED == rows_of(source)
+    assert (len(data), len(data)) == (source.state.done_bytes, source.state.total_bytes)
+
+
+@pytest.mark.parametrize("data", [PCAP, PCAPNG, gzip.compress(PCAP)])
+def test_a_url_is_read_in_pieces(store, data):
+    store.pipe("/capture", data)
+    rows, again = in_pieces("memory://capture", 5)
+
+    assert (EXPECTED, 0) == (rows, again)
+
+
+@pytest.mark.parametrize("data", [PCAP, gzip.compress(PCAPNG)])
+def test_a_web_server_gives_what_a_file_gives(data):
+    with serving({"/capture": data}) as (base, _):
+        assert EXPECTED == rows_of(CaptureFile(f"{base}/capture"))
+
+
+def test_of_a_large_file_on_a_web_server_a_piece_is_a_range():
+    data = c.bytes_of_pcap([c.Frame(c.START_NS, bytes(1000))] * 20_000)
+    with serving({"/capture": data}) as (base, server):
+        piece = cut(survey(f"{base}/capture"), 20)[7]
+        server.sent.clear()
+        rows = rows_of(piece.open())
+        assert 990 < len(rows) < 1010
+        assert len(data) / 20 < sum(server.sent) < 1.2 * len(data) / 20
+
+
+def test_a_web_server_without_ranges_is_read_as_a_stream():
+    with serving({"/capture": PCAP}, knows_ranges=False) as (base, _):
+        url = f"{base}/capture"
+        assert [url] == [piece.name for piece in cut(survey(url), 10)]
+        assert EXPECTED == rows_of(CaptureFile(url))
+
+
+def test_several_urls_are_one_capture(store):
+    store.pipe("/b", c.bytes_of_pcap(FRAMES[:1000], nanos=True))
+    store.pipe("/a", c.bytes_of_pcap(FRAMES[1000:], nanos=True))
+
+    assert EXPECTED == merged_rows(MergedCaptures(["memory://a", "memory://b"]))
+
+
+def test_directories_and_wildcards_of_a_store_are_what_they_hold(store):
+    for name in ("/set/b.pcap", "/set/a.pcap", "/set/deep/c.pcap"):
+        store.pipe(name, PCAP)
+
+    assert ("memory:///set/a.pcap", "memory:///set/b.pcap") == find_inputs(["memory://set/*.pcap"]).files
+    assert 3 == len(find_inputs(["memory://set/"]).files)
+
+
+def test_a_file_url_is_a_path(tmp_path):
+    (tmp_path / "a.pcap").write_bytes(PCAP)
+    url = f"file://{tmp_path}/a.pcap"
+    assert (url,) == find_inputs([url]).files
+    source = CaptureFile(url)
+
+    assert (EXPECTED, url) == (rows_of(source), source.state.name)
+
+
+@pytest.mark.parametrize(("url", "said"), [
+    ("memory://missing", "memory://missing: no such file"),
+    ("nonsense://x", "nonsense://x: cannot be read: Protocol not known: nonsense"),
+    ("http://127.0.0.1:1/x", "http://127.0.0.1:1/x: cannot be reached: Cannot connect"),
+])
+def test_what_cannot_be_read_is_one_line(url, said):
+    with pytest.raises(CaptureError, match=r"^[^\n]*$") as error:
+        CaptureFile(url)
+    assert str(error.value).startswith(said)
+
+
+def test_without_the_extra_its_name_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(CaptureError, match=r"s3://bucket/x: needs fsspec; install udpprobe\[cluster\]"):
+        CaptureFile("s3://bucket/x")
+
+
+def test_reading_that_breaks_off_is_an_error_of_the_url(store, monkeypatch):
+    store.pipe("/capture", PCAP)
+    source = remote.Remote("memory://capture")
+    monkeypatch.setattr(MemoryFile, "read", lambda *_: 1 / 0)
+    with pytest.raises(CaptureError, match="memory://capture: cannot be read: division by zero"):
+        source.read(0)

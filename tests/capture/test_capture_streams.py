@@ -1,0 +1,272 @@
+"""Pipes, compression, and names: where the bytes come from makes no difference."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import threading
+import time
+
+import containers as c
+import pytest
+import zstandard
+from capture_rows import read, rows_at_hand, rows_from, rows_of
+
+from udpprobe.capture import files
+from udpprobe.capture.compressed import FORMATS, Ahead, Inflated
+from udpprobe.capture.files import Arrival, CaptureFile
+from udpprobe.capture.state import SourceState
+from udpprobe.errors import CaptureError
+
+FRAMES = [c.Frame(c.START_NS + number * 1000, bytes([number % 256]) * (number % 300))
+          for number in range(2000)]
+PCAP, PCAPNG = c.bytes_of_pcap(FRAMES), c.bytes_of_pcapng(FRAMES)
+EXPECTED = rows_from(FRAMES)
+
+
+def zstd(data):
+    return zstandard.ZstdCompressor().compress(data)
+
+
+class Once:
+    """A feed of one chunk."""
+
+    def __init__(self, data):
+        self.data = data
+        self.done_bytes = 0
+
+    def read(self, _timeout_s):
+        data, self.data = self.data, b""
+        return data
+
+
+@pytest.fixture
+def pipe():
+    """(path of the reading end, descriptor of the writing end)"""
+    reading, writing = os.pipe()
+    yield f"/dev/fd/{reading}", writing
+    os.close(reading)
+
+
+def write_all(fd, data):
+    """In the background, since a pipe holds but little; closes the pipe."""
+    def write():
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+    thread = threading.Thread(target=write)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd, lambda data: gzip.compress(zstd(data))])
+@pytest.mark.parametrize("data", [PCAP, PCAPNG])
+def test_compression_around_either_format_is_undone(pack, data):
+    rows, state = read(pack(data))
+
+    assert EXPECTED == rows
+    assert (False, {}) == (state.cut_short, dict(state.faults))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+def test_a_compressed_file_may_have_many_members_and_padding(pack):
+    pieces = [pack(PCAP[at:at + 10_007]) for at in range(0, len(PCAP), 10_007)]
+    rows, state = read(b"".join(pieces) + bytes(3000))
+
+    assert EXPECTED == rows
+    assert (False, {}) == (state.cut_short, dict(state.faults))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+def test_rubbish_behind_a_compressed_file_is_a_fault(pack):
+    rows, state = read(pack(PCAP) + b"rubbish")
+
+    assert EXPECTED == rows
+    assert (False, {"trailing-garbage": 1}) == (state.cut_short, dict(state.faults))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+def test_a_torn_compressed_file_gives_what_stood_before(pack):
+    noise = [c.Frame(frame.time_ns, os.urandom(200)) for frame in FRAMES]
+    rows, state = read(pack(c.bytes_of_pcap(noise))[:-150_000])
+
+    assert rows_from(noise)[:len(rows)] == rows
+    assert 500 < len(rows) < 2000
+    assert state.cut_short
+
+
+def test_a_damaged_compressed_file_is_cut_short_and_a_fault():
+    packed = bytearray(gzip.compress(PCAP, mtime=0))
+    packed[-6] ^= 1
+    rows, state = read(bytes(packed))
+
+    assert EXPECTED[:len(rows)] == rows
+    assert (True, {"bad-gzip": 1}) == (state.cut_short, dict(state.faults))
+
+
+@pytest.mark.parametrize(("pack", "form", "limit"), [
+    (gzip.compress, FORMATS[0], 1 << 20), (zstd, FORMATS[1], 32 << 20)])
+def test_a_bomb_is_unpacked_piece_by_piece(pack, form, limit):
+    inflated = Inflated(Once(pack(bytes(64 << 20))), form, SourceState("file", "bomb"))
+    sizes = []
+    while piece := inflated.read(0):
+        sizes.append(len(piece))
+
+    assert 64 << 20 == sum(sizes)
+    assert max(sizes) <= limit
+
+
+@pytest.mark.parametrize("data", [PCAP, PCAPNG, gzip.compress(PCAP, mtime=0), zstd(PCAPNG)])
+def test_a_pipe_gives_what_a_file_gives(pipe, data):
+    path, writing = pipe
+    thread = write_all(writing, data)
+
+    assert EXPECTED == rows_of(CaptureFile(path))
+    thread.join()
+
+
+def test_a_pipe_is_read_in_a_buffer_smaller_than_a_record(pipe):
+    path, writing = pipe
+    frames = [c.Frame(c.START_NS, bytes(100_000)), *FRAMES]
+    thread = write_all(writing, c.bytes_of_pcap(frames))
+
+    assert rows_from(frames, unit_ns=1000) == rows_of(CaptureFile(path, capacity=100))
+    thread.join()
+
+
+FEW = FRAMES[100:109]
+
+
+@pytest.mark.parametrize("data", [c.bytes_of_pcap(FEW), c.bytes_of_pcapng(FEW),
+                                  gzip.compress(c.bytes_of_pcap(FEW), 0)])
+def test_frames_come_as_they_arrive_and_silence_is_told(pipe, monkeypatch, data):
+    monkeypatch.setattr(files, "QUIET_S", 0.01)
+    path, writing = pipe
+    os.write(writing, data[:400])
+    file, rows = CaptureFile(path), []
+    while file.fill() is Arrival.MORE:
+        rows += rows_at_hand(file.records)
+    assert rows_from(FEW)[:len(rows)] == rows
+    assert 1 < len(rows) < 9
+    assert Arrival.QUIET is file.fill()
+
+    os.write(writing, data[400:])
+    os.close(writing)
+    assert rows_from(FEW)[len(rows):] == rows_of(file)
+
+
+def test_standard_input_is_read(pipe):
+    _, writing = pipe
+    own_input = os.dup(0)
+    reading, other = os.pipe()
+    try:
+        os.dup2(reading, 0)
+        thread = write_all(other, PCAP)
+        source = CaptureFile("-")
+        assert EXPECTED == rows_of(source)
+        state = source.state
+        assert ("-", None, len(PCAP)) == (state.name, state.total_bytes, state.done_bytes)
+        thread.join()
+    finally:
+        os.dup2(own_input, 0)
+        os.close(own_input)
+        os.close(reading)
+        os.close(writing)
+
+
+def test_progress_ends_at_the_files_size(tmp_path):
+    for name, data in (("a.pcap", PCAP), ("a.gz", gzip.compress(PCAP, mtime=0))):
+        path = tmp_path / name
+        path.write_bytes(data)
+        source = CaptureFile(str(path))
+        rows_of(source)
+        assert (len(data), len(data)) == (source.state.done_bytes, source.state.total_bytes)
+
+
+@pytest.mark.parametrize("end", [10_000, 24])
+def test_a_file_that_shrinks_while_it_is_read_is_cut_short(tmp_path, end):
+    path = tmp_path / "shrinking.pcap"
+    path.write_bytes(PCAP)
+    file = CaptureFile(str(path), capacity=4096)
+    file.fill()
+    rows = rows_at_hand(file.records)
+    os.truncate(path, end)
+    rows += rows_of(file)
+
+    assert EXPECTED[:len(rows)] == rows
+    assert file.state.cut_short
+
+
+def test_what_is_appended_later_is_not_read(tmp_path):
+    path = tmp_path / "growing.pcap"
+    path.write_bytes(PCAP)
+    file = CaptureFile(str(path), capacity=4096)
+    with path.open("ab") as growing:
+        growing.write(PCAP[24:])
+
+    assert EXPECTED == rows_of(file)
+
+
+def test_who_stops_reading_stops_the_thread_that_unpacks(tmp_path):
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(bytes(PCAP[:24]) + bytes(64 << 20), 1))
+    before = threading.active_count()
+    file = CaptureFile(str(path))
+    file.fill()
+    assert before + 1 == threading.active_count()
+
+    file.close()
+    while threading.active_count() != before:
+        time.sleep(0.01)
+
+
+def test_an_error_of_the_thread_is_told_once():
+    ahead = Ahead(Broken())
+
+    assert b"some" == ahead.read(5)
+    with pytest.raises(CaptureError, match="reading stopped"):
+        ahead.read(5)
+    assert b"" == ahead.read(5)
+
+
+class Broken:
+    """A feed that breaks off."""
+
+    def __init__(self):
+        self.data = [b"some"]
+        self.done_bytes = 0
+
+    def read(self, _timeout_s):
+        if not self.data:
+            raise CaptureError("reading stopped")
+        return self.data.pop()
+
+
+LOOKS = {
+    b"": "empty", b"\x89PNG\r\n\x1a\nrest": "PNG", b"hello, this is text\n": "text", b"\x7fELF\2\1\1": "ELF",
+    b"snoop\0\0\0\0\0\0\2": "snoop", b"GMBU\2\0": "Network Monitor", b"\0\1\2\3\4": "00 01 02 03",
+    gzip.compress(b"hello, this is text\n", mtime=0): "text inside its compression",
+    gzip.compress(b"", mtime=0): "nothing",
+    PCAP[:23]: "cut in its header", PCAPNG[:20]: "cut in its header", PCAP[:3]: "bytes d4 c3 b2"}
+
+
+@pytest.mark.parametrize(("data", "said"), LOOKS.items())
+def test_what_is_no_capture_is_named_in_one_line(tmp_path, data, said):
+    path = tmp_path / "capture.pcap"
+    path.write_bytes(data)
+    with pytest.raises(CaptureError, match=r"^[^\n]*$") as error:
+        CaptureFile(str(path)).fill()
+
+    assert said in str(error.value)
+
+
+def test_a_file_that_is_not_there_a_directory_and_what_cannot_be_read_are_named(tmp_path):
+    locked = tmp_path / "locked.pcap"
+    locked.write_bytes(PCAP)
+    locked.chmod(0)
+    cases = [(tmp_path / "none", "no such file"), (tmp_path, "is a directory"),
+             (locked / "x", "cannot be opened")]
+    cases += [("/proc/self/mem", "/proc/self/mem: reading stopped")]
+    cases += [(locked, "no permission")] if os.geteuid() else []
+    for path, said in cases:
+        with pytest.raises(CaptureError, match=said):
+            CaptureFile(str(path)).fill()

@@ -1,0 +1,271 @@
+"""What gzip and zstd files hold, unpacked by a thread of its own while the records before are followed."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from udpprobe.capture.content import Feed
+    from udpprobe.capture.state import SourceState
+
+NESTING = 3
+"""Compressions inside each other that are undone."""
+
+BLOCK_BYTES = 1 << 20
+"""Unpacked at a time, and handed from thread to thread."""
+
+AHEAD_BLOCKS = 3
+"""Handed over, but not read yet."""
+
+ZSTD_BYTES = 1024
+"""Compressed bytes unpacked at a time: zstd makes at most 32 KiB of one, which bounds a bomb's memory."""
+
+STOP_S = 0.1
+"""How often a thread that waits looks whether anybody still reads."""
+
+Member = Any
+"""zlib's or zstandard's decompression object: `eof`, `unused_data`; no type names these."""
+
+
+class Broken(Exception):
+    """What is packed is damaged.
+
+    Args:
+        plain: what stood before.
+    """
+
+    def __init__(self, plain: bytes) -> None:
+        super().__init__()
+        self.plain = plain
+
+
+class _Gzip:
+    """RFC 1952."""
+
+    name = "gzip"
+    magic = b"\x1f\x8b"
+
+    @staticmethod
+    def open() -> Member:
+        return zlib.decompressobj(31)
+
+    @staticmethod
+    def unpack(member: Member, packed: memoryview) -> tuple[bytes, memoryview]:
+        """Some of what is packed; and the rest.
+
+        Raises:
+            Broken: it is damaged.
+        """
+        before = member.copy()      # 40 kB
+        try:
+            plain: bytes = member.decompress(packed, BLOCK_BYTES)
+        except zlib.error:
+            raise Broken(b"".join(_bytewise(before, packed))) from None
+        return plain, memoryview(member.unused_data if member.eof else member.unconsumed_tail)
+
+
+def _bytewise(member: Member, packed: memoryview) -> Iterator[bytes]:
+    """What stands before the damage; zlib gives nothing of what it was given together with it."""
+    with suppress(zlib.error):
+        for at in range(len(packed)):
+            yield member.decompress(packed[at:at + 1])
+
+
+class _Zstd:
+    """RFC 8878."""
+
+    name = "zstd"
+    magic = b"\x28\xb5\x2f\xfd"
+
+    @staticmethod
+    def open() -> Member:
+        import zstandard  # noqa: PLC0415 -- only who has such a file pays for it
+
+        return zstandard.ZstdDecompressor().decompressobj()
+
+    @staticmethod
+    def unpack(member: Member, packed: memoryview) -> tuple[bytes, memoryview]:
+        """As above. The library has no bound for what it gives; so it gets little."""
+        import zstandard  # noqa: PLC0415 -- as above
+
+        parts, size = [], 0
+        while packed and not member.eof and size < BLOCK_BYTES:
+            some = packed[:ZSTD_BYTES]
+            try:
+                parts.append(member.decompress(some))
+            except zstandard.ZstdError:
+                raise Broken(b"".join(parts)) from None
+            size += len(parts[-1])
+            packed = packed[len(some) - len(member.unused_data):]
+        return b"".join(parts), packed
+
+
+FORMATS = (_Gzip, _Zstd)
+
+
+class Peeked:
+    """A feed whose first bytes may be looked at before they are read.
+
+    Args:
+        feed: where they come from.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._head = b""
+
+    @property
+    def done_bytes(self) -> int:
+        """See Feed."""
+        return self._feed.done_bytes
+
+    def peek(self, count: int) -> bytes:
+        """The first `count` bytes, fewer where the feed has no more; waits for them as long as it takes."""
+        while len(self._head) < count and (chunk := self._feed.read(1)) != b"":
+            self._head += chunk or b""
+        return self._head[:count]
+
+    def read(self, timeout_s: float) -> bytes | None:
+        """See Feed."""
+        head, self._head = self._head, b""
+        return head or self._feed.read(timeout_s)
+
+
+class Inflated:
+    """What a gzip or zstd file of one or more members holds.
+
+    A torn or damaged one gives what stood before; `state` then says `cut_short`.
+
+    Args:
+        feed: the compressed bytes.
+        form: one of FORMATS.
+        state: where faults are counted.
+    """
+
+    def __init__(self, feed: Feed, form: type[_Gzip | _Zstd], state: SourceState) -> None:
+        self._feed = feed
+        self._form = form
+        self._member = self._form.open()
+        self._state = state
+        self._packed = memoryview(b"")
+        self._ended = False
+
+    @property
+    def done_bytes(self) -> int:
+        """See Feed."""
+        return self._feed.done_bytes
+
+    def read(self, timeout_s: float) -> bytes | None:
+        """See Feed."""
+        while not self._ended:
+            if not self._packed:
+                chunk = self._feed.read(timeout_s)
+                if chunk is None:
+                    return None
+                if not chunk:
+                    self._end(cut_short=not self._member.eof)
+                    break
+                self._packed = memoryview(chunk)
+            if (not self._member.eof or self._next_member()) and (plain := self._unpack()):
+                return plain
+        return b""
+
+    def _unpack(self) -> bytes:
+        try:
+            plain, self._packed = self._form.unpack(self._member, self._packed)
+        except Broken as broken:
+            self._end(f"bad-{self._form.name}", cut_short=True)
+            return broken.plain
+        return plain
+
+    def _next_member(self) -> bool:
+        self._packed = memoryview(bytes(self._packed).lstrip(b"\0"))     # tapes and disks pad with zeros
+        if not self._packed:
+            return False
+        if self._packed[0] != self._form.magic[0]:
+            self._end("trailing-garbage", cut_short=False)
+            return False
+        self._member = self._form.open()
+        return True
+
+    def _end(self, fault: str | None = None, *, cut_short: bool) -> None:
+        self._ended = True
+        self._state.cut_short |= cut_short
+        if fault:
+            self._state.faults[fault] += 1
+
+
+def unpacked(feed: Peeked, state: SourceState) -> Peeked:
+    """The feed without its compressions, if it has any; faults are counted in `state`."""
+    for _ in range(NESTING):
+        head = feed.peek(4)
+        form = next((form for form in FORMATS if head.startswith(form.magic)), None)
+        if form is None:
+            break
+        feed = Peeked(Inflated(feed, form, state))
+    return feed
+
+
+class Ahead:
+    """Another feed, read ahead by a thread; zlib and zstandard let others run while they unpack.
+
+    Args:
+        feed: which the thread alone reads from now on.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._blocks: queue.Queue[bytes | Exception] = queue.Queue(AHEAD_BLOCKS)
+        self._stop = threading.Event()
+        self._is_over = False
+        thread = threading.Thread(target=_read_ahead, args=(feed, self._blocks, self._stop), daemon=True)
+        thread.start()
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def done_bytes(self) -> int:
+        """See Feed."""
+        return self._feed.done_bytes
+
+    def read(self, timeout_s: float) -> bytes | None:
+        """See Feed."""
+        if self._is_over:
+            return b""
+        try:
+            block = self._blocks.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if isinstance(block, Exception):
+            self._is_over = True
+            raise block
+        self._is_over = not block
+        return block
+
+    def close(self) -> None:
+        """Have the thread end."""
+        self._stop.set()
+
+
+def _read_ahead(feed: Feed, blocks: queue.Queue[bytes | Exception], stop: threading.Event) -> None:
+    """Ends behind the last, empty block, or an exception."""
+    block: bytes | Exception | None = None
+    while block is None or (isinstance(block, bytes) and block):
+        try:
+            block = feed.read(STOP_S)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the reader is to see it
+            block = error
+        while not stop.is_set() and block is not None:
+            try:
+                blocks.put(block, timeout=STOP_S)
+                break
+            except queue.Full:
+                continue
+        if stop.is_set():
+            return

@@ -1,0 +1,142 @@
+"""Which captures the words of a command line name: files, globs, directories, URLs, and lists of these."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from udpprobe.capture.content import is_stored, is_url, local_path
+from udpprobe.errors import CaptureError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+PAYING_BYTES = 1 << 30
+"""From so many bytes on all cores are used, unless something else is asked for."""
+
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is to be read."""
+
+    name: str
+    """As it was named, for the report."""
+    captures: tuple[tuple[str, ...], ...]
+    """The files of each capture, which are one in the order of their time stamps; captures are kept apart."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """What could not even be listed, and why."""
+
+    @classmethod
+    def of(cls, *files: str) -> Self:
+        """These files, as one capture."""
+        return cls(", ".join(files), (files,))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Of all captures."""
+        return tuple(name for capture in self.captures for name in capture)
+
+
+    def for_others(self) -> Inputs:
+        """The same for processes in other directories."""
+        captures = tuple(tuple(name if is_url(name) else os.path.abspath(local_path(name) or name)  # noqa: PTH100 - see _inside
+                               for name in files) for files in self.captures)
+        return replace(self, captures=captures)
+
+
+def find_inputs(arguments: Sequence[str], files_from: str | None = None, *, are_apart: bool = False) -> Inputs:
+    """Find the files that the arguments name.
+
+    Args:
+        arguments: files, "-" for standard input, globs, directories with captures in them, however deep, URLs.
+        files_from: a file of such, one a line, "#" before comments; "-" is standard input.
+        are_apart: each argument is a capture of its own, rather than all together.
+
+    Raises:
+        CaptureError: none of them names a file, or the list cannot be read.
+        UsageError: standard input is named twice.
+    """
+    listed = [] if files_from is None else _lines_of(files_from)
+    words = [*arguments, *listed]
+    if [*words, files_from].count("-") > 1:
+        raise UsageError("-: standard input can be read only once")
+    unread: dict[str, str] = {}
+    found = [_found(word, unread) for word in words]
+    captures = found if are_apart else [tuple(name for names in found for name in names)]
+    named = [*arguments, *([] if files_from is None else [files_from])]
+    if not any(captures):
+        raise CaptureError(next(iter(unread.values()), f"{', '.join(named)}: names no capture"))
+    return Inputs(", ".join(named), tuple(filter(None, captures)), unread)
+
+
+def threads_for(files: Sequence[str], asked: int | None) -> int:
+    """How many threads to use for these files; one where something, a pipe, can be read but once.
+
+    Args:
+        files: all of the captures.
+        asked: by the user; None for as many as pay.
+    """
+    if not all(map(is_stored, files)):
+        return 1
+    if asked is not None:
+        return asked
+    is_large = any(map(is_url, files)) or sum(os.path.getsize(local_path(name) or name)  # noqa: PTH202 - thousands
+                                              for name in files) >= PAYING_BYTES
+    return len(os.sched_getaffinity(0)) if is_large else 1
+
+
+def _lines_of(files_from: str) -> list[str]:
+    try:
+        text = sys.stdin.buffer.read() if files_from == "-" else Path(files_from).read_bytes()
+    except OSError as error:
+        raise CaptureError(f"{files_from}: cannot be read: {error.strerror}") from error
+    lines = [line.strip() for line in os.fsdecode(text).split("\n")]     # splitlines() ends them elsewhere, too
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _found(word: str, unread: dict[str, str]) -> tuple[str, ...]:
+    try:
+        return tuple(_remote(word) if is_url(word) else _local(word, unread))
+    except CaptureError as error:
+        unread[word] = str(error)
+        return ()
+
+
+def _remote(url: str) -> Iterable[str]:
+    if "*" not in url and not url.endswith("/"):
+        return [url]
+    from udpprobe.capture.remote import names_behind  # noqa: PLC0415 - only who has such a name pays for it
+
+    return names_behind(url)
+
+
+def _local(word: str, unread: dict[str, str]) -> Iterable[str]:
+    path = local_path(word) or word
+    if os.path.isdir(path):  # noqa: PTH112 - as below
+        return _inside(path, unread)
+    # a name is what it is, even where it has a star in it
+    if os.path.lexists(path) or not glob.has_magic(path):
+        return [word]
+    if names := sorted(glob.glob(path, recursive=True)):  # noqa: PTH207 - what a shell would have made of the word
+        return [each for name in names for each in _found(name, unread)]
+    raise CaptureError(f"{word}: no such file")
+
+
+def _inside(directory: str, unread: dict[str, str]) -> list[str]:
+    """The captures in a directory, in the order of their paths; other files are none of our business."""
+    from udpprobe.capture.files import is_capture  # noqa: PLC0415 - only who names a directory pays for it
+
+    def note(error: OSError) -> None:
+        unread[error.filename] = f"{error.filename}: cannot be listed: {error.strerror}"
+
+    found = sorted(os.path.join(path, name)  # noqa: PTH118 - thousands of them
+                   for path, _, names in os.walk(directory, onerror=note) for name in names)
+    captures = [name for name in found if is_capture(name)]
+    if not captures:
+        raise CaptureError(unread.get(directory, f"{directory}: no capture in this directory"))
+    return captures

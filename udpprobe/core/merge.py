@@ -1,0 +1,141 @@
+"""Several captures as one, in the order of their times, as mergecap has it."""
+
+from __future__ import annotations
+
+from array import array
+
+try:
+    import cython
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, i64, index
+
+from udpprobe.core.capture import WAIT, Records
+
+_WAIT = cython.declare(cython.int, WAIT)
+_EARLIEST_NS = cython.declare(i64, -(1 << 63))
+_LATEST_NS = cython.declare(i64, (1 << 63) - 1)
+
+
+@cython.final
+@cython.cclass
+class Merge:
+    """Says which of several captures the next frames come from, and how many of them.
+
+    A frame counts as late as the latest before it in its own capture: one that is older than the frame before it comes
+    right behind that one. Of frames of one time, those of the capture of the lowest rank come first. Frames are
+    numbered through.
+    """
+
+    def __init__(self) -> None:
+        self._captures: list[Records | None] = []
+        self._keys = memoryview(array("q", [0]))    # time of each one's next frame; earliest where it must be looked at
+        self._ranks = memoryview(array("q", [0]))
+        self._heap = memoryview(array("q", [0]))    # places in these, of the captures at hand; the next frame's first
+        self._count = 0
+        self._turn = -1
+        self.until_ns = _LATEST_NS
+        self.frames = 0
+
+    def add(self, records: Records, rank: int) -> None:
+        """Take in a capture of which no frame was read yet, and which only numbers frames."""
+        number = len(self._captures)
+        self._captures.append(records)
+        if number == len(self._keys):
+            self._keys = memoryview(array("q", [*list(self._keys), *[0] * number]))
+            self._ranks = memoryview(array("q", [*list(self._ranks), *[0] * number]))
+            self._heap = memoryview(array("q", [*list(self._heap), *[0] * number]))
+        self._keys[number] = _EARLIEST_NS
+        self._ranks[number] = rank
+        place: index = self._count
+        self._count += 1
+        while place and self._is_before(number, self._heap[(place - 1) // 2]):
+            self._heap[place] = self._heap[(place - 1) // 2]
+            place = (place - 1) // 2
+        self._heap[place] = number
+
+    def drop(self) -> None:
+        """Let go of the capture that is hungry: it is at its end."""
+        self._captures[self._heap[0]] = None
+        self._count -= 1
+        self._heap[0] = self._heap[self._count]
+        self._sift()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no capture is at hand."""
+        return self._count == 0
+
+    @property
+    def hungry(self) -> int:
+        """Which capture, by the order of adding, must be filled, or dropped, before there are more frames.
+
+        That is when `turn` gives none, and frames at hand are not later than `until_ns`; -1 otherwise.
+        """
+        return self._heap[0] if self._count and self._keys[self._heap[0]] == _EARLIEST_NS else -1
+
+    @cython.ccall
+    def turn(self) -> Records | None:
+        """The capture whose frames come next: follow it until it says WAIT, MORE or END, then ask again.
+
+        Returns:
+            None where a capture is hungry, or frames are later than `until_ns`.
+        """
+        records: Records
+        if self._turn >= 0:
+            records = self._captures[self._turn]
+            self.frames = records.frame
+            self._turn = -1
+        while self._count:
+            number: index = self._heap[0]
+            records = self._captures[number]
+            if self._keys[number] != _EARLIEST_NS:
+                if self._keys[number] > self.until_ns:
+                    break
+                records.until_ns = min(self._bound(), self.until_ns)
+                records.frame = self.frames
+                self._turn = number
+                self._keys[number] = _EARLIEST_NS
+                return records
+            records.until_ns = _EARLIEST_NS
+            if records.next() != _WAIT:
+                break
+            self._keys[number] = records.held_ns
+            self._sift()
+        return None
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def _bound(self) -> i64:
+        """Until when frames of the first capture come before those of all others."""
+        if self._count == 1:
+            return _LATEST_NS
+        number: index = self._heap[0]
+        second: index = self._heap[1]
+        if self._count > 2 and self._is_before(self._heap[2], second):
+            second = self._heap[2]
+        return self._keys[second] - (self._ranks[number] > self._ranks[second])
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _sift(self) -> cython.int:
+        """Put the first place's capture where it belongs."""
+        number: index = self._heap[0]
+        place: index = 0
+        while True:
+            below: index = 2 * place + 1
+            if below + 1 < self._count and self._is_before(self._heap[below + 1], self._heap[below]):
+                below += 1
+            if below >= self._count or not self._is_before(self._heap[below], number):
+                break
+            self._heap[place] = self._heap[below]
+            place = below
+        self._heap[place] = number
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _is_before(self, one: index, other: index) -> cython.bint:
+        return (self._keys[one] < self._keys[other]
+                or (self._keys[one] == self._keys[other] and self._ranks[one] < self._ranks[other]))

@@ -1,0 +1,615 @@
+"""From what the core knows to what is reported: a verdict for every destination, the worst first.
+
+Rows are made as they are asked for, and none is kept: there may be a million.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import gcd
+from itertools import starmap
+from typing import Any, Generic, NamedTuple, TypeVar, overload
+
+from udpprobe import __version__
+from udpprobe.capture.state import SourceState
+from udpprobe.core.addresses import address_text
+from udpprobe.core.analyzer import Analyzer, Kept
+from udpprobe.core.extensions import extensions_of
+from udpprobe.core.findings import NO_PORT
+from udpprobe.core.histogram import Histograms
+from udpprobe.core.model import (
+    Destination,
+    Event,
+    Finding,
+    Loop,
+    Quoted,
+    Report,
+    SourceReport,
+    Spread,
+    Unmatched,
+    Unread,
+)
+from udpprobe.core.notes import Note, texts_of
+from udpprobe.core.recent import EVIDENCE, MATCHES
+from udpprobe.core.table import Table
+from udpprobe.core.loops import find_round
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
+
+SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
+
+LEAST_BURST = 6
+"""No host is known that sends fewer ICMP errors at once before it limits them: Linux, 6 to one address."""
+
+MOST_ROUTERS = 32
+"""So many of a loop are named with each of its findings. Few loops are of more than ten; forged errors come from any
+number of addresses, and with all of them at each, a report would be the square of a capture."""
+
+NS_PER_MS = 1e6
+_ENDPOINT, _FINDING, _LOOP = 12, 17, 10
+"""Words of a row."""
+_UNKNOWN = len(VERDICTS)
+_NEGATIVE = (1 << 64) - 1
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """How the report is to be."""
+
+    loop_ttl: int = 32
+    """A datagram that left with this TTL or more and expired was in a loop."""
+    all_destinations: bool = False
+    """Healthy destinations too."""
+    group_by: str = "destination"
+    """`destination`, `host`, `flow` or `reporter`."""
+
+
+class Rows(Sequence[Row], Generic[Row]):
+    """Rows that are made when they are asked for.
+
+    Args:
+        order: what each row is made of, in their order.
+        make: makes one.
+    """
+
+    def __init__(self, order: Sequence[int], make: Callable[[int], Row]) -> None:
+        self._order, self._make = order, make
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> Rows[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | Rows[Row]:
+        """One row, or the rows of a slice."""
+        return Rows(self._order[at], self._make) if isinstance(at, slice) else self._make(self._order[at])
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(self._make, self._order)
+
+
+class _Kind(NamedTuple):
+    """What is the same for all findings of a kind."""
+
+    rank: int
+    """Of its verdict; 0 is the most telling."""
+    verdict: str | None
+    errno: str | None
+    linux: dict[str, str | None]
+    reason: str
+
+
+@lru_cache(maxsize=None)
+def _kind(family: int, icmp_type: int, icmp_code: int, itself: bool, is_loop: bool) -> _Kind:  # noqa: FBT001 - a key
+    meaning = meaning_of(family, icmp_type, icmp_code)
+    verdict = verdict_of(meaning, itself=itself, loop=is_loop)
+    return _Kind(rank_of(verdict), verdict, ERRNO_OF_VERDICT.get(verdict or ""), meaning.linux, meaning.reason)
+
+
+def rank_of(verdict: str | None) -> int:
+    """0 for the most telling verdict; for none, more than for any."""
+    return VERDICTS.index(verdict) if verdict else _UNKNOWN
+
+
+def conclude(analyzer: Analyzer, question: Question) -> tuple[Sequence[Destination], Sequence[Unmatched]]:
+    """The destinations, worst first, and the errors whose datagrams nobody saw."""
+    conclusion = Conclusion(analyzer, question)
+    return conclusion.destinations(), conclusion.unmatched()
+
+
+class Conclusion:
+    """What an analyzer's tables say."""
+
+    def __init__(self, analyzer: Analyzer, question: Question) -> None:
+        self._question = question
+        self._by_flow = question.group_by == "flow"
+        endpoints, self._endpoint_rtt = analyzer.conversations.totals()
+        findings, loops, self._rtt = analyzer.findings.table, analyzer.findings.loops, analyzer.findings.rtt
+        are_loops = _are_loops(findings, loops, question.loop_ttl)
+        if question.group_by in {"host", "reporter"}:
+            grouped = _Grouped(endpoints, self._endpoint_rtt, findings, loops, self._rtt, are_loops)
+            is_by_host = question.group_by == "host"
+            endpoints, self._endpoint_rtt, findings, loops, self._rtt, are_loops = grouped.by(is_by_host=is_by_host)
+        self._endpoint_rtt.settle()
+        self._rtt.settle()
+        self._endpoints, self._loops, self._findings = endpoints, loops, findings
+        self._endpoint_words, self._finding_words, self._loop_words = (
+            memoryview(endpoints.words), memoryview(findings.words), memoryview(loops.words))
+        self._are_loops = are_loops
+        self._subjects: dict[tuple[int, ...], int] = {}
+        """By address, port (and source): its number."""
+        self._of: list[list[int]] = []
+        """Of each subject, its findings; loops that were seen are numbered behind them."""
+        self._endpoint_of: list[int] = []
+        self._gather()
+        self._silence = self._hosts_that_refused()
+
+    def _gather(self) -> None:
+        """What is to be told of: destinations with findings, those in sight of a loop, and all that were asked."""
+        words, count = self._finding_words, self._findings.size
+        for row in range(count):
+            if words[_FINDING * row + 4] & 1:
+                self._add(self._finding_subject(row), row)
+        for row in range(self._loops.size):
+            self._add(tuple(self._loop_words[_LOOP * row:_LOOP * row + 6]), count + row)
+        if self._question.all_destinations:
+            endpoints = self._endpoint_words
+            for row in range(self._endpoints.size):
+                if endpoints[_ENDPOINT * row + 8]:
+                    self._add(tuple(endpoints[_ENDPOINT * row:_ENDPOINT * row + 6]), -1)
+        for subject in self._subjects:
+            self._endpoint_of.append(self._endpoints.row_of(subject))
+
+    def _add(self, subject: tuple[int, ...], found: int) -> None:
+        number = self._subjects.setdefault(subject, len(self._of))
+        if number == len(self._of):
+            self._of.append([])
+        if found >= 0:
+            self._of[number].append(found)
+
+    def _finding_subject(self, row: int) -> tuple[int, ...]:
+        words, at = self._finding_words, _FINDING * row
+        port = words[at + 4] >> 2 & 0x1FFFF
+        source_port = words[at + 5] & 0xFFFF if self._by_flow else 0
+        return words[at], words[at + 1], port, words[at + 6], words[at + 7], source_port
+
+    def destinations(self) -> Sequence[Destination]:
+        """The worst first."""
+        subjects = list(self._subjects)
+        keys = [self._key(number, subject) for number, subject in enumerate(subjects)]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        return Rows(order, lambda number: self._destination(number, subjects[number]))
+
+    def _key(self, number: int, subject: tuple[int, ...]) -> bytes:
+        """Sorts destinations: worst verdict, most errors, most datagrams, then by name."""
+        found, size = self._of[number], self._findings.size
+        errors = sum(self._finding_words[_FINDING * row + 8] for row in found if row < size)
+        name = _name(subject, self._by_flow)
+        return struct.pack(">BQQ", self._rank(number), _NEGATIVE - errors, _NEGATIVE - self._counter(number, 6)) + name
+
+    def _rank(self, number: int) -> int:
+        rank = min((self._rank_of_found(row) for row in self._of[number]), default=_UNKNOWN)
+        if rank < _UNKNOWN:
+            return rank
+        return rank_of("answered" if self._counter(number, 9) else "silent")
+
+    def _rank_of_found(self, row: int) -> int:
+        return rank_of("loop") if row >= self._findings.size else self._kind_of(row).rank
+
+    def _kind_of(self, row: int) -> _Kind:
+        packed = self._finding_words[_FINDING * row + 4]
+        return _kind(packed >> 36 & 0xFF, packed >> 28 & 0xFF, packed >> 20 & 0xFF, bool(packed & 2),
+                     row in self._are_loops)
+
+    def _counter(self, number: int, column: int) -> int:
+        row = self._endpoint_of[number]
+        return self._endpoint_words[_ENDPOINT * row + column] if row >= 0 else 0     # nothing was seen to be sent
+
+    def _destination(self, number: int, subject: tuple[int, ...]) -> Destination:
+        found, size = self._of[number], self._findings.size
+        verdict = VERDICTS[self._rank(number)]
+        errors = sum(self._finding_words[_FINDING * row + 8] for row in found if row < size)
+        other_port = self._counter(number, 11)
+        is_silent = verdict == "silent" and not errors
+        return Destination(
+            address=address_text(subject[0], subject[1]), port=_port(subject[2]), verdict=verdict,
+            errno=ERRNO_OF_VERDICT.get(verdict), meaning=self._meaning(number, subject) if is_silent else None,
+            sent=self._counter(number, 6), sent_bytes=self._counter(number, 7), answered=self._counter(number, 9),
+            errors=errors, rtt_ms=_spread(self._endpoint_rtt, self._endpoint_of[number]),
+            findings=self._told(found),
+            notes=(f"answered from port {other_port}",) if other_port else (),
+            source=address_text(subject[3], subject[4]) if self._by_flow else None,
+            source_port=subject[5] if self._by_flow and subject[2] < NO_PORT else None)
+
+    def _told(self, found: list[int]) -> tuple[Finding, ...]:
+        """Findings of one destination, the worst first."""
+        loop = self._loop(found)
+        if len(found) == 1:
+            return (self._finding(found[0], loop),)
+        told = [(self._order(row), self._finding(row, loop)) for row in found]
+        return tuple(finding for _, finding in sorted(told, key=lambda pair: pair[0]))
+
+    def _order(self, row: int) -> tuple[Any, ...]:
+        if row >= self._findings.size:
+            at = _LOOP * (row - self._findings.size)
+            return rank_of("loop"), -self._loop_words[at + 6], "", self._loop_words[at + 7], 0, 0, 0
+        words, at = self._finding_words, _FINDING * row
+        kind = words[at + 4]
+        return (self._kind_of(row).rank, -words[at + 8], address_text(words[at + 2], words[at + 3]), words[at + 9],
+                kind >> 28 & 0xFF, kind >> 20 & 0xFF, max((words[at + 5] >> 17) - 1, 0))
+
+    def _finding(self, row: int, loop: Loop | None) -> Finding:
+        if row >= self._findings.size:
+            return self._seen_looping(row - self._findings.size, loop)
+        words, at = self._finding_words, _FINDING * row
+        packed, kind = words[at + 4], self._kind_of(row)
+        family, notes = packed >> 36 & 0xFF, words[at + 11]
+        return Finding(
+            verdict=kind.verdict, errno=kind.errno, linux=kind.linux, family=family, icmp_type=packed >> 28 & 0xFF,
+            icmp_code=packed >> 20 & 0xFF, reason=kind.reason,
+            reporter=address_text(words[at + 2], words[at + 3], as_ipv4=family == 4), count=words[at + 8],
+            first_time_ns=_signed(words[at + 9]), last_time_ns=_signed(words[at + 10]), mtu=_mtu(words[at + 5]),
+            match=MATCHES[notes >> 56], rtt_ms=_spread(self._rtt, row), loop=loop if kind.verdict == "loop" else None,
+            notes=texts_of(notes & (1 << 48) - 1, words[at + 12], family))
+
+    def _seen_looping(self, row: int, loop: Loop | None) -> Finding:
+        """The finding that needs no ICMP error: datagrams that came round."""
+        words, at = self._loop_words, _LOOP * row
+        return Finding(
+            verdict="loop", errno=ERRNO_OF_VERDICT["loop"], linux=None,
+            family=4 if words[at] == 0 and words[at + 1] >> 32 == 0xFFFF else 6, icmp_type=None, icmp_code=None,
+            reason="no-response", reporter=None, count=words[at + 6], first_time_ns=_signed(words[at + 7]),
+            last_time_ns=_signed(words[at + 8]), mtu=None, match="none", rtt_ms=None, loop=loop, notes=(SEEN_LOOPING,))
+
+    def _loop(self, found: list[int]) -> Loop | None:
+        """The loop behind a destination's errors: its routers in the order they spoke, and its period."""
+        size, words = self._findings.size, self._finding_words
+        rows = sorted((row for row in found if row < size and row in self._are_loops), key=lambda row: (
+            words[_FINDING * row + 9], words[_FINDING * row + 2], words[_FINDING * row + 3]))
+        seen = [row - size for row in found if row >= size]
+        if not rows and not seen:
+            return None
+        names = (address_text(words[_FINDING * row + 2], words[_FINDING * row + 3]) for row in rows)
+        period = self._loop_words[_LOOP * seen[0] + 9] if seen else _period([_ttls(words, row) for row in rows])
+        return Loop(tuple(dict.fromkeys(names))[:MOST_ROUTERS], period)
+
+    def _meaning(self, number: int, subject: tuple[int, ...]) -> str:
+        """What silence says: a host that refused another port would have refused this one too.
+
+        Unless its limit was used up: it refused a burst of datagrams before this one was sent, and none after.
+        """
+        refusals, last_ns = self._silence.get(subject[:2], (0, 0))
+        if not refusals:
+            return "no-evidence"
+        is_limited = refusals >= LEAST_BURST and last_ns < self._counter(number, 10)
+        return "rate-limited" if is_limited else "listening-or-filtered"
+
+    def _hosts_that_refused(self) -> dict[tuple[int, ...], tuple[int, int]]:
+        """By host: how many datagrams it refused, and when the last one."""
+        words, hosts = self._finding_words, dict[tuple[int, ...], tuple[int, int]]()
+        for row in range(self._findings.size):
+            at = _FINDING * row
+            packed = words[at + 4]
+            if packed & 2 and packed >> 20 in _PORT_UNREACHABLE:
+                host = words[at], words[at + 1]
+                count, last_ns = hosts.get(host, (0, 0))
+                hosts[host] = count + words[at + 8], max(last_ns, words[at + 10])
+        return hosts
+
+    def unmatched(self) -> Sequence[Unmatched]:
+        """The worst first."""
+        words = self._finding_words
+        rows = [row for row in range(self._findings.size) if not words[_FINDING * row + 4] & 1]
+        order = sorted(rows, key=lambda row: (self._order(row), _name(self._finding_subject(row), self._by_flow)))
+        return Rows(order, self._unmatched)
+
+    def _unmatched(self, row: int) -> Unmatched:
+        high, low, port, source_high, source_low, source_port = self._finding_subject(row)
+        source = address_text(source_high, source_low) if self._by_flow else None
+        return Unmatched(address_text(high, low), _port(port), self._finding(row, None), source=source,
+                         source_port=source_port if self._by_flow and port < NO_PORT else None)
+
+
+_PORT_UNREACHABLE = (4 << 16 | 3 << 8 | 3, 6 << 16 | 1 << 8 | 4)
+_IN_TRANSIT = (4 << 16 | 11 << 8, 6 << 16 | 3 << 8)
+
+
+def _name(subject: tuple[int, ...], by_flow: bool) -> bytes:  # noqa: FBT001 - private
+    """Sorts subjects by the text of their addresses, then by port."""
+    port = subject[2] if subject[2] < NO_PORT else 0
+    name = address_text(subject[0], subject[1]).encode() + b"\0" + port.to_bytes(2)
+    if by_flow:
+        name += address_text(subject[3], subject[4]).encode() + b"\0" + subject[5].to_bytes(2)
+    return name
+
+
+def _port(port: int) -> int | None:
+    return port if port < NO_PORT else None
+
+
+def _mtu(word: int) -> int | None:
+    mtu = (word >> 17) - 1
+    return mtu if mtu >= 0 else None
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >> 63 else word
+
+
+def _spread(rtt: Histograms, owner: int) -> Spread | None:
+    spread = rtt.spread(owner)
+    return spread and Spread(spread[0] / NS_PER_MS, spread[1] / NS_PER_MS, spread[2] / NS_PER_MS)
+
+
+def _ttls(words: memoryview, row: int) -> list[int]:
+    """TTLs that a finding's datagrams left with, ascending."""
+    at = _FINDING * row + 13
+    bits = words[at] | words[at + 1] << 64 | words[at + 2] << 128 | words[at + 3] << 192
+    found = []
+    while bits:
+        found.append((bits & -bits).bit_length() - 1)
+        bits &= bits - 1
+    return found
+
+
+def _period(ttl_sets: list[list[int]]) -> int | None:
+    """Hops around a loop, from the TTLs at which each of its routers reported; None where they do not tell."""
+    step = gcd(*(ttl - ttls[0] for ttls in ttl_sets for ttl in ttls[1:]))
+    evenly = any(len(ttls) >= 3 and ttls[-1] - ttls[0] == step * (len(ttls) - 1) for ttls in ttl_sets)
+    return step if step and (evenly or step == len(ttl_sets)) else None
+
+
+def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int] | None = None) -> set[int]:
+    """Rows of findings that are errors of a routing loop; of all, or of those of some destinations.
+
+    A TTL that runs out is no loop by itself: a traceroute does that. It is one if the datagram left with plenty, if
+    routers report in a repeating order of TTLs up to the last one, or if the datagram was seen going round.
+    """
+    words, found = memoryview(findings.words), set[int]()
+    seen = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)} if loops.size else set()
+    candidates: dict[tuple[int, ...], list[int]] = {}
+    others: dict[tuple[int, ...], list[int]] = {}
+    for row in range(findings.size) if rows is None else rows:
+        at = _FINDING * row
+        packed = words[at + 4]
+        if not packed & 1:
+            continue
+        subject = words[at], words[at + 1], packed >> 2 & 0x1FFFF
+        if packed >> 20 not in _IN_TRANSIT:
+            others.setdefault(subject, []).append(row)
+            continue
+        if subject in seen or (_ttls(words, row) or [0])[-1] >= loop_ttl:
+            found.add(row)
+        elif not packed & 2:    # the destination itself may speak for all who are behind a NAT
+            candidates.setdefault(subject, []).append(row)
+    for subject, rows in candidates.items():
+        if not any(words[_FINDING * row + 4] & 2 for row in others.get(subject, ())):
+            found |= _round_of(words, rows)
+    return found
+
+
+def _round_of(words: memoryview, rows: list[int]) -> set[int]:
+    """Those of one destination's errors in transit whose reporters come round and round."""
+    reported: dict[int, frozenset[str]] = {}
+    of: dict[tuple[int, str], set[int]] = {}
+    for row in rows:
+        name = address_text(words[_FINDING * row + 2], words[_FINDING * row + 3])
+        for ttl in _ttls(words, row):
+            reported[ttl] = reported.get(ttl, frozenset()) | {name}
+            of.setdefault((ttl, name), set()).add(row)
+    if len(reported) < 3:
+        return set()
+    back = {ttl: frozenset({ttl}) for ttl in reported}      # unknown: no two alike, and none nearer
+    found = find_round(reported, max(reported), back)
+    if found is None:
+        return set()
+    return {row for (ttl, name), some in of.items() if ttl >= found.first_ttl and name in found.routers for row in some}
+
+
+class _Grouped:
+    """Tables by other subjects than destinations: by host, or by who reported."""
+
+    def __init__(self, endpoints: Table, endpoint_rtt: Histograms, findings: Table, loops: Table, rtt: Histograms,
+                 are_loops: set[int]) -> None:
+        self._endpoints, self._endpoint_rtt = endpoints, endpoint_rtt
+        self._findings, self._loops, self._rtt, self._are_loops = findings, loops, rtt, are_loops
+
+    def by(self, *, is_by_host: bool) -> tuple[Table, Histograms, Table, Table, Histograms, set[int]]:
+        """Endpoints, their RTTs, findings, loops, their RTTs, and which findings are loops."""
+        secret = memoryview(bytes(self._findings.secret)).cast("B")
+        secret = memoryview(bytearray(secret)).cast("Q")
+        endpoints, findings, loops = Table(12, 6, secret), Table(17, 8, secret), Table(10, 6, secret)
+        endpoint_rtt, rtt = Histograms(), Histograms()
+        rows = [self._add_finding(findings, row, is_by_host=is_by_host) for row in range(self._findings.size)]
+        rtt.absorb(self._rtt, rows or [-1])
+        are_loops = {rows[row] for row in self._are_loops}
+        if is_by_host:
+            owners = [_add_row(endpoints, self._endpoints, row, 6, (6, 7, 8, 9), (10, 11))
+                      for row in range(self._endpoints.size)]
+            endpoint_rtt.absorb(self._endpoint_rtt, owners or [-1])
+            for row in range(self._loops.size):
+                _add_loop(loops, self._loops, row)
+        return endpoints, endpoint_rtt, findings, loops, rtt, are_loops
+
+    def _add_finding(self, findings: Table, row: int, *, is_by_host: bool) -> int:
+        old, at = self._findings.words, _FINDING * row
+        packed = old[at + 4] & ~(0x1FFFF << 2) | NO_PORT << 2
+        address = (old[at], old[at + 1]) if is_by_host else (old[at + 2], old[at + 3])
+        # loops and what only looks like them stay apart: by a bit that no kind has
+        key = (*address, old[at + 2], old[at + 3], packed | (row in self._are_loops) << 19, old[at + 5] >> 17 << 17, 0, 0)
+        here = findings.add_key(key)
+        words, to = findings.words, _FINDING * here
+        is_new = not words[to + 12]
+        words[to + 8] += old[at + 8]
+        words[to + 9] = old[at + 9] if is_new else min(words[to + 9], old[at + 9])
+        words[to + 10] = max(words[to + 10], old[at + 10])
+        words[to + 11] = (max(words[to + 11] >> 56, old[at + 11] >> 56) << 56
+                          | (words[to + 11] | old[at + 11]) & (1 << 56) - 1)
+        words[to + 12] = old[at + 12] if is_new else min(words[to + 12], old[at + 12])
+        for place in range(13, 17) if is_by_host else ():     # of several destinations, TTLs say nothing of a period
+            words[to + place] |= old[at + place]
+        return here
+
+
+def _add_row(new: Table, old: Table, row: int, key_width: int, sums: tuple[int, ...], most: tuple[int, ...]) -> int:
+    """Add a row of counters to that of its host."""
+    words, width = old.words, old.width
+    at = width * row
+    here = new.add_key((words[at], words[at + 1], NO_PORT, *[0] * (key_width - 3)))
+    to = width * here
+    for place in sums:
+        new.words[to + place] += words[at + place]
+    for place in most:
+        new.words[to + place] = max(new.words[to + place], words[at + place])
+    return here
+
+
+def _add_loop(new: Table, old: Table, row: int) -> None:
+    words, at = old.words, _LOOP * row
+    here = new.add_key((words[at], words[at + 1], NO_PORT, 0, 0, 0))
+    to = _LOOP * here
+    new.words[to + 7] = min(new.words[to + 7], words[at + 7]) if new.words[to + 6] else words[at + 7]
+    new.words[to + 6] += words[at + 6]
+    new.words[to + 8] = max(new.words[to + 8], words[at + 8])
+    new.words[to + 9] = gcd(new.words[to + 9], words[at + 9])
+
+
+def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Question) -> Report:
+    """What an analyzer knows, as a report of a command."""
+    destinations, unmatched = conclude(analyzer, question)
+    has_frames = analyzer.packets > 0
+    source = SourceReport(
+        kind=state.kind, name=state.name, link_types=tuple(analyzer.link_types()), packets=analyzer.packets,
+        bytes=analyzer.bytes, first_time_ns=analyzer.first_ns if has_frames else None,
+        last_time_ns=analyzer.last_ns if has_frames else None, dropped=state.dropped, cut_short=state.cut_short,
+        unread=tuple(starmap(Unread, state.unread.items())))
+    faults: Counter[str] = analyzer.faults() + state.faults
+    return Report(command, __version__, source, destinations, unmatched, dict(sorted(faults.items())))
+
+
+class Events:
+    """Makes events of what an analyzer keeps of errors."""
+
+    def __init__(self, analyzer: Analyzer, loop_ttl: int) -> None:
+        self._findings = memoryview(analyzer.findings.table.words)
+        self._are_loops = _are_loops(analyzer.findings.table, analyzer.findings.loops, loop_ttl)
+
+    def event(self, kept: Kept, row: int) -> Event:
+        """The event of one error."""
+        match = memoryview(kept.words)[8 * row:8 * row + 8]
+        finding = match[6] & 0xFFFF_FFFF
+        itself = bool(self._findings[_FINDING * finding + 4] & 2)
+        return _event(kept, row, match, itself=itself, is_loop=finding in self._are_loops)
+
+
+class LoopsSoFar:
+    """Which findings are errors of a routing loop, for who asks again and again while findings come in.
+
+    Args:
+        analyzer: whose.
+        loop_ttl: as in `Question`.
+    """
+
+    def __init__(self, analyzer: Analyzer, loop_ttl: int) -> None:
+        self._analyzer, self._loop_ttl = analyzer, loop_ttl
+        self.forget()
+
+    def forget(self) -> None:
+        """Findings have been numbered anew."""
+        self._size = 0
+        self._by_destination: dict[tuple[int, ...], list[int]] = {}
+
+    def of(self, kept: Kept) -> set[int]:
+        """Those among the findings of some errors, and others of the same destinations."""
+        table = self._analyzer.findings.table
+        words = memoryview(table.words)
+        for row in range(self._size, table.size):
+            self._by_destination.setdefault(_destination(words, row), []).append(row)
+        self._size = table.size
+        touched = {kept.finding(row) for row in range(kept.rows.size)}
+        asked = {_destination(words, row) for row in touched if words[_FINDING * row + 4] >> 20 in _IN_TRANSIT}
+        if not asked:
+            return set()
+        rows = [row for destination in asked for row in self._by_destination[destination]]
+        return _are_loops(table, self._analyzer.findings.loops, self._loop_ttl, rows)
+
+
+def _destination(words: memoryview, row: int) -> tuple[int, ...]:
+    at = _FINDING * row
+    return words[at], words[at + 1], words[at + 4] >> 2 & 0x1FFFF
+
+
+def events_of(analyzer: Analyzer, kept: Kept, loop_ttl: int, are_loops: set[int] | None = None) -> Iterator[Event]:
+    """An event an error, in the order in which they were kept.
+
+    Args:
+        analyzer: who kept them.
+        kept: the errors.
+        loop_ttl: as in `Question`.
+        are_loops: findings that are errors of a loop, where that is known.
+    """
+    if are_loops is None:
+        are_loops = _are_loops(analyzer.findings.table, analyzer.findings.loops, loop_ttl)
+    words, match = memoryview(kept.words), 0
+    findings = memoryview(analyzer.findings.table.words)
+    for row in range(kept.rows.size):
+        match = 8 * row
+        finding = words[match + 6] & 0xFFFF_FFFF
+        packed = findings[_FINDING * finding + 4]
+        yield _event(kept, row, words[match:match + 8], itself=bool(packed & 2), is_loop=finding in are_loops)
+
+
+def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bool) -> Event:
+    packet = kept.rows.packet(row, b"", bytes(0))
+    message = kept.message(row)
+    kind = _kind(packet.family, packet.icmp_type, packet.icmp_code, itself, is_loop)
+    objects, more = extensions_of(message, packet.family) if message else (None, Note(0))
+    sureness, evidence = match[0] >> 8 & 0xFF, match[0] >> 16 & 0xFF
+    rtt_ns = packet.time_ns - _signed(match[5])
+    length = packet.length
+    if length >= 1 << 20 and sureness:
+        udp_length = match[1] >> 32 & 0xFFFF
+        length = udp_length + (20 if packet.family == 4 else 40) if udp_length >= 8 and not match[1] & 2 else length
+    notes = packet.notes | match[2] | more | mtu_notes(packet.mtu, packet.family, length)
+    return Event(
+        frame=packet.frame, time_ns=packet.time_ns, family=packet.family, type=packet.icmp_type,
+        code=packet.icmp_code, verdict=kind.verdict, errno=kind.errno, linux=kind.linux, reason=kind.reason,
+        reporter=address_text(*packet.reporter, as_ipv4=packet.family == 4),
+        mtu=packet.mtu if packet.mtu >= 0 else None, quoted=quoted_of(packet),
+        match=MATCHES[sureness], matched_frame=match[4] or None,
+        rtt_ms=rtt_ns / NS_PER_MS if sureness and 0 <= rtt_ns <= 300_000_000_000 else None,
+        extensions=objects, notes=texts_of(notes, length, packet.family),
+        match_evidence=tuple(name for bit, name in enumerate(EVIDENCE) if evidence >> bit & 1))
+
+
+def mtu_notes(mtu: int, family: int, length: int) -> Note:
+    """What is odd about the MTU an error reports (RFC 791; RFC 1191; RFC 8200, section 5)."""
+    if mtu < 0:
+        return Note(0)
+    if mtu == 0:
+        return Note.MTU_ZERO
+    notes = Note.MTU_BELOW_MINIMUM if mtu < (68 if family == 4 else 1280) else Note(0)
+    return notes | Note.MTU_NOT_SMALLER if mtu >= length else notes
+
+
+def quoted_of(packet: Any) -> Quoted:
+    """The datagram as an error quotes it."""
+    notes = packet.notes
+
+    def unless(missing: int, value: int) -> int | None:
+        return None if notes & missing else value
+
+    return Quoted(
+        source=address_text(*packet.source), source_port=unless(Note.NO_PORTS, packet.source_port),
+        destination=address_text(*packet.destination),
+        destination_port=unless(Note.NO_PORTS, packet.destination_port),
+        ip_id=packet.ip_id if packet.family == 4 else None, ttl=packet.ttl, ip_length=packet.ip_length,
+        udp_length=unless(Note.NO_LENGTH, packet.udp_length),
+        udp_checksum=unless(Note.NO_CHECKSUM, packet.udp_checksum), bytes=packet.quoted_bytes)

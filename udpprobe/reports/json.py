@@ -1,0 +1,263 @@
+"""JSON and NDJSON, as msgspec writes the model's classes; here is what it does not know of.
+
+Times become RFC 3339, milliseconds are rounded to the nanosecond, and all is ASCII: nothing in it steers a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import islice
+from json.encoder import encode_basestring_ascii
+from types import UnionType
+from typing import IO, Any, get_args, get_origin, get_type_hints
+
+from msgspec import defstruct, to_builtins
+from msgspec.json import Encoder
+from msgspec.structs import astuple, replace
+
+from udpprobe.core.model import (
+    REPORT_SCHEMA,
+    Destination,
+    Event,
+    Finding,
+    Model,
+    Report,
+    Spread,
+    Unmatched,
+    is_time,
+    json_name,
+)
+from udpprobe.reports.text import rfc3339
+
+EVENTS_SCHEMA = "udpprobe.events/1"
+ROWS_AT_A_TIME = 1024
+"""Of a report; their text is a megabyte."""
+
+_ENCODER = Encoder()
+_NOT_ASCII = re.compile(r"[^\x00-\x7e]")
+
+
+# ---- one value
+
+
+def encoded(value: object) -> str:
+    """The JSON of any value: a record of the model, or what `json.dumps` takes with records in it."""
+    return lines([value])[:-1]
+
+
+def lines(values: Iterable[object]) -> str:
+    """The JSON of each, a line each."""
+    some = [ready(value) for value in values]
+    try:
+        text = _ENCODER.encode_lines(some).decode()
+    except UnicodeEncodeError:      # the name of a file may hold any byte
+        text = _ENCODER.encode_lines([_valid(to_builtins(value)) for value in some]).decode()
+    return text if text.isascii() and "\x7f" not in text else _NOT_ASCII.sub(_escaped, text)
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return encode_basestring_ascii(character[0])[1:-1]
+
+
+def _valid(value: Any) -> Any:  # noqa: ANN401 - JSON's values have no narrower type
+    if isinstance(value, str):
+        return valid_text(value)
+    if isinstance(value, dict):
+        return {_valid(name): _valid(member) for name, member in value.items()}
+    return [_valid(member) for member in value] if isinstance(value, (list, tuple)) else value
+
+
+def valid_text(text: str) -> str:
+    r"""Text with a byte that is no UTF-8 as `\udce9`."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def plain(record: Model) -> dict[str, Any]:
+    """A record as JSON has it, in Python's own types."""
+    told: dict[str, Any] = to_builtins(ready(record))
+    return told
+
+
+# ---- the records of the model, ready to be encoded: the same fields, but times and milliseconds as they are written
+
+
+def ready(value: Any) -> Any:  # noqa: ANN401 - JSON's values have no narrower type
+    """A value with all records in it ready."""
+    if isinstance(value, Model):
+        return _READY.get(type(value), _record)(value)
+    if isinstance(value, dict):
+        return {name: ready(member) for name, member in value.items()}
+    return list(map(ready, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _record(record: Model) -> Model:
+    changed = {}
+    for name, change in _changes(type(record)):
+        value = getattr(record, name)
+        if value is not None:
+            changed[name] = change(value)
+    return replace(record, **changed)
+
+
+@cache
+def _changes(kind: type[Model]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    """The fields that are not written as they are, and what makes them so."""
+    changes = ((name, _change(name, hint)) for name, hint in get_type_hints(kind).items()
+               if name in kind.__struct_fields__)
+    return tuple((name, change) for name, change in changes if change)
+
+
+def _change(name: str, hint: Any) -> Callable[[Any], Any] | None:  # noqa: ANN401 - a type hint has no type
+    if is_time(name):
+        return rfc3339
+    options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    if float in options:
+        return rounded
+    inner = [kind for option in options for kind in (option, *get_args(option)) if isinstance(kind, type)]
+    return ready if any(issubclass(kind, Model) for kind in inner) else None
+
+
+def rounded(ms: float) -> float:
+    """`round(ms, 6)`, in half the time."""
+    scaled = ms * 1e6
+    whole = round(scaled)
+    # the product is not exact; it does where no half is near, and where its last bit is far below one
+    return whole / 1e6 if -0.49 < scaled - whole < 0.49 and scaled < 1e13 else round(ms, 6)
+
+
+# of these there may be millions, so each is written out; a test sees to it that they do as `_record` does
+
+
+def _spread(spread: Spread) -> Spread:
+    least = rounded(spread.min)
+    if spread.min == spread.max:
+        return Spread(least, least, least)
+    return Spread(least, rounded(spread.median), rounded(spread.max))
+
+
+def _finding(found: Finding) -> Finding:
+    first = last = rfc3339(found.first_time_ns)
+    if found.last_time_ns != found.first_time_ns:
+        last = rfc3339(found.last_time_ns)
+    return replace(found, first_time_ns=first, last_time_ns=last, rtt_ms=found.rtt_ms and _spread(found.rtt_ms))
+
+
+def _destination(found: Destination) -> Destination:
+    return replace(found, rtt_ms=found.rtt_ms and _spread(found.rtt_ms), findings=[*map(_finding, found.findings)])
+
+
+_READY: dict[type[Model], Callable[[Any], Model]] = {
+    Spread: _spread, Finding: _finding, Destination: _destination,
+}
+
+
+# ---- the rows of a report
+
+_Row = Callable[..., object]
+_OF_UNMATCHED = [*(name for name in Unmatched.__struct_fields__ if name != "finding"), *Finding.__struct_fields__]
+"""Whom it is about, then the finding's own fields."""
+
+
+def _row(fields: Sequence[str], kind: str | None) -> _Row:
+    """A class of these fields; in NDJSON, where one document has several, `kind` stands before them."""
+    tag = {"tag_field": "kind", "tag": kind} if kind else {}
+    return defstruct("Row", fields, rename=json_name, gc=False, **tag)   # type: ignore[arg-type]  # keywords
+
+
+_UnmatchedRow = _row(_OF_UNMATCHED, None)
+_DestinationLine = _row(Destination.__struct_fields__, "destination")
+_UnmatchedLine = _row(_OF_UNMATCHED, "unmatched")
+
+
+def _unmatched(entry: Unmatched, row: _Row = _UnmatchedRow) -> object:
+    return row(entry.address, entry.port, entry.source, entry.source_port, *astuple(_finding(entry.finding)))
+
+
+def _encoded(rows: Iterable[object]) -> Iterator[str]:
+    """The JSON of all rows, a line each, many lines at a time."""
+    rows = iter(rows)
+    while some := list(islice(rows, ROWS_AT_A_TIME)):
+        yield lines(some)
+
+
+def document(members: Mapping[str, object]) -> Iterator[str]:
+    """One object, each of its members on a line of its own, in pieces.
+
+    Args:
+        members: by name; one that is an iterator gives the lines of a list's items, any number of them at a time.
+    """
+    before = "{\n"
+    for name, value in members.items():
+        yield f"{before}{encoded(name)}:"
+        if isinstance(value, Iterator):
+            yield from _list(value)
+        else:
+            yield encoded(value)
+        before = ",\n"
+    yield "\n}\n"
+
+
+def _list(texts: Iterator[str]) -> Iterator[str]:
+    """Each item on a line of its own."""
+    before = "[\n"
+    for text in filter(None, texts):
+        # a line's end stands behind an item only: within them it is escaped
+        yield before + text[:-1].replace("\n", ",\n")
+        before = ",\n"
+    yield "[]" if before == "[\n" else "\n]"
+
+
+def head_of(report: Report) -> dict[str, object]:
+    """What stands before the rows."""
+    return {"command": report.command, "version": report.version, "source": report.source}
+
+
+def report_json(report: Report) -> Iterator[str]:
+    """One object, `udpprobe.report/1`, a row a line, in pieces."""
+    return document({
+        "schema": REPORT_SCHEMA, **head_of(report), "destinations": _encoded(report.destinations),
+        "unmatched": _encoded(map(_unmatched, report.unmatched)), "faults": report.faults})
+
+
+def report_ndjson(report: Report) -> Iterator[str]:
+    """A line a destination, then a line an unmatched error, then one `summary`; `kind` says which. In pieces."""
+    yield from _encoded(_DestinationLine(*astuple(_destination(each))) for each in report.destinations)
+    yield from _encoded(_unmatched(entry, _UnmatchedLine) for entry in report.unmatched)
+    yield lines([{"kind": "summary", "schema": REPORT_SCHEMA, **head_of(report), "faults": report.faults}])
+
+
+class EventsNdjson:
+    """A line an error, for a stream."""
+
+    def add(self, events: Sequence[Event]) -> str:
+        """Their lines."""
+        return lines(events)
+
+    def end(self, _report: Report, _width: int) -> Iterator[str]:
+        """Nothing more."""
+        return iter(())
+
+
+class EventsJson:
+    """One object, `udpprobe.events/1`: what was read, and the errors in capture order.
+
+    Args:
+        spool: where the errors wait, for what was read stands before them.
+    """
+
+    def __init__(self, spool: IO[str]) -> None:
+        self._spool = spool
+
+    def add(self, events: Sequence[Event]) -> str:
+        """Nothing yet."""
+        self._spool.write(lines(events))
+        return ""
+
+    def end(self, report: Report, _width: int) -> Iterator[str]:
+        """The whole object."""
+        self._spool.seek(0)
+        yield from document({"schema": EVENTS_SCHEMA, **head_of(report), "events": iter(self._spool),
+                             "faults": report.faults})
+        self._spool.close()

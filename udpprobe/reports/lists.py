@@ -1,0 +1,92 @@
+"""Lists that are no report, in all formats: the payloads there are, the probes that would be sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import astuple
+
+from udpprobe.core.model import Planned
+from udpprobe.reports import Format
+from udpprobe.reports.csv import cell, csv_text
+from udpprobe.reports.json import document, lines
+from udpprobe.reports.text import Layout, markdown, table
+
+PAYLOADS = ("name", "ports", "bytes", "answer", "source")
+"""Columns of the list of payloads; `answer`: whether one is known by its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A list for all formats."""
+
+    schema: str
+    name: str
+    """What the rows are called in JSON."""
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[Any, ...]]
+    elastic: int
+    """The column that is wrapped where the screen is narrow."""
+
+
+def payload_rows(listing: Sequence[tuple[Any, ...]]) -> Rows:
+    """The table of payloads, `udpprobe.payloads/1`.
+
+    Args:
+        listing: rows of `PAYLOADS`.
+    """
+    return Rows("udpprobe.payloads/1", "payloads", PAYLOADS, listing, PAYLOADS.index("ports"))
+
+
+def plan_rows(planned: Iterable[Planned]) -> Rows:
+    """What a scan would send, `udpprobe.plan/1`."""
+    columns = Planned.__struct_fields__
+    return Rows("udpprobe.plan/1", "probes", columns, [astuple(each) for each in planned], columns.index("payload"))
+
+
+def rows_table(rows: Rows, width: int) -> str:
+    """A table; no word is broken to fit the width."""
+    return table((Layout(_headers(rows), tuple(_cells(rows)), rows.elastic),), width) + "\n"
+
+
+def rows_markdown(rows: Rows, _width: int) -> str:
+    """The same in GitHub's Markdown."""
+    return markdown(_headers(rows), tuple(_cells(rows))) + "\n"
+
+
+def _headers(rows: Rows) -> tuple[str, ...]:
+    return tuple(column.replace("_", " ") for column in rows.columns)
+
+
+def _cells(rows: Rows) -> Iterator[tuple[str, ...]]:
+    # commas glue a list of ports together, which may be longer than a line
+    return (tuple(re.sub(r",(?=\S)", ", ", cell(value)) for value in row) for row in rows.rows)
+
+
+def rows_json(rows: Rows, _width: int) -> str:
+    """One object: the schema, and the rows by their own name."""
+    return "".join(document({"schema": rows.schema, rows.name: iter((lines(_records(rows)),))}))
+
+
+def rows_ndjson(rows: Rows, _width: int) -> str:
+    """A line a row."""
+    return lines(_records(rows))
+
+
+def rows_csv(rows: Rows, _width: int) -> str:
+    """The columns' names, then a line a row."""
+    return csv_text([rows.columns, *rows.rows])
+
+
+def _records(rows: Rows) -> Iterator[dict[str, Any]]:
+    return (dict(zip(rows.columns, row, strict=True)) for row in rows.rows)
+
+
+ROWS_FORMATS: Mapping[Format, Callable[[Rows, int], str]] = {
+    Format.TABLE: rows_table, Format.JSON: rows_json, Format.NDJSON: rows_ndjson, Format.CSV: rows_csv,
+    Format.MARKDOWN: rows_markdown,
+}
+"""What each format makes of a list; the width of the screen is for tables."""
