@@ -137,10 +137,10 @@ def test_a_broadcast_leaves(network):
 
 
 def test_the_interface_that_is_asked_for_is_the_one_that_is_taken(network, family, listening):
-    crafted, zone = crafted_for([SERVER[family]], [LISTENING], source=CLIENT[family])
+    crafted = crafted_for([SERVER[family]], [LISTENING], source=CLIENT[family])
     for interface in ("right", "lo"):
         with network.inside("client"), Sender(interface=interface) as sending:
-            sending.send(crafted, zone)
+            sending.send(*crafted)
     listening.recv(100)
     with pytest.raises(TimeoutError):
         silent(listening).recv(100)

@@ -35,6 +35,12 @@ def test_control_ports_are_sent_the_generic_payload():
     assert [(GENERIC,)] * 2 == [catalogue.choices[CONTROL] for catalogue in (CATALOGUE, chosen(CATALOGUE, "empty"))]
 
 
+def test_where_errors_have_to_prove_more_the_generic_payload_takes_turns():
+    choice = CATALOGUE.choice_of(53)
+    assert (*CATALOGUE.choices[choice], GENERIC) == CATALOGUE.choices[CATALOGUE.proving[choice]]
+    assert [0, 1] == chosen(CATALOGUE, "dns").proving       # what the user asks for stays
+
+
 def test_a_port_with_several_services_gets_their_payloads_in_turn():
     assert ["dns"] == sent_to(CATALOGUE, 53)
     assert ["quic", "dtls"] == sent_to(CATALOGUE, 443)

@@ -233,6 +233,8 @@ class Replies:
         if found == BELIEVED:
             self._doubted.pop((task, kind), None)
             return attempt
+        if found == DOUBTED and self._believer.is_forged(task):
+            plan.prove(task)
         if found == DOUBTED and len(self._doubted) < MOST_DOUBTED:
             if plan.is_own(packet.source_port):
                 self._doubted[task, kind] = self._doubted.get((task, kind), 0) + 1
