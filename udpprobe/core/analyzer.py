@@ -24,6 +24,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
 from udpprobe.core.capture import Records
 from udpprobe.core.decode import MESSAGE_BYTES, Decoder
 from udpprobe.core.duplicates import HEAD, Duplicates
@@ -87,7 +88,7 @@ class Kept:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def add(self, rows: Rows, row: index, messages: cython.uchar[::1]) -> cython.int:
+    def add(self, rows: Rows, row: index, messages: views.u8s) -> cython.int:
         """Append a row, and its message as far as there is room."""
         new: index = self.rows.copy_row(rows, row)
         if not rows.is_error[row]:
@@ -415,7 +416,7 @@ class Analyzer:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _follow(self, rows: Rows, messages: cython.uchar[::1]) -> cython.int:
+    def _follow(self, rows: Rows, messages: views.u8s) -> cython.int:
         """Follow rows: look up all at once, then count one after the other."""
         row: index
         place: index
@@ -475,7 +476,7 @@ class Analyzer:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _error(self, rows: Rows, row: index, messages: cython.uchar[::1], is_head: cython.bint) -> cython.int:
+    def _error(self, rows: Rows, row: index, messages: views.u8s, is_head: cython.bint) -> cython.int:
         """Find the datagram that caused an error, and count it."""
         is_copy: cython.bint = self.duplicates.see_error(rows, row) != _NEW
         if is_head:
@@ -490,7 +491,7 @@ class Analyzer:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _settle(self, rows: Rows, row: index, messages: cython.uchar[::1], match: Match, before: u64) -> cython.int:
+    def _settle(self, rows: Rows, row: index, messages: views.u8s, match: Match, before: u64) -> cython.int:
         """Count an error, unless a better datagram may be found in a piece before.
 
         Args:

@@ -12,6 +12,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
 from udpprobe.core.flows import Conversations
 from udpprobe.core.histogram import Histograms
 from udpprobe.core.recent import Match
@@ -216,13 +217,13 @@ class Findings:
         """Add all that others hold; which row here each of their rows went to."""
         rows = self._merge(self.table, right.table)
         self.rtt.absorb(right.rtt, rows or [-1])
-        words: cython.ulonglong[::1] = right.loops.words
+        words: views.u64s = right.loops.words
         row: index
         here: index
         at: index
         for row, here in enumerate(_rows_here(self.loops, right.loops)):
             here, at = here * LOOP_WIDTH, row * LOOP_WIDTH
-            mine: cython.ulonglong[::1] = self.loops.words
+            mine: views.u64s = self.loops.words
             is_new: cython.bint = not mine[here + PASSES]
             mine[here + LOOP_FIRST_NS] = (words[at + LOOP_FIRST_NS] if is_new
                                           else min(mine[here + LOOP_FIRST_NS], words[at + LOOP_FIRST_NS]))
@@ -234,8 +235,8 @@ class Findings:
     def _merge(self, mine: Table, theirs: Table) -> list[int]:
         new: index = mine.size
         rows = _rows_here(mine, theirs)
-        words: cython.ulonglong[::1] = theirs.words
-        own: cython.ulonglong[::1] = mine.words
+        words: views.u64s = theirs.words
+        own: views.u64s = mine.words
         row: index
         at: index
         here: index
@@ -262,7 +263,7 @@ def _rows_here(mine: Table, theirs: Table) -> list[int]:
     row: index
     place: index
     found: index
-    words: cython.ulonglong[::1] = theirs.words
+    words: views.u64s = theirs.words
     for row in range(theirs.size):
         mine.reserve(1)
         for place in range(theirs.key_width):

@@ -25,6 +25,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
 from udpprobe.core.histogram import Histograms
 from udpprobe.core.rows import Rows
 from udpprobe.core.table import Table, secret_words
@@ -404,7 +405,7 @@ class Conversations:
 
     def _fold_into(self, endpoints: Table, rtt: Histograms, rows: Sequence[int]) -> None:
         """Add conversations to endpoints."""
-        words: cython.ulonglong[::1] = self.table.words
+        words: views.u64s = self.table.words
         conversation: index
         at: index
         asking: cython.int
@@ -439,8 +440,8 @@ class Conversations:
 
     def _add_endpoint(self, endpoints: Table, conversation: index, way: cython.int) -> index:
         """Where the row stands of the endpoint, or flow, that datagrams of this way go to."""
-        words: cython.ulonglong[::1] = self.table.words
-        keys: cython.ulonglong[::1] = endpoints.keys
+        words: views.u64s = self.table.words
+        keys: views.u64s = endpoints.keys
         at: index = conversation * WIDTH
         to: index = at + (2 if way == 0 else 0)
         come: index = at + (0 if way == 0 else 2)
@@ -472,7 +473,7 @@ class Conversations:
         hash_: u64
         way: cython.int
         state: u64
-        words: cython.ulonglong[::1] = right.table.words
+        words: views.u64s = right.table.words
         shift: u64 = ordinals
         for row in range(right.table.size):
             self.reserve(1)
@@ -512,8 +513,8 @@ class Conversations:
         """A conversation goes on behind: the turn between the two is a round trip too."""
         mine: index = here * WIDTH
         theirs: index = row * WIDTH
-        words: cython.ulonglong[::1] = self.table.words
-        more: cython.ulonglong[::1] = right.table.words
+        words: views.u64s = self.table.words
+        more: views.u64s = right.table.words
         state: u64 = words[mine + STATE]
         other: u64 = more[theirs + STATE]
         way: cython.int
@@ -548,7 +549,7 @@ class Conversations:
         self._merge_endpoints(other)
 
     def _merge_endpoints(self, right: Conversations) -> None:
-        theirs: cython.ulonglong[::1] = right.endpoints.words
+        theirs: views.u64s = right.endpoints.words
         owners: list[int] = []
         row: index
         place: index

@@ -37,4 +37,4 @@ def restored(memory: Any, form: str) -> memoryview:  # noqa: ANN401 - whatever h
         memory: what `pickled` became.
         form: of an element, as in `struct`.
     """
-    return memoryview(bytearray(memory)).cast(form)  # type: ignore[call-overload, no-any-return]
+    return memoryview(bytearray(memory)).cast(form)  # type: ignore[call-overload]
