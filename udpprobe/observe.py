@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import starmap
-from typing import TYPE_CHECKING
 
 from udpprobe import __version__
 from udpprobe.core.batch import SourceState
@@ -19,14 +17,8 @@ from udpprobe.core.summaries.summary import Summary
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.sources import open_captures
 from udpprobe.sources.content import is_stored
-from udpprobe.sources.inputs import Inputs, processes_for
+from udpprobe.sources.inputs import Inputs
 from udpprobe.sources.selection import Selection
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from udpprobe.assembly import Assembled
-    from udpprobe.digest import Workforce
 
 __all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze", "report_of"]
 
@@ -65,16 +57,14 @@ class Options:
         return Selection(self.filter, self.since_ns, self.until_ns)
 
 
-def analyze(  # noqa: PLR0913 - most are keywords
-        inputs: Inputs, options: Options, *, workers: int | None = 1, cluster: str | None = None,
-        on_events: OnEvents | None = None, on_progress: OnProgress | None = None) -> Report:
+def analyze(
+        inputs: Inputs, options: Options, *, on_events: OnEvents | None = None,
+        on_progress: OnProgress | None = None) -> Report:
     """Read captures to their end and report what happened to the datagrams in them.
 
     Args:
         inputs: files; those of one capture are read in the order of time stamps, "-" is standard input.
         options: what to look at, and how to report it.
-        workers: processes that read side by side; None for as many as pay.
-        cluster: address of a Dask scheduler whose workers do it, or `local`.
         on_events: gets every ICMP error, in capture order: of files at the end of their capture, for what tells a
             loop may come behind; of a pipe as soon as its datagram was looked for.
         on_progress: gets the source's state now and then.
@@ -85,35 +75,14 @@ def analyze(  # noqa: PLR0913 - most are keywords
         Interrupted: on Ctrl-C, once all that was read by then is told.
         KeyboardInterrupt: on Ctrl-C before anything was read, and on a second one.
     """
-    workforce = _workforce(inputs.files, workers, cluster)
-    if cluster is not None:
-        inputs = inputs.for_others()
     with CtrlC() as ctrl_c:
         tally = _Tally(inputs, options, on_events, on_progress, ctrl_c)
-        if workforce is not None:
-            tally.follow_all(workforce)
-        else:
-            tally.follow_each()
+        tally.follow_each()
         summary = tally.summary or Summary(by_flow=options.by_flow)
         report = report_of("analyze", summary, tally.state, options)
     if ctrl_c.came:
         raise Interrupted(report)
     return report
-
-
-def _workforce(files: Sequence[str], workers: int | None,
-               cluster: str | None) -> AbstractContextManager[Workforce] | None:
-    """Those who read side by side; None for this process alone."""
-    if cluster is not None:
-        from udpprobe.scheduler import hired  # noqa: PLC0415 - an extra
-
-        return hired(cluster, files, workers)
-    count = processes_for(files, workers)
-    if count == 1:
-        return None
-    from udpprobe.workers import Crew  # noqa: PLC0415 - only who has much to read pays for it
-
-    return Crew(count)
 
 
 class _Tally:
@@ -131,34 +100,6 @@ class _Tally:
         for files in self._inputs.captures:
             if not self._ctrl_c.came:
                 self._follow(files)
-
-    def follow_all(self, workforce: AbstractContextManager[Workforce]) -> None:
-        """In several processes, side by side."""
-        from udpprobe.assembly import Assembly, OverlapError  # noqa: PLC0415 - only who has much to read pays for it
-        from udpprobe.digest import Task  # noqa: PLC0415 - likewise
-
-        task = Task(self._options.selection, self._options.by_flow, self._on_events is not None)
-        with workforce as crew:
-            assembly = Assembly(self._inputs.captures, task, crew, partial(self._look, crew))
-            for number, files in enumerate(self._inputs.captures):
-                if self._ctrl_c.came:
-                    break
-                try:
-                    self._assemble(assembly.capture(number))
-                except OverlapError:
-                    self._follow(files)
-            self.state.unread |= assembly.state.unread
-
-    def _look(self, crew: Workforce, state: SourceState) -> None:
-        self._tell_progress(state)
-        if self._ctrl_c.came:
-            crew.stop()
-
-    def _assemble(self, found: Assembled) -> None:
-        if found.part is not None:
-            summary, known = found.part.finish()
-            self._tell(known, summary)
-            self._add(summary, found.state)
 
     def _follow(self, files: Sequence[str]) -> None:
         opened = open_captures(files)
