@@ -33,7 +33,7 @@ from udpprobe.core.flows import Conversations
 from udpprobe.core.ports import Ports
 from udpprobe.core.recent import Match, Recent
 from udpprobe.core.rows import Rows
-from udpprobe.core.views import pickled, restored
+from udpprobe.core.views import Pickled, pickled, restored
 
 GROUP = 64
 """Rows that are followed together."""
@@ -177,7 +177,7 @@ class Kept:
         return bytes(memoryview(self.messages)[self.rows.message[row]:self.rows.message_end[row]])
 
 
-def _kept(rows: Rows, words: bytes, messages: bytes) -> Kept:
+def _kept(rows: Rows, words: Pickled, messages: Pickled) -> Kept:
     kept: Kept = Kept(1)
     kept.rows = rows
     kept.words = restored(words, "Q")
@@ -712,7 +712,7 @@ def _no_program(_: int) -> None:
 
 
 def _restored(  # noqa: PLR0913, PLR0917 - what an analyzer holds
-        secret: int, keeps_events: bool, is_first: bool, head_left: int, head_datagrams: int,  # noqa: FBT001
+        secret: int, keeps_events: bool, is_first: bool, head_left: int, head_datagrams: int,
         counters: tuple[int, ...], faults: tuple[bytes, bytes], unfilterable: int, link_types: list[int],
         kept: tuple[list[Kept], list[Kept], list[Kept]], conversations: Conversations, recent: Recent,
         findings: Findings, duplicates: Duplicates, error_duplicates: Duplicates) -> Analyzer:

@@ -19,7 +19,7 @@ except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
 from udpprobe.core.rows import Rows
-from udpprobe.core.views import pickled
+from udpprobe.core.views import Pickled, pickled
 
 WINDOW = 1 << 14
 """Packets between two sightings of one, at most."""
@@ -83,7 +83,7 @@ class Duplicates:
     def _columns(self) -> list[memoryview]:
         return [memoryview(self.identities), memoryview(self.links), memoryview(self.chains), memoryview(self.times)]
 
-    def fill(self, columns: tuple[bytes, ...]) -> None:
+    def fill(self, columns: tuple[Pickled, ...]) -> None:
         """Take the columns that were pickled."""
         for mine, column in zip([memoryview(self.heads), *self._columns()], columns, strict=True):
             memory = memoryview(column).cast("B")
@@ -265,7 +265,7 @@ class Duplicates:
         return COPY if is_copy else NEW
 
 
-def _restored(key: int, count: int, *columns: bytes) -> Duplicates:
+def _restored(key: int, count: int, *columns: Pickled) -> Duplicates:
     made = Duplicates(key)
     made.count = count
     made.fill(columns)

@@ -274,7 +274,7 @@ def _rows_here(mine: Table, theirs: Table) -> list[int]:
     return rows
 
 
-def _restored(conversations: Conversations, by_flow: bool, table: Table, loops: Table, rtt: Histograms) -> Findings:  # noqa: FBT001 - pickled
+def _restored(conversations: Conversations, by_flow: bool, table: Table, loops: Table, rtt: Histograms) -> Findings:
     made = Findings(conversations, 0, by_flow=by_flow)
     made.table, made.loops, made.rtt = table, loops, rtt
     return made

@@ -572,7 +572,7 @@ class Conversations:
         self.endpoint_rtt.absorb(right.endpoint_rtt, owners or [-1])
 
 
-def _restored(secret: int, by_flow: bool, open_until: int, forget_at: int, *held: object) -> Conversations:  # noqa: FBT001 - pickled
+def _restored(secret: int, by_flow: bool, open_until: int, forget_at: int, *held: object) -> Conversations:
     made = Conversations(secret, by_flow=by_flow)
     made.open_until, made.forget_at = open_until, forget_at
     made.table, made.ends, made.endpoints, made.rtt, made.endpoint_rtt = held

@@ -15,7 +15,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
-from udpprobe.core.views import pickled, restored
+from udpprobe.core.views import Pickled, pickled, restored
 
 MOST_EXACT = 64
 """Durations of one owner that are kept to the nanosecond."""
@@ -297,7 +297,7 @@ def _head(words: memoryview, count: int) -> memoryview:
     return memoryview(bytearray(words[:count])).cast("Q") if count else _words(0)
 
 
-def _restored(owners: int, stored: int, starts: bytes, values: bytes, counts: bytes) -> Histograms:
+def _restored(owners: int, stored: int, starts: Pickled, values: Pickled, counts: Pickled) -> Histograms:
     made = Histograms()
     made.owners, made.stored, made.starts = owners, stored, restored(starts, "Q")
     if stored:

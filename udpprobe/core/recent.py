@@ -19,7 +19,7 @@ except ImportError:
 from udpprobe.core.flows import HORIZON, Conversations
 from udpprobe.core.rows import Rows
 from udpprobe.core.table import Table, secret_words
-from udpprobe.core.views import pickled
+from udpprobe.core.views import Pickled, pickled
 
 MATCHES = ("none", "rewritten", "flow", "exact")
 """How sure a match is, least first; `Match.sureness` is a position in here."""
@@ -466,7 +466,7 @@ class Recent:
             self.fragments.words[6 * found + 5] = words[6 * row + 5] + shift
 
 
-def _restored(conversations: Conversations, count: int, filled: int, words: bytes, fragments: Table) -> Recent:
+def _restored(conversations: Conversations, count: int, filled: int, words: Pickled, fragments: Table) -> Recent:
     made: Recent = Recent(conversations, 0)
     made.fragments = fragments
     if count and not filled:

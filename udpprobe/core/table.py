@@ -15,7 +15,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
 
-from udpprobe.core.views import pickled, restored
+from udpprobe.core.views import Pickled, pickled, restored
 
 LEAST_ROOM = 64
 MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
@@ -213,7 +213,7 @@ class Table:
         self.reindex()
 
 
-def _restored(width: int, key_width: int, secret: bytes, scratch: int, words: bytes) -> Table:
+def _restored(width: int, key_width: int, secret: bytes, scratch: int, words: Pickled) -> Table:
     table = Table(width, key_width, restored(secret, "Q"), scratch)
     memory = memoryview(words).cast("B")
     rows = len(memory) // (8 * width)
