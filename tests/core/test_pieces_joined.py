@@ -44,7 +44,7 @@ def followed(capture, task, parts):
 def travelled(analyzer):
     memory = []
     told = pickle.dumps(analyzer, 5, buffer_callback=memory.append)
-    return pickle.loads(told, buffers=[bytes(each.raw()) for each in memory])
+    return pickle.loads(told, buffers=[each.raw() for each in memory])
 
 
 def told(analyzer):

@@ -34,7 +34,7 @@ from udpprobe.core.flows import Conversations
 from udpprobe.core.ports import Ports
 from udpprobe.core.recent import Match, Recent
 from udpprobe.core.rows import Rows
-from udpprobe.core.views import pickled, restored
+from udpprobe.core.views import Pickled, pickled, restored
 
 GROUP = 64
 """Rows that are followed together."""
@@ -96,7 +96,7 @@ class Kept:
         at: index = rows.message[row]
         size: index = rows.message_end[row] - at
         self.rows.message[new] = self.messages_end
-        if self.messages_end + size > self.message_bytes.shape[0]:
+        if self.messages_end + size > len(self.message_bytes):
             size = 0
         place: index
         for place in range(size):
@@ -131,7 +131,7 @@ class Kept:
         match.rank = cython.cast(cython.int, self.words[at] >> 24 & 0xFF)
         match.evidence = cython.cast(cython.int, self.words[at] >> 16 & 0xFF)
         match.sureness = cython.cast(cython.int, self.words[at] >> 8 & 0xFF)
-        match.is_ambiguous = self.words[at] >> 1 & 1
+        match.is_ambiguous = self.words[at] >> 1 & 1 != 0
         match.way = cython.cast(cython.int, self.words[at] & 1)
         match.detail, match.notes, match.ordinal = self.words[at + 1], self.words[at + 2], self.words[at + 3]
         match.frame = cython.cast(i64, self.words[at + 4])
@@ -178,7 +178,7 @@ class Kept:
         return bytes(memoryview(self.messages)[self.rows.message[row]:self.rows.message_end[row]])
 
 
-def _kept(rows: Rows, words: bytes, messages: bytes) -> Kept:
+def _kept(rows: Rows, words: Pickled, messages: Pickled) -> Kept:
     kept: Kept = Kept(1)
     kept.rows = rows
     kept.words = restored(words, "Q")
@@ -384,7 +384,8 @@ class Analyzer:
                 or self.conversations.rtt.pending + 2 * _ROWS > self.conversations.rtt.room
                 or self.conversations.table.size >= self.conversations.forget_at):
             return False
-        if (self.findings.table.size + _ROWS > self.findings.table.room or self.findings.loops.size + _ROWS > self.findings.loops.room
+        if (self.findings.table.size + _ROWS > self.findings.table.room
+                or self.findings.loops.size + _ROWS > self.findings.loops.room
                 or self.findings.rtt.pending + _ROWS > self.findings.rtt.room):
             return False
         if (self.recent.count + _ROWS > cython.cast(u64, self.recent.room)
@@ -401,7 +402,7 @@ class Analyzer:
     def _fits(self, kept: Kept) -> cython.bint:
         """Whether the messages of another group have room; without `keeps_events` none are kept."""
         return not self.keeps_events or (
-            kept.messages_end + self.decoder.messages_end < kept.message_bytes.shape[0])
+            kept.messages_end + self.decoder.messages_end < len(kept.message_bytes))
 
     def make_room(self) -> None:
         """Let tables grow, and forget what is over."""
@@ -713,7 +714,7 @@ def _no_program(_: int) -> None:
 
 
 def _restored(  # noqa: PLR0913, PLR0917 - what an analyzer holds
-        secret: int, keeps_events: bool, is_first: bool, head_left: int, head_datagrams: int,  # noqa: FBT001
+        secret: int, keeps_events: bool, is_first: bool, head_left: int, head_datagrams: int,
         counters: tuple[int, ...], faults: tuple[bytes, bytes], unfilterable: int, link_types: list[int],
         kept: tuple[list[Kept], list[Kept], list[Kept]], conversations: Conversations, recent: Recent,
         findings: Findings, duplicates: Duplicates, error_duplicates: Duplicates) -> Analyzer:
@@ -723,7 +724,7 @@ def _restored(  # noqa: PLR0913, PLR0917 - what an analyzer holds
     memoryview(made.decoder.faults).cast("B")[:] = faults[0]
     memoryview(made.decoder.quote_faults).cast("B")[:] = faults[1]
     for number in link_types:
-        made._links[number] = 1
+        made._links[number] = 1  # noqa: SLF001 - it is ours
     made.events, made.head, made.unsure = kept
     made.conversations, made.recent, made.findings = conversations, recent, findings
     made.duplicates, made.error_duplicates = duplicates, error_duplicates

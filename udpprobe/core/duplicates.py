@@ -19,7 +19,7 @@ except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
 from udpprobe.core.rows import Rows
-from udpprobe.core.views import pickled
+from udpprobe.core.views import Pickled, pickled
 
 WINDOW = 1 << 14
 """Packets between two sightings of one, at most."""
@@ -83,7 +83,7 @@ class Duplicates:
     def _columns(self) -> list[memoryview]:
         return [memoryview(self.identities), memoryview(self.links), memoryview(self.chains), memoryview(self.times)]
 
-    def fill(self, columns: tuple[bytes, ...]) -> None:
+    def fill(self, columns: tuple[Pickled, ...]) -> None:
         """Take the columns that were pickled."""
         for mine, column in zip([memoryview(self.heads), *self._columns()], columns, strict=True):
             memory = memoryview(column).cast("B")
@@ -158,7 +158,9 @@ class Duplicates:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def see(self, rows: Rows, row: index, identity: u64) -> cython.int:
-        """Judge a datagram by its `identity`, and remember it: NEW, COPY of an earlier one, or PASS, a copy that came round a loop.
+        """Judge a datagram by its `identity`, and remember it.
+
+        It is NEW, a COPY of an earlier one, or a PASS, a copy that came round a loop.
 
         With the same TTL it is a copy if it comes soon after; by one lower, if a router has just passed it on; lower
         by more, if it comes at once, or by the same fall as before. Without an IPv4 id, and where the sender varies
@@ -200,11 +202,11 @@ class Duplicates:
         Twice is what both sides of a router show; three times on one link, with a TTL that falls by equal steps, is a
         loop. A fall of one needs an id: a traceroute may count down.
         """
-        step: cython.int
+        _step: cython.int
         at: index
         fall: cython.int
         self.step = 0
-        for step in range(_MOST_LINKS):
+        for _step in range(_MOST_LINKS):
             at = cython.cast(index, (same - 1) & (_WINDOW - 1))
             if self.links[at] == link:
                 fall = cython.cast(cython.int, self.chains[at] >> 24 & 0xFF) - ttl
@@ -265,7 +267,7 @@ class Duplicates:
         return COPY if is_copy else NEW
 
 
-def _restored(key: int, count: int, *columns: bytes) -> Duplicates:
+def _restored(key: int, count: int, *columns: Pickled) -> Duplicates:
     made = Duplicates(key)
     made.count = count
     made.fill(columns)

@@ -16,7 +16,7 @@ except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
 from udpprobe.core import views
-from udpprobe.core.views import pickled, restored
+from udpprobe.core.views import Pickled, pickled, restored
 
 MOST_EXACT = 64
 """Durations of one owner that are kept to the nanosecond."""
@@ -280,7 +280,8 @@ class Histograms:
         total = 0
         for place in range(first, last):
             total += counts[place]
-        seen, lower = 0, None
+        seen = 0
+        lower: int | None = None
         for place in range(first, last):
             seen += counts[place]
             if lower is None and seen > (total - 1) // 2:
@@ -298,7 +299,7 @@ def _head(words: memoryview, count: int) -> memoryview:
     return memoryview(bytearray(words[:count])).cast("Q") if count else _words(0)
 
 
-def _restored(owners: int, stored: int, starts: bytes, values: bytes, counts: bytes) -> Histograms:
+def _restored(owners: int, stored: int, starts: Pickled, values: Pickled, counts: Pickled) -> Histograms:
     made = Histograms()
     made.owners, made.stored, made.starts = owners, stored, restored(starts, "Q")
     if stored:

@@ -20,7 +20,7 @@ from udpprobe.core import views
 from udpprobe.core.flows import HORIZON, Conversations
 from udpprobe.core.rows import Rows
 from udpprobe.core.table import Table, secret_words
-from udpprobe.core.views import pickled
+from udpprobe.core.views import Pickled, pickled
 
 MATCHES = ("none", "rewritten", "flow", "exact")
 """How sure a match is, least first; `Match.sureness` is a position in here."""
@@ -145,7 +145,7 @@ class Recent:
             room: index = self.room
             while room < HORIZON and room < self.count + count:
                 room *= 2
-            self.words = None  # type: ignore[assignment] - as `Table.reserve`
+            self.words = None  # type: ignore[assignment]  # as `Table.reserve`
             self._memory += bytes(8 * WIDTH * (room - self.room))
             self.words, self.room = memoryview(self._memory).cast("Q"), room
         if self.fragments.size + count > self.fragments.room:
@@ -470,7 +470,7 @@ class Recent:
             self.fragments.words[6 * found + 5] = words[6 * row + 5] + shift
 
 
-def _restored(conversations: Conversations, count: int, filled: int, words: bytes, fragments: Table) -> Recent:
+def _restored(conversations: Conversations, count: int, filled: int, words: Pickled, fragments: Table) -> Recent:
     made: Recent = Recent(conversations, 0)
     made.fragments = fragments
     if count and not filled:

@@ -14,7 +14,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
 
-from udpprobe.core.views import pickled
+from udpprobe.core.views import Pickled, pickled
 
 # Flags, the lowest byte of `detail`.
 TUNNELLED = 1
@@ -189,7 +189,7 @@ class Rows:
         return new
 
 
-def _restored(size: int, is_error: bytes, columns: dict[str, bytes]) -> Rows:
+def _restored(size: int, is_error: bytes, columns: dict[str, Pickled]) -> Rows:
     rows = Rows(max(size, 1))
     rows.size = size
     memoryview(rows.is_error)[:size] = is_error

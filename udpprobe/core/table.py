@@ -15,7 +15,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
 
-from udpprobe.core.views import pickled, restored
+from udpprobe.core.views import Pickled, pickled, restored
 
 LEAST_ROOM = 64
 MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
@@ -79,7 +79,7 @@ class Table:
         room: index = max(self.room, LEAST_ROOM)
         while room < wanted:
             room *= 2
-        self.words = None  # type: ignore[assignment] - a buffer that is looked at cannot grow
+        self.words = None  # type: ignore[assignment]  # a buffer that is looked at cannot grow
         self._memory += bytes(8 * self.width * (room - self.room))
         self.words = memoryview(self._memory).cast("Q")
         self.room = room
@@ -215,7 +215,7 @@ class Table:
         self.reindex()
 
 
-def _restored(width: int, key_width: int, secret: bytes, scratch: int, words: bytes) -> Table:
+def _restored(width: int, key_width: int, secret: bytes, scratch: int, words: Pickled) -> Table:
     table = Table(width, key_width, restored(secret, "Q"), scratch)
     memory = memoryview(words).cast("B")
     rows = len(memory) // (8 * width)

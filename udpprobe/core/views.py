@@ -18,6 +18,8 @@ u8s: TypeAlias = "bytearray | memoryview[int]"
 const_u8s: TypeAlias = "bytes | bytearray | memoryview[int]"
 i64s: TypeAlias = "memoryview[int]"
 u64s: TypeAlias = "memoryview[int]"
+Pickled: TypeAlias = "bytes | bytearray | memoryview[int]"
+"""Memory that was pickled: of its own, or where it was received."""
 
 
 def pickled(view: Any, protocol: SupportsIndex) -> bytes | PickleBuffer:  # noqa: ANN401 - a typed view has no type
@@ -30,7 +32,7 @@ def pickled(view: Any, protocol: SupportsIndex) -> bytes | PickleBuffer:  # noqa
     return PickleBuffer(memory)
 
 
-def restored(memory: Any, form: str) -> memoryview:  # noqa: ANN401 - whatever has bytes
+def restored(memory: Pickled, form: str) -> memoryview:
     """A copy of such memory, which can be written to.
 
     Args:
