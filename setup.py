@@ -99,7 +99,8 @@ class Compile(build_ext):
         except (ImportError, CCompilerError, ExecError, PlatformError) as reason:
             if os.environ.get("UDPPROBE_REQUIRE_COMPILED") == "1":
                 raise
-            print("warning: udpprobe's core stays interpreted, which is slow:", shorten(str(reason), 80), file=sys.stderr)
+            print("warning: udpprobe's core stays interpreted, which is slow:", shorten(str(reason), 80),
+                  file=sys.stderr)
             self.extensions = self.distribution.ext_modules = []
             if self.inplace:
                 self.remove()

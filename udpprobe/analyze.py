@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from random import SystemRandom
 from typing import Any, Protocol
 
@@ -109,7 +110,8 @@ class Followed:
     """Whether it was stopped before its end."""
 
 
-def follow_piece(piece: Piece, task: Task, *, is_first: bool, is_last: bool, is_over: Callable[[], bool],
+def follow_piece(piece: Piece, task: Task, *, is_first: bool,  # noqa: PLR0913 - most are keywords
+                 is_last: bool, is_over: Callable[[], bool],
                  state: SourceState | None = None) -> Followed:
     """Follow a piece, wherever this runs.
 
@@ -200,7 +202,8 @@ def analyze(  # noqa: PLR0913 - most are keywords
         filter_of(options.filter)       # before any file is opened
     with CtrlC() as ctrl_c:
         with _crew(inputs, workers, cluster, ctrl_c) as crew:
-            run = _Run(inputs if cluster is None else inputs.for_others(), task, options, on_events, on_progress, ctrl_c)
+            run = _Run(inputs if cluster is None else inputs.for_others(), task, options, on_events, on_progress,
+                       ctrl_c)
             run.follow_all(crew)
         report = report_of("analyze", run.analyzer or task.analyzer(), run.state, options.question)
     if ctrl_c.came:
@@ -238,7 +241,8 @@ class Threads:
         """See Crew."""
         return self._count
 
-    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+    def follow(self, pieces: Sequence[Piece], task: Task,  # noqa: C901 - one thread's work, and who waits for it
+               look: Callable[[int], None]) -> Generator[Giving]:
         """See Crew. Threads wait for whoever joins the pieces when they are AHEAD of that: each takes memory."""
         found: list[Followed | Exception | None] = [None] * len(pieces)
         are_done = [threading.Event() for _ in pieces]
@@ -293,7 +297,8 @@ def _given(found: Followed | Exception | None) -> Followed:
 class _Run:
     """All captures of one call, as far as they were followed."""
 
-    def __init__(self, inputs: Inputs, task: Task, options: Options, on_events: OnEvents | None,
+    def __init__(self, inputs: Inputs, task: Task, options: Options,  # noqa: PLR0913, PLR0917 - as `analyze`
+                 on_events: OnEvents | None,
                  on_progress: OnProgress | None, ctrl_c: CtrlC) -> None:
         self.analyzer: Analyzer | None = None
         self.state = SourceState("file", inputs.name, unread=dict(inputs.unread))
@@ -331,7 +336,7 @@ class _Run:
         except Disordered:
             self._follow_in_order(files, is_ordered=True)
 
-    def _follow_in_order(self, files: Sequence[str], *, is_ordered: bool) -> None:
+    def _follow_in_order(self, files: Sequence[str], *, is_ordered: bool) -> None:  # noqa: C901 - of one loop
         """One reader for all; frames that stand out of order are put in order first if `is_ordered`.
 
         Raises:
@@ -373,7 +378,7 @@ class _Run:
             CaptureError: none of the files can be read.
         """
         surveys = self._surveyed(files)
-        if any(before.last_ns >= behind.first_ns for before, behind in zip(surveys, surveys[1:], strict=False)):
+        if any(before.last_ns >= behind.first_ns for before, behind in pairwise(surveys)):
             raise Disordered
         total = sum(each.total_bytes for each in surveys)
         state = SourceState("file", "", total_bytes=total)
@@ -394,7 +399,7 @@ class _Run:
         self._tell_events(analyzer)
         self._add(analyzer, state)
 
-    def _joined(self, of: list[tuple[Survey, Piece]], results: Iterator[Giving],
+    def _joined(self, of: list[tuple[Survey, Piece]], results: Iterator[Giving],  # noqa: C901 - of one loop
                 crew: Crew) -> tuple[Part | None, SourceState]:
         """Put the pieces together, in their order; those that guessed wrong are followed again."""
         joined: Part | None = None

@@ -2,7 +2,8 @@
 
 What a piece taught stays at the worker that followed it, and is joined with its neighbours there, in a tree. Only
 receipts come here, and in the end one analyzer, folded to what the report needs. A join changes what it is given, but a
-cluster that loses a worker computes again from what there was. So workers keep each analyzer as it was, and join copies.
+cluster that loses a worker computes again from what there was. So workers keep each analyzer as it was, and join
+copies.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ _stops: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 """By the run that pieces are followed for: set when they are not to be, any more."""
 
 
-def _follow(run: str, piece: Piece, task: Task, is_first: bool, is_last: bool) -> _Kept | _Failure:  # noqa: FBT001 - Dask's way
+def _follow(run: str, piece: Piece, task: Task, is_first: bool, is_last: bool) -> _Kept | _Failure:
     try:
         found = follow_piece(piece, task, is_first=is_first, is_last=is_last, is_over=_stops[run].is_set)
     except CaptureError as error:

@@ -11,7 +11,8 @@ from typing import SupportsIndex
 
 try:
     import cython
-    from cython import Py_ssize_t as index, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
 
@@ -190,6 +191,7 @@ class Table:
 
     def row_of(self, key: Sequence[int]) -> int:
         """The row of a key, -1 for none."""
+        place: index
         for place, word in enumerate(key):
             self.keys[place] = word
         return self.find(self.hash(0), 0)
