@@ -126,7 +126,7 @@ def other_traffic(family=4, source=None, sport=OWN_PORT, dport=PORT, data=b"hell
     return b.datagram(source or OWN[family][0], HOST[family], sport, dport, data)
 
 
-def answer(family=4, sport=PORT, to=None, dport=OWN_PORT, source=None, data=b"answer", **fields):
+def answer(family=4, sport=PORT, to=None, dport=OWN_PORT, *, source=None, data=b"answer", **fields):
     return b.datagram(source or HOST[family], to or OWN[family][0], sport, dport, data, **fields)
 
 

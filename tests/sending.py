@@ -13,7 +13,7 @@ TOKEN_ONLY = Payloads([(bytes(8), 0, 8)])
 KEY = (1, 2)
 
 
-def crafted_for(addresses, ports, *, source=None, source_port=40000, zone=0, size=0, ttl=64):  # noqa: PLR0917
+def crafted_for(addresses, ports, *, source=None, source_port=40000, zone=0, size=0, ttl=64):
     """A batch of a probe to each address and port of one family, how many, and their zones.
 
     Its source is what the kernel says. `tokens_of` tells what they carry.

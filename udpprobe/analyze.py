@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import SystemRandom
+from typing import Any, Protocol
 
 from udpprobe.capture.content import is_stored
 from udpprobe.capture.files import Arrival, CaptureFile
@@ -16,7 +19,7 @@ from udpprobe.capture.pieces import Edges, Piece, Seam, Survey, cut, survey
 from udpprobe.capture.state import SourceState
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Event, Report
-from udpprobe.errors import CaptureError
+from udpprobe.errors import CaptureError, UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.report import Events, Question, report_of
 
@@ -24,6 +27,9 @@ __all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze"]
 
 LOOK_S = 0.1
 """How often Ctrl-C is looked for, and progress told, while threads work."""
+
+AHEAD = 2
+"""Pieces that may be followed, but not joined yet, beyond those that threads are at."""
 
 EVENTS_AT_A_TIME = 1 << 10
 
@@ -81,18 +87,29 @@ class Disordered(Exception):  # noqa: N818 - says what was met; nothing is wrong
     """Frames stand out of order: they have to be put in order of time first, by one reader."""
 
 
+class Part(Protocol):
+    """What a piece taught, wherever that is kept: an Analyzer, or one that stays at a worker of a cluster."""
+
+    def append(self, right: Any, /) -> None:  # noqa: ANN401 - of its own kind
+        """See Analyzer."""
+        ...
+
+
 @dataclass(slots=True)
 class Followed:
     """A piece that was followed."""
 
-    analyzer: Analyzer
+    part: Any
+    """A `Part`; of a receipt, None."""
     edges: Edges
     state: SourceState
+    is_first: bool
+    """Whether it was followed as the beginning of its capture."""
     is_partial: bool
     """Whether it was stopped before its end."""
 
 
-def follow_piece(piece: Piece, task: Task, *, is_first: bool, is_over: Callable[[], bool],
+def follow_piece(piece: Piece, task: Task, *, is_first: bool, is_last: bool, is_over: Callable[[], bool],
                  state: SourceState | None = None) -> Followed:
     """Follow a piece, wherever this runs.
 
@@ -100,6 +117,7 @@ def follow_piece(piece: Piece, task: Task, *, is_first: bool, is_over: Callable[
         piece: of a capture.
         task: what to do with it.
         is_first: whether the capture begins with it.
+        is_last: whether none will come behind it.
         is_over: says when to stop.
         state: told how far it has come.
 
@@ -115,12 +133,46 @@ def follow_piece(piece: Piece, task: Task, *, is_first: bool, is_over: Callable[
             if file.records.is_disordered:
                 raise Disordered
             if state is not None:
-                state.done_bytes = file.records.position - piece.first
+                state.done_bytes = file.state.done_bytes - piece.first
             is_partial = is_over()
         analyzer.finish()
-        return Followed(analyzer, Edges.of(file), file.state, is_partial)
+        if is_last:
+            analyzer.seal()
+        return Followed(analyzer, Edges.of(file), file.state, is_first, is_partial)
     finally:
         file.close()
+
+
+class Crew(Protocol):
+    """Those who follow pieces side by side: threads, or the workers of a cluster."""
+
+    def parts(self, total_bytes: int) -> int:
+        """In how many pieces a capture of so many bytes is best followed."""
+        ...
+
+    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+        """Follow pieces; of each in turn, what gives its result or raises its error.
+
+        Args:
+            pieces: in their order, the first of which begins the capture.
+            task: what to do with each.
+            look: called now and then with how many bytes have been read.
+
+        Raises:
+            Disordered: frames of any piece stand out of order.
+        """
+        ...
+
+    def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
+        """Follow a piece in another way than it was, now that those before it are known."""
+        ...
+
+    def analyzer_of(self, part: Any, /) -> Analyzer:  # noqa: ANN401 - of this crew
+        """All that was joined, here."""
+        ...
+
+
+Giving = Callable[[], Followed]
 
 
 def analyze(  # noqa: PLR0913 - most are keywords
@@ -147,18 +199,28 @@ def analyze(  # noqa: PLR0913 - most are keywords
     if options.filter is not None:
         filter_of(options.filter)       # before any file is opened
     with CtrlC() as ctrl_c:
-        run = _Run(inputs, task, options, on_events, on_progress, ctrl_c)
-        if cluster is not None:
-            from udpprobe.cluster import hired  # noqa: PLC0415 - an extra
-
-            with hired(cluster, inputs.files, workers) as crew:
-                run.follow_all(lambda: crew)
-        else:
-            run.follow_all(lambda: Threads(threads_for(inputs.files, workers), ctrl_c))
+        with _crew(inputs, workers, cluster, ctrl_c) as crew:
+            run = _Run(inputs if cluster is None else inputs.for_others(), task, options, on_events, on_progress, ctrl_c)
+            run.follow_all(crew)
         report = report_of("analyze", run.analyzer or task.analyzer(), run.state, options.question)
     if ctrl_c.came:
         raise Interrupted(report)
     return report
+
+
+@contextmanager
+def _crew(inputs: Inputs, workers: int | None, cluster: str | None, ctrl_c: CtrlC) -> Iterator[Crew | None]:
+    """Who follows pieces side by side; None where this thread is to do all."""
+    if cluster is None:
+        count = threads_for(inputs.files, workers)
+        yield Threads(count, ctrl_c) if count > 1 else None
+        return
+    try:
+        from udpprobe.cluster import hired  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise UdpprobeError("--cluster needs Dask; install udpprobe[cluster]") from error
+    with hired(cluster, inputs.files, workers, ctrl_c) as crew:
+        yield crew
 
 
 class Threads:
@@ -170,53 +232,62 @@ class Threads:
     """
 
     def __init__(self, count: int, ctrl_c: CtrlC) -> None:
-        self.count, self._ctrl_c = count, ctrl_c
+        self._count, self._ctrl_c = count, ctrl_c
 
-    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> list[Callable[[], Followed]]:
-        """Follow pieces side by side; of each, what gives its result or raises its error.
+    def parts(self, _: int) -> int:
+        """See Crew."""
+        return self._count
 
-        Args:
-            pieces: in their order, the first of which begins the capture.
-            task: what to do with each.
-            look: called now and then with how many bytes have been read.
-        """
+    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+        """See Crew. Threads wait for whoever joins the pieces when they are AHEAD of that: each takes memory."""
         found: list[Followed | Exception | None] = [None] * len(pieces)
+        are_done = [threading.Event() for _ in pieces]
         states = [SourceState("file", piece.name) for piece in pieces]
-        waiting = list(range(len(pieces)))
-        is_disordered = threading.Event()
+        numbers, room = iter(range(len(pieces))), threading.Semaphore(self._count + AHEAD)
+        is_disordered, is_over = threading.Event(), threading.Event()
 
         def work() -> None:
-            while waiting and not is_disordered.is_set():
-                number = waiting.pop(0)
+            while room.acquire() and not is_over.is_set() and (number := next(numbers, None)) is not None:
                 try:
                     found[number] = follow_piece(
-                        pieces[number], task, is_first=number == 0, state=states[number],
-                        is_over=lambda: self._ctrl_c.came or is_disordered.is_set())
-                except Disordered as disordered:
-                    found[number] = disordered
+                        pieces[number], task, is_first=number == 0, is_last=number == len(pieces) - 1,
+                        state=states[number], is_over=lambda: self._ctrl_c.came or is_over.is_set())
+                except Disordered:
                     is_disordered.set()
                 except Exception as error:  # noqa: BLE001 - raised where it is asked for
                     found[number] = error
+                are_done[number].set()
 
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.count, len(pieces)))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(LOOK_S)
-                look(sum(state.done_bytes for state in states))
-        if is_disordered.is_set():
-            raise Disordered
-        return [_giving(each) for each in found]
+        for _ in range(min(self._count, len(pieces))):
+            threading.Thread(target=work, daemon=True).start()
+        try:
+            for number, is_done in enumerate(are_done):
+                while not is_done.wait(LOOK_S):
+                    look(sum(state.done_bytes for state in states))
+                    if is_disordered.is_set():
+                        raise Disordered
+                if is_disordered.is_set():
+                    raise Disordered
+                yield partial(_given, found[number])
+                found[number] = None
+                room.release()
+        finally:
+            is_over.set()
+            room.release(self._count)
+
+    def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
+        """See Crew."""
+        return follow_piece(piece, task, is_first=is_first, is_last=False, is_over=lambda: self._ctrl_c.came)
+
+    def analyzer_of(self, part: Analyzer) -> Analyzer:
+        """See Crew."""
+        return part
 
 
-def _giving(found: Followed | Exception | None) -> Callable[[], Followed]:
-    def give() -> Followed:
-        if isinstance(found, Followed):
-            return found
-        raise found or RuntimeError
-
-    return give
+def _given(found: Followed | Exception | None) -> Followed:
+    if isinstance(found, Followed):
+        return found
+    raise found or RuntimeError
 
 
 class _Run:
@@ -229,15 +300,27 @@ class _Run:
         self._inputs, self._task, self._options = inputs, task, options
         self._on_events, self._on_progress, self._ctrl_c = on_events, on_progress, ctrl_c
 
-    def follow_all(self, crew: Callable[[], Threads]) -> None:
-        """One capture after the other."""
-        for files in self._inputs.captures:
-            if not self._ctrl_c.came:
-                self._follow(files, crew())
+    def follow_all(self, crew: Crew | None) -> None:
+        """One capture after the other.
 
-    def _follow(self, files: Sequence[str], crew: Threads) -> None:
+        Raises:
+            CaptureError: none of them can be read.
+        """
+        for files in self._inputs.captures:
+            if self._ctrl_c.came:
+                return
+            try:
+                self._follow(files, crew)
+            except CaptureError as error:
+                if len(self._inputs.captures) == 1:
+                    raise
+                self.state.unread.setdefault(files[0], str(error))
+        if self.analyzer is None and self.state.unread:
+            raise CaptureError(next(iter(self.state.unread.values())))
+
+    def _follow(self, files: Sequence[str], crew: Crew | None) -> None:
         """Side by side where that can be; in one go where files overlap, or frames stand out of order."""
-        if crew.count > 1 and all(map(is_stored, files)):
+        if crew is not None and all(map(is_stored, files)):
             try:
                 self._follow_pieces(files, crew)
             except Disordered:
@@ -282,7 +365,7 @@ class _Run:
         self._tell_events(analyzer)
         self._add(analyzer, source.state)
 
-    def _follow_pieces(self, files: Sequence[str], crew: Threads) -> None:
+    def _follow_pieces(self, files: Sequence[str], crew: Crew) -> None:
         """Follow the files of a capture, which do not overlap in time, in pieces side by side, and join them.
 
         Raises:
@@ -295,57 +378,61 @@ class _Run:
         total = sum(each.total_bytes for each in surveys)
         state = SourceState("file", "", total_bytes=total)
         of = [(each, piece) for each in surveys
-              for piece in cut(each, max(round(crew.count * each.total_bytes / max(total, 1)), 1),
+              for piece in cut(each, max(round(crew.parts(total) * each.total_bytes / max(total, 1)), 1),
                                is_gapless=len(files) > 1)]
 
         def look(done_bytes: int) -> None:
             state.done_bytes = min(done_bytes, total)
             self._tell_progress(state)
 
-        results = crew.follow([piece for _, piece in of], self._task, look)
-        self._join(of, results)
+        with closing(crew.follow([piece for _, piece in of], self._task, look)) as results:
+            joined, state = self._joined(of, results, crew)
+        if joined is None:
+            self.state.absorb(state)
+            return
+        analyzer = crew.analyzer_of(joined)
+        self._tell_events(analyzer)
+        self._add(analyzer, state)
 
-    def _join(self, of: list[tuple[Survey, Piece]], results: list[Callable[[], Followed]]) -> None:
+    def _joined(self, of: list[tuple[Survey, Piece]], results: Iterator[Giving],
+                crew: Crew) -> tuple[Part | None, SourceState]:
         """Put the pieces together, in their order; those that guessed wrong are followed again."""
-        joined: Analyzer | None = None
-        seam, last, latest_ns = Seam(), None, None
+        joined: Part | None = None
+        state, seam, last, latest_ns = SourceState("file", ""), Seam(), None, None
         for (surveyed, piece), result in zip(of, results, strict=True):
             if surveyed is not last:
-                self.state.absorb(seam.state)
+                state.absorb(seam.state)
                 seam, last = Seam(), surveyed
             if not seam.needs(piece):
                 continue
             try:
-                found = self._fitting(piece, result(), seam, is_first=joined is None)
+                found = self._fitting(piece, result(), seam, crew, is_first=joined is None)
             except CaptureError as error:
-                if len(of) == 1 or len({each.name for each, _ in of}) == 1:
+                if all(each.name == piece.name for each, _ in of):
                     raise
-                self.state.unread[piece.name] = str(error)
+                state.unread[piece.name] = str(error)
                 seam.give_up()
                 continue
             if latest_ns is not None and found.edges.first_ns is not None and found.edges.first_ns < latest_ns:
-                self.state.unread.clear()
                 raise Disordered
             if found.edges.last_ns is not None:
                 latest_ns = max(latest_ns or found.edges.last_ns, found.edges.last_ns)
             seam.add(found.edges, found.state)
             if joined is None:
-                joined = found.analyzer
+                joined = found.part
             else:
-                joined.append(found.analyzer)
+                joined.append(found.part)
             if found.is_partial:
                 break
-        self.state.absorb(seam.state)
-        if joined is not None:
-            self._tell_events(joined)
-            self._add(joined, SourceState("file", ""))
+        state.absorb(seam.state)
+        return joined, state
 
-    def _fitting(self, piece: Piece, found: Followed, seam: Seam, *, is_first: bool) -> Followed:
+    def _fitting(self, piece: Piece, found: Followed, seam: Seam, crew: Crew, *, is_first: bool) -> Followed:
         """The piece as it is to be read behind those before it."""
         mended = seam.mended(piece, found.edges)
-        if mended is None and found.analyzer.is_first == is_first:
+        if mended is None and found.is_first == is_first:
             return found
-        return follow_piece(mended or piece, self._task, is_first=is_first, is_over=lambda: self._ctrl_c.came)
+        return crew.follow_again(mended or piece, self._task, is_first=is_first)
 
     def _surveyed(self, files: Sequence[str]) -> list[Survey]:
         """Those that can be read, by their first frames; of one time, the later named first."""

@@ -134,7 +134,7 @@ def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ..
     choice = array("H", map(catalogue.choice_of, destinations.port))
     key = secrets.randbits(64), secrets.randbits(64)
     return Plan(destinations, Sources(sources, ports[0], len(ports)), choice, catalogue.payloads(), key,
-                ttl=options.ttl, size=options.size), errno
+                ttl=options.ttl, size=options.size, proving=catalogue.proving), errno
 
 
 def _sources(destinations: Destinations, options: Options) -> tuple[list[list[Address]], array[int]]:

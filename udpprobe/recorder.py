@@ -71,7 +71,7 @@ class Recorder:
         Raises:
             UdpprobeError: there is no room for them.
         """
-        some = _frames_of(frames) if hasattr(frames, "offset") else list(frames)
+        some = list(frames)
         if not some:
             return
         blocks = [packet_block(frame, self._number_of(frame.link_type)) for frame in some]
@@ -191,12 +191,6 @@ def packet_block(frame: Frame, interface: int) -> bytes:
     time_ns = frame.time_ns & (1 << 64) - 1
     return struct.pack("<7I", ENHANCED_PACKET, size, interface, time_ns >> 32, time_ns & 0xFFFF_FFFF, len(data),
                        frame.length) + data + bytes(-len(data) % 4) + struct.pack("<I", size)
-
-
-def _frames_of(batch: Any) -> list[Frame]:  # noqa: ANN401 - columns, until nobody has any
-    columns = (batch.time_ns, batch.offset, batch.captured, batch.length, batch.link_type, batch.frame)
-    return [Frame(time_ns, batch.data[at:at + size].tobytes(), length, link_type, number)
-            for time_ns, at, size, length, link_type, number in zip(*(each.tolist() for each in columns), strict=True)]
 
 
 def commented(numbers: list[int], sizes: list[int], blocks: bytes, comments: Mapping[int, str]) -> Iterator[bytes]:

@@ -26,7 +26,6 @@ from udpprobe.core.scanning.replies import Believed, Replies
 from udpprobe.core.scanning.suspects import UNSENT
 from udpprobe.core.scanning.telling import event_of
 from udpprobe.engines import Heard
-from udpprobe.engines.edges import batch_of
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.payloads import notes_of_answers, notes_of_other_ports
 from udpprobe.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
@@ -109,6 +108,8 @@ class _Run:
         held.enter_context(closing(self._engine))
         if self._engine.owns_port:
             ports.share()
+            if self._recorder:
+                listeners.warn(f"the kernel's sockets show no packets: {options.write} will have none")
         patience = Patience(options.rate_pps, options.retries, int(options.timeout_s * SECOND), options.control)
         self._clock = SteadyClock()
         self._now_ns = time.time_ns()
@@ -185,30 +186,32 @@ class _Run:
         if (dropped := self._engine.state.dropped or 0) > self._dropped:
             self._dropped = dropped
             self._pacing.distrust()
-        own: list[Frame] = []
-        for frame in heard.frames:
-            data, length = frame.data, frame.length
-            packets = self._decoder.packets(data, length, steadied(frame.time_ns), frame.link_type, frame.number)
-            if not packets:
-                continue
-            place = LINK_SOURCES.get(frame.link_type)
-            task = self._replies.packets(packets, int.from_bytes(data[place]) if place else 0)
-            if task >= 0:
-                self._count(packets[0].time_ns, length)
-                self._link_types.add(frame.link_type)
-                if self._recorder:
-                    own.append(frame._replace(time_ns=packets[0].time_ns))
-                    self._marks[0].append(frame.number)
-                    self._marks[1].append(task)
+        own = [frame for frame in heard.frames if self._take(frame._replace(time_ns=steadied(frame.time_ns)))]
         for event in heard.events:
-            event = event._replace(time_ns=steadied(event.time_ns))     # noqa: PLW2901 - the same, by a better clock
-            self._replies.event(event)
-            self._count(event.time_ns, event.length)
+            told = event._replace(time_ns=steadied(event.time_ns))
+            self._replies.event(told)
+            self._count(told.time_ns, told.length)
         if self._recorder and own:
-            self._recorder.add(batch_of(own))
+            self._recorder.add([frame._replace(time_ns=steadied(frame.time_ns)) for frame in own])
         if self._events and self._listeners.on_events:
             events, self._events = self._events, []
             self._listeners.on_events(events)
+
+    def _take(self, frame: Frame) -> bool:
+        """Hear what a frame holds; whether it belongs to the scan."""
+        packets = self._decoder.packets(frame.data, frame.length, frame.time_ns, frame.link_type, frame.number)
+        if not packets:
+            return False
+        place = LINK_SOURCES.get(frame.link_type)
+        task = self._replies.packets(packets, int.from_bytes(frame.data[place]) if place else 0)
+        if task < 0:
+            return False
+        self._count(frame.time_ns, frame.length)
+        self._link_types.add(frame.link_type)
+        if self._recorder:
+            self._marks[0].append(frame.number)
+            self._marks[1].append(task)
+        return True
 
     def _count(self, time_ns: int, length: int) -> None:
         """Count a packet that belongs to the scan."""

@@ -117,7 +117,8 @@ def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wante
     _refuse_too_much(spans)
     asked, names_of = _asked(spans)
     left_out = _left_out(excluded)
-    destinations, names, kept = Destinations(), {}, []
+    destinations, names = Destinations(), {}
+    kept: list[_Host] = []
     for (address, zone), wanted_ports in asked.items():
         ports = left_out(address, wanted_ports)
         if len(ports):

@@ -14,7 +14,7 @@ from os import strerror
 from random import SystemRandom
 from typing import TYPE_CHECKING, Self
 
-from udpprobe.capture.frames import Frame, Frames
+from udpprobe.capture.live import LiveCapture, open_capture
 from udpprobe.core.addresses import address_text
 from udpprobe.core.decode import Decoder
 from udpprobe.core.probe import TOKEN_BYTES
@@ -26,11 +26,9 @@ from udpprobe.payloads import Catalogue, chosen, load
 from udpprobe.payloads.model import Payload
 from udpprobe.replies import NO_LOOP_TTL, Flows, Probe, Reply, Tracker
 from udpprobe.routes import outgoing_interface
-from udpprobe.sources.live import LiveCapture, open_capture
 from udpprobe.tracing.model import Target
 
 if TYPE_CHECKING:
-    from udpprobe.core.batch import FrameBatch
     from udpprobe.core.probing.probes import Destinations
 
 FILTER = "(udp and ({ports})) or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
@@ -256,7 +254,7 @@ class Listener:
 
         It may be less than `wait_s` later although nothing came back: probes that leave are heard too.
         """
-        frames = _frames(self._capture.receive(wait_s))
+        frames = self._capture.receive(wait_s)
         self.now_ns = max(self.now_ns, frames.now_ns)
         packets = [packet for frame in frames.frames for packet in self._decoder.packets(
             frame.data, frame.length, frame.time_ns, frame.link_type, frame.number)]
@@ -282,16 +280,7 @@ def _with_token(payload: Payload) -> tuple[bytes, int, int]:
 
 def _capture(ports: Sequence[int], interface: str | None) -> LiveCapture:
     expression = FILTER.format(ports=" or ".join(f"port {port}" for port in ports))
-    return open_capture(expression, interface=interface, bulk=False, prompt=True)
-
-
-def _frames(batch: FrameBatch) -> Frames:
-    """Columns as frames, until captures give frames themselves."""
-    data = batch.data
-    columns = (batch.offset, batch.captured, batch.time_ns, batch.length, batch.link_type, batch.frame)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return Frames(batch.now_ns, [Frame(time_ns, data[at:at + captured].tobytes(), length, link_type, number)
-                                 for at, captured, time_ns, length, link_type, number in rows])
+    return open_capture(expression, interface=interface)
 
 
 def _way(flows: Flows, interface: str | None) -> tuple[str, int]:

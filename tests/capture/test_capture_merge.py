@@ -80,7 +80,7 @@ def test_rotated_files_follow_one_another_and_are_open_one_at_a_time(tmp_path):
     captures = MergedCaptures(files_of(tmp_path, [[7, 8, 9], [1, 2, 3], [4, 5, 6]]))
     turns, opened = [], []
     while captures.fill() is not Arrival.END:
-        opened.append(sum(file is not None for file in captures._files))
+        opened.append(sum(link.resolve().parent == tmp_path for link in Path("/proc/self/fd").iterdir()))
         while (records := captures.merge.turn()) is not None:
             turns.append([row.time_ns // 10**9 for row in rows_at_hand(records)])
 
@@ -143,3 +143,12 @@ def test_where_none_of_several_is_a_capture_the_first_is_the_error(tmp_path):
 def test_standard_input_is_read_but_once():
     with pytest.raises(UsageError, match="only once"):
         MergedCaptures(["-", "-"])
+
+
+def test_a_file_that_is_gone_when_its_turn_comes_is_unread(tmp_path):
+    paths = files_of(tmp_path, [[1], [5]])
+    captures = MergedCaptures(paths)
+    Path(paths[1]).unlink()
+
+    assert [1] == [row.time_ns // 10**9 for row in merged_rows(captures)]
+    assert {paths[1]: f"{paths[1]}: no such file"} == captures.state.unread

@@ -1,1 +1,1 @@
-"""Where recorded frames come from: pcap and pcapng files, compressed or not, pipes, URLs, and several captures as one."""
+"""Where recorded frames come from: pcap and pcapng files, compressed or not, pipes, URLs, several as one."""

@@ -32,7 +32,7 @@ Member = Any
 """zlib's or zstandard's decompression object: `eof`, `unused_data`; no type names these."""
 
 
-class Broken(Exception):
+class DamagedError(Exception):
     """What is packed is damaged.
 
     Args:
@@ -59,13 +59,13 @@ class _Gzip:
         """Some of what is packed; and the rest.
 
         Raises:
-            Broken: it is damaged.
+            DamagedError: it is damaged.
         """
         before = member.copy()      # 40 kB
         try:
             plain: bytes = member.decompress(packed, BLOCK_BYTES)
         except zlib.error:
-            raise Broken(b"".join(_bytewise(before, packed))) from None
+            raise DamagedError(b"".join(_bytewise(before, packed))) from None
         return plain, memoryview(member.unused_data if member.eof else member.unconsumed_tail)
 
 
@@ -99,7 +99,7 @@ class _Zstd:
             try:
                 parts.append(member.decompress(some))
             except zstandard.ZstdError:
-                raise Broken(b"".join(parts)) from None
+                raise DamagedError(b"".join(parts)) from None
             size += len(parts[-1])
             packed = packed[len(some) - len(member.unused_data):]
         return b"".join(parts), packed
@@ -178,9 +178,9 @@ class Inflated:
     def _unpack(self) -> bytes:
         try:
             plain, self._packed = self._form.unpack(self._member, self._packed)
-        except Broken as broken:
+        except DamagedError as damaged:
             self._end(f"bad-{self._form.name}", cut_short=True)
-            return broken.plain
+            return damaged.plain
         return plain
 
     def _next_member(self) -> bool:

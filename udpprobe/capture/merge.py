@@ -16,7 +16,7 @@ from udpprobe.errors import CaptureError, UsageError
 BUFFERS_BYTES = 64 << 20
 """For all captures together, if they are open at once."""
 
-AFTER_ALL = (1 << 63) - 1
+AFTER_ALL = 1 << 63
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class MergedCaptures:
         if not self._waiting:
             raise CaptureError(next(iter(self.state.unread.values())))
         self._waiting.sort(key=lambda waiting: waiting.first_ns, reverse=True)
-        self._files: list[CaptureFile | None] = []
+        self._files: dict[int, CaptureFile] = {}
         self._closed_bytes = 0
 
     def _look_into(self, path: str, rank: int) -> None:
@@ -93,12 +93,11 @@ class MergedCaptures:
                 arrival = Arrival.MORE
             else:
                 arrival = Arrival.MORE
-        self.state.done_bytes = self._closed_bytes + sum(file.state.done_bytes for file in self._files if file)
+        self.state.done_bytes = self._closed_bytes + sum(file.state.done_bytes for file in self._files.values())
         return arrival
 
     def _fill(self, number: int) -> Arrival:
         file = self._files[number]
-        assert file
         try:
             arrival = file.fill()
         except CaptureError as error:
@@ -109,7 +108,7 @@ class MergedCaptures:
             file.close()
             self.state.absorb(file.state)
             self._closed_bytes += file.state.done_bytes
-            self._files[number] = None
+            del self._files[number]
         return arrival
 
     def _open(self) -> None:
@@ -121,8 +120,7 @@ class MergedCaptures:
             except CaptureError as error:
                 self.state.unread[waiting.path] = str(error)
                 continue
-            self._files.append(file)
-            self.merge.add(file.records, waiting.rank)
-            self.merge.until_ns = self._waiting[-1].first_ns - 1 if self._waiting else AFTER_ALL
-            if self.merge.until_ns >= BEFORE_ALL:
+            self._files[self.merge.add(file.records, waiting.rank)] = file
+            if self._waiting and self._waiting[-1].first_ns > BEFORE_ALL:
                 break
+        self.merge.until_ns = (self._waiting[-1].first_ns if self._waiting else AFTER_ALL) - 1

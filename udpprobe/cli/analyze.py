@@ -55,7 +55,8 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
                           "the others', only counted together.")] = False,
     workers: Annotated[int | None, typer.Option(
         min=1, metavar="N", show_default=False,
-        help="Processes that read side by side; by itself one a core from 1 GiB on, else 1.")] = None,
+        help="Threads that read side by side (with `--cluster local`, processes); by itself one a core from 1 GiB "
+             "on, else 1.")] = None,
     cluster: Annotated[str | None, typer.Option(
         metavar="ADDRESS", help="Workers of this Dask scheduler (tcp://host:8786) read them; `local` starts some here.",
     )] = None,
@@ -84,7 +85,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     window = _window(since, until)
     if workers is not None and cluster not in {None, "local"}:
-        raise UsageError("--workers is for processes here; a Dask cluster has as many as were started")
+        raise UsageError("--workers is for threads and processes here; a Dask cluster has as many workers as were started")
     if not files and files_from is None:
         raise UsageError("Missing argument 'FILE...', or --files-from")
     from udpprobe.capture.inputs import find_inputs  # noqa: PLC0415 - NumPy comes with it, and help does without

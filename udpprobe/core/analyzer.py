@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import SupportsIndex
 
 try:
     import cython
@@ -32,6 +33,7 @@ from udpprobe.core.flows import Conversations
 from udpprobe.core.ports import Ports
 from udpprobe.core.recent import Match, Recent
 from udpprobe.core.rows import Rows
+from udpprobe.core.views import Pickled, pickled, restored
 
 GROUP = 64
 """Rows that are followed together."""
@@ -78,8 +80,9 @@ class Kept:
         self.message_bytes = memoryview(self.messages)
         self.messages_end = 0
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _kept, (self.rows, bytes(memoryview(self.words)), bytes(memoryview(self.messages)[:self.messages_end]))
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        return _kept, (self.rows, pickled(memoryview(self.words)[:MATCH_WORDS * self.rows.size], protocol),
+                       pickled(memoryview(self.messages)[:self.messages_end], protocol))
 
     @cython.cfunc
     @cython.nogil
@@ -174,11 +177,13 @@ class Kept:
         return bytes(memoryview(self.messages)[self.rows.message[row]:self.rows.message_end[row]])
 
 
-def _kept(rows: Rows, words: bytes, messages: bytes) -> Kept:
-    kept = Kept(1)
+def _kept(rows: Rows, words: Pickled, messages: Pickled) -> Kept:
+    kept: Kept = Kept(1)
     kept.rows = rows
-    kept.words = memoryview(bytearray(words)).cast("Q")
-    kept.messages, kept.messages_end = bytearray(messages), len(messages)
+    kept.words = restored(words, "Q")
+    kept.messages = bytearray(messages)
+    kept.messages_end = len(kept.messages)
+    kept.message_bytes = memoryview(kept.messages)
     return kept
 
 
@@ -232,6 +237,22 @@ class Analyzer:
             self._waiting = Kept(MOST_WAITING + _ROWS, keeps_messages=keeps_events)
             self._heap = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
             self._free = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        """What is pickled is finished, and can be joined with others; it takes no more packets."""
+        self.finish()
+        counters = self.packets, self.bytes, self.frames, self.first_ns, self.last_ns
+        faults = bytes(memoryview(self.decoder.faults)), bytes(memoryview(self.decoder.quote_faults))
+        return _restored, (self.secret, self.keeps_events, self.is_first, self.head_left, self.head_datagrams,
+                           counters, faults, self.filter.unfilterable if self.is_filtered else -1, self.link_types(),
+                           (self.events, self.head, self.unsure), self.conversations, self.recent, self.findings,
+                           self.duplicates, self.error_duplicates)
+
+    def seal(self) -> None:
+        """Let go of what only a piece behind this one would need: there is none. Finish it first."""
+        self.recent.seal()
+        self.conversations.seal()
+        self.duplicates, self.error_duplicates = Duplicates(self.secret), Duplicates(self.secret)
 
     def _new_kept(self) -> Kept:
         return Kept(_KEPT + _ROWS, keeps_messages=self.keeps_events)
@@ -583,7 +604,8 @@ class Analyzer:
         """Add what the piece directly behind this one taught, which is used up. Both are finished.
 
         The piece behind had no datagrams before it. So its first packets are followed here, its conversations go on
-        where these stand, and its errors that may have a better datagram here are looked up again.
+        where these stand, and its errors that may have a better datagram here are looked up again. Behind a sealed one
+        there can be no other.
         """
         before: u64 = self.recent.count
         frames = self.frames
@@ -596,6 +618,9 @@ class Analyzer:
             self._follow_kept(kept)
         skipped = right.head_datagrams
         self.make_room()
+        is_sealed = right.recent.room == 0
+        if is_sealed:
+            self.recent.seal()
         numbers = self.conversations.append(right.conversations, before)
         self.recent.append(right.recent, numbers, skipped, frames)
         rows = self.findings.append(right.findings)
@@ -612,6 +637,8 @@ class Analyzer:
         if not right.head_left:
             self.duplicates = right.duplicates
         self._add_counters(right)
+        if is_sealed:
+            self.seal()
 
     def absorb(self, other: Analyzer) -> None:
         """Add what another capture taught, which is used up: its packets have nothing to do with those here."""
@@ -628,6 +655,10 @@ class Analyzer:
         for number in right.link_types():
             self._links[number] = 1
         self.decoder.add_faults(right.decoder)
+        if right.is_filtered:
+            if not self.is_filtered:
+                self.filter, self.is_filtered = Filter(_no_program), True
+            self.filter.unfilterable += right.filter.unfilterable
 
     def _look_again(self, kept: Kept) -> None:
         """Look here for better datagrams of errors of the piece behind."""
@@ -674,3 +705,28 @@ class Analyzer:
         self.make_room()
         self._follow(rows, kept.message_view())
         rows.size = 0
+
+
+def _no_program(_: int) -> None:
+    """The filter of who takes no more packets."""
+
+
+def _restored(  # noqa: PLR0913, PLR0917 - what an analyzer holds
+        secret: int, keeps_events: bool, is_first: bool, head_left: int, head_datagrams: int,
+        counters: tuple[int, ...], faults: tuple[bytes, bytes], unfilterable: int, link_types: list[int],
+        kept: tuple[list[Kept], list[Kept], list[Kept]], conversations: Conversations, recent: Recent,
+        findings: Findings, duplicates: Duplicates, error_duplicates: Duplicates) -> Analyzer:
+    made: Analyzer = Analyzer(secret, by_flow=conversations.by_flow, keeps_events=keeps_events, is_first=is_first)
+    made.head_left, made.head_datagrams = head_left, head_datagrams
+    made.packets, made.bytes, made.frames, made.first_ns, made.last_ns = counters
+    memoryview(made.decoder.faults).cast("B")[:] = faults[0]
+    memoryview(made.decoder.quote_faults).cast("B")[:] = faults[1]
+    for number in link_types:
+        made._links[number] = 1
+    made.events, made.head, made.unsure = kept
+    made.conversations, made.recent, made.findings = conversations, recent, findings
+    made.duplicates, made.error_duplicates = duplicates, error_duplicates
+    if unfilterable >= 0:
+        made.filter, made.is_filtered = Filter(_no_program), True
+        made.filter.unfilterable = unfilterable
+    return made

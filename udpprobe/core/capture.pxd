@@ -34,7 +34,7 @@ cdef class Records:
     cdef Py_ssize_t _header_bytes
     cdef long long _unit_ns
     # pcapng
-    cdef long long _sections, _interfaces, _snap_bytes
+    cdef long long _sections, _interfaces, _space, _snap_bytes
     cdef int[::1] _links, _resolutions
     cdef unsigned long long[::1] _offsets_ns, _drops, _powers
     cdef unsigned char[::1] _has_drops

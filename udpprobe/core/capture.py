@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 try:
     import cython
@@ -90,8 +90,8 @@ _MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an a
 _MAX_CAPTURED_BYTES = cython.declare(i64, 262_144)
 _MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)
 
-_EARLIEST_NS = cython.declare(i64, -(1 << 63))
 _LATEST_NS = cython.declare(i64, (1 << 63) - 1)
+_EARLIEST_NS = cython.declare(i64, -_LATEST_NS - 1)
 _SIGN = cython.declare(u64, 1 << 63)
 _MASK32 = cython.declare(u64, (1 << 32) - 1)
 _GIGA = cython.declare(u64, 1_000_000_000)
@@ -194,6 +194,7 @@ class Records:
         # ---- pcapng
         self._sections = 0
         self._interfaces = 0
+        self._space = 4
         self._links = memoryview(array("i", [0] * 4))
         self._resolutions = memoryview(array("i", [0] * 4))
         self._offsets_ns = memoryview(array("Q", [0] * 4))
@@ -203,7 +204,7 @@ class Records:
         self._snap_bytes = 0
         self._before_ns = entry.last_ns
         self.leans_on_time = False
-        self.first_drops = None
+        self.first_drops: dict[int, int] | None = None
         self._header_bytes = _MIN_BLOCK_BYTES
         self._set_order(False)
         self._block_frames = 0
@@ -219,7 +220,7 @@ class Records:
     def _open_pcap(self, head: bytes) -> None:
         little = int.from_bytes(head[:4], "little")
         self._set_order(little not in PCAP_MAGICS)
-        order = "big" if self._is_big else "little"
+        order: Literal["big", "little"] = "big" if self._is_big else "little"
         self._unit_ns, self._header_bytes = PCAP_MAGICS[int.from_bytes(head[:4], order)]
         self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF     # above: whether there is an FCS
 
@@ -227,7 +228,7 @@ class Records:
         self._set_order(known.order == ">")
         self._sections = 1
         for link, (resolution, offset_ns) in zip(known.links, known.clocks, strict=True):
-            if self._interfaces == len(self._links):
+            if self._interfaces == self._space:
                 self._make_space()
             self._links[self._interfaces] = link
             self._resolutions[self._interfaces] = resolution
@@ -472,12 +473,13 @@ class Records:
             if at + size <= self.end and (self._word(at + size - 4) + 3 & -4) != size:
                 return 0
             return size
+        time: u64 = self._pair(at)
         lengths: u64 = self._pair(at + 8)
         captured: i64 = lengths & _MASK32
         on_wire: i64 = lengths >> 32
-        fraction: u64 = (self._pair(at) >> 32) * self._unit_ns
-        # Zeros are no record: no packet had no bytes on the wire.
-        if fraction >= _GIGA or captured > on_wire or on_wire == 0 or on_wire > _MAX_CAPTURED_BYTES:
+        if captured > on_wire or on_wire > _MAX_CAPTURED_BYTES or (time >> 32) * self._unit_ns >= _GIGA:
+            return 0
+        if lengths == 0 and time & _MASK32 == 0:     # zeros are no records
             return 0
         return captured + self._header_bytes
 
@@ -504,7 +506,7 @@ class Records:
                 return self._give_up(_BAD_BLOCK)
             if behind > self.end:
                 return _MORE
-            if kind == _ENHANCED_PACKET or kind == _OLD_PACKET or kind == _SIMPLE_PACKET:
+            if kind in (_ENHANCED_PACKET, _OLD_PACKET, _SIMPLE_PACKET):
                 outcome = self._take_packet(kind, at, length, behind)
                 if outcome == _WAIT:
                     return _WAIT
@@ -533,11 +535,10 @@ class Records:
             self.faults[_BAD_BLOCK] += 1
             return _MORE
         interface: i64 = self._word(at + 8)
-        if kind != _ENHANCED_PACKET:
-            if kind == _SIMPLE_PACKET:    # of the first interface
-                interface = 0
-            else:                        # 16 bits, then a count of drops
-                interface = interface >> 16 if self._is_big else interface & 0xFFFF
+        if kind == _SIMPLE_PACKET:      # of the first interface
+            interface = 0
+        elif kind == _OLD_PACKET:       # 16 bits, then a count of drops
+            interface = interface >> 16 if self._is_big else interface & 0xFFFF
         if interface >= self._interfaces:
             self.faults[_NO_INTERFACE] += 1
             return _MORE
@@ -646,7 +647,7 @@ class Records:
             option += 4 + (size + 3 & -4)
         if self._interfaces == 0:
             self._snap_bytes = snap_bytes
-        if self._interfaces == self._links.shape[0]:
+        if self._interfaces == self._space:
             with cython.gil:
                 self._make_space()
         self._links[self._interfaces] = link
@@ -658,6 +659,7 @@ class Records:
 
     def _make_space(self) -> None:
         """For twice as many interfaces."""
+        self._space *= 2
         self._links = _twice("i", list(self._links))
         self._resolutions = _twice("i", list(self._resolutions))
         self._offsets_ns = _twice("Q", list(self._offsets_ns))
@@ -680,7 +682,7 @@ class Records:
             size: i64 = self._half(option + 2)
             if code == 0 or option + 4 + size > last:
                 break
-            if (code == _INTERFACE_DROPS or code == _SYSTEM_DROPS) and size == 8:
+            if code in (_INTERFACE_DROPS, _SYSTEM_DROPS) and size == 8:
                 drops = drops + self._long(option + 4) & _MASK64
                 has_drops = True
             option += 4 + (size + 3 & -4)
@@ -764,8 +766,7 @@ class Records:
 @cython.exceptval(check=False)
 def _is_numbered(kind: i64) -> cython.bint:
     """Whether Wireshark numbers a block without a packet: a journal entry, a custom block, a system call."""
-    return (kind == 9 or kind == 0x0BAD or kind == 0x4000_0BAD or kind == 0x204 or kind == 0x216  # noqa: PLR1714 - in C
-            or kind == 0x221)
+    return kind in (9, 0x0BAD, 0x4000_0BAD, 0x204, 0x216, 0x221)
 
 
 @cython.cfunc

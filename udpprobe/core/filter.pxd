@@ -10,6 +10,7 @@ cdef class Filter:
     cdef unsigned long long[::1] _programs, _memory
     cdef int[::1] _links
     cdef long long[::1] _starts
+    cdef Py_ssize_t _known
     cdef readonly long long unfilterable
 
     cpdef int passes(self, Py_ssize_t at, Py_ssize_t captured, Py_ssize_t length, int link_type) except -1 nogil

@@ -47,6 +47,8 @@ def packed(rows: Rows) -> list[int]:
         ValueError: the program has unknown instructions, could leave itself or its memory, or does not end.
     """
     program = [tuple(row) for row in rows]
+    if not program:
+        raise ValueError("a filter without instructions")
     for number, (code, if_true, if_false, operand) in enumerate(program):
         reach = max(if_true, if_false) if code in _JUMPS else 0
         if code == _ALWAYS:     # backwards, too: libpcap's "protochain" walks a chain of headers
@@ -74,8 +76,9 @@ class Filter:
     def __init__(self, compiled: Callable[[int], Rows | None]) -> None:
         self._compiled = compiled
         self._programs = memoryview(array("Q", [0]))
-        self._links = memoryview(array("i", [-1]))
-        self._starts = memoryview(array("q", [-1]))
+        self._known = 0     # link types: in the same order, each one's number and where its program starts, or -1
+        self._links = memoryview(array("i", [0]))
+        self._starts = memoryview(array("q", [0]))
         self._memory = memoryview(array("Q", [0] * _MEMORY_WORDS))
         self.unfilterable = 0
         self.load(b"")
@@ -93,8 +96,10 @@ class Filter:
             start = len(programs)
             programs += packed(rows)
         self._programs = memoryview(array("Q", programs))
-        self._links = memoryview(array("i", [*list(self._links), link_type]))
-        self._starts = memoryview(array("q", [*list(self._starts), start]))
+        links, starts = list(self._links), list(self._starts)
+        self._links = memoryview(array("i", [*links[:self._known], link_type]))
+        self._starts = memoryview(array("q", [*starts[:self._known], start]))
+        self._known += 1
 
     @cython.ccall
     @cython.nogil
@@ -111,10 +116,10 @@ class Filter:
         Raises:
             IndexError: it is not all in the buffer.
         """
-        number: index = 1
-        while number < self._links.shape[0] and self._links[number] != link_type:
+        number: index = 0
+        while number < self._known and self._links[number] != link_type:
             number += 1
-        if number == self._links.shape[0]:
+        if number == self._known:
             with cython.gil:
                 self.add(link_type)
         start: index = self._starts[number]
@@ -139,7 +144,7 @@ class Filter:
             other: u64 = x if code & 8 else k
             kind: cython.int = code & 0xF0
             if code & 7 == 0:       # load A
-                if kind == 0x20 or kind == 0x40 or kind == 0x50 or kind == 0x30:    # from the frame, or behind X
+                if kind in (0x20, 0x30, 0x40, 0x50):    # from the frame, or behind X
                     place: u64 = k + x if kind >= 0x40 else k
                     size: u64 = 2 if code & 8 else 1 if code & 16 else 4
                     if place + size > captured:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 try:
     import cython
     from cython import Py_ssize_t as index
@@ -75,6 +77,9 @@ class Findings:
         self.table = Table(WIDTH, KEY, secret_words(secret))
         self.loops = Table(LOOP_WIDTH, LOOP_KEY, secret_words(secret))
         self.rtt = Histograms()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        return _restored, (self.conversations, self.by_flow, self.table, self.loops, self.rtt)
 
     def reserve(self, count: index) -> None:
         """Make room for so many errors and datagrams more."""
@@ -269,3 +274,7 @@ def _rows_here(mine: Table, theirs: Table) -> list[int]:
     return rows
 
 
+def _restored(conversations: Conversations, by_flow: bool, table: Table, loops: Table, rtt: Histograms) -> Findings:
+    made = Findings(conversations, 0, by_flow=by_flow)
+    made.table, made.loops, made.rtt = table, loops, rtt
+    return made

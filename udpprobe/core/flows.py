@@ -15,6 +15,7 @@ and RTTs are taken both ways until `append` joins it with what is before.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 try:
     import cython
@@ -108,6 +109,14 @@ class Conversations:
         self.rtt, self.endpoint_rtt = Histograms(), Histograms()
         self.open_until = 0 if is_first else HORIZON
         self.forget_at = MOST_CONVERSATIONS
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        return _restored, (self.secret, self.by_flow, self.open_until, self.forget_at, self.table, self.ends,
+                           self.endpoints, self.rtt, self.endpoint_rtt)
+
+    def seal(self) -> None:
+        """Nothing comes behind this any more: let go of what only that would need."""
+        self.ends = Table(4, 3, memoryview(self.table.secret))
 
     def reserve(self, count: index) -> None:
         """Make room for so many datagrams more."""
@@ -521,6 +530,9 @@ class Conversations:
             return
         first_way: cython.int = 1 if other & FIRST_WAY else 0
         last_way: cython.int = 1 if state & LAST_WAY else 0
+        if state & UNCOUNTED:   # what was here is for the piece before to count, so all that is known is behind
+            words[mine + FIRST_NS], words[mine + FIRST] = more[theirs + FIRST_NS], more[theirs + FIRST] + shift
+            state, last_way = other, first_way
         if first_way != last_way and (state & (OPEN | EITHER) or last_way == (1 if state & ASKING_WAY else 0)):
             self._take_rtt(here, last_way, more[theirs + FIRST_NS] - words[mine + LAST_NS])
         if not state >> 24 and (other >> 24 or first_way != (1 if state & FIRST_WAY else 0)):
@@ -562,3 +574,10 @@ class Conversations:
             for place in (LAST_TO_NS, ANSWERED_FROM):
                 mine.words[here + place] = max(mine.words[here + place], theirs[at + place])
         self.endpoint_rtt.absorb(right.endpoint_rtt, owners or [-1])
+
+
+def _restored(secret: int, by_flow: bool, open_until: int, forget_at: int, *held: object) -> Conversations:
+    made = Conversations(secret, by_flow=by_flow)
+    made.open_until, made.forget_at = open_until, forget_at
+    made.table, made.ends, made.endpoints, made.rtt, made.endpoint_rtt = held
+    return made

@@ -7,12 +7,15 @@ the least and the greatest exactly, the others by their leading bits once there 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 try:
     import cython
     from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
+
+from udpprobe.core.views import Pickled, pickled, restored
 
 MOST_EXACT = 64
 """Durations of one owner that are kept to the nanosecond."""
@@ -39,10 +42,11 @@ class Histograms:
         self.starts, self.values, self.counts = _words(1), _words(0), _words(0)
         self.buckets = _words(1 << 13)
 
-    def __reduce__(self) -> tuple[object, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         self.settle()
-        return _restored, (self.owners, bytes(memoryview(self.starts)), bytes(memoryview(self.values)[:self.stored]),
-                           bytes(memoryview(self.counts)[:self.stored]))
+        return _restored, (self.owners, self.stored, pickled(self.starts, protocol),
+                           pickled(memoryview(self.values)[:self.stored], protocol),
+                           pickled(memoryview(self.counts)[:self.stored], protocol))
 
     def __len__(self) -> int:
         """How much is kept: distinct durations, and those that are not settled yet."""
@@ -134,7 +138,8 @@ class Histograms:
         self.stored = self._gather(ends, sorted_ns, sorted_weight, sorted_ns, sorted_weight, owners)
         self.owners, self.starts, self.values, self.counts = owners, ends, sorted_ns, sorted_weight
         if 2 * self.stored < total:
-            self.values, self.counts = _head(sorted_ns, self.stored), _head(sorted_weight, self.stored)
+            self.values = _head(memoryview(sorted_ns), self.stored)
+            self.counts = _head(memoryview(sorted_weight), self.stored)
 
     @cython.cfunc
     @cython.nogil
@@ -254,6 +259,7 @@ class Histograms:
 
     def keep(self, owners: Sequence[int]) -> None:
         """Forget all owners but these, ascending; they are numbered anew from 0, in their order."""
+        self.settle()
         old = Histograms()
         new = [-1] * max(self.owners, 1)
         for number, owner in enumerate(owners):
@@ -288,12 +294,12 @@ def _words(count: int) -> memoryview:
 
 
 def _head(words: memoryview, count: int) -> memoryview:
-    return memoryview(bytearray(memoryview(words)[:count])).cast("Q") if count else _words(0)
+    return memoryview(bytearray(words[:count])).cast("Q") if count else _words(0)
 
 
-def _restored(owners: int, starts: bytes, values: bytes, counts: bytes) -> Histograms:
+def _restored(owners: int, stored: int, starts: Pickled, values: Pickled, counts: Pickled) -> Histograms:
     made = Histograms()
-    made.owners, made.stored = owners, len(values) // 8
-    made.starts, made.values, made.counts = (memoryview(bytearray(each or bytes(8))).cast("Q")
-                                             for each in (starts, values, counts))
+    made.owners, made.stored, made.starts = owners, stored, restored(starts, "Q")
+    if stored:
+        made.values, made.counts = restored(values, "Q"), restored(counts, "Q")
     return made

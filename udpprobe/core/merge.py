@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 try:
     import cython
@@ -14,8 +15,8 @@ except ImportError:
 from udpprobe.core.capture import WAIT, Records
 
 _WAIT = cython.declare(cython.int, WAIT)
-_EARLIEST_NS = cython.declare(i64, -(1 << 63))
 _LATEST_NS = cython.declare(i64, (1 << 63) - 1)
+_EARLIEST_NS = cython.declare(i64, -_LATEST_NS - 1)
 
 
 @cython.final
@@ -29,7 +30,7 @@ class Merge:
     """
 
     def __init__(self) -> None:
-        self._captures: list[Records | None] = []
+        self._captures: list[Any] = []     # Records; None where one was dropped
         self._keys = memoryview(array("q", [0]))    # time of each one's next frame; earliest where it must be looked at
         self._ranks = memoryview(array("q", [0]))
         self._heap = memoryview(array("q", [0]))    # places in these, of the captures at hand; the next frame's first
@@ -38,8 +39,8 @@ class Merge:
         self.until_ns = _LATEST_NS
         self.frames = 0
 
-    def add(self, records: Records, rank: int) -> None:
-        """Take in a capture of which no frame was read yet, and which only numbers frames."""
+    def add(self, records: Records, rank: int) -> int:
+        """Take in a capture of which no frame was read yet, and which only numbers frames; gives its number."""
         number = len(self._captures)
         self._captures.append(records)
         if number == len(self._keys):
@@ -54,6 +55,7 @@ class Merge:
             self._heap[place] = self._heap[(place - 1) // 2]
             place = (place - 1) // 2
         self._heap[place] = number
+        return number
 
     def drop(self) -> None:
         """Let go of the capture that is hungry: it is at its end."""
@@ -69,7 +71,7 @@ class Merge:
 
     @property
     def hungry(self) -> int:
-        """Which capture, by the order of adding, must be filled, or dropped, before there are more frames.
+        """The number of the capture that must be filled, or dropped, before there are more frames.
 
         That is when `turn` gives none, and frames at hand are not later than `until_ns`; -1 otherwise.
         """

@@ -6,6 +6,8 @@ error looks through that chain. What agrees best wins; of what agrees as well, t
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 try:
     import cython
     from cython import Py_ssize_t as index
@@ -17,6 +19,7 @@ except ImportError:
 from udpprobe.core.flows import HORIZON, Conversations
 from udpprobe.core.rows import Rows
 from udpprobe.core.table import Table, secret_words
+from udpprobe.core.views import Pickled, pickled
 
 MATCHES = ("none", "rewritten", "flow", "exact")
 """How sure a match is, least first; `Match.sureness` is a position in here."""
@@ -122,9 +125,20 @@ class Recent:
         self.words, self.room = memoryview(self._memory).cast("Q"), LEAST_ROOM
         self.fragments = Table(6, 5, secret_words(secret))
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        filled = min(self.count, self.room)
+        return _restored, (self.conversations, self.count, filled,
+                           pickled(memoryview(self.words)[:WIDTH * filled], protocol), self.fragments)
+
+    def seal(self) -> None:
+        """Forget all, and take no more: nothing will be looked for here."""
+        self._memory = bytearray(8 * WIDTH)
+        self.words, self.room = memoryview(self._memory).cast("Q"), 0
+        self.fragments.keep(())
+
     def reserve(self, count: index) -> None:
-        """Make room for so many datagrams more, as long as the ring is not at its full size."""
-        if self.room < HORIZON and self.count + count > self.room:
+        """Make room for so many datagrams more, as long as the ring is neither at its full size nor sealed."""
+        if 0 < self.room < HORIZON and self.count + count > self.room:
             room: index = self.room
             while room < HORIZON and room < self.count + count:
                 room *= 2
@@ -450,3 +464,17 @@ class Recent:
             if found < 0:
                 found = self.fragments.add(self.fragments.hash(0), 0)
             self.fragments.words[6 * found + 5] = words[6 * row + 5] + shift
+
+
+def _restored(conversations: Conversations, count: int, filled: int, words: Pickled, fragments: Table) -> Recent:
+    made: Recent = Recent(conversations, 0)
+    made.fragments = fragments
+    if count and not filled:
+        made.seal()
+    elif filled:
+        # a ring is full, or filled from its start
+        made.reserve(filled)
+        memory = memoryview(words).cast("B")
+        memoryview(made.words).cast("B")[:len(memory)] = memory
+    made.count = count
+    return made

@@ -6,11 +6,15 @@ or an ICMP error; of an error, the address, port and `detail` columns hold what 
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 try:
     import cython
     from cython import Py_ssize_t as index, ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
+
+from udpprobe.core.views import Pickled, pickled
 
 # Flags, the lowest byte of `detail`.
 TUNNELLED = 1
@@ -84,8 +88,9 @@ class Rows:
         for name in _UNSIGNED:
             setattr(self, name, memoryview(bytearray(8 * room)).cast("Q"))
 
-    def __reduce__(self) -> tuple[object, ...]:
-        columns = {name: bytes(memoryview(getattr(self, name))[:self.size]) for name in (*_SIGNED, *_UNSIGNED)}
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        columns = {name: pickled(memoryview(getattr(self, name))[:self.size], protocol)
+                   for name in (*_SIGNED, *_UNSIGNED)}
         return _restored, (self.size, bytes(memoryview(self.is_error)[:self.size]), columns)
 
     def packet(self, row: index, data: bytes, messages: bytes) -> Packet:
@@ -157,10 +162,10 @@ class Rows:
         return new
 
 
-def _restored(size: int, is_error: bytes, columns: dict[str, bytes]) -> Rows:
+def _restored(size: int, is_error: bytes, columns: dict[str, Pickled]) -> Rows:
     rows = Rows(max(size, 1))
     rows.size = size
     memoryview(rows.is_error)[:size] = is_error
     for name, values in columns.items():
-        memoryview(getattr(rows, name)).cast("B")[:8 * size] = values
+        memoryview(getattr(rows, name)).cast("B")[:8 * size] = memoryview(values).cast("B")
     return rows

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from udpprobe.capture.live import open_capture
 from udpprobe.core.probe import Batch
 from udpprobe.engines import EngineState, Heard
-from udpprobe.engines.edges import frames_of
 from udpprobe.sender import Sender
-from udpprobe.sources.live import open_capture
 
 FILTER = "udp portrange {first}-{last} or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
 """Answers, errors, and later fragments, which have no ports."""
@@ -54,7 +53,7 @@ class Raw:
 
     def receive(self, wait_s: float) -> Heard:
         """What was captured meanwhile."""
-        found = frames_of(self._capture.receive(wait_s))
+        found = self._capture.receive(wait_s)
         return Heard(found.now_ns, found.frames)
 
     def close(self) -> None:

@@ -46,8 +46,13 @@ class Catalogue:
         """Rows (or GENERIC) that are sent in turn: to control ports, to ports of no known service, to all others."""
         return self._choices[0]
 
+    @property
+    def proving(self) -> list[int]:
+        """By choice, the one that has the generic payload in turn with its rows; what was asked for stays what it is."""
+        return self._choices[2]
+
     @cached_property
-    def _choices(self) -> tuple[list[tuple[int, ...]], dict[int, int]]:
+    def _choices(self) -> tuple[list[tuple[int, ...]], dict[int, int], list[int]]:
         choices, of_port = [(GENERIC,), self.forced or (GENERIC,)], {}
         numbers: dict[tuple[int, ...], int] = {}
         for port, rows in ({} if self.forced else self._by_port()).items():
@@ -55,7 +60,9 @@ class Catalogue:
             if number == len(choices):
                 choices.append(tuple(rows))
             of_port[port] = number
-        return choices, of_port
+        plain = len(choices)
+        proving = [number if number < 2 else plain + number - 2 for number in range(plain)]
+        return choices + [(*rows, GENERIC) for rows in choices[2:]], of_port, proving
 
     def _by_port(self) -> dict[int, list[int]]:
         rows = defaultdict(list)

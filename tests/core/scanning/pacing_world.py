@@ -50,8 +50,8 @@ class World:
         for host in range(hosts):
             destinations.add(host, (0, 0xFFFF_0A00_0001 + host), list(ports))
         own = [(0, 0xFFFF_0A01_0001 + source) for source in range(sources)]
-        self.plan = Plan(destinations, Sources([own] * hosts, 40000), array("H", bytes(2 * len(destinations))), PAYLOADS,
-                         (1, 2))
+        choice = array("H", bytes(2 * len(destinations)))
+        self.plan = Plan(destinations, Sources([own] * hosts, 40000), choice, PAYLOADS, (1, 2))
         self.buckets = {(each, source): Bucket(interval_ns, burst, resets=resets)
                         for each in range(hosts) for source in range(sources)}
         self.events = []

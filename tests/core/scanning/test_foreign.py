@@ -11,9 +11,10 @@ from scan_setup import (
     BARE,
     BELIEVED,
     EMPTY,
-    HEADER,
-    LONG,
     ERROR,
+    HEADER,
+    HOST,
+    LONG,
     NOT_BELIEVED,
     OTHER_HOST,
     OWN,
@@ -23,6 +24,7 @@ from scan_setup import (
     WHOLE_TOKEN,
     Scan,
     other_traffic,
+    plan_of,
     with_proof,
     with_udp,
     wrong_proof,
@@ -165,5 +167,15 @@ def test_after_many_guesses_no_lucky_one_is_believed_and_what_is_true_still_is(f
     guess = with_udp(real, 6, b"\x12\x34")[:HEADER[family]]
     scan.hear(*(b.port_unreachable(real, quote=with_proof(guess, number.to_bytes(2))) for number in range(1, 1000)))
     assert [] == scan.hear(b.port_unreachable(real, reporter=OTHER_HOST[family]))     # might be a guess by now
+    assert [] == scan.hear(b.port_unreachable(real))
+    assert [(REFUSAL, 0, 0, 1)] == scan.hear(b.port_unreachable(scan.send()))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_where_somebody_guesses_a_payload_without_room_for_a_token_gives_way_to_one_that_has(family):
+    plan = plan_of((HOST[family], PORT), payload=BARE, proving=[0, 0])
+    scan = Scan(plan=plan)
+    real = scan.send()
+    scan.hear(*(b.port_unreachable(real, quote=with_proof(real, number.to_bytes(2))) for number in range(1, 100)))
     assert [] == scan.hear(b.port_unreachable(real))
     assert [(REFUSAL, 0, 0, 1)] == scan.hear(b.port_unreachable(scan.send()))

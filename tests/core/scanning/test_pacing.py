@@ -277,7 +277,7 @@ def test_a_host_that_proves_nothing_of_its_silent_ports_is_not_asked_for_ever():
 def test_a_port_is_not_called_silent_for_errors_that_this_host_lost():
     world = World(ports=[1, 2, 3])
     world.run()
-    assert [SETTLED] * 3 == world.list(pacing.state[:3])
+    assert [SETTLED] * 3 == list(world.pacing.state[:3])
     for _ in range(MOST_DISTRUST + 2):      # no host is active any more: nothing to do, however often
         world.pacing.distrust()
     deaf = World(ports=list(range(1, 31)), silent=range(11, 31))

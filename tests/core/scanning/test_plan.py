@@ -15,7 +15,6 @@ from scan_setup import (
     OWN_PORT,
     ROWS,
     SHORT_TOKEN,
-    WHOLE_TOKEN,
     destinations_of,
     halves,
     next_packet,

@@ -160,7 +160,8 @@ def test_an_error_that_two_interfaces_show_is_one(family):
     scan.hear(probe)
     assert [(REFUSAL, 0, 0, 0)] == scan.hear(error, error, apart_ns=1000)
     assert [1] == [each.count for each in outcome(scan.known)[0].findings]
-    assert [(), ("captured before: the same error again",)] == [event_of(scan.known, each).notes for each in scan.errors]
+    assert [(), ("captured before: the same error again",)] == [
+        event_of(scan.known, each).notes for each in scan.errors]
 
 
 def test_a_probe_that_comes_round_with_an_ever_lower_ttl_is_in_a_loop():
@@ -269,7 +270,8 @@ def test_a_wrong_checksum_is_made_up_for_by_the_token_in_the_payload(family):
 
 @FAMILIES
 @pytest.mark.parametrize("rewritten", [
-    lambda probe: with_udp(probe, 0, b"\xee\xee")[:HEADER[b.family_of(probe)]], lambda probe: with_udp(probe, 6, b"\0\0")])
+    lambda probe: with_udp(probe, 0, b"\xee\xee")[:HEADER[b.family_of(probe)]],
+    lambda probe: with_udp(probe, 6, b"\0\0")])
 def test_what_proves_too_little_is_believed_once_another_probe_draws_the_same(family, rewritten):
     scan = Scan(family, payload=SHORT_TOKEN)
     first, second = scan.send(), scan.send()

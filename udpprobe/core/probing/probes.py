@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 def _column(typecode: str) -> array[int]:
-    return field(default_factory=lambda: array(typecode))  # type: ignore[no-any-return]  # a field, not an array
+    return field(default_factory=lambda: array(typecode))
 
 
 @dataclass(slots=True)
@@ -55,10 +55,3 @@ class Destinations:
             for name in cls.__slots__:
                 getattr(made, name).extend(getattr(each, name))
         return made
-
-
-def __getattr__(name: str) -> object:
-    """What `trace` and `mtu` still take from here, until they craft with `core.probe`."""
-    from udpprobe.core.probing import _columns  # noqa: PLC0415 - NumPy comes with it
-
-    return getattr(_columns, name)

@@ -101,7 +101,7 @@ class Pacing:
         self._queue.append(chain(self._in_turn(sizes), [plan.asked + host for host in few]))
 
     def _in_turn(self, sizes: list[int]) -> Iterator[int]:
-        plan, hosts, rank = self._plan, range(len(sizes)), 0
+        plan, hosts, rank = self._plan, list(range(len(sizes))), 0
         while hosts := [host for host in hosts if sizes[host] > rank]:
             for host in hosts:
                 yield plan.by_host[plan.starts[host] + rank]
@@ -286,7 +286,7 @@ class Pacing:
     def _learn_rtt(self, task: int, attempt: int, time_ns: int) -> bool:
         """Whether it is about the last probe of the task, as far as that is known: then it says the host's RTT."""
         last, sent_ns = self._plan.attempts[task] - 1, self._plan.sent_ns(task)
-        if sent_ns <= 0 or (attempt != last and last != 0):
+        if sent_ns <= 0 or last not in {attempt, 0}:
             return False
         host = self._plan.host[task]
         self._rtt_ns[host] = max(self._rtt_ns[host], time_ns - sent_ns)

@@ -50,10 +50,11 @@ class Plan:
         key: the scan's secret.
         ttl: that every probe leaves with.
         size: bytes of the IP packet that shorter payloads are filled up to; 0 leaves them as they are.
+        proving: by choice, the one to take instead where errors have to prove more.
     """
 
     def __init__(self, destinations: Destinations, sources: Sources, choice: array[int],  # noqa: PLR0913, PLR0917
-                 payloads: Payloads, key: Key, ttl: int = 64, size: int = 0) -> None:
+                 payloads: Payloads, key: Key, ttl: int = 64, size: int = 0, proving: Sequence[int] = ()) -> None:
         self.asked = len(destinations)
         self.sources, self.ttl, self.size = sources, ttl, size
         self.hosts = len(sources.addresses)
@@ -65,8 +66,8 @@ class Plan:
         self.prober = Prober(key, payloads, self._addresses, first_port=sources.port, ports=sources.ports)
         self.source_port = self._source_ports()
         """(tasks,) where the probes of each come from."""
-        self.crafted = Tasks(self.tasks.high, self.tasks.low, self.source_port, self.port,
-                             choice + array("H", [CONTROL]) * self.hosts)
+        self._choice, self._proving = choice + array("H", [CONTROL]) * self.hosts, proving
+        self.crafted = Tasks(self.tasks.high, self.tasks.low, self.source_port, self.port, self._choice)
         """The tasks, as `Prober` takes them."""
         count = len(self.tasks)
         self.attempts = array("I", bytes(4 * count))
@@ -79,7 +80,8 @@ class Plan:
         """(tasks,) 1 + the row of the last probe among all probes; 0 for none."""
         self._before, self._times, self._frames = array("I"), array("q"), array("I")
         """(probes,) `_last` before it; when it left; in which frame it was seen, 0 for none."""
-        self._hosts = {}
+        self._hosts: dict[int, int] = {}
+        """By address, 128 bits."""
         for row in range(self.asked, count):
             self._hosts.setdefault(self.tasks.high[row] << 64 | self.tasks.low[row], self.host[row])
 
@@ -194,6 +196,12 @@ class Plan:
         self._frames.append(0)
         self._last[task] = len(self._times)
         return attempt
+
+    def prove(self, task: int) -> None:
+        """Let probes of a task carry a whole token, in turn with what they carry anyway."""
+        choice = self._choice[task]
+        if choice < len(self._proving):
+            self._choice[task] = self._proving[choice]
 
     def leave(self, task: int, length: int) -> None:
         """Count a probe as sent; `length` is in bytes of its IP packet."""

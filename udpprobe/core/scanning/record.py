@@ -6,6 +6,7 @@ from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
 from math import gcd
+from typing import NamedTuple
 
 from udpprobe.core.notes import Note
 from udpprobe.core.scanning.oddities import Looks
@@ -22,8 +23,7 @@ FORWARD_NS = 20_000_000
 """… and so soon where its TTL is lower by one: a router takes no longer to pass it on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """What an error says, and who says so."""
 
     family: int

@@ -20,6 +20,9 @@ from udpprobe.core.scanning.pacing import Pacing
 from udpprobe.core.scanning.plan import Address, Plan
 from udpprobe.core.scanning.record import Kind, Record
 
+NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(int, (
+    Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE))
+"""An IntFlag takes a microsecond to ask."""
 HEADER_BYTES = {4: 28, 6: 48}
 """Of a probe: IP and UDP header."""
 UNREACHABLE_PORT = {(4, 3, 3), (6, 1, 4)}
@@ -172,42 +175,44 @@ class Replies:
     # ---- errors
 
     def _error(self, packet: Packet) -> int:
-        plan, notes = self._plan, packet.notes
-        if notes & Note.NO_PORTS:
+        if packet.notes & NO_PORTS:
             return NO_TASK
-        task = plan.find(*packet.destination, packet.destination_port)
+        task = self._plan.find(*packet.destination, packet.destination_port)
         if task < 0:
             self._miss(packet)
             return NO_TASK
         kind = Kind(packet.family, packet.icmp_type, packet.icmp_code, packet.reporter, packet.mtu)
-        attempt = self._believed(packet, task, kind)
+        attempt = self._proven(packet, task, kind)
         if attempt is None:
             return NO_TASK
-        prober = plan.prober
+        self._take(packet, task, kind, attempt)
+        return task
+
+    def _take(self, packet: Packet, task: int, kind: Kind, attempt: int) -> None:
+        """Take an error that proved to be about a probe, which is at hand in the prober."""
+        plan, prober, notes = self._plan, self._plan.prober, packet.notes
         is_exact = plan.is_own(packet.source_port) and plan.source_of(task, packet.source) >= 0
-        source = max(plan.source_with(task, prober.source), 0)
         if not is_exact:
-            notes |= Note.SOURCE_REWRITTEN
+            notes |= SOURCE_REWRITTEN
         if prober.changed & SWAPPED:
-            notes |= Note.IP_ID_SWAPPED
+            notes |= IP_ID_SWAPPED
+        source = max(plan.source_with(task, prober.source), 0)
         length = min(packet.length, prober.length)
         sent_ns, frame = plan.departure(task, attempt)
         identity = hash((packet.reply_id, packet.ip_id, packet.udp_checksum, packet.udp_length, packet.source,
                          packet.source_port, packet.data[8:]))
-        is_new = self._record.error(task, kind, packet.time_ns, sent_ns=sent_ns, length=length, notes=int(notes),
-                                    is_exact=is_exact, identity=identity)
-        if not is_new:
-            notes |= Note.SEEN_BEFORE
-        is_refusal = self._is_refusal(kind, task)
-        if is_refusal and is_new:
-            self._record.looks.take(task, packet.family, packet.reply_ttl, packet.reply_id, has_df=packet.has_df)
-        if is_new:
+        if self._record.error(task, kind, packet.time_ns, sent_ns=sent_ns, length=length, notes=notes,
+                              is_exact=is_exact, identity=identity):
+            is_refusal = self._is_refusal(kind, task)
+            if is_refusal:
+                self._record.looks.take(task, packet.family, packet.reply_ttl, packet.reply_id, has_df=packet.has_df)
             self._pacing.failed(task, source, attempt, packet.time_ns, is_refusal=is_refusal)
+        else:
+            notes |= SEEN_BEFORE
         if self._on_error:
             own = plan.sources.addresses[plan.host[task]][source]
-            self._on_error(Believed(packet.time_ns, packet.frame, task, own, packet, kind, is_exact, int(notes), length,
+            self._on_error(Believed(packet.time_ns, packet.frame, task, own, packet, kind, is_exact, notes, length,
                                     sent_ns, frame))
-        return task
 
     def _is_refusal(self, kind: Kind, task: int) -> bool:
         """Whether it is the host's own port unreachable."""
@@ -218,7 +223,7 @@ class Replies:
         """Count an error that proves nothing, if it quotes one of the scan's own ports."""
         self._missed += self._plan.is_own(packet.source_port)
 
-    def _believed(self, packet: Packet, task: int, kind: Kind) -> int | None:
+    def _proven(self, packet: Packet, task: int, kind: Kind) -> int | None:
         """Which probe of the task an error is about; None where that is not proven."""
         plan, quoted, prober = self._plan, self._quoted_of(packet), self._plan.prober
         attempt = prober.find(quoted, plan.crafted, task, plan.attempts[task], plan.size)
@@ -228,6 +233,8 @@ class Replies:
         if found == BELIEVED:
             self._doubted.pop((task, kind), None)
             return attempt
+        if found == DOUBTED and self._believer.is_forged(task):
+            plan.prove(task)
         if found == DOUBTED and len(self._doubted) < MOST_DOUBTED:
             if plan.is_own(packet.source_port):
                 self._doubted[task, kind] = self._doubted.get((task, kind), 0) + 1
@@ -243,8 +250,8 @@ class Replies:
         quoted.destination_high, quoted.destination_low = packet.destination
         quoted.source_port, quoted.port = packet.source_port, packet.destination_port
         quoted.ident = packet.ip_id if packet.family == 4 else int.from_bytes(data[8:12]) & 0xFFFFF
-        quoted.udp_length = -1 if notes & Note.NO_LENGTH else packet.udp_length
-        quoted.checksum = -1 if notes & Note.NO_CHECKSUM else packet.udp_checksum
+        quoted.udp_length = -1 if notes & NO_LENGTH else packet.udp_length
+        quoted.checksum = -1 if notes & NO_CHECKSUM else packet.udp_checksum
         end = min(8 + packet.quoted_bytes, len(data))
         quoted.payload_at = min(8 + HEADER_BYTES[packet.family], end)
         quoted.payload_end = end

@@ -11,7 +11,7 @@ import pytest
 from clusters import cluster
 from pcaps_readme import PCAPS
 
-from udpprobe import scheduler
+from udpprobe import cluster as crews
 from udpprobe.cli import main
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def _said(capsys, address, capture=CAPTURE):
 
 
 def test_nobody_answers(capsys, monkeypatch):
-    monkeypatch.setattr(scheduler, "PATIENCE_S", 1)
+    monkeypatch.setattr(crews, "PATIENCE_S", 1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     start_s = time.monotonic()
@@ -95,7 +95,7 @@ def test_what_can_be_read_but_once_is_a_usage_error(capsys, tmp_path):
 
 def test_workers_of_a_cluster_elsewhere_are_not_ours_to_count(capsys):
     assert 2 == main(["analyze", "--cluster", "tcp://127.0.0.1:1", "--workers", "2", CAPTURE])
-    assert "--workers is for processes here" in capsys.readouterr().err
+    assert "--workers is for threads and processes here" in capsys.readouterr().err
 
 
 def test_without_the_extra_one_line_names_it(capsys, monkeypatch):
@@ -115,14 +115,14 @@ def test_the_address_of_a_worker(lone, capsys, tmp_path):
 
 
 def test_versions_that_differ_are_named(lone, capsys, tmp_path):
-    metadata = tmp_path / "numpy-1.99.dist-info" / "METADATA"
+    metadata = tmp_path / "udpprobe-9.9.dist-info" / "METADATA"
     metadata.parent.mkdir()
-    metadata.write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.99\n")
+    metadata.write_text("Metadata-Version: 2.1\nName: udpprobe\nVersion: 9.9\n")
     with _worker(lone, tmp_path) as address:
         status, told = _said(capsys, lone.address)
     assert 3 == status
-    assert told.startswith("numpy is 2.")
-    assert told.endswith(f" here, but 1.99 at the worker {address}; install the same version")
+    assert told.startswith("udpprobe is ")
+    assert told.endswith(f" here, but 9.9 at the worker {address}; install the same version")
 
 
 def test_workers_without_udpprobe(lone, capsys, tmp_path):
