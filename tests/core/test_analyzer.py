@@ -6,6 +6,7 @@ import pickle
 
 import builders as b
 import pytest
+from containers import Frame, bytes_of_pcap
 from crafting import CLIENT, PORT, host, said, sent, told
 from following import ETHERNET, MS, SECRET, analyzer_of, follow, frames_of, joined, story_of, story_of_analyzer
 from hypothesis import given
@@ -14,7 +15,9 @@ from profiles import examples
 from twins import interpreted, small
 from worlds import any_frames, worlds
 
-from udpprobe.core.analyzer import KEPT_ROWS
+from udpprobe.capture.files import Arrival, CaptureFile
+from udpprobe.core.analyzer import KEPT_ROWS, Analyzer
+from udpprobe.core.decode import MESSAGE_BYTES
 from udpprobe.core.duplicates import HEAD, WINDOW
 from udpprobe.core.flows import HORIZON
 from udpprobe.report import Question
@@ -53,7 +56,7 @@ def test_both_twins_tell_the_same_of_any_world(world, by, is_ordered):
 # ---- what is forgotten
 
 def probe(number, **fields):
-    return b.datagram(CLIENT[4], host(1), number, PORT, b"data", **{"id": number % 65535 + 1, **fields})
+    return b.datagram(CLIENT[4], host(1), 2000 + number, PORT, b"data", **{"id": number % 65535 + 1, **fields})
 
 
 def test_datagrams_older_than_the_horizon_are_forgotten_and_others_are_not():
@@ -72,7 +75,7 @@ def test_fragments_older_than_the_horizon_are_forgotten():
 @pytest.mark.parametrize("most", [1, 4, 1000])
 def test_folding_early_changes_no_counter(most):
     packets = [probe(number) for number in range(100)]
-    answers = [b.datagram(host(1), CLIENT[4], PORT, number, b"!") for number in range(90, 100)]
+    answers = [b.datagram(host(1), CLIENT[4], PORT, 2000 + number, b"!") for number in range(90, 100)]
     story = story_by(small(conversations=most), frames_of([*packets, *answers]), Question(32, True))
     (found,) = story.destinations
     assert (100, 10) == (found.sent, found.answered)
@@ -80,9 +83,9 @@ def test_folding_early_changes_no_counter(most):
 
 def test_a_conversation_that_was_quiet_too_long_begins_anew():
     asked, others = probe(1), [probe(number) for number in range(2, 40)]
-    answer = b.datagram(host(1), CLIENT[4], PORT, 1, b"!")
+    answer = b.datagram(host(1), CLIENT[4], PORT, 2001, b"!")
     story = story_by(small(horizon=32), frames_of([asked, *others, answer]), Question(32, True))
-    assert {(host(1), PORT): "silent", (CLIENT[4], 1): "silent"} == story.verdicts
+    assert {(host(1), PORT): "silent", (CLIENT[4], 2001): "silent"} == story.verdicts
     near = story_by(small(horizon=64), frames_of([asked, *others, answer]), Question(32, True))
     assert {(host(1), PORT): "answered"} == near.verdicts
 
@@ -128,7 +131,7 @@ def big_world():
         packet = probe(1000 + number % 7000, id=number % 60000 + 1)
         packets.append((number, packet))
         if number % 5 == 0:
-            packets.append((number, b.datagram(host(1), CLIENT[4], PORT, 1000 + number % 7000, b"!")))
+            packets.append((number, b.datagram(host(1), CLIENT[4], PORT, 3000 + number % 7000, b"!")))
         if number % 50 == 0:
             packets.append((number, said(packet)))
         if number % 90 == 0:
@@ -152,6 +155,42 @@ def test_a_large_capture_in_pieces_is_the_whole_again(cuts):
 
 
 # ---- order
+
+def test_thousands_that_wait_are_followed_at_once_when_a_clock_is_set():
+    packets = [probe(number) for number in range(9000)]
+    times_ns = [5000 * MS + number for number in range(8000)] + [number for number in range(1000)]
+    story = follow(frames_of(packets, times_ns=times_ns), is_ordered=True)
+    assert 9000 == story.destinations[0].sent
+
+
+def test_messages_are_kept_however_long_errors_wait():
+    """More bytes than there is room for at once, while something always waits."""
+    packet = b.datagram(CLIENT[4], host(1), 40001, PORT, bytes(1400), id=7)
+    frames = [packet, *[b.port_unreachable(packet, quote=packet, id=n % 60000 + 1) for n in range(3000)]]
+    core = small(waiting=16, kept=16, group=16, horizon=1024)
+    analyzer = core.analyzer.Analyzer(SECRET, keeps_events=True, is_ordered=True)
+    analyzer.feed_frames(frames_of(frames, times_ns=[number * 10**6 for number in range(len(frames))]))
+    analyzer.finish()
+    kept = analyzer.take_events()
+    assert 3000 == sum(each.rows.size for each in kept)
+    assert {len(packet) + 8} == {len(each.message(row)) for each in kept for row in range(each.rows.size)}
+
+
+def test_messages_as_long_as_can_be_end_and_are_kept(tmp_path):
+    packet = b.datagram(CLIENT[4], host(1), 40001, PORT, bytes(9000), id=7)
+    frames = [packet, *[b.port_unreachable(packet, quote=packet[:8000], id=n + 1) for n in range(200)]]
+    file = tmp_path / "long.pcap"
+    file.write_bytes(bytes_of_pcap([Frame(10**9 + n * MS, frame) for n, frame in enumerate(frames)], link_type=101))
+    for is_ordered in (False, True):
+        capture, analyzer = CaptureFile(str(file)), Analyzer(SECRET, keeps_events=True, is_ordered=is_ordered)
+        while capture.fill() is not Arrival.END:
+            analyzer.feed(capture.records)
+        analyzer.finish()
+        capture.close()
+        kept = analyzer.take_events()
+        assert {MESSAGE_BYTES} == {len(each.message(row)) for each in kept for row in range(each.rows.size)}
+        assert 200 == sum(each.rows.size for each in kept)
+
 
 def test_a_step_back_of_more_than_a_second_is_a_clock_that_was_set():
     first, second = told(sent(1)), told(sent(2))
