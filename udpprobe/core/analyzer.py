@@ -48,6 +48,7 @@ MOST_WAITING = 1 << 16
 _GROUP = cython.declare(index, 64)
 _ROWS = cython.declare(index, 128)
 _KEPT = cython.declare(index, 1 << 10)
+_MESSAGES = cython.declare(index, 128 * MESSAGE_BYTES)     # more than the messages of one group
 _HORIZON = cython.declare(u64, 1 << 20)
 _MOST_WAITING = cython.declare(index, 1 << 16)
 _FRAME = cython.declare(cython.int, 0)      # capture.FRAME
@@ -77,7 +78,7 @@ class Kept:
     def __init__(self, room: index, *, keeps_messages: bool = False) -> None:
         self.rows = Rows(room)
         self.words = memoryview(bytearray(8 * MATCH_WORDS * room)).cast("Q")
-        self.messages = bytearray(room * 160 + 2 * MESSAGE_BYTES if keeps_messages else 1)
+        self.messages = bytearray(room * 160 + _MESSAGES if keeps_messages else 1)
         self.message_bytes = memoryview(self.messages)
         self.messages_end = 0
 
@@ -165,6 +166,10 @@ class Kept:
             if self.words[row * MATCH_WORDS] >> 8 & 0xFF:
                 self.words[row * MATCH_WORDS + 3] += count
 
+    def use_messages(self, messages: bytearray, end: int) -> None:
+        """The rows' messages stand in these bytes now, up to `end`."""
+        self.messages, self.message_bytes, self.messages_end = messages, memoryview(messages), end
+
     def message_view(self) -> memoryview:
         """What the rows' messages stand in."""
         return memoryview(self.messages)
@@ -234,7 +239,9 @@ class Analyzer:
         self._message_bytes = memoryview(self.decoder.messages or bytearray(1))
         self._latest_ns = _EARLIEST_NS
         self._heap_size = self._free_size = 0
+        self._arrived = 0
         if is_ordered:
+            self._arrivals = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
             self._waiting = Kept(MOST_WAITING + _ROWS, keeps_messages=keeps_events)
             self._heap = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
             self._free = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
@@ -287,7 +294,10 @@ class Analyzer:
             self._count(time_ns, length, link_type)
             self.decoder.frame(0, len(data), length, time_ns, link_type, self.frames)
             if self.decoder.rows.size >= GROUP:
-                self.flush()
+                if self.is_ordered:
+                    self._wait()
+                else:
+                    self.flush()
 
     def _count(self, time_ns: int, length: int, link_type: cython.int) -> None:
         self.packets += 1
@@ -300,9 +310,7 @@ class Analyzer:
         self.make_room()
         if self.is_ordered:
             self._wait()
-            while self._heap_size:
-                self.make_room()
-                self._release(_LATEST_NS, _GROUP)
+            self._release(_LATEST_NS, self._heap_size)
         else:
             self._follow(self.decoder.rows, self._message_bytes)
             self.decoder.rows.size = self.decoder.messages_end = 0
@@ -401,8 +409,7 @@ class Analyzer:
     @cython.exceptval(-1, check=False)
     def _fits(self, kept: Kept) -> cython.bint:
         """Whether the messages of another group have room; without `keeps_events` none are kept."""
-        return not self.keeps_events or (
-            kept.messages_end + self.decoder.messages_end < len(kept.message_bytes))
+        return not self.keeps_events or kept.messages_end + _MESSAGES <= len(kept.message_bytes)
 
     def make_room(self) -> None:
         """Let tables grow, and forget what is over."""
@@ -524,6 +531,9 @@ class Analyzer:
         slot: index
         place: index
         time_ns: i64
+        if not self._fits(self._waiting):
+            with cython.gil:
+                self._drop_messages()
         for row in range(self.decoder.rows.size):
             time_ns = self.decoder.rows.time_ns[row]
             if time_ns + _SECOND_NS < self._latest_ns:
@@ -535,8 +545,8 @@ class Analyzer:
             else:
                 slot = self._heap_size
             self._waiting.rows.size = slot
-            if not self._heap_size:
-                self._waiting.messages_end = 0
+            self._arrivals[slot] = self._arrived
+            self._arrived += 1
             self._waiting.add(self.decoder.rows, row, self._message_bytes)
             place = self._heap_size
             self._heap_size += 1
@@ -546,7 +556,7 @@ class Analyzer:
             self._heap[place] = slot
             self._latest_ns = max(self._latest_ns, time_ns)
         self.decoder.rows.size = self.decoder.messages_end = 0
-        self._release(self._latest_ns - _SECOND_NS, _ROWS - 8)
+        self._release(self._latest_ns - _SECOND_NS, _MOST_WAITING + _ROWS)
         if self._heap_size > _MOST_WAITING:
             self._release(_LATEST_NS, self._heap_size - _MOST_WAITING)
         return 0
@@ -555,12 +565,10 @@ class Analyzer:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _is_before(self, one: index, other: index) -> cython.bint:
-        """Whether the row in one slot comes before that in the other: by time, then by frame, then as it was read."""
+        """Whether the row in one slot comes before that in the other: by time, then as it was read."""
         if self._waiting.rows.time_ns[one] != self._waiting.rows.time_ns[other]:
             return self._waiting.rows.time_ns[one] < self._waiting.rows.time_ns[other]
-        if self._waiting.rows.frame[one] != self._waiting.rows.frame[other]:
-            return self._waiting.rows.frame[one] < self._waiting.rows.frame[other]
-        return self._waiting.rows.quoted_bytes[one] < self._waiting.rows.quoted_bytes[other]
+        return self._arrivals[one] < self._arrivals[other]
 
     @cython.cfunc
     @cython.nogil
@@ -594,11 +602,38 @@ class Analyzer:
             self._free_size += 1
             most -= 1
             if self._rows.size == _GROUP:
-                self._follow(self._rows, self._waiting.message_bytes)
-                self._rows.size = 0
+                self._follow_released()
+        return self._follow_released()
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _follow_released(self) -> cython.int:
+        if not self._has_room():
+            with cython.gil:
+                self.make_room()
         self._follow(self._rows, self._waiting.message_bytes)
         self._rows.size = 0
         return 0
+
+    def _drop_messages(self) -> None:
+        """Let go of the messages of errors that wait no more; where most wait, make room for as many again."""
+        old, rows = self._waiting.message_view(), self._waiting.rows
+        slots = [each for each in memoryview(self._heap)[:self._heap_size] if rows.is_error[cython.cast(index, each)]]
+        size: index = _MESSAGES
+        slot: index
+        first: index
+        last: index
+        end: index = 0
+        for slot in slots:
+            size += rows.message_end[slot] - rows.message[slot]
+        new = bytearray(max(len(old), 2 * size))
+        for slot in slots:
+            first, last = rows.message[slot], rows.message_end[slot]
+            new[end:end + last - first] = old[first:last]
+            rows.message[slot], rows.message_end[slot] = end, end + last - first
+            end += last - first
+        self._waiting.use_messages(new, end)
 
     # ---- pieces
 

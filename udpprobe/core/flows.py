@@ -326,18 +326,22 @@ class Conversations:
         _step: cython.int
         asked_way: cython.int = -1
         record: index = 0
+        is_open: u64 = 0
         for _step in range(_MOST_STEPS):
             if question < 0:
                 return 0
             record = question * WIDTH
+            if self.table.words[record + FIRST] + _HORIZON < self.table.words[at + FIRST]:
+                return 0        # those before it are older still
+            is_open |= self.table.words[record + STATE] & OPEN
             asked_way = self.way_from(question, self.table.words[client], self.table.words[client + 1], client_port)
             if (question != conversation and asked_way == (1 if self.table.words[record + STATE] & FIRST_WAY else 0)
                     and self.table.words[record + FIRST] <= self.table.words[at + FIRST]
-                    and self.table.words[at + FIRST] <= self.table.words[record + FIRST] + _HORIZON
                     and self.goes_to(question, asked_way, self.table.words[host], self.table.words[host + 1], -1)):
                 break
             question = self.next_of(question, self.table.words[client], self.table.words[client + 1], client_port)
         else:
+            self.table.words[at + STATE] |= is_open     # some may have begun before those that were looked at
             return 0
         state: u64 = self.table.words[record + STATE]
         if state & OPEN:
