@@ -79,7 +79,7 @@ class Task:
         made = Analyzer(self.secret, by_flow=self.by_flow, keeps_events=self.keeps_events, is_first=is_first,
                         is_ordered=is_ordered)
         expression = self.selection.filter
-        made.select(self.selection.since_ns, self.selection.until_ns, expression and filter_of(expression))
+        made.select(self.selection.since_ns, self.selection.until_ns, filter_of(expression) if expression else None)
         return made
 
 

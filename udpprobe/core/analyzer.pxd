@@ -1,5 +1,6 @@
 cimport cython
 
+from udpprobe.core cimport views
 from udpprobe.core.capture cimport Records
 from udpprobe.core.decode cimport Decoder
 from udpprobe.core.duplicates cimport Duplicates

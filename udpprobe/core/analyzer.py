@@ -24,6 +24,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
 from udpprobe.core.capture import Records
 from udpprobe.core.decode import MESSAGE_BYTES, Decoder
 from udpprobe.core.duplicates import HEAD, Duplicates
@@ -88,7 +89,7 @@ class Kept:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def add(self, rows: Rows, row: index, messages: cython.uchar[::1]) -> cython.int:
+    def add(self, rows: Rows, row: index, messages: views.u8s) -> cython.int:
         """Append a row, and its message as far as there is room."""
         new: index = self.rows.copy_row(rows, row)
         if not rows.is_error[row]:
@@ -96,7 +97,7 @@ class Kept:
         at: index = rows.message[row]
         size: index = rows.message_end[row] - at
         self.rows.message[new] = self.messages_end
-        if self.messages_end + size > self.message_bytes.shape[0]:
+        if self.messages_end + size > len(self.message_bytes):
             size = 0
         place: index
         for place in range(size):
@@ -131,7 +132,7 @@ class Kept:
         match.rank = cython.cast(cython.int, self.words[at] >> 24 & 0xFF)
         match.evidence = cython.cast(cython.int, self.words[at] >> 16 & 0xFF)
         match.sureness = cython.cast(cython.int, self.words[at] >> 8 & 0xFF)
-        match.is_ambiguous = self.words[at] >> 1 & 1
+        match.is_ambiguous = self.words[at] >> 1 & 1 != 0
         match.way = cython.cast(cython.int, self.words[at] & 1)
         match.detail, match.notes, match.ordinal = self.words[at + 1], self.words[at + 2], self.words[at + 3]
         match.frame = cython.cast(i64, self.words[at + 4])
@@ -391,7 +392,8 @@ class Analyzer:
                 or self.conversations.rtt.pending + 2 * _ROWS > self.conversations.rtt.room
                 or self.conversations.table.size >= self.conversations.forget_at):
             return False
-        if (self.findings.table.size + _ROWS > self.findings.table.room or self.findings.loops.size + _ROWS > self.findings.loops.room
+        if (self.findings.table.size + _ROWS > self.findings.table.room
+                or self.findings.loops.size + _ROWS > self.findings.loops.room
                 or self.findings.rtt.pending + _ROWS > self.findings.rtt.room):
             return False
         if (self.recent.count + _ROWS > cython.cast(u64, self.recent.room)
@@ -407,7 +409,7 @@ class Analyzer:
     @cython.exceptval(-1, check=False)
     def _fits(self, kept: Kept) -> cython.bint:
         """Whether the messages of another group have room; without `keeps_events` none are kept."""
-        return not self.keeps_events or kept.messages_end + _MESSAGES <= kept.message_bytes.shape[0]
+        return not self.keeps_events or kept.messages_end + _MESSAGES <= len(kept.message_bytes)
 
     def make_room(self) -> None:
         """Let tables grow, and forget what is over."""
@@ -422,7 +424,7 @@ class Analyzer:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _follow(self, rows: Rows, messages: cython.uchar[::1]) -> cython.int:
+    def _follow(self, rows: Rows, messages: views.u8s) -> cython.int:
         """Follow rows: look up all at once, then count one after the other."""
         row: index
         place: index
@@ -482,7 +484,7 @@ class Analyzer:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _error(self, rows: Rows, row: index, messages: cython.uchar[::1], is_head: cython.bint) -> cython.int:
+    def _error(self, rows: Rows, row: index, messages: views.u8s, is_head: cython.bint) -> cython.int:
         """Find the datagram that caused an error, and count it."""
         is_copy: cython.bint = self.duplicates.see_error(rows, row) != _NEW
         if is_head:
@@ -497,7 +499,7 @@ class Analyzer:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _settle(self, rows: Rows, row: index, messages: cython.uchar[::1], match: Match, before: u64) -> cython.int:
+    def _settle(self, rows: Rows, row: index, messages: views.u8s, match: Match, before: u64) -> cython.int:
         """Count an error, unless a better datagram may be found in a piece before.
 
         Args:
@@ -751,7 +753,7 @@ def _restored(  # noqa: PLR0913, PLR0917 - what an analyzer holds
     memoryview(made.decoder.faults).cast("B")[:] = faults[0]
     memoryview(made.decoder.quote_faults).cast("B")[:] = faults[1]
     for number in link_types:
-        made._links[number] = 1
+        made._links[number] = 1  # noqa: SLF001 - it is ours
     made.events, made.head, made.unsure = kept
     made.conversations, made.recent, made.findings = conversations, recent, findings
     made.duplicates, made.error_duplicates = duplicates, error_duplicates

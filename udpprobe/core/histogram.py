@@ -15,6 +15,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
 from udpprobe.core.views import Pickled, pickled, restored
 
 MOST_EXACT = 64
@@ -88,9 +89,9 @@ class Histograms:
         other.settle()
         if not other.stored:
             return
-        owner: cython.ulonglong[::1] = _words(other.stored)
-        ns: cython.ulonglong[::1] = _words(other.stored)
-        counts: cython.ulonglong[::1] = _words(other.stored)
+        owner: views.u64s = _words(other.stored)
+        ns: views.u64s = _words(other.stored)
+        counts: views.u64s = _words(other.stored)
         at: index = 0
         old: index
         place: index
@@ -103,7 +104,7 @@ class Histograms:
                     at += 1
         self._merge(owner, ns, counts, at)
 
-    def _merge(self, owner: cython.ulonglong[::1], ns: cython.ulonglong[::1], weight: cython.ulonglong[::1],
+    def _merge(self, owner: views.u64s, ns: views.u64s, weight: views.u64s,
                count: index) -> None:
         """Counting sort by owner, of what is kept and of `count` new ones; then each owner by itself."""
         if not count:
@@ -114,7 +115,7 @@ class Histograms:
         for place in range(count):
             if cython.cast(index, owner[place]) >= owners:
                 owners = cython.cast(index, owner[place]) + 1
-        ends: cython.ulonglong[::1] = _words(owners + 2)
+        ends: views.u64s = _words(owners + 2)
         for own in range(self.owners):
             ends[own + 2] = self.starts[own + 1] - self.starts[own]
         for place in range(count):
@@ -122,8 +123,8 @@ class Histograms:
         for own in range(owners):
             ends[own + 2] += ends[own + 1]
         total: index = self.stored + count
-        sorted_ns: cython.ulonglong[::1] = _words(total)
-        sorted_weight: cython.ulonglong[::1] = _words(total)
+        sorted_ns: views.u64s = _words(total)
+        sorted_weight: views.u64s = _words(total)
         at: index
         for own in range(self.owners):
             for place in range(cython.cast(index, self.starts[own]), cython.cast(index, self.starts[own + 1])):
@@ -144,8 +145,8 @@ class Histograms:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _gather(self, ends: cython.ulonglong[::1], ns: cython.ulonglong[::1], weight: cython.ulonglong[::1],
-                values: cython.ulonglong[::1], counts: cython.ulonglong[::1], owners: index) -> index:
+    def _gather(self, ends: views.u64s, ns: views.u64s, weight: views.u64s,
+                values: views.u64s, counts: views.u64s, owners: index) -> index:
         """Order, and round where there are many; `ends` become where each owner's begin. How many there are."""
         out: index = 0
         own: index
@@ -170,8 +171,8 @@ class Histograms:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _few(self, first: index, last: index, ns: cython.ulonglong[::1], weight: cython.ulonglong[::1],
-             values: cython.ulonglong[::1], counts: cython.ulonglong[::1], out: index) -> index:
+    def _few(self, first: index, last: index, ns: views.u64s, weight: views.u64s,
+             values: views.u64s, counts: views.u64s, out: index) -> index:
         """Insertion sort; equal ones become one."""
         place: index
         at: index
@@ -195,8 +196,8 @@ class Histograms:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _many(self, first: index, last: index, ns: cython.ulonglong[::1], weight: cython.ulonglong[::1],
-              values: cython.ulonglong[::1], counts: cython.ulonglong[::1], out: index) -> index:
+    def _many(self, first: index, last: index, ns: views.u64s, weight: views.u64s,
+              values: views.u64s, counts: views.u64s, out: index) -> index:
         """Count by leading bits; the least and the greatest stay as they are, and none is rounded below the least."""
         least: u64 = ns[first]
         most: u64 = ns[first]
@@ -279,7 +280,8 @@ class Histograms:
         total = 0
         for place in range(first, last):
             total += counts[place]
-        seen, lower = 0, None
+        seen = 0
+        lower: int | None = None
         for place in range(first, last):
             seen += counts[place]
             if lower is None and seen > (total - 1) // 2:

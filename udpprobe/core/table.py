@@ -57,6 +57,8 @@ class Table:
         scratch: how many keys `keys` has room for.
     """
 
+    words: memoryview[int]
+
     def __init__(self, width: index, key_width: index, secret: memoryview, scratch: index = 1) -> None:
         self.width, self.key_width, self.size, self.room = width, key_width, 0, 0
         self.secret = secret
@@ -77,7 +79,7 @@ class Table:
         room: index = max(self.room, LEAST_ROOM)
         while room < wanted:
             room *= 2
-        self.words = None   # a buffer that is looked at cannot grow
+        self.words = None  # type: ignore[assignment]  # a buffer that is looked at cannot grow
         self._memory += bytes(8 * self.width * (room - self.room))
         self.words = memoryview(self._memory).cast("Q")
         self.room = room
@@ -142,7 +144,7 @@ class Table:
     def _is_key(self, row: index, at: index) -> cython.bint:
         first: index = row * self.width
         place: index
-        for place in range(self.key_width):
+        for place in range(self.key_width):  # noqa: SIM110 - a generator is an object
             if self.words[first + place] != self.keys[at + place]:
                 return False
         return True
