@@ -11,6 +11,7 @@ import ctypes
 import os
 import threading
 from contextlib import suppress
+from typing import Self
 
 CLONE_FILES = 0x400
 
@@ -57,7 +58,7 @@ class Received:
     def __len__(self) -> int:
         return len(self.descriptors)
 
-    def __enter__(self) -> Received:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
