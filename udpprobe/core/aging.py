@@ -66,8 +66,7 @@ def _column(table: Table, width: int, place: int) -> list[int]:
 
 
 def _words(table: Table) -> memoryview:
-    assert table.words is not None      # it is none only while the table grows
-    return memoryview(table.words)
+    return memoryview(table.words if table.words is not None else b"")     # it is none only while the table grows
 
 
 def _latest(last_ns: list[int], most: int) -> list[int]:
