@@ -254,10 +254,15 @@ class Conclusion:
         return Finding(
             verdict=kind.verdict, errno=kind.errno, linux=kind.linux, family=family, icmp_type=packed >> 28 & 0xFF,
             icmp_code=packed >> 20 & 0xFF, reason=kind.reason,
-            reporter=address_text(words[at + 2], words[at + 3], as_ipv4=family == 4), count=words[at + 8],
+            reporter=self._reporter(row), count=words[at + 8],
             first_time_ns=words[at + 9] - BIAS_NS, last_time_ns=words[at + 10] - BIAS_NS, mtu=_mtu(words[at + 5]),
             match=MATCHES[notes >> 56], rtt_ms=_spread(self._rtt, row), loop=loop if kind.verdict == "loop" else None,
             notes=texts_of(notes & (1 << 48) - 1, words[at + 12], family))
+
+    def _reporter(self, row: int) -> str:
+        """Who reported a finding. In an IPv6 header, an IPv4-mapped address is what it is."""
+        words, at = self._finding_words, _FINDING * row
+        return address_text(words[at + 2], words[at + 3], as_ipv4=words[at + 4] >> 36 & 0xFF == 4)
 
     def _seen_looping(self, row: int, loop: Loop | None) -> Finding:
         """The finding that needs no ICMP error: datagrams that came round."""
@@ -276,7 +281,7 @@ class Conclusion:
         seen = [row - size for row in found if row >= size]
         if not rows and not seen:
             return None
-        names = (address_text(words[_FINDING * row + 2], words[_FINDING * row + 3]) for row in rows)
+        names = (self._reporter(row) for row in rows)
         period = self._loop_words[_LOOP * seen[0] + 9] if seen else _period([_ttls(words, row) for row in rows])
         return Loop(tuple(dict.fromkeys(names))[:MOST_ROUTERS], period)
 
