@@ -9,9 +9,9 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from math import gcd
+from functools import cache
 from itertools import starmap
+from math import gcd
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from udpprobe import __version__
@@ -21,6 +21,7 @@ from udpprobe.core.analyzer import Analyzer, Kept
 from udpprobe.core.extensions import extensions_of
 from udpprobe.core.findings import BIAS_NS, NO_PORT
 from udpprobe.core.histogram import Histograms
+from udpprobe.core.loops import find_round
 from udpprobe.core.model import (
     Destination,
     Event,
@@ -36,7 +37,6 @@ from udpprobe.core.model import (
 from udpprobe.core.notes import Note, texts_of
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.table import Table
-from udpprobe.core.loops import find_round
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
 
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
@@ -106,8 +106,8 @@ class _Kind(NamedTuple):
     reason: str
 
 
-@lru_cache(maxsize=None)
-def _kind(family: int, icmp_type: int, icmp_code: int, itself: bool, is_loop: bool) -> _Kind:  # noqa: FBT001 - a key
+@cache
+def _kind(family: int, icmp_type: int, icmp_code: int, itself: bool, is_loop: bool) -> _Kind:
     meaning = meaning_of(family, icmp_type, icmp_code)
     verdict = verdict_of(meaning, itself=itself, loop=is_loop)
     return _Kind(rank_of(verdict), verdict, ERRNO_OF_VERDICT.get(verdict or ""), meaning.linux, meaning.reason)
@@ -326,7 +326,7 @@ _PORT_UNREACHABLE = (4 << 16 | 3 << 8 | 3, 6 << 16 | 1 << 8 | 4)
 _IN_TRANSIT = (4 << 16 | 11 << 8, 6 << 16 | 3 << 8)
 
 
-def _name(subject: tuple[int, ...], by_flow: bool) -> bytes:  # noqa: FBT001 - private
+def _name(subject: tuple[int, ...], by_flow: bool) -> bytes:
     """Sorts subjects by the text of their addresses, then by port."""
     port = subject[2] if subject[2] < NO_PORT else 0
     name = address_text(subject[0], subject[1]).encode() + b"\0" + port.to_bytes(2)
@@ -378,7 +378,7 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
     routers report in a repeating order of TTLs up to the last one, or if the datagram was seen going round.
     """
     words, found = memoryview(findings.words), set[int]()
-    seen = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)} if loops.size else set()
+    seen: set[tuple[int, ...]] = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)}
     candidates: dict[tuple[int, ...], list[int]] = {}
     others: dict[tuple[int, ...], list[int]] = {}
     for row in range(findings.size) if rows is None else rows:
@@ -386,7 +386,7 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
         packed = words[at + 4]
         if not packed & 1:
             continue
-        subject = words[at], words[at + 1], packed >> 2 & 0x1FFFF
+        subject: tuple[int, ...] = words[at], words[at + 1], packed >> 2 & 0x1FFFF
         if packed >> 20 not in _IN_TRANSIT:
             others.setdefault(subject, []).append(row)
             continue

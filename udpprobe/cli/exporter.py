@@ -27,7 +27,7 @@ Examples:
 """
 
 
-def exporter(  # noqa: PLR0913 - a command's options are its arguments
+def exporter(
     *,
     allow: Annotated[list[str] | None, typer.Option(
         metavar="NETWORK[,NETWORK]", help="Networks whose hosts may be probed; all others are 403. May be repeated. "

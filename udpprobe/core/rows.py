@@ -10,7 +10,8 @@ from typing import SupportsIndex
 
 try:
     import cython
-    from cython import Py_ssize_t as index, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
 
