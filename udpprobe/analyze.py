@@ -130,7 +130,8 @@ class Threads:
         """See Crew."""
         return self._count
 
-    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+    def follow(self, pieces: Sequence[Piece], task: Task,
+               look: Callable[[int], None]) -> Generator[Giving]:
         """See Crew. Threads wait for whoever joins the pieces when they are AHEAD of that: each takes memory."""
         found: list[Followed | Exception | None] = [None] * len(pieces)
         are_done = [threading.Event() for _ in pieces]
@@ -185,7 +186,8 @@ def _given(found: Followed | Exception | None) -> Followed:
 class _Run:
     """All captures of one call, as far as they were followed."""
 
-    def __init__(self, inputs: Inputs, task: Task, options: Options, on_events: OnEvents | None,
+    def __init__(self, inputs: Inputs, task: Task, options: Options,
+                 on_events: OnEvents | None,
                  on_progress: OnProgress | None, ctrl_c: CtrlC) -> None:
         self.analyzer: Analyzer | None = None
         self.state = SourceState("file", inputs.name, unread=dict(inputs.unread))

@@ -394,9 +394,9 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
             found.add(row)
         elif not packed & 2:    # the destination itself may speak for all who are behind a NAT
             candidates.setdefault(subject, []).append(row)
-    for subject, rows in candidates.items():
-        if not any(words[_FINDING * row + 4] & 2 for row in others.get(subject, ())):
-            found |= _round_of(words, rows)
+    for candidate, errors in candidates.items():
+        if not any(words[_FINDING * row + 4] & 2 for row in others.get(candidate, ())):
+            found |= _round_of(words, errors)
     return found
 
 
@@ -421,8 +421,8 @@ def _round_of(words: memoryview, rows: list[int]) -> set[int]:
 class _Grouped:
     """Tables by other subjects than destinations: by host, or by who reported."""
 
-    def __init__(self, endpoints: Table, endpoint_rtt: Histograms, findings: Table, loops: Table, rtt: Histograms,
-                 are_loops: set[int]) -> None:
+    def __init__(self, endpoints: Table, endpoint_rtt: Histograms, findings: Table, loops: Table,
+                 rtt: Histograms, are_loops: set[int]) -> None:
         self._endpoints, self._endpoint_rtt = endpoints, endpoint_rtt
         self._findings, self._loops, self._rtt, self._are_loops = findings, loops, rtt, are_loops
 
@@ -448,7 +448,8 @@ class _Grouped:
         packed = old[at + 4] & ~(0x1FFFF << 2) | NO_PORT << 2
         address = (old[at], old[at + 1]) if is_by_host else (old[at + 2], old[at + 3])
         # loops and what only looks like them stay apart: by a bit that no kind has
-        key = (*address, old[at + 2], old[at + 3], packed | (row in self._are_loops) << 19, old[at + 5] >> 17 << 17, 0, 0)
+        kind = packed | (row in self._are_loops) << 19
+        key = (*address, old[at + 2], old[at + 3], kind, old[at + 5] >> 17 << 17, 0, 0)
         count = findings.size
         here = findings.add_key(key)
         words, to = findings.words, _FINDING * here
@@ -464,7 +465,8 @@ class _Grouped:
         return here
 
 
-def _add_row(new: Table, old: Table, row: int, key_width: int, sums: tuple[int, ...], most: tuple[int, ...]) -> int:
+def _add_row(new: Table, old: Table, row: int, key_width: int, sums: tuple[int, ...],
+             most: tuple[int, ...]) -> int:
     """Add a row of counters to that of its host."""
     words, width = old.words, old.width
     at = width * row
@@ -605,7 +607,7 @@ def mtu_notes(mtu: int, family: int, length: int) -> Note:
     return notes | Note.MTU_NOT_SMALLER if mtu >= length else notes
 
 
-def quoted_of(packet: Any) -> Quoted:
+def quoted_of(packet: Any) -> Quoted:  # noqa: ANN401 - a `Packet`, or what is like one
     """The datagram as an error quotes it."""
     notes = packet.notes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 
 import builders as b
 import pytest
@@ -150,7 +151,7 @@ def test_a_large_capture_in_pieces_is_the_whole_again(cuts):
     whole = follow(frames, question)
     assert HEAD < whole.packets < HORIZON
     edges = [0, *cuts, len(frames)]
-    parts = [analyzer_of(frames[first:last], is_first=first == 0) for first, last in zip(edges, edges[1:], strict=False)]
+    parts = [analyzer_of(frames[first:last], is_first=first == 0) for first, last in pairwise(edges)]
     assert whole.told == story_of_analyzer(joined(parts), question).told
 
 
@@ -158,7 +159,7 @@ def test_a_large_capture_in_pieces_is_the_whole_again(cuts):
 
 def test_thousands_that_wait_are_followed_at_once_when_a_clock_is_set():
     packets = [probe(number) for number in range(9000)]
-    times_ns = [5000 * MS + number for number in range(8000)] + [number for number in range(1000)]
+    times_ns = [5000 * MS + number for number in range(8000)] + list(range(1000))
     story = follow(frames_of(packets, times_ns=times_ns), is_ordered=True)
     assert 9000 == story.destinations[0].sent
 

@@ -91,7 +91,7 @@ def test_pieces_that_were_pickled_join_to_the_whole(capture, task, join):
     assert told(whole) == told(join(followed(capture, task, PARTS)))
 
 
-def test_a_piece_of_few_datagrams_travels_small(capture):
+def test_a_piece_of_few_datagrams_travels_small():
     analyzer = Task(Selection(), 7).analyzer()
     assert len(pickle.dumps(analyzer)) < 4096
     assert told(copy.deepcopy(analyzer)) == told(analyzer)

@@ -142,13 +142,13 @@ class Kept:
         match.conversation = cython.cast(index, self.words[at + 6] >> 32) - 1
         return 0
 
-    def finding(self, row: int) -> int:
+    def finding(self, row: index) -> int:
         """Which finding a row went to."""
         return self.words[row * MATCH_WORDS + 6] & 0xFFFF_FFFF
 
-    def set_finding(self, row: int, finding: int) -> None:
+    def set_finding(self, row: index, finding: int) -> None:
         """It is this one now."""
-        at = row * MATCH_WORDS + 6
+        at: index = row * MATCH_WORDS + 6
         self.words[at] = self.words[at] >> 32 << 32 | finding
 
     def shift(self, frames: int) -> None:
@@ -178,7 +178,7 @@ class Kept:
         """Frame number of each row."""
         return list(memoryview(self.rows.frame)[:self.rows.size])
 
-    def message(self, row: int) -> bytes:
+    def message(self, row: index) -> bytes:
         """The ICMP message of a row, as far as it was captured."""
         return bytes(memoryview(self.messages)[self.rows.message[row]:self.rows.message_end[row]])
 
@@ -299,7 +299,7 @@ class Analyzer:
                 else:
                     self.flush()
 
-    def _count(self, time_ns: int, length: int, link_type: int) -> None:
+    def _count(self, time_ns: int, length: int, link_type: cython.int) -> None:
         self.packets += 1
         self.bytes += length
         self.first_ns, self.last_ns = min(self.first_ns, time_ns), max(self.last_ns, time_ns)
@@ -683,6 +683,7 @@ class Analyzer:
         self.bytes += right.bytes
         self.frames += right.frames
         self.first_ns, self.last_ns = min(self.first_ns, right.first_ns), max(self.last_ns, right.last_ns)
+        number: index
         for number in right.link_types():
             self._links[number] = 1
         self.decoder.add_faults(right.decoder)
@@ -742,7 +743,7 @@ def _no_program(_: int) -> None:
     """The filter of who takes no more packets."""
 
 
-def _restored(  # noqa: PLR0913, PLR0917 - what an analyzer holds
+def _restored(
         secret: int, keeps_events: bool, is_first: bool, head_left: int, head_datagrams: int,
         counters: tuple[int, ...], faults: tuple[bytes, bytes], unfilterable: int, link_types: list[int],
         kept: tuple[list[Kept], list[Kept], list[Kept]], conversations: Conversations, recent: Recent,
@@ -752,6 +753,7 @@ def _restored(  # noqa: PLR0913, PLR0917 - what an analyzer holds
     made.packets, made.bytes, made.frames, made.first_ns, made.last_ns = counters
     memoryview(made.decoder.faults).cast("B")[:] = faults[0]
     memoryview(made.decoder.quote_faults).cast("B")[:] = faults[1]
+    number: index
     for number in link_types:
         made._links[number] = 1  # noqa: SLF001 - it is ours
     made.events, made.head, made.unsure = kept

@@ -304,7 +304,8 @@ class Decoder:
         self.rows.frame[row], self.rows.time_ns[row] = frame, time_ns
         self.rows.kind[row] = cython.cast(u64, self.headers.family) << 16 | cython.cast(u64, kind)
         self.rows.outer[row] = (self._id(self.headers) << 48 | cython.cast(u64, self.headers.ttl) << 8
-                           | (4 if self.headers.family == 4 and self.headers.u8(self.headers.ip_start + 6) & 0x40 else 0))
+                                | (4 if self.headers.family == 4
+                                   and self.headers.u8(self.headers.ip_start + 6) & 0x40 else 0))
         self.rows.mtu[row] = self._next_hop_mtu(kind)
         self.rows.reporter_high[row], self.rows.reporter_low[row] = self.headers.source_high, self.headers.source_low
         self.rows.source_high[row], self.rows.source_low[row] = self.quote.source_high, self.quote.source_low

@@ -40,7 +40,8 @@ COPY = cython.declare(cython.int, 1)
 PASS = cython.declare(cython.int, 2)
 
 # A sighting's chain word: how many sightings before it in the same bucket << 48, of the same identity << 32, its TTL
-# << 24, (the fall of its TTL since the last sighting + 256) << 12, the fall since the last on the same link << 3, flags.
+# << 24, (the fall of its TTL since the last sighting + 256) << 12, the fall since the last on the same link << 3,
+# flags.
 _BUCKETS = cython.declare(u64, (1 << 15) - 1)
 _WINDOW = cython.declare(u64, 1 << 14)
 _ROSE = cython.declare(u64, 1)              # its TTL was higher than before

@@ -273,20 +273,22 @@ class Histograms:
         self.starts, self.values, self.counts = _words(1), _words(0), _words(0)
         self.absorb(old, new)
 
-    def spread(self, owner: int) -> tuple[int, float, int] | None:
+    def spread(self, owner: index) -> tuple[int, float, int] | None:
         """Least, median and greatest of an owner's durations in nanoseconds; None without. Settle first."""
         if owner < 0 or owner >= self.owners or self.starts[owner] == self.starts[owner + 1]:
             return None
-        first, last = self.starts[owner], self.starts[owner + 1]
+        first: index = self.starts[owner]
+        last: index = self.starts[owner + 1]
+        place: index
         values, counts = self.values, self.counts
         total = 0
         for place in range(first, last):
             total += counts[place]
         seen = 0
-        lower: int | None = None
+        lower: i64 = -1
         for place in range(first, last):
             seen += counts[place]
-            if lower is None and seen > (total - 1) // 2:
+            if lower < 0 and seen > (total - 1) // 2:
                 lower = values[place]
             if seen > total // 2:
                 return int(values[first]), (lower + values[place]) / 2, int(values[last - 1])

@@ -191,6 +191,7 @@ class Table:
 
     def row_of(self, key: Sequence[int]) -> int:
         """The row of a key, -1 for none."""
+        place: index
         for place, word in enumerate(key):
             self.keys[place] = word
         return self.find(self.hash(0), 0)
