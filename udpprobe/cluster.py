@@ -1,8 +1,8 @@
 """The workers of a Dask cluster follow captures as threads do: an existing cluster, or one of processes of this host.
 
 What a piece taught stays at the worker that followed it, and is joined with its neighbours there, in a tree. Only
-receipts come here, and in the end one analyzer, folded to what the report needs. A join changes what it is given, but a
-cluster that loses a worker computes again from what there was. So workers keep each analyzer as it was, and join
+receipts come here, and in the end one analyzer, folded to what the report needs. A join changes what it is given, but
+a cluster that loses a worker computes again from what there was. So workers keep each analyzer as it was, and join
 copies.
 """
 
@@ -31,12 +31,12 @@ from distributed import CancelledError, Client, Future, KilledWorker, LocalClust
 from distributed.core import rpc
 from distributed.utils import silence_logging_cmgr
 
-from udpprobe.analyze import Disordered, Followed, Giving, Task, follow_piece
 from udpprobe.capture.content import local_path
 from udpprobe.capture.pieces import Piece
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.errors import CaptureError, UdpprobeError, UsageError
 from udpprobe.interrupt import CtrlC
+from udpprobe.pieces import Disordered, Followed, Giving, Task, follow_piece
 
 LOCAL = "local"
 """The address of a cluster that is started here."""

@@ -254,10 +254,15 @@ class Conclusion:
         return Finding(
             verdict=kind.verdict, errno=kind.errno, linux=kind.linux, family=family, icmp_type=packed >> 28 & 0xFF,
             icmp_code=packed >> 20 & 0xFF, reason=kind.reason,
-            reporter=address_text(words[at + 2], words[at + 3], as_ipv4=family == 4), count=words[at + 8],
+            reporter=self._reporter(row), count=words[at + 8],
             first_time_ns=words[at + 9] - BIAS_NS, last_time_ns=words[at + 10] - BIAS_NS, mtu=_mtu(words[at + 5]),
             match=MATCHES[notes >> 56], rtt_ms=_spread(self._rtt, row), loop=loop if kind.verdict == "loop" else None,
             notes=texts_of(notes & (1 << 48) - 1, words[at + 12], family))
+
+    def _reporter(self, row: int) -> str:
+        """Who reported a finding. In an IPv6 header, an IPv4-mapped address is what it is."""
+        words, at = self._finding_words, _FINDING * row
+        return address_text(words[at + 2], words[at + 3], as_ipv4=words[at + 4] >> 36 & 0xFF == 4)
 
     def _seen_looping(self, row: int, loop: Loop | None) -> Finding:
         """The finding that needs no ICMP error: datagrams that came round."""
@@ -276,7 +281,7 @@ class Conclusion:
         seen = [row - size for row in found if row >= size]
         if not rows and not seen:
             return None
-        names = (address_text(words[_FINDING * row + 2], words[_FINDING * row + 3]) for row in rows)
+        names = (self._reporter(row) for row in rows)
         period = self._loop_words[_LOOP * seen[0] + 9] if seen else _period([_ttls(words, row) for row in rows])
         return Loop(tuple(dict.fromkeys(names))[:MOST_ROUTERS], period)
 
@@ -373,7 +378,7 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
     routers report in a repeating order of TTLs up to the last one, or if the datagram was seen going round.
     """
     words, found = memoryview(findings.words), set[int]()
-    seen = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)} if loops.size else set()
+    seen: set[tuple[int, ...]] = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)}
     candidates: dict[tuple[int, ...], list[int]] = {}
     others: dict[tuple[int, ...], list[int]] = {}
     for row in range(findings.size) if rows is None else rows:
@@ -381,7 +386,7 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
         packed = words[at + 4]
         if not packed & 1:
             continue
-        subject = words[at], words[at + 1], packed >> 2 & 0x1FFFF
+        subject: tuple[int, ...] = words[at], words[at + 1], packed >> 2 & 0x1FFFF
         if packed >> 20 not in _IN_TRANSIT:
             others.setdefault(subject, []).append(row)
             continue
@@ -416,7 +421,7 @@ def _round_of(words: memoryview, rows: list[int]) -> set[int]:
 class _Grouped:
     """Tables by other subjects than destinations: by host, or by who reported."""
 
-    def __init__(self, endpoints: Table, endpoint_rtt: Histograms, findings: Table, loops: Table,  # noqa: PLR0913, PLR0917 - as `by` returns
+    def __init__(self, endpoints: Table, endpoint_rtt: Histograms, findings: Table, loops: Table,
                  rtt: Histograms, are_loops: set[int]) -> None:
         self._endpoints, self._endpoint_rtt = endpoints, endpoint_rtt
         self._findings, self._loops, self._rtt, self._are_loops = findings, loops, rtt, are_loops
@@ -460,7 +465,7 @@ class _Grouped:
         return here
 
 
-def _add_row(new: Table, old: Table, row: int, key_width: int, sums: tuple[int, ...],  # noqa: PLR0913, PLR0917
+def _add_row(new: Table, old: Table, row: int, key_width: int, sums: tuple[int, ...],
              most: tuple[int, ...]) -> int:
     """Add a row of counters to that of its host."""
     words, width = old.words, old.width

@@ -10,12 +10,12 @@ import containers as c
 import pytest
 from bench.captures import RANDOM, make
 
-from udpprobe.analyze import Task, follow_piece
 from udpprobe.capture.filter import Selection
 from udpprobe.capture.pieces import cut, survey
 from udpprobe.capture.state import SourceState
 from udpprobe.core import is_compiled
 from udpprobe.core.duplicates import HEAD
+from udpprobe.pieces import Task, follow_piece
 from udpprobe.report import Question, events_of, report_of
 
 PACKETS, PARTS = (400_000, 5) if is_compiled() else (2 * HEAD + 10_000, 2)

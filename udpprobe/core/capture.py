@@ -345,7 +345,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _next_in_ring(self) -> cython.int:
-        """A struct tpacket3_hdr: offset of the next, seconds, nanoseconds, captured, length, status, place."""
+        """Struct tpacket3_hdr: offset of the next, seconds, nanoseconds, captured, length, status, place."""
         if self._block_frames == 0:
             return _MORE
         at: index = self.start

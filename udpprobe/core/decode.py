@@ -355,6 +355,8 @@ class Decoder:
         checksum: i64 = self.quote.u16(at + 6) if there >= 8 else 0
         notes: u64 = _QUOTES_LATER_FRAGMENT if self.quote.later_fragment else 0
         self.rows.ports[row] = cython.cast(u64, self.quote.u32(at)) if there >= 4 else 0
+        if 2 <= there < 4:      # the source port helps to find the datagram
+            self.rows.ports[row] = cython.cast(u64, self.quote.u16(at)) << 16
         if there < 4:
             notes |= _NO_PORTS
         if there < 6:

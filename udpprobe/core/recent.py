@@ -237,12 +237,13 @@ class Recent:
             if 0 < ahead_ns <= _SECOND_NS:
                 rank = -1       # of several queues: it was sent after the error
             if rank >= 0:
-                if kind == _FLOW and rank == match.rank and match.evidence == _BY_PAYLOAD:
-                    if match.time_ns - self._time(at) > _COPY_NS:
-                        match.is_ambiguous = True
-                        match.sureness = _IN_FLOW
-                elif rank < match.rank or (kind != _FLOW and rank == match.rank and place > match.ordinal + 1):
+                if kind == _FLOW and self._evidence & _BY_PAYLOAD and match.evidence & _BY_PAYLOAD:
+                    # a neighbour has the same bytes, so far as they are known: they tell neither from the other
+                    match.is_ambiguous |= match.time_ns - self._time(at) > _COPY_NS
+                if rank < match.rank or (kind != _FLOW and rank == match.rank and place > match.ordinal + 1):
                     self._take(conversation, way, place - 1, rank, kind, match)
+                if match.is_ambiguous and match.evidence == _BY_PAYLOAD and match.sureness == _EXACT:
+                    match.sureness = _IN_FLOW
                 if match.rank == 0 and (match.evidence != _BY_PAYLOAD or match.is_ambiguous):
                     return 0
                 if kind != _FLOW:
@@ -335,13 +336,14 @@ class Recent:
         match.rank, match.evidence, match.conversation, match.way = rank, self._evidence, conversation, way
         match.ordinal, match.detail = ordinal, self.words[at + DETAIL]
         match.frame, match.time_ns = cython.cast(i64, self.words[at + FRAME] >> 21), self._time(at)
-        match.is_ambiguous = False
         match.notes = 0
         if kind == _SOURCE_CHANGED or kind == _SERVICE:
             match.sureness = _REWRITTEN
             match.notes = _SOURCE_REWRITTEN if kind == _SOURCE_CHANGED else _DESTINATION_REWRITTEN
         else:
             match.sureness = _EXACT if match.evidence else _IN_FLOW
+            if match.is_ambiguous and match.evidence == _BY_PAYLOAD:
+                match.sureness = _IN_FLOW
             if rank // 10 == 1:
                 match.notes = _IP_ID_SWAPPED
             if rank // 2 % 5 == 3:
@@ -359,7 +361,7 @@ class Recent:
         port: u64 = rows.ports[row] >> 16 if is_source else rows.ports[row] & _PORT
         there_high: u64 = rows.reporter_high[row] if kind == _SERVICE else rows.destination_high[row]
         there_low: u64 = rows.reporter_low[row] if kind == _SERVICE else rows.destination_low[row]
-        there_port: i64 = -1 if kind == _PORTLESS else cython.cast(i64, rows.ports[row] & _PORT)
+        there_port: i64 = -1 if kind == _PORTLESS or kind == _SERVICE else cython.cast(i64, rows.ports[row] & _PORT)
         conversation: index = self.conversations.newest_of(high, low, port)
         _step: cython.int
         way: cython.int
