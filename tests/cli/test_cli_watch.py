@@ -8,7 +8,7 @@ import json
 
 import pytest
 from crafting import sent, told
-from feeding import story_of
+from following import story_of
 from msgspec.structs import replace
 from samples import destination, finding, report
 from udpprobe.core.batch import SourceState

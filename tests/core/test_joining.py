@@ -64,7 +64,7 @@ def check(core, frames, cut_at, shape, question):
 def test_pieces_with_small_limits_tell_what_the_whole_tells(size):
     core = small(**SIZES[size])
 
-    @examples(400)
+    @examples(50)
     @given(worlds(80), cuts, shapes, st.sampled_from(GROUPS))
     def holds(world, cut_at, shape, by):
         check(core, frames_in(world), cut_at, shape, Question(32, True, by))
