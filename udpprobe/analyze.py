@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from random import SystemRandom
+from time import monotonic
 
 from udpprobe.capture.content import is_stored
 from udpprobe.capture.files import Arrival, CaptureFile
@@ -31,6 +32,9 @@ LOOK_S = 0.1
 
 AHEAD = 2
 """Pieces that may be followed, but not joined yet, beyond those that threads are at."""
+
+LONGEST_WAIT_S = 1.0
+"""What comes through a pipe little by little is followed after this time, or twice that."""
 
 EVENTS_AT_A_TIME = 1 << 10
 
@@ -234,7 +238,7 @@ class _Run:
         """
         analyzer = self._task.analyzer(is_ordered=is_ordered)
         source: CaptureFile | MergedCaptures = CaptureFile(files[0]) if len(files) == 1 else MergedCaptures(files)
-        is_live = not all(map(is_stored, files))
+        is_live, flushed_s = not all(map(is_stored, files)), monotonic()
         while (arrival := source.fill()) is not Arrival.END:
             if isinstance(source, CaptureFile):
                 analyzer.feed(source.records)
@@ -248,6 +252,9 @@ class _Run:
                 raise Disordered
             if arrival is Arrival.QUIET:
                 analyzer.flush()
+            elif is_live and monotonic() - flushed_s > LONGEST_WAIT_S:
+                analyzer.flush_older()
+                flushed_s = monotonic()
             if is_live:
                 self._tell_events(analyzer)
             self._tell_progress(source.state)
