@@ -54,4 +54,9 @@ def told(event):
     """The same fields of an event."""
     quoted = {name: value for name, value in event["quoted"].items() if name != "bytes"}
     of_event = ("frame", "family", "type", "code", "mtu", "reporter", "match", "matched_frame")
-    return {**{name: event[name] for name in of_event}, **quoted}
+    return {**{name: event[name] for name in of_event}, **quoted, "match": by_id(event)}
+
+
+def by_id(event):
+    """How sure the match would be without checksum and payload, of which the tables know nothing."""
+    return "flow" if event["match"] == "exact" and "ip-id" not in event["match_evidence"] else event["match"]
