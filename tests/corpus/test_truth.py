@@ -58,5 +58,6 @@ def told(event):
 
 
 def by_id(event):
-    """How sure the match would be without checksum and payload, of which the tables know nothing."""
-    return "flow" if event["match"] == "exact" and "ip-id" not in event["match_evidence"] else event["match"]
+    """How sure the match is by the IPv4 id alone, 0 too, as the tables have it."""
+    is_by_id = "ip-id" in event["match_evidence"] or event["quoted"]["ip_id"] == 0
+    return "flow" if event["match"] == "exact" and not is_by_id else event["match"]
