@@ -9,8 +9,9 @@ from contextlib import suppress
 import containers as c
 import pytest
 from capture_rows import plain_pcap, plain_pcapng, read, row_of, rows_from
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from profiles import examples
 
 from udpprobe.core.capture import END, FAULTS, FRAME, MORE, WAIT, Entry, Records
 from udpprobe.errors import CaptureError
@@ -23,8 +24,7 @@ HEADS = st.sampled_from([b"", c.pcap_header(), c.pcap_header(order=">", modified
                          c.section() + c.interface(), c.section(">"), b"\x1f\x8b", b"\x28\xb5\x2f\xfd"])
 KINDS = st.lists(st.sampled_from(["zeros", "noise", "records", "blocks", "lengths"]), min_size=1, unique=True)
 CAPACITIES = st.sampled_from([1, 100, 4096, 1 << 20])
-PROFILE = settings(max_examples=60, deadline=None,
-                   suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROFILE = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def frames_of(seed, count, kinds):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import builders as b
 import cypcap
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
 from udpprobe.capture.filter import compile_program, filter_of
 from udpprobe.core.filter import Filter, packed
 from udpprobe.errors import UsageError
 
-PROFILE = settings(max_examples=150, deadline=None)
+PROFILE = examples(150)
 DATAGRAMS = [b.datagram("10.0.0.1", "10.0.0.2", 4000, port, b"?") for port in (53, 123, 53, 500)]
 
 EXPRESSIONS = [

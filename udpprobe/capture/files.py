@@ -106,13 +106,13 @@ class CaptureFile:
                 return Arrival.QUIET
             records.filled(count)
             self._is_over = not count
+            self.state.done_bytes = self._content.done_bytes
             if (self._search() if self._is_searching else count):
-                self._tell()
                 return Arrival.MORE
         if self._is_over and self._next < min(self.state.total_bytes or 0, self._stop) and self._feed is None:
             self.state.cut_short = True     # it shrank
         self.state.cut_short |= records.is_torn
-        self._tell()
+        self.tell()
         return Arrival.END
 
     def _read(self, room: memoryview) -> int | None:
@@ -142,9 +142,8 @@ class CaptureFile:
             self._is_searching, self.began = False, self.records.position
         return outcome == FRAME
 
-    def _tell(self) -> None:
-        """Bring `state` up to date."""
-        self.state.done_bytes = self._content.done_bytes
+    def tell(self) -> None:
+        """Bring faults and drops in `state` up to date, as `fill` does at the end; for who stops before."""
         self.state.dropped = self.records.dropped
         for name, count in zip(FAULTS, self.records.faults, strict=True):
             if count:
