@@ -9,7 +9,9 @@ import runpy
 import sys
 import tempfile
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
+from textwrap import shorten
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -26,7 +28,7 @@ DIRECTIVES = {
 }
 UNHEEDED = ("Use boundscheck(False)", "Index should be typed")   # meant so; outside of what runs for each packet
 SHARED = "udpprobe.core._cython"     # what each module would hold else: 10,000 lines of C, 7 s of compiling
-TWINS = runpy.run_path("udpprobe/_twins.py")
+carried, fingerprint = itemgetter("carried", "fingerprint")(runpy.run_path("udpprobe/_twins.py"))
 
 
 def extensions():
@@ -86,28 +88,43 @@ class Compile(build_ext):
         self.force = True            # content decides what is current, not time
 
     def run(self):
+        if self.inplace:
+            self.remove({extension.name for extension in self.extensions})
         if self.inplace and not self.editable_mode:
             self.extensions = [extension for extension in self.extensions if not is_current(self.in_place(extension))]
         if not self.extensions:
             return
         try:
-            translate(self.extensions)
             super().run()
         except (ImportError, CCompilerError, ExecError, PlatformError) as reason:
             if os.environ.get("UDPPROBE_REQUIRE_COMPILED") == "1":
                 raise
-            print(f"warning: udpprobe's core stays interpreted, which is slow: {reason}", file=sys.stderr)
+            print("warning: udpprobe's core stays interpreted, which is slow:", shorten(str(reason), 80), file=sys.stderr)
             self.extensions = self.distribution.ext_modules = []
-            for extension in extensions():
-                self.in_place(extension).unlink(missing_ok=True)
+            if self.inplace:
+                self.remove()
+
+    def build_extensions(self):
+        probe = Path(self.build_temp, "probe.c")     # a compiler and headers?
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_text("#include <Python.h>\n")
+        self.compiler.compile([str(probe)])
+        translate(self.extensions)
+        super().build_extensions()
 
     def build_extension(self, ext):
         super().build_extension(ext)
-        with open(self.get_ext_fullpath(ext.name), "ab") as compiled:
-            compiled.write(TWINS["fingerprint"](CORE, ext.name.rpartition(".")[2]))
+        with Path(self.get_ext_fullpath(ext.name)).open("ab") as compiled:
+            compiled.write(fingerprint(CORE, ext.name.rpartition(".")[2]))
 
     def in_place(self, extension):
         return Path(self.get_ext_filename(extension.name))
+
+    def remove(self, kept=()):
+        """Remove compiled modules, but not those named, from the sources."""
+        for compiled in CORE.glob("*.so"):
+            if f"udpprobe.core.{compiled.name.partition('.')[0]}" not in kept:
+                compiled.unlink()
 
     def get_source_files(self):
         return []                    # MANIFEST.in has them
@@ -115,7 +132,7 @@ class Compile(build_ext):
 
 def is_current(compiled):
     """Whether a module was compiled from the present source."""
-    return compiled.exists() and TWINS["carried"](compiled) == TWINS["fingerprint"](CORE, compiled.name.partition(".")[0])
+    return compiled.exists() and carried(compiled) == fingerprint(CORE, compiled.name.partition(".")[0])
 
 
 class Wheel(bdist_wheel):

@@ -3,8 +3,8 @@
 from msgspec.structs import replace
 from samples import destination
 
-from udpprobe.core.sizing.model import BlackHole, MtuReport
-from udpprobe.core.tracing.model import Target, TraceLoop, TraceReport
+from udpprobe.pmtud.model import BlackHole, MtuReport
+from udpprobe.tracing.model import Target, TraceLoop, TraceReport
 
 MTU = MtuReport(
     version="0.1.0", target=Target("10.0.0.1", 53), verdict="ok", errno=None, path_mtu=1500, udp_payload_max=1472,

@@ -1,56 +1,74 @@
-"""Probes for an engine without a scan, and what its frames tell the core."""
+"""Probes for an engine without a scan, and what it says of them."""
 
 from __future__ import annotations
 
 import time
-from ipaddress import ip_address
+from array import array
+from dataclasses import dataclass
 
-import numpy as np
-from feeding import follow
+from scan_setup import halves
 
-from udpprobe.core.packets import MAPPED
-from udpprobe.core.probing.craft import Crafter
-from udpprobe.core.probing.probes import Payloads, Probes, token_of
+from udpprobe.core.probe import Batch, Payloads, Prober, Tasks
+from udpprobe.core.scanning.events import Answer, Error, Left
 
 PATIENCE_S = 20
 """What is to come has come by then, on a machine however busy."""
 MANY = 1 << 30
 KEY = (1, 2)
-TOKEN = Payloads(np.zeros((1, 8), np.uint8), *(np.array([value]) for value in (8, 0, 8)))
+TOKEN = Payloads([(bytes(8), 0, 8)])
 """The one payload: the token."""
 
 
-def crafter(size=0):
-    return Crafter(TOKEN, size=size)
+@dataclass
+class Probes:
+    """What an engine's `send` takes."""
+
+    batch: Batch
+    count: int
+    zones: list[int]
 
 
-def halves(address):
-    parsed = ip_address(address)
-    number = int(parsed) | (int(MAPPED) if parsed.version == 4 else 0)
-    return number >> 64, number & (1 << 64) - 1
+def probes_to(flows, source_port, *, ttl=64, attempt=0, zone=0, size=0):
+    """A probe for each `(source, address, port)`; tasks are numbered from 0."""
+    n = len(flows)
+    own = list(dict.fromkeys(halves(source) for source, _, _ in flows))
+    high, low = zip(*(halves(address) for _, address, _ in flows), strict=True)
+    tasks = Tasks(array("Q", high), array("Q", low), array("H", [source_port] * n),
+                  array("H", [port for _, _, port in flows]), array("H", [0] * n))
+    batch = Batch(n, (max(size, 56) + 3) // 4 * 4)
+    for row, (source, _, _) in enumerate(flows):
+        batch.task[row], batch.source[row], batch.attempt[row] = row, own.index(halves(source)), attempt
+        batch.ttl[row], batch.size[row] = ttl, size
+    Prober(KEY, TOKEN, own, first_port=source_port).craft(tasks, batch, n)
+    return Probes(batch, n, [zone] * n)
 
 
-def probes_to(destinations, source, source_port, *, ttl=64, attempt=0, zone=0):
-    """A probe for each `(address, port)`; tasks are numbered from 0."""
-    n = len(destinations)
-    sources = [np.full(n, half, np.uint64) for half in halves(source)]
-    high, low = (np.array(half, np.uint64) for half in zip(*(halves(address) for address, _ in destinations),
-                                                           strict=True))
-    ports = np.array([source_port << 16 | port for _, port in destinations], np.uint64)
-    return Probes(np.arange(n), *sources, high, low, ports, np.full(n, zone), np.zeros(n, np.int64),
-                  np.full(n, attempt), np.full(n, ttl), token_of(KEY, tuple(sources), (high, low), ports))
+def send(engine, probes):
+    engine.send(probes.batch, probes.count, probes.zones)
 
 
-def heard(engine, frames=MANY, *, faults=MANY, wait_s=PATIENCE_S):
-    """Batches until they bring so many frames, or the engine has so many faults; else for `wait_s` seconds."""
-    end, came = time.monotonic() + wait_s, 0
-    while came < frames and engine.state.faults.total() < faults and (left_s := end - time.monotonic()) > 0:
-        batch = engine.receive(left_s)
-        came += len(batch)
-        yield batch
+def heard(engine, events=MANY, *, faults=MANY, wait_s=PATIENCE_S):
+    """Events until there are so many, or the engine has so many faults; else for `wait_s` seconds."""
+    end, found = time.monotonic() + wait_s, []
+    while len(found) < events and engine.state.faults.total() < faults and (left_s := end - time.monotonic()) > 0:
+        found += engine.receive(left_s).events
+    return found
 
 
-def story_of(engine, probes, frames=MANY, *, wait_s=PATIENCE_S):
-    """What the core concludes when the probes are sent and listened to as `heard` does."""
-    engine.send(probes)
-    return follow(list(heard(engine, frames, wait_s=wait_s)))
+def sent(events):
+    """The tasks of probes that left, in order."""
+    return [event.task for event in events if isinstance(event, Left)]
+
+
+def errors(events):
+    return [event for event in events if isinstance(event, Error)]
+
+
+def answers(events):
+    return [event for event in events if isinstance(event, Answer)]
+
+
+def all_heard(engine, probes, events=MANY, *, wait_s=PATIENCE_S):
+    """What the engine says when the probes are sent and listened to as `heard` does."""
+    send(engine, probes)
+    return heard(engine, events, wait_s=wait_s)

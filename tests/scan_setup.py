@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import builders as b
-import numpy as np
-from engine_probes import halves
-from feeding import MS, batch_of
+from array import array
+from ipaddress import ip_address
 
-from udpprobe.core.batch import tick
-from udpprobe.core.following.pipeline import Pipeline
-from udpprobe.core.probing.craft import Crafter
-from udpprobe.core.probing.probes import Destinations, Payloads
-from udpprobe.core.scanning.admission import REFUSAL, Admission
-from udpprobe.core.scanning.plan import Candidates, Plan, Sources
+import builders as b
+
+from udpprobe.core.decode import Decoder
+from udpprobe.core.probe import GENERIC, Payloads
+from udpprobe.core.probing.probes import Destinations
+from udpprobe.core.scanning.outcome import Known
+from udpprobe.core.scanning.pacing import Pacing, Patience
+from udpprobe.core.scanning.plan import Plan, Sources
+from udpprobe.core.scanning.record import Record
+from udpprobe.core.scanning.replies import Replies
 
 KEY = (0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210)
 OWN_PORT = 40_000
@@ -21,81 +23,99 @@ OTHER_HOST = {4: "198.51.100.8", 6: "2001:db8:1::8"}
 OWN = {4: ("192.0.2.1", "192.0.2.2"), 6: ("2001:db8::1", "2001:db8::2")}
 HEADER = {4: 28, 6: 48}
 PORT = 4242
-DATA, LENGTH, TOKEN_AT, TOKEN_SIZE = zip(
-    (b"t" * 20, 20, 4, 8), (b"ask", 3, 0, 0), (b"id??rest", 8, 2, 2), (b"", 0, 0, 0), (b"?" * 99, 99, 91, 8),
-    strict=True)
+RAW = 101
+MS = 1_000_000
+START_NS = 10**18
+ANSWER, ERROR, REFUSAL = "answer", "error", "refusal"
+ROWS = ((b"t" * 20, 4, 8), (b"ask", 0, 0), (b"id??rest", 2, 2), (b"", 0, 0), (b"?" * 99, 91, 8),
+        *((bytes(8 + more), 0, 8) for more in range(3)))
 WHOLE_TOKEN, BARE, SHORT_TOKEN, EMPTY, LONG = range(5)
-"""Rows of `payloads()`."""
+"""Rows of the payloads; the generic payload is one of the first eight."""
 
 
-def payloads():
-    width = max(LENGTH)
-    data = np.array([list(each.ljust(width, b"\0")) for each in DATA], np.uint8)
-    return Payloads(data, np.array(LENGTH), np.array(TOKEN_AT), np.array(TOKEN_SIZE))
+def halves(address):
+    parsed = ip_address(address)
+    return divmod(int(parsed) | (0xFFFF << 32 if parsed.version == 4 else 0), 1 << 64)
 
 
-def destinations_of(pairs):
+def destinations_of(pairs, zone=0):
     """Of (address, port)."""
-    addresses = list(dict.fromkeys(address for address, _ in pairs))
-    high, low = np.array([halves(address) for address, _ in pairs], np.uint64).reshape(-1, 2).T
-    return Destinations(np.array([addresses.index(address) for address, _ in pairs], np.int64), high, low,
-                        np.array([port for _, port in pairs], np.int64), np.zeros(len(pairs), np.int64))
+    addresses, made = list(dict.fromkeys(address for address, _ in pairs)), Destinations()
+    for address, port in pairs:
+        made.add(addresses.index(address), halves(address), [port], zone)
+    return made
 
 
 def plan_of(*pairs, payload=WHOLE_TOKEN, key=KEY, sources=2, own_port=OWN_PORT, source_ports=1, **fields):
     """Each destination (address, port) is sent `payload`, by row; or in turn those of a tuple."""
     destinations = destinations_of(pairs)
     family = 6 if any(":" in address for address, _ in pairs) else 4
-    hosts = len(set(destinations.host.tolist()))
-    high, low = np.array([halves(address) for address in OWN[family][:sources]], np.uint64).T
-    order = np.array(payload if isinstance(payload, tuple) else (payload,))
-    none = np.zeros(len(pairs), np.int64)
-    return Plan(destinations, Sources(np.tile(high, (hosts, 1)), np.tile(low, (hosts, 1)), own_port, source_ports),
-                Candidates(none, none + len(order), order), key, **fields)
+    addresses = [halves(address) for address in OWN[family][:sources]]
+    hosts = len(set(destinations.host))
+    payloads = Payloads(ROWS, [(GENERIC,), payload if isinstance(payload, tuple) else (payload,)])
+    return Plan(destinations, Sources([addresses] * hosts, own_port, source_ports), array("H", [1] * len(pairs)),
+                payloads, key, **fields)
 
 
-def packets_of(crafted, count):
-    """The packets of a `Crafter`, as bytes, in the order of their probes."""
-    packets = [b""] * count
-    for some in crafted:
-        for row, packet, length in zip(some.rows.tolist(), some.packets, some.length.tolist(), strict=True):
-            packets[row] = packet[:length].tobytes()
-    return packets
+def next_packet(plan, task=0, source=0, now_ns=START_NS):
+    """What the plan sends next to a task."""
+    attempt = plan.next_attempt(task, now_ns)
+    packet = plan.prober.craft_one(plan.crafted, task, source=plan.source_number(task, source), attempt=attempt,
+                                   ttl=plan.ttl, size=plan.size)
+    plan.leave(task, len(packet))
+    return packet
 
 
-def next_packets(plan, *tasks, source=0, size=0):
-    """What the plan sends next to each of the tasks."""
-    probes = plan.next_probes(np.array(tasks), np.full(len(tasks), source))
-    return packets_of(Crafter(payloads(), size=size).craft(probes), len(tasks))
+class Heard(Pacing):
+    """Keeps what it is told."""
+
+    def __init__(self, plan):
+        super().__init__(plan, Patience(0, 2, 1000 * MS, control=True), START_NS)
+        self.told = []
+
+    def answered(self, task, time_ns):
+        super().answered(task, time_ns)
+        self.told.append((ANSWER, task))
+
+    def failed(self, task, source, attempt, time_ns, *, is_refusal):
+        super().failed(task, source, attempt, time_ns, is_refusal=is_refusal)
+        self.told.append((REFUSAL if is_refusal else ERROR, task, source, attempt))
 
 
 class Scan:
-    """Sends to a port of a host, and is told what is captured."""
+    """Sends to a port of a host, and is told what is captured, a millisecond apart."""
 
     def __init__(self, family=4, payload=WHOLE_TOKEN, *, size=0, ports=(PORT,), source_ports=1, plan=None):
-        self.family, self.size = family, size
         self.plan = plan or plan_of(*((HOST[family], port) for port in ports), payload=payload,
-                                    source_ports=source_ports)
-        self.admission = Admission(self.plan, payloads(), Crafter(payloads(), size=size))
-        self.pipeline = Pipeline(keep_messages=True, admission=self.admission)
+                                    source_ports=source_ports, size=size)
+        self.pacing, self.record, self.errors, self.errnos = Heard(self.plan), Record(self.plan), [], {}
+        self.replies = Replies(self.plan, self.pacing, self.record, self.errors.append)
+        self.decoder = Decoder(64, keeps_messages=True)
         self.frames = 0
+        self.tasks = []
+        """Of each frame."""
+        self.known = Known(self.plan, self.pacing, self.record, self.errnos)
+
+    @property
+    def now_ns(self):
+        return START_NS + self.frames * MS
 
     def send(self, task=0, source=0):
-        (packet,) = next_packets(self.plan, task, source=source, size=self.size)
-        return packet
+        return next_packet(self.plan, task, source, self.now_ns)
 
-    def hear(self, *packets):
-        """(kind, task, source, attempt) of what was heard."""
-        self.pipeline.feed(batch_of(packets, first=self.frames + 1))
-        self.frames += len(packets)
-        self.known = self.pipeline.feed(tick(self.frames * MS))
-        return [row for heard in self.admission.heard()
-                for row in zip(*(getattr(heard, name).tolist() for name in ("kind", "task", "source", "attempt")),
-                               strict=True)]
+    def hear(self, *packets, apart_ns=MS, link=0):
+        """What was said of answers and errors."""
+        self.pacing.told.clear()
+        start_ns = self.now_ns
+        for place, packet in enumerate(packets, 1):
+            self.frames += 1
+            found = self.decoder.packets(packet, len(packet), start_ns + place * apart_ns, RAW, self.frames)
+            self.tasks.append(self.replies.packets(found, link))
+        return list(self.pacing.told)
 
     def hear_error(self, packet, **fields):
         """What is heard of the host's refusal; and how many errors are foreign by now."""
-        return self.hear(b.port_unreachable(packet, **fields)), self.admission.foreign
+        return self.hear(b.port_unreachable(packet, **fields)), self.replies.foreign
 
 
 NOT_BELIEVED = ([], 1)
@@ -106,8 +126,8 @@ def other_traffic(family=4, source=None, sport=OWN_PORT, dport=PORT, data=b"hell
     return b.datagram(source or OWN[family][0], HOST[family], sport, dport, data)
 
 
-def answer(family=4, sport=PORT, to=None, dport=OWN_PORT, source=None):
-    return b.datagram(source or HOST[family], to or OWN[family][0], sport, dport, b"answer")
+def answer(family=4, sport=PORT, to=None, dport=OWN_PORT, *, source=None, data=b"answer", **fields):
+    return b.datagram(source or HOST[family], to or OWN[family][0], sport, dport, data, **fields)
 
 
 def with_udp(packet, at, data):

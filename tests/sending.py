@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import socket
+from array import array
 
-import numpy as np
+from scan_setup import halves
 
-from udpprobe.core.probing.craft import Crafter
-from udpprobe.core.probing.probes import Payloads, Probes
-from udpprobe.hostfacts import sources_for
+from udpprobe.core.probe import Batch, Payloads, Prober, Tasks
+from udpprobe.hostfacts import source_of
 
-TOKEN_ONLY = Payloads(np.zeros((1, 8), np.uint8), np.array([8]), np.array([0]), np.array([8]))
-MAPPED = 0xFFFF_0000_0000
-
-
-def columns_of(addresses):
-    """(n,) high and low halves."""
-    numbers = [int.from_bytes(socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text), "big")
-               | (0 if ":" in text else MAPPED) for text in addresses]
-    return (np.array([number >> 64 for number in numbers], np.uint64),
-            np.array([number & (1 << 64) - 1 for number in numbers], np.uint64))
+TOKEN_ONLY = Payloads([(bytes(8), 0, 8)])
+KEY = (1, 2)
 
 
 def crafted_for(addresses, ports, *, source=None, source_port=40000, zone=0, size=0, ttl=64):
-    """A probe to each address and port of one family, its row the token in its payload; and their zones.
+    """A batch of a probe to each address and port of one family, how many, and their zones.
 
-    Its source is what the kernel says, or 0 where it says an errno.
+    Its source is what the kernel says. `tokens_of` tells what they carry.
     """
     n = len(addresses)
-    high, low = columns_of(addresses)
-    zones = np.full(n, zone, np.int64)
-    source_high, source_low = columns_of([source] * n) if source else sources_for(high, low, zones)[:2]
-    zeros = np.zeros(n, np.int64)
-    ports = np.array(ports, np.uint64) | np.uint64(source_port << 16)
-    (crafted,) = Crafter(TOKEN_ONLY, size=size).craft(Probes(
-        np.arange(n), source_high, source_low, high, low, ports, zones, zeros, zeros, np.full(n, ttl),
-        np.arange(n, dtype=np.uint64)))
-    return crafted, zones
+    own = halves(source) if source else divmod(source_of(addresses[0], zone).address, 1 << 64)
+    high, low = zip(*map(halves, addresses), strict=True)
+    tasks = Tasks(array("Q", high), array("Q", low), array("H", [source_port] * n), array("H", ports),
+                  array("H", [0] * n))
+    batch = Batch(n, max(size + 3, 56) // 4 * 4)
+    for row in range(n):
+        batch.task[row], batch.attempt[row], batch.ttl[row], batch.size[row] = row, row, ttl, size
+    Prober(KEY, TOKEN_ONLY, [own], first_port=source_port).craft(tasks, batch, n)
+    return batch, n, [zone] * n
+
+
+def data_of(batch, row):
+    """What a packet of a batch carries."""
+    packet = bytes(memoryview(batch.packets)[row * batch.stride:row * batch.stride + batch.length[row]])
+    return packet[28 if packet[0] >> 4 == 4 else 48:]

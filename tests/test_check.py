@@ -15,9 +15,9 @@ import udpprobe.check
 import udpprobe.interrupt
 from udpprobe import mtu, scan, trace
 from udpprobe.check import Settings, check
+from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
+from udpprobe.checking.thresholds import State
 from udpprobe.core.addresses import address_text
-from udpprobe.core.checking.asking import Ask, Expectation, Probing, target_with_port
-from udpprobe.core.checking.thresholds import State
 from udpprobe.core.model import Spread
 from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
@@ -163,8 +163,8 @@ def test_the_path_mtu_is_searched_up_to_what_is_wanted(network, found, expected)
     network.found = found
     outcome = check([ask("127.0.0.1:1", Probing("empty", interface="lo"), min_mtu=1450)], Settings(silence_s=0.5))
     place, options = network.asked
-    assert (expected, 1450, "empty", "lo", 0.5, [1]) == (
-        *states(outcome), options.most, options.payload, options.interface, options.timeout_s, place.port.tolist())
+    assert (expected, 1450, "empty", "lo", 0.5, 1) == (
+        *states(outcome), options.most, options.payload, options.interface, options.timeout_s, place.port)
     assert ("not checked" in outcome.checks[0].text) == (expected == "UNKNOWN")
 
 

@@ -3,8 +3,8 @@ import time
 import pytest
 
 from udpprobe.check_config import line_of, read_config, read_templates
-from udpprobe.core.checking.asking import Probing
-from udpprobe.core.checking.thresholds import State
+from udpprobe.checking.asking import Probing
+from udpprobe.checking.thresholds import State
 from udpprobe.errors import UdpprobeError, UsageError
 
 WHOLE = """\

@@ -14,9 +14,9 @@ from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, expired, host, said, s
 from samples import parsed
 from wraps import LINKS
 
-from udpprobe.observe import Options, analyze
+from udpprobe.analyze import Options, analyze
+from udpprobe.capture.inputs import Inputs
 from udpprobe.reports.json import plain
-from udpprobe.sources.inputs import Inputs
 
 RAW = 101
 STEP_NS = 10**9 // 64

@@ -12,8 +12,8 @@ from samples import REFUSED
 
 from udpprobe import exporter
 from udpprobe.check import Settings
-from udpprobe.core.checking.asking import Expectation, Probing
-from udpprobe.core.checking.states import Facts, Outcome, checked
+from udpprobe.checking.asking import Expectation, Probing
+from udpprobe.checking.states import Facts, Outcome, checked
 from udpprobe.exporter import MODULES, Options, Prober, Server
 
 NOWHERE = {"nowhere": (Expectation(), Probing(interface="no-such-if"))}

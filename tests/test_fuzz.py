@@ -19,17 +19,18 @@ from contextlib import contextmanager
 import containers as c
 import pytest
 import zstandard
+from capture_rows import rows_of
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from pcaps_readme import EXPECTED, PCAPS
 from profiles import IS_FUZZING
 from worlds import any_frames
 
+from udpprobe.analyze import Options, analyze
+from udpprobe.capture.files import CaptureFile
+from udpprobe.capture.inputs import Inputs
 from udpprobe.errors import CaptureError
-from udpprobe.observe import Options, analyze
 from udpprobe.reports import Format, events_in, report_pieces
-from udpprobe.sources import open_captures
-from udpprobe.sources.inputs import Inputs
 
 EXAMPLES = 150
 """In a round, between two looks at the clock."""
@@ -169,11 +170,15 @@ def told_in_every_format(report, events):
 
 
 def adds_up(report, events, file):
-    frames = sum(len(batch) for batch in open_captures([str(file)]))
-    assert frames == report.source.packets
+    capture = CaptureFile(str(file))
+    frames = rows_of(capture)
+    capture.close()
+    assert len(frames) == report.source.packets
     errors = [event.frame for event in events]
     assert sorted(set(errors)) == errors
-    assert all(event.matched_frame is None or event.matched_frame < event.frame for event in events)
+    times_ns = {row.frame: row.time_ns for row in frames}
+    assert all(event.matched_frame is None or event.matched_frame < event.frame
+               or times_ns[event.matched_frame] <= times_ns[event.frame] for event in events)
     assert all(count > 0 for count in report.faults.values())
 
 

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from contextlib import closing
 
-import numpy as np
 import pytest
-from engine_probes import crafter, halves
+from scan_setup import destinations_of
 
-from udpprobe.core.probing.probes import Destinations
 from udpprobe.prepare import FIRST_UNPRIVILEGED, SOURCE_PORTS, Options, are_own, open_engine, reserve_source_ports
 
 HOST = "198.51.100.7"
 OPEN_TO_ALL = range(FIRST_UNPRIVILEGED, 65_536)
-
-
-def destinations_of(pairs):
-    """Of (address, port)."""
-    high, low = np.array([halves(address) for address, _ in pairs], np.uint64).T
-    none = np.zeros(len(pairs), np.int64)
-    return Destinations(none, high, low, np.array([port for _, port in pairs]), none)
 
 
 def reserved(address, asked, **options):
@@ -30,7 +21,7 @@ def reserved(address, asked, **options):
 
 def test_this_host_s_addresses_are_known():
     own = are_own(destinations_of([(each, 1) for each in ("127.0.0.1", "127.9.9.9", HOST, "126.255.255.255")]))
-    assert [True, True, False, False] == own.tolist()
+    assert [True, True, False, False] == list(map(bool, own))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", HOST])
@@ -61,5 +52,5 @@ def test_a_port_that_is_asked_for_is_taken_whatever_is_probed():
 def test_an_engine_without_privilege_says_what_it_cannot_see(monkeypatch, asked, said):
     monkeypatch.setattr("udpprobe.prepare.has_net_raw", lambda: False)
     warnings = []
-    with closing(open_engine(Options(engine=asked), crafter(), (4000,), warnings.append)) as engine:
+    with closing(open_engine(Options(engine=asked), (4000,), warnings.append)) as engine:
         assert [True] == [text.startswith(said) and text.endswith(f"cannot see {engine.blind_to}") for text in warnings]

@@ -1,150 +1,79 @@
-"""What holds for every capture: no bytes raise, every split tells the same, no error is about a later datagram."""
+"""What holds for every capture: no bytes raise, every order of joining tells the same, no error is about a later datagram."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields
-from itertools import pairwise
 
-import numpy as np
-from feeding import batch_of, follow
+from following import ETHERNET, analyzer_of, follow, frames_of, story_of_analyzer
 from hypothesis import example, given
 from hypothesis import strategies as st
 from profiles import examples
-from msgspec.structs import replace
-from worlds import S, any_frames, nearly_frames, worlds
+from worlds import S, any_frames, worlds
 
-from udpprobe.core.batch import tick
-from udpprobe.core.decoding.decode import Decoder, decode_odd
-from udpprobe.core.decoding.fastlane import LINK_SIZES, decode_common
-from udpprobe.core.packets import Datagrams
-from udpprobe.core.summaries.conclude import Question, conclude
+from udpprobe.report import Question
 
-ETHERNET = 1
 GROUPS = ("destination", "host", "flow", "reporter")
+any_group = st.sampled_from(GROUPS)
 quickly = examples(150)
 
-# ---- any bytes
 
-@quickly
-@given(any_frames, st.integers(0, 2000))
-def test_any_bytes_on_any_link_are_decoded_without_a_word(frames, cut_off):
-    link_types, data = [link for link, _ in frames], [each for _, each in frames]
-    lengths = [len(each) + cut_off for each in data]
-    story = follow([batch_of(data, link_types, lengths=lengths)])
-    assert (len(frames), sum(lengths)) == (story.summary.packets, story.summary.bytes)
-    assert all(count > 0 for count in story.faults.values())
-    assert len(story.events) == len({event.frame for event in story.events})
-
-
-# ---- one answer, two lanes
-
-def chunk_of(*batches):
-    decoder = Decoder()
-    for batch in batches:
-        decoder.feed(batch)
-    return decoder.take()
-
-
-def rows_of(columns):
-    values = [getattr(columns, column.name).tolist() for column in fields(columns)
-              if column.name not in {"message", "message_end"}]
-    return sorted(zip(*values, strict=True))
-
-
-@quickly
-@given(st.sampled_from(sorted(LINK_SIZES)), st.lists(nearly_frames(), min_size=1, max_size=12))
-def test_the_fast_lane_and_the_walk_agree(link_type, frames):
-    same = [frame for each, frame in frames if each == link_type] or [frames[0][1]]
-    chunk = chunk_of(batch_of(same, link_type))
-    walked, errors, _, faults = decode_odd(batch_of(same, link_type))
-    assert rows_of(walked) == rows_of(chunk.datagrams)
-    assert rows_of(errors) == rows_of(chunk.errors)
-    assert +faults == +chunk.faults
-
-
-@quickly
-@given(st.lists(nearly_frames(), min_size=1, max_size=12))
-def test_what_the_fast_lane_takes_it_does_not_leave(frames):
-    batch = batch_of([frame for _, frame in frames], frames[0][0])
-    common, rest = decode_common(batch)
-    taken = Datagrams.concatenate(common).frame.tolist() if common else []
-    assert not set(taken) & set((rest + 1).tolist())
-
-
-# ---- any split
-
-def batches_of(frames, cuts, *, ticks):
-    """The frames in batches that end at `cuts`, with a tick behind each where wanted."""
-    edges = sorted({0, len(frames), *(cut % (len(frames) + 1) for cut in cuts)})
-    for start, end in pairwise(edges):
-        some = frames[start:end]
-        yield batch_of([frame for _, frame in some], ETHERNET, first=start + 1, times_ns=[ns for ns, _ in some])
-        if ticks:
-            yield tick(some[-1][0])
-
-
-def whole(frames):
-    return list(batches_of(frames, [], ticks=False))
-
-
-any_cuts = st.lists(st.integers(0, 60), max_size=6)
-any_group = st.sampled_from(GROUPS)
-
-
-@quickly
-@given(worlds(), any_cuts, any_group)
-def test_every_split_into_batches_gives_the_same_report_and_events(frames, cuts, by):
-    question = Question(32, True, by)
-    one, split = follow(whole(frames), question), follow(batches_of(frames, cuts, ticks=False), question)
-    assert report_of(one) == report_of(split)
-    assert one.events == split.events
-
-
-@quickly
-@given(worlds(), any_cuts, any_group)
-def test_ticks_in_between_change_no_report_and_no_match(frames, cuts, by):
-    question = Question(32, True, by)
-    one, live = follow(whole(frames), question), follow(batches_of(frames, cuts, ticks=True), question)
-    assert report_of(one) == report_of(live)
-    assert untold_loops(one.events) == untold_loops(live.events)
+def frames_in(world, first_s=0):
+    return frames_of([frame for _, frame in world], ETHERNET, times_ns=[ns + first_s * S for ns, _ in world])
 
 
 def report_of(story):
     return story.destinations, story.unmatched, story.faults
 
 
-def untold_loops(events):
-    """A live event may be told before the evidence of its loop has come."""
-    return [replace(event, verdict="expired") if event.verdict == "loop" else event for event in events]
+# ---- any bytes
+
+@quickly
+@given(any_frames, st.integers(0, 2000))
+def test_any_bytes_on_any_link_are_decoded_without_a_word(frames, cut_off):
+    lengths = [len(each) + cut_off for _, each in frames]
+    story = follow(frames_of([each for _, each in frames], [link for link, _ in frames], lengths=lengths))
+    assert (len(frames), sum(lengths)) == (story.packets, story.bytes)
+    assert all(count > 0 for count in story.faults.values())
+    assert len(story.events) == len({event.frame for event in story.events})
+
+
+# ---- any split
+
+@quickly
+@given(worlds(), st.integers(1, 9), any_group)
+def test_following_at_once_changes_no_report_and_no_match(world, step, by):
+    question, frames = Question(32, True, by), frames_in(world)
+    one = follow(frames, question)
+    split = analyzer_of([], by_flow=by == "flow")
+    for first in range(0, len(frames), step):
+        split.feed_frames(frames[first:first + step])
+        split.flush()
+    split.finish()
+    assert one.told == story_of_analyzer(split, question).told
 
 
 @quickly
 @given(worlds())
-def test_the_same_frames_tell_the_same_again(frames):
-    assert report_of(follow(whole(frames))) == report_of(follow(whole(frames)))
+def test_the_same_frames_tell_the_same_again_whatever_the_secret(world):
+    story = follow(frames_in(world))
+    other = story_of_analyzer(analyzer_of(frames_in(world), secret=77))
+    assert story.told == other.told
 
 
-# ---- any order of merging
+# ---- any order of captures
 
 @quickly
 @given(st.lists(worlds(8), min_size=2, max_size=4), st.data(), any_group)
-def test_summaries_merge_in_any_order_to_the_same_report(parts, data, by):
-    question, by_flow = Question(32, True, by), Question(32, True, "flow" if by == "flow" else "destination")
-    quiet = [[(ns + number * 1000 * S, frame) for ns, frame in part] for number, part in enumerate(parts)]
-    firsts = np.cumsum([1, *map(len, quiet)])
-    batches = [batch_of([frame for _, frame in part], ETHERNET, first=int(first), times_ns=[ns for ns, _ in part])
-               for part, first in zip(quiet, firsts, strict=False)]
-    expected = Counter()
-    reports = []
+def test_captures_add_up_in_any_order_to_the_same_report(parts, data, by):
+    question, reports = Question(32, True, by), []
     for order in (list(range(len(parts))), data.draw(st.permutations(range(len(parts))))):
-        first, *others = [follow([batches[number]], by_flow).summary for number in order]
+        first, *others = [analyzer_of(frames_in(parts[number], 1000 * number), by_flow=by == "flow")
+                          for number in order]
         for other in others:
-            first.merge(other)
-        expected[first.packets] += 1
-        reports.append(conclude(first, question))
-    assert {sum(map(len, parts)): 2} == expected
-    assert reports[0] == reports[1]
+            first.absorb(other)
+        reports.append(story_of_analyzer(first, question))
+    assert sum(map(len, parts)) == reports[0].packets
+    assert report_of(reports[0]) == report_of(reports[1])
 
 
 # ---- time
@@ -152,16 +81,65 @@ def test_summaries_merge_in_any_order_to_the_same_report(parts, data, by):
 @quickly
 @given(worlds())
 @example([])
-def test_no_error_is_about_a_datagram_with_a_later_frame(frames):
-    for event in follow(whole(frames)).events:
+def test_no_error_is_about_a_datagram_with_a_later_frame(world):
+    for event in follow(frames_in(world)).events:
         assert event.matched_frame is None or event.matched_frame < event.frame
         assert (event.match == "none") == (event.matched_frame is None) == (event.rtt_ms is None)
 
 
+def in_order(frames):
+    """As they would have been captured by one queue."""
+    return sorted(frames, key=lambda frame: frame[0])
+
+
+@quickly
+@given(worlds(), st.lists(st.integers(0, 10**9), min_size=30, max_size=30), any_group)
+def test_frames_out_of_order_by_up_to_a_second_are_put_in_order(world, late_ns, by):
+    """Each is written as late as its queue was read."""
+    question, frames = Question(32, True, by), in_order(frames_in(world))
+    written = [frame for _, frame in sorted(
+        ((frame[0] + late, frame) for frame, late in zip(frames, late_ns * 3, strict=False)), key=lambda pair: pair[0])]
+    expected, story = follow(in_order(written), question), follow(written, question, is_ordered=True)
+    assert report_of(expected) == report_of(story)
+    assert sorted(map(without_frames, expected.events)) == sorted(map(without_frames, story.events))
+
+
+def without_frames(event):
+    return repr(event).partition("time_ns")[2].replace(f"matched_frame={event.matched_frame}", "")
+
+
+@quickly
+@given(worlds(), any_group)
+def test_what_is_in_order_is_the_same_put_in_order(world, by):
+    question, frames = Question(32, True, by), in_order(frames_in(world))
+    assert follow(frames, question).told == follow(frames, question, is_ordered=True).told
+
+
+@quickly
+@given(worlds(), st.sampled_from((-(1 << 62), -(10**18), -50 * S, -1, 10**18, 1 << 62)))
+def test_odd_times_change_nothing_but_themselves(world, first_ns):
+    usual, odd = (follow(frames_of([frame for _, frame in world], ETHERNET, times_ns=[ns + more for ns, _ in world]))
+                  for more in (0, first_ns))
+    assert [timeless(each, 0) for each in usual.events] == [timeless(each, first_ns) for each in odd.events]
+    assert usual.verdicts == odd.verdicts
+    for one, other in zip(usual.destinations, odd.destinations, strict=True):
+        assert (one.sent, one.answered, one.errors, one.rtt_ms, one.meaning) == (
+            other.sent, other.answered, other.errors, other.rtt_ms, other.meaning)
+        assert [(each.first_time_ns, each.last_time_ns, each.count, each.rtt_ms) for each in one.findings] == [
+            (each.first_time_ns - first_ns, each.last_time_ns - first_ns, each.count, each.rtt_ms)
+            for each in other.findings]
+
+
+def timeless(event, first_ns):
+    return event.frame, event.time_ns - first_ns, event.match, event.matched_frame, event.rtt_ms, event.notes
+
+
+# ---- sums
+
 @quickly
 @given(worlds())
-def test_every_error_is_told_once_and_counted_at_most_once(frames):
-    story = follow(whole(frames))
+def test_every_error_is_told_once_and_counted_at_most_once(world):
+    story = follow(frames_in(world))
     counted = sum(finding.count for each in story.destinations for finding in each.findings if finding.icmp_type)
     counted += sum(each.finding.count for each in story.unmatched)
     assert counted <= len(story.events) == len({event.frame for event in story.events})
@@ -169,10 +147,17 @@ def test_every_error_is_told_once_and_counted_at_most_once(frames):
 
 @quickly
 @given(worlds())
-def test_what_is_told_of_a_destination_adds_up(frames):
-    for each in follow(whole(frames)).destinations:
+def test_what_is_told_of_a_destination_adds_up(world):
+    for each in follow(frames_in(world)).destinations:
         assert each.errors == sum(finding.count for finding in each.findings if finding.icmp_type is not None)
         assert (each.sent > 0) or each.findings
         assert each.verdict != "silent" or (each.answered, each.meaning is None) == (0, each.errors > 0)
         for spread in filter(None, (each.rtt_ms, *(finding.rtt_ms for finding in each.findings))):
             assert 0 <= spread.min <= spread.median <= spread.max
+
+
+def test_nothing_and_one_packet_and_errors_alone_are_captures():
+    for frames in ([], [(0, b"", 0, ETHERNET)], [(-1, b"", 0, 65535), (0, bytes(64), 64, 0)]):
+        story = follow(frames)
+        assert (len(frames), [], ()) == (story.packets, story.events, story.destinations)
+    assert Counter({"short-ethernet": 1}) == follow([(0, b"", 0, ETHERNET)]).faults

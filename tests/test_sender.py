@@ -5,18 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 
-import numpy as np
 import pytest
-from sending import crafted_for
+from sending import crafted_for, data_of
 
 from udpprobe import sendmmsg
-from udpprobe.core.probing.craft import Crafted
 from udpprobe.errors import PrivilegeError, UsageError
 from udpprobe.hostfacts import has_net_raw
-from udpprobe.sender import SOCKADDR_IN, Sender
+from udpprobe.sender import Sender
 from udpprobe.sendmmsg import CHUNK, Messages
 
+NAME = struct.pack("@H2x4s8x", socket.AF_INET, socket.inet_aton("127.0.0.1"))
+"""struct sockaddr_in without a port."""
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 SO_RCVBUFFORCE = 33
 DOMAINS = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -39,35 +40,32 @@ def plain():
 
 def messages_to(ports):
     """Messages to ports of the loopback address, for an ordinary UDP socket: its bytes are the payload."""
-    n = len(ports)
-    packets = np.arange(n * 8, dtype=np.int64).view(np.uint8).reshape(n, 64)
-    made = Messages(SOCKADDR_IN)
-    made.names["family"] = socket.AF_INET
-    made.names["port"][:n] = np.array(ports, ">u2").view(np.uint16)
-    made.names["address"][:] = 127, 0, 0, 1
-    crafted = Crafted(4, np.arange(n), packets, np.arange(n) % 64)
-    made.put(crafted.packets, crafted.length, np.arange(n))
-    return made, crafted
+    packets = bytearray(os.urandom(64 * len(ports)))
+    made = Messages(NAME)
+    for row, port in enumerate(ports):
+        struct.pack_into("!H", made.names, row * len(NAME) + 2, port)
+    made.put(packets, [(64 * row, row % 64) for row in range(len(ports))])
+    return made, packets
 
 
 def test_messages_arrive_in_order_each_with_its_length(receiver, plain):
-    messages, crafted = messages_to([receiver.getsockname()[1]] * 5)
-    assert [0] * 5 == messages.send(plain, 5).tolist()
-    assert [crafted.packets[row, :row].tobytes() for row in range(5)] == [receiver.recv(100) for _ in range(5)]
+    messages, packets = messages_to([receiver.getsockname()[1]] * 5)
+    assert [0] * 5 == messages.send(plain, 5)
+    assert [packets[64 * row:65 * row] for row in range(5)] == [receiver.recv(100) for _ in range(5)]
 
 
 def test_a_refused_message_has_its_errno_and_the_rest_leaves(receiver, plain):
     port = receiver.getsockname()[1]
     messages, _ = messages_to([0, port, port, 0, 0, port, 0])
     refused = errno.EINVAL      # port 0
-    assert [refused, 0, 0, refused, refused, 0, refused] == messages.send(plain, 7).tolist()
+    assert [refused, 0, 0, refused, refused, 0, refused] == messages.send(plain, 7)
     assert [1, 2, 5] == [len(receiver.recv(100)) for _ in range(3)]
 
 
-def test_only_the_rows_that_are_asked_for_are_put(receiver, plain):
-    messages, crafted = messages_to([receiver.getsockname()[1]] * 9)
-    messages.put(crafted.packets, crafted.length, np.array([7, 2]))
-    assert [0, 0] == messages.send(plain, 2).tolist()
+def test_only_the_pieces_that_are_asked_for_are_put(receiver, plain):
+    messages, packets = messages_to([receiver.getsockname()[1]] * 9)
+    messages.put(packets, [(64 * 7, 7), (64 * 2, 2)])
+    assert [0, 0] == messages.send(plain, 2)
     assert [7, 2] == [len(receiver.recv(100)) for _ in range(2)]
 
 
@@ -75,7 +73,7 @@ class Refusing(Messages):
     """Gives what the kernel would say, one word a call."""
 
     def __init__(self, *words):
-        super().__init__(SOCKADDR_IN)
+        super().__init__(NAME)
         self.words = list(words)
         self.asked = []
 
@@ -88,7 +86,7 @@ def test_a_full_queue_and_a_signal_are_waited_out(monkeypatch, plain):
     waits = []
     monkeypatch.setattr(sendmmsg.time, "sleep", waits.append)
     played = Refusing((1, 0), (-1, errno.ENOBUFS), (-1, errno.EINTR), (-1, errno.EAGAIN), (2, 0))
-    assert [0, 0, 0] == played.send(plain, 3).tolist()
+    assert [0, 0, 0] == played.send(plain, 3)
     assert [0, 1, 1, 1, 1] == played.asked
     assert [sendmmsg.WAIT_S, 2 * sendmmsg.WAIT_S] == waits
 
@@ -97,7 +95,7 @@ def test_a_queue_that_stays_full_costs_its_packet_only(monkeypatch, plain):
     waits = []
     monkeypatch.setattr(sendmmsg.time, "sleep", waits.append)
     full = [(-1, errno.ENOBUFS)] * 11       # packets that left nonetheless: some interfaces say so of what they dropped
-    assert [errno.ENOBUFS, 0] == Refusing(*full, (1, 0)).send(plain, 2).tolist()
+    assert [errno.ENOBUFS, 0] == Refusing(*full, (1, 0)).send(plain, 2)
     assert sendmmsg.PATIENCE_S == pytest.approx(sum(waits), rel=0.05)
 
 
@@ -109,19 +107,18 @@ def test_probes_arrive_from_the_port_they_name(family):
         opened.bind((LOOPBACK[family], 0))
         opened.settimeout(2)
         n = CHUNK + 3
-        crafted, zone = crafted_for([LOOPBACK[family]] * n, [opened.getsockname()[1]] * n, source_port=40123)
-        assert [0] * n == sending.send(crafted, zone).tolist()
+        batch, count, zones = crafted_for([LOOPBACK[family]] * n, [opened.getsockname()[1]] * n, source_port=40123)
+        assert [] == sending.send(batch, count, zones)
         heard = [opened.recvfrom(100) for _ in range(n)]
-    assert [row.to_bytes(8, "big") for row in range(n)] == [data for data, _ in heard]
+    assert [data_of(batch, row) for row in range(n)] == [data for data, _ in heard]
     assert {(LOOPBACK[family], 40123)} == {address[:2] for _, address in heard}
 
 
 @privileged
 def test_nothing_to_send_is_sent():
-    crafted, zone = crafted_for(["127.0.0.1"], [9])
+    batch, _, zones = crafted_for(["127.0.0.1"], [9])
     with Sender() as sending:
-        nothing = Crafted(4, crafted.rows[:0], crafted.packets[:0], crafted.length[:0])
-        assert [] == sending.send(nothing, zone[:0]).tolist()
+        assert [] == sending.send(batch, 0, zones)
 
 
 def test_an_unknown_interface_is_named():
@@ -131,12 +128,12 @@ def test_an_unknown_interface_is_named():
 
 @privileged
 def test_without_privilege_the_error_says_which_is_needed():
-    crafted, zone = crafted_for(["127.0.0.1"], [9])
+    crafted = crafted_for(["127.0.0.1"], [9])
     child = os.fork()
     if not child:
         os.setuid(65534)
         try:
-            Sender().send(crafted, zone)
+            Sender().send(*crafted)
         except PrivilegeError as error:
             os._exit(0 if "CAP_NET_RAW" in str(error) else 1)
         os._exit(2)

@@ -11,12 +11,12 @@ from ipaddress import ip_address
 
 import builders as b
 import pytest
-from feeding import batch_of, story_of
 
 from udpprobe import sockets as module
-from udpprobe.core.following.pipeline import Pipeline
+from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Process
 from udpprobe.hostfacts import own_addresses
+from udpprobe.report import events_of
 from udpprobe.sockdiag import MESSAGE, udp_socket, udp_sockets
 from udpprobe.sockets import Sender, Sockets
 
@@ -57,8 +57,26 @@ def frames_of(host, source_port, port=CLOSED):
     return [datagram, b.port_unreachable(datagram)]
 
 
+def fed(analyzer, frames):
+    analyzer.feed_frames((n, frame, len(frame), 101) for n, frame in enumerate(frames))
+    analyzer.flush()
+
+
+def heed(sockets, *several):
+    """Let an analyzer follow frames, and sockets be looked for after each time."""
+    analyzer = Analyzer(7)
+    analyzer.ports = sockets.ports
+    sockets.heed()
+    for frames in several:
+        fed(analyzer, frames)
+        sockets.heed()
+
+
 def sender_of(sockets, host, source_port):
-    return sockets.senders(story_of(frames_of(host, source_port)).events)[0]
+    analyzer = Analyzer(7, keeps_events=True)
+    fed(analyzer, frames_of(host, source_port))
+    [kept] = analyzer.take_events()
+    return sockets.senders(list(events_of(analyzer, kept, 32)))[0]
 
 
 def bound(opened, host):
@@ -119,9 +137,7 @@ def test_a_socket_of_another_address_is_not_meant(sockets):
 
 def test_a_socket_that_was_seen_sending_is_known_after_it_is_gone(sockets, opened, host):
     port = connected(opened, host)
-    pipeline = Pipeline(on_datagrams=sockets.heed)
-    pipeline.feed(batch_of(frames_of(host, port)))
-    pipeline.finish()
+    heed(sockets, frames_of(host, port))
     opened.close()
     sender = sender_of(sockets, host, port)
     assert (os.getpid(), "connected") == (sender.process.pid, sender.sees)
@@ -148,7 +164,7 @@ def test_one_that_nobody_saw_is_unknown(sockets, opened, host):
 def test_what_other_hosts_sent_is_not_looked_for(sockets, monkeypatch):
     monkeypatch.setattr(module, "udp_sockets", lambda: pytest.fail("the kernel was asked"))
     assert [None, None] == [sender_of(sockets, host, 53) for host in ("192.0.2.1", "2001:db8::1")]
-    Pipeline(on_datagrams=sockets.heed).feed(batch_of(frames_of("192.0.2.1", 53)))
+    heed(sockets, frames_of("192.0.2.1", 53))
 
 
 def test_of_two_processes_that_share_a_port_none_is_accused(sockets):
@@ -166,10 +182,7 @@ def test_many_datagrams_of_known_ports_cost_one_look(opened, host, monkeypatch):
     looks = []
     monkeypatch.setattr(module, "udp_sockets", lambda: looks.append(1) or [])
     sockets, port = Sockets(own_addresses), bound(opened, host)
-    pipeline = Pipeline(on_datagrams=sockets.heed)
-    for first in range(1, 20, 2):
-        pipeline.feed(batch_of(frames_of(host, port), first=first))
-        pipeline.finish()
+    heed(sockets, *[frames_of(host, port)] * 10)
     assert [1] == looks
 
 

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import resource
 import sys
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 import builders as b
 import numpy as np
 import pytest
-from crafting import CLIENT, PORT, PORT_UNREACHABLE, ROUTER, host, said, sent, told
-from feeding import MS, batch_of
+from crafting import CLIENT, PORT, ROUTER, host, said, sent, told
+from live_frames import frames_of, read_frames
+from ring_blocks import DATA_AT, FIRST_AT, Packet, block, record
 
 from udpprobe import watch as module
-from udpprobe.core.batch import SourceState, tick
+from udpprobe.capture.frames import Frames
+from udpprobe.capture.packet_socket import LiveCapture
+from udpprobe.capture.state import SourceState
+from udpprobe.core import is_compiled
+from udpprobe.core.aging import AGED_OUT
+from udpprobe.core.capture import BLOCKS, Records
 from udpprobe.core.model import Process
-from udpprobe.core.summaries import conversations, elsewhere, episodes
-from udpprobe.core.summaries.aging import AGED_OUT, Aging
 from udpprobe.interrupt import Interrupted
 from udpprobe.rotation import Rotation
 from udpprobe.sockets import Sender, Sockets
-from udpprobe.sources import open_captures
 from udpprobe.watch import Listeners, Watch, WatchOptions
 
 SECOND_NS = 10**9
@@ -29,15 +31,29 @@ DNSMASQ = Sender(Process("dnsmasq", 812), "unconnected")
 BLIND = "dnsmasq[812]; its socket is unconnected: it does not know"
 
 
-@dataclass
-class Live:
-    """A source of what the test says."""
+class Live(LiveCapture):
+    """A source of what the test says; at its end, nothing comes any more."""
 
-    batches: object
-    state: SourceState = field(default_factory=lambda: SourceState("interface", "eth0", dropped=0))
+    def __init__(self, heard):
+        super().__init__(SourceState("interface", "eth0", dropped=0))
+        self.heard = heard
+        self.is_done = False
 
-    def __iter__(self):
-        return iter(self.batches)
+    @property
+    def heard(self):
+        return self._heard
+
+    @heard.setter
+    def heard(self, heard):
+        self._heard, self.is_done = iter(heard), False
+
+    def receive(self, _):
+        frames = next(self._heard, None)
+        self.is_done = frames is None
+        return Frames(0) if frames is None else frames
+
+    def close(self):
+        self.is_closed = True
 
 
 class Known(Sockets):
@@ -51,18 +67,18 @@ class Known(Sockets):
         return [self.sender for _ in events]
 
 
-def watching(batches, options=None, sender=None, **how):
-    return Watch(Live(batches), options or WatchOptions(), Known(sender), **how)
+def watching(heard, options=None, sender=None, **how):
+    return Watch(Live(heard), options or WatchOptions(), Known(sender), **how)
 
 
 def followed(watch, is_over=lambda: False):
     events = []
-    watch.follow(Listeners(on_events=events.extend), is_over)
+    watch.follow(Listeners(on_events=events.extend), lambda: watch.source.is_done or is_over())
     return events
 
 
-def at(time_ns, frames, first=1):
-    return batch_of(frames, first=first, times_ns=[time_ns] * len(frames), now_ns=time_ns)
+def at(time_ns, packets, first=1):
+    return frames_of(packets, first=first, times_ns=[time_ns] * len(packets), now_ns=time_ns)
 
 
 def test_an_error_is_told_at_once_where_little_happens():
@@ -74,35 +90,9 @@ def test_an_error_is_told_at_once_where_little_happens():
         yield at(2 * SECOND_NS, told(sent(2)), first=3)
         seen.append(len(events))
     events = []
-    watching(source()).follow(Listeners(on_events=events.extend), lambda: False)
-    assert [1, 2] == seen
-
-
-def test_after_a_quiet_while_nothing_waits_for_what_came_just_before():
-    heard, now_ns = [], SECOND_NS
-
-    def source():
-        for n in range(1, 5):
-            yield at(now_ns + n * 3 * MS, [sent(n)], first=n)
-            heard.append(watch.pipeline.summary.conversations.open.size)
     watch = watching(source())
-    followed(watch)
-    assert [1, 2, 3, 4] == heard
-
-
-def test_a_source_that_is_never_idle_gets_ticks_of_its_own():
-    frames = [frame for n in range(1, 60) for frame in told(sent(n))]
-    batches = [at(SECOND_NS + number * 10 * MS, [frame], first=number + 1) for number, frame in enumerate(frames)]
-    lags_ns, now_ns = [], [0]
-
-    def source():
-        for batch in batches:
-            now_ns[0] = batch.now_ns
-            yield batch
-    watching(source()).follow(
-        Listeners(on_events=lambda events: lags_ns.extend(now_ns[0] - each.time_ns for each in events)), lambda: False)
-    assert 59 == len(lags_ns)
-    assert max(lags_ns) <= module.TICK_NS
+    watch.follow(Listeners(on_events=events.extend), lambda: watch.source.is_done)
+    assert [1, 2] == seen
 
 
 def test_events_name_who_sent_and_what_its_socket_sees():
@@ -133,7 +123,7 @@ def test_senders_of_a_destination_are_bounded(monkeypatch):
     watch = watching([])
     for pid in range(10):
         watch.sockets.sender = Sender(Process("dig", pid), "connected")
-        watch.source.batches = [at(pid * SECOND_NS, told(sent(1)) + told(sent(pid + 2)), first=1 + 4 * pid)]
+        watch.source.heard = [at(pid * SECOND_NS, told(sent(1)) + told(sent(pid + 2)), first=1 + 4 * pid)]
         followed(watch)
     noted = [each for each in watch.report().destinations if each.notes]
     assert 3 == len(noted)
@@ -143,8 +133,8 @@ def test_senders_of_a_destination_are_bounded(monkeypatch):
 @pytest.mark.parametrize(("options", "expected"), [
     (WatchOptions(), 9), (WatchOptions(duration_s=3), 4), (WatchOptions(count=2), 2), (WatchOptions(count=1), 1)])
 def test_it_ends_when_it_is_to(options, expected):
-    batches = [at(n * SECOND_NS, told(sent(n)), first=2 * n) for n in range(1, 10)]
-    assert expected == len(followed(watching(batches, options)))
+    heard = [at(n * SECOND_NS, told(sent(n)), first=2 * n) for n in range(1, 10)]
+    assert expected == len(followed(watching(heard, options)))
 
 
 def test_no_more_errors_are_told_than_were_asked_for():
@@ -153,14 +143,14 @@ def test_no_more_errors_are_told_than_were_asked_for():
 
 
 def test_time_goes_on_without_packets():
-    batches = (tick(n * SECOND_NS) for n in range(1, 10**6))
-    assert [] == followed(watching(batches, WatchOptions(duration_s=5)))
-    assert 7 * SECOND_NS == next(batches).now_ns
+    heard = (Frames(n * SECOND_NS) for n in range(1, 10**6))
+    assert [] == followed(watching(heard, WatchOptions(duration_s=5)))
+    assert 7 * SECOND_NS == next(heard).now_ns
 
 
 def test_somebody_may_end_it():
-    batches = (at(n * SECOND_NS, told(sent(1, id=n)), first=2 * n) for n in range(1, 10**6))
-    assert 1 == len(followed(watching(batches), lambda: True))
+    heard = (at(n * SECOND_NS, told(sent(1, id=n)), first=2 * n) for n in range(1, 10**6))
+    assert 1 == len(followed(watching(heard), lambda: True))
 
 
 def test_errors_and_their_datagrams_are_written_and_nothing_else(tmp_path):
@@ -170,8 +160,7 @@ def test_errors_and_their_datagrams_are_written_and_nothing_else(tmp_path):
         watch = watching([at(1, frames[:3]), at(SECOND_NS, frames[3:], first=4)], sender=DNSMASQ, rotation=rotation)
         events = followed(watch)
     assert [2, 6] == [event.matched_frame for event in events]
-    written = [batch.data[start:start + size].tobytes() for batch in open_captures([str(path)])
-               for start, size in zip(batch.offset, batch.captured, strict=True)]
+    written = [frame.data for frame in read_frames(path)]
     assert [frames[number] for number in (1, 2, 5, 6)] == written
     assert f"{host(1)}:{PORT}: refused; {BLIND}".encode() in path.read_bytes()
 
@@ -183,61 +172,56 @@ def test_what_could_not_be_written_is_a_fault(tmp_path):
     assert {"datagram-not-written": 1} == watch.report().faults
 
 
+class Strangers(Live):
+    """Blocks of 1,024 packets; every 64th is an error, and no address comes twice."""
+
+    def __init__(self):
+        super().__init__([])
+        datagram = b.datagram(CLIENT[4], "0.0.0.0", 4000, PORT, b"x")
+        packets = [Packet(datagram)] * 63 + [Packet(said(datagram, reporter=ROUTER[4]))]
+        sizes = [len(record(each, last=False)) for each in packets] * 16
+        starts = FIRST_AT + np.cumsum([0, *sizes[:-1]])
+        at = starts + DATA_AT + 16 + np.array(([0] * 63 + [28]) * 16)     # the destination, or the quoted one
+        self.places = at[:, None] + np.array([0, 1, 2, 3, 4, 5])     # and the source port
+        self.block = np.frombuffer(block(packets * 16), np.uint8).copy()
+        self.records, self.done = Records(BLOCKS, capacity=1), 0
+
+    def follow(self, analyzer, *_):
+        for _ in range(16):
+            addresses = np.arange(self.done, self.done + 1024, dtype=">u4")
+            self.block[self.places] = addresses.view(np.uint8).reshape(-1, 4)[:, [0, 1, 2, 3, 2, 3]]
+            self.records.take_block(self.block.tobytes())
+            analyzer.feed(self.records)
+            self.done += 1024
+        self.is_done = self.done % (1024 * 1024) == 0
+        return self.done
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB on Linux only")
-def test_an_hour_of_mixed_traffic_takes_no_more_memory_than_its_first_minutes(monkeypatch):
-    """Strangers all the time: every destination, source and reporter is new after a while."""
+@pytest.mark.skipif(not is_compiled(), reason="an interpreted core takes hours")
+def test_a_watch_of_strangers_alone_takes_no_more_memory_after_a_while(monkeypatch):
+    """4 million packets, datagrams each to a destination of its own, and errors about datagrams that nobody saw."""
     monkeypatch.setattr(module, "MOST_NOTED", 500)
-    watch = watching([], aging=Aging(most_rows=500, most_samples=20_000), sender=DNSMASQ)
-    watch.pipeline = module.Pipeline(keep_messages=True, horizon=5_000)
-    for each in (conversations, elsewhere, episodes):     # so that an hour needs no million of packets
-        monkeypatch.setattr(each, "QUIET_FRAMES", 1_000)
-    watch.pipeline.summary.conversations = conversations.Conversations(most=500)
-    peaks_kb, sizes = [], []
-    for minute in range(60):
-        watch.source.batches = minute_of(minute)
-        followed(watch)
-        watch.report()
+    watch = watching([], most_rows=1 << 12)
+    watch.source = Strangers()
+    told, peaks_kb = [], []
+    for _ in range(4):
+        watch.source.is_done = False
+        watch.follow(Listeners(on_events=lambda events: told.append(len(events))), lambda: watch.source.is_done)
         peaks_kb.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-        sizes.append(rows_of(watch))
-    assert max(sizes[10:]) <= 1.5 * max(sizes[:10])
-    assert peaks_kb[-1] - peaks_kb[25] < 4_000      # copies are looked for among the last 25 minutes' frames here
-    assert watch.report().faults[AGED_OUT] > 1000
-    assert 60 * 2_000 == watch.report().source.packets
-    assert 60 * 200 == watch.told
-
-
-def minute_of(minute):
-    """2,000 packets: answered, silent, refused and reported on the way."""
-    start_ns, random, frames = minute * 60 * SECOND_NS, np.random.default_rng(minute), []
-    for n in range(400):
-        peer = f"198.{minute % 200}.{n % 250}.{n // 250}"
-        datagram = b.datagram(CLIENT[4], peer, int(random.integers(1024, 65535)), 53, b"x" * 20, id=n)
-        answer = b.datagram(peer, CLIENT[4], 53, 4000, b"y")
-        silent = b.datagram(CLIENT[6], f"2001:db8::{minute:x}:{n:x}", 5000, PORT, b"z")
-        last = said(datagram, PORT_UNREACHABLE, reporter=peer if n % 4 else ROUTER[4]) if n % 2 else answer
-        frames += [datagram, answer, silent, last, b"\x45"]
-    return [at(start_ns + part * SECOND_NS, frames[200 * part:200 * (part + 1)], first=1 + 2_000 * minute + 200 * part)
-            for part in range(10)]
-
-
-def rows_of(watch):
-    summary, pipeline = watch.pipeline.summary, watch.pipeline
-    return (summary.conversations.endpoints.size + summary.conversations.open.size + summary.record.findings.size
-            + len(summary.record.rtt) + len(summary.conversations.rtt)
-            + sum(map(len, pipeline.log._segments)))       # noqa: SLF001 - nothing else says how much is remembered
-
-
-class FakeCapture(Live):
-    """In an interface's place."""
-
-    def close(self):
-        self.is_closed = True
+        assert watch.analyzer.findings.table.size <= 1 << 13
+        assert watch.analyzer.conversations.endpoints.size <= 1 << 13
+    assert peaks_kb[-1] - peaks_kb[2] < 80_000     # tables have doubled for the last time
+    report = watch.report()
+    assert report.faults[AGED_OUT] > 1 << 20
+    assert (4 << 20, 4 << 14) == (report.source.packets, sum(told))
+    assert len(report.unmatched) <= 1 << 13
 
 
 @pytest.fixture
 def capture(monkeypatch):
-    made = FakeCapture([at(SECOND_NS, told(sent(1)))])
+    made = Live([at(SECOND_NS, told(sent(1)))])
 
     def open_capture(expression, *, interface, bulk):
         made.asked = (expression, interface, bulk)
@@ -248,13 +232,13 @@ def capture(monkeypatch):
 
 
 def test_a_watch_listens_to_all_that_has_to_do_with_udp(capture):
-    assert 1 == len(module.watch(WatchOptions("eth0"), Listeners()).destinations)
+    assert 1 == len(module.watch(WatchOptions("eth0", count=1), Listeners()).destinations)
     assert (module.TRAFFIC, "eth0", True) == capture.asked
     assert capture.is_closed
 
 
 def test_a_filter_leaves_packets_out_of_that(capture):
-    module.watch(WatchOptions(filter="port 53 or icmp"), Listeners())
+    module.watch(WatchOptions(filter="port 53 or icmp", count=1), Listeners())
     assert f"({module.TRAFFIC}) and (port 53 or icmp)" == capture.asked[0]
 
 
@@ -269,7 +253,7 @@ class PressedOnce:
 
 
 def test_ctrl_c_ends_it_with_its_report(capture, monkeypatch):
-    capture.batches = (at(n * SECOND_NS, told(sent(n)), first=2 * n) for n in range(1, 10))
+    capture.heard = (at(n * SECOND_NS, told(sent(n)), first=2 * n) for n in range(1, 10))
     monkeypatch.setattr(module, "CtrlC", PressedOnce)
     with pytest.raises(Interrupted) as ended:
         module.watch(WatchOptions(), Listeners())
@@ -277,10 +261,10 @@ def test_ctrl_c_ends_it_with_its_report(capture, monkeypatch):
     assert capture.is_closed
 
 
-def test_progress_is_told_after_each_batch_with_a_report_on_request(capture, tmp_path):
-    capture.batches = [tick(1), at(SECOND_NS, told(sent(1)))]
+def test_progress_is_told_each_time_with_a_report_on_request(capture, tmp_path):
+    capture.heard = [Frames(1), at(SECOND_NS, told(sent(1)))]
     sizes = []
-    options = WatchOptions(write=str(tmp_path / "x"))
+    options = WatchOptions(write=str(tmp_path / "x"), count=1)
     module.watch(options, Listeners(on_progress=lambda state, report: sizes.append(
         (state.name, len(report().destinations)))))
     assert [("eth0", 0), ("eth0", 1)] == sizes

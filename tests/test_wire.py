@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import socket
 import time
+from ipaddress import ip_address
 
 import pytest
 
-from udpprobe.core.probing.shots import Shot
-from udpprobe.core.targets import parse_target
+from udpprobe.core.addresses import mapped_address
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.targets import Wanted, resolve
-from udpprobe.wire import Listener, Wire, payload_for
+from udpprobe.replies import Probe
+from udpprobe.wire import Endpoint, Listener, Wire, payload_for
 
 needs_raw = pytest.mark.skipif(os.geteuid() != 0, reason="needs raw sockets")
 LOOPBACK = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 
 
 def wire_to(host, port, payload="auto", **options):
-    target = parse_target(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    return Wire(resolve([target], [], Wanted((range(1),))).destinations, payload_for(port, payload), **options)
+    high, low = divmod(mapped_address(ip_address(host)), 1 << 64)
+    return Wire(Endpoint((high, low), port), payload_for(port, payload), **options)
 
 
 def heard(listener, count, wait_s=20):
@@ -35,8 +35,8 @@ def heard(listener, count, wait_s=20):
 @pytest.mark.parametrize("payload", ["auto", "empty", "hex:0102"])
 def test_refusals_are_told_apart_by_number_whatever_is_sent(host, payload):
     with wire_to(host, 9, payload, flows=2) as wire, Listener([wire]) as listener:
-        shots = [Shot(3, 1), Shot(4, 64, flow=1), Shot(5, 64, size=500)]
-        assert [0, 0, 0] == wire.send(shots)
+        probes = [Probe(3, 1), Probe(4, 64, flow=1), Probe(5, 64, size=500)]
+        assert [0, 0, 0] == wire.send(probes)
         replies = heard(listener, 3)
     assert [(3, "error"), (4, "error"), (5, "error")] == [(each.number, each.kind) for each in replies]
     assert {host} == {each.event.reporter for each in replies}
@@ -52,7 +52,7 @@ def test_an_answer_is_heard_though_nobody_listens_on_the_source_port(host):
         server.bind((host, 0))
         server.settimeout(20)
         with wire_to(host, server.getsockname()[1]) as wire, Listener([wire]) as listener:
-            wire.send([Shot(7, 64)])
+            wire.send([Probe(7, 64)])
             data, client = server.recvfrom(100)
             server.sendto(data, client)
             reply, = heard(listener, 1)
@@ -65,7 +65,7 @@ def test_an_answer_is_heard_though_nobody_listens_on_the_source_port(host):
 def test_two_wires_are_heard_in_order_of_time_by_one_listener(host):
     with wire_to(host, 9) as one, wire_to(host, 10) as other, Listener([one, other], "lo") as listener:
         for number, wire in enumerate((other, one, other)):
-            wire.send([Shot(number, 64)])
+            wire.send([Probe(number, 64)])
         replies = heard(listener, 3)
     assert [0, 1, 2] == [each.number for each in replies]
     assert [10, 9, 10] == [each.event.quoted.destination_port for each in replies]

@@ -10,9 +10,9 @@ from pathlib import Path
 from samples import parsed
 
 from udpprobe.cli import main as udpprobe
-from udpprobe.observe import Options, analyze
+from udpprobe.analyze import Options, analyze
+from udpprobe.capture.inputs import Inputs
 from udpprobe.payloads import recipes
-from udpprobe.sources.inputs import Inputs
 
 ROOT = Path(__file__).parents[1]
 README, PCAPS = ROOT / "README.md", ROOT / "pcaps"

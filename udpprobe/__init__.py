@@ -9,11 +9,11 @@ comes with the data: only sources and the command line touch the world.
 Imports go from left to right and never back; `make check` holds them to it.
 """
 
-import os as _os
+from os import environ as _environ
 
 __version__ = "0.1.0"
 
-if _os.environ.get("UDPPROBE_PURE") == "1":
+if _environ.get("UDPPROBE_PURE") == "1":
     from udpprobe import _twins
 
-    _twins.interpret(_os.path.join(__path__[0], "core"))
+    _twins.interpret(f"{__path__[0]}/core")

@@ -1,6 +1,6 @@
 """Which twin of the core runs: the compiled modules, or the same files interpreted.
 
-setup.py reads this file too, without importing the package. Nothing is imported here that a short command would wait for.
+setup.py reads this file too, without importing the package. Each start waits for what is imported here.
 """
 
 from __future__ import annotations

@@ -14,20 +14,20 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
-from udpprobe import __version__, mtu, scan, trace
+from udpprobe import __version__, mtu, scan, trace, wire
+from udpprobe.checking.asking import Ask, Probing
+from udpprobe.checking.states import Checked, Facts, Outcome, checked, unchecked, wants_mtu, wants_way
 from udpprobe.core.addresses import address_text
-from udpprobe.core.checking.asking import Ask, Probing
-from udpprobe.core.checking.states import Checked, Facts, Outcome, checked, unchecked, wants_mtu, wants_way
 from udpprobe.core.model import Destination
 from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.sizing.model import MtuReport
 from udpprobe.core.targets import Block, Target
-from udpprobe.core.tracing.model import TraceReport
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import has_net_raw
 from udpprobe.interrupt import Interrupted, hurry, is_late, until
+from udpprobe.pmtud.model import MtuReport
 from udpprobe.prepare import Options
 from udpprobe.targets import Wanted, resolve
+from udpprobe.tracing.model import TraceReport
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -158,7 +158,7 @@ class _Run:
     def _mtu(self, place: Destinations, ask: Ask) -> MtuReport | None:
         """None where time ran out before it was known."""
         least = ask.expectation.min_mtu
-        measured = mtu.mtu(place, mtu.Options(
+        measured = mtu.mtu(wire.endpoint_of(place, 0), mtu.Options(
             retries=self.settings.retries, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
             interface=ask.probing.interface, most=max(least, LEAST_MOST)))
         is_known = not measured.interrupted or (measured.report.path_mtu or 0) >= least
@@ -166,7 +166,7 @@ class _Run:
 
     def _way(self, place: Destinations, ask: Ask) -> TraceReport | None:
         """None where time ran out before it was known."""
-        traced = next(trace.trace(place, trace.Options(
+        traced = next(trace.trace(wire.endpoint_of(place, 0), trace.Options(
             queries=1, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
             interface=ask.probing.interface)))
         return None if traced.interrupted else traced.report
@@ -184,7 +184,7 @@ def _place(ask: Ask) -> Place:
 
 
 def _alike(ask: Ask, place: Destinations) -> Alike:
-    return ask.probing, int(place.zone.max())
+    return ask.probing, max(place.zone)
 
 
 def _jobs(ask: Ask, place: Place, reports: dict[Alike, Found]) -> Iterator[_Job]:
@@ -198,15 +198,15 @@ def _jobs(ask: Ask, place: Place, reports: dict[Alike, Found]) -> Iterator[_Job]
 
 
 def _endpoint(place: Destinations) -> Endpoint:
-    return address_text(int(place.high[0]), int(place.low[0])), int(place.port[0])
+    return address_text(*place.address(0)), place.port[0]
 
 
 def _united(places: Sequence[Destinations]) -> Destinations:
     """All of them, each once."""
     rows = Destinations.concatenate(list(places))
-    columns = (each.tolist() for each in (rows.high, rows.low, rows.zone, rows.port))
+    columns = zip(rows.high, rows.low, rows.zone, rows.port, strict=True)
     targets = [Target("", Block(high << 64 | low, zone=str(zone or "")), (range(port, port + 1),))
-               for high, low, zone, port in zip(*columns, strict=True)]
+               for high, low, zone, port in columns]
     return resolve(targets, [], Wanted(())).destinations
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from udpprobe.core.checking.asking import Ask, Expectation, Probing, target_with_port
-from udpprobe.core.checking.thresholds import Range, State, parse_range
+from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
+from udpprobe.checking.thresholds import Range, State, parse_range
 from udpprobe.core.targets import Target
 from udpprobe.errors import UdpprobeError, UsageError
 

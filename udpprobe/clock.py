@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
-import numpy as np
-
-from udpprobe.core.batch import FrameBatch
 from udpprobe.core.limiter import MS
 
 LEAST_STEP_NS = 20 * MS
 """Less is what passes between two looks at two clocks, and harms nobody."""
+
+
+def _as_it_is(time_ns: int) -> int:
+    return time_ns
 
 
 class SteadyClock:
@@ -38,19 +38,22 @@ class SteadyClock:
     def _behind_ns(self) -> int:
         return self._realtime_ns() - self._monotonic_ns()
 
-    def steadied(self, batch: FrameBatch) -> FrameBatch:
-        """A batch, just received, with its times by this clock.
+    def steadied(self, now_ns: int) -> tuple[int, Callable[[int], int]]:
+        """By this clock: how far a capture has listened, and what turns the times of what it just heard.
 
         What was stamped just before a step cannot be told from what came after it: no time is later than now, or
-        earlier than that of the batch before.
+        earlier than what was heard before.
         """
         step_ns = self._behind_ns() - self._since_ns
         if abs(step_ns - self.step_ns) >= LEAST_STEP_NS:
             self.step_ns = step_ns
+        turned = _as_it_is
         if self.step_ns:
-            now_ns = max(self._since_ns + self._monotonic_ns(), self._heard_ns)
-            seen_ns = min(max(batch.now_ns - self.step_ns, self._heard_ns), now_ns)
-            time_ns = np.clip(batch.time_ns - self.step_ns, self._heard_ns, seen_ns)
-            batch = replace(batch, time_ns=time_ns, now_ns=seen_ns)
-        self._heard_ns = max(self._heard_ns, batch.now_ns)
-        return batch
+            earliest_ns, step_ns = self._heard_ns, self.step_ns
+            latest_ns = max(self._since_ns + self._monotonic_ns(), earliest_ns)
+            now_ns = seen_ns = min(max(now_ns - step_ns, earliest_ns), latest_ns)
+
+            def turned(time_ns: int) -> int:
+                return min(max(time_ns - step_ns, earliest_ns), seen_ns)
+        self._heard_ns = max(self._heard_ns, now_ns)
+        return now_ns, turned

@@ -1,76 +1,83 @@
-"""The workers of a Dask cluster, used as the processes of a `Crew` are.
+"""The workers of a Dask cluster follow captures as threads do: an existing cluster, or one of processes of this host.
 
-What a piece taught stays at the worker that read it, and is merged with its neighbours there, in a tree; here are only
-receipts, and in the end one summary. A merge changes the parts it is given, but a cluster that loses a worker computes
-again from what there was: so workers keep each part as it was, and merge copies.
+What a piece taught stays at the worker that followed it, and is joined with its neighbours there, in a tree. Only
+receipts come here, and in the end one analyzer, folded to what the report needs. A join changes what it is given, but a
+cluster that loses a worker computes again from what there was. So workers keep each analyzer as it was, and join copies.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import multiprocessing
+import os
 import pickle
+import signal
+import threading
 import time
+import warnings
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import suppress
-from copy import deepcopy
-from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import forkserver
+from typing import Any
 from uuid import uuid4
 
-from distributed import CancelledError, Client, Future, KilledWorker, get_worker, wait
+import dask
+from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, get_worker, wait
+from distributed.core import rpc
+from distributed.utils import silence_logging_cmgr
 
-from udpprobe.core import keys
-from udpprobe.digest import Digest, Ends, Task, Taught, digest
-from udpprobe.errors import CaptureError, UdpprobeError
+from udpprobe.analyze import Disordered, Followed, Giving, Task, follow_piece
+from udpprobe.capture.content import local_path
+from udpprobe.capture.pieces import Piece
+from udpprobe.core.analyzer import Analyzer
+from udpprobe.errors import CaptureError, UdpprobeError, UsageError
+from udpprobe.interrupt import CtrlC
 
-if TYPE_CHECKING:
-    from udpprobe.core.batch import SourceState
-    from udpprobe.core.following.pipeline import Resolved
-    from udpprobe.core.summaries.summary import Summary
-    from udpprobe.sources.piece import Edges, Piece
-
+LOCAL = "local"
+"""The address of a cluster that is started here."""
+PATIENCE_S = 5
+"""How long a scheduler may take to answer."""
+ALIKE = ("python", "distributed", "dask", "udpprobe")
+"""What has to be the same everywhere: what is learned travels as objects of these."""
 TRIES = 3
-"""At so many workers a file is read, before it is said that it cannot be."""
+"""Workers at which a file is tried, before it counts as one that cannot be read."""
 LOOK_S = 0.25
 """How often Ctrl-C is looked for while a result is waited for."""
 CHECK_S, ALONE_S = 2, 30
 """How often it is looked whether there are workers, and how long: somebody may be about to start others."""
+MOST_PIECE_BYTES = 4 << 30
+"""Of a capture that has more than a piece a worker: what is lost with a worker has to be followed again."""
 LOST = "the cluster has lost its workers, or its scheduler"
-MERGE_FIRST = 1
-"""Dask's priority of what makes room, above that of reading."""
-
-Result = TypeVar("Result")
+JOIN_FIRST = 1
+"""Dask's priority of what makes room, above that of following pieces."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Receipt:
-    """All of a `Digest` but its part."""
-
-    edges: Edges
-    state: SourceState
-    is_partial: bool
-
+# ---- at a worker
 
 class _Kept:
-    """What stays at a worker: a `Part`; and, of a piece, the rest.
+    """What stays at a worker: an analyzer that nobody changes any more; and, of a piece, the receipt for it."""
 
-    Args:
-        part: which nobody changes any more.
-        receipt: of a piece.
-    """
-
-    def __init__(self, part: Taught, receipt: _Receipt | None = None) -> None:
-        self.part, self.receipt = part, receipt
+    def __init__(self, analyzer: Analyzer, receipt: Followed | None = None) -> None:
+        self.analyzer, self.receipt = analyzer, receipt
 
     def __sizeof__(self) -> int:
         # Dask asks, and moves what is small rather than what is large
-        arrays: list[pickle.PickleBuffer] = []
-        return len(pickle.dumps(self.part, 5, buffer_callback=arrays.append)) + sum(len(each.raw()) for each in arrays)
+        pickled, memory = self._pickled()
+        return len(pickled) + sum(len(each.raw()) for each in memory)
 
-    def copy(self) -> Taught:
-        """The part, to be changed."""
-        return deepcopy(self.part)
+    def copy(self) -> Analyzer:
+        """An analyzer to be changed."""
+        pickled, memory = self._pickled()
+        copied: Analyzer = pickle.loads(pickled, buffers=memory)  # noqa: S301 - our own
+        return copied
+
+    def _pickled(self) -> tuple[bytes, list[pickle.PickleBuffer]]:
+        memory: list[pickle.PickleBuffer] = []
+        return pickle.dumps(self.analyzer, 5, buffer_callback=memory.append), memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,220 +88,294 @@ class _Failure:
     worker: str
 
 
-class _Stop:
-    """Whether a run is to end."""
-
-    value = False
+_stops: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+"""By the run that pieces are followed for: set when they are not to be, any more."""
 
 
-_stops: defaultdict[str, _Stop] = defaultdict(_Stop)
-"""At a worker: of the runs it knows."""
-
-
-@dataclass(slots=True)
-class Job:
-    """Something given out; what it was, in case it must be given out again."""
-
-    call: tuple[Callable[..., Any], tuple[Any, ...]]
-    kept: Future
-    """What stays at the worker."""
-    receipt: Future
-    """What comes here."""
-    failed_at: list[str] = field(default_factory=list)
-
-
-class _Hands:
-    """Workers of a cluster, which make the same keys as all who work there.
-
-    Args:
-        client: of the cluster.
-    """
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        scheduler = client.scheduler_info(n_workers=0)["id"]     # random, and known to those only whom it serves
-        self._secret = int.from_bytes(sha256(scheduler.encode()).digest())
-        keys.agree(self._secret)
-
-    def submit(self, function: Callable[..., Any], *arguments: object, **how: object) -> Future:
-        """Have a function called at one of them."""
-        return self.client.submit(_called, self._secret, function, *arguments, key=_key(function), **how)
-
-
-def _called(secret: int, function: Callable[..., Result], *arguments: object) -> Result | _Failure:
-    keys.agree(secret)
+def _follow(run: str, piece: Piece, task: Task, is_first: bool, is_last: bool) -> _Kept | _Failure:  # noqa: FBT001 - Dask's way
     try:
-        return function(*arguments)
+        found = follow_piece(piece, task, is_first=is_first, is_last=is_last, is_over=_stops[run].is_set)
     except CaptureError as error:
         return _Failure(error, get_worker().address)
+    return _Kept(found.part, replace(found, part=None))
 
 
-class ClusterCrew:
-    """Workers of a cluster; what cannot be read at one of them is tried at others.
-
-    Args:
-        client: of the cluster.
-    """
-
-    most_grain = 8
-
-    def __init__(self, client: Client) -> None:
-        self._client, self._hands, self._run = client, _Hands(client), uuid4().hex
-        self.count = sum(client.nthreads().values())
-        self.is_stopped = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):     # it may be gone, and whoever waited for it has said so
-            self._client.run(_end, self._run)
-
-    def give(self, function: Callable[..., Any], *arguments: object) -> Job:
-        """Have a function called at one of the workers."""
-        return Job((function, arguments), *self._submitted(function, arguments))
-
-    def _submitted(self, function: Callable[..., Any], arguments: tuple[Any, ...],
-                   **how: object) -> tuple[Future, Future]:
-        if function is not digest:
-            kept = self._hands.submit(function, *arguments, **how)
-            return kept, kept
-        kept = self._hands.submit(_digest, self._run, *arguments, **how)
-        return kept, self._hands.submit(_receipt, kept, priority=MERGE_FIRST)
-
-    def result(self, job: Job, look: Callable[[], None]) -> Any:  # noqa: ANN401 - whatever the function returned
-        """What came of it; `look` is called now and then while it is waited for.
-
-        Raises:
-            CaptureError: a file cannot be read, at any of `TRIES` workers.
-            UdpprobeError: there are no workers any more, or no scheduler.
-        """
-        while isinstance(found := self._answer(job, look), _Failure):
-            job.failed_at.append(found.worker)
-            others = [worker for worker in self._client.nthreads() if worker not in job.failed_at]
-            if len(job.failed_at) == TRIES or not others:
-                raise found.error
-            job.kept, job.receipt = self._submitted(*job.call, workers=others, allow_other_workers=True)
-        return self._own(job, found)
-
-    def _own(self, job: Job, found: Any) -> Any:  # noqa: ANN401 - as above
-        if not isinstance(found, _Receipt):
-            return found
-        return Digest(RemotePart(self._hands, job.kept), found.edges, found.state, found.is_partial)
-
-    def _answer(self, job: Job, look: Callable[[], None]) -> Any:  # noqa: ANN401 - as above
-        about = job.call[1][0]
-        return _result(self._client, job.receipt, look, getattr(about, "name", about))
-
-    def forget(self, job: Job) -> None:
-        """Do not wait for it."""
-        self._client.cancel([job.receipt, job.kept])
-
-    def stop(self) -> None:
-        """Have all workers end what they are at, as far as they are."""
-        if not self.is_stopped:
-            self.is_stopped = True
-            self._client.run(_stop, self._run)
-
-
-class RemotePart:
-    """A `Part` in pieces at workers; those that are merged already stand for ever more to the left."""
-
-    def __init__(self, hands: _Hands, kept: Future) -> None:
-        self._hands = hands
-        self._tree = [(0, kept)]
-        """How often each was merged, falling; and each."""
-
-    def merge(self, right: RemotePart) -> None:
-        """Add the piece directly behind this one, which is used up."""
-        (level, kept), = right._tree     # merged with none so far
-        while self._tree and self._tree[-1][0] == level:
-            kept = self._merged(self._tree.pop()[1], kept)
-            level += 1
-        self._tree.append((level, kept))
-
-    def finish(self) -> tuple[Summary, list[Resolved]]:
-        """What the capture taught, if this is all of it."""
-        _, kept = self._tree.pop()
-        while self._tree:
-            kept = self._merged(self._tree.pop()[1], kept)
-        found = self._hands.submit(_finished, kept, priority=MERGE_FIRST)
-        return _result(self._hands.client, found, lambda: None, "what was read")
-
-    def _merged(self, left: Future, right: Future) -> Future:
-        return self._hands.submit(_merge, left, right, priority=MERGE_FIRST)
-
-
-def _key(function: Callable[..., Any]) -> str:
-    """A name of its own, by which Dask's dashboard tells what is done."""
-    return f"{function.__name__.strip('_')}-{uuid4().hex}"
-
-
-def _result(client: Client, future: Future, look: Callable[[], None], about: str) -> Any:  # noqa: ANN401 - as above
-    """What the future holds, when it does.
-
-    Raises:
-        CaptureError: the workers that were to work on it died.
-        UdpprobeError: nobody is there who could do it.
-    """
-    _wait(client, future, look)
-    try:
-        return future.result()
-    except KilledWorker as error:
-        raise CaptureError(f"{about}: workers died over it (killed, or out of memory?)") from error
-    except CancelledError as error:
-        raise UdpprobeError(LOST) from error
-
-
-def _wait(client: Client, future: Future, look: Callable[[], None]) -> None:
-    staffed_s = time.monotonic()
-    while not future.done():
-        look()
-        try:
-            staffed_s = _staffed_s(client, staffed_s)
-            wait(future, timeout=LOOK_S)
-        except TimeoutError:
-            continue
-        except (OSError, CancelledError) as error:
-            raise UdpprobeError(LOST) from error
-
-
-def _staffed_s(client: Client, staffed_s: float) -> float:
-    """When there were workers last; the scheduler is asked every `CHECK_S`."""
-    now_s = time.monotonic()
-    if now_s - staffed_s < CHECK_S:
-        return staffed_s
-    if client.nthreads():
-        return now_s
-    if now_s - staffed_s > ALONE_S:
-        raise UdpprobeError(LOST)
-    return staffed_s
-
-
-def _digest(run: str, piece: Piece, task: Task, ends: Ends) -> _Kept:
-    found = digest(piece, task, ends, _stops[run])
-    return _Kept(found.part, _Receipt(found.edges, found.state, found.is_partial))
-
-
-def _receipt(kept: _Kept | _Failure) -> _Receipt | _Failure | None:
+def _receipt(kept: _Kept | _Failure) -> Followed | _Failure | None:
     return kept if isinstance(kept, _Failure) else kept.receipt
 
 
-def _merge(left: _Kept, right: _Kept) -> _Kept:
-    part = left.copy()
-    part.merge(right.copy())
-    return _Kept(part)
+def _join(left: _Kept, right: _Kept) -> _Kept:
+    joined = left.copy()
+    joined.append(right.copy())
+    return _Kept(joined)
 
 
-def _finished(kept: _Kept) -> tuple[Summary, list[Resolved]]:
-    return kept.copy().finish()
+def _fold(kept: _Kept) -> Analyzer:
+    """What the report needs: endpoints instead of conversations, and no datagrams."""
+    analyzer = kept.copy()
+    folded = Analyzer(analyzer.secret, by_flow=analyzer.conversations.by_flow)
+    folded.events = analyzer.take_events()
+    folded.absorb(analyzer)
+    return folded
 
 
 def _stop(run: str) -> None:
-    _stops[run].value = True
+    _stops[run].set()
 
 
 def _end(run: str) -> None:
     """Stop what still works for nobody, and forget about it."""
-    _stop(run)
-    del _stops[run]
+    _stops.pop(run, threading.Event()).set()
+
+
+# ---- here
+
+class _Job:
+    """A piece that is to be followed; `call` is what was asked for, in case it must be asked again."""
+
+    kept: Future
+    """What stays at the worker."""
+    receipt: Future
+    """What comes here."""
+
+    def __init__(self, *call: Any) -> None:  # noqa: ANN401 - for _follow
+        self.call = call
+        self.failed_at: list[str] = []
+
+
+class RemotePart:
+    """A `Part` in pieces at workers, which are joined two and two.
+
+    Args:
+        crew: who joins.
+        kept: of one piece.
+    """
+
+    def __init__(self, crew: ClusterCrew, kept: Future) -> None:
+        self._crew = crew
+        self._tree = [(0, kept)]
+        """How often each was joined, falling; and each."""
+
+    def append(self, right: RemotePart) -> None:
+        """Add the piece directly behind this one, which is used up."""
+        (level, kept), = right._tree     # joined with none so far
+        while self._tree and self._tree[-1][0] == level:
+            kept = self._crew.submit(_join, self._tree.pop()[1], kept, priority=JOIN_FIRST)
+            level += 1
+        self._tree.append((level, kept))
+
+    def analyzer(self) -> Analyzer:
+        """All of it, folded."""
+        _, kept = self._tree.pop()
+        while self._tree:
+            kept = self._crew.submit(_join, self._tree.pop()[1], kept, priority=JOIN_FIRST)
+        folded: Analyzer = self._crew.result(self._crew.submit(_fold, kept, priority=JOIN_FIRST), "what was read")
+        return folded
+
+
+class ClusterCrew:
+    """A `Crew`: workers of a cluster; what cannot be read at one of them is tried at others.
+
+    Args:
+        client: of the cluster.
+        ctrl_c: what may end it.
+    """
+
+    def __init__(self, client: Client, ctrl_c: CtrlC) -> None:
+        self._client, self._ctrl_c = client, ctrl_c
+        self._run, self._is_stopped = "", False
+        self._jobs: list[_Job] = []
+        self._look: Callable[[], None] = lambda: None
+
+    def parts(self, total_bytes: int) -> int:
+        """See Crew."""
+        return max(sum(self._client.nthreads().values()), -(-total_bytes // MOST_PIECE_BYTES))
+
+    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+        """See Crew."""
+        self._run, self._is_stopped = uuid4().hex, False
+        jobs = [self._given(_Job(self._run, piece, task, number == 0, number == len(pieces) - 1))
+                for number, piece in enumerate(pieces)]
+        done_bytes, self._jobs, self._look = 0, jobs, lambda: look(done_bytes)
+        try:
+            for job, piece in zip(jobs.copy(), pieces, strict=True):
+                found = self._followed(job)
+                jobs.remove(job)
+                if isinstance(found, Followed):
+                    done_bytes += found.state.done_bytes - piece.first
+                look(done_bytes)
+                yield partial(_give, found)
+        finally:
+            self._jobs, self._look = [], lambda: None
+            with suppress(OSError):     # it may be gone, and whoever waited for it has said so
+                self._client.run(_end, self._run)
+
+    def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
+        """See Crew."""
+        return _give(self._followed(self._given(_Job(self._run, piece, task, is_first, False))))
+
+    def analyzer_of(self, part: RemotePart) -> Analyzer:
+        """See Crew."""
+        return part.analyzer()
+
+    def submit(self, function: Callable[..., Any], *arguments: object, **how: object) -> Future:
+        """Have a function called at a worker, under a name of its own, by which Dask's dashboard tells what is done."""
+        return self._client.submit(function, *arguments, key=f"{function.__name__.strip('_')}-{uuid4().hex}", **how)
+
+    def _given(self, job: _Job, **how: object) -> _Job:
+        job.kept = self.submit(_follow, *job.call, **how)
+        job.receipt = self.submit(_receipt, job.kept, priority=JOIN_FIRST)
+        return job
+
+    def _followed(self, job: _Job) -> Followed | CaptureError:
+        """What came of following a piece, at any of TRIES workers."""
+        try:
+            while isinstance(found := self.result(job.receipt, job.call[1].name), _Failure):
+                job.failed_at.append(found.worker)
+                others = [worker for worker in self._client.nthreads() if worker not in job.failed_at]
+                if len(job.failed_at) == TRIES or not others:
+                    return found.error
+                self._given(job, workers=others, allow_other_workers=True)
+        except CaptureError as error:
+            return error
+        followed: Followed = replace(found, part=RemotePart(self, job.kept))
+        return followed
+
+    def result(self, future: Future, about: str) -> Any:  # noqa: ANN401 - whatever the function returned
+        """What the future holds, when it does.
+
+        Raises:
+            CaptureError: the workers that were to work on it died.
+            Disordered: frames of a piece that was given out stand out of order.
+            UdpprobeError: nobody is there who could do it.
+        """
+        staffed_s = time.monotonic()
+        while not future.done():
+            self._look()
+            for job in self._jobs:
+                if job.receipt.status == "error" and isinstance(job.receipt.exception(), Disordered):
+                    raise Disordered
+            try:
+                staffed_s = self._staffed_s(staffed_s)
+                wait(future, timeout=LOOK_S)
+            except TimeoutError:
+                continue
+            except (OSError, CancelledError) as error:
+                raise UdpprobeError(LOST) from error
+        try:
+            return future.result()
+        except KilledWorker as error:
+            raise CaptureError(f"{about}: workers died over it (killed, or out of memory?)") from error
+        except CancelledError as error:
+            raise UdpprobeError(LOST) from error
+
+    def _staffed_s(self, staffed_s: float) -> float:
+        """When there were workers last; the scheduler is asked every `CHECK_S`. Ctrl-C is passed on to them."""
+        if self._ctrl_c.came and not self._is_stopped:
+            self._is_stopped = True
+            self._client.run(_stop, self._run)
+        now_s = time.monotonic()
+        if now_s - staffed_s < CHECK_S:
+            return staffed_s
+        if self._client.nthreads():
+            return now_s
+        if now_s - staffed_s > ALONE_S:
+            raise UdpprobeError(LOST)
+        return staffed_s
+
+
+def _give(found: Followed | CaptureError) -> Followed:
+    if isinstance(found, CaptureError):
+        raise found
+    return found
+
+
+# ---- hiring
+
+@contextmanager
+def hired(address: str, files: Sequence[str], workers: int | None, ctrl_c: CtrlC) -> Iterator[ClusterCrew]:
+    """The workers of a cluster, fit for the work; nothing is left there afterwards.
+
+    Args:
+        address: of a Dask scheduler, or `LOCAL`.
+        files: that are to be read.
+        workers: how many processes a local cluster has; None for one a core.
+        ctrl_c: what may end it.
+
+    Raises:
+        UsageError: it is no address, or something, a pipe, can be read but once.
+        UdpprobeError: nobody answers, there is no worker, or versions differ.
+    """
+    for name in files:
+        path = local_path(name)
+        if path is not None and (path == "-" or (os.path.exists(path) and not os.path.isfile(path))):  # noqa: PTH110, PTH113 - thousands
+            raise UsageError(f"{name}: a cluster reads files and URLs, nothing that can be read but once")
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        where = (stack.enter_context(_local_cluster(workers or len(os.sched_getaffinity(0)))) if address == LOCAL
+                 else _scheduler(address))
+        client = stack.enter_context(Client(where, timeout=PATIENCE_S))
+        _see_that_all_have_what_is_needed(client.get_versions(packages=["udpprobe"]), client.scheduler.address)
+        yield ClusterCrew(client, ctrl_c)
+
+
+def _scheduler(address: str) -> str:
+    """The address, if a scheduler answers there; a `Client` that found none would hang about for some time."""
+    try:
+        role = asyncio.run(asyncio.wait_for(_role_at(address), PATIENCE_S))
+    except ValueError as error:
+        raise UsageError(f"--cluster {address}: {error}; say tcp://host:8786, or {LOCAL}") from error
+    except Exception as error:  # a stranger's answer may be taken for anything
+        raise UdpprobeError(f"{address}: no Dask scheduler answers there within {PATIENCE_S} s") from error
+    if role != "Scheduler":
+        raise UdpprobeError(f"{address}: that is a {role.lower()}; name its scheduler")
+    return address
+
+
+async def _role_at(address: str) -> str:
+    async with rpc(address, timeout=PATIENCE_S) as peer:
+        role: str = (await peer.identity())["type"]
+        return role
+
+
+@contextmanager
+def _local_cluster(workers: int) -> Iterator[LocalCluster]:
+    _start_fork_server()
+    with (dask.config.set({"distributed.worker.multiprocessing-method": "forkserver",
+                           "distributed.worker.profile.enabled": False}),
+          LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None,
+                       silence_logs=logging.CRITICAL) as cluster):
+        yield cluster
+
+
+def _start_fork_server() -> None:
+    """It loads Dask once for all workers, and has them ignore Ctrl-C, which goes to all of a terminal's."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["distributed", "udpprobe.cluster"])
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
+    forkserver.ensure_running()
+    if is_main:
+        signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask logs what it recovers from; errors that matter are told by us."""
+    with warnings.catch_warnings(), silence_logging_cmgr(logging.CRITICAL):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _see_that_all_have_what_is_needed(versions: Mapping[str, Any], address: str) -> None:
+    if not versions["workers"]:
+        raise UdpprobeError(f"the cluster has no workers; start some with: dask worker {address}")
+    for package in ALIKE:
+        here = versions["client"]["packages"][package]
+        for place, theirs in versions["workers"].items():
+            there = theirs["packages"][package]
+            if there is None:
+                raise UdpprobeError(f"{package} is not installed at the worker {place}; "
+                                    "install udpprobe[cluster] there")
+            if here != there:
+                raise UdpprobeError(f"{package} is {here} here, but {there} at the worker {place}; "
+                                    "install the same version")

@@ -7,18 +7,15 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Collection
+from array import array
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Self
 
-import numpy as np
-
 from udpprobe.core.addresses import MAPPED_PREFIX, address_text, mapped_address
-from udpprobe.core.batch import I64, U64
-from udpprobe.core.packets import u64
 from udpprobe.errors import UdpprobeError
 from udpprobe.links import bind_to_interface
 
@@ -121,8 +118,8 @@ def _family(address: str) -> int:
     return 6 if ":" in address else 4
 
 
-def sources_for(high: U64, low: U64, zone: I64, *, bind: str | None = None, interface: str | None = None,
-                ) -> tuple[U64, U64, I64]:
+def sources_for(high: Sequence[int], low: Sequence[int], zone: Sequence[int], *, bind: str | None = None,
+                interface: str | None = None) -> tuple[array[int], array[int], array[int]]:
     """`source_of` for (n,) destinations; the kernel is asked once for each distinct one.
 
     Returns:
@@ -132,14 +129,13 @@ def sources_for(high: U64, low: U64, zone: I64, *, bind: str | None = None, inte
         UdpprobeError: `bind` or `interface` is none of this host's.
     """
     ask = cache(partial(_ask, bind=bind, interface=interface))
-    found = [ask(*row) for row in zip(high.tolist(), low.tolist(), zone.tolist(), strict=True)]
-    return (np.array([each.address >> 64 for each in found], np.uint64),
-            np.array([each.address & (1 << 64) - 1 for each in found], np.uint64),
-            np.array([each.errno for each in found], np.int64))
+    found = list(map(ask, high, low, zone))
+    return (array("Q", [each.address >> 64 for each in found]),
+            array("Q", [each.address & (1 << 64) - 1 for each in found]), array("i", [each.errno for each in found]))
 
 
 def _ask(high: int, low: int, zone: int, *, bind: str | None, interface: str | None) -> SourceAddress:
-    return source_of(address_text(high, low), zone, bind=bind, interface=interface)
+    return source_of(address_text(int(high), int(low)), int(zone), bind=bind, interface=interface)
 
 
 def _bind(opened: socket.socket, source: str) -> None:
@@ -187,11 +183,10 @@ class ReservedPorts:
         self.close()
 
 
-def families_of(high: U64, low: U64) -> tuple[int, ...]:
+def families_of(high: Sequence[int], low: Sequence[int]) -> tuple[int, ...]:
     """Those of (n,) addresses that this kernel has: 4, 6 or both. IPv4 where it has none of them."""
-    v4 = (high == 0) & (low >> u64(32) == MAPPED_PREFIX)
-    asked = ((4, bool(v4.any())), (6, not v4.all()))
-    return tuple(family for family, is_asked in asked if is_asked and _is_known(family)) or (4,)
+    asked = {4 if top == 0 and int(rest) >> 32 == MAPPED_PREFIX else 6 for top, rest in zip(high, low, strict=True)}
+    return tuple(family for family in sorted(asked) if _is_known(family)) or (4,)
 
 
 def _is_known(family: int) -> bool:

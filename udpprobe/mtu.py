@@ -9,25 +9,21 @@ from functools import partial
 from random import SystemRandom
 from typing import Protocol
 
-import numpy as np
-
 from udpprobe import __version__
 from udpprobe.core.limiter import SECOND
-from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.probing.shots import Reply
-from udpprobe.core.scanning.plan import CONTROL_PORTS
-from udpprobe.core.sizing.locating import Course, Locating, hops_to
-from udpprobe.core.sizing.model import MtuReport
-from udpprobe.core.sizing.outcome import Facts, outcome, verdict_of
-from udpprobe.core.sizing.plpmtud import Search
-from udpprobe.core.sizing.reports import Reports
-from udpprobe.core.sizing.rounds import FLOWS, Rounds
-from udpprobe.core.sizing.shots import ARRIVED, CONTROL, SERVICE, TOO_BIG, Ask, Patience, word_of
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import CtrlC
-from udpprobe.wire import Listener, Wire, payload_for
+from udpprobe.pmtud.locating import Course, Locating, hops_to
+from udpprobe.pmtud.model import MtuReport
+from udpprobe.pmtud.outcome import Facts, Reports, outcome, verdict_of
+from udpprobe.pmtud.rounds import ARRIVED, CONTROL, FLOWS, SERVICE, TOO_BIG, Ask, Patience, Rounds, word_of
+from udpprobe.pmtud.search import Search
+from udpprobe.replies import Reply
+from udpprobe.wire import Endpoint, Listener, Wire, payload_for
 
 LONGEST_WAIT_S = 0.05
+CONTROL_PORTS = (49_152, 65_536)
+"""Where a closed port is looked for: nothing is registered there (RFC 6335, section 6)."""
 LOOP_TTL = 32
 """A TTL of so many that runs out is evidence of a loop, as `scan` has it."""
 MOST_BYTES = {4: 65_535, 6: 65_575}
@@ -76,7 +72,7 @@ class Progress:
 
 
 class Machine(Protocol):
-    """What says when which shot goes out, and learns from replies."""
+    """What says when which probe goes out, and learns from replies."""
 
     @property
     def wake_ns(self) -> int:
@@ -97,12 +93,12 @@ class Machine(Protocol):
         ...
 
 
-def mtu(destination: Destinations, options: Options,
+def mtu(endpoint: Endpoint, options: Options,
         on_progress: Callable[[Progress], None] | None = None) -> Measured:
     """Find the path MTU to a destination.
 
     Args:
-        destination: one row.
+        endpoint: the destination.
         options: how.
         on_progress: hears how far it has come, at each step.
 
@@ -112,19 +108,18 @@ def mtu(destination: Destinations, options: Options,
         UdpprobeError: this host has no way there.
     """
     with ExitStack() as held, CtrlC() as ctrl_c:
-        listener = held.enter_context(Listener(_wires(destination, options, held), options.interface))
+        listener = held.enter_context(Listener(_wires(endpoint, options, held), options.interface))
         run = _Run(listener, options, ctrl_c, on_progress)
         return Measured(run.report(), ctrl_c.came)
 
 
-def _wires(destination: Destinations, options: Options, held: ExitStack) -> list[Wire]:
+def _wires(endpoint: Endpoint, options: Options, held: ExitStack) -> list[Wire]:
     """By lane; the control's is to a port that nothing is registered for."""
-    port = int(destination.port[0])
     open_wire = partial(Wire, interface=options.interface, source_address=options.source_address, loop_ttl=LOOP_TTL)
-    payload = payload_for(port, options.payload)
-    wires = [held.enter_context(open_wire(destination, payload, source_port=options.source_port, flows=FLOWS))]
+    payload = payload_for(endpoint.port, options.payload)
+    wires = [held.enter_context(open_wire(endpoint, payload, source_port=options.source_port, flows=FLOWS))]
     if options.control:
-        control = replace(destination, port=np.array([_other_port(port)]))
+        control = replace(endpoint, port=_other_port(endpoint.port))
         wires.append(held.enter_context(open_wire(control, payload_for(0, "token"))))
     return wires
 
@@ -144,7 +139,7 @@ class _Run:
         self._on_progress = on_progress or (lambda _: None)
         self._wire = self._wires[SERVICE]
         least = [wire.least_size for wire in self._wires]
-        family = self._wire.line.family
+        family = self._wire.flows.family
         most = min(each for each in (self._wire.mtu, options.most, MOST_BYTES[family]) if each)
         if max(least) > most:
             raise UsageError(f"the smallest probe has {max(least)} bytes, and {most} is the most; see --max, --payload")
@@ -185,10 +180,10 @@ class _Run:
     def _send(self, asks: list[Ask]) -> None:
         self._sent += len(asks)
         for lane, wire in enumerate(self._wires):
-            shots = [ask.shot for ask in asks if ask.lane == lane]
-            for shot, code in zip(shots, wire.send(shots), strict=True):
-                if code and shot.number in self._rounds.sent:
-                    self._rounds.refused(shot.number, code, self._now_ns)
+            probes = [ask.probe for ask in asks if ask.lane == lane]
+            for probe, code in zip(probes, wire.send(probes), strict=True):
+                if code and probe.number in self._rounds.sent:
+                    self._rounds.refused(probe.number, code, self._now_ns)
         if self._options.rate_pps:
             self._free_ns = self._now_ns + int(len(asks) * SECOND / self._options.rate_pps)
 
@@ -207,7 +202,7 @@ class _Run:
 
     def _facts(self) -> Facts:
         wire = self._wire
-        control = self._wires[CONTROL].line.port if len(self._wires) > CONTROL else None
-        return Facts(__version__, wire.target, wire.line.family, wire.interface, wire.mtu,
+        control = self._wires[CONTROL].flows.port if len(self._wires) > CONTROL else None
+        return Facts(__version__, wire.target, wire.flows.family, wire.interface, wire.mtu,
                      wire.source, control, self._options.most, self._start_ns, self._now_ns,
                      dict(sorted(self._listener.faults.items())), frozenset(self._changed))

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from itertools import compress
 
 from udpprobe.core.addresses import mapped_address
-from udpprobe.core.batch import I64, Bool
-from udpprobe.core.packets import u64
-from udpprobe.core.probing.craft import Crafter
 from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.runs import firsts
-from udpprobe.core.scanning.plan import Candidates, Plan, Sources
+from udpprobe.core.scanning.plan import Address, Plan, Sources
 from udpprobe.engines import Engine
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import (
@@ -35,7 +30,7 @@ SOURCE_PORTS = 64
 FIRST_UNPRIVILEGED = 1024
 """What any user may bind (ip(7))."""
 PORT_TRIES = 64
-LOOPBACK = u64(0xFFFF_7F)
+LOOPBACK = 0xFFFF_7F
 """127.0.0.0/8, mapped."""
 FALLBACK = ("raw sockets need CAP_NET_RAW (`setcap cap_net_raw+ep` on this Python, or be root): this takes --engine "
             "recverr, which")
@@ -87,21 +82,19 @@ def catalogue_of(options: Options) -> Catalogue:
     return chosen(catalogue, options.payload)
 
 
-def are_own(destinations: Destinations) -> Bool:
+def are_own(destinations: Destinations) -> bytearray:
     """(n,) whether each is at an address of this host."""
-    own = (destinations.high == 0) & (destinations.low >> u64(24) == LOOPBACK)
-    for address in own_addresses():
-        high, low = divmod(mapped_address(address), 1 << 64)
-        own |= (destinations.high == u64(high)) & (destinations.low == u64(low))
-    return own
+    own = {divmod(mapped_address(address), 1 << 64) for address in own_addresses()}
+    return bytearray((high == 0 and low >> 24 == LOOPBACK) or (high, low) in own
+                     for high, low in zip(destinations.high, destinations.low, strict=True))
 
 
-def reserve_source_ports(destinations: Destinations, own: Bool, options: Options) -> ReservedPorts:
+def reserve_source_ports(destinations: Destinations, own: Sequence[int], options: Options) -> ReservedPorts:
     """Where probes will leave from: if possible no port that is to be probed, of this host, for it would say nothing.
 
     Args:
         destinations: (n,) what is to be probed.
-        own: (n,) whether each is at an address of this host.
+        own: (n,) whether each is at an address of this host, as `are_own` says.
         options: how to probe.
 
     Raises:
@@ -110,7 +103,8 @@ def reserve_source_ports(destinations: Destinations, own: Bool, options: Options
     families = families_of(destinations.high, destinations.low)
     if options.source_port:
         return reserve_ports(families, port=options.source_port)
-    if len(taken := destinations.port[own]) == 0:
+    taken = set(compress(destinations.port, own))
+    if not taken:
         return reserve_neighbours(SOURCE_PORTS, families)
     for count in (SOURCE_PORTS, 1):
         for first in _some_beside(taken, count):
@@ -119,40 +113,56 @@ def reserve_source_ports(destinations: Destinations, own: Bool, options: Options
     return reserve_neighbours(1, families)
 
 
-def _some_beside(taken: I64, count: int) -> list[int]:
+def _some_beside(taken: set[int], count: int) -> list[int]:
     """Where `count` neighbouring ports begin, none of them taken."""
-    free = np.arange(65_536) >= FIRST_UNPRIVILEGED
-    free[taken] = False
-    firsts = np.flatnonzero(sliding_window_view(free, count).all(axis=1)).tolist()
+    firsts, free = [], 0
+    for port in range(FIRST_UNPRIVILEGED, 65_536):
+        free = 0 if port in taken else free + 1
+        if free >= count:
+            firsts.append(port - count + 1)
     return secrets.SystemRandom().sample(firsts, min(PORT_TRIES, len(firsts)))
 
 
-def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ...]) -> tuple[Plan, I64]:
+def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ...]) -> tuple[Plan, array[int]]:
     """The tasks, and (hosts,) errno of hosts that this one has no way to.
 
     Raises:
         UdpprobeError: a source address or interface is none of this host's.
     """
     catalogue = catalogue_of(options)
-    sources, errno = _sources(destinations, options, ports)
-    first, count = catalogue.candidates(destinations.port)
+    sources, errno = _sources(destinations, options)
+    choice = array("H", map(catalogue.choice_of, destinations.port))
     key = secrets.randbits(64), secrets.randbits(64)
-    return Plan(destinations, sources, Candidates(first, count, catalogue.order), key, ttl=options.ttl), errno
+    return Plan(destinations, Sources(sources, ports[0], len(ports)), choice, catalogue.payloads(), key,
+                ttl=options.ttl, size=options.size, proving=catalogue.proving), errno
 
 
-def _sources(destinations: Destinations, options: Options, ports: tuple[int, ...]) -> tuple[Sources, I64]:
+def _sources(destinations: Destinations, options: Options) -> tuple[list[list[Address]], array[int]]:
     """Each host's source addresses; those that cannot be used for it stand in for by one that can."""
-    hosts = destinations.take(firsts(destinations.host))
-    columns = [sources_for(hosts.high, hosts.low, hosts.zone, bind=address, interface=options.interface)
-               for address in options.source_addresses or (None,)]
-    high, low, errno = (np.stack(each, axis=1) for each in zip(*columns, strict=True))
-    usable = (errno == 0).argmax(axis=1)
-    rows, bad = np.arange(len(hosts)), errno != 0
-    high, low = (np.where(bad, each[rows, usable][:, None], each) for each in (high, low))
-    return Sources(high, low, ports[0], len(ports)), errno[rows, usable]
+    hosts = _hosts_of(destinations)
+    columns = [list(zip(*sources_for(hosts.high, hosts.low, hosts.zone, bind=address, interface=options.interface),
+                        strict=True)) for address in options.source_addresses or (None,)]
+    sources, errnos = [], array("i")
+    for found in zip(*columns, strict=True):
+        usable = next((each for each in found if each[2] == 0), found[0])
+        sources.append([(high, low) if errno == 0 else usable[:2] for high, low, errno in found])
+        errnos.append(usable[2])
+    return sources, errnos
 
 
-def open_engine(options: Options, crafter: Crafter, ports: tuple[int, ...], warn: Callable[[str], None]) -> Engine:
+def _hosts_of(destinations: Destinations) -> Destinations:
+    """A row of each host, in the order of their numbers."""
+    first: dict[int, int] = {}
+    for row, host in enumerate(destinations.host):
+        first.setdefault(host, row)
+    hosts = Destinations()
+    for host in range(len(first)):
+        row = first[host]
+        hosts.add(host, destinations.address(row), destinations.port[row:row + 1], destinations.zone[row])
+    return hosts
+
+
+def open_engine(options: Options, ports: tuple[int, ...], warn: Callable[[str], None]) -> Engine:
     """The engine that was asked for, or the best one that is allowed; what it cannot see is told.
 
     Raises:
@@ -162,29 +172,29 @@ def open_engine(options: Options, crafter: Crafter, ports: tuple[int, ...], warn
     name, who = options.engine, f"--engine {options.engine}"
     if name == "auto":
         name, who = ("raw" if has_net_raw() else "recverr"), FALLBACK
-    engine = ENGINES[name](options, crafter, ports)
+    engine = ENGINES[name](options, ports)
     if engine.blind_to:
         warn(f"{who} cannot see {engine.blind_to}")
     return engine
 
 
-def _open_raw(options: Options, crafter: Crafter, ports: tuple[int, ...]) -> Engine:
+def _open_raw(options: Options, ports: tuple[int, ...]) -> Engine:
     from udpprobe.engines.raw import Raw  # noqa: PLC0415 - the others do without a capture
 
     bulk = not 0 < options.rate_pps <= BULK_PPS
-    return Raw(crafter, ports=(ports[0], ports[-1]), interface=options.interface, bulk=bulk)
+    return Raw(ports=(ports[0], ports[-1]), interface=options.interface, bulk=bulk)
 
 
-def _open_recverr(options: Options, crafter: Crafter, _: tuple[int, ...]) -> Engine:
+def _open_recverr(options: Options, _: tuple[int, ...]) -> Engine:
     from udpprobe.engines.recverr import RecvErr  # noqa: PLC0415 - as above
 
-    return RecvErr(crafter, interface=options.interface)
+    return RecvErr(interface=options.interface)
 
 
-def _open_connected(options: Options, crafter: Crafter, _: tuple[int, ...]) -> Engine:
+def _open_connected(options: Options, _: tuple[int, ...]) -> Engine:
     from udpprobe.engines.connected import Connected  # noqa: PLC0415 - as above
 
-    return Connected(crafter, interface=options.interface)
+    return Connected(interface=options.interface)
 
 
 ENGINES = {"raw": _open_raw, "recverr": _open_recverr, "connected": _open_connected}

@@ -11,16 +11,13 @@ import shutil
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
-import numpy as np
-import numpy.typing as npt
-
-from udpprobe.core.batch import I64, U8, FrameBatch
-from udpprobe.core.runs import distinct
+from udpprobe.capture.frames import Frame
 from udpprobe.errors import UdpprobeError
 
 SECTION, INTERFACE, ENHANCED_PACKET = 0x0A0D0D0A, 1, 6
@@ -31,12 +28,10 @@ NANOSECONDS = b"\x09"
 ANY_LENGTH = (1 << 64) - 1
 """Of a section: read on to the end of the file."""
 
-PACKET_HEADER_BYTES, PACKET_FRAME_BYTES = 32, 28
-"""An enhanced packet block without its frame and options; where in it the frame begins."""
+PACKET_HEADER_BYTES = 32
+"""An enhanced packet block without its frame and options."""
 
 MAX_OPTION_BYTES = 0xFFFF
-
-Words = npt.NDArray[np.uint32]
 
 
 class Recorder:
@@ -70,25 +65,28 @@ class Recorder:
         with suppress(OSError):     # a full disk was complained of before
             self._spool.close()
 
-    def add(self, batch: FrameBatch) -> None:
-        """Take all frames of a batch, behind those there are.
+    def add(self, frames: Iterable[Frame]) -> None:
+        """Take frames, behind those there are.
 
         Raises:
             UdpprobeError: there is no room for them.
         """
-        if not len(batch):
+        some = list(frames)
+        if not some:
             return
-        words, sizes = packet_blocks(batch, self._numbers_of(batch.link_type))
+        blocks = [packet_block(frame, self._number_of(frame.link_type)) for frame in some]
+        index = array("q", [len(blocks), sum(map(len, blocks))])
+        index.extend(frame.number for frame in some)
+        index.extend(map(len, blocks))
         with self._complaining():
-            self._spool.write(np.array([len(batch), words.nbytes]).tobytes())
-            self._spool.write(np.concatenate([batch.frame, sizes]).tobytes())
-            self._spool.write(words.data)
+            self._spool.write(index.tobytes())
+            self._spool.write(b"".join(blocks))
 
     def finish(self, comments: Mapping[int, str], *, application: str) -> None:
         """Write the capture; frames are numbered from 1 there, in the order they were added.
 
         Args:
-            comments: what to say of frames, by the numbers they had in their batches.
+            comments: what to say of frames, by the numbers they had when they were added.
             application: name and version of the program.
 
         Raises:
@@ -102,20 +100,16 @@ class Recorder:
                 out.writelines(commented(numbers, sizes, blocks, comments))
         self.abandon()
 
-    def _numbers_of(self, link_types: npt.NDArray[np.int32]) -> I64:
-        """(n,) the interface of each frame; new ones for new link types."""
-        interface = np.empty(len(link_types), np.int64)
-        for link_type in distinct(link_types):
-            number = self._interfaces.setdefault(link_type, len(self._interfaces))
-            interface[link_types == link_type] = number
-        return interface
+    def _number_of(self, link_type: int) -> int:
+        """The interface of a link type; a new one if need be."""
+        return self._interfaces.setdefault(link_type, len(self._interfaces))
 
     def _spooled(self) -> Iterator[tuple[list[int], list[int], bytes]]:
-        """What each batch had: its frames' numbers, the sizes of their blocks, and the blocks."""
+        """What each call of `add` had: its frames' numbers, the sizes of their blocks, and the blocks."""
         self._spool.seek(0)
         while head := self._spool.read(16):
             frames, size = struct.unpack("=2q", head)
-            index = np.frombuffer(self._spool.read(16 * frames), np.int64).tolist()
+            index = array("q", self._spool.read(16 * frames)).tolist()
             yield index[:frames], index[frames:], self._spool.read(size)
 
     @contextmanager
@@ -190,34 +184,13 @@ def _clean(text: str) -> bytes:
     return visible.encode()[:MAX_OPTION_BYTES].decode(errors="ignore").encode()
 
 
-def packet_blocks(batch: FrameBatch, interface: I64) -> tuple[Words, I64]:
-    """The enhanced packet blocks (section 4.3) of all frames, one behind the other.
-
-    Returns:
-        The blocks as words, and (n,) the bytes of each.
-    """
-    sizes = PACKET_HEADER_BYTES + (batch.captured + 3 & -4)
-    ends = np.cumsum(sizes)
-    words = np.zeros(ends[-1] // 4, "<u4")
-    header = (np.full_like(sizes, ENHANCED_PACKET), sizes, interface, batch.time_ns >> 32, batch.time_ns,
-              batch.captured, batch.length)
-    for place, values in enumerate(header):
-        words[(ends - sizes) // 4 + place] = values.astype(np.uint32)     # the lower half of each
-    words[ends // 4 - 1] = sizes
-    _copy_frames(batch, words.view(np.uint8), ends - sizes + PACKET_FRAME_BYTES)
-    return words, sizes
-
-
-def _copy_frames(batch: FrameBatch, into: U8, at: I64) -> None:
-    """Copy each frame to its place, all of one size at a time: a scan has but few sizes."""
-    for size in distinct(batch.captured[batch.captured > 0]):
-        rows = batch.captured == size
-        _windows(into, size)[at[rows]] = _windows(batch.data, size)[batch.offset[rows]]
-
-
-def _windows(data: U8, size: int) -> npt.NDArray[np.void]:
-    """The `size` bytes from each byte on; they overlap."""
-    return np.ndarray((data.size - size + 1,), f"V{size}", data, strides=(1,))
+def packet_block(frame: Frame, interface: int) -> bytes:
+    """The enhanced packet block (section 4.3) of a frame, without options."""
+    data = frame.data
+    size = PACKET_HEADER_BYTES + (len(data) + 3 & -4)
+    time_ns = frame.time_ns & (1 << 64) - 1
+    return struct.pack("<7I", ENHANCED_PACKET, size, interface, time_ns >> 32, time_ns & 0xFFFF_FFFF, len(data),
+                       frame.length) + data + bytes(-len(data) % 4) + struct.pack("<I", size)
 
 
 def commented(numbers: list[int], sizes: list[int], blocks: bytes, comments: Mapping[int, str]) -> Iterator[bytes]:

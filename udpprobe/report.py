@@ -6,22 +6,37 @@ Rows are made as they are asked for, and none is kept: there may be a million.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
+from itertools import starmap
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
+from udpprobe import __version__
+from udpprobe.capture.state import SourceState
 from udpprobe.core.addresses import address_text
 from udpprobe.core.analyzer import Analyzer, Kept
 from udpprobe.core.extensions import extensions_of
-from udpprobe.core.findings import NO_PORT
+from udpprobe.core.findings import BIAS_NS, NO_PORT
 from udpprobe.core.histogram import Histograms
-from udpprobe.core.model import Destination, Event, Finding, Loop, Quoted, Spread, Unmatched
+from udpprobe.core.model import (
+    Destination,
+    Event,
+    Finding,
+    Loop,
+    Quoted,
+    Report,
+    SourceReport,
+    Spread,
+    Unmatched,
+    Unread,
+)
 from udpprobe.core.notes import Note, texts_of
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.table import Table
-from udpprobe.core.tracing.rounds import find_round
+from udpprobe.core.loops import find_round
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
 
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
@@ -240,7 +255,7 @@ class Conclusion:
             verdict=kind.verdict, errno=kind.errno, linux=kind.linux, family=family, icmp_type=packed >> 28 & 0xFF,
             icmp_code=packed >> 20 & 0xFF, reason=kind.reason,
             reporter=address_text(words[at + 2], words[at + 3], as_ipv4=family == 4), count=words[at + 8],
-            first_time_ns=_signed(words[at + 9]), last_time_ns=_signed(words[at + 10]), mtu=_mtu(words[at + 5]),
+            first_time_ns=words[at + 9] - BIAS_NS, last_time_ns=words[at + 10] - BIAS_NS, mtu=_mtu(words[at + 5]),
             match=MATCHES[notes >> 56], rtt_ms=_spread(self._rtt, row), loop=loop if kind.verdict == "loop" else None,
             notes=texts_of(notes & (1 << 48) - 1, words[at + 12], family))
 
@@ -250,8 +265,8 @@ class Conclusion:
         return Finding(
             verdict="loop", errno=ERRNO_OF_VERDICT["loop"], linux=None,
             family=4 if words[at] == 0 and words[at + 1] >> 32 == 0xFFFF else 6, icmp_type=None, icmp_code=None,
-            reason="no-response", reporter=None, count=words[at + 6], first_time_ns=_signed(words[at + 7]),
-            last_time_ns=_signed(words[at + 8]), mtu=None, match="none", rtt_ms=None, loop=loop, notes=(SEEN_LOOPING,))
+            reason="no-response", reporter=None, count=words[at + 6], first_time_ns=words[at + 7] - BIAS_NS,
+            last_time_ns=words[at + 8] - BIAS_NS, mtu=None, match="none", rtt_ms=None, loop=loop, notes=(SEEN_LOOPING,))
 
     def _loop(self, found: list[int]) -> Loop | None:
         """The loop behind a destination's errors: its routers in the order they spoke, and its period."""
@@ -351,8 +366,8 @@ def _period(ttl_sets: list[list[int]]) -> int | None:
     return step if step and (evenly or step == len(ttl_sets)) else None
 
 
-def _are_loops(findings: Table, loops: Table, loop_ttl: int) -> set[int]:
-    """Rows of findings that are errors of a routing loop.
+def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int] | None = None) -> set[int]:
+    """Rows of findings that are errors of a routing loop; of all, or of those of some destinations.
 
     A TTL that runs out is no loop by itself: a traceroute does that. It is one if the datagram left with plenty, if
     routers report in a repeating order of TTLs up to the last one, or if the datagram was seen going round.
@@ -361,7 +376,7 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int) -> set[int]:
     seen = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)} if loops.size else set()
     candidates: dict[tuple[int, ...], list[int]] = {}
     others: dict[tuple[int, ...], list[int]] = {}
-    for row in range(findings.size):
+    for row in range(findings.size) if rows is None else rows:
         at = _FINDING * row
         packed = words[at + 4]
         if not packed & 1:
@@ -429,9 +444,10 @@ class _Grouped:
         address = (old[at], old[at + 1]) if is_by_host else (old[at + 2], old[at + 3])
         # loops and what only looks like them stay apart: by a bit that no kind has
         key = (*address, old[at + 2], old[at + 3], packed | (row in self._are_loops) << 19, old[at + 5] >> 17 << 17, 0, 0)
+        count = findings.size
         here = findings.add_key(key)
         words, to = findings.words, _FINDING * here
-        is_new = not words[to + 12]
+        is_new = here == count
         words[to + 8] += old[at + 8]
         words[to + 9] = old[at + 9] if is_new else min(words[to + 9], old[at + 9])
         words[to + 10] = max(words[to + 10], old[at + 10])
@@ -466,9 +482,82 @@ def _add_loop(new: Table, old: Table, row: int) -> None:
     new.words[to + 9] = gcd(new.words[to + 9], words[at + 9])
 
 
-def events_of(analyzer: Analyzer, kept: Kept, loop_ttl: int) -> Iterator[Event]:
-    """An event an error, in the order in which they were kept."""
-    are_loops = _are_loops(analyzer.findings.table, analyzer.findings.loops, loop_ttl)
+def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Question) -> Report:
+    """What an analyzer knows, as a report of a command."""
+    destinations, unmatched = conclude(analyzer, question)
+    has_frames = analyzer.packets > 0
+    source = SourceReport(
+        kind=state.kind, name=state.name, link_types=tuple(analyzer.link_types()), packets=analyzer.packets,
+        bytes=analyzer.bytes, first_time_ns=analyzer.first_ns if has_frames else None,
+        last_time_ns=analyzer.last_ns if has_frames else None, dropped=state.dropped, cut_short=state.cut_short,
+        unread=tuple(starmap(Unread, state.unread.items())))
+    faults: Counter[str] = analyzer.faults() + state.faults
+    return Report(command, __version__, source, destinations, unmatched, dict(sorted(faults.items())))
+
+
+class Events:
+    """Makes events of what an analyzer keeps of errors."""
+
+    def __init__(self, analyzer: Analyzer, loop_ttl: int) -> None:
+        self._findings = memoryview(analyzer.findings.table.words)
+        self._are_loops = _are_loops(analyzer.findings.table, analyzer.findings.loops, loop_ttl)
+
+    def event(self, kept: Kept, row: int) -> Event:
+        """The event of one error."""
+        match = memoryview(kept.words)[8 * row:8 * row + 8]
+        finding = match[6] & 0xFFFF_FFFF
+        itself = bool(self._findings[_FINDING * finding + 4] & 2)
+        return _event(kept, row, match, itself=itself, is_loop=finding in self._are_loops)
+
+
+class LoopsSoFar:
+    """Which findings are errors of a routing loop, for who asks again and again while findings come in.
+
+    Args:
+        analyzer: whose.
+        loop_ttl: as in `Question`.
+    """
+
+    def __init__(self, analyzer: Analyzer, loop_ttl: int) -> None:
+        self._analyzer, self._loop_ttl = analyzer, loop_ttl
+        self.forget()
+
+    def forget(self) -> None:
+        """Findings have been numbered anew."""
+        self._size = 0
+        self._by_destination: dict[tuple[int, ...], list[int]] = {}
+
+    def of(self, kept: Kept) -> set[int]:
+        """Those among the findings of some errors, and others of the same destinations."""
+        table = self._analyzer.findings.table
+        words = memoryview(table.words)
+        for row in range(self._size, table.size):
+            self._by_destination.setdefault(_destination(words, row), []).append(row)
+        self._size = table.size
+        touched = {kept.finding(row) for row in range(kept.rows.size)}
+        asked = {_destination(words, row) for row in touched if words[_FINDING * row + 4] >> 20 in _IN_TRANSIT}
+        if not asked:
+            return set()
+        rows = [row for destination in asked for row in self._by_destination[destination]]
+        return _are_loops(table, self._analyzer.findings.loops, self._loop_ttl, rows)
+
+
+def _destination(words: memoryview, row: int) -> tuple[int, ...]:
+    at = _FINDING * row
+    return words[at], words[at + 1], words[at + 4] >> 2 & 0x1FFFF
+
+
+def events_of(analyzer: Analyzer, kept: Kept, loop_ttl: int, are_loops: set[int] | None = None) -> Iterator[Event]:
+    """An event an error, in the order in which they were kept.
+
+    Args:
+        analyzer: who kept them.
+        kept: the errors.
+        loop_ttl: as in `Question`.
+        are_loops: findings that are errors of a loop, where that is known.
+    """
+    if are_loops is None:
+        are_loops = _are_loops(analyzer.findings.table, analyzer.findings.loops, loop_ttl)
     words, match = memoryview(kept.words), 0
     findings = memoryview(analyzer.findings.table.words)
     for row in range(kept.rows.size):
@@ -489,7 +578,7 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
     if length >= 1 << 20 and sureness:
         udp_length = match[1] >> 32 & 0xFFFF
         length = udp_length + (20 if packet.family == 4 else 40) if udp_length >= 8 and not match[1] & 2 else length
-    notes = packet.notes | match[2] | more | _mtu_notes(packet.mtu, packet.family, length)
+    notes = packet.notes | match[2] | more | mtu_notes(packet.mtu, packet.family, length)
     return Event(
         frame=packet.frame, time_ns=packet.time_ns, family=packet.family, type=packet.icmp_type,
         code=packet.icmp_code, verdict=kind.verdict, errno=kind.errno, linux=kind.linux, reason=kind.reason,
@@ -501,7 +590,7 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
         match_evidence=tuple(name for bit, name in enumerate(EVIDENCE) if evidence >> bit & 1))
 
 
-def _mtu_notes(mtu: int, family: int, length: int) -> Note:
+def mtu_notes(mtu: int, family: int, length: int) -> Note:
     """What is odd about the MTU an error reports (RFC 791; RFC 1191; RFC 8200, section 5)."""
     if mtu < 0:
         return Note(0)

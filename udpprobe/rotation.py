@@ -12,16 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Self
 
-import numpy as np
-
-from udpprobe.core.batch import FrameBatch, tick
-from udpprobe.core.runs import distinct
+from udpprobe.capture.frames import Frame, Frames
+from udpprobe.core.capture import BLOCKS, FRAME, Records
 from udpprobe.errors import UdpprobeError
-from udpprobe.recorder import commented, interface_block, packet_blocks, section_block
+from udpprobe.recorder import commented, interface_block, packet_block, section_block
 
 REMEMBERED_BYTES = 64 << 20
-BATCH_BYTES = 2048
-"""What a batch takes beyond its frames."""
+OBJECT_BYTES = 256
+"""What a frame or a block takes beyond its bytes."""
 MOST_WRITTEN = 1 << 16
 FORGOTTEN = "datagram-not-written"
 """The fault of datagrams that were forgotten when their error came."""
@@ -45,9 +43,9 @@ class Rotation:
                  remembered_bytes: int = REMEMBERED_BYTES) -> None:
         self._path, self._most_bytes, self._files, self._application = Path(path), most_bytes, files, application
         self._remembered_bytes, self._held_bytes = remembered_bytes, 0
-        self._batches: list[FrameBatch] = []
+        self._held: list[bytes | Frames] = []
         self._first: list[int] = []
-        """Number of each batch's first frame."""
+        """Number of the first frame of each."""
         self._written: dict[int, None] = {}
         self.faults: Counter[str] = Counter()
         self._interfaces: dict[int, int] = {}
@@ -63,18 +61,21 @@ class Rotation:
             with suppress(OSError):     # a full disk was complained of before
                 self._out.close()
 
-    def remember(self, batch: FrameBatch) -> None:
-        """Keep a batch for a while; its bytes have to stay as they are."""
-        if not len(batch):
-            return
-        self._batches.append(batch)
-        self._first.append(int(batch.frame[0]))
-        self._held_bytes += batch.data.nbytes + BATCH_BYTES
+    def remember(self, first: int, held: bytes | Frames) -> None:
+        """Keep frames for a while: objects, or a block of the ring.
+
+        Args:
+            first: number of the first of them; the others follow.
+            held: at least one.
+        """
+        self._held.append(held)
+        self._first.append(first)
+        self._held_bytes += _size(held)
         forgotten = 0
-        while self._held_bytes > self._remembered_bytes and forgotten < len(self._batches) - 1:
-            self._held_bytes -= self._batches[forgotten].data.nbytes + BATCH_BYTES
+        while self._held_bytes > self._remembered_bytes and forgotten < len(self._held) - 1:
+            self._held_bytes -= _size(self._held[forgotten])
             forgotten += 1
-        del self._batches[:forgotten], self._first[:forgotten]
+        del self._held[:forgotten], self._first[:forgotten]
 
     def write(self, frames: Iterable[int], comments: Mapping[int, str]) -> None:
         """Write frames that are not written yet, as far as they are remembered, in their order.
@@ -95,17 +96,16 @@ class Rotation:
                 self._write(frame, comments)
             self._file.flush()
 
-    def _write(self, frame: int, comments: Mapping[int, str]) -> None:
-        place = bisect_right(self._first, frame) - 1
-        batch = self._batches[place].take(self._batches[place].frame == frame) if place >= 0 else tick(0)
-        if not len(batch):
+    def _write(self, number: int, comments: Mapping[int, str]) -> None:
+        place = bisect_right(self._first, number) - 1
+        frame = _frame_in(self._held[place], number, self._first[place]) if place >= 0 else None
+        if frame is None:
             self.faults[FORGOTTEN] += 1
             return
         if self._file.tell() >= self._most_bytes:
             self._rotate()
-        number = np.array([self._interface(each) for each in distinct(batch.link_type)], np.int64)
-        words, sizes = packet_blocks(batch, number)
-        self._file.writelines(commented([frame], sizes.tolist(), words.tobytes(), comments))
+        block = packet_block(frame, self._interface(frame.link_type))
+        self._file.writelines(commented([number], [len(block)], block, comments))
 
     @property
     def _file(self) -> IO[bytes]:
@@ -139,3 +139,22 @@ class Rotation:
             yield
         except OSError as error:
             raise UdpprobeError(f"cannot write {self._path}: {error.strerror or error}") from error
+
+
+def _size(held: bytes | Frames) -> int:
+    if isinstance(held, bytes):
+        return len(held) + OBJECT_BYTES
+    return sum(len(frame.data) + OBJECT_BYTES for frame in held.frames)
+
+
+def _frame_in(held: bytes | Frames, number: int, first: int) -> Frame | None:
+    """The frame of a number, None behind the last one."""
+    if not isinstance(held, bytes):
+        return held.frames[number - first] if number - first < len(held) else None
+    records = Records(BLOCKS, capacity=1)
+    records.take_block(held)
+    for _ in range(first, number + 1):
+        if records.next() != FRAME:
+            return None
+    data = held[records.at:records.at + records.captured]
+    return Frame(records.time_ns, data, records.length, records.link_type, number)

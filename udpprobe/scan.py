@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, replace
+from itertools import compress
 
 from udpprobe import __version__
+from udpprobe.capture.frames import Frame
 from udpprobe.clock import SteadyClock
-from udpprobe.core.batch import I64, FrameBatch, tick
-from udpprobe.core.decoding.answers import FirstAnswers
-from udpprobe.core.following.events import events_of
-from udpprobe.core.following.pipeline import Pipeline, Resolved
+from udpprobe.core.decode import Decoder
 from udpprobe.core.limiter import SECOND
 from udpprobe.core.model import Destination, Event, Report, SourceReport
-from udpprobe.core.probing.craft import Crafter
+from udpprobe.core.probe import Batch
 from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.scanning.admission import Admission
-from udpprobe.core.scanning.outcome import comments_of, outcome, with_notes, without_origin
+from udpprobe.core.scanning.outcome import Known, comments_of, outcome
 from udpprobe.core.scanning.pacing import Pacing, Patience
+from udpprobe.core.scanning.record import Record
+from udpprobe.core.scanning.replies import Believed, Replies
 from udpprobe.core.scanning.suspects import UNSENT
-from udpprobe.core.summaries.conclude import Question, conclude
+from udpprobe.core.scanning.telling import event_of
+from udpprobe.engines import Heard
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.payloads import notes_of_answers, notes_of_other_ports
 from udpprobe.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
@@ -34,6 +35,12 @@ LONGEST_WAIT_S = 0.05
 ROOM = 8192
 """Probes sent between two looks at what came back."""
 TELL_S = 0.1
+BATCH_PROBES, BATCH_BYTES = 2048, 1 << 22
+"""Probes that are crafted together, and room for them: at most so many, in at most so many bytes."""
+LINK_SOURCES = {1: slice(6, 12), 113: slice(6, 12), 276: slice(12, 18)}
+"""Where frames of LINKTYPE_ETHERNET, LINUX_SLL and LINUX_SLL2 say who sent them on their link."""
+LONGEST_PACKET = 65_535
+"""Bytes (RFC 791)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,82 +100,133 @@ class _Run:
     def __init__(self, destinations: Destinations, options: Options, held: ExitStack, listeners: Listeners) -> None:
         self._options, self._listeners = options, listeners
         self._catalogue = catalogue_of(options)
-        payloads = self._catalogue.columns()
-        crafter = Crafter(payloads, size=options.size)
         own = are_own(destinations)
         ports = held.enter_context(reserve_source_ports(destinations, own, options))
         self._plan, codes = make_plan(destinations, options, ports.ports)
         self._recorder = held.enter_context(Recorder(options.write)) if options.write else None
-        self._crafter = crafter
-        self._engine = open_engine(options, crafter, ports.ports, listeners.warn)
+        self._engine = open_engine(options, ports.ports, listeners.warn)
         held.enter_context(closing(self._engine))
         if self._engine.owns_port:
             ports.share()
-        self._admission = Admission(self._plan, payloads, crafter)
-        self._answers = FirstAnswers(len(self._plan))
-        self._pipeline = Pipeline(keep_messages=True, admission=self._admission)
+            if self._recorder:
+                listeners.warn(f"the kernel's sockets show no packets: {options.write} will have none")
         patience = Patience(options.rate_pps, options.retries, int(options.timeout_s * SECOND), options.control)
         self._clock = SteadyClock()
         self._now_ns = time.time_ns()
         self._pacing = Pacing(self._plan, patience, self._now_ns)
-        self._pacing.leave_out(np.flatnonzero(own & np.isin(destinations.port, ports.ports)))
+        self._pacing.leave_out(task for task in compress(range(len(own)), own) if self._plan.is_own(
+            destinations.port[task]))
+        self._record = Record(self._plan)
         self._errnos: dict[int, int] = {}
-        codes = codes[self._plan.tasks.host]
-        self._refused(np.flatnonzero(codes), codes[codes != 0])
-        self._marks: list[tuple[I64, I64]] = []
+        self._known = Known(self._plan, self._pacing, self._record, self._errnos, options.loop_ttl,
+                            self._engine.tells_origin)
+        self._replies = Replies(self._plan, self._pacing, self._record,
+                                self._keep_event if listeners.on_events else None)
+        self._decoder = Decoder(64, keeps_messages=True)
+        self._events: list[Event] = []
+        for task, host in enumerate(self._plan.host) if any(codes) else ():
+            if codes[host]:
+                self._refuse(task, codes[host])
+        stride = (max(48 + self._plan.prober.payloads.longest, options.size) + 3) // 4 * 4
+        self._batch = Batch(max(1, min(BATCH_PROBES, BATCH_BYTES // stride)), stride)
+        self._marks = array("I"), array("i")
+        """Frames that were recorded, and their tasks."""
         self._sent, self._dropped, self._told_s = 0, 0, 0.0
+        self._packets = self._bytes = 0
+        self._first_ns: int | None = None
+        self._last_ns: int | None = None
+        self._link_types: set[int] = set()
 
     def step(self) -> bool:
         """Hear, then send what is due; False when all is decided."""
         wait_s = (self._pacing.wake_ns(self._now_ns) - self._now_ns) / SECOND
         self._hear(self._engine.receive(min(max(wait_s, 0), LONGEST_WAIT_S)))
-        tasks, source = self._pacing.due(self._now_ns, ROOM - self._engine.backlog)
-        if len(tasks):
-            self._plan.sent_ns[tasks] = self._now_ns    # until the capture has seen them leave
-            probes = self._plan.next_probes(tasks, source)
-            self._plan.leave(tasks, self._crafter.lengths_of(probes))
-            self._engine.send(probes)
-            self._sent += len(tasks)
-            tasks, codes = self._engine.unsent()
-            self._plan.stay(tasks)
-            self._refused(tasks, codes)
+        due = self._pacing.due(self._now_ns, ROOM - self._engine.backlog)
+        most = len(self._batch.task)
+        for start in range(0, len(due), most):
+            self._send(due[start:start + most])
+        self._sent += len(due)
         self._tell_progress()
         return not self._pacing.done(self._now_ns)
 
-    def _hear(self, batch: FrameBatch) -> None:
-        batch = self._clock.steadied(batch)
-        self._now_ns = max(self._now_ns, batch.now_ns)
+    def _send(self, due: Sequence[tuple[int, int]]) -> None:
+        """Send one more probe of each task, each from one of its source addresses."""
+        plan, batch, count = self._plan, self._batch, 0
+        zones = []
+        for task, source in due:
+            batch.task[count], batch.source[count] = task, plan.source_number(task, source)
+            batch.attempt[count] = plan.next_attempt(task, self._now_ns)
+            batch.ttl[count], batch.size[count] = plan.ttl, plan.size
+            if self._is_too_long(task, source):
+                self._refuse(task, errno.EMSGSIZE)
+                continue
+            zones.append(plan.tasks.zone[task])
+            count += 1
+        if not count:
+            return
+        plan.prober.craft(plan.crafted, batch, count)
+        lengths = {}
+        for row in range(count):
+            task = batch.task[row]
+            lengths[task] = batch.length[row]
+            plan.leave(task, lengths[task])
+        self._engine.send(batch, count, zones)
+        for task, code in self._engine.unsent():
+            plan.stay(task, lengths[task])
+            self._refuse(task, code)
+
+    def _is_too_long(self, task: int, source: int) -> bool:
+        """Whether the next probe is longer than IP packets can be."""
+        return self._batch.stride > LONGEST_PACKET and (
+            self._plan.length_of(task, self._plan.attempts[task] - 1, source) > LONGEST_PACKET)
+
+    def _hear(self, heard: Heard) -> None:
+        now_ns, steadied = self._clock.steadied(heard.now_ns)
+        self._now_ns = max(self._now_ns, now_ns)
         if (dropped := self._engine.state.dropped or 0) > self._dropped:
             self._dropped = dropped
             self._pacing.distrust()
-        known = self._pipeline.feed(batch)
-        if len(batch):
-            known += self._pipeline.feed(tick(batch.now_ns))
-        self._keep(batch)
-        for heard in self._admission.heard():
-            self._pacing.heard(heard)
-        if self._listeners.on_events:
-            for resolved in known:
-                self._tell_events(resolved)
-
-    def _tell_events(self, resolved: Resolved) -> None:
-        events = events_of(resolved, self._pipeline.summary, self._options.loop_ttl)
-        if events and self._listeners.on_events:
+        own = [frame for frame in heard.frames if self._take(frame._replace(time_ns=steadied(frame.time_ns)))]
+        for event in heard.events:
+            told = event._replace(time_ns=steadied(event.time_ns))
+            self._replies.event(told)
+            self._count(told.time_ns, told.length)
+        if self._recorder and own:
+            self._recorder.add([frame._replace(time_ns=steadied(frame.time_ns)) for frame in own])
+        if self._events and self._listeners.on_events:
+            events, self._events = self._events, []
             self._listeners.on_events(events)
 
-    def _keep(self, batch: FrameBatch) -> None:
-        """Count, and record, the frames of a batch that belong to the scan."""
-        frames, tasks = self._admission.frames()
-        own = batch if len(frames) == len(batch) else batch.take(np.flatnonzero(np.isin(batch.frame, frames)))
-        self._pipeline.summary.count(own)
-        self._answers.take(batch, *self._admission.answers())
+    def _take(self, frame: Frame) -> bool:
+        """Hear what a frame holds; whether it belongs to the scan."""
+        packets = self._decoder.packets(frame.data, frame.length, frame.time_ns, frame.link_type, frame.number)
+        if not packets:
+            return False
+        place = LINK_SOURCES.get(frame.link_type)
+        task = self._replies.packets(packets, int.from_bytes(frame.data[place]) if place else 0)
+        if task < 0:
+            return False
+        self._count(frame.time_ns, frame.length)
+        self._link_types.add(frame.link_type)
         if self._recorder:
-            self._recorder.add(own)
-            self._marks.append((frames, tasks))
+            self._marks[0].append(frame.number)
+            self._marks[1].append(task)
+        return True
 
-    def _refused(self, tasks: I64, codes: I64) -> None:
-        self._errnos.update(zip(tasks.tolist(), codes.tolist(), strict=True))
-        self._pacing.unsent(tasks)
+    def _count(self, time_ns: int, length: int) -> None:
+        """Count a packet that belongs to the scan."""
+        self._packets += 1
+        self._bytes += length
+        self._first_ns = time_ns if self._first_ns is None else min(self._first_ns, time_ns)
+        self._last_ns = time_ns if self._last_ns is None else max(self._last_ns, time_ns)
+
+    def _keep_event(self, believed: Believed) -> None:
+        self._events.append(event_of(self._known, believed))
+
+    def _refuse(self, task: int, code: int) -> None:
+        """This host does not send to a task."""
+        self._errnos[task] = code
+        self._pacing.unsent(task)
 
     def _tell_progress(self) -> None:
         now_s = time.monotonic()
@@ -179,26 +237,21 @@ class _Run:
 
     def report(self) -> Report:
         """What is known."""
-        self._pipeline.finish()
-        told, unmatched = conclude(self._pipeline.summary, Question(self._options.loop_ttl, all_destinations=True))
-        protocols = notes_of_answers(self._catalogue, self._plan, self._answers.data)
-        other_ports = notes_of_other_ports(self._catalogue, self._plan, self._answers.data,
-                                           self._admission.other_ports)
-        destinations = outcome(told, self._plan, self._pacing, self._errnos)
-        for notes in (other_ports, protocols, self._admission.looks.notes()):
-            destinations = with_notes(destinations, self._plan, notes)
-        if not self._engine.tells_origin:
-            destinations = tuple(map(without_origin, destinations))
-        self._write(destinations)
-        self._warn_of_gaps(len(destinations))
-        return Report("scan", __version__, self._source(), destinations, unmatched, self._faults())
+        plan, answers, replies = self._plan, self._record.answers, self._replies
+        notes = (notes_of_other_ports(self._catalogue, plan, answers, replies.other_ports),
+                 notes_of_answers(self._catalogue, plan, answers), self._record.looks.notes())
+        told = outcome(replace(self._known, notes=notes))
+        self._write(told)
+        self._warn_of_gaps(len(told))
+        return Report("scan", __version__, self._source(), tuple(told.values()), (), self._faults())
 
     def _warn_of_gaps(self, told: int) -> None:
         """What was not asked, or not heard, that should have been."""
         if told < self._plan.asked:
             self._listeners.warn(f"stopped after {told} of {self._plan.asked} destinations: the others were not asked")
-        gone = np.flatnonzero((self._pacing.state == UNSENT) & (self._plan.left > 0))
-        if names := sorted({errno.errorcode.get(self._errnos[task], "?") for task in gone.tolist()}):
+        gone = [task for task, state in enumerate(self._pacing.state.values)
+                if state == UNSENT and self._plan.left[task]]
+        if names := sorted({errno.errorcode.get(self._errnos[task], "?") for task in gone}):
             self._listeners.warn(f"{len(gone)} ports were not asked again, for this host could not send to them any "
                                  f"more ({', '.join(names)}): their silence means nothing")
         if self._engine.state.faults["interface-down"]:
@@ -209,27 +262,25 @@ class _Run:
             self._listeners.warn(f"the clock was set {'forward' if step_ns > 0 else 'back'} by "
                                  f"{abs(step_ns) / SECOND:.3g} s; times are told as if it had not been")
 
-    def _write(self, destinations: tuple[Destination, ...]) -> None:
+    def _write(self, told: Mapping[int, Destination]) -> None:
         if self._recorder:
-            none = np.empty(0, np.int64)
-            frames, tasks = (np.concatenate([none, *each]) for each in zip((none, none), *self._marks, strict=True))
-            self._recorder.finish(comments_of(destinations, self._plan, frames, tasks),
+            self._recorder.finish(comments_of(told, zip(*self._marks, strict=True)),
                                   application=f"udpprobe {__version__}")
 
     def _faults(self) -> dict[str, int]:
-        faults = self._pipeline.summary.faults + self._engine.state.faults
-        faults["foreign"] += self._admission.foreign
-        if self._admission.foreign:
-            self._listeners.warn(f"{self._admission.foreign} ICMP errors quote datagrams that this scan did not send: "
+        faults = Counter(self._decoder.counted_faults() + self._engine.state.faults)
+        faults["foreign"] += self._replies.foreign
+        if self._replies.foreign:
+            self._listeners.warn(f"{self._replies.foreign} ICMP errors quote datagrams that this scan did not send: "
                                  "forged, or caused by another program; they are not believed")
         return dict(sorted((+faults).items()))
 
     def _source(self) -> SourceReport:
-        summary, state = self._pipeline.summary, self._engine.state
+        state = self._engine.state
         if state.dropped:
             self._listeners.warn(f"the kernel dropped {state.dropped} packets before they were read: some answers may "
                                  "be missing; try a lower --rate")
         return SourceReport(
-            kind="probe", name=state.name, link_types=tuple(sorted(summary.link_types)), packets=summary.packets,
-            bytes=summary.bytes, first_time_ns=summary.first_ns, last_time_ns=summary.last_ns, dropped=state.dropped,
+            kind="probe", name=state.name, link_types=tuple(sorted(self._link_types)), packets=self._packets,
+            bytes=self._bytes, first_time_ns=self._first_ns, last_time_ns=self._last_ns, dropped=state.dropped,
             cut_short=False)

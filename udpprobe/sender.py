@@ -1,4 +1,4 @@
-"""Crafted packets onto the wire, hundreds a system call: sendmmsg(2) out of NumPy matrices.
+"""Crafted packets onto the wire, hundreds a system call: sendmmsg(2) out of the buffers they were crafted into.
 
 The IP header is the probe's own (source, TTL, id, flow label); the way is the kernel's: its routes, its neighbours,
 its firewall. What the kernel refuses comes back as an errno, and the rest goes on.
@@ -7,14 +7,13 @@ its firewall. What the kernel refuses comes back as an errno, and the rest goes 
 from __future__ import annotations
 
 import socket
+import struct
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
-from udpprobe.core.batch import I64, U8
-from udpprobe.core.probing.craft import Crafted
+from udpprobe.core.probe import Batch
 from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.links import bind_to_interface, interface_index
 from udpprobe.sendmmsg import CHUNK, PATIENCE_S, Messages
@@ -30,14 +29,7 @@ MTU_DISCOVERY: dict[int, tuple[int, int]] = {
 PMTUDISC_PROBE = 3
 """The only limit is the interface's: what the kernel has learned of the path is what is being probed (linux/in.h)."""
 
-CMSGHDR = [("bytes", np.uintp), ("level", np.int32), ("type", np.int32)]
-
-SOCKADDR_IN = np.dtype([("family", np.uint16), ("port", np.uint16), ("address", np.uint8, 4), ("zero", np.uint64)])
-SOCKADDR_IN6 = np.dtype([("family", np.uint16), ("port", np.uint16), ("flow", np.uint32),
-                         ("address", np.uint8, 16), ("zone", np.uint32)])
-PKTINFO_IN = np.dtype([*CMSGHDR, ("interface", np.int32), ("source", np.uint8, 4), ("address", np.uint32)], align=True)
-PKTINFO_IN6 = np.dtype([*CMSGHDR, ("source", np.uint8, 16), ("interface", np.uint32)], align=True)
-"""ip(7) IP_PKTINFO, RFC 3542 IPV6_PKTINFO."""
+CMSGHDR = "@Nii"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +39,34 @@ class RawFamily:
     domain: int
     options: tuple[tuple[int, int], ...]
     """(level, option) to turn on: the header is ours; a full queue is an error and no silent loss."""
-    name: np.dtype[np.void]
-    control: np.dtype[np.void]
-    control_header: tuple[int, int, int]
-    """Length, level and type of the control message that names the source: there may be routes by source."""
-    source: slice
-    """Where in the packet it stands."""
-    destination: slice
+    name: bytes
+    """struct sockaddr_in or sockaddr_in6 of no address."""
+    address_at: int
+    """Where the address goes in it."""
+    control: bytes
+    """The control message that names the source, for there may be routes by source: ip(7) IP_PKTINFO, RFC 3542
+    IPV6_PKTINFO."""
+    source_at: int
+    """Where the source goes in it."""
+    address_bytes: int
+    header_at: int
+    """Where in the packet the source stands; the destination follows it."""
 
 
 RAW_FAMILIES = {
     4: RawFamily(socket.AF_INET, ((socket.IPPROTO_IP, socket.IP_HDRINCL), (socket.IPPROTO_IP, IP_RECVERR)),
-                 SOCKADDR_IN, PKTINFO_IN, (socket.CMSG_LEN(12), socket.IPPROTO_IP, IP_PKTINFO),
-                 slice(12, 16), slice(16, 20)),
+                 struct.pack("@H14x", socket.AF_INET), 4,
+                 struct.pack(f"{CMSGHDR}16x", socket.CMSG_LEN(12), socket.IPPROTO_IP, IP_PKTINFO), 20, 4, 12),
     6: RawFamily(socket.AF_INET6, ((socket.IPPROTO_IPV6, IPV6_HDRINCL), (socket.IPPROTO_IPV6, IPV6_RECVERR)),
-                 SOCKADDR_IN6, PKTINFO_IN6, (socket.CMSG_LEN(20), socket.IPPROTO_IPV6, socket.IPV6_PKTINFO),
-                 slice(8, 24), slice(24, 40)),
+                 struct.pack("@H26x", socket.AF_INET6), 8,
+                 struct.pack(f"{CMSGHDR}24x", socket.CMSG_LEN(20), socket.IPPROTO_IPV6, socket.IPV6_PKTINFO),
+                 16, 16, 8),
 }
+ZONE_AT = 24
+"""Where the index of the interface stands in struct sockaddr_in6."""
 
 
-class Lane:
+class _RawSocket:
     """A raw socket of one family (raw(7)), and the messages that leave by it.
 
     Raises:
@@ -83,27 +83,30 @@ class Lane:
         if interface is not None:
             bind_to_interface(self.socket, interface)
         self._messages = Messages(how.name, how.control, patience_s=patience_s)
-        self._messages.names["family"] = how.domain
-        for name, value in zip(("bytes", "level", "type"), how.control_header, strict=True):
-            self._messages.controls[name] = value
 
-    def send(self, crafted: Crafted, zone: I64) -> I64:
-        """Send (m,) packets in their order; (m,) errnos."""
-        errnos = np.zeros(len(zone), np.int64)
-        for at in range(0, len(zone), CHUNK):
-            rows = np.arange(at, min(at + CHUNK, len(zone)))
-            self._messages.put(crafted.packets, crafted.length, rows)
-            self._address(crafted.packets[rows], zone[rows])
-            errnos[rows] = self._messages.send(self.socket, len(rows))
-        return errnos
+    def send(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> Iterable[tuple[int, int]]:
+        """Send some rows of a batch in their order; the rows that were refused, and why."""
+        for at in range(0, len(rows), CHUNK):
+            some = rows[at:at + CHUNK]
+            self._messages.put(batch.packets, [(row * batch.stride, batch.length[row]) for row in some])
+            self._address(batch, some, zones)
+            for row, errno in zip(some, self._messages.send(self.socket, len(some)), strict=True):
+                if errno:
+                    yield row, errno
 
-    def _address(self, packets: U8, zone: I64) -> None:
+    def _address(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> None:
         """Say where the first messages go: as the packets' own headers do."""
-        names, controls = self._messages.names[:len(packets)], self._messages.controls[:len(packets)]
-        names["address"] = packets[:, self._how.destination]
-        controls["source"] = packets[:, self._how.source]
-        if self._how.domain == socket.AF_INET6:
-            names["zone"] = zone
+        how, packets, size = self._how, memoryview(batch.packets), self._how.address_bytes
+        names, controls = memoryview(self._messages.names), memoryview(self._messages.controls)
+        name_at, control_at = how.address_at, how.source_at
+        for row in rows:
+            at = row * batch.stride + how.header_at
+            controls[control_at:control_at + size] = packets[at:at + size]
+            names[name_at:name_at + size] = packets[at + size:at + 2 * size]
+            name_at, control_at = name_at + len(how.name), control_at + len(how.control)
+        if how.domain == socket.AF_INET6:
+            for number, row in enumerate(rows):
+                struct.pack_into("@I", names, number * len(how.name) + ZONE_AT, zones[row])
 
 
 def _raw_socket(domain: int) -> socket.socket:
@@ -134,30 +137,37 @@ class Sender:
         if interface is not None:
             interface_index(interface)
         self._interface, self._patience_s = interface, patience_s
-        self._lanes: dict[int, Lane] = {}
+        self._sockets: dict[int, _RawSocket] = {}
 
-    def send(self, crafted: Crafted, zone: I64) -> I64:
-        """Send packets in their order.
+    def send(self, batch: Batch, count: int, zones: Sequence[int]) -> list[tuple[int, int]]:
+        """Send the first `count` packets of a batch; of each family in their order.
 
         Args:
-            crafted: (m,) packets; their headers name source and destination.
-            zone: (m,) index of the interface of a link-local destination, else 0.
+            batch: packets; their headers name source and destination.
+            count: how many.
+            zones: (count,) index of the interface of a link-local destination, else 0.
 
         Returns:
-            (m,) errno of each: 0 for those that left.
+            (row, errno) of those that did not leave.
 
         Raises:
             PrivilegeError: this user may not open raw sockets.
             UdpprobeError: this host knows none of the family.
         """
-        if crafted.family not in self._lanes:
-            self._lanes[crafted.family] = Lane(crafted.family, self._interface, self._patience_s)
-        return self._lanes[crafted.family].send(crafted, zone)
+        refused: list[tuple[int, int]] = []
+        versions = memoryview(batch.packets)[:count * batch.stride:batch.stride]
+        for family in (4, 6):
+            rows = [row for row, first in enumerate(versions) if first >> 4 == family]
+            if rows:
+                if family not in self._sockets:
+                    self._sockets[family] = _RawSocket(family, self._interface, self._patience_s)
+                refused += self._sockets[family].send(batch, rows, zones)
+        return refused
 
     def close(self) -> None:
         """Close the sockets."""
-        for lane in self._lanes.values():
-            lane.socket.close()
+        for each in self._sockets.values():
+            each.socket.close()
 
     def __enter__(self) -> Self:
         return self

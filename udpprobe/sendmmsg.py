@@ -1,16 +1,13 @@
-"""sendmmsg(2) out of NumPy matrices: hundreds of messages a system call, and no Python for each."""
+"""sendmmsg(2): hundreds of messages a system call, out of buffers that are filled once and then changed."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import socket
+import struct
 import time
-
-import numpy as np
-import numpy.typing as npt
-
-from udpprobe.core.batch import I64, U8
+from collections.abc import Sequence
 
 CHUNK = 512
 """Messages a system call: beyond 256 it gets no faster."""
@@ -23,52 +20,61 @@ that their peer does not take, after it left: it would leave a thousand times.""
 PATIENCE_S = 1.0
 """How long a queue may stay full, without taking one packet, before its packet is given up."""
 
-MSGHDR = np.dtype([("name", np.uintp), ("name_bytes", np.uint32), ("pieces", np.uintp), ("piece_count", np.uintp),
-                   ("control", np.uintp), ("control_bytes", np.uintp), ("flags", np.int32)], align=True)
-MMSGHDR = np.dtype([("message", MSGHDR), ("sent_bytes", np.uint32)], align=True)
-IOVEC = np.dtype([("base", np.uintp), ("bytes", np.uintp)])
+MSGHDR = struct.Struct("@PI4xPNPNi4x")
+"""struct msghdr: name, its bytes, pieces, their count, control, its bytes, flags (64-bit Linux)."""
+MMSGHDR_BYTES = MSGHDR.size + 8
+"""struct mmsghdr: a msghdr, and how many bytes of it were sent."""
+IOVEC = struct.Struct("@PN")
 
 _libc = ctypes.CDLL(None, use_errno=True)     # lets other threads run while it sends
 _sendmmsg = _libc.sendmmsg
 _sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
 
 
+def address_of(buffer: bytearray | memoryview) -> int:
+    """Where a writable buffer stands in memory, for as long as it lives and keeps its size."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
 class Messages:
     """Room for CHUNK messages, laid out as sendmmsg(2) reads them. Only what differs is written again.
 
     Args:
-        name: the layout of their destinations.
-        control: the layout of what is said beside their bytes, or None.
+        name: a destination (struct sockaddr …) that all begin with.
+        control: what is said beside their bytes (struct cmsghdr …), which all begin with; empty for nothing.
         patience_s: how long a queue may stay full before a packet is given up.
+
+    Attributes:
+        names, controls: CHUNK of them behind each other, the caller's to change.
     """
 
-    def __init__(self, name: np.dtype[np.void], control: np.dtype[np.void] | None = None, *,
-                 patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, name: bytes, control: bytes = b"", *, patience_s: float = PATIENCE_S) -> None:
         self._patience_s = patience_s
-        self.names = np.zeros(CHUNK, name)
-        self._pieces = np.zeros(CHUNK, IOVEC)
-        self._headers = np.zeros(CHUNK, MMSGHDR)
-        message = self._headers["message"]
-        message["name"], message["name_bytes"] = _places(self.names), name.itemsize
-        message["pieces"], message["piece_count"] = _places(self._pieces), 1
-        if control:
-            self.controls = np.zeros(CHUNK, control)
-            message["control"], message["control_bytes"] = _places(self.controls), control.itemsize
+        self.names, self.controls = bytearray(name * CHUNK), bytearray(control * CHUNK)
+        self._pieces = bytearray(IOVEC.size * CHUNK)
+        self._headers = bytearray(MMSGHDR_BYTES * CHUNK)
+        self._at = address_of(self._headers)
+        names, pieces = address_of(self.names), address_of(self._pieces)
+        controls = address_of(self.controls) if control else 0
+        for row in range(CHUNK):
+            MSGHDR.pack_into(self._headers, row * MMSGHDR_BYTES, names + row * len(name), len(name),
+                             pieces + row * IOVEC.size, 1, controls + row * len(control), len(control), 0)
 
-    def put(self, packets: U8, length: I64, rows: I64) -> None:
-        """Let the first messages carry some rows of a matrix of packets, which must live until they are sent.
+    def put(self, packets: bytearray | memoryview, places: Sequence[tuple[int, int]]) -> None:
+        """Let the first messages carry pieces of a buffer, which must live until they are sent.
 
         Args:
-            packets: (m, width) bytes.
-            length: (m,) bytes of each packet.
-            rows: at most CHUNK of the m.
+            packets: the buffer.
+            places: of at most CHUNK messages: where each begins, and how many bytes it has.
         """
-        self._pieces["base"][:len(rows)] = packets.ctypes.data + rows * packets.strides[0]
-        self._pieces["bytes"][:len(rows)] = length[rows]
+        base, at = address_of(packets), 0
+        for start, size in places:
+            IOVEC.pack_into(self._pieces, at, base + start, size)
+            at += IOVEC.size
 
-    def send(self, opened: socket.socket, count: int) -> I64:
+    def send(self, opened: socket.socket, count: int) -> list[int]:
         """Send the first `count`; (count,) errno of each, 0 where it left."""
-        errnos = np.zeros(count, np.int64)
+        errnos = [0] * count
         done, wait_s = 0, WAIT_S
         while done < count:
             sent, number = self._send_some(opened, done, count)
@@ -84,10 +90,5 @@ class Messages:
 
     def _send_some(self, opened: socket.socket, done: int, count: int) -> tuple[int, int]:
         """How many of the messages from `done` on left before one was refused; errno where that is the first."""
-        sent = _sendmmsg(opened.fileno(), self._headers.ctypes.data + done * MMSGHDR.itemsize, count - done, 0)
+        sent = _sendmmsg(opened.fileno(), self._at + done * MMSGHDR_BYTES, count - done, 0)
         return sent, ctypes.get_errno() if sent < 0 else 0
-
-
-def _places(array: npt.NDArray[np.void]) -> npt.NDArray[np.uintp]:
-    """(n,) address of each element."""
-    return array.ctypes.data + np.arange(len(array), dtype=np.uintp) * np.uintp(array.itemsize)

@@ -6,6 +6,7 @@ socket is gone when its error is read, so sockets are looked for as soon as a po
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -13,14 +14,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-import numpy as np
-
 from udpprobe.core.addresses import MAPPED_PREFIX, mapped_address
-from udpprobe.core.batch import U64, Bool
-from udpprobe.core.keys import pair_key
-from udpprobe.core.lookup import Bitmap
 from udpprobe.core.model import Event, Process
-from udpprobe.core.packets import Datagrams, u64
+from udpprobe.core.ports import Ports
 from udpprobe.holders import Holder, holders_of, shows_ipv6_errors
 from udpprobe.sockdiag import UdpSocket, udp_sockets
 
@@ -98,10 +94,9 @@ class Sockets:
 
     own_addresses: Callable[[], Iterable[Address]]
     """Says which addresses this host has now."""
+    ports: Ports = field(default_factory=lambda: Ports(secrets.randbits(64)))
+    """Sees which ports of this host send: for the analyzer of its packets."""
     _own: frozenset[int] = frozenset()
-    _bitmap: Bitmap = field(default_factory=Bitmap)
-    _known: Bool = field(default_factory=lambda: np.zeros(1 << 16, np.bool_))
-    """Ports whose sockets were looked for of late."""
     _sightings: dict[int, _Sighting] = field(default_factory=dict)
     """By inode."""
     _by_port: dict[int, list[_Sighting]] = field(default_factory=dict)
@@ -113,13 +108,11 @@ class Sockets:
         self._expire()
         self._look()
 
-    def heed(self, datagrams: Datagrams) -> None:
-        """Look for the sockets of (n,) datagrams, as far as they are this host's and their ports are not known yet."""
+    def heed(self) -> None:
+        """Look for the sockets of ports that were not known before they were seen to send."""
         self._expire()
-        own = self._bitmap.has(pair_key(datagrams.source_high, datagrams.source_low))
-        ports = (datagrams.ports[own] >> u64(16)).view(np.int64)
-        if not self._known[ports].all() and self._look():
-            self._known[ports] = True
+        if self.ports.is_news and self._look():
+            self.ports.is_news = False
 
     def senders(self, events: Iterable[Event]) -> list[Sender | None]:
         """Who sent what each of these errors quotes; None where it was another host."""
@@ -134,9 +127,8 @@ class Sockets:
         if now_s < self._expires_s:
             return
         self._expires_s = now_s + EXPIRES_S
-        self._known[:] = False
         self._own = frozenset(map(mapped_address, self.own_addresses()))
-        self._bitmap = Bitmap(_keys(self._own))
+        self.ports.expect(self._own)
 
     def _look(self) -> bool:
         """See which sockets there are now, unless that was done just before."""
@@ -224,8 +216,3 @@ def _state(sighting: _Sighting, flow: Flow, family: int) -> str:
 def _number(text: str) -> int:
     return mapped_address(ip_address(text.partition("%")[0]))
 
-
-def _keys(addresses: Iterable[int]) -> U64:
-    halves = [divmod(address, 1 << 64) for address in addresses]
-    high, low = np.array(halves or np.empty((0, 2)), np.uint64).T
-    return pair_key(high, low)

@@ -1,27 +1,22 @@
-"""From targets to destinations: names to addresses, networks to columns."""
+"""From targets to destinations: names to addresses, networks to hosts."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
 from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text
-from udpprobe.core.batch import I64, U64, Bool
-from udpprobe.core.keys import Numbering, endpoint_key
 from udpprobe.core.model import Destination, Report, changed
-from udpprobe.core.packets import Columns, u64
 from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.runs import renumbered, starts_of_runs, steps
 from udpprobe.core.targets import (
-    ADDRESS_BITS,
     Block,
     Ports,
     Target,
@@ -40,7 +35,7 @@ MOST_DESTINATIONS = 1 << 24
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 _UNSPECIFIED = {single(ip_address(own)): f"{own} means this host; say {loopback}"
                 for own, loopback in (("0.0.0.0", "127.0.0.1"), ("::", "::1"))}  # noqa: S104 - to refuse it
-_MAPPED, _BROADCAST = u64(0xFFFF), u64(0xFFFF_FFFF_FFFF)
+_BROADCAST = 0xFFFF_FFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +70,8 @@ class _Span:
     name: str | None
 
 
-@dataclass(slots=True)
-class _Addresses(Columns):
-    """(n,) addresses of spans."""
-
-    high: U64
-    low: U64
-    zone: I64
-    span: I64
+_Host = tuple[int, int]
+"""A host's address, 128 bits, and its zone."""
 
 
 def read_targets(path: str) -> list[Target]:
@@ -126,18 +115,22 @@ def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wante
     """
     spans = [span for target in targets for span in _spans(target, wanted)]
     _refuse_too_much(spans)
-    addresses = _addresses(spans)
-    number, first = Numbering().add(endpoint_key(addresses.high, addresses.low, addresses.zone.view(np.uint64)))
-    hosts = addresses.take(first)
-    host, port = _pairs(spans, addresses.span, number)
-    keep = _kept(hosts, host, port, excluded)
-    if not keep.any():
+    asked, names_of = _asked(spans)
+    left_out = _left_out(excluded)
+    destinations, names = Destinations(), {}
+    kept: list[_Host] = []
+    for (address, zone), wanted_ports in asked.items():
+        ports = left_out(address, wanted_ports)
+        if len(ports):
+            number = len(kept)
+            kept.append((address, zone))
+            destinations.add(number, divmod(address, 1 << 64), ports, zone)
+            if (address, zone) in names_of:
+                names[number] = names_of[address, zone]
+    if not kept:
         raise UsageError(_nothing(wanted.family))
-    host, port = host[keep], port[keep]
-    dense = renumbered(host, len(hosts))
-    _refuse_two_links(hosts.take(dense >= 0))
-    destinations = Destinations(dense[host], hosts.high[host], hosts.low[host], port, hosts.zone[host])
-    return Resolved(destinations, _names(spans, addresses.span, dense[number]))
+    _refuse_two_links(kept)
+    return Resolved(destinations, names)
 
 
 def _nothing(family: int | None) -> str:
@@ -190,88 +183,72 @@ def _refuse_too_much(spans: Sequence[_Span]) -> None:
                          f"at most {MOST_DESTINATIONS:,}")
 
 
-def _refuse_two_links(hosts: _Addresses) -> None:
+def _refuse_two_links(hosts: Sequence[_Host]) -> None:
     """A packet says nothing of the link it is on: of two hosts with one address, replies could not be told apart."""
-    number, first = Numbering().add(endpoint_key(hosts.high, hosts.low, np.zeros(len(hosts), np.uint64)))
-    for row in np.flatnonzero(first[number] != np.arange(len(hosts)))[:1].tolist():
-        address = address_text(int(hosts.high[row]), int(hosts.low[row]))
-        raise UsageError(f"{address} is named on two links, whose replies look the same: probe one after the other")
+    seen = set()
+    for address, _ in hosts:
+        if address in seen:
+            raise UsageError(f"{address_text(*divmod(address, 1 << 64))} is named on two links, whose replies look the "
+                             "same: probe one after the other")
+        seen.add(address)
 
 
-def _addresses(spans: Sequence[_Span]) -> _Addresses:
-    """A row an address, in the order of targets; of networks only unicast."""
-    size = np.array([span.block.size for span in spans], np.int64)
-    zone = np.array([span.zone for span in spans], np.int64)
-    high, low = np.array([_halves(span.block.first) for span in spans], np.uint64).reshape(-1, 2).T
-    span = np.repeat(np.arange(len(spans)), size)
-    rows = _Addresses(high[span], low[span] + steps(size).view(np.uint64), zone[span], span)
-    return rows.take((size[span] == 1) | ~_is_for_many(rows))
+def _asked(spans: Sequence[_Span]) -> tuple[dict[_Host, array[int]], dict[_Host, str]]:
+    """Of each host its ports, once and in order, hosts in the order of targets; and names of those that have any."""
+    asked: dict[_Host, array[int]] = {}
+    names: dict[_Host, str] = {}
+    ports_of = {ports: _in_order(ports) for ports in dict.fromkeys(span.ports for span in spans)}
+    joined: dict[tuple[int, int], array[int]] = {}
+    """By the identities of two lists: those of many hosts are the same ones."""
+    for span in spans:
+        ports = ports_of[span.ports]
+        for address in _addresses(span.block):
+            host = address, span.zone
+            before = asked.setdefault(host, ports)
+            if before is not ports:
+                pair = id(before), id(ports)
+                if pair not in joined:
+                    joined[pair] = array("H", sorted({*before, *ports}))
+                asked[host] = joined[pair]
+            if span.name is not None:
+                names.setdefault(host, span.name)
+    return asked, names
 
 
-def _is_for_many(rows: _Addresses) -> Bool:
+def _in_order(ports: Ports) -> array[int]:
+    return array("H", sorted({port for some in ports for port in some}))
+
+
+def _addresses(block: Block) -> Iterator[int]:
+    """Of a network only unicast."""
+    whole = range(block.first, block.first + block.size)
+    return iter(whole) if block.size == 1 else (address for address in whole if not _is_for_many(address))
+
+
+def _is_for_many(address: int) -> bool:
     """Multicast (RFC 5771, RFC 4291 2.7) and the limited broadcast address (RFC 919)."""
-    return np.where(_is_v4(rows), (rows.low >> u64(28) & u64(0xF) == u64(0xE)) | (rows.low == _BROADCAST),
-                    rows.high >> u64(56) == u64(0xFF))
+    if address >> 32 == 0xFFFF:
+        return address >> 28 & 0xF == 0xE or address == _BROADCAST
+    return address >> 120 == 0xFF
 
 
-def _is_v4(rows: _Addresses) -> Bool:
-    return (rows.high == 0) & (rows.low >> u64(32) == _MAPPED)
+def _left_out(excluded: Sequence[Target]) -> Callable[[int, array[int]], array[int]]:
+    """What takes from the ports of an address those that an exclusion names."""
+    rules = [(block, None if target.ports is None else frozenset(_in_order(target.ports))) for target in excluded
+             for block in ([target.host] if isinstance(target.host, Block) else _looked_up(target.host, None))]
+
+    def left(address: int, ports: array[int]) -> array[int]:
+        for block, some in rules:
+            if _covers(block, address):
+                ports = array("H", () if some is None else [port for port in ports if port not in some])
+        return ports
+    return left
 
 
-def _pairs(spans: Sequence[_Span], span: I64, number: I64) -> tuple[I64, I64]:
-    """Each host number with each of its ports, once and in order."""
-    lists = dict.fromkeys(each.ports for each in spans)
-    place = {ports: row for row, ports in enumerate(lists)}
-    every = [np.concatenate([np.arange(some.start, some.stop) for some in ports]) for ports in lists]
-    length = np.array([len(ports) for ports in every], np.int64)
-    row = np.array([place[each.ports] for each in spans], np.int64)[span]
-    at = np.repeat((np.cumsum(length) - length)[row], length[row]) + steps(length[row])
-    pairs = np.repeat(number, length[row]) << 16 | np.concatenate(every or [length])[at]
-    pairs.sort()
-    pairs = pairs[starts_of_runs(pairs)]
-    return pairs >> 16, pairs & 0xFFFF
-
-
-def _kept(hosts: _Addresses, host: I64, port: I64, excluded: Sequence[Target]) -> Bool:
-    """Which pairs no exclusion names."""
-    dropped = np.zeros(len(hosts), np.bool_)
-    keep = np.ones(len(host), np.bool_)
-    for target in excluded:
-        for block in [target.host] if isinstance(target.host, Block) else _looked_up(target.host, None):
-            covered = _covered(block, hosts)
-            if target.ports is None:
-                dropped |= covered
-            else:
-                keep &= ~(covered[host] & _is_among(target.ports)[port])
-    return keep & ~dropped[host]
-
-
-def _covered(block: Block, hosts: _Addresses) -> Bool:
-    """Which addresses lie in a block, on whatever link."""
-    mask = _halves((1 << ADDRESS_BITS) - block.size)
-    first = _halves(block.first)
-    of_family = _is_v4(hosts) == (block.family == 4)    # ::/0 has every bit pattern, and no IPv4 address
-    return of_family & (hosts.high & mask[0] == first[0]) & (hosts.low & mask[1] == first[1])
-
-
-def _halves(bits: int) -> tuple[np.uint64, np.uint64]:
-    return u64(bits >> 64), u64(bits & (1 << 64) - 1)
-
-
-def _is_among(ports: Ports) -> Bool:
-    among = np.zeros(1 << 16, np.bool_)
-    for some in ports:
-        among[some.start:some.stop] = True
-    return among
-
-
-def _names(spans: Sequence[_Span], span: I64, number: I64) -> dict[int, str]:
-    """The first name of each host that has one."""
-    named = np.array([each.name is not None for each in spans], np.bool_)
-    names: dict[int, str] = {}
-    for row in np.flatnonzero(named[span] & (number >= 0)).tolist():
-        names.setdefault(int(number[row]), spans[span[row]].name or "")
-    return names
+def _covers(block: Block, address: int) -> bool:
+    """Whether an address lies in a block, on whatever link."""
+    is_v4 = address >> 32 == 0xFFFF     # ::/0 has every bit pattern, and no IPv4 address
+    return is_v4 == (block.family == 4) and block.first <= address < block.first + block.size
 
 
 def named(report: Report, resolved: Resolved) -> Report:
@@ -290,14 +267,18 @@ def named(report: Report, resolved: Resolved) -> Report:
 
 
 def _zones_by_address(found: Destinations) -> Iterator[tuple[str, str]]:
-    hosts = found.take(starts_of_runs(found.host))
-    for row in np.flatnonzero(hosts.zone).tolist():
-        yield address_text(int(hosts.high[row]), int(hosts.low[row])), interface_name(int(hosts.zone[row]))
+    if not any(found.zone):
+        return
+    last = -1
+    for row, (host, zone) in enumerate(zip(found.host, found.zone, strict=True)):
+        if host != last and zone:
+            yield address_text(*found.address(row)), interface_name(zone)
+        last = host
 
 
 def _names_by_address(resolved: Resolved) -> Iterator[tuple[str, str]]:
-    found = resolved.destinations
-    first = starts_of_runs(found.host)      # a row of each host, in the order of their numbers
-    for host, name in resolved.names.items():
-        row = first[host]
-        yield address_text(int(found.high[row]), int(found.low[row])), name
+    found, last = resolved.destinations, -1
+    for row, host in enumerate(found.host if resolved.names else ()):
+        if host != last and host in resolved.names:
+            yield address_text(*found.address(row)), resolved.names[host]
+        last = host

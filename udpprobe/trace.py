@@ -1,4 +1,4 @@
-"""Shots with growing TTLs to one destination, all at once: what `trace` does."""
+"""Probes with growing TTLs to one destination, all at once: what `trace` does."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from dataclasses import dataclass
 
 from udpprobe import __version__
 from udpprobe.core.limiter import SECOND
-from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.probing.shots import MOST_SHOTS
-from udpprobe.core.tracing.flights import Patience
-from udpprobe.core.tracing.hops import ending_of, hops_of, loop_of, worst
-from udpprobe.core.tracing.limits import BURST
-from udpprobe.core.tracing.model import TraceReport
-from udpprobe.core.tracing.schedule import Tracing
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import CtrlC
-from udpprobe.wire import Listener, Wire, payload_for
+from udpprobe.replies import MOST_PROBES
+from udpprobe.tracing.hops import ending_of, hops_of, loop_of, worst
+from udpprobe.tracing.model import TraceReport
+from udpprobe.tracing.path import BURST, Patience
+from udpprobe.tracing.schedule import Tracing
+from udpprobe.wire import Endpoint, Listener, Wire, payload_for
 
 LONGEST_WAIT_S = 0.05
 TELL_S = 0.1
-MOST_OF_A_ROUND = MOST_SHOTS // 2
-"""Shots; and when so many were numbered, the next round begins with 0 again."""
+MOST_OF_A_ROUND = MOST_PROBES // 2
+"""Probes: those of a round and of the one before it are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +52,12 @@ class Traced:
     interrupted: bool
 
 
-def trace(destination: Destinations, options: Options, on_change: Callable[[TraceReport], None] | None = None, *,
+def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport], None] | None = None, *,
           interval_s: float | None = None) -> Iterator[Traced]:
     """Trace the way to a destination.
 
     Args:
-        destination: one row.
+        endpoint: the destination.
         options: how.
         on_change: gets what is known so far, some times a second.
         interval_s: pause between rounds; None for one round.
@@ -68,14 +66,14 @@ def trace(destination: Destinations, options: Options, on_change: Callable[[Trac
         Each round; the last one may have been interrupted.
 
     Raises:
-        UsageError: an option is off: an unknown payload or interface, a first TTL beyond the last, too many shots.
+        UsageError: an option is off: an unknown payload or interface, a first TTL beyond the last, too many probes.
         PrivilegeError: raw sockets are not allowed.
         UdpprobeError: this host has no way there.
     """
     guard(options)
-    payload = payload_for(int(destination.port[0]), options.payload)
+    payload = payload_for(endpoint.port, options.payload)
     with (CtrlC() as ctrl_c,
-          Wire(destination, payload, source_port=options.source_port, interface=options.interface,
+          Wire(endpoint, payload, source_port=options.source_port, interface=options.interface,
                source_address=options.source_address, flows=options.flows) as wire,
           Listener([wire], options.interface) as listener):
         number = 0
@@ -86,7 +84,7 @@ def trace(destination: Destinations, options: Options, on_change: Callable[[Trac
             if on_change:
                 on_change(report)
             yield Traced(report, ctrl_c.came)
-            number = run.tracing.next_number % MOST_OF_A_ROUND
+            number = run.tracing.next_number
             if interval_s is None or not _paused(listener, ctrl_c, interval_s):
                 return
 
@@ -95,17 +93,17 @@ def guard(options: Options) -> None:
     """See to it that a trace can be made.
 
     Raises:
-        UsageError: options contradict each other, or ask for more shots than there are numbers.
+        UsageError: options contradict each other, or ask for more probes than are remembered.
     """
     if options.first_ttl > options.max_ttl:
         raise UsageError(f"--first-ttl {options.first_ttl} is beyond --max-ttl {options.max_ttl}")
-    shots = _shots(options, 1)
-    if shots > MOST_OF_A_ROUND:
-        raise UsageError(f"up to {shots:,} shots are too many, at most {MOST_OF_A_ROUND:,}; lower --flows, --queries "
+    probes = _probes(options, 1)
+    if probes > MOST_OF_A_ROUND:
+        raise UsageError(f"up to {probes:,} probes are too many, at most {MOST_OF_A_ROUND:,}; lower --flows, --queries "
                          "or --max-ttl")
 
 
-def _shots(options: Options, burst: int) -> int:
+def _probes(options: Options, burst: int) -> int:
     """How many there are at most."""
     return options.flows * options.max_ttl * (options.queries + Patience.again * burst)
 
@@ -124,7 +122,7 @@ class _Round:
     def __init__(self, listener: Listener, options: Options, ctrl_c: CtrlC, number: int) -> None:
         interval_ns = int(SECOND / options.rate_pps) if options.rate_pps else 0
         patience = Patience(options.max_ttl, options.first_ttl, options.queries, int(options.timeout_s * SECOND),
-                            interval_ns, burst=BURST if _shots(options, BURST) <= MOST_OF_A_ROUND else 1)
+                            interval_ns, burst=BURST if _probes(options, BURST) <= MOST_OF_A_ROUND else 1)
         self.tracing = Tracing(patience, flows=options.flows, size=options.size, first_number=number)
         self._listener, self._wire, self._ctrl_c = listener, listener.wires[0], ctrl_c
         self._start_ns = listener.now_ns
@@ -140,8 +138,8 @@ class _Round:
 
     def _step(self) -> None:
         now_ns = self._listener.now_ns
-        shots = self.tracing.due(now_ns)
-        self.tracing.refused(shots, self._wire.send(shots))
+        probes = self.tracing.due(now_ns)
+        self.tracing.refused(probes, self._wire.send(probes))
         wait_s = (self.tracing.wake_ns(now_ns) - now_ns) / SECOND
         self.tracing.heard(self._listener.hear(min(max(wait_s, 0), LONGEST_WAIT_S)))
 
@@ -151,7 +149,7 @@ class _Round:
         ending = worst([ending_of(path) for path in paths])
         return TraceReport(
             version=__version__, target=wire.target, source_address=wire.source,
-            source_ports=wire.line.source_ports, interface=wire.interface, time_ns=self._start_ns,
+            source_ports=wire.flows.source_ports, interface=wire.interface, time_ns=self._start_ns,
             verdict=ending.verdict, errno=ending.errno, reached=ending.reached,
             hops=hops_of(paths, wire.target.address, self._listener.now_ns), loop=loop_of(paths),
             faults=dict(sorted((self._listener.faults + Counter({"source-quench": self.tracing.quenches})).items())))

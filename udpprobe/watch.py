@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from udpprobe import __version__
-from udpprobe.core.batch import FrameBatch, Source, SourceState, tick
-from udpprobe.core.following.events import events_of
-from udpprobe.core.following.pipeline import Pipeline, Resolved
+from udpprobe.capture.live import LiveCapture, open_capture
+from udpprobe.core.aging import AGED_OUT, MOST_ROWS, age
+from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Destination, Event, Report, Unmatched, WatchedEvent, changed
-from udpprobe.core.summaries.aging import Aging
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import own_addresses
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.links import interface_index
-from udpprobe.observe import Options, report_of
+from udpprobe.report import LoopsSoFar, Question, events_of, report_of
 from udpprobe.reports.text import endpoint
 from udpprobe.rotation import Rotation
 from udpprobe.sockets import Sender, Sockets
-from udpprobe.sources.live import open_capture
+
+if TYPE_CHECKING:
+    from udpprobe.capture.state import SourceState
 
 TRAFFIC = "udp or icmp or icmp6 or proto 4 or proto 41 or proto 47 or ip6 proto 44"
 """Datagrams and errors, also in IP in IP and GRE tunnels, and IPv6's fragments."""
-TICK_NS, BURST_NS = 25_000_000, 500_000_000
-"""On a busy interface packets wait so long for being looked at together; where it was quiet for a while they do not,
-for a socket may not be there for long."""
+WAIT_S = 0.25
+"""How long nothing may come before it is looked whether the watch is over."""
 MOST_NOTED = 1 << 14
 NOTES_EACH = 4
 """Destinations whose senders are remembered, and how many of each."""
@@ -106,41 +110,49 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
 
 @dataclass(slots=True)
 class Watch:
-    """What is known of a source that may never end; it forgets what it has to."""
+    """What is known of a source that never ends; it forgets what it has to."""
 
-    source: Source
+    source: LiveCapture
     options: WatchOptions
     sockets: Sockets
     rotation: Rotation | None = None
-    aging: Aging = field(default_factory=Aging)
+    most_rows: int = MOST_ROWS
+    """Of destinations and of findings; there may be twice as many for a while."""
     told: int = 0
     """How many errors."""
-    pipeline: Pipeline = field(init=False)
+    analyzer: Analyzer = field(init=False)
+    _loops: LoopsSoFar = field(init=False)
     _notes: dict[tuple[str, int | None], dict[str, None]] = field(default_factory=dict)
     """Of destinations: what is to be said of who sent there."""
-    _due_ns: int = 0
+    _aged_out: int = 0
     _index: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pipeline = Pipeline(keep_messages=True, on_datagrams=self.sockets.heed)
+        self.analyzer = Analyzer(secrets.randbits(64), keeps_events=True)
+        self.analyzer.ports = self.sockets.ports
+        self._loops = LoopsSoFar(self.analyzer, self.options.loop_ttl)
         self._index = interface_index(self.options.interface) if self.options.interface else 0
 
     def follow(self, listeners: Listeners, is_over: Callable[[], bool]) -> None:
-        """Listen until the source ends, the time is over, enough errors came, or somebody says so.
+        """Listen until the time is over, enough errors came, or somebody says so.
 
         Raises:
             UdpprobeError: the interface is gone, which the source takes for one that is down.
         """
         end_ns = None
-        for batch in self.source:
-            self._tell(self._feed(batch), listeners)
+        remember = self.rotation.remember if self.rotation else None
+        while True:
+            now_ns = self.source.follow(self.analyzer, WAIT_S, remember)
+            # Nothing waits for a group to be full: a socket may not be there for long.
+            self.analyzer.flush()
+            self.sockets.heed()
+            self._tell(listeners)
             listeners.on_progress(self.source.state, self.report)
-            if end_ns is None and self.options.duration_s is not None:
-                end_ns = batch.now_ns + int(self.options.duration_s * 1e9)
-            is_late = end_ns is not None and batch.now_ns >= end_ns
+            if end_ns is None and now_ns and self.options.duration_s is not None:
+                end_ns = now_ns + int(self.options.duration_s * 1e9)
+            is_late = end_ns is not None and now_ns >= end_ns
             if is_late or is_over() or self._is_enough() or self._is_gone():
                 break
-        self._tell(self.pipeline.finish(), listeners)
         if self._is_gone():
             raise UdpprobeError(f"interface {self.options.interface} is gone; watch it again when it is there")
 
@@ -156,20 +168,13 @@ class Watch:
     def _is_enough(self) -> bool:
         return self.options.count is not None and self.told >= self.options.count
 
-    def _feed(self, batch: FrameBatch) -> list[Resolved]:
-        """What became known; a source that is never idle has no ticks of its own."""
-        if self.rotation:
-            self.rotation.remember(batch)
-        known = self.pipeline.feed(batch)
-        if len(batch) and batch.now_ns >= self._due_ns:
-            self._due_ns = max(self._due_ns, batch.now_ns - BURST_NS) + TICK_NS
-            known += self.pipeline.feed(tick(batch.now_ns))
-        return known
-
-    def _tell(self, known: Sequence[Resolved], listeners: Listeners) -> None:
-        events = [event for resolved in known
-                  for event in events_of(resolved, self.pipeline.summary, self.options.loop_ttl)]
-        self.aging.age(self.pipeline.summary)
+    def _tell(self, listeners: Listeners) -> None:
+        kept = self.analyzer.take_events()
+        events: list[Event] = list(chain.from_iterable(
+            events_of(self.analyzer, some, self.options.loop_ttl, self._loops.of(some)) for some in kept))
+        if forgotten := age(self.analyzer, self.most_rows):
+            self._aged_out += forgotten
+            self._loops.forget()
         if self.options.count is not None:
             events = events[:self.options.count - self.told]
         if events:
@@ -200,9 +205,13 @@ class Watch:
 
     def report(self) -> Report:
         """Of all that was not forgotten."""
-        report = report_of("watch", self.pipeline.summary, self.source.state, Options(
-            all_destinations=self.options.all_destinations, loop_ttl=self.options.loop_ttl))
-        faults = report.faults | (self.rotation.faults if self.rotation else {})
+        report = report_of("watch", self.analyzer, self.source.state,
+                           Question(self.options.loop_ttl, self.options.all_destinations))
+        faults = Counter(report.faults)
+        if self.rotation:
+            faults += self.rotation.faults
+        if self._aged_out:
+            faults[AGED_OUT] = self._aged_out
         return replace(
             report, destinations=changed(report.destinations, self._noted),
             unmatched=changed(report.unmatched, self._noted_unmatched), faults=dict(sorted(faults.items())))

@@ -1,42 +1,80 @@
-"""The wire to one destination: shots out, replies in, one clock. What `trace` and `mtu` stand on."""
+"""The wire to one destination: probes out, replies in, one clock. What `trace` and `mtu` stand on."""
 
 from __future__ import annotations
 
+import errno
 import socket
+import struct
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
-from itertools import groupby
+from dataclasses import dataclass
 from os import strerror
 from random import SystemRandom
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
-
+from udpprobe.capture.live import LiveCapture, open_capture
 from udpprobe.core.addresses import address_text
-from udpprobe.core.batch import FrameBatch
-from udpprobe.core.probing.craft import Crafter
-from udpprobe.core.probing.hearing import NO_LOOP_TTL, Hearing, Shots
-from udpprobe.core.probing.probes import TOKEN_BYTES, Destinations, Payloads
-from udpprobe.core.probing.shots import TOKEN_LIMIT, Line, Reply, Shot
-from udpprobe.core.tracing.model import Target
-from udpprobe.errors import UdpprobeError
-from udpprobe.hostfacts import reserve_ports, sources_for
-from udpprobe.links import interface_index, interface_mtu
+from udpprobe.core.decode import Decoder
+from udpprobe.core.probe import TOKEN_BYTES
+from udpprobe.core.rows import Packet
+from udpprobe.errors import PrivilegeError, UdpprobeError
+from udpprobe.hostfacts import reserve_ports, source_of
+from udpprobe.links import bind_to_interface, interface_index, interface_mtu
 from udpprobe.payloads import Catalogue, chosen, load
 from udpprobe.payloads.model import Payload
+from udpprobe.replies import NO_LOOP_TTL, Flows, Probe, Reply, Tracker
 from udpprobe.routes import outgoing_interface
-from udpprobe.sender import Sender
-from udpprobe.sources.live import LiveCapture, open_capture
+from udpprobe.tracing.model import Target
+
+if TYPE_CHECKING:
+    from udpprobe.core.probing.probes import Destinations
 
 FILTER = "(udp and ({ports})) or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
-"""The shots and their answers, errors, and later fragments, which have no ports."""
+"""The probes and their answers, errors, and later fragments, which have no ports."""
+LEAST_TOKEN = 2
+"""Bytes of the token that tell probes apart; a payload with less room gets a token behind it."""
+PORT_BITS = 14
+"""log2 of the ports that the kernel chooses from (net.ipv4.ip_local_port_range: 28,232), rounded down."""
+
 QUEUE_S = 0.01
 """How long an interface's queue may stay full: a few packets a millisecond fill none, but some say so of a packet that
 the next link does not take, and meanwhile nothing else is sent or heard."""
-LEAST_TOKEN = 2
-"""Bytes of the token that tell shots apart; a payload with less room gets a token behind it."""
+FIRST_WAIT_S = 0.001
+"""Before the first try again; before each further one twice as long."""
+FULL = frozenset({errno.ENOBUFS, errno.EAGAIN})
+IP_PKTINFO, IP_RECVERR, IPV6_RECVERR, IPV6_HDRINCL, PMTUDISC_PROBE = 8, 11, 25, 36, 3
+"""linux/in.h and in6.h. PROBE: the only limit is the interface's, for what the kernel knows of the path is probed."""
+RAW_OPTIONS = {
+    4: ((socket.IPPROTO_IP, socket.IP_HDRINCL, 1), (socket.IPPROTO_IP, IP_RECVERR, 1),
+        (socket.IPPROTO_IP, 10, PMTUDISC_PROBE)),
+    6: ((socket.IPPROTO_IPV6, IPV6_HDRINCL, 1), (socket.IPPROTO_IPV6, IPV6_RECVERR, 1),
+        (socket.IPPROTO_IPV6, 23, PMTUDISC_PROBE)),
+}
+"""By family: the header is ours; a full queue is an error and no silent loss; 10 and 23 are MTU_DISCOVER."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A destination as the kernel knows it."""
+
+    address: tuple[int, int]
+    """Two halves of 128 bits, IPv4 mapped."""
+    port: int
+    zone: int = 0
+    """Index of the interface of a link-local address (RFC 4007), else 0."""
+
+    @property
+    def text(self) -> str:
+        """The address in digits."""
+        return address_text(*self.address)
+
+
+def endpoint_of(destinations: Destinations, row: int) -> Endpoint:
+    """One of the destinations that targets were resolved to."""
+    high, low = int(destinations.high[row]), int(destinations.low[row])
+    return Endpoint((high, low), int(destinations.port[row]), int(destinations.zone[row]))
 
 
 def payload_for(port: int, text: str = "auto") -> Payload:
@@ -51,21 +89,75 @@ def payload_for(port: int, text: str = "auto") -> Payload:
         UdpprobeError: its file cannot be read.
     """
     catalogue: Catalogue = chosen(load(), text)
-    first, _ = catalogue.candidates(np.array([port]))
-    return catalogue.rows[max(int(catalogue.order[first[0]]), 0)]
+    row = catalogue.forced[0] if catalogue.forced else next(
+        (number for number, each in enumerate(catalogue.rows) if port in each.ports), 0)
+    return catalogue.rows[max(row, 0)]      # a negative one is the generic payload, which stands first
+
+
+class RawSocket:
+    """Sends IP packets to one destination (raw(7)): the headers are theirs, the way is the kernel's.
+
+    Args:
+        flows: where from and where to.
+        interface: the only one to leave by; None lets the routes decide.
+
+    Raises:
+        PrivilegeError: this user may not open such a socket.
+        UdpprobeError: this host knows none.
+    """
+
+    def __init__(self, flows: Flows, interface: str | None) -> None:
+        domain = socket.AF_INET if flows.family == 4 else socket.AF_INET6
+        try:
+            self._socket = socket.socket(domain, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        except PermissionError:
+            raise PrivilegeError("sending needs CAP_NET_RAW: run as root, or give it by `setcap cap_net_raw+ep`"
+                                 ) from None
+        except OSError as error:
+            raise UdpprobeError(f"cannot open a raw socket: {error.strerror}") from None
+        for level, option, value in (*RAW_OPTIONS[flows.family], (socket.SOL_SOCKET, socket.SO_BROADCAST, 1)):
+            self._socket.setsockopt(level, option, value)
+        if interface is not None:
+            bind_to_interface(self._socket, interface)
+        source = socket.inet_pton(domain, address_text(*flows.source))
+        # the source is named beside the packet, too: there may be routes by source
+        if domain == socket.AF_INET:
+            self._to: tuple[str | int, ...] = address_text(*flows.destination), 0
+            self._control = socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=i4s4x", 0, source)
+        else:
+            self._to = address_text(*flows.destination), 0, 0, flows.zone
+            self._control = socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, struct.pack("=16si", source, 0)
+
+    def send(self, packet: bytes) -> int:
+        """Send a packet; 0, or why this host refuses: errno."""
+        wait_s = FIRST_WAIT_S
+        while True:
+            try:
+                self._socket.sendmsg([packet], [self._control], 0, self._to)
+            except OSError as error:
+                if error.errno not in FULL or wait_s >= QUEUE_S:
+                    return error.errno or errno.EIO
+                time.sleep(wait_s)
+                wait_s *= 2
+            else:
+                return 0
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
 
 
 class Wire:
-    """Sends shots to one destination, and knows what comes back for them.
+    """Sends probes to one destination, and knows what comes back for them.
 
     Args:
-        destination: one row.
-        payload: what each shot carries. A payload without room for a token gets one behind it.
+        endpoint: the destination.
+        payload: what each probe carries. A payload without room for a token gets one behind it.
         source_port: of the first flow; 0 for ones that the kernel chooses.
-        interface: where shots leave; None for wherever the kernel routes them.
+        interface: where probes leave; None for wherever the kernel routes them.
         source_address: instead of the one that the kernel would take.
         flows: how many there are, each with a source port and IPv6 flow label of its own.
-        loop_ttl: of shots that left with this TTL or more it is a loop's doing if it runs out.
+        loop_ttl: of probes that left with this TTL or more it is a loop's doing if it runs out.
 
     Raises:
         PrivilegeError: raw sockets are not allowed.
@@ -73,59 +165,54 @@ class Wire:
         UdpprobeError: this host has no way there; the source address or port cannot be had.
     """
 
-    def __init__(self, destination: Destinations, payload: Payload, *, source_port: int = 0,   # noqa: PLR0913 - options
+    def __init__(self, endpoint: Endpoint, payload: Payload, *, source_port: int = 0,   # noqa: PLR0913 - options
                  interface: str | None = None, source_address: str | None = None, flows: int = 1,
                  loop_ttl: int = NO_LOOP_TTL) -> None:
-        source = _source(destination, source_address, interface)
+        if interface is not None:
+            interface_index(interface)
+        source = source_of(endpoint.text, endpoint.zone, bind=source_address, interface=interface)
+        if source.errno:
+            raise UdpprobeError(f"cannot send to {endpoint.text}: {strerror(source.errno)}")
         with ExitStack() as held:
-            family = 4 if ":" not in address_text(*_address(destination)) else 6
+            family = 6 if ":" in endpoint.text else 4
             ports = held.enter_context(reserve_ports((family,), source_port, flows)).ports
-            tokens = tuple(SystemRandom().randrange(TOKEN_LIMIT) for _ in ports)
-            self.line = Line(source, _address(destination), int(destination.port[0]), int(destination.zone[0]), ports,
-                             tokens)
-            self._payloads = _columns(payload)
-            self._sender = held.enter_context(closing(Sender(interface=interface, patience_s=QUEUE_S)))
-            self._shots = Shots(self.line, self._payloads)
-            self._hearing = Hearing(self._shots, loop_ttl)
-            self.interface, self.mtu = _way(self.line, interface)
+            own = source.address >> 64, source.address & (1 << 64) - 1
+            self.flows = Flows(own, endpoint.address, endpoint.port, endpoint.zone, ports)
+            self._socket = held.enter_context(closing(RawSocket(self.flows, interface)))
+            dice = SystemRandom()
+            self._tracker = Tracker(self.flows, _with_token(payload), (dice.getrandbits(64), dice.getrandbits(64)),
+                                    port_bits=0 if source_port else PORT_BITS, loop_ttl=loop_ttl)
+            self.interface, self.mtu = _way(self.flows, interface)
             self._held = held.pop_all()
 
     @property
     def target(self) -> Target:
         """The destination."""
-        zone = self.interface if self.line.zone else None
-        return Target(address_text(*self.line.destination), self.line.port, zone)
+        zone = self.interface if self.flows.zone else None
+        return Target(address_text(*self.flows.destination), self.flows.port, zone)
 
     @property
     def source(self) -> str:
-        """The address that shots leave from."""
-        return address_text(*self.line.source)
+        """The address that probes leave from."""
+        return address_text(*self.flows.source)
 
     @property
     def least_size(self) -> int:
-        """Bytes of the IP packet of a shot that is not filled up."""
-        return int(self._payloads.length[0]) + (28 if self.line.family == 4 else 48)
+        """Bytes of the IP packet of a probe that is not filled up."""
+        return self._tracker.least_size
 
     @property
     def faults(self) -> Counter[str]:
         """What was wrong with what was heard, counted by name; `foreign`: errors about what was never sent."""
-        return self._hearing.faults
+        return self._tracker.faults
 
-    def send(self, shots: Sequence[Shot]) -> list[int]:
-        """Send shots in their order; for each 0, or why this host refuses: errno (EMSGSIZE: beyond the interface)."""
-        errnos: list[int] = []
-        for size, some in groupby(shots, key=lambda shot: shot.size):
-            errnos += self._send(list(some), size)
-        return errnos
+    def send(self, probes: Sequence[Probe]) -> list[int]:
+        """Send probes in their order; for each 0, or why this host refuses: errno (EMSGSIZE: beyond the interface)."""
+        return [self._socket.send(self._tracker.craft(probe, time.time_ns())) for probe in probes]
 
-    def _send(self, shots: list[Shot], size: int) -> list[int]:
-        crafted, = Crafter(self._payloads, size=size).craft(self.line.probes(shots))
-        self._shots.fire(shots, crafted.packets, time.time_ns())
-        return self._sender.send(crafted, np.full(len(shots), self.line.zone)).tolist()
-
-    def feed(self, batch: FrameBatch) -> list[Reply]:
-        """What came back with a batch, in order of time."""
-        return self._hearing.feed(batch)
+    def take(self, packets: Sequence[Packet]) -> list[Reply]:
+        """What came back with some packets, in order of time."""
+        return self._tracker.take(packets)
 
     def close(self) -> None:
         """Give back sockets and ports."""
@@ -152,22 +239,26 @@ class Listener:
 
     def __init__(self, wires: Sequence[Wire], interface: str | None = None) -> None:
         self.wires = tuple(wires)
-        self._capture = _capture([port for wire in wires for port in wire.line.source_ports], interface)
+        self._decoder = Decoder(1, keeps_messages=True)
+        self._capture = _capture([port for wire in wires for port in wire.flows.source_ports], interface)
         self.now_ns = time.time_ns()
 
     @property
     def faults(self) -> Counter[str]:
         """What was wrong with what was heard, counted by name."""
-        return sum((wire.faults for wire in self.wires), self._capture.state.faults)
+        heard = self._capture.state.faults + self._decoder.counted_faults()
+        return sum((wire.faults for wire in self.wires), heard)
 
     def hear(self, wait_s: float) -> list[Reply]:
         """What came back, in order of time, after waiting for it `wait_s` seconds at most; then `now_ns` is later.
 
-        It may be less than `wait_s` later although nothing came back: shots that leave are heard too.
+        It may be less than `wait_s` later although nothing came back: probes that leave are heard too.
         """
-        batch = self._capture.receive(wait_s)
-        self.now_ns = max(self.now_ns, batch.now_ns)
-        return sorted((reply for wire in self.wires for reply in wire.feed(batch)), key=lambda reply: reply.time_ns)
+        frames = self._capture.receive(wait_s)
+        self.now_ns = max(self.now_ns, frames.now_ns)
+        packets = [packet for frame in frames.frames for packet in self._decoder.packets(
+            frame.data, frame.length, frame.time_ns, frame.link_type, frame.number)]
+        return sorted((reply for wire in self.wires for reply in wire.take(packets)), key=lambda reply: reply.time_ns)
 
     def close(self) -> None:
         """Stop capturing."""
@@ -180,36 +271,23 @@ class Listener:
         self.close()
 
 
-def _address(destination: Destinations) -> tuple[int, int]:
-    return int(destination.high[0]), int(destination.low[0])
-
-
-def _source(destination: Destinations, bind: str | None, interface: str | None) -> tuple[int, int]:
-    high, low, errno = sources_for(destination.high, destination.low, destination.zone, bind=bind, interface=interface)
-    if errno[0]:
-        raise UdpprobeError(f"cannot send to {address_text(*_address(destination))}: {strerror(int(errno[0]))}")
-    return int(high[0]), int(low[0])
-
-
-def _columns(payload: Payload) -> Payloads:
-    """The payload as a row, with a token in any case."""
-    data, at, size = payload.data, payload.token_at, payload.token_size
-    if size < LEAST_TOKEN:
-        data, at, size = data + bytes(TOKEN_BYTES), len(data), TOKEN_BYTES
-    row = np.frombuffer(data, np.uint8).reshape(1, -1)
-    return Payloads(row, np.array([len(data)]), np.array([at]), np.array([size]))
+def _with_token(payload: Payload) -> tuple[bytes, int, int]:
+    """Its bytes, where in them the token goes, and how many bytes of it: some in any case."""
+    if payload.token_size >= LEAST_TOKEN:
+        return payload.data, payload.token_at, payload.token_size
+    return payload.data + bytes(TOKEN_BYTES), len(payload.data), TOKEN_BYTES
 
 
 def _capture(ports: Sequence[int], interface: str | None) -> LiveCapture:
     expression = FILTER.format(ports=" or ".join(f"port {port}" for port in ports))
-    return open_capture(expression, interface=interface, bulk=False, prompt=True)
+    return open_capture(expression, interface=interface)
 
 
-def _way(line: Line, interface: str | None) -> tuple[str, int]:
-    """Name and MTU of the interface that shots leave by, as the kernel routes them now."""
-    domain = socket.AF_INET if line.family == 4 else socket.AF_INET6
-    source, destination = (socket.inet_pton(domain, address_text(*each)) for each in (line.source, line.destination))
-    index = outgoing_interface(source, destination, line.zone or (interface_index(interface) if interface else 0))
+def _way(flows: Flows, interface: str | None) -> tuple[str, int]:
+    """Name and MTU of the interface that probes leave by, as the kernel routes them now."""
+    domain = socket.AF_INET if flows.family == 4 else socket.AF_INET6
+    source, destination = (socket.inet_pton(domain, address_text(*each)) for each in (flows.source, flows.destination))
+    index = outgoing_interface(source, destination, flows.zone or (interface_index(interface) if interface else 0))
     with suppress(OSError):
         name = socket.if_indextoname(index)
         return name, interface_mtu(name)

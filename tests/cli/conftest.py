@@ -13,7 +13,7 @@ class FakeInterrupted(KeyboardInterrupt):
         self.report = found
 
 
-class FakeObserve(SimpleNamespace):
+class FakeAnalysis(SimpleNamespace):
     """In the analysis's place: remembers what it was asked, tells what the test prepared."""
 
     Interrupted = FakeInterrupted
@@ -37,8 +37,8 @@ class FakeObserve(SimpleNamespace):
 
 
 @pytest.fixture
-def observe(monkeypatch):
-    fake = FakeObserve()
-    monkeypatch.setitem(sys.modules, "udpprobe.observe", fake)
-    monkeypatch.setattr(udpprobe, "observe", fake, raising=False)
+def analysis(monkeypatch):
+    fake = FakeAnalysis()
+    monkeypatch.setitem(sys.modules, "udpprobe.analyze", fake)
+    monkeypatch.setattr(udpprobe, "analyze", fake, raising=False)
     return fake

@@ -11,10 +11,10 @@ from samples import ANSWERED
 
 import udpprobe.check
 from udpprobe.check import Settings
+from udpprobe.checking.asking import Expectation, Probing
+from udpprobe.checking.states import Facts, Outcome, checked
+from udpprobe.checking.thresholds import State
 from udpprobe.cli import main
-from udpprobe.core.checking.asking import Expectation, Probing
-from udpprobe.core.checking.states import Facts, Outcome, checked
-from udpprobe.core.checking.thresholds import State
 from udpprobe.errors import UdpprobeError
 
 FINE = checked("10.0.0.1:53", None, Facts(ANSWERED), Expectation())

@@ -8,11 +8,10 @@ from msgspec.structs import replace
 
 import udpprobe.mtu
 from udpprobe.cli import main
-from udpprobe.core.addresses import address_text
-from udpprobe.core.sizing.model import MtuReport
-from udpprobe.core.tracing.model import Target
 from udpprobe.errors import PrivilegeError
 from udpprobe.mtu import Measured
+from udpprobe.pmtud.model import MtuReport
+from udpprobe.tracing.model import Target
 
 DEFAULTS = {"most": 0, "retries": 2, "timeout_s": 4, "rate_pps": 1000, "ttl": 64, "interface": None,
             "source_address": None, "source_port": 0, "payload": "auto", "control": True}
@@ -28,9 +27,9 @@ class FakeMtu:
     def __init__(self):
         self.report, self.interrupted, self.error = REPORT, False, None
 
-    def __call__(self, destination, options, on_progress):
+    def __call__(self, endpoint, options, on_progress):
         assert on_progress is None      # nobody looks
-        self.destination, self.options = destination, options
+        self.endpoint, self.options = endpoint, options
         if self.error:
             raise self.error
         return Measured(self.report, self.interrupted)
@@ -46,7 +45,7 @@ def fake(monkeypatch):
 def test_a_target_alone_is_searched_by_the_contract_s_defaults(fake, capsys):
     assert 0 == main(["mtu", "127.0.0.1"])
     assert DEFAULTS == asdict(fake.options)
-    assert [33434] == fake.destination.port.tolist()
+    assert 33434 == fake.endpoint.port
     assert "path MTU 1500, ok" in capsys.readouterr().out
 
 
@@ -56,8 +55,8 @@ def test_every_option_arrives(fake):
         "-i", "lo", "--source-address", "::1", "--source-port", "4000", "--payload", "empty", "--no-control"])
     assert {"most": 1400, "retries": 5, "timeout_s": 1.5, "rate_pps": 50, "ttl": 9, "interface": "lo",
             "source_address": "::1", "source_port": 4000, "payload": "empty", "control": False} == asdict(fake.options)
-    assert "::1" == address_text(int(fake.destination.high[0]), int(fake.destination.low[0]))
-    assert [53] == fake.destination.port.tolist()
+    assert "::1" == fake.endpoint.text
+    assert 53 == fake.endpoint.port
 
 
 @pytest.mark.usefixtures("fake")

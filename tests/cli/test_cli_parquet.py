@@ -28,21 +28,21 @@ def _column(path, query):
     return [value for value, in duckdb.sql(query.format(f"'{path}'")).fetchall()]
 
 
-def test_a_report_goes_to_a_file_without_the_healthy(observe, path, capsys):
-    observe.report = report(REFUSED, ANSWERED, unmatched=[LONE])
+def test_a_report_goes_to_a_file_without_the_healthy(analysis, path, capsys):
+    analysis.report = report(REFUSED, ANSWERED, unmatched=[LONE])
     assert main(["analyze", "a", "--fail-on", "silent", "--format", "parquet", "-o", str(path)]) == 0
     assert ["destination", "unmatched"] == _column(path, "SELECT kind FROM {}")
     assert ("", "") == tuple(capsys.readouterr())
 
 
-def test_events_go_to_a_file_in_capture_order(observe, path):
-    observe.events = [EVENT, EVENT_V6]
+def test_events_go_to_a_file_in_capture_order(analysis, path):
+    analysis.events = [EVENT, EVENT_V6]
     assert main(["analyze", "a", "--events", "--format", "parquet", "-o", str(path)]) == 0
     assert [7, 123456] == _column(path, "SELECT frame FROM {}")
 
 
-def test_ctrl_c_leaves_a_whole_file_of_what_is_known(observe, path):
-    observe.report, observe.interrupt = report(REFUSED), True
+def test_ctrl_c_leaves_a_whole_file_of_what_is_known(analysis, path):
+    analysis.report, analysis.interrupt = report(REFUSED), True
     assert main(["analyze", "a", "--format", "parquet", "-o", str(path)]) == 130
     assert ["refused"] == _column(path, "SELECT verdict FROM {}")
 
@@ -61,13 +61,13 @@ def test_a_terminal_is_spared():
     assert (2, "udpprobe: --format parquet is binary; name a file with -o\n") == (done.returncode, done.stderr)
 
 
-def test_without_the_extra_one_line_names_it(observe, path, capsys, monkeypatch):
-    observe.report = report(REFUSED)
+def test_without_the_extra_one_line_names_it(analysis, path, capsys, monkeypatch):
+    analysis.report = report(REFUSED)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.delitem(sys.modules, "udpprobe.reports.parquet", raising=False)
     assert main(["analyze", "a", "--format", "parquet", "-o", str(path)]) == 3
     assert "udpprobe: --format parquet needs pyarrow; install udpprobe[parquet]\n" == capsys.readouterr().err
-    assert observe.asked is None
+    assert analysis.asked is None
     assert not path.exists()
 
 

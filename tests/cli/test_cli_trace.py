@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from udpprobe import trace as tracing
+from udpprobe import wire
 from udpprobe.cli import main
-from udpprobe.core.tracing.model import Target, TraceReport
 from udpprobe.errors import UsageError
+from udpprobe.tracing.model import Target, TraceReport
 
 
 def report_of(verdict="refused", address="192.0.2.7"):
@@ -40,14 +41,14 @@ def test_options_reach_the_trace(asked):
                       "--timeout", "1", "--rate", "9", "--payload", "empty", "--size", "99", "--source-port", "77",
                       "--source-address", "2001:db8::2", "-i", "lo", "--format", "json"])
     (destination, options, on_change, interval_s), = asked
-    assert (53, 1) == (destination.port.item(), len(destination))
+    assert wire.Endpoint((0x2001_0db8 << 32, 1), 53) == destination
     assert tracing.Options(40, 2, 5, 1, 9, 3, "lo", "2001:db8::2", 77, "empty", 99) == options
     assert (None, None) == (on_change, interval_s)
 
 
 def test_without_a_port_it_is_traceroute_s(asked):
     assert 0 == main(["trace", "192.0.2.1"])
-    assert 33434 == asked[0][0].port.item()
+    assert 33434 == asked[0][0].port
 
 
 @pytest.mark.parametrize("words", [["192.0.2.0/24:53"], ["192.0.2.1:53,54"], ["192.0.2.1", "--flows", "0"], [],

@@ -97,14 +97,14 @@ def test_wrong_words_are_one_line_and_status_2(words, said, capsys):
     (MemoryError(), 3, "udpprobe: out of memory"),
     (OSError(5, "Input/output error", "disk.pcap"), 3, "udpprobe: disk.pcap: Input/output error"),
 ])
-def test_what_cannot_be_done_is_one_line_and_status_3(error, status, line, observe, capfd):
-    observe.error = error
+def test_what_cannot_be_done_is_one_line_and_status_3(error, status, line, analysis, capfd):
+    analysis.error = error
     assert status == main(["analyze", "x"])
     assert line + "\n" == capfd.readouterr().err
 
 
-def test_ctrl_c_without_a_report_is_130_and_quiet(observe, capsys):
-    observe.error = KeyboardInterrupt()
+def test_ctrl_c_without_a_report_is_130_and_quiet(analysis, capsys):
+    analysis.error = KeyboardInterrupt()
     assert main(["analyze", "x"]) == 130
     assert capsys.readouterr() == ("", "")
 

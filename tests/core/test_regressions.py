@@ -6,9 +6,9 @@ import struct
 
 import pytest
 from builders import datagram, error, forwarded, frag_needed, ipv4, port_unreachable, time_exceeded
-from feeding import MS, story_of
+from following import MS, story_of
 
-from udpprobe.core.summaries.conclude import Question
+from udpprobe.report import Question
 
 CLIENT, SERVER, ROUTER = "10.0.0.1", "10.9.9.9", "10.5.5.5"
 CLIENT6, SERVER6 = "2001:db8::1", "2001:db8:9::9"
@@ -56,8 +56,8 @@ def test_a_router_of_two_traceroutes_is_no_loop_by_reporter():
 
 
 @pytest.mark.parametrize("by", ["destination", "host", "flow", "reporter"])
-def test_a_loop_by_two_ttls_is_one_by_whatever_a_row_is(by):
-    probes = [datagram(CLIENT, SERVER, 4000 + ttl, 33434, b"", ttl=ttl, id=ttl) for ttl in (3, 5)]
+def test_a_loop_by_its_ttls_is_one_by_whatever_a_row_is(by):
+    probes = [datagram(CLIENT, SERVER, 4000 + ttl, 33434, b"", ttl=ttl, id=ttl) for ttl in (3, 5, 7)]
     frames = [frame for probe in probes for frame in (probe, time_exceeded(probe, ROUTER))]
     assert {"loop"} == findings_of(story_of(frames, question=Question(group_by=by)))
 

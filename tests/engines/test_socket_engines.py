@@ -7,7 +7,8 @@ import errno
 import socket
 
 import pytest
-from engine_probes import PATIENCE_S, crafter, heard, probes_to, story_of
+from engine_probes import PATIENCE_S, all_heard, answers, errors, heard, probes_to, send, sent
+from scan_setup import halves
 
 from udpprobe.core.verdicts import MEANINGS, meaning_of
 from udpprobe.engines.connected import USUAL, Connected, OneLine
@@ -28,8 +29,8 @@ BOTH = pytest.mark.parametrize("engine_class", ENGINES)
 def make():
     """Make an engine; it is closed in the end."""
     with contextlib.ExitStack() as engines:
-        def made(engine_class, size=0, **options):
-            engine = engine_class(crafter(size), **options)
+        def made(engine_class, **options):
+            engine = engine_class(**options)
             engines.callback(engine.close)
             return engine
         yield made
@@ -57,21 +58,26 @@ def closed_ports(family, count):
 
 
 def probes(family, source_port, ports, **fields):
-    return probes_to([(LOOPBACK[family], port) for port in ports], LOOPBACK[family], source_port, **fields)
+    return probes_to([(LOOPBACK[family], LOOPBACK[family], port) for port in ports], source_port, **fields)
 
 
-def verdicts(story):
-    return [destination.verdict for destination in story.destinations]
+PORT_UNREACHABLE = {4: (3, 3), 6: (1, 4)}
+
+
+def refused(family, events):
+    """The tasks that were, each by the host itself."""
+    kind = (family, *PORT_UNREACHABLE[family], halves(LOOPBACK[family]), -1)
+    assert {kind} >= {(each.family, each.icmp_type, each.icmp_code, each.reporter, each.mtu) for each in errors(events)}
+    return sorted(each.task for each in errors(events))
 
 
 @BOTH
 def test_each_of_300_closed_ports_is_heard(family, engine_class, make):
     source_port, ports = closed_ports(family, 300)
     engine = make(engine_class)
-    story = story_of(engine, probes(family, source_port, ports), 600)
-    assert ["refused"] * 300 == verdicts(story)
-    assert [1] * 300 == [destination.sent for destination in story.destinations]
-    assert 0 == len(engine.unsent()[0])
+    events = all_heard(engine, probes(family, source_port, ports), 600)
+    assert [list(range(300))] * 2 == [refused(family, events), sent(events)]
+    assert [] == engine.unsent()
 
 
 @BOTH
@@ -79,7 +85,7 @@ def test_no_probe_is_lost_to_another_ones_error(family, engine_class, make):
     source_port, ports = closed_ports(family, 1)
     with ports_of(family, 1) as (silent,):
         silent.settimeout(PATIENCE_S)
-        story_of(make(engine_class), probes(family, source_port, [*ports, port_of(silent)]), 3)
+        all_heard(make(engine_class), probes(family, source_port, [*ports, port_of(silent)]), 3)
         assert 8 == len(silent.recv(100))
 
 
@@ -88,16 +94,16 @@ def test_no_attempt_is_lost_to_the_error_of_the_one_before(family, engine_class,
     source_port, ports = closed_ports(family, 1)
     engine = make(engine_class)
     for attempt in range(3):
-        engine.send(probes(family, source_port, ports, attempt=attempt))
-    assert 6 == sum(map(len, heard(engine, 6)))
+        send(engine, probes(family, source_port, ports, attempt=attempt))
+    assert [0, 1, 2] == [each.attempt for each in errors(heard(engine, 6))]
 
 
 @BOTH
-def test_silence_is_no_frame(family, engine_class, make):
+def test_silence_is_no_event(family, engine_class, make):
     source_port, _ = closed_ports(family, 0)
     with ports_of(family, 1) as (silent,):
-        story = story_of(make(engine_class), probes(family, source_port, [port_of(silent)]), wait_s=0.1)
-    assert ["silent"] == verdicts(story)
+        events = all_heard(make(engine_class), probes(family, source_port, [port_of(silent)]), wait_s=0.1)
+    assert ([0], 1) == (sent(events), len(events))
 
 
 @BOTH
@@ -107,13 +113,15 @@ def test_an_answer_is_heard_however_long(family, engine_class, size, make):
     with ports_of(family, 1) as (server,):
         server.settimeout(PATIENCE_S)
         engine = make(engine_class)
-        engine.send(probes(family, source_port, [port_of(server)]))
+        send(engine, probes(family, source_port, [port_of(server)]))
         _, client = server.recvfrom(100)
         server.sendto(bytes(size), client)
-        batches = list(heard(engine, 2))
-    lengths = [length for batch in batches for length in batch.length.tolist()]
-    header = {4: 28, 6: 48}[family]
-    assert [header + 8, header + size] == lengths
+        events = heard(engine, 2)
+        came_from = halves(LOOPBACK[family]), port_of(server)
+    (answer,) = answers(events)
+    assert (*came_from, halves(LOOPBACK[family]), source_port, bytes(size)) == answer[1:]
+    assert {4: 28, 6: 48}[family] + size == answer.length
+    assert events[0].time_ns <= answer.time_ns
 
 
 def test_an_answer_from_another_port_reaches_only_recverr(family, make):
@@ -122,9 +130,9 @@ def test_an_answer_from_another_port_reaches_only_recverr(family, make):
         with ports_of(family, 2) as (server, other):
             server.settimeout(PATIENCE_S)
             engine = make(engine_class)
-            engine.send(probes(family, source_port, [port_of(server)]))
+            send(engine, probes(family, source_port, [port_of(server)]))
             other.sendto(b"!", server.recvfrom(100)[1])
-            assert frames == sum(map(len, heard(engine, 2, wait_s=wait_s)))
+            assert frames == len(heard(engine, 2, wait_s=wait_s))
 
 
 @BOTH
@@ -135,7 +143,7 @@ def test_the_ttl_is_that_of_the_probe(family, engine_class, make):
     with ports_of(family, 1) as (server,):
         server.setsockopt(level, ask, 1)
         server.settimeout(PATIENCE_S)
-        make(engine_class).send(probes(family, source_port, [port_of(server)], ttl=7))
+        send(make(engine_class), probes(family, source_port, [port_of(server)], ttl=7))
         _, ((of, kind, ttl),), _, _ = server.recvmsg(100, 100)
     assert (level, told, 7) == (of, kind, int.from_bytes(ttl, "little"))
 
@@ -143,7 +151,7 @@ def test_the_ttl_is_that_of_the_probe(family, engine_class, make):
 @BOTH
 def test_a_taken_source_port_is_said_in_words(family, engine_class, make):
     with ports_of(family, 1) as (taken,), pytest.raises(UdpprobeError, match=f"port {port_of(taken)}: Address already"):
-        make(engine_class).send(probes(family, port_of(taken), [9]))
+        send(make(engine_class), probes(family, port_of(taken), [9]))
 
 
 @BOTH
@@ -153,29 +161,29 @@ def test_a_reserved_port_can_be_shared(family, engine_class, make):
         server.settimeout(PATIENCE_S)
         engine = make(engine_class)
         reserved.share()
-        engine.send(probes(family, reserved.port, [*ports, port_of(server)]))
+        send(engine, probes(family, reserved.port, [*ports, port_of(server)]))
         server.sendto(b"!", server.recvfrom(100)[1])
-        assert 4 == sum(map(len, heard(engine, 4)))
+        assert 4 == len(heard(engine, 4))
 
 
 @BOTH
 def test_an_interface_that_is_not_there_is_said_in_words(family, engine_class, make):
     with pytest.raises(UsageError, match="no interface 'nosuch0'; there are lo"):
-        make(engine_class, interface="nosuch0").send(probes(family, closed_ports(family, 0)[0], [9]))
+        send(make(engine_class, interface="nosuch0"), probes(family, closed_ports(family, 0)[0], [9]))
 
 
 @BOTH
 def test_the_interface_asked_for_is_taken(family, engine_class, make):
     source_port, ports = closed_ports(family, 1)
-    story = story_of(make(engine_class, interface="lo"), probes(family, source_port, ports), 2)
-    assert ["refused"] == verdicts(story)
+    events = all_heard(make(engine_class, interface="lo"), probes(family, source_port, ports), 2)
+    assert [0] == refused(family, events)
 
 
 def test_the_oldest_socket_gives_way_and_is_heard_before(family, make):
     source_port, ports = closed_ports(family, 20)
     engine = make(Connected, most_sockets=3)
-    story = story_of(engine, probes(family, source_port, ports), 40)
-    assert ["refused"] * 20 == verdicts(story)
+    events = all_heard(engine, probes(family, source_port, ports), 40)
+    assert list(range(20)) == refused(family, events)
 
 
 def test_another_ones_error_about_a_probe_nobody_sent_is_foreign(family, make):
@@ -183,21 +191,21 @@ def test_another_ones_error_about_a_probe_nobody_sent_is_foreign(family, make):
     source_port, ports = closed_ports(family, 1)
     engine = make(RecvErr)
     with ports_of(family, 1) as (silent,):
-        engine.send(probes(family, source_port, [port_of(silent)]))
+        send(engine, probes(family, source_port, [port_of(silent)]))
         line = next(iter(engine._lines.values()))    # noqa: SLF001 a probe past the engine
         line.socket.sendto(b"not ours", (LOOPBACK[family], *ports))
-        assert 1 == sum(map(len, heard(engine, faults=1)))
+        assert 1 == len(heard(engine, faults=1))
     assert {"foreign": 1} == engine.state.faults
 
 
 def test_a_quote_of_other_bytes_is_foreign(family, make):
     source_port, ports = closed_ports(family, 1)
     engine = make(RecvErr)
-    engine.send(probes(family, source_port, ports))
+    send(engine, probes(family, source_port, ports))
     line = next(iter(engine._lines.values()))    # noqa: SLF001 a probe past the engine
-    assert 2 == sum(map(len, heard(engine, 2)))
+    assert 2 == len(heard(engine, 2))
     line.socket.sendto(b"not ours", (LOOPBACK[family], *ports))
-    assert 0 == sum(map(len, heard(engine, 1, faults=1)))
+    assert 0 == len(heard(engine, 1, faults=1))
     assert {"foreign": 1} == engine.state.faults
 
 
@@ -217,5 +225,5 @@ def test_an_error_that_comes_while_one_sends_is_told_and_the_probe_sent_again(fa
     engine = make(Connected)
     monkeypatch.setattr(OneLine, "pending", lambda _: 0)
     for attempt in range(3):
-        engine.send(probes(family, source_port, ports, attempt=attempt))
-    assert 6 == sum(map(len, heard(engine, 6)))
+        send(engine, probes(family, source_port, ports, attempt=attempt))
+    assert [0, 1, 2] == [each.attempt for each in errors(heard(engine, 6))]

@@ -1,4 +1,4 @@
-"""Errors as columns, sockets by their addresses, and a book's record taken apart by `struct` alone."""
+"""Decoded errors, sockets by their addresses, and a book's record taken apart by `struct` alone."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import json
 import struct
 from ipaddress import ip_address
 
-import numpy as np
-from feeding import batch_of
-
-from udpprobe.core.decoding.decode import decode_odd
+from udpprobe.core.decode import Decoder
 from udpprobe.icmpd.protocol import Protocol
 from udpprobe.icmpd.registry import UdpSocket
 
@@ -31,10 +28,11 @@ def is_own(address, _interface):
     return address in OWN
 
 
-def arrived(*packets):
-    """Errors and the bytes they lie in."""
-    _, errors, data, _ = decode_odd(batch_of(packets))
-    return errors, data
+def arrived(*packets, interface=2):
+    """The errors among IP packets, a millisecond apart."""
+    decoder = Decoder(1, keeps_messages=True)
+    return [(error, interface) for number, packet in enumerate(packets, 1)
+            for error in decoder.packets(packet, len(packet), number * 1_000_000, 101, number) if error.is_error]
 
 
 def udp_socket(address="", port=SPORT, *, family=None, carries=None, peer=None, zone=0):
@@ -64,10 +62,9 @@ class World:
         return said
 
     def arrive(self, *packets, interface=2):
-        errors, data = arrived(*packets)
-        interfaces = np.full(len(errors), interface)
-        _, wanted = self.protocol.route(errors, interfaces, is_own, lambda *_: False)
-        self.protocol.deliver(wanted, errors, interfaces, data)
+        arrivals = arrived(*packets, interface=interface)
+        _, wanted = self.protocol.route(arrivals, is_own, lambda *_: False)
+        self.protocol.deliver(wanted, arrivals)
 
 
 def record(said):

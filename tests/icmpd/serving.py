@@ -11,13 +11,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 from builders import datagram, port_unreachable
 from icmpd_world import arrived
 
 from udpprobe.icmpd.peers import Gate
 from udpprobe.icmpd.protocol import Protocol
-from udpprobe.icmpd.raw import Arrivals
 from udpprobe.icmpd.server import Server
 
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -49,8 +47,10 @@ class Errors:
 
     def receive(self):
         self.woken.recv(1)
-        errors, data = arrived(*self.waiting.get())
-        return Arrivals(errors, np.zeros(len(errors), np.int64), data, Counter(), more=False)
+        return arrived(*self.waiting.get(), interface=0)
+
+    def faults(self):
+        return Counter()
 
 
 class Served:

@@ -75,7 +75,7 @@ def test_what_is_no_socket_is_refused(tmp_path):
 
 def test_a_socket_is_only_for_its_owner_and_the_superuser_to_hand_over():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        assert Refusal("not-your-socket") == inspected(udp, NOBODY)
+        assert Refusal("not-your-socket") == inspected(udp, ME + 1)
         assert isinstance(inspected(udp, ROOT), UdpSocket)
 
 

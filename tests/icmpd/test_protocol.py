@@ -38,10 +38,9 @@ def test_who_is_to_end_hears_nothing_more():
 def test_an_error_routed_to_who_is_gone_meanwhile_is_dropped():
     world = World()
     world.connect(1, udp_socket())
-    errors, data = arrived(REFUSED)
     wanted = {1: [0]}
     world.protocol.closed(1)
-    world.protocol.deliver(wanted, errors, errors.frame, data)
+    world.protocol.deliver(wanted, arrived(REFUSED))
     assert b"" == world.read(1)
 
 

@@ -2,13 +2,12 @@
 
 import errno
 
-import numpy as np
 import pytest
 from builders import datagram, error
 from icmpd_world import ME, ME6, OTHER, OTHER6, SPORT, arrived, record
 
 from udpprobe.core.verdicts import MEANINGS
-from udpprobe.icmpd.records import errno_of, records_of
+from udpprobe.icmpd.records import errno_of, record_of
 
 SENT, SENT6 = datagram(ME, OTHER, SPORT, 9, b"hello"), datagram(ME6, OTHER6, SPORT, 9, b"hello")
 V4 = "10000000 00000000 0200 0009 0a630202"
@@ -32,13 +31,13 @@ def whole(start, rest):
     (error(SENT, 3, 255), whole("7100000003ff", V4)),
 ])
 def test_a_record_is_what_the_books_daemon_sent_but_for_zeros(packet, said):
-    errors, _ = arrived(packet)
-    assert said == records_of(errors, np.array([7])).tobytes()
+    [(error, _)] = arrived(packet)
+    assert said == record_of(error, 7)
 
 
 def test_a_link_local_destination_has_the_scope_of_the_interface_it_was_heard_on():
-    errors, _ = arrived(error(datagram("fe80::1", "fe80::2", SPORT, 9), 1, 4), error(SENT6, 1, 4))
-    scopes = [record(bytes(row))[-1] for row in records_of(errors, np.array([7, 7]))]
+    arrivals = arrived(error(datagram("fe80::1", "fe80::2", SPORT, 9), 1, 4), error(SENT6, 1, 4), interface=7)
+    scopes = [record(record_of(*each))[-1] for each in arrivals]
     assert [7, 0] == scopes
 
 
@@ -51,6 +50,7 @@ def test_errnos_are_the_books(meaning):
     assert errno_of(6, 100, 0) == 0
 
 
-def test_no_errors_are_no_records():
-    errors, _ = arrived(SENT)
-    assert (0, 144) == records_of(errors, np.empty(0, np.int64)).shape
+
+def test_what_the_book_has_no_errno_for_is_no_record():
+    [(malformed, _)] = arrived(error(SENT, 12, 0))
+    assert record_of(malformed, 7) is None

@@ -6,7 +6,7 @@ import pytest
 
 from udpprobe.cli import main
 from udpprobe.lab.play import STEP_NS, play
-from udpprobe.lab.record import AT_ONCE, LINKTYPE_RAW, Passing, batch_of
+from udpprobe.lab.record import AT_ONCE, Passing
 from udpprobe.lab.scenario import load
 from udpprobe.recorder import Recorder
 
@@ -65,11 +65,3 @@ def test_a_long_capture_keeps_every_packet_in_order(tmp_path, capsys):
     source = recorded(tmp_path / "seen.pcapng", packets, capsys)["source"]
     assert (AT_ONCE + 5, "2023-11-14T22:13:20.000000000Z", "2023-11-14T22:13:20.000001028Z") == (
         source["packets"], source["first_time"], source["last_time"])
-
-
-def test_packets_become_raw_ip_frames():
-    batch = batch_of([b"abc", b"de"], [7, 9], first=3)
-    places = zip(batch.offset, batch.captured, strict=True)
-    assert [b"abc", b"de"] == [bytes(batch.data[at:at + size]) for at, size in places]
-    assert ([7, 9], [3, 4], {LINKTYPE_RAW}, 9) == (
-        batch.time_ns.tolist(), batch.frame.tolist(), set(batch.link_type.tolist()), batch.now_ns)

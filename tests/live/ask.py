@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from udpprobe.core.probing.probes import TOKEN_BYTES
+from udpprobe.core.probe import TOKEN_BYTES
 from udpprobe.payloads import load, name_of_answer, recognise
 
 TIMEOUT_S = 2

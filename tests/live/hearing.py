@@ -1,35 +1,19 @@
-"""What a live capture hears, as rows."""
+"""What a live capture hears."""
 
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
 
 PATIENCE_S = 20
 LINK_BYTES = {1: 14, 101: 0}
 HEADERS_BYTES = {4: 28, 6: 48}
 
 
-class Row(NamedTuple):
-    frame: int
-    time_ns: int
-    data: bytes
-    length: int
-    link_type: int
-
-
-def rows_of(batch):
-    columns = (batch.frame, batch.time_ns, batch.offset, batch.captured, batch.length, batch.link_type)
-    return [Row(frame, time_ns, batch.data[offset:offset + captured].tobytes(), length, link_type)
-            for frame, time_ns, offset, captured, length, link_type
-            in zip(*(column.tolist() for column in columns), strict=True)]
-
-
 def heard(capture, at_least=1, *, for_s=0.15):
-    """So many rows, and those that come behind them until nothing does for a while."""
+    """So many frames, and those that come behind them until nothing does for a while."""
     rows, end_s = [], time.monotonic() + PATIENCE_S
-    while (batch := capture.receive(for_s)) or (len(rows) < at_least and time.monotonic() < end_s):
-        rows += rows_of(batch)
+    while (found := capture.receive(for_s)) or (len(rows) < at_least and time.monotonic() < end_s):
+        rows += found.frames
     return rows
 
 

@@ -13,13 +13,13 @@ from threading import Thread
 
 import pytest
 from builders import datagram, ethernet
-from hearing import LINK_BYTES, PATIENCE_S, heard, is_error, packet_of, payload_of, rows_of
+from hearing import LINK_BYTES, PATIENCE_S, heard, is_error, packet_of, payload_of
 from network import CannotRun, Network, address
 from record import play
 from scanning import UNLIMITED
 
+from udpprobe.capture.live import open_capture
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.sources.live import open_capture
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 CLIENT, ROUTER, SERVER = ({family: address(family, link, end) for family in (4, 6)}
@@ -52,7 +52,7 @@ def family(request):
 
 def capturing(network, node, bulk, interface=None, expression=FILTER):
     with network.inside(node):
-        return open_capture(expression, interface=interface, bulk=bulk)
+        return open_capture(expression, interface=interface, bulk=True, portable=not bulk)
 
 
 def sent(network, node, host, *payloads, port=CLOSED):
@@ -73,7 +73,7 @@ def test_what_leaves_and_what_comes_back_is_seen_once_and_in_order(network, bulk
     assert b"probe" == payload_of(datagram)
     assert packet_of(error).endswith(b"probe")
     assert [False, True] == [is_error(row) for row in (datagram, error)]
-    assert [1, 2] == [datagram.frame, error.frame]
+    assert [1, 2] == [datagram.number, error.number]
     assert before_ns <= datagram.time_ns <= after_ns
     assert datagram.time_ns < error.time_ns < after_ns + 1_000_000_000
     assert [len(row.data) for row in (datagram, error)] == [row.length for row in (datagram, error)]
@@ -101,7 +101,7 @@ def test_all_interfaces_are_heard_as_one(network, bulk, family):
     with capturing(network, "router", bulk) as capture:
         sent(network, "client", SERVER[family], *[b"%d" % n for n in range(50)])
         rows = heard(capture, 200)
-    assert [row.frame for row in rows] == list(range(1, 201))       # 50, their errors; each comes and leaves
+    assert [row.number for row in rows] == list(range(1, 201))       # 50, their errors; each comes and leaves
     assert [row.time_ns for row in rows] == sorted(row.time_ns for row in rows)
     seen = [payload_of(row) for row in rows if not is_error(row)]
     assert sorted(2 * [b"%d" % n for n in range(50)]) == sorted(seen)
@@ -162,7 +162,7 @@ def test_a_ring_stands_its_wrapping_around(network):
             sent(network, "client", SERVER[4], *payloads)
             rows = heard(capture, len(payloads), for_s=0.05)
             assert payloads == [payload_of(row) for row in rows]
-            assert [row.frame for row in rows] == list(range(turn * 25_000 + 1, (turn + 1) * 25_000 + 1))
+            assert [row.number for row in rows] == list(range(turn * 25_000 + 1, (turn + 1) * 25_000 + 1))
     assert 0 == capture.state.dropped
 
 
@@ -193,7 +193,7 @@ def test_time_does_not_overtake_a_packet_that_is_not_handed_over_yet(network, bu
         for _ in range(50):
             capture.receive(0)
             _, after_ns = sent(network, "client", SERVER[4], b"x")
-            [row] = rows_of(capture.receive(0) or capture.receive(PATIENCE_S))
+            [row] = (capture.receive(0) or capture.receive(PATIENCE_S)).frames
             assert row.time_ns <= after_ns      # it would be set to what was promised
 
 
@@ -205,7 +205,7 @@ def test_a_packet_that_came_after_reading_began_is_in_the_next_batch(network, mo
             patched.setattr(time, "time_ns", lambda: before_ns)
             batch = capture.receive(0.2)
             assert (0, before_ns) == (len(batch), batch.now_ns)
-        [row] = rows_of(capture.receive(PATIENCE_S))
+        [row] = capture.receive(PATIENCE_S).frames
     assert before_ns < row.time_ns <= after_ns
 
 
@@ -279,7 +279,7 @@ def test_what_the_user_got_wrong_is_said(network, bulk, interface, expression, m
 @pytest.mark.parametrize(("capabilities", "expected"), [
     ("-all", "PrivilegeError: capturing needs CAP_NET_RAW"), ("-all,+net_raw", "captures")])
 def test_one_capability_is_needed_and_no_more(network, bulk, capabilities, expected):
-    code = f"from udpprobe.sources.live import open_capture; open_capture('udp', interface=None, bulk={bulk}).close()"
+    code = f"from udpprobe.capture.live import open_capture; open_capture('udp', portable={not bulk}).close()"
     line = f"client: setpriv --bounding-set={capabilities} --inh-caps={capabilities} {sys.executable} -c"
     done = subprocess.run([*network.command(line), f"{code}; print('captures')"], check=False, capture_output=True,
                           text=True, cwd=Path(__file__).parents[2])

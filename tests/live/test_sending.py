@@ -9,7 +9,7 @@ import socket
 import pytest
 from network import CannotRun, Network, address
 from record import play
-from sending import crafted_for
+from sending import crafted_for, data_of
 
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import SourceAddress, reserve_ports, source_of
@@ -68,18 +68,25 @@ def listening(network, family):
 
 
 def errnos_of(network, addresses, ports=None, **probe):
+    return sent_to(network, addresses, ports, **probe)[0]
+
+
+def sent_to(network, addresses, ports=None, **probe):
+    """(n,) errnos, and the batch that was sent."""
     crafted_from = {"source": CLIENT[6 if ":" in addresses[0] else 4], **probe}
-    crafted, zone = crafted_for(addresses, ports or [LISTENING] * len(addresses), **crafted_from)
+    batch, count, zones = crafted_for(addresses, ports or [LISTENING] * len(addresses), **crafted_from)
     with network.inside("client"), Sender() as sending:
-        return sending.send(crafted, zone).tolist()
+        refused = dict(sending.send(batch, count, zones))
+    return [refused.get(row, 0) for row in range(count)], batch
 
 
 def test_what_the_client_refuses_has_its_errno_and_the_rest_arrives(network, family, listening):
     refusing = [NETS[family].format(n) for n in range(1, 4)]
     addresses = [SERVER[family], *refusing, SERVER[family], NOWHERE[family], SERVER[family]]
     expected = [0, *REFUSING_ROUTES.values(), 0, errno.ENETUNREACH, 0]
-    assert expected == errnos_of(network, addresses)
-    assert [0, 4, 6] == [int.from_bytes(listening.recv(100), "big") for _ in range(3)]
+    errnos, batch = sent_to(network, addresses)
+    assert expected == errnos
+    assert [data_of(batch, row) for row in (0, 4, 6)] == [listening.recv(100) for _ in range(3)]
 
 
 def test_the_source_is_refused_with_the_errno_of_the_sending(network, family):
@@ -90,8 +97,9 @@ def test_the_source_is_refused_with_the_errno_of_the_sending(network, family):
 
 
 def test_the_clients_firewall_refuses_with_eperm(network, family, listening):
-    assert [errno.EPERM, 0] == errnos_of(network, [SERVER[family]] * 2, [FORBIDDEN, LISTENING])
-    assert 1 == int.from_bytes(listening.recv(100), "big")
+    errnos, batch = sent_to(network, [SERVER[family]] * 2, [FORBIDDEN, LISTENING])
+    assert [errno.EPERM, 0] == errnos
+    assert data_of(batch, 1) == listening.recv(100)
 
 
 def test_a_packet_longer_than_the_link_is_refused_and_the_next_is_not(network, family, listening):
@@ -129,10 +137,10 @@ def test_a_broadcast_leaves(network):
 
 
 def test_the_interface_that_is_asked_for_is_the_one_that_is_taken(network, family, listening):
-    crafted, zone = crafted_for([SERVER[family]], [LISTENING], source=CLIENT[family])
+    crafted = crafted_for([SERVER[family]], [LISTENING], source=CLIENT[family])
     for interface in ("right", "lo"):
         with network.inside("client"), Sender(interface=interface) as sending:
-            sending.send(crafted, zone)
+            sending.send(*crafted)
     listening.recv(100)
     with pytest.raises(TimeoutError):
         silent(listening).recv(100)

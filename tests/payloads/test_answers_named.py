@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from array import array
+
 import pytest
 
 from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.scanning.plan import Candidates, Plan, Sources
+from udpprobe.core.scanning.plan import Plan, Sources
 from udpprobe.payloads import chosen, load, notes_of_answers, notes_of_other_ports
 from udpprobe.payloads.answers import UNKNOWN
 
@@ -16,12 +17,11 @@ KEY = (1, 2)
 
 def plan_of(catalogue, *ports):
     """Of one host."""
-    none = np.zeros(len(ports), np.int64)
-    address = np.full(len(ports), 7, np.uint64)
-    destinations = Destinations(none, address, address, np.array(ports), none)
-    here = np.full((1, 1), 9, np.uint64)
-    first, count = catalogue.candidates(destinations.port)
-    return Plan(destinations, Sources(here, here, 40_000), Candidates(first, count, catalogue.order), KEY)
+    destinations = Destinations()
+    for port in ports:
+        destinations.add(0, (7, 7), [port])
+    choice = array("H", map(catalogue.choice_of, ports))
+    return Plan(destinations, Sources([[(9, 9)]], 40_000), choice, catalogue.payloads(), KEY)
 
 
 def notes(answers, payload="auto", ports=(53, 123, 9999)):
@@ -63,6 +63,6 @@ def test_without_answers_there_is_nothing_to_say():
 def test_an_answer_from_another_port_that_is_not_what_was_asked_for_is_told_of(payload, port, answer, expected):
     catalogue = chosen(load(), payload)
     plan = plan_of(catalogue, port)
-    plan.next_probes(np.array([0]), np.array([0]))
+    plan.next_attempt(0, 1)
     assert {0: expected} == notes_of_other_ports(catalogue, plan, {0: answer}, {0: 4242})
     assert {} == notes_of_other_ports(catalogue, plan, {}, {0: 4242})

@@ -1,13 +1,10 @@
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import IPv6
 
-from udpprobe.core.probing.craft import TEMPLATES
-from udpprobe.payloads import GENERIC, listing, load
+from udpprobe.core.scanning.plan import CONTROL
+from udpprobe.payloads import GENERIC, chosen, listing, load
 from udpprobe.payloads.recipes import RECIPES, TABLE, table
 
 CATALOGUE = load()
@@ -16,9 +13,8 @@ TABLE_ROWS = CATALOGUE.rows[9:]
 
 def sent_to(catalogue, port):
     """Names of what goes to a port, in turn."""
-    (first,), (count,) = catalogue.candidates(np.array([port]))
     return [row if row == GENERIC else catalogue.rows[row].name
-            for row in catalogue.order[first:first + count].tolist()]
+            for row in catalogue.choices[catalogue.choice_of(port)]]
 
 
 def test_the_file_is_what_the_recipes_make():
@@ -35,13 +31,14 @@ def test_generic_payloads_come_first_and_differ_in_length_only():
     assert ("empty", b"", 0) == (CATALOGUE.rows[8].name, CATALOGUE.rows[8].data, CATALOGUE.rows[8].token_size)
 
 
-def test_columns_are_the_rows():
-    columns = CATALOGUE.columns()
-    assert len(CATALOGUE.rows) == len(columns)
-    for number, row in enumerate(CATALOGUE.rows):
-        assert row.data == columns.data[number, :columns.length[number]].tobytes()
-        assert not columns.data[number, columns.length[number]:].any()
-        assert (row.token_at, row.token_size) == (columns.token_at[number], columns.token_size[number])
+def test_control_ports_are_sent_the_generic_payload():
+    assert [(GENERIC,)] * 2 == [catalogue.choices[CONTROL] for catalogue in (CATALOGUE, chosen(CATALOGUE, "empty"))]
+
+
+def test_where_errors_have_to_prove_more_the_generic_payload_takes_turns():
+    choice = CATALOGUE.choice_of(53)
+    assert (*CATALOGUE.choices[choice], GENERIC) == CATALOGUE.choices[CATALOGUE.proving[choice]]
+    assert [0, 1] == chosen(CATALOGUE, "dns").proving       # what the user asks for stays
 
 
 def test_a_port_with_several_services_gets_their_payloads_in_turn():
@@ -87,9 +84,3 @@ def test_the_listing_has_the_generic_payload_once():
 def test_reading_the_table_loads_no_scapy():
     code = "import sys; from udpprobe.payloads import load; load(); sys.exit('scapy' in sys.modules)"
     assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode
-
-
-def test_the_crafters_templates_are_scapys():
-    ports = UDP(sport=0, dport=0, chksum=0)
-    assert bytes(IP(flags="DF", id=0, chksum=0, src="0.0.0.0", dst="0.0.0.0") / ports) == TEMPLATES[4]
-    assert bytes(IPv6(src="::", dst="::") / ports) == TEMPLATES[6]

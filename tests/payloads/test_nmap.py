@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from udpprobe.errors import UdpprobeError, UsageError
@@ -30,9 +29,8 @@ def read(tmp_path):
 
 
 def sent_to(catalogue, port):
-    (first,), (count,) = catalogue.candidates(np.array([port]))
     return [row if row == GENERIC else catalogue.rows[row].data
-            for row in catalogue.order[first:first + count].tolist()]
+            for row in catalogue.choices[catalogue.choice_of(port)]]
 
 
 def test_strings_are_joined_and_escapes_are_bytes(read):

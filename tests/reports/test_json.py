@@ -24,7 +24,7 @@ from samples import (
     report,
 )
 
-from udpprobe.core.checking.states import Checked
+from udpprobe.checking.states import Checked
 from udpprobe.core.model import (
     Destination,
     Finding,
@@ -37,9 +37,8 @@ from udpprobe.core.model import (
     Unread,
     WatchedEvent,
 )
-from udpprobe.core.sizing.model import MtuReport
-from udpprobe.core.tracing.model import TraceReport
 from udpprobe.core.verdicts import VERDICTS, meaning_of
+from udpprobe.pmtud.model import MtuReport
 from udpprobe.reports.json import (
     ROWS_AT_A_TIME,
     EventsJson,
@@ -50,6 +49,7 @@ from udpprobe.reports.json import (
     report_ndjson,
     rounded,
 )
+from udpprobe.tracing.model import TraceReport
 
 REPORT = report(REFUSED, TOO_BIG, LOOP, ANSWERED, unmatched=[LONE], faults={"truncated": 3})
 

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 from samples import T0_NS
 
-from udpprobe.core.sizing.model import BlackHole, MtuReport, Reported
-from udpprobe.core.tracing.model import Target
+from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
 from udpprobe.reports import Format
 from udpprobe.reports.mtu import MTU_FORMATS
+from udpprobe.tracing.model import Target
 
 ROUTER = Reported("192.0.2.1", 1400, 4, 1401, ())
 LIAR = Reported("192.0.2.2", 0, 1, 1500, ("the router names no MTU",))

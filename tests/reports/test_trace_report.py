@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from udpprobe.core.model import Spread
-from udpprobe.core.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport
 from udpprobe.reports import Format
 from udpprobe.reports.trace import TRACE_FORMATS, changes, conclusion, loop_words, trace_table
+from udpprobe.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport
 
 SPREAD = Spread(0.5, 1.25, 12.5)
 EXPIRED = Reporter("10.0.0.1", 3, SPREAD, 11, 0, "time-exceeded", "expired", None, (), (), (0,), ())

@@ -74,8 +74,8 @@ def find_inputs(arguments: Sequence[str], files_from: str | None = None, *, are_
     return Inputs(", ".join(named), tuple(filter(None, captures)), unread)
 
 
-def processes_for(files: Sequence[str], asked: int | None) -> int:
-    """How many processes to use for these files; one where something, a pipe, can be read but once.
+def threads_for(files: Sequence[str], asked: int | None) -> int:
+    """How many threads to use for these files; one where something, a pipe, can be read but once.
 
     Args:
         files: all of the captures.

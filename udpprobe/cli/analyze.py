@@ -55,7 +55,8 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
                           "the others', only counted together.")] = False,
     workers: Annotated[int | None, typer.Option(
         min=1, metavar="N", show_default=False,
-        help="Processes that read side by side; by itself one a core from 1 GiB on, else 1.")] = None,
+        help="Threads that read side by side (with `--cluster local`, processes); by itself one a core from 1 GiB "
+             "on, else 1.")] = None,
     cluster: Annotated[str | None, typer.Option(
         metavar="ADDRESS", help="Workers of this Dask scheduler (tcp://host:8786) read them; `local` starts some here.",
     )] = None,
@@ -84,19 +85,19 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     window = _window(since, until)
     if workers is not None and cluster not in {None, "local"}:
-        raise UsageError("--workers is for processes here; a Dask cluster has as many as were started")
+        raise UsageError("--workers is for threads and processes here; a Dask cluster has as many workers as were started")
     if not files and files_from is None:
         raise UsageError("Missing argument 'FILE...', or --files-from")
-    from udpprobe.sources.inputs import find_inputs  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.capture.inputs import find_inputs  # noqa: PLC0415 - NumPy comes with it, and help does without
 
     inputs = find_inputs(files or [], files_from, are_apart=vantage)
     guard_inputs(output, inputs.files)
-    from udpprobe import observe  # noqa: PLC0415 - as above
+    from udpprobe import analyze as command  # noqa: PLC0415 - as above
 
-    options = observe.Options(
+    options = command.Options(
         filter=bpf, since_ns=window[0], until_ns=window[1], all_destinations=show_all or bool(failing & _HEALTHY),
         group_by=group_by.value, loop_ttl=loop_ttl)
-    follow = partial(observe.analyze, inputs, options, workers=workers, cluster=cluster)
+    follow = partial(command.analyze, inputs, options, workers=workers, cluster=cluster)
     with opened(output, stream=is_stream(output_format, events=events)) as out:
         # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
         ending = Ending(out, output_format, events=events, hide_healthy=not show_all and bool(failing & _HEALTHY))
@@ -121,7 +122,7 @@ def _window(since: str | None, until: str | None) -> tuple[int | None, int | Non
 
 
 def _follow(follow: "Callable[..., Report]", ending: Ending, progress: bool | None) -> tuple["Report", bool]:
-    from udpprobe.observe import Interrupted  # noqa: PLC0415 - as above
+    from udpprobe.analyze import Interrupted  # noqa: PLC0415 - as above
 
     on_events = ending.take if ending.events else None
     with shown(progress) as on_progress:

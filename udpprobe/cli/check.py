@@ -14,17 +14,17 @@ import typer
 from typer.core import TyperCommand
 
 from udpprobe import __version__
+from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
+from udpprobe.checking.thresholds import State, parse_range
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.options import OutputOption
 from udpprobe.cli.output import opened, width_of
-from udpprobe.core.checking.asking import Ask, Expectation, Probing, target_with_port
-from udpprobe.core.checking.thresholds import State, parse_range
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.plugin import line_of
 
 if TYPE_CHECKING:
     from udpprobe.check import Settings
-    from udpprobe.core.checking.states import Outcome
+    from udpprobe.checking.states import Outcome
 
 _WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
 """The parser's own usage error."""

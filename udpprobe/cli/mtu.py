@@ -14,7 +14,7 @@ from udpprobe.errors import UsageError
 from udpprobe.reports import Format
 
 if TYPE_CHECKING:
-    from udpprobe.core.probing.probes import Destinations
+    from udpprobe.wire import Endpoint
 
 DEFAULT_PORT = 33434
 """traceroute's: usually closed, so that the destination speaks."""
@@ -73,7 +73,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
 ) -> None:
     """Find the path MTU to a UDP port, to the byte, and who limits it: a router that says so, or a black hole."""
     failing = _failing(fail_on)
-    destination = _destination(target, None if only_v4 == only_v6 else 4 if only_v4 else 6, interface)
+    endpoint = _endpoint(target, None if only_v4 == only_v6 else 4 if only_v4 else 6, interface)
     from udpprobe import mtu as searching  # noqa: PLC0415 - NumPy comes with it, and help does without
 
     load_ahead("udpprobe.reports.mtu", output_format)
@@ -82,7 +82,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
         source_address=source_address, source_port=source_port or 0, payload=payload, control=control)
     with opened(output, stream=False) as out:
         with shown_of_search() as on_progress:
-            found = searching.mtu(destination, options, on_progress)
+            found = searching.mtu(endpoint, options, on_progress)
         from udpprobe.reports.mtu import MTU_FORMATS  # noqa: PLC0415 - as above
 
         out.write(MTU_FORMATS[output_format](found.report, width_of(out)))
@@ -97,12 +97,13 @@ def _failing(text: str | None) -> frozenset[str]:
     return words
 
 
-def _destination(text: str, family: int | None, interface: str | None) -> "Destinations":
+def _endpoint(text: str, family: int | None, interface: str | None) -> "Endpoint":
     target = parse_target(text)
     hosts = 1 if isinstance(target.host, str) else target.host.size
     if hosts * sum(map(len, target.ports or (range(1),))) > 1:
         raise UsageError(f"{text!r} is more than one destination; mtu measures one path")
     from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
+    from udpprobe.wire import endpoint_of  # noqa: PLC0415 - as above
 
     wanted = Wanted((range(DEFAULT_PORT, DEFAULT_PORT + 1),), family, interface)
-    return resolve([target], [], wanted).destinations.take(slice(0, 1))
+    return endpoint_of(resolve([target], [], wanted).destinations, 0)

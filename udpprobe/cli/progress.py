@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import rich.progress
     from rich.progress import ProgressColumn
 
-    from udpprobe.core.batch import SourceState
+    from udpprobe.capture.state import SourceState
     from udpprobe.mtu import Progress as SearchProgress
     from udpprobe.scan import Progress
 

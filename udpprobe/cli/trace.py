@@ -16,16 +16,16 @@ from udpprobe.errors import UsageError
 from udpprobe.reports import Format
 
 if TYPE_CHECKING:
-    from udpprobe.core.probing.probes import Destinations
-    from udpprobe.core.tracing.model import TraceReport
     from udpprobe.trace import Options, Traced
+    from udpprobe.tracing.model import TraceReport
+    from udpprobe.wire import Endpoint
 
 DEFAULT_PORT = 33434
 """traceroute's: usually closed, so that the destination speaks."""
 
 EXAMPLES = """\
-All shots of a flow look the same to load balancers, so they take one path; --flows N sends as many flows, which may
-take others. A shot for each TTL leaves before the first reply is in. A router that answers only some of its shots is
+All probes of a flow look the same to load balancers, so they take one path; --flows N sends as many flows, which may
+take others. A probe for each TTL leaves before the first reply is in. A router that answers only some of its probes is
 asked again slowly, and said to limit its errors where that helps.
 
 \b
@@ -39,11 +39,11 @@ Examples:
 
 MaxTtl = Annotated[int, typer.Option(min=1, max=255, metavar="TTL", help="The highest TTL that is tried.")]
 FirstTtl = Annotated[int, typer.Option(min=1, max=255, metavar="TTL", help="The lowest one.")]
-Queries = Annotated[int, typer.Option("--queries", "-q", min=1, max=100, metavar="N", help="Shots for each hop.")]
+Queries = Annotated[int, typer.Option("--queries", "-q", min=1, max=100, metavar="N", help="Probes for each hop.")]
 Timeout = Annotated[float, typer.Option(min=0.01, metavar="SECONDS", callback=opt.seconds_of, help=(
     "How long a reply is waited for where no later hop was heard."))]
 Rate = Annotated[float, typer.Option(
-    min=0, metavar="PPS", callback=opt.rate_of, help="Shots a second, at most; 0: no such limit.")]
+    min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no such limit.")]
 Flows = Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Flows, each with a source port of its own.")]
 SourceAddress = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of this host to send from.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C, and say what changes.")]
@@ -80,7 +80,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     family = None if only_v4 == only_v6 else 4 if only_v4 else 6
-    destination = _destination(target, family, interface)
+    endpoint = _endpoint(target, family, interface)
     from udpprobe.trace import Options  # noqa: PLC0415 - NumPy comes with it, and help does without
 
     options = Options(
@@ -88,22 +88,23 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
         interface=interface, source_address=source_address, source_port=source_port or 0, payload=payload,
         size=size or 0)
     with opened(output, stream=output_format is Format.NDJSON) as out:
-        verdicts, interrupted = _follow(destination, options, _Output(out, output_format), interval if watch else None)
+        verdicts, interrupted = _follow(endpoint, options, _Output(out, output_format), interval if watch else None)
     raise typer.Exit(130 if interrupted else int(not failing.isdisjoint(verdicts)))
 
 
-def _destination(text: str, family: int | None, interface: str | None) -> "Destinations":
+def _endpoint(text: str, family: int | None, interface: str | None) -> "Endpoint":
     target = parse_target(text)
     hosts = 1 if isinstance(target.host, str) else target.host.size
     if hosts * sum(map(len, target.ports or (range(1),))) > 1:
         raise UsageError(f"{text!r} is more than one destination; trace follows one")
     from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
+    from udpprobe.wire import endpoint_of  # noqa: PLC0415 - as above
 
     wanted = Wanted((range(DEFAULT_PORT, DEFAULT_PORT + 1),), family, interface)
-    return resolve([target], [], wanted).destinations.take(slice(0, 1))
+    return endpoint_of(resolve([target], [], wanted).destinations, 0)
 
 
-def _follow(destination: "Destinations", options: "Options", output: "_Output",
+def _follow(endpoint: "Endpoint", options: "Options", output: "_Output",
             interval_s: float | None) -> tuple[set[str], bool]:
     """Every verdict that was found, and whether Ctrl-C came."""
     from udpprobe.trace import trace as rounds  # noqa: PLC0415 - as above
@@ -111,7 +112,7 @@ def _follow(destination: "Destinations", options: "Options", output: "_Output",
     load_ahead("udpprobe.reports.trace", output.format)
     verdicts, traced = set(), None
     with _live(output) as on_change:
-        for traced in rounds(destination, options, on_change, interval_s=interval_s):
+        for traced in rounds(endpoint, options, on_change, interval_s=interval_s):
             verdicts.add(traced.report.verdict)
             output.take(traced, more=interval_s is not None)
     output.finish()

@@ -18,7 +18,7 @@ from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
 
 if TYPE_CHECKING:
-    from udpprobe.core.batch import SourceState
+    from udpprobe.capture.state import SourceState
     from udpprobe.core.model import Report
     from udpprobe.interrupt import Interrupted
     from udpprobe.watch import Stopped, WatchOptions
@@ -92,7 +92,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
         raise UsageError("-w takes files in turns; standard output cannot be one of them")
     guard_outputs(output, write)
     rotate_bytes = parse_size(rotate)
-    from udpprobe.watch import WatchOptions  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.watch import WatchOptions  # noqa: PLC0415 - help does without
 
     options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all, loop_ttl)
     is_lines = output_format is Format.NDJSON

@@ -15,9 +15,10 @@ How a module `x.py` is written that runs both compiled and interpreted:
 - Memoryviews are attributes: `words: memoryview[int]` in the class, `cdef unsigned long long[::1] words` in the .pxd.
   As parameters (`views.u64s`) or local variables they cost a copy of 200 bytes and two atomic operations each:
   not for each packet. `self.words` is as fast.
-- What runs for each packet is `cfunc` (`ccall` where tests call it), `nogil`, and returns an integer with
-  `exceptval(-1, check=False)`, in the .pxd `except -1 nogil`; any unsigned long long with `exceptval(MAX64, check=True)`,
-  `except? 0xFFFFFFFFFFFFFFFF`. Both files have to say so: else Cython 3.3 writes `-1LLLL`. Small ones are `inline`.
+- What runs for each packet is `cfunc` (`ccall` where tests call it) and `nogil`, and returns an integer with
+  `exceptval(-1, check=False)`, in the .pxd `except -1 nogil`; where -1 is a value, with
+  `exceptval(0xFFFFFFFFFFFFFFFF, check=True)`, in the .pxd `except? 0xFFFFFFFFFFFFFFFF nogil`. What is small is
+  `inline`. All of that has to be said in both files: else Cython 3.3 writes `-1LLLL`, or does not inline.
 - No index is negative: compiled, that is an IndexError; interpreted, it counts from the end.
 """
 

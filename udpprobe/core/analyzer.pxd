@@ -3,8 +3,10 @@ cimport cython
 from udpprobe.core.capture cimport Records
 from udpprobe.core.decode cimport Decoder
 from udpprobe.core.duplicates cimport Duplicates
+from udpprobe.core.filter cimport Filter
 from udpprobe.core.findings cimport Findings
 from udpprobe.core.flows cimport Conversations
+from udpprobe.core.ports cimport Ports
 from udpprobe.core.recent cimport Match, Recent
 from udpprobe.core.rows cimport Rows
 
@@ -26,8 +28,9 @@ cdef class Analyzer:
     cdef public Decoder decoder
     cdef public Conversations conversations
     cdef public Recent recent
-    cdef public Duplicates duplicates, error_duplicates
+    cdef public Duplicates duplicates
     cdef public Findings findings
+    cdef public Ports ports
     cdef public object secret, events, head, unsure
     cdef public bint keeps_events, is_first, is_ordered
     cdef public long long packets, bytes, first_ns, last_ns, frames, since_ns, until_ns
@@ -47,7 +50,9 @@ cdef class Analyzer:
     cdef long long[::1] _heap, _free
     cdef Py_ssize_t _heap_size, _free_size
     cdef long long _latest_ns
-    cdef object _program
+    cdef Filter filter
+    cdef readonly bint is_filtered
+    cdef bint _is_joining
     cdef int _run(self, Records records) except -1 nogil
     cdef bint _has_room(self) except -1 nogil
     cdef bint _fits(self, Kept kept) except -1 nogil

@@ -14,20 +14,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import SupportsIndex
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
 from udpprobe.core.capture import Records
 from udpprobe.core.decode import MESSAGE_BYTES, Decoder
 from udpprobe.core.duplicates import HEAD, Duplicates
+from udpprobe.core.filter import Filter
 from udpprobe.core.findings import Findings
-from udpprobe.core.flows import HORIZON, Conversations
+from udpprobe.core.flows import Conversations
+from udpprobe.core.ports import Ports
 from udpprobe.core.recent import Match, Recent
 from udpprobe.core.rows import Rows
+from udpprobe.core.views import Pickled, pickled, restored
 
 GROUP = 64
 """Rows that are followed together."""
@@ -49,6 +55,7 @@ _SECOND_NS = cython.declare(i64, 1_000_000_000)
 _EARLIEST_NS = cython.declare(i64, -(1 << 63))
 _LATEST_NS = cython.declare(i64, (1 << 63) - 1)
 _MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
+_MOST_SIGNED = cython.declare(u64, (1 << 63) - 1)
 _SEEN_BEFORE = cython.declare(u64, 1 << 16)
 _BY_PAYLOAD = cython.declare(cython.int, 4)
 _NEW = cython.declare(cython.int, 0)
@@ -73,8 +80,9 @@ class Kept:
         self.message_bytes = memoryview(self.messages)
         self.messages_end = 0
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _kept, (self.rows, bytes(memoryview(self.words)), bytes(memoryview(self.messages)[:self.messages_end]))
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        return _kept, (self.rows, pickled(memoryview(self.words)[:MATCH_WORDS * self.rows.size], protocol),
+                       pickled(memoryview(self.messages)[:self.messages_end], protocol))
 
     @cython.cfunc
     @cython.nogil
@@ -125,7 +133,10 @@ class Kept:
         match.is_ambiguous = self.words[at] >> 1 & 1
         match.way = cython.cast(cython.int, self.words[at] & 1)
         match.detail, match.notes, match.ordinal = self.words[at + 1], self.words[at + 2], self.words[at + 3]
-        match.frame, match.time_ns = cython.cast(i64, self.words[at + 4]), cython.cast(i64, self.words[at + 5])
+        match.frame = cython.cast(i64, self.words[at + 4])
+        time_ns: u64 = self.words[at + 5]
+        match.time_ns = (cython.cast(i64, time_ns) if time_ns <= _MOST_SIGNED
+                         else -cython.cast(i64, _MASK64 - time_ns) - 1)
         match.conversation = cython.cast(index, self.words[at + 6] >> 32) - 1
         return 0
 
@@ -157,16 +168,22 @@ class Kept:
         """What the rows' messages stand in."""
         return memoryview(self.messages)
 
+    def frames(self) -> list[int]:
+        """Frame number of each row."""
+        return list(memoryview(self.rows.frame)[:self.rows.size])
+
     def message(self, row: int) -> bytes:
         """The ICMP message of a row, as far as it was captured."""
         return bytes(memoryview(self.messages)[self.rows.message[row]:self.rows.message_end[row]])
 
 
-def _kept(rows: Rows, words: bytes, messages: bytes) -> Kept:
-    kept = Kept(1)
+def _kept(rows: Rows, words: Pickled, messages: Pickled) -> Kept:
+    kept: Kept = Kept(1)
     kept.rows = rows
-    kept.words = memoryview(bytearray(words)).cast("Q")
-    kept.messages, kept.messages_end = bytearray(messages), len(messages)
+    kept.words = restored(words, "Q")
+    kept.messages = bytearray(messages)
+    kept.messages_end = len(kept.messages)
+    kept.message_bytes = memoryview(kept.messages)
     return kept
 
 
@@ -181,6 +198,9 @@ class Analyzer:
         keeps_events: whether each error is kept, with its bytes, in `events`.
         is_first: whether the capture begins with this piece.
         is_ordered: whether frames that stand out of order by up to a second are put in order of time first.
+
+    Attributes:
+        ports: what sees which ports this host sends from, once it is told this host's addresses.
     """
 
     def __init__(self, secret: int, *, by_flow: bool = False, keeps_events: bool = False, is_first: bool = True,
@@ -189,12 +209,14 @@ class Analyzer:
         self.decoder = Decoder(GROUP, keeps_messages=keeps_events)
         self.conversations = Conversations(secret, by_flow=by_flow, is_first=is_first)
         self.recent = Recent(self.conversations, secret)
-        self.duplicates, self.error_duplicates = Duplicates(secret), Duplicates(secret)
+        self.duplicates = Duplicates(secret)
         self.findings = Findings(self.conversations, secret, by_flow=by_flow)
         self.match = Match()
+        self.ports = Ports(secret)
         self.packets = self.bytes = self.frames = 0
         self.first_ns, self.last_ns = _LATEST_NS, _EARLIEST_NS
         self.since_ns, self.until_ns = _EARLIEST_NS, _LATEST_NS
+        self.is_filtered = self._is_joining = False
         self.events: list[Kept] = []
         self.head: list[Kept] = []
         self.unsure: list[Kept] = []
@@ -216,14 +238,39 @@ class Analyzer:
             self._heap = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
             self._free = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        """What is pickled is finished, and can be joined with others; it takes no more packets."""
+        self.finish()
+        counters = self.packets, self.bytes, self.frames, self.first_ns, self.last_ns
+        faults = bytes(memoryview(self.decoder.faults)), bytes(memoryview(self.decoder.quote_faults))
+        return _restored, (self.secret, self.keeps_events, self.is_first, self.head_left, self.head_datagrams,
+                           counters, faults, self.filter.unfilterable if self.is_filtered else -1, self.link_types(),
+                           (self.events, self.head, self.unsure), self.conversations, self.recent, self.findings,
+                           self.duplicates, self.error_duplicates)
+
+    def seal(self) -> None:
+        """Let go of what only a piece behind this one would need: there is none. Finish it first."""
+        self.recent.seal()
+        self.conversations.seal()
+        self.duplicates, self.error_duplicates = Duplicates(self.secret), Duplicates(self.secret)
+
     def _new_kept(self) -> Kept:
         return Kept(_KEPT + _ROWS, keeps_messages=self.keeps_events)
+
+    def select(self, since_ns: int | None, until_ns: int | None, filter_: Filter | None) -> None:
+        """Follow only frames from one time on and before another one, and that a filter lets pass."""
+        self.since_ns = _EARLIEST_NS if since_ns is None else since_ns
+        self.until_ns = _LATEST_NS if until_ns is None else until_ns
+        if filter_ is not None:
+            self.filter, self.is_filtered = filter_, True
 
     # ---- packets in
 
     def feed(self, records: Records) -> int:
         """Follow all records that are there; why it stopped: capture.MORE, WAIT or END."""
         self.decoder.load(records.data)
+        if self.is_filtered:
+            self.filter.load(records.data)
         while True:
             status = self._run(records)
             if status != _FULL:
@@ -248,10 +295,13 @@ class Analyzer:
         self._links[link_type & 0xFFFF] = 1
 
     def flush(self) -> None:
-        """Follow what was decoded and not followed yet; of frames that wait for their turn, only what is due."""
+        """Follow what was decoded and not followed yet, also what waits for frames that may stand out of order."""
         self.make_room()
         if self.is_ordered:
             self._wait()
+            while self._heap_size:
+                self.make_room()
+                self._release(_LATEST_NS, _GROUP)
         else:
             self._follow(self.decoder.rows, self._message_bytes)
             self.decoder.rows.size = self.decoder.messages_end = 0
@@ -259,9 +309,6 @@ class Analyzer:
     def finish(self) -> None:
         """Follow all that is left: the capture, or the piece, is at its end."""
         self.flush()
-        while self._heap_size:
-            self.make_room()
-            self._release(_LATEST_NS, _GROUP)
         self._turn_over(0)
 
     def take_events(self) -> list[Kept]:
@@ -288,7 +335,10 @@ class Analyzer:
 
     def faults(self) -> Counter[str]:
         """What was wrong with packets, by name."""
-        return self.decoder.counted_faults()
+        faults = self.decoder.counted_faults()
+        if self.is_filtered and self.filter.unfilterable:
+            faults["unfilterable-link-type"] += self.filter.unfilterable
+        return faults
 
     @cython.cfunc
     @cython.nogil
@@ -310,12 +360,13 @@ class Analyzer:
                 return status
             if records.time_ns < self.since_ns or records.time_ns >= self.until_ns:
                 continue
+            if self.is_filtered and not self.filter.passes(records.at, records.captured, records.length,
+                                                           records.link_type):
+                continue
             self.packets += 1
             self.bytes += records.length
-            if records.time_ns < self.first_ns:
-                self.first_ns = records.time_ns
-            if records.time_ns > self.last_ns:
-                self.last_ns = records.time_ns
+            self.first_ns = min(self.first_ns, records.time_ns)
+            self.last_ns = max(self.last_ns, records.time_ns)
             self._links[records.link_type & 0xFFFF] = 1
             self.decoder.frame(records.at, records.captured, records.length, records.time_ns, records.link_type,
                           records.frame)
@@ -353,7 +404,7 @@ class Analyzer:
 
     def make_room(self) -> None:
         """Let tables grow, and forget what is over."""
-        numbers = self.conversations.forget(self.recent.count)
+        numbers = None if self._is_joining else self.conversations.forget(self.recent.count)
         if numbers is not None:
             self.recent.renumber(numbers)
         self.conversations.reserve(_ROWS)
@@ -369,6 +420,8 @@ class Analyzer:
         row: index
         place: index
         touched: u64 = 0
+        if self.ports.own.size:
+            self.ports.see(rows)
         for row in range(rows.size):
             self._ways[row] = self.conversations.put_key(rows, row, 5 * row)
             self._hashes[row] = self.conversations.table.hash(5 * row)
@@ -424,7 +477,7 @@ class Analyzer:
     @cython.exceptval(-1, check=False)
     def _error(self, rows: Rows, row: index, messages: cython.uchar[::1], is_head: cython.bint) -> cython.int:
         """Find the datagram that caused an error, and count it."""
-        is_copy: cython.bint = self.error_duplicates.see_error(rows, row) != _NEW
+        is_copy: cython.bint = self.duplicates.see_error(rows, row) != _NEW
         if is_head:
             return 0
         self.match.clear()
@@ -489,8 +542,7 @@ class Analyzer:
                 self._heap[place] = self._heap[(place - 1) >> 1]
                 place = (place - 1) >> 1
             self._heap[place] = slot
-            if time_ns > self._latest_ns:
-                self._latest_ns = time_ns
+            self._latest_ns = max(self._latest_ns, time_ns)
         self.decoder.rows.size = self.decoder.messages_end = 0
         self._release(self._latest_ns - _SECOND_NS, _ROWS - 8)
         if self._heap_size > _MOST_WAITING:
@@ -552,10 +604,12 @@ class Analyzer:
         """Add what the piece directly behind this one taught, which is used up. Both are finished.
 
         The piece behind had no datagrams before it. So its first packets are followed here, its conversations go on
-        where these stand, and its errors that may have a better datagram here are looked up again.
+        where these stand, and its errors that may have a better datagram here are looked up again. Behind a sealed one
+        there can be no other.
         """
         before: u64 = self.recent.count
         frames = self.frames
+        self._is_joining = True     # matches name conversations by their numbers
         for kept in right.unsure:
             kept.rows_before(before)
             self._look_again(kept)
@@ -564,12 +618,16 @@ class Analyzer:
             self._follow_kept(kept)
         skipped = right.head_datagrams
         self.make_room()
+        is_sealed = right.recent.room == 0
+        if is_sealed:
+            self.recent.seal()
         numbers = self.conversations.append(right.conversations, before)
         self.recent.append(right.recent, numbers, skipped, frames)
         rows = self.findings.append(right.findings)
         self.make_room()
         for kept in right.unsure:
             self._settle_kept(kept, numbers, frames, before)
+        self._is_joining = False
         self.finish()
         for kept in right.events:
             kept.shift(frames)
@@ -577,8 +635,17 @@ class Analyzer:
                 kept.set_finding(row, rows[kept.finding(row)])
             self.events.append(kept)
         if not right.head_left:
-            self.duplicates, self.error_duplicates = right.duplicates, right.error_duplicates
+            self.duplicates = right.duplicates
         self._add_counters(right)
+        if is_sealed:
+            self.seal()
+
+    def absorb(self, other: Analyzer) -> None:
+        """Add what another capture taught, which is used up: its packets have nothing to do with those here."""
+        other.finish()
+        self.conversations.absorb(other.conversations)
+        self.findings.append(other.findings)
+        self._add_counters(other)
 
     def _add_counters(self, right: Analyzer) -> None:
         self.packets += right.packets
@@ -588,6 +655,10 @@ class Analyzer:
         for number in right.link_types():
             self._links[number] = 1
         self.decoder.add_faults(right.decoder)
+        if right.is_filtered:
+            if not self.is_filtered:
+                self.filter, self.is_filtered = Filter(_no_program), True
+            self.filter.unfilterable += right.filter.unfilterable
 
     def _look_again(self, kept: Kept) -> None:
         """Look here for better datagrams of errors of the piece behind."""
@@ -634,3 +705,28 @@ class Analyzer:
         self.make_room()
         self._follow(rows, kept.message_view())
         rows.size = 0
+
+
+def _no_program(_: int) -> None:
+    """The filter of who takes no more packets."""
+
+
+def _restored(  # noqa: PLR0913, PLR0917 - what an analyzer holds
+        secret: int, keeps_events: bool, is_first: bool, head_left: int, head_datagrams: int,
+        counters: tuple[int, ...], faults: tuple[bytes, bytes], unfilterable: int, link_types: list[int],
+        kept: tuple[list[Kept], list[Kept], list[Kept]], conversations: Conversations, recent: Recent,
+        findings: Findings, duplicates: Duplicates, error_duplicates: Duplicates) -> Analyzer:
+    made: Analyzer = Analyzer(secret, by_flow=conversations.by_flow, keeps_events=keeps_events, is_first=is_first)
+    made.head_left, made.head_datagrams = head_left, head_datagrams
+    made.packets, made.bytes, made.frames, made.first_ns, made.last_ns = counters
+    memoryview(made.decoder.faults).cast("B")[:] = faults[0]
+    memoryview(made.decoder.quote_faults).cast("B")[:] = faults[1]
+    for number in link_types:
+        made._links[number] = 1
+    made.events, made.head, made.unsure = kept
+    made.conversations, made.recent, made.findings = conversations, recent, findings
+    made.duplicates, made.error_duplicates = duplicates, error_duplicates
+    if unfilterable >= 0:
+        made.filter, made.is_filtered = Filter(_no_program), True
+        made.filter.unfilterable = unfilterable
+    return made

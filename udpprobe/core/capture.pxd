@@ -14,7 +14,7 @@ cdef class Records:
     cdef const unsigned int[::1] _words
     cdef Py_ssize_t _capacity, _last
     cdef readonly Py_ssize_t start, end
-    cdef readonly bint is_pcapng, is_gapless, is_broken
+    cdef readonly bint is_pcapng, is_ring, is_gapless, is_broken
     # the frame that `next` found
     cdef readonly Py_ssize_t at, captured, length
     cdef readonly long long time_ns
@@ -27,6 +27,8 @@ cdef class Records:
     cdef readonly long long[::1] faults
     cdef readonly bint has_dropped
     cdef unsigned long long _dropped
+    # blocks of a ring
+    cdef long long _block_frames
     # pcap
     cdef bint _is_big, _is_swapped
     cdef Py_ssize_t _header_bytes
@@ -44,6 +46,7 @@ cdef class Records:
     cpdef int next(self) except -1 nogil
     cdef inline int _found(self, Py_ssize_t at, Py_ssize_t captured, Py_ssize_t length, long long time_ns,
                     Py_ssize_t behind) except -1 nogil
+    cdef int _next_in_ring(self) except -1 nogil
     cdef int _wanting(self) except -1 nogil
     cdef int _give_up(self, Py_ssize_t fault) except -1 nogil
     cdef inline unsigned long long _pair(self, Py_ssize_t at) except? 0x5EED0FBAD1DEA nogil

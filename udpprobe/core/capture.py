@@ -1,8 +1,9 @@
-"""The records of a capture: pcap and pcapng, read in place from a buffer that the caller fills.
+"""The records of a capture: pcap and pcapng, read in place from a buffer that the caller fills; blocks of a ring.
 
 `Records.next` goes from frame to frame and says what the next one is, or that it needs more bytes; it copies nothing
 and makes no Python object for a frame. Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng; where they leave
-room, Wireshark and libpcap decide (frame numbers, the longest record, what is skipped).
+room, Wireshark and libpcap decide (frame numbers, the longest record, what is skipped). For rings: packet(7) and
+linux/if_packet.h.
 """
 
 from __future__ import annotations
@@ -53,6 +54,12 @@ PCAP_MAGICS = {
     0xA1B2CD34: (1000, 24),
 }
 """First word -> nanoseconds in the time stamp's unit, length of a record's header."""
+
+# Blocks of a ring (TPACKET_V3): words of struct tpacket_block_desc and of struct tpacket3_hdr. A header's last word here
+# has tp_mac and tp_net, 16 bits each. Both say where the packet is, and agree on a socket that is given no link header.
+_BLOCK_FRAMES = cython.declare(index, 3)
+_BLOCK_FIRST = cython.declare(index, 4)
+_LINK_RAW = cython.declare(cython.int, 101)
 
 # pcapng (draft-ietf-opsawg-pcapng section 4)
 SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
@@ -121,6 +128,10 @@ class Entry(NamedTuple):
     """In pcapng: time of the packet before, which a simple packet block repeats; nanoseconds since 1970."""
 
 
+BLOCKS = Entry(b"")
+"""Not a file: blocks of a ring, which `Records.take_block` gets one by one."""
+
+
 def _twice(kind: str, values: list[int]) -> memoryview:
     """The values, and as many zeros behind them."""
     return memoryview(array(kind, [*values, *bytes(len(values))]))
@@ -139,9 +150,10 @@ class Records:
 
     The caller puts bytes into `room()` and says how many with `filled()`; `next()` then walks. `data` is the buffer,
     in which frames are read in place; it changes when the buffer grows, so take it again after each `room()`.
+    Blocks of a ring come by `take_block()` instead.
 
     Args:
-        entry: what is known where reading begins; at the file's start, its first bytes.
+        entry: what is known where reading begins; at the file's start, its first bytes. BLOCKS for a ring.
         first: byte of the file that is filled in first; None for the first record of a file.
         stop: byte of the file; records that begin before it are read.
         capacity: bytes of the buffer, which grows only for a record that does not fit.
@@ -153,6 +165,7 @@ class Records:
                  capacity: int = CAPACITY_BYTES, *, is_gapless: bool = False) -> None:
         self.head = entry.head
         self.is_pcapng = entry.head[:4] == SECTION_HEADER
+        self.is_ring = not entry.head
         self.is_gapless = is_gapless
         # ---- the buffer
         self._allot(max(capacity, 1))
@@ -194,7 +207,12 @@ class Records:
         self.first_drops: dict[int, int] | None = None
         self._header_bytes = _MIN_BLOCK_BYTES
         self._set_order(False)
-        if not self.is_pcapng:
+        self._block_frames = 0
+        if self.is_ring:
+            self._set_order(_HOST_IS_BIG)
+            self._last = -1
+            self.link_type = _LINK_RAW
+        elif not self.is_pcapng:
             self._open_pcap(entry.head)
         elif entry.known is not None:
             self._resume(entry.known)
@@ -252,6 +270,17 @@ class Records:
         self.start = 0
         self._look()
 
+    def take_block(self, block: bytes) -> None:
+        """Walk a block of a ring now; frames are numbered on.
+
+        Args:
+            block: from its struct tpacket_block_desc on, as far as it is used; whole words of 64 bits.
+        """
+        self.data = memoryview(block)
+        self._words = memoryview(block).cast("I")
+        self._block_frames = self._words[_BLOCK_FRAMES]
+        self.start, self.end = self._words[_BLOCK_FIRST], len(block)
+
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
@@ -275,7 +304,7 @@ class Records:
             return self._next_in_pcapng()
         at: index = self.start
         if at > self._last:
-            return self._wanting()
+            return self._next_in_ring() if self.is_ring else self._wanting()
         lengths: u64 = self._pair(at + 8)
         captured: i64 = lengths & _MASK32
         if captured > _MAX_CAPTURED_BYTES:
@@ -310,6 +339,25 @@ class Records:
         self.latest_ns = latest_ns
         self.frame += 1
         return _FRAME
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _next_in_ring(self) -> cython.int:
+        """struct tpacket3_hdr: offset of the next, seconds, nanoseconds, captured, length, status, place."""
+        if self._block_frames == 0:
+            return _MORE
+        at: index = self.start
+        time_ns: i64 = self._word(at + 4) * 1_000_000_000 + self._word(at + 8)
+        place: index = at + (self._word(at + 24) & 0xFFFF)
+        captured: i64 = self._word(at + 12)
+        if place + captured > self.end:
+            self._block_frames = 0
+            self.faults[_BAD_RECORD] += 1
+            return _MORE
+        step: i64 = self._word(at)      # 0 at the last one
+        self._block_frames = self._block_frames - 1 if step else 0
+        return self._found(place, captured, self._word(at + 16), time_ns, at + step)
 
     @cython.cfunc
     @cython.nogil

@@ -98,6 +98,29 @@ class Decoder:
         self.rows.size = self.messages_end = 0
         return found
 
+    def message(self, data: bytes, source: tuple[int, int], destination: tuple[int, int], time_ns: int,
+                frame: int) -> Packet | None:
+        """The ICMPv6 error that a message is, if it quotes UDP. A raw socket gives messages without their IP header.
+
+        Args:
+            data: the message, whole.
+            source: who sent it, 128 bits in two halves.
+            destination: to whom.
+            time_ns: since 1970, UTC.
+            frame: its number.
+        """
+        self.load(data)
+        self.rows.size = self.messages_end = 0
+        self.headers.start_message(len(data), source[0], source[1], destination[0], destination[1])
+        if not (self._has(8, _CUT_ICMP) and self._is_error()):
+            return None
+        self._error(time_ns, frame)
+        found = None
+        if self.rows.size:
+            found = self.rows.packet(0, data, bytes(memoryview(self.message_bytes)[:self.messages_end]))
+        self.rows.size = self.messages_end = 0
+        return found
+
     def add_faults(self, other: Decoder) -> None:
         """Count what another decoder counted, too."""
         place: index
@@ -121,12 +144,16 @@ class Decoder:
         link: u64 = self._sender(at, captured, link_type)
         protocol: cython.int = self.headers.walk_link(at, at + captured, captured < length, link_type)
         layer: cython.int
+        port: cython.int
         for layer in range(_LAYERS):
             if protocol == _UDP:
                 if not self._has(8, _CUT_UDP):
                     return 0
                 self._datagram(time_ns, frame, link)
-                protocol = self.headers.walk_tunnel(cython.cast(cython.int, self.headers.u16(self.headers.at + 2)))
+                port = cython.cast(cython.int, self.rows.ports[self.rows.size - 1] & 0xFFFF)
+                if port != 4789 and port != 8472 and port != 6081 and port != 2152:
+                    return 0    # no tunnel has it
+                protocol = self.headers.walk_tunnel(port)
             elif (protocol == _ICMP and self.headers.family == 4) or (protocol == _ICMPV6 and self.headers.family == 6):
                 if self._has(8, _CUT_ICMP) and self._is_error():
                     self._error(time_ns, frame)
@@ -150,11 +177,11 @@ class Decoder:
     def _sender(self, at: index, captured: i64, link_type: cython.int) -> u64:
         """Who sent the frame on its link, so that the two directions of a link can be told apart; 0 if unknown."""
         if link_type == 1:
-            return self.headers.u48(at + 6) if captured >= 14 else 0
+            return self.headers.word64(at + 6) >> 16 if captured >= 14 else 0
         if link_type == 113:    # LINKTYPE_LINUX_SLL
-            return self.headers.u48(at + 6) if captured >= 16 else 0
+            return self.headers.word64(at + 6) >> 16 if captured >= 16 else 0
         if link_type == 276:    # LINKTYPE_LINUX_SLL2
-            return self.headers.u48(at + 12) if captured >= 20 else 0
+            return self.headers.word64(at + 12) >> 16 if captured >= 20 else 0
         return 0
 
     @cython.cfunc
@@ -164,14 +191,15 @@ class Decoder:
         """A row for the datagram that the cursor stands at."""
         row: index = self.rows.start_row()
         at: index = self.headers.at
-        udp_length: i64 = self.headers.u16(at + 4)
-        checksum: i64 = self.headers.u16(at + 6)
+        word: u64 = self.headers.word64(at)     # ports, length, checksum
+        udp_length: i64 = cython.cast(i64, word >> 16 & 0xFFFF)
+        checksum: i64 = cython.cast(i64, word & 0xFFFF)
         header: i64 = at - self.headers.ip_start
         self.rows.is_error[row] = 0
         self.rows.frame[row], self.rows.time_ns[row], self.rows.link[row] = frame, time_ns, link
         self.rows.source_high[row], self.rows.source_low[row] = self.headers.source_high, self.headers.source_low
         self.rows.destination_high[row], self.rows.destination_low[row] = self.headers.destination_high, self.headers.destination_low
-        self.rows.ports[row] = cython.cast(u64, self.headers.u32(at))
+        self.rows.ports[row] = word >> 32
         self.rows.ip_length[row] = header + udp_length if self.headers.first_fragment else self.headers.ip_length
         self.rows.detail[row] = (self._id(self.headers) << 48 | cython.cast(u64, udp_length) << 32
                             | cython.cast(u64, checksum) << 16 | cython.cast(u64, self.headers.ttl) << 8

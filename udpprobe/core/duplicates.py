@@ -8,13 +8,18 @@ What is seen is remembered for WINDOW packets and a second. A packet is judged b
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
 from udpprobe.core.rows import Rows
+from udpprobe.core.views import Pickled, pickled
 
 WINDOW = 1 << 14
 """Packets between two sightings of one, at most."""
@@ -49,7 +54,7 @@ _MOST_LINKS = cython.declare(cython.int, 8)
 @cython.final
 @cython.cclass
 class Duplicates:
-    """Sightings of late, of datagrams or of errors.
+    """Sightings of late, of datagrams and of errors.
 
     Args:
         key: secret and odd.
@@ -69,16 +74,20 @@ class Duplicates:
         self.step = self.falls = 0
         self.since_ns = 0
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _restored, (self._key, self.count, bytes(memoryview(self.heads)), bytes(memoryview(self.identities)),
-                           bytes(memoryview(self.links)), bytes(memoryview(self.chains)),
-                           bytes(memoryview(self.times)))
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        filled = min(self.count, WINDOW)
+        heads = memoryview(self.heads)[:len(self.heads) if filled else 0]
+        columns = [pickled(each[:filled], protocol) for each in self._columns()]
+        return _restored, (self._key, self.count, pickled(heads, protocol), *columns)
 
-    def fill(self, columns: tuple[bytes, ...]) -> None:
+    def _columns(self) -> list[memoryview]:
+        return [memoryview(self.identities), memoryview(self.links), memoryview(self.chains), memoryview(self.times)]
+
+    def fill(self, columns: tuple[Pickled, ...]) -> None:
         """Take the columns that were pickled."""
-        self.heads, self.identities, self.links, self.chains = (
-            memoryview(bytearray(each)).cast("Q") for each in columns[:4])
-        self.times = memoryview(bytearray(columns[4])).cast("q")
+        for mine, column in zip([memoryview(self.heads), *self._columns()], columns, strict=True):
+            memory = memoryview(column).cast("B")
+            mine.cast("B")[:len(memory)] = memory
 
     @cython.cfunc
     @cython.nogil
@@ -142,7 +151,8 @@ class Duplicates:
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def touch(self, identity: u64) -> u64:
         """Read where the last sighting of an identity is looked up, so that many are read at once."""
-        return self.heads[cython.cast(index, identity & _BUCKETS)]
+        place: u64 = self.heads[cython.cast(index, identity & _BUCKETS)]
+        return place ^ self.identities[cython.cast(index, (place - 1) & (_WINDOW - 1))] if place else 0
 
     @cython.cfunc
     @cython.nogil
@@ -241,7 +251,7 @@ class Duplicates:
             elif place == 8:
                 word ^= rows.detail[row]
             else:
-                word ^= rows.payload_high[row] * _MULTIPLIER ^ rows.payload_low[row]
+                word ^= (rows.payload_high[row] * _MULTIPLIER & _MASK64) ^ rows.payload_low[row]
         ttl: cython.int = cython.cast(cython.int, rows.outer[row] >> 8 & 0xFF)
         same: u64 = self._before(word)
         at: index = cython.cast(index, (same - 1) & (_WINDOW - 1)) if same else 0
@@ -255,7 +265,7 @@ class Duplicates:
         return COPY if is_copy else NEW
 
 
-def _restored(key: int, count: int, *columns: bytes) -> Duplicates:
+def _restored(key: int, count: int, *columns: Pickled) -> Duplicates:
     made = Duplicates(key)
     made.count = count
     made.fill(columns)

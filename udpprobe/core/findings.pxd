@@ -14,7 +14,7 @@ cdef class Findings:
     cdef public bint by_flow
     cdef Conversations conversations
     cdef Py_ssize_t add(self, Rows rows, Py_ssize_t row, Match match, bint is_copy) except -1 nogil
-    cdef int _count(self, Py_ssize_t found, Rows rows, Py_ssize_t row, Match match, bint is_copy) except -1 nogil
+    cdef int _count(self, Py_ssize_t found, Rows rows, Py_ssize_t row, Match match, bint is_copy, bint is_first) except -1 nogil
     cdef long long length_of(self, Rows rows, Py_ssize_t row, Match match) except -1 nogil
     cdef unsigned long long _mtu_notes(self, Rows rows, Py_ssize_t row, unsigned long long length) except? 0xffffffffffffffff nogil
     cdef int add_pass(self, Rows rows, Py_ssize_t row, int falls, int step, long long since_ns) except -1 nogil

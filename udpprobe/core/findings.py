@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -25,7 +29,7 @@ SOURCE_HIGH = cython.declare(index, 6)
 SOURCE_LOW = cython.declare(index, 7)
 KEY = cython.declare(index, 8)
 COUNT = cython.declare(index, 8)
-FIRST_NS = cython.declare(index, 9)
+FIRST_NS = cython.declare(index, 9)     # times are kept with BIAS_NS
 LAST_NS = cython.declare(index, 10)
 NOTES = cython.declare(index, 11)       # sureness << 56 | evidence << 48 | notes
 LENGTH = cython.declare(index, 12)      # of the shortest of the datagrams
@@ -40,12 +44,16 @@ LOOP_LAST_NS = cython.declare(index, 8)
 PERIOD = cython.declare(index, 9)
 LOOP_WIDTH = cython.declare(index, 10)
 
+BIAS_NS = 1 << 63
+"""Is added to times that are kept, so that negative ones compare as they should."""
+
 NO_PORT = 1 << 16
 """The port of what is known by its address only."""
 
 _NO_PORT = cython.declare(u64, 1 << 16)
 _PORT = cython.declare(u64, 0xFFFF)
 _MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
+_BIAS = cython.declare(u64, 1 << 63)
 _NOTE_BITS = cython.declare(u64, (1 << 48) - 1)
 _WITHOUT_PORTS = cython.declare(u64, 4 | 32)
 _SEEN_BEFORE = cython.declare(u64, 1 << 16)
@@ -69,6 +77,9 @@ class Findings:
         self.table = Table(WIDTH, KEY, secret_words(secret))
         self.loops = Table(LOOP_WIDTH, LOOP_KEY, secret_words(secret))
         self.rtt = Histograms()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        return _restored, (self.conversations, self.by_flow, self.table, self.loops, self.rtt)
 
     def reserve(self, count: index) -> None:
         """Make room for so many errors and datagrams more."""
@@ -109,19 +120,20 @@ class Findings:
             self.table.keys[5] |= ports >> 16
             self.table.keys[6], self.table.keys[7] = rows.source_high[row], rows.source_low[row]
         found: index = self.table.find(self.table.hash(0), 0)
-        if found < 0:
+        is_first: cython.bint = found < 0
+        if is_first:
             found = self.table.add(self.table.hash(0), 0)
-        self._count(found, rows, row, match, is_copy)
+        self._count(found, rows, row, match, is_copy, is_first)
         return found
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _count(self, found: index, rows: Rows, row: index, match: Match, is_copy: cython.bint) -> cython.int:
+    def _count(self, found: index, rows: Rows, row: index, match: Match, is_copy: cython.bint,
+               is_first: cython.bint) -> cython.int:
         at: index = found * WIDTH
-        time_ns: u64 = cython.cast(u64, rows.time_ns[row]) & _MASK64
+        time_ns: u64 = (cython.cast(u64, rows.time_ns[row]) & _MASK64) ^ _BIAS
         length: u64 = cython.cast(u64, self.length_of(rows, row, match))
-        is_first: cython.bint = self.table.words[at + FIRST_NS] == 0 and self.table.words[at + LAST_NS] == 0 and self.table.words[at + LENGTH] == 0
         self.table.words[at + COUNT] += 0 if is_copy else 1
         self.table.words[at + FIRST_NS] = time_ns if is_first else min(self.table.words[at + FIRST_NS], time_ns)
         self.table.words[at + LAST_NS] = max(self.table.words[at + LAST_NS], time_ns)
@@ -182,8 +194,8 @@ class Findings:
         if found < 0:
             found = self.loops.add(self.loops.hash(0), 0)
         at: index = found * LOOP_WIDTH
-        time_ns: u64 = cython.cast(u64, rows.time_ns[row]) & _MASK64
-        first_ns: u64 = cython.cast(u64, since_ns) & _MASK64
+        time_ns: u64 = (cython.cast(u64, rows.time_ns[row]) & _MASK64) ^ _BIAS
+        first_ns: u64 = (cython.cast(u64, since_ns) & _MASK64) ^ _BIAS
         self.loops.words[at + LOOP_FIRST_NS] = (min(self.loops.words[at + LOOP_FIRST_NS], first_ns)
                                                 if self.loops.words[at + PASSES] else first_ns)
         self.loops.words[at + LOOP_LAST_NS] = max(self.loops.words[at + LOOP_LAST_NS], time_ns)
@@ -220,6 +232,7 @@ class Findings:
         return rows
 
     def _merge(self, mine: Table, theirs: Table) -> list[int]:
+        new: index = mine.size
         rows = _rows_here(mine, theirs)
         words: cython.ulonglong[::1] = theirs.words
         own: cython.ulonglong[::1] = mine.words
@@ -231,7 +244,7 @@ class Findings:
             at = row * WIDTH
             here = rows[row]
             here *= WIDTH
-            is_new: cython.bint = own[here + LENGTH] == 0
+            is_new: cython.bint = rows[row] >= new
             own[here + COUNT] += words[at + COUNT]
             own[here + FIRST_NS] = words[at + FIRST_NS] if is_new else min(own[here + FIRST_NS], words[at + FIRST_NS])
             own[here + LAST_NS] = max(own[here + LAST_NS], words[at + LAST_NS])
@@ -261,3 +274,7 @@ def _rows_here(mine: Table, theirs: Table) -> list[int]:
     return rows
 
 
+def _restored(conversations: Conversations, by_flow: bool, table: Table, loops: Table, rtt: Histograms) -> Findings:
+    made = Findings(conversations, 0, by_flow=by_flow)
+    made.table, made.loops, made.rtt = table, loops, rtt
+    return made

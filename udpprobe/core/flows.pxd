@@ -18,7 +18,7 @@ cdef class Conversations:
     cdef Py_ssize_t begin(self, unsigned long long hash, Py_ssize_t at, Rows rows, Py_ssize_t row, int way, unsigned long long ordinal) except -1 nogil
     cdef int leave_uncounted(self, Py_ssize_t conversation) except -1 nogil
     cdef int count(self, Py_ssize_t conversation, int way, long long size, long long time_ns, unsigned long long ordinal) except -1 nogil
-    cdef int _take_rtt(self, Py_ssize_t conversation, int way, long long duration_ns) except -1 nogil
+    cdef int _take_rtt(self, Py_ssize_t conversation, int way, unsigned long long duration_ns) except -1 nogil
     cdef unsigned long long head(self, Py_ssize_t conversation, int way) except? 0xffffffffffffffff nogil
     cdef int set_head(self, Py_ssize_t conversation, int way, unsigned long long ordinal) except -1 nogil
     cdef int _link_ends(self, Py_ssize_t conversation) except -1 nogil

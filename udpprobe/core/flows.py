@@ -15,10 +15,13 @@ and RTTs are taken both ways until `append` joins it with what is before.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -59,6 +62,7 @@ OPEN = cython.declare(u64, 8)           # it may have begun, or may answer what 
 EITHER = cython.declare(u64, 16)        # the other side may turn out to ask
 OVER = cython.declare(u64, 32)          # another one of the same key has begun
 UNCOUNTED = cython.declare(u64, 64)     # none of its datagrams was counted here; those before it in the capture are
+IN_HEAD = cython.declare(u64, 128)      # its first datagram was not counted here
 OTHER_PORT = cython.declare(u64, 0xFFFF00)
 
 # An endpoint's row: its key, then counters.
@@ -72,15 +76,16 @@ ANSWERED_FROM = cython.declare(index, 11)
 ENDPOINT_COLUMNS = ("high", "low", "port", "source_high", "source_low", "source_port", "sent", "sent_bytes",
                     "questions", "answered", "last_ns", "other_port")
 """Of `Conversations.endpoints` and of `totals`: address and port (of a flow, its source too; else 0); datagrams sent
-there and their bytes; those of them that asked; how many were answered; when the last one was sent; the port that
+there and their bytes; those of them that asked; how many were answered; when the last one was sent (+ 2^63 ns); the port that
 answers came from if it was another one, else 0."""
 
-SOON_NS = cython.declare(i64, 30_000_000_000)       # an answer from another port comes within this time
-LONGEST_RTT_NS = cython.declare(i64, 300_000_000_000)   # what took longer is no round trip, or a clock was set
+SOON_NS = cython.declare(u64, 30_000_000_000)       # an answer from another port comes within this time
+LONGEST_RTT_NS = cython.declare(u64, 300_000_000_000)   # what took longer is no round trip, or a clock was set
 _HORIZON = cython.declare(u64, 1 << 20)
 _MOST_STEPS = cython.declare(cython.int, 256)       # conversations of one end that are looked through
 _PORT = cython.declare(u64, 0xFFFF)
 _MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
+_BIAS = cython.declare(u64, 1 << 63)                # as `findings.BIAS_NS`
 _LOWER = cython.declare(u64, 0xFFFF_FFFF)
 
 
@@ -104,6 +109,14 @@ class Conversations:
         self.rtt, self.endpoint_rtt = Histograms(), Histograms()
         self.open_until = 0 if is_first else HORIZON
         self.forget_at = MOST_CONVERSATIONS
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        return _restored, (self.secret, self.by_flow, self.open_until, self.forget_at, self.table, self.ends,
+                           self.endpoints, self.rtt, self.endpoint_rtt)
+
+    def seal(self) -> None:
+        """Nothing comes behind this any more: let go of what only that would need."""
+        self.ends = Table(4, 3, memoryview(self.table.secret))
 
     def reserve(self, count: index) -> None:
         """Make room for so many datagrams more."""
@@ -172,7 +185,7 @@ class Conversations:
     @cython.exceptval(-1, check=False)
     def leave_uncounted(self, conversation: index) -> cython.int:
         """It began with a datagram that the piece before will count."""
-        self.table.words[conversation * WIDTH + STATE] |= UNCOUNTED
+        self.table.words[conversation * WIDTH + STATE] |= UNCOUNTED | IN_HEAD
         return 0
 
     @cython.cfunc
@@ -193,7 +206,7 @@ class Conversations:
         last_way: cython.int = 1 if state & LAST_WAY else 0
         if way != last_way:
             if state & (OPEN | EITHER) or last_way == (1 if state & ASKING_WAY else 0):
-                self._take_rtt(conversation, last_way, time_ns - cython.cast(i64, self.table.words[at + LAST_NS]))
+                self._take_rtt(conversation, last_way, cython.cast(u64, time_ns) - self.table.words[at + LAST_NS])
             if not state >> 24 and way != (1 if state & FIRST_WAY else 0):
                 state |= min(ordinal - self.table.words[at + FIRST], (cython.cast(u64, 1) << 40) - 1) << 24
         state = state | LAST_WAY if way else state & ~LAST_WAY
@@ -206,10 +219,11 @@ class Conversations:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _take_rtt(self, conversation: index, way: cython.int, duration_ns: i64) -> cython.int:
-        """Of an answer to what went `way`."""
-        if 0 <= duration_ns <= LONGEST_RTT_NS:
-            self.rtt.add(2 * conversation + way, duration_ns)
+    def _take_rtt(self, conversation: index, way: cython.int, duration_ns: u64) -> cython.int:
+        """Of an answer to what went `way`; a negative duration is more than any."""
+        duration_ns &= _MASK64
+        if duration_ns <= LONGEST_RTT_NS:
+            self.rtt.add(2 * conversation + way, cython.cast(i64, duration_ns))
         return 0
 
     @cython.cfunc
@@ -323,8 +337,8 @@ class Conversations:
         if state & OPEN:
             self.table.words[at + STATE] |= OPEN
             return 0
-        waited_ns: i64 = cython.cast(i64, self.table.words[at + FIRST_NS]) - cython.cast(i64, self.table.words[record + FIRST_NS])
-        if (waited_ns < 0 or waited_ns > SOON_NS or state & OTHER_PORT
+        waited_ns: u64 = self.table.words[at + FIRST_NS] - self.table.words[record + FIRST_NS] & _MASK64
+        if (waited_ns > SOON_NS or state & OTHER_PORT
                 or (1 if state & ASKING_WAY else 0) != asked_way
                 or (state >> 24 and self.table.words[record + FIRST] + (state >> 24) < self.table.words[at + FIRST])):
             return 0
@@ -411,7 +425,8 @@ class Conversations:
             endpoints.words[asked + QUESTIONS] += words[at + SENT + asking]
             endpoints.words[asked + ANSWERED] += max(min(words[at + SENT], words[at + SENT + 1]),
                                                      1 if state & OTHER_PORT else 0)
-            endpoints.words[asked + LAST_TO_NS] = max(endpoints.words[asked + LAST_TO_NS], words[at + LAST_NS])
+            endpoints.words[asked + LAST_TO_NS] = max(endpoints.words[asked + LAST_TO_NS],
+                                                      words[at + LAST_NS] ^ _BIAS)
             endpoints.words[asked + ANSWERED_FROM] = max(endpoints.words[asked + ANSWERED_FROM],
                                                          (state & OTHER_PORT) >> 8)
             owners[2 * conversation + asking] = asked // 12
@@ -470,7 +485,8 @@ class Conversations:
                 numbers.append(here)    # what is to be counted of it was fed to `self`
                 continue
             state = words[at + STATE]
-            if here >= 0 and (not state & OPEN or self.is_over(here, words[at + FIRST] + shift)):
+            if here >= 0 and not state & IN_HEAD and (
+                    not state & OPEN or self.is_over(here, words[at + FIRST] + shift)):
                 self.table.words[here * WIDTH + STATE] |= OVER
                 here = -1
             if here >= 0:
@@ -500,22 +516,36 @@ class Conversations:
         more: cython.ulonglong[::1] = right.table.words
         state: u64 = words[mine + STATE]
         other: u64 = more[theirs + STATE]
+        way: cython.int
+        if state & UNCOUNTED:       # it begins with what was counted there
+            ways: u64 = FIRST_WAY | LAST_WAY | ASKING_WAY
+            for way in range(LAST_NS, LINKS):
+                words[mine + way] = words[mine + way] if way == HEAD or way == HEAD + 1 else more[theirs + way]
+            words[mine + FIRST] += shift
+            words[mine + STATE] = state & ~(UNCOUNTED | ways) | other & ways | other >> 24 << 24
+            return
         first_way: cython.int = 1 if other & FIRST_WAY else 0
         last_way: cython.int = 1 if state & LAST_WAY else 0
+        if state & UNCOUNTED:   # what was here is for the piece before to count, so all that is known is behind
+            words[mine + FIRST_NS], words[mine + FIRST] = more[theirs + FIRST_NS], more[theirs + FIRST] + shift
+            state, last_way = other, first_way
         if first_way != last_way and (state & (OPEN | EITHER) or last_way == (1 if state & ASKING_WAY else 0)):
-            self._take_rtt(here, last_way, cython.cast(i64, more[theirs + FIRST_NS])
-                           - cython.cast(i64, words[mine + LAST_NS]))
+            self._take_rtt(here, last_way, more[theirs + FIRST_NS] - words[mine + LAST_NS])
         if not state >> 24 and (other >> 24 or first_way != (1 if state & FIRST_WAY else 0)):
             both: u64 = more[theirs + FIRST] + shift - words[mine + FIRST]
             if first_way == (1 if state & FIRST_WAY else 0):
                 both += other >> 24
             state |= both << 24
         words[mine + STATE] = state | LAST_WAY if other & LAST_WAY else state & ~LAST_WAY
-        way: cython.int
         for way in range(2):
             words[mine + SENT + way] += more[theirs + SENT + way]
             words[mine + BYTES + way] += more[theirs + BYTES + way]
         words[mine + LAST_NS] = more[theirs + LAST_NS]
+
+    def absorb(self, other: Conversations) -> None:
+        """Add what was counted of another capture, which is used up."""
+        other._fold_into(other.endpoints, other.endpoint_rtt, range(other.table.size))
+        self._merge_endpoints(other)
 
     def _merge_endpoints(self, right: Conversations) -> None:
         theirs: cython.ulonglong[::1] = right.endpoints.words
@@ -540,3 +570,10 @@ class Conversations:
             for place in (LAST_TO_NS, ANSWERED_FROM):
                 mine.words[here + place] = max(mine.words[here + place], theirs[at + place])
         self.endpoint_rtt.absorb(right.endpoint_rtt, owners or [-1])
+
+
+def _restored(secret: int, by_flow: bool, open_until: int, forget_at: int, *held: object) -> Conversations:
+    made = Conversations(secret, by_flow=by_flow)
+    made.open_until, made.forget_at = open_until, forget_at
+    made.table, made.ends, made.endpoints, made.rtt, made.endpoint_rtt = held
+    return made

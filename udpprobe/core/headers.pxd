@@ -4,6 +4,8 @@ cimport cython
 @cython.final
 cdef class Headers:
     cdef const unsigned char[::1] data
+    cdef const unsigned long long[::1] longs
+    cdef Py_ssize_t limit
     cdef public long long[::1] faults
     cdef public Py_ssize_t at, end, ip_start
     cdef public int family, ttl, ip_id, protocol, depth, stop, fault
@@ -11,14 +13,14 @@ cdef class Headers:
     cdef public bint cut, quoted, first_fragment, later_fragment
     cdef public unsigned long long source_high, source_low, destination_high, destination_low
     cdef void load(self, object data)
-    cdef long long u8(self, Py_ssize_t at) except -1 nogil
-    cdef long long u16(self, Py_ssize_t at) except -1 nogil
-    cdef long long u32(self, Py_ssize_t at) except -1 nogil
-    cdef unsigned long long u48(self, Py_ssize_t at) except? 0xffffffffffffffff nogil
+    cdef inline long long u8(self, Py_ssize_t at) except -1 nogil
+    cdef inline long long u16(self, Py_ssize_t at) except -1 nogil
+    cdef inline long long u32(self, Py_ssize_t at) except -1 nogil
     cdef unsigned long long word64(self, Py_ssize_t at) except? 0xffffffffffffffff nogil
     cdef long long word_sum(self, Py_ssize_t at, Py_ssize_t end) except -1 nogil
     cdef long long pseudo_sum(self, long long length, int protocol) except -1 nogil
     cdef int walk_link(self, Py_ssize_t at, Py_ssize_t end, bint cut, int link_type) except -2 nogil
+    cdef int start_message(self, Py_ssize_t size, unsigned long long source_high, unsigned long long source_low, unsigned long long destination_high, unsigned long long destination_low) except -1 nogil
     cdef int walk_quote(self, Py_ssize_t at, Py_ssize_t end, bint cut, int family) except -2 nogil
     cdef int walk(self, int kind) except -2 nogil
     cdef int _fail(self, int fault) except -2 nogil

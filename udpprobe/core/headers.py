@@ -6,6 +6,8 @@ the walk and is counted as a fault by name, and what was read before it stays.
 
 from __future__ import annotations
 
+import sys
+
 try:
     import cython
     from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
@@ -61,6 +63,11 @@ _MORE = cython.declare(cython.int, -3)
 
 MAPPED = cython.declare(u64, 0xFFFF_0000_0000)
 MASK32 = cython.declare(u64, 0xFFFF_FFFF)
+MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
+EVEN_BYTES = cython.declare(u64, 0x00FF_00FF_00FF_00FF)
+EVEN_PAIRS = cython.declare(u64, 0x0000_FFFF_0000_FFFF)
+
+IS_LITTLE = sys.byteorder == "little"
 
 # Steps a packet may take; a real one needs about ten, a crafted one does not get to keep us busy.
 MAX_LAYERS = cython.declare(cython.int, 40)
@@ -89,9 +96,17 @@ class Headers:
     @cython.cfunc
     def load(self, data: object) -> cython.void:
         """Walk over these bytes from now on."""
+        if len(data) % 8 or not IS_LITTLE:
+            padded = bytearray(len(data) + 8 & -8)
+            padded[:len(data)] = data
+            data = padded
         self.data = data
+        self.longs = memoryview(data).cast("B").cast("Q")
+        # fields are read as unaligned words of eight bytes, which takes two checks of bounds instead of eight
+        self.limit = len(data) - 16 if IS_LITTLE else -1
 
     @cython.cfunc
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def u8(self, at: index) -> i64:
@@ -99,6 +114,7 @@ class Headers:
         return self.data[at]
 
     @cython.cfunc
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def u16(self, at: index) -> i64:
@@ -106,6 +122,7 @@ class Headers:
         return cython.cast(i64, self.data[at]) << 8 | self.data[at + 1]
 
     @cython.cfunc
+    @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def u32(self, at: index) -> i64:
@@ -116,16 +133,17 @@ class Headers:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
-    def u48(self, at: index) -> u64:
-        """Six bytes, big-endian."""
-        return cython.cast(u64, self.u32(at)) << 16 | cython.cast(u64, self.u16(at + 4))
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def word64(self, at: index) -> u64:
         """Eight bytes, big-endian."""
-        return cython.cast(u64, self.u32(at)) << 32 | cython.cast(u64, self.u32(at + 4))
+        if at > self.limit or at < 0:
+            return cython.cast(u64, self.u32(at)) << 32 | cython.cast(u64, self.u32(at + 4))
+        shift: cython.int = 8 * cython.cast(cython.int, at & 7)
+        word: u64 = self.longs[at >> 3] >> shift
+        if shift:
+            word |= self.longs[(at >> 3) + 1] << (64 - shift) & MASK64
+        word = (word & EVEN_BYTES) << 8 | word >> 8 & EVEN_BYTES      # what a compiler knows as one instruction
+        word = (word & EVEN_PAIRS) << 16 | word >> 16 & EVEN_PAIRS
+        return (word & MASK32) << 32 | word >> 32
 
     @cython.cfunc
     @cython.nogil
@@ -168,6 +186,20 @@ class Headers:
         if link_type in (12, 14, 101, 228, 229):    # LINKTYPE_RAW as several systems wrote it, _IPV4 and _IPV6
             return self.walk(RAW_IP)
         return self.walk(LINK | link_type)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def start_message(self, size: index, source_high: u64, source_low: u64, destination_high: u64,
+                      destination_low: u64) -> cython.int:
+        """Stand at an ICMPv6 message that came without its IPv6 header, whose fields are unknown but for addresses."""
+        self.at, self.end, self.cut, self.depth, self.family = 0, size, False, 0, 6
+        self.ip_start, self.ttl, self.ip_id, self.fragment_id = 0, 0, 0, -1
+        self.ip_length = 40 + size
+        self.later_fragment = self.first_fragment = False
+        self.source_high, self.source_low = source_high, source_low
+        self.destination_high, self.destination_low = destination_high, destination_low
+        return 0
 
     @cython.cfunc
     @cython.nogil
@@ -351,21 +383,22 @@ class Headers:
         if not self._has(20, _IPV4):
             return _OTHER
         at: index = self.at
-        first: i64 = self.u8(at)
-        size: i64 = (first & 15) * 4
-        if first >> 4 != 4 or size < 20:
+        word: u64 = self.word64(at)     # version and header length, class, length; id, flags and offset
+        size: i64 = cython.cast(i64, word >> 56 & 15) * 4
+        if word >> 60 != 4 or size < 20:
             return self._fail(_BAD_IPV4)
         if not self._has(size, _IPV4):
             return _OTHER
-        self._end_at_length(self.u16(at + 2), size)
+        self._end_at_length(cython.cast(i64, word >> 32 & 0xFFFF), size)
+        more: u64 = self.word64(at + 8)     # TTL, protocol, checksum; source
         self.family = 4
-        self.ip_id, self.ttl = cython.cast(cython.int, self.u16(at + 4)), cython.cast(cython.int, self.u8(at + 8))
+        self.ip_id = cython.cast(cython.int, word >> 16 & 0xFFFF)
+        self.ttl = cython.cast(cython.int, more >> 56)
         self.source_high = self.destination_high = 0
-        self.source_low = cython.cast(u64, self.u32(at + 12)) | MAPPED
+        self.source_low = more & MASK32 | MAPPED
         self.destination_low = cython.cast(u64, self.u32(at + 16)) | MAPPED
-        word: i64 = self.u16(at + 6)
-        return self._fragment(word & 0x1FFF, word & 0x2000 != 0, self.ip_id,
-                              cython.cast(cython.int, self.u8(at + 9)), size)
+        return self._fragment(cython.cast(i64, word & 0x1FFF), word & 0x2000 != 0, self.ip_id,
+                              cython.cast(cython.int, more >> 48 & 0xFF), size)
 
     @cython.cfunc
     @cython.nogil
@@ -375,17 +408,18 @@ class Headers:
         if not self._has(40, _IPV6):
             return _OTHER
         at: index = self.at
-        if self.u8(at) >> 4 != 6:
+        word: u64 = self.word64(at)     # version, class and flow label; length, next header, hop limit
+        if word >> 60 != 6:
             return self._fail(_BAD_IPV6)
-        payload_length: i64 = self.u16(at + 4)
+        payload_length: i64 = cython.cast(i64, word >> 16 & 0xFFFF)
         # A length of 0 is a jumbogram's, or that of a packet the network card has still to split.
         self._end_at_length(payload_length + 40 if payload_length else 0, 40)
         self.family, self.ip_id, self.fragment_id, self.first_fragment = 6, 0, -1, False
-        self.ttl = cython.cast(cython.int, self.u8(at + 7))
+        self.ttl = cython.cast(cython.int, word & 0xFF)
         self.source_high, self.source_low = self.word64(at + 8), self.word64(at + 16)
         self.destination_high, self.destination_low = self.word64(at + 24), self.word64(at + 32)
         self.at = at + 40
-        return IP | cython.cast(cython.int, self.u8(at + 6))
+        return IP | cython.cast(cython.int, word >> 8 & 0xFF)
 
     @cython.cfunc
     @cython.nogil

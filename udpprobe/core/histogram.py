@@ -7,12 +7,15 @@ the least and the greatest exactly, the others by their leading bits once there 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 try:
     import cython
     from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
+
+from udpprobe.core.views import Pickled, pickled, restored
 
 MOST_EXACT = 64
 """Durations of one owner that are kept to the nanosecond."""
@@ -39,10 +42,11 @@ class Histograms:
         self.starts, self.values, self.counts = _words(1), _words(0), _words(0)
         self.buckets = _words(1 << 13)
 
-    def __reduce__(self) -> tuple[object, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         self.settle()
-        return _restored, (self.owners, bytes(memoryview(self.starts)), bytes(memoryview(self.values)[:self.stored]),
-                           bytes(memoryview(self.counts)[:self.stored]))
+        return _restored, (self.owners, self.stored, pickled(self.starts, protocol),
+                           pickled(memoryview(self.values)[:self.stored], protocol),
+                           pickled(memoryview(self.counts)[:self.stored], protocol))
 
     def __len__(self) -> int:
         """How much is kept: distinct durations, and those that are not settled yet."""
@@ -134,7 +138,8 @@ class Histograms:
         self.stored = self._gather(ends, sorted_ns, sorted_weight, sorted_ns, sorted_weight, owners)
         self.owners, self.starts, self.values, self.counts = owners, ends, sorted_ns, sorted_weight
         if 2 * self.stored < total:
-            self.values, self.counts = _head(sorted_ns, self.stored), _head(sorted_weight, self.stored)
+            self.values = _head(memoryview(sorted_ns), self.stored)
+            self.counts = _head(memoryview(sorted_weight), self.stored)
 
     @cython.cfunc
     @cython.nogil
@@ -207,9 +212,7 @@ class Histograms:
         shift: cython.int
         for place in range(first, last):
             value = ns[place]
-            shift = 0
-            while value >> shift >= 1 << _KEPT_BITS:
-                shift += 1
+            shift = self._shift(value)
             if value == least or value >> shift << shift <= least:
                 at_least += weight[place]
             elif value == most:
@@ -232,8 +235,31 @@ class Histograms:
             out += 1
         return out
 
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _shift(self, value: u64) -> cython.int:
+        """By how many bits a duration is longer than what is kept of it."""
+        shift: cython.int = 0
+        value >>= _KEPT_BITS
+        if value >> 16:
+            shift, value = 16, value >> 16
+        if value >> 16:
+            shift, value = shift + 16, value >> 16
+        if value >> 8:
+            shift, value = shift + 8, value >> 8
+        if value >> 4:
+            shift, value = shift + 4, value >> 4
+        if value >> 2:
+            shift, value = shift + 2, value >> 2
+        if value >> 1:
+            shift, value = shift + 1, value >> 1
+        return shift + 1 if value else shift
+
     def keep(self, owners: Sequence[int]) -> None:
         """Forget all owners but these, ascending; they are numbered anew from 0, in their order."""
+        self.settle()
         old = Histograms()
         new = [-1] * max(self.owners, 1)
         for number, owner in enumerate(owners):
@@ -268,12 +294,12 @@ def _words(count: int) -> memoryview:
 
 
 def _head(words: memoryview, count: int) -> memoryview:
-    return memoryview(bytearray(memoryview(words)[:count])).cast("Q") if count else _words(0)
+    return memoryview(bytearray(words[:count])).cast("Q") if count else _words(0)
 
 
-def _restored(owners: int, starts: bytes, values: bytes, counts: bytes) -> Histograms:
+def _restored(owners: int, stored: int, starts: Pickled, values: Pickled, counts: Pickled) -> Histograms:
     made = Histograms()
-    made.owners, made.stored = owners, len(values) // 8
-    made.starts, made.values, made.counts = (memoryview(bytearray(each or bytes(8))).cast("Q")
-                                             for each in (starts, values, counts))
+    made.owners, made.stored, made.starts = owners, stored, restored(starts, "Q")
+    if stored:
+        made.values, made.counts = restored(values, "Q"), restored(counts, "Q")
     return made

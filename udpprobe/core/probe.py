@@ -46,7 +46,7 @@ UDP = cython.declare(u64, 17)
 UDP_BYTES = cython.declare(index, 8)
 IPV6_BYTES = cython.declare(index, 40)
 MOST_BYTES = cython.declare(index, 65_535)
-"""Of an IP packet, as far as the length field of IPv4 goes."""
+"""As far as a length field goes: IPv4's counts its header, IPv6's does not."""
 DONT_FRAGMENT = cython.declare(u64, 0x4000)
 
 TOKEN_BYTES = 8
@@ -385,7 +385,7 @@ class Prober:
         row: index
         for row in range(count):
             self.select(tasks, batch.task[row], batch.source[row], batch.attempt[row], batch.size[row])
-            if self.length > batch.stride or self.length > MOST_BYTES:
+            if self.length > batch.stride or self.length > MOST_BYTES + (0 if self.family == 4 else IPV6_BYTES):
                 return row
             self.write(batch, row, batch.ttl[row])
         return count
@@ -470,6 +470,16 @@ class Prober:
             size: what they were filled up to, or ANY_SIZE.
         """
         return int(self.search(quoted, tasks, task, attempts, size))
+
+    def agrees(self, quoted: Quoted, tasks: Tasks, task: int, attempt: int, size: int = 0) -> bool:
+        """Whether a quote may be of one probe, from the first of our addresses.
+
+        For callers that look probes up by what they hold, where `find` would compute them all. Then the probe is at
+        hand, and `agree`, `shared`, `disagree` and `changed` are as after `find`, except that `agree` is not lowered
+        for a choice of several: the caller has to.
+        """
+        self.select(tasks, task, 0, attempt, size)
+        return bool(self.compare(quoted))
 
     @property
     def is_rewritten(self) -> bool:

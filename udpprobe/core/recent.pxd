@@ -29,6 +29,7 @@ cdef class Recent:
     cdef int look(self, Rows rows, Py_ssize_t row, Py_ssize_t conversation, int way, unsigned long long behind, Match match) except -1 nogil
     cdef int _walk(self, Rows rows, Py_ssize_t row, Py_ssize_t conversation, int way, int kind, unsigned long long behind, Match match) except -1 nogil
     cdef int _rank(self, Rows rows, Py_ssize_t row, Py_ssize_t at, int kind) except -2 nogil
+    cdef long long _time(self, Py_ssize_t at) except? -1 nogil
     cdef int _take(self, Py_ssize_t conversation, int way, unsigned long long ordinal, int rank, int kind, Match match) except -1 nogil
     cdef int _look_by_ends(self, Rows rows, Py_ssize_t row, int kind, unsigned long long behind, Match match) except -1 nogil
     cdef int _look_for_fragment(self, Rows rows, Py_ssize_t row, unsigned long long behind, Match match) except -1 nogil

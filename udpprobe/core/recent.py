@@ -6,15 +6,20 @@ error looks through that chain. What agrees best wins; of what agrees as well, t
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
 from udpprobe.core.flows import HORIZON, Conversations
 from udpprobe.core.rows import Rows
 from udpprobe.core.table import Table, secret_words
+from udpprobe.core.views import Pickled, pickled
 
 MATCHES = ("none", "rewritten", "flow", "exact")
 """How sure a match is, least first; `Match.sureness` is a position in here."""
@@ -45,6 +50,7 @@ _PORTLESS = cython.declare(cython.int, 3)
 
 _UNRANKED = cython.declare(cython.int, 100)
 _REWRITTEN_RANK = cython.declare(cython.int, 50)
+_SERVICE_RANK = cython.declare(cython.int, 51)
 
 _NONE = cython.declare(cython.int, 0)
 _REWRITTEN = cython.declare(cython.int, 1)
@@ -55,12 +61,13 @@ _BY_ID = cython.declare(cython.int, 1)
 _BY_CHECKSUM = cython.declare(cython.int, 2)
 _BY_PAYLOAD = cython.declare(cython.int, 4)
 
-_SECOND_NS = cython.declare(i64, 1_000_000_000)
+_SECOND_NS = cython.declare(u64, 1_000_000_000)
 _COPY_NS = cython.declare(i64, 500_000)
 _PORT = cython.declare(u64, 0xFFFF)
 _MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
 _LOWER = cython.declare(u64, 0xFFFF_FFFF)
 _ALL = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
+_MOST_SIGNED = cython.declare(u64, (1 << 63) - 1)
 _FRAGMENTED = cython.declare(u64, 2)
 _NO_PORTS = cython.declare(u64, 4)
 _NO_LENGTH = cython.declare(u64, 8)
@@ -118,9 +125,20 @@ class Recent:
         self.words, self.room = memoryview(self._memory).cast("Q"), LEAST_ROOM
         self.fragments = Table(6, 5, secret_words(secret))
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        filled = min(self.count, self.room)
+        return _restored, (self.conversations, self.count, filled,
+                           pickled(memoryview(self.words)[:WIDTH * filled], protocol), self.fragments)
+
+    def seal(self) -> None:
+        """Forget all, and take no more: nothing will be looked for here."""
+        self._memory = bytearray(8 * WIDTH)
+        self.words, self.room = memoryview(self._memory).cast("Q"), 0
+        self.fragments.keep(())
+
     def reserve(self, count: index) -> None:
-        """Make room for so many datagrams more, as long as the ring is not at its full size."""
-        if self.room < HORIZON and self.count + count > self.room:
+        """Make room for so many datagrams more, as long as the ring is neither at its full size nor sealed."""
+        if 0 < self.room < HORIZON and self.count + count > self.room:
             room: index = self.room
             while room < HORIZON and room < self.count + count:
                 room *= 2
@@ -204,19 +222,19 @@ class Recent:
         place: u64 = self.conversations.head(conversation, way)     # 1 + ordinal
         at: index
         rank: cython.int
-        ahead_ns: i64
+        ahead_ns: u64
         while place and match.steps < _MOST_STEPS:
             if self.count + behind + 1 - place > _MOST_ROOM or self.count + 1 - place > cython.cast(u64, self.room):
                 return 0
             match.steps += 1
             at = cython.cast(index, (place - 1) & cython.cast(u64, self.room - 1)) * WIDTH
-            ahead_ns = cython.cast(i64, self.words[at + TIME_NS]) - rows.time_ns[row]
+            ahead_ns = self.words[at + TIME_NS] - cython.cast(u64, rows.time_ns[row]) & _MASK64
             rank = self._rank(rows, row, at, kind)
             if 0 < ahead_ns <= _SECOND_NS:
                 rank = -1       # of several queues: it was sent after the error
             if rank >= 0:
                 if kind == _FLOW and rank == match.rank and match.evidence == _BY_PAYLOAD:
-                    if match.time_ns - cython.cast(i64, self.words[at + TIME_NS]) > _COPY_NS:
+                    if match.time_ns - self._time(at) > _COPY_NS:
                         match.is_ambiguous = True
                         match.sureness = _IN_FLOW
                 elif rank < match.rank or (kind != _FLOW and rank == match.rank and place > match.ordinal + 1):
@@ -281,16 +299,28 @@ class Recent:
                     by_sums = 2     # both whole, and different: another datagram, or a NAT
         elif is_longer and proof & 1:
             by_sums = 3
+        if by_id == 2 and quoted_id and entry_id:
+            evidence = 0        # another datagram of the flow, whatever else is the same
         self._evidence = evidence
         if kind == _FLOW:
             return (by_id * 5 + by_sums) * 2 + (1 if (entry ^ quoted) & 1 else 0)
         if by_id or not quoted_id:
             # without an id, only what stands in the payload can make up for what was changed
-            if quoted_id and entry_id or not (evidence & _BY_PAYLOAD and compared >= 8):
+            if (quoted_id and entry_id) or not (evidence & _BY_PAYLOAD and compared >= 8):
                 return -1
         if kind == _PORTLESS:
             return 0
-        return -1 if notes & _NO_LENGTH or length != entry_length else _REWRITTEN_RANK
+        if notes & _NO_LENGTH or length != entry_length:
+            return -1
+        return _REWRITTEN_RANK if kind == _SOURCE_CHANGED else _SERVICE_RANK
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=True)
+    def _time(self, at: index) -> i64:
+        """When the datagram of an entry was seen."""
+        word: u64 = self.words[at + TIME_NS]
+        return cython.cast(i64, word) if word <= _MOST_SIGNED else -cython.cast(i64, _ALL - word) - 1
 
     @cython.cfunc
     @cython.nogil
@@ -300,7 +330,7 @@ class Recent:
         at: index = cython.cast(index, ordinal & cython.cast(u64, self.room - 1)) * WIDTH
         match.rank, match.evidence, match.conversation, match.way = rank, self._evidence, conversation, way
         match.ordinal, match.detail = ordinal, self.words[at + DETAIL]
-        match.frame, match.time_ns = cython.cast(i64, self.words[at + FRAME] >> 21), cython.cast(i64, self.words[at + TIME_NS])
+        match.frame, match.time_ns = cython.cast(i64, self.words[at + FRAME] >> 21), self._time(at)
         match.is_ambiguous = False
         match.notes = 0
         if kind == _SOURCE_CHANGED or kind == _SERVICE:
@@ -434,3 +464,17 @@ class Recent:
             if found < 0:
                 found = self.fragments.add(self.fragments.hash(0), 0)
             self.fragments.words[6 * found + 5] = words[6 * row + 5] + shift
+
+
+def _restored(conversations: Conversations, count: int, filled: int, words: Pickled, fragments: Table) -> Recent:
+    made: Recent = Recent(conversations, 0)
+    made.fragments = fragments
+    if count and not filled:
+        made.seal()
+    elif filled:
+        # a ring is full, or filled from its start
+        made.reserve(filled)
+        memory = memoryview(words).cast("B")
+        memoryview(made.words).cast("B")[:len(memory)] = memory
+    made.count = count
+    return made

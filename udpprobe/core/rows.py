@@ -6,11 +6,15 @@ or an ICMP error; of an error, the address, port and `detail` columns hold what 
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 try:
     import cython
     from cython import Py_ssize_t as index, ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
+
+from udpprobe.core.views import Pickled, pickled
 
 # Flags, the lowest byte of `detail`.
 TUNNELLED = 1
@@ -36,6 +40,15 @@ class Packet:
         icmp_type, icmp_code, reporter, mtu (-1 without), reply_id, reply_ttl, has_df, notes (bits of `Note`),
             length (the datagram's bytes as far as the quote can be trusted, or UNKNOWN_LENGTH), quoted_bytes.
     """
+
+    def __init__(self) -> None:
+        self.is_error = self.is_tunnelled = self.is_fragmented = self.has_df = False
+        self.frame = self.time_ns = self.family = self.source_port = self.destination_port = 0
+        self.ip_id = self.udp_length = self.udp_checksum = self.ttl = self.ip_length = 0
+        self.icmp_type = self.icmp_code = self.reply_id = self.reply_ttl = 0
+        self.mtu, self.notes, self.length, self.quoted_bytes = -1, 0, 0, 0
+        self.source = self.destination = self.reporter = (0, 0)
+        self.data = b""
 
 
 @cython.final
@@ -75,8 +88,9 @@ class Rows:
         for name in _UNSIGNED:
             setattr(self, name, memoryview(bytearray(8 * room)).cast("Q"))
 
-    def __reduce__(self) -> tuple[object, ...]:
-        columns = {name: bytes(memoryview(getattr(self, name))[:self.size]) for name in (*_SIGNED, *_UNSIGNED)}
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        columns = {name: pickled(memoryview(getattr(self, name))[:self.size], protocol)
+                   for name in (*_SIGNED, *_UNSIGNED)}
         return _restored, (self.size, bytes(memoryview(self.is_error)[:self.size]), columns)
 
     def packet(self, row: index, data: bytes, messages: bytes) -> Packet:
@@ -148,10 +162,10 @@ class Rows:
         return new
 
 
-def _restored(size: int, is_error: bytes, columns: dict[str, bytes]) -> Rows:
+def _restored(size: int, is_error: bytes, columns: dict[str, Pickled]) -> Rows:
     rows = Rows(max(size, 1))
     rows.size = size
     memoryview(rows.is_error)[:size] = is_error
     for name, values in columns.items():
-        memoryview(getattr(rows, name)).cast("B")[:8 * size] = values
+        memoryview(getattr(rows, name)).cast("B")[:8 * size] = memoryview(values).cast("B")
     return rows

@@ -7,12 +7,15 @@ addresses can choose where they land.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 try:
     import cython
     from cython import Py_ssize_t as index, ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
+
+from udpprobe.core.views import Pickled, pickled, restored
 
 LEAST_ROOM = 64
 MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
@@ -61,10 +64,10 @@ class Table:
         self._memory = bytearray()
         self.reserve(LEAST_ROOM)
 
-    def __reduce__(self) -> tuple[object, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         scratch = len(self.keys) // self.key_width
         return _restored, (self.width, self.key_width, bytes(self.secret), scratch,
-                           bytes(memoryview(self.words)[:self.size * self.width]))
+                           pickled(memoryview(self.words)[:self.size * self.width], protocol))
 
     def reserve(self, rows: index) -> None:
         """Make room for so many rows more."""
@@ -210,11 +213,12 @@ class Table:
         self.reindex()
 
 
-def _restored(width: int, key_width: int, secret: bytes, scratch: int, words: bytes) -> Table:
-    table = Table(width, key_width, memoryview(bytearray(secret)).cast("Q"), scratch)
-    rows = len(words) // (8 * width)
+def _restored(width: int, key_width: int, secret: bytes, scratch: int, words: Pickled) -> Table:
+    table = Table(width, key_width, restored(secret, "Q"), scratch)
+    memory = memoryview(words).cast("B")
+    rows = len(memory) // (8 * width)
     table.reserve(rows)
-    memoryview(table.words).cast("B")[:len(words)] = words
+    memoryview(table.words).cast("B")[:len(memory)] = memory
     table.size = rows
     table.reindex()
     return table

@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:   # `scan --help` reads `blind` from here, and NumPy is not for that
-    from udpprobe.core.batch import I64, FrameBatch, SourceState
-    from udpprobe.core.probing.probes import Probes
+from udpprobe.capture.frames import Frame
+
+if TYPE_CHECKING:   # `scan --help` reads `blind` from here
+    from udpprobe.core.probe import Batch
+    from udpprobe.core.scanning.events import Event
+
+
+class EngineState(Protocol):
+    """What an engine knows about itself: see `SourceState`."""
+
+    name: str
+    dropped: int | None
+    faults: Counter[str]
+
+
+@dataclass(slots=True)
+class Heard:
+    """What an engine heard since it was asked last: frames, or what the kernel says in their place."""
+
+    now_ns: int
+    """How far it has listened: what comes later is of later times."""
+    frames: list[Frame] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.frames) + len(self.events)
 
 
 class Engine(Protocol):
-    """Sends probes, and yields frames: the probes that left, and whatever came back for them."""
+    """Sends probes, and hears of them: that they left, and whatever came back for them."""
 
-    state: SourceState
-    """Its `kind` is "probe"."""
+    @property
+    def state(self) -> EngineState:
+        """What it knows about itself."""
+        ...
+
     blind_to: str | None
     """What it cannot see, for people; None where it sees all."""
 
@@ -22,8 +51,14 @@ class Engine(Protocol):
     owns_port: bool
     """Whether it binds the source port itself, which must then be shared with it."""
 
-    def send(self, probes: Probes) -> None:
-        """Put probes on the wire, in their order; at high rates a little later."""
+    def send(self, batch: Batch, count: int, zones: Sequence[int]) -> None:
+        """Put the first `count` probes of a batch on the wire, in their order; at high rates a little later.
+
+        Args:
+            batch: crafted.
+            count: how many.
+            zones: (count,) index of the interface of a link-local destination, else 0.
+        """
         ...
 
     @property
@@ -31,12 +66,12 @@ class Engine(Protocol):
         """Probes that have not left yet."""
         ...
 
-    def unsent(self) -> tuple[I64, I64]:
-        """(n,) tasks whose probes this host refused to send since this was asked last, and (n,) why: errno."""
+    def unsent(self) -> list[tuple[int, int]]:
+        """Tasks whose probes this host refused to send since this was asked last, each with the errno."""
         ...
 
-    def receive(self, wait_s: float) -> FrameBatch:
-        """What was heard meanwhile; waits for it, but not longer than `wait_s`. A tick where there was nothing."""
+    def receive(self, wait_s: float) -> Heard:
+        """What was heard meanwhile; waits for it, but not longer than `wait_s`."""
         ...
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The engine of connected sockets: the kernel hands the error to the next call, as a bare errno.
 
-The report needs an error to count, so the one that usually gives this errno is made up, from the destination
-itself. `tells_origin` says that its reporter, type and code are not what was heard.
+The report needs a type and a code, so those that usually give this errno are taken, and the destination itself as who
+sent them. `tells_origin` says that they are not what was heard.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
-from udpprobe.core.probing.craft import Crafter
 from udpprobe.engines import blind
-from udpprobe.engines.frames import error
 from udpprobe.engines.lines import TOLD, Line, LineEngine, bound_socket
 from udpprobe.engines.outgoing import Address, Outgoing
 
@@ -59,8 +57,8 @@ class Connected(LineEngine):
     owns_port = True
     blind_to: str | None = blind.CONNECTED
 
-    def __init__(self, crafter: Crafter, *, interface: str | None = None, most_sockets: int | None = None) -> None:
-        super().__init__("connected", crafter, interface)
+    def __init__(self, *, interface: str | None = None, most_sockets: int | None = None) -> None:
+        super().__init__("connected", interface)
         self._lines: dict[tuple[Address, Address], OneLine] = {}
         self._most_sockets = most_sockets or _files_allowed()
 
@@ -78,7 +76,7 @@ class Connected(LineEngine):
                 self._hear_error(line, refusal)
             refusal = again
         if not refusal:
-            self._tape.add(probe.sent_ns, probe.packet)
+            self._left(probe)
             line.last = probe
         return refusal
 
@@ -111,12 +109,12 @@ class Connected(LineEngine):
         self._hear_error(one, self._hear_answers(one))
 
     def _hear_error(self, line: OneLine, number: int) -> None:
-        """Make up the error that the kernel speaks of; 0 is none."""
+        """Take the error that the kernel speaks of for the most usual one; 0 is none."""
         kind = USUAL[6 if len(line.source) == 16 else 4].get(number)
         probe = line.last
         if kind is not None and probe is not None:
             info = line.mtu_below(probe) if number == errno.EMSGSIZE else 0
-            self._tape.add(time.time_ns(), error(probe.destination, probe.packet, kind, info))
+            self._failed(time.time_ns(), probe, probe.destination, kind, info)
 
 
 def _files_allowed() -> int:

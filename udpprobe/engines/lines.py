@@ -8,16 +8,17 @@ import socket
 import struct
 import time
 from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
-import numpy as np
-
-from udpprobe.core.batch import I64, FrameBatch, SourceState
-from udpprobe.core.probing.craft import Crafter
-from udpprobe.core.probing.probes import Probes
+from udpprobe.capture.state import SourceState
+from udpprobe.core.probe import Batch
+from udpprobe.core.scanning.events import Answer, Error, Event, Left
 from udpprobe.core.verdicts import MEANINGS
-from udpprobe.engines.frames import Tape, answer
-from udpprobe.engines.outgoing import AF, Outgoing, outgoing
+from udpprobe.engines import EngineState, Heard
+from udpprobe.engines.outgoing import AF, Outgoing, halves, outgoing
 from udpprobe.errors import UdpprobeError
 from udpprobe.links import bind_to_interface
 
@@ -97,7 +98,6 @@ class LineEngine(ABC):
     """An engine over UDP sockets; how those hear of errors is its own.
 
     Args:
-        crafter: makes the packets the probes are reported as.
         interface: the only one to send through and to hear from; None leaves it to the routes.
     """
 
@@ -105,11 +105,12 @@ class LineEngine(ABC):
     """Whether reporter, type and code of its errors are what was heard, not the most usual ones for an errno."""
     blind_to: str | None
 
-    def __init__(self, name: str, crafter: Crafter, interface: str | None) -> None:
-        self.state = SourceState("probe", name)
-        self._crafter, self._interface = crafter, interface
+    def __init__(self, name: str, interface: str | None) -> None:
+        self.state: EngineState = SourceState("probe", name)
+        self._interface = interface
         self._selector = selectors.DefaultSelector()
-        self._tape = Tape()
+        self._events: list[Event] = []
+        self._now_ns = 0
         self._unsent: list[tuple[int, int]] = []
         self._room = bytearray(1 << 16)
 
@@ -118,29 +119,35 @@ class LineEngine(ABC):
         """0: a socket sends at once or never."""
         return 0
 
-    def send(self, probes: Probes) -> None:
+    def send(self, batch: Batch, count: int, zones: Sequence[int]) -> None:
         """Send each probe, in their order; what this host refuses is told by `unsent`.
 
         Raises:
             UdpprobeError: a source address is not this host's, or the source port is taken.
         """
-        for probe in outgoing(probes, self._crafter):
+        for probe in outgoing(batch, count, zones):
             refusal = self._put(probe)
             if refusal:
                 self._unsent.append((probe.task, refusal))
 
-    def unsent(self) -> tuple[I64, I64]:
-        """(n,) tasks whose probes this host refused to send since this was asked last, and (n,) why: errno."""
-        told, self._unsent = np.array(self._unsent, np.int64).reshape(-1, 2), []
-        return told[:, 0], told[:, 1]
+    def unsent(self) -> list[tuple[int, int]]:
+        """Tasks whose probes this host refused to send since this was asked last, each with the errno."""
+        refused, self._unsent = self._unsent, []
+        return refused
 
-    def receive(self, wait_s: float) -> FrameBatch:
-        """What was sent and heard meanwhile; waits for it, but not longer than `wait_s` seconds."""
-        self._selector.select(0 if self._tape else wait_s)
-        now_ns = time.time_ns()     # what is heard from here on is later, whichever socket hears it
+    def receive(self, wait_s: float) -> Heard:
+        """What was sent and heard meanwhile, by time; waits for it, but not longer than `wait_s` seconds.
+
+        What is later than `now_ns` waits for what may still come before it.
+        """
+        self._selector.select(0 if self._events else wait_s)
+        self._now_ns = max(self._now_ns, time.time_ns())    # what is heard from here on is later, on any socket
         for key, _ in self._selector.select(0):
             self._hear(key.data)
-        return self._tape.until(now_ns)
+        self._events.sort(key=attrgetter("time_ns"))
+        due = bisect_right(self._events, self._now_ns, key=attrgetter("time_ns"))
+        events, self._events = self._events[:due], self._events[due:]
+        return Heard(self._now_ns, events=events)
 
     def close(self) -> None:
         """Give back sockets and ports."""
@@ -151,6 +158,15 @@ class LineEngine(ABC):
     def _open(self, line: Line) -> None:
         """Hear this line from now on."""
         self._selector.register(line.socket, selectors.EVENT_READ, line)
+
+    def _left(self, probe: Outgoing) -> None:
+        self._events.append(Left(probe.sent_ns, probe.task, len(probe.packet)))
+
+    def _failed(self, time_ns: int, probe: Outgoing, reporter: bytes, kind: tuple[int, int], info: int) -> None:
+        """An ICMP error came for a probe; `info` is the MTU where its kind carries one."""
+        mtu = info if (probe.family, kind[0], kind[1]) == (4, 3, 4) or (probe.family, kind[0]) == (6, 2) else -1
+        self._events.append(Error(time_ns, probe.task, probe.attempt, halves(probe.source), probe.family, *kind,
+                                  halves(reporter), mtu))
 
     @abstractmethod
     def _put(self, probe: Outgoing) -> int:
@@ -167,9 +183,9 @@ class LineEngine(ABC):
                 size, control, _, sender = line.socket.recvmsg_into([self._room], CONTROL_BYTES, socket.MSG_DONTWAIT)
             except OSError as reason:
                 return 0 if reason.errno == errno.EAGAIN else reason.errno or errno.EIO
-            source = socket.inet_pton(line.socket.family, sender[0])
-            packet = answer(source, line.source, (sender[1], line.port), bytes(self._room[:size]))
-            self._tape.add(time_of(control), packet)
+            source = socket.inet_pton(line.socket.family, sender[0].partition("%")[0])
+            self._events.append(Answer(time_of(control), halves(source), sender[1], halves(line.source), line.port,
+                                       bytes(memoryview(self._room)[:size])))
         return 0
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from udpprobe.core.probing.craft import HEADER_BYTES, Crafter
-from udpprobe.core.probing.probes import Probes
+from udpprobe.core.probe import Batch
+
+HEADER_BYTES = {4: 28, 6: 48}
+"""IP and UDP header, by family."""
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 """As the socket module writes it: host and port, of IPv6 also flow and zone."""
@@ -22,6 +25,7 @@ class Outgoing:
     """A probe, crafted."""
 
     task: int
+    attempt: int
     zone: int
     packet: bytes
     """The whole IP packet, as the core knows it; the kernel takes its own IP id or flow label."""
@@ -78,12 +82,15 @@ def address_of(packed: bytes, port: int, zone: int) -> Address:
     return socket.inet_ntop(socket.AF_INET6, packed), port, 0, zone
 
 
-def outgoing(probes: Probes, crafter: Crafter) -> list[Outgoing]:
-    """The probes in their order."""
-    tasks, zones = probes.task.tolist(), probes.zone.tolist()
-    packets: dict[int, bytes] = {}
-    for crafted in crafter.craft(probes):
-        lengths = crafted.length.tolist()
-        for row, packet, length in zip(crafted.rows.tolist(), crafted.packets, lengths, strict=True):
-            packets[row] = packet[:length].tobytes()
-    return [Outgoing(tasks[row], zones[row], packets[row]) for row in range(len(tasks))]
+def halves(packed: bytes) -> tuple[int, int]:
+    """An address of 4 or 16 bytes as two halves of 64 bits, IPv4 mapped."""
+    number = int.from_bytes(packed)
+    return (0, 0xFFFF << 32 | number) if len(packed) == 4 else divmod(number, 1 << 64)
+
+
+def outgoing(batch: Batch, count: int, zones: Sequence[int]) -> Iterator[Outgoing]:
+    """The first probes of a batch, in their order."""
+    packets = memoryview(batch.packets)
+    for row in range(count):
+        at = row * batch.stride
+        yield Outgoing(batch.task[row], batch.attempt[row], zones[row], bytes(packets[at:at + batch.length[row]]))

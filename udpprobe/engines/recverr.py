@@ -7,9 +7,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import cast
 
-from udpprobe.core.probing.craft import Crafter
 from udpprobe.engines import blind
-from udpprobe.engines.frames import error
 from udpprobe.engines.lines import CONTROL_BYTES, MOST_HEARD, TOLD, Line, LineEngine, bound_socket, time_of
 from udpprobe.engines.outgoing import Address, Outgoing
 
@@ -55,8 +53,8 @@ class RecvErr(LineEngine):
     owns_port = True
     blind_to: str | None = blind.RECVERR
 
-    def __init__(self, crafter: Crafter, *, interface: str | None = None) -> None:
-        super().__init__("recverr", crafter, interface)
+    def __init__(self, *, interface: str | None = None) -> None:
+        super().__init__("recverr", interface)
         self._lines: dict[Address, ErrorLine] = {}
 
     def _line_of(self, probe: Outgoing) -> ErrorLine:
@@ -75,7 +73,7 @@ class RecvErr(LineEngine):
         for _ in range(TRIES):
             refusal = line.send(probe)
             if not refusal:
-                self._tape.add(probe.sent_ns, probe.packet)
+                self._left(probe)
                 line.remember(probe)
                 break
             if refusal not in TOLD:
@@ -115,7 +113,7 @@ class RecvErr(LineEngine):
         cause = line.cause_of(destination, quoted, time_ns)
         if cause is not None:
             offender = data[EXTENDED_ERROR.size:][OFFENDER[family]]
-            self._tape.add(time_ns, error(offender, cause.packet, (icmp_type, icmp_code), info))
+            self._failed(time_ns, cause, offender, (icmp_type, icmp_code), info)
         elif _endpoint(destination) not in line.refused:
             self.state.faults["foreign"] += 1
         return True

@@ -7,46 +7,21 @@ interface it came by and the client's socket are added.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
 from udpprobe import __version__
 from udpprobe.core.addresses import address_text
-from udpprobe.core.batch import I64, U8
 from udpprobe.core.extensions import extensions_of
-from udpprobe.core.following.events import quoted_of
-from udpprobe.core.model import Model, Quoted
 from udpprobe.core.notes import texts_of
-from udpprobe.core.packets import Errors
-from udpprobe.core.summaries.findings import reported_by_itself
+from udpprobe.core.rows import Packet
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of, verdict_of
 from udpprobe.icmpd.registry import UdpSocket
+from udpprobe.report import mtu_notes, quoted_of
 from udpprobe.reports.json import plain
+from udpprobe.reports.text import rfc3339
 
 SCHEMA = "udpprobe.icmpd/1"
 STATUS_SCHEMA = "udpprobe.icmpd.status/1"
-_NAMES = tuple(column.name for column in fields(Errors))
-
-
-class Told(Model, frozen=True):
-    """An error as a client hears it; the fields are those of `core.model.Event`."""
-
-    kind: str
-    time_ns: int
-    family: int
-    type: int
-    code: int
-    verdict: str | None
-    errno: str | None
-    reason: str
-    reporter: str
-    mtu: int | None
-    interface: int | None
-    """Index of the interface it came by."""
-    quoted: Quoted
-    extensions: tuple[dict[str, Any], ...] | None
-    notes: tuple[str, ...]
 
 
 def line(**values: Any) -> bytes:  # noqa: ANN401 - JSON's values have no narrower type
@@ -54,38 +29,30 @@ def line(**values: Any) -> bytes:  # noqa: ANN401 - JSON's values have no narrow
     return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
-def errors_told(errors: Errors, interface: I64, data: U8) -> Iterator[bytes]:
-    """An object an error, without its closing brace: `with_socket` ends it.
+def error_object(error: Packet, interface: int) -> dict[str, Any]:
+    """What a client is told of an error, but for its socket; the fields are those of `core.model.Event`.
 
     Args:
-        errors: all with ports; their `message` points into `data`.
-        interface: (n,) index of the interface each one came by.
-        data: the bytes they were read from.
+        error: with ports.
+        interface: index of the interface it came by; 0 where that is not known.
     """
-    columns = zip(*(getattr(errors, name).tolist() for name in _NAMES), strict=True)
-    others = zip(columns, interface.tolist(), reported_by_itself(errors).tolist(), strict=True)
-    for values, index, itself in others:
-        error = dict(zip(_NAMES, values, strict=True))
-        message = data[error["message"]:error["message_end"]].tobytes()
-        yield line(**plain(_told(error, index, bool(itself), message)))[:-2]
+    family = error.family
+    meaning = meaning_of(family, error.icmp_type, error.icmp_code)
+    verdict = verdict_of(meaning, itself=error.reporter == error.destination, loop=False)
+    objects, more = extensions_of(error.data, family)
+    notes = error.notes | more | mtu_notes(error.mtu, family, error.length)
+    return {
+        "kind": "error", "time": rfc3339(error.time_ns), "family": family, "type": error.icmp_type,
+        "code": error.icmp_code, "verdict": verdict, "errno": ERRNO_OF_VERDICT.get(verdict or ""),
+        "reason": meaning.reason, "reporter": address_text(*error.reporter),
+        "mtu": error.mtu if error.mtu >= 0 else None, "interface": interface or None,
+        "quoted": plain(quoted_of(error)), "extensions": plain(objects),
+        "notes": texts_of(notes, error.length, family)}
 
 
-def _told(error: dict[str, int], interface: int, itself: bool, message: bytes) -> Told:
-    family = error["family"]
-    meaning = meaning_of(family, error["type"], error["code"])
-    verdict = verdict_of(meaning, itself=itself, loop=False)
-    objects, more = extensions_of(message, family)
-    return Told(
-        kind="error", time_ns=error["time_ns"], family=family, type=error["type"], code=error["code"],
-        verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), reason=meaning.reason,
-        reporter=address_text(error["reporter_high"], error["reporter_low"]),
-        mtu=error["mtu"] if error["mtu"] >= 0 else None, interface=interface or None, quoted=quoted_of(error),
-        extensions=objects, notes=texts_of(error["notes"] | more, error["length"], family))
-
-
-def with_socket(told: bytes, handed: UdpSocket) -> bytes:
-    """The whole line of an error for one client."""
-    return told + b',"socket":' + line(**socket_object(handed))[:-1] + b"}\n"
+def error_line(told: dict[str, Any], handed: UdpSocket) -> bytes:
+    """The line of an error for one client."""
+    return line(**told, socket=socket_object(handed))
 
 
 def socket_object(handed: UdpSocket) -> dict[str, Any]:

@@ -8,20 +8,17 @@ a socket asks for the counters.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-import numpy as np
-
 from udpprobe import __version__
-from udpprobe.core.batch import I64, U8
-from udpprobe.core.packets import Errors
+from udpprobe.core.rows import Packet
 from udpprobe.icmpd import lines
 from udpprobe.icmpd.outbox import Outbox
-from udpprobe.icmpd.records import errnos_of, records_of
-from udpprobe.icmpd.registry import IsOwn, IsPeerNow, Quote, Registry, UdpSocket, fit, quotes_of
+from udpprobe.icmpd.records import record_of
+from udpprobe.icmpd.registry import IsOwn, IsPeerNow, Quote, Registry, UdpSocket, quote_of, why_unfit
 
 ACCEPTED, REFUSED = b"1", b"0"
 JSON, STATUS = b"J", b"S"
@@ -31,6 +28,10 @@ HANDSHAKE_S = 30.0
 QUEUE_MESSAGES = 1024
 MOST_QUEUED_BYTES = 64 << 20
 """Of all clients that do not read, together. Beyond that nobody gets more than an equal share: who reads goes on."""
+
+
+Arrival = tuple[Packet, int]
+"""An ICMP error that quotes UDP, and the index of the interface it came by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,58 +132,55 @@ class Protocol:
         state.outbox.put_last(words)
         self._queued_bytes += len(words)
 
-    def route(self, errors: Errors, interface: I64, is_own: IsOwn, is_peer_now: IsPeerNow,
+    def route(self, arrivals: Sequence[Arrival], is_own: IsOwn, is_peer_now: IsPeerNow,
               ) -> tuple[list[Quote], dict[int, list[int]]]:
         """Whose errors these are.
 
         Args:
-            errors: (n,) as they were decoded.
-            interface: (n,) index of the interface each came by.
+            arrivals: the errors.
             is_own: tells this host's addresses.
             is_peer_now: tells where sockets are connected to by now.
 
         Returns:
-            What each error quotes, and the rows for each client that has any.
+            What each error quotes, and for each client that has any, which of them.
         """
-        kept, unfit = fit(errors)
-        self.counts.update(unfit)
-        quotes = list(quotes_of(errors, interface))
+        quotes = [quote_of(error, interface) for error, interface in arrivals]
         wanted: dict[int, list[int]] = {}
         nobody = 0
-        for row in kept.tolist():
+        for row, (error, _) in enumerate(arrivals):
+            unfit = why_unfit(error)
+            if unfit is not None:
+                self.counts[unfit] += 1
+                continue
             found = self.registry.recipients(quotes[row], is_own, is_peer_now)
             nobody += not found
             for client in found:
                 wanted.setdefault(client, []).append(row)
-        self.counts.update({"errors": len(errors), "foreign": nobody})
+        self.counts.update({"errors": len(arrivals), "foreign": nobody})
         return quotes, wanted
 
-    def deliver(self, wanted: dict[int, list[int]], errors: Errors, interface: I64, data: U8) -> Collection[int]:
+    def deliver(self, wanted: dict[int, list[int]], arrivals: Sequence[Arrival]) -> Collection[int]:
         """Put errors into their clients' outboxes; the clients that have something to read."""
-        records, lines_ = self._records(wanted, errors, interface), self._lines(wanted, errors, interface, data)
+        records: dict[int, bytes | None] = {}
+        objects: dict[int, dict[str, Any]] = {}
         for client, rows in wanted.items():
             state = self._clients[client]
             handed = self.registry.get(client)
             if handed is None or state.ends:
                 continue
-            messages = ([lines.with_socket(lines_[row], handed) for row in rows] if state.speaks_json
-                        else [records[row] for row in rows if row in records])
+            messages: list[bytes] = []
+            for row in rows:        # many clients may be told of one error
+                if state.speaks_json:
+                    if row not in objects:
+                        objects[row] = lines.error_object(*arrivals[row])
+                    messages.append(lines.error_line(objects[row], handed))
+                    continue
+                if row not in records:
+                    records[row] = record_of(*arrivals[row])
+                if record := records[row]:
+                    messages.append(record)
             self._queue(state, messages)
         return wanted.keys()
-
-    def _rows(self, wanted: dict[int, list[int]], *, json: bool) -> I64:
-        """Rows that clients of one tongue are told, each once."""
-        rows = {row for client, some in wanted.items() if self._clients[client].speaks_json == json for row in some}
-        return np.array(sorted(rows), np.int64)
-
-    def _records(self, wanted: dict[int, list[int]], errors: Errors, interface: I64) -> dict[int, bytes]:
-        rows = self._rows(wanted, json=False)
-        rows = rows[errnos_of(errors.take(rows)) > 0]
-        return dict(zip(rows.tolist(), map(bytes, records_of(errors.take(rows), interface[rows])), strict=True))
-
-    def _lines(self, wanted: dict[int, list[int]], errors: Errors, interface: I64, data: U8) -> dict[int, bytes]:
-        rows = self._rows(wanted, json=True)
-        return dict(zip(rows.tolist(), lines.errors_told(errors.take(rows), interface[rows], data), strict=True))
 
     def _queue(self, state: Client, messages: list[bytes]) -> None:
         is_full = self._queued_bytes > MOST_QUEUED_BYTES

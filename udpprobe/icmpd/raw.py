@@ -1,67 +1,38 @@
-"""Raw ICMP sockets: hundreds of messages a system call (recvmmsg(2)), decoded at once.
+"""Raw ICMP sockets: messages in, decoded errors out.
 
-The kernel hands over ICMP with its IPv4 header, whatever its checksum; ICMPv6 without its header, verified. A header is
-put before the latter, so that both are decoded alike.
+The kernel hands over ICMP with its IPv4 header, whatever its checksum; ICMPv6 without its header, verified.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import socket
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from udpprobe.core.batch import I64, PADDING_BYTES, U8, Bool
-from udpprobe.core.decoding.layers_ip import QUOTED
-from udpprobe.core.decoding.quote import decode_errors
-from udpprobe.core.decoding.walk import RAW_IP, Walk
-from udpprobe.core.packets import Errors
+from udpprobe.core.decode import Decoder
+from udpprobe.core.rows import Packet
 from udpprobe.errors import PrivilegeError, UdpprobeError
-from udpprobe.sendmmsg import IOVEC, MMSGHDR
+from udpprobe.icmpd.protocol import Arrival
 
-MESSAGES = 1024
+MESSAGES = 256
+"""Read at a time, so that clients are served in between."""
 MESSAGE_BYTES = 4096
 """Errors are 576 and 1280 bytes at most (RFC 1812, 4.3.2.3; RFC 4443, 2.4)."""
-HEADER_BYTES = 40
-"""Room for an IPv6 header before each message."""
-ROW_BYTES = HEADER_BYTES + MESSAGE_BYTES + PADDING_BYTES
+CONTROL_BYTES = 128
 RECEIVE_BUFFER_BYTES = 32 << 20
 
 SO_RCVBUFFORCE, SO_TIMESTAMPNS, SO_MEMINFO, SK_MEMINFO_DROPS = 33, 35, 55, 8
 SOL_RAW, ICMP_FILTER, ICMP6_FILTER, IP_PKTINFO = 255, 1, 1, 8
 ICMP_ERRORS, ICMP6_ERRORS = (3, 4, 11, 12), range(1, 128)
 
-CONTROL = np.dtype([("stamp_header", "V16"), ("seconds", "i8"), ("nanoseconds", "i8"), ("info_header", "V16"),
-                    ("info", "V20"), ("pad", "V4")])
-"""A time stamp, then struct in_pktinfo or in6_pktinfo: cmsghdrs in the order in which Linux writes them."""
-PKTINFO = np.dtype([("interface", "i4"), ("local", "V4"), ("destination", "V4"), ("unused", "V8")])
-PKTINFO6 = np.dtype([("destination", "V16"), ("interface", "i4")])
-SOCKADDR6 = np.dtype([("family", "u2"), ("port", "u2"), ("flow", "u4"), ("address", "V16"), ("scope", "u4")])
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_recvmmsg = _libc.recvmmsg
-_recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
-
-
-@dataclass(frozen=True, slots=True)
-class Arrivals:
-    """ICMP errors as they came, valid until the next are received."""
-
-    errors: Errors
-    """(n,) that quote UDP."""
-    interface: I64
-    """(n,) index of the interface each came by."""
-    data: U8
-    """The bytes that `errors.message` points into."""
-    faults: Counter[str]
-    more: bool
-    """Whether others may be waiting."""
+STAMP, PKTINFO, PKTINFO6 = struct.Struct("@ll"), struct.Struct("=i4s4s"), struct.Struct("=16sI")
+"""struct timespec; struct in_pktinfo: interface, address that the packet reached here, its destination; in6_pktinfo."""
+HALVES = struct.Struct(">QQ")
+RAW = 101
+"""LINKTYPE_RAW."""
 
 
 class RawIcmp:
@@ -78,20 +49,9 @@ class RawIcmp:
     def __init__(self, family: int) -> None:
         self.family = family
         self._socket = _open(family)
-        self._rows = np.zeros((MESSAGES, ROW_BYTES), np.uint8)
-        self._control, self._names = np.zeros(MESSAGES, CONTROL), np.zeros(MESSAGES, SOCKADDR6)
-        pieces = np.zeros(MESSAGES, IOVEC)
-        pieces["base"], pieces["bytes"] = _places(self._rows) + np.uintp(HEADER_BYTES), MESSAGE_BYTES
-        self._pieces, self._headers = pieces, np.zeros(MESSAGES, MMSGHDR)
-        message = self._headers["message"]
-        message["name"], message["pieces"], message["piece_count"] = _places(self._names), _places(pieces), 1
-        message["control"] = _places(self._control)
-        self._expect(MESSAGES)
-
-    def _expect(self, count: int) -> None:
-        """Say again how much room there is: the kernel wrote how much it used."""
-        message = self._headers["message"][:count]
-        message["name_bytes"], message["control_bytes"] = SOCKADDR6.itemsize, CONTROL.itemsize
+        self._decoder = Decoder(1, keeps_messages=True)
+        self._faults: Counter[str] = Counter()
+        self._count = 0
 
     def fileno(self) -> int:
         """For a selector."""
@@ -106,51 +66,47 @@ class RawIcmp:
         said = self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 4 * (SK_MEMINFO_DROPS + 1))
         return int(struct.unpack("=9I", said)[SK_MEMINFO_DROPS])
 
-    def receive(self) -> Arrivals | None:
-        """What waits, without waiting; None where nothing does."""
-        count = _recvmmsg(self.fileno(), self._headers.ctypes.data, MESSAGES, socket.MSG_DONTWAIT, None)
-        if count <= 0:
-            return None
-        sizes = self._headers["sent_bytes"][:count].astype(np.int64)
-        control = self._control[:count]
-        message = self._headers["message"][:count]
-        whole = (message["flags"] & (socket.MSG_TRUNC | socket.MSG_CTRUNC)) == 0
-        arrived = self._arrived_v4(sizes, control) if self.family == 4 else self._arrived_v6(sizes, control)
-        start, sizes, interface, ours = arrived
-        arrivals = _decode(self._rows, (start, sizes), control, interface, whole & ours)
-        arrivals.faults.update({"oversized-icmp": int(np.count_nonzero(~whole)),
-                                "to-broadcast": int(np.count_nonzero(whole & ~ours))})
-        self._expect(count)
-        return Arrivals(arrivals.errors, arrivals.interface, arrivals.data, +arrivals.faults, count == MESSAGES)
+    def faults(self) -> Counter[str]:
+        """What was wrong with messages so far, by name."""
+        return self._faults + self._decoder.counted_faults()
 
-    def _arrived_v4(self, sizes: I64, control: npt.NDArray[np.void]) -> tuple[I64, I64, I64, Bool]:
-        """Where each packet starts, its bytes, its interface, and whether it was sent to this host alone."""
-        info = control["info"].copy().view(PKTINFO)
-        start = np.arange(len(sizes)) * ROW_BYTES + HEADER_BYTES
-        return start, sizes, info["interface"].astype(np.int64), info["local"] == info["destination"]
+    def receive(self) -> list[Arrival]:
+        """The errors that wait, MESSAGES at most, without waiting."""
+        found: list[Arrival] = []
+        take, decode = self._socket.recvmsg, self._error_v4 if self.family == 4 else self._error_v6
+        for _ in range(MESSAGES):
+            try:
+                data, control, flags, sender = take(MESSAGE_BYTES, CONTROL_BYTES, socket.MSG_DONTWAIT)
+            except OSError:     # BlockingIOError: no more; any other is told again, if it stays
+                break
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                self._faults["oversized-icmp"] += 1
+                continue
+            self._count += 1
+            error, interface = decode(data, {kind: value for _, kind, value in control}, sender)
+            if error is not None:
+                found.append((error, interface))
+        return found
 
-    def _arrived_v6(self, sizes: I64, control: npt.NDArray[np.void]) -> tuple[I64, I64, I64, Bool]:
-        """The same, behind headers that say what the kernel says."""
-        count = len(sizes)
-        info = control["info"].copy().view(PKTINFO6)
-        header = self._rows[:count, :HEADER_BYTES]
-        header[:, :8] = (0x60, 0, 0, 0, 0, 0, socket.IPPROTO_ICMPV6, 0)
-        header[:, 4], header[:, 5] = sizes >> 8, sizes & 0xFF
-        header[:, 8:24] = self._names["address"][:count].copy().view(np.uint8).reshape(-1, 16)
-        header[:, 24:40] = info["destination"].copy().view(np.uint8).reshape(-1, 16)
-        start = np.arange(count) * ROW_BYTES
-        return start, sizes + HEADER_BYTES, info["interface"].astype(np.int64), np.ones(count, np.bool_)
+    def _error_v4(self, data: bytes, control: dict[int, bytes], _sender: Any) -> tuple[Packet | None, int]:  # noqa: ANN401 - of sockets
+        interface, local, destination = PKTINFO.unpack(control[IP_PKTINFO])
+        if local != destination:
+            self._faults["to-broadcast"] += 1
+            return None, 0
+        packets = self._decoder.packets(data, len(data), _time_ns(control), RAW, self._count)
+        return next((packet for packet in packets if packet.is_error), None), interface
+
+    def _error_v6(self, data: bytes, control: dict[int, bytes], sender: Any) -> tuple[Packet | None, int]:  # noqa: ANN401 - of sockets
+        destination, interface = PKTINFO6.unpack(control[socket.IPV6_PKTINFO])
+        source = socket.inet_pton(socket.AF_INET6, sender[0].partition("%")[0])
+        error = self._decoder.message(data, HALVES.unpack(source), HALVES.unpack(destination), _time_ns(control),
+                                      self._count)
+        return error, interface
 
 
-def _decode(rows: U8, place: tuple[I64, I64], control: npt.NDArray[np.void], interface: I64, kept: Bool) -> Arrivals:
-    start, sizes = place[0][kept], place[1][kept]
-    time_ns = control["seconds"][kept] * 1_000_000_000 + control["nanoseconds"][kept]
-    data = rows.reshape(-1)
-    number = np.arange(len(start))
-    walk = Walk(data, start, start + sizes, np.full(len(start), RAW_IP), cut=np.zeros(len(start), np.bool_))
-    walk.run(QUOTED, number)
-    errors, faults = decode_errors(walk, number, time_ns)
-    return Arrivals(errors, interface[kept][errors.frame], data, faults + walk.fault_counts(), more=False)
+def _time_ns(control: dict[int, bytes]) -> int:
+    seconds, nanoseconds = STAMP.unpack(control[SO_TIMESTAMPNS])
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 def _open(family: int) -> socket.socket:
@@ -181,7 +137,3 @@ def _configure(opened: socket.socket, family: int) -> None:
         opened.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, struct.pack("=8I", *words))
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
 
-
-def _places(array: npt.NDArray[np.generic]) -> npt.NDArray[np.uintp]:
-    """(n,) address of each row."""
-    return array.ctypes.data + np.arange(len(array), dtype=np.uintp) * np.uintp(array.strides[0])

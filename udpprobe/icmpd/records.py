@@ -7,28 +7,18 @@ The family tells what the type means, so an error about a v4-mapped destination 
 from __future__ import annotations
 
 import errno
+import struct
 from functools import cache
 
-import numpy as np
-
-from udpprobe.core.batch import I64, U8
-from udpprobe.core.packets import Errors, u64
+from udpprobe.core.rows import Packet
 from udpprobe.core.verdicts import meaning_of
 
 RECORD_BYTES = 144
 AF_INET, AF_INET6 = 2, 10
 """Linux's (bits/socket.h); the sizes of their addresses are 16 and 28 bytes."""
 
-RECORD = np.dtype({
-    "names": ["errno", "type", "code", "size", "family", "port", "address", "high", "low", "scope"],
-    "formats": ["i4", "u1", "u1", "i4", "u2", ">u2", ">u4", ">u8", ">u8", "u4"],
-    "offsets": [0, 4, 5, 8, 16, 18, 20, 24, 32, 40],
-    "itemsize": RECORD_BYTES,
-})
-"""`address` is IPv4's; `high`, `low` and `scope` are IPv6's."""
-
-LINK_LOCAL = u64(0xFE80_0000_0000_0000 >> 54)
-"""The first ten bits of fe80::/10."""
+HEAD = struct.Struct("=iBB2xi4xH")
+"""errno, type, code, size of the address; its family. The port follows, and an IPv4 address."""
 
 
 @cache
@@ -37,31 +27,22 @@ def errno_of(family: int, icmp_type: int, icmp_code: int) -> int:
     return getattr(errno, meaning_of(family, icmp_type, icmp_code).errno or "", 0)
 
 
-def errnos_of(errors: Errors) -> I64:
-    """(n,) errno of each error."""
-    rows = zip(errors.family.tolist(), errors.type.tolist(), errors.code.tolist(), strict=True)
-    return np.array([errno_of(*row) for row in rows], np.int64)
-
-
-def zones_of(errors: Errors, interface: I64) -> I64:
-    """(n,) interface of the quoted destination where that is link-local, else 0."""
-    return np.where(errors.destination_high >> u64(54) == LINK_LOCAL, interface, 0)
-
-
-def records_of(errors: Errors, interface: I64) -> U8:
-    """(n, 144) a record an error.
+def record_of(error: Packet, interface: int) -> bytes | None:
+    """The record of an error; None for one that the book's daemon keeps to itself.
 
     Args:
-        errors: all with ports.
-        interface: (n,) index of the interface each one came by.
+        error: with ports.
+        interface: index of the interface it came by: the scope of a link-local destination.
     """
-    made = np.zeros(len(errors), RECORD)
-    v4 = errors.family == 4
-    made["errno"], made["type"], made["code"] = errnos_of(errors), errors.type, errors.code
-    made["size"], made["family"] = np.where(v4, 16, 28), np.where(v4, AF_INET, AF_INET6)
-    made["port"] = errors.ports & u64(0xFFFF)
-    made["address"] = np.where(v4, errors.destination_low & u64(0xFFFF_FFFF), u64(0))
-    made["high"] = np.where(v4, u64(0), errors.destination_high)
-    made["low"] = np.where(v4, u64(0), errors.destination_low)
-    made["scope"] = np.where(v4, 0, zones_of(errors, interface))
-    return made.view(np.uint8).reshape(-1, RECORD_BYTES)
+    number = errno_of(error.family, error.icmp_type, error.icmp_code)
+    if not number:
+        return None
+    high, low = error.destination
+    if error.family == 4:
+        size, family, address = 16, AF_INET, (low & 0xFFFF_FFFF).to_bytes(4)
+    else:
+        scope = interface if high >> 54 == 0xFE80 >> 6 else 0
+        size, family = 28, AF_INET6
+        address = struct.pack(">4xQQ", high, low) + struct.pack("=I", scope)     # the flow label is zero
+    said = HEAD.pack(number, error.icmp_type, error.icmp_code, size, family)
+    return (said + error.destination_port.to_bytes(2) + address).ljust(RECORD_BYTES, b"\0")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
-from udpprobe.core.batch import I64
 from udpprobe.core.notes import Note
-from udpprobe.core.packets import Errors
+from udpprobe.core.rows import Packet
 
 IsOwn = Callable[[int, int], bool]
 """Whether an address (128 bits, IPv4 mapped), on the interface of this index, is one of this host's."""
@@ -60,22 +56,16 @@ class Quote:
     """Index of the interface the error came by; 0 where that is not known."""
 
 
-def quotes_of(errors: Errors, interface: I64) -> Iterator[Quote]:
-    """One an error, of (n,) errors and the interfaces they came by."""
-    columns = (errors.family, errors.source_high, errors.source_low, errors.destination_high, errors.destination_low,
-               errors.ports, interface)
-    for family, high, low, to_high, to_low, ports, index in zip(*(each.tolist() for each in columns), strict=True):
-        yield Quote(family, high << 64 | low, ports >> 16, to_high << 64 | to_low, ports & 0xFFFF, index)
+def quote_of(error: Packet, interface: int) -> Quote:
+    """What an error that came by an interface quotes."""
+    source, destination = error.source, error.destination
+    return Quote(error.family, source[0] << 64 | source[1], error.source_port, destination[0] << 64 | destination[1],
+                 error.destination_port, interface)
 
 
-def fit(errors: Errors) -> tuple[I64, Counter[str]]:
-    """Rows of the errors that can be delivered at all, and how many cannot, by name."""
-    kept, counts = np.arange(len(errors)), Counter[str]()
-    for name, note in UNFIT:
-        bad = errors.notes[kept] & note > 0
-        counts[name] = int(np.count_nonzero(bad))
-        kept = kept[~bad]
-    return kept, +counts
+def why_unfit(error: Packet) -> str | None:
+    """Why an error cannot be delivered at all, in a word; None where it can."""
+    return next((name for name, note in UNFIT if error.notes & note), None)
 
 
 class Registry:

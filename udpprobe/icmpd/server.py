@@ -15,8 +15,8 @@ from typing import Any
 
 from udpprobe.icmpd.owners import Owners
 from udpprobe.icmpd.peers import NOT_PERMITTED, Gate, credentials, hear
-from udpprobe.icmpd.protocol import STATUS, Protocol, Refusal
-from udpprobe.icmpd.raw import Arrivals, RawIcmp
+from udpprobe.icmpd.protocol import STATUS, Arrival, Protocol, Refusal
+from udpprobe.icmpd.raw import RawIcmp
 from udpprobe.icmpd.registry import Quote, UdpSocket
 
 ACCEPTED_AT_ONCE = 64
@@ -98,6 +98,11 @@ class Server:
     def status(self) -> dict[str, Any]:
         """The counters, the kernel's drops among them."""
         self.protocol.counts["kernel-dropped"] = sum(raw.dropped() for raw in self._raws)
+        faults: Counter[str] = Counter()
+        for raw in self._raws:
+            faults += raw.faults()
+        for name, count in faults.items():
+            self.protocol.counts[name] = count
         return self.protocol.status()
 
     def _accept(self) -> None:
@@ -215,17 +220,14 @@ class Server:
         self.protocol.disconnected(client.number)
 
     def _hear(self, raw: RawIcmp) -> None:
-        arrivals = raw.receive()
-        if arrivals is not None:
-            self.protocol.counts.update(arrivals.faults)
+        if arrivals := raw.receive():
             self._tell(arrivals)
 
-    def _tell(self, arrivals: Arrivals) -> None:
+    def _tell(self, arrivals: list[Arrival]) -> None:
         self._owners.at(time.monotonic())
-        quotes, wanted = self.protocol.route(arrivals.errors, arrivals.interface, self._owners.is_own,
-                                             self._owners.is_peer_now)
+        quotes, wanted = self.protocol.route(arrivals, self._owners.is_own, self._owners.is_peer_now)
         self._forget_closed(wanted, quotes)
-        for client in self.protocol.deliver(wanted, arrivals.errors, arrivals.interface, arrivals.data):
+        for client in self.protocol.deliver(wanted, arrivals):
             self._write(client)
 
     def _forget_closed(self, wanted: dict[int, list[int]], quotes: list[Quote]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from udpprobe.core.batch import PADDING_BYTES, FrameBatch
+from udpprobe.capture.frames import Frame
 from udpprobe.recorder import Recorder
 
 LINKTYPE_RAW = 101
@@ -21,9 +19,8 @@ class Passing:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._packets: list[bytes] = []
-        self._times_ns: list[int] = []
-        self._done = 0
+        self._frames: list[Frame] = []
+        self._count = 0
 
     def note(self, raw: bytes, now_ns: int) -> None:
         """Take a packet, which passed `now_ns` after the start of 1970.
@@ -31,9 +28,9 @@ class Passing:
         Raises:
             UdpprobeError: there is no room for it.
         """
-        self._packets.append(raw)
-        self._times_ns.append(now_ns)
-        if len(self._packets) == AT_ONCE:
+        self._count += 1
+        self._frames.append(Frame(now_ns, raw, len(raw), LINKTYPE_RAW, self._count))
+        if len(self._frames) == AT_ONCE:
             self._hand_over()
 
     def finish(self, application: str) -> None:
@@ -49,21 +46,5 @@ class Passing:
         self._recorder.finish({}, application=application)
 
     def _hand_over(self) -> None:
-        self._recorder.add(batch_of(self._packets, self._times_ns, self._done + 1))
-        self._done += len(self._packets)
-        self._packets, self._times_ns = [], []
-
-
-def batch_of(packets: list[bytes], times_ns: list[int], first: int) -> FrameBatch:
-    """IP packets as frames.
-
-    Args:
-        packets: `n` of them.
-        times_ns: (n,) since 1970.
-        first: number of the first frame.
-    """
-    size = np.array([len(packet) for packet in packets], np.int64)
-    data = np.frombuffer(b"".join(packets) + bytes(PADDING_BYTES), np.uint8)
-    count = len(packets)
-    return FrameBatch(data, np.cumsum(size) - size, size, size, np.array(times_ns, np.int64),
-                      np.full(count, LINKTYPE_RAW, np.int32), np.arange(first, first + count), max(times_ns, default=0))
+        self._recorder.add(self._frames)
+        self._frames = []

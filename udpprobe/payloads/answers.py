@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from udpprobe.core.scanning.plan import Plan
 from udpprobe.payloads.catalogue import Catalogue
 from udpprobe.payloads.model import Payload, name_of_answer
@@ -24,13 +22,10 @@ def notes_of_answers(catalogue: Catalogue, plan: Plan, answers: Mapping[int, byt
         plan: to whom.
         answers: by task, bytes of the first datagram that came back.
     """
-    tasks = np.fromiter(answers, np.int64)
-    none = np.zeros_like(tasks)
-    sent, ports = plan.probes(tasks, none, none).payload.tolist(), plan.tasks.port[tasks].tolist()
     notes = {}
-    for (task, answer), row, port in zip(answers.items(), sent, ports, strict=True):
-        name = name_of_answer(catalogue.rows, port, answer)
-        if name or catalogue.rows[row].answer:
+    for task, answer in answers.items():
+        name = name_of_answer(catalogue.rows, plan.port[task], answer)
+        if name or catalogue.rows[plan.payload_of(task, 0)].answer:
             notes[task] = f"answers as {name}" if name else UNKNOWN
     return notes
 
@@ -48,13 +43,12 @@ def notes_of_other_ports(catalogue: Catalogue, plan: Plan, answers: Mapping[int,
     notes = {}
     for task, port in ((task, port) for task, port in other_ports.items() if task in answers):
         asked = _asked(catalogue, plan, task)
-        known = not asked or name_of_answer(asked, int(plan.tasks.port[task]), answers[task])
+        known = not asked or name_of_answer(asked, plan.port[task], answers[task])
         notes[task] = f"answered from port {port}" + ("" if known else f", not recognised as {asked[0].name}")
     return notes
 
 
 def _asked(catalogue: Catalogue, plan: Plan, task: int) -> list[Payload]:
     """What a task was sent whose answers are known."""
-    attempts = np.arange(plan.attempts[task])
-    sent = plan.probes(np.full_like(attempts, task), np.zeros_like(attempts), attempts).payload
-    return [row for row in map(catalogue.rows.__getitem__, sent.tolist()) if row.answer]
+    sent = [catalogue.rows[plan.payload_of(task, attempt)] for attempt in range(plan.attempts[task])]
+    return [row for row in sent if row.answer]

@@ -9,17 +9,10 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from udpprobe.core.batch import I64
-from udpprobe.core.probing.probes import TOKEN_BYTES, Payloads
+from udpprobe.core.probe import GENERIC, TOKEN_BYTES, VARIANTS, Payloads
 from udpprobe.payloads.model import Payload
 
-GENERIC = -1
-"""In `Catalogue.order`: one of the first `VARIANTS` rows, by the probe's token."""
-
-VARIANTS = 8
-"""Lengths of the generic payload: a UDP length is quoted in every ICMP error, so it carries three bits."""
+__all__ = ["BUILT_IN", "GENERIC", "PORTS", "VARIANTS", "Catalogue", "listing", "load"]
 
 PORTS = 1 << 16
 
@@ -36,37 +29,40 @@ class Catalogue:
     """The table, and what is sent where."""
 
     rows: tuple[Payload, ...]
-    """What `Probes.payload` counts in; `BUILT_IN` first."""
+    """`BUILT_IN` first."""
     forced: tuple[int, ...] | None = None
     """Rows (or GENERIC) that go to every port, whatever it usually speaks."""
 
-    def columns(self) -> Payloads:
-        """The rows as columns."""
-        data = np.zeros((len(self.rows), max(len(row.data) for row in self.rows)), np.uint8)
-        for place, row in zip(data, self.rows, strict=True):
-            place[:len(row.data)] = np.frombuffer(row.data, np.uint8)
-        length, at, size = (np.array(column, np.int64) for column in zip(
-            *((len(row.data), row.token_at, row.token_size) for row in self.rows), strict=True))
-        return Payloads(data, length, at, size)
+    def payloads(self) -> Payloads:
+        """The rows, and the choices of them, as probes are crafted from."""
+        return Payloads([(row.data, row.token_at, row.token_size) for row in self.rows], self.choices)
 
-    def candidates(self, ports: I64) -> tuple[I64, I64]:
-        """What is sent to each of (n,) UDP ports, in turn: (n,) first and (n,) count of entries of `order`."""
-        _, first, count = self._plan
-        return first[ports], count[ports]
+    def choice_of(self, port: int) -> int:
+        """Which of `choices` a UDP port is sent."""
+        return self._choices[1].get(port, 1)
 
     @property
-    def order(self) -> I64:
-        """Rows, or GENERIC; the candidates of a port stand together."""
-        return self._plan[0]
+    def choices(self) -> list[tuple[int, ...]]:
+        """Rows (or GENERIC) that are sent in turn: to control ports, to ports of no known service, to all others."""
+        return self._choices[0]
+
+    @property
+    def proving(self) -> list[int]:
+        """By choice, the one that has the generic payload in turn with its rows; what was asked for stays what it is."""
+        return self._choices[2]
 
     @cached_property
-    def _plan(self) -> tuple[I64, I64, I64]:
-        rest = self.forced or (GENERIC,)
-        order, first, count = list(rest), np.zeros(PORTS, np.int64), np.full(PORTS, len(rest))
+    def _choices(self) -> tuple[list[tuple[int, ...]], dict[int, int], list[int]]:
+        choices, of_port = [(GENERIC,), self.forced or (GENERIC,)], {}
+        numbers: dict[tuple[int, ...], int] = {}
         for port, rows in ({} if self.forced else self._by_port()).items():
-            first[port], count[port] = len(order), len(rows)
-            order += rows
-        return np.array(order, np.int64), first, count
+            number = numbers.setdefault(tuple(rows), len(choices))
+            if number == len(choices):
+                choices.append(tuple(rows))
+            of_port[port] = number
+        plain = len(choices)
+        proving = [number if number < 2 else plain + number - 2 for number in range(plain)]
+        return choices + [(*rows, GENERIC) for rows in choices[2:]], of_port, proving
 
     def _by_port(self) -> dict[int, list[int]]:
         rows = defaultdict(list)

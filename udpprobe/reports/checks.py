@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from udpprobe.core.checking.states import CHECK_SCHEMA
+from udpprobe.checking.states import CHECK_SCHEMA
 from udpprobe.reports.json import document, lines, plain
 from udpprobe.reports.plugin import place_of
 from udpprobe.reports.text import Layout, escape, table
@@ -12,7 +12,7 @@ from udpprobe.reports.text import Layout, escape, table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from udpprobe.core.checking.states import Outcome
+    from udpprobe.checking.states import Outcome
 
 _HEADERS = ("destination", "state", "what is so")
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from udpprobe.core.checking.thresholds import State
+from udpprobe.checking.thresholds import State
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.reports.text import escape
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from udpprobe.core.checking.states import Checked, Outcome
+    from udpprobe.checking.states import Checked, Outcome
 
 LABELS = ("target", "group", "address", "port")
 _GAUGES = (

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from udpprobe.core.sizing.model import MTU_SCHEMA, MtuReport, Reported
+from udpprobe.pmtud.model import MTU_SCHEMA, MtuReport, Reported
 from udpprobe.reports import Format
 from udpprobe.reports.csv import csv_text
 from udpprobe.reports.json import document, lines, plain

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from udpprobe.core.checking.thresholds import State
+from udpprobe.checking.thresholds import State
 from udpprobe.reports.text import endpoint, escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from udpprobe.core.checking.states import Checked, Outcome
+    from udpprobe.checking.states import Checked, Outcome
 
 NAME = "UDPPROBE"
 MOST_NAMED = 3

@@ -8,7 +8,6 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from udpprobe.core.tracing.model import TRACE_SCHEMA, Hop, Reporter, TraceLoop, TraceReport
 from udpprobe.reports import Format
 from udpprobe.reports.csv import csv_text
 from udpprobe.reports.json import document, lines, plain
@@ -24,6 +23,7 @@ from udpprobe.reports.text import (
     without_tags,
     wrap,
 )
+from udpprobe.tracing.model import TRACE_SCHEMA, Hop, Reporter, TraceLoop, TraceReport
 
 HEADERS = ("hop", "router", "replies", "RTT ms", "what else")
 SILENT = "a silent router"

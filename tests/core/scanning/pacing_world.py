@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import heapq
 import random
-
-import numpy as np
+from array import array
 
 from udpprobe.core.limiter import MS, SECOND
+from udpprobe.core.probe import GENERIC, Payloads
 from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.scanning.admission import ANSWER, PROBE, REFUSAL, Heard
 from udpprobe.core.scanning.pacing import Pacing, Patience
-from udpprobe.core.scanning.plan import GENERIC, Candidates, Plan, Sources
+from udpprobe.core.scanning.plan import Plan, Sources
+from udpprobe.core.scanning.suspects import SILENT
 
+PAYLOADS = Payloads([(bytes(8), 0, 8)] * 8, [(GENERIC,)])
+ANSWER, REFUSAL = range(2)
 START_NS = 1_000 * SECOND
 
 
@@ -44,16 +46,12 @@ class World:
         self.answering, self.silent = set(answering), set(silent)
         self.rtt_ns, self.loss, self.closed_control, self.mute = rtt_ns, loss, closed_control, mute
         self.random = random.Random(1)
-        count = len(ports)
-        host = np.repeat(np.arange(hosts), count)
-        address = np.uint64(0xFFFF_0A00_0001) + host.astype(np.uint64)
-        destinations = Destinations(host, np.zeros(len(host), np.uint64), address, np.tile(np.array(ports), hosts),
-                                    np.zeros(len(host), np.int64))
-        high = np.zeros((hosts, sources), np.uint64)
-        low = np.uint64(0xFFFF_0A01_0001) + np.tile(np.arange(sources, dtype=np.uint64), (hosts, 1))
-        none = np.zeros(len(host), np.int64)
-        candidates = Candidates(none, none + 1, np.array([GENERIC]))
-        self.plan = Plan(destinations, Sources(high, low, 40000), candidates, (1, 2))
+        destinations = Destinations()
+        for host in range(hosts):
+            destinations.add(host, (0, 0xFFFF_0A00_0001 + host), list(ports))
+        own = [(0, 0xFFFF_0A01_0001 + source) for source in range(sources)]
+        choice = array("H", bytes(2 * len(destinations)))
+        self.plan = Plan(destinations, Sources([own] * hosts, 40000), choice, PAYLOADS, (1, 2))
         self.buckets = {(each, source): Bucket(interval_ns, burst, resets=resets)
                         for each in range(hosts) for source in range(sources)}
         self.events = []
@@ -66,26 +64,24 @@ class World:
         now_ns = START_NS
         while not self.pacing.done(now_ns):
             assert now_ns < START_NS + most_s * SECOND, "does not end"
-            tasks, sources = self.pacing.due(now_ns, 8192)
-            if len(tasks):
-                self.send(tasks, sources, now_ns)
+            due = self.pacing.due(now_ns, 8192)
+            if due:
+                self.send(due, now_ns)
             wake_ns = max(self.pacing.wake_ns(now_ns), now_ns + loop_ns)
             now_ns = min([wake_ns, *([max(self.events[0][0], now_ns + loop_ns // 10)] if self.events else [])])
             self.hear(now_ns)
         return (now_ns - START_NS) / SECOND
 
-    def send(self, tasks, sources, now_ns):
-        probes = self.plan.next_probes(tasks, sources)
-        self.sent += len(tasks)
-        left_ns = np.full(len(tasks), now_ns)
-        self.pacing.heard(Heard(tasks, left_ns, np.full(len(tasks), PROBE), sources, probes.attempt))
-        for task, source, attempt in zip(tasks.tolist(), sources.tolist(), probes.attempt.tolist(), strict=True):
+    def send(self, due, now_ns):
+        self.sent += len(due)
+        for task, source in due:
+            attempt = self.plan.next_attempt(task, now_ns)
             kind = self.reply(task, source, now_ns + self.rtt_ns // 2)
             if kind is not None:
                 heapq.heappush(self.events, (now_ns + self.rtt_ns, task, kind, source, attempt))
 
     def reply(self, task, source, now_ns):
-        port = int(self.plan.tasks.port[task])
+        port = self.plan.port[task]
         if self.random.random() < self.loss:
             return None
         if port in self.answering:
@@ -93,7 +89,7 @@ class World:
         is_control = task >= self.plan.asked
         if port in self.silent or self.mute or (is_control and not self.closed_control):
             return None
-        bucket = self.buckets[int(self.plan.tasks.host[task]), source]
+        bucket = self.buckets[self.plan.host[task], source]
         while self.thief_ns and self.thief_next_ns <= now_ns:
             bucket.allows(self.thief_next_ns)
             self.thief_next_ns += self.thief_ns
@@ -104,11 +100,12 @@ class World:
             time_ns, task, kind, source, attempt = heapq.heappop(self.events)
             if self.random.random() < self.loss:
                 continue
-            self.pacing.heard(Heard(*(np.array([each]) for each in (
-                task, time_ns, kind, source, -1 if kind == ANSWER else attempt))))
+            if kind == ANSWER:
+                self.pacing.answered(task, time_ns)
+            else:
+                self.pacing.failed(task, source, attempt, time_ns, is_refusal=True)
 
     def silent_found(self):
         """(host, port) of what the scan calls silent."""
-        rows = np.flatnonzero(self.pacing.state[:self.plan.asked] == 2)
-        tasks = self.plan.tasks
-        return set(zip(tasks.host[rows].tolist(), tasks.port[rows].tolist(), strict=True))
+        plan = self.plan
+        return {(plan.host[task], plan.port[task]) for task in range(plan.asked) if self.pacing.state[task] == SILENT}

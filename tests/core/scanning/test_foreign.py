@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builders as b
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,23 +11,24 @@ from scan_setup import (
     BARE,
     BELIEVED,
     EMPTY,
+    ERROR,
     HEADER,
+    HOST,
     LONG,
     NOT_BELIEVED,
     OTHER_HOST,
     OWN,
     PORT,
+    REFUSAL,
     SHORT_TOKEN,
     WHOLE_TOKEN,
     Scan,
-    next_packets,
     other_traffic,
+    plan_of,
     with_proof,
     with_udp,
     wrong_proof,
 )
-
-from udpprobe.core.scanning.admission import ERROR, REFUSAL
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 words = st.integers(0, 2**16 - 1)
@@ -46,7 +46,7 @@ def test_a_wrong_id_or_label_is_not_believed_where_no_whole_token_proves_the_pro
 def test_a_wrong_id_is_not_believed_of_a_quote_that_ends_before_the_token(family):
     scan = Scan(family)
     probe = scan.send()
-    assert NOT_BELIEVED == scan.hear_error(probe, quote=wrong_proof(probe)[:HEADER[family] + 11])
+    assert NOT_BELIEVED == scan.hear_error(probe, quote=wrong_proof(probe)[:HEADER[family] + 5])
 
 
 @FAMILIES
@@ -103,7 +103,7 @@ def test_what_is_not_believed_leaves_no_trace_in_the_report():
     probe = scan.send()
     scan.hear(probe)
     scan.hear_error(probe, quote=wrong_proof(probe))
-    assert [] == [resolved for resolved in scan.known if len(resolved.errors)]
+    assert ([], {}) == (scan.errors, scan.record.found)
 
 
 # ---- properties
@@ -127,7 +127,7 @@ def test_every_id_but_its_own_is_foreign(family):
     real = scan.send()
     forged = with_udp(real, 12, bytes(8))
     errors = [b.port_unreachable(with_proof(forged, number.to_bytes(2))) for number in range(0, 2**16, 16)]
-    assert ([], len(errors)) == (scan.hear(*errors), scan.admission.foreign)
+    assert ([], len(errors)) == (scan.hear(*errors), scan.replies.foreign)
 
 
 @examples(150)
@@ -152,10 +152,30 @@ def test_a_spoiled_byte_anywhere_never_raises(family, at, difference, cut):
 
 def test_many_errors_at_once_are_told_apart():
     scan = Scan(ports=range(1, 301))
-    probes = next_packets(scan.plan, *range(300))
+    probes = [scan.send(task) for task in range(300)]
     mixed = [b.port_unreachable(probe if n % 3 else wrong_proof(probe)[:30] + bytes(18)) for n, probe in
              enumerate(probes)]
     heard = scan.hear(*mixed)
     assert [(REFUSAL, n, 0, 0) for n in range(300) if n % 3] == sorted(heard)
-    assert 100 == scan.admission.foreign
-    assert np.array_equal(np.ones(300), scan.plan.attempts[:300])
+    assert 100 == scan.replies.foreign
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_after_many_guesses_no_lucky_one_is_believed_and_what_is_true_still_is(family):
+    scan = Scan(family, payload=SHORT_TOKEN)
+    real = scan.send()
+    guess = with_udp(real, 6, b"\x12\x34")[:HEADER[family]]
+    scan.hear(*(b.port_unreachable(real, quote=with_proof(guess, number.to_bytes(2))) for number in range(1, 1000)))
+    assert [] == scan.hear(b.port_unreachable(real, reporter=OTHER_HOST[family]))     # might be a guess by now
+    assert [] == scan.hear(b.port_unreachable(real))
+    assert [(REFUSAL, 0, 0, 1)] == scan.hear(b.port_unreachable(scan.send()))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_where_somebody_guesses_a_payload_without_room_for_a_token_gives_way_to_one_that_has(family):
+    plan = plan_of((HOST[family], PORT), payload=BARE, proving=[0, 0])
+    scan = Scan(plan=plan)
+    real = scan.send()
+    scan.hear(*(b.port_unreachable(real, quote=with_proof(real, number.to_bytes(2))) for number in range(1, 100)))
+    assert [] == scan.hear(b.port_unreachable(real))
+    assert [(REFUSAL, 0, 0, 1)] == scan.hear(b.port_unreachable(scan.send()))

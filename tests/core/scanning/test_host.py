@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from udpprobe.core.limiter import MS, SECOND, Limiter
 from udpprobe.core.scanning.host import FEW_OPEN, FIRST_PORTION, Host
 from udpprobe.core.scanning.lane import Lane, since_closed
-from udpprobe.core.scanning.suspects import SETTLED, SILENT, empty_state
+from udpprobe.core.scanning.suspects import SETTLED, SILENT, States
 
 KNOWN = 0
 START_NS = 100 * SECOND
@@ -16,9 +15,9 @@ START_NS = 100 * SECOND
 
 def host(tasks=50, sources=1):
     """All open but the known one."""
-    state = empty_state(tasks)
+    state = States([0] * tasks)
     state[KNOWN] = SETTLED
-    return Host(np.arange(tasks), state, KNOWN, [START_NS] * sources, 3), state
+    return Host(range(tasks), state, KNOWN, [START_NS] * sources, 3), state
 
 
 def limited(**fields):
@@ -71,7 +70,8 @@ def test_with_a_limit_each_port_is_tried_alone():
 
 def test_where_few_are_left_before_the_limit_is_learned_they_are_asked_together():
     made, state, now_ns = limited()
-    state[5:] = SETTLED
+    for task in range(5, len(state)):
+        state[task] = SETTLED
     assert [1, 2, 3, 4, KNOWN] == [task for task, _ in made.due(max(now_ns, made.wake_ns()))]
 
 
@@ -101,7 +101,8 @@ def test_what_waits_to_be_sent_is_not_due_again():
 def test_a_host_is_finished_when_nothing_is_open():
     made, state = host()
     assert not made.finished
-    state[1:] = SILENT
+    for task in range(1, len(state)):
+        state[task] = SILENT
     assert made.finished
 
 

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import builders as b
-import numpy as np
 import pytest
-from feeding import MS, batch_of
 from hypothesis import given
 from hypothesis import strategies as st
-from scan_setup import HOST, OTHER_HOST, next_packets, payloads, plan_of
+from scan_setup import HOST, OTHER_HOST, Scan, plan_of
 
-from udpprobe.core.batch import tick
-from udpprobe.core.following.pipeline import Pipeline
-from udpprobe.core.probing.craft import Crafter
-from udpprobe.core.scanning.admission import Admission
-from udpprobe.core.scanning.oddities import Looks, deviating
+from udpprobe.core.scanning.oddities import Looks, usual_of
 
 TAIL = "perhaps a firewall speaks for it"
 
@@ -23,13 +17,10 @@ def notes_of(family, *headers, hosts=None):
     """Notes by task, where each host's next port is refused by an error with these fields of the IP header."""
     hosts = hosts or [HOST[family]] * len(headers)
     plan = plan_of(*((host, port) for port, host in enumerate(hosts, 1)))
-    admission = Admission(plan, payloads(), Crafter(payloads()))
-    pipeline = Pipeline(admission=admission)
-    probes = next_packets(plan, *range(len(hosts)))
-    pipeline.feed(batch_of([b.port_unreachable(probe, **fields)
-                            for probe, fields in zip(probes, headers, strict=True)]))
-    pipeline.feed(tick(MS))
-    return admission.looks.notes()
+    scan = Scan(plan=plan)
+    probes = [scan.send(task) for task in range(len(hosts))]
+    scan.hear(*(b.port_unreachable(probe, **fields) for probe, fields in zip(probes, headers, strict=True)))
+    return scan.record.looks.notes()
 
 
 def said(differences):
@@ -81,22 +72,22 @@ def test_an_error_of_somebody_else_is_not_compared():
 
 
 def test_a_port_that_is_refused_several_times_counts_once():
-    looks = Looks(np.zeros(5, np.int64))
-    outer = np.array([64 << 8 | 1 << 48] * 2 + [63 << 8 | 1 << 48] * 6, np.uint64)
-    looks.take(np.array([0, 1] + [2] * 6), np.full(8, 4), outer)
+    looks = Looks([0] * 5)
+    for task, ttl in [(0, 64), (1, 64), *[(2, 63)] * 6]:
+        looks.take(task, 4, ttl, 1, has_df=False)
     assert {} == looks.notes()
 
 
 def test_nothing_is_odd_where_nothing_was_refused():
-    assert ({}, {}) == (Looks(np.empty(0, np.int64)).notes(), Looks(np.zeros(3, np.int64)).notes())
+    assert ({}, {}) == (Looks([]).notes(), Looks([0, 0, 0]).notes())
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3))))
-def test_deviating_is_what_counting_says(pairs):
-    host, value = np.array(pairs, np.int64).reshape(-1, 2).T
-    expected = []
-    for group, own in pairs:
+def test_the_usual_value_is_what_counting_says(pairs):
+    expected = {}
+    for group in {host for host, _ in pairs}:
         peers = [each for other, each in pairs if other == group]
         usual = max(set(peers), key=peers.count)
-        expected.append(peers.count(usual) >= 3 and 2 * peers.count(usual) > len(peers) and own != usual)
-    assert expected == deviating(host, value)[0].tolist()
+        if peers.count(usual) >= 3 and 2 * peers.count(usual) > len(peers):
+            expected[group] = usual
+    assert expected == usual_of(pairs)

@@ -3,93 +3,103 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
-import numpy as np
 import pytest
-from pacing_world import START_NS
-from scan_setup import HOST, OTHER_HOST, plan_of
+from scan_setup import HOST, MS, START_NS, halves, plan_of
 
-from udpprobe.core.limiter import SECOND
-from udpprobe.core.model import Destination, Finding, Spread
-from udpprobe.core.scanning.outcome import comments_of, outcome, with_notes, without_origin
+from udpprobe.core.model import Spread
+from udpprobe.core.scanning.outcome import Known, comments_of, outcome
 from udpprobe.core.scanning.pacing import Pacing, Patience
+from udpprobe.core.scanning.record import Kind, Record
 from udpprobe.core.scanning.suspects import OPEN, SILENT, UNSENT
 
 PORTS = (53, 123, 161)
-NONE = {"errno": None, "meaning": None, "sent": 1, "sent_bytes": 48, "answered": 0, "errors": 0, "rtt_ms": None,
-        "findings": ()}
+SECOND = 1000 * MS
 
 
-def finding(**fields):
-    return Finding(**{
-        "verdict": "refused", "errno": "ECONNREFUSED", "linux": {}, "family": 4, "icmp_type": 3, "icmp_code": 3,
-        "reason": "port-unreach", "reporter": HOST[4], "count": 1, "first_time_ns": 0, "last_time_ns": 0, "mtu": None,
-        "match": "exact", "rtt_ms": None, "loop": None, "notes": (), **fields})
-
-
-def told(port=53, verdict="silent", address=HOST[4], **fields):
-    """What the capture says: of silence always what it means, as far as the capture knows."""
-    meaning = "listening-or-filtered" if verdict == "silent" else None
-    return Destination(**{**NONE, "meaning": meaning, "address": address, "port": port, "verdict": verdict, **fields})
+def kind(icmp_type=3, icmp_code=3, reporter=HOST[4], mtu=-1):
+    return Kind(4, icmp_type, icmp_code, halves(reporter), mtu)
 
 
 class Scan:
     """After each port was probed twice."""
 
-    def __init__(self, *, refused=0, spoke=False, control=0):
-        self.plan = plan_of(*((HOST[4], port) for port in PORTS))
-        self.plan.left[:] = 2, 2, 2, control
-        self.plan.left_bytes[:] = 90
-        self.pacing = Pacing(self.plan, Patience(0, 2, SECOND, control=True), START_NS)
-        self.pacing.state[:] = SILENT
+    def __init__(self, *, refused=0, spoke=False, control=0, ports=PORTS, ttl=64):
+        self.plan = plan_of(*((HOST[4], port) for port in ports), ttl=ttl)
+        for task in range(len(ports)):
+            self.plan.left[task], self.plan.left_bytes[task], self.plan.attempts[task] = 2, 90, 2
+        self.plan.left[len(ports)] = control
+        self.pacing, self.record = Pacing(self.plan, Patience(0, 2, SECOND, control=True), START_NS), Record(self.plan)
+        for task in range(len(ports)):
+            self.pacing.state[task] = SILENT
         self.pacing.refused[0], self.pacing.spoke[0] = refused, spoke or refused > 0
         self.errnos = {}
+        self.known = Known(self.plan, self.pacing, self.record, self.errnos)
+        self.record.is_seen[:] = b"\1" * len(self.plan)
 
-    def report(self, *told):
-        return outcome(told, self.plan, self.pacing, self.errnos)
+    def error(self, task=0, *, sent_ns=0, time_ns=9 * MS, **fields):
+        self.record.error(task, kind(**fields), time_ns, sent_ns=sent_ns, length=48)
 
-    def of(self, *told, port=53):
-        (found,) = (each for each in self.report(*told) if each.port == port)
-        return found
+    def told(self, **fields):
+        return outcome(replace(self.known, **fields))
+
+    def of(self, task=0, **fields):
+        return self.told(**fields)[task]
 
 
 def test_every_destination_that_was_asked_for_is_there_and_no_control_port():
     scan = Scan()
-    control = told(int(scan.plan.tasks.port[3]), "refused")
-    report = scan.report(told(123), control, told(53, address=OTHER_HOST[4]))
-    assert {(HOST[4], port) for port in PORTS} == {(each.address, each.port) for each in report}
+    scan.error(3)
+    assert {0: 53, 1: 123, 2: 161} == {task: each.port for task, each in scan.told().items()}
+    assert {HOST[4]} == {each.address for each in scan.told().values()}
 
 
 def test_the_most_telling_come_first():
-    report = Scan().report(told(53), told(161, "answered"), told(123, "refused", errors=1))
-    assert ["refused", "answered", "silent"] == [each.verdict for each in report]
+    scan = Scan()
+    scan.record.answer(2, 0, b"")
+    scan.error(1)
+    assert [(123, "refused", "ECONNREFUSED"), (161, "answered", None), (53, "silent", None)] == [
+        (each.port, each.verdict, each.errno) for each in scan.told().values()]
 
 
 def test_of_one_verdict_they_come_by_address_and_port_however_often_they_were_asked():
-    scan = Scan()
+    scan = Scan(ports=(161, 53, 123))
     scan.plan.left[1] = 3
-    assert list(PORTS) == [each.port for each in scan.report(told(161), told(123, sent=3), told(53))]
+    assert list(PORTS) == [each.port for each in scan.told().values()]
 
 
-def test_sent_counts_probes_also_those_that_the_capture_missed():
-    missed = Scan().of(told(sent=1))
-    assert (2, 90) == (missed.sent, missed.sent_bytes)
-    answered = told(verdict="answered", sent=2)
-    assert answered is Scan().of(answered)
-    missed = Scan().of(told(verdict="answered", sent=1))
-    assert (2, 90) == (missed.sent, missed.sent_bytes)
+def test_sent_counts_probes_that_left_and_no_more_answers_than_those():
+    scan = Scan()
+    for time_ns in range(4):
+        scan.record.answer(0, time_ns * SECOND, b"", identity=time_ns + 1)
+    told = scan.of()
+    assert ("answered", 2, 90, 2) == (told.verdict, told.sent, told.sent_bytes, told.answered)
+
+
+def answered_after(scan, rtt_ns, task=0):
+    scan.plan.next_attempt(task, START_NS)
+    scan.record.answer(task, START_NS + rtt_ns, b"")
 
 
 def test_what_answered_only_when_asked_again_has_no_rtt():
-    spread = Spread(1.0, 1.0, 1.0)
     scan = Scan()
-    again = scan.of(told(verdict="answered", sent=2, rtt_ms=spread, notes=("before",)))
-    assert (None, ("before", "asked 2 times before it answered")) == (again.rtt_ms, again.notes)
+    answered_after(scan, MS)
+    assert (None, ("asked 2 times before it answered",)) == (scan.of().rtt_ms, scan.of().notes)
     scan.plan.left[0] = 1
-    assert spread == scan.of(told(verdict="answered", sent=1, rtt_ms=spread)).rtt_ms
+    assert Spread(1.0, 1.0, 1.0) == scan.of().rtt_ms
     scan.plan.left[0] = 2
-    other = told(verdict="too-big", sent=2, errors=1, rtt_ms=spread)     # the first one's error is known to be its own
-    assert spread == scan.of(other).rtt_ms
+    scan.error(icmp_type=3, icmp_code=4, mtu=1400)     # the first one's error is known to be its own
+    assert ("too-big", Spread(1.0, 1.0, 1.0)) == (scan.of().verdict, scan.of().rtt_ms)
+
+
+def test_round_trips_of_answers_are_spread():
+    scan = Scan()
+    for rtt_ns in (3 * MS, MS, 2 * MS):
+        answered_after(scan, rtt_ns)
+    scan.record.answer(0, START_NS + 9 * SECOND, b"")       # nobody asked again
+    scan.plan.left[0] = 1
+    assert Spread(1.0, 2.0, 3.0) == scan.of().rtt_ms
 
 
 @pytest.mark.parametrize(("facts", "meaning", "note"), [
@@ -100,15 +110,15 @@ def test_what_answered_only_when_asked_again_has_no_rtt():
     ({"spoke": True, "control": 3}, "no-evidence", "asked 2 times; no closed port was refused either"),
 ])
 def test_silence_says_what_it_can_and_why(facts, meaning, note):
-    found = Scan(**facts).of(told(notes=("before",)))
-    assert (meaning, ("before", note)) == (found.meaning, found.notes)
+    found = Scan(**facts).of()
+    assert (meaning, (note,)) == (found.meaning, found.notes)
 
 
 def test_a_port_that_is_still_open_while_the_host_spoke_is_rate_limited():
     scan = Scan(refused=6)
     scan.plan.left[0] = 1
     scan.pacing.state[0] = OPEN
-    found = scan.of(told())
+    found = scan.of()
     assert ("rate-limited", ("asked once; the host's limit on errors left no token for it",)) == (
         found.meaning, found.notes)
 
@@ -116,7 +126,7 @@ def test_a_port_that_is_still_open_while_the_host_spoke_is_rate_limited():
 def test_ports_of_a_host_that_went_mute_are_rate_limited():
     scan = Scan(refused=6)
     scan.pacing.exhausted.add(0)
-    assert "rate-limited" == scan.of(told()).meaning
+    assert "rate-limited" == scan.of().meaning
 
 
 def test_what_this_host_could_not_send_is_unsent_with_its_errno():
@@ -127,24 +137,28 @@ def test_what_this_host_could_not_send_is_unsent_with_its_errno():
     assert ("unsent", "ENETUNREACH", None, 0) == (found.verdict, found.errno, found.meaning, found.sent)
 
 
-def test_what_was_never_heard_of_is_silent_without_evidence():
-    found = Scan(refused=3).of()
-    assert ("silent", None, "no-evidence", 2) == (found.verdict, found.errno, found.meaning, found.sent)
+def test_what_was_not_seen_to_leave_is_silent_without_evidence():
+    scan = Scan(refused=3)
+    scan.record.is_seen[0] = 0
+    found = scan.of()
+    assert ("silent", None, "no-evidence", 2, ("not seen leaving this host",)) == (
+        found.verdict, found.errno, found.meaning, found.sent, found.notes)
 
 
-@pytest.mark.parametrize("seen", [(), (told(sent=2),)])
+@pytest.mark.parametrize("seen", [0, 1])
 def test_who_was_asked_before_this_host_could_not_any_more_is_silent_without_evidence(seen):
     scan = Scan(refused=3)
+    scan.record.is_seen[0] = seen
     scan.pacing.state[0], scan.errnos[0] = UNSENT, errno.ENETUNREACH
-    found = scan.of(*seen)
+    found = scan.of()
     assert ("silent", None, "no-evidence", 2, ("not asked again: ENETUNREACH",)) == (
         found.verdict, found.errno, found.meaning, found.sent, found.notes)
 
 
 def test_the_scan_s_own_ports_are_silent_without_evidence():
     scan = Scan(refused=3)
-    scan.pacing.leave_out(np.array([0]))
-    scan.plan.left[0] = 0
+    scan.pacing.leave_out([0])
+    scan.plan.left[0] = scan.record.is_seen[0] = 0
     found = scan.of()
     assert ("silent", "no-evidence", 0, ("held by this scan itself",)) == (
         found.verdict, found.meaning, found.sent, found.notes)
@@ -152,28 +166,68 @@ def test_the_scan_s_own_ports_are_silent_without_evidence():
 
 def test_what_was_never_asked_because_the_scan_was_stopped_is_left_out():
     scan = Scan()
-    scan.pacing.state[:2], scan.plan.left[0] = OPEN, 0
-    assert {123, 161} == {each.port for each in scan.report()}
+    scan.pacing.state[0] = scan.pacing.state[1] = OPEN
+    scan.plan.left[0] = 0
+    assert {1, 2} == set(scan.told())
 
 
 def test_notes_are_added_to_the_destinations_they_are_about():
     scan = Scan()
-    report = with_notes(scan.report(told(53, notes=("one",)), told(123)), scan.plan, {0: "two"})
-    assert {53: ("one", "asked 2 times", "two"), 123: ("asked 2 times",),
-            161: ("not seen leaving this host",)} == {
-        each.port: each.notes for each in report}
+    notes = [{0: "two", 9: "of a control port"}, {0: "three", 1: "four"}]
+    assert [("asked 2 times", "two", "three"), ("asked 2 times", "four"), ("asked 2 times",)] == [
+        scan.of(task, notes=notes).notes for task in range(3)]
 
 
-@pytest.mark.parametrize(("verdict", "reason"), [("refused", "port-unreach"), ("too-big", "port-unreach"),
-                                                 ("unreachable", "dest-unreach")])
-def test_an_engine_that_hears_only_an_errno_names_no_reporter_type_or_code(verdict, reason):
-    (bare,) = without_origin(told(findings=(finding(verdict=verdict),))).findings
+# ---- findings
+
+def test_errors_of_a_kind_are_counted_together_and_the_worst_comes_first():
+    scan = Scan()
+    for time_ns, sent_ns in ((5 * MS, 4 * MS), (9 * MS, 6 * MS)):
+        scan.error(time_ns=time_ns, sent_ns=sent_ns, icmp_code=13, reporter="203.0.113.1")
+    for reporter in ("203.0.113.9", "203.0.113.8"):
+        scan.error(icmp_code=3, reporter=reporter)
+    scan.error(icmp_code=3)
+    told = scan.of()
+    assert ("refused", 5, 90) == (told.verdict, told.errors, told.sent_bytes)
+    assert [("refused", HOST[4], 1), ("rejected", "203.0.113.8", 1), ("rejected", "203.0.113.9", 1),
+            ("prohibited", "203.0.113.1", 2)] == [(each.verdict, each.reporter, each.count) for each in told.findings]
+    last = told.findings[-1]
+    assert (5 * MS, 9 * MS, Spread(1.0, 2.0, 3.0), None) == (last.first_time_ns, last.last_time_ns, last.rtt_ms,
+                                                            last.mtu)
+
+
+@pytest.mark.parametrize(("ttl", "verdict"), [(31, "expired"), (32, "loop")])
+def test_a_ttl_that_ran_out_is_a_loop_where_it_was_plenty(ttl, verdict):
+    scan = Scan(ttl=ttl)
+    for time_ns, reporter in ((9, "203.0.113.1"), (5, "203.0.113.2")):
+        scan.error(icmp_type=11, icmp_code=0, reporter=reporter, time_ns=time_ns)
+    told = scan.of()
+    assert verdict == told.verdict
+    loops = [each.loop and (each.loop.routers, each.loop.period) for each in told.findings]
+    assert [(("203.0.113.2", "203.0.113.1"), None) if verdict == "loop" else None] * 2 == loops
+
+
+def test_fragments_that_were_not_reassembled_are_no_loop():
+    scan = Scan()
+    scan.error(icmp_type=11, icmp_code=1)
+    assert "reassembly" == scan.of().verdict
+
+
+@pytest.mark.parametrize(("fields", "verdict", "reason"), [
+    ({}, "refused", "port-unreach"), ({"icmp_code": 4, "mtu": 20}, "too-big", "packet-too-big"),
+    ({"icmp_code": 9}, "prohibited", "dest-unreach")])
+def test_an_engine_that_hears_only_an_errno_names_no_reporter_type_or_code(fields, verdict, reason):
+    scan = Scan()
+    scan.error(**fields)
+    told = scan.of(tells_origin=False)
+    (bare,) = told.findings
     assert (verdict, reason, None, None, None, None) == (
         bare.verdict, bare.reason, bare.reporter, bare.icmp_type, bare.icmp_code, bare.linux)
+    assert 1 == told.errors
 
 
 def test_comments_say_what_each_frame_s_destination_turned_out_to_be():
     scan = Scan()
-    report = scan.report(told(53, meaning="no-evidence"), told(123, "refused", findings=(finding(),)))
-    frames, tasks = np.array([1, 2, 3, 4]), np.array([0, 1, -1, 3])
-    assert {1: "silent (no-evidence)", 2: f"refused by {HOST[4]}"} == comments_of(report, scan.plan, frames, tasks)
+    scan.error(1)
+    frames = [(1, 0), (2, 1), (3, -1), (4, 3)]
+    assert {1: "silent (no-evidence)", 2: f"refused by {HOST[4]}"} == comments_of(scan.told(), frames)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from udpprobe.core.limiter import SECOND
-from udpprobe.core.scanning.suspects import BETWEEN_TRIES_NS, MOST_TRIES, OPEN, SETTLED, SILENT, Suspects, empty_state
+from udpprobe.core.scanning.suspects import BETWEEN_TRIES_NS, MOST_TRIES, OPEN, SETTLED, SILENT, States, Suspects
 
 CLOSED, ONE, OTHER = range(3)
 NOW_NS = 5 * SECOND
@@ -13,7 +13,7 @@ NOW_NS = 5 * SECOND
 
 def suspects(gaps=0, tries=3):
     """After so many gaps in which none missed."""
-    state = empty_state(1000)
+    state = States([0] * 1000)
     made = Suspects(state, tries)
     for _ in range(gaps):
         made.refused(CLOSED)
@@ -86,3 +86,11 @@ def test_one_that_was_decided_meanwhile_is_no_suspect():
     assert NOW_NS + BETWEEN_TRIES_NS == made.turn_ns(7)
     state[ONE] = SETTLED
     assert (False, 7, None) == (ONE in made, made.turn_ns(7), made.next(1 << 60, set()))
+
+
+def test_states_count_what_is_open_by_host_without_control_ports():
+    state = States([0, 1, 0, 0, 1], 3)
+    state[0], state[3], state[0] = SETTLED, SETTLED, SILENT
+    assert (2, [1, 1]) == (state.undecided, list(state.open))
+    state[0] = OPEN
+    assert (3, [2, 1], [0, 2]) == (state.undecided, list(state.open), state.open_among([0, 2, 3]))

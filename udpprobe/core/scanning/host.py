@@ -8,11 +8,11 @@ that had said nothing is refused, there is a limit (or loss): then every token i
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
-from udpprobe.core.batch import I8, I64
 from udpprobe.core.limiter import MS, Limiter
 from udpprobe.core.scanning.lane import Lane, Tried, since_closed
-from udpprobe.core.scanning.suspects import BETWEEN_TRIES_NS, OPEN, SILENT, Suspects
+from udpprobe.core.scanning.suspects import BETWEEN_TRIES_NS, OPEN, SILENT, States, Suspects
 
 GOLDEN = 0x9E37_79B1
 """Mixes the order of ports: those that are silent often stand side by side."""
@@ -44,17 +44,18 @@ class Host:
 
     Args:
         tasks: (n,) its tasks.
-        state: of all tasks of the scan, by task.
+        state: of all tasks of the scan.
         known: a task of the host that an error came for.
         hit_ns: by source address, when the last probe that drew an error had left.
         tries: how often a port must miss where a closed one would not.
     """
 
-    def __init__(self, tasks: I64, state: I8, known: int, hit_ns: list[int], tries: int) -> None:
+    def __init__(self, tasks: Sequence[int], state: States, known: int, hit_ns: Sequence[int], tries: int) -> None:
         self._tasks, self._state, self._tries = tasks, state, tries
+        self._number = state.host[tasks[0]]
         self._closed = {known: None}
         """Tasks that an error came for, in order."""
-        self._fresh = deque(sorted(self._open().tolist(), key=lambda task: task * GOLDEN & 0xFFFF_FFFF))
+        self._fresh = deque(sorted(self._open(), key=lambda task: task * GOLDEN & 0xFFFF_FFFF))
         self._suspects = Suspects(state, tries)
         self._lanes = [Lane(Limiter(each)) for each in hit_ns]
         self._stretch = FIRST_STRETCH
@@ -69,13 +70,18 @@ class Host:
         self._asked: int | None = None
         self._dry = self._source = self._barren = 0
 
-    def _open(self) -> I64:
-        return self._tasks[self._state[self._tasks] == OPEN]
+    def _open(self) -> list[int]:
+        return self._state.open_among(self._tasks)
+
+    @property
+    def _still_open(self) -> int:
+        """How many are."""
+        return self._state.open[self._number]
 
     @property
     def finished(self) -> bool:
         """Whether every task is decided, or can't be."""
-        return self.ended or not (self._state[self._tasks] == OPEN).any()
+        return self.ended or not self._still_open
 
     def wake_ns(self) -> int:
         """When there may be something to send."""
@@ -86,7 +92,7 @@ class Host:
     def remaining_ns(self) -> int:
         """An estimate of the time until all is decided."""
         intervals = [lane.limiter.interval_ns or lane.limiter.pause_ns or 0 for lane in self._lanes]
-        return len(self._open()) * max(intervals) // len(intervals)
+        return self._still_open * max(intervals) // len(intervals)
 
     def due(self, now_ns: int) -> Due:
         """What to send now."""
@@ -119,7 +125,7 @@ class Host:
 
     def _is_few(self) -> bool:
         """Whether it is not worth while to learn the limit."""
-        return len(self._open()) <= FEW_OPEN and all(lane.limiter.interval_ns is None for lane in self._lanes)
+        return self._still_open <= FEW_OPEN and all(lane.limiter.interval_ns is None for lane in self._lanes)
 
     def _go_on_limited(self, now_ns: int) -> Due:
         """Spend each token well; where few are open, on all of them at once, as soon as there is one."""
@@ -138,7 +144,7 @@ class Host:
     def _try(self) -> Due:
         """Some, more each time, and the known port right behind them, before another token can come."""
         if not self._todo:
-            self._todo = self._open().tolist()
+            self._todo = self._open()
         now, self._todo = self._todo[:self._portion], self._todo[self._portion:]
         self._portion *= LARGER
         return [(task, self._source) for task in now] + self._ask()
@@ -147,7 +153,8 @@ class Host:
         """The known port was refused, and none that is still open."""
         self._rounds += not self._todo
         if self._rounds >= self._tries:
-            self._state[self._open()] = SILENT
+            for task in self._open():
+                self._state[task] = SILENT
         return []
 
     # With one: every token for one port.

@@ -7,27 +7,20 @@ IP header may differ (of Linux, nftables' netdev hook: DF set and id 0, where th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-
-from udpprobe.core.batch import I64, U64, Bool
-from udpprobe.core.packets import DONT_FRAGMENT, field, u64
-from udpprobe.core.runs import firsts, starts_of_runs
 
 FEWEST = 3
 """So many ports of a host, and more than half of them, make a look the usual one."""
-LOOK_BITS = 11
-"""TTL << 3 | family is IPv6 << 2 | DF << 1 | id is 0"""
-
 
 @dataclass(frozen=True, slots=True)
 class Trait:
     """One thing that errors of one host have in common."""
 
-    value: Callable[[I64], I64]
-    """(n,) it, of looks."""
+    value: Callable[[int], int]
+    """It, of a look."""
     text: Callable[[int, int], str]
     """In words, of a look and of the usual value."""
 
@@ -41,64 +34,63 @@ TRAITS = (
 
 
 class Looks:
-    """How the refusals of each host look.
+    """How the refusals of each host look: TTL << 3 | family is IPv6 << 2 | DF << 1 | id is 0.
 
     Args:
         hosts: (tasks,) the host of each task: 0, 1, 2 ….
     """
 
-    def __init__(self, hosts: I64) -> None:
+    def __init__(self, hosts: Sequence[int]) -> None:
         self._hosts = hosts
-        count = int(hosts.max(initial=-1)) + 1
-        self._least, self._most = np.full(count, 1 << LOOK_BITS), np.full(count, -1)
-        """(hosts,) of the looks seen: where they are equal, there is nothing odd."""
-        self._seen: list[tuple[I64, I64]] = []
+        self._first = array("h", [-1]) * len(hosts)
+        """(tasks,) how its first refusal looks, -1 for none."""
+        count = max(hosts, default=-1) + 1
+        self._of_host = array("h", [-1]) * count
+        """(hosts,) how the first refusal of each looks."""
+        self._uneven = bytearray(count)
+        """(hosts,) whether another one looked different."""
 
-    def take(self, tasks: I64, family: I64, outer: U64) -> None:
-        """Remember refusals.
+    def take(self, task: int, family: int, ttl: int, ip_id: int, *, has_df: bool) -> None:
+        """Remember a refusal.
 
         Args:
-            tasks: (n,) what each is about.
-            family: (n,) 4 or 6.
-            outer: (n,) of `Errors`.
+            task: what it is about.
+            family: 4 or 6.
+            ttl: of its IP header, as are the others.
+            ip_id: 0 in IPv6.
+            has_df: DON'T FRAGMENT is set.
         """
-        look = ((field(outer, 8, 8) << u64(3)).view(np.int64) | (family == 6) << 2
-                | (outer & DONT_FRAGMENT > 0) << 1 | (outer >> u64(48) == 0))
-        np.minimum.at(self._least, self._hosts[tasks], look)
-        np.maximum.at(self._most, self._hosts[tasks], look)
-        self._seen.append((tasks, look))
+        look, host = ttl << 3 | (family == 6) << 2 | has_df << 1 | (ip_id == 0), self._hosts[task]
+        if self._of_host[host] < 0:
+            self._of_host[host] = look
+        elif self._of_host[host] != look:
+            self._uneven[host] = 1
+        if self._first[task] < 0:
+            self._first[task] = look
 
     def notes(self) -> dict[int, str]:
         """By task, what is odd about its refusal."""
-        none = np.empty(0, np.int64)
-        tasks, look = (np.concatenate([none, *each]) for each in zip((none, none), *self._seen, strict=True))
-        rows = np.flatnonzero((self._least < self._most)[self._hosts[tasks]])
-        rows = rows[firsts(tasks[rows])]
-        tasks, look = tasks[rows], look[rows]
+        looks = [(task, look) for task, look in enumerate(self._first)
+                 if look >= 0 and self._uneven[self._hosts[task]]] if any(self._uneven) else []
         odd: dict[int, list[str]] = {}
         for trait in TRAITS:
-            is_odd, usual = deviating(self._hosts[tasks], trait.value(look))
-            for row in np.flatnonzero(is_odd).tolist():
-                odd.setdefault(int(tasks[row]), []).append(trait.text(int(look[row]), int(usual[row])))
+            usual = usual_of((self._hosts[task], trait.value(look)) for task, look in looks)
+            for task, look in looks:
+                value = usual.get(self._hosts[task])
+                if value is not None and value != trait.value(look):
+                    odd.setdefault(task, []).append(trait.text(look, value))
         return {task: f"its error differs from the host's other errors ({', '.join(texts)}): perhaps a firewall "
                       "speaks for it" for task, texts in odd.items()}
 
 
-def deviating(host: I64, value: I64) -> tuple[Bool, I64]:
-    """Which of (n,) rows have another value than most rows of their host; and (n,) that usual value.
+def usual_of(values: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """By host, the value that most of its ports have, where there is one.
 
     Args:
-        host: (n,) groups.
-        value: (n,) below 1 << LOOK_BITS.
+        values: (host, value) of each port.
     """
-    if len(host) == 0:
-        return np.empty(0, np.bool_), value
-    keys = np.sort(host << LOOK_BITS | value)
-    runs = starts_of_runs(keys)
-    size, of = np.diff(np.append(runs, len(keys))), keys[runs] >> LOOK_BITS
-    first = starts_of_runs(of)
-    top = np.lexsort((size, of))[np.append(first[1:], len(runs)) - 1]
-    is_usual = (size[top] >= FEWEST) & (2 * size[top] > np.add.reduceat(size, first))
-    row = np.searchsorted(of[first], host)
-    usual = (keys[runs[top]] & (1 << LOOK_BITS) - 1)[row]
-    return is_usual[row] & (value != usual), usual
+    counts: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    for host, value in values:
+        counts[host][value] += 1
+    tops = ((host, count, *count.most_common(1)[0]) for host, count in counts.items())
+    return {host: value for host, count, value, times in tops if times >= FEWEST and 2 * times > count.total()}

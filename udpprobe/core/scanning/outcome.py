@@ -3,101 +3,158 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
 
-import numpy as np
 from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text
-from udpprobe.core.batch import I64
-from udpprobe.core.model import Destination, Finding
-from udpprobe.core.probing.probes import Destinations
+from udpprobe.core.model import Destination, Finding, Loop, Spread
+from udpprobe.core.notes import texts_of
 from udpprobe.core.scanning.pacing import Pacing
 from udpprobe.core.scanning.plan import Plan
+from udpprobe.core.scanning.record import Found, Kind, Record
 from udpprobe.core.scanning.suspects import HELD, OPEN, UNSENT
-from udpprobe.core.spelling import spelled
-from udpprobe.core.summaries.told import rank_of
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
+
+NS_PER_MS = 1e6
+MOST_ROUTERS = 32
+"""So many of a loop are named; few loops are of more than ten."""
+SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
+TOLD_BY_ERRNO = frozenset({"refused", "too-big"})
+"""Verdicts of which the errno says as much as type and code."""
+TIME_EXCEEDED = {(4, 11, 0), (6, 3, 0)}
+"""Family, type and code: the TTL ran out in transit."""
+RANK = {verdict: rank for rank, verdict in enumerate((*VERDICTS, None))}
+"""0 for the most telling verdict; for none, more than for any."""
 
 
-def outcome(told: Iterable[Destination], plan: Plan, pacing: Pacing, errnos: dict[int, int]) -> tuple[Destination, ...]:
-    """The destinations of a scan, worst first, without its control ports and what it had no time to ask.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that a scan knows at its end."""
 
-    Args:
-        told: what the capture says of destinations.
-        plan: what was asked for.
-        pacing: what became of it.
-        errnos: by task, why this host did not send to it.
-    """
-    names = _names(plan)
-    left = dict(zip(names, range(plan.asked), strict=True))
-    heard = [(each, left.pop((each.address, each.port), None), _judged) for each in told]
-    is_asked = ((pacing.state != OPEN) | (plan.left > 0)).tolist()
-    unheard = [(_unheard(name), task, _unseen) for name, task in left.items() if is_asked[task]]
-    found = [(each, task, explain) for each, task, explain in heard + unheard if task is not None]
-    sent, sent_bytes = plan.left.tolist(), plan.left_bytes.tolist()
-    counted = ((_counted(each, sent[task], sent_bytes[task]), task, explain) for each, task, explain in found)
-    judged = [each if each.verdict != "silent" else
-              _refused(each, errnos.get(task, 0)) if pacing.state[task] == UNSENT else
-              explain(each, task, plan, pacing) for each, task, explain in counted]
-    tasks = plan.tasks.take(np.array([task for _, task, _ in found], np.int64))
-    return tuple(map(judged.__getitem__, _worst_first(judged, tasks)))
+    plan: Plan
+    pacing: Pacing
+    record: Record
+    errnos: Mapping[int, int]
+    """By task, why this host did not send to it."""
+    loop_ttl: int = 32
+    """An expired TTL that was at least this is the work of a loop."""
+    tells_origin: bool = True
+    """Whether the engine hears who sent an error, of which type and code."""
+    notes: Sequence[Mapping[int, str]] = ()
+    """By task, what else is to be said."""
 
 
-def _worst_first(judged: list[Destination], tasks: Destinations) -> list[int]:
-    """The order of the most telling verdicts first, and then as people look them up: by address and port."""
-    rank = np.array([rank_of(each.verdict) for each in judged], np.int64)
-    order: list[int] = np.lexsort((tasks.port, tasks.low, tasks.high, rank)).tolist()
-    return order
-
-
-def _names(plan: Plan) -> list[tuple[str, int | None]]:
-    """Of every task that was asked for, its address and port."""
-    tasks = plan.tasks.take(slice(plan.asked))
-    return list(zip(spelled(tasks.high, tasks.low).texts(), tasks.port.tolist(), strict=True))
-
-
-def _name(plan: Plan, task: int) -> tuple[str, int | None]:
+def outcome(known: Known) -> dict[int, Destination]:
+    """The destinations of a scan by their tasks, worst first, without what it had no time to ask."""
+    plan, state = known.plan, known.pacing.state
+    told = {task: _told(known, task) for task in range(plan.asked) if state[task] != OPEN or plan.left[task]}
     tasks = plan.tasks
-    return address_text(int(tasks.high[task]), int(tasks.low[task])), int(tasks.port[task])
+    order = sorted(told, key=lambda task: (RANK[told[task].verdict], tasks.high[task], tasks.low[task],
+                                           tasks.port[task]))
+    return {task: told[task] for task in order}
 
 
-def _unheard(name: tuple[str, int | None]) -> Destination:
-    """One that the capture does not know."""
+def _told(known: Known, task: int) -> Destination:
+    plan, record = known.plan, known.record
+    findings = _findings(known, task)
+    verdict = min((finding.verdict for finding in findings), key=RANK.__getitem__, default=None)
+    sent, answered = plan.left[task], min(plan.left[task], record.answered[task])
+    verdict = verdict or ("answered" if answered else "silent")
+    errors = sum(finding.count for finding in findings if finding.icmp_type is not None)
+    rtt_ms, name, meaning = _spread(record.rtts_ns(task)), ERRNO_OF_VERDICT.get(verdict), None
+    notes: tuple[str, ...] = ()
+    if sent > 1 and rtt_ms and not errors:
+        # What was asked again may have answered any of the probes: no RTT can be taken from that (RFC 6298, 3).
+        rtt_ms, notes = None, (f"asked {sent} times before it answered",)
+    if verdict == "silent":
+        verdict, name, meaning, notes = _silent(known, task)
+    notes += tuple(some[task] for some in known.notes if task in some)
+    if not known.tells_origin:
+        findings = tuple(map(_anonymous, findings))
     return Destination(
-        address=name[0], port=name[1], verdict="silent", errno=None, meaning="no-evidence", sent=0, sent_bytes=0,
-        answered=0, errors=0, rtt_ms=None, findings=())
+        address=address_text(*plan.tasks.address(task)), port=plan.port[task], verdict=verdict, errno=name,
+        meaning=meaning, sent=sent, sent_bytes=plan.left_bytes[task], answered=answered, errors=errors, rtt_ms=rtt_ms,
+        findings=findings, notes=notes)
 
 
-def _counted(found: Destination, sent: int, sent_bytes: int) -> Destination:
-    """With every probe that left, also those that the capture missed."""
-    told = found if found.sent == sent else replace(found, sent=sent, sent_bytes=sent_bytes)
-    return _without_rtt(told) if sent > 1 and told.rtt_ms and not told.errors else told
+# ---- findings
+
+def _findings(known: Known, task: int) -> tuple[Finding, ...]:
+    """The worst first."""
+    kinds, seen = known.record.found.get(task, {}), known.record.loops.get(task)
+    if not kinds and not seen:
+        return ()
+    found = [_finding(known, task, kind, each) for kind, each in kinds.items()]
+    if seen:
+        found.append(Finding(
+            verdict="loop", errno=ERRNO_OF_VERDICT["loop"], linux=None, family=known.plan.family_of(task),
+            icmp_type=None, icmp_code=None, reason="no-response", reporter=None, count=seen.passes,
+            first_time_ns=seen.first_ns, last_time_ns=seen.last_ns, mtu=None, match="none", rtt_ms=None, loop=None,
+            notes=(SEEN_LOOPING,)))
+    loops = sorted((each for each in found if each.verdict == "loop"),
+                   key=lambda each: (each.reporter is None, each.first_time_ns))
+    if loops:
+        routers = tuple(dict.fromkeys(each.reporter for each in loops if each.reporter))[:MOST_ROUTERS]
+        loop = Loop(routers, seen.period if seen else None)
+        found = [replace(each, loop=loop) if each.verdict == "loop" else each for each in found]
+    return tuple(sorted(found, key=_worst_first))
 
 
-def _without_rtt(answered: Destination) -> Destination:
-    """What was asked again may have answered any of the probes: no RTT can be taken from that (RFC 6298, section 3)."""
-    return replace(answered, rtt_ms=None, notes=(*answered.notes, f"asked {answered.sent} times before it answered"))
+def _worst_first(finding: Finding) -> tuple[int | str, ...]:
+    return (RANK[finding.verdict], -finding.count, finding.reporter or "", finding.first_time_ns,
+            finding.icmp_type or 0, finding.icmp_code or 0, finding.mtu or 0)
 
 
-def _unseen(silent: Destination, task: int, _: Plan, pacing: Pacing) -> Destination:
-    """One that the capture does not know: who says that a probe left?"""
-    why = "held by this scan itself" if pacing.state[task] == HELD else "not seen leaving this host"
-    return replace(silent, notes=(why,))
+def judged(known: Known, task: int, kind: Kind) -> tuple[Meaning, str | None]:
+    """What an error about a task says, and its verdict."""
+    meaning = meaning_of(kind.family, kind.icmp_type, kind.icmp_code)
+    is_loop = (kind.family, kind.icmp_type, kind.icmp_code) in TIME_EXCEEDED and (
+        known.plan.ttl >= known.loop_ttl or task in known.record.loops)
+    return meaning, verdict_of(meaning, itself=kind.reporter == known.plan.tasks.address(task), loop=is_loop)
 
 
-def _judged(silent: Destination, task: int, plan: Plan, pacing: Pacing) -> Destination:
-    """With what the scan knows that silence means."""
-    host = int(plan.tasks.host[task])
-    meaning = _meaning(task, host, pacing)
-    return replace(silent, meaning=meaning, notes=(*silent.notes, *_why(meaning, task, host, plan, pacing)))
+def _finding(known: Known, task: int, kind: Kind, found: Found) -> Finding:
+    meaning, verdict = judged(known, task, kind)
+    return Finding(
+        verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux, family=kind.family,
+        icmp_type=kind.icmp_type, icmp_code=kind.icmp_code, reason=meaning.reason,
+        reporter=address_text(*kind.reporter), count=found.count, first_time_ns=found.first_ns,
+        last_time_ns=found.last_ns, mtu=kind.mtu if kind.mtu >= 0 else None,
+        match="exact" if found.is_exact else "rewritten", rtt_ms=_spread(found.rtts_ns), loop=None,
+        notes=texts_of(found.notes, found.length, kind.family))
 
 
-def _refused(silent: Destination, code: int) -> Destination:
-    """One that this host would not send to: at all, or any more."""
-    name = errno.errorcode.get(code)
-    if silent.sent == 0:
-        return replace(silent, verdict="unsent", errno=name, meaning=None)
-    return replace(silent, meaning="no-evidence", notes=(*silent.notes, f"not asked again: {name}"))
+def _spread(rtts_ns: Sequence[int]) -> Spread | None:
+    if not rtts_ns:
+        return None
+    return Spread(min(rtts_ns) / NS_PER_MS, median(rtts_ns) / NS_PER_MS, max(rtts_ns) / NS_PER_MS)
+
+
+def _anonymous(finding: Finding) -> Finding:
+    """Of an engine that hears only an errno: without what it made up to tell it."""
+    reason = finding.reason if finding.verdict in TOLD_BY_ERRNO else "dest-unreach"
+    return replace(finding, icmp_type=None, icmp_code=None, reporter=None, linux=None, reason=reason)
+
+
+# ---- silence
+
+def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple[str, ...]]:
+    """Of what said nothing: verdict, errno, what its silence means, and notes."""
+    state = known.pacing.state[task]
+    if state == UNSENT:
+        name = errno.errorcode.get(known.errnos.get(task, 0))
+        if known.plan.left[task] == 0:
+            return "unsent", name, None, ()
+        return "silent", None, "no-evidence", (f"not asked again: {name}",)
+    if not known.record.is_seen[task]:      # who says that a probe left?
+        why = "held by this scan itself" if state == HELD else "not seen leaving this host"
+        return "silent", None, "no-evidence", (why,)
+    host = known.plan.host[task]
+    meaning = _meaning(task, host, known.pacing)
+    return "silent", None, meaning, (_why(meaning, task, host, known),)
 
 
 def _meaning(task: int, host: int, pacing: Pacing) -> str:
@@ -106,60 +163,29 @@ def _meaning(task: int, host: int, pacing: Pacing) -> str:
     return "listening-or-filtered" if pacing.refused[host] else "no-evidence"
 
 
-def _why(meaning: str, task: int, host: int, plan: Plan, pacing: Pacing) -> tuple[str, ...]:
+def _why(meaning: str, task: int, host: int, known: Known) -> str:
     """How sure that is."""
-    asked = f"asked {plan.left[task]} times" if plan.left[task] > 1 else "asked once"
-    refused = int(pacing.refused[host])
-    texts = {
-        "listening-or-filtered": f"{asked}, while {'another port was' if refused == 1 else 'other ports were'} "
-                                 f"refused {refused} times".replace("refused 1 times", "refused"),
-        "rate-limited": f"{asked}; the host's limit on errors left no token for it",
-        "no-evidence": f"{asked}; no closed port was refused either" if plan.left[plan.asked + host]
-                       else asked,
-    }
-    return (texts[meaning],)
+    left, refused = known.plan.left, known.pacing.refused[host]
+    asked = f"asked {left[task]} times" if left[task] > 1 else "asked once"
+    if meaning == "listening-or-filtered":
+        return f"{asked}, while " + ("another port was refused" if refused == 1 else
+                                     f"other ports were refused {refused} times")
+    if meaning == "rate-limited":
+        return f"{asked}; the host's limit on errors left no token for it"
+    return f"{asked}; no closed port was refused either" if left[known.plan.asked + host] else asked
 
 
-TOLD_BY_ERRNO = frozenset({"refused", "too-big"})
-"""Verdicts of which the errno says as much as type and code."""
+# ---- comments
 
-
-def with_notes(destinations: Iterable[Destination], plan: Plan, notes: Mapping[int, str]) -> tuple[Destination, ...]:
-    """The destinations with one note more, where there is one.
-
-    Args:
-        destinations: of the report.
-        plan: what was asked for.
-        notes: by task.
-    """
-    texts = {_name(plan, task): text for task, text in notes.items()}
-    return tuple(replace(each, notes=(*each.notes, texts[each.address, each.port]))
-                 if (each.address, each.port) in texts else each for each in destinations)
-
-
-def without_origin(destination: Destination) -> Destination:
-    """Of an engine that hears only an errno: without what it made up to tell it."""
-    return replace(destination, findings=tuple(map(_anonymous, destination.findings)))
-
-
-def _anonymous(finding: Finding) -> Finding:
-    reason = finding.reason if finding.verdict in TOLD_BY_ERRNO else "dest-unreach"
-    return replace(finding, icmp_type=None, icmp_code=None, reporter=None, linux=None, reason=reason)
-
-
-def comments_of(destinations: Iterable[Destination], plan: Plan, frames: I64, tasks: I64) -> dict[int, str]:
+def comments_of(told: Mapping[int, Destination], frames: Iterable[tuple[int, int]]) -> dict[int, str]:
     """By frame, what the destination it is about turned out to be.
 
     Args:
-        destinations: of the report.
-        plan: what was asked for.
-        frames: (n,) frame numbers.
-        tasks: (n,) the task each is about, -1 for none.
+        told: by task.
+        frames: each with the task it is about.
     """
-    texts = {(each.address, each.port): _comment(each) for each in destinations}
-    by_task = {task: texts.get(_name(plan, task)) for task in set(tasks.tolist()) if task >= 0}
-    told = ((frame, by_task.get(task)) for frame, task in zip(frames.tolist(), tasks.tolist(), strict=True))
-    return {frame: text for frame, text in told if text}
+    texts = {task: _comment(destination) for task, destination in told.items()}
+    return {frame: texts[task] for frame, task in frames if task in texts}
 
 
 def _comment(destination: Destination) -> str:

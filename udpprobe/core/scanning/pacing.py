@@ -6,18 +6,17 @@ pauses; what a host says that did is weighed by `Host`.
 
 from __future__ import annotations
 
+import heapq
+from array import array
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
-import numpy as np
-
-from udpprobe.core.batch import I64, Bool
 from udpprobe.core.limiter import MS, SECOND
-from udpprobe.core.runs import starts_of_runs
-from udpprobe.core.scanning.admission import ANSWER, PROBE, REFUSAL, Heard
 from udpprobe.core.scanning.host import Host
 from udpprobe.core.scanning.plan import Plan
-from udpprobe.core.scanning.suspects import HELD, OPEN, SETTLED, SILENT, UNSENT, empty_state
+from udpprobe.core.scanning.suspects import HELD, OPEN, SETTLED, SILENT, UNSENT, States
 
 LEAST_WAIT_NS = 20 * MS
 FIRST_WAIT_NS = 250 * MS
@@ -57,52 +56,67 @@ class Pacing:
 
     def __init__(self, plan: Plan, patience: Patience, now_ns: int) -> None:
         self._plan, self._patience = plan, patience
-        self.state = empty_state(len(plan))
+        self.state = States(plan.host, plan.asked)
         """(tasks,) OPEN, SETTLED …; control tasks stay as they are."""
-        self._asked = np.arange(len(plan)) >= plan.asked
+        self._again = bytearray(plan.asked) + b"\1" * plan.hosts
         """(tasks,) those that are probed although they are decided: control ports, and such as are known closed."""
-        self._host = plan.tasks.host
-        self._by_host = np.argsort(self._host[:plan.asked], kind="stable")
-        starts = starts_of_runs(self._host[:plan.asked][self._by_host])
-        self._starts = np.append(starts, plan.asked)
-        self.spoke = np.zeros(plan.hosts, np.bool_)
+        hosts, sources = plan.hosts, plan.per_host
+        self.spoke = bytearray(hosts)
         """(hosts,) whether any error came from, or for, each host."""
-        self.refused = np.zeros(plan.hosts, np.int64)
+        self.refused = array("I", bytes(4 * hosts))
         """(hosts,) how many refusals each host itself sent."""
-        self._known = np.full(plan.hosts, -1)
-        self._last_ns = np.full(plan.hosts, now_ns)
-        self._rtt_ns = np.zeros(plan.hosts, np.int64)
-        self._rounds = np.zeros(plan.hosts, np.int64)
-        self._queued = np.zeros(plan.hosts, np.int64)
-        self._hit_ns = np.full((plan.hosts, plan.sources.high.shape[1]), now_ns)
+        self._known = array("i", [-1]) * hosts
+        self._last_ns = array("q", [now_ns]) * hosts
+        self._rtt_ns = array("q", bytes(8 * hosts))
+        self._rounds = array("H", bytes(2 * hosts))
+        self._queued = array("I", bytes(4 * hosts))
+        self._hit_ns = array("q", [now_ns]) * (hosts * sources)
         self._active: dict[int, Host] = {}
         self.exhausted: set[int] = set()
         """Hosts that went mute before all was known."""
-        self._queue: deque[I64] = deque()
+        self._queue: deque[Iterator[int]] = deque()
+        self._waiting = 0
+        """Tasks in the queue."""
+        self._looks: list[tuple[int, int]] = []
+        """(when to look at a host, which), the earliest first: hosts of which nothing is queued any more."""
         self._look_ns = LOOK_NS * (1 + plan.asked // 20_000)
         self._gap_ns = int(SECOND / patience.rate_pps) + 1 if patience.rate_pps else 0
         self._looked_ns, self._paid_ns = now_ns, now_ns - self._gap_ns
         self._linger_ns = now_ns
         self._distrusted = 0
-        self._enqueue(self._first_round())
+        self._enqueue_first_round()
 
     # What is due.
 
-    def _first_round(self) -> I64:
+    def _enqueue_first_round(self) -> None:
         """Every task once, the hosts in turn; the control ports of hosts with few."""
-        sizes = np.diff(self._starts)
-        rank = np.arange(self._plan.asked) - np.repeat(self._starts[:-1], sizes)
-        tasks = self._by_host[np.argsort(rank, kind="stable")]
-        few = np.flatnonzero(sizes <= FEW_TASKS) if self._patience.control else np.empty(0, np.int64)
-        return np.concatenate([tasks, few + self._plan.asked])
+        plan = self._plan
+        sizes = [plan.starts[host + 1] - plan.starts[host] for host in range(plan.hosts)]
+        few = [host for host, size in enumerate(sizes) if size <= FEW_TASKS] if self._patience.control else []
+        for host, size in enumerate(sizes):
+            self._queued[host] = size
+        for host in few:
+            self._queued[host] += 1
+        self._waiting = plan.asked + len(few)
+        self._queue.append(chain(self._in_turn(sizes), [plan.asked + host for host in few]))
 
-    def _enqueue(self, tasks: I64) -> None:
-        if len(tasks):
-            self._queue.append(tasks)
-            np.add.at(self._queued, self._host[tasks], 1)
+    def _in_turn(self, sizes: list[int]) -> Iterator[int]:
+        plan, hosts, rank = self._plan, list(range(len(sizes))), 0
+        while hosts := [host for host in hosts if sizes[host] > rank]:
+            for host in hosts:
+                yield plan.by_host[plan.starts[host] + rank]
+            rank += 1
 
-    def due(self, now_ns: int, room: int) -> tuple[I64, I64]:
-        """Tasks of which to send a probe each now, none twice, and the source address of each.
+    def _enqueue(self, tasks: Iterable[int]) -> None:
+        tasks = list(tasks)
+        if tasks:
+            self._queue.append(iter(tasks))
+            self._waiting += len(tasks)
+            for task in tasks:
+                self._queued[self._plan.host[task]] += 1
+
+    def due(self, now_ns: int, room: int) -> list[tuple[int, int]]:
+        """Tasks of which to send a probe each now, and which of its source addresses each is sent from.
 
         Args:
             now_ns: how far the capture has seen.
@@ -111,16 +125,14 @@ class Pacing:
         if now_ns - self._looked_ns >= self._look_ns:
             self._look(now_ns)
         room = min(room, self._allowance(now_ns))
-        urgent, urgent_sources = self._due_of_hosts(now_ns, room)
-        queued = self._from_queue(room - len(urgent))
-        self._last_ns[self._host[queued]] = now_ns
-        turn = self._plan.attempts[queued] + queued
-        tasks = np.concatenate([np.array(urgent, np.int64), queued])
-        sources = np.concatenate([np.array(urgent_sources, np.int64), turn % self._hit_ns.shape[1]])
-        self._pay(len(tasks))
-        return tasks, sources
+        due = self._due_of_hosts(now_ns, room)
+        sources, attempts = self._plan.per_host, self._plan.attempts
+        for task in self._from_queue(room - len(due), now_ns):
+            due.append((task, (attempts[task] + task) % sources))
+        self._pay(len(due))
+        return due
 
-    def _due_of_hosts(self, now_ns: int, room: int) -> tuple[list[int], list[int]]:
+    def _due_of_hosts(self, now_ns: int, room: int) -> list[tuple[int, int]]:
         tasks: dict[int, int] = {}
         for number, host in list(self._active.items()):
             if len(tasks) >= room:
@@ -129,24 +141,37 @@ class Pacing:
                 host.hold(now_ns)
                 continue
             late = [task for task, source in host.due(now_ns) if tasks.setdefault(task, source) != source]
-            self._enqueue(np.array(late, np.int64))
+            self._enqueue(late)
             self._active[number] = self._active.pop(number)     # the next time others come first
         if len(tasks) > room:   # a whole round of a host without a limit
-            self._asked[list(tasks)[room:]] = True
-            self._enqueue(np.array(list(tasks)[room:], np.int64))
-        return list(tasks)[:room], list(tasks.values())[:room]
+            late = list(tasks)[room:]
+            for task in late:
+                self._again[task] = 1
+            self._enqueue(late)
+        return list(tasks.items())[:room]
 
-    def _from_queue(self, room: int) -> I64:
-        taken = []
-        while self._queue and room > 0:
-            tasks = self._queue.popleft()
-            if len(tasks) > room:
-                self._queue.appendleft(tasks[room:])
-            taken.append(tasks[:room])
-            room -= len(taken[-1])
-        tasks = np.concatenate([np.empty(0, np.int64), *taken])
-        np.subtract.at(self._queued, self._host[tasks], 1)
-        return _distinct(tasks[(self.state[tasks] == OPEN) | self._asked[tasks]])
+    def _from_queue(self, room: int, now_ns: int) -> Iterable[int]:
+        """The next of the queue that are still to be probed, each once."""
+        taken: list[int] = []
+        while self._queue and len(taken) < room:
+            before = len(taken)
+            taken += islice(self._queue[0], room - before)
+            if len(taken) < room:
+                self._queue.popleft()
+        self._waiting -= len(taken)
+        if not self._waiting:
+            self._queue.clear()
+        hosts, states = self._plan.host, self.state.values
+        found: dict[int, None] = {}
+        for task in taken:
+            host = hosts[task]
+            self._queued[host] -= 1
+            if states[task] == OPEN or self._again[task]:
+                found[task] = None
+                self._last_ns[host] = now_ns
+            if not self._queued[host]:
+                heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
+        return found
 
     def _allowance(self, now_ns: int) -> int:
         if not self._patience.rate_pps:
@@ -161,107 +186,126 @@ class Pacing:
     def wake_ns(self, now_ns: int) -> int:
         """When something may be due."""
         wakes = [host.wake_ns() for host in self._active.values()]
-        if self._queue:
+        if self._waiting:
             wakes.append(self._paid_ns + self._gap_ns if self._patience.rate_pps else now_ns)
         return min([*wakes, self._looked_ns + self._look_ns])
 
     # What becomes of hosts.
 
     def _look(self, now_ns: int) -> None:
+        """Begin with, ask again, or give up the hosts whose time has come."""
         self._looked_ns = now_ns
         self._end_hosts()
-        opened = np.zeros(self._plan.hosts, np.bool_)
-        opened[self._host[:self._plan.asked][self.state[:self._plan.asked] == OPEN]] = True
-        opened[list(self._active)] = False
-        wait_ns = np.where(self.spoke, self._wait_ns(), self._patience.timeout_ns // (self._patience.retries + 1))
-        ready = opened & (self._queued == 0) & (now_ns >= self._last_ns + np.maximum(wait_ns, FIRST_WAIT_NS))
-        for host in np.flatnonzero(ready & self.spoke).tolist():
-            self._begin(host)
-        mute = np.flatnonzero(ready & ~self.spoke)
-        again = mute[self._rounds[mute] < self._patience.retries]
-        self._rounds[again] += 1
-        self._ask_again(again)
-        for host in np.setdiff1d(mute, again, assume_unique=True).tolist():
-            self._give_up(self._open_of(host))
+        later: list[tuple[int, int]] = []
+        while self._looks and self._looks[0][0] <= now_ns:
+            _, host = heapq.heappop(self._looks)
+            if not self.state.open[host] or host in self._active or self._queued[host]:
+                continue
+            ready_ns = self._last_ns[host] + self._silence_ns(host)
+            if now_ns < ready_ns:
+                later.append((ready_ns, host))
+            elif self.spoke[host]:
+                self._begin(host)
+            elif self._rounds[host] < self._patience.retries:
+                self._rounds[host] += 1
+                self._ask_again(host)
+            else:
+                self._give_up(self._open_of(host))
+        for each in later:
+            heapq.heappush(self._looks, each)
         for number, active in self._active.items():
-            active.wait_ns = int(self._wait_ns(number))
+            active.wait_ns = self._wait_ns(number)
 
-    def _wait_ns(self, host: int | slice = slice(None)) -> I64:
-        """How long an error may take to come from each host."""
-        return np.clip(self._rtt_ns[host] * 2 + 5 * MS, LEAST_WAIT_NS, MOST_WAIT_NS)
+    def _silence_ns(self, host: int) -> int:
+        """How long a host has said nothing before that means something."""
+        wait_ns = self._wait_ns(host) if self.spoke[host] else self._patience.timeout_ns // (self._patience.retries + 1)
+        return max(wait_ns, FIRST_WAIT_NS)
 
-    def _tasks_of(self, host: int) -> I64:
-        return self._by_host[self._starts[host]:self._starts[host + 1]]
+    def _wait_ns(self, host: int) -> int:
+        """How long an error may take to come from a host."""
+        return min(max(self._rtt_ns[host] * 2 + 5 * MS, LEAST_WAIT_NS), MOST_WAIT_NS)
 
-    def _open_of(self, host: int) -> I64:
-        tasks = self._tasks_of(host)
-        return tasks[self.state[tasks] == OPEN]
+    def _open_of(self, host: int) -> list[int]:
+        return self.state.open_among(self._plan.tasks_of(host))
 
-    def _ask_again(self, hosts: I64) -> None:
-        controls = hosts + self._plan.asked if self._patience.control else hosts[:0]
-        self._enqueue(np.concatenate([controls, *(self._open_of(host) for host in hosts.tolist())]))
+    def _ask_again(self, host: int) -> None:
+        control = [self._plan.asked + host] if self._patience.control else []
+        self._enqueue(control + self._open_of(host))
 
     def _begin(self, host: int) -> None:
-        self._active[host] = Host(self._tasks_of(host), self.state, int(self._known[host]),
-                                  self._hit_ns[host].tolist(), self._patience.retries + 1)
+        sources = self._plan.per_host
+        self._active[host] = Host(self._plan.tasks_of(host), self.state, self._known[host],
+                                  self._hit_ns[host * sources:(host + 1) * sources], self._patience.retries + 1)
 
     def _end_hosts(self) -> None:
         for number in [number for number, host in self._active.items() if host.finished]:
             if self._active.pop(number).ended:
                 self.exhausted.add(number)
                 self._give_up(self._open_of(number))
-            tasks = self._tasks_of(number)
-            last_ns = int(self._plan.sent_ns[tasks[self.state[tasks] == SILENT]].max(initial=0))
+            last_ns = max((self._plan.sent_ns(task) for task in self._plan.tasks_of(number)
+                           if self.state[task] == SILENT), default=0)
             self._linger_ns = max(self._linger_ns, last_ns + LINGER_NS)
 
-    def _give_up(self, tasks: I64) -> None:
-        self.state[tasks] = SILENT
+    def _give_up(self, tasks: Iterable[int]) -> None:
+        for task in tasks:
+            self.state[task] = SILENT
 
     # What is heard.
 
-    def heard(self, heard: Heard) -> None:
-        """Take in what the capture told."""
-        if heard.kind[0] == PROBE:
-            self._plan.sent_ns[heard.task] = heard.time_ns
+    def answered(self, task: int, time_ns: int) -> None:
+        """A datagram came back."""
+        self._learn_rtt(task, -1, time_ns)
+        self._settle(task)
+
+    def failed(self, task: int, source: int, attempt: int, time_ns: int, *, is_refusal: bool) -> None:
+        """An ICMP error came.
+
+        Args:
+            task: which one it is about.
+            source: which of the host's source addresses that probe left from.
+            attempt: which probe of the task, -1 where that is not known.
+            time_ns: when it came.
+            is_refusal: whether it is the host's own port unreachable.
+        """
+        host = self._plan.host[task]
+        if not self.spoke[host]:
+            self.spoke[host] = 1
+            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))    # sooner than if it were mute
+        self._known[host] = task
+        self.refused[host] += is_refusal
+        is_latest = self._learn_rtt(task, attempt, time_ns)
+        self._settle(task)
+        if not is_latest:
             return
-        host = self._host[heard.task]
-        if heard.kind[0] != ANSWER:
-            self.spoke[host] = True
-            self._known[host] = heard.task
-            np.add.at(self.refused, host[heard.kind == REFUSAL], 1)
-        latest = self._about_latest(heard)
-        rtt_ns = (heard.time_ns - self._plan.sent_ns[heard.task])[latest]
-        np.maximum.at(self._rtt_ns, host[latest], rtt_ns)
-        self._settle(heard.task)
-        if heard.kind[0] != ANSWER:
-            self._tell_hosts(heard.take(latest))
+        sent_ns = self._plan.sent_ns(task)
+        at = host * self._plan.per_host + source
+        self._hit_ns[at] = max(self._hit_ns[at], sent_ns)
+        if host in self._active:
+            self._active[host].hit(task, source, sent_ns, time_ns)
 
-    def _about_latest(self, heard: Heard) -> Bool:
-        """Those that are about the last probe of their task, as far as that is known."""
-        last = self._plan.attempts[heard.task] - 1
-        return ((heard.attempt == last) | (last == 0)) & (self._plan.sent_ns[heard.task] > 0)
+    def _learn_rtt(self, task: int, attempt: int, time_ns: int) -> bool:
+        """Whether it is about the last probe of the task, as far as that is known: then it says the host's RTT."""
+        last, sent_ns = self._plan.attempts[task] - 1, self._plan.sent_ns(task)
+        if sent_ns <= 0 or last not in {attempt, 0}:
+            return False
+        host = self._plan.host[task]
+        self._rtt_ns[host] = max(self._rtt_ns[host], time_ns - sent_ns)
+        return True
 
-    def _settle(self, tasks: I64) -> None:
-        tasks = tasks[tasks < self._plan.asked]
-        self.state[tasks] = SETTLED
+    def _settle(self, task: int) -> None:
+        if task < self._plan.asked:
+            self.state[task] = SETTLED
 
-    def _tell_hosts(self, errors: Heard) -> None:
-        sent_ns = self._plan.sent_ns[errors.task]
-        np.maximum.at(self._hit_ns, (self._host[errors.task], errors.source), sent_ns)
-        rows = [row for row, host in enumerate(self._host[errors.task].tolist()) if host in self._active]
-        for row in rows:
-            task = int(errors.task[row])
-            self._active[int(self._host[task])].hit(task, int(errors.source[row]), int(sent_ns[row]),
-                                                    int(errors.time_ns[row]))
+    def unsent(self, task: int) -> None:
+        """This host could not send a probe of this task; it would not the next time either."""
+        if self.state[task] == OPEN:
+            self.state[task] = UNSENT
+        self._again[task] = 0
 
-    def unsent(self, tasks: I64) -> None:
-        """This host could not send probes of these tasks; it would not the next time either."""
-        self.state[tasks[self.state[tasks] == OPEN]] = UNSENT
-        self._asked[tasks] = False
-
-    def leave_out(self, tasks: I64) -> None:
+    def leave_out(self, tasks: Iterable[int]) -> None:
         """Never ask these: they are the scan's own ports."""
-        self.state[tasks] = HELD
+        for task in tasks:
+            self.state[task] = HELD
 
     def distrust(self) -> None:
         """Let silence mean nothing for now: this host lost packets. A few times, for it may go on losing them."""
@@ -274,22 +318,15 @@ class Pacing:
 
     def decided(self) -> int:
         """How many tasks are decided."""
-        return self._plan.asked - int(np.count_nonzero(self.state[:self._plan.asked] == OPEN))
+        return self._plan.asked - self.state.undecided
 
     def remaining_s(self) -> float | None:
         """An estimate; None while nothing is known."""
-        queued = sum(map(len, self._queue))
-        sending_s = queued / self._patience.rate_pps if self._patience.rate_pps else 0.0
+        sending_s = self._waiting / self._patience.rate_pps if self._patience.rate_pps else 0.0
         limits_s = max((host.remaining_ns() for host in self._active.values()), default=0) / SECOND
         return sending_s + limits_s or None
 
     def done(self, now_ns: int) -> bool:
         """Whether all is decided, and answers to the last probes had their time."""
-        return not self._queue and not self._active and self.decided() == self._plan.asked and (
-            now_ns >= self._linger_ns or not (self.state == SILENT).any())
-
-
-def _distinct(tasks: I64) -> I64:
-    """Each task once, in the order of first appearance."""
-    order = np.argsort(tasks, kind="stable")
-    return tasks[np.sort(order[starts_of_runs(tasks[order])])]
+        return not self._waiting and not self._active and not self.state.undecided and (
+            now_ns >= self._linger_ns or SILENT not in self.state.values)

@@ -1,25 +1,28 @@
-"""What a scan will send: its tasks, from which address, with which payload, and the token of each probe.
+"""What a scan will send: its tasks, from which address, with which payload; and what has left so far.
 
-A task is a destination that is to be decided. Behind the tasks that were asked for stands one more for each
-host: its control port, surely closed, whose refusal shows that the host speaks.
+A task is a destination that is to be decided. Behind the tasks that were asked for stands one more for each host: its
+control port, surely closed, whose refusal shows that the host speaks.
 """
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-import numpy as np
+from udpprobe.core.probe import Payloads, Prober, Tasks
+from udpprobe.core.probing.probes import Destinations
+from udpprobe.core.siphash import SipHash
 
-from udpprobe.core.batch import I64, U64
-from udpprobe.core.keys import Numbering, endpoint_key
-from udpprobe.core.packets import u64
-from udpprobe.core.probing.probes import Destinations, Key, Probes, siphash, token_of
-from udpprobe.core.runs import starts_of_runs
+Key = tuple[int, int]
+"""128 secret bits in two halves."""
+Address = tuple[int, int]
+"""128 bits in two halves, IPv4 mapped."""
 
-GENERIC = -1
-"""Candidate that stands for the payloads 0 to GENERIC_VARIANTS - 1: which of them, the token says."""
-GENERIC_VARIANTS = 8
-NO_PORT = np.zeros(1, np.uint64)
+CONTROL = 0
+"""The choice of payloads that control ports are sent: see `Catalogue.choices`."""
 CONTROL_PORTS = (49_152, 65_536)
 """Where control ports are looked for: nothing is registered there (RFC 6335, section 6)."""
 
@@ -28,24 +31,12 @@ CONTROL_PORTS = (49_152, 65_536)
 class Sources:
     """Where probes come from."""
 
-    high: U64
-    """(hosts, k) addresses in two halves: each host's probes may come from k of them."""
-    low: U64
+    addresses: Sequence[Sequence[Address]]
+    """Of each host: its probes may come from k addresses, as many for each host."""
     port: int
     ports: int = 1
     """How many there are from `port` on. The tasks of a host take them in turn, for what comes from another port of
     the host says by the one it goes to what it is about."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Which payloads each task may be sent, in turn."""
-
-    first: I64
-    """(tasks,) index into `order`."""
-    count: I64
-    order: I64
-    """Rows of `Payloads`, or GENERIC."""
 
 
 class Plan:
@@ -54,116 +45,199 @@ class Plan:
     Args:
         destinations: what was asked for.
         sources: where each host's probes come from.
-        candidates: payloads of the asked destinations.
+        choice: which of the choices of payloads each destination is sent.
+        payloads: what probes may carry; CONTROL is one of their choices.
         key: the scan's secret.
         ttl: that every probe leaves with.
+        size: bytes of the IP packet that shorter payloads are filled up to; 0 leaves them as they are.
+        proving: by choice, the one to take instead where errors have to prove more.
     """
 
-    def __init__(self, destinations: Destinations, sources: Sources, candidates: Candidates, key: Key, *,
-                 ttl: int = 64) -> None:
+    def __init__(self, destinations: Destinations, sources: Sources, choice: array[int],  # noqa: PLR0913, PLR0917
+                 payloads: Payloads, key: Key, ttl: int = 64, size: int = 0, proving: Sequence[int] = ()) -> None:
         self.asked = len(destinations)
-        self.sources, self._key, self._ttl = sources, key, ttl
-        self.tasks = Destinations.concatenate([destinations, _controls(destinations, sources, key)])
-        extra = len(self.tasks) - self.asked
-        self._first = np.concatenate([candidates.first, np.full(extra, len(candidates.order))])
-        self._count = np.concatenate([candidates.count, np.ones(extra, np.int64)])
-        self._order = np.append(candidates.order, GENERIC)
-        self.attempts = np.zeros(len(self.tasks), np.int64)
-        """Probes made of each task so far."""
-        self.left, self.left_bytes, self._length = np.zeros((3, len(self.tasks)), np.int64)
-        """How many of them left this host, and bytes of their IP packets."""
-        self.sent_ns = np.zeros(len(self.tasks), np.int64)
-        """When the last of them left, as the capture saw it; 0 for never."""
-        hosts = self.tasks.take(slice(self.asked, None))
-        self.source_port = sources.port + _rank(self.tasks.host) % sources.ports
+        self.sources, self.ttl, self.size = sources, ttl, size
+        self.hosts = len(sources.addresses)
+        """How many there are; the control of host h is task `asked + h`."""
+        self._order_by_host(destinations)
+        self.tasks = Destinations.concatenate([destinations, self._controls(destinations, key)])
+        self.host, self.port = self.tasks.host, self.tasks.port
+        self._number_sources()
+        self.prober = Prober(key, payloads, self._addresses, first_port=sources.port, ports=sources.ports)
+        self.source_port = self._source_ports()
         """(tasks,) where the probes of each come from."""
-        self._tasks = _index(endpoint_key(self.tasks.high, self.tasks.low, self.tasks.port.view(np.uint64)))
-        self._hosts = _index(endpoint_key(hosts.high, hosts.low, NO_PORT))
+        self._choice, self._proving = choice + array("H", [CONTROL]) * self.hosts, proving
+        self.crafted = Tasks(self.tasks.high, self.tasks.low, self.source_port, self.port, self._choice)
+        """The tasks, as `Prober` takes them."""
+        count = len(self.tasks)
+        self.attempts = array("I", bytes(4 * count))
+        """(tasks,) probes made so far."""
+        self.left = array("I", bytes(4 * count))
+        """(tasks,) how many of them left this host."""
+        self.left_bytes = array("Q", bytes(8 * count))
+        """(tasks,) bytes of their IP packets."""
+        self._last = array("I", bytes(4 * count))
+        """(tasks,) 1 + the row of the last probe among all probes; 0 for none."""
+        self._before, self._times, self._frames = array("I"), array("q"), array("I")
+        """(probes,) `_last` before it; when it left; in which frame it was seen, 0 for none."""
+        self._hosts: dict[int, int] = {}
+        """By address, 128 bits."""
+        for row in range(self.asked, count):
+            self._hosts.setdefault(self.tasks.high[row] << 64 | self.tasks.low[row], self.host[row])
 
     def __len__(self) -> int:
         return len(self.tasks)
 
-    @property
-    def hosts(self) -> int:
-        """How many there are; the control of host h is task `asked + h`."""
-        return len(self) - self.asked
+    # ---- who is who
 
-    def find(self, high: U64, low: U64, port: U64) -> I64:
-        """(n,) the task of each address and port, -1 for what is not probed."""
-        return _found(self._tasks, endpoint_key(high, low, port))
+    def _order_by_host(self, destinations: Destinations) -> None:
+        """Tasks by host and port: (asked,) `by_host`, and where each host's begin."""
+        hosts, ports = destinations.host, destinations.port
+        pairs = pairwise(zip(hosts, ports, strict=True))
+        if all(before <= behind for before, behind in pairs):
+            self.by_host, self._ports_by_host = array("I", range(self.asked)), ports[:]
+        else:
+            self.by_host = array("I", sorted(range(self.asked), key=lambda row: hosts[row] << 16 | ports[row]))
+            self._ports_by_host = array("H", [ports[row] for row in self.by_host])
+        self.starts = array("I", bytes(4 * (self.hosts + 1)))
+        for host in hosts:
+            self.starts[host + 1] += 1
+        for host in range(self.hosts):
+            self.starts[host + 1] += self.starts[host]
 
-    def host_of(self, high: U64, low: U64) -> I64:
-        """(n,) the host with each address, -1 for one that is not probed."""
-        return _found(self._hosts, endpoint_key(high, low, NO_PORT))
+    def tasks_of(self, host: int) -> array[int]:
+        """The tasks of a host that were asked for."""
+        return self.by_host[self.starts[host]:self.starts[host + 1]]
 
-    def next_probes(self, tasks: I64, source: I64) -> Probes:
-        """One more probe of each of (n,) different tasks.
+    def _controls(self, destinations: Destinations, key: Key) -> Destinations:
+        """A task a host: a high port that is neither asked for nor, where the host is this one, the scan's own."""
+        taken = set(destinations.port)
+        taken.update(range(self.sources.port, self.sources.port + self.sources.ports))
+        free = [port for port in range(*CONTROL_PORTS) if port not in taken]
+        free = free or [0]      # reserved (RFC 6335, section 6): closed, though less often answered for
+        chance, found = SipHash(key), Destinations()
+        for host in range(self.hosts):
+            row = self.by_host[self.starts[host]]
+            address = destinations.address(row)
+            found.add(host, address, [free[chance.of(address) % len(free)]], destinations.zone[row])
+        return found
 
-        Args:
-            tasks: rows of `tasks`.
-            source: (n,) which of the host's source addresses each leaves from.
-        """
-        probes = self.probes(tasks, source, self.attempts[tasks])
-        self.attempts[tasks] += 1
-        return probes
+    def find(self, high: int, low: int, port: int) -> int:
+        """The task of an address and port, -1 where that is not probed."""
+        host = self._hosts.get(high << 64 | low, -1)
+        if host < 0:
+            return -1
+        end = self.starts[host + 1]
+        at = bisect_left(self._ports_by_host, port, self.starts[host], end)
+        if at < end and self._ports_by_host[at] == port:
+            return self.by_host[at]
+        return self.asked + host if self.port[self.asked + host] == port else -1
 
-    def leave(self, tasks: I64, length: I64) -> None:
-        """Count a probe of each of (n,) different tasks as sent; `length` is in bytes of IP packets."""
-        self.left[tasks] += 1
-        self.left_bytes[tasks] += length
-        self._length[tasks] = length
+    def host_of(self, high: int, low: int) -> int:
+        """The host with an address, -1 where that is not probed."""
+        return self._hosts.get(high << 64 | low, -1)
 
-    def stay(self, tasks: I64) -> None:
-        """Take that back for (n,) different tasks: this host refused to send the last probe of each."""
-        self.left[tasks] -= 1
-        self.left_bytes[tasks] -= self._length[tasks]
+    # ---- sources
 
-    def probes(self, tasks: I64, source: I64, attempt: I64) -> Probes:
-        """The probes of (n,) tasks, sources and attempts; the same ones whenever it is asked."""
-        some = self.tasks.take(tasks)
-        source_high, source_low = self.sources.high[some.host, source], self.sources.low[some.host, source]
-        ports = (self.source_port[tasks] << 16 | some.port).view(np.uint64)
-        token = token_of(self._key, (source_high, source_low), (some.high, some.low), ports)
-        payload = self._order[self._first[tasks] + attempt % self._count[tasks]]
-        generic = (token >> u64(61)).view(np.int64) % GENERIC_VARIANTS
-        return Probes(tasks, source_high, source_low, some.high, some.low, ports, some.zone,
-                      np.where(payload == GENERIC, generic, payload), attempt,
-                      np.full(len(tasks), self._ttl), token)
+    def _number_sources(self) -> None:
+        """Give every address that probes leave from a number, which `Prober` knows it by."""
+        addresses = self.sources.addresses
+        self.per_host = len(addresses[0]) if addresses else 1
+        numbers: dict[Address, int] = {}
+        self._numbers = array("H", [numbers.setdefault(each, len(numbers)) for of_host in addresses
+                                    for each in of_host])
+        self._addresses = list(numbers)
+        self._number_of = numbers
 
+    def _source_ports(self) -> array[int]:
+        ports, first_port = self.sources.ports, self.sources.port
+        found = array("H", [first_port]) * len(self.tasks)
+        for host in range(self.hosts if ports > 1 else 0):
+            control = self.asked + host
+            begin = self.prober.port_for(self.tasks.address(control), 0) - first_port
+            for rank, task in enumerate(self.tasks_of(host)):
+                found[task] = first_port + (begin + rank) % ports
+            found[control] = first_port + (begin + self.starts[host + 1] - self.starts[host]) % ports
+        return found
 
-def _rank(host: I64) -> I64:
-    """(n,) how many rows before each have the same host."""
-    order = np.argsort(host, kind="stable")
-    starts = starts_of_runs(host[order])
-    rank = np.zeros(len(host), np.int64)
-    rank[order] = np.arange(len(host)) - np.repeat(starts, np.diff(starts, append=len(host)))
-    return rank
+    def source_number(self, task: int, source: int) -> int:
+        """What `Prober` calls one of the addresses of a task's host."""
+        return self._numbers[self.host[task] * self.per_host + source]
 
+    def source_of(self, task: int, address: Address) -> int:
+        """Which of the addresses of a task's host this is, -1 for none."""
+        number = self._number_of.get(address, -1)
+        return -1 if number < 0 else self.source_with(task, number)
 
-Index = tuple[Numbering, I64]
-"""A dictionary, and the row that each of its numbers stands for."""
+    def source_with(self, task: int, number: int) -> int:
+        """Which of the addresses of a task's host `Prober` calls this, -1 for none."""
+        at = self.host[task] * self.per_host
+        for source in range(self.per_host):
+            if self._numbers[at + source] == number:
+                return source
+        return -1
 
+    def family_of(self, task: int) -> int:
+        """4 or 6."""
+        return 4 if self.tasks.high[task] == 0 and self.tasks.low[task] >> 32 == 0xFFFF else 6
 
-def _index(keys: U64) -> Index:
-    """Of rows by their keys; of several with the same key the first."""
-    numbers = Numbering()
-    return numbers, numbers.add(keys)[1]
+    def is_own(self, port: int) -> bool:
+        """Whether probes leave from this port."""
+        return 0 <= port - self.sources.port < self.sources.ports
 
+    # ---- what is sent
 
-def _found(index: Index, keys: U64) -> I64:
-    number = index[0].find(keys)
-    return np.where(number < 0, -1, index[1][number]) if len(index[1]) else number
+    def next_attempt(self, task: int, now_ns: int) -> int:
+        """Number one more probe of a task; it leaves now, until the capture has seen when."""
+        attempt = self.attempts[task]
+        self.attempts[task] = attempt + 1
+        self._before.append(self._last[task])
+        self._times.append(now_ns)
+        self._frames.append(0)
+        self._last[task] = len(self._times)
+        return attempt
 
+    def prove(self, task: int) -> None:
+        """Let probes of a task carry a whole token, in turn with what they carry anyway."""
+        choice = self._choice[task]
+        if choice < len(self._proving):
+            self._choice[task] = self._proving[choice]
 
-def _controls(destinations: Destinations, sources: Sources, key: Key) -> Destinations:
-    """A task for each host: a high port that is neither asked for nor, where the host is this one, the scan's own."""
-    order = np.argsort(destinations.host, kind="stable")
-    hosts = destinations.take(order[starts_of_runs(destinations.host[order])])
-    asked = np.zeros(65_536, np.bool_)
-    asked[destinations.port] = asked[sources.port:sources.port + sources.ports] = True
-    free = np.flatnonzero(~asked[slice(*CONTROL_PORTS)]) + CONTROL_PORTS[0]
-    if len(free) == 0:
-        free = np.zeros(1, np.int64)     # reserved (RFC 6335, section 6): closed, though less often answered for
-    chance = siphash(key, (hosts.high, hosts.low)) % u64(len(free))
-    hosts.port = free[chance.view(np.int64)]
-    return hosts
+    def leave(self, task: int, length: int) -> None:
+        """Count a probe as sent; `length` is in bytes of its IP packet."""
+        self.left[task] += 1
+        self.left_bytes[task] += length
+
+    def stay(self, task: int, length: int) -> None:
+        """Take that back: this host refused to send the last probe of a task."""
+        self.left[task] -= 1
+        self.left_bytes[task] -= length
+
+    def seen(self, task: int, time_ns: int, frame: int = 0) -> None:
+        """The last probe of a task was seen to leave; of several sightings the first counts."""
+        row = self._last[task] - 1
+        if row >= 0 and not self._frames[row]:
+            self._times[row], self._frames[row] = time_ns, frame
+
+    def sent_ns(self, task: int) -> int:
+        """When the last probe of a task left; 0 for never."""
+        row = self._last[task]
+        return self._times[row - 1] if row else 0
+
+    def departure(self, task: int, attempt: int) -> tuple[int, int]:
+        """When a probe left, and the frame it was seen in (0 for none); of attempt -1, the task's last."""
+        row = self._last[task]
+        if attempt >= 0:
+            for _ in range(self.attempts[task] - 1 - attempt):
+                row = self._before[row - 1]
+        return (self._times[row - 1], self._frames[row - 1]) if row else (0, 0)
+
+    def payload_of(self, task: int, attempt: int, source: int = 0) -> int:
+        """Which row of the payloads a probe carries."""
+        self.prober.token_of(self.crafted, task, source=self.source_number(task, source), attempt=attempt)
+        return self.prober.row
+
+    def length_of(self, task: int, attempt: int, source: int = 0) -> int:
+        """Bytes of a probe's IP packet."""
+        self.prober.token_of(self.crafted, task, source=self.source_number(task, source), attempt=attempt)
+        return max(self.prober.length, self.size)

@@ -7,11 +7,10 @@ a packet was lost: what others missed in it says nothing of them.
 from __future__ import annotations
 
 import math
+from array import array
 from collections import deque
+from collections.abc import Sequence
 
-import numpy as np
-
-from udpprobe.core.batch import I8
 from udpprobe.core.limiter import MS
 
 OPEN, SETTLED, SILENT, UNSENT, HELD = range(5)
@@ -25,6 +24,47 @@ DOUBT = 1e-3
 MOST_TRIES = 30
 
 
+class States:
+    """(tasks,) the state of each task, and how many are open.
+
+    Args:
+        host: (tasks,) the host of each.
+        asked: tasks from here on are control ports: they are not counted.
+    """
+
+    def __init__(self, host: Sequence[int], asked: int | None = None) -> None:
+        self.host = host
+        self.asked = len(host) if asked is None else asked
+        self.values = bytearray(len(host))
+        self.undecided = self.asked
+        """How many are open."""
+        self.open = array("I", bytes(4 * (max(host, default=-1) + 1)))
+        """(hosts,) how many of each are open."""
+        for task in range(self.asked):
+            self.open[host[task]] += 1
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, task: int) -> int:
+        return self.values[task]
+
+    def __setitem__(self, task: int, state: int) -> None:
+        before = self.values[task]
+        if before == state:
+            return
+        self.values[task] = state
+        if task < self.asked and OPEN in {before, state}:
+            change = 1 if state == OPEN else -1
+            self.undecided += change
+            self.open[self.host[task]] += change
+
+    def open_among(self, tasks: Sequence[int]) -> list[int]:
+        """Those of these tasks that are open."""
+        values = self.values
+        return [task for task in tasks if values[task] == OPEN]
+
+
 class Suspects:
     """The open tasks of one host that missed.
 
@@ -33,7 +73,7 @@ class Suspects:
         tries: how often a port must miss where a closed one would not.
     """
 
-    def __init__(self, state: I8, tries: int) -> None:
+    def __init__(self, state: States, tries: int) -> None:
         self._state, self._tries = state, tries
         self._turns: deque[tuple[int, int]] = deque()
         """(when to try again, task)"""
@@ -85,8 +125,3 @@ class Suspects:
         enough = math.ceil(math.log(DOUBT) / math.log(chance))
         least = max(self._tries - 1, 1)     # it missed in the first round too
         return min(max(enough, least), MOST_TRIES)
-
-
-def empty_state(tasks: int) -> I8:
-    """(tasks,) all OPEN."""
-    return np.zeros(tasks, np.int8)

@@ -1,0 +1,170 @@
+import pytest
+from checks import HOLE, LIMITED, LOOPING, MTU, MUTE, QUIET, TRACE
+from msgspec.structs import replace
+from samples import ANSWERED, LOOP, REFUSED, TOO_BIG, UNREACHABLE_V6, destination, finding
+
+from udpprobe.checking.asking import Expectation, target_with_port
+from udpprobe.checking.causes import cause, mtu_cause, rtt_ms
+from udpprobe.checking.states import Facts, Outcome, checked, judged, unchecked, wants_mtu, wants_way
+from udpprobe.checking.thresholds import State, parse_range
+from udpprobe.core.model import Spread
+from udpprobe.core.verdicts import VERDICTS
+from udpprobe.errors import UsageError
+from udpprobe.pmtud.model import BlackHole, Reported
+
+ROUTERS = "routing loop between 192.0.2.1, a silent router and 192.0.2.3"
+MUTE_TEXT, QUIET_TEXT = "silent, as the whole host is", "silent while other ports are refused: listening or filtered"
+UNSENT = replace(MUTE, verdict="unsent", meaning=None, errno="ENETUNREACH")
+STRUCK = replace(UNSENT, errno=None)
+FLAPPING = replace(REFUSED, answered=1)
+MIXED = replace(TOO_BIG, answered=3, rtt_ms=Spread(1.0, 2.0, 3.0))
+
+
+def state(found, asked, **facts):
+    return checked("x", None, Facts(found, **facts), Expectation(**asked)).state
+
+
+@pytest.mark.parametrize(("found", "answered", "listening", "refused"), [
+    (ANSWERED, "OK", "OK", "CRITICAL"), (REFUSED, "CRITICAL", "CRITICAL", "OK"),
+    (QUIET, "CRITICAL", "OK", "CRITICAL"), (MUTE, "CRITICAL", "UNKNOWN", "CRITICAL"),
+    (LIMITED, "CRITICAL", "UNKNOWN", "CRITICAL"), (TOO_BIG, "CRITICAL", "CRITICAL", "CRITICAL"),
+    (LOOP, "CRITICAL", "CRITICAL", "CRITICAL"), (UNSENT, "CRITICAL", "CRITICAL", "CRITICAL"),
+    (STRUCK, "UNKNOWN", "UNKNOWN", "UNKNOWN"), (MIXED, "WARNING", "WARNING", "CRITICAL"),
+    (FLAPPING, "WARNING", "WARNING", "WARNING")])
+def test_each_verdict_counts_by_what_was_expected(found, answered, listening, refused):
+    assert [answered, listening, refused] == [state(found, {"expect": each})
+                                              for each in ("answered", "listening", "refused")]
+
+
+@pytest.mark.parametrize("found", [QUIET, MUTE, LIMITED])
+@pytest.mark.parametrize("silence", [State.OK, State.WARNING, State.CRITICAL])
+def test_silence_that_proves_nothing_counts_as_the_user_says(found, silence):
+    assert silence.name == state(found, {"expect": "answered", "silence": silence})
+    expected = "OK" if found is QUIET else silence.name
+    assert expected == state(found, {"expect": "listening", "silence": silence})
+
+
+@pytest.mark.parametrize(("warning", "critical", "expected"), [
+    ("3", "5", "OK"), ("2", "5", "WARNING"), ("2", "2.4", "CRITICAL"), (None, "2", "CRITICAL"), ("2", None, "WARNING"),
+    ("@0:2", "@2:3", "CRITICAL")])
+def test_a_round_trip_beyond_its_range_alerts_and_critical_counts_more(warning, critical, expected):
+    ranges = {"warning": warning and parse_range(warning), "critical": critical and parse_range(critical)}
+    assert expected == state(ANSWERED, ranges)
+
+
+def test_a_refusal_s_round_trip_is_measured_too():
+    assert 0.21345678 == rtt_ms(REFUSED)
+    assert "WARNING" == state(REFUSED, {"expect": "refused", "warning": parse_range("0.2")})
+
+
+def test_where_no_round_trip_was_measured_none_is_within_its_range():
+    assert "UNKNOWN" == state(QUIET, {"expect": "listening", "warning": parse_range("10")})
+    assert "OK" == state(QUIET, {"expect": "listening"})
+
+
+@pytest.mark.parametrize(("least", "facts", "expected", "text"), [
+    (1500, {"mtu": MTU}, "OK", "answered in 2.5 ms; 1500 bytes fit through"),
+    (1421, {"mtu": HOLE}, "CRITICAL", "PMTU black hole after 192.0.2.1: 1420 fits, 1421 is lost; answered in 2.5 ms"),
+    (1421, {"mtu": replace(MTU, path_mtu=None, verdict="silent")}, "UNKNOWN",
+     "path MTU not found: silent; answered in 2.5 ms"),
+    (1421, {"blind": "no privilege"}, "UNKNOWN", "path MTU not checked: no privilege; answered in 2.5 ms"),
+    (0, {}, "OK", "answered in 2.5 ms")])
+def test_a_packet_of_the_wanted_size_fits_or_what_stops_it_is_named(least, facts, expected, text):
+    told = checked("x", None, Facts(ANSWERED, **facts), Expectation(min_mtu=least))
+    assert (expected, text) == (told.state, told.text)
+
+
+@pytest.mark.parametrize(("found", "facts", "expected", "text"), [
+    (ANSWERED, {}, "OK", "answered in 2.5 ms"),
+    (QUIET, {}, "OK", QUIET_TEXT),
+    (MUTE, {"trace": TRACE}, "OK", MUTE_TEXT),
+    (MUTE, {"trace": LOOPING}, "CRITICAL", f"{ROUTERS}; {MUTE_TEXT}"),
+    (MUTE, {"blind": "no privilege"}, "UNKNOWN", f"routing loop not ruled out: no privilege; {MUTE_TEXT}"),
+    (LOOP, {}, "CRITICAL", "routing loop between 192.0.2.1 and 192.0.2.2"),
+    (replace(LOOP, answered=1), {"trace": LOOPING}, "CRITICAL", f"{ROUTERS}; answered, but also {ROUTERS}")])
+def test_a_loop_is_critical_where_none_may_be_and_what_is_not_known_is_not_ok(found, facts, expected, text):
+    told = checked("x", None, Facts(found, **facts),
+                   Expectation(expect="listening", silence=State.OK, no_loop=True))
+    assert (expected, text) == (told.state, told.text)
+
+
+def test_a_loop_that_nobody_asked_about_is_not_looked_for():
+    assert not wants_way(MUTE, Expectation())
+    assert wants_way(LOOP, Expectation())
+    assert wants_way(MUTE, Expectation(no_loop=True))
+    assert wants_way(destination("10.0.0.1", 7, "expired"), Expectation(no_loop=True))
+    assert not wants_way(REFUSED, Expectation(no_loop=True))
+
+
+@pytest.mark.parametrize(("found", "least", "wanted"), [
+    (ANSWERED, 1400, True), (QUIET, 1400, True), (TOO_BIG, 1400, True), (LOOP, 1400, False), (ANSWERED, 0, False)])
+def test_the_path_mtu_is_looked_for_where_it_is_asked_for_and_something_arrives(found, least, wanted):
+    assert wanted == wants_mtu(found, Expectation(min_mtu=least))
+
+
+ERRORS = {"refused": (4, 3, 3), "rejected": (4, 3, 3), "too-big": (4, 3, 4), "loop": (4, 11, 0), "expired": (4, 11, 0),
+          "prohibited": (4, 3, 13), "unreachable": (4, 3, 1), "reassembly": (4, 11, 1), "quenched": (4, 4, 0),
+          "malformed": (4, 12, 0)}
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_every_verdict_names_who_says_so(verdict):
+    findings = [finding(verdict, ERRORS[verdict], "192.0.2.1")] if verdict in ERRORS else []
+    text = cause(destination("10.0.0.1", 53, verdict, *findings))
+    assert text
+    assert ("192.0.2.1" in text) == (verdict in ERRORS)
+
+
+@pytest.mark.parametrize(("found", "text"), [
+    (REFUSED, "refused by 198.51.100.7 itself"), (TOO_BIG, "too big for 192.0.2.1 (MTU 1400)"),
+    (LOOP, "routing loop between 192.0.2.1 and 192.0.2.2"),
+    (LIMITED, "silent, but the host's limit on errors was used up"),
+    (UNREACHABLE_V6, "unreachable, says 2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff (host-unreach)"),
+    (UNSENT, "this host cannot send there: ENETUNREACH"), (STRUCK, "this host cannot send there: time ran out"),
+    (replace(REFUSED, findings=(replace(REFUSED.findings[0], reporter=None),)), "refused by 198.51.100.7 itself"),
+    (replace(ANSWERED, rtt_ms=None), "answered"),
+    (destination("10.0.0.1", 7, "loop", finding("loop", (4, 11, 0), "192.0.2.1")), "routing loop at 192.0.2.1"),
+    (destination("10.0.0.1", 7, "prohibited", finding("prohibited", (4, 3, 13), None)),
+     "prohibited by an unnamed router")])
+def test_a_cause_is_told_in_a_few_words(found, text):
+    assert text == cause(found)
+
+
+@pytest.mark.parametrize(("found", "text"), [
+    (HOLE, "PMTU black hole after 192.0.2.1: 1420 fits, 1421 is lost"),
+    (replace(HOLE, black_hole=BlackHole(1420, 1421, None, None)), "PMTU black hole: 1420 fits, 1421 is lost"),
+    (MTU, "path MTU 1500"),
+    (replace(MTU, path_mtu=1400, reports=(Reported("192.0.2.1", 1400, 1, 1500, ()),)),
+     "path MTU 1400, limited by 192.0.2.1")])
+def test_a_path_mtu_is_told_with_who_limits_it(found, text):
+    assert text == mtu_cause(found)
+
+
+def test_what_was_checked_is_told_whole():
+    told = checked("office", "resolvers", Facts(ANSWERED, MTU),
+                   Expectation(min_mtu=1400, warning=parse_range("50"), critical=parse_range("200")))
+    assert ("office", "resolvers", "10.0.0.1", 53, "OK", "answered", None, 2.5, 1500, 1400, "50", "200") == (
+        told.target, told.group, told.address, told.port, told.state, told.verdict, told.meaning, told.rtt_ms,
+        told.path_mtu, told.min_mtu, told.warning, told.critical)
+    assert ("14 sent, 14 answered, 0 ICMP errors", "n", "a") == told.notes
+
+
+def test_each_expectation_has_a_ruling_of_its_own():
+    asked = Expectation(warning=parse_range("1"), min_mtu=1600)
+    assert [State.OK, State.WARNING, State.CRITICAL] == [each.state for each in judged(Facts(ANSWERED, MTU), asked)]
+
+
+def test_an_outcome_is_as_grave_as_its_gravest_check():
+    missing = unchecked("nowhere.example:53", None, "no address")
+    assert ("UNKNOWN", None, "no address") == (missing.state, missing.address, missing.text)
+    fine = checked("x", None, Facts(ANSWERED), Expectation())
+    assert State.UNKNOWN == Outcome((fine, missing), 1.0, 0, "0.1.0").state
+    assert State.OK == Outcome((fine,), 1.0, 0, "0.1.0").state
+
+
+def test_a_target_names_its_port_or_gets_one():
+    assert (range(53, 54),) == target_with_port("192.0.2.1:53").ports
+    assert (range(53, 54),) == target_with_port("192.0.2.1:53", "99").ports
+    assert (range(99, 100),) == target_with_port("192.0.2.1", "99").ports
+    with pytest.raises(UsageError, match=r"'192\.0\.2\.1' names no port"):
+        target_with_port("192.0.2.1")

@@ -1,0 +1,133 @@
+"""Who asked whom, what came back, and how long that took."""
+
+from __future__ import annotations
+
+import builders as b
+import pytest
+from crafting import host
+from following import MS, story_of
+
+from udpprobe.core.model import Spread
+from udpprobe.report import Question
+
+CLIENT, SERVER = {4: "192.0.2.1", 6: "2001:db8::1"}, {4: host(1), 6: host(1, 6)}
+
+
+def ask(sport=5000, dport=53, data=b"?", family=4, server=None, **fields):
+    return b.datagram(CLIENT[family], server or SERVER[family], sport, dport, data, **fields)
+
+
+def answer(sport=53, dport=5000, data=b"!", family=4, server=None, **fields):
+    return b.datagram(server or SERVER[family], CLIENT[family], sport, dport, data, **fields)
+
+
+def destinations_of(frames, times_ms, **fields):
+    """Of frames that are all different datagrams: an id each."""
+    numbered = [frame if frame[0] >> 4 == 6 else frame[:4] + number.to_bytes(2, "big") + frame[6:]
+                for number, frame in enumerate(frames, 1)]
+    return story_of(numbered, times_ns=[int(ms * MS) for ms in times_ms], **fields).destinations
+
+
+# ---- answers
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_datagram_back_on_the_reversed_ports_is_an_answer_with_its_rtt(family):
+    (found,) = destinations_of([ask(family=family), answer(family=family)], [0, 7])
+    assert ("answered", 1, 1, Spread(7, 7, 7)) == (found.verdict, found.sent, found.answered, found.rtt_ms)
+    assert (SERVER[family], 53) == (found.address, found.port)
+
+
+def test_the_rtt_counts_from_the_latest_question():
+    (found,) = destinations_of([ask(), ask(), answer()], [0, 100, 103])
+    assert (2, 1, Spread(3, 3, 3)) == (found.sent, found.answered, found.rtt_ms)
+
+
+def test_every_question_and_answer_counts():
+    (found,) = destinations_of([ask(), answer()] * 3, [0, 1, 100, 102, 200, 204])
+    assert (3, 3, Spread(1, 2, 4)) == (found.sent, found.answered, found.rtt_ms)
+
+
+def test_several_datagrams_of_one_answer_take_one_rtt():
+    (found,) = destinations_of([ask(), answer(), answer(), answer()], [0, 1, 5, 9])
+    assert (1, Spread(1, 1, 1)) == (found.answered, found.rtt_ms)
+
+
+def test_who_speaks_first_asks():
+    (found,) = destinations_of([answer(2000), ask(dport=2000)], [0, 1])
+    assert (CLIENT[4], 5000, "answered") == (found.address, found.port, found.verdict)
+
+
+def test_a_capture_may_begin_with_an_answer_of_a_service():
+    (found,) = destinations_of([answer(), ask(), answer()], [0, 1, 3])
+    assert (SERVER[4], 53, "answered", 1, Spread(2, 2, 2)) == (
+        found.address, found.port, found.verdict, found.sent, found.rtt_ms)
+    (alone,) = destinations_of([answer(), answer()], [0, 1])
+    assert (CLIENT[4], 5000, "silent", 2) == (alone.address, alone.port, alone.verdict, alone.sent)
+
+
+def test_sources_of_one_destination_are_counted_together():
+    (found,) = destinations_of([ask(1), ask(2), answer(53, 1), answer(53, 2)], [0, 10, 11, 13])
+    assert (2, 2, Spread(3, 7, 11)) == (found.sent, found.answered, found.rtt_ms)
+
+
+def test_a_report_by_flow_tells_sources_apart():
+    found = destinations_of([ask(1), ask(2), answer(53, 1)], [0, 10, 11], question=Question(32, True, "flow"))
+    assert [(CLIENT[4], 1, "answered"), (CLIENT[4], 2, "silent")] == [
+        (each.source, each.source_port, each.verdict) for each in found]
+
+
+def test_what_was_sent_is_counted_in_bytes_of_ip():
+    (found,) = destinations_of([ask(data=b"x" * 100), ask(data=b"x" * 200)], [0, 1])
+    assert 28 + 100 + 28 + 200 == found.sent_bytes
+
+
+def test_a_conversation_with_oneself_is_one():
+    (found,) = story_of([b.datagram(CLIENT[4], CLIENT[4], 5000, 5000, b"x")]).destinations
+    assert ("silent", 1) == (found.verdict, found.sent)
+
+
+# ---- answers from another port
+
+def verdicts_of(frames, times_ms):
+    return {(each.address, each.port): (each.verdict, each.answered, each.notes)
+            for each in destinations_of(frames, times_ms)}
+
+
+def test_an_answer_from_another_port_of_the_host_is_noted():
+    found = destinations_of([ask(dport=69), answer(2000)], [0, 4])
+    assert [(69, "answered", 1, Spread(4, 4, 4), ("answered from port 2000",))] == [
+        (each.port, each.verdict, each.answered, each.rtt_ms, each.notes) for each in found]
+
+
+def test_a_transfer_from_that_port_goes_on_as_a_conversation_of_its_own():
+    frames = [ask(dport=69), answer(2000), ask(dport=2000), answer(2000), ask(dport=2000)]
+    found = verdicts_of(frames, range(5))
+    assert ("answered", 1, ("answered from port 2000",)) == found[SERVER[4], 69]
+    assert ("answered", 2, ()) == found[SERVER[4], 2000]
+
+
+@pytest.mark.parametrize(("frames", "times_ms"), [
+    ([ask(dport=69), answer(2000, server=host(2))], [0, 4]),        # another host
+    ([ask(dport=69), answer(2000, dport=5001)], [0, 4]),            # to another port
+    ([answer(2000), ask(dport=69)], [0, 4]),                        # before the question
+    ([ask(dport=69), answer(2000)], [0, 30_001]),                   # much later
+])
+def test_what_only_looks_like_an_answer_from_another_port_is_none(frames, times_ms):
+    assert ("silent", 0, ()) == verdicts_of(frames, times_ms)[SERVER[4], 69]
+
+
+def test_what_was_answered_from_its_own_port_is_not_answered_again_from_another():
+    found = verdicts_of([ask(dport=69), answer(69), answer(2000)], [0, 1, 2])
+    assert ("answered", 1, ()) == found[SERVER[4], 69]
+
+
+def test_what_answers_from_another_port_asks_nobody():
+    found = verdicts_of([ask(5000, 69), answer(2000, 5000), ask(5001, 2000)], [0, 1, 2])
+    assert {(SERVER[4], 69): ("answered", 1, ("answered from port 2000",)),
+            (SERVER[4], 2000): ("silent", 0, ())} == found
+
+
+
+
+def test_who_only_answered_is_no_destination():
+    assert {(SERVER[4], 53): "answered"} == story_of([ask(), answer()]).verdicts

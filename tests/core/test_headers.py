@@ -1,0 +1,195 @@
+"""IPv4, IPv6 and what carries IP in IP."""
+
+from __future__ import annotations
+
+import struct
+
+import builders as b
+import pytest
+from crafting import CLIENT, PORT, host, said, sent, told
+from following import story_of
+from wraps import TUNNELS, cases
+
+UDP_TUNNELS = {name: row for name, row in TUNNELS.items() if row[1](sent(1))[9] == b.UDP}
+
+
+def behind(*headers, udp=None):
+    """An IPv6 datagram behind a chain of (number, builder), the innermost first."""
+    packet, next_header = udp or b.udp(40001, PORT, b"data", CLIENT[6], host(1, 6)), b.UDP
+    for number, build in headers:
+        packet, next_header = build(packet, next_header), number
+    return b.ipv6(CLIENT[6], host(1, 6), packet, next_header)
+
+
+# ---- tunnels
+
+@pytest.mark.parametrize(("name", "family"), cases(TUNNELS))
+def test_an_error_inside_a_tunnel_is_about_the_datagram_inside(name, family):
+    _, wrap = TUNNELS[name]
+    story = story_of([wrap(packet) for packet in told(sent(1, family))])
+    assert [("exact", 1)] == story.matches
+    assert (host(1, family), PORT, "refused") == (story.only.address, story.only.port, story.only.verdict)
+    assert ("inside a tunnel",) == story.only.findings[0].notes
+    assert {} == story.faults
+
+
+@pytest.mark.parametrize("name", UDP_TUNNELS)
+def test_an_error_about_a_tunnel_s_own_datagram_is_about_the_tunnel(name):
+    outer = TUNNELS[name][1](sent(1))
+    story = story_of([outer, b.port_unreachable(outer)])
+    assert [("exact", 1)] == story.matches
+    assert ("10.0.0.2", "refused") == (story.only.address, story.only.verdict)
+    assert () == story.only.findings[0].notes
+
+
+def test_what_quotes_a_tunnel_without_udp_is_no_error_about_udp():
+    outer = TUNNELS["gre"][1](sent(1))
+    story = story_of([outer, b.error(outer, 3, 2)])
+    assert ([], ()) == (story.events, story.unmatched)
+
+
+@pytest.mark.parametrize(("port", "payload"), [
+    (4789, b""), (4789, bytes(7)), (4789, b"\x09" + bytes(30)), (4789, b"\x08\0\0\0\0\0\0\x01" + bytes(30)),
+    (6081, bytes(7)), (6081, b"\xc0" + bytes(30)), (6081, bytes(7) + b"\1" + bytes(30)),
+    (2152, bytes(11)), (2152, b"\x50" + bytes(30)), (2152, b"\x30\x01" + bytes(30)),
+])
+def test_what_only_borrowed_a_tunnel_s_port_is_a_plain_datagram(port, payload):
+    packet = b.datagram(CLIENT[4], host(1), 5000, port, payload)
+    story = story_of([packet, b.port_unreachable(packet)])
+    assert {(host(1), port): "refused"} == story.verdicts
+    assert {} == story.faults
+
+
+def gtp_with_chain(*lengths):
+    """Extension headers of so many words of four bytes each, then nothing more."""
+    chain = b"".join(bytes([size]) + bytes(max(4 * size, 4) - 2) + b"\x85" for size in lengths)
+    body = b"\0\0\0\x85" + chain
+    return b.datagram(*OUTER, 4000, 2152, b"\x34\xff" + struct.pack("!HI", len(body), 1) + body)
+
+
+OUTER = ("10.0.0.1", "10.0.0.2")
+
+
+@pytest.mark.parametrize(("chain", "fault"), [
+    ((1,), "short-ip"), ((2, 1), "short-ip"), ((0,), "short-ip"), ((1,) * 12, "bad-ip-version"),
+])
+def test_a_gtp_header_chain_without_end_is_not_followed_for_ever(chain, fault):
+    assert {fault: 1} == story_of([gtp_with_chain(*chain)]).faults
+
+
+@pytest.mark.parametrize(("packet", "fault"), [
+    (b.ipv4(*OUTER, b"\0\0", b.GRE), "short-gre"),
+    (b.ipv4(*OUTER, b"\xb0\0\x08\0" + bytes(8), b.GRE), "short-gre"),
+    (b.datagram(*OUTER, 4000, 6081, b"\x3f\0\x65\x58" + bytes(8)), "short-geneve"),
+    (b.datagram(*OUTER, 4000, 2152, b"\x34\xff\0\x08" + bytes(7) + b"\x85\xff" + bytes(3)), "short-gtp"),
+    (b.ipv4(*OUTER, b"\x70" + bytes(30), b.IPIP), "bad-ip-version"),
+    (b.ipv4(*OUTER, b"", b.IP6_IN_IP), "short-ip"),
+])
+def test_a_tunnel_that_breaks_off_is_a_fault_by_name(packet, fault):
+    assert {fault: 1} == story_of([packet]).faults
+
+
+def test_nested_tunnels_without_end_are_a_fault():
+    packet = sent(1)
+    for _ in range(60):
+        packet = b.ipv4(*OUTER, packet, b.IPIP)
+    assert {"too-many-headers": 1} == story_of([packet]).faults
+
+
+def test_udp_tunnels_without_end_stop_without_a_fault():
+    packet = sent(1)
+    for _ in range(60):
+        packet = b.datagram(*OUTER, 4000, 2152, b.gtpu(packet))
+    story = story_of([packet])
+    assert {("10.0.0.2", 2152): "silent"} == story.verdicts
+
+
+# ---- headers
+
+@pytest.mark.parametrize("options", [b"\1", bytes([7, 11, 4]) + bytes(8), bytes(40)])
+def test_ipv4_options_are_skipped_in_datagram_and_quote(options):
+    assert [("exact", 1)] == story_of(told(sent(1, options=options))).matches
+
+
+HOP, ROUTING, OPTIONS = (0, b.hop_by_hop), (b.ROUTING, b.routing), (b.DSTOPTS, b.destination_options)
+FRAGMENT, AH = (b.FRAGMENT, b.fragment), (b.AH, b.ah)
+MOBILITY, HIP, SHIM6 = ((number, b.options_header) for number in (135, 139, 140))
+
+
+@pytest.mark.parametrize("chain", [
+    (HOP,), (ROUTING,), (OPTIONS,), (FRAGMENT,), (AH,), (MOBILITY,), (HIP,), (SHIM6,),
+    (FRAGMENT, OPTIONS, HOP), (AH, ROUTING, OPTIONS, HOP), (AH,) * 5,
+])
+def test_ipv6_extension_headers_are_walked_in_datagram_and_quote(chain):
+    story = story_of(told(behind(*chain)))
+    assert {(host(1, 6), PORT): "refused"} == story.verdicts
+    assert [1] == [event.matched_frame for event in story.events]
+    assert {} == story.faults
+
+
+@pytest.mark.parametrize(("packet", "fault"), [
+    (b.ipv4(CLIENT[4], host(1))[:19], "short-ipv4"),
+    (b.ipv4(CLIENT[4], host(1), options=bytes(8))[:24], "short-ipv4"),
+    (b"\x44" + b.ipv4(CLIENT[4], host(1), bytes(8))[1:], "bad-ipv4-header"),
+    (b.ipv6(CLIENT[6], host(1, 6))[:39], "short-ipv6"),
+    (b.ipv6(CLIENT[6], host(1, 6), b"\x11\0", 0), "short-ipv6-extension"),
+    (b.ipv6(CLIENT[6], host(1, 6), b"\x11\x09" + bytes(14), 0), "short-ipv6-extension"),
+    (b.ipv6(CLIENT[6], host(1, 6), b"\x11\0\0", b.FRAGMENT), "short-ipv6-extension"),
+    (b.ipv4(CLIENT[4], host(1), bytes(7)), "short-udp"),
+    (b.ipv4(CLIENT[4], host(1), bytes(7), b.ICMP), "short-icmp"),
+])
+def test_a_packet_that_ends_within_a_header_is_a_fault_by_name(packet, fault):
+    assert {fault: 1} == story_of([packet]).faults
+
+
+def test_a_version_that_contradicts_the_ethertype_is_a_fault():
+    frames = [b.ethernet(sent(1, 4), b.IP6_TYPE), b.ethernet(sent(1, 6), b.IP4_TYPE)]
+    assert {"bad-ipv6-header": 1, "bad-ipv4-header": 1} == story_of(frames, 1).faults
+
+
+def test_ethernet_s_padding_is_not_part_of_the_packet():
+    tiny = b.datagram(CLIENT[4], host(1), 40001, PORT, b"")
+    story = story_of([b.ethernet(packet) + bytes(18) for packet in told(tiny)], 1)
+    assert [("exact", 1)] == story.matches
+    assert 28 == story.events[0].quoted.bytes
+    assert () == story.events[0].notes
+
+
+@pytest.mark.parametrize("total_length", [0, 19])
+def test_an_ipv4_length_that_cannot_be_is_replaced_by_what_was_captured(total_length):
+    packet = b.datagram(CLIENT[4], host(1), 40001, PORT, b"data", total_length=total_length)
+    assert 32 == story_of([packet]).destinations[0].sent_bytes
+
+
+def test_an_ipv6_length_of_zero_is_that_of_an_offloaded_or_jumbo_packet():
+    packet = b.datagram(CLIENT[6], host(1, 6), 40001, PORT, b"data", payload_length=0)
+    assert 52 == story_of([packet]).destinations[0].sent_bytes
+
+
+def test_a_datagram_counts_with_its_whole_length_though_it_was_cut():
+    packet = sent(1, size=1000)
+    assert 1028 == story_of([packet[:60]], lengths=[len(packet)]).destinations[0].sent_bytes
+
+
+# ---- fragments
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_first_fragment_stands_for_the_datagram(family):
+    pieces = b.fragments(sent(1, family, size=3000), 1448)
+    story = story_of([*pieces, said(pieces[0])])
+    assert {(host(1, family), PORT): "refused"} == story.verdicts
+    assert (1, 1) == (story.only.sent, story.events[0].matched_frame)
+    assert {} == story.faults
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_later_fragment_alone_is_no_datagram(family):
+    later = b.fragments(sent(1, family, size=3000), 1448)[1]
+    assert ((), {}) == (story_of([later]).destinations, story_of([later]).faults)
+
+
+@pytest.mark.parametrize("length", [0, 7, 29])
+def test_a_udp_length_that_cannot_be_is_a_fault_and_the_datagram_counts(length):
+    story = story_of([sent(1, length=length), sent(1, 6, length=length)])
+    assert {"bad-udp-length": 2} == story.faults
+    assert [1, 1] == [each.sent for each in story.destinations]

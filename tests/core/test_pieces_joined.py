@@ -1,0 +1,128 @@
+"""Pieces of a capture that were pickled join to what one analyzer knows of all of it, in whichever order they join."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from dataclasses import replace
+
+import containers as c
+import pytest
+from bench.captures import RANDOM, make
+
+from udpprobe.analyze import Task, follow_piece
+from udpprobe.capture.filter import Selection
+from udpprobe.capture.pieces import cut, survey
+from udpprobe.capture.state import SourceState
+from udpprobe.core import is_compiled
+from udpprobe.core.analyzer import Analyzer
+from udpprobe.core.duplicates import HEAD
+from udpprobe.report import Question, events_of, report_of
+
+PACKETS, PARTS = (400_000, 5) if is_compiled() else (2 * HEAD + 10_000, 2)
+RING_BYTES_A_DATAGRAM = 48
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("captures") / "long.pcap"
+    make(path, PACKETS, "s128", "pcap", mix=RANDOM)
+    return survey(str(path))
+
+
+def followed(capture, task, parts):
+    """An analyzer a piece, each pickled and restored."""
+    pieces, found, before = cut(capture, parts), [], None
+    for number, piece in enumerate(pieces):
+        if before is not None:
+            piece = replace(piece, first=before.edges.ended, entry=before.edges.entry, is_guess=False)
+        before = follow_piece(piece, task, is_first=number == 0, is_last=number == parts - 1, is_over=lambda: False)
+        found.append(travelled(before.part))
+    return found
+
+
+def travelled(analyzer):
+    memory = []
+    told = pickle.dumps(analyzer, 5, buffer_callback=memory.append)
+    return pickle.loads(told, buffers=[each.raw() for each in memory])
+
+
+def told(analyzer):
+    question = Question(all_destinations=True)
+    events = sorted((event for kept in analyzer.take_events() for event in events_of(analyzer, kept, 32)),
+                    key=lambda event: event.frame)
+    report = report_of("analyze", analyzer, SourceState("file", "x"), question)
+    return report.source, list(report.destinations), list(report.unmatched), report.faults, events
+
+
+def one_after_the_other(parts):
+    joined = parts[0]
+    for part in parts[1:]:
+        joined.append(part)
+    return joined
+
+
+def from_the_right(parts):
+    *parts, joined = parts
+    for part in reversed(parts):
+        part.append(joined)
+        joined = travelled(part)
+    return joined
+
+
+def two_and_two(parts):
+    while len(parts) > 1:
+        for left, right in zip(parts[::2], parts[1::2], strict=False):
+            left.append(right)
+        parts = [travelled(each) for each in parts[::2]]
+    return parts[0]
+
+
+TASKS = {
+    "report": Task(Selection(), 7),
+    "events, each source apart": Task(Selection(), 7, by_flow=True, keeps_events=True),
+    "filtered": Task(Selection("udp or icmp or icmp6"), 7),
+}
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize("join", [one_after_the_other, from_the_right, two_and_two])
+def test_pieces_that_were_pickled_join_to_the_whole(capture, task, join):
+    (whole,) = followed(capture, task, 1)
+    assert told(whole) == told(join(followed(capture, task, PARTS)))
+
+
+def test_a_piece_of_few_datagrams_travels_small(capture):
+    analyzer = Task(Selection(), 7).analyzer()
+    assert len(pickle.dumps(analyzer)) < 4096
+    assert told(copy.deepcopy(analyzer)) == told(analyzer)
+
+
+def test_the_last_piece_leaves_its_datagrams_behind(capture):
+    task, (piece,) = Task(Selection(), 7), cut(capture, 1)
+    last, other = (follow_piece(piece, task, is_first=False, is_last=is_last, is_over=lambda: False).part
+                   for is_last in (True, False))
+    assert RING_BYTES_A_DATAGRAM * last.recent.count < len(pickle.dumps(other)) - len(pickle.dumps(last))
+
+
+def test_behind_a_last_piece_nothing_is_looked_for(capture):
+    task = Task(Selection(), 7)
+    first, last = followed(capture, task, 2)
+    first.append(last)
+    assert (0, 0) == (first.recent.room, first.conversations.ends.size)
+    first.flush()
+    other = task.analyzer()
+    other.absorb(first)
+    assert other.packets == PACKETS
+
+
+def test_frames_that_no_filter_could_judge_are_counted_in_all_pieces(tmp_path):
+    frames = [c.Frame(c.START_NS + number, bytes(60)) for number in range(100)]
+    (tmp_path / "odd.pcap").write_bytes(c.bytes_of_pcap(frames, link_type=148))
+    task = Task(Selection("udp"), 7)
+    first, last = followed(survey(str(tmp_path / "odd.pcap")), task, 2)
+    first.append(last)
+    assert 100 == first.faults()["unfilterable-link-type"]
+    other = Task(Selection(), 7).analyzer()
+    other.absorb(first)
+    assert 100 == other.faults()["unfilterable-link-type"]

@@ -1,0 +1,179 @@
+"""The verdict of a path MTU search, what is wrong with what routers said, and what to do."""
+
+from dataclasses import replace
+
+import pytest
+from msgspec import structs
+from mtu_world import World, mute, run
+from samples import EVENT
+
+from udpprobe.core.limiter import SECOND
+from udpprobe.pmtud.locating import Course, Locating
+from udpprobe.pmtud.outcome import Facts, Reports, outcome, verdict_of
+from udpprobe.pmtud.rounds import Patience, Rounds
+from udpprobe.pmtud.search import Search
+from udpprobe.replies import Reply
+from udpprobe.tracing.model import Target
+
+FACTS = Facts("0.1.0", Target("198.51.100.7", 53), 4, "eth0", 1500, "192.0.2.9", 55_555, 0, 0, 3 * SECOND, {})
+
+
+def report_of(rounds, reports=None, locating=None, **changes):
+    return outcome(rounds, reports or Reports(), locating, replace(FACTS, **changes))
+
+
+def of(world, *, control=True, **changes):
+    rounds, now_ns = run(world, control=control)
+    return report_of(rounds, now_ns=now_ns, interface_mtu=world.interface, family=world.family,
+                     control_port=FACTS.control_port if control else None, **changes)
+
+
+def untold(most=1500, least=(60, 36)):
+    return Rounds(Search(4, min(least), most), least, Patience(), 0)
+
+
+@pytest.mark.parametrize(("world", "verdict", "mtu", "proof"), [
+    (World(1500), "ok", 1500, "refusal"),
+    (World(1500, service="answers"), "ok", 1500, "answer"),
+    (World(1400), "too-big", 1400, "refusal"),
+    (World(1400, lambda _size, _mtu: 0), "too-big", 1400, "refusal"),
+    (World(1400, mute), "black-hole", 1400, "refusal"),
+    (World(1500, service="silent", control=False), "silent", None, None),
+    (World(1400, service="silent", control=False), "too-big", 1400, "routers"),
+    (World(1400, lambda _size, _mtu: 0, service="silent", control=False), "too-big", None, None),
+    (World(1400, lambda size, _mtu: 1420 * (size > 1420), service="silent", control=False), "too-big", None, None),
+])
+def test_the_verdict_says_who_limits_it(world, verdict, mtu, proof):
+    report = of(world)
+    assert (verdict, mtu, proof) == (report.verdict, report.path_mtu, report.proof)
+    assert (None if mtu is None else mtu - 28) == report.udp_payload_max
+
+
+def test_a_black_hole_has_its_sizes_and_its_place():
+    rounds, _ = run(World(1400, mute))
+    locating = Locating(Course(0, 1401, 36, 2, 1, 0, len(rounds.sent), FACTS.target.address))
+    locating.due(0)
+    locating.heard(Reply(len(rounds.sent), 0, 1, "error", structs.replace(EVENT, verdict="expired"), 64))
+    report = report_of(rounds, locating=locating)
+    assert (1400, 1401, EVENT.reporter, None) == (
+        report.black_hole.largest_passed, report.black_hole.smallest_lost, report.black_hole.after,
+        report.black_hole.before)
+    assert len(rounds.sent) + 2 == report.sent
+    assert f"comes back from behind {EVENT.reporter}" in report.advice[-1]
+
+
+def test_without_a_place_it_may_be_this_host():
+    assert "behind this host" in of(World(1400, mute)).advice[-1]
+
+
+def test_a_service_that_answers_its_own_request_only_proves_nothing():
+    report = of(World(1500, service="picky"), control=False)
+    assert ("answered", None, None) == (report.verdict, report.path_mtu, report.black_hole)
+    assert "larger than its own request" in report.notes[0]
+
+
+def test_a_search_that_did_not_begin_to_compare_says_no_more_than_who_spoke():
+    rounds = untold()
+    rounds.due(0)
+    refusal = structs.replace(EVENT, verdict="refused", reporter=EVENT.quoted.destination)
+    rounds.heard(Reply(1, 0, 1, "error", refusal, 64))
+    report = report_of(rounds)
+    assert ("refused", None, "BASE") == (report.verdict, report.path_mtu, report.state.replace("SEARCHING", "BASE"))
+    assert "too little" in " ".join(report.notes)
+
+
+def test_a_search_that_broke_off_says_what_it_knows():
+    report = of(World(lambda now_ns: 1400 if now_ns < SECOND // 2 else 20, mute))
+    assert "SEARCHING" == report.state
+    assert "the search did not end: " in " ".join(report.notes)
+    fits, = report.advice
+    assert "UDP payloads of up to" in fits
+
+
+def test_other_errors_are_the_verdict_where_nothing_arrived_the_most_telling_first():
+    rounds = untold()
+    rounds.due(0)
+    for verdict in ("expired", "prohibited", "prohibited"):
+        rounds.heard(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict=verdict), 64))
+    assert "expired" == verdict_of(rounds)
+
+
+def test_and_a_note_where_something_did():
+    rounds, _ = run(World(1500))
+    rounds.heard(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64))
+    assert "errors of another kind came back: prohibited (1)" in report_of(rounds).notes
+
+
+def test_what_this_host_cannot_send_has_its_errno():
+    rounds = untold()
+    rounds.due(0)
+    rounds.refused(0, 101, 0)
+    report = report_of(rounds)
+    assert ("unsent", "ENETUNREACH", None) == (report.verdict, report.errno, report.path_mtu)
+
+
+def test_the_host_s_own_limit_is_ok_and_noted():
+    rounds = untold()
+    rounds.search.arrived(1400)
+    rounds.search.refused(1401)
+    report = report_of(rounds)
+    assert ("ok", ("this host itself does not send 1401 bytes",)) == (report.verdict, report.notes)
+
+
+def test_a_limit_that_was_asked_for_is_noted():
+    rounds, _ = run(World(1500, interface=1300))
+    assert ("more than 1300 bytes were not tried",) == report_of(rounds, most_asked=1300).notes
+    assert () == report_of(rounds, most_asked=1300, interface_mtu=1300).notes
+
+
+def test_a_silent_service_is_named_as_such():
+    assert "the service is silent; refusals of port 55555" in of(World(1400, service="silent")).notes[0]
+
+
+def test_a_limit_on_refusals_is_noted():
+    assert "one every" in " ".join(of(World(1387, mute)).notes)
+
+
+def test_a_path_that_changed_is_noted():
+    report = of(World(lambda now_ns: 1500 if now_ns < 3 * SECOND // 100 else 1400, interface=9000))
+    assert "1500 bytes arrived at first" in " ".join(report.notes)
+
+
+def test_a_link_that_no_ipv6_may_have_is_noted():
+    report = of(World(1000, mute, family=6))
+    assert (1000, 952) == (report.path_mtu, report.udp_payload_max)
+    assert "every link must carry 1280 bytes: look for a filter" in report.notes
+
+
+def test_what_to_do_has_the_numbers():
+    assert ("UDP payloads of up to 1372 bytes fit (1400 - 28)", "set the MTU of the route or of eth0 to 1400",
+            "set the MTU of a WireGuard tunnel over this path to 1340") == of(World(1400)).advice
+    assert "set the MTU of a WireGuard tunnel over this path to 1420" == of(World(1500, family=6)).advice[-1]
+
+
+def said(*words, family=4, passed=1400):
+    reports = Reports()
+    for mtu, size in words:
+        reports.take(structs.replace(EVENT, mtu=mtu), size)
+    return reports.told(family, passed)
+
+
+def test_what_routers_said_is_counted_the_most_frequent_first():
+    first, second = said((1450, 1500), (1400, 1450), (1400, 1401))
+    assert (1400, 2, 1401, ()) == (first.mtu, first.count, first.smallest, first.notes)
+    assert (1450, 1, 1500, ()) == (second.mtu, second.count, second.smallest, second.notes)
+
+
+@pytest.mark.parametrize(("mtu", "size", "words"), [
+    (0, 1500, "names no MTU"), (None, 1500, "names no MTU"), (67, 1500, "below what every link must carry"),
+    (1500, 1500, "not smaller"), (9000, 1500, "not smaller"), (1300, 1401, "more than that fits"),
+    (1200, 1400, "packets of 1400 bytes arrived all the same"),
+])
+def test_lies_are_named(mtu, size, words):
+    report, = said((mtu, size))
+    assert words in "; ".join(report.notes)
+
+
+def test_ipv6_has_a_higher_minimum():
+    report, = said((1279, 1500), family=6, passed=1200)
+    assert ("the MTU is below what every link must carry",) == report.notes

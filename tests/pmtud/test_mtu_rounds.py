@@ -1,0 +1,237 @@
+"""The search in simulated time: right about every path, and sparing with what hosts limit."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from mtu_world import HOST, LEAST, World, honest, mute, run
+from samples import EVENT
+
+from udpprobe.core.limiter import MS, SECOND
+from udpprobe.pmtud.rounds import ARRIVED, OTHER, TOO_BIG, UNSENT, Patience, Rounds, RoundTrip, word_of
+from udpprobe.pmtud.search import Search, State
+from udpprobe.replies import Reply
+
+LIARS = {
+    "honest": honest, "mute": mute, "zero": lambda _size, _mtu: 0, "below the minimum": lambda _size, _mtu: 67,
+    "not smaller": lambda size, _mtu: size, "huge": lambda _size, _mtu: 65_535, "one less": lambda size, _mtu: size - 1,
+    "too low": lambda _size, mtu: mtu - 7, "too high": lambda _size, mtu: mtu + 1,
+}
+SLANDERS = {"none": lambda _size: None, "all": lambda _size: 576, "large": lambda size: 1300 if size > 1350 else None}
+
+
+def passed(world, **how):
+    rounds, _ = run(world, **how)
+    assert State.SEARCH_COMPLETE is rounds.search.state
+    return rounds.search.passed
+
+
+@st.composite
+def worlds(draw):
+    family, rtt_ms = draw(st.sampled_from([4, 6])), draw(st.sampled_from([0.1, 20, 300]))
+    burst, interval_ns = draw(st.sampled_from([(1, SECOND), (6, SECOND), (6, 100 * MS), (50, MS)]))
+    return World(
+        draw(st.integers({4: 68, 6: 1280}[family], 65_535)), LIARS[draw(st.sampled_from(sorted(LIARS)))],
+        SLANDERS[draw(st.sampled_from(sorted(SLANDERS)))],
+        draw(st.sampled_from(["answers", "forgets", "refuses", "silent", "picky"])), burst=burst,
+        interval_ns=interval_ns, rtt_ns=int(rtt_ms * MS), family=family,
+        interface=draw(st.sampled_from([1280, 1500, 9000, 65_535])))
+
+
+@given(world=worlds())
+def test_the_mtu_is_exact_on_every_path(world):
+    assert min(world.mtu, world.interface) == passed(world)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("says", ["honest", "mute"])
+@pytest.mark.parametrize("service", ["answers", "refuses"])
+def test_random_loss_is_not_taken_for_size(service, says, seed):
+    assert 1400 == passed(World(1400, LIARS[says], service=service, loss=0.05, seed=seed))
+
+
+def test_a_clean_path_takes_one_round_trip():
+    world = World(1500)
+    rounds, now_ns = run(world)
+    assert (1500, 4, world.rtt_ns) == (rounds.search.passed, len(rounds.sent), now_ns)
+    assert world.rtt_ns < rounds.timeout_ns < SECOND
+
+
+@pytest.mark.parametrize(("says", "most_refusals", "most_s"), [("honest", 6, 0.1), ("zero", 6, 0.2), ("mute", 12, 5)])
+def test_refusals_are_spent_sparingly(says, most_refusals, most_s):
+    world = World(1400, LIARS[says])
+    _, now_ns = run(world)
+    assert world.refusals <= most_refusals
+    assert now_ns <= most_s * SECOND
+
+
+def test_a_limit_is_noticed_and_waited_for():
+    rounds, _ = run(World(1387, mute))
+    assert 0.8 * SECOND < rounds.refusals.gap_ns < 1.3 * SECOND
+
+
+def test_a_service_that_repeats_nothing_is_known_by_the_port_its_answer_comes_to():
+    rounds, _ = run(World(1387, mute, service="forgets"), control=False)
+    assert 1387 == rounds.search.passed
+    assert len({sent.flow for sent in rounds.sent.values()}) > 5
+
+
+def test_a_service_that_dislikes_padding_is_no_witness():
+    world = World(1387, service="picky")
+    assert 1387 == passed(world)
+
+
+def test_but_alone_it_proves_its_own_request_only():
+    rounds, _ = run(World(1387, service="picky"), control=False)
+    assert LEAST[4][0] == rounds.search.passed
+
+
+def test_of_a_silent_host_the_routers_words_remain():
+    rounds, now_ns = run(World(1400, service="silent", control=False))
+    assert (0, {1400}, 4 * SECOND) == (rounds.search.passed, rounds.search.hints, now_ns)
+    assert not rounds.search.is_reported(1400)
+
+
+def test_words_are_followed_from_router_to_router():
+    links = (1480, 1450, 1400)
+    world = World(1400, lambda size, _mtu: next(mtu for mtu in links if mtu < size))
+    _, now_ns = run(world)
+    assert now_ns < 6 * world.rtt_ns
+
+
+@pytest.mark.parametrize(("says", "when_ns"), [("honest", 30 * MS), ("mute", 3 * SECOND)])
+def test_a_path_that_shrinks_is_measured_as_it_is_in_the_end(says, when_ns):
+    world = World(lambda now_ns: 1500 if now_ns < when_ns else 1400, LIARS[says], interface=9000)
+    rounds, _ = run(world)
+    assert (1400, {1500}) == (rounds.search.passed, rounds.search.shrunk_from)
+
+
+def test_a_reply_from_before_a_change_does_not_undo_it():
+    world = World(lambda now_ns: 1500 if now_ns < 3 * SECOND else 1400, mute, interface=9000)
+    rounds, now_ns = run(world)
+    number = next(number for number, sent in rounds.sent.items() if sent.size == 1500 and sent.arrived)
+    rounds.heard(reply(number, refusal(), time_ns=now_ns))
+    assert 1400 == rounds.search.passed
+
+
+def test_a_path_that_grows_is_measured_as_it_is_in_the_end():
+    assert 1492 == passed(World(lambda now_ns: 1400 if now_ns < SECOND else 1492, mute))
+
+
+def test_a_host_that_goes_silent_is_given_up():
+    world = World(lambda now_ns: 1400 if now_ns < 500 * MS else 20, mute)
+    rounds, now_ns = run(world)
+    assert State.SEARCHING is rounds.search.state
+    assert now_ns < 10 * SECOND
+
+
+def test_a_path_that_changes_all_the_time_is_given_up(monkeypatch):
+    monkeypatch.setattr("udpprobe.pmtud.rounds.MOST_PROBES", 50)
+    rounds, _ = run(World(1387, mute))
+    assert 50 <= len(rounds.sent) < 60
+
+
+def rounds_of(most=1500, least=(60, 36)):
+    return Rounds(Search(4, min(least), most), least, Patience(), 0)
+
+
+def reply(number, event=None, kind="error", time_ns=20 * MS, **changes):
+    return Reply(number, 0, time_ns, kind, event, 60, **changes)
+
+
+def refusal(**changes):
+    return replace(EVENT, **{"verdict": "refused", "reporter": HOST, "mtu": None, **changes})
+
+
+def test_what_the_host_itself_does_not_send_is_found_by_searching():
+    rounds, now_ns = rounds_of(), 0
+    while not rounds.is_over:
+        for ask in rounds.due(now_ns):
+            if ask.probe.size > 1444:
+                rounds.refused(ask.probe.number, errno.EMSGSIZE, now_ns)
+            else:
+                rounds.heard(reply(ask.probe.number, refusal(), time_ns=now_ns + MS))
+        now_ns = max(now_ns + 2 * MS, rounds.wake_ns)
+    assert (1444, 1445) == (rounds.search.passed, rounds.search.local_limit)
+
+
+def test_a_host_that_cannot_send_at_all_stops_at_once():
+    rounds = rounds_of()
+    for ask in rounds.due(0):
+        rounds.refused(ask.probe.number, errno.ENETUNREACH, 0)
+    assert [] == rounds.due(0)
+    assert (True, {errno.ENETUNREACH: 4}) == (rounds.is_over, rounds.errnos)
+
+
+def test_a_full_queue_is_no_reason_to_stop():
+    rounds = rounds_of()
+    for ask in rounds.due(0):
+        rounds.refused(ask.probe.number, errno.ENOBUFS, 0)
+    assert not rounds.errnos
+
+
+def test_an_own_error_that_comes_later_stops_too():
+    rounds = rounds_of()
+    rounds.due(0)
+    rounds.heard(reply(0, replace(EVENT, verdict="unreachable"), "unsent"))
+    assert {errno.EHOSTUNREACH: 1} == rounds.errnos
+
+
+def test_other_errors_are_counted_by_verdict():
+    rounds = rounds_of()
+    rounds.due(0)
+    for verdict in ("prohibited", None):
+        rounds.heard(reply(0, replace(EVENT, verdict=verdict)))
+    assert {"prohibited": 1, "unreachable": 1} == rounds.complaints
+
+
+def test_a_reply_to_what_was_never_sent_is_nothing():
+    rounds = rounds_of()
+    rounds.heard(reply(99, refusal()))
+    assert 0 == rounds.search.passed
+
+
+def test_a_word_about_what_arrived_has_no_weight():
+    rounds = rounds_of()
+    rounds.due(0)
+    rounds.heard(reply(0, refusal()))
+    rounds.heard(reply(0, EVENT))
+    assert set() == rounds.search.hints
+
+
+def test_a_word_about_something_smaller_than_what_arrived_has_none_either():
+    rounds = rounds_of()
+    rounds.due(0)
+    rounds.heard(reply(0, refusal()))
+    rounds.heard(reply(1, EVENT))
+    assert (1500, None) == (rounds.search.passed, rounds.search.smallest_lost)
+
+
+def test_an_answer_that_repeats_nothing_proves_the_smallest_of_what_was_sent():
+    rounds = rounds_of()
+    rounds.due(0)
+    rounds.heard(reply(0, kind="answer", is_sure=False))
+    assert 60 == rounds.search.passed
+
+
+def test_what_the_destination_says_of_a_datagram_proves_that_it_has_it():
+    itself, other = {"reporter": HOST}, {"reporter": "192.0.2.1"}
+    cases = [("refused", itself, ARRIVED), ("prohibited", itself, ARRIVED), ("too-big", itself, TOO_BIG),
+             ("expired", itself, OTHER), ("rejected", other, OTHER), ("too-big", other, TOO_BIG)]
+    for verdict, reporter, word in cases:
+        assert word == word_of(reply(0, replace(EVENT, verdict=verdict, **reporter)))
+    assert ARRIVED == word_of(reply(0, kind="answer"))
+    assert UNSENT == word_of(reply(0, kind="unsent"))
+
+
+def test_a_reply_is_overdue_by_what_replies_took_before():
+    trip = RoundTrip()
+    assert SECOND == trip.timeout_ns
+    for _ in range(20):
+        trip.take(100 * MS)
+    assert 100 * MS <= trip.timeout_ns < 120 * MS
+    assert 25 * MS == trip.grace_ns

@@ -1,0 +1,198 @@
+"""From what was found to the report: verdicts, the meaning of silence, order, groups."""
+
+from __future__ import annotations
+
+import builders as b
+import pytest
+from crafting import CLIENT, PORT, ROUTER, host, said, sent, told
+from following import EVERYTHING, MS, story_of
+
+from udpprobe.core.model import Spread
+from udpprobe.report import Question, conclude
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
+
+KINDS = [
+    (4, (3, 3), True, "refused"), (6, (1, 4), True, "refused"),
+    (4, (3, 3), False, "rejected"), (6, (1, 4), False, "rejected"),
+    (4, (3, 4), False, "too-big"), (6, (2, 0), False, "too-big"), (6, (2, 9), False, "too-big"),
+    (4, (11, 0), False, "loop"), (6, (3, 0), False, "loop"),
+    (4, (3, 9), False, "prohibited"), (4, (3, 10), False, "prohibited"), (4, (3, 13), False, "prohibited"),
+    (6, (1, 1), False, "prohibited"), (6, (1, 5), False, "prohibited"), (6, (1, 6), False, "prohibited"),
+    (4, (3, 0), False, "unreachable"), (4, (3, 1), False, "unreachable"), (4, (3, 2), True, "unreachable"),
+    (4, (3, 99), False, "unreachable"), (6, (1, 0), False, "unreachable"), (6, (1, 3), True, "unreachable"),
+    (4, (11, 1), True, "reassembly"), (6, (3, 1), True, "reassembly"),
+    (4, (4, 0), False, "quenched"), (4, (12, 0), False, "malformed"), (6, (4, 1), True, "malformed"),
+]
+
+
+@pytest.mark.parametrize(("family", "kind", "itself", "verdict"), KINDS)
+def test_every_error_has_its_verdict_and_errno(family, kind, itself, verdict):
+    packet = sent(1, family)
+    story = story_of([packet, b.error(packet, *kind, reporter=None if itself else ROUTER[family])])
+    (finding,), (event,) = story.only.findings, story.events
+    told_as = (verdict, ERRNO_OF_VERDICT.get(verdict))
+    assert [told_as] * 3 == [(each.verdict, each.errno) for each in (story.only, finding, event)]
+    assert (family, *kind) == (finding.family, finding.icmp_type, finding.icmp_code)
+
+
+def test_an_expiry_of_a_low_ttl_is_no_loop():
+    packet = sent(1, ttl=3)
+    assert "expired" == story_of([packet, b.time_exceeded(packet, ROUTER[4])]).only.verdict
+
+
+def test_an_undefined_icmpv6_error_alone_leaves_a_destination_silent_or_answered():
+    packet = sent(1, 6)
+    answer = b.datagram(host(1, 6), CLIENT[6], PORT, 40001, b"!")
+    unknown = b.error(packet, 127, 0)
+    assert "silent" == story_of([packet, unknown]).only.verdict
+    assert "answered" == story_of([packet, unknown, answer]).only.verdict
+
+
+def test_the_most_telling_finding_is_the_destination_s_verdict():
+    packet = sent(1, ttl=3)
+    errors = [b.error(packet, *kind, reporter=ROUTER[4]) for kind in ((12, 0), (4, 0), (11, 1), (3, 0), (3, 13))]
+    errors += [b.time_exceeded(packet, ROUTER[4]), b.frag_needed(packet, 1400, ROUTER[4]),
+               b.port_unreachable(packet, ROUTER[4]), b.port_unreachable(packet)]
+    found = story_of([packet, *errors]).only
+    order = ["refused", "rejected", "too-big", "expired", "prohibited", "unreachable", "reassembly", "quenched",
+             "malformed"]
+    assert order == [finding.verdict for finding in found.findings]
+    assert ("refused", 9) == (found.verdict, found.errors)
+    assert order == [verdict for verdict in VERDICTS if verdict in order]
+
+
+def test_an_error_outweighs_an_answer():
+    packet = sent(1)
+    found = story_of([packet, b.datagram(host(1), CLIENT[4], PORT, 40001, b"!"), said(packet)]).only
+    assert ("refused", 1) == (found.verdict, found.answered)
+
+
+# ---- what is told of each
+
+def test_errors_of_one_kind_and_reporter_are_one_finding():
+    packets = [sent(1, id=number) for number in range(1, 6)]
+    frames = [frame for packet in packets for frame in (packet, said(packet))]
+    found = story_of(frames, times_ns=[n * MS for n in (0, 1, 10, 13, 20, 25, 30, 37, 40, 49)]).only
+    (finding,) = found.findings
+    assert (5, 5, 5) == (found.sent, found.errors, finding.count)
+    assert (1 * MS, 49 * MS, Spread(1, 5, 9)) == (finding.first_time_ns, finding.last_time_ns, finding.rtt_ms)
+
+
+def test_another_reporter_mtu_or_code_is_another_finding():
+    packet = sent(1, size=1400)
+    errors = [b.frag_needed(packet, 1300, ROUTER[4]), b.frag_needed(packet, 1200, ROUTER[4]),
+              b.frag_needed(packet, 1300, "203.0.113.2"), b.error(packet, 3, 1, reporter=ROUTER[4])]
+    found = story_of([packet, *errors, *errors]).only
+    assert [(1200, 2), (1300, 2), (1300, 2), (None, 2)] == sorted(
+        ((finding.mtu, finding.count) for finding in found.findings), key=lambda row: row[0] or 9999)
+
+
+def test_the_surest_match_of_a_finding_is_told():
+    frames = [sent(1, id=1), said(sent(1, id=2)), said(sent(1, id=1))]
+    assert "exact" == story_of(frames).only.findings[0].match
+
+
+def test_matched_and_unmatched_errors_of_one_destination_are_kept_apart():
+    story = story_of([sent(1), said(sent(1)), said(b.datagram(CLIENT[4], host(1), 9, PORT, b"", id=9))])
+    assert (1, 1) == (story.only.errors, len(story.unmatched))
+
+
+def test_unmatched_errors_are_told_worst_first():
+    frames = [b.time_exceeded(sent(1, ttl=1), ROUTER[4]), said(sent(2)), said(sent(2)), said(sent(3))]
+    assert [(host(2), 2), (host(3), 1), (host(1), 1)] == [
+        (each.address, each.finding.count) for each in story_of(frames).unmatched]
+
+
+# ---- silence
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_silence_of_a_host_that_refused_another_port_means_listening_or_filtered(family):
+    other = b.datagram(CLIENT[family], host(1, family), 40001, 9, b"")
+    story = story_of([sent(1, family), *told(other), sent(2, family)])
+    meanings = {(each.address, each.port): each.meaning for each in story.destinations}
+    assert {(host(1, family), PORT): "listening-or-filtered", (host(1, family), 9): None,
+            (host(2, family), PORT): "no-evidence"} == meanings
+
+
+def test_a_router_s_word_does_not_speak_for_the_host():
+    other = b.datagram(CLIENT[4], host(1), 40001, 9, b"")
+    story = story_of([sent(1), *told(other, reporter=ROUTER[4])])
+    assert ["no-evidence"] == [each.meaning for each in story.destinations if each.verdict == "silent"]
+
+
+def test_an_answer_is_no_silence():
+    story = story_of([sent(1), b.datagram(host(1), CLIENT[4], PORT, 40001, b"!")])
+    assert [("answered", None)] == [(each.verdict, each.meaning) for each in story.destinations]
+
+
+# ---- which, and in which order
+
+MIXED = [sent(1), *told(sent(2)), b.datagram(host(1), CLIENT[4], PORT, 40001, b"!"), sent(3), sent(3, id=9),
+         sent(4), *told(sent(5)), said(sent(5))]
+
+
+def test_healthy_destinations_are_told_only_when_asked_for():
+    assert {host(2), host(5)} == {each.address for each in story_of(MIXED, question=Question()).destinations}
+    assert 5 == len(story_of(MIXED, question=EVERYTHING).destinations)
+
+
+def test_destinations_are_told_worst_first():
+    assert [host(5), host(2), host(1), host(3), host(4)] == [each.address for each in story_of(MIXED).destinations]
+
+
+# ---- groups
+
+def test_by_host_all_ports_are_one():
+    packets = [b.datagram(CLIENT[4], host(1), 40001, port, b"") for port in (7, 9, 11)]
+    answer = b.datagram(host(1), CLIENT[4], 11, 40001, b"!")
+    (found,) = story_of([*told(packets[0]), *told(packets[1]), packets[2], answer],
+                        question=Question(32, True, "host")).destinations
+    assert (host(1), None, "refused", 3, 1, 2) == (
+        found.address, found.port, found.verdict, found.sent, found.answered, found.errors)
+    assert [2] == [finding.count for finding in found.findings]
+    assert Spread(1, 1, 1) == found.rtt_ms
+
+
+def test_by_host_a_loop_in_sight_is_the_host_s():
+    (found,) = story_of([sent(1, ttl=ttl) for ttl in (64, 62, 60)], question=Question(32, True, "host")).destinations
+    assert (host(1), None, "loop", 2) == (found.address, found.port, found.verdict, found.findings[0].loop.period)
+
+
+def test_by_reporter_each_says_what_it_said():
+    frames = [*told(sent(1), reporter=ROUTER[4]), *told(sent(2), reporter=ROUTER[4]), *told(sent(3)), sent(4)]
+    found = story_of(frames, question=Question(32, True, "reporter")).destinations
+    assert [(host(3), None, "refused", 1), (ROUTER[4], None, "rejected", 2)] == [
+        (each.address, each.port, each.verdict, each.errors) for each in found]
+
+
+def test_by_flow_every_source_is_told_apart():
+    packets = [b.datagram(CLIENT[4], host(1), source, PORT, b"") for source in (1, 2)]
+    found = story_of([*told(packets[0]), packets[1]], question=Question(32, True, "flow")).destinations
+    assert [(CLIENT[4], 1, "refused", 1), (CLIENT[4], 2, "silent", 0)] == [
+        (each.source, each.source_port, each.verdict, each.errors) for each in found]
+
+
+@pytest.mark.parametrize("by", ["destination", "flow"])
+def test_a_loop_in_sight_is_told_by_destination_and_by_flow(by):
+    (found,) = story_of([sent(1, ttl=ttl) for ttl in (64, 62, 60)], question=Question(32, True, by)).destinations
+    assert ("loop", host(1), PORT) == (found.verdict, found.address, found.port)
+    assert (CLIENT[4] if by == "flow" else None) == found.source
+
+
+@pytest.mark.parametrize("by", ["destination", "host", "reporter", "flow"])
+def test_errors_alone_make_no_destination(by):
+    errors = [b.port_unreachable(sent(n)) for n in (1, 2)]
+    story = story_of(errors, question=Question(32, True, by))
+    assert (2, ()) == (len(story.unmatched), story.destinations)
+
+
+def test_a_report_can_be_concluded_again_in_other_groups():
+    story = story_of(MIXED)
+    for _ in range(2):
+        assert 5 == len(conclude(story.analyzer, EVERYTHING)[0])
+        assert 5 == len(conclude(story.analyzer, Question(32, True, "host"))[0])
+
+
+def test_nothing_seen_is_an_empty_report():
+    story = story_of([])
+    assert ((), (), [], {}) == (story.destinations, story.unmatched, story.events, story.faults)

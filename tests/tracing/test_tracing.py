@@ -1,0 +1,275 @@
+"""Traces of simulated ways: what is sent, when it ends, what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from profiles import examples
+from trace_world import ANSWER, HOST_UNREACH, QUENCH, REFUSED, SILENCE, TO, Way, reply_of, traced
+
+from udpprobe.core.limiter import MS, NEVER
+from udpprobe.tracing.hops import ending_of
+from udpprobe.tracing.path import Patience
+from udpprobe.tracing.schedule import Tracing
+
+R = [f"10.0.{n}.1" for n in range(30)]
+SOON = 1000 * MS
+
+
+@pytest.mark.parametrize("last", [REFUSED, ANSWER])
+def test_a_clean_way_is_known_in_three_round_trips(last):
+    trace = traced(Way(R[:4], last))
+    assert [*R[:4], TO] == trace.routers()
+    assert [(3, 3, 0)] * 4 == [(hop.sent, hop.reporters[0].count, hop.lost) for hop in trace.hops[:4]]
+    assert trace.hops[4].reporters[0].count >= 3
+    assert ("refused" if last else "answered", True, None) == (trace.ending.verdict, trace.ending.reached, trace.loop)
+    assert trace.took_ms < 3 * 50
+    assert max(probe.ttl for probe, _ in trace.way.sent) <= 4 + Patience().window
+
+
+def test_what_went_beyond_the_end_takes_no_room_from_the_other_queries_and_counts_as_the_end_s_own():
+    trace = traced(Way(R[:7], rtt_ms=20))
+    assert trace.took_ms < 2.2 * 8 * 20
+    assert [8] == [probe.ttl for probe, _ in trace.way.sent if probe.ttl == 8]
+
+
+@pytest.mark.parametrize(("hops", "round_trips"), [(8, 2), (12, 2.1), (16, 2.5), (24, 3.1)])
+def test_a_long_way_takes_few_round_trips(hops, round_trips):
+    assert traced(Way(R[:hops - 1], rtt_ms=20)).took_ms < round_trips * hops * 20
+
+
+@pytest.mark.parametrize(("queries", "first"), [(1, 1), (5, 3)])
+def test_queries_and_first_ttl_are_heeded(queries, first):
+    trace = traced(Way(R[:4]), queries=queries, first_ttl=first)
+    assert list(range(first, 6)) == [hop.ttl for hop in trace.hops]
+    assert {queries} == {hop.sent for hop in trace.hops[:-1]}
+
+
+def test_probes_keep_the_interval():
+    times = [now_ns for _, now_ns in traced(Way(R[:4]), interval_ns=20 * MS).way.sent]
+    assert min(later - time for time, later in pairwise(times)) >= 20 * MS
+
+
+def test_probes_of_ten_milliseconds_leave_at_once():
+    tracing = Tracing(Patience(window=100, interval_ns=2 * MS))
+    assert (5, 0, 2) == tuple(len(tracing.due(now_ns)) for now_ns in (SOON, SOON + MS, SOON + 4 * MS))
+
+
+def test_no_more_than_the_window_is_under_way_before_anything_is_heard():
+    sent = traced(Way(R[:20], rtt_ms=100), window=4, interval_ns=0, first_hold_ns=10_000 * MS).way.sent
+    assert 4 == sum(now_ns < 100 * MS for _, now_ns in sent)
+
+
+def test_a_silent_hop_costs_no_timeout_and_is_asked_once_more_later():
+    trace = traced(Way([R[0], SILENCE, R[2]]))
+    assert [R[0], SILENCE, R[2], TO] == trace.routers()
+    assert (4, 4) == (trace.hops[1].sent, trace.hops[1].lost)
+    assert 1100 < trace.took_ms < 2000
+
+
+def test_a_silent_destination_is_waited_for():
+    trace = traced(Way(R[:3], SILENCE))
+    assert ("silent", False, None) == (trace.ending.verdict, trace.ending.reached, trace.loop)
+    assert [*R[:3], *[SILENCE] * 27] == trace.routers()
+    assert 4000 < trace.took_ms < 8000
+
+
+def test_an_error_after_three_seconds_ends_the_way():
+    trace = traced(Way(R[:3], HOST_UNREACH, last_delay_ms=3000))
+    assert ("unreachable", 4) == (trace.ending.verdict, len(trace.hops))
+
+
+def test_the_limit_of_hops_is_no_end():
+    trace = traced(Way(R[:9]), max_ttl=5)
+    assert ("expired", False, 5) == (trace.ending.verdict, trace.ending.reached, len(trace.hops))
+
+
+def test_source_quench_is_no_end():
+    trace = traced(Way(R[:3], QUENCH), max_ttl=6)
+    assert ("silent", 6) == (trace.ending.verdict, len(trace.hops))
+    assert [1, 1, 1, 0, 0, 0] == [len(hop.reporters) for hop in trace.hops]
+    assert trace.quenches > 0
+
+
+# ---- loops
+
+@examples(60)
+@given(st.integers(2, 7), st.integers(0, 6), st.sets(st.integers(0, 60), max_size=6))
+def test_a_loop_of_any_period_entered_anywhere_is_named_although_probes_are_lost(period, before, lost):
+    trace = traced(Way(R[:before + period], period=period, lost=lost))
+    assert "loop" == trace.ending.verdict
+    assert (period, before + 1) == (trace.loop.period, trace.loop.first_ttl)
+    assert tuple(R[before:before + period]) == trace.loop.routers
+
+
+def test_a_loop_ends_the_trace_early_and_its_later_rounds_are_not_asked_again():
+    trace = traced(Way(R[:4], period=2))
+    assert max(probe.ttl for probe, _ in trace.way.sent) <= 8 + Patience().window
+    assert [3, 3, 3, 3, *[1] * (len(trace.hops) - 4)] == [hop.sent for hop in trace.hops]
+    assert trace.took_ms < 1000
+
+
+def test_a_silent_router_in_a_loop():
+    trace = traced(Way([R[0], R[1], SILENCE], period=2))
+    assert ("loop", 2, (R[1], None)) == (trace.ending.verdict, trace.loop.period, trace.loop.routers)
+
+
+def test_a_loop_of_routers_that_have_spoken_too_much_already():
+    limits = dict.fromkeys(R, (1, 1))
+    trace = traced(Way(R[:2], period=2, limits=limits))
+    assert ("loop", 2, 1) == (trace.ending.verdict, trace.loop.period, trace.loop.first_ttl)
+
+
+# ---- limits and losses
+
+def test_a_router_that_limits_its_errors_is_asked_slowly_and_has_lost_nothing():
+    trace = traced(Way(R[:4], limits={R[1]: (1, 1)}))
+    hop = trace.hops[1]
+    assert (2, 0) == (hop.reporters[0].count, hop.lost)
+    assert ("limits its errors: answered 2 of 9",) == hop.reporters[0].notes
+    assert trace.took_ms < 1500
+
+
+def test_a_router_that_had_said_too_much_before_is_heard_in_the_end():
+    way = Way(R[:4], limits={R[1]: (1, 1)})
+    way.buckets[R[1]] = 0, 0
+    assert [*R[:4], TO] == traced(way).routers()
+
+
+def test_what_is_lost_for_good_is_counted_as_lost():
+    way = Way(R[:4], lost=set(range(1, 400, 2)))
+    trace = traced(way)
+    assert any(hop.lost for hop in trace.hops)
+    assert not any("limits" in note for hop in trace.hops if hop.lost for each in hop.reporters for note in each.notes)
+
+
+# ---- flows
+
+def test_flows_take_ways_of_their_own():
+    trace = traced(Way([R[0], R[1], R[3]]), Way([R[0], R[2], R[3]]))
+    assert [R[0], f"{R[1]}/{R[2]}", R[3], TO] == trace.routers()
+    assert [(0,), (1,)] == [each.flows for each in trace.hops[1].reporters]
+
+
+def test_the_worst_of_several_ways_is_told_and_the_best_too():
+    trace = traced(Way(R[:3]), Way([R[0], R[4], R[5]], period=2))
+    assert ("refused", True, 2) == (trace.ending.verdict, trace.ending.reached, trace.loop.period)
+    trace = traced(Way(R[:3], ANSWER), Way([R[0], R[4], R[5]], period=2))
+    assert ("loop", True) == (trace.ending.verdict, trace.ending.reached)
+
+
+# ---- answers that repeat nothing
+
+@pytest.mark.parametrize("routers", [R[:3], [R[0], SILENCE, SILENCE], [SILENCE], []])
+def test_answers_that_do_not_say_to_which_probe_are_counted_one_by_one(routers):
+    trace = traced(Way(routers, ANSWER, is_sure=False))
+    assert [*routers, TO] == trace.routers()
+    assert (3, 0) == (trace.hops[-1].reporters[0].count, trace.hops[-1].lost)
+    assert ("answered", True) == (trace.ending.verdict, trace.ending.reached)
+
+
+# ---- odd ends
+
+def test_an_error_of_the_moment_does_not_end_a_way_that_goes_on():
+    tracing = Tracing(Patience(interval_ns=0, queries=1, max_ttl=3))
+    probes = [probe for _ in range(3) for probe in tracing.due(0)]
+    said = (("10.0.0.1", HOST_UNREACH), ("10.0.1.1", (11, 0)), ("10.0.2.1", (11, 0)))
+    tracing.heard([reply_of(probe.number, 0, MS, *each) for probe, each in zip(probes, said, strict=True)])
+    assert None is tracing.paths[0].end_ttl
+
+
+TOO_BIG, PROHIBITED = (3, 4), (3, 13)
+
+
+@dataclass
+class Talkative(Way):
+    """A router says something about every packet that it forwards."""
+
+    place: int = 1
+    word: tuple = (TOO_BIG, 1400)
+
+    def replies(self, probe, now_ns):
+        own = super().reply(probe, now_ns)
+        kind, mtu = self.word
+        if probe.ttl > self.place:
+            yield reply_of(probe.number, now_ns, now_ns + self.place * 10 * MS, self.routers[self.place - 1], kind,
+                           mtu=mtu)
+        if own:
+            yield own
+
+
+def traced_all(way, **patience):
+    """Where a probe draws several replies."""
+    tracing = Tracing(Patience(**patience))
+    now_ns, coming = 0, []
+    while not tracing.done(now_ns):
+        coming += [reply for probe in tracing.due(now_ns) for reply in way.replies(probe, now_ns)]
+        coming.sort(key=lambda reply: reply.time_ns)
+        wake_ns = tracing.wake_ns(now_ns)
+        now_ns = max(now_ns + MS // 100, min(wake_ns, coming[0].time_ns if coming else wake_ns))
+        while coming and coming[0].time_ns <= now_ns:
+            tracing.heard([coming.pop(0)])
+    return tracing.paths[0], now_ns
+
+
+@pytest.mark.parametrize("last", [REFUSED, ANSWER])
+@pytest.mark.parametrize("place", [1, 3])
+def test_an_mtu_that_is_large_enough_ends_no_way(place, last):
+    path, now_ns = traced_all(Talkative(R[:5], last, place=place))
+    assert (6, True) == (path.end_ttl, path.is_reached)
+    assert ("refused" if last else "answered") == ending_of(path).verdict
+    assert now_ns < 1000 * MS
+
+
+def test_where_nothing_else_comes_such_a_router_is_listed_and_waited_behind():
+    path, _ = traced_all(Talkative(R[:2], SILENCE, place=2), max_ttl=4)
+    assert (None, "silent") == (path.end_ttl, ending_of(path).verdict)
+    assert {R[1]} == {reply.event.reporter for _, reply in path.heard(4)}
+
+
+def test_an_mtu_that_is_too_small_ends_a_way():
+    path, _ = traced_all(Talkative(R[:5], SILENCE, place=2, word=(TOO_BIG, 35)))
+    assert (3, "too-big") == (path.end_ttl, ending_of(path).verdict)
+
+
+class Moody(Way):
+    """A router objects to the first packets, then no more."""
+
+    def reply(self, probe, now_ns):
+        if probe.ttl > 2 and probe.number < 5:
+            return reply_of(probe.number, now_ns, now_ns + MS, R[1], PROHIBITED)
+        return super().reply(probe, now_ns)
+
+
+@pytest.mark.parametrize("rtt_ms", [1, 20, 60])
+def test_a_router_s_error_does_not_end_a_way_whose_destination_replies_to_a_higher_ttl(rtt_ms):
+    said = traced(Moody(R[:6], rtt_ms=rtt_ms))
+    assert ("refused", True, 7) == (said.ending.verdict, said.ending.reached, len(said.hops))
+
+
+def test_a_filter_s_word_is_checked_no_longer_than_a_destination_would_take():
+    said = traced(Way(R[:3], PROHIBITED, lost={11}))
+    assert ("prohibited", 4) == (said.ending.verdict, len(said.hops))
+    assert said.took_ms < 1000
+
+
+def test_only_the_first_reply_to_a_probe_counts_and_strange_ones_do_not():
+    tracing = Tracing(Patience(interval_ns=0, queries=1, max_ttl=1))
+    (probe,) = tracing.due(0)
+    replies = [reply_of(number, 0, time, who, (11, 0)) for number, time, who in (
+        (probe.number, MS, "10.0.0.1"), (probe.number, 2 * MS, "10.0.0.2"), (99, MS, "10.0.0.3"))]
+    tracing.heard(replies)
+    assert [replies[0]] == [reply for _, reply in tracing.paths[0].heard(1)]
+    assert tracing.done(3 * MS)
+    assert NEVER == tracing.wake_ns(3 * MS)
+
+
+def test_what_this_host_refuses_to_send_is_not_tried_again():
+    tracing = Tracing(Patience(interval_ns=0))
+    probes = tracing.due(0)
+    tracing.refused(probes, [90] * len(probes))
+    assert ([], True) == (tracing.due(MS), tracing.done(MS))

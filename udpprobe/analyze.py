@@ -1,0 +1,471 @@
+"""Follow captures without sending: what `analyze` does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from random import SystemRandom
+from typing import Any, Protocol
+
+from udpprobe.capture.content import is_stored
+from udpprobe.capture.files import Arrival, CaptureFile
+from udpprobe.capture.filter import Selection, filter_of
+from udpprobe.capture.inputs import Inputs, threads_for
+from udpprobe.capture.merge import MergedCaptures
+from udpprobe.capture.pieces import Edges, Piece, Seam, Survey, cut, survey
+from udpprobe.capture.state import SourceState
+from udpprobe.core.analyzer import Analyzer
+from udpprobe.core.model import Event, Report
+from udpprobe.errors import CaptureError, UdpprobeError
+from udpprobe.interrupt import CtrlC, Interrupted
+from udpprobe.report import Events, Question, report_of
+
+__all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze"]
+
+LOOK_S = 0.1
+"""How often Ctrl-C is looked for, and progress told, while threads work."""
+
+AHEAD = 2
+"""Pieces that may be followed, but not joined yet, beyond those that threads are at."""
+
+EVENTS_AT_A_TIME = 1 << 10
+
+OnEvents = Callable[[Sequence[Event]], None]
+OnProgress = Callable[[SourceState], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to look at, and how to report it."""
+
+    filter: str | None = None
+    """A pcap filter expression; None for every frame."""
+    since_ns: int | None = None
+    """First time, nanoseconds since 1970."""
+    until_ns: int | None = None
+    """Time from which on frames are left out."""
+    all_destinations: bool = False
+    """Healthy destinations too."""
+    group_by: str = "destination"
+    """`destination`, `host`, `flow` or `reporter`."""
+    loop_ttl: int = 32
+    """A datagram that left with this TTL or more and expired was in a loop."""
+
+    @property
+    def selection(self) -> Selection:
+        """Which frames."""
+        return Selection(self.filter, self.since_ns, self.until_ns)
+
+    @property
+    def question(self) -> Question:
+        """How the report is to be."""
+        return Question(self.loop_ttl, self.all_destinations, self.group_by)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is done with each piece; small, and picklable."""
+
+    selection: Selection
+    secret: int
+    by_flow: bool = False
+    keeps_events: bool = False
+
+    def analyzer(self, *, is_first: bool = True, is_ordered: bool = False) -> Analyzer:
+        """One that does it."""
+        made = Analyzer(self.secret, by_flow=self.by_flow, keeps_events=self.keeps_events, is_first=is_first,
+                        is_ordered=is_ordered)
+        expression = self.selection.filter
+        made.select(self.selection.since_ns, self.selection.until_ns, expression and filter_of(expression))
+        return made
+
+
+class Disordered(Exception):  # noqa: N818 - says what was met; nothing is wrong
+    """Frames stand out of order: they have to be put in order of time first, by one reader."""
+
+
+class Part(Protocol):
+    """What a piece taught, wherever that is kept: an Analyzer, or one that stays at a worker of a cluster."""
+
+    def append(self, right: Any, /) -> None:  # noqa: ANN401 - of its own kind
+        """See Analyzer."""
+        ...
+
+
+@dataclass(slots=True)
+class Followed:
+    """A piece that was followed."""
+
+    part: Any
+    """A `Part`; of a receipt, None."""
+    edges: Edges
+    state: SourceState
+    is_first: bool
+    """Whether it was followed as the beginning of its capture."""
+    is_partial: bool
+    """Whether it was stopped before its end."""
+
+
+def follow_piece(piece: Piece, task: Task, *, is_first: bool, is_last: bool, is_over: Callable[[], bool],
+                 state: SourceState | None = None) -> Followed:
+    """Follow a piece, wherever this runs.
+
+    Args:
+        piece: of a capture.
+        task: what to do with it.
+        is_first: whether the capture begins with it.
+        is_last: whether none will come behind it.
+        is_over: says when to stop.
+        state: told how far it has come.
+
+    Raises:
+        CaptureError: it cannot be read.
+        UsageError: the filter is wrong.
+        Disordered: its frames are not in order of time.
+    """
+    analyzer, file, is_partial = task.analyzer(is_first=is_first), piece.open(), False
+    try:
+        while file.fill() is not Arrival.END and not is_partial:
+            analyzer.feed(file.records)
+            if file.records.is_disordered:
+                raise Disordered
+            if state is not None:
+                state.done_bytes = file.state.done_bytes - piece.first
+            is_partial = is_over()
+        analyzer.finish()
+        if is_last:
+            analyzer.seal()
+        return Followed(analyzer, Edges.of(file), file.state, is_first, is_partial)
+    finally:
+        file.close()
+
+
+class Crew(Protocol):
+    """Those who follow pieces side by side: threads, or the workers of a cluster."""
+
+    def parts(self, total_bytes: int) -> int:
+        """In how many pieces a capture of so many bytes is best followed."""
+        ...
+
+    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+        """Follow pieces; of each in turn, what gives its result or raises its error.
+
+        Args:
+            pieces: in their order, the first of which begins the capture.
+            task: what to do with each.
+            look: called now and then with how many bytes have been read.
+
+        Raises:
+            Disordered: frames of any piece stand out of order.
+        """
+        ...
+
+    def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
+        """Follow a piece in another way than it was, now that those before it are known."""
+        ...
+
+    def analyzer_of(self, part: Any, /) -> Analyzer:  # noqa: ANN401 - of this crew
+        """All that was joined, here."""
+        ...
+
+
+Giving = Callable[[], Followed]
+
+
+def analyze(  # noqa: PLR0913 - most are keywords
+        inputs: Inputs, options: Options, *, workers: int | None = None, cluster: str | None = None,
+        on_events: OnEvents | None = None, on_progress: OnProgress | None = None) -> Report:
+    """Read captures to their end and report what happened to the datagrams in them.
+
+    Args:
+        inputs: files; those of one capture are read in the order of time stamps, "-" is standard input.
+        options: what to look at, and how to report it.
+        workers: threads that read side by side; None for as many as pay.
+        cluster: address of a Dask scheduler whose workers do it, or `local`.
+        on_events: gets every ICMP error, in capture order: of files at the end of their capture, for what tells a
+            loop may come behind; of a pipe as soon as its datagram was looked for.
+        on_progress: gets the source's state now and then.
+
+    Raises:
+        CaptureError: a file cannot be read, or is no capture; of several, all.
+        UsageError: the filter is wrong.
+        Interrupted: on Ctrl-C, once all that was read by then is told.
+        KeyboardInterrupt: on Ctrl-C before anything was read, and on a second one.
+    """
+    task = Task(options.selection, SystemRandom().getrandbits(64), options.group_by == "flow", on_events is not None)
+    if options.filter is not None:
+        filter_of(options.filter)       # before any file is opened
+    with CtrlC() as ctrl_c:
+        with _crew(inputs, workers, cluster, ctrl_c) as crew:
+            run = _Run(inputs if cluster is None else inputs.for_others(), task, options, on_events, on_progress, ctrl_c)
+            run.follow_all(crew)
+        report = report_of("analyze", run.analyzer or task.analyzer(), run.state, options.question)
+    if ctrl_c.came:
+        raise Interrupted(report)
+    return report
+
+
+@contextmanager
+def _crew(inputs: Inputs, workers: int | None, cluster: str | None, ctrl_c: CtrlC) -> Iterator[Crew | None]:
+    """Who follows pieces side by side; None where this thread is to do all."""
+    if cluster is None:
+        count = threads_for(inputs.files, workers)
+        yield Threads(count, ctrl_c) if count > 1 else None
+        return
+    try:
+        from udpprobe.cluster import hired  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise UdpprobeError("--cluster needs Dask; install udpprobe[cluster]") from error
+    with hired(cluster, inputs.files, workers, ctrl_c) as crew:
+        yield crew
+
+
+class Threads:
+    """Threads of this process: the compiled core lets go of the GIL.
+
+    Args:
+        count: how many pieces are followed at a time.
+        ctrl_c: what may end it.
+    """
+
+    def __init__(self, count: int, ctrl_c: CtrlC) -> None:
+        self._count, self._ctrl_c = count, ctrl_c
+
+    def parts(self, _: int) -> int:
+        """See Crew."""
+        return self._count
+
+    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+        """See Crew. Threads wait for whoever joins the pieces when they are AHEAD of that: each takes memory."""
+        found: list[Followed | Exception | None] = [None] * len(pieces)
+        are_done = [threading.Event() for _ in pieces]
+        states = [SourceState("file", piece.name) for piece in pieces]
+        numbers, room = iter(range(len(pieces))), threading.Semaphore(self._count + AHEAD)
+        is_disordered, is_over = threading.Event(), threading.Event()
+
+        def work() -> None:
+            while room.acquire() and not is_over.is_set() and (number := next(numbers, None)) is not None:
+                try:
+                    found[number] = follow_piece(
+                        pieces[number], task, is_first=number == 0, is_last=number == len(pieces) - 1,
+                        state=states[number], is_over=lambda: self._ctrl_c.came or is_over.is_set())
+                except Disordered:
+                    is_disordered.set()
+                except Exception as error:  # noqa: BLE001 - raised where it is asked for
+                    found[number] = error
+                are_done[number].set()
+
+        for _ in range(min(self._count, len(pieces))):
+            threading.Thread(target=work, daemon=True).start()
+        try:
+            for number, is_done in enumerate(are_done):
+                while not is_done.wait(LOOK_S):
+                    look(sum(state.done_bytes for state in states))
+                    if is_disordered.is_set():
+                        raise Disordered
+                if is_disordered.is_set():
+                    raise Disordered
+                yield partial(_given, found[number])
+                found[number] = None
+                room.release()
+        finally:
+            is_over.set()
+            room.release(self._count)
+
+    def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
+        """See Crew."""
+        return follow_piece(piece, task, is_first=is_first, is_last=False, is_over=lambda: self._ctrl_c.came)
+
+    def analyzer_of(self, part: Analyzer) -> Analyzer:
+        """See Crew."""
+        return part
+
+
+def _given(found: Followed | Exception | None) -> Followed:
+    if isinstance(found, Followed):
+        return found
+    raise found or RuntimeError
+
+
+class _Run:
+    """All captures of one call, as far as they were followed."""
+
+    def __init__(self, inputs: Inputs, task: Task, options: Options, on_events: OnEvents | None,
+                 on_progress: OnProgress | None, ctrl_c: CtrlC) -> None:
+        self.analyzer: Analyzer | None = None
+        self.state = SourceState("file", inputs.name, unread=dict(inputs.unread))
+        self._inputs, self._task, self._options = inputs, task, options
+        self._on_events, self._on_progress, self._ctrl_c = on_events, on_progress, ctrl_c
+
+    def follow_all(self, crew: Crew | None) -> None:
+        """One capture after the other.
+
+        Raises:
+            CaptureError: none of them can be read.
+        """
+        for files in self._inputs.captures:
+            if self._ctrl_c.came:
+                return
+            try:
+                self._follow(files, crew)
+            except CaptureError as error:
+                if len(self._inputs.captures) == 1:
+                    raise
+                self.state.unread.setdefault(files[0], str(error))
+        if self.analyzer is None and self.state.unread:
+            raise CaptureError(next(iter(self.state.unread.values())))
+
+    def _follow(self, files: Sequence[str], crew: Crew | None) -> None:
+        """Side by side where that can be; in one go where files overlap, or frames stand out of order."""
+        if crew is not None and all(map(is_stored, files)):
+            try:
+                self._follow_pieces(files, crew)
+            except Disordered:
+                self._follow_in_order(files, is_ordered=True)
+            return
+        try:
+            self._follow_in_order(files, is_ordered=not all(map(is_stored, files)))
+        except Disordered:
+            self._follow_in_order(files, is_ordered=True)
+
+    def _follow_in_order(self, files: Sequence[str], *, is_ordered: bool) -> None:
+        """One reader for all; frames that stand out of order are put in order first if `is_ordered`.
+
+        Raises:
+            Disordered: they stand out of order, and are not to be put in order.
+            CaptureError: none of the files can be read.
+        """
+        analyzer = self._task.analyzer(is_ordered=is_ordered)
+        source: CaptureFile | MergedCaptures = CaptureFile(files[0]) if len(files) == 1 else MergedCaptures(files)
+        is_live = not all(map(is_stored, files))
+        while (arrival := source.fill()) is not Arrival.END:
+            if isinstance(source, CaptureFile):
+                analyzer.feed(source.records)
+                is_disordered = source.records.is_disordered
+            else:
+                is_disordered = False
+                while (records := source.merge.turn()) is not None:
+                    analyzer.feed(records)
+                    is_disordered |= records.is_disordered
+            if is_disordered and not is_ordered:
+                raise Disordered
+            if arrival is Arrival.QUIET:
+                analyzer.flush()
+            if is_live:
+                self._tell_events(analyzer)
+            self._tell_progress(source.state)
+            if self._ctrl_c.came:
+                break
+        analyzer.finish()
+        if isinstance(source, CaptureFile):
+            source.close()
+        self._tell_events(analyzer)
+        self._add(analyzer, source.state)
+
+    def _follow_pieces(self, files: Sequence[str], crew: Crew) -> None:
+        """Follow the files of a capture, which do not overlap in time, in pieces side by side, and join them.
+
+        Raises:
+            Disordered: files overlap, or frames stand out of order.
+            CaptureError: none of the files can be read.
+        """
+        surveys = self._surveyed(files)
+        if any(before.last_ns >= behind.first_ns for before, behind in zip(surveys, surveys[1:], strict=False)):
+            raise Disordered
+        total = sum(each.total_bytes for each in surveys)
+        state = SourceState("file", "", total_bytes=total)
+        of = [(each, piece) for each in surveys
+              for piece in cut(each, max(round(crew.parts(total) * each.total_bytes / max(total, 1)), 1),
+                               is_gapless=len(files) > 1)]
+
+        def look(done_bytes: int) -> None:
+            state.done_bytes = min(done_bytes, total)
+            self._tell_progress(state)
+
+        with closing(crew.follow([piece for _, piece in of], self._task, look)) as results:
+            joined, state = self._joined(of, results, crew)
+        if joined is None:
+            self.state.absorb(state)
+            return
+        analyzer = crew.analyzer_of(joined)
+        self._tell_events(analyzer)
+        self._add(analyzer, state)
+
+    def _joined(self, of: list[tuple[Survey, Piece]], results: Iterator[Giving],
+                crew: Crew) -> tuple[Part | None, SourceState]:
+        """Put the pieces together, in their order; those that guessed wrong are followed again."""
+        joined: Part | None = None
+        state, seam, last, latest_ns = SourceState("file", ""), Seam(), None, None
+        for (surveyed, piece), result in zip(of, results, strict=True):
+            if surveyed is not last:
+                state.absorb(seam.state)
+                seam, last = Seam(), surveyed
+            if not seam.needs(piece):
+                continue
+            try:
+                found = self._fitting(piece, result(), seam, crew, is_first=joined is None)
+            except CaptureError as error:
+                if all(each.name == piece.name for each, _ in of):
+                    raise
+                state.unread[piece.name] = str(error)
+                seam.give_up()
+                continue
+            if latest_ns is not None and found.edges.first_ns is not None and found.edges.first_ns < latest_ns:
+                raise Disordered
+            if found.edges.last_ns is not None:
+                latest_ns = max(latest_ns or found.edges.last_ns, found.edges.last_ns)
+            seam.add(found.edges, found.state)
+            if joined is None:
+                joined = found.part
+            else:
+                joined.append(found.part)
+            if found.is_partial:
+                break
+        state.absorb(seam.state)
+        return joined, state
+
+    def _fitting(self, piece: Piece, found: Followed, seam: Seam, crew: Crew, *, is_first: bool) -> Followed:
+        """The piece as it is to be read behind those before it."""
+        mended = seam.mended(piece, found.edges)
+        if mended is None and found.is_first == is_first:
+            return found
+        return crew.follow_again(mended or piece, self._task, is_first=is_first)
+
+    def _surveyed(self, files: Sequence[str]) -> list[Survey]:
+        """Those that can be read, by their first frames; of one time, the later named first."""
+        found = []
+        for number, name in enumerate(files):
+            try:
+                found.append((survey(name), -number))
+            except CaptureError as error:
+                if len(files) == 1:
+                    raise
+                self.state.unread[name] = str(error)
+        if not found:
+            raise CaptureError(next(iter(self.state.unread.values())))
+        return [each for each, _ in sorted(found, key=lambda pair: (pair[0].first_ns, pair[1]))]
+
+    def _tell_progress(self, state: SourceState) -> None:
+        if self._on_progress is not None:
+            self._on_progress(state)
+
+    def _tell_events(self, analyzer: Analyzer) -> None:
+        """Tell errors in the order of their frames, and forget them: there may be many."""
+        if self._on_events is None:
+            return
+        kept, events = analyzer.take_events(), Events(analyzer, self._options.loop_ttl)
+        order = [(frame, number, row) for number, each in enumerate(kept) for row, frame in enumerate(each.frames())]
+        order.sort()
+        for first in range(0, len(order), EVENTS_AT_A_TIME):
+            self._on_events([events.event(kept[number], row)
+                             for _, number, row in order[first:first + EVENTS_AT_A_TIME]])
+
+    def _add(self, analyzer: Analyzer, state: SourceState) -> None:
+        self.state.absorb(state)
+        if self.analyzer is None:
+            self.analyzer = analyzer
+        else:
+            self.analyzer.absorb(analyzer)

@@ -1,0 +1,138 @@
+"""Live capture by Scapy's own sockets, one an interface: its bytes, undissected."""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from scapy.arch.linux import L2ListenSocket
+
+from udpprobe.capture.frames import Frames
+from udpprobe.capture.packet_socket import ETHERNET, RAW, Heard, LiveCapture, attach, program_for, start
+from udpprobe.capture.state import SourceState
+from udpprobe.errors import UdpprobeError
+
+ETHERNET_LIKE = frozenset({1, 772})
+"""ARPHRD_ETHER and ARPHRD_LOOPBACK (linux/if_arp.h); what else there is has no link header here, as tunnels."""
+
+BUFFER_BYTES = 16 << 20
+SO_RCVBUFFORCE, SO_TIMESTAMPNS, SO_TIMESTAMPING = 33, 35, 37
+RECEIVED_BY_SOFTWARE = 1 << 3 | 1 << 4
+"""Take time stamps of what is received, and tell them (SOF_TIMESTAMPING_, linux/net_tstamp.h)."""
+STAMPING_S = 0.01
+"""The kernel turns its time stamps on in the background, when the first socket wants them."""
+SNAP_BYTES = 66_000
+"""The longest IP packet and its link header."""
+ANCILLARY_BYTES = 256
+
+logging.getLogger("scapy.runtime").setLevel(logging.ERROR)      # it warns of links whose layers are not loaded
+
+
+class Tap:
+    """One interface's socket.
+
+    Args:
+        name: the interface.
+        expression: what to capture.
+
+    Raises:
+        PermissionError: this user may not.
+    """
+
+    def __init__(self, name: str, expression: str) -> None:
+        self._scapy = L2ListenSocket(iface=name, type=0, promisc=False, nofilter=1)     # of type 0, it hears nothing
+        self.socket: socket.socket = self._scapy.ins
+        self._link_type = ETHERNET if self.socket.getsockname()[3] in ETHERNET_LIKE else RAW
+        attach(self.socket, program_for(expression, self._link_type, SNAP_BYTES))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        with suppress(PermissionError):     # beyond the system's limit is for CAP_NET_ADMIN
+            self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+        # without a stamp of its own, SO_TIMESTAMPNS, which Scapy wants, gives a packet the time it is read at
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RECEIVED_BY_SOFTWARE)
+        self.socket.setblocking(False)
+        self._seen_ns = time.time_ns()
+        self.held: Heard | None = None
+        """A packet that came too late for the last batch."""
+
+    def read(self, until_ns: int) -> Iterator[Heard]:
+        """What is there and came before a time.
+
+        Raises:
+            OSError: the interface went down.
+        """
+        since_ns, self._seen_ns = self._seen_ns, until_ns
+        while packet := self.held or self._read(since_ns):
+            self.held = packet if packet[0] > until_ns else None
+            if self.held:
+                return
+            yield packet
+
+    def _read(self, since_ns: int) -> Heard | None:
+        """The next packet; with its time, which Scapy would round to a float, or else when it was not there yet."""
+        try:
+            data, ancillary, _, _ = self.socket.recvmsg(SNAP_BYTES, ANCILLARY_BYTES)
+        except BlockingIOError:
+            return None
+        for _, kind, value in ancillary:
+            if kind == SO_TIMESTAMPING:
+                seconds, nanoseconds = struct.unpack_from("@ll", value)
+                return seconds * 1_000_000_000 + nanoseconds, data, len(data), self._link_type
+        return since_ns, data, len(data), self._link_type
+
+    def close(self) -> None:
+        """Stop capturing."""
+        self._scapy.close()
+
+
+class Sniffer(LiveCapture):
+    """Captures on one interface, or on all that there are now.
+
+    Raises:
+        PermissionError: this user may not.
+        UdpprobeError: the interface is down.
+    """
+
+    def __init__(self, expression: str, interface: str | None, state: SourceState) -> None:
+        super().__init__(state)
+        self._taps: dict[int, tuple[str, Tap]] = {}
+        self._poll = select.poll()
+        for name in [interface] if interface else [name for _, name in socket.if_nameindex()]:
+            tap = Tap(name, expression)
+            self._taps[tap.socket.fileno()] = name, tap
+            self._poll.register(tap.socket, select.POLLIN)
+            try:
+                start(tap.socket, name)
+            except UdpprobeError:
+                if interface:
+                    raise
+                # it may come up later, and is heard then
+        time.sleep(STAMPING_S)
+
+    def receive(self, wait_s: float) -> Frames:
+        """See LiveCapture."""
+        held = [number for number, (_, tap) in self._taps.items() if tap.held]
+        ready = {number for number, _ in self._poll.poll(0 if held else wait_s * 1000)}.union(held)
+        # a socket may get a packet after it was read, which is earlier than one of a socket that is read later
+        until_ns = time.time_ns()
+        packets = [packet for number in ready for packet in self._read(*self._taps[number], until_ns)]
+        for _, tap in self._taps.values():
+            self._count_dropped(tap.socket)
+        return self._in_order(packets, until_ns)
+
+    def _read(self, name: str, tap: Tap, until_ns: int) -> Iterator[Heard]:
+        try:
+            yield from tap.read(until_ns)
+        except OSError as error:
+            self._heed(error.errno, name)
+
+    def close(self) -> None:
+        """See LiveCapture."""
+        for _, tap in self._taps.values():
+            tap.close()
+        self._taps = {}

@@ -1,0 +1,184 @@
+"""From what probes found to a state: what was expected, what is so, and what could not be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from udpprobe.checking.asking import Expectation
+from udpprobe.checking.causes import cause, loop_cause, mtu_cause, rtt_ms
+from udpprobe.checking.thresholds import State, worst
+from udpprobe.core.model import Destination, Finding, Model
+from udpprobe.pmtud.model import MtuReport
+from udpprobe.tracing.model import TraceReport
+
+CHECK_SCHEMA = "udpprobe.check/1"
+ON_SILENCE = {"answered": State.CRITICAL, "listening": State.UNKNOWN, "refused": State.CRITICAL}
+"""What silence counts as where the user does not say: it is no answer, no refusal, and no proof of a listener."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a destination."""
+
+    destination: Destination
+    mtu: MtuReport | None = None
+    """The path MTU, where it was searched for."""
+    trace: TraceReport | None = None
+    """The way there, where it was looked at."""
+    blind: str | None = None
+    """Why path MTU and way could not be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A state, and why."""
+
+    state: State
+    text: str
+
+
+class Checked(Model, frozen=True):
+    """What the check of one destination comes to."""
+
+    target: str
+    """As the user wrote or named it."""
+    group: str | None
+    address: str | None
+    """None where the target's name has no address."""
+    port: int | None
+    state: str
+    """`OK`, `WARNING`, `CRITICAL`, `UNKNOWN`."""
+    text: str
+    verdict: str | None
+    meaning: str | None
+    rtt_ms: float | None
+    path_mtu: int | None
+    """Bytes of the IP packet; `min_mtu` where nothing larger was tried."""
+    min_mtu: int | None
+    warning: str | None
+    """The ranges for the round trip, as they were given."""
+    critical: str | None
+    findings: tuple[Finding, ...]
+    """The ICMP errors about it, as in a report."""
+    notes: tuple[str, ...]
+
+
+class Outcome(Model, frozen=True):
+    """What the checks came to."""
+
+    checks: tuple[Checked, ...]
+    """In the order of targets, then of addresses and ports."""
+    duration_s: float
+    time_ns: int
+    """When they began."""
+    version: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> State:
+        """The gravest of all."""
+        return worst(State[each.state] for each in self.checks)
+
+
+def judged(facts: Facts, asked: Expectation) -> list[Ruling]:
+    """A ruling for each thing that was expected: what came back, how soon, how much fits through, no loop."""
+    return [_on_verdict(facts, asked), *_on_rtt(facts.destination, asked), *_on_mtu(facts, asked),
+            *_on_loop(facts, asked)]
+
+
+def checked(target: str, group: str | None, facts: Facts, asked: Expectation) -> Checked:
+    """What the rulings come to: the worst state, and the reasons for it first."""
+    rulings, found = judged(facts, asked), facts.destination
+    state = worst(each.state for each in rulings)
+    texts = [each.text for each in sorted(rulings, key=lambda each: each.state != state)]
+    return Checked(
+        target=target, group=group, address=found.address, port=found.port, state=state.name,
+        text="; ".join(dict.fromkeys(text for text in texts if text)), verdict=found.verdict, meaning=found.meaning,
+        rtt_ms=rtt_ms(found), path_mtu=facts.mtu.path_mtu if facts.mtu else None, min_mtu=asked.min_mtu or None,
+        warning=asked.warning.text if asked.warning else None,
+        critical=asked.critical.text if asked.critical else None,
+        findings=found.findings, notes=_notes(facts))
+
+
+def unchecked(target: str, group: str | None, reason: str, place: tuple[str, int] | None = None) -> Checked:
+    """A check that could not be made; of an address and port, if it is known of which."""
+    address, port = place or (None, None)
+    return Checked(target=target, group=group, address=address, port=port, state=State.UNKNOWN.name, text=reason,
+                   verdict=None, meaning=None, rtt_ms=None, path_mtu=None, min_mtu=None, warning=None, critical=None,
+                   findings=(), notes=())
+
+
+def wants_way(found: Destination, asked: Expectation) -> bool:
+    """Whether a trace would tell more: of a loop its routers; of what never arrived, whether it is in one."""
+    if found.verdict == "loop":
+        return True
+    is_lost = found.verdict == "expired" or (found.verdict == "silent" and found.meaning == "no-evidence")
+    return asked.no_loop and is_lost
+
+
+def wants_mtu(found: Destination, asked: Expectation) -> bool:
+    """Whether to search for the path MTU: nothing would get through where probes are stopped on the way."""
+    return bool(asked.min_mtu) and found.verdict in {"answered", "refused", "silent", "too-big"}
+
+
+def _on_verdict(facts: Facts, asked: Expectation) -> Ruling:
+    found, text = facts.destination, cause(facts.destination, facts.trace)
+    if found.verdict == "silent":
+        return Ruling(_of_silence(found, asked), text)
+    if found.verdict == "unsent" and found.errno is None:
+        return Ruling(State.UNKNOWN, text)      # time ran out
+    if found.answered and found.verdict != "answered":
+        is_hopeless = asked.expect == "refused" and found.verdict != "refused"
+        return Ruling(State.CRITICAL if is_hopeless else State.WARNING, f"answered, but also {text}")
+    wanted = "refused" if asked.expect == "refused" else "answered"
+    return Ruling(State.OK if found.verdict == wanted else State.CRITICAL, text)
+
+
+def _of_silence(found: Destination, asked: Expectation) -> State:
+    if asked.expect == "listening" and found.meaning == "listening-or-filtered":
+        return State.OK
+    return ON_SILENCE[asked.expect] if asked.silence is None else asked.silence
+
+
+def _on_rtt(found: Destination, asked: Expectation) -> Iterator[Ruling]:
+    span_ms, ranges = rtt_ms(found), ((State.CRITICAL, asked.critical), (State.WARNING, asked.warning))
+    if span_ms is None:
+        if asked.warning or asked.critical:
+            yield Ruling(State.UNKNOWN, "no round trip to measure")
+        return
+    hit = next(((state, limit) for state, limit in ranges if limit and limit.alerts(span_ms)), None)
+    if hit:
+        yield Ruling(hit[0], f"round trip {span_ms:.3g} ms, not in {hit[1].text}".replace("not in @", "in "))
+
+
+def _on_mtu(facts: Facts, asked: Expectation) -> Iterator[Ruling]:
+    if not wants_mtu(facts.destination, asked):
+        return
+    if facts.mtu is None:
+        yield Ruling(State.UNKNOWN, f"path MTU not checked: {facts.blind}")
+    elif facts.mtu.path_mtu is None:
+        yield Ruling(State.UNKNOWN, mtu_cause(facts.mtu))
+    elif facts.mtu.path_mtu >= asked.min_mtu:
+        yield Ruling(State.OK, f"{asked.min_mtu} bytes fit through")
+    else:
+        yield Ruling(State.CRITICAL, mtu_cause(facts.mtu))
+
+
+def _on_loop(facts: Facts, asked: Expectation) -> Iterator[Ruling]:
+    found = facts.destination
+    if not asked.no_loop or not wants_way(found, asked):
+        return
+    if found.verdict == "loop":
+        yield Ruling(State.CRITICAL, cause(found, facts.trace))
+    elif facts.trace is None:
+        yield Ruling(State.UNKNOWN, f"routing loop not ruled out: {facts.blind}")
+    elif text := loop_cause(facts.trace):
+        yield Ruling(State.CRITICAL, text)
+
+
+def _notes(facts: Facts) -> tuple[str, ...]:
+    found = facts.destination
+    own = (f"{found.sent} sent, {found.answered} answered, {found.errors} ICMP errors",)
+    errors = tuple(f"{each.reason} from {each.reporter or '?'}: {each.count}" for each in found.findings)
+    return own + errors + found.notes + (facts.mtu.notes + facts.mtu.advice if facts.mtu else ())

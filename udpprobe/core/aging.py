@@ -1,0 +1,70 @@
+"""Forgetting, so that a watch of weeks fits into memory: what has been quiet for longest goes first.
+
+Conversations, datagrams and duplicates are bounded by themselves. What grows with the number of destinations and
+reporters is aged here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from udpprobe.core.analyzer import Analyzer
+    from udpprobe.core.table import Table
+
+AGED_OUT = "aged-out"
+"""The fault of destinations and findings that were forgotten."""
+
+MOST_ROWS = 1 << 16
+
+# Words of a row, and places in it: see `findings` and `flows`.
+_FINDING, _LOOP, _ENDPOINT = 17, 10, 12
+_FINDING_LAST_NS, _LOOP_LAST_NS, _ENDPOINT_LAST_NS, _QUESTIONS = 10, 8, 10, 8
+
+
+def age(analyzer: Analyzer, most_rows: int = MOST_ROWS) -> int:
+    """Keep the latest `most_rows` of each table that has twice as many; take its events first: findings are renumbered.
+
+    Returns:
+        Destinations and findings that were forgotten.
+    """
+    endpoints, findings, loops = analyzer.conversations.endpoints, analyzer.findings.table, analyzer.findings.loops
+    forgotten = 0
+    if endpoints.size > 2 * most_rows:
+        forgotten += _age_endpoints(analyzer, most_rows)
+    if findings.size > 2 * most_rows:
+        forgotten += findings.size - most_rows
+        kept = _latest(_column(findings, _FINDING, _FINDING_LAST_NS), most_rows)
+        findings.keep(kept)
+        analyzer.findings.rtt.keep(kept)
+    if loops.size > 2 * most_rows:
+        loops.keep(_latest(_column(loops, _LOOP, _LOOP_LAST_NS), most_rows))
+    return forgotten
+
+
+def _age_endpoints(analyzer: Analyzer, most_rows: int) -> int:
+    """Those that nobody asked anything go first: they are in no report. An endpoint is as late as its last error."""
+    endpoints, findings = analyzer.conversations.endpoints, analyzer.findings.table
+    last_ns = [late if asked else 0 for late, asked in zip(
+        _column(endpoints, _ENDPOINT, _ENDPOINT_LAST_NS), _column(endpoints, _ENDPOINT, _QUESTIONS), strict=True)]
+    words = memoryview(findings.words)
+    is_by_flow = analyzer.findings.by_flow
+    for at in range(0, _FINDING * findings.size, _FINDING):
+        source = (*words[at + 6:at + 8], words[at + 5] & 0xFFFF) if is_by_flow else (0, 0, 0)
+        row = endpoints.row_of((words[at], words[at + 1], words[at + 4] >> 2 & 0x1FFFF, *source))
+        if row >= 0:
+            last_ns[row] = max(last_ns[row], words[at + _FINDING_LAST_NS])
+    kept = _latest(last_ns, most_rows)
+    there = len(last_ns) - last_ns.count(0)
+    endpoints.keep(kept)
+    analyzer.conversations.endpoint_rtt.keep(kept)
+    return there - sum(last_ns[row] > 0 for row in kept)
+
+
+def _column(table: Table, width: int, place: int) -> list[int]:
+    return list(memoryview(table.words)[place:width * table.size:width])
+
+
+def _latest(last_ns: list[int], most: int) -> list[int]:
+    """The rows with the latest times, ascending."""
+    return sorted(sorted(range(len(last_ns)), key=last_ns.__getitem__)[-most:])

@@ -1,1 +1,0 @@
-"""Errors to the datagrams that caused them."""

@@ -1,1 +1,0 @@
-"""Frames into datagrams and ICMP errors."""

@@ -1,1 +1,0 @@
-"""The one path from frames to a summary."""

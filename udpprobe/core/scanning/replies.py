@@ -1,0 +1,285 @@
+"""What comes back, and for which probe: answers by their ports, errors by what they quote.
+
+An error quotes the datagram that caused it, and whoever did not see that cannot guess what a probe is made of (see
+`core.probe`). What proves too little is not believed (see `core.believer`): it was caused by somebody else's datagram;
+or it is forged, and if it quotes a port that is reserved for the scan it is counted as foreign.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from udpprobe.core.believer import BELIEVED, DOUBTED, Believer
+from udpprobe.core.notes import Note
+from udpprobe.core.probe import SWAPPED, Quoted
+from udpprobe.core.rows import Packet
+from udpprobe.core.scanning.events import Answer, Error, Event, Left
+from udpprobe.core.scanning.pacing import Pacing
+from udpprobe.core.scanning.plan import Address, Plan
+from udpprobe.core.scanning.record import Kind, Record
+
+NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(int, (
+    Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE))
+"""An IntFlag takes a microsecond to ask."""
+HEADER_BYTES = {4: 28, 6: 48}
+"""Of a probe: IP and UDP header."""
+UNREACHABLE_PORT = {(4, 3, 3), (6, 1, 4)}
+"""Family, type and code."""
+NO_TASK = -1
+
+MOST_ELSEWHERE = 1 << 16
+"""So many (host, our port, its port) are remembered from which answers came."""
+MOST_DOUBTED = 1 << 16
+
+
+@dataclass(slots=True)
+class Believed:
+    """An ICMP error, and the probe it proved to be about."""
+
+    time_ns: int
+    number: int
+    """Of its frame."""
+    task: int
+    own: Address
+    """Where the probe left from."""
+    packet: Packet | None
+    """None where the kernel said it in other words."""
+    kind: Kind
+    is_exact: bool
+    """Else a NAT changed the source."""
+    notes: int
+    """Bits of `Note`."""
+    length: int
+    """Bytes of the probe's IP packet."""
+    sent_ns: int
+    """When the probe left."""
+    frame: int
+    """Where that was seen, 0 for nowhere."""
+
+
+class Replies:
+    """Finds the task of what is heard, and tells `record` and `pacing`.
+
+    Args:
+        plan: what is probed.
+        pacing: what is to be probed next.
+        record: what came back.
+        on_error: gets each error that is believed.
+    """
+
+    def __init__(self, plan: Plan, pacing: Pacing, record: Record,
+                 on_error: Callable[[Believed], None] | None = None) -> None:
+        self._plan, self._pacing, self._record, self._on_error = plan, pacing, record, on_error
+        self._believer = Believer(len(plan))
+        self._quoted = Quoted()
+        self._missed = self._events = 0
+        self._doubted: dict[tuple[int, Kind], int] = {}
+        """How many errors would be believed if another probe drew the same."""
+        self._elsewhere: dict[tuple[int, int, int], int] = {}
+        """Tasks by (host, our port, the host's port), where the last is not their own."""
+        self._flows: dict[int, dict[int, array[int]]] = {}
+        """By host and source port, the tasks; of hosts that answered from another port."""
+
+    @property
+    def foreign(self) -> int:
+        """Errors that quote a datagram from a port of the scan, but not a probe."""
+        return self._missed + sum(self._doubted.values())
+
+    @property
+    def other_ports(self) -> dict[int, int]:
+        """By task, the other port that it was answered from."""
+        return {task: port for (_, _, port), task in self._elsewhere.items()}
+
+    # ---- frames
+
+    def packets(self, packets: Sequence[Packet], link: int = 0) -> int:
+        """Take what one frame holds: its task, NO_TASK where it does not belong to the scan.
+
+        Args:
+            packets: of the frame.
+            link: who sent it on its link, 0 where that is not known.
+        """
+        found = NO_TASK
+        for packet in packets:
+            task = self._error(packet) if packet.is_error else self._datagram(packet, link)
+            found = task if task >= 0 else found
+        return found
+
+    def _datagram(self, packet: Packet, link: int) -> int:
+        """What goes from one of the scan's own ports to another is a probe, never an answer: this host scans itself."""
+        task = NO_TASK
+        if self._plan.is_own(packet.source_port):
+            task = self._probe(packet, link)
+        if task < 0 and self._plan.is_own(packet.destination_port):
+            task = self._task_of_answer(packet.source, packet.source_port, packet.destination,
+                                        packet.destination_port)
+            if task >= 0:
+                identity = hash((packet.ip_id, packet.udp_checksum, packet.udp_length, packet.source_port, packet.data))
+                if self._record.answer(task, packet.time_ns, packet.data, ttl=packet.ttl, identity=identity):
+                    self._pacing.answered(task, packet.time_ns)
+        return task
+
+    def _probe(self, packet: Packet, link: int) -> int:
+        plan, record = self._plan, self._record
+        task = plan.find(*packet.destination, packet.destination_port)
+        if task < 0 or plan.source_of(task, packet.source) < 0:
+            return NO_TASK
+        if packet.ttl < plan.ttl and record.is_seen[task]:
+            record.come_round(task, packet.time_ns, ttl=packet.ttl, link=link,
+                              identity=hash((packet.ip_id, packet.udp_checksum, packet.data)))
+        else:
+            record.is_seen[task] = 1
+            plan.seen(task, packet.time_ns, packet.frame)
+        return task
+
+    # ---- answers
+
+    def _task_of_answer(self, source: Address, port: int, own: Address, own_port: int) -> int:
+        """The task that a datagram answers, NO_TASK for none."""
+        plan = self._plan
+        task = plan.find(*source, port)
+        if task < 0 or plan.source_port[task] != own_port:
+            task = self._answered_from(source, port, own_port)
+        return task if task >= 0 and plan.source_of(task, own) >= 0 else NO_TASK
+
+    def _answered_from(self, source: Address, port: int, own_port: int) -> int:
+        """An answer may come from another port of the host (RFC 1350, section 4)."""
+        host = self._plan.host_of(*source)
+        if host < 0:
+            return NO_TASK
+        key = host, own_port, port
+        task = self._elsewhere.get(key, NO_TASK)
+        if task < 0:
+            task = self._only_waiting(host, own_port)
+            if task >= 0 and len(self._elsewhere) < MOST_ELSEWHERE:
+                self._elsewhere[key] = task
+        return task
+
+    def _only_waiting(self, host: int, own_port: int) -> int:
+        """The only task of a host that was probed from there and not heard of yet; else NO_TASK."""
+        plan, is_heard = self._plan, self._record.is_heard
+        if host not in self._flows:
+            flows = self._flows[host] = {}
+            for task in plan.tasks_of(host):
+                flows.setdefault(plan.source_port[task], array("I")).append(task)
+        found = NO_TASK
+        for task in self._flows[host].get(own_port, ()):
+            if not is_heard[task] and plan.attempts[task]:
+                if found >= 0:
+                    return NO_TASK
+                found = task
+        return found
+
+    # ---- errors
+
+    def _error(self, packet: Packet) -> int:
+        if packet.notes & NO_PORTS:
+            return NO_TASK
+        task = self._plan.find(*packet.destination, packet.destination_port)
+        if task < 0:
+            self._miss(packet)
+            return NO_TASK
+        kind = Kind(packet.family, packet.icmp_type, packet.icmp_code, packet.reporter, packet.mtu)
+        attempt = self._proven(packet, task, kind)
+        if attempt is None:
+            return NO_TASK
+        self._take(packet, task, kind, attempt)
+        return task
+
+    def _take(self, packet: Packet, task: int, kind: Kind, attempt: int) -> None:
+        """Take an error that proved to be about a probe, which is at hand in the prober."""
+        plan, prober, notes = self._plan, self._plan.prober, packet.notes
+        is_exact = plan.is_own(packet.source_port) and plan.source_of(task, packet.source) >= 0
+        if not is_exact:
+            notes |= SOURCE_REWRITTEN
+        if prober.changed & SWAPPED:
+            notes |= IP_ID_SWAPPED
+        source = max(plan.source_with(task, prober.source), 0)
+        length = min(packet.length, prober.length)
+        sent_ns, frame = plan.departure(task, attempt)
+        identity = hash((packet.reply_id, packet.ip_id, packet.udp_checksum, packet.udp_length, packet.source,
+                         packet.source_port, packet.data[8:]))
+        if self._record.error(task, kind, packet.time_ns, sent_ns=sent_ns, length=length, notes=notes,
+                              is_exact=is_exact, identity=identity):
+            is_refusal = self._is_refusal(kind, task)
+            if is_refusal:
+                self._record.looks.take(task, packet.family, packet.reply_ttl, packet.reply_id, has_df=packet.has_df)
+            self._pacing.failed(task, source, attempt, packet.time_ns, is_refusal=is_refusal)
+        else:
+            notes |= SEEN_BEFORE
+        if self._on_error:
+            own = plan.sources.addresses[plan.host[task]][source]
+            self._on_error(Believed(packet.time_ns, packet.frame, task, own, packet, kind, is_exact, notes, length,
+                                    sent_ns, frame))
+
+    def _is_refusal(self, kind: Kind, task: int) -> bool:
+        """Whether it is the host's own port unreachable."""
+        return (kind.family, kind.icmp_type, kind.icmp_code) in UNREACHABLE_PORT and (
+            kind.reporter == self._plan.tasks.address(task))
+
+    def _miss(self, packet: Packet) -> None:
+        """Count an error that proves nothing, if it quotes one of the scan's own ports."""
+        self._missed += self._plan.is_own(packet.source_port)
+
+    def _proven(self, packet: Packet, task: int, kind: Kind) -> int | None:
+        """Which probe of the task an error is about; None where that is not proven."""
+        plan, quoted, prober = self._plan, self._quoted_of(packet), self._plan.prober
+        attempt = prober.find(quoted, plan.crafted, task, plan.attempts[task], plan.size)
+        said = (kind.icmp_type, kind.icmp_code, kind.mtu, *kind.reporter)
+        found = self._believer.weigh(task, said, attempt, prober.agree, prober.shared,
+                                     is_rewritten=prober.is_rewritten)
+        if found == BELIEVED:
+            self._doubted.pop((task, kind), None)
+            return attempt
+        if found == DOUBTED and self._believer.is_forged(task):
+            plan.prove(task)
+        if found == DOUBTED and len(self._doubted) < MOST_DOUBTED:
+            if plan.is_own(packet.source_port):
+                self._doubted[task, kind] = self._doubted.get((task, kind), 0) + 1
+        else:
+            self._miss(packet)
+        return None
+
+    def _quoted_of(self, packet: Packet) -> Quoted:
+        """The quote as `Prober` takes it."""
+        quoted, data, notes = self._quoted, packet.data, packet.notes
+        quoted.load(data)
+        quoted.source_high, quoted.source_low = packet.source
+        quoted.destination_high, quoted.destination_low = packet.destination
+        quoted.source_port, quoted.port = packet.source_port, packet.destination_port
+        quoted.ident = packet.ip_id if packet.family == 4 else int.from_bytes(data[8:12]) & 0xFFFFF
+        quoted.udp_length = -1 if notes & NO_LENGTH else packet.udp_length
+        quoted.checksum = -1 if notes & NO_CHECKSUM else packet.udp_checksum
+        end = min(8 + packet.quoted_bytes, len(data))
+        quoted.payload_at = min(8 + HEADER_BYTES[packet.family], end)
+        quoted.payload_end = end
+        return quoted
+
+    # ---- events
+
+    def event(self, event: Event) -> None:
+        """Take what the kernel says in place of a packet. It has made sure itself what that is about."""
+        self._events += 1
+        if isinstance(event, Left):
+            self._record.is_seen[event.task] = 1
+            self._plan.seen(event.task, event.time_ns, self._events)
+        elif isinstance(event, Answer):
+            task = self._task_of_answer(event.source, event.source_port, event.own, event.own_port)
+            if task >= 0 and self._record.answer(task, event.time_ns, event.data):
+                self._pacing.answered(task, event.time_ns)
+        else:
+            self._failed(event)
+
+    def _failed(self, error: Error) -> None:
+        plan, task = self._plan, error.task
+        kind = Kind(error.family, error.icmp_type, error.icmp_code, error.reporter, error.mtu)
+        sent_ns, frame = plan.departure(task, error.attempt)
+        source = max(plan.source_of(task, error.own), 0)
+        length = plan.length_of(task, error.attempt, source)
+        self._record.error(task, kind, error.time_ns, sent_ns=sent_ns, length=length)
+        self._pacing.failed(task, source, error.attempt, error.time_ns, is_refusal=self._is_refusal(kind, task))
+        if self._on_error:
+            self._on_error(Believed(error.time_ns, self._events, task, error.own, None, kind, is_exact=True, notes=0,
+                                    length=length, sent_ns=sent_ns, frame=frame))

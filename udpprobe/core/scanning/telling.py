@@ -1,0 +1,55 @@
+"""The ICMP errors of a scan, one by one."""
+
+from __future__ import annotations
+
+from udpprobe.core.addresses import address_text
+from udpprobe.core.extensions import extensions_of
+from udpprobe.core.model import Event, Quoted
+from udpprobe.core.notes import Note, texts_of
+from udpprobe.core.rows import Packet
+from udpprobe.core.scanning.outcome import NS_PER_MS, Known, judged
+from udpprobe.core.scanning.plan import Plan
+from udpprobe.core.scanning.record import mtu_notes
+from udpprobe.core.scanning.replies import Believed
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT
+
+
+def event_of(known: Known, believed: Believed) -> Event:
+    """An error that proved to be about a probe."""
+    packet, kind = believed.packet, believed.kind
+    meaning, verdict = judged(known, believed.task, kind)
+    extensions, odd = extensions_of(packet.data, packet.family) if packet else (None, 0)
+    notes = believed.notes | mtu_notes(kind, believed.length) | odd
+    return Event(
+        frame=believed.number, time_ns=believed.time_ns, family=kind.family, type=kind.icmp_type, code=kind.icmp_code,
+        verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux, reason=meaning.reason,
+        reporter=address_text(*kind.reporter), mtu=kind.mtu if kind.mtu >= 0 else None,
+        quoted=_quoted_of(packet) if packet else _sent(known.plan, believed),
+        match="exact" if believed.is_exact else "rewritten", matched_frame=believed.frame or None,
+        rtt_ms=(believed.time_ns - believed.sent_ns) / NS_PER_MS if believed.sent_ns else None, extensions=extensions,
+        notes=texts_of(notes, believed.length, kind.family))
+
+
+def _quoted_of(packet: Packet) -> Quoted:
+    notes = packet.notes
+
+    def unless(missing: int, value: int) -> int | None:
+        return None if notes & missing else value
+
+    return Quoted(
+        source=address_text(*packet.source), source_port=unless(Note.NO_PORTS, packet.source_port),
+        destination=address_text(*packet.destination),
+        destination_port=unless(Note.NO_PORTS, packet.destination_port),
+        ip_id=packet.ip_id if packet.family == 4 else None, ttl=packet.ttl, ip_length=packet.ip_length,
+        udp_length=unless(Note.NO_LENGTH, packet.udp_length),
+        udp_checksum=unless(Note.NO_CHECKSUM, packet.udp_checksum), bytes=packet.quoted_bytes)
+
+
+def _sent(plan: Plan, believed: Believed) -> Quoted:
+    """The probe, where nobody saw what was quoted of it."""
+    address = plan.tasks.address(believed.task)
+    header = 20 if believed.kind.family == 4 else 40
+    return Quoted(
+        source=address_text(*believed.own), source_port=plan.source_port[believed.task],
+        destination=address_text(*address), destination_port=plan.port[believed.task], ip_id=None, ttl=plan.ttl,
+        ip_length=believed.length, udp_length=believed.length - header, udp_checksum=None, bytes=0)

@@ -1,1 +1,0 @@
-"""What a capture taught, counted: it merges, and a report is made of it."""

@@ -1,0 +1,211 @@
+"""From what a path MTU search knows to its report: the verdict, what to make of it, what to do."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from udpprobe.core.limiter import MS, SECOND
+from udpprobe.core.model import Event
+from udpprobe.core.mtu import LEAST, mtu_notes
+from udpprobe.core.notes import texts_of
+from udpprobe.core.verdicts import VERDICTS
+from udpprobe.pmtud.locating import Locating
+from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
+from udpprobe.pmtud.rounds import CONTROL, SERVICE, Rounds
+from udpprobe.pmtud.search import State
+from udpprobe.replies import HEADER_BYTES
+from udpprobe.tracing.model import Target
+
+WIREGUARD_BYTES = {4: 60, 6: 80}
+"""IP, UDP and WireGuard's own header and tag, by the outer family."""
+ICMP_NAMES = {4: "ICMP 3/4 (fragmentation needed)", 6: "ICMPv6 2 (packet too big)"}
+PROOFS = {"answer": "answer", "error": "refusal"}
+NOTEWORTHY_NS = 200 * MS
+"""Between two refusals, the host's limit is worth a word."""
+
+
+@dataclass(slots=True)
+class _Word:
+    count: int = 0
+    smallest: int = 1 << 20
+
+
+class Reports:
+    """Counts what was said: who, which MTU, of how large a packet."""
+
+    def __init__(self) -> None:
+        self._words: dict[tuple[str, int | None], _Word] = {}
+
+    def take(self, event: Event, size: int) -> None:
+        """A router's error about a packet of `size` bytes."""
+        word = self._words.setdefault((event.reporter, event.mtu), _Word())
+        word.count += 1
+        word.smallest = min(word.smallest, size)
+
+    def told(self, family: int, passed: int) -> tuple[Reported, ...]:
+        """All of it, the most frequent first.
+
+        Args:
+            family: 4 or 6.
+            passed: the largest size that arrived; 0 for none.
+        """
+        said = sorted(self._words.items(), key=lambda item: (-item[1].count, item[0][0], item[0][1] or 0))
+        return tuple(Reported(reporter, mtu, word.count, word.smallest,
+                              (*texts_of(mtu_notes(family, mtu or 0, word.smallest), word.smallest, family),
+                               *_contradictions(mtu or 0, word.smallest, passed)))
+                     for (reporter, mtu), word in said)
+
+
+def _contradictions(mtu: int, size: int, passed: int) -> Iterator[str]:
+    if size <= passed:
+        yield f"packets of {passed} bytes arrived all the same"
+    elif 0 < mtu < passed:
+        yield f"more than that fits: packets of {passed} bytes arrived"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known beside the search."""
+
+    version: str
+    target: Target
+    family: int
+    interface: str
+    interface_mtu: int
+    source_address: str
+    control_port: int | None
+    most_asked: int
+    """The largest size that the user wants to be tried; 0 for any."""
+    time_ns: int
+    """When it began ..."""
+    now_ns: int
+    """... and when it ended."""
+    faults: dict[str, int]
+    changed: frozenset[str] = frozenset()
+    """What had changed in packets that arrived, in the words of `Reply`."""
+
+
+def verdict_of(rounds: Rounds) -> str:
+    """The verdict; `answered` and `refused` where something arrives, but nothing is known of larger sizes."""
+    search = rounds.search
+    if not search.passed:
+        return _verdict_of_nothing(rounds)
+    if is_picky(rounds) or (search.smallest_lost is None and search.passed < search.most):
+        return "answered" if _proof(rounds) == "answer" else "refused"
+    lost = search.smallest_lost or search.most + 1
+    if search.passed >= search.most or lost == search.local_limit:
+        return "ok"
+    return "too-big" if search.is_reported(lost) else "black-hole"
+
+
+def _verdict_of_nothing(rounds: Rounds) -> str:
+    if rounds.errnos:
+        return "unsent"
+    said = [verdict for verdict in VERDICTS if rounds.complaints[verdict]]
+    if said:
+        return said[0]
+    return "silent" if rounds.search.smallest_lost is None else "too-big"
+
+
+def is_picky(rounds: Rounds) -> bool:
+    """Whether nothing larger than its own request was ever answered: which may be the service's choice."""
+    search, proofs = rounds.search, rounds.proofs[rounds.judge]
+    return proofs["answer"] > 0 and not proofs["error"] and search.passed == rounds.least[rounds.judge] < search.most
+
+
+def _proof(rounds: Rounds) -> str | None:
+    """What showed the most of what arrived."""
+    said = sum((rounds.proofs[lane] for lane in range(len(rounds.proofs))), type(rounds.complaints)())
+    return PROOFS[said.most_common(1)[0][0]] if said else None
+
+
+def outcome(rounds: Rounds, reports: Reports, locating: Locating | None, facts: Facts) -> MtuReport:
+    """The report.
+
+    Args:
+        rounds: the search, at its end or where it was interrupted.
+        reports: what routers said.
+        locating: who got the packets that disappeared, where that was looked for.
+        facts: what is known beside.
+    """
+    verdict, search = verdict_of(rounds), rounds.search
+    mtu = _path_mtu(rounds, verdict)
+    hole = BlackHole(search.passed, search.smallest_lost or 0, locating.after if locating else None,
+                     locating.before if locating else None) if verdict == "black-hole" else None
+    code = next(iter(rounds.errnos), 0)
+    return MtuReport(
+        version=facts.version, target=facts.target, verdict=verdict,
+        errno=errno.errorcode.get(code) if verdict == "unsent" else None, path_mtu=mtu,
+        udp_payload_max=None if mtu is None else mtu - HEADER_BYTES[facts.family],
+        proof=None if mtu is None else _proof(rounds) or "routers", state=search.state.value,
+        interface=facts.interface, interface_mtu=facts.interface_mtu, source_address=facts.source_address,
+        control_port=facts.control_port, reports=reports.told(facts.family, search.passed), black_hole=hole,
+        sent=len(rounds.sent) + (locating.sent if locating else 0), duration_ms=(facts.now_ns - facts.time_ns) / MS,
+        time_ns=facts.time_ns, notes=tuple(_notes(rounds, verdict, facts)),
+        advice=() if mtu is None else tuple(_advice(verdict, mtu, hole, facts))[:1 if _is_cut(rounds) else None],
+        faults=facts.faults)
+
+
+def _is_cut(rounds: Rounds) -> bool:
+    """Whether the search did not come to its end: then what fits is known, and what to set is not."""
+    return rounds.search.state is not State.SEARCH_COMPLETE
+
+
+def _path_mtu(rounds: Rounds, verdict: str) -> int | None:
+    """The largest size that arrived; of a host that says nothing, the one that no router complained about."""
+    if verdict in {"ok", "too-big", "black-hole"}:
+        return rounds.search.passed or next(iter(_unreported(rounds)), None)
+    return None
+
+
+def _unreported(rounds: Rounds) -> list[int]:
+    """The size that routers named last, as long as they did not say of it that it is too big itself."""
+    named = sorted(rounds.search.hints)[:1]
+    return [size for size in named if not rounds.search.is_reported(size)]
+
+
+def _notes(rounds: Rounds, verdict: str, facts: Facts) -> Iterator[str]:
+    search, passed = rounds.search, rounds.search.passed
+    lost = search.smallest_lost
+    service, control = rounds.proofs[SERVICE], rounds.proofs[CONTROL] if len(rounds.proofs) > CONTROL else {}
+    is_cut = _is_cut(rounds)
+    told = (
+        (not passed and verdict == "too-big",
+         "nothing came back from the destination itself: this is what the routers say"),
+        (verdict == "answered" and not is_cut,
+         "the service answers nothing larger than its own request; that need not be the path's doing"),
+        (passed and is_cut and lost, f"the search did not end: {passed} bytes arrived, {lost} did not"),
+        (passed and is_cut and not lost, "the search did not end: what came back is too little to say what fits"),
+        (control and not service, f"the service is silent; refusals of port {facts.control_port} show what arrives"),
+        (lost and lost == search.local_limit, f"this host itself does not send {lost} bytes"),
+        (verdict == "ok" and search.most == facts.most_asked < facts.interface_mtu,
+         f"more than {search.most} bytes were not tried"),
+        (0 < passed < LEAST[facts.family] and lost,
+         f"every link must carry {LEAST[facts.family]} bytes: look for a filter"),
+        (verdict == "black-hole" and service and not control and set(service) == {"answer"},
+         "only answers show what arrives: large ones may get lost on their way back"),
+        ("df" in facts.changed,
+         "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit"),
+        ("port" in facts.changed, "the service answers from another port than was asked"),
+        (rounds.refusals.gap_ns >= NOTEWORTHY_NS,
+         f"the host limits its refusals to one every {rounds.refusals.gap_ns / SECOND:.1f} s; they were waited for"),
+        *((True, f"the path changed: {each} bytes arrived at first, and then no more")
+          for each in sorted(search.shrunk_from)),
+        *((passed > 0, f"errors of another kind came back: {each} ({count})")
+          for each, count in sorted(rounds.complaints.items())),
+    )
+    return (text for holds, text in told if holds)
+
+
+def _advice(verdict: str, mtu: int, hole: BlackHole | None, facts: Facts) -> Iterator[str]:
+    header, interface = HEADER_BYTES[facts.family], facts.interface or "the interface"
+    yield f"UDP payloads of up to {mtu - header} bytes fit ({mtu} - {header})"
+    if mtu < LEAST[facts.family]:
+        return
+    if verdict != "ok":
+        yield f"set the MTU of the route or of {interface} to {mtu}"
+    yield f"set the MTU of a WireGuard tunnel over this path to {mtu - WIREGUARD_BYTES[facts.family]}"
+    if hole:
+        yield f"see to it that {ICMP_NAMES[facts.family]} comes back from behind {hole.after or 'this host'}"

@@ -1,0 +1,490 @@
+"""When which probe of a path MTU search goes out, and what its reply or its absence means.
+
+A size is tried alone first. If nothing comes back, it is tried again with a witness behind it: a packet of a size that
+arrived before. The witness heard and the probe not, the probe was lost for its size; neither heard, a limit on ICMP
+errors is waited for. So a limit is never taken for loss, and a try costs the host one refusal.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from udpprobe.core.limiter import MS, NEVER, SECOND
+from udpprobe.pmtud.search import Search
+from udpprobe.replies import Probe, Reply
+
+SERVICE, CONTROL = range(2)
+"""Lanes: the port that is asked for, and one that is surely closed, whose refusals prove what arrives."""
+FIRST_TIMEOUT_NS = SECOND
+"""RFC 6298, 2.1, while no round trip is known."""
+LEAST_TIMEOUT_NS = 50 * MS
+LEAST_GRACE_NS = 10 * MS
+"""After the witness is heard, for the probe that left before it."""
+ARRIVED, TOO_BIG, OTHER, UNSENT = "arrived", "too-big", "other", "unsent"
+NO_PROOF = frozenset({"too-big", "loop", "expired", "reassembly"})
+"""Errors that even the destination itself may send about what did not reach its UDP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long and how often to try."""
+
+    tries: int = 3
+    """Probes of a size that go missing before it counts (RFC 8899's MAX_PROBES)."""
+    timeout_ns: int = 4 * SECOND
+    """How long a host that says nothing is waited for."""
+    ttl: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A probe, and the lane it goes by."""
+
+    lane: int
+    probe: Probe
+
+
+@dataclass(slots=True)
+class Round:
+    """Some probes of one size, perhaps with witnesses behind them."""
+
+    size: int
+    deadline_ns: int
+    targets: set[int] = field(default_factory=set)
+    """Numbers of the probes."""
+    witnesses: dict[int, int] = field(default_factory=dict)
+    """Numbers of the witnesses, and their sizes."""
+    wanted: int = 0
+    """The witness that speaks against the probes' size if only it arrives; a smaller one speaks against it too."""
+    heard: int = 0
+    """The largest witness that was heard."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """A probe that left."""
+
+    lane: int
+    size: int
+    flow: int
+    sent_ns: int
+    arrived: bool = False
+
+
+class RoundTrip:
+    """RFC 6298's estimate of when a reply is overdue."""
+
+    def __init__(self) -> None:
+        self.smoothed_ns, self._variation_ns = 0, 0
+
+    def take(self, rtt_ns: int) -> None:
+        """Learn from a reply."""
+        if not self.smoothed_ns:
+            self.smoothed_ns, self._variation_ns = rtt_ns, rtt_ns // 2
+            return
+        self._variation_ns += (abs(self.smoothed_ns - rtt_ns) - self._variation_ns) // 4
+        self.smoothed_ns += (rtt_ns - self.smoothed_ns) // 8
+
+    @property
+    def timeout_ns(self) -> int:
+        """How long a reply is waited for."""
+        if not self.smoothed_ns:
+            return FIRST_TIMEOUT_NS
+        return max(self.smoothed_ns + 4 * self._variation_ns, LEAST_TIMEOUT_NS)
+
+    @property
+    def grace_ns(self) -> int:
+        """How far replies may overtake each other."""
+        return max(self.smoothed_ns // 4, LEAST_GRACE_NS)
+
+
+def word_of(reply: Reply) -> str:
+    """What a reply says of its probe: ARRIVED, TOO_BIG, OTHER or UNSENT.
+
+    Whatever the destination itself says of a datagram, it has got it.
+    """
+    event = reply.event
+    if event is None:
+        return ARRIVED if reply.kind == "answer" else UNSENT
+    if event.verdict == "too-big":
+        return TOO_BIG
+    if reply.kind == "unsent":
+        return UNSENT
+    itself = event.reporter == event.quoted.destination and event.verdict not in NO_PROOF
+    return ARRIVED if itself else OTHER
+
+
+# ---- the host's limit
+
+# How often a host refuses that limits its ICMP errors, learned from the silences between its refusals.
+
+EARLY, LATE = 0.97, 1.25
+"""Where the next refusal is looked for, in intervals of the host's limit ..."""
+STEPS = 16
+"""... and in which part of it again."""
+GAPS = 5
+"""The last ones, from which an interval is learned."""
+
+
+class Refusals:
+    """When the next one can be expected."""
+
+    def __init__(self) -> None:
+        self.gap_ns = 0
+        """Between two of them; 0 while no limit was noticed."""
+        self._gaps: deque[int] = deque(maxlen=GAPS)
+
+    def take(self, gap_ns: int) -> None:
+        """So long one was waited for, through rounds without a reply."""
+        self._gaps.append(max(gap_ns, 0))
+        self.gap_ns = sorted(self._gaps)[(len(self._gaps) - 1) // 2]    # one gap may be a loss's
+
+    @property
+    def early_ns(self) -> int:
+        """How long after one the next is not worth asking for."""
+        return int(self.gap_ns * EARLY)
+
+    def again_ns(self, waited_ns: int) -> int:
+        """When to ask again, if none came although so long was waited."""
+        return self.gap_ns // STEPS if waited_ns < self.gap_ns * LATE else waited_ns // 3
+
+
+# ---- other errors
+
+# When routers are believed that nothing gets through: once they say so again, or nothing arrives that is sent again.
+#
+# An error is a hint. It may be about the size, about one port only, of the moment, or forged; and who sent it may
+# answer only the first of several (Linux without a route says so twice, IOS every half second).
+
+OF_HOST = frozenset({"unreachable", "expired", "loop"})
+"""What is said of a whole host, whatever the port."""
+OF_PORT = frozenset({"prohibited", "rejected", "malformed"})
+"""What may be said of one port only."""
+REPEAT_NS = 250 * MS
+"""After a probe that drew an error, the next ones; and after these, something may still arrive all the same."""
+
+
+@dataclass(slots=True)
+class _Objection:
+    """What was said of a lane."""
+
+    first_ns: int
+    """When the first probe that it was said of had left ..."""
+    last_ns: int
+    """... and the latest."""
+    smallest: int
+    """Bytes of the smallest one."""
+    heard_ns: int
+    """When it was said of that one."""
+
+    def over_ns(self, least: int, tries: int) -> int:
+        """When it is believed; NEVER while it may be about the size."""
+        if self.smallest > least:
+            return NEVER
+        if self.last_ns >= self.first_ns + REPEAT_NS:
+            return self.first_ns + 2 * REPEAT_NS
+        return self.heard_ns + (tries + 1) * REPEAT_NS
+
+
+class Objections:
+    """What routers said while nothing arrived.
+
+    Args:
+        least: of each lane, bytes of its smallest packet.
+        tries: how often silence confirms it.
+    """
+
+    def __init__(self, least: Sequence[int], tries: int) -> None:
+        self._least, self._tries = least, tries
+        self._said: dict[int, _Objection] = {}
+        self._repeats = 0
+
+    def take(self, verdict: str, sent: Sent, now_ns: int) -> None:
+        """An error about a probe."""
+        lanes = range(len(self._least)) if verdict in OF_HOST else (sent.lane,) if verdict in OF_PORT else ()
+        for lane in lanes:
+            smallest = self._least[lane] if sent.size == self._least[sent.lane] else sent.size
+            said = self._said.setdefault(lane, _Objection(sent.sent_ns, sent.sent_ns, smallest, now_ns))
+            said.first_ns, said.last_ns = min(said.first_ns, sent.sent_ns), max(said.last_ns, sent.sent_ns)
+            if smallest < said.smallest:
+                said.smallest, said.heard_ns = smallest, now_ns
+
+    @property
+    def over_ns(self) -> int:
+        """When they are believed if nothing arrives; NEVER while they speak of some lanes only."""
+        return max((said.over_ns(self._least[lane], self._tries) for lane, said in self._said.items()),
+                   default=NEVER) if len(self._said) == len(self._least) else NEVER
+
+    @property
+    def wants_repeat(self) -> bool:
+        """Whether the smallest packets are to be sent again soon."""
+        return bool(self._said) and self._repeats < self._tries
+
+    def repeated(self) -> None:
+        """Take note that they are."""
+        self._repeats += 1
+
+
+# ---- the search
+
+FLOWS = 16
+"""Source ports of the service's lane: an answer that repeats nothing is known by the port that it comes to."""
+
+TRANSIENT = frozenset({errno.ENOBUFS, errno.EAGAIN, errno.EINTR})
+LIMITS_NS = 2 * SECOND
+"""What a host's limit on errors may add to the user's patience."""
+BASE_ROUNDS = 4
+"""How often a host that says nothing is asked."""
+DOUBTFUL = 2
+"""After so many rounds without a reply it is asked whether what arrived before still does."""
+MOST_PROBES = 4000
+"""A path that changes all the time is given up."""
+
+
+class Rounds:
+    """The search under way.
+
+    Args:
+        search: says which size is next, and learns what became of it.
+        least: of each lane, bytes of its smallest packet. One lane only: there is no control.
+        patience: how long and how often to try.
+        now_ns: what time it is.
+    """
+
+    def __init__(self, search: Search, least: Sequence[int], patience: Patience, now_ns: int) -> None:
+        self.search, self.least, self._patience = search, least, patience
+        self.sent: dict[int, Sent] = {}
+        self.proofs: list[Counter[str]] = [Counter() for _ in least]
+        """By lane, how often a probe proved to arrive, by `answer` and `error`."""
+        self.complaints: Counter[str] = Counter()
+        """Other errors, by verdict."""
+        self.errnos: Counter[int] = Counter()
+        """Why this host did not send; without EMSGSIZE."""
+        self.is_over = False
+        self._objections = Objections(least, patience.tries)
+        self._rtt = RoundTrip()
+        self._round = Round(0, now_ns)
+        self._base_ns = now_ns
+        self.refusals = Refusals()
+        self._last_ns = now_ns
+        self._silent, self._since = 0, 0
+        self._scouted, self._is_unsure, self._takes_padding = 0, False, True
+        self._flow_of: dict[int, int] = {}
+
+    @property
+    def wake_ns(self) -> int:
+        """When `due` has something to say if nothing is heard before."""
+        return min(self._round.deadline_ns, NEVER if self.search.passed else self._objections.over_ns)
+
+    @property
+    def timeout_ns(self) -> int:
+        """How long a reply is waited for."""
+        return self._rtt.timeout_ns
+
+    @property
+    def judge(self) -> int:
+        """The lane whose silence says something: a refusal does not depend on what a packet carries."""
+        return CONTROL if len(self.proofs) > CONTROL and self.proofs[CONTROL] else SERVICE
+
+    def due(self, now_ns: int) -> list[Ask]:
+        """What is to be sent now; nothing while replies may still come."""
+        has_moved = self.search.passed > 0 and self.search.next() != self._round.size
+        if self.is_over or (now_ns < self.wake_ns and not has_moved):
+            return []
+        self._close()
+        if self._is_enough(now_ns):
+            self.is_over = True
+            return []
+        return self._base(now_ns) if not self.search.passed else self._try(now_ns)
+
+    def _is_enough(self, now_ns: int) -> bool:
+        limits_ns = max(LIMITS_NS, 4 * self.refusals.gap_ns) if self.search.passed else 0
+        is_vain = not self.search.passed and (bool(self.errnos) or now_ns >= self._objections.over_ns)
+        return (self.search.next() is None or is_vain
+                or now_ns - self._last_ns >= self._patience.timeout_ns + limits_ns or len(self.sent) >= MOST_PROBES)
+
+    def _close(self) -> None:
+        """Draw the conclusion from what was not heard in the round."""
+        over = self._round
+        if not over.witnesses or over.size <= self.search.passed:
+            return
+        if over.heard >= over.wanted:
+            self._silent = 0
+            self.search.missed(over.size)
+        elif over.heard:
+            self._doubt(over.wanted)
+        elif self.search.passed:
+            self._silent += 1
+
+    def _doubt(self, size: int) -> None:
+        """The larger witness, which arrived before, was lost and the smaller one was not: the path has changed."""
+        self.search.missed(size)
+        self.search.shrink(self.least[self.judge])
+        self._since, self._silent = len(self.sent), 0
+
+    def _base(self, now_ns: int) -> list[Ask]:
+        """Is anybody there: by every lane the largest size that may pass, and the smallest one behind it."""
+        if self._objections.wants_repeat:
+            return self._repeat(now_ns)
+        size = min(self.search.hints, default=self.search.most)
+        is_full = size == self._round.size or now_ns >= self._base_ns
+        if is_full:
+            self._base_ns = now_ns + max(self._patience.timeout_ns // BASE_ROUNDS, LEAST_TIMEOUT_NS)
+        self._round, self._scouted = Round(size, self._base_ns, wanted=min(self.least)), size
+        asks = []
+        for lane, least in enumerate(self.least):
+            asks += [self._ask(lane, max(size, least), now_ns)]
+            asks += [self._witness(lane, least, now_ns)] if is_full else []
+        return asks
+
+    def _repeat(self, now_ns: int) -> list[Ask]:
+        """Does nobody get through, as routers say: the smallest size once more."""
+        self._objections.repeated()
+        self._round = Round(self._round.size, now_ns + REPEAT_NS, wanted=min(self.least))
+        return [self._witness(lane, least, now_ns) for lane, least in enumerate(self.least)]
+
+    def _try(self, now_ns: int) -> list[Ask]:
+        size = self.search.next() or 0
+        if self._is_scout(size):
+            self._scouted = size
+            self._round = Round(size, now_ns + self._rtt.timeout_ns)
+            return [self._ask(self._scout, size, now_ns)]
+        return self._judge(size, now_ns)
+
+    def _is_scout(self, size: int) -> bool:
+        """Whether a size is tried alone: first of all, and where it is likely to arrive."""
+        return size != self._scouted and size > self.search.passed + 1 and not self.search.is_reported(size)
+
+    @property
+    def _scout(self) -> int:
+        return SERVICE if self.proofs[SERVICE]["answer"] and self._takes_padding else self.judge
+
+    def _judge(self, size: int, now_ns: int) -> list[Ask]:
+        """Try a size with what is known to arrive behind it; after silence, also with the least of all."""
+        if now_ns < (token_ns := self._last_ns + self.refusals.early_ns):
+            self._round = Round(size, token_ns)
+            return []
+        wait_ns = max(self._rtt.timeout_ns, self.refusals.again_ns(now_ns - self._last_ns) if self._silent else 0)
+        copies = self._patience.tries if size == self.search.passed + 1 else 1
+        lane, least = self.judge, self.least[self.judge]
+        wanted = max(self.search.passed, least)
+        self._round = Round(size, now_ns + wait_ns, wanted=wanted)
+        asks = [self._ask(lane, size, now_ns) for _ in range(copies)]
+        asks.append(self._witness(lane, wanted, now_ns))
+        if self._silent >= DOUBTFUL and least < wanted:
+            asks.append(self._witness(lane, least, now_ns))
+        return asks + self._second_opinion(size, now_ns)
+
+    def _second_opinion(self, size: int, now_ns: int) -> list[Ask]:
+        """Of the control that was not heard yet, as long as the service answers no more than its own request."""
+        if self.judge == SERVICE and len(self.least) > CONTROL and self.search.passed == self.least[SERVICE]:
+            return [self._ask(CONTROL, each, now_ns) for each in (size, self.least[CONTROL])]
+        return []
+
+    def _witness(self, lane: int, size: int, now_ns: int) -> Ask:
+        ask = self._new(lane, size, now_ns)
+        self._round.witnesses[ask.probe.number] = size
+        return ask
+
+    def _ask(self, lane: int, size: int, now_ns: int) -> Ask:
+        ask = self._new(lane, size, now_ns)
+        self._round.targets.add(ask.probe.number)
+        return ask
+
+    def _new(self, lane: int, size: int, now_ns: int) -> Ask:
+        number = len(self.sent)
+        flow = self._flow_of.setdefault(size, len(self._flow_of) % (FLOWS - 1) + 1) if self._is_unsure else 0
+        flow = flow if lane == SERVICE else 0
+        self.sent[number] = Sent(lane, size, flow, now_ns)
+        return Ask(lane, Probe(number, self._patience.ttl, size, flow))
+
+    def heard(self, reply: Reply) -> None:
+        """Take a reply to a probe of this search."""
+        sent = self.sent.get(reply.number)
+        if sent is not None:
+            {ARRIVED: self._arrived, TOO_BIG: self._too_big, OTHER: self._other,
+             UNSENT: self._unsent}[word_of(reply)](sent, reply)
+
+    def _arrived(self, sent: Sent, reply: Reply) -> None:
+        self._learn_gap(reply.time_ns)
+        if not sent.arrived and (reply.is_sure or sent.flow):
+            self._rtt.take(max(reply.time_ns - reply.sent_ns, 1))
+        self.proofs[sent.lane][reply.kind] += 1
+        sent.arrived = True
+        size = self._proven(sent, reply)
+        if reply.number < self._since and size > self.search.passed:
+            return
+        if sent.lane != SERVICE and size == self._scouted and self.proofs[SERVICE]["answer"]:
+            self._takes_padding = False
+        self.search.arrived(size)
+        self._bear_witness(reply.number, size)
+
+    def _learn_gap(self, time_ns: int) -> None:
+        """After rounds without a reply, how long the host's limit on errors made them wait."""
+        if self._silent:
+            self.refusals.take(time_ns - self._last_ns)
+            self._silent = 0
+        self._last_ns = max(self._last_ns, time_ns)
+
+    def _proven(self, sent: Sent, reply: Reply) -> int:
+        """The size that a reply proves: an answer to any of several probes proves no more than the smallest."""
+        if reply.is_sure or sent.flow:
+            return sent.size
+        self._is_unsure = True
+        return self.least[sent.lane]
+
+    def _bear_witness(self, number: int, size: int) -> None:
+        within = self._round
+        if number in within.witnesses or (number in within.targets and size < within.size):
+            within.heard = max(within.heard, size)
+        if within.heard >= within.wanted > 0:
+            within.deadline_ns = min(within.deadline_ns, self._last_ns + self._rtt.grace_ns)
+
+    def _too_big(self, sent: Sent, reply: Reply) -> None:
+        """A router's word; of no weight where the packet arrived all the same."""
+        if sent.arrived or reply.number < self._since:
+            return
+        if sent.size > self.search.passed:
+            self.search.reported(sent.size, reply.event.mtu if reply.event else None)
+        elif sent.size == self.search.passed:
+            self._silent = max(self._silent, DOUBTFUL)
+        if reply.number in self._round.targets and self._has_said_all():
+            self._round.deadline_ns = reply.time_ns
+
+    def _has_said_all(self) -> bool:
+        """Whether a router's word about its probe ends the round: not where a witness is still to be heard."""
+        if self.search.passed:
+            return not self._round.witnesses
+        return min(self.search.hints, default=self._round.size) < self._round.size
+
+    def _other(self, sent: Sent, reply: Reply) -> None:
+        verdict = (reply.event.verdict if reply.event else None) or "unreachable"
+        self.complaints[verdict] += 1
+        self._objections.take(verdict, sent, reply.time_ns)
+        if not self.search.passed and self._objections.wants_repeat:
+            self._round.deadline_ns = min(self._round.deadline_ns, max(sent.sent_ns + REPEAT_NS, reply.time_ns))
+
+    def _unsent(self, sent: Sent, reply: Reply) -> None:
+        self._refused(sent, errno.EHOSTUNREACH, reply.time_ns)
+
+    def refused(self, number: int, code: int, now_ns: int) -> None:
+        """This host did not send a probe.
+
+        Args:
+            number: the probe's.
+            code: errno; EMSGSIZE says that it is beyond what the interface takes.
+            now_ns: what time it is.
+        """
+        self._refused(self.sent[number], code, now_ns)
+
+    def _refused(self, sent: Sent, code: int, now_ns: int) -> None:
+        if code in TRANSIENT:
+            return
+        if code == errno.EMSGSIZE and sent.size > self.least[sent.lane]:
+            self.search.refused(sent.size)
+        else:
+            self.errnos[code] += 1
+        self._round.deadline_ns = min(self._round.deadline_ns, now_ns)

@@ -1,0 +1,210 @@
+"""What a trace found, hop by hop: who reports, how fast, how many were lost, and what was changed on the way."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from errno import errorcode
+from statistics import median
+from typing import Any
+
+from udpprobe.core.model import Spread
+from udpprobe.core.notes import TEXTS, Note
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
+from udpprobe.replies import Reply
+from udpprobe.tracing.model import Hop, Reporter, TraceLoop
+from udpprobe.tracing.path import UNLIKELY, UNUSUAL, Flight, Path, is_end, is_expired, is_own
+
+INITIAL_TTLS = (64, 128, 255)
+"""What hosts and routers start with."""
+CHANGES = {
+    "source": "a NAT changed the source",
+    "destination": "a NAT changed the destination",
+    "checksum": "the UDP checksum was changed, as by a NAT",
+    "dscp": "the DSCP was changed",
+    "ecn": "the ECN bits were changed",
+    "df": "the DF bit was cleared: what is too big is fragmented",
+    "port": "answers from another port than was asked",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a flow ends."""
+
+    verdict: str
+    errno: str | None
+    reached: bool = False
+
+
+def ending_of(path: Path) -> Ending:
+    """What became of a flow's probes."""
+    if path.end_ttl is not None:
+        ends = [reply for _, reply in path.heard(path.end_ttl) if is_end(reply)]
+        return _ending(next((reply for reply in ends if is_own(reply)), ends[0]))
+    refusal = next((flight.errno for flight in path.all_flights()), 0)
+    if refusal:
+        return Ending("unsent", errorcode.get(refusal))
+    expired = path.flights and path.expired_ttl == max(path.flights)
+    verdict = "loop" if path.round else "expired" if expired else "silent"
+    return Ending(verdict, ERRNO_OF_VERDICT.get(verdict))
+
+
+def _ending(last: Reply) -> Ending:
+    event = last.event
+    if event is None:
+        return Ending("answered", None, reached=True)
+    if last.kind == "unsent":
+        return Ending("unsent", event.errno)
+    return Ending(event.verdict or "unreachable", event.errno, event.reporter == event.quoted.destination)
+
+
+def worst(endings: Sequence[Ending]) -> Ending:
+    """The most telling verdict; reached, if any flow did."""
+    first = min(endings, key=lambda each: VERDICTS.index(each.verdict))
+    return replace(first, reached=any(each.reached for each in endings))
+
+
+def loop_of(paths: Sequence[Path]) -> TraceLoop | None:
+    """The loop that the first flow that has one ends in."""
+    found = next((path.round for path in paths if path.round and path.end_ttl is None), None)
+    return TraceLoop(found.routers, found.period, found.first_ttl) if found else None
+
+
+Heard = tuple[Flight, Reply]
+
+
+def hops_of(paths: Sequence[Path], destination: str, now_ns: int) -> tuple[Hop, ...]:
+    """Every hop, all flows together.
+
+    Args:
+        paths: the flows.
+        destination: address of who answers.
+        now_ns: what time it is: what is still waited for is not lost.
+    """
+    ttls = sorted({ttl for path in paths for ttl in path.hops()})
+    return tuple(_hop([path for path in paths if ttl in path.hops()], ttl, destination, now_ns) for ttl in ttls)
+
+
+def _hop(paths: Sequence[Path], ttl: int, destination: str, now_ns: int) -> Hop:
+    heard = [each for path in paths for each in path.heard(ttl)]
+    chance = {path.flow: path.chance_of_loss(ttl) if path.missing(ttl) else 1 for path in paths}
+    limited = {flow for flow, each in chance.items() if each < UNLIKELY}
+    perhaps = {flow for flow, each in chance.items() if each < UNUSUAL}
+    kinds: dict[_Kind, list[Heard]] = defaultdict(list)
+    for flight, reply in heard:
+        kinds[_kind(reply, destination)].append((flight, reply))
+    sent = len(heard) + sum(len(path.missing(ttl)) for path in paths)
+    lost = sum(path.deadline_ns(flight) <= now_ns for path in paths if path.flow not in limited
+               for flight in path.missing(ttl))
+    word = "limits" if limited == perhaps else "perhaps limits"
+    note = f"{word} its errors: answered {len(heard)} of {sent}"
+    is_placed = not any(_is_elsewhere(path, ttl) for path in paths)
+    nearest = min(_nearest_end(path, ttl) for path in paths)
+    reporters = tuple(_reporter(kind, some, nearest if is_placed else None, (
+        *(_way_back(some, ttl, destination) if is_placed else ()), *((note,) if perhaps & _flows(some) else ())))
+        for kind, some in kinds.items())
+    return Hop(ttl, reporters, sent, lost)
+
+
+def _nearest_end(path: Path, ttl: int) -> int:
+    """The lowest TTL that got to the end: where packets take ways of different lengths, lower than where it is sure."""
+    ends_it = is_own if path.is_reached else is_end
+    ends = (each for each in path.flights if any(flight.reply and ends_it(flight.reply) for flight in path.at(each)))
+    return min((ttl, *ends)) if ttl == path.end_ttl else ttl
+
+
+def _is_elsewhere(path: Path, ttl: int) -> bool:
+    """Whether who reports may be nearer than this TTL says: round a loop, or where the lowest TTL met the end."""
+    end = path.end_ttl or (path.round.first_ttl if path.round else None)
+    return end is not None and (ttl > end or 1 < end == path.patience.first_ttl)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What replies are summed up by."""
+
+    address: str
+    type: int | None
+    code: int | None
+    reason: str
+    verdict: str | None
+    mtu: int | None
+
+
+def _kind(reply: Reply, destination: str) -> _Kind:
+    event = reply.event
+    if event is None:
+        return _Kind(destination, None, None, "answer", "answered", None)
+    verdict = "expired" if is_expired(reply) else event.verdict
+    return _Kind(event.reporter, event.type, event.code, event.reason, verdict, event.mtu)
+
+
+def _reporter(kind: _Kind, heard: Sequence[Heard], ttl: int | None, more: tuple[str, ...]) -> Reporter:
+    replies = [reply for _, reply in heard]
+    notes = (*(note for flight, reply in heard for note in _notes(reply, 1 + flight.probe.ttl - (ttl or 1))),
+             *more)
+    return Reporter(
+        kind.address, len(heard), _spread(replies), kind.type, kind.code, kind.reason, kind.verdict, kind.mtu,
+        _distinct(label for stack in _objects(replies, "mpls") for label in stack),
+        _distinct(_objects(replies, "interface")), tuple(sorted(_flows(heard))),
+        tuple(dict.fromkeys(notes)))
+
+
+def _flows(heard: Sequence[Heard]) -> set[int]:
+    return {flight.probe.flow for flight, _ in heard}
+
+
+def _spread(replies: Sequence[Reply]) -> Spread:
+    times = [reply.rtt_ms for reply in replies]
+    return Spread(min(times), median(times), max(times))
+
+
+def _objects(replies: Sequence[Reply], name: str) -> Iterator[Any]:
+    """The extensions of a kind (RFC 4884), of all replies."""
+    return (extension[name] for reply in replies if reply.event
+            for extension in reply.event.extensions or () if name in extension)
+
+
+def _distinct(objects: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    found: list[dict[str, Any]] = []
+    for each in objects:
+        if each not in found:
+            found.append(each)
+    return tuple(found)
+
+
+def _notes(reply: Reply, usual_ttl: int) -> Iterator[str]:
+    """What is odd about a reply.
+
+    Args:
+        reply: it.
+        usual_ttl: that the probe arrives with where nobody hides and everybody counts down.
+    """
+    is_damaged = reply.event and TEXTS[Note.BAD_ICMP_CHECKSUM] in reply.event.notes    # then so may its quote be
+    if not is_damaged:
+        yield from (CHANGES[word] for word in reply.changed)
+    if reply.event is None:
+        return
+    if is_expired(reply) and reply.event.reporter == reply.event.quoted.destination:
+        yield "a NAT speaks in the destination's name for who is behind it"
+    yield from (note for note in reply.event.notes if note not in CHANGES.values())
+    quoted = reply.event.quoted.ttl
+    # a router that cannot forward it may say so before it counts down
+    surplus = quoted - usual_ttl - (not is_expired(reply) and reply.event.reporter != reply.event.quoted.destination)
+    if quoted == 0 and is_expired(reply):
+        yield "quotes TTL 0: the router before it forwards what should expire there, or this one counts down first"
+    elif surplus > 0:
+        yield f"quotes a TTL that is {surplus} too high: hops before it do not count down, as in an MPLS tunnel"
+
+
+def _way_back(heard: Sequence[Heard], ttl: int, destination: str) -> Iterator[str]:
+    """How many hops replies took, where that is another number: from the least initial TTL that explains them.
+
+    Whoever refuses for somebody else stands before him.
+    """
+    back = {next(initial for initial in INITIAL_TTLS if initial >= reply.ttl) - reply.ttl + 1 for _, reply in heard
+            if reply.event is None or is_expired(reply) or reply.event.reporter == destination}
+    if not back <= {ttl}:
+        yield f"comes back over {' or '.join(map(str, sorted(back)))} hops"

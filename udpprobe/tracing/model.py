@@ -1,0 +1,81 @@
+"""What a trace found, field by field: one truth for JSON, CSV and the table, as `model` is of other reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import field
+
+from udpprobe.core.model import Model, Spread
+
+TRACE_SCHEMA = "udpprobe.trace/1"
+
+
+class Target(Model, frozen=True):
+    """What is traced."""
+
+    address: str
+    port: int
+    zone: str | None = None
+    """Name of the interface; only of a link-local address."""
+
+
+class Reporter(Model, frozen=True):
+    """One kind of reply to the probes of a TTL, from one address."""
+
+    address: str
+    count: int
+    rtt_ms: Spread
+    type: int | None
+    """Of ICMP; None for an answer."""
+    code: int | None
+    reason: str
+    """nmap's word for the error, or `answer`."""
+    verdict: str | None
+    mtu: int | None
+    labels: tuple[dict[str, int], ...]
+    """MPLS label stack (RFC 4950), top first."""
+    interfaces: tuple[dict[str, Any], ...]
+    """RFC 5837."""
+    flows: tuple[int, ...]
+    """Which flows came by."""
+    notes: tuple[str, ...]
+
+
+class Hop(Model, frozen=True):
+    """What is known of a TTL."""
+
+    ttl: int
+    reporters: tuple[Reporter, ...]
+    sent: int
+    lost: int
+    """Probes without reply, where that is no limit on errors."""
+
+
+class TraceLoop(Model, frozen=True):
+    """A routing loop."""
+
+    routers: tuple[str | None, ...]
+    """In the order of hops; None for one that never speaks."""
+    period: int
+    first_ttl: int
+
+
+class TraceReport(Model, frozen=True):
+    """What a trace found."""
+
+    version: str
+    target: Target
+    source_address: str
+    source_ports: tuple[int, ...]
+    """A flow each."""
+    interface: str
+    time_ns: int
+    """When it began."""
+    verdict: str
+    errno: str | None
+    reached: bool
+    hops: tuple[Hop, ...]
+    loop: TraceLoop | None
+    faults: dict[str, int] = field(default_factory=dict)
+    command: str = "trace"

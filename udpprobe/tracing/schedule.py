@@ -1,0 +1,106 @@
+"""Which probes a trace sends when, and when it knows enough. No clock: what time it is, it is told.
+
+First one probe for each TTL, several at a time, until the destination, another end or a loop shows; then the other
+queries, only as far as that. A router that left some of them is asked again later: perhaps it limits its errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from udpprobe.core.limiter import MS, NEVER
+from udpprobe.replies import Probe, Reply
+from udpprobe.tracing.path import Flight, Path, Patience
+
+AT_ONCE_NS = 10 * MS
+"""What the rate allows in this time may leave at once: each time that probes leave costs some milliseconds."""
+
+
+class Tracing:
+    """A trace under way.
+
+    Args:
+        patience: how much to send, and how long to wait.
+        flows: how many there are.
+        size: bytes of each IP packet, 0 for as many as the payload needs.
+        first_number: of the first probe.
+    """
+
+    def __init__(self, patience: Patience, *, flows: int = 1, size: int = 0, first_number: int = 0) -> None:
+        self._patience, self._size = patience, size
+        self.paths = [Path(flow, patience) for flow in range(flows)]
+        self._flights: dict[int, Flight] = {}
+        self.next_number = first_number
+        self.quenches = 0
+        """Source quenches that came back."""
+        self._next_ns = 0
+
+    def due(self, now_ns: int) -> list[Probe]:
+        """What is to be sent now; then `refused` is told what could not be."""
+        probes: list[Probe] = []
+        interval_ns = self._patience.interval_ns
+        self._next_ns = max(self._next_ns, now_ns - max(AT_ONCE_NS - interval_ns, 0))
+        while now_ns >= self._next_ns:
+            some = [probe for path in self.paths for probe in self._due_of(path, now_ns)]
+            if not some:
+                break
+            probes += some
+            self._next_ns += len(some) * interval_ns
+        return probes
+
+    def _due_of(self, path: Path, now_ns: int) -> Iterator[Probe]:
+        """One probe of a flow, if it has any."""
+        if not path.has_room(now_ns):
+            return
+        ttl, again = path.next_ttl(), 0
+        if ttl is None:
+            ttl = next((ttl for ttl in path.hops() if path.again_ns(ttl) <= now_ns), None)
+            again = path.next_burst(ttl) if ttl is not None else 0
+        if ttl is not None:
+            yield self._fire(path, ttl, now_ns, again)
+
+    def _fire(self, path: Path, ttl: int, now_ns: int, again: int) -> Probe:
+        probe = Probe(self.next_number, ttl, self._size, path.flow)
+        flight = Flight(probe, now_ns, again=again)
+        self._flights[probe.number] = flight
+        path.launch(flight)
+        self.next_number += 1
+        return probe
+
+    def refused(self, probes: Sequence[Probe], errnos: Sequence[int]) -> None:
+        """What became of sending: for each probe 0, or why this host refused."""
+        for probe, errno in zip(probes, errnos, strict=True):
+            self._flights[probe.number].errno = errno
+
+    def heard(self, replies: Sequence[Reply]) -> None:
+        """What came back; of probes that are none of this trace, nothing is taken.
+
+        Nor of a source quench: whoever sent it forwarded the probe, whatever its TTL (RFC 1122, section 3.2.2.3).
+        """
+        for reply in replies:
+            flight = self._flights.get(reply.number)
+            if flight is not None and reply.is_quench:
+                self.quenches += 1
+            elif flight is not None:
+                self.paths[flight.probe.flow].take(flight, reply)
+
+    def wake_ns(self, now_ns: int) -> int:
+        """When something is to be done although nothing is heard: NEVER when nothing is left to do."""
+        return max(min((self._wake_of(path, now_ns) for path in self.paths), default=NEVER), self._next_ns)
+
+    def _wake_of(self, path: Path, now_ns: int) -> int:
+        """When a flow has room for a probe that is left, gives one up, or asks again."""
+        if path.next_ttl() is not None:
+            if path.has_room(now_ns):
+                return now_ns
+            return min(until for flight in path.all_flights() if (until := path.held_until_ns(flight)) > now_ns)
+        waiting = [until for ttl in path.hops() if path.is_open(ttl) for flight in path.at(ttl)
+                   for until in (path.deadline_ns(flight), path.held_until_ns(flight)) if until > now_ns]
+        waiting += [until for until in (path.beyond_until_ns(),) if until > now_ns]
+        if path.has_room(now_ns):
+            waiting += [max(again_ns, now_ns) for ttl in path.hops() if (again_ns := path.again_ns(ttl)) != NEVER]
+        return min(waiting, default=NEVER)
+
+    def done(self, now_ns: int) -> bool:
+        """Whether all is known that there is to know."""
+        return all(self._wake_of(path, now_ns) == NEVER for path in self.paths)
