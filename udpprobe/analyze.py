@@ -360,8 +360,7 @@ class _Run:
             if self._ctrl_c.came:
                 break
         analyzer.finish()
-        if isinstance(source, CaptureFile):
-            source.close()
+        source.close()
         self._tell_events(analyzer)
         self._add(analyzer, source.state)
 

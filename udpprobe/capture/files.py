@@ -112,7 +112,7 @@ class CaptureFile:
         if self._is_over and self._next < min(self.state.total_bytes or 0, self._stop) and self._feed is None:
             self.state.cut_short = True     # it shrank
         self.state.cut_short |= records.is_torn
-        self.tell()
+        self._tell()
         return Arrival.END
 
     def _read(self, room: memoryview) -> int | None:
@@ -142,15 +142,16 @@ class CaptureFile:
             self._is_searching, self.began = False, self.records.position
         return outcome == FRAME
 
-    def tell(self) -> None:
-        """Bring faults and drops in `state` up to date, as `fill` does at the end; for who stops before."""
+    def _tell(self) -> None:
+        """Bring faults and drops in `state` up to date."""
         self.state.dropped = self.records.dropped
         for name, count in zip(FAULTS, self.records.faults, strict=True):
             if count:
                 self.state.faults[name] = count
 
     def close(self) -> None:
-        """Let go of the file, and of the thread that unpacks it."""
+        """Let go of the file, and of the thread that unpacks it; `state` is that of what was read."""
+        self._tell()
         if isinstance(self._feed, Ahead):
             self._feed.close()      # it reads to the end of what it is at, and closes the file
         else:
