@@ -154,7 +154,7 @@ def test_arithmetic_is_that_of_32_bits(operation, a, other, expected):
 
 @pytest.mark.parametrize("program", [
     [(0x00, 0, 0, 5), (0x84, 0, 0, 0), (0x15, 0, 1, BIG - 4), PASS, (0x06, 0, 0, 0)],      # negation
-    [(0x00, 0, 0, 7), (0x07, 0, 0, 0), (0x00, 0, 0, 0), (0x87, 0, 0, 0), (0x16, 0, 0, 0)],  # to X and back, the answer A
+    [(0x00, 0, 0, 7), (0x07, 0, 0, 0), (0x00, 0, 0, 0), (0x87, 0, 0, 0), (0x16, 0, 0, 0)],  # to X and back
     [(0x81, 0, 0, 0), (0x87, 0, 0, 0), (0x15, 0, 1, 3), PASS, (0x06, 0, 0, 0)],             # the length in X
 ])
 def test_other_instructions_do_what_they_say(program):
