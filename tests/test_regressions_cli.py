@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from builders import datagram, error, ethernet, ipv4, port_unreachable
 from containers import Frame, bytes_of_pcap, pcap_header, pcap_record
-from udpprobe.core.growing import Table
 from waiting import until_it_waits
 
 from udpprobe import analyze

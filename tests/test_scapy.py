@@ -29,7 +29,6 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import NoPayload, Raw
-from udpprobe.core.decoding.decode import Decoder
 
 from udpprobe.core.addresses import address_text
 

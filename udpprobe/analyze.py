@@ -57,7 +57,7 @@ class Options:
         return Question(self.loop_ttl, self.all_destinations, self.group_by)
 
 
-def analyze(  # noqa: PLR0913 - most are keywords
+def analyze(
         inputs: Inputs, options: Options, *, workers: int | None = None, cluster: str | None = None,
         on_events: OnEvents | None = None, on_progress: OnProgress | None = None) -> Report:
     """Read captures to their end and report what happened to the datagrams in them.
@@ -176,8 +176,7 @@ class _Run:
             if self._ctrl_c.came:
                 break
         analyzer.finish()
-        if isinstance(source, CaptureFile):
-            source.close()
+        source.close()
         self._tell_events(analyzer)
         self._add(analyzer, source.state)
 
