@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from random import SystemRandom
 
 from udpprobe.capture.content import is_stored
@@ -188,7 +189,7 @@ class _Run:
             CaptureError: none of the files can be read.
         """
         surveys = self._surveyed(files)
-        if any(before.last_ns >= behind.first_ns for before, behind in zip(surveys, surveys[1:], strict=False)):
+        if any(before.last_ns >= behind.first_ns for before, behind in pairwise(surveys)):
             raise Disordered
         total = sum(each.total_bytes for each in surveys)
         state = SourceState("file", "", total_bytes=total)
