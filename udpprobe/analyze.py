@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from random import SystemRandom
 from time import monotonic
@@ -22,16 +20,10 @@ from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Event, Report
 from udpprobe.errors import CaptureError, UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
-from udpprobe.pieces import Crew, Disordered, Followed, Giving, Part, Task, follow_piece
 from udpprobe.report import Events, Question, report_of
+from udpprobe.workers import Crew, Disordered, Followed, Giving, Part, Task, Threads
 
 __all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze"]
-
-LOOK_S = 0.1
-"""How often Ctrl-C is looked for, and progress told, while threads work."""
-
-AHEAD = 2
-"""Pieces that may be followed, but not joined yet, beyond those that threads are at."""
 
 LONGEST_WAIT_S = 1.0
 """What comes through a pipe little by little is followed after this time, or twice that."""
@@ -119,79 +111,10 @@ def _crew(inputs: Inputs, workers: int | None, cluster: str | None, ctrl_c: Ctrl
         yield crew
 
 
-class Threads:
-    """Threads of this process: the compiled core lets go of the GIL.
-
-    Args:
-        count: how many pieces are followed at a time.
-        ctrl_c: what may end it.
-    """
-
-    def __init__(self, count: int, ctrl_c: CtrlC) -> None:
-        self._count, self._ctrl_c = count, ctrl_c
-
-    def parts(self, _: int) -> int:
-        """See Crew."""
-        return self._count
-
-    def follow(self, pieces: Sequence[Piece], task: Task,
-               look: Callable[[int], None]) -> Generator[Giving]:
-        """See Crew. Threads wait for whoever joins the pieces when they are AHEAD of that: each takes memory."""
-        found: list[Followed | Exception | None] = [None] * len(pieces)
-        are_done = [threading.Event() for _ in pieces]
-        states = [SourceState("file", piece.name) for piece in pieces]
-        numbers, room = iter(range(len(pieces))), threading.Semaphore(self._count + AHEAD)
-        is_disordered, is_over = threading.Event(), threading.Event()
-
-        def work() -> None:
-            while room.acquire() and not is_over.is_set() and (number := next(numbers, None)) is not None:
-                try:
-                    found[number] = follow_piece(
-                        pieces[number], task, is_first=number == 0, is_last=number == len(pieces) - 1,
-                        state=states[number], is_over=lambda: self._ctrl_c.came or is_over.is_set())
-                except Disordered:
-                    is_disordered.set()
-                except Exception as error:  # noqa: BLE001 - raised where it is asked for
-                    found[number] = error
-                are_done[number].set()
-
-        for _ in range(min(self._count, len(pieces))):
-            threading.Thread(target=work, daemon=True).start()
-        try:
-            for number, is_done in enumerate(are_done):
-                while not is_done.wait(LOOK_S):
-                    look(sum(state.done_bytes for state in states))
-                    if is_disordered.is_set():
-                        raise Disordered
-                if is_disordered.is_set():
-                    raise Disordered
-                yield partial(_given, found[number])
-                found[number] = None
-                room.release()
-        finally:
-            is_over.set()
-            room.release(self._count)
-
-    def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
-        """See Crew."""
-        return follow_piece(piece, task, is_first=is_first, is_last=False, is_over=lambda: self._ctrl_c.came)
-
-    def analyzer_of(self, part: Analyzer) -> Analyzer:
-        """See Crew."""
-        return part
-
-
-def _given(found: Followed | Exception | None) -> Followed:
-    if isinstance(found, Followed):
-        return found
-    raise found or RuntimeError
-
-
 class _Run:
     """All captures of one call, as far as they were followed."""
 
-    def __init__(self, inputs: Inputs, task: Task, options: Options,
-                 on_events: OnEvents | None,
+    def __init__(self, inputs: Inputs, task: Task, options: Options, on_events: OnEvents | None,
                  on_progress: OnProgress | None, ctrl_c: CtrlC) -> None:
         self.analyzer: Analyzer | None = None
         self.state = SourceState("file", inputs.name, unread=dict(inputs.unread))
@@ -261,8 +184,7 @@ class _Run:
             if self._ctrl_c.came:
                 break
         analyzer.finish()
-        if isinstance(source, CaptureFile):
-            source.close()
+        source.close()
         self._tell_events(analyzer)
         self._add(analyzer, source.state)
 

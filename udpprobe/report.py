@@ -53,6 +53,8 @@ _ENDPOINT, _FINDING, _LOOP = 12, 17, 10
 """Words of a row."""
 _UNKNOWN = len(VERDICTS)
 _NEGATIVE = (1 << 64) - 1
+_SORTED_BY = struct.Struct(">BQQ")
+"""Rank of the verdict; the complements of errors and of datagrams sent."""
 
 Row = TypeVar("Row")
 
@@ -185,14 +187,14 @@ class Conclusion:
         subjects = list(self._subjects)
         keys = [self._key(number, subject) for number, subject in enumerate(subjects)]
         order = sorted(range(len(keys)), key=keys.__getitem__)
-        return Rows(order, lambda number: self._destination(number, subjects[number]))
+        return Rows(order, lambda number: self._destination(number, subjects[number], keys[number]))
 
     def _key(self, number: int, subject: tuple[int, ...]) -> bytes:
         """Sorts destinations: worst verdict, most errors, most datagrams, then by name."""
         found, size = self._of[number], self._findings.size
         errors = sum(self._finding_words[_FINDING * row + 8] for row in found if row < size)
         name = _name(subject, self._by_flow)
-        return struct.pack(">BQQ", self._rank(number), _NEGATIVE - errors, _NEGATIVE - self._counter(number, 6)) + name
+        return _SORTED_BY.pack(self._rank(number), _NEGATIVE - errors, _NEGATIVE - self._counter(number, 6)) + name
 
     def _rank(self, number: int) -> int:
         rank = min((self._rank_of_found(row) for row in self._of[number]), default=_UNKNOWN)
@@ -212,25 +214,28 @@ class Conclusion:
         row = self._endpoint_of[number]
         return self._endpoint_words[_ENDPOINT * row + column] if row >= 0 else 0     # nothing was seen to be sent
 
-    def _destination(self, number: int, subject: tuple[int, ...]) -> Destination:
-        found, size = self._of[number], self._findings.size
-        verdict = VERDICTS[self._rank(number)]
-        errors = sum(self._finding_words[_FINDING * row + 8] for row in found if row < size)
-        other_port = self._counter(number, 11)
+    def _destination(self, number: int, subject: tuple[int, ...], key: bytes) -> Destination:
+        """One destination; much of it stands in its key already."""
+        rank, errors, _ = _SORTED_BY.unpack_from(key)
+        errors = _NEGATIVE - errors
+        verdict = VERDICTS[rank]
+        address = key[_SORTED_BY.size:key.index(0, _SORTED_BY.size)].decode()
+        row = self._endpoint_of[number]
+        sent, sent_bytes, _, answered, _, other_port = (
+            self._endpoint_words[_ENDPOINT * row + 6:_ENDPOINT * row + 12] if row >= 0 else (0,) * 6)
         is_silent = verdict == "silent" and not errors
         return Destination(
-            address=address_text(subject[0], subject[1]), port=_port(subject[2]), verdict=verdict,
-            errno=ERRNO_OF_VERDICT.get(verdict), meaning=self._meaning(number, subject) if is_silent else None,
-            sent=self._counter(number, 6), sent_bytes=self._counter(number, 7), answered=self._counter(number, 9),
-            errors=errors, rtt_ms=_spread(self._endpoint_rtt, self._endpoint_of[number]),
-            findings=self._told(found),
+            address=address, port=_port(subject[2]), verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict),
+            meaning=self._meaning(number, subject) if is_silent else None, sent=sent, sent_bytes=sent_bytes,
+            answered=answered, errors=errors, rtt_ms=_spread(self._endpoint_rtt, row),
+            findings=self._told(self._of[number]),
             notes=(f"answered from port {other_port}",) if other_port else (),
             source=address_text(subject[3], subject[4]) if self._by_flow else None,
             source_port=subject[5] if self._by_flow and subject[2] < NO_PORT else None)
 
     def _told(self, found: list[int]) -> tuple[Finding, ...]:
         """Findings of one destination, the worst first."""
-        loop = self._loop(found)
+        loop = self._loop(found) if self._are_loops or self._loops.size else None
         if len(found) == 1:
             return (self._finding(found[0], loop),)
         told = [(self._order(row), self._finding(row, loop)) for row in found]

@@ -9,14 +9,14 @@ from dataclasses import replace
 import containers as c
 import pytest
 from capture_rows import read, rows_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from profiles import examples
 
 from udpprobe.capture.pieces import Edges, Seam, cut, survey
 from udpprobe.core.capture import EVERYTHING
 
-PROFILE = settings(max_examples=60, deadline=None,
-                   suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROFILE = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SMALL = 512
 
 

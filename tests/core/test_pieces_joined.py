@@ -15,8 +15,8 @@ from udpprobe.capture.pieces import cut, survey
 from udpprobe.capture.state import SourceState
 from udpprobe.core import is_compiled
 from udpprobe.core.duplicates import HEAD
-from udpprobe.pieces import Task, follow_piece
 from udpprobe.report import Question, events_of, report_of
+from udpprobe.workers import Task, follow_piece
 
 PACKETS, PARTS = (400_000, 5) if is_compiled() else (2 * HEAD + 10_000, 2)
 RING_BYTES_A_DATAGRAM = 48
@@ -32,11 +32,10 @@ def capture(tmp_path_factory):
 def followed(capture, task, parts):
     """An analyzer a piece, each pickled and restored."""
     pieces, found, before = cut(capture, parts), [], None
-    for number, planned in enumerate(pieces):
-        piece = planned
-        if before is not None:
-            piece = replace(planned, first=before.edges.ended, entry=before.edges.entry, is_guess=False)
-        before = follow_piece(piece, task, is_first=number == 0, is_last=number == parts - 1, is_over=lambda: False)
+    for number, piece in enumerate(pieces):
+        fitting = piece if before is None else replace(piece, first=before.edges.ended, entry=before.edges.entry,
+                                                       is_guess=False)
+        before = follow_piece(fitting, task, is_first=number == 0, is_last=number == parts - 1, is_over=lambda: False)
         found.append(travelled(before.part))
     return found
 

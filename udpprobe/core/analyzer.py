@@ -254,13 +254,13 @@ class Analyzer:
         return _restored, (self.secret, self.keeps_events, self.is_first, self.head_left, self.head_datagrams,
                            counters, faults, self.filter.unfilterable if self.is_filtered else -1, self.link_types(),
                            (self.events, self.head, self.unsure), self.conversations, self.recent, self.findings,
-                           self.duplicates, self.error_duplicates)
+                           self.duplicates)
 
     def seal(self) -> None:
         """Let go of what only a piece behind this one would need: there is none. Finish it first."""
         self.recent.seal()
         self.conversations.seal()
-        self.duplicates, self.error_duplicates = Duplicates(self.secret), Duplicates(self.secret)
+        self.duplicates = Duplicates(self.secret)
 
     def _new_kept(self) -> Kept:
         return Kept(_KEPT + _ROWS, keeps_messages=self.keeps_events)
@@ -766,7 +766,7 @@ def _restored(
         secret: int, keeps_events: bool, is_first: bool, head_left: int, head_datagrams: int,
         counters: tuple[int, ...], faults: tuple[bytes, bytes], unfilterable: int, link_types: list[int],
         kept: tuple[list[Kept], list[Kept], list[Kept]], conversations: Conversations, recent: Recent,
-        findings: Findings, duplicates: Duplicates, error_duplicates: Duplicates) -> Analyzer:
+        findings: Findings, duplicates: Duplicates) -> Analyzer:
     made: Analyzer = Analyzer(secret, by_flow=conversations.by_flow, keeps_events=keeps_events, is_first=is_first)
     made.head_left, made.head_datagrams = head_left, head_datagrams
     made.packets, made.bytes, made.frames, made.first_ns, made.last_ns = counters
@@ -777,7 +777,7 @@ def _restored(
         made._links[number] = 1  # noqa: SLF001 - it is ours
     made.events, made.head, made.unsure = kept
     made.conversations, made.recent, made.findings = conversations, recent, findings
-    made.duplicates, made.error_duplicates = duplicates, error_duplicates
+    made.duplicates = duplicates
     if unfilterable >= 0:
         made.filter, made.is_filtered = Filter(_no_program), True
         made.filter.unfilterable = unfilterable

@@ -1,9 +1,11 @@
-"""One piece of a capture, followed wherever that is: in a thread, or at a worker of a cluster."""
+"""Those who follow pieces of a capture side by side: threads, here; the workers of a cluster are in `cluster`."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from udpprobe.capture.files import Arrival
@@ -11,6 +13,13 @@ from udpprobe.capture.filter import Selection, filter_of
 from udpprobe.capture.pieces import Edges, Piece
 from udpprobe.capture.state import SourceState
 from udpprobe.core.analyzer import Analyzer
+from udpprobe.interrupt import CtrlC
+
+LOOK_S = 0.1
+"""How often Ctrl-C is looked for, and progress told, while threads work."""
+
+AHEAD = 2
+"""Pieces that may be followed, but not joined yet, beyond those that threads are at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,7 @@ def follow_piece(piece: Piece, task: Task, *, is_first: bool, is_last: bool, is_
             if file.records.is_disordered:
                 raise Disordered
             if state is not None:
-                state.done_bytes = file.state.done_bytes - piece.first
+                state.done_bytes = min(file.state.done_bytes, piece.stop) - piece.first
             is_partial = is_over()
         analyzer.finish()
         if is_last:
@@ -121,3 +130,70 @@ class Crew(Protocol):
 
 
 Giving = Callable[[], Followed]
+
+
+class Threads:
+    """Threads of this process: the compiled core lets go of the GIL.
+
+    Args:
+        count: how many pieces are followed at a time.
+        ctrl_c: what may end it.
+    """
+
+    def __init__(self, count: int, ctrl_c: CtrlC) -> None:
+        self._count, self._ctrl_c = count, ctrl_c
+
+    def parts(self, _: int) -> int:
+        """See Crew."""
+        return self._count
+
+    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+        """See Crew. Threads wait for whoever joins the pieces when they are AHEAD of that: each takes memory."""
+        found: list[Followed | Exception | None] = [None] * len(pieces)
+        are_done = [threading.Event() for _ in pieces]
+        states = [SourceState("file", piece.name) for piece in pieces]
+        numbers, room = iter(range(len(pieces))), threading.Semaphore(self._count + AHEAD)
+        is_disordered, is_over = threading.Event(), threading.Event()
+
+        def work() -> None:
+            while room.acquire() and not is_over.is_set() and (number := next(numbers, None)) is not None:
+                try:
+                    found[number] = follow_piece(
+                        pieces[number], task, is_first=number == 0, is_last=number == len(pieces) - 1,
+                        state=states[number], is_over=lambda: self._ctrl_c.came or is_over.is_set())
+                except Disordered:
+                    is_disordered.set()
+                except Exception as error:  # noqa: BLE001 - raised where it is asked for
+                    found[number] = error
+                are_done[number].set()
+
+        for _ in range(min(self._count, len(pieces))):
+            threading.Thread(target=work, daemon=True).start()
+        try:
+            for number, is_done in enumerate(are_done):
+                while not is_done.wait(LOOK_S):
+                    look(sum(state.done_bytes for state in states))
+                    if is_disordered.is_set():
+                        raise Disordered
+                if is_disordered.is_set():
+                    raise Disordered
+                yield partial(_given, found[number])
+                found[number] = None
+                room.release()
+        finally:
+            is_over.set()
+            room.release(self._count)
+
+    def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
+        """See Crew."""
+        return follow_piece(piece, task, is_first=is_first, is_last=False, is_over=lambda: self._ctrl_c.came)
+
+    def analyzer_of(self, part: Analyzer) -> Analyzer:
+        """See Crew."""
+        return part
+
+
+def _given(found: Followed | Exception | None) -> Followed:
+    if isinstance(found, Followed):
+        return found
+    raise found or RuntimeError
