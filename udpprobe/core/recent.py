@@ -90,7 +90,8 @@ class Match:
         rank: less is better; 0 where all agrees.
         conversation, way, ordinal, detail, frame, time_ns: of the datagram; -1, 0 … without.
         notes: bits of `Note` that the match is worth.
-        steps: datagrams that were looked at: of the flow, and of others << 16.  is_ambiguous: others have the same payload as far as that is known.
+        steps: datagrams that were looked at: of the flow, and of others << 16.
+        is_ambiguous: others have the same payload as far as that is known.
     """
 
     def __init__(self) -> None:
