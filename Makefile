@@ -71,7 +71,7 @@ sanitize: $(VENV)/ready ## fuzz the core under AddressSanitizer and UndefinedBeh
 		$(BIN)/python setup.py --quiet build --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		PYTHONMALLOC=malloc PYTHONPATH=$(SANITIZED)/lib UDPPROBE_REQUIRE_COMPILED=1 UDPPROBE_FUZZ_S=$(SECONDS) \
-		$(BIN)/pytest -q -p no:cacheprovider --timeout 0 tests/core/test_twins.py::test_the_wanted_twin_runs tests/test_fuzz.py $(ARGS)
+		UDPPROBE_PATIENCE=10 $(BIN)/pytest -q -p no:cacheprovider --timeout 0 tests/core tests/test_fuzz.py $(ARGS)
 
 .PHONY: check
 ICMPD_PURE := lines outbox protocol records registry

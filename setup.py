@@ -9,9 +9,9 @@ import runpy
 import sys
 import tempfile
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 from textwrap import shorten
+from types import SimpleNamespace
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -28,7 +28,7 @@ DIRECTIVES = {
 }
 UNHEEDED = ("Use boundscheck(False)", "Index should be typed")   # meant so; outside of what runs for each packet
 SHARED = "udpprobe.core._cython"     # what each module would hold else: 10,000 lines of C, 7 s of compiling
-carried, fingerprint = itemgetter("carried", "fingerprint")(runpy.run_path("udpprobe/_twins.py"))
+TWINS = SimpleNamespace(**runpy.run_path("udpprobe/_twins.py"))
 
 
 def extensions():
@@ -38,6 +38,11 @@ def extensions():
                if source.with_suffix(".pxd").exists() and "import cython" in source.read_text()]
     for source in (CORE / "_cython.c", *sources):
         yield Extension(".".join(source.with_suffix("").parts), [str(source)], extra_compile_args=options)
+
+
+def fingerprint(extension):
+    """What a compiled module carries of its source."""
+    return TWINS.fingerprint(CORE, extension.name.rpartition(".")[2], TWINS.common_crc(CORE))
 
 
 def translate(wanted):
@@ -91,7 +96,7 @@ class Compile(build_ext):
         if self.inplace:
             self.remove({extension.name for extension in self.extensions})
         if self.inplace and not self.editable_mode:
-            self.extensions = [extension for extension in self.extensions if not is_current(self.in_place(extension))]
+            self.extensions = [extension for extension in self.extensions if not self.is_current(extension)]
         if not self.extensions:
             return
         try:
@@ -99,7 +104,8 @@ class Compile(build_ext):
         except (ImportError, CCompilerError, ExecError, PlatformError) as reason:
             if os.environ.get("UDPPROBE_REQUIRE_COMPILED") == "1":
                 raise
-            print("warning: udpprobe's core stays interpreted, which is slow:", shorten(str(reason), 80), file=sys.stderr)
+            reason = shorten(str(reason), 80)
+            print(f"warning: udpprobe's core stays interpreted, which is slow: {reason}", file=sys.stderr)
             self.extensions = self.distribution.ext_modules = []
             if self.inplace:
                 self.remove()
@@ -109,16 +115,18 @@ class Compile(build_ext):
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_text("#include <Python.h>\n")
         self.compiler.compile([str(probe)])
-        translate(self.extensions)
+        self.fingerprints = {extension.name: fingerprint(extension) for extension in self.extensions}
+        translate(self.extensions)   # whoever edits a source now will be asked to compile again
         super().build_extensions()
 
     def build_extension(self, ext):
         super().build_extension(ext)
         with Path(self.get_ext_fullpath(ext.name)).open("ab") as compiled:
-            compiled.write(fingerprint(CORE, ext.name.rpartition(".")[2]))
+            compiled.write(self.fingerprints[ext.name])
 
-    def in_place(self, extension):
-        return Path(self.get_ext_filename(extension.name))
+    def is_current(self, extension):
+        compiled = Path(self.get_ext_filename(extension.name))
+        return compiled.exists() and TWINS.carried(compiled) == fingerprint(extension)
 
     def remove(self, kept=()):
         """Remove compiled modules, but not those named, from the sources."""
@@ -128,11 +136,6 @@ class Compile(build_ext):
 
     def get_source_files(self):
         return []                    # MANIFEST.in has them
-
-
-def is_current(compiled):
-    """Whether a module was compiled from the present source."""
-    return compiled.exists() and carried(compiled) == fingerprint(CORE, compiled.name.partition(".")[0])
 
 
 class Wheel(bdist_wheel):

@@ -6,14 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-
 from udpprobe.core.batch import PADDING_BYTES, FrameBatch
 from udpprobe.core.correlation.correlate import HORIZON
 from udpprobe.core.following.events import events_of
 from udpprobe.core.following.pipeline import Pipeline
-from udpprobe.core.model import Destination, Event, Unmatched
 from udpprobe.core.summaries.conclude import Question, conclude
 from udpprobe.core.summaries.summary import Summary
+
+from udpprobe.core.model import Destination, Event, Unmatched
 
 RAW = 101
 MS = 1_000_000

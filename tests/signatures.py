@@ -73,6 +73,8 @@ def _exception(decorator):
 
 def _type(words, classes):
     words = words.removeprefix("const ")
+    if words.removesuffix(" | None") in classes:     # to C, None is of any class
+        return words.removesuffix(" | None")
     name = words.removesuffix("[::1]")
     name = C_TYPES.get(name, name)
     is_known = name.removesuffix("[::1]") in C_TYPES.values() or name in classes

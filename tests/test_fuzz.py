@@ -41,8 +41,8 @@ ROUNDS = 3
 BUDGET_S = float(os.environ.get("UDPPROBE_FUZZ_S", "0"))
 FIRST_SEED = random.SystemRandom().randrange(1 << 32) if IS_FUZZING else 0
 
-ENOUGH_S = 20
-"""Far more than any of these small files may take, on a machine however busy."""
+ENOUGH_S = 20 * int(os.environ.get("UDPPROBE_PATIENCE", "1"))
+"""Far more than any of these small files may take, on a machine however busy (but for `make sanitize`)."""
 
 MEMORY_BYTES, BYTES_A_BYTE = 24 << 20, 256
 """What an analysis may take (its bitmaps are 4 MB each), and what more for each byte of its file."""

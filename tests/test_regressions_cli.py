@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from builders import datagram, error, ethernet, ipv4, port_unreachable
 from containers import Frame, bytes_of_pcap, pcap_header, pcap_record
+from udpprobe.core.growing import Table
 from waiting import until_it_waits
 
 from udpprobe.cli import main
-from udpprobe.core.growing import Table
 
 CLIENT, SERVER = "10.0.0.1", "10.9.9.9"
 UDPPROBE = [sys.executable, "-m", "udpprobe"]

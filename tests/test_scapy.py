@@ -29,9 +29,9 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import NoPayload, Raw
+from udpprobe.core.decoding.decode import Decoder
 
 from udpprobe.core.addresses import address_text
-from udpprobe.core.decoding.decode import Decoder
 
 ETHERNET = 1
 TUNNEL_PORTS = {2152, 4789, 6081, 8472}

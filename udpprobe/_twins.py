@@ -27,37 +27,45 @@ def refuse_stale(core: str) -> None:
     Raises:
         ImportError: one was not.
     """
-    if not os.path.exists(_setup(core)):
+    if os.environ.get("UDPPROBE_PURE") == "1" or not os.path.exists(_setup(core)):
         return
     from importlib.machinery import EXTENSION_SUFFIXES
 
+    common = None
     for file in os.listdir(core):
         name, _, suffix = file.partition(".")
-        if "." + suffix in EXTENSION_SUFFIXES and carried(os.path.join(core, file)) != fingerprint(core, name):
-            raise ImportError(f"udpprobe.core.{name} was compiled from another source: run `make compile`")
+        if "." + suffix in EXTENSION_SUFFIXES:
+            common = common or common_crc(core)
+            if carried(f"{core}/{file}") != fingerprint(core, name, common):
+                raise ImportError(f"udpprobe.core.{name} was compiled from another source: run `make compile`")
 
 
-def fingerprint(core: str, name: str) -> bytes:
-    """The last bytes of the compiled module `name` of the directory `core`, to be appended by who compiles it.
+def common_crc(core: str) -> int:
+    """Of what goes into each module: all .pxd files, for how objects lie in memory, and setup.py, for the options."""
+    return _crc(_setup(core), *(f"{core}/{file}" for file in sorted(os.listdir(core)) if file.endswith(".pxd")))
 
-    All .pxd files count: they say how objects of other modules lie in memory. So does setup.py, where the options are.
-    """
-    from zlib import crc32
 
-    files = sorted(file for file in os.listdir(core) if file.endswith(".pxd") or file == name + ".py")
-    value = 0
-    for path in (_setup(core), *(os.path.join(core, file) for file in files)):
-        with open(path, "rb") as source:
-            value = crc32(source.read(), value)
-    return _CARRIED % value
+def fingerprint(core: str, name: str, common: int) -> bytes:
+    """What whoever compiles the module `name` of the directory `core` has to append to it."""
+    source = f"{core}/{name}.py"
+    return _CARRIED % (_crc(source, start=common) if os.path.exists(source) else common)
 
 
 def carried(compiled: str) -> bytes:
-    """The last bytes of a compiled module."""
+    """What was appended to a compiled module."""
     with open(compiled, "rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LENGTH))
         return file.read()
 
 
+def _crc(*paths: str, start: int = 0) -> int:
+    from zlib import crc32
+
+    for path in paths:
+        with open(path, "rb") as file:
+            start = crc32(file.read(), start)
+    return start
+
+
 def _setup(core: str) -> str:
-    return os.path.join(core, os.pardir, os.pardir, "setup.py")
+    return f"{core}/../../setup.py"

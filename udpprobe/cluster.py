@@ -1,8 +1,9 @@
 """The workers of a Dask cluster follow captures as threads do: an existing cluster, or one of processes of this host.
 
 What a piece taught stays at the worker that followed it, and is joined with its neighbours there, in a tree. Only
-receipts come here, and in the end one analyzer, folded to what the report needs. A join changes what it is given, but a
-cluster that loses a worker computes again from what there was. So workers keep each analyzer as it was, and join copies.
+receipts come here, and in the end one analyzer, folded to what the report needs. A join changes what it is given, but
+a cluster that loses a worker computes again from what there was. So workers keep each analyzer as it was, and join
+copies.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from distributed import CancelledError, Client, Future, KilledWorker, LocalClust
 from distributed.core import rpc
 from distributed.utils import silence_logging_cmgr
 
-from udpprobe.analyze import Disordered, Followed, Giving, Task, follow_piece
 from udpprobe.capture.content import local_path
 from udpprobe.capture.pieces import Piece
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.errors import CaptureError, UdpprobeError, UsageError
 from udpprobe.interrupt import CtrlC
+from udpprobe.pieces import Disordered, Followed, Giving, Task, follow_piece
 
 LOCAL = "local"
 """The address of a cluster that is started here."""
@@ -92,7 +93,7 @@ _stops: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 """By the run that pieces are followed for: set when they are not to be, any more."""
 
 
-def _follow(run: str, piece: Piece, task: Task, is_first: bool, is_last: bool) -> _Kept | _Failure:  # noqa: FBT001 - Dask's way
+def _follow(run: str, piece: Piece, task: Task, is_first: bool, is_last: bool) -> _Kept | _Failure:
     try:
         found = follow_piece(piece, task, is_first=is_first, is_last=is_last, is_over=_stops[run].is_set)
     except CaptureError as error:

@@ -111,7 +111,7 @@ CAPTURES = (
 
 @PROFILE
 @given(SEEDS, st.sampled_from(CAPTURES), st.sampled_from("<>"), st.integers(0, 5), st.booleans(), CAPACITIES)
-def test_damaged_captures_give_the_same_records_however_they_arrive(seed, make, order, count, is_cut,  # noqa: PLR0917
+def test_damaged_captures_give_the_same_records_however_they_arrive(seed, make, order, count, is_cut,
                                                                    capacity):
     rng = random.Random(seed)
     data = bytearray(make(rng, order))

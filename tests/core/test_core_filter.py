@@ -44,7 +44,7 @@ def packets(draw):
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 @PROFILE
 @given(packets(), st.integers(0, 100), st.integers(0, 2000), st.sampled_from([1, 12, 113]), st.binary(max_size=3))
-def test_a_frame_passes_where_libpcap_lets_it_pass(expression, packet, captured, length,  # noqa: PLR0917
+def test_a_frame_passes_where_libpcap_lets_it_pass(expression, packet, captured, length,
                                                   link_type, before):
     try:
         program = compile_program(expression, link_type)

@@ -68,13 +68,14 @@ def test_the_interpreted_twin_needs_no_cython():
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path, monkeypatch):
     """A checkout with one compiled module, m."""
     core = tmp_path / "udpprobe" / "core"
     core.mkdir(parents=True)
     for path in (tmp_path / "setup.py", core / "m.py", core / "m.pxd", core / "n.py", core / "n.pxd"):
         path.write_text(path.name)
-    (core / "m.so").write_bytes(b"\x7fELF" + _twins.fingerprint(str(core), "m"))
+    monkeypatch.delenv("UDPPROBE_PURE", raising=False)
+    (core / "m.so").write_bytes(b"\x7fELF" + _twins.fingerprint(str(core), "m", _twins.common_crc(str(core))))
     return core
 
 
@@ -107,4 +108,10 @@ def test_a_compiled_module_without_source_or_mark_is_refused(tree):
 def test_what_is_installed_is_not_looked_at(tree):
     (tree / "m.py").write_text("other")
     (tree.parent.parent / "setup.py").unlink()
+    _twins.refuse_stale(str(tree))
+
+
+def test_what_does_not_run_may_be_stale(tree, monkeypatch):
+    (tree / "m.py").write_text("other")
+    monkeypatch.setenv("UDPPROBE_PURE", "1")
     _twins.refuse_stale(str(tree))

@@ -50,7 +50,7 @@ class CaptureFile:
         CaptureError: it cannot be opened, or is no capture; by `fill`: reading breaks off.
     """
 
-    def __init__(self, name: str, *, entry: Entry | None = None, first: int = 0, stop: int = EVERYTHING,  # noqa: PLR0913
+    def __init__(self, name: str, *, entry: Entry | None = None, first: int = 0, stop: int = EVERYTHING,
                  is_guess: bool = False, is_gapless: bool = False, capacity: int = CAPACITY_BYTES) -> None:
         self.name = name
         self._content = open_content(name)
