@@ -1,6 +1,6 @@
 # What a type checker should think of Cython: integers are `int`, and decorators change nothing.
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 _Thing = TypeVar("_Thing")
 
@@ -20,7 +20,7 @@ longlong = int
 ulonglong = int
 Py_ssize_t = int
 size_t = int
-void = None
+void: TypeAlias = None
 
 def cclass(thing: _Thing) -> _Thing: ...
 def cfunc(thing: _Thing) -> _Thing: ...

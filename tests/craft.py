@@ -155,13 +155,14 @@ def correlation():
 
 
 def loops():
-    """Loop or traceroute: by the TTL it left with, by one reporter at two TTLs, by neither."""
+    """Loop or traceroute: by the TTL it left with, by one reporter at three TTLs, by neither: at two."""
     high, low = sent(1, ttl=64), sent(2, ttl=3)
     twice = [packet for ttl in (5, 7) for packet in expired(sent(3, ttl=ttl, id=ttl))]
     walk = [packet for ttl in (1, 2) for packet in
             (sent(4, ttl=ttl, id=ttl), b.time_exceeded(sent(4, ttl=1, id=ttl), f"203.0.113.{10 + ttl}"))]
     router_copy = [sent(5), b.forwarded(sent(5))]       # a router captured on both sides is no loop
-    return in_ethernet(expired(high), expired(low), twice, walk, router_copy)
+    thrice = [packet for ttl in (5, 7, 9) for packet in expired(sent(6, ttl=ttl, id=ttl))]
+    return in_ethernet(expired(high), expired(low), twice, walk, router_copy, thrice)
 
 
 START_S = 1_600_000_000

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from udpprobe import report
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.decode import Decoder
 from udpprobe.core.model import Destination, Event, Unmatched
-from udpprobe import report
 from udpprobe.report import Question
 
 RAW, ETHERNET = 101, 1

@@ -22,9 +22,9 @@ from samples import REFUSED
 
 from udpprobe import exporter
 from udpprobe.check import Settings
-from udpprobe.cli import main
 from udpprobe.checking.asking import Expectation
 from udpprobe.checking.states import Facts, Outcome, checked
+from udpprobe.cli import main
 from udpprobe.exporter import MODULES, Options, Server, Tally
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "prometheus"

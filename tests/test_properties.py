@@ -1,4 +1,4 @@
-"""What holds for every capture: no bytes raise, every order of joining tells the same, no error is about a later datagram."""
+"""What holds for every capture: no bytes raise, joining in any order tells the same, no error is about a later packet."""
 
 from __future__ import annotations
 

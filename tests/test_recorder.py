@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sources.source_rows import Row, read, rows_of_batch
-
 from udpprobe.core.batch import PADDING_BYTES, FrameBatch, tick
+
 from udpprobe.errors import UdpprobeError
 from udpprobe.recorder import Recorder
 

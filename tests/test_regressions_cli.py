@@ -15,8 +15,8 @@ from builders import datagram, error, ethernet, ipv4, port_unreachable
 from containers import Frame, bytes_of_pcap, pcap_header, pcap_record
 from waiting import until_it_waits
 
+from udpprobe import analyze
 from udpprobe.cli import main
-from udpprobe.core.growing import Table
 
 CLIENT, SERVER = "10.0.0.1", "10.9.9.9"
 UDPPROBE = [sys.executable, "-m", "udpprobe"]
@@ -71,22 +71,21 @@ def written(tmp_path, packets):
 # ---- Ctrl-C
 
 def test_ctrl_c_in_the_middle_of_counting_still_reports(tmp_path, monkeypatch, capsys):
-    extend, calls = Table.extend, []
+    follow, calls = analyze.follow_piece, []
 
-    def interrupted(table, rows):
-        new = extend(table, rows)
-        calls.append(rows)
-        if len(calls) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return new
-    monkeypatch.setattr(Table, "extend", interrupted)
+    def interrupted(*words, **how):
+        calls.append(words)
+        os.kill(os.getpid(), signal.SIGINT)
+        return follow(*words, **how)
+    monkeypatch.setattr(analyze, "follow_piece", interrupted)
     file = written(tmp_path, [asked(), port_unreachable(asked())])
-    assert 130 == main(["analyze", str(file), "--format", "json"])
+    assert 130 == main(["analyze", str(file), "--workers", "2", "--format", "json"])
+    assert calls
     assert "refused" == json.loads(capsys.readouterr().out)["destinations"][0]["verdict"]
     assert signal.default_int_handler is signal.getsignal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("where", ["udpprobe.observe.conclude", "udpprobe.reports.table.closing"])
+@pytest.mark.parametrize("where", ["udpprobe.analyze.report_of", "udpprobe.reports.table.closing"])
 def test_a_second_ctrl_c_ends_at_once(tmp_path, monkeypatch, capfd, where):
     monkeypatch.setattr(where, lambda *_: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])
     file = written(tmp_path, [asked(), port_unreachable(asked())])

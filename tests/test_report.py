@@ -8,8 +8,8 @@ from crafting import CLIENT, PORT, ROUTER, host, said, sent, told
 from following import EVERYTHING, MS, story_of
 
 from udpprobe.core.model import Spread
-from udpprobe.report import Question, conclude
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
+from udpprobe.report import Question, conclude
 
 KINDS = [
     (4, (3, 3), True, "refused"), (6, (1, 4), True, "refused"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from feeding import batch_of, story_of
+from following import ETHERNET, packets_of, story_of
 from hypothesis import given
 from hypothesis import strategies as st
 from profiles import examples
@@ -31,9 +31,7 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import NoPayload, Raw
 
 from udpprobe.core.addresses import address_text
-from udpprobe.core.decoding.decode import Decoder
 
-ETHERNET = 1
 TUNNEL_PORTS = {2152, 4789, 6081, 8472}
 OURS = "192.0.2.9"
 MAC = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
@@ -112,14 +110,9 @@ def headers(ip, udp, ident):
 
 
 def we_say(frame):
-    decoder = Decoder()
-    decoder.feed(batch_of([frame], ETHERNET))
-    found = decoder.take().datagrams
-    columns = (found.source_high, found.source_low, found.destination_high, found.destination_low, found.ports,
-               found.detail, found.ip_length)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [(address_text(*row[:2]), address_text(*row[2:4]), row[4] >> 16, row[4] & 0xFFFF, row[5] >> 48,
-             row[5] >> 32 & 0xFFFF, row[5] >> 16 & 0xFFFF, row[5] >> 8 & 0xFF, row[6]) for row in rows]
+    found, _ = packets_of(frame, ETHERNET)
+    return [(address_text(*each.source), address_text(*each.destination), each.source_port, each.destination_port,
+             each.ip_id, each.udp_length, each.udp_checksum, each.ttl, each.ip_length) for each in found]
 
 
 @quickly

@@ -82,7 +82,8 @@ def known_part(found):
 @every_capture
 def test_a_frame_cut_at_every_byte_has_the_same_rows_up_to_the_cut(name):
     for data, link_type, length in dict.fromkeys((frame[1], frame[3], frame[2]) for frame in whole(name)):
-        *cuts, last = ([fields_of(each) for each in packets_of(data[:size], link_type, length=max(length, len(data)))[0]]
+        *cuts, last = ([fields_of(each)
+                        for each in packets_of(data[:size], link_type, length=max(length, len(data)))[0]]
                        for size in range(len(data) + 1))
         counts = [len(found) for found in (*cuts, last)]
         assert counts == sorted(counts)

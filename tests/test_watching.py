@@ -178,7 +178,7 @@ class Strangers(Live):
     def __init__(self):
         super().__init__([])
         datagram = b.datagram(CLIENT[4], "0.0.0.0", 4000, PORT, b"x")
-        packets = [Packet(datagram)] * 63 + [Packet(said(datagram, reporter=ROUTER[4]))]
+        packets = [Packet(datagram, SECOND_NS)] * 63 + [Packet(said(datagram, reporter=ROUTER[4]), SECOND_NS)]
         sizes = [len(record(each, last=False)) for each in packets] * 16
         starts = FIRST_AT + np.cumsum([0, *sizes[:-1]])
         at = starts + DATA_AT + 16 + np.array(([0] * 63 + [28]) * 16)     # the destination, or the quoted one

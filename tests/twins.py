@@ -71,6 +71,6 @@ def small(*, horizon: int = 32, window: int = 4, kept: int = 4, waiting: int = 8
         "flows": {"HORIZON": horizon, "_HORIZON": horizon, "MOST_CONVERSATIONS": conversations, "_MOST_STEPS": ends},
         "recent": {"HORIZON": horizon, "LEAST_ROOM": min(horizon, 8), "_MOST_ROOM": horizon, "_MOST_STEPS": steps,
                    "_MOST_CONVERSATIONS": ends},
-        "analyzer": {"HEAD": 3 * window, "HORIZON": horizon, "_HORIZON": horizon, "KEPT_ROWS": kept, "_KEPT": kept,
+        "analyzer": {"HEAD": 3 * window, "_HORIZON": horizon, "KEPT_ROWS": kept, "_KEPT": kept,
                      "MOST_WAITING": waiting, "_MOST_WAITING": waiting, "GROUP": group, "_GROUP": group,
                      "_ROWS": rows}})

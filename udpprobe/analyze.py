@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from itertools import pairwise
 from random import SystemRandom
-from typing import Any, Protocol
 
 from udpprobe.capture.content import is_stored
 from udpprobe.capture.files import Arrival, CaptureFile
 from udpprobe.capture.filter import Selection, filter_of
 from udpprobe.capture.inputs import Inputs, threads_for
 from udpprobe.capture.merge import MergedCaptures
-from udpprobe.capture.pieces import Edges, Piece, Seam, Survey, cut, survey
+from udpprobe.capture.pieces import Piece, Seam, Survey, cut, survey
 from udpprobe.capture.state import SourceState
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Event, Report
 from udpprobe.errors import CaptureError, UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.report import Events, Question, report_of
+from udpprobe.workers import Crew, Disordered, Followed, Giving, Part, Task, Threads
 
 __all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze"]
-
-LOOK_S = 0.1
-"""How often Ctrl-C is looked for, and progress told, while threads work."""
-
-AHEAD = 2
-"""Pieces that may be followed, but not joined yet, beyond those that threads are at."""
 
 EVENTS_AT_A_TIME = 1 << 10
 
@@ -65,117 +58,7 @@ class Options:
         return Question(self.loop_ttl, self.all_destinations, self.group_by)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is done with each piece; small, and picklable."""
-
-    selection: Selection
-    secret: int
-    by_flow: bool = False
-    keeps_events: bool = False
-
-    def analyzer(self, *, is_first: bool = True, is_ordered: bool = False) -> Analyzer:
-        """One that does it."""
-        made = Analyzer(self.secret, by_flow=self.by_flow, keeps_events=self.keeps_events, is_first=is_first,
-                        is_ordered=is_ordered)
-        expression = self.selection.filter
-        made.select(self.selection.since_ns, self.selection.until_ns, expression and filter_of(expression))
-        return made
-
-
-class Disordered(Exception):  # noqa: N818 - says what was met; nothing is wrong
-    """Frames stand out of order: they have to be put in order of time first, by one reader."""
-
-
-class Part(Protocol):
-    """What a piece taught, wherever that is kept: an Analyzer, or one that stays at a worker of a cluster."""
-
-    def append(self, right: Any, /) -> None:  # noqa: ANN401 - of its own kind
-        """See Analyzer."""
-        ...
-
-
-@dataclass(slots=True)
-class Followed:
-    """A piece that was followed."""
-
-    part: Any
-    """A `Part`; of a receipt, None."""
-    edges: Edges
-    state: SourceState
-    is_first: bool
-    """Whether it was followed as the beginning of its capture."""
-    is_partial: bool
-    """Whether it was stopped before its end."""
-
-
-def follow_piece(piece: Piece, task: Task, *, is_first: bool, is_last: bool, is_over: Callable[[], bool],
-                 state: SourceState | None = None) -> Followed:
-    """Follow a piece, wherever this runs.
-
-    Args:
-        piece: of a capture.
-        task: what to do with it.
-        is_first: whether the capture begins with it.
-        is_last: whether none will come behind it.
-        is_over: says when to stop.
-        state: told how far it has come.
-
-    Raises:
-        CaptureError: it cannot be read.
-        UsageError: the filter is wrong.
-        Disordered: its frames are not in order of time.
-    """
-    analyzer, file, is_partial = task.analyzer(is_first=is_first), piece.open(), False
-    try:
-        while file.fill() is not Arrival.END and not is_partial:
-            analyzer.feed(file.records)
-            if file.records.is_disordered:
-                raise Disordered
-            if state is not None:
-                state.done_bytes = file.state.done_bytes - piece.first
-            is_partial = is_over()
-        analyzer.finish()
-        if is_last:
-            analyzer.seal()
-        return Followed(analyzer, Edges.of(file), file.state, is_first, is_partial)
-    finally:
-        file.close()
-
-
-class Crew(Protocol):
-    """Those who follow pieces side by side: threads, or the workers of a cluster."""
-
-    def parts(self, total_bytes: int) -> int:
-        """In how many pieces a capture of so many bytes is best followed."""
-        ...
-
-    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
-        """Follow pieces; of each in turn, what gives its result or raises its error.
-
-        Args:
-            pieces: in their order, the first of which begins the capture.
-            task: what to do with each.
-            look: called now and then with how many bytes have been read.
-
-        Raises:
-            Disordered: frames of any piece stand out of order.
-        """
-        ...
-
-    def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
-        """Follow a piece in another way than it was, now that those before it are known."""
-        ...
-
-    def analyzer_of(self, part: Any, /) -> Analyzer:  # noqa: ANN401 - of this crew
-        """All that was joined, here."""
-        ...
-
-
-Giving = Callable[[], Followed]
-
-
-def analyze(  # noqa: PLR0913 - most are keywords
+def analyze(
         inputs: Inputs, options: Options, *, workers: int | None = None, cluster: str | None = None,
         on_events: OnEvents | None = None, on_progress: OnProgress | None = None) -> Report:
     """Read captures to their end and report what happened to the datagrams in them.
@@ -200,7 +83,8 @@ def analyze(  # noqa: PLR0913 - most are keywords
         filter_of(options.filter)       # before any file is opened
     with CtrlC() as ctrl_c:
         with _crew(inputs, workers, cluster, ctrl_c) as crew:
-            run = _Run(inputs if cluster is None else inputs.for_others(), task, options, on_events, on_progress, ctrl_c)
+            named = inputs if cluster is None else inputs.for_others()
+            run = _Run(named, task, options, on_events, on_progress, ctrl_c)
             run.follow_all(crew)
         report = report_of("analyze", run.analyzer or task.analyzer(), run.state, options.question)
     if ctrl_c.came:
@@ -221,73 +105,6 @@ def _crew(inputs: Inputs, workers: int | None, cluster: str | None, ctrl_c: Ctrl
         raise UdpprobeError("--cluster needs Dask; install udpprobe[cluster]") from error
     with hired(cluster, inputs.files, workers, ctrl_c) as crew:
         yield crew
-
-
-class Threads:
-    """Threads of this process: the compiled core lets go of the GIL.
-
-    Args:
-        count: how many pieces are followed at a time.
-        ctrl_c: what may end it.
-    """
-
-    def __init__(self, count: int, ctrl_c: CtrlC) -> None:
-        self._count, self._ctrl_c = count, ctrl_c
-
-    def parts(self, _: int) -> int:
-        """See Crew."""
-        return self._count
-
-    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
-        """See Crew. Threads wait for whoever joins the pieces when they are AHEAD of that: each takes memory."""
-        found: list[Followed | Exception | None] = [None] * len(pieces)
-        are_done = [threading.Event() for _ in pieces]
-        states = [SourceState("file", piece.name) for piece in pieces]
-        numbers, room = iter(range(len(pieces))), threading.Semaphore(self._count + AHEAD)
-        is_disordered, is_over = threading.Event(), threading.Event()
-
-        def work() -> None:
-            while room.acquire() and not is_over.is_set() and (number := next(numbers, None)) is not None:
-                try:
-                    found[number] = follow_piece(
-                        pieces[number], task, is_first=number == 0, is_last=number == len(pieces) - 1,
-                        state=states[number], is_over=lambda: self._ctrl_c.came or is_over.is_set())
-                except Disordered:
-                    is_disordered.set()
-                except Exception as error:  # noqa: BLE001 - raised where it is asked for
-                    found[number] = error
-                are_done[number].set()
-
-        for _ in range(min(self._count, len(pieces))):
-            threading.Thread(target=work, daemon=True).start()
-        try:
-            for number, is_done in enumerate(are_done):
-                while not is_done.wait(LOOK_S):
-                    look(sum(state.done_bytes for state in states))
-                    if is_disordered.is_set():
-                        raise Disordered
-                if is_disordered.is_set():
-                    raise Disordered
-                yield partial(_given, found[number])
-                found[number] = None
-                room.release()
-        finally:
-            is_over.set()
-            room.release(self._count)
-
-    def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
-        """See Crew."""
-        return follow_piece(piece, task, is_first=is_first, is_last=False, is_over=lambda: self._ctrl_c.came)
-
-    def analyzer_of(self, part: Analyzer) -> Analyzer:
-        """See Crew."""
-        return part
-
-
-def _given(found: Followed | Exception | None) -> Followed:
-    if isinstance(found, Followed):
-        return found
-    raise found or RuntimeError
 
 
 class _Run:
@@ -360,8 +177,7 @@ class _Run:
             if self._ctrl_c.came:
                 break
         analyzer.finish()
-        if isinstance(source, CaptureFile):
-            source.close()
+        source.close()
         self._tell_events(analyzer)
         self._add(analyzer, source.state)
 
@@ -373,7 +189,7 @@ class _Run:
             CaptureError: none of the files can be read.
         """
         surveys = self._surveyed(files)
-        if any(before.last_ns >= behind.first_ns for before, behind in zip(surveys, surveys[1:], strict=False)):
+        if any(before.last_ns >= behind.first_ns for before, behind in pairwise(surveys)):
             raise Disordered
         total = sum(each.total_bytes for each in surveys)
         state = SourceState("file", "", total_bytes=total)

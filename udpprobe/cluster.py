@@ -1,8 +1,8 @@
-"""The workers of a Dask cluster follow captures as threads do: an existing cluster, or one of processes of this host.
+"""The workers of a Dask cluster follow captures as threads do: an existing one, or processes of this host.
 
 What a piece taught stays at the worker that followed it, and is joined with its neighbours there, in a tree. Only
 receipts come here, and in the end one analyzer, folded to what the report needs. A join changes what it is given, but a
-cluster that loses a worker computes again from what there was. So workers keep each analyzer as it was, and join copies.
+cluster that loses a worker computes again from what there was: so workers keep each analyzer, and join copies.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ import signal
 import threading
 import time
 import warnings
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from multiprocessing import forkserver
 from typing import Any
 from uuid import uuid4
 
 import dask
-from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, get_worker, wait
+from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, get_worker
 from distributed.core import rpc
 from distributed.utils import silence_logging_cmgr
 
-from udpprobe.analyze import Disordered, Followed, Giving, Task, follow_piece
 from udpprobe.capture.content import local_path
 from udpprobe.capture.pieces import Piece
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.errors import CaptureError, UdpprobeError, UsageError
 from udpprobe.interrupt import CtrlC
+from udpprobe.workers import AHEAD, Disordered, Followed, Giving, Task, follow_piece
 
 LOCAL = "local"
 """The address of a cluster that is started here."""
@@ -82,7 +83,7 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A file that could not be read, at one of the workers."""
+    """A file that could not be read at one of the workers."""
 
     error: CaptureError
     worker: str
@@ -92,7 +93,7 @@ _stops: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 """By the run that pieces are followed for: set when they are not to be, any more."""
 
 
-def _follow(run: str, piece: Piece, task: Task, is_first: bool, is_last: bool) -> _Kept | _Failure:  # noqa: FBT001 - Dask's way
+def _follow(run: str, piece: Piece, task: Task, is_first: bool, is_last: bool) -> _Kept | _Failure:
     try:
         found = follow_piece(piece, task, is_first=is_first, is_last=is_last, is_over=_stops[run].is_set)
     except CaptureError as error:
@@ -134,9 +135,7 @@ class _Job:
     """A piece that is to be followed; `call` is what was asked for, in case it must be asked again."""
 
     kept: Future
-    """What stays at the worker."""
     receipt: Future
-    """What comes here."""
 
     def __init__(self, *call: Any) -> None:  # noqa: ANN401 - for _follow
         self.call = call
@@ -183,36 +182,35 @@ class ClusterCrew:
 
     def __init__(self, client: Client, ctrl_c: CtrlC) -> None:
         self._client, self._ctrl_c = client, ctrl_c
-        self._run, self._is_stopped = "", False
-        self._jobs: list[_Job] = []
-        self._look: Callable[[], None] = lambda: None
+        self.count = sum(client.nthreads().values())
+        self._run, self._is_stopped = "", True
+        self._jobs: deque[_Job] = deque()
+        self._look: Callable[[int], None] = lambda _: None
+        self._done_bytes = 0
 
     def parts(self, total_bytes: int) -> int:
         """See Crew."""
-        return max(sum(self._client.nthreads().values()), -(-total_bytes // MOST_PIECE_BYTES))
+        return max(self.count, -(-total_bytes // MOST_PIECE_BYTES))
 
     def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
-        """See Crew."""
-        self._run, self._is_stopped = uuid4().hex, False
-        jobs = [self._given(_Job(self._run, piece, task, number == 0, number == len(pieces) - 1))
-                for number, piece in enumerate(pieces)]
-        done_bytes, self._jobs, self._look = 0, jobs, lambda: look(done_bytes)
+        """See Crew. Few are given out ahead of being joined: each takes memory, and work that Ctrl-C would waste."""
+        self._run, self._is_stopped, self._look, self._done_bytes = uuid4().hex, False, look, 0
+        waiting = (_Job(self._run, piece, task, number == 0, number == len(pieces) - 1)
+                   for number, piece in enumerate(pieces))
         try:
-            for job, piece in zip(jobs.copy(), pieces, strict=True):
-                found = self._followed(job)
-                jobs.remove(job)
-                if isinstance(found, Followed):
-                    done_bytes += found.state.done_bytes - piece.first
-                look(done_bytes)
-                yield partial(_give, found)
+            self._jobs.extend(map(self._given, islice(waiting, self.count + AHEAD)))
+            while self._jobs:
+                yield partial(self._followed, self._jobs.popleft())
+                self._jobs.extend(map(self._given, islice(waiting, 1)))
         finally:
-            self._jobs, self._look = [], lambda: None
+            self._jobs.clear()
+            self._is_stopped = True
             with suppress(OSError):     # it may be gone, and whoever waited for it has said so
                 self._client.run(_end, self._run)
 
     def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
         """See Crew."""
-        return _give(self._followed(self._given(_Job(self._run, piece, task, is_first, False))))
+        return self._followed(self._given(_Job(self._run, piece, task, is_first, False)))
 
     def analyzer_of(self, part: RemotePart) -> Analyzer:
         """See Crew."""
@@ -227,17 +225,16 @@ class ClusterCrew:
         job.receipt = self.submit(_receipt, job.kept, priority=JOIN_FIRST)
         return job
 
-    def _followed(self, job: _Job) -> Followed | CaptureError:
+    def _followed(self, job: _Job) -> Followed:
         """What came of following a piece, at any of TRIES workers."""
-        try:
-            while isinstance(found := self.result(job.receipt, job.call[1].name), _Failure):
-                job.failed_at.append(found.worker)
-                others = [worker for worker in self._client.nthreads() if worker not in job.failed_at]
-                if len(job.failed_at) == TRIES or not others:
-                    return found.error
-                self._given(job, workers=others, allow_other_workers=True)
-        except CaptureError as error:
-            return error
+        piece: Piece = job.call[1]
+        while isinstance(found := self.result(job.receipt, piece.name), _Failure):
+            job.failed_at.append(found.worker)
+            others = [worker for worker in self._client.nthreads() if worker not in job.failed_at]
+            if len(job.failed_at) == TRIES or not others:
+                raise found.error
+            self._given(job, workers=others, allow_other_workers=True)
+        self._done_bytes += min(found.state.done_bytes, piece.stop) - piece.first
         followed: Followed = replace(found, part=RemotePart(self, job.kept))
         return followed
 
@@ -249,45 +246,38 @@ class ClusterCrew:
             Disordered: frames of a piece that was given out stand out of order.
             UdpprobeError: nobody is there who could do it.
         """
-        staffed_s = time.monotonic()
-        while not future.done():
-            self._look()
-            for job in self._jobs:
-                if job.receipt.status == "error" and isinstance(job.receipt.exception(), Disordered):
-                    raise Disordered
+        staffed_s, patience_s = time.monotonic(), LOOK_S
+        while True:
+            staffed_s = self._looked_around(staffed_s)
             try:
-                staffed_s = self._staffed_s(staffed_s)
-                wait(future, timeout=LOOK_S)
+                return future.result(timeout=patience_s)
             except TimeoutError:
-                continue
+                if future.done():
+                    patience_s *= 2     # what takes so long to come is large; or it was lost, and is computed again
+            except KilledWorker as error:
+                raise CaptureError(f"{about}: workers died over it (killed, or out of memory?)") from error
             except (OSError, CancelledError) as error:
                 raise UdpprobeError(LOST) from error
-        try:
-            return future.result()
-        except KilledWorker as error:
-            raise CaptureError(f"{about}: workers died over it (killed, or out of memory?)") from error
-        except CancelledError as error:
-            raise UdpprobeError(LOST) from error
 
-    def _staffed_s(self, staffed_s: float) -> float:
+    def _looked_around(self, staffed_s: float) -> float:
         """When there were workers last; the scheduler is asked every `CHECK_S`. Ctrl-C is passed on to them."""
-        if self._ctrl_c.came and not self._is_stopped:
-            self._is_stopped = True
-            self._client.run(_stop, self._run)
+        self._look(self._done_bytes)
+        if any(job.receipt.status == "error" and isinstance(job.receipt.exception(), Disordered) for job in self._jobs):
+            raise Disordered
         now_s = time.monotonic()
-        if now_s - staffed_s < CHECK_S:
-            return staffed_s
-        if self._client.nthreads():
-            return now_s
+        try:
+            if self._ctrl_c.came and not self._is_stopped:
+                self._is_stopped = True
+                self._client.run(_stop, self._run)
+            if now_s - staffed_s < CHECK_S:
+                return staffed_s
+            if self._client.nthreads():
+                return now_s
+        except (OSError, CancelledError) as error:
+            raise UdpprobeError(LOST) from error
         if now_s - staffed_s > ALONE_S:
             raise UdpprobeError(LOST)
         return staffed_s
-
-
-def _give(found: Followed | CaptureError) -> Followed:
-    if isinstance(found, CaptureError):
-        raise found
-    return found
 
 
 # ---- hiring
@@ -311,7 +301,10 @@ def hired(address: str, files: Sequence[str], workers: int | None, ctrl_c: CtrlC
         if path is not None and (path == "-" or (os.path.exists(path) and not os.path.isfile(path))):  # noqa: PTH110, PTH113 - thousands
             raise UsageError(f"{name}: a cluster reads files and URLs, nothing that can be read but once")
     with ExitStack() as stack:
-        stack.enter_context(_quiet())
+        # Dask logs what it recovers from; errors that matter are told by us
+        stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
         where = (stack.enter_context(_local_cluster(workers or len(os.sched_getaffinity(0)))) if address == LOCAL
                  else _scheduler(address))
         client = stack.enter_context(Client(where, timeout=PATIENCE_S))
@@ -356,14 +349,6 @@ def _start_fork_server() -> None:
     forkserver.ensure_running()
     if is_main:
         signal.signal(signal.SIGINT, handler)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Dask logs what it recovers from; errors that matter are told by us."""
-    with warnings.catch_warnings(), silence_logging_cmgr(logging.CRITICAL):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _see_that_all_have_what_is_needed(versions: Mapping[str, Any], address: str) -> None:

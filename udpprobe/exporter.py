@@ -22,9 +22,9 @@ import prometheus_client as prometheus
 
 from udpprobe import __version__
 from udpprobe.check import Settings, check
-from udpprobe.core.addresses import address_text
 from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
 from udpprobe.checking.states import ON_SILENCE, Checked, unchecked
+from udpprobe.core.addresses import address_text
 from udpprobe.core.targets import Block, Target
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.metrics import probe_text

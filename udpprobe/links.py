@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from udpprobe.errors import UdpprobeError, UsageError
 
-SIOCGIFMTU = 0x8921
+SIOCGIFMTU, SIOCGIFFLAGS, IFF_UP = 0x8921, 0x8913, 1
 IFREQ = struct.Struct("16si20x")
 """A name and a number: what `struct ifreq` is here, of 40 bytes at most."""
 
@@ -44,6 +44,17 @@ def interface_mtu(name: str) -> int:
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         return int(IFREQ.unpack(fcntl.ioctl(asking, SIOCGIFMTU, IFREQ.pack(name.encode(), 0)))[1])
+
+
+def up_interfaces() -> frozenset[str]:
+    """The interfaces that are up (netdevice(7))."""
+    found = set()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):     # it is gone
+                if IFREQ.unpack(fcntl.ioctl(asking, SIOCGIFFLAGS, IFREQ.pack(name.encode(), 0)))[1] & IFF_UP:
+                    found.add(name)
+    return frozenset(found)
 
 
 def bind_to_interface(opened: socket.socket, interface: str) -> None:

@@ -9,9 +9,9 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from math import gcd
+from functools import cache
 from itertools import starmap
+from math import gcd
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from udpprobe import __version__
@@ -21,6 +21,7 @@ from udpprobe.core.analyzer import Analyzer, Kept
 from udpprobe.core.extensions import extensions_of
 from udpprobe.core.findings import BIAS_NS, NO_PORT
 from udpprobe.core.histogram import Histograms
+from udpprobe.core.loops import find_round
 from udpprobe.core.model import (
     Destination,
     Event,
@@ -36,7 +37,6 @@ from udpprobe.core.model import (
 from udpprobe.core.notes import Note, texts_of
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.table import Table
-from udpprobe.core.loops import find_round
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
 
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
@@ -53,6 +53,8 @@ _ENDPOINT, _FINDING, _LOOP = 12, 17, 10
 """Words of a row."""
 _UNKNOWN = len(VERDICTS)
 _NEGATIVE = (1 << 64) - 1
+_SORTED_BY = struct.Struct(">BQQ")
+"""Rank of the verdict; the complements of errors and of datagrams sent."""
 
 Row = TypeVar("Row")
 
@@ -106,8 +108,8 @@ class _Kind(NamedTuple):
     reason: str
 
 
-@lru_cache(maxsize=None)
-def _kind(family: int, icmp_type: int, icmp_code: int, itself: bool, is_loop: bool) -> _Kind:  # noqa: FBT001 - a key
+@cache
+def _kind(family: int, icmp_type: int, icmp_code: int, itself: bool, is_loop: bool) -> _Kind:
     meaning = meaning_of(family, icmp_type, icmp_code)
     verdict = verdict_of(meaning, itself=itself, loop=is_loop)
     return _Kind(rank_of(verdict), verdict, ERRNO_OF_VERDICT.get(verdict or ""), meaning.linux, meaning.reason)
@@ -185,14 +187,14 @@ class Conclusion:
         subjects = list(self._subjects)
         keys = [self._key(number, subject) for number, subject in enumerate(subjects)]
         order = sorted(range(len(keys)), key=keys.__getitem__)
-        return Rows(order, lambda number: self._destination(number, subjects[number]))
+        return Rows(order, lambda number: self._destination(number, subjects[number], keys[number]))
 
     def _key(self, number: int, subject: tuple[int, ...]) -> bytes:
         """Sorts destinations: worst verdict, most errors, most datagrams, then by name."""
         found, size = self._of[number], self._findings.size
         errors = sum(self._finding_words[_FINDING * row + 8] for row in found if row < size)
         name = _name(subject, self._by_flow)
-        return struct.pack(">BQQ", self._rank(number), _NEGATIVE - errors, _NEGATIVE - self._counter(number, 6)) + name
+        return _SORTED_BY.pack(self._rank(number), _NEGATIVE - errors, _NEGATIVE - self._counter(number, 6)) + name
 
     def _rank(self, number: int) -> int:
         rank = min((self._rank_of_found(row) for row in self._of[number]), default=_UNKNOWN)
@@ -212,25 +214,28 @@ class Conclusion:
         row = self._endpoint_of[number]
         return self._endpoint_words[_ENDPOINT * row + column] if row >= 0 else 0     # nothing was seen to be sent
 
-    def _destination(self, number: int, subject: tuple[int, ...]) -> Destination:
-        found, size = self._of[number], self._findings.size
-        verdict = VERDICTS[self._rank(number)]
-        errors = sum(self._finding_words[_FINDING * row + 8] for row in found if row < size)
-        other_port = self._counter(number, 11)
+    def _destination(self, number: int, subject: tuple[int, ...], key: bytes) -> Destination:
+        """One destination; much of it stands in its key already."""
+        rank, errors, _ = _SORTED_BY.unpack_from(key)
+        errors = _NEGATIVE - errors
+        verdict = VERDICTS[rank]
+        address = key[_SORTED_BY.size:key.index(0, _SORTED_BY.size)].decode()
+        row = self._endpoint_of[number]
+        sent, sent_bytes, _, answered, _, other_port = (
+            self._endpoint_words[_ENDPOINT * row + 6:_ENDPOINT * row + 12] if row >= 0 else (0,) * 6)
         is_silent = verdict == "silent" and not errors
         return Destination(
-            address=address_text(subject[0], subject[1]), port=_port(subject[2]), verdict=verdict,
-            errno=ERRNO_OF_VERDICT.get(verdict), meaning=self._meaning(number, subject) if is_silent else None,
-            sent=self._counter(number, 6), sent_bytes=self._counter(number, 7), answered=self._counter(number, 9),
-            errors=errors, rtt_ms=_spread(self._endpoint_rtt, self._endpoint_of[number]),
-            findings=self._told(found),
+            address=address, port=_port(subject[2]), verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict),
+            meaning=self._meaning(number, subject) if is_silent else None, sent=sent, sent_bytes=sent_bytes,
+            answered=answered, errors=errors, rtt_ms=_spread(self._endpoint_rtt, row),
+            findings=self._told(self._of[number]),
             notes=(f"answered from port {other_port}",) if other_port else (),
             source=address_text(subject[3], subject[4]) if self._by_flow else None,
             source_port=subject[5] if self._by_flow and subject[2] < NO_PORT else None)
 
     def _told(self, found: list[int]) -> tuple[Finding, ...]:
         """Findings of one destination, the worst first."""
-        loop = self._loop(found)
+        loop = self._loop(found) if self._are_loops or self._loops.size else None
         if len(found) == 1:
             return (self._finding(found[0], loop),)
         told = [(self._order(row), self._finding(row, loop)) for row in found]
@@ -254,10 +259,15 @@ class Conclusion:
         return Finding(
             verdict=kind.verdict, errno=kind.errno, linux=kind.linux, family=family, icmp_type=packed >> 28 & 0xFF,
             icmp_code=packed >> 20 & 0xFF, reason=kind.reason,
-            reporter=address_text(words[at + 2], words[at + 3], as_ipv4=family == 4), count=words[at + 8],
+            reporter=self._reporter(row), count=words[at + 8],
             first_time_ns=words[at + 9] - BIAS_NS, last_time_ns=words[at + 10] - BIAS_NS, mtu=_mtu(words[at + 5]),
             match=MATCHES[notes >> 56], rtt_ms=_spread(self._rtt, row), loop=loop if kind.verdict == "loop" else None,
             notes=texts_of(notes & (1 << 48) - 1, words[at + 12], family))
+
+    def _reporter(self, row: int) -> str:
+        """Who reported a finding. In an IPv6 header, an IPv4-mapped address is what it is."""
+        words, at = self._finding_words, _FINDING * row
+        return address_text(words[at + 2], words[at + 3], as_ipv4=words[at + 4] >> 36 & 0xFF == 4)
 
     def _seen_looping(self, row: int, loop: Loop | None) -> Finding:
         """The finding that needs no ICMP error: datagrams that came round."""
@@ -276,7 +286,7 @@ class Conclusion:
         seen = [row - size for row in found if row >= size]
         if not rows and not seen:
             return None
-        names = (address_text(words[_FINDING * row + 2], words[_FINDING * row + 3]) for row in rows)
+        names = (self._reporter(row) for row in rows)
         period = self._loop_words[_LOOP * seen[0] + 9] if seen else _period([_ttls(words, row) for row in rows])
         return Loop(tuple(dict.fromkeys(names))[:MOST_ROUTERS], period)
 
@@ -321,7 +331,7 @@ _PORT_UNREACHABLE = (4 << 16 | 3 << 8 | 3, 6 << 16 | 1 << 8 | 4)
 _IN_TRANSIT = (4 << 16 | 11 << 8, 6 << 16 | 3 << 8)
 
 
-def _name(subject: tuple[int, ...], by_flow: bool) -> bytes:  # noqa: FBT001 - private
+def _name(subject: tuple[int, ...], by_flow: bool) -> bytes:
     """Sorts subjects by the text of their addresses, then by port."""
     port = subject[2] if subject[2] < NO_PORT else 0
     name = address_text(subject[0], subject[1]).encode() + b"\0" + port.to_bytes(2)
@@ -373,7 +383,7 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
     routers report in a repeating order of TTLs up to the last one, or if the datagram was seen going round.
     """
     words, found = memoryview(findings.words), set[int]()
-    seen = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)} if loops.size else set()
+    seen: set[tuple[int, ...]] = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)}
     candidates: dict[tuple[int, ...], list[int]] = {}
     others: dict[tuple[int, ...], list[int]] = {}
     for row in range(findings.size) if rows is None else rows:
@@ -381,7 +391,7 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
         packed = words[at + 4]
         if not packed & 1:
             continue
-        subject = words[at], words[at + 1], packed >> 2 & 0x1FFFF
+        subject: tuple[int, ...] = words[at], words[at + 1], packed >> 2 & 0x1FFFF
         if packed >> 20 not in _IN_TRANSIT:
             others.setdefault(subject, []).append(row)
             continue
@@ -389,9 +399,9 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
             found.add(row)
         elif not packed & 2:    # the destination itself may speak for all who are behind a NAT
             candidates.setdefault(subject, []).append(row)
-    for subject, rows in candidates.items():
-        if not any(words[_FINDING * row + 4] & 2 for row in others.get(subject, ())):
-            found |= _round_of(words, rows)
+    for candidate, errors in candidates.items():
+        if not any(words[_FINDING * row + 4] & 2 for row in others.get(candidate, ())):
+            found |= _round_of(words, errors)
     return found
 
 
@@ -416,8 +426,8 @@ def _round_of(words: memoryview, rows: list[int]) -> set[int]:
 class _Grouped:
     """Tables by other subjects than destinations: by host, or by who reported."""
 
-    def __init__(self, endpoints: Table, endpoint_rtt: Histograms, findings: Table, loops: Table, rtt: Histograms,
-                 are_loops: set[int]) -> None:
+    def __init__(self, endpoints: Table, endpoint_rtt: Histograms, findings: Table, loops: Table,
+                 rtt: Histograms, are_loops: set[int]) -> None:
         self._endpoints, self._endpoint_rtt = endpoints, endpoint_rtt
         self._findings, self._loops, self._rtt, self._are_loops = findings, loops, rtt, are_loops
 
@@ -443,7 +453,8 @@ class _Grouped:
         packed = old[at + 4] & ~(0x1FFFF << 2) | NO_PORT << 2
         address = (old[at], old[at + 1]) if is_by_host else (old[at + 2], old[at + 3])
         # loops and what only looks like them stay apart: by a bit that no kind has
-        key = (*address, old[at + 2], old[at + 3], packed | (row in self._are_loops) << 19, old[at + 5] >> 17 << 17, 0, 0)
+        kind = packed | (row in self._are_loops) << 19
+        key = (*address, old[at + 2], old[at + 3], kind, old[at + 5] >> 17 << 17, 0, 0)
         count = findings.size
         here = findings.add_key(key)
         words, to = findings.words, _FINDING * here
@@ -459,7 +470,8 @@ class _Grouped:
         return here
 
 
-def _add_row(new: Table, old: Table, row: int, key_width: int, sums: tuple[int, ...], most: tuple[int, ...]) -> int:
+def _add_row(new: Table, old: Table, row: int, key_width: int, sums: tuple[int, ...],
+             most: tuple[int, ...]) -> int:
     """Add a row of counters to that of its host."""
     words, width = old.words, old.width
     at = width * row
@@ -600,7 +612,7 @@ def mtu_notes(mtu: int, family: int, length: int) -> Note:
     return notes | Note.MTU_NOT_SMALLER if mtu >= length else notes
 
 
-def quoted_of(packet: Any) -> Quoted:
+def quoted_of(packet: Any) -> Quoted:  # noqa: ANN401 - a `Packet`, or what is like one
     """The datagram as an error quotes it."""
     notes = packet.notes
 

@@ -165,7 +165,7 @@ class Wire:
         UdpprobeError: this host has no way there; the source address or port cannot be had.
     """
 
-    def __init__(self, endpoint: Endpoint, payload: Payload, *, source_port: int = 0,   # noqa: PLR0913 - options
+    def __init__(self, endpoint: Endpoint, payload: Payload, *, source_port: int = 0,
                  interface: str | None = None, source_address: str | None = None, flows: int = 1,
                  loop_ttl: int = NO_LOOP_TTL) -> None:
         if interface is not None:

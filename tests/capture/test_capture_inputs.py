@@ -13,7 +13,7 @@ import containers as c
 import pytest
 
 from udpprobe.capture import inputs
-from udpprobe.capture.inputs import Inputs, find_inputs, processes_for
+from udpprobe.capture.inputs import Inputs, find_inputs, threads_for
 from udpprobe.errors import CaptureError, UsageError
 
 PCAP = c.bytes_of_pcap([c.Frame(c.START_NS, b"frame")])
@@ -129,9 +129,9 @@ def test_standard_input_is_read_but_once(words, files_from, monkeypatch):
 
 
 @pytest.mark.usefixtures("tree")
-def test_processes_are_as_many_as_pay_or_as_are_asked_for(monkeypatch):
+def test_threads_are_as_many_as_pay_or_as_are_asked_for(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
-    assert (1, 3, 1) == (processes_for(["a.pcap"], None), processes_for(["a.pcap"], 3), processes_for(["-"], 3))
-    assert 8 == processes_for(["s3://bucket/huge"], None)
+    assert (1, 3, 1) == (threads_for(["a.pcap"], None), threads_for(["a.pcap"], 3), threads_for(["-"], 3))
+    assert 8 == threads_for(["s3://bucket/huge"], None)
     monkeypatch.setattr(inputs, "PAYING_BYTES", len(PCAP))
-    assert (8, 1) == (processes_for(["a.pcap"], None), processes_for(["deep/pipe"], None))
+    assert (8, 1) == (threads_for(["a.pcap"], None), threads_for(["deep/pipe"], None))

@@ -11,16 +11,16 @@ from pathlib import Path
 import containers as c
 import pytest
 from capture_rows import merged_rows, read, rows_at_hand
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from profiles import examples
 
 from udpprobe.capture import merge
 from udpprobe.capture.files import Arrival
 from udpprobe.capture.merge import MergedCaptures
 from udpprobe.errors import CaptureError, UsageError
 
-PROFILE = settings(max_examples=40, deadline=None,
-                   suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROFILE = examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def files_of(tmp_path, times):

@@ -9,14 +9,14 @@ from dataclasses import replace
 import containers as c
 import pytest
 from capture_rows import read, rows_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from profiles import examples
 
 from udpprobe.capture.pieces import Edges, Seam, cut, survey
 from udpprobe.core.capture import EVERYTHING
 
-PROFILE = settings(max_examples=60, deadline=None,
-                   suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROFILE = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SMALL = 512
 
 
@@ -114,7 +114,7 @@ def test_two_cuts_anywhere_change_nothing(tmp_path, data):
 @PROFILE
 @given(st.integers(0, 1 << 32), st.integers(1, 2000), st.sampled_from(["pcap", "pcapng"]), st.sampled_from("<>"),
        st.integers(2, 50))
-def test_any_number_of_pieces_is_the_whole(tmp_path, seed, count, container, order, parts):  # noqa: PLR0917 - drawn
+def test_any_number_of_pieces_is_the_whole(tmp_path, seed, count, container, order, parts):
     rng = random.Random(seed)
     frames = frames_of([rng.choice([0, 1, 20, 60, 90, 300, 1400]) for _ in range(count)])
     data = (c.bytes_of_pcap if container == "pcap" else c.bytes_of_pcapng)(frames, order=order)

@@ -15,6 +15,7 @@ from capture_rows import read, rows_at_hand, rows_from, rows_of
 from udpprobe.capture import files
 from udpprobe.capture.compressed import FORMATS, Ahead, Inflated
 from udpprobe.capture.files import Arrival, CaptureFile
+from udpprobe.capture.merge import MergedCaptures
 from udpprobe.capture.state import SourceState
 from udpprobe.errors import CaptureError
 
@@ -194,6 +195,20 @@ def test_a_file_that_shrinks_while_it_is_read_is_cut_short(tmp_path, end):
 
     assert EXPECTED[:len(rows)] == rows
     assert file.state.cut_short
+
+
+def test_who_stops_before_the_end_learns_what_was_counted_so_far(tmp_path):
+    path = tmp_path / "a.pcapng"
+    path.write_bytes(c.section() + c.interface() + c.statistics(drops=3) + c.enhanced(FRAMES[0], number=9) + PCAPNG)
+    file, captures = CaptureFile(str(path), capacity=4096), MergedCaptures([str(path)])
+    file.fill()
+    rows_at_hand(file.records)
+    while (records := captures.merge.turn()) is None:
+        captures.fill()
+    rows_at_hand(records)
+    for each in (file, captures):
+        each.close()
+        assert (3, {"no-interface": 1}) == (each.state.dropped, each.state.faults)
 
 
 def test_what_is_appended_later_is_not_read(tmp_path):

@@ -8,14 +8,14 @@ import json
 
 import pytest
 from crafting import sent, told
-from feeding import story_of
+from following import story_of
 from msgspec.structs import replace
 from samples import destination, finding, report
+from udpprobe.core.batch import SourceState
 
 from udpprobe import watch as watching
 from udpprobe.cli import main
 from udpprobe.cli.watch import parse_size
-from udpprobe.core.batch import SourceState
 from udpprobe.core.model import Process, WatchedEvent
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.interrupt import Interrupted

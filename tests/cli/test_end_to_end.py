@@ -35,7 +35,7 @@ def folder(tmp_path):
     ("empty", [], 3, "is empty"),
     ("text", [], 3, "it looks like text"), ("whole", ["--filter", "foo("], 2, "--filter: "),
 ])
-def test_what_a_user_or_a_file_can_do_is_one_line(folder, capsys, name, options, status, said):  # noqa: PLR0917
+def test_what_a_user_or_a_file_can_do_is_one_line(folder, capsys, name, options, status, said):
     assert status == main(["analyze", str(folder / name), *options])
     told = capsys.readouterr()
     assert told.out == ""

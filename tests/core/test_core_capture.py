@@ -8,23 +8,26 @@ from contextlib import suppress
 
 import containers as c
 import pytest
+import twins
 from capture_rows import plain_pcap, plain_pcapng, read, row_of, rows_from
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from profiles import examples
 
+from udpprobe.core import capture
 from udpprobe.core.capture import END, FAULTS, FRAME, MORE, WAIT, Entry, Records
 from udpprobe.errors import CaptureError
 
 RECORD = c.pcap_record(c.Frame(c.START_NS, b"inner frame, 24 bytes ok"))
 BLOCK = c.enhanced(c.Frame(c.START_NS, b"inner frame, 24 bytes ok"))
+BLOCK_TYPES = (c.INTERFACE, c.OLD_PACKET, c.SIMPLE_PACKET, c.STATISTICS, c.ENHANCED_PACKET, 9, c.CUSTOM, c.UNKNOWN)
 SEEDS = st.integers(0, 1 << 32)
 DAMAGE = st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=9)))
 HEADS = st.sampled_from([b"", c.pcap_header(), c.pcap_header(order=">", modified=True), c.section(),
                          c.section() + c.interface(), c.section(">"), b"\x1f\x8b", b"\x28\xb5\x2f\xfd"])
 KINDS = st.lists(st.sampled_from(["zeros", "noise", "records", "blocks", "lengths"]), min_size=1, unique=True)
 CAPACITIES = st.sampled_from([1, 100, 4096, 1 << 20])
-PROFILE = settings(max_examples=60, deadline=None,
-                   suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROFILE = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def frames_of(seed, count, kinds):
@@ -55,10 +58,10 @@ def records_of(data, capacity=1 << 20):
     return records
 
 
-def walked(data, seed, capacity):
-    """(rows, torn, dropped, faults): read in fills of random sizes."""
+def walked(data, seed, capacity, core=capture):
+    """(rows, torn, dropped, faults, entry at the end): read in fills of random sizes, by either twin."""
     rng, rows = random.Random(seed), []
-    records = Records(Entry(data[:24]), capacity=capacity)
+    records = core.Records(core.Entry(data[:24]), capacity=capacity)
     at = records.begins
     while (outcome := records.next()) != END:
         if outcome == FRAME:
@@ -72,7 +75,55 @@ def walked(data, seed, capacity):
         records.filled(len(some))
         at += len(some)
     faults = {name: count for name, count in zip(FAULTS, records.faults, strict=True) if count}
-    return rows, records.is_torn, records.dropped, faults
+    return rows, records.is_torn, records.dropped, faults, tuple(records.entry)
+
+
+def random_frames(rng):
+    return [c.Frame(c.START_NS + number * 1000 + rng.choice([0, -5000, 10**9]),
+                    rng.randbytes(rng.choice([0, 1, 20, 60, 300])), rng.choice([None, 1500]))
+            for number in range(rng.randrange(1, 40))]
+
+
+def random_blocks(rng, order):
+    """Any blocks in any order."""
+    parts = [c.section(order), c.interface(order)]
+    for frame in random_frames(rng):
+        parts.append(rng.choice([  # noqa: PERF401 - a comprehension of ten lines
+            lambda: c.interface(order, rng.choice([1, 113]), rng.choice([0, 30]), rng.choice([None, 9, 0x80 | 20, 13]),
+                                rng.choice([None, -(1 << 40), 1 << 62])),
+            lambda frame=frame: c.simple(frame, order),
+            lambda frame=frame: c.enhanced(frame, order, rng.randrange(3)),
+            lambda frame=frame: c.old(frame, order, rng.randrange(3)),
+            lambda: c.statistics(order, rng.randrange(2), rng.choice([None, 5, 9]), rng.choice([None, (1 << 64) - 1])),
+            lambda: c.block(rng.choice(BLOCK_TYPES), rng.randbytes(rng.choice([0, 4, 8, 12, 16, 20, 40])), order),
+            lambda: c.section(order)])())
+    return b"".join(parts)
+
+
+CAPTURES = (
+    lambda rng, order: c.bytes_of_pcap(random_frames(rng), order=order, nanos=rng.random() < 0.3),
+    lambda rng, order: c.bytes_of_pcap(random_frames(rng), order=order, modified=True),
+    lambda rng, order: c.bytes_of_pcapng(random_frames(rng), order=order, packet=rng.choice([c.enhanced, c.old]),
+                                         resolution=rng.choice([None, 0, 3, 9, 0x80, 0x8A, 0xA1])),
+    lambda rng, _: c.bytes_in_sections(random_frames(rng)),
+    random_blocks)
+
+
+@PROFILE
+@given(SEEDS, st.sampled_from(CAPTURES), st.sampled_from("<>"), st.integers(0, 5), st.booleans(), CAPACITIES)
+def test_damaged_captures_give_the_same_records_however_they_arrive(seed, make, order, count, is_cut,
+                                                                   capacity):
+    rng = random.Random(seed)
+    data = bytearray(make(rng, order))
+    for _ in range(count if len(data) > 24 else 0):
+        at = rng.randrange(24, len(data))
+        rubbish = rng.choice([rng.randbytes(rng.randrange(1, 9)), b"\x06\0\0\0", c.section()[:4], bytes(8)])
+        data[at:at + len(rubbish)] = rubbish[:len(data) - at]
+    data = bytes(data[:rng.randrange(24, len(data) + 1)] if is_cut else data)
+    whole = walked(data, 0, 1 << 20)
+
+    assert whole == walked(data, seed, capacity)
+    assert whole == walked(data, seed, capacity, twins.interpreted().capture)
 
 
 @PROFILE
@@ -186,7 +237,7 @@ def test_more_bytes_than_there_is_room_for_are_refused(count):
 
 def test_a_buffer_grows_for_a_record_and_moves_what_is_left():
     frames = [c.Frame(c.START_NS, bytes(size)) for size in (3, 5000, 7, 200, 9)]
-    rows, torn, _, _ = walked(c.bytes_of_pcap(frames), 1, 64)
+    rows, torn, *_ = walked(c.bytes_of_pcap(frames), 1, 64)
 
     assert (rows_from(frames, unit_ns=1000), False) == (rows, torn)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import builders as b
 import cypcap
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 
 from udpprobe.capture.filter import compile_program, filter_of
 from udpprobe.core.filter import Filter, packed
 from udpprobe.errors import UsageError
 
-PROFILE = settings(max_examples=150, deadline=None)
+PROFILE = examples(20)
 DATAGRAMS = [b.datagram("10.0.0.1", "10.0.0.2", 4000, port, b"?") for port in (53, 123, 53, 500)]
 
 EXPRESSIONS = [
@@ -40,10 +41,11 @@ def packets(draw):
     return bytes(packet) if draw(st.booleans()) else draw(st.binary(max_size=80))
 
 
+@pytest.mark.parametrize("expression", EXPRESSIONS)
 @PROFILE
 @given(st.sampled_from(EXPRESSIONS), packets(), st.integers(0, 100), st.integers(0, 2000),
        st.sampled_from([1, 12, 113]), st.binary(max_size=3))
-def test_a_frame_passes_where_libpcap_lets_it_pass(expression, packet, captured, length,  # noqa: PLR0917
+def test_a_frame_passes_where_libpcap_lets_it_pass(expression, packet, captured, length,
                                                   link_type, before):
     try:
         program = compile_program(expression, link_type)
@@ -132,3 +134,34 @@ def test_a_frame_that_is_not_all_in_the_buffer_raises():
     apply.load(b"abc")
     with pytest.raises(IndexError):
         apply.passes(0, 100, 100, 1)
+
+
+BIG = 0xFFFF_FFFF
+
+
+@pytest.mark.parametrize(("operation", "a", "other", "expected"), [
+    (0x00, BIG, 2, 1), (0x10, 1, 2, BIG), (0x20, 1 << 31, 6, 0), (0x20, 3, 5, 15), (0x30, 17, 5, 3), (0x40, 5, 2, 7),
+    (0x50, 7, 10, 2), (0x60, 3, 31, 1 << 31), (0x60, 3, 32, 0), (0x70, BIG, 31, 1), (0x70, BIG, 32, 0),
+    (0x90, 17, 5, 2), (0xA0, 6, 3, 5)])
+def test_arithmetic_is_that_of_32_bits(operation, a, other, expected):
+    """By a constant, and by X, which comes from memory."""
+    end = [(0x15, 0, 1, expected), PASS, (0x06, 0, 0, 0)]
+    by_constant = [(0x00, 0, 0, a), (operation | 0x04, 0, 0, other), *end]
+    by_x = [(0x01, 0, 0, other), (0x03, 0, 0, 5), (0x01, 0, 0, 0), (0x61, 0, 0, 5), (0x00, 0, 0, a),
+            (0x02, 0, 0, 6), (0x00, 0, 0, 0), (0x60, 0, 0, 6), (operation | 0x0C, 0, 0, 0), *end]
+    for program in (by_constant, by_x):
+        assert passing(Filter(lambda _, program=program: program), b"")
+
+
+@pytest.mark.parametrize("program", [
+    [(0x00, 0, 0, 5), (0x84, 0, 0, 0), (0x15, 0, 1, BIG - 4), PASS, (0x06, 0, 0, 0)],      # negation
+    [(0x00, 0, 0, 7), (0x07, 0, 0, 0), (0x00, 0, 0, 0), (0x87, 0, 0, 0), (0x16, 0, 0, 0)],  # to X and back
+    [(0x81, 0, 0, 0), (0x87, 0, 0, 0), (0x15, 0, 1, 3), PASS, (0x06, 0, 0, 0)],             # the length in X
+])
+def test_other_instructions_do_what_they_say(program):
+    assert passing(Filter(lambda _: program), b"abc")
+
+
+@pytest.mark.parametrize("operation", [0x3C, 0x9C])
+def test_a_division_by_an_x_of_0_rejects(operation):
+    assert not passing(Filter(lambda _: [(0x00, 0, 0, 9), (operation, 0, 0, 0), PASS]), b"")

@@ -10,14 +10,13 @@ import containers as c
 import pytest
 from bench.captures import RANDOM, make
 
-from udpprobe.analyze import Task, follow_piece
 from udpprobe.capture.filter import Selection
 from udpprobe.capture.pieces import cut, survey
 from udpprobe.capture.state import SourceState
 from udpprobe.core import is_compiled
-from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.duplicates import HEAD
 from udpprobe.report import Question, events_of, report_of
+from udpprobe.workers import Task, follow_piece
 
 PACKETS, PARTS = (400_000, 5) if is_compiled() else (2 * HEAD + 10_000, 2)
 RING_BYTES_A_DATAGRAM = 48
@@ -34,9 +33,9 @@ def followed(capture, task, parts):
     """An analyzer a piece, each pickled and restored."""
     pieces, found, before = cut(capture, parts), [], None
     for number, piece in enumerate(pieces):
-        if before is not None:
-            piece = replace(piece, first=before.edges.ended, entry=before.edges.entry, is_guess=False)
-        before = follow_piece(piece, task, is_first=number == 0, is_last=number == parts - 1, is_over=lambda: False)
+        fitting = piece if before is None else replace(piece, first=before.edges.ended, entry=before.edges.entry,
+                                                       is_guess=False)
+        before = follow_piece(fitting, task, is_first=number == 0, is_last=number == parts - 1, is_over=lambda: False)
         found.append(travelled(before.part))
     return found
 
@@ -92,7 +91,7 @@ def test_pieces_that_were_pickled_join_to_the_whole(capture, task, join):
     assert told(whole) == told(join(followed(capture, task, PARTS)))
 
 
-def test_a_piece_of_few_datagrams_travels_small(capture):
+def test_a_piece_of_few_datagrams_travels_small():
     analyzer = Task(Selection(), 7).analyzer()
     assert len(pickle.dumps(analyzer)) < 4096
     assert told(copy.deepcopy(analyzer)) == told(analyzer)

@@ -89,7 +89,8 @@ def test_a_changed_source_without_that_is_none(quoted):
 def test_without_an_id_the_payload_makes_up_for_a_changed_source(quoted_id):
     story = story_of([sent(1, id=0), said(behind_nat(1, id=quoted_id))])
     assert [("rewritten", 1)] == story.matches
-    assert [("none", None)] == story_of([sent(1, id=0), said(behind_nat(1, id=0), quote=behind_nat(1, id=0)[:28])]).matches
+    short = said(behind_nat(1, id=0), quote=behind_nat(1, id=0)[:28])
+    assert [("none", None)] == story_of([sent(1, id=0), short]).matches
 
 
 def test_a_changed_source_in_ipv6_is_proven_by_the_payload():

@@ -4,6 +4,8 @@ import contextlib
 import os
 import resource
 import socket
+import struct
+import time
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from icmpd_world import lines, records
 from serving import LOOPBACK, PATIENCE_S, descriptors, refusal, serving, udp_socket
 
 from udpprobe.icmpd import protocol as protocol_module
+from udpprobe.icmpd.closing import close_foreign
 from udpprobe.icmpd.peers import Gate
 
 
@@ -115,7 +118,7 @@ def test_any_number_of_descriptors_but_one_is_refused_and_none_leaks(served, udp
         with served.hand_over(*[udp] * many) as client:
             assert (b"0", b"") == (client.recv(1), client.recv(1))
     served.until(lambda: served.status()["clients"] == 0)
-    assert before == descriptors()
+    served.until(lambda: before == descriptors())
     name = "refused-too-many-descriptors" if many else "refused-no-descriptor"
     assert 10 == served.status()["counts"][name]
 
@@ -246,6 +249,55 @@ def test_who_may_not_is_refused(tmp_path, udp):
     with serving(tmp_path, gate=Gate(frozenset())) as served, served.hand_over(udp) as client:
         # the superuser always may
         assert client.recv(1) == (b"0" if os.geteuid() else b"1")
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_PATH])
+def test_descriptors_of_no_sockets_do_not_leak(served, udp, tmp_path, flags):
+    before = descriptors()
+    (tmp_path / "file").touch()
+    opened = os.open(tmp_path / "file", flags)
+    for _ in range(20):
+        with served.connect() as client:
+            socket.send_fds(client, [b"1"], [opened])
+            assert b"0" == client.recv(1)
+    os.close(opened)
+    served.until(lambda: before == descriptors())
+    with served.register(udp):
+        pass
+
+
+@contextlib.contextmanager
+def lingering():
+    """A TCP socket whose last close waits for 30 s, as its peer does not read."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        made = socket.create_connection(listener.getsockname())
+        peer, _ = listener.accept()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 30))
+        made.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                made.send(bytes(1 << 20))
+        try:
+            yield made.detach()
+        finally:
+            peer.close()
+
+
+@pytest.mark.parametrize(("gate", "copies"), [(True, 1), (True, 3), (False, 1)])
+def test_a_socket_that_lingers_stops_nobody(tmp_path, udp, monkeypatch, gate, copies):
+    """Handed over by who may and by who may not; alone, as one of several, and left unread."""
+    started_s = time.monotonic()
+    with serving(tmp_path) as served, served.register(udp) as client, lingering() as tcp:
+        monkeypatch.setattr(Gate, "admits", lambda *_: gate)
+        with served.connect() as bad:
+            socket.send_fds(bad, [b"12"], [tcp] * copies)
+            with contextlib.suppress(BrokenPipeError):
+                socket.send_fds(bad, [b"3"], [tcp] * copies)
+            close_foreign(tcp)      # here, too, it may be the last one
+            assert b"0" == bad.recv(1)
+        served.refuse(udp)
+        assert 144 == len(client.recv(1000))
+    assert time.monotonic() - started_s < 10
 
 
 @pytest.mark.slow

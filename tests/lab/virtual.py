@@ -16,14 +16,14 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
+from udpprobe.core.batch import PADDING_BYTES, FrameBatch, SourceState, tick
+from udpprobe.sources.filter import compile_filter
 
 from udpprobe import hostfacts
 from udpprobe.cli import main
 from udpprobe.core.addresses import mapped_address
-from udpprobe.core.batch import PADDING_BYTES, FrameBatch, SourceState, tick
 from udpprobe.lab.scenario import load
 from udpprobe.lab.world import World
-from udpprobe.sources.filter import compile_filter
 
 RAW = 101       # LINKTYPE_RAW
 NOON_NS = 1_790_000_000 * 10**9

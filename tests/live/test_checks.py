@@ -84,7 +84,7 @@ def is_said(pattern, told):
     (NOBODY, CLOSED, "--wait 4", 2, r"CRITICAL - {place} unreachable, says {far} \(host-unreach"),
     (UNSENT_PROHIBIT, CLOSED, "--silence ok", 2, "CRITICAL - {place} this host cannot send there: E"),
 ])
-def test_each_outcome_has_its_state_and_names_its_cause(network, before, family, to, port, options, status, said):  # noqa: PLR0917 - a table
+def test_each_outcome_has_its_state_and_names_its_cause(network, before, family, to, port, options, status, said):
     place = target(to[family], port)
     found, told = check(network, f"{options} {place}", before=before)
     pattern = said.format(place=re.escape(place), to=re.escape(to[family]), far=re.escape(FAR[family]))

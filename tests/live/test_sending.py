@@ -154,8 +154,9 @@ def silent(opened):
 def test_a_full_queue_of_the_interface_loses_nothing(network, family, listening):
     network.run("client: tc qdisc add dev right root tbf rate 4mbit burst 1600 limit 3000")
     try:
-        assert [0] * 150 == errnos_of(network, [SERVER[family]] * 150, size=300)
-        assert list(range(150)) == [int.from_bytes(listening.recv(400)[:8], "big") for _ in range(150)]
+        errnos, batch = sent_to(network, [SERVER[family]] * 150, size=300)
+        assert [0] * 150 == errnos
+        assert [data_of(batch, row) for row in range(150)] == [listening.recv(400) for _ in range(150)]
     finally:
         network.run("client: tc qdisc del dev right root")
 

@@ -50,7 +50,7 @@ class CaptureFile:
         CaptureError: it cannot be opened, or is no capture; by `fill`: reading breaks off.
     """
 
-    def __init__(self, name: str, *, entry: Entry | None = None, first: int = 0, stop: int = EVERYTHING,  # noqa: PLR0913
+    def __init__(self, name: str, *, entry: Entry | None = None, first: int = 0, stop: int = EVERYTHING,
                  is_guess: bool = False, is_gapless: bool = False, capacity: int = CAPACITY_BYTES) -> None:
         self.name = name
         self._content = open_content(name)
@@ -106,8 +106,8 @@ class CaptureFile:
                 return Arrival.QUIET
             records.filled(count)
             self._is_over = not count
+            self.state.done_bytes = self._content.done_bytes
             if (self._search() if self._is_searching else count):
-                self._tell()
                 return Arrival.MORE
         if self._is_over and self._next < min(self.state.total_bytes or 0, self._stop) and self._feed is None:
             self.state.cut_short = True     # it shrank
@@ -143,15 +143,15 @@ class CaptureFile:
         return outcome == FRAME
 
     def _tell(self) -> None:
-        """Bring `state` up to date."""
-        self.state.done_bytes = self._content.done_bytes
+        """Bring faults and drops in `state` up to date."""
         self.state.dropped = self.records.dropped
         for name, count in zip(FAULTS, self.records.faults, strict=True):
             if count:
                 self.state.faults[name] = count
 
     def close(self) -> None:
-        """Let go of the file, and of the thread that unpacks it."""
+        """Let go of the file, and of the thread that unpacks it; `state` is that of what was read."""
+        self._tell()
         if isinstance(self._feed, Ahead):
             self._feed.close()      # it reads to the end of what it is at, and closes the file
         else:

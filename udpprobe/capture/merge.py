@@ -105,11 +105,19 @@ class MergedCaptures:
             arrival = Arrival.END
         if arrival is Arrival.END:
             self.merge.drop()
-            file.close()
-            self.state.absorb(file.state)
-            self._closed_bytes += file.state.done_bytes
-            del self._files[number]
+            self._close(number)
         return arrival
+
+    def _close(self, number: int) -> None:
+        file = self._files.pop(number)
+        file.close()
+        self.state.absorb(file.state)
+        self._closed_bytes += file.state.done_bytes
+
+    def close(self) -> None:
+        """Let go of the files that are open; `state` is that of what was read."""
+        for number in list(self._files):
+            self._close(number)
 
     def _open(self) -> None:
         """Take in the captures that begin next."""

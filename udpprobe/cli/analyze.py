@@ -85,7 +85,8 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     window = _window(since, until)
     if workers is not None and cluster not in {None, "local"}:
-        raise UsageError("--workers is for threads and processes here; a Dask cluster has as many workers as were started")
+        raise UsageError("--workers is for threads and processes here; "
+                         "a Dask cluster has as many workers as were started")
     if not files and files_from is None:
         raise UsageError("Missing argument 'FILE...', or --files-from")
     from udpprobe.capture.inputs import find_inputs  # noqa: PLC0415 - NumPy comes with it, and help does without

@@ -171,7 +171,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
                      + _from_file(config))
     if not asks:
         raise UsageError("name a target, or a file of them with --config")
-    from udpprobe.check import Settings  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.check import Settings  # noqa: PLC0415 - help does without the core
 
     settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, confirm=confirm, rate_pps=rate,
                         engine=engine.value if engine else "auto")

@@ -27,7 +27,7 @@ class Family(StrEnum):
     V6 = "6"
 
 
-def explain(  # noqa: PLR0913 - a command's options are its arguments
+def explain(
     icmp_type: Annotated[int | None, typer.Argument(metavar="TYPE", min=0, max=255,
                                                     help="ICMP or ICMPv6 type.")] = None,
     icmp_code: Annotated[int | None, typer.Argument(metavar="CODE", min=0, max=255,

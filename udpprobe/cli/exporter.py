@@ -27,7 +27,7 @@ Examples:
 """
 
 
-def exporter(  # noqa: PLR0913 - a command's options are its arguments
+def exporter(
     *,
     allow: Annotated[list[str] | None, typer.Option(
         metavar="NETWORK[,NETWORK]", help="Networks whose hosts may be probed; all others are 403. May be repeated. "
@@ -48,7 +48,7 @@ def exporter(  # noqa: PLR0913 - a command's options are its arguments
     """Serve Prometheus: probe the targets that it names, as the blackbox exporter does, and say what became of them."""
     where = _where(listen)
     networks = tuple(_network(word.strip()) for words in allow or _unasked(where[0]) for word in words.split(","))
-    from udpprobe.check import Settings  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.check import Settings  # noqa: PLC0415 - help does without the core
     from udpprobe.exporter import MODULES, Options, Server  # noqa: PLC0415 - as above
     from udpprobe.hostfacts import has_net_raw  # noqa: PLC0415 - as above
 

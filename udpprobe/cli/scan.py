@@ -95,7 +95,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     for option, path in (("-o", output), ("-w", write)):
         guard_inputs(path, _read_files(targets_file, payload, payloads), option=option, what="what the scan reads")
     resolved = _resolved(asked, left_out, default_ports, _family(only_v4, only_v6), interface)
-    from udpprobe.prepare import Options  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.prepare import Options  # noqa: PLC0415 - help does without the core
 
     options = Options(
         rate_pps=rate, retries=retries, timeout_s=timeout, payload=payload, payload_file=payloads, size=size or 0,

@@ -47,7 +47,7 @@ def _age_endpoints(analyzer: Analyzer, most_rows: int) -> int:
     endpoints, findings = analyzer.conversations.endpoints, analyzer.findings.table
     last_ns = [late if asked else 0 for late, asked in zip(
         _column(endpoints, _ENDPOINT, _ENDPOINT_LAST_NS), _column(endpoints, _ENDPOINT, _QUESTIONS), strict=True)]
-    words = memoryview(findings.words)
+    words = _words(findings)
     is_by_flow = analyzer.findings.by_flow
     for at in range(0, _FINDING * findings.size, _FINDING):
         source = (*words[at + 6:at + 8], words[at + 5] & 0xFFFF) if is_by_flow else (0, 0, 0)
@@ -62,7 +62,11 @@ def _age_endpoints(analyzer: Analyzer, most_rows: int) -> int:
 
 
 def _column(table: Table, width: int, place: int) -> list[int]:
-    return list(memoryview(table.words)[place:width * table.size:width])
+    return list(_words(table)[place:width * table.size:width])
+
+
+def _words(table: Table) -> memoryview:
+    return memoryview(table.words if table.words is not None else b"")     # it is none only while the table grows
 
 
 def _latest(last_ns: list[int], most: int) -> list[int]:

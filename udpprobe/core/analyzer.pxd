@@ -1,5 +1,6 @@
 cimport cython
 
+from udpprobe.core cimport views
 from udpprobe.core.capture cimport Records
 from udpprobe.core.decode cimport Decoder
 from udpprobe.core.duplicates cimport Duplicates
@@ -47,7 +48,8 @@ cdef class Analyzer:
     cdef unsigned char[::1] _message_bytes
     # frames out of order
     cdef Kept _waiting
-    cdef long long[::1] _heap, _free
+    cdef long long[::1] _heap, _free, _arrivals
+    cdef long long _arrived
     cdef Py_ssize_t _heap_size, _free_size
     cdef long long _latest_ns
     cdef Filter filter
@@ -62,4 +64,5 @@ cdef class Analyzer:
     cdef int _settle(self, Rows rows, Py_ssize_t row, unsigned char[::1] messages, Match match, unsigned long long before) except -1 nogil
     cdef int _wait(self) except -1 nogil
     cdef bint _is_before(self, Py_ssize_t one, Py_ssize_t other) except -1 nogil
+    cdef int _follow_released(self) except -1 nogil
     cdef int _release(self, long long until_ns, Py_ssize_t most) except -1 nogil

@@ -24,6 +24,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
 from udpprobe.core.capture import Records
 from udpprobe.core.decode import MESSAGE_BYTES, Decoder
 from udpprobe.core.duplicates import HEAD, Duplicates
@@ -47,6 +48,7 @@ MOST_WAITING = 1 << 16
 _GROUP = cython.declare(index, 64)
 _ROWS = cython.declare(index, 128)
 _KEPT = cython.declare(index, 1 << 10)
+_MESSAGES = cython.declare(index, 128 * MESSAGE_BYTES)     # more than the messages of one group
 _HORIZON = cython.declare(u64, 1 << 20)
 _MOST_WAITING = cython.declare(index, 1 << 16)
 _FRAME = cython.declare(cython.int, 0)      # capture.FRAME
@@ -76,7 +78,7 @@ class Kept:
     def __init__(self, room: index, *, keeps_messages: bool = False) -> None:
         self.rows = Rows(room)
         self.words = memoryview(bytearray(8 * MATCH_WORDS * room)).cast("Q")
-        self.messages = bytearray(room * 160 + 2 * MESSAGE_BYTES if keeps_messages else 1)
+        self.messages = bytearray(room * 160 + _MESSAGES if keeps_messages else 1)
         self.message_bytes = memoryview(self.messages)
         self.messages_end = 0
 
@@ -87,7 +89,7 @@ class Kept:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def add(self, rows: Rows, row: index, messages: cython.uchar[::1]) -> cython.int:
+    def add(self, rows: Rows, row: index, messages: views.u8s) -> cython.int:
         """Append a row, and its message as far as there is room."""
         new: index = self.rows.copy_row(rows, row)
         if not rows.is_error[row]:
@@ -95,7 +97,7 @@ class Kept:
         at: index = rows.message[row]
         size: index = rows.message_end[row] - at
         self.rows.message[new] = self.messages_end
-        if self.messages_end + size > self.message_bytes.shape[0]:
+        if self.messages_end + size > len(self.message_bytes):
             size = 0
         place: index
         for place in range(size):
@@ -130,7 +132,7 @@ class Kept:
         match.rank = cython.cast(cython.int, self.words[at] >> 24 & 0xFF)
         match.evidence = cython.cast(cython.int, self.words[at] >> 16 & 0xFF)
         match.sureness = cython.cast(cython.int, self.words[at] >> 8 & 0xFF)
-        match.is_ambiguous = self.words[at] >> 1 & 1
+        match.is_ambiguous = self.words[at] >> 1 & 1 != 0
         match.way = cython.cast(cython.int, self.words[at] & 1)
         match.detail, match.notes, match.ordinal = self.words[at + 1], self.words[at + 2], self.words[at + 3]
         match.frame = cython.cast(i64, self.words[at + 4])
@@ -140,13 +142,13 @@ class Kept:
         match.conversation = cython.cast(index, self.words[at + 6] >> 32) - 1
         return 0
 
-    def finding(self, row: int) -> int:
+    def finding(self, row: index) -> int:
         """Which finding a row went to."""
         return self.words[row * MATCH_WORDS + 6] & 0xFFFF_FFFF
 
-    def set_finding(self, row: int, finding: int) -> None:
+    def set_finding(self, row: index, finding: int) -> None:
         """It is this one now."""
-        at = row * MATCH_WORDS + 6
+        at: index = row * MATCH_WORDS + 6
         self.words[at] = self.words[at] >> 32 << 32 | finding
 
     def shift(self, frames: int) -> None:
@@ -164,6 +166,10 @@ class Kept:
             if self.words[row * MATCH_WORDS] >> 8 & 0xFF:
                 self.words[row * MATCH_WORDS + 3] += count
 
+    def use_messages(self, messages: bytearray, end: int) -> None:
+        """The rows' messages stand in these bytes now, up to `end`."""
+        self.messages, self.message_bytes, self.messages_end = messages, memoryview(messages), end
+
     def message_view(self) -> memoryview:
         """What the rows' messages stand in."""
         return memoryview(self.messages)
@@ -172,7 +178,7 @@ class Kept:
         """Frame number of each row."""
         return list(memoryview(self.rows.frame)[:self.rows.size])
 
-    def message(self, row: int) -> bytes:
+    def message(self, row: index) -> bytes:
         """The ICMP message of a row, as far as it was captured."""
         return bytes(memoryview(self.messages)[self.rows.message[row]:self.rows.message_end[row]])
 
@@ -233,7 +239,9 @@ class Analyzer:
         self._message_bytes = memoryview(self.decoder.messages or bytearray(1))
         self._latest_ns = _EARLIEST_NS
         self._heap_size = self._free_size = 0
+        self._arrived = 0
         if is_ordered:
+            self._arrivals = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
             self._waiting = Kept(MOST_WAITING + _ROWS, keeps_messages=keeps_events)
             self._heap = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
             self._free = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
@@ -246,13 +254,13 @@ class Analyzer:
         return _restored, (self.secret, self.keeps_events, self.is_first, self.head_left, self.head_datagrams,
                            counters, faults, self.filter.unfilterable if self.is_filtered else -1, self.link_types(),
                            (self.events, self.head, self.unsure), self.conversations, self.recent, self.findings,
-                           self.duplicates, self.error_duplicates)
+                           self.duplicates)
 
     def seal(self) -> None:
         """Let go of what only a piece behind this one would need: there is none. Finish it first."""
         self.recent.seal()
         self.conversations.seal()
-        self.duplicates, self.error_duplicates = Duplicates(self.secret), Duplicates(self.secret)
+        self.duplicates = Duplicates(self.secret)
 
     def _new_kept(self) -> Kept:
         return Kept(_KEPT + _ROWS, keeps_messages=self.keeps_events)
@@ -286,9 +294,12 @@ class Analyzer:
             self._count(time_ns, length, link_type)
             self.decoder.frame(0, len(data), length, time_ns, link_type, self.frames)
             if self.decoder.rows.size >= GROUP:
-                self.flush()
+                if self.is_ordered:
+                    self._wait()
+                else:
+                    self.flush()
 
-    def _count(self, time_ns: int, length: int, link_type: int) -> None:
+    def _count(self, time_ns: int, length: int, link_type: cython.int) -> None:
         self.packets += 1
         self.bytes += length
         self.first_ns, self.last_ns = min(self.first_ns, time_ns), max(self.last_ns, time_ns)
@@ -299,9 +310,7 @@ class Analyzer:
         self.make_room()
         if self.is_ordered:
             self._wait()
-            while self._heap_size:
-                self.make_room()
-                self._release(_LATEST_NS, _GROUP)
+            self._release(_LATEST_NS, self._heap_size)
         else:
             self._follow(self.decoder.rows, self._message_bytes)
             self.decoder.rows.size = self.decoder.messages_end = 0
@@ -383,7 +392,8 @@ class Analyzer:
                 or self.conversations.rtt.pending + 2 * _ROWS > self.conversations.rtt.room
                 or self.conversations.table.size >= self.conversations.forget_at):
             return False
-        if (self.findings.table.size + _ROWS > self.findings.table.room or self.findings.loops.size + _ROWS > self.findings.loops.room
+        if (self.findings.table.size + _ROWS > self.findings.table.room
+                or self.findings.loops.size + _ROWS > self.findings.loops.room
                 or self.findings.rtt.pending + _ROWS > self.findings.rtt.room):
             return False
         if (self.recent.count + _ROWS > cython.cast(u64, self.recent.room)
@@ -399,8 +409,7 @@ class Analyzer:
     @cython.exceptval(-1, check=False)
     def _fits(self, kept: Kept) -> cython.bint:
         """Whether the messages of another group have room; without `keeps_events` none are kept."""
-        return not self.keeps_events or (
-            kept.messages_end + self.decoder.messages_end < kept.message_bytes.shape[0])
+        return not self.keeps_events or kept.messages_end + _MESSAGES <= len(kept.message_bytes)
 
     def make_room(self) -> None:
         """Let tables grow, and forget what is over."""
@@ -415,7 +424,7 @@ class Analyzer:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _follow(self, rows: Rows, messages: cython.uchar[::1]) -> cython.int:
+    def _follow(self, rows: Rows, messages: views.u8s) -> cython.int:
         """Follow rows: look up all at once, then count one after the other."""
         row: index
         place: index
@@ -475,7 +484,7 @@ class Analyzer:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _error(self, rows: Rows, row: index, messages: cython.uchar[::1], is_head: cython.bint) -> cython.int:
+    def _error(self, rows: Rows, row: index, messages: views.u8s, is_head: cython.bint) -> cython.int:
         """Find the datagram that caused an error, and count it."""
         is_copy: cython.bint = self.duplicates.see_error(rows, row) != _NEW
         if is_head:
@@ -490,7 +499,7 @@ class Analyzer:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _settle(self, rows: Rows, row: index, messages: cython.uchar[::1], match: Match, before: u64) -> cython.int:
+    def _settle(self, rows: Rows, row: index, messages: views.u8s, match: Match, before: u64) -> cython.int:
         """Count an error, unless a better datagram may be found in a piece before.
 
         Args:
@@ -522,6 +531,9 @@ class Analyzer:
         slot: index
         place: index
         time_ns: i64
+        if not self._fits(self._waiting):
+            with cython.gil:
+                self._drop_messages()
         for row in range(self.decoder.rows.size):
             time_ns = self.decoder.rows.time_ns[row]
             if time_ns + _SECOND_NS < self._latest_ns:
@@ -533,8 +545,8 @@ class Analyzer:
             else:
                 slot = self._heap_size
             self._waiting.rows.size = slot
-            if not self._heap_size:
-                self._waiting.messages_end = 0
+            self._arrivals[slot] = self._arrived
+            self._arrived += 1
             self._waiting.add(self.decoder.rows, row, self._message_bytes)
             place = self._heap_size
             self._heap_size += 1
@@ -544,7 +556,7 @@ class Analyzer:
             self._heap[place] = slot
             self._latest_ns = max(self._latest_ns, time_ns)
         self.decoder.rows.size = self.decoder.messages_end = 0
-        self._release(self._latest_ns - _SECOND_NS, _ROWS - 8)
+        self._release(self._latest_ns - _SECOND_NS, _MOST_WAITING + _ROWS)
         if self._heap_size > _MOST_WAITING:
             self._release(_LATEST_NS, self._heap_size - _MOST_WAITING)
         return 0
@@ -553,12 +565,10 @@ class Analyzer:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _is_before(self, one: index, other: index) -> cython.bint:
-        """Whether the row in one slot comes before that in the other: by time, then by frame, then as it was read."""
+        """Whether the row in one slot comes before that in the other: by time, then as it was read."""
         if self._waiting.rows.time_ns[one] != self._waiting.rows.time_ns[other]:
             return self._waiting.rows.time_ns[one] < self._waiting.rows.time_ns[other]
-        if self._waiting.rows.frame[one] != self._waiting.rows.frame[other]:
-            return self._waiting.rows.frame[one] < self._waiting.rows.frame[other]
-        return self._waiting.rows.quoted_bytes[one] < self._waiting.rows.quoted_bytes[other]
+        return self._arrivals[one] < self._arrivals[other]
 
     @cython.cfunc
     @cython.nogil
@@ -592,11 +602,38 @@ class Analyzer:
             self._free_size += 1
             most -= 1
             if self._rows.size == _GROUP:
-                self._follow(self._rows, self._waiting.message_bytes)
-                self._rows.size = 0
+                self._follow_released()
+        return self._follow_released()
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _follow_released(self) -> cython.int:
+        if not self._has_room():
+            with cython.gil:
+                self.make_room()
         self._follow(self._rows, self._waiting.message_bytes)
         self._rows.size = 0
         return 0
+
+    def _drop_messages(self) -> None:
+        """Let go of the messages of errors that wait no more; where most wait, make room for as many again."""
+        old, rows = self._waiting.message_view(), self._waiting.rows
+        slots = [each for each in memoryview(self._heap)[:self._heap_size] if rows.is_error[cython.cast(index, each)]]
+        size: index = _MESSAGES
+        slot: index
+        first: index
+        last: index
+        end: index = 0
+        for slot in slots:
+            size += rows.message_end[slot] - rows.message[slot]
+        new = bytearray(max(len(old), 2 * size))
+        for slot in slots:
+            first, last = rows.message[slot], rows.message_end[slot]
+            new[end:end + last - first] = old[first:last]
+            rows.message[slot], rows.message_end[slot] = end, end + last - first
+            end += last - first
+        self._waiting.use_messages(new, end)
 
     # ---- pieces
 
@@ -652,6 +689,7 @@ class Analyzer:
         self.bytes += right.bytes
         self.frames += right.frames
         self.first_ns, self.last_ns = min(self.first_ns, right.first_ns), max(self.last_ns, right.last_ns)
+        number: index
         for number in right.link_types():
             self._links[number] = 1
         self.decoder.add_faults(right.decoder)
@@ -711,21 +749,22 @@ def _no_program(_: int) -> None:
     """The filter of who takes no more packets."""
 
 
-def _restored(  # noqa: PLR0913, PLR0917 - what an analyzer holds
+def _restored(
         secret: int, keeps_events: bool, is_first: bool, head_left: int, head_datagrams: int,
         counters: tuple[int, ...], faults: tuple[bytes, bytes], unfilterable: int, link_types: list[int],
         kept: tuple[list[Kept], list[Kept], list[Kept]], conversations: Conversations, recent: Recent,
-        findings: Findings, duplicates: Duplicates, error_duplicates: Duplicates) -> Analyzer:
+        findings: Findings, duplicates: Duplicates) -> Analyzer:
     made: Analyzer = Analyzer(secret, by_flow=conversations.by_flow, keeps_events=keeps_events, is_first=is_first)
     made.head_left, made.head_datagrams = head_left, head_datagrams
     made.packets, made.bytes, made.frames, made.first_ns, made.last_ns = counters
     memoryview(made.decoder.faults).cast("B")[:] = faults[0]
     memoryview(made.decoder.quote_faults).cast("B")[:] = faults[1]
+    number: index
     for number in link_types:
-        made._links[number] = 1
+        made._links[number] = 1  # noqa: SLF001 - it is ours
     made.events, made.head, made.unsure = kept
     made.conversations, made.recent, made.findings = conversations, recent, findings
-    made.duplicates, made.error_duplicates = duplicates, error_duplicates
+    made.duplicates = duplicates
     if unfilterable >= 0:
         made.filter, made.is_filtered = Filter(_no_program), True
         made.filter.unfilterable = unfilterable

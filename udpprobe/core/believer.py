@@ -63,7 +63,7 @@ class Believer:
         self.all_misses = 0
         self.errors: dict[int, dict[Error, dict[int, int]]] = {}
 
-    def weigh(self, destination: int, error: Error, attempt: int, bits: int, shared: int = 0, *,  # noqa: PLR0913
+    def weigh(self, destination: int, error: Error, attempt: int, bits: int, shared: int = 0, *,
               is_rewritten: bool = False) -> int:
         """Return MISSED, DOUBTED or BELIEVED.
 

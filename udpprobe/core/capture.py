@@ -55,8 +55,9 @@ PCAP_MAGICS = {
 }
 """First word -> nanoseconds in the time stamp's unit, length of a record's header."""
 
-# Blocks of a ring (TPACKET_V3): words of struct tpacket_block_desc and of struct tpacket3_hdr. A header's last word here
-# has tp_mac and tp_net, 16 bits each. Both say where the packet is, and agree on a socket that is given no link header.
+# Blocks of a ring (TPACKET_V3): words of struct tpacket_block_desc and of struct tpacket3_hdr. A header's last word
+# here has tp_mac and tp_net, 16 bits each. Both say where the packet is, and agree on a socket that is given no link
+# header.
 _BLOCK_FRAMES = cython.declare(index, 3)
 _BLOCK_FIRST = cython.declare(index, 4)
 _LINK_RAW = cython.declare(cython.int, 101)
@@ -344,7 +345,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _next_in_ring(self) -> cython.int:
-        """struct tpacket3_hdr: offset of the next, seconds, nanoseconds, captured, length, status, place."""
+        """Struct tpacket3_hdr: offset of the next, seconds, nanoseconds, captured, length, status, place."""
         if self._block_frames == 0:
             return _MORE
         at: index = self.start

@@ -10,7 +10,9 @@ from collections import Counter
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -62,6 +64,8 @@ class Decoder:
         room: rows that are filled before they are taken; there is room for one frame's more.
         keeps_messages: whether the bytes of ICMP errors are kept in `messages`, for their extensions.
     """
+
+    data: bytes | bytearray | memoryview
 
     def __init__(self, room: index, *, keeps_messages: bool = False) -> None:
         self.rows = Rows(room + MAX_LAYERS + 1)
@@ -129,7 +133,7 @@ class Decoder:
             self.quote_faults[place] += other.quote_faults[place]
 
     @cython.cfunc
-    def load(self, data: object) -> cython.void:
+    def load(self, data: bytes | bytearray | memoryview) -> cython.void:
         """Decode frames in these bytes from now on."""
         self.data = data
         self.headers.load(data)
@@ -143,9 +147,9 @@ class Decoder:
         """Decode one frame that stands at `at`; 0."""
         link: u64 = self._sender(at, captured, link_type)
         protocol: cython.int = self.headers.walk_link(at, at + captured, captured < length, link_type)
-        layer: cython.int
+        _layer: cython.int
         port: cython.int
-        for layer in range(_LAYERS):
+        for _layer in range(_LAYERS):
             if protocol == _UDP:
                 if not self._has(8, _CUT_UDP):
                     return 0
@@ -198,17 +202,20 @@ class Decoder:
         self.rows.is_error[row] = 0
         self.rows.frame[row], self.rows.time_ns[row], self.rows.link[row] = frame, time_ns, link
         self.rows.source_high[row], self.rows.source_low[row] = self.headers.source_high, self.headers.source_low
-        self.rows.destination_high[row], self.rows.destination_low[row] = self.headers.destination_high, self.headers.destination_low
+        self.rows.destination_high[row] = self.headers.destination_high
+        self.rows.destination_low[row] = self.headers.destination_low
         self.rows.ports[row] = word >> 32
         self.rows.ip_length[row] = header + udp_length if self.headers.first_fragment else self.headers.ip_length
         self.rows.detail[row] = (self._id(self.headers) << 48 | cython.cast(u64, udp_length) << 32
                             | cython.cast(u64, checksum) << 16 | cython.cast(u64, self.headers.ttl) << 8
-                            | (_FRAGMENTED if self.headers.first_fragment else 0) | (_TUNNELLED if self.headers.depth else 0))
+                            | (_FRAGMENTED if self.headers.first_fragment else 0)
+                            | (_TUNNELLED if self.headers.depth else 0))
         # A UDP length below 8 or beyond its IP packet (RFC 768), whose header has no options as far as this goes.
         if udp_length < 8 or (not self.headers.first_fragment
                               and udp_length + (20 if self.headers.family == 4 else 40) > self.rows.ip_length[row]):
             self.faults[_BAD_UDP_LENGTH] += 1
-        self.rows.payload_at[row], self.rows.payload_end[row] = at + 8, max(min(self.headers.end, at + udp_length), at + 8)
+        self.rows.payload_at[row] = at + 8
+        self.rows.payload_end[row] = max(min(self.headers.end, at + udp_length), at + 8)
         self._payload(row, at + 8, min(self.headers.end, at + udp_length), self.headers)
         self._finish_checksum(row, udp_length, checksum)
         return 0
@@ -264,7 +271,7 @@ class Decoder:
         while total >> 16:
             total = (total & 0xFFFF) + (total >> 16)
         total ^= 0xFFFF
-        self.rows.proof[row] |= cython.cast(u64, total if total else 0xFFFF) << 16
+        self.rows.proof[row] |= cython.cast(u64, total or 0xFFFF) << 16
         return 0
 
     @cython.cfunc
@@ -285,7 +292,8 @@ class Decoder:
         at: index = self.headers.at
         given: i64 = self._quote_length()
         end: index = at + 8 + given if given else self.headers.end
-        protocol: cython.int = self.quote.walk_quote(at + 8, end, self.headers.cut and end == self.headers.end, self.headers.family)
+        protocol: cython.int = self.quote.walk_quote(
+            at + 8, end, self.headers.cut and end == self.headers.end, self.headers.family)
         if protocol != _UDP and not (self.quote.later_fragment and self.quote.protocol == _UDP):
             return 0
         if self.headers.cut:
@@ -296,11 +304,13 @@ class Decoder:
         self.rows.frame[row], self.rows.time_ns[row] = frame, time_ns
         self.rows.kind[row] = cython.cast(u64, self.headers.family) << 16 | cython.cast(u64, kind)
         self.rows.outer[row] = (self._id(self.headers) << 48 | cython.cast(u64, self.headers.ttl) << 8
-                           | (4 if self.headers.family == 4 and self.headers.u8(self.headers.ip_start + 6) & 0x40 else 0))
+                                | (4 if self.headers.family == 4
+                                   and self.headers.u8(self.headers.ip_start + 6) & 0x40 else 0))
         self.rows.mtu[row] = self._next_hop_mtu(kind)
         self.rows.reporter_high[row], self.rows.reporter_low[row] = self.headers.source_high, self.headers.source_low
         self.rows.source_high[row], self.rows.source_low[row] = self.quote.source_high, self.quote.source_low
-        self.rows.destination_high[row], self.rows.destination_low[row] = self.quote.destination_high, self.quote.destination_low
+        self.rows.destination_high[row] = self.quote.destination_high
+        self.rows.destination_low[row] = self.quote.destination_low
         self.rows.quoted_ip_length[row] = self.quote.ip_length
         self.rows.quoted_bytes[row] = self.quote.end - self.quote.ip_start
         self._quoted_udp(row)
@@ -345,6 +355,8 @@ class Decoder:
         checksum: i64 = self.quote.u16(at + 6) if there >= 8 else 0
         notes: u64 = _QUOTES_LATER_FRAGMENT if self.quote.later_fragment else 0
         self.rows.ports[row] = cython.cast(u64, self.quote.u32(at)) if there >= 4 else 0
+        if 2 <= there < 4:      # the source port helps to find the datagram
+            self.rows.ports[row] = cython.cast(u64, self.quote.u16(at)) << 16
         if there < 4:
             notes |= _NO_PORTS
         if there < 6:
@@ -352,7 +364,8 @@ class Decoder:
         if there < 8:
             notes |= _NO_CHECKSUM
         else:
-            self._payload(row, at + 8, self.quote.end if udp_length < 8 else min(self.quote.end, at + udp_length), self.quote)
+            self._payload(row, at + 8, self.quote.end if udp_length < 8 else min(self.quote.end, at + udp_length),
+                          self.quote)
         self.rows.detail[row] = (self._id(self.quote) << 48 | cython.cast(u64, udp_length) << 32
                             | cython.cast(u64, checksum) << 16 | cython.cast(u64, self.quote.ttl) << 8
                             | (_FRAGMENTED if self.quote.first_fragment else 0)
@@ -376,7 +389,8 @@ class Decoder:
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def _notes(self) -> u64:
         """What is odd about the error itself."""
-        notes: u64 = (_IN_TUNNEL if self.headers.depth else 0) | (_ICMP_FRAGMENTED if self.headers.first_fragment else 0)
+        notes: u64 = ((_IN_TUNNEL if self.headers.depth else 0)
+                      | (_ICMP_FRAGMENTED if self.headers.first_fragment else 0))
         if self.headers.cut or self.headers.first_fragment:
             return notes        # not all of what its checksum is over
         total: i64 = self.headers.word_sum(self.headers.at, self.headers.end)

@@ -40,7 +40,8 @@ COPY = cython.declare(cython.int, 1)
 PASS = cython.declare(cython.int, 2)
 
 # A sighting's chain word: how many sightings before it in the same bucket << 48, of the same identity << 32, its TTL
-# << 24, (the fall of its TTL since the last sighting + 256) << 12, the fall since the last on the same link << 3, flags.
+# << 24, (the fall of its TTL since the last sighting + 256) << 12, the fall since the last on the same link << 3,
+# flags.
 _BUCKETS = cython.declare(u64, (1 << 15) - 1)
 _WINDOW = cython.declare(u64, 1 << 14)
 _ROSE = cython.declare(u64, 1)              # its TTL was higher than before
@@ -158,7 +159,9 @@ class Duplicates:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def see(self, rows: Rows, row: index, identity: u64) -> cython.int:
-        """Judge a datagram by its `identity`, and remember it: NEW, COPY of an earlier one, or PASS, a copy that came round a loop.
+        """Judge a datagram by its `identity`, and remember it.
+
+        It is NEW, a COPY of an earlier one, or a PASS, a copy that came round a loop.
 
         With the same TTL it is a copy if it comes soon after; by one lower, if a router has just passed it on; lower
         by more, if it comes at once, or by the same fall as before. Without an IPv4 id, and where the sender varies
@@ -200,11 +203,11 @@ class Duplicates:
         Twice is what both sides of a router show; three times on one link, with a TTL that falls by equal steps, is a
         loop. A fall of one needs an id: a traceroute may count down.
         """
-        step: cython.int
+        _step: cython.int
         at: index
         fall: cython.int
         self.step = 0
-        for step in range(_MOST_LINKS):
+        for _step in range(_MOST_LINKS):
             at = cython.cast(index, (same - 1) & (_WINDOW - 1))
             if self.links[at] == link:
                 fall = cython.cast(cython.int, self.chains[at] >> 24 & 0xFF) - ttl

@@ -28,8 +28,10 @@ def extensions_of(message: bytes, family: int) -> tuple[Objects | None, Note]:
         its place, BAD_EXTENSION where its checksum or an object's length is wrong.
     """
     declared = _declared_bytes(message, family)
-    start = 8 + (declared or QUOTE_BYTES)
-    structure = message[start:]
+    structure = message[8 + (declared or QUOTE_BYTES):]
+    if declared and not _is_structure(structure) and _is_structure(message[8 + QUOTE_BYTES:]):
+        # Routers pad the quote to 128 bytes, and yet declare how long the datagram in it is.
+        structure = message[8 + QUOTE_BYTES:]
     if len(structure) < 4 or not _can_be_extended(message, family):
         return None, Note(0)
     if structure[0] >> 4 != 2 or (not declared and not _checksum_holds(structure)):
@@ -47,6 +49,12 @@ def _declared_bytes(message: bytes, family: int) -> int:
     """The quote's length as the length field says, 0 without one that fits."""
     length = message[5] * 4 if family == 4 else message[4] * 8
     return length if _can_be_extended(message, family) and 8 + length <= len(message) else 0
+
+
+def _is_structure(structure: bytes) -> bool:
+    """Whether it is an extension structure with an object, and with a checksum that holds."""
+    return (len(structure) >= 8 and structure[0] >> 4 == 2 and structure[2:4] != b"\0\0"
+            and _checksum_holds(structure) and bool(_objects(structure)[0]))
 
 
 def _checksum_holds(structure: bytes) -> bool:

@@ -12,6 +12,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
 from udpprobe.core.flows import Conversations
 from udpprobe.core.histogram import Histograms
 from udpprobe.core.recent import Match
@@ -106,13 +107,18 @@ class Findings:
         at: index
         if match.sureness:
             at = 16 * match.conversation
-            high, low = (self.conversations.table.words[at + 2], self.conversations.table.words[at + 3]) if match.way == 0 else (self.conversations.table.words[at], self.conversations.table.words[at + 1])
-            ports = self.conversations.table.words[at + 4] if match.way == 0 else (self.conversations.table.words[at + 4] & _PORT) << 16 | self.conversations.table.words[at + 4] >> 16
+            ports = self.conversations.table.words[at + 4]
+            if match.way == 0:
+                high, low = self.conversations.table.words[at + 2], self.conversations.table.words[at + 3]
+            else:
+                high, low = self.conversations.table.words[at], self.conversations.table.words[at + 1]
+                ports = (ports & _PORT) << 16 | ports >> 16
             port = ports & _PORT
         elif rows.notes[row] & _WITHOUT_PORTS:
             port = _NO_PORT
         itself: u64 = 1 if rows.reporter_high[row] == high and rows.reporter_low[row] == low else 0
-        self.table.keys[0], self.table.keys[1], self.table.keys[2], self.table.keys[3] = high, low, rows.reporter_high[row], rows.reporter_low[row]
+        self.table.keys[0], self.table.keys[1] = high, low
+        self.table.keys[2], self.table.keys[3] = rows.reporter_high[row], rows.reporter_low[row]
         self.table.keys[4] = rows.kind[row] << 20 | port << 2 | itself << 1 | (1 if match.sureness else 0)
         self.table.keys[5] = cython.cast(u64, rows.mtu[row] + 1) << 17
         self.table.keys[6] = self.table.keys[7] = 0
@@ -189,7 +195,8 @@ class Findings:
         self.loops.keys[2] = rows.ports[row] & _PORT
         self.loops.keys[3] = self.loops.keys[4] = self.loops.keys[5] = 0
         if self.by_flow:
-            self.loops.keys[3], self.loops.keys[4], self.loops.keys[5] = rows.source_high[row], rows.source_low[row], rows.ports[row] >> 16
+            self.loops.keys[3], self.loops.keys[4] = rows.source_high[row], rows.source_low[row]
+            self.loops.keys[5] = rows.ports[row] >> 16
         found: index = self.loops.find(self.loops.hash(0), 0)
         if found < 0:
             found = self.loops.add(self.loops.hash(0), 0)
@@ -216,13 +223,14 @@ class Findings:
         """Add all that others hold; which row here each of their rows went to."""
         rows = self._merge(self.table, right.table)
         self.rtt.absorb(right.rtt, rows or [-1])
-        words: cython.ulonglong[::1] = right.loops.words
+        words: views.u64s = right.loops.words
         row: index
+        found: index
         here: index
         at: index
-        for row, here in enumerate(_rows_here(self.loops, right.loops)):
-            here, at = here * LOOP_WIDTH, row * LOOP_WIDTH
-            mine: cython.ulonglong[::1] = self.loops.words
+        for row, found in enumerate(_rows_here(self.loops, right.loops)):
+            here, at = found * LOOP_WIDTH, row * LOOP_WIDTH
+            mine: views.u64s = self.loops.words
             is_new: cython.bint = not mine[here + PASSES]
             mine[here + LOOP_FIRST_NS] = (words[at + LOOP_FIRST_NS] if is_new
                                           else min(mine[here + LOOP_FIRST_NS], words[at + LOOP_FIRST_NS]))
@@ -234,8 +242,8 @@ class Findings:
     def _merge(self, mine: Table, theirs: Table) -> list[int]:
         new: index = mine.size
         rows = _rows_here(mine, theirs)
-        words: cython.ulonglong[::1] = theirs.words
-        own: cython.ulonglong[::1] = mine.words
+        words: views.u64s = theirs.words
+        own: views.u64s = mine.words
         row: index
         at: index
         here: index
@@ -262,7 +270,7 @@ def _rows_here(mine: Table, theirs: Table) -> list[int]:
     row: index
     place: index
     found: index
-    words: cython.ulonglong[::1] = theirs.words
+    words: views.u64s = theirs.words
     for row in range(theirs.size):
         mine.reserve(1)
         for place in range(theirs.key_width):

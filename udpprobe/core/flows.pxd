@@ -1,5 +1,6 @@
 cimport cython
 
+from udpprobe.core cimport views
 from udpprobe.core.histogram cimport Histograms
 from udpprobe.core.rows cimport Rows
 from udpprobe.core.table cimport Table

@@ -25,6 +25,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
 from udpprobe.core.histogram import Histograms
 from udpprobe.core.rows import Rows
 from udpprobe.core.table import Table, secret_words
@@ -76,8 +77,8 @@ ANSWERED_FROM = cython.declare(index, 11)
 ENDPOINT_COLUMNS = ("high", "low", "port", "source_high", "source_low", "source_port", "sent", "sent_bytes",
                     "questions", "answered", "last_ns", "other_port")
 """Of `Conversations.endpoints` and of `totals`: address and port (of a flow, its source too; else 0); datagrams sent
-there and their bytes; those of them that asked; how many were answered; when the last one was sent (+ 2^63 ns); the port that
-answers came from if it was another one, else 0."""
+there and their bytes; those of them that asked; how many were answered; when the last one was sent (+ 2^63 ns); the
+port that answers came from if it was another one, else 0."""
 
 SOON_NS = cython.declare(u64, 30_000_000_000)       # an answer from another port comes within this time
 LONGEST_RTT_NS = cython.declare(u64, 300_000_000_000)   # what took longer is no round trip, or a clock was set
@@ -139,10 +140,11 @@ class Conversations:
         ports: u64 = rows.ports[row]
         if (source_high < high or (source_high == high and (source_low < low or (
                 source_low == low and ports >> 16 <= ports & _PORT)))):
-            self.table.keys[at], self.table.keys[at + 1], self.table.keys[at + 2], self.table.keys[at + 3], self.table.keys[at + 4] = (
-                source_high, source_low, high, low, ports)
+            self.table.keys[at], self.table.keys[at + 1] = source_high, source_low
+            self.table.keys[at + 2], self.table.keys[at + 3], self.table.keys[at + 4] = high, low, ports
             return 0
-        self.table.keys[at], self.table.keys[at + 1], self.table.keys[at + 2], self.table.keys[at + 3] = high, low, source_high, source_low
+        self.table.keys[at], self.table.keys[at + 1] = high, low
+        self.table.keys[at + 2], self.table.keys[at + 3] = source_high, source_low
         self.table.keys[at + 4] = (ports & _PORT) << 16 | ports >> 16
         return 1
 
@@ -173,7 +175,8 @@ class Conversations:
             state |= EITHER
         if ordinal < self.open_until:
             state |= OPEN
-        self.table.words[record + FIRST_NS], self.table.words[record + FIRST] = cython.cast(u64, rows.time_ns[row]) & _MASK64, ordinal
+        self.table.words[record + FIRST_NS] = cython.cast(u64, rows.time_ns[row]) & _MASK64
+        self.table.words[record + FIRST] = ordinal
         self.table.words[record + STATE] = state
         self._link_ends(conversation)
         if not state & OPEN:
@@ -286,9 +289,11 @@ class Conversations:
     def way_from(self, conversation: index, high: u64, low: u64, port: u64) -> cython.int:
         """The way of datagrams from this end; -1 where it has no such end."""
         at: index = conversation * WIDTH
-        if self.table.words[at + A_HIGH] == high and self.table.words[at + A_LOW] == low and self.table.words[at + PORTS] >> 16 == port:
+        if (self.table.words[at + A_HIGH] == high and self.table.words[at + A_LOW] == low
+                and self.table.words[at + PORTS] >> 16 == port):
             return 0
-        if self.table.words[at + B_HIGH] == high and self.table.words[at + B_LOW] == low and self.table.words[at + PORTS] & _PORT == port:
+        if (self.table.words[at + B_HIGH] == high and self.table.words[at + B_LOW] == low
+                and self.table.words[at + PORTS] & _PORT == port):
             return 1
         return -1
 
@@ -300,7 +305,8 @@ class Conversations:
         at: index = conversation * WIDTH
         end: index = at + (2 if way == 0 else 0)
         its_port: u64 = self.table.words[at + PORTS] & _PORT if way == 0 else self.table.words[at + PORTS] >> 16
-        return self.table.words[end] == high and self.table.words[end + 1] == low and (port < 0 or its_port == cython.cast(u64, port))
+        return (self.table.words[end] == high and self.table.words[end + 1] == low
+                and (port < 0 or its_port == cython.cast(u64, port)))
 
     @cython.cfunc
     @cython.nogil
@@ -317,21 +323,25 @@ class Conversations:
         client_port: u64 = self.table.words[at + PORTS] & _PORT if way == 0 else self.table.words[at + PORTS] >> 16
         host_port: u64 = self.table.words[at + PORTS] >> 16 if way == 0 else self.table.words[at + PORTS] & _PORT
         question: index = self.newest_of(self.table.words[client], self.table.words[client + 1], client_port)
-        step: cython.int
+        _step: cython.int
         asked_way: cython.int = -1
         record: index = 0
-        for step in range(_MOST_STEPS):
+        is_open: u64 = 0
+        for _step in range(_MOST_STEPS):
             if question < 0:
                 return 0
             record = question * WIDTH
+            if self.table.words[record + FIRST] + _HORIZON < self.table.words[at + FIRST]:
+                return 0        # those before it are older still
+            is_open |= self.table.words[record + STATE] & OPEN
             asked_way = self.way_from(question, self.table.words[client], self.table.words[client + 1], client_port)
             if (question != conversation and asked_way == (1 if self.table.words[record + STATE] & FIRST_WAY else 0)
                     and self.table.words[record + FIRST] <= self.table.words[at + FIRST]
-                    and self.table.words[at + FIRST] <= self.table.words[record + FIRST] + _HORIZON
                     and self.goes_to(question, asked_way, self.table.words[host], self.table.words[host + 1], -1)):
                 break
             question = self.next_of(question, self.table.words[client], self.table.words[client + 1], client_port)
         else:
+            self.table.words[at + STATE] |= is_open     # some may have begun before those that were looked at
             return 0
         state: u64 = self.table.words[record + STATE]
         if state & OPEN:
@@ -404,7 +414,7 @@ class Conversations:
 
     def _fold_into(self, endpoints: Table, rtt: Histograms, rows: Sequence[int]) -> None:
         """Add conversations to endpoints."""
-        words: cython.ulonglong[::1] = self.table.words
+        words: views.u64s = self.table.words
         conversation: index
         at: index
         asking: cython.int
@@ -439,8 +449,8 @@ class Conversations:
 
     def _add_endpoint(self, endpoints: Table, conversation: index, way: cython.int) -> index:
         """Where the row stands of the endpoint, or flow, that datagrams of this way go to."""
-        words: cython.ulonglong[::1] = self.table.words
-        keys: cython.ulonglong[::1] = endpoints.keys
+        words: views.u64s = self.table.words
+        keys: views.u64s = endpoints.keys
         at: index = conversation * WIDTH
         to: index = at + (2 if way == 0 else 0)
         come: index = at + (0 if way == 0 else 2)
@@ -472,7 +482,7 @@ class Conversations:
         hash_: u64
         way: cython.int
         state: u64
-        words: cython.ulonglong[::1] = right.table.words
+        words: views.u64s = right.table.words
         shift: u64 = ordinals
         for row in range(right.table.size):
             self.reserve(1)
@@ -512,8 +522,8 @@ class Conversations:
         """A conversation goes on behind: the turn between the two is a round trip too."""
         mine: index = here * WIDTH
         theirs: index = row * WIDTH
-        words: cython.ulonglong[::1] = self.table.words
-        more: cython.ulonglong[::1] = right.table.words
+        words: views.u64s = self.table.words
+        more: views.u64s = right.table.words
         state: u64 = words[mine + STATE]
         other: u64 = more[theirs + STATE]
         way: cython.int
@@ -548,7 +558,7 @@ class Conversations:
         self._merge_endpoints(other)
 
     def _merge_endpoints(self, right: Conversations) -> None:
-        theirs: cython.ulonglong[::1] = right.endpoints.words
+        theirs: views.u64s = right.endpoints.words
         owners: list[int] = []
         row: index
         place: index
@@ -572,8 +582,9 @@ class Conversations:
         self.endpoint_rtt.absorb(right.endpoint_rtt, owners or [-1])
 
 
-def _restored(secret: int, by_flow: bool, open_until: int, forget_at: int, *held: object) -> Conversations:
+def _restored(secret: int, by_flow: bool, open_until: int, forget_at: int, table: Table, ends: Table,
+              endpoints: Table, rtt: Histograms, endpoint_rtt: Histograms) -> Conversations:
     made = Conversations(secret, by_flow=by_flow)
     made.open_until, made.forget_at = open_until, forget_at
-    made.table, made.ends, made.endpoints, made.rtt, made.endpoint_rtt = held
+    made.table, made.ends, made.endpoints, made.rtt, made.endpoint_rtt = table, ends, endpoints, rtt, endpoint_rtt
     return made

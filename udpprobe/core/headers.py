@@ -10,7 +10,9 @@ import sys
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
@@ -89,12 +91,15 @@ class Headers:
         quoted: a quote's length fields may lie, and do not end it; what is in a tunnel there stays closed.
     """
 
+    data: bytes | bytearray | memoryview
+    first_fragment: cython.bint
+
     def __init__(self, faults: memoryview) -> None:
         self.faults = faults
         self.quoted = False
 
     @cython.cfunc
-    def load(self, data: object) -> cython.void:
+    def load(self, data: bytes | bytearray | memoryview) -> cython.void:
         """Walk over these bytes from now on."""
         if len(data) % 8 or not IS_LITTLE:
             padded = bytearray(len(data) + 8 & -8)
@@ -217,8 +222,8 @@ class Headers:
         """Step over headers until the innermost one; as `walk_link`."""
         self.later_fragment = self.first_fragment = False
         self.fragment_id = -1
-        layer: cython.int
-        for layer in range(MAX_LAYERS):
+        _layer: cython.int
+        for _layer in range(MAX_LAYERS):
             if kind == (ETHER | 0x0800):
                 kind = self._ipv4()
             elif kind == (ETHER | 0x86DD):
@@ -280,7 +285,6 @@ class Headers:
     def _link_layer(self, kind: cython.int) -> cython.int:
         """Every other layer below IP: what follows it."""
         at: index = self.at
-        number: i64
         if kind in (ETHER | 0x8100, ETHER | 0x88A8, ETHER | 0x9100):     # IEEE 802.1Q and 802.1ad
             return self._ether_type(4, self.u16(at + 2)) if self._has(4, _VLAN) else _OTHER
         if kind == (ETHER | 0x8847) or kind == (ETHER | 0x8848) or kind == MPLS:
@@ -569,8 +573,8 @@ class Headers:
         flags: i64 = self.u8(at)
         size: i64 = 12 if flags & 7 else 8
         following: i64 = self.u8(at + 11) if flags & 4 else 0
-        extension: cython.int
-        for extension in range(8):
+        _extension: cython.int
+        for _extension in range(8):
             if following == 0 or at + size + 4 > self.end:
                 break
             size += max(self.u8(at + size), 1) * 4

@@ -1,5 +1,7 @@
 cimport cython
 
+from udpprobe.core cimport views
+
 
 @cython.final
 cdef class Histograms:

@@ -11,10 +11,13 @@ from typing import SupportsIndex
 
 try:
     import cython
-    from cython import Py_ssize_t as index, longlong as i64, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
 from udpprobe.core.views import Pickled, pickled, restored
 
 MOST_EXACT = 64
@@ -88,9 +91,9 @@ class Histograms:
         other.settle()
         if not other.stored:
             return
-        owner: cython.ulonglong[::1] = _words(other.stored)
-        ns: cython.ulonglong[::1] = _words(other.stored)
-        counts: cython.ulonglong[::1] = _words(other.stored)
+        owner: views.u64s = _words(other.stored)
+        ns: views.u64s = _words(other.stored)
+        counts: views.u64s = _words(other.stored)
         at: index = 0
         old: index
         place: index
@@ -103,7 +106,7 @@ class Histograms:
                     at += 1
         self._merge(owner, ns, counts, at)
 
-    def _merge(self, owner: cython.ulonglong[::1], ns: cython.ulonglong[::1], weight: cython.ulonglong[::1],
+    def _merge(self, owner: views.u64s, ns: views.u64s, weight: views.u64s,
                count: index) -> None:
         """Counting sort by owner, of what is kept and of `count` new ones; then each owner by itself."""
         if not count:
@@ -114,7 +117,7 @@ class Histograms:
         for place in range(count):
             if cython.cast(index, owner[place]) >= owners:
                 owners = cython.cast(index, owner[place]) + 1
-        ends: cython.ulonglong[::1] = _words(owners + 2)
+        ends: views.u64s = _words(owners + 2)
         for own in range(self.owners):
             ends[own + 2] = self.starts[own + 1] - self.starts[own]
         for place in range(count):
@@ -122,8 +125,8 @@ class Histograms:
         for own in range(owners):
             ends[own + 2] += ends[own + 1]
         total: index = self.stored + count
-        sorted_ns: cython.ulonglong[::1] = _words(total)
-        sorted_weight: cython.ulonglong[::1] = _words(total)
+        sorted_ns: views.u64s = _words(total)
+        sorted_weight: views.u64s = _words(total)
         at: index
         for own in range(self.owners):
             for place in range(cython.cast(index, self.starts[own]), cython.cast(index, self.starts[own + 1])):
@@ -144,8 +147,8 @@ class Histograms:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _gather(self, ends: cython.ulonglong[::1], ns: cython.ulonglong[::1], weight: cython.ulonglong[::1],
-                values: cython.ulonglong[::1], counts: cython.ulonglong[::1], owners: index) -> index:
+    def _gather(self, ends: views.u64s, ns: views.u64s, weight: views.u64s,
+                values: views.u64s, counts: views.u64s, owners: index) -> index:
         """Order, and round where there are many; `ends` become where each owner's begin. How many there are."""
         out: index = 0
         own: index
@@ -170,8 +173,8 @@ class Histograms:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _few(self, first: index, last: index, ns: cython.ulonglong[::1], weight: cython.ulonglong[::1],
-             values: cython.ulonglong[::1], counts: cython.ulonglong[::1], out: index) -> index:
+    def _few(self, first: index, last: index, ns: views.u64s, weight: views.u64s,
+             values: views.u64s, counts: views.u64s, out: index) -> index:
         """Insertion sort; equal ones become one."""
         place: index
         at: index
@@ -195,8 +198,8 @@ class Histograms:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _many(self, first: index, last: index, ns: cython.ulonglong[::1], weight: cython.ulonglong[::1],
-              values: cython.ulonglong[::1], counts: cython.ulonglong[::1], out: index) -> index:
+    def _many(self, first: index, last: index, ns: views.u64s, weight: views.u64s,
+              values: views.u64s, counts: views.u64s, out: index) -> index:
         """Count by leading bits; the least and the greatest stay as they are, and none is rounded below the least."""
         least: u64 = ns[first]
         most: u64 = ns[first]
@@ -270,19 +273,22 @@ class Histograms:
         self.starts, self.values, self.counts = _words(1), _words(0), _words(0)
         self.absorb(old, new)
 
-    def spread(self, owner: int) -> tuple[int, float, int] | None:
+    def spread(self, owner: index) -> tuple[int, float, int] | None:
         """Least, median and greatest of an owner's durations in nanoseconds; None without. Settle first."""
         if owner < 0 or owner >= self.owners or self.starts[owner] == self.starts[owner + 1]:
             return None
-        first, last = self.starts[owner], self.starts[owner + 1]
+        first: index = self.starts[owner]
+        last: index = self.starts[owner + 1]
+        place: index
         values, counts = self.values, self.counts
         total = 0
         for place in range(first, last):
             total += counts[place]
-        seen, lower = 0, None
+        seen = 0
+        lower: i64 = -1
         for place in range(first, last):
             seen += counts[place]
-            if lower is None and seen > (total - 1) // 2:
+            if lower < 0 and seen > (total - 1) // 2:
                 lower = values[place]
             if seen > total // 2:
                 return int(values[first]), (lower + values[place]) / 2, int(values[last - 1])

@@ -232,7 +232,7 @@ class Prober:
         label_per_flow: whether the IPv6 flow label is the same in all probes of a flow.
     """
 
-    def __init__(self, key: tuple[int, int], payloads: Payloads, sources: Sequence[tuple[int, int]],  # noqa: PLR0913
+    def __init__(self, key: tuple[int, int], payloads: Payloads, sources: Sequence[tuple[int, int]],
                  *, first_port: int, ports: int = 1, port_bits: int | None = None,
                  label_per_flow: bool = False) -> None:
         self.hash = SipHash(key)
@@ -354,7 +354,7 @@ class Prober:
         if done < wanted:
             raise ValueError(f"a probe of {self.length} bytes has no room in {batch.stride}, or in an IP packet")
 
-    def craft_one(self, tasks: Tasks, task: int, *, source: int = 0, attempt: int = 0,  # noqa: PLR0913
+    def craft_one(self, tasks: Tasks, task: int, *, source: int = 0, attempt: int = 0,
                   ttl: int = 64, size: int = 0) -> bytes:
         """The IP packet of one probe.
 
@@ -519,7 +519,7 @@ class Prober:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def consider(self, quoted: Quoted, tasks: Tasks, task: index, source: index, attempt: index,  # noqa: PLR0913, PLR0917
+    def consider(self, quoted: Quoted, tasks: Tasks, task: index, source: index, attempt: index,
                  size: index) -> cython.int:
         """Note a probe if it agrees better than those before; of equals the latest."""
         self.select(tasks, task, source, attempt, size)
@@ -683,7 +683,7 @@ def folded(total: u64) -> cython.longlong:
 @cython.inline
 @cython.nogil
 @cython.exceptval(-1, check=False)
-def checksum_of(rest: u64, source_high: u64, source_low: u64, destination_high: u64,  # noqa: PLR0913, PLR0917
+def checksum_of(rest: u64, source_high: u64, source_low: u64, destination_high: u64,
                 destination_low: u64, source_port: u64, port: u64) -> cython.longlong:
     """The UDP checksum (RFC 768; RFC 8200, 8.1), where `rest` is the sum of all but addresses and ports.
 

@@ -1,5 +1,6 @@
 cimport cython
 
+from udpprobe.core cimport views
 from udpprobe.core.flows cimport Conversations
 from udpprobe.core.rows cimport Rows
 from udpprobe.core.table cimport Table

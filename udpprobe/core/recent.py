@@ -16,6 +16,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
 from udpprobe.core.flows import HORIZON, Conversations
 from udpprobe.core.rows import Rows
 from udpprobe.core.table import Table, secret_words
@@ -118,6 +119,8 @@ class Recent:
         secret: for its hash table.
     """
 
+    words: memoryview[int]
+
     def __init__(self, conversations: Conversations, secret: int) -> None:
         self.conversations = conversations
         self.count = 0
@@ -142,7 +145,7 @@ class Recent:
             room: index = self.room
             while room < HORIZON and room < self.count + count:
                 room *= 2
-            self.words = None
+            self.words = None  # type: ignore[assignment]  # as `Table.reserve`
             self._memory += bytes(8 * WIDTH * (room - self.room))
             self.words, self.room = memoryview(self._memory).cast("Q"), room
         if self.fragments.size + count > self.fragments.room:
@@ -161,7 +164,8 @@ class Recent:
         at: index = cython.cast(index, self.count & cython.cast(u64, self.room - 1)) * WIDTH
         before: u64 = self.conversations.head(conversation, way)
         distance: u64 = self.count + 1 - before if before else 0
-        self.words[at + DETAIL], self.words[at + TIME_NS] = rows.detail[row], cython.cast(u64, rows.time_ns[row]) & _MASK64
+        self.words[at + DETAIL] = rows.detail[row]
+        self.words[at + TIME_NS] = cython.cast(u64, rows.time_ns[row]) & _MASK64
         self.words[at + PAYLOAD], self.words[at + PAYLOAD + 1] = rows.payload_high[row], rows.payload_low[row]
         self.words[at + FRAME] = cython.cast(u64, rows.frame[row]) << 21 | (distance if distance < _MOST_ROOM else 0)
         self.words[at + FLOW] = cython.cast(u64, conversation) << 33 | cython.cast(u64, way) << 32 | rows.proof[row]
@@ -233,12 +237,13 @@ class Recent:
             if 0 < ahead_ns <= _SECOND_NS:
                 rank = -1       # of several queues: it was sent after the error
             if rank >= 0:
-                if kind == _FLOW and rank == match.rank and match.evidence == _BY_PAYLOAD:
-                    if match.time_ns - self._time(at) > _COPY_NS:
-                        match.is_ambiguous = True
-                        match.sureness = _IN_FLOW
-                elif rank < match.rank or (kind != _FLOW and rank == match.rank and place > match.ordinal + 1):
+                if kind == _FLOW and self._evidence & _BY_PAYLOAD and match.evidence & _BY_PAYLOAD:
+                    # a neighbour has the same bytes, so far as they are known: they tell neither from the other
+                    match.is_ambiguous |= match.time_ns - self._time(at) > _COPY_NS
+                if rank < match.rank or (kind != _FLOW and rank == match.rank and place > match.ordinal + 1):
                     self._take(conversation, way, place - 1, rank, kind, match)
+                if match.is_ambiguous and match.evidence == _BY_PAYLOAD and match.sureness == _EXACT:
+                    match.sureness = _IN_FLOW
                 if match.rank == 0 and (match.evidence != _BY_PAYLOAD or match.is_ambiguous):
                     return 0
                 if kind != _FLOW:
@@ -289,7 +294,7 @@ class Recent:
         elif length == entry_length:
             by_sums = 1
             if not notes & _NO_CHECKSUM:
-                if checksum == (proof >> 16 if proof >> 16 else entry >> 16 & _PORT):
+                if checksum == (proof >> 16 or entry >> 16 & _PORT):
                     by_sums = 0
                     if checksum and (proof >> 16 or not proof & 1):
                         evidence |= _BY_CHECKSUM
@@ -304,10 +309,10 @@ class Recent:
         self._evidence = evidence
         if kind == _FLOW:
             return (by_id * 5 + by_sums) * 2 + (1 if (entry ^ quoted) & 1 else 0)
-        if by_id or not quoted_id:
-            # without an id, only what stands in the payload can make up for what was changed
-            if (quoted_id and entry_id) or not (evidence & _BY_PAYLOAD and compared >= 8):
-                return -1
+        # without an id, only what stands in the payload can make up for what was changed
+        if (by_id or not quoted_id) and (
+                (quoted_id and entry_id) or not (evidence & _BY_PAYLOAD and compared >= 8)):
+            return -1
         if kind == _PORTLESS:
             return 0
         if notes & _NO_LENGTH or length != entry_length:
@@ -331,13 +336,14 @@ class Recent:
         match.rank, match.evidence, match.conversation, match.way = rank, self._evidence, conversation, way
         match.ordinal, match.detail = ordinal, self.words[at + DETAIL]
         match.frame, match.time_ns = cython.cast(i64, self.words[at + FRAME] >> 21), self._time(at)
-        match.is_ambiguous = False
         match.notes = 0
         if kind == _SOURCE_CHANGED or kind == _SERVICE:
             match.sureness = _REWRITTEN
             match.notes = _SOURCE_REWRITTEN if kind == _SOURCE_CHANGED else _DESTINATION_REWRITTEN
         else:
             match.sureness = _EXACT if match.evidence else _IN_FLOW
+            if match.is_ambiguous and match.evidence == _BY_PAYLOAD:
+                match.sureness = _IN_FLOW
             if rank // 10 == 1:
                 match.notes = _IP_ID_SWAPPED
             if rank // 2 % 5 == 3:
@@ -355,11 +361,11 @@ class Recent:
         port: u64 = rows.ports[row] >> 16 if is_source else rows.ports[row] & _PORT
         there_high: u64 = rows.reporter_high[row] if kind == _SERVICE else rows.destination_high[row]
         there_low: u64 = rows.reporter_low[row] if kind == _SERVICE else rows.destination_low[row]
-        there_port: i64 = -1 if kind == _PORTLESS else cython.cast(i64, rows.ports[row] & _PORT)
+        there_port: i64 = -1 if kind == _PORTLESS or kind == _SERVICE else cython.cast(i64, rows.ports[row] & _PORT)
         conversation: index = self.conversations.newest_of(high, low, port)
-        step: cython.int
+        _step: cython.int
         way: cython.int
-        for step in range(_MOST_CONVERSATIONS):
+        for _step in range(_MOST_CONVERSATIONS):
             if conversation < 0:
                 return 0
             way = self.conversations.way_from(conversation, high, low, port)
@@ -420,7 +426,7 @@ class Recent:
         distance: u64
         way: cython.int
         conversation: index
-        words: cython.ulonglong[::1] = right.words
+        words: views.u64s = right.words
         if first > skipped:
             self.count += first - skipped       # what is older is beyond the horizon
         self.reserve(cython.cast(index, right.count - first))
@@ -449,7 +455,7 @@ class Recent:
         self._append_fragments(right, skipped)
 
     def _append_fragments(self, right: Recent, skipped: int) -> None:
-        words: cython.ulonglong[::1] = right.fragments.words
+        words: views.u64s = right.fragments.words
         row: index
         place: index
         found: index

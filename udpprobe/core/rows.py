@@ -10,7 +10,8 @@ from typing import SupportsIndex
 
 try:
     import cython
-    from cython import Py_ssize_t as index, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
 
@@ -20,8 +21,8 @@ from udpprobe.core.views import Pickled, pickled
 TUNNELLED = 1
 FRAGMENTED = 2
 
-_SIGNED = ("frame", "time_ns", "ip_length", "payload_at", "payload_end", "mtu", "quoted_ip_length", "length", "quoted_bytes", "message",
-           "message_end")
+_SIGNED = ("frame", "time_ns", "ip_length", "payload_at", "payload_end", "mtu", "quoted_ip_length", "length",
+           "quoted_bytes", "message", "message_end")
 _UNSIGNED = ("source_high", "source_low", "destination_high", "destination_low", "ports", "detail", "link",
              "payload_high", "payload_low", "proof", "outer", "kind", "reporter_high", "reporter_low", "notes")
 
@@ -79,6 +80,33 @@ class Rows:
             UNKNOWN_LENGTH.  quoted_bytes: of the quote, from its IP header on.
         message, message_end: where the ICMP message stands in the decoder's `messages`.  notes: bits of `Note`.
     """
+
+    frame: memoryview[int]
+    time_ns: memoryview[int]
+    ip_length: memoryview[int]
+    payload_at: memoryview[int]
+    payload_end: memoryview[int]
+    mtu: memoryview[int]
+    quoted_ip_length: memoryview[int]
+    length: memoryview[int]
+    quoted_bytes: memoryview[int]
+    message: memoryview[int]
+    message_end: memoryview[int]
+    source_high: memoryview[int]
+    source_low: memoryview[int]
+    destination_high: memoryview[int]
+    destination_low: memoryview[int]
+    ports: memoryview[int]
+    detail: memoryview[int]
+    link: memoryview[int]
+    payload_high: memoryview[int]
+    payload_low: memoryview[int]
+    proof: memoryview[int]
+    outer: memoryview[int]
+    kind: memoryview[int]
+    reporter_high: memoryview[int]
+    reporter_low: memoryview[int]
+    notes: memoryview[int]
 
     def __init__(self, room: index) -> None:
         self.size, self.room = 0, room

@@ -11,7 +11,8 @@ from typing import SupportsIndex
 
 try:
     import cython
-    from cython import Py_ssize_t as index, ulonglong as u64
+    from cython import Py_ssize_t as index
+    from cython import ulonglong as u64
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
 
@@ -57,6 +58,8 @@ class Table:
         scratch: how many keys `keys` has room for.
     """
 
+    words: memoryview[int]
+
     def __init__(self, width: index, key_width: index, secret: memoryview, scratch: index = 1) -> None:
         self.width, self.key_width, self.size, self.room = width, key_width, 0, 0
         self.secret = secret
@@ -77,7 +80,7 @@ class Table:
         room: index = max(self.room, LEAST_ROOM)
         while room < wanted:
             room *= 2
-        self.words = None   # a buffer that is looked at cannot grow
+        self.words = None  # type: ignore[assignment]  # a buffer that is looked at cannot grow
         self._memory += bytes(8 * self.width * (room - self.room))
         self.words = memoryview(self._memory).cast("Q")
         self.room = room
@@ -142,7 +145,7 @@ class Table:
     def _is_key(self, row: index, at: index) -> cython.bint:
         first: index = row * self.width
         place: index
-        for place in range(self.key_width):
+        for place in range(self.key_width):  # noqa: SIM110 - a generator is an object
             if self.words[first + place] != self.keys[at + place]:
                 return False
         return True
@@ -188,6 +191,7 @@ class Table:
 
     def row_of(self, key: Sequence[int]) -> int:
         """The row of a key, -1 for none."""
+        place: index
         for place, word in enumerate(key):
             self.keys[place] = word
         return self.find(self.hash(0), 0)

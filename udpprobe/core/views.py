@@ -39,4 +39,4 @@ def restored(memory: Pickled, form: str) -> memoryview:
         memory: what `pickled` became.
         form: of an element, as in `struct`.
     """
-    return memoryview(bytearray(memory)).cast(form)  # type: ignore[call-overload, no-any-return]
+    return memoryview(bytearray(memory)).cast(form)  # type: ignore[call-overload]

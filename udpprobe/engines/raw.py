@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from udpprobe.capture.live import open_capture
 from udpprobe.core.probe import Batch
 from udpprobe.engines import EngineState, Heard
+from udpprobe.links import up_interfaces
 from udpprobe.sender import Sender
 
 FILTER = "udp portrange {first}-{last} or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
 """Answers, errors, and later fragments, which have no ports."""
+LOOK_S = 0.5
+"""Between two looks at the interfaces."""
 
 
 class Raw:
@@ -36,6 +40,8 @@ class Raw:
         self.state: EngineState = self._capture.state
         self._sender = Sender(interface=interface)
         self._unsent: list[tuple[int, int]] = []
+        self._up = up_interfaces() if interface is None else frozenset()
+        self._looked_s = time.monotonic()
 
     @property
     def backlog(self) -> int:
@@ -54,7 +60,17 @@ class Raw:
     def receive(self, wait_s: float) -> Heard:
         """What was captured meanwhile."""
         found = self._capture.receive(wait_s)
+        if self._up and time.monotonic() - self._looked_s >= LOOK_S:
+            self._look()
         return Heard(found.now_ns, found.frames)
+
+    def _look(self) -> None:
+        """Count interfaces that went down: of those, a capture on all of them is not told."""
+        self._looked_s = time.monotonic()
+        up = up_interfaces()
+        if self._up - up:
+            self.state.faults["interface-down"] += 1
+        self._up = up
 
     def close(self) -> None:
         """Stop capturing."""

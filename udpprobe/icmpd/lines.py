@@ -6,7 +6,6 @@ interface it came by and the client's socket are added.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from udpprobe import __version__
@@ -17,7 +16,7 @@ from udpprobe.core.rows import Packet
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of, verdict_of
 from udpprobe.icmpd.registry import UdpSocket
 from udpprobe.report import mtu_notes, quoted_of
-from udpprobe.reports.json import plain
+from udpprobe.reports.json import encoded
 from udpprobe.reports.text import rfc3339
 
 SCHEMA = "udpprobe.icmpd/1"
@@ -26,7 +25,7 @@ STATUS_SCHEMA = "udpprobe.icmpd.status/1"
 
 def line(**values: Any) -> bytes:  # noqa: ANN401 - JSON's values have no narrower type
     """One object, on one line, in ASCII: nothing in it can break the line."""
-    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+    return encoded(values).encode() + b"\n"
 
 
 def error_object(error: Packet, interface: int) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def error_object(error: Packet, interface: int) -> dict[str, Any]:
         "code": error.icmp_code, "verdict": verdict, "errno": ERRNO_OF_VERDICT.get(verdict or ""),
         "reason": meaning.reason, "reporter": address_text(*error.reporter),
         "mtu": error.mtu if error.mtu >= 0 else None, "interface": interface or None,
-        "quoted": plain(quoted_of(error)), "extensions": plain(objects),
+        "quoted": quoted_of(error), "extensions": objects,
         "notes": texts_of(notes, error.length, family)}
 
 

@@ -14,12 +14,14 @@ from ipaddress import ip_address
 
 from udpprobe.core.addresses import MAPPED_PREFIX
 from udpprobe.errors import UsageError
+from udpprobe.icmpd.closing import Received
 from udpprobe.icmpd.protocol import NO_DESCRIPTOR, Refusal
 from udpprobe.icmpd.registry import UdpSocket
 
 SO_PEERGROUPS, SO_COOKIE, SO_NETNS_COOKIE = 59, 57, 71
-MOST_DESCRIPTORS = 2
-"""Room for one too many; what else is sent, the kernel closes."""
+MOST_DESCRIPTORS = 253
+"""As many as one message may have (SCM_MAX_FD). What there is no room for the kernel would close here and now, and wait
+for it if its owner pleased."""
 MOST_GROUPS = 65536
 """NGROUPS_MAX of Linux."""
 MOST_ID = (1 << 32) - 2
@@ -97,41 +99,56 @@ def _groups(peer: socket.socket) -> list[int]:
 def hear(client: socket.socket, gate: Gate) -> tuple[bytes, UdpSocket | Refusal]:
     """The next byte a client says, and the socket that came with it; no byte at the end.
 
-    Every descriptor that came is closed before this returns.
+    Every descriptor that came is closed before this returns. Of a client that is not permitted none is taken: a message
+    with one stays where it is, to be closed with the connection.
 
     Raises:
         BlockingIOError: nothing is there to be heard.
         OSError: the client is gone.
     """
-    byte, descriptors, _, _ = socket.recv_fds(client, 1, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
-    try:
-        return byte, _offered(client, descriptors, gate)
-    finally:
-        for each in descriptors:
-            os.close(each)
-
-
-def _offered(client: socket.socket, descriptors: list[int], gate: Gate) -> UdpSocket | Refusal:
     if not gate.admits(client):
-        return Refusal(NOT_PERMITTED)
-    if len(descriptors) != 1:
-        return Refusal("too-many-descriptors" if descriptors else NO_DESCRIPTOR)
-    return inspect(descriptors[0], credentials(client)[1])
+        byte, _, flags, _ = client.recvmsg(1, 0, socket.MSG_PEEK)
+        if not flags & socket.MSG_CTRUNC:
+            client.recv(1)
+        return byte, Refusal(NOT_PERMITTED)
+    byte, received = receive(client, 1)
+    with received:
+        if len(received) != 1:
+            return byte, Refusal("too-many-descriptors" if received else NO_DESCRIPTOR)
+        found = inspect(received.descriptors[0], credentials(client)[1])
+        if isinstance(found, UdpSocket):
+            os.close(received.take())       # UDP does not linger
+        return byte, found
+
+
+def receive(client: socket.socket, size: int) -> tuple[bytes, Received]:
+    """Bytes of a client's next message, and the descriptors that came with them.
+
+    Raises:
+        OSError: as `hear`.
+    """
+    said, descriptors, _, _ = socket.recv_fds(client, size, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    return said, Received(descriptors)
 
 
 def inspect(descriptor: int, user: int) -> UdpSocket | Refusal:
     """What a descriptor is; a UDP socket without a port is given one, as the book has it.
 
     Args:
-        descriptor: it stays open.
+        descriptor: it stays open, and its options as they are: they are its owner's.
         user: who handed it over; only the superuser may hand over what is another's.
     """
     try:
-        with socket.socket(fileno=os.dup(descriptor)) as handed:
-            reason = _wrong(handed, user)
-            return Refusal(reason) if reason else _described(handed)
+        handed = socket.socket(fileno=descriptor)
     except OSError:
         return Refusal("not-a-socket")
+    try:
+        reason = _wrong(handed, user)
+        return Refusal(reason) if reason else _described(handed)
+    except OSError:
+        return Refusal("not-a-socket")
+    finally:
+        handed.detach()
 
 
 def _wrong(handed: socket.socket, user: int) -> str | None:

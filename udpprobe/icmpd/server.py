@@ -13,8 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from udpprobe.icmpd.closing import close_foreign
 from udpprobe.icmpd.owners import Owners
-from udpprobe.icmpd.peers import NOT_PERMITTED, Gate, credentials, hear
+from udpprobe.icmpd.peers import NOT_PERMITTED, Gate, credentials, hear, receive
 from udpprobe.icmpd.protocol import STATUS, Arrival, Protocol, Refusal
 from udpprobe.icmpd.raw import RawIcmp
 from udpprobe.icmpd.registry import Quote, UdpSocket
@@ -25,7 +26,7 @@ NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PAUSE_S = 0.1
 MOST_TURNED_AWAY = 32
 """Connections without a place that are listened to, so that they can be told why; others are hung up on."""
-UNREAD_BYTES = 65536
+UNREAD_BYTES, MOST_DISCARDED = 65536, 16
 
 
 @dataclass(slots=True)
@@ -89,8 +90,7 @@ class Server:
 
     def close(self) -> None:
         """Part with all clients."""
-        for each in list(self._connections.values()):
-            self._part(each)
+        close_foreign(*[self._forget(each) for each in list(self._connections.values())])
         self._owners.close()
         self._selector.close()
         self._use_spare()
@@ -122,7 +122,7 @@ class Server:
         if error.errno in NO_ROOM:
             self._use_spare()
             try:
-                self._listener.accept()[0].close()
+                close_foreign(self._listener.accept()[0].detach())
             except OSError:
                 time.sleep(PAUSE_S)
             self._keep_spare()
@@ -142,7 +142,7 @@ class Server:
         why_not = self._why_not(accepted, user)
         if why_not and self._turned_away >= MOST_TURNED_AWAY:
             self.protocol.counts[f"refused-{why_not}"] += 1
-            accepted.close()
+            close_foreign(accepted.detach())
             return
         self._number += 1
         self._turned_away += bool(why_not)
@@ -174,9 +174,10 @@ class Server:
         except BlockingIOError:
             return False
         except OSError:
-            byte = b""
-        if not byte:
             self._part(client)
+            return False
+        if not byte:    # all that it said was read: there is nothing in it to linger
+            os.close(self._forget(client))
             return False
         if client.why_not:
             handed = Refusal(client.why_not)
@@ -203,7 +204,8 @@ class Server:
                 return
         self._await(client, selectors.EVENT_READ)
         if self.protocol.ends(client.number):
-            _discard(client.socket)
+            if client.why_not != NOT_PERMITTED:
+                _discard(client.socket)
             self._part(client)
 
     def _await(self, client: Connection, events: int) -> None:
@@ -212,12 +214,16 @@ class Server:
             self._selector.modify(client.socket, events, lambda events: self._attend(client, events))
 
     def _part(self, client: Connection) -> None:
+        close_foreign(self._forget(client))
+
+    def _forget(self, client: Connection) -> int:
+        """The descriptor of its connection, which is all that is left of it."""
         self._selector.unregister(client.socket)
-        client.socket.close()
         del self._connections[client.number]
         self._turned_away -= bool(client.why_not)
         self._by_user[client.user] -= not client.why_not
         self.protocol.disconnected(client.number)
+        return client.socket.detach()
 
     def _hear(self, raw: RawIcmp) -> None:
         if arrivals := raw.receive():
@@ -249,4 +255,8 @@ class Server:
 def _discard(peer: socket.socket) -> None:
     """What is closed with something unread resets the connection, and the last answer may be lost."""
     with suppress(OSError):
-        peer.recv(UNREAD_BYTES)
+        for _ in range(MOST_DISCARDED):
+            said, received = receive(peer, UNREAD_BYTES)
+            with received:
+                if not said:
+                    return

@@ -184,7 +184,7 @@ class Node:
         for _ in range(rule.times):
             yield from self._complain(packet, kind, now_ns, sender=sender, shown=shown)
 
-    def _complain(self, packet: Packet, kind: Kind, now_ns: int, *, routed: bool = False,   # noqa: PLR0913 - of errors
+    def _complain(self, packet: Packet, kind: Kind, now_ns: int, *, routed: bool = False,
                   sender: NodeSpec | None = None, shown: Packet | None = None) -> Iterator[Departure]:
         """Send an error about a packet, where that is allowed; from another's address, with another quote."""
         source = _source_of_errors(sender or self.spec, packet)

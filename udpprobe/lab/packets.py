@@ -206,7 +206,7 @@ _REST_V4 = {3: ("nexthopmtu", 0xFFFF), 12: ("ptr", 0xFF)}
 """Where `Kind.word` stands in IPv4, and the largest one."""
 
 
-def icmp_error(source: Address, destination: Address, kind: Kind, quote: bytes, structure: bytes = b"",  # noqa: PLR0913 - fields
+def icmp_error(source: Address, destination: Address, kind: Kind, quote: bytes, structure: bytes = b"",
                *, counted: bool = True) -> bytes:
     """The ICMP message of an error.
 

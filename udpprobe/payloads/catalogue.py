@@ -48,7 +48,7 @@ class Catalogue:
 
     @property
     def proving(self) -> list[int]:
-        """By choice, the one that has the generic payload in turn with its rows; what was asked for stays what it is."""
+        """By choice, the one that has the generic payload in turn with its rows; what the user asked for stays."""
         return self._choices[2]
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builders as b
 import pytest
-from feeding import MS
+from following import MS
 from scan_setup import (
     ANSWER,
     BARE,

@@ -53,7 +53,7 @@ class Plan:
         proving: by choice, the one to take instead where errors have to prove more.
     """
 
-    def __init__(self, destinations: Destinations, sources: Sources, choice: array[int],  # noqa: PLR0913, PLR0917
+    def __init__(self, destinations: Destinations, sources: Sources, choice: array[int],
                  payloads: Payloads, key: Key, ttl: int = 64, size: int = 0, proving: Sequence[int] = ()) -> None:
         self.asked = len(destinations)
         self.sources, self.ttl, self.size = sources, ttl, size

@@ -134,7 +134,7 @@ class Record:
         first = self._rtt_ns[task]
         return [] if first < 0 else [first, *self._rtts_ns.get(task, ())]
 
-    def error(self, task: int, kind: Kind, time_ns: int, *, sent_ns: int, length: int, notes: int = 0,  # noqa: PLR0913
+    def error(self, task: int, kind: Kind, time_ns: int, *, sent_ns: int, length: int, notes: int = 0,
               is_exact: bool = True, identity: int = 0) -> bool:
         """Count an error; whether it is new: not the last one, seen on another interface.
 

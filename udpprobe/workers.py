@@ -1,0 +1,199 @@
+"""Those who follow pieces of a capture side by side: threads, here; the workers of a cluster are in `cluster`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from udpprobe.capture.files import Arrival
+from udpprobe.capture.filter import Selection, filter_of
+from udpprobe.capture.pieces import Edges, Piece
+from udpprobe.capture.state import SourceState
+from udpprobe.core.analyzer import Analyzer
+from udpprobe.interrupt import CtrlC
+
+LOOK_S = 0.1
+"""How often Ctrl-C is looked for, and progress told, while threads work."""
+
+AHEAD = 2
+"""Pieces that may be followed, but not joined yet, beyond those that threads are at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is done with each piece; small, and picklable."""
+
+    selection: Selection
+    secret: int
+    by_flow: bool = False
+    keeps_events: bool = False
+
+    def analyzer(self, *, is_first: bool = True, is_ordered: bool = False) -> Analyzer:
+        """One that does it."""
+        made = Analyzer(self.secret, by_flow=self.by_flow, keeps_events=self.keeps_events, is_first=is_first,
+                        is_ordered=is_ordered)
+        expression = self.selection.filter
+        made.select(self.selection.since_ns, self.selection.until_ns, filter_of(expression) if expression else None)
+        return made
+
+
+class Disordered(Exception):  # noqa: N818 - says what was met; nothing is wrong
+    """Frames stand out of order: they have to be put in order of time first, by one reader."""
+
+
+class Part(Protocol):
+    """What a piece taught, wherever that is kept: an Analyzer, or one that stays at a worker of a cluster."""
+
+    def append(self, right: Any, /) -> None:  # noqa: ANN401 - of its own kind
+        """See Analyzer."""
+        ...
+
+
+@dataclass(slots=True)
+class Followed:
+    """A piece that was followed."""
+
+    part: Any
+    """A `Part`; of a receipt, None."""
+    edges: Edges
+    state: SourceState
+    is_first: bool
+    """Whether it was followed as the beginning of its capture."""
+    is_partial: bool
+    """Whether it was stopped before its end."""
+
+
+def follow_piece(piece: Piece, task: Task, *, is_first: bool, is_last: bool, is_over: Callable[[], bool],
+                 state: SourceState | None = None) -> Followed:
+    """Follow a piece, wherever this runs.
+
+    Args:
+        piece: of a capture.
+        task: what to do with it.
+        is_first: whether the capture begins with it.
+        is_last: whether none will come behind it.
+        is_over: says when to stop.
+        state: told how far it has come.
+
+    Raises:
+        CaptureError: it cannot be read.
+        UsageError: the filter is wrong.
+        Disordered: its frames are not in order of time.
+    """
+    analyzer, file, is_partial = task.analyzer(is_first=is_first), piece.open(), False
+    try:
+        while file.fill() is not Arrival.END and not is_partial:
+            analyzer.feed(file.records)
+            if file.records.is_disordered:
+                raise Disordered
+            if state is not None:
+                state.done_bytes = min(file.state.done_bytes, piece.stop) - piece.first
+            is_partial = is_over()
+        analyzer.finish()
+        if is_last:
+            analyzer.seal()
+        return Followed(analyzer, Edges.of(file), file.state, is_first, is_partial)
+    finally:
+        file.close()
+
+
+class Crew(Protocol):
+    """Those who follow pieces side by side: threads, or the workers of a cluster."""
+
+    def parts(self, total_bytes: int) -> int:
+        """In how many pieces a capture of so many bytes is best followed."""
+        ...
+
+    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+        """Follow pieces; of each in turn, what gives its result or raises its error.
+
+        Args:
+            pieces: in their order, the first of which begins the capture.
+            task: what to do with each.
+            look: called now and then with how many bytes have been read.
+
+        Raises:
+            Disordered: frames of any piece stand out of order.
+        """
+        ...
+
+    def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
+        """Follow a piece in another way than it was, now that those before it are known."""
+        ...
+
+    def analyzer_of(self, part: Any, /) -> Analyzer:  # noqa: ANN401 - of this crew
+        """All that was joined, here."""
+        ...
+
+
+Giving = Callable[[], Followed]
+
+
+class Threads:
+    """Threads of this process: the compiled core lets go of the GIL.
+
+    Args:
+        count: how many pieces are followed at a time.
+        ctrl_c: what may end it.
+    """
+
+    def __init__(self, count: int, ctrl_c: CtrlC) -> None:
+        self._count, self._ctrl_c = count, ctrl_c
+
+    def parts(self, _: int) -> int:
+        """See Crew."""
+        return self._count
+
+    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+        """See Crew. Threads wait for whoever joins the pieces when they are AHEAD of that: each takes memory."""
+        found: list[Followed | Exception | None] = [None] * len(pieces)
+        are_done = [threading.Event() for _ in pieces]
+        states = [SourceState("file", piece.name) for piece in pieces]
+        numbers, room = iter(range(len(pieces))), threading.Semaphore(self._count + AHEAD)
+        is_disordered, is_over = threading.Event(), threading.Event()
+
+        def work() -> None:
+            while room.acquire() and not is_over.is_set() and (number := next(numbers, None)) is not None:
+                try:
+                    found[number] = follow_piece(
+                        pieces[number], task, is_first=number == 0, is_last=number == len(pieces) - 1,
+                        state=states[number], is_over=lambda: self._ctrl_c.came or is_over.is_set())
+                except Disordered:
+                    is_disordered.set()
+                except Exception as error:  # noqa: BLE001 - raised where it is asked for
+                    found[number] = error
+                are_done[number].set()
+
+        for _ in range(min(self._count, len(pieces))):
+            threading.Thread(target=work, daemon=True).start()
+        try:
+            for number, is_done in enumerate(are_done):
+                while not is_done.wait(LOOK_S):
+                    look(sum(state.done_bytes for state in states))
+                    if is_disordered.is_set():
+                        raise Disordered
+                if is_disordered.is_set():
+                    raise Disordered
+                yield partial(_given, found[number])
+                found[number] = None
+                room.release()
+        finally:
+            is_over.set()
+            room.release(self._count)
+
+    def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
+        """See Crew."""
+        return follow_piece(piece, task, is_first=is_first, is_last=False, is_over=lambda: self._ctrl_c.came)
+
+    def analyzer_of(self, part: Analyzer) -> Analyzer:
+        """See Crew."""
+        return part
+
+
+def _given(found: Followed | Exception | None) -> Followed:
+    if isinstance(found, Followed):
+        return found
+    raise found or RuntimeError
