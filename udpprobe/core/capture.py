@@ -330,7 +330,7 @@ class Records:
         if self.first_ns == _EARLIEST_NS:
             self.first_ns = time_ns
         if time_ns < self.time_ns:
-            step: u64 = self.time_ns - time_ns
+            step: u64 = cython.cast(u64, self.time_ns) - cython.cast(u64, time_ns)    # may not fit into i64
             self.is_disordered |= step <= _GIGA
         self.start = behind
         self.at = at
