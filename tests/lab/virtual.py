@@ -10,17 +10,18 @@ import io
 import json
 import tempfile
 from contextlib import redirect_stderr
+from functools import partial
 from ipaddress import ip_interface
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-import numpy as np
-from udpprobe.core.batch import PADDING_BYTES, FrameBatch, SourceState, tick
-from udpprobe.sources.filter import compile_filter
-
 from udpprobe import hostfacts
+from udpprobe.capture.filter import filter_of
+from udpprobe.capture.frames import Frame, Frames
+from udpprobe.capture.state import SourceState
 from udpprobe.cli import main
+from udpprobe.clock import SteadyClock
 from udpprobe.core.addresses import mapped_address
 from udpprobe.lab.scenario import load
 from udpprobe.lab.world import World
@@ -68,44 +69,48 @@ class Capture:
 
     def __init__(self, host, expression, kind):
         self.frames, self.state = [], SourceState(kind, "lab0")
-        self._host, self._numbers = host, 0
-        self._passes = compile_filter(expression, RAW)
+        self._host, self._count = host, 0
+        self._filter = filter_of(expression)
         host.captures.append(self)
 
     def receive(self, wait_s):
         self._host.wait(self, wait_s)
         some, self.frames = self.frames, []
-        if not some:
-            return tick(self._host.now_ns)
-        batch = batch_of(some, self._host.now_ns)
-        batch = batch.take(np.flatnonzero(self._passes(batch)))
-        batch.frame = np.arange(self._numbers + 1, self._numbers + len(batch) + 1)
-        self._numbers += len(batch)
-        return batch
+        return Frames(self._host.now_ns, [self._numbered(*each) for each in some if self._passes(each[1])])
+
+    def _passes(self, packet):
+        self._filter.load(packet)
+        return self._filter.passes(0, len(packet), len(packet), RAW)
+
+    def _numbered(self, time_ns, packet):
+        self._count += 1
+        return Frame(time_ns, packet, len(packet), RAW, self._count)
 
     def close(self):
         self._host.captures.remove(self)
 
 
-def batch_of(frames, now_ns):
-    """Packets with their times as a batch."""
-    size = np.array([len(packet) for _, packet in frames])
-    data = np.frombuffer(b"".join(packet for _, packet in frames) + bytes(PADDING_BYTES), np.uint8)
-    rows = np.arange(1, len(frames) + 1)
-    return FrameBatch(data, np.cumsum(size) - size, size, size, np.array([when for when, _ in frames]),
-                      np.full(len(frames), RAW, np.int32), rows, now_ns)
-
-
 class Sender:
-    """In the raw sockets' place."""
+    """In the place of the raw sockets that send a scan's batches."""
 
     def __init__(self, host):
         self._host = host
 
-    def send(self, crafted, zone):
-        assert len(zone) == len(crafted.length)
-        rows = zip(crafted.packets, crafted.length.tolist(), strict=True)
-        return np.array([self._host.send(packet[:length].tobytes()) for packet, length in rows], np.int64)
+    def send(self, batch, count, zones):
+        assert len(zones) == count
+        ends = [(row * batch.stride, row * batch.stride + batch.length[row]) for row in range(count)]
+        errnos = [self._host.send(bytes(batch.packets[start:end])) for start, end in ends]
+        return [(row, code) for row, code in enumerate(errnos) if code]
+
+    def close(self):
+        pass
+
+
+class RawSocket:
+    """In the place of the one that sends a wire's packets."""
+
+    def __init__(self, host):
+        self.send = host.send
 
     def close(self):
         pass
@@ -124,16 +129,20 @@ def commanded(name, *words, seed=None):
     """
     host = Host(load(name) if isinstance(name, str) else name, seed)
     clock = SimpleNamespace(time_ns=lambda: host.now_ns, monotonic=lambda: host.now_ns / 1e9)
+    steady = partial(SteadyClock, clock.time_ns, clock.time_ns)
     err = io.StringIO()
     instead = {
         "udpprobe.hostfacts.source_of": lambda address, *_, **__: _source(host, address),
         "udpprobe.prepare.has_net_raw": lambda: True,
         "udpprobe.wire._way": lambda *_: ("lab0", host.scenario.mtu),
+        "udpprobe.wire.RawSocket": lambda *_: RawSocket(host),
+        "udpprobe.engines.raw.Sender": lambda **_: Sender(host),
+        "udpprobe.engines.raw.up_interfaces": frozenset,
+        "udpprobe.scan.SteadyClock": steady,
     }
     for room in ("udpprobe.wire", "udpprobe.engines.raw"):
         instead[f"{room}.open_capture"] = (
             lambda expression, *, kind="interface", **_: Capture(host, expression, kind))
-        instead[f"{room}.Sender"] = lambda **_: Sender(host)
     for room in ("wire", "trace", "scan"):
         instead[f"udpprobe.{room}.time"] = clock
     with tempfile.TemporaryDirectory() as folder, redirect_stderr(err):
