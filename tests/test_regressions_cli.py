@@ -15,7 +15,7 @@ from builders import datagram, error, ethernet, ipv4, port_unreachable
 from containers import Frame, bytes_of_pcap, pcap_header, pcap_record
 from waiting import until_it_waits
 
-from udpprobe import analyze
+from udpprobe import workers
 from udpprobe.cli import main
 
 CLIENT, SERVER = "10.0.0.1", "10.9.9.9"
@@ -71,13 +71,14 @@ def written(tmp_path, packets):
 # ---- Ctrl-C
 
 def test_ctrl_c_in_the_middle_of_counting_still_reports(tmp_path, monkeypatch, capsys):
-    follow, calls = analyze.follow_piece, []
+    follow, calls = workers.follow_piece, []
 
     def interrupted(*words, **how):
         calls.append(words)
-        os.kill(os.getpid(), signal.SIGINT)
+        if len(calls) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
         return follow(*words, **how)
-    monkeypatch.setattr(analyze, "follow_piece", interrupted)
+    monkeypatch.setattr(workers, "follow_piece", interrupted)
     file = written(tmp_path, [asked(), port_unreachable(asked())])
     assert 130 == main(["analyze", str(file), "--workers", "2", "--format", "json"])
     assert calls

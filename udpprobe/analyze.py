@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from random import SystemRandom
+from time import monotonic
 
 from udpprobe.capture.content import is_stored
 from udpprobe.capture.files import Arrival, CaptureFile
@@ -23,6 +24,9 @@ from udpprobe.report import Events, Question, report_of
 from udpprobe.workers import Crew, Disordered, Followed, Giving, Part, Task, Threads
 
 __all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze"]
+
+LONGEST_WAIT_S = 1.0
+"""What comes through a pipe little by little is followed after this time, or twice that."""
 
 EVENTS_AT_A_TIME = 1 << 10
 
@@ -157,7 +161,7 @@ class _Run:
         """
         analyzer = self._task.analyzer(is_ordered=is_ordered)
         source: CaptureFile | MergedCaptures = CaptureFile(files[0]) if len(files) == 1 else MergedCaptures(files)
-        is_live = not all(map(is_stored, files))
+        is_live, flushed_s = not all(map(is_stored, files)), monotonic()
         while (arrival := source.fill()) is not Arrival.END:
             if isinstance(source, CaptureFile):
                 analyzer.feed(source.records)
@@ -171,6 +175,9 @@ class _Run:
                 raise Disordered
             if arrival is Arrival.QUIET:
                 analyzer.flush()
+            elif is_live and monotonic() - flushed_s > LONGEST_WAIT_S:
+                analyzer.flush_older()
+                flushed_s = monotonic()
             if is_live:
                 self._tell_events(analyzer)
             self._tell_progress(source.state)

@@ -11,9 +11,9 @@ from crafting import sent, told
 from following import story_of
 from msgspec.structs import replace
 from samples import destination, finding, report
-from udpprobe.core.batch import SourceState
 
 from udpprobe import watch as watching
+from udpprobe.capture.state import SourceState
 from udpprobe.cli import main
 from udpprobe.cli.watch import parse_size
 from udpprobe.core.model import Process, WatchedEvent

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import builders as b
 import pytest
-from following import ETHERNET, SECRET, frames_of, joined, story_of_analyzer
+from following import ETHERNET, RAW, SECRET, frames_of, joined, story_of_analyzer
 from hypothesis import given
 from hypothesis import strategies as st
 from profiles import examples
@@ -69,3 +70,11 @@ def test_pieces_with_small_limits_tell_what_the_whole_tells(size):
     def holds(world, cut_at, shape, by):
         check(core, frames_in(world), cut_at, shape, Question(32, True, by))
     holds()
+
+
+@pytest.mark.parametrize("cut_at", [[4], [8, 30], [36], [44], [50, 51]])
+def test_an_error_looks_as_far_back_in_its_flow_as_in_the_whole(cut_at):
+    packets = [b.datagram("2001:db8::1", "2001:db8:1::1", 5000, 53, bytes([n] * 8)) for n in range(40)]
+    nat = [b.datagram("2001:db8::2", "2001:db8:1::1", 5000 + n % 3, 53, bytes([n] * 8)) for n in range(40)]
+    errors = [b.port_unreachable(packet) for packet in (*packets, *nat[:6])]
+    check(small(horizon=64, steps=16), frames_of([*packets, *errors], RAW), cut_at, [], Question(32, True))

@@ -54,4 +54,10 @@ def told(event):
     """The same fields of an event."""
     quoted = {name: value for name, value in event["quoted"].items() if name != "bytes"}
     of_event = ("frame", "family", "type", "code", "mtu", "reporter", "match", "matched_frame")
-    return {**{name: event[name] for name in of_event}, **quoted}
+    return {**{name: event[name] for name in of_event}, **quoted, "match": by_id(event)}
+
+
+def by_id(event):
+    """How sure the match is by the IPv4 id alone, 0 too, as the tables have it."""
+    is_by_id = "ip-id" in event["match_evidence"] or event["quoted"]["ip_id"] == 0
+    return "flow" if event["match"] == "exact" and not is_by_id else event["match"]

@@ -7,8 +7,6 @@ import secrets
 import socket
 import sys
 
-import numpy as np
-
 from udpprobe.core.probe import TOKEN_BYTES
 from udpprobe.payloads import load, name_of_answer, recognise
 
@@ -23,9 +21,8 @@ def main():
 def told(address, port):
     """Name of each candidate of the port, and of the protocol it was answered in, None where it was not."""
     catalogue = load()
-    (first,), (count,) = catalogue.candidates(np.array([port]))
-    return {row.name: answered(row, address, port)
-            for row in map(catalogue.rows.__getitem__, catalogue.order[first:first + count].tolist())}
+    rows = catalogue.choices[catalogue.choice_of(port)]
+    return {row.name: answered(row, address, port) for row in map(catalogue.rows.__getitem__, rows)}
 
 
 def answered(row, address, port):

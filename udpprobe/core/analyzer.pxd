@@ -51,7 +51,7 @@ cdef class Analyzer:
     cdef long long[::1] _heap, _free, _arrivals
     cdef long long _arrived
     cdef Py_ssize_t _heap_size, _free_size
-    cdef long long _latest_ns
+    cdef long long _latest_ns, _older_ns
     cdef Filter filter
     cdef readonly bint is_filtered
     cdef bint _is_joining

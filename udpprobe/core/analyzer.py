@@ -237,7 +237,7 @@ class Analyzer:
         self._places = memoryview(bytearray(8 * _ROWS)).cast("q")
         self._links = memoryview(bytearray(1 << 16))
         self._message_bytes = memoryview(self.decoder.messages or bytearray(1))
-        self._latest_ns = _EARLIEST_NS
+        self._latest_ns = self._older_ns = _EARLIEST_NS
         self._heap_size = self._free_size = 0
         self._arrived = 0
         if is_ordered:
@@ -314,6 +314,19 @@ class Analyzer:
         else:
             self._follow(self.decoder.rows, self._message_bytes)
             self.decoder.rows.size = self.decoder.messages_end = 0
+
+    def flush_older(self) -> None:
+        """Follow what was there when this was called last, for who calls it once a second while packets trickle in.
+
+        Frames that stand out of order by less than that are still put in order.
+        """
+        self.make_room()
+        if self.is_ordered:
+            self._wait()
+            self._release(self._older_ns, self._heap_size)
+            self._older_ns = self._latest_ns
+        else:
+            self.flush()
 
     def finish(self) -> None:
         """Follow all that is left: the capture, or the piece, is at its end."""

@@ -39,7 +39,7 @@ WIDTH = cython.declare(index, 6)
 LEAST_ROOM = 1 << 10
 _MOST_ROOM = cython.declare(u64, 1 << 20)
 _DISTANCE = cython.declare(u64, (1 << 21) - 1)
-_MOST_STEPS = cython.declare(cython.int, 1 << 14)   # datagrams that one error looks at
+_MOST_STEPS = cython.declare(cython.int, 1 << 14)   # datagrams of its flow that one error looks at, and others
 _MOST_CONVERSATIONS = cython.declare(cython.int, 256)
 
 # Ways of looking: by the whole flow; by all but the source, which a NAT changed; by all but the destination, where a
@@ -90,7 +90,8 @@ class Match:
         rank: less is better; 0 where all agrees.
         conversation, way, ordinal, detail, frame, time_ns: of the datagram; -1, 0 … without.
         notes: bits of `Note` that the match is worth.
-        steps: datagrams that were looked at.  is_ambiguous: others have the same payload as far as that is known.
+        steps: datagrams that were looked at: of the flow, and of others << 16.
+        is_ambiguous: others have the same payload as far as that is known.
     """
 
     def __init__(self) -> None:
@@ -227,10 +228,10 @@ class Recent:
         at: index
         rank: cython.int
         ahead_ns: u64
-        while place and match.steps < _MOST_STEPS:
+        while place and (match.steps & _PORT if kind == _FLOW else match.steps >> 16) < _MOST_STEPS:
             if self.count + behind + 1 - place > _MOST_ROOM or self.count + 1 - place > cython.cast(u64, self.room):
                 return 0
-            match.steps += 1
+            match.steps += 1 if kind == _FLOW else 1 << 16      # apart, so that pieces look as far as the whole does
             at = cython.cast(index, (place - 1) & cython.cast(u64, self.room - 1)) * WIDTH
             ahead_ns = self.words[at + TIME_NS] - cython.cast(u64, rows.time_ns[row]) & _MASK64
             rank = self._rank(rows, row, at, kind)
