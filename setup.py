@@ -93,9 +93,10 @@ class Compile(build_ext):
         self.force = True            # content decides what is current, not time
 
     def run(self):
-        if self.inplace:
+        is_inplace = self.inplace    # which setuptools changes meanwhile
+        if is_inplace:
             self.remove({extension.name for extension in self.extensions})
-        if self.inplace and not self.editable_mode:
+        if is_inplace and not self.editable_mode:
             self.extensions = [extension for extension in self.extensions if not self.is_current(extension)]
         if not self.extensions:
             return
@@ -107,7 +108,7 @@ class Compile(build_ext):
             reason = shorten(str(reason), 80)
             print(f"warning: udpprobe's core stays interpreted, which is slow: {reason}", file=sys.stderr)
             self.extensions = self.distribution.ext_modules = []
-            if self.inplace:
+            if is_inplace:
                 self.remove()
 
     def build_extensions(self):

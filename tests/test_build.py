@@ -71,7 +71,7 @@ def test_a_compiled_module_that_cannot_be_made_again_is_removed(tree):
 def test_a_call_that_would_take_the_gil_is_an_error(tree):
     (tree / "udpprobe" / "core" / "slow.pxd").touch()
     (tree / "udpprobe" / "core" / "slow.py").write_text(SOURCE)
-    done = build(tree, "build_ext", **NO_COMPILER)
+    done = build(tree, "build_ext", CC="true")
     assert 1 == done.returncode
     assert "slow.py:4:0: Exception check on 'first' will always require the GIL" in done.stderr
     assert "boundscheck" not in done.stderr
