@@ -28,6 +28,8 @@ from udpprobe.lab.world import World
 
 RAW = 101       # LINKTYPE_RAW
 NOON_NS = 1_790_000_000 * 10**9
+GAP_NS = 30_000
+"""Between two packets of a burst: what comes at once and looks the same is the same, on another interface."""
 CALL_NS = 20_000
 """What a look at the wire takes, though nothing be there."""
 
@@ -54,7 +56,8 @@ class Host:
         while not capture.frames:
             next_ns = self.world.next_ns
             self.now_ns = end_ns if next_ns is None or next_ns > end_ns else max(next_ns, self.now_ns)
-            for packet in self.world.due(self.now_ns):
+            for number, packet in enumerate(self.world.due(self.now_ns)):
+                self.now_ns += GAP_NS if number else 0
                 self._tell(packet)
             if self.now_ns >= end_ns:
                 break

@@ -19,6 +19,8 @@ MOST_RTTS = 1 << 10
 
 SAME_NS = 500_000
 """So soon behind another, the same packet is that packet, seen on another interface …"""
+AT_ONCE_NS = 20_000
+"""… or, of errors in IPv6, which have no id to tell two apart …"""
 FORWARD_NS = 20_000_000
 """… and so soon where its TTL is lower by one: a router takes no longer to pass it on."""
 
@@ -152,7 +154,8 @@ class Record:
         found = self.found[task].get(kind)
         if found is None:
             found = self.found[task][kind] = Found(time_ns, time_ns, length)
-        is_new = not (identity and identity == found.looked and abs(time_ns - found.last_ns) <= SAME_NS)
+        soon_ns = SAME_NS if kind.family == 4 else AT_ONCE_NS
+        is_new = not (identity and identity == found.looked and abs(time_ns - found.last_ns) <= soon_ns)
         found.first_ns, found.last_ns = min(found.first_ns, time_ns), max(found.last_ns, time_ns)
         found.looked, found.length = identity, min(found.length, length)
         found.notes |= notes | mtu_notes(kind, found.length)
