@@ -10,13 +10,13 @@ import subprocess
 from pathlib import Path
 
 import builders as b
-import numpy as np
 import pytest
+from capture_rows import Row, read
 from hypothesis import given
 from hypothesis import strategies as st
-from sources.source_rows import Row, read, rows_of_batch
-from udpprobe.core.batch import PADDING_BYTES, FrameBatch, tick
+from live_frames import read_frames
 
+from udpprobe.capture.frames import Frame
 from udpprobe.errors import UdpprobeError
 from udpprobe.recorder import Recorder
 
@@ -24,28 +24,22 @@ RAW, ETHERNET = 101, 1
 START_NS = 1_700_000_000_123_456_789
 PROBE = b.datagram("192.0.2.1", "192.0.2.2", 40000, 7, b"hello")
 REFUSAL = b.port_unreachable(PROBE)
-ROWS = [Row(1, START_NS, PROBE, len(PROBE), RAW), Row(2, START_NS + 1, REFUSAL, len(REFUSAL), RAW)]
+FRAMES = [Frame(START_NS, PROBE, len(PROBE), RAW, 1), Frame(START_NS + 1, REFUSAL, len(REFUSAL), RAW, 2)]
 
-rows = st.lists(st.builds(Row, frame=st.just(0), time_ns=st.integers(0, 2**63 - 1), data=st.binary(max_size=70),
-                          length=st.integers(0, 2**32 - 1), link_type=st.sampled_from((RAW, ETHERNET, 276))))
+frames = st.lists(st.builds(Frame, time_ns=st.integers(0, 2**63 - 1), data=st.binary(max_size=70),
+                            length=st.integers(0, 2**32 - 1), link_type=st.sampled_from((RAW, ETHERNET, 276)),
+                            number=st.just(0)))
 
 
-def batch_of(rows):
-    """A batch of frames whose bytes stand in reverse, with rubbish between them."""
-    data, offsets = b"\xaa", []
-    for row in reversed(rows):
-        offsets.append(len(data))
-        data += row.data + b"\xee" * 3
-    columns = ([len(row.data) for row in rows], [row.length for row in rows], [row.time_ns for row in rows])
-    return FrameBatch(np.frombuffer(data + bytes(PADDING_BYTES), np.uint8), np.array(offsets[::-1], np.int64),
-                      *(np.array(column, np.int64) for column in columns),
-                      np.array([row.link_type for row in rows], np.int32), np.array([row.frame for row in rows]))
+def rows_of(frames):
+    """What must be read of these frames."""
+    return [Row(number, each.time_ns, each.data, each.length, each.link_type) for number, each in enumerate(frames, 1)]
 
 
 def record(path, *batches, comments=()):
     with Recorder(str(path)) as recorder:
-        for batch in batches:
-            recorder.add(batch)
+        for frames in batches:
+            recorder.add(frames)
         recorder.finish(dict(comments), application="udpprobe 1.2")
 
 
@@ -75,44 +69,34 @@ def target(tmp_path):
     return tmp_path / "scan.pcapng"
 
 
-@given(rows, st.integers(0, 20))
-def test_what_was_recorded_is_read_back(tmp_path_factory, rows, cut):
+@given(frames, st.integers(0, 20))
+def test_what_was_recorded_is_read_back(tmp_path_factory, frames, cut):
     target = tmp_path_factory.mktemp("recorder") / "scan.pcapng"
-    data = recorded(target, batch_of(rows[:cut]), batch_of(rows[cut:]))
-    found, state = read(data)
-    assert [row._replace(frame=number) for number, row in enumerate(rows, 1)] == found
+    found, state = read(recorded(target, frames[:cut], frames[cut:]))
+    assert rows_of(frames) == found
     assert not state.faults
 
 
-def test_a_source_s_batches_can_be_recorded_as_they_come(target):
-    data = recorded(target, batch_of(ROWS))
-    assert rows_of_batch(batch_of(ROWS)) == read(data)[0]
-
-
-def test_a_batch_may_be_overwritten_once_it_is_added(target):
-    batch = batch_of(ROWS)
-    batch.data = batch.data.copy()
-    with Recorder(str(target)) as recorder:
-        recorder.add(batch)
-        batch.data[:] = 0
-        recorder.finish({}, application="x")
-    assert ROWS == read(target.read_bytes())[0]
+def test_what_was_read_can_be_recorded_again(target):
+    record(target, FRAMES)
+    assert FRAMES == read_frames(target)
+    assert target.read_bytes() == recorded(target, iter(read_frames(target)))
 
 
 def test_a_scan_of_nothing_is_a_capture_without_frames(target):
-    assert [] == read(recorded(target, tick(START_NS)))[0]
+    assert [] == read(recorded(target, []))[0]
 
 
-def test_a_comment_stands_at_its_frame_by_the_number_of_its_batch(target):
-    batches = [batch_of([row._replace(frame=10 * row.frame)]) for row in ROWS]
+def test_a_comment_stands_at_its_frame_by_the_number_it_was_added_with(target):
+    batches = [[frame._replace(number=10 * frame.number)] for frame in FRAMES]
     assert [None, b"refused"] == comments_of(recorded(target, *batches, comments={20: "refused", 1: "nobody"}))
 
 
 @pytest.mark.parametrize("text", ["", "a", "ab", "abc", "abcd"])
 def test_comments_of_every_length_leave_the_frames_alone(target, text):
-    data = recorded(target, batch_of(ROWS), comments={1: text, 2: text})
+    data = recorded(target, FRAMES, comments={1: text, 2: text})
     assert [text.encode()] * 2 == comments_of(data)
-    assert ROWS == read(data)[0]
+    assert rows_of(FRAMES) == read(data)[0]
 
 
 @pytest.mark.parametrize(("text", "written"), [
@@ -120,13 +104,13 @@ def test_comments_of_every_length_leave_the_frames_alone(target, text):
     ("größer", "größer".encode()),
 ])
 def test_a_comment_steers_no_terminal(target, text, written):
-    assert [written, None] == comments_of(recorded(target, batch_of(ROWS), comments={1: text}))
+    assert [written, None] == comments_of(recorded(target, FRAMES, comments={1: text}))
 
 
 def test_a_comment_is_cut_where_its_length_ends_and_between_characters(target):
-    data = recorded(target, batch_of(ROWS), comments={1: "x" * 65_534 + "ü", 2: "x" * 70_000})
+    data = recorded(target, FRAMES, comments={1: "x" * 65_534 + "ü", 2: "x" * 70_000})
     assert [b"x" * 65_534, b"x" * 65_535] == comments_of(data)
-    assert ROWS == read(data)[0]
+    assert rows_of(FRAMES) == read(data)[0]
 
 
 def test_it_says_which_program_wrote_it(target):
@@ -135,7 +119,7 @@ def test_it_says_which_program_wrote_it(target):
 
 def test_there_is_no_file_before_the_end(target):
     with Recorder(str(target)) as recorder:
-        recorder.add(batch_of(ROWS))
+        recorder.add(FRAMES)
         assert [] == names_in(target.parent)
         recorder.finish({}, application="x")
         assert [target.name] == names_in(target.parent)
@@ -143,9 +127,9 @@ def test_there_is_no_file_before_the_end(target):
 
 def test_an_error_leaves_the_older_capture_alone(target):
     target.write_bytes(b"older")
-    not_a_batch = [1]
+    not_frames = [1]
     with pytest.raises(AttributeError), Recorder(str(target)) as recorder:
-        recorder.add(not_a_batch)
+        recorder.add(not_frames)
     assert b"older" == target.read_bytes()
     assert [target.name] == names_in(target.parent)
 
@@ -153,16 +137,16 @@ def test_an_error_leaves_the_older_capture_alone(target):
 def test_the_older_capture_is_replaced_and_keeps_its_mode(target):
     target.write_bytes(b"older")
     target.chmod(0o640)
-    assert ROWS == read(recorded(target, batch_of(ROWS)))[0]
+    assert rows_of(FRAMES) == read(recorded(target, FRAMES))[0]
     assert 0o640 == target.stat().st_mode & 0o777
 
 
 def test_a_link_stays_a_link(target, tmp_path):
     (tmp_path / "real").mkdir()
     target.symlink_to("real/scan.pcapng")
-    record(target, batch_of(ROWS))
+    record(target, FRAMES)
     assert target.is_symlink()
-    assert ROWS == read((tmp_path / "real" / "scan.pcapng").read_bytes())[0]
+    assert rows_of(FRAMES) == read((tmp_path / "real" / "scan.pcapng").read_bytes())[0]
 
 
 @pytest.mark.parametrize(("name", "reason"), [("none/scan.pcapng", "No such file or directory"),
@@ -176,30 +160,30 @@ def test_a_disk_that_is_full_during_the_scan_is_told(target, monkeypatch):
     full = Path("/dev/full").open("w+b", buffering=1 << 20)  # noqa: SIM115 the recorder closes it
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
     with pytest.raises(UdpprobeError, match=r"cannot write .*scan\.pcapng: No space left on device"):
-        record(target, batch_of(ROWS))
+        record(target, FRAMES)
     assert full.closed
     assert [] == names_in(target.parent)
 
 
 def test_a_full_disk_is_told():
     with pytest.raises(UdpprobeError, match="cannot write /dev/full: No space left on device"):
-        record("/dev/full", batch_of(ROWS))
+        record("/dev/full", FRAMES)
 
 
 def test_a_pipe_is_written_directly(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE) as reader:
-        record(fifo, batch_of(ROWS))
-        assert ROWS == read(reader.stdout.read())[0]
+        record(fifo, FRAMES)
+        assert rows_of(FRAMES) == read(reader.stdout.read())[0]
     assert fifo.is_fifo()
 
 
 def test_a_dash_is_standard_output(monkeypatch):
     written = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written))
-    record("-", batch_of(ROWS))
-    assert ROWS == read(written.getvalue())[0]
+    record("-", FRAMES)
+    assert rows_of(FRAMES) == read(written.getvalue())[0]
 
 
 def test_a_closed_standard_output_is_told(monkeypatch):
@@ -214,7 +198,7 @@ def test_a_pipe_nobody_reads_is_no_error_of_the_user_s(monkeypatch):
     out = os.fdopen(writing, "w")
     monkeypatch.setattr("sys.stdout", out)
     with pytest.raises(BrokenPipeError):
-        record("-", batch_of(ROWS))
+        record("-", FRAMES)
     with pytest.raises(BrokenPipeError):
         out.close()     # what was buffered
 
@@ -227,14 +211,14 @@ def lines_of(program, *arguments):
 
 
 def test_tshark_sees_frames_times_and_comments(target):
-    record(target, batch_of(ROWS), comments={2: "refused: größer \x07"})
+    record(target, FRAMES, comments={2: "refused: größer \x07"})
     fields = ("frame.number", "frame.time_epoch", "frame.len", "frame.comment", "icmp.type")
     found = lines_of("tshark", "-r", target, "-T", "fields", *(word for each in fields for word in ("-e", each)))
     assert ["1\t1700000000.123456789\t33\t\t", "2\t1700000000.123456790\t61\trefused: größer \\x07\t3"] == found
 
 
 def test_capinfos_finds_nothing_amiss(target):
-    record(target, batch_of([*ROWS, Row(3, START_NS + 2, b"\0" * 60, 1500, ETHERNET)]))
+    record(target, [*FRAMES, Frame(START_NS + 2, b"\0" * 60, 1500, ETHERNET, 3)])
     found = "\n".join(lines_of("capinfos", target))
     for claim in ("Number of packets:   3", "Capture application: udpprobe 1.2", "Number of interfaces in file: 2",
                   "Time precision = nanoseconds (9)"):
@@ -245,6 +229,6 @@ def test_a_full_standard_output_is_told_by_its_name(monkeypatch):
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr("sys.stdout", full)
         with pytest.raises(UdpprobeError, match="cannot write standard output: No space left on device"):
-            record("-", batch_of(ROWS))
+            record("-", FRAMES)
         with pytest.raises(OSError, match="No space"):
             full.close()    # what it could not write is still there
