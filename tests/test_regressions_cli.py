@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ from builders import datagram, error, ethernet, ipv4, port_unreachable
 from containers import Frame, bytes_of_pcap, pcap_header, pcap_record
 from waiting import until_it_waits
 
-from udpprobe import workers
+from udpprobe import interrupt
+from udpprobe.capture.files import CaptureFile
 from udpprobe.cli import main
 
 CLIENT, SERVER = "10.0.0.1", "10.9.9.9"
 UDPPROBE = [sys.executable, "-m", "udpprobe"]
-PATIENCE_S = 30      # it would be told in half a second, or never
+PATIENCE_S = 30      # it would be told in two seconds, or never
+LONG = 4000          # packets of 1.4 kB: several times what is read at once
 STREAMING = [*UDPPROBE, "analyze", "--events", "--format", "ndjson"]
 
 
@@ -70,23 +73,32 @@ def written(tmp_path, packets):
 
 # ---- Ctrl-C
 
-def test_ctrl_c_in_the_middle_of_counting_still_reports(tmp_path, monkeypatch, capsys):
-    follow, calls = workers.follow_piece, []
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_in_the_middle_of_counting_still_reports(tmp_path, monkeypatch, capsys, workers):
+    fill, calls, noted = CaptureFile.fill, [], set()
 
-    def interrupted(*words, **how):
-        calls.append(words)
-        if len(calls) == 1:
+    def interrupted(file):
+        calls.append(file)
+        if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return follow(*words, **how)
-    monkeypatch.setattr(workers, "follow_piece", interrupted)
-    file = written(tmp_path, [asked(), port_unreachable(asked())])
-    assert 130 == main(["analyze", str(file), "--workers", "2", "--format", "json"])
-    assert calls
-    assert "refused" == json.loads(capsys.readouterr().out)["destinations"][0]["verdict"]
+            while not noted:        # by the main thread, which this may not be
+                time.sleep(0.001)
+        return fill(file)
+
+    monkeypatch.setattr(interrupt, "_came", noted)
+    monkeypatch.setattr(CaptureFile, "fill", interrupted)
+    file = tmp_path / "long.pcap"
+    long = record(datagram(CLIENT, SERVER, 4000, 99, bytes(1400)))
+    file.write_bytes(pcap_header() + record(asked()) + record(port_unreachable(asked())) + long * LONG)
+    assert 130 == main(["analyze", str(file), "--workers", workers, "--format", "json"])
+    told = json.loads(capsys.readouterr().out)
+    assert 2 < told["source"]["packets"] < LONG
+    assert "refused" == told["destinations"][0]["verdict"]
     assert signal.default_int_handler is signal.getsignal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("where", ["udpprobe.analyze.report_of", "udpprobe.reports.table.closing"])
+@pytest.mark.parametrize("where", ["udpprobe.capture.files.CaptureFile.fill", "udpprobe.analyze.report_of",
+                                   "udpprobe.reports.table.closing"])
 def test_a_second_ctrl_c_ends_at_once(tmp_path, monkeypatch, capfd, where):
     monkeypatch.setattr(where, lambda *_: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])
     file = written(tmp_path, [asked(), port_unreachable(asked())])
@@ -98,16 +110,24 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path, monkeypatch, capfd, where):
 def test_ctrl_c_at_any_time_ends_in_an_orderly_way(tmp_path):
     file = tmp_path / "long.pcap"
     file.write_bytes(pcap_header() + record(asked()) * 250_000 + record(port_unreachable(asked())) * 250_000)
+    endings = []
     for number in range(12):
         with subprocess.Popen([*UDPPROBE, "analyze", "--format", "json", str(file)],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-            while file.name not in Path(f"/proc/{running.pid}/maps").read_text() and running.poll() is None:
+            while not _has_open(running, file) and running.poll() is None:
                 time.sleep(0.001)
-            time.sleep(number * 0.06)
+            time.sleep(number * 0.02)
             running.send_signal(signal.SIGINT)
             told, complaint = running.communicate()
-        assert (running.returncode, complaint) in {(0, b""), (130, b"")}
+        endings.append((running.returncode, complaint))
         assert not told or json.loads(told)["source"]["packets"]     # nothing, where it was being written
+    assert {(130, b"")} <= set(endings) <= {(0, b""), (130, b"")}
+
+
+def _has_open(process, file):
+    with suppress(OSError):     # one was closed meanwhile
+        return any(file == each.readlink() for each in Path(f"/proc/{process.pid}/fd").iterdir())
+    return False
 
 
 def test_ctrl_c_before_the_first_packet_prints_a_report():
