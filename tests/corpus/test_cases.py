@@ -1,0 +1,94 @@
+"""Small captures that were judged wrong once, with the right answer: read where $UDPPROBE_CASES names them.
+
+Each stands for its kind, which has tests of its own built from bytes: tests/core/test_{recent,duplicates,flows}.py,
+test_extensions_of.py, test_report_loops.py and test_analyzer.py.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from udpprobe.analyze import Options, analyze
+from udpprobe.capture.inputs import Inputs
+
+CASES = os.environ.get("UDPPROBE_CASES")
+pytestmark = pytest.mark.skipif(not CASES, reason="UDPPROBE_CASES names no folder of captures")
+
+
+def told(name):
+    events = []
+    path = str(Path(CASES, name))
+    report = analyze(Inputs.of(path), Options(all_destinations=True), on_events=events.extend)
+    return report, events
+
+
+def verdicts(report):
+    return {(each.address, each.port): each.verdict for each in report.destinations}
+
+
+def test_frames_of_two_interfaces_are_put_in_order_of_time():
+    report, _ = told("two-interfaces.pcapng")
+    assert {("198.51.100.53", port): "refused" for port in range(1000, 1005)} == verdicts(report)
+    assert not report.unmatched
+
+
+def test_a_clock_that_was_set_gives_no_rtt():
+    report, events = told("clock-step.pcap")
+    assert [None] == [each.rtt_ms for each in report.destinations[0].findings]
+    assert [("refused", None)] == [(each.verdict, each.rtt_ms) for each in events]
+
+
+def test_a_bridge_shows_each_packet_once_an_interface():
+    report, _ = told("any-bridge.pcap")
+    assert {(3, 3)} == {(each.sent, each.errors) for each in report.destinations}
+
+
+def test_a_half_computed_checksum_is_finished_and_compared():
+    _, events = told("offloaded-siblings.pcap")
+    assert [(1, 20.0), (2, 20.0)] == [(each.matched_frame, each.rtt_ms) for each in events]
+
+
+def test_lengths_tell_two_datagrams_apart_and_prove_nothing():
+    _, events = told("lengths-tell.pcap")
+    assert [(1, "flow")] == [(each.matched_frame, each.match) for each in events]
+
+
+def test_a_translated_service_is_what_its_errors_are_about():
+    report, _ = told("dnat-quote.pcap")
+    found = {each.port: (each.verdict, each.findings[0].match, each.findings[0].mtu) for each in report.destinations}
+    assert ("too-big", "rewritten", 1280) == found[53]
+    assert not report.unmatched
+
+
+def test_a_mapped_address_in_an_ipv6_header_is_what_it_is():
+    report, events = told("mapped-reporter.pcap")
+    assert {"::ffff:203.0.113.7"} == {report.destinations[0].findings[0].reporter, events[0].reporter}
+
+
+@pytest.mark.parametrize("name", ["same-address-twice.pcap", "nat64-trace.pcap"])
+def test_a_traceroute_is_no_loop(name):
+    report, events = told(name)
+    assert "refused" == report.destinations[0].verdict
+    assert "loop" not in {each.verdict for each in events}
+
+
+@pytest.mark.parametrize(("name", "labels"), [("mpls-at-128-v4.pcap", [416240]), ("mpls-at-128-v6.pcap", [27121, 2])])
+def test_extensions_stand_at_128_bytes_whatever_is_declared(name, labels):
+    _, (event,) = told(name)
+    assert labels == [entry["label"] for each in event.extensions for entry in each["mpls"]]
+
+
+@pytest.mark.parametrize(("name", "verdict", "sent"), [("middle.pcap", "answered", 2), ("middle-refused.pcap", "refused", 3)])
+def test_who_asks_is_known_where_a_capture_begins_with_an_answer(name, verdict, sent):
+    report, _ = told(name)
+    assert [("198.51.100.53", 53, verdict, sent)] == [
+        (each.address, each.port, each.verdict, each.sent) for each in report.destinations]
+
+
+def test_a_quote_that_ends_behind_the_source_port_is_matched_by_its_id():
+    report, events = told("snap-64.pcap")
+    assert {("198.51.100.53", 53): "refused"} == verdicts(report)
+    assert ["exact"] == [each.match for each in events]
