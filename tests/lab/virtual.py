@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-from udpprobe import hostfacts
+from udpprobe import hostfacts, mtu, scan, trace  # noqa: F401 - before a patch, or they would keep it
 from udpprobe.capture.filter import filter_of
 from udpprobe.capture.frames import Frame, Frames
 from udpprobe.capture.state import SourceState
@@ -135,7 +135,6 @@ def commanded(name, *words, seed=None):
     steady = partial(SteadyClock, clock.time_ns, clock.time_ns)
     err = io.StringIO()
     instead = {
-        "udpprobe.hostfacts.source_of": lambda address, *_, **__: _source(host, address),
         "udpprobe.prepare.has_net_raw": lambda: True,
         "udpprobe.wire._way": lambda *_: ("lab0", host.scenario.mtu),
         "udpprobe.wire.RawSocket": lambda *_: RawSocket(host),
@@ -143,6 +142,8 @@ def commanded(name, *words, seed=None):
         "udpprobe.engines.raw.up_interfaces": frozenset,
         "udpprobe.scan.SteadyClock": steady,
     }
+    for room in ("udpprobe.wire", "udpprobe.hostfacts"):
+        instead[f"{room}.source_of"] = lambda address, *_, **__: _source(host, address)
     for room in ("udpprobe.wire", "udpprobe.engines.raw"):
         instead[f"{room}.open_capture"] = (
             lambda expression, *, kind="interface", **_: Capture(host, expression, kind))
