@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def tree(tmp_path):
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "udpprobe/__init__.py", "udpprobe/_twins.py",
-                 "udpprobe/core/cursor.py", "udpprobe/core/cursor.pxd"):
+                 "udpprobe/core/siphash.py", "udpprobe/core/siphash.pxd"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "udpprobe" / "core" / "__init__.py").touch()
@@ -61,7 +61,7 @@ def test_a_missing_compiler_can_be_made_an_error(tree):
 
 
 def test_a_compiled_module_that_cannot_be_made_again_is_removed(tree):
-    stale = tree / "udpprobe" / "core" / f"cursor{EXTENSION_SUFFIXES[0]}"
+    stale = tree / "udpprobe" / "core" / f"siphash{EXTENSION_SUFFIXES[0]}"
     stale.write_bytes(b"\x7fELF, from another source")
     done = build(tree, "build_ext", "--inplace", **NO_COMPILER)
     assert 0 == done.returncode, done.stderr

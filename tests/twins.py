@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import udpprobe.core
-import udpprobe.report    # first, or what it brings would be built on the twin
+import udpprobe.report  # first, or what it brings would be built on the twin
 
 CORE = Path(udpprobe.core.__path__[0])
 MODULES = ("table", "histogram", "rows", "headers", "decode", "flows", "recent", "duplicates", "findings", "capture",

@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 from udpprobe.core.addresses import address_text
 from udpprobe.core.believer import BELIEVED, MISSED, Believer
 from udpprobe.core.extensions import extensions_of
-from udpprobe.core.model import Event
+from udpprobe.core.model import Event, quoted_of
 from udpprobe.core.mtu import mtu_notes
 from udpprobe.core.notes import Note, texts_of
 from udpprobe.core.probe import DESTINATION, SOURCE, Payloads, Prober, Quoted, Tasks
 from udpprobe.core.rows import Packet
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of, verdict_of
-from udpprobe.report import quoted_of
 
 HEADER_BYTES = {4: 28, 6: 48}
 """IP and UDP header, by family."""

@@ -27,13 +27,14 @@ from udpprobe.core.model import (
     Event,
     Finding,
     Loop,
-    Quoted,
     Report,
     SourceReport,
     Spread,
     Unmatched,
     Unread,
+    quoted_of,
 )
+from udpprobe.core.mtu import mtu_notes
 from udpprobe.core.notes import Note, texts_of
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.table import Table
@@ -590,7 +591,7 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
     if length >= 1 << 20 and sureness:
         udp_length = match[1] >> 32 & 0xFFFF
         length = udp_length + (20 if packet.family == 4 else 40) if udp_length >= 8 and not match[1] & 2 else length
-    notes = packet.notes | match[2] | more | mtu_notes(packet.mtu, packet.family, length)
+    notes = packet.notes | match[2] | more | mtu_notes(packet.family, packet.mtu, length)
     return Event(
         frame=packet.frame, time_ns=packet.time_ns, family=packet.family, type=packet.icmp_type,
         code=packet.icmp_code, verdict=kind.verdict, errno=kind.errno, linux=kind.linux, reason=kind.reason,
@@ -600,29 +601,3 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
         rtt_ms=rtt_ns / NS_PER_MS if sureness and 0 <= rtt_ns <= 300_000_000_000 else None,
         extensions=objects, notes=texts_of(notes, length, packet.family),
         match_evidence=tuple(name for bit, name in enumerate(EVIDENCE) if evidence >> bit & 1))
-
-
-def mtu_notes(mtu: int, family: int, length: int) -> Note:
-    """What is odd about the MTU an error reports (RFC 791; RFC 1191; RFC 8200, section 5)."""
-    if mtu < 0:
-        return Note(0)
-    if mtu == 0:
-        return Note.MTU_ZERO
-    notes = Note.MTU_BELOW_MINIMUM if mtu < (68 if family == 4 else 1280) else Note(0)
-    return notes | Note.MTU_NOT_SMALLER if mtu >= length else notes
-
-
-def quoted_of(packet: Any) -> Quoted:  # noqa: ANN401 - a `Packet`, or what is like one
-    """The datagram as an error quotes it."""
-    notes = packet.notes
-
-    def unless(missing: int, value: int) -> int | None:
-        return None if notes & missing else value
-
-    return Quoted(
-        source=address_text(*packet.source), source_port=unless(Note.NO_PORTS, packet.source_port),
-        destination=address_text(*packet.destination),
-        destination_port=unless(Note.NO_PORTS, packet.destination_port),
-        ip_id=packet.ip_id if packet.family == 4 else None, ttl=packet.ttl, ip_length=packet.ip_length,
-        udp_length=unless(Note.NO_LENGTH, packet.udp_length),
-        udp_checksum=unless(Note.NO_CHECKSUM, packet.udp_checksum), bytes=packet.quoted_bytes)

@@ -10,6 +10,6 @@ _twins.refuse_stale(__path__[0])
 
 def is_compiled() -> bool:
     """Whether the compiled twins of the core's modules run, all of them, or the interpreted ones."""
-    from udpprobe.core import cursor  # noqa: PLC0415 - so that importing a module of the core imports no other
+    from udpprobe.core import siphash  # noqa: PLC0415 - so that importing a module of the core imports no other
 
-    return not cursor.__file__.endswith(".py")
+    return not siphash.__file__.endswith(".py")

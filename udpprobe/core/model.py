@@ -15,6 +15,9 @@ from typing import Any, TypeVar, overload
 
 from msgspec import Struct, field
 
+from udpprobe.core.addresses import address_text
+from udpprobe.core.notes import Note
+
 REPORT_SCHEMA = "udpprobe.report/1"
 
 
@@ -226,6 +229,22 @@ class Quoted(Model, frozen=True):
     udp_checksum: int | None
     bytes: int
     """Bytes of the quote, from its IP header on."""
+
+
+def quoted_of(packet: Any) -> Quoted:  # noqa: ANN401 - a `Packet`, or one with the same fields
+    """What an ICMP error quotes of a datagram."""
+    notes = packet.notes
+
+    def unless(missing: int, value: int) -> int | None:
+        return None if notes & missing else value
+
+    return Quoted(
+        source=address_text(*packet.source), source_port=unless(Note.NO_PORTS, packet.source_port),
+        destination=address_text(*packet.destination),
+        destination_port=unless(Note.NO_PORTS, packet.destination_port),
+        ip_id=packet.ip_id if packet.family == 4 else None, ttl=packet.ttl, ip_length=packet.ip_length,
+        udp_length=unless(Note.NO_LENGTH, packet.udp_length),
+        udp_checksum=unless(Note.NO_CHECKSUM, packet.udp_checksum), bytes=packet.quoted_bytes)
 
 
 class Event(Model, frozen=True):

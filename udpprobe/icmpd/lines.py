@@ -11,11 +11,12 @@ from typing import Any
 from udpprobe import __version__
 from udpprobe.core.addresses import address_text
 from udpprobe.core.extensions import extensions_of
+from udpprobe.core.model import quoted_of
+from udpprobe.core.mtu import mtu_notes
 from udpprobe.core.notes import texts_of
 from udpprobe.core.rows import Packet
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of, verdict_of
 from udpprobe.icmpd.registry import UdpSocket
-from udpprobe.report import mtu_notes, quoted_of
 from udpprobe.reports.json import encoded
 from udpprobe.reports.text import rfc3339
 
@@ -39,7 +40,7 @@ def error_object(error: Packet, interface: int) -> dict[str, Any]:
     meaning = meaning_of(family, error.icmp_type, error.icmp_code)
     verdict = verdict_of(meaning, itself=error.reporter == error.destination, loop=False)
     objects, more = extensions_of(error.data, family)
-    notes = error.notes | more | mtu_notes(error.mtu, family, error.length)
+    notes = error.notes | more | mtu_notes(family, error.mtu, error.length)
     return {
         "kind": "error", "time": rfc3339(error.time_ns), "family": family, "type": error.icmp_type,
         "code": error.icmp_code, "verdict": verdict, "errno": ERRNO_OF_VERDICT.get(verdict or ""),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import gcd
 from typing import NamedTuple
 
-from udpprobe.core.notes import Note
+from udpprobe.core.mtu import mtu_notes
 from udpprobe.core.scanning.oddities import Looks
 from udpprobe.core.scanning.plan import Address, Plan
 
@@ -158,7 +158,7 @@ class Record:
         is_new = not (identity and identity == found.looked and abs(time_ns - found.last_ns) <= soon_ns)
         found.first_ns, found.last_ns = min(found.first_ns, time_ns), max(found.last_ns, time_ns)
         found.looked, found.length = identity, min(found.length, length)
-        found.notes |= notes | mtu_notes(kind, found.length)
+        found.notes |= notes | int(mtu_notes(kind.family, kind.mtu, found.length))
         found.is_exact |= is_exact
         if is_new:
             found.count += 1
@@ -183,17 +183,3 @@ class Record:
             loop.period = gcd(loop.period, fall)
             last[2] = 1
         last[0], last[1] = ttl, fall
-
-
-def mtu_notes(kind: Kind, length: int) -> int:
-    """What is odd about the MTU that is reported (RFC 791; RFC 1191; RFC 8200, section 5)."""
-    if kind.mtu < 0:
-        return 0
-    if kind.mtu == 0:
-        return int(Note.MTU_ZERO)
-    notes = 0
-    if kind.mtu < (68 if kind.family == 4 else 1280):
-        notes |= Note.MTU_BELOW_MINIMUM
-    if kind.mtu >= length:
-        notes |= Note.MTU_NOT_SMALLER
-    return int(notes)

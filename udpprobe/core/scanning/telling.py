@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from udpprobe.core.addresses import address_text
 from udpprobe.core.extensions import extensions_of
-from udpprobe.core.model import Event, Quoted
-from udpprobe.core.notes import Note, texts_of
-from udpprobe.core.rows import Packet
+from udpprobe.core.model import Event, Quoted, quoted_of
+from udpprobe.core.mtu import mtu_notes
+from udpprobe.core.notes import texts_of
 from udpprobe.core.scanning.outcome import NS_PER_MS, Known, judged
 from udpprobe.core.scanning.plan import Plan
-from udpprobe.core.scanning.record import mtu_notes
 from udpprobe.core.scanning.replies import Believed
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT
 
@@ -19,30 +18,15 @@ def event_of(known: Known, believed: Believed) -> Event:
     packet, kind = believed.packet, believed.kind
     meaning, verdict = judged(known, believed.task, kind)
     extensions, odd = extensions_of(packet.data, packet.family) if packet else (None, 0)
-    notes = believed.notes | mtu_notes(kind, believed.length) | odd
+    notes = believed.notes | mtu_notes(kind.family, kind.mtu, believed.length) | odd
     return Event(
         frame=believed.number, time_ns=believed.time_ns, family=kind.family, type=kind.icmp_type, code=kind.icmp_code,
         verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux, reason=meaning.reason,
         reporter=address_text(*kind.reporter), mtu=kind.mtu if kind.mtu >= 0 else None,
-        quoted=_quoted_of(packet) if packet else _sent(known.plan, believed),
+        quoted=quoted_of(packet) if packet else _sent(known.plan, believed),
         match="exact" if believed.is_exact else "rewritten", matched_frame=believed.frame or None,
         rtt_ms=(believed.time_ns - believed.sent_ns) / NS_PER_MS if believed.sent_ns else None, extensions=extensions,
         notes=texts_of(notes, believed.length, kind.family))
-
-
-def _quoted_of(packet: Packet) -> Quoted:
-    notes = packet.notes
-
-    def unless(missing: int, value: int) -> int | None:
-        return None if notes & missing else value
-
-    return Quoted(
-        source=address_text(*packet.source), source_port=unless(Note.NO_PORTS, packet.source_port),
-        destination=address_text(*packet.destination),
-        destination_port=unless(Note.NO_PORTS, packet.destination_port),
-        ip_id=packet.ip_id if packet.family == 4 else None, ttl=packet.ttl, ip_length=packet.ip_length,
-        udp_length=unless(Note.NO_LENGTH, packet.udp_length),
-        udp_checksum=unless(Note.NO_CHECKSUM, packet.udp_checksum), bytes=packet.quoted_bytes)
 
 
 def _sent(plan: Plan, believed: Believed) -> Quoted:
