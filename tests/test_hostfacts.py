@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import socket
+from array import array
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-import numpy as np
 import pytest
 
 from udpprobe.errors import UdpprobeError, UsageError
@@ -92,8 +92,8 @@ def test_sources_come_in_columns_and_each_destination_is_asked_for_once(monkeypa
     asked = []
     monkeypatch.setattr("udpprobe.hostfacts.source_of",
                         lambda address, zone, **_: asked.append((address, zone)) or source_of(address, zone))
-    high, low = np.zeros(5, np.uint64), np.array([MAPPED | 0x7F000001, 1, MAPPED | 0x7F000001, 1, 1], np.uint64)
-    source_high, source_low, refused = sources_for(high, low, np.zeros(5, np.int64))
+    high, low = array("Q", bytes(40)), array("Q", [MAPPED | 0x7F000001, 1, MAPPED | 0x7F000001, 1, 1])
+    source_high, source_low, refused = sources_for(high, low, array("q", bytes(40)))
     assert [0] * 5 == source_high.tolist()
     assert low.tolist() == source_low.tolist()
     assert [0] * 5 == refused.tolist()
@@ -101,8 +101,8 @@ def test_sources_come_in_columns_and_each_destination_is_asked_for_once(monkeypa
 
 
 def test_no_destinations_have_no_sources():
-    none = np.empty(0, np.uint64)
-    assert [0, 0, 0] == [len(column) for column in sources_for(none, none, none.view(np.int64))]
+    none = array("Q")
+    assert [0, 0, 0] == [len(column) for column in sources_for(none, none, array("q"))]
 
 
 def test_a_reserved_port_is_taken_in_both_families_until_it_is_given_back():
@@ -192,8 +192,8 @@ def no_v6(monkeypatch):
 
 def families(*addresses):
     whole = [int(ip_address(each)) | (MAPPED if "." in each else 0) for each in addresses]
-    return families_of(np.array([each >> 64 for each in whole], np.uint64),
-                       np.array([each & (1 << 64) - 1 for each in whole], np.uint64))
+    return families_of(array("Q", [each >> 64 for each in whole]),
+                       array("Q", [each & (1 << 64) - 1 for each in whole]))
 
 
 def test_the_families_are_those_of_the_addresses():
