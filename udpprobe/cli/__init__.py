@@ -34,6 +34,7 @@ _WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
 
 COMMANDS = {
     "analyze": "What captures know of UDP datagrams that failed.",
+    "diff": "What changed from one report or capture to another.",
     "scan": "Probe ports, and say what became of the datagrams.",
     "trace": "The way to a port, and where it ends or loops.",
     "mtu": "Which packets fit through, and who limits them.",
