@@ -4,11 +4,10 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, ReportFormatOption, parse_time
 from udpprobe.cli.output import guard_inputs, opened
+from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.cli.progress import shown
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import CaptureError, UsageError
@@ -43,33 +42,33 @@ class GroupBy(StrEnum):
 
 
 def analyze(  # noqa: PLR0913 - a command's options are its arguments
-    files: Annotated[list[str] | None, typer.Argument(
+    files: Annotated[list[str] | None, Argument(
         metavar="FILE...", show_default=False,
         help="pcap or pcapng, also in gzip or zstd; - is standard input. Also directories with captures in them, "
              "however deep, quoted globs, and URLs.")] = None,
     *,
-    files_from: Annotated[str | None, typer.Option(
+    files_from: Annotated[str | None, Option(
         metavar="FILE", help="More files, one a line; - is standard input.")] = None,
-    vantage: Annotated[bool, typer.Option(
+    vantage: Annotated[bool, Option(
         "--vantage", help="Each FILE (directory, glob) is a capture point of its own: its packets are not matched with "
                           "the others', only counted together.")] = False,
-    workers: Annotated[int | None, typer.Option(
+    workers: Annotated[int | None, Option(
         min=1, metavar="N", show_default=False,
         help="Threads that read side by side (with `--cluster local`, processes); by itself one a core from 1 GiB "
              "on, else 1.")] = None,
-    cluster: Annotated[str | None, typer.Option(
+    cluster: Annotated[str | None, Option(
         metavar="ADDRESS", help="Workers of this Dask scheduler (tcp://host:8786) read them; `local` starts some here.",
     )] = None,
-    bpf: Annotated[str | None, typer.Option("--filter", metavar="BPF",
+    bpf: Annotated[str | None, Option("--filter", metavar="BPF",
                                             help="Only packets that this pcap filter lets through.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only packets from TIME on: RFC 3339 (UTC "
+    since: Annotated[str | None, Option(metavar="TIME", help="Only packets from TIME on: RFC 3339 (UTC "
                                               "where no zone is given), or seconds since 1970.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Only packets before TIME.")] = None,
-    show_all: Annotated[bool, typer.Option("--all", help="Healthy destinations too.")] = False,
-    group_by: Annotated[GroupBy, typer.Option(help="What a row is about.")] = GroupBy.DESTINATION,
-    events: Annotated[bool, typer.Option("--events",
+    until: Annotated[str | None, Option(metavar="TIME", help="Only packets before TIME.")] = None,
+    show_all: Annotated[bool, Option("--all", help="Healthy destinations too.")] = False,
+    group_by: Annotated[GroupBy, Option(help="What a row is about.")] = GroupBy.DESTINATION,
+    events: Annotated[bool, Option("--events",
                                          help="One row an ICMP error, in capture order.")] = False,
-    loop_ttl: Annotated[int, typer.Option(
+    loop_ttl: Annotated[int, Option(
         min=1, max=255, metavar="TTL",
         help="A datagram that left with this TTL or more and expired was in a loop.")] = 32,
     output_format: ReportFormatOption = Format.TABLE,
@@ -106,7 +105,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         ending.write(report)
     if report.source.unread and not interrupted:
         raise _unread(report.source.unread)
-    raise typer.Exit(status_of(report, failing, interrupted=interrupted))
+    raise Exit(status_of(report, failing, interrupted=interrupted))
 
 
 def _unread(files: "Sequence[Unread]") -> CaptureError:

@@ -1,17 +1,13 @@
 """`udpprobe check`: whether UDP services are as they should be, for monitoring."""
 
-from __future__ import annotations
-
 import os
 import sys
 import threading
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
-from typer.core import TyperCommand
+from typing import TYPE_CHECKING, Annotated
 
 from udpprobe import __version__
 from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
@@ -19,15 +15,13 @@ from udpprobe.checking.thresholds import State, parse_range
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.options import OutputOption
 from udpprobe.cli.output import opened, width_of
+from udpprobe.cli.parser import Argument, Command, Exit, Option, WrongWords, echo
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.plugin import line_of
 
 if TYPE_CHECKING:
     from udpprobe.check import Settings
     from udpprobe.checking.states import Outcome
-
-_WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
-"""The parser's own usage error."""
 
 EXAMPLES = """\
 Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; this help and wrong options are 3 too. Ranges are [@]start:end:
@@ -73,76 +67,67 @@ class CheckFormat(StrEnum):
     PROMETHEUS = "prometheus"
 
 
-class Plugin(TyperCommand):
-    """A command as the Monitoring Plugins have it: all but a check that was made is UNKNOWN, in a line on stdout."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the parser's own types
-        """Read the options; wrong ones are UNKNOWN, and so is help."""
-        try:
-            return super().make_context(*args, **kwargs)
-        except typer.Exit:
-            raise typer.Exit(State.UNKNOWN) from None
-        except _WrongWords as error:
-            raise _unknown(error.format_message()) from None  # type: ignore[attr-defined]  # Click's, either copy
-        except UsageError as error:     # an option's own check found it
-            raise _unknown(str(error)) from None
-
-    def invoke(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as above
-        """Check; what cannot be done is UNKNOWN."""
-        try:
-            return super().invoke(*args, **kwargs)
-        except (BrokenPipeError, typer.Exit):
-            raise
-        except KeyboardInterrupt:       # or SIGTERM: a monitor that waits no longer
-            typer.echo(line_of(State.UNKNOWN, "interrupted"))
-            raise
-        except (UdpprobeError, OSError, MemoryError) as error:
-            raise _unknown(str(error) or "out of memory") from None
-        except Exception as error:  # noqa: BLE001 - monitors would take Python's own status for WARNING
-            traceback.print_exc()
-            raise _unknown(f"a defect of udpprobe, please report it: {error!r}") from None
+def run(command: Command, words: Sequence[str]) -> None:
+    """Check, as the Monitoring Plugins have it: all but a check that was made is UNKNOWN, in a line on stdout."""
+    try:
+        values = command.values(words)
+    except Exit:
+        raise Exit(State.UNKNOWN) from None
+    except WrongWords as error:
+        raise _unknown(error.text) from None
+    except UsageError as error:     # an option's own check found it
+        raise _unknown(str(error)) from None
+    try:
+        command.function(**values)
+    except (BrokenPipeError, Exit):
+        raise
+    except KeyboardInterrupt:       # or SIGTERM: a monitor that waits no longer
+        echo(line_of(State.UNKNOWN, "interrupted"))
+        raise
+    except (UdpprobeError, OSError, MemoryError) as error:
+        raise _unknown(str(error) or "out of memory") from None
+    except Exception as error:  # noqa: BLE001 - monitors would take Python's own status for WARNING
+        traceback.print_exc()
+        raise _unknown(f"a defect of udpprobe, please report it: {error!r}") from None
 
 
-SETTINGS = {"cls": Plugin}
-
-
-def _unknown(reason: str) -> typer.Exit:
-    typer.echo(line_of(State.UNKNOWN, reason))
-    return typer.Exit(State.UNKNOWN)
+def _unknown(reason: str) -> Exit:
+    echo(line_of(State.UNKNOWN, reason))
+    return Exit(State.UNKNOWN)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"udpprobe check {__version__}")
-        raise typer.Exit
+        echo(f"udpprobe check {__version__}")
+        raise Exit
 
 
-Thresholds = Annotated[str | None, typer.Option("--warning", "-w", metavar="RANGE", help="WARNING by the RTT in ms.")]
-Critical = Annotated[str | None, typer.Option("--critical", "-c", metavar="RANGE", help="CRITICAL by the RTT in ms.")]
+Thresholds = Annotated[str | None, Option("--warning", "-w", metavar="RANGE", help="WARNING by the RTT in ms.")]
+Critical = Annotated[str | None, Option("--critical", "-c", metavar="RANGE", help="CRITICAL by the RTT in ms.")]
 
 
 def check(  # noqa: PLR0913 - a command's options are its arguments
-    targets: Annotated[list[str] | None, typer.Argument(
+    targets: Annotated[list[str] | None, Argument(
         metavar="HOST:PORT...", show_default=False, help="What to check; of a name, every address it has.")] = None,
     *,
-    config: Annotated[str | None, typer.Option(
+    config: Annotated[str | None, Option(
         metavar="FILE.toml", help="More targets, each with what is expected of it.")] = None,
-    expect: Annotated[Expect, typer.Option(help="How a destination should be.")] = Expect.ANSWERED,
-    silence: Annotated[Silence | None, typer.Option(
+    expect: Annotated[Expect, Option(help="How a destination should be.")] = Expect.ANSWERED,
+    silence: Annotated[Silence | None, Option(
         show_default=False, help="What silence that proves nothing counts as.")] = None,
     warning: Thresholds = None,
     critical: Critical = None,
-    min_mtu: Annotated[int, typer.Option(
+    min_mtu: Annotated[int, Option(
         min=0, max=65_575, metavar="BYTES", help="CRITICAL where an IP packet of this size does not fit through.")] = 0,
-    no_loop: Annotated[bool, typer.Option("--no-loop", help="CRITICAL where the way ends in a routing loop.")] = False,
-    timeout: Annotated[float, typer.Option(
+    no_loop: Annotated[bool, Option("--no-loop", help="CRITICAL where the way ends in a routing loop.")] = False,
+    timeout: Annotated[float, Option(
         "--timeout", "-t", min=1, metavar="SECONDS", callback=opt.seconds_of,
         help="When it ends, whatever is still open.")] = 10,
-    wait: Annotated[float, typer.Option(
+    wait: Annotated[float, Option(
         min=0.01, metavar="SECONDS", callback=opt.seconds_of,
         help="How long a host that says nothing is waited for, each time.")] = 1,
     retries: opt.Retries = 2,
-    confirm: Annotated[int, typer.Option(
+    confirm: Annotated[int, Option(
         min=0, max=10, metavar="N", help="How often a failure is checked again before it counts.")] = 0,
     rate: opt.Rate = 1000,
     payload: opt.Payload = "auto",
@@ -151,11 +136,11 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     only_v6: opt.OnlyV6 = False,
     interface: opt.Interface = None,
     engine: opt.EngineOption = None,
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, show_default=False, help=(
+    verbose: Annotated[int, Option("--verbose", "-v", count=True, show_default=False, help=(
         "A line a destination; twice: and what came back; three times: and warnings."))] = 0,
-    _version: Annotated[bool, typer.Option("--version", "-V", callback=_show_version, is_eager=True,
-                                           help="Show the version and exit.")] = False,
-    output_format: Annotated[CheckFormat, typer.Option("--format", help="How the result is written.")] =
+    _version: Annotated[bool, Option("--version", "-V", callback=_show_version, help="Show the version and exit.")] =
+        False,
+    output_format: Annotated[CheckFormat, Option("--format", help="How the result is written.")] =
         CheckFormat.PLUGIN,
     output: OutputOption = None,
 ) -> None:
@@ -178,7 +163,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     outcome = _in_time(asks, settings)
     with opened(output, stream=False) as out:
         out.write(_text(outcome, output_format, verbose, width_of(out)))
-    raise typer.Exit(outcome.state)
+    raise Exit(outcome.state)
 
 
 def _distinct(asks: list[Ask]) -> list[Ask]:
@@ -199,7 +184,7 @@ def _from_file(path: str | None) -> list[Ask]:
     return read_config(path)
 
 
-def _in_time(asks: list[Ask], settings: Settings) -> Outcome:
+def _in_time(asks: list[Ask], settings: "Settings") -> "Outcome":
     from udpprobe.check import check as checking  # noqa: PLC0415 - as above
 
     # what cannot be told to stop, such as the look-up of a name, does not keep it from ending
@@ -218,7 +203,7 @@ def _give_up(timeout_s: float) -> None:
     os._exit(State.UNKNOWN)
 
 
-def _text(outcome: Outcome, output_format: CheckFormat, verbosity: int, width: int) -> str:
+def _text(outcome: "Outcome", output_format: CheckFormat, verbosity: int, width: int) -> str:
     from udpprobe.reports.checks import CHECK_FORMATS  # noqa: PLC0415 - as above
     from udpprobe.reports.plugin import plugin  # noqa: PLC0415 - as above
 

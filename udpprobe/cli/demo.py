@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from udpprobe import __version__
+from udpprobe.cli.parser import Exit, Option, echo
 from udpprobe.errors import UdpprobeError
 from udpprobe.reports.text import wrap
 
@@ -77,7 +76,7 @@ CAPTURES = (
 
 def demo(
     *,
-    captures: Annotated[bool, typer.Option(
+    captures: Annotated[bool, Option(
         "--captures", help="Analyse captures, as where no private network is to be had.")] = False,
 ) -> None:
     """Show in a few seconds what udpprobe finds: a firewall, a routing loop, a link that is too narrow.
@@ -87,7 +86,7 @@ def demo(
     if sys.stdout is None:
         raise UdpprobeError("standard output is closed, and the demo writes nowhere else")
     reason = "--captures asks for that" if captures else why_no_lab()
-    raise typer.Exit(_analyze_captures(reason) if reason else _go_there())
+    raise Exit(_analyze_captures(reason) if reason else _go_there())
 
 
 def why_no_lab() -> str:
@@ -154,5 +153,5 @@ def _say(text: str) -> None:
 
 
 def _print(text: str) -> None:
-    typer.echo(text)
+    echo(text)
     sys.stdout.flush()

@@ -3,10 +3,9 @@
 from enum import StrEnum
 from typing import Annotated
 
-import typer
-
 from udpprobe.cli.options import FormatOption, OutputOption
 from udpprobe.cli.output import opened, width_of
+from udpprobe.cli.parser import Argument, Option
 from udpprobe.core.verdicts import ANY_CODE, MEANINGS, Meaning, is_error, meaning_of
 from udpprobe.errors import UsageError
 from udpprobe.reports import Format
@@ -28,14 +27,14 @@ class Family(StrEnum):
 
 
 def explain(
-    icmp_type: Annotated[int | None, typer.Argument(metavar="TYPE", min=0, max=255,
+    icmp_type: Annotated[int | None, Argument(metavar="TYPE", min=0, max=255,
                                                     help="ICMP or ICMPv6 type.")] = None,
-    icmp_code: Annotated[int | None, typer.Argument(metavar="CODE", min=0, max=255,
+    icmp_code: Annotated[int | None, Argument(metavar="CODE", min=0, max=255,
                                                     help="Its code; all codes without.")] = None,
     *,
-    family: Annotated[Family | None, typer.Option(help="ICMP (4) or ICMPv6 (6); both without.")] = None,
-    only_v4: Annotated[bool, typer.Option("-4", help="As --family 4.")] = False,
-    only_v6: Annotated[bool, typer.Option("-6", help="As --family 6.")] = False,
+    family: Annotated[Family | None, Option(help="ICMP (4) or ICMPv6 (6); both without.")] = None,
+    only_v4: Annotated[bool, Option("-4", help="As --family 4.")] = False,
+    only_v6: Annotated[bool, Option("-6", help="As --family 6.")] = False,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
 ) -> None:

@@ -3,9 +3,8 @@
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from udpprobe.cli import scan_options as opt
+from udpprobe.cli.parser import Option, echo
 from udpprobe.core.targets import parse_target
 from udpprobe.errors import UsageError
 
@@ -29,20 +28,20 @@ Examples:
 
 def exporter(
     *,
-    allow: Annotated[list[str] | None, typer.Option(
+    allow: Annotated[list[str] | None, Option(
         metavar="NETWORK[,NETWORK]", help="Networks whose hosts may be probed; all others are 403. May be repeated. "
         "Needed where other hosts may ask.")] = None,
-    listen: Annotated[str, typer.Option(metavar="ADDRESS:PORT", help="Where to listen (TCP).")] = LISTEN,
-    config: Annotated[str | None, typer.Option(
+    listen: Annotated[str, Option(metavar="ADDRESS:PORT", help="Where to listen (TCP).")] = LISTEN,
+    config: Annotated[str | None, Option(
         metavar="FILE.toml", help="Its [templates] are modules, as in check --config.")] = None,
-    timeout: Annotated[float, typer.Option(
+    timeout: Annotated[float, Option(
         min=1, metavar="SECONDS", callback=opt.seconds_of,
         help="Of a probe, at most; less where Prometheus gives less.")] = 10,
-    wait: Annotated[float, typer.Option(
+    wait: Annotated[float, Option(
         min=0.01, metavar="SECONDS", callback=opt.seconds_of,
         help="How long a host that says nothing is waited for, each time.")] = 1,
     retries: opt.Retries = 2,
-    at_once: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Probes under way at a time.")] = 16,
+    at_once: Annotated[int, Option(min=1, max=64, metavar="N", help="Probes under way at a time.")] = 16,
     engine: opt.EngineOption = None,
 ) -> None:
     """Serve Prometheus: probe the targets that it names, as the blackbox exporter does, and say what became of them."""
@@ -53,7 +52,7 @@ def exporter(
     from udpprobe.hostfacts import has_net_raw  # noqa: PLC0415 - as above
 
     if engine is None and not has_net_raw():
-        typer.echo("udpprobe: warning: raw sockets are not allowed (CAP_NET_RAW): no module can check path MTUs "
+        echo("udpprobe: warning: raw sockets are not allowed (CAP_NET_RAW): no module can check path MTUs "
                    "or name a loop's routers", err=True)
     settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, engine=engine.value if engine else "auto")
     with Server(Options(where, networks, {**MODULES, **_modules(config)}, settings, at_once)) as server:

@@ -9,10 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from udpprobe.cli.options import FormatOption, OutputOption
 from udpprobe.cli.output import opened, width_of
+from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
 
@@ -34,20 +33,21 @@ class Action(StrEnum):
 
 
 def icmpd(  # noqa: PLR0913 - a command's options are its arguments
-    action: Annotated[Action, typer.Argument(help="Be the daemon, or ask one for its counters.")] = Action.RUN,
+    action: Annotated[Action, Argument(
+        metavar="run|status", help="Be the daemon, or ask one for its counters.")] = Action.RUN,
     *,
-    path: Annotated[str | None, typer.Option(
+    path: Annotated[str | None, Option(
         "--socket", metavar="PATH", help="Where clients connect; /run/udpprobe/icmpd.sock, or below "
         "$XDG_RUNTIME_DIR for who is not root.")] = None,
-    allow_user: Annotated[list[str] | None, typer.Option(
+    allow_user: Annotated[list[str] | None, Option(
         metavar="USER", help="Who may register sockets beside its own user; * is everybody. May be repeated.")] = None,
-    allow_group: Annotated[list[str] | None, typer.Option(
+    allow_group: Annotated[list[str] | None, Option(
         metavar="GROUP", help="Likewise whoever is in this group.")] = None,
-    mode: Annotated[str | None, typer.Option(
+    mode: Annotated[str | None, Option(
         metavar="OCTAL", help="Permissions of the socket; 600, or 666 where others are allowed.")] = None,
-    user: Annotated[str | None, typer.Option(
+    user: Annotated[str | None, Option(
         metavar="USER", help="Become this user once the raw sockets are open.")] = None,
-    queue: Annotated[int, typer.Option(min=1, max=1_000_000, metavar="N",
+    queue: Annotated[int, Option(min=1, max=1_000_000, metavar="N",
                                        help="Errors that wait for a client that does not read.")] = 1024,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
@@ -68,7 +68,7 @@ def icmpd(  # noqa: PLR0913 - a command's options are its arguments
     options = Options(Path(path) if path else None, _mode(mode), user, tuple(allow_user or ()),
                       tuple(allow_group or ()), queue)
     if run(options, _say, _tell) == signal.SIGINT:
-        raise typer.Exit(130)
+        raise Exit(130)
 
 
 def _mode(octal: str | None) -> int | None:

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from udpprobe import __version__
 from udpprobe.cli.options import FormatOption, OutputOption
 from udpprobe.cli.output import opened, width_of
+from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.errors import UsageError
 from udpprobe.reports import Format
 
@@ -36,27 +35,27 @@ Examples:
   udpprobe lab --up plain
 """
 
-SETTINGS = {"context_settings": {"allow_interspersed_args": False}}
+SETTINGS = {"interspersed": False}
 """What follows the command of the lab's is its own."""
 
 USUAL = "plain"
 
 
 def lab(  # noqa: PLR0913 - a command's options are its arguments
-    command: Annotated[list[str] | None, typer.Argument(
+    command: Annotated[list[str] | None, Argument(
         metavar="-- COMMAND...", help="The program to run inside, and its arguments.")] = None,
     *,
-    scenario: Annotated[str, typer.Option(
+    scenario: Annotated[str, Option(
         "--scenario", "-s", metavar="NAME|FILE.toml", help="The world: one that ships, or your own.")] = USUAL,
-    shell: Annotated[bool, typer.Option("--shell", help="Run your shell inside.")] = False,
-    up: Annotated[str | None, typer.Option(
+    shell: Annotated[bool, Option("--shell", help="Run your shell inside.")] = False,
+    up: Annotated[str | None, Option(
         metavar="NAME|FILE.toml", help="Hold this world until Ctrl-C, and say how to enter it.")] = None,
-    seed: Annotated[int | None, typer.Option(
+    seed: Annotated[int | None, Option(
         metavar="N", help="Of its dice, instead of the scenario's own: what is lost, delayed, answered first.")] = None,
-    write: Annotated[str | None, typer.Option(
+    write: Annotated[str | None, Option(
         "--write", "-w", metavar="FILE.pcapng", help="Write there what passes, in both directions.")] = None,
-    list_scenarios: Annotated[bool, typer.Option("--list", help="The scenarios that ship.")] = False,
-    show: Annotated[str | None, typer.Option(metavar="NAME|FILE.toml", help="Show a scenario's text.")] = None,
+    list_scenarios: Annotated[bool, Option("--list", help="The scenarios that ship.")] = False,
+    show: Annotated[str | None, Option(metavar="NAME|FILE.toml", help="Show a scenario's text.")] = None,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
 ) -> None:
@@ -76,7 +75,7 @@ def lab(  # noqa: PLR0913 - a command's options are its arguments
     found = scenarios.load(up or scenario)
     environment = {**os.environ, "UDPPROBE_LAB": found.name}
     words, environment = shell_in(found.name, environment) if shell else (command or [], environment)
-    raise typer.Exit(_run(World(found, seed), found, write, lambda around: (
+    raise Exit(_run(World(found, seed), found, write, lambda around: (
         run(around, words, environment, is_shell=shell) if words else hold(around, _say_entrance))))
 
 

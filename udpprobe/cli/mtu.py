@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
 from udpprobe.cli.output import load_ahead, opened, width_of
+from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.cli.progress import shown_of_search
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import VERDICTS
@@ -35,24 +34,24 @@ Examples:
   udpprobe mtu --format json --fail-on black-hole 192.0.2.1:51820
 """
 
-Max = Annotated[int | None, typer.Option(
+Max = Annotated[int | None, Option(
     "--max", min=68, max=65_575, metavar="BYTES", help="The largest IP packet tried; else what the interface takes.")]
-Retries = Annotated[int, typer.Option(
+Retries = Annotated[int, Option(
     min=0, max=100, metavar="N", help="How often a size that goes missing is tried again before it counts as lost.")]
-Timeout = Annotated[float, typer.Option(
+Timeout = Annotated[float, Option(
     min=0.01, metavar="SECONDS", callback=opt.seconds_of, help="How long a host that says nothing is waited for.")]
-Rate = Annotated[float, typer.Option(
+Rate = Annotated[float, Option(
     min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no such limit.")]
-SourceAddress = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of this host to send from.")]
-SourcePort = Annotated[int | None, typer.Option(
+SourceAddress = Annotated[str | None, Option(metavar="ADDRESS", help="Address of this host to send from.")]
+SourcePort = Annotated[int | None, Option(
     min=1, max=65_520, metavar="PORT", show_default=False,
     help="Instead of free ones, this and the 15 that follow: an answer is known by the port it comes to.")]
-Control = Annotated[bool, typer.Option(
+Control = Annotated[bool, Option(
     "--control/--no-control", help="Probe a port that is surely closed too; its refusals show what arrives.")]
 
 
 def mtu(  # noqa: PLR0913 - a command's options are its arguments
-    target: Annotated[str, typer.Argument(metavar="HOST:PORT", help=(
+    target: Annotated[str, Argument(metavar="HOST:PORT", help=(
         f"Where to; without a port, {DEFAULT_PORT}. Of a name's addresses, the system's first choice."))],
     *,
     only_v4: opt.OnlyV4 = False,
@@ -86,7 +85,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
         from udpprobe.reports.mtu import MTU_FORMATS  # noqa: PLC0415 - as above
 
         out.write(MTU_FORMATS[output_format](found.report, width_of(out)))
-    raise typer.Exit(130 if found.interrupted else int(found.report.verdict in failing))
+    raise Exit(130 if found.interrupted else int(found.report.verdict in failing))
 
 
 def _failing(text: str | None) -> frozenset[str]:

@@ -4,8 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-import typer
-
+from udpprobe.cli.parser import Option
 from udpprobe.errors import UsageError
 from udpprobe.reports import Format
 
@@ -18,15 +17,15 @@ def _is_text(output_format: Format) -> Format:
 
 
 _TEXT_FORMATS = "|".join(each for each in Format if each is not Format.PARQUET)
-FormatOption = Annotated[Format, typer.Option(
+FormatOption = Annotated[Format, Option(
     "--format", metavar=f"[{_TEXT_FORMATS}]", callback=_is_text, help="How the result is written.")]
-ReportFormatOption = Annotated[Format, typer.Option("--format", help="How the result is written.")]
-OutputOption = Annotated[str | None, typer.Option(
+ReportFormatOption = Annotated[Format, Option("--format", help="How the result is written.")]
+OutputOption = Annotated[str | None, Option(
     "--output", "-o", metavar="FILE",
     help="Write to FILE instead of standard output (-); a report appears there whole or not at all.")]
-FailOnOption = Annotated[str | None, typer.Option(
+FailOnOption = Annotated[str | None, Option(
     metavar="VERDICT[,VERDICT]", help="Exit with status 1 when one of these verdicts was found.")]
-ProgressOption = Annotated[bool | None, typer.Option(
+ProgressOption = Annotated[bool | None, Option(
     "--progress/--no-progress", show_default=False,
     help="A bar on standard error; by itself when that is a terminal and it takes long.")]
 

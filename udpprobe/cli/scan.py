@@ -4,12 +4,11 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-import typer
-
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, ReportFormatOption
 from udpprobe.cli.output import guard_inputs, guard_outputs, opened, width_of
+from udpprobe.cli.parser import Exit
 from udpprobe.cli.progress import shown_of_scan
 from udpprobe.core.targets import Ports, Target, parse_addresses, parse_ports, parse_target, parse_targets
 from udpprobe.core.verdicts import parse_verdicts
@@ -88,7 +87,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     write_rows = partial(_write_rows, output_format, output)
     if list_payloads:
         write_rows(_payload_rows())
-        raise typer.Exit
+        raise Exit
     if not asked:
         raise UsageError("name a target, or a file of them with --targets-file (see udpprobe scan --help)")
     guard_outputs(output, write)
@@ -103,12 +102,12 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
         control=control, engine=engine.value if engine else "auto", loop_ttl=loop_ttl)
     if dry_run:
         write_rows(_plan_rows(resolved, options))
-        raise typer.Exit
+        raise Exit
     with opened(output, stream=is_stream(output_format, events=events)) as out:
         ending = Ending(out, output_format, events=events)
         report, interrupted = _follow(resolved, options, ending, progress)
         ending.write(report)
-    raise typer.Exit(status_of(report, failing, interrupted=interrupted))
+    raise Exit(status_of(report, failing, interrupted=interrupted))
 
 
 def _from_file(path: str | None) -> list[Target]:

@@ -3,8 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-import typer
-
+from udpprobe.cli.parser import Argument, Option
 from udpprobe.errors import UsageError
 
 SLOWEST_PPS, FASTEST_PPS = 0.001, 1e9
@@ -41,45 +40,45 @@ class Engine(StrEnum):
     CONNECTED = "connected"
 
 
-Targets = Annotated[list[str] | None, typer.Argument(
+Targets = Annotated[list[str] | None, Argument(
     metavar="TARGET...", show_default=False, help="What to probe: hosts, with ports or without; see below.")]
-PortsOption = Annotated[str | None, typer.Option(
+PortsOption = Annotated[str | None, Option(
     "--ports", "-p", metavar="PORTS", help="Of targets that name none: 53,123,1000-2000; - is all.")]
-TargetsFile = Annotated[str | None, typer.Option(
+TargetsFile = Annotated[str | None, Option(
     metavar="FILE", help="More targets, between blanks or line ends, # before comments; - is standard input.")]
-Exclude = Annotated[list[str] | None, typer.Option(
+Exclude = Annotated[list[str] | None, Option(
     metavar="TARGET[,TARGET]", show_default=False,
     help="What is not probed: hosts, networks, host:port. May be repeated.")]
-OnlyV4 = Annotated[bool, typer.Option("-4", help="Only IPv4 addresses.")]
-OnlyV6 = Annotated[bool, typer.Option("-6", help="Only IPv6 addresses.")]
-Rate = Annotated[float, typer.Option(
+OnlyV4 = Annotated[bool, Option("-4", help="Only IPv4 addresses.")]
+OnlyV6 = Annotated[bool, Option("-6", help="Only IPv6 addresses.")]
+Rate = Annotated[float, Option(
     min=0, metavar="PPS", callback=rate_of,
     help="Datagrams a second, of all hosts together; 0: as fast as this host sends.")]
-Retries = Annotated[int, typer.Option(
+Retries = Annotated[int, Option(
     min=0, max=100, metavar="N", help="How often a port that said nothing is asked again.")]
-Timeout = Annotated[float, typer.Option(
+Timeout = Annotated[float, Option(
     min=0.01, metavar="SECONDS", callback=seconds_of, help="How long a host that was never heard of is waited for.")]
-Payload = Annotated[str, typer.Option(metavar="PAYLOAD", help=(
+Payload = Annotated[str, Option(metavar="PAYLOAD", help=(
     "auto (what the port's service speaks), empty, token, hex:..., file:..., or names from the table."))]
-Payloads = Annotated[str | None, typer.Option(
+Payloads = Annotated[str | None, Option(
     metavar="nmap:FILE", help="Payloads by port from an installed nmap's file, before the own ones.")]
-ListPayloads = Annotated[bool, typer.Option("--list-payloads", help="Show the table of payloads; no TARGET.")]
-Size = Annotated[int | None, typer.Option(
+ListPayloads = Annotated[bool, Option("--list-payloads", help="Show the table of payloads; no TARGET.")]
+Size = Annotated[int | None, Option(
     min=28, max=65535, metavar="BYTES", help="Fill every probe up to an IP packet of this size.")]
-Ttl = Annotated[int, typer.Option(min=1, max=255, metavar="TTL", help="TTL or hop limit of the probes.")]
-SourcePort = Annotated[int | None, typer.Option(
+Ttl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="TTL or hop limit of the probes.")]
+SourcePort = Annotated[int | None, Option(
     min=1, max=65535, metavar="PORT", show_default=False, help="Instead of a free one.")]
-SourceAddress = Annotated[str | None, typer.Option(metavar="A,B,...", help=(
+SourceAddress = Annotated[str | None, Option(metavar="A,B,...", help=(
     "Addresses of this host to send from, in turns: many hosts limit their errors by the address they go to."))]
-Interface = Annotated[str | None, typer.Option("--interface", "-i", metavar="IFACE", help=(
+Interface = Annotated[str | None, Option("--interface", "-i", metavar="IFACE", help=(
     "Where probes leave and answers are listened for; also the zone of link-local targets."))]
-Write = Annotated[str | None, typer.Option(
+Write = Annotated[str | None, Option(
     "--write", "-w", metavar="FILE.pcapng", help="Write probes and answers there, verdicts as packet comments.")]
-Control = Annotated[bool, typer.Option(
+Control = Annotated[bool, Option(
     "--control/--no-control", help="Probe ports that are surely closed too, to learn what silence means.")]
-EngineOption = Annotated[Engine | None, typer.Option(
+EngineOption = Annotated[Engine | None, Option(
     "--engine", show_default=False, help="raw where that is allowed, else recverr; see below.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")]
-LoopTtl = Annotated[int, typer.Option(
+DryRun = Annotated[bool, Option("--dry-run", help="Show what would be sent, and send nothing.")]
+LoopTtl = Annotated[int, Option(
     min=1, max=255, metavar="TTL", help="A probe that left with this TTL or more and expired was in a loop.")]
-Events = Annotated[bool, typer.Option("--events", help="One row an ICMP error, in the order they came.")]
+Events = Annotated[bool, Option("--events", help="One row an ICMP error, in the order they came.")]

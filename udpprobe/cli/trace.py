@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TextIO
 
-import typer
-
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
 from udpprobe.cli.output import load_ahead, opened, width_of
+from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UsageError
@@ -37,22 +36,22 @@ Examples:
   udpprobe trace --watch --interval 60 --format ndjson 192.0.2.1
 """
 
-MaxTtl = Annotated[int, typer.Option(min=1, max=255, metavar="TTL", help="The highest TTL that is tried.")]
-FirstTtl = Annotated[int, typer.Option(min=1, max=255, metavar="TTL", help="The lowest one.")]
-Queries = Annotated[int, typer.Option("--queries", "-q", min=1, max=100, metavar="N", help="Probes for each hop.")]
-Timeout = Annotated[float, typer.Option(min=0.01, metavar="SECONDS", callback=opt.seconds_of, help=(
+MaxTtl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="The highest TTL that is tried.")]
+FirstTtl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="The lowest one.")]
+Queries = Annotated[int, Option("--queries", "-q", min=1, max=100, metavar="N", help="Probes for each hop.")]
+Timeout = Annotated[float, Option(min=0.01, metavar="SECONDS", callback=opt.seconds_of, help=(
     "How long a reply is waited for where no later hop was heard."))]
-Rate = Annotated[float, typer.Option(
+Rate = Annotated[float, Option(
     min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no such limit.")]
-Flows = Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Flows, each with a source port of its own.")]
-SourceAddress = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address of this host to send from.")]
-Watch = Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C, and say what changes.")]
-Interval = Annotated[float, typer.Option(
+Flows = Annotated[int, Option(min=1, max=64, metavar="N", help="Flows, each with a source port of its own.")]
+SourceAddress = Annotated[str | None, Option(metavar="ADDRESS", help="Address of this host to send from.")]
+Watch = Annotated[bool, Option("--watch", help="Repeat until Ctrl-C, and say what changes.")]
+Interval = Annotated[float, Option(
     min=0, metavar="SECONDS", callback=opt.seconds_of, help="Pause between the rounds of --watch.")]
 
 
 def trace(  # noqa: PLR0913 - a command's options are its arguments
-    target: Annotated[str, typer.Argument(metavar="HOST:PORT", help=(
+    target: Annotated[str, Argument(metavar="HOST:PORT", help=(
         f"Where to; without a port, {DEFAULT_PORT}. Of a name's addresses, the system's first choice."))],
     *,
     only_v4: opt.OnlyV4 = False,
@@ -89,7 +88,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
         size=size or 0)
     with opened(output, stream=output_format is Format.NDJSON) as out:
         verdicts, interrupted = _follow(endpoint, options, _Output(out, output_format), interval if watch else None)
-    raise typer.Exit(130 if interrupted else int(not failing.isdisjoint(verdicts)))
+    raise Exit(130 if interrupted else int(not failing.isdisjoint(verdicts)))
 
 
 def _endpoint(text: str, family: int | None, interface: str | None) -> "Endpoint":

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, OutputOption, ReportFormatOption
 from udpprobe.cli.output import guard_outputs, opened, width_of
+from udpprobe.cli.parser import Exit, Option
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
@@ -62,22 +61,22 @@ def _is_number(seconds: float | None) -> float | None:
 
 def watch(  # noqa: PLR0913 - a command's options are its arguments
     *,
-    interface: Annotated[str | None, typer.Option("--interface", "-i", metavar="IFACE",
+    interface: Annotated[str | None, Option("--interface", "-i", metavar="IFACE",
                                                   help="Where to listen; everywhere without.")] = None,
-    bpf: Annotated[str | None, typer.Option("--filter", metavar="BPF",
+    bpf: Annotated[str | None, Option("--filter", metavar="BPF",
                                             help="Only packets that this pcap filter lets through.")] = None,
-    show_all: Annotated[bool, typer.Option("--all", help="Healthy destinations too.")] = False,
-    loop_ttl: Annotated[int, typer.Option(
+    show_all: Annotated[bool, Option("--all", help="Healthy destinations too.")] = False,
+    loop_ttl: Annotated[int, Option(
         min=1, max=255, metavar="TTL",
         help="A datagram that left with this TTL or more and expired was in a loop.")] = 32,
-    write: Annotated[str | None, typer.Option("--write", "-w", metavar="FILE.pcapng", help=(
+    write: Annotated[str | None, Option("--write", "-w", metavar="FILE.pcapng", help=(
         "Write errors and the datagrams they are about there, with what is said of them as comments."))] = None,
-    rotate: Annotated[str, typer.Option(metavar="SIZE", help="When FILE is full: it becomes FILE.1, that one FILE.2 "
+    rotate: Annotated[str, Option(metavar="SIZE", help="When FILE is full: it becomes FILE.1, that one FILE.2 "
                                         "and so on.")] = "100MB",
-    keep: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="How many of them there are.")] = 10,
-    duration: Annotated[float | None, typer.Option(min=0, max=LONGEST_S, metavar="SECONDS", callback=_is_number,
+    keep: Annotated[int, Option(min=1, max=10_000, metavar="N", help="How many of them there are.")] = 10,
+    duration: Annotated[float | None, Option(min=0, max=LONGEST_S, metavar="SECONDS", callback=_is_number,
                                                    help="End after this time.")] = None,
-    count: Annotated[int | None, typer.Option("--count", "-c", min=1, metavar="N",
+    count: Annotated[int | None, Option("--count", "-c", min=1, metavar="N",
                                               help="End after so many errors.")] = None,
     output_format: ReportFormatOption = Format.TABLE,
     output: OutputOption = None,
@@ -102,7 +101,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
         ending.write(report)
     if isinstance(why, UdpprobeError):
         raise why
-    raise typer.Exit(status_of(report, failing, interrupted=why is not None))
+    raise Exit(status_of(report, failing, interrupted=why is not None))
 
 
 def _follow(options: "WatchOptions", ending: Ending) -> tuple["Report", "Stopped | Interrupted | None"]:
