@@ -71,7 +71,7 @@ def small(*, horizon: int = 32, window: int = 4, kept: int = 4, waiting: int = 8
         "duplicates": {"WINDOW": window, "HEAD": 3 * window, "_WINDOW": window},
         "flows": {"HORIZON": horizon, "_HORIZON": horizon, "MOST_CONVERSATIONS": conversations, "_MOST_STEPS": ends},
         "recent": {"HORIZON": horizon, "LEAST_ROOM": min(horizon, 8), "_MOST_ROOM": horizon, "_MOST_STEPS": steps,
-                   "_MOST_CONVERSATIONS": ends},
+                   "_INDEXED": horizon},
         "analyzer": {"HEAD": 3 * window, "_HORIZON": horizon, "KEPT_ROWS": kept, "_KEPT": kept,
                      "MOST_WAITING": waiting, "_MOST_WAITING": waiting, "GROUP": group, "_GROUP": group,
                      "_ROWS": rows}})

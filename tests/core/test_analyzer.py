@@ -158,8 +158,6 @@ def test_a_large_capture_in_pieces_is_the_whole_again(cuts):
     assert whole.told == story_of_analyzer(joined(parts), question).told
 
 
-@pytest.mark.xfail(reason="of one end, 256 conversations are looked through, which a piece cannot put in their order",
-                   strict=True)
 @pytest.mark.skipif(not is_compiled(), reason="takes minutes")
 def test_a_server_with_thousands_of_clients_in_pieces_is_the_whole_again():
     frames, question = big_world(hosts=1), Question(32, True)

@@ -6,7 +6,7 @@ import struct
 
 import builders as b
 import pytest
-from crafting import CLIENT, PORT, host, said, sent, told
+from crafting import CLIENT, PORT, ROUTER, host, said, sent, told
 from following import story_of
 from wraps import TUNNELS, cases
 
@@ -19,6 +19,107 @@ def behind(*headers, udp=None):
     for number, build in headers:
         packet, next_header = build(packet, next_header), number
     return b.ipv6(CLIENT[6], host(1, 6), packet, next_header)
+
+
+# ---- source routes
+
+VIA = {4: ("203.0.113.1", "203.0.113.2"), 6: ("2001:db8:ffff::1", "2001:db8:ffff::2")}
+
+
+def routed(route, data=b"0123456789" * 2):
+    """On its way to the first of some hops, IPv4: behind these options."""
+    segment = b.udp(40001, PORT, data, CLIENT[4], host(1))
+    return b.ipv4(CLIENT[4], VIA[4][0], segment, options=route)
+
+
+def route_option(number, *hops, pointer=4, size=None):
+    body = b"".join(map(b.packed, hops))
+    return bytes([number, 3 + len(body) if size is None else size, pointer]) + body
+
+
+def routed6(build):
+    """Likewise IPv6, behind a routing header."""
+    segment = b.udp(40001, PORT, b"0123456789" * 2, CLIENT[6], host(1, 6))
+    return b.ipv6(CLIENT[6], VIA[6][0], build(segment), b.ROUTING)
+
+
+def segment_routing(segment, *, left, hops, tail=b""):
+    """RFC 8754: the last segment first."""
+    body = b"".join(map(b.packed, hops[::-1])) + tail
+    return struct.pack("!BBBBBBH", b.UDP, len(body) // 8, 4, left, max(len(hops) - 1, 0), 0, 0) + body + segment
+
+
+def rpl(segment, *, kept_inner=2, kept_last=2):
+    """RFC 6554: of each address, only the last bytes; the others are those of the destination."""
+    body = b.packed(VIA[6][1])[-kept_inner:] + b.packed(host(1, 6))[-kept_last:]
+    pad = -len(body) % 8
+    return struct.pack("!BBBBBBH", b.UDP, (len(body) + pad) // 8, 3, 2, 16 - kept_inner << 4 | 16 - kept_last,
+                       pad << 4, 0) + body + bytes(pad) + segment
+
+
+ROUTED = {
+    "loose": routed(route_option(131, host(1))),
+    "strict": routed(route_option(137, VIA[4][1], host(1))),
+    "one hop done": routed(route_option(131, VIA[4][1], host(1), pointer=8)),
+    "behind padding": routed(b"\1\1\1" + route_option(131, host(1)) + b"\0"),
+    "behind record route": routed(route_option(7, "0.0.0.0") + route_option(131, host(1))),
+    "type 0": routed6(lambda segment: b.routing(segment, addresses=(VIA[6][1], host(1, 6)), segments_left=2)),
+    "type 0, one hop to go": routed6(lambda segment: b.routing(segment, addresses=(VIA[6][1], host(1, 6)),
+                                                               segments_left=1)),
+    "Mobile IPv6": routed6(lambda segment: b.routing(segment, addresses=(host(1, 6),), segments_left=1,
+                                                     routing_type=2)),
+    "segment routing": routed6(lambda segment: segment_routing(segment, left=1, hops=(*VIA[6], host(1, 6)))),
+    "segment routing, reduced": routed6(lambda segment: segment_routing(segment, left=2, hops=(VIA[6][1], host(1, 6)))),
+    "segment routing, with HMAC": routed6(lambda segment: segment_routing(
+        segment, left=1, hops=(VIA[6][0], host(1, 6)), tail=b"\5\x26" + bytes(38))),
+    "RPL": b.ipv6(CLIENT[6], "2001:db8:1::9", rpl(b.udp(40001, PORT, b"0123456789" * 2, CLIENT[6], host(1, 6))),
+                  b.ROUTING),
+    "RPL, more of the last": routed6(lambda segment: rpl(segment, kept_last=14)),
+}
+
+
+@pytest.mark.parametrize("name", ROUTED)
+def test_a_source_route_ends_at_its_last_address(name):
+    packet = ROUTED[name]
+    family = b.family_of(packet)
+    arrived = sent(1, family)
+    story = story_of([packet, said(arrived)])
+    assert {(host(1, family), PORT): "refused"} == story.verdicts
+    assert 1 == story.only.sent
+    assert ((), {}) == (story.unmatched, story.faults)
+
+
+@pytest.mark.parametrize("name", ROUTED)
+def test_an_error_on_the_way_is_about_the_end_of_the_source_route(name):
+    packet = ROUTED[name]
+    story = story_of([packet, said(packet, reporter=ROUTER[b.family_of(packet)])])
+    assert [(host(1, b.family_of(packet)), "rejected", "exact")] == [
+        (each.address, each.verdict, each.findings[0].match) for each in story.destinations]
+
+
+@pytest.mark.parametrize("packet", [
+    routed(route_option(131, host(1), pointer=8)),                  # there already
+    routed(route_option(131, host(1), size=2)), routed(route_option(131, host(1), size=39)),
+    routed(route_option(131, host(1), size=0)), routed(b"\0" + route_option(131, host(1))),
+    routed(route_option(7, host(1))), routed(b"\x83"), routed(b"\x83\x03\x04"),
+])
+def test_a_source_route_that_is_used_up_or_damaged_changes_nothing(packet):
+    assert [VIA[4][0]] == [each.address for each in story_of([packet]).destinations]
+
+
+@pytest.mark.parametrize("build", [
+    lambda segment: b.routing(segment, addresses=(host(1, 6),), segments_left=0),
+    lambda segment: b.routing(segment, addresses=(host(1, 6),), segments_left=2),
+    lambda segment: b.routing(segment, segments_left=1),
+    lambda segment: b.routing(segment, addresses=(host(1, 6),), segments_left=1, routing_type=5),
+    lambda segment: segment_routing(segment, left=0, hops=(host(1, 6),)),
+    lambda segment: segment_routing(segment, left=9, hops=(host(1, 6),)),
+    lambda segment: segment_routing(segment, left=1, hops=()),
+    lambda segment: struct.pack("!BBBBI", b.UDP, 0, 3, 1, 0) + segment,
+    lambda segment: struct.pack("!BBBBBBH", b.UDP, 1, 3, 1, 0xEE, 0xF0, 0) + bytes(8) + segment,
+])
+def test_a_routing_header_that_is_used_up_or_damaged_changes_nothing(build):
+    assert [VIA[6][0]] == [each.address for each in story_of([routed6(build)]).destinations]
 
 
 # ---- tunnels

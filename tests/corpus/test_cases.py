@@ -1,6 +1,6 @@
 """Small captures that were judged wrong once, with the right answer: read where $UDPPROBE_CASES names them.
 
-Each stands for its kind, which has tests of its own built from bytes: tests/core/test_{recent,duplicates,flows}.py,
+Each stands for its kind, which has tests of its own built from bytes: tests/core/test_{headers,recent,duplicates,flows}.py,
 test_extensions_of.py, test_report_loops.py and test_analyzer.py.
 """
 
@@ -61,6 +61,14 @@ def test_a_translated_service_is_what_its_errors_are_about():
     found = {each.port: (each.verdict, each.findings[0].match, each.findings[0].mtu) for each in report.destinations}
     assert ("too-big", "rewritten", 1280) == found[53]
     assert not report.unmatched
+
+
+@pytest.mark.parametrize(("name", "end"), [
+    ("loose-source-route.pcap", "198.51.100.53"), ("routing-header.pcap", "2001:db8:2::53")])
+def test_a_source_route_counts_for_its_last_address(name, end):
+    report, events = told(name)
+    assert {(end, 33435): "refused"} == verdicts(report)
+    assert ([1], ()) == ([each.matched_frame for each in events], tuple(report.unmatched))
 
 
 def test_a_mapped_address_in_an_ipv6_header_is_what_it_is():

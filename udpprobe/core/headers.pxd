@@ -33,6 +33,9 @@ cdef class Headers:
     cdef int _null(self) except -2 nogil
     cdef int _raw_ip(self) except -2 nogil
     cdef int _ipv4(self) except -2 nogil
+    cdef int _follow_options(self, Py_ssize_t at, Py_ssize_t end) except -1 nogil
+    cdef int _follow_route(self, Py_ssize_t at, long long size) except -1 nogil
+    cdef int _set_destination_byte(self, long long place, unsigned long long byte) except -1 nogil
     cdef int _ipv6(self) except -2 nogil
     cdef int _end_at_length(self, long long length, long long header) except -1 nogil
     cdef int _fragment(self, long long offset, bint more, long long fragment_id, int protocol, long long size) except -2 nogil

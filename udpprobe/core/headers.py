@@ -401,8 +401,75 @@ class Headers:
         self.source_high = self.destination_high = 0
         self.source_low = more & MASK32 | MAPPED
         self.destination_low = cython.cast(u64, self.u32(at + 16)) | MAPPED
+        if size > 20:
+            self._follow_options(at + 20, at + size)
         return self._fragment(cython.cast(i64, word & 0x1FFF), word & 0x2000 != 0, self.ip_id,
                               cython.cast(cython.int, more >> 48 & 0xFF), size)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _follow_options(self, at: index, end: index) -> cython.int:
+        """Where IPv4 options hold a source route with hops to go, take its last address as the destination.
+
+        The header names the next hop only (RFC 791, section 3.1: loose and strict source and record route).
+        """
+        while at + 2 < end:
+            option: i64 = self.u8(at)
+            size: i64 = self.u8(at + 1)
+            if option == 1:
+                at += 1
+                continue
+            if option == 0 or size < 2 or at + size > end:
+                return 0
+            if (option == 131 or option == 137) and size >= 7 and self.u8(at + 2) <= size - 3:
+                self.destination_low = cython.cast(u64, self.u32(at + 3 + (size - 3) // 4 * 4 - 4)) | MAPPED
+                return 0
+            at += size
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _follow_route(self, at: index, size: i64) -> cython.int:
+        """Where an IPv6 routing header has segments left, take the last one as the destination.
+
+        That is where the packet goes in the end, and what the UDP checksum counts (RFC 8200, section 8.1). Known are
+        the source route of type 0 (RFC 5095), Mobile IPv6's (RFC 6275), RPL's (RFC 6554), and segment routing's list,
+        which begins with the last segment (RFC 8754).
+        """
+        kind: i64 = self.u8(at + 2)
+        left: i64 = self.u8(at + 3)
+        last: index = 0
+        if left == 0:
+            return 0
+        if (kind == 0 or kind == 2) and left <= (size - 8) // 16:
+            last = at + 8 + ((size - 8) // 16 - 1) * 16
+        elif kind == 4 and size >= 24 and left <= self.u8(at + 4) + 1:
+            last = at + 8
+        elif kind == 3:
+            kept: i64 = 16 - (self.u8(at + 4) & 15)     # the last address has so many bytes, the others are the prefix
+            last = at + size - (self.u8(at + 5) >> 4) - kept
+            place: i64
+            for place in range(16 - kept, 16):
+                if last >= at + 8:
+                    self._set_destination_byte(place, cython.cast(u64, self.u8(last + place - 16 + kept)))
+            return 0
+        if last:
+            self.destination_high, self.destination_low = self.word64(last), self.word64(last + 8)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _set_destination_byte(self, place: i64, byte: u64) -> cython.int:
+        shift: cython.int = cython.cast(cython.int, 56 - 8 * (place & 7))
+        mask: u64 = ~(cython.cast(u64, 0xFF) << shift) & MASK64
+        if place < 8:
+            self.destination_high = self.destination_high & mask | byte << shift
+        else:
+            self.destination_low = self.destination_low & mask | byte << shift
+        return 0
 
     @cython.cfunc
     @cython.nogil
@@ -470,6 +537,8 @@ class Headers:
             size = self.u8(at + 1) * (4 if protocol == 51 else 8) + 8
             if not self._has(size, _EXTENSION):
                 return _OTHER
+            if protocol == 43:
+                self._follow_route(at, size)
             self.at += size
             return IP | cython.cast(cython.int, self.u8(at))
         if protocol == 44:      # RFC 8200, section 4.5

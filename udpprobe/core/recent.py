@@ -2,6 +2,10 @@
 
 A ring holds the last HORIZON datagrams. Those of one conversation and direction are chained, the latest first, and an
 error looks through that chain. What agrees best wins; of what agrees as well, the latest.
+
+Where a translator changed an end, the datagram is of another conversation than the quote says. Then it is looked up by
+the other end and its id (without one, its payload) among the last `_INDEXED` datagrams. Few captures need that index,
+so it is filled when it is asked, with what came since.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ LEAST_ROOM = 1 << 10
 _MOST_ROOM = cython.declare(u64, 1 << 20)
 _DISTANCE = cython.declare(u64, (1 << 21) - 1)
 _MOST_STEPS = cython.declare(cython.int, 1 << 14)   # datagrams of its flow that one error looks at, and others
-_MOST_CONVERSATIONS = cython.declare(cython.int, 256)
+_INDEXED = cython.declare(u64, 1 << 16)
 
 # Ways of looking: by the whole flow; by all but the source, which a NAT changed; by all but the destination, where a
 # service address was translated; by all but the destination's port, which the quote does not reach.
@@ -128,6 +132,8 @@ class Recent:
         self._memory = bytearray(8 * WIDTH * LEAST_ROOM)
         self.words, self.room = memoryview(self._memory).cast("Q"), LEAST_ROOM
         self.fragments = Table(6, 5, secret_words(secret))
+        self._index = memoryview(bytearray(8)).cast("Q")
+        self._indexed = 0
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         filled = min(self.count, self.room)
@@ -138,6 +144,7 @@ class Recent:
         """Forget all, and take no more: nothing will be looked for here."""
         self._memory = bytearray(8 * WIDTH)
         self.words, self.room = memoryview(self._memory).cast("Q"), 0
+        self._index, self._indexed = memoryview(bytearray(8)).cast("Q"), 0
         self.fragments.keep(())
 
     def reserve(self, count: index) -> None:
@@ -207,48 +214,46 @@ class Recent:
         notes: u64 = rows.notes[row]
         if not notes & _NO_PORTS:
             if conversation >= 0:
-                self._walk(rows, row, conversation, way, _FLOW, behind, match)
+                self._walk(rows, row, conversation, way, behind, match)
             if match.sureness <= _REWRITTEN:
-                self._look_by_ends(rows, row, _SOURCE_CHANGED, behind, match)
+                self._look_by_end(rows, row, _SOURCE_CHANGED, behind, match)
             if match.sureness == _NONE:
-                self._look_by_ends(rows, row, _SERVICE, behind, match)
+                self._look_by_end(rows, row, _SERVICE, behind, match)
         elif notes & _LATER_FRAGMENT:
             self._look_for_fragment(rows, row, behind, match)
         elif rows.ports[row] >> 16:
-            self._look_by_ends(rows, row, _PORTLESS, behind, match)
+            self._look_by_end(rows, row, _PORTLESS, behind, match)
         return 0
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _walk(self, rows: Rows, row: index, conversation: index, way: cython.int, kind: cython.int, behind: u64,
+    def _walk(self, rows: Rows, row: index, conversation: index, way: cython.int, behind: u64,
               match: Match) -> cython.int:
         """Look through the datagrams of one conversation and way, the latest first."""
         place: u64 = self.conversations.head(conversation, way)     # 1 + ordinal
         at: index
         rank: cython.int
         ahead_ns: u64
-        while place and (match.steps & _PORT if kind == _FLOW else match.steps >> 16) < _MOST_STEPS:
+        while place and match.steps & _PORT < _MOST_STEPS:
             if self.count + behind + 1 - place > _MOST_ROOM or self.count + 1 - place > cython.cast(u64, self.room):
                 return 0
-            match.steps += 1 if kind == _FLOW else 1 << 16      # apart, so that pieces look as far as the whole does
+            match.steps += 1
             at = cython.cast(index, (place - 1) & cython.cast(u64, self.room - 1)) * WIDTH
             ahead_ns = self.words[at + TIME_NS] - cython.cast(u64, rows.time_ns[row]) & _MASK64
-            rank = self._rank(rows, row, at, kind)
+            rank = self._rank(rows, row, at, _FLOW)
             if 0 < ahead_ns <= _SECOND_NS:
                 rank = -1       # of several queues: it was sent after the error
             if rank >= 0:
-                if kind == _FLOW and self._evidence & _BY_PAYLOAD and match.evidence & _BY_PAYLOAD:
+                if self._evidence & _BY_PAYLOAD and match.evidence & _BY_PAYLOAD:
                     # a neighbour has the same bytes, so far as they are known: they tell neither from the other
                     match.is_ambiguous |= match.time_ns - self._time(at) > _COPY_NS
-                if rank < match.rank or (kind != _FLOW and rank == match.rank and place > match.ordinal + 1):
-                    self._take(conversation, way, place - 1, rank, kind, match)
+                if rank < match.rank:
+                    self._take(conversation, way, place - 1, rank, _FLOW, match)
                 if match.is_ambiguous and match.evidence == _BY_PAYLOAD and match.sureness == _EXACT:
                     match.sureness = _IN_FLOW
                 if match.rank == 0 and (match.evidence != _BY_PAYLOAD or match.is_ambiguous):
                     return 0
-                if kind != _FLOW:
-                    return 0    # the latest one of this conversation; there may be others
             if not self.words[at + FRAME] & _DISTANCE:
                 return 0
             place -= self.words[at + FRAME] & _DISTANCE
@@ -354,28 +359,122 @@ class Recent:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _look_by_ends(self, rows: Rows, row: index, kind: cython.int, behind: u64, match: Match) -> cython.int:
-        """Look through the conversations of the one end that can be trusted, the newest first."""
-        is_source: cython.bint = kind != _SOURCE_CHANGED
-        high: u64 = rows.source_high[row] if is_source else rows.destination_high[row]
-        low: u64 = rows.source_low[row] if is_source else rows.destination_low[row]
-        port: u64 = rows.ports[row] >> 16 if is_source else rows.ports[row] & _PORT
+    def _look_by_end(self, rows: Rows, row: index, kind: cython.int, behind: u64, match: Match) -> cython.int:
+        """Look for the latest datagram of the one end that can be trusted: with the quoted id, or with its payload."""
+        quoted_id: u64 = rows.detail[row] >> 48
+        swapped: u64 = (quoted_id & 0xFF) << 8 | quoted_id >> 8
+        self._fill_index()
+        if quoted_id:
+            self._look_by_name(rows, row, kind, quoted_id, behind, match)
+        if swapped != quoted_id:
+            self._look_by_name(rows, row, kind, swapped, behind, match)
+        if rows.proof[row] >> 8 & 0xFF >= 8:
+            self._look_by_name(rows, row, kind, self._payload_name(rows.payload_high[row]), behind, match)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _look_by_name(self, rows: Rows, row: index, kind: cython.int, name: u64, behind: u64,
+                      match: Match) -> cython.int:
+        by_source: cython.bint = kind != _SOURCE_CHANGED
+        high: u64 = rows.source_high[row] if by_source else rows.destination_high[row]
+        low: u64 = rows.source_low[row] if by_source else rows.destination_low[row]
+        port: u64 = rows.ports[row] >> 16 if by_source else rows.ports[row] & _PORT
         there_high: u64 = rows.reporter_high[row] if kind == _SERVICE else rows.destination_high[row]
         there_low: u64 = rows.reporter_low[row] if kind == _SERVICE else rows.destination_low[row]
-        there_port: i64 = -1 if kind == _PORTLESS or kind == _SERVICE else cython.cast(i64, rows.ports[row] & _PORT)
-        conversation: index = self.conversations.newest_of(high, low, port)
-        _step: cython.int
+        place: u64 = self._index[self._bucket(high, low, port, name, by_source)]     # 1 + ordinal
+        conversation: index
         way: cython.int
-        for _step in range(_MOST_CONVERSATIONS):
-            if conversation < 0:
+        rank: cython.int
+        at: index
+        ahead_ns: u64
+        distance: u64
+        while place and self.count + behind + 1 - place <= _INDEXED and match.steps >> 16 < _MOST_STEPS:
+            at = cython.cast(index, (place - 1) & cython.cast(u64, self.room - 1)) * WIDTH
+            conversation = cython.cast(index, self.words[at + FLOW] >> 33)
+            way = cython.cast(cython.int, self.words[at + FLOW] >> 32 & 1)
+            if self.conversations.goes_to(conversation, way if not by_source else 1 - way, high, low,
+                                          cython.cast(i64, port)):
+                match.steps += 1 << 16      # apart from those of the flow, so that pieces look as far as the whole does
+                ahead_ns = self.words[at + TIME_NS] - cython.cast(u64, rows.time_ns[row]) & _MASK64
+                if not 0 < ahead_ns <= _SECOND_NS and (
+                        not by_source or self.conversations.goes_to(conversation, way, there_high, there_low, -1)):
+                    rank = self._rank(rows, row, at, kind)
+                    if rank >= 0:
+                        if rank < match.rank or (rank == match.rank and place > match.ordinal + 1):
+                            self._take(conversation, way, place - 1, rank, kind, match)
+                        return 0
+            distance = self._index[self._link(place - 1, by_source)]
+            if not distance:
                 return 0
-            way = self.conversations.way_from(conversation, high, low, port)
-            if not is_source:
-                way = 1 - way
-            if way >= 0 and self.conversations.goes_to(conversation, way, there_high, there_low, there_port):
-                self._walk(rows, row, conversation, way, kind, behind, match)
-            conversation = self.conversations.next_of(conversation, high, low, port)
+            place -= distance
         return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _fill_index(self) -> cython.int:
+        """Add to the index what it has not yet, as far as it is asked for that."""
+        if len(self._index) == 1:
+            with cython.gil:
+                self._index = memoryview(bytearray(8 * 6 * _INDEXED)).cast("Q")
+        ordinal: u64 = self._indexed
+        oldest: u64 = min(_INDEXED, cython.cast(u64, self.room))
+        if self.count > oldest and ordinal < self.count - oldest:
+            ordinal = self.count - oldest
+        at: index
+        record: index
+        conversation: index
+        way: cython.int
+        end: cython.int
+        place: index
+        name: u64
+        port: u64
+        distance: u64
+        while ordinal < self.count:
+            at = cython.cast(index, ordinal & cython.cast(u64, self.room - 1)) * WIDTH
+            conversation = cython.cast(index, self.words[at + FLOW] >> 33)
+            way = cython.cast(cython.int, self.words[at + FLOW] >> 32 & 1)
+            name = self.words[at + DETAIL] >> 48 or self._payload_name(self.words[at + PAYLOAD])
+            for end in range(2):
+                # by where it goes, then by where it comes from; a conversation's record has end A first
+                record = 16 * conversation + (2 if way == end else 0)
+                port = self.conversations.table.words[16 * conversation + 4]
+                port = port & _PORT if way == end else port >> 16
+                place = self._bucket(self.conversations.table.words[record],
+                                     self.conversations.table.words[record + 1], port, name, end != 0)
+                distance = ordinal + 1 - self._index[place] if self._index[place] else 0
+                self._index[self._link(ordinal, end != 0)] = distance if distance < _INDEXED else 0
+                self._index[place] = ordinal + 1
+            ordinal += 1
+        self._indexed = self.count
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def _payload_name(self, payload: u64) -> u64:
+        """What a datagram without an id is called in the index: no id is so large."""
+        return payload | cython.cast(u64, 1) << 63
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _bucket(self, high: u64, low: u64, port: u64, name: u64, by_source: cython.bint) -> index:
+        """Where the index has 1 + the ordinal of the latest datagram of an end by its name, or of others."""
+        word: u64 = (self.fragments.secret[0] ^ high) * self.fragments.secret[1] & _MASK64
+        word = (word ^ word >> 32 ^ low) * self.fragments.secret[2] & _MASK64
+        word = (word ^ word >> 32 ^ port) * self.fragments.secret[3] & _MASK64
+        word = (word ^ word >> 32 ^ name) * self.fragments.secret[4] & _MASK64
+        return cython.cast(index, (word >> 32 & ((_INDEXED << 1) - 1)) + (_INDEXED << 1 if by_source else 0))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _link(self, ordinal: u64, by_source: cython.bint) -> index:
+        """Where the index has how many datagrams before one the next of the same bucket is, 0 for none."""
+        return cython.cast(index, (ordinal & (_INDEXED - 1)) + (_INDEXED << 2) + (_INDEXED if by_source else 0))
 
     @cython.cfunc
     @cython.nogil
