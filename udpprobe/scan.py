@@ -121,7 +121,8 @@ class _Run:
         self._known = Known(self._plan, self._pacing, self._record, self._errnos, options.loop_ttl,
                             self._engine.tells_origin)
         self._replies = Replies(self._plan, self._pacing, self._record,
-                                self._keep_event if listeners.on_events else None)
+                                self._keep_event if listeners.on_events else None,
+                                tells_origin=self._engine.tells_origin)
         self._decoder = Decoder(64, keeps_messages=True)
         self._events: list[Event] = []
         for task, host in enumerate(self._plan.host) if any(codes) else ():

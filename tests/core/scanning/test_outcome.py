@@ -12,7 +12,7 @@ from udpprobe.core.model import Spread
 from udpprobe.core.scanning.outcome import Known, comments_of, outcome
 from udpprobe.core.scanning.pacing import Pacing, Patience
 from udpprobe.core.scanning.record import Kind, Record
-from udpprobe.core.scanning.suspects import OPEN, SILENT, UNSENT
+from udpprobe.core.scanning.suspects import LIMITED, OPEN, SILENT, UNSENT
 
 PORTS = (53, 123, 161)
 SECOND = 1000 * MS
@@ -125,7 +125,7 @@ def test_a_port_that_is_still_open_while_the_host_spoke_is_rate_limited():
 
 def test_ports_of_a_host_that_went_mute_are_rate_limited():
     scan = Scan(refused=6)
-    scan.pacing.exhausted.add(0)
+    scan.pacing.state[0] = LIMITED
     assert "rate-limited" == scan.of().meaning
 
 

@@ -12,7 +12,7 @@ from profiles import examples
 
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.scanning.pacing import MOST_DISTRUST, Pacing, Patience
-from udpprobe.core.scanning.suspects import OPEN, SETTLED, SILENT, UNSENT
+from udpprobe.core.scanning.suspects import LIMITED, OPEN, SETTLED, SILENT, UNSENT
 
 PORTS = range(1, 101)
 ANSWERING, DROPPED = (5, 6, 7), (50, 51)
@@ -105,8 +105,7 @@ def test_loss_takes_time_but_hardly_makes_a_port_silent(loss):
 def test_a_limit_that_never_gives_a_token_again_leaves_ports_undecided():
     exhausted = World(ports=range(1, 31), interval_ns=3600 * SECOND)
     exhausted.run()
-    assert {0} == exhausted.pacing.exhausted
-    assert BURST == exhausted.pacing.state[:30].count(SETTLED)
+    assert (BURST, 30 - BURST) == tuple(map(exhausted.pacing.state[:30].count, (SETTLED, LIMITED)))
 
 
 # ---- no limit
@@ -264,7 +263,80 @@ def test_worlds_without_loss_are_judged_right(ports, dropped, answering, limits)
     made = World(ports=chosen, silent=silent, answering=answers, **limits)
     made.run()
     assert judged_right(made)
-    assert {SETTLED, SILENT} >= set(made.pacing.state[:made.plan.asked])
+    assert {SETTLED, SILENT, LIMITED} >= set(made.pacing.state[:made.plan.asked])
+
+
+rules = st.lists(st.tuples(st.floats(0, 0.3), st.sampled_from((0, 20 * MS, 100 * MS, 300 * MS, SECOND)),
+                           st.integers(1, 10)), max_size=3)
+
+
+def many_voices(ports, dropped, rules, **fields):
+    """A world in which other reporters refuse a part of the ports each."""
+    chosen = sorted(ports)
+    silent, rest = chosen[:int(len(chosen) * dropped)], chosen[int(len(chosen) * dropped):]
+    of_rules = []
+    for part, interval_ns, burst in rules:
+        count = int(len(rest) * part)
+        of_rules.append((rest[:count], interval_ns, burst))
+        rest = rest[count:]
+    return World(ports=chosen, silent=silent, rules=of_rules, **fields)
+
+
+@examples(250)
+@given(ports, st.floats(0, 1), rules, limits, st.sampled_from((0, 0, 0.02, 0.1)), st.sampled_from((0, 1000, 100, 20)),
+       st.integers(0, 1 << 30))
+def test_no_port_is_called_silent_whose_reporter_was_heard_and_has_a_limit(ports, dropped, rules, limits, loss, rate,
+                                                                           seed):
+    made = many_voices(ports, dropped, rules, loss=loss, seed=seed, **limits)
+    made.run(rate_pps=rate)
+    assert set() == made.wrongly_silent()
+    assert OPEN not in made.pacing.state[:made.plan.asked]
+
+
+@examples(60)
+@given(ports, st.floats(0, 1), rules, limits, st.integers(0, 1 << 30))
+def test_nor_where_nobody_says_who_sent_an_error(ports, dropped, rules, limits, seed):
+    free = [(part, 0, 1) for part, _, _ in rules]       # of two limits that look alike, none can be told
+    made = many_voices(ports, dropped, free, anonymous=True, seed=seed, **limits)
+    made.run()
+    assert set() == made.wrongly_silent()
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+def test_a_router_s_refusals_are_no_evidence_about_the_host_s(anonymous):
+    odd = range(1, 100, 2)
+    made = World(ports=range(1, 101), rules=[(odd, 0, 1)], interval_ns=SECOND, anonymous=anonymous)
+    made.run()
+    assert {SETTLED} == set(made.pacing.state[:made.plan.asked])
+
+
+def test_a_router_that_is_heard_after_the_host_s_silence_was_judged_has_it_judged_anew():
+    made = World(ports=(1, 2, 3, 4), silent=(1, 2, 3, 4))
+    made.run()
+    assert [SILENT] * 4 == list(made.pacing.state[:4])
+    made.pacing.failed(0, 0, 0, START_NS + 20 * SECOND, is_refusal=False, voice=(77, 1))
+    assert [SETTLED, OPEN, OPEN, OPEN] == list(made.pacing.state[:4])
+    assert not made.pacing.done(START_NS + 30 * SECOND)
+
+
+def test_an_error_of_another_address_settles_an_rtt_later():
+    made = World(ports=(1,))
+    pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=False), START_NS)
+    pacing.due(START_NS, 10)
+    made.plan.next_attempt(0, START_NS)
+    pacing.failed(0, 0, 0, START_NS + 80 * MS, is_refusal=False, voice=(77, 1))
+    assert [False, True] == [pacing.done(START_NS + ms * MS) for ms in (159, 160)]
+
+
+def test_an_answer_and_the_host_s_own_refusal_settle_at_once():
+    for said in (lambda pacing, now_ns: pacing.answered(0, now_ns),
+                 lambda pacing, now_ns: pacing.failed(0, 0, 0, now_ns, is_refusal=True)):
+        made = World(ports=(1,))
+        pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=False), START_NS)
+        pacing.due(START_NS, 10)
+        made.plan.next_attempt(0, START_NS)
+        said(pacing, START_NS + 80 * MS)
+        assert pacing.done(START_NS + 80 * MS)
 
 
 def test_a_host_that_proves_nothing_of_its_silent_ports_is_not_asked_for_ever():

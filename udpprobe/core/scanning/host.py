@@ -1,42 +1,18 @@
-"""A host that sends ICMP errors, some of whose ports have said nothing: silent, or no token left for the error?
+"""A host that ICMP errors come for, some of whose ports have said nothing.
 
-While nothing speaks of a limit, all are asked once more between two probes of a port that is known to be closed:
-if both of those are refused and none in between, the others are silent. As soon as a known port misses, or one
-that had said nothing is refused, there is a limit (or loss): then every token is spent on one port.
+A port is evidence for another only where the same reporter refuses both: the host itself, its firewall, a router. Each
+reporter has a limit of its own, and a port is silent once none of them has anything to say of it.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from udpprobe.core.limiter import MS, Limiter
-from udpprobe.core.scanning.lane import Lane, Tried, since_closed
-from udpprobe.core.scanning.suspects import BETWEEN_TRIES_NS, OPEN, SILENT, States, Suspects
+from udpprobe.core.scanning.suspects import OPEN, SILENT, Ballot, States
+from udpprobe.core.scanning.voice import Due, Voice
 
-GOLDEN = 0x9E37_79B1
-"""Mixes the order of ports: those that are silent often stand side by side."""
-FIRST_PORTION, LARGER = 12, 8
-"""So many ports are asked at first where nothing speaks of a limit, and then that many times as many: if there is one,
-little was sent in vain."""
-NOW_AND_THEN = 16
-"""After so many probes without an error a port that is known to be closed is probed: perhaps the others are silent."""
-FIRST_STRETCH = 4
-"""So many ports may miss in a row, where a token is sure, before one that is known to be closed is asked; more where
-such a one showed that they were right."""
-MOST_STRIKES = 4
-"""Patient probes without an error before patience grows."""
-
-Due = list[tuple[int, int]]
-"""Tasks, each with the source address to use."""
-
-FEW_OPEN = 8
-"""So many ports at most are tried together, a known one behind them: one token decides about all, or closes one."""
-FIRST_PAUSE_NS, LONGER, LAST_PAUSE_NS = 100 * MS, 1.3, 5000 * MS
-"""Between such tries, as long as there is no token."""
-MOST_DRY = 20
-MOST_BARREN = 64
-"""After so many refusals of known ports that proved nothing of the others, nothing will."""
+MOST_VOICES = 8
+"""So many reporters of a host are told apart; more speak with the last one's voice."""
 
 
 class Host:
@@ -45,244 +21,121 @@ class Host:
     Args:
         tasks: (n,) its tasks.
         state: of all tasks of the scan.
-        known: a task of the host that an error came for.
+        known: by reporter, tasks that it sent errors about, each with their kind.
         hit_ns: by source address, when the last probe that drew an error had left.
         tries: how often a port must miss where a closed one would not.
+        most_together: how many ports at most are asked together.
     """
 
-    def __init__(self, tasks: Sequence[int], state: States, known: int, hit_ns: Sequence[int], tries: int) -> None:
-        self._tasks, self._state, self._tries = tasks, state, tries
+    def __init__(self, tasks: Sequence[int], state: States, known: Mapping[int, Mapping[int, int]],
+                 hit_ns: Sequence[int], tries: int, most_together: int) -> None:
+        self._tasks, self._state, self._hit_ns = tasks, state, hit_ns
+        self._tries, self._most_together = tries, most_together
         self._number = state.host[tasks[0]]
-        self._closed = {known: None}
-        """Tasks that an error came for, in order."""
-        self._fresh = deque(sorted(self._open(), key=lambda task: task * GOLDEN & 0xFFFF_FFFF))
-        self._suspects = Suspects(state, tries)
-        self._lanes = [Lane(Limiter(each)) for each in hit_ns]
-        self._stretch = FIRST_STRETCH
-        self.wait_ns = 20 * MS
-        """How long an error may take to come; the caller keeps it up to date."""
-        self.limited = False
-        self.ended = False
-        """Nothing more can be found out; what is open stays undecided."""
-        self._stage, self._stage_ns, self._rounds = 0, 0, 0
-        self._todo: list[int] = []
-        self._portion = FIRST_PORTION
-        self._asked: int | None = None
-        self._dry = self._source = self._barren = 0
+        self._voices: dict[int, Voice] = {}
+        self._ballots: list[Ballot] = []
+        self._wait_ns = 0
+        for reporter, closed in known.items():
+            self._add(reporter, closed)
 
-    def _open(self) -> list[int]:
-        return self._state.open_among(self._tasks)
+    def _add(self, reporter: int, closed: Mapping[int, int]) -> None:
+        """Ask about every task that is open, or was silent for all others, whether this reporter refuses it, too."""
+        silent = [task for task in self._tasks if self._state[task] == SILENT]
+        for task in silent:
+            self._state[task] = OPEN
+            for each in self._ballots:
+                each.passed.add(task)
+        ballot = Ballot(self._state, self._number, self._agree)
+        self._ballots.append(ballot)
+        voice = Voice(self._tasks, ballot, closed, self._hit_ns, self._tries, self._most_together)
+        voice.wait_ns = self._wait_ns or voice.wait_ns
+        self._voices[reporter] = voice
+
+    def _agree(self, task: int) -> None:
+        """A task is silent where every reporter's ballot says so."""
+        if all(task in each.passed for each in self._ballots):
+            for each in self._ballots:
+                each.passed.discard(task)
+            self._state[task] = SILENT
 
     @property
-    def _still_open(self) -> int:
-        """How many are."""
-        return self._state.open[self._number]
+    def wait_ns(self) -> int:
+        """How long an error may take to come; the caller keeps it up to date."""
+        return self._wait_ns
+
+    @wait_ns.setter
+    def wait_ns(self, wait_ns: int) -> None:
+        self._wait_ns = wait_ns
+        for voice in self._voices.values():
+            voice.wait_ns = wait_ns
 
     @property
     def finished(self) -> bool:
         """Whether every task is decided, or can't be."""
-        return self.ended or not self._still_open
+        return not self._state.open[self._number] or all(voice.finished for voice in self._voices.values())
 
     def wake_ns(self) -> int:
         """When there may be something to send."""
-        if not self.limited:
-            return self._stage_ns
-        return min((lane.next_ns for lane in self._lanes if not lane.ended), default=0)
+        return min((voice.wake_ns() for voice in self._voices.values() if not voice.finished), default=0)
 
     def remaining_ns(self) -> int:
         """An estimate of the time until all is decided."""
-        intervals = [lane.limiter.interval_ns or lane.limiter.pause_ns or 0 for lane in self._lanes]
-        return self._still_open * max(intervals) // len(intervals)
+        return max(voice.remaining_ns() for voice in self._voices.values())
 
     def due(self, now_ns: int) -> Due:
-        """What to send now."""
-        if now_ns < self.wake_ns():
-            return []
-        if self.limited and self._is_few():
-            self._go_on_limited(now_ns)
-        return self._due_limited(now_ns) if self.limited else self._due_free(now_ns)
+        """What to send now. What several reporters are asked with is sent once: it asks them all."""
+        voices = [voice for voice in self._voices.values() if not voice.finished]
+        if len(voices) == 1:
+            return voices[0].due(now_ns)
+        times: dict[tuple[int, int], int] = {}
+        merged: Due = []
+        for voice in voices:
+            counts: dict[tuple[int, int], int] = {}
+            for each in voice.due(now_ns):
+                counts[each] = counts.get(each, 0) + 1
+                if counts[each] > times.get(each, 0):
+                    times[each] = counts[each]
+                    merged.append(each)
+        return merged
 
     def hold(self, now_ns: int) -> None:
         """What was due is still waiting to be sent."""
-        self._stage_ns = now_ns + self.wait_ns
+        for voice in self._voices.values():
+            voice.hold(now_ns)
 
     def distrust(self) -> None:
         """Forget what seems to have missed: its errors may be among packets that were lost on this host."""
-        for lane in self._lanes:
-            lane.tried = []
-        self._asked, self._stage, self._todo = None, 0, []
+        for voice in self._voices.values():
+            voice.distrust()
 
-    # Without a limit: all that are open, and a known port right behind them.
+    def decided(self, task: int) -> None:
+        """A task is not open any more, for an answer, an error or this host's refusal to send."""
+        for ballot in self._ballots:
+            ballot.passed.discard(task)
 
-    def _due_free(self, now_ns: int) -> Due:
-        if self._asked is not None:     # a known port has missed
-            return self._go_on_limited(now_ns)
-        stage, self._stage = self._stage, (self._stage + 1) % len(STAGES)
-        due = STAGES[stage](self)
-        pause_ns = 0 if self._todo else BETWEEN_TRIES_NS
-        self._stage_ns = now_ns + (self.wait_ns if due else pause_ns)
-        return due
+    def spoken(self, task: int) -> None:
+        """A task was answered: what was sent to it met nobody's limit."""
+        for voice in self._voices.values():
+            voice.forget(task)
 
-    def _is_few(self) -> bool:
-        """Whether it is not worth while to learn the limit."""
-        return self._still_open <= FEW_OPEN and all(lane.limiter.interval_ns is None for lane in self._lanes)
-
-    def _go_on_limited(self, now_ns: int) -> Due:
-        """Spend each token well; where few are open, on all of them at once, as soon as there is one."""
-        self.limited = not self._is_few()
-        self._asked, self._stage, self._todo = None, 0, []
-        self._dry += 1
-        self._source = (self._source + 1) % len(self._lanes)
-        self._stage_ns = now_ns + min(int(FIRST_PAUSE_NS * LONGER ** self._dry), LAST_PAUSE_NS)
-        self.ended = self._dry > MOST_DRY
-        return []
-
-    def _ask(self) -> Due:
-        self._asked = next(iter(self._closed))
-        return [(self._asked, self._source)]
-
-    def _try(self) -> Due:
-        """Some, more each time, and the known port right behind them, before another token can come."""
-        if not self._todo:
-            self._todo = self._open()
-        now, self._todo = self._todo[:self._portion], self._todo[self._portion:]
-        self._portion *= LARGER
-        return [(task, self._source) for task in now] + self._ask()
-
-    def _judge(self) -> Due:
-        """The known port was refused, and none that is still open."""
-        self._rounds += not self._todo
-        if self._rounds >= self._tries:
-            for task in self._open():
-                self._state[task] = SILENT
-        return []
-
-    # With one: every token for one port.
-
-    def _due_limited(self, now_ns: int) -> Due:
-        due: Due = []
-        for source, lane in enumerate(self._lanes):
-            if lane.ended or now_ns < lane.next_ns:
-                continue
-            if lane.limiter.pause_ns or lane.limiter.is_mute(now_ns):
-                self._wait_patiently(lane, now_ns)
-                if now_ns < lane.next_ns or lane.ended:
-                    continue
-            task = self._pick(lane, now_ns)
-            if task is None:
-                continue
-            lane.tried.append((task, now_ns))
-            lane.next_ns = lane.limiter.next_ns(now_ns, self.wait_ns)
-            due.append((task, source))
-        self.ended = self._barren > MOST_BARREN or all(lane.ended for lane in self._lanes)
-        return due
-
-    def _wait_patiently(self, lane: Lane, now_ns: int) -> None:
-        limiter = lane.limiter
-        lane.strikes += 1
-        if limiter.pause_ns and lane.strikes <= MOST_STRIKES:
-            return
-        lane.strikes, lane.tried = 0, []
-        lane.ended = not limiter.be_patient()
-        lane.next_ns = now_ns + limiter.pause_ns
-
-    def _pick(self, lane: Lane, now_ns: int) -> int | None:
-        """The port that gets the next token: one that missed before, else the next in turn, else a closed one."""
-        learned, sure = lane.limiter.interval_ns is not None, lane.limiter.suffices(now_ns)
-        flying = lane.flying(now_ns, self.wait_ns)
-        patient = lane.limiter.pause_ns > 0 and lane.strikes > 1
-        if patient or self._is_time_for_closed(len(lane.tried) + 1, learned=learned):
-            return self._pick_closed(lane, flying)
-        if learned and self._suspects.turn_ns(lane.limiter.late_ns) <= now_ns < lane.limiter.late_ns:
-            lane.next_ns = lane.limiter.late_ns     # else those that miss first would do so each time
-            return None
-        tried = lane.missed(now_ns, self.wait_ns, self._closed).union(flying)
-        task = self._suspects.next(now_ns, tried) if sure else None
-        task = self._pick_fresh(tried, keep=learned and not sure) if task is None else task
-        if task is None and learned and not any(lane.limiter.suffices(when) for _, when in lane.tried):
-            lane.next_ns = max(lane.limiter.ready_ns, self._suspects.turn_ns(now_ns + self.wait_ns))
-            return None     # a closed one would prove nothing
-        return self._pick_closed(lane, flying) if task is None else task
-
-    def _is_time_for_closed(self, tries: int, *, learned: bool) -> bool:
-        """Every so often while a limit is learned; then the more seldom, the longer there is no token."""
-        times, rest = divmod(tries, self._stretch if learned else NOW_AND_THEN)
-        return rest == 0 and (not learned or times.bit_count() == 1)
-
-    def _pick_closed(self, lane: Lane, flying: dict[int, int]) -> int | None:
-        task = next((each for each in self._closed if each not in flying), None)
-        if task is None:
-            lane.next_ns = min(flying.values()) + self.wait_ns
-        return task
-
-    def _pick_fresh(self, tried: set[int], *, keep: bool) -> int | None:
-        """The next that has not missed yet; with `keep` it will be the next again, since its miss will not count."""
-        for _ in range(len(self._fresh)):
-            task = self._fresh[0]
-            if self._state[task] != OPEN:
-                self._fresh.popleft()
-            elif task in self._suspects:
-                self._fresh.rotate(-1)
-            else:
-                break
-        at = next((at for at, task in enumerate(self._fresh) if task not in tried and self._is_fresh(task)), None)
-        if at is None:
-            return None
-        task = self._fresh[at]
-        if not keep:
-            del self._fresh[at]
-            self._fresh.append(task)
-        return task
-
-    def _is_fresh(self, task: int) -> bool:
-        return self._state[task] == OPEN and task not in self._suspects
-
-    # What is heard.
-
-    def hit(self, task: int, source: int, sent_ns: int, now_ns: int) -> None:
+    def hit(self, task: int, voice: tuple[int, int], source: int, sent_ns: int, now_ns: int) -> None:
         """An error came for a probe of a task.
 
         Args:
             task: which one; its state is SETTLED already.
+            voice: who sent it, and what kind of error it is.
             source: the source address the probe had.
             sent_ns: when it had left.
             now_ns: when the error came.
         """
-        if task == self._asked:
-            self._asked = None
-        elif not self.limited:
-            self.limited = not self._is_few()   # it missed before
-        self._barren = self._barren + 1 if task in self._closed else 0
-        self._suspects.refused(task)
-        lane = self._lanes[source]
-        lane.strikes = self._dry = 0
-        before = lane.split(task)
-        if before is None:      # of a round that was sent before there was a limit: they came all at once
-            lane.limiter.hit_ns = max(lane.limiter.hit_ns, sent_ns)
-            return
-        self._count_misses(lane, before, sent_ns, now_ns)
-        missed_ns = [when for _, when in before]
-        next_ns = lane.limiter.hit(sent_ns, missed_ns, known_missed=self._stretched(lane, before, task))
-        if lane.limiter.interval_ns is None or not lane.tried:  # else others are under way: their slots are taken
-            lane.next_ns = max(next_ns, now_ns)
-
-    def _count_misses(self, lane: Lane, before: Tried, sent_ns: int, now_ns: int) -> None:
-        """Those that left well before one that was refused, when a token was surely there, have missed."""
-        for task, when in since_closed(before, self._closed):
-            if when + self.wait_ns // 4 <= sent_ns and lane.limiter.suffices(when) and self._state[task] == OPEN:
-                self._suspects.miss(task, now_ns)
-                self._barren = 0
-
-    def _stretched(self, lane: Lane, before: Tried, task: int) -> bool:
-        """Whether a closed port had missed in this gap; how many silent ones are believed in a row depends on it."""
-        known_missed = any(each in self._closed and lane.limiter.suffices(when) for each, when in before)
-        if known_missed:
-            self._stretch = FIRST_STRETCH
-        elif task in self._closed:
-            self._stretch *= 2
-        self._closed[task] = None
-        return known_missed
-
-
-STAGES = (Host._try, Host._judge)  # noqa: SLF001 - its own table
-"""Of a round without a limit."""
+        reporter, kind = voice
+        if reporter not in self._voices:
+            if len(self._voices) < MOST_VOICES:
+                self._add(reporter, {task: kind})
+            else:
+                reporter = next(reversed(self._voices))
+        for each, other in self._voices.items():
+            if each == reporter:
+                other.hit(task, kind, source, sent_ns, now_ns)
+            else:
+                other.forget(task)

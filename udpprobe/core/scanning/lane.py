@@ -32,9 +32,14 @@ class Lane:
         landed = [(task, when) for task, when in self.tried if when + wait_ns <= now_ns]
         return {task for task, when in since_closed(landed, closed) if self.limiter.suffices(when)}
 
-    def split(self, task: int) -> Tried | None:
-        """Take out what was tried before a task that was refused, and that one; None if it was not tried."""
-        own = max((at for at, (each, _) in enumerate(self.tried) if each == task), default=None)
+    def split(self, task: int, sent_ns: int) -> Tried | None:
+        """Take out what was tried before a task that was refused, and that one; None if it was not tried.
+
+        Args:
+            task: it.
+            sent_ns: when the probe left that was refused; it was tried before that.
+        """
+        own = max((at for at, (each, when) in enumerate(self.tried) if each == task and when <= sent_ns), default=None)
         if own is None:
             return None
         before, self.tried = self.tried[:own], self.tried[own + 1:]

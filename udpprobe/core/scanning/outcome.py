@@ -15,7 +15,7 @@ from udpprobe.core.notes import texts_of
 from udpprobe.core.scanning.pacing import Pacing
 from udpprobe.core.scanning.plan import Plan
 from udpprobe.core.scanning.record import Found, Kind, Record
-from udpprobe.core.scanning.suspects import HELD, OPEN, UNSENT
+from udpprobe.core.scanning.suspects import HELD, LIMITED, OPEN, UNSENT
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
 
 NS_PER_MS = 1e6
@@ -158,7 +158,7 @@ def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple
 
 
 def _meaning(task: int, host: int, pacing: Pacing) -> str:
-    if pacing.spoke[host] and (pacing.state[task] == OPEN or host in pacing.exhausted):
+    if pacing.spoke[host] and pacing.state[task] in {OPEN, LIMITED}:
         return "rate-limited"
     return "listening-or-filtered" if pacing.refused[host] else "no-evidence"
 

@@ -1,7 +1,8 @@
 """Which probes are due: fast where nothing speaks against it, and as each host's own limit allows where it does.
 
 First every task is probed once, all hosts in turn. Then hosts that never sent an error are asked again, with
-pauses; what a host says that did is weighed by `Host`.
+pauses; what a host says that did is weighed by `Host`. An error of another address than the destination's settles a
+task only if nothing contradicts it within the host's RTT.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from itertools import chain, islice
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.scanning.host import Host
 from udpprobe.core.scanning.plan import Plan
-from udpprobe.core.scanning.suspects import HELD, OPEN, SETTLED, SILENT, UNSENT, States
+from udpprobe.core.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT, States
+from udpprobe.core.scanning.voice import MOST_WITNESSES
 
 LEAST_WAIT_NS = 20 * MS
 FIRST_WAIT_NS = 250 * MS
@@ -30,8 +32,16 @@ LOOK_NS = 10 * MS
 """How often hosts are looked through."""
 MOST_DISTRUST = 50
 """How often silence is not believed because packets were lost."""
+TOGETHER_NS = 100 * MS
+"""Ports of a host that are asked together are so within this time: then no token comes between them, or few."""
+LEAST_SETTLING_NS = 50 * MS
+"""What contradicts the error of another address has so long to come, or the host's RTT."""
 BURST_NS = 20 * MS
 """As much as may be made up for, when the rate was not used; at low rates one probe."""
+
+
+ITSELF = 0, 0
+"""The voice of the host itself, where nothing tells several apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +75,18 @@ class Pacing:
         """(hosts,) whether any error came from, or for, each host."""
         self.refused = array("I", bytes(4 * hosts))
         """(hosts,) how many refusals each host itself sent."""
-        self._known = array("i", [-1]) * hosts
+        self._known, self._first_voice = array("i", [-1]) * hosts, array("I", bytes(4 * hosts))
+        """(hosts,) a task that an error came for, and the number of its voice: who sent it, and of which kind."""
+        self._voices: dict[tuple[int, int], int] = {}
+        """Numbers of the voices."""
+        self._more_voices: dict[int, dict[tuple[int, int], int]] = {}
+        """By host, a task of each further voice."""
         self._last_ns = array("q", [now_ns]) * hosts
         self._rtt_ns = array("q", bytes(8 * hosts))
         self._rounds = array("H", bytes(2 * hosts))
         self._queued = array("I", bytes(4 * hosts))
         self._hit_ns = array("q", [now_ns]) * (hosts * sources)
         self._active: dict[int, Host] = {}
-        self.exhausted: set[int] = set()
-        """Hosts that went mute before all was known."""
         self._queue: deque[Iterator[int]] = deque()
         self._waiting = 0
         """Tasks in the queue."""
@@ -82,7 +95,8 @@ class Pacing:
         self._look_ns = LOOK_NS * (1 + plan.asked // 20_000)
         self._gap_ns = int(SECOND / patience.rate_pps) + 1 if patience.rate_pps else 0
         self._looked_ns, self._paid_ns = now_ns, now_ns - self._gap_ns
-        self._linger_ns = now_ns
+        self._linger_ns = self._settled_ns = now_ns
+        self._together = max(1, TOGETHER_NS // self._gap_ns) if self._gap_ns else plan.asked
         self._distrusted = 0
         self._enqueue_first_round()
 
@@ -133,22 +147,28 @@ class Pacing:
         return due
 
     def _due_of_hosts(self, now_ns: int, room: int) -> list[tuple[int, int]]:
-        tasks: dict[int, int] = {}
+        due: list[tuple[int, int]] = []
         for number, host in list(self._active.items()):
-            if len(tasks) >= room:
+            if len(due) >= room:
                 break
             if self._queued[number]:
                 host.hold(now_ns)
                 continue
-            late = [task for task, source in host.due(now_ns) if tasks.setdefault(task, source) != source]
+            sources: dict[int, int] = {}
+            late = []
+            for task, source in host.due(now_ns):
+                if sources.setdefault(task, source) == source:
+                    due.append((task, source))
+                else:
+                    late.append(task)
             self._enqueue(late)
             self._active[number] = self._active.pop(number)     # the next time others come first
-        if len(tasks) > room:   # a whole round of a host without a limit
-            late = list(tasks)[room:]
+        if len(due) > room:   # a whole round of a host without a limit
+            late = [task for task, _ in due[room:]]
             for task in late:
                 self._again[task] = 1
             self._enqueue(late)
-        return list(tasks.items())[:room]
+        return due[:room]
 
     def _from_queue(self, room: int, now_ns: int) -> Iterable[int]:
         """The next of the queue that are still to be probed, each once."""
@@ -234,30 +254,39 @@ class Pacing:
 
     def _begin(self, host: int) -> None:
         sources = self._plan.per_host
-        self._active[host] = Host(self._plan.tasks_of(host), self.state, self._known[host],
-                                  self._hit_ns[host * sources:(host + 1) * sources], self._patience.retries + 1)
+        voices = list(self._voices)
+        known: dict[int, dict[int, int]] = {}
+        first = voices[self._first_voice[host]], self._known[host]
+        for (reporter, kind), task in (first, *self._more_voices.get(host, {}).items()):
+            known.setdefault(reporter, {})[task] = kind
+        self._active[host] = Host(self._plan.tasks_of(host), self.state, known,
+                                  self._hit_ns[host * sources:(host + 1) * sources], self._patience.retries + 1,
+                                  self._together)
 
     def _end_hosts(self) -> None:
         for number in [number for number, host in self._active.items() if host.finished]:
-            if self._active.pop(number).ended:
-                self.exhausted.add(number)
-                self._give_up(self._open_of(number))
+            del self._active[number]
+            self._give_up(self._open_of(number), LIMITED)
             last_ns = max((self._plan.sent_ns(task) for task in self._plan.tasks_of(number)
-                           if self.state[task] == SILENT), default=0)
+                           if self.state[task] in {SILENT, LIMITED}), default=0)
             self._linger_ns = max(self._linger_ns, last_ns + LINGER_NS)
 
-    def _give_up(self, tasks: Iterable[int]) -> None:
+    def _give_up(self, tasks: Iterable[int], state: int = SILENT) -> None:
         for task in tasks:
-            self.state[task] = SILENT
+            self.state[task] = state
 
     # What is heard.
 
     def answered(self, task: int, time_ns: int) -> None:
         """A datagram came back."""
+        host = self._plan.host[task]
         self._learn_rtt(task, -1, time_ns)
-        self._settle(task)
+        self._settle(task, time_ns)
+        if host in self._active:
+            self._active[host].spoken(task)
 
-    def failed(self, task: int, source: int, attempt: int, time_ns: int, *, is_refusal: bool) -> None:
+    def failed(self, task: int, source: int, attempt: int, time_ns: int, *, is_refusal: bool,
+               voice: tuple[int, int] = ITSELF) -> None:
         """An ICMP error came.
 
         Args:
@@ -266,40 +295,73 @@ class Pacing:
             attempt: which probe of the task, -1 where that is not known.
             time_ns: when it came.
             is_refusal: whether it is the host's own port unreachable.
+            voice: who sent it, and of which kind it is.
         """
         host = self._plan.host[task]
-        if not self.spoke[host]:
-            self.spoke[host] = 1
-            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))    # sooner than if it were mute
-        self._known[host] = task
+        self._meet(host, task, voice)
         self.refused[host] += is_refusal
-        is_latest = self._learn_rtt(task, attempt, time_ns)
-        self._settle(task)
-        if not is_latest:
+        sent_ns = self._learn_rtt(task, attempt, time_ns)
+        self._settle(task, time_ns if is_refusal else time_ns + max(self._rtt_ns[host], LEAST_SETTLING_NS))
+        if not sent_ns:
             return
-        sent_ns = self._plan.sent_ns(task)
         at = host * self._plan.per_host + source
         self._hit_ns[at] = max(self._hit_ns[at], sent_ns)
         if host in self._active:
-            self._active[host].hit(task, source, sent_ns, time_ns)
+            self._active[host].hit(task, voice, source, sent_ns, time_ns)
 
-    def _learn_rtt(self, task: int, attempt: int, time_ns: int) -> bool:
-        """Whether it is about the last probe of the task, as far as that is known: then it says the host's RTT."""
-        last, sent_ns = self._plan.attempts[task] - 1, self._plan.sent_ns(task)
-        if sent_ns <= 0 or last not in {attempt, 0}:
-            return False
+    def _meet(self, host: int, task: int, voice: tuple[int, int]) -> None:
+        """Somebody speaks of a host. What was silent before he did is asked about again: he may have a limit."""
+        number = self._voices.setdefault(voice, len(self._voices))
+        if not self.spoke[host]:
+            self.spoke[host] = 1
+            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))    # sooner than if it were mute
+            self._known[host], self._first_voice[host] = task, number
+        elif self._first_voice[host] == number:
+            self._known[host] = task
+            return
+        else:
+            more = self._more_voices.setdefault(host, {})
+            if voice in more or len(more) >= MOST_WITNESSES:
+                return
+            more[voice] = task
+        if host not in self._active:
+            self._reopen(host)
+
+    def _reopen(self, host: int) -> None:
+        again = [task for task in self._plan.tasks_of(host) if self.state[task] == SILENT]
+        for task in again:
+            self.state[task] = OPEN
+        if again:
+            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
+
+    def _learn_rtt(self, task: int, attempt: int, time_ns: int) -> int:
+        """When the probe left that this is about, as far as that is known; then it says the host's RTT. Else 0."""
+        attempts = self._plan.attempts[task]
+        if attempt < 0 and attempts != 1:
+            return 0
+        sent_ns, _ = self._plan.departure(task, attempt)
+        if sent_ns <= 0:
+            return 0
         host = self._plan.host[task]
         self._rtt_ns[host] = max(self._rtt_ns[host], time_ns - sent_ns)
-        return True
+        return sent_ns
 
-    def _settle(self, task: int) -> None:
+    def _settle(self, task: int, settled_ns: int) -> None:
+        """Nothing more is asked of a task; from a time on its verdict can't change."""
+        self._settled_ns = max(self._settled_ns, settled_ns)
         if task < self._plan.asked:
             self.state[task] = SETTLED
+            self._leave_ballots(task)
+
+    def _leave_ballots(self, task: int) -> None:
+        if (host := self._active.get(self._plan.host[task])) is not None:
+            host.decided(task)
 
     def unsent(self, task: int) -> None:
         """This host could not send a probe of this task; it would not the next time either."""
         if self.state[task] == OPEN:
             self.state[task] = UNSENT
+            self._leave_ballots(task)
         self._again[task] = 0
 
     def leave_out(self, tasks: Iterable[int]) -> None:
@@ -329,4 +391,5 @@ class Pacing:
     def done(self, now_ns: int) -> bool:
         """Whether all is decided, and answers to the last probes had their time."""
         return not self._waiting and not self._active and not self.state.undecided and (
-            now_ns >= self._linger_ns or SILENT not in self.state.values)
+            now_ns >= self._settled_ns) and (
+            now_ns >= self._linger_ns or not (SILENT in self.state.values or LIMITED in self.state.values))

@@ -19,6 +19,7 @@ from udpprobe.core.scanning.events import Answer, Error, Event, Left
 from udpprobe.core.scanning.pacing import Pacing
 from udpprobe.core.scanning.plan import Address, Plan
 from udpprobe.core.scanning.record import Kind, Record
+from udpprobe.core.scanning.voice import MOST_WITNESSES
 
 NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(int, (
     Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE))
@@ -67,11 +68,13 @@ class Replies:
         pacing: what is to be probed next.
         record: what came back.
         on_error: gets each error that is believed.
+        tells_origin: whether it is known who sent them.
     """
 
     def __init__(self, plan: Plan, pacing: Pacing, record: Record,
-                 on_error: Callable[[Believed], None] | None = None) -> None:
+                 on_error: Callable[[Believed], None] | None = None, *, tells_origin: bool = True) -> None:
         self._plan, self._pacing, self._record, self._on_error = plan, pacing, record, on_error
+        self._tells_origin = tells_origin
         self._believer = Believer(len(plan))
         self._quoted = Quoted()
         self._missed = self._events = 0
@@ -206,7 +209,8 @@ class Replies:
             is_refusal = self._is_refusal(kind, task)
             if is_refusal:
                 self._record.looks.take(task, packet.family, packet.reply_ttl, packet.reply_id, has_df=packet.has_df)
-            self._pacing.failed(task, source, attempt, packet.time_ns, is_refusal=is_refusal)
+            self._pacing.failed(task, source, attempt, packet.time_ns, is_refusal=is_refusal,
+                                voice=self._voice(kind, task))
         else:
             notes |= SEEN_BEFORE
         if self._on_error:
@@ -218,6 +222,17 @@ class Replies:
         """Whether it is the host's own port unreachable."""
         return (kind.family, kind.icmp_type, kind.icmp_code) in UNREACHABLE_PORT and (
             kind.reporter == self._plan.tasks.address(task))
+
+    def _voice(self, kind: Kind, task: int) -> tuple[int, int]:
+        """Whose errors share a limit, and a number for each rule of his that is seen to differ.
+
+        Where nobody says who sent an error, every one may come from somebody else.
+        """
+        number = kind.icmp_type << 8 | kind.icmp_code
+        if not self._tells_origin:
+            return number, task % MOST_WITNESSES
+        high, low = kind.reporter
+        return 0 if kind.reporter == self._plan.tasks.address(task) else high << 64 | low, number
 
     def _miss(self, packet: Packet) -> None:
         """Count an error that proves nothing, if it quotes one of the scan's own ports."""
@@ -279,7 +294,8 @@ class Replies:
         source = max(plan.source_of(task, error.own), 0)
         length = plan.length_of(task, error.attempt, source)
         self._record.error(task, kind, error.time_ns, sent_ns=sent_ns, length=length)
-        self._pacing.failed(task, source, error.attempt, error.time_ns, is_refusal=self._is_refusal(kind, task))
+        self._pacing.failed(task, source, error.attempt, error.time_ns, is_refusal=self._is_refusal(kind, task),
+                            voice=self._voice(kind, task))
         if self._on_error:
             self._on_error(Believed(error.time_ns, self._events, task, error.own, None, kind, is_exact=True, notes=0,
                                     length=length, sent_ns=sent_ns, frame=frame))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from udpprobe.core.limiter import MS
 
-OPEN, SETTLED, SILENT, UNSENT, HELD = range(5)
+OPEN, SETTLED, SILENT, UNSENT, HELD, LIMITED = range(6)
 """States of a task: undecided; an answer or an error came; nothing will come; this host did not send it; it is one of
-the scan's own ports."""
+the scan's own ports; nothing came, which may be the work of a limit on errors."""
 
 BETWEEN_TRIES_NS = 200 * MS
 """Before a port that missed is tried again: it may have been the path."""
@@ -65,27 +65,62 @@ class States:
         return [task for task in tasks if values[task] == OPEN]
 
 
+class Ballot:
+    """What becomes of one host's tasks as far as one of its reporters is concerned; they are SILENT once all agree.
+
+    Args:
+        states: of all tasks of the scan.
+        host: whose tasks these are.
+        agree: hears of each task that this reporter has nothing to say of.
+    """
+
+    def __init__(self, states: States, host: int, agree: Callable[[int], None]) -> None:
+        self._states, self._host, self._agree = states, host, agree
+        self.passed: set[int] = set()
+        """Tasks that this reporter has nothing to say of, and others are still asked about."""
+
+    def __getitem__(self, task: int) -> int:
+        return SILENT if task in self.passed else self._states.values[task]
+
+    def silence(self, task: int) -> None:
+        """This reporter has nothing to say of a task."""
+        self.passed.add(task)
+        self._agree(task)
+
+    def open_among(self, tasks: Sequence[int]) -> list[int]:
+        """Those of these tasks that are open."""
+        values, passed = self._states.values, self.passed
+        return [task for task in tasks if values[task] == OPEN and task not in passed]
+
+    @property
+    def still_open(self) -> int:
+        """How many are."""
+        return self._states.open[self._host] - len(self.passed)
+
+
 class Suspects:
     """The open tasks of one host that missed.
 
     Args:
-        state: of all tasks of the scan, by task; those that missed often enough become SILENT in it.
+        ballot: of the host's tasks.
         tries: how often a port must miss where a closed one would not.
     """
 
-    def __init__(self, state: States, tries: int) -> None:
-        self._state, self._tries = state, tries
+    def __init__(self, ballot: Ballot, tries: int) -> None:
+        self._ballot, self._tries = ballot, tries
         self._turns: deque[tuple[int, int]] = deque()
         """(when to try again, task)"""
         self._misses: dict[int, set[int]] = {}
         """By task, the gaps it missed in."""
         self._missing: dict[int, list[int]] = {}
         """By gap, who missed."""
+        self.enough: set[int] = set()
+        """Those that missed often enough."""
         self._gaps, self._false = 0, 0
         """How many there were, and in how many of them a closed port had missed."""
 
     def __contains__(self, task: int) -> bool:
-        return bool(self._misses.get(task)) and self._state[task] == OPEN
+        return bool(self._misses.get(task)) and self._ballot[task] == OPEN and task not in self.enough
 
     def next(self, now_ns: int, tried: set[int]) -> int | None:
         """The one to try now, if its time has come and it is not among those `tried`."""
@@ -107,17 +142,21 @@ class Suspects:
             self._turns.append((now_ns + BETWEEN_TRIES_NS, task))
         self._misses.setdefault(task, set()).add(self._gaps)
         self._missing.setdefault(self._gaps, []).append(task)
-        if len(self._misses[task]) >= self._needed():
-            self._state[task] = SILENT
+        if len(self._misses[task]) >= max(self._needed() - 1, 1):   # what confirms it is another one
+            self.enough.add(task)
 
-    def refused(self, task: int) -> None:
+    def refused(self, task: int, now_ns: int) -> None:
         """An error came for a task: the gap ends, and those that this task had missed in say nothing."""
         self._gaps += 1
+        self.enough.discard(task)
         gaps = self._misses.pop(task, set())
         self._false += len(gaps)
         for gap in gaps:
             for each in self._missing.pop(gap, ()):
                 self._misses.get(each, set()).discard(gap)
+                if each in self.enough:     # after all, it was not
+                    self.enough.discard(each)
+                    self._turns.append((now_ns + BETWEEN_TRIES_NS, each))
 
     def _needed(self) -> int:
         """How many misses make a port silent, as often as closed ports of this host missed (rule of succession)."""
