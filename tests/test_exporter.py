@@ -283,6 +283,6 @@ def test_the_command_serves_modules_of_a_file(tmp_path, monkeypatch):
     assert 0 == main(["exporter", "--allow", "127.0.0.0/8,::1", "--allow", "10.0.0.0/8", "--listen", "127.0.0.1:19843",
                       "--config", str(tmp_path / "c.toml"), "--timeout", "5", "--engine", "recverr", "--at-once", "3"])
     found = options[0]
-    assert (["answered", "listening", "refused", "fast"], 3, 3, 5) == (
+    assert (["answered", "listening", "not-refused", "refused", "fast"], 3, 3, 5) == (
         list(found.modules), len(found.allowed), found.at_once, found.settings.timeout_s)
     assert "5" == found.modules["fast"][0].critical.text

@@ -35,7 +35,7 @@ class _Wish(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 
-    expect: Literal["answered", "listening", "refused"] | None = None
+    expect: Literal["answered", "listening", "not-refused", "refused"] | None = None
     silence: Literal["ok", "warning", "critical"] | None = None
     warning: Annotated[Range | None, BeforeValidator(_range)] = None
     critical: Annotated[Range | None, BeforeValidator(_range)] = None

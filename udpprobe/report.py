@@ -16,7 +16,8 @@ from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from udpprobe import __version__
 from udpprobe.capture.state import SourceState
-from udpprobe.core.addresses import address_text
+from udpprobe.core.addresses import address_text, endpoint_text
+from udpprobe.core.advice import ANY_HOST, SOME, Case, advice_about, case_of_finding, case_of_verdict, sentence
 from udpprobe.core.analyzer import Analyzer, Kept
 from udpprobe.core.extensions import extensions_of
 from udpprobe.core.findings import BIAS_NS, NO_PORT
@@ -224,15 +225,22 @@ class Conclusion:
         row = self._endpoint_of[number]
         sent, sent_bytes, _, answered, _, other_port = (
             self._endpoint_words[_ENDPOINT * row + 6:_ENDPOINT * row + 12] if row >= 0 else (0,) * 6)
-        is_silent = verdict == "silent" and not errors
+        port, findings = _port(subject[2]), self._told(self._of[number])
+        meaning = self._meaning(number, subject) if verdict == "silent" and not errors else None
+        case = case_of_verdict(verdict, findings, address, meaning=meaning, answered=answered)
         return Destination(
-            address=address, port=_port(subject[2]), verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict),
-            meaning=self._meaning(number, subject) if is_silent else None, sent=sent, sent_bytes=sent_bytes,
-            answered=answered, errors=errors, rtt_ms=_spread(self._endpoint_rtt, row),
-            findings=self._told(self._of[number]),
+            address=address, port=port, verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict),
+            meaning=meaning, sent=sent, sent_bytes=sent_bytes,
+            answered=answered, errors=errors, rtt_ms=_spread(self._endpoint_rtt, row), findings=findings,
+            advice=self._advice(case, address, port),
             notes=(f"answered from port {other_port}",) if other_port else (),
             source=address_text(subject[3], subject[4]) if self._by_flow else None,
             source_port=subject[5] if self._by_flow and subject[2] < NO_PORT else None)
+
+    def _advice(self, case: Case | None, address: str, port: int | None) -> str | None:
+        if self._question.group_by == "reporter":      # the address is not of who was asked, but of who reported
+            return sentence(case, [SOME], ANY_HOST)
+        return sentence(case, [endpoint_text(address, port)], address)
 
     def _told(self, found: list[int]) -> tuple[Finding, ...]:
         """Findings of one destination, the worst first."""
@@ -324,8 +332,10 @@ class Conclusion:
     def _unmatched(self, row: int) -> Unmatched:
         high, low, port, source_high, source_low, source_port = self._finding_subject(row)
         source = address_text(source_high, source_low) if self._by_flow else None
-        return Unmatched(address_text(high, low), _port(port), self._finding(row, None), source=source,
-                         source_port=source_port if self._by_flow and port < NO_PORT else None)
+        address, finding = address_text(high, low), self._finding(row, None)
+        return Unmatched(address, _port(port), finding, source=source,
+                         source_port=source_port if self._by_flow and port < NO_PORT else None,
+                         advice=self._advice(case_of_finding(finding, address), address, _port(port)))
 
 
 _PORT_UNREACHABLE = (4 << 16 | 3 << 8 | 3, 6 << 16 | 1 << 8 | 4)
@@ -505,7 +515,8 @@ def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Qu
         last_time_ns=analyzer.last_ns if has_frames else None, dropped=state.dropped, cut_short=state.cut_short,
         unread=tuple(starmap(Unread, state.unread.items())))
     faults: Counter[str] = analyzer.faults() + state.faults
-    return Report(command, __version__, source, destinations, unmatched, dict(sorted(faults.items())))
+    return Report(command, __version__, source, destinations, unmatched, dict(sorted(faults.items())),
+                  question.group_by)
 
 
 class Events:
@@ -592,12 +603,14 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
         udp_length = match[1] >> 32 & 0xFFFF
         length = udp_length + (20 if packet.family == 4 else 40) if udp_length >= 8 and not match[1] & 2 else length
     notes = packet.notes | match[2] | more | mtu_notes(packet.family, packet.mtu, length)
+    quoted, mtu = quoted_of(packet), packet.mtu if packet.mtu >= 0 else None
+    reporter, texts = address_text(*packet.reporter, as_ipv4=packet.family == 4), texts_of(notes, length, packet.family)
     return Event(
         frame=packet.frame, time_ns=packet.time_ns, family=packet.family, type=packet.icmp_type,
         code=packet.icmp_code, verdict=kind.verdict, errno=kind.errno, linux=kind.linux, reason=kind.reason,
-        reporter=address_text(*packet.reporter, as_ipv4=packet.family == 4),
-        mtu=packet.mtu if packet.mtu >= 0 else None, quoted=quoted_of(packet),
+        reporter=reporter, mtu=mtu, quoted=quoted,
         match=MATCHES[sureness], matched_frame=match[4] or None,
         rtt_ms=rtt_ns / NS_PER_MS if sureness and 0 <= rtt_ns <= 300_000_000_000 else None,
-        extensions=objects, notes=texts_of(notes, length, packet.family),
-        match_evidence=tuple(name for bit, name in enumerate(EVIDENCE) if evidence >> bit & 1))
+        extensions=objects, notes=texts,
+        match_evidence=tuple(name for bit, name in enumerate(EVIDENCE) if evidence >> bit & 1),
+        advice=advice_about(quoted, kind.verdict, kind.reason, reporter, family=packet.family, mtu=mtu, notes=texts))

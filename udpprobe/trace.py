@@ -12,7 +12,7 @@ from udpprobe.core.limiter import SECOND
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.replies import MOST_PROBES
-from udpprobe.tracing.hops import ending_of, hops_of, loop_of, worst
+from udpprobe.tracing.hops import advised, ending_of, hops_of, loop_of, worst
 from udpprobe.tracing.model import TraceReport
 from udpprobe.tracing.path import BURST, Patience
 from udpprobe.tracing.schedule import Tracing
@@ -147,9 +147,10 @@ class _Round:
         """What is known."""
         paths, wire = self.tracing.paths, self._wire
         ending = worst([ending_of(path) for path in paths])
-        return TraceReport(
+        report = TraceReport(
             version=__version__, target=wire.target, source_address=wire.source,
             source_ports=wire.flows.source_ports, interface=wire.interface, time_ns=self._start_ns,
             verdict=ending.verdict, errno=ending.errno, reached=ending.reached,
             hops=hops_of(paths, wire.target.address, self._listener.now_ns), loop=loop_of(paths),
             faults=dict(sorted((self._listener.faults + Counter({"source-quench": self.tracing.quenches})).items())))
+        return advised(report)

@@ -8,12 +8,14 @@ from udpprobe.checking.causes import cause, mtu_cause, rtt_ms
 from udpprobe.checking.states import Facts, Outcome, checked, judged, unchecked, wants_mtu, wants_way
 from udpprobe.checking.thresholds import State, parse_range
 from udpprobe.core.model import Spread
+from udpprobe.core.scanning.outcome import NO_REPLY
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UsageError
 from udpprobe.pmtud.model import BlackHole, Reported
 
 ROUTERS = "routing loop between 192.0.2.1, a silent router and 192.0.2.3"
-MUTE_TEXT, QUIET_TEXT = "silent, as the whole host is", "silent while other ports are refused: listening or filtered"
+MUTE_TEXT = "no reply, and no port of this host is refused"
+QUIET_TEXT = "listening or filtered: silence cannot tell"
 UNSENT = replace(MUTE, verdict="unsent", meaning=None, errno="ENETUNREACH")
 STRUCK = replace(UNSENT, errno=None)
 FLAPPING = replace(REFUSED, answered=1)
@@ -24,24 +26,38 @@ def state(found, asked, **facts):
     return checked("x", None, Facts(found, **facts), Expectation(**asked)).state
 
 
-@pytest.mark.parametrize(("found", "answered", "listening", "refused"), [
-    (ANSWERED, "OK", "OK", "CRITICAL"), (REFUSED, "CRITICAL", "CRITICAL", "OK"),
-    (QUIET, "CRITICAL", "OK", "CRITICAL"), (MUTE, "CRITICAL", "UNKNOWN", "CRITICAL"),
-    (LIMITED, "CRITICAL", "UNKNOWN", "CRITICAL"), (TOO_BIG, "CRITICAL", "CRITICAL", "CRITICAL"),
-    (LOOP, "CRITICAL", "CRITICAL", "CRITICAL"), (UNSENT, "CRITICAL", "CRITICAL", "CRITICAL"),
-    (STRUCK, "UNKNOWN", "UNKNOWN", "UNKNOWN"), (MIXED, "WARNING", "WARNING", "CRITICAL"),
-    (FLAPPING, "WARNING", "WARNING", "WARNING")])
-def test_each_verdict_counts_by_what_was_expected(found, answered, listening, refused):
-    assert [answered, listening, refused] == [state(found, {"expect": each})
-                                              for each in ("answered", "listening", "refused")]
+@pytest.mark.parametrize(("found", "states"), [
+    (ANSWERED, "OK OK OK CRITICAL"), (REFUSED, "CRITICAL CRITICAL CRITICAL OK"),
+    (QUIET, "CRITICAL WARNING OK CRITICAL"), (MUTE, "CRITICAL UNKNOWN UNKNOWN CRITICAL"),
+    (LIMITED, "CRITICAL UNKNOWN UNKNOWN CRITICAL"), (TOO_BIG, "CRITICAL CRITICAL CRITICAL CRITICAL"),
+    (LOOP, "CRITICAL CRITICAL CRITICAL CRITICAL"), (UNSENT, "CRITICAL CRITICAL CRITICAL CRITICAL"),
+    (STRUCK, "UNKNOWN UNKNOWN UNKNOWN UNKNOWN"), (MIXED, "WARNING WARNING WARNING CRITICAL"),
+    (FLAPPING, "WARNING WARNING WARNING WARNING")])
+def test_each_verdict_counts_by_what_was_expected(found, states):
+    assert states.split() == [state(found, {"expect": each})
+                              for each in ("answered", "listening", "not-refused", "refused")]
+
+
+@pytest.mark.parametrize(("found", "asked", "words"), [
+    (ANSWERED, {}, None), (REFUSED, {"expect": "refused"}, None), (QUIET, {"expect": "not-refused"}, None),
+    (REFUSED, {}, "Do this."), (QUIET, {"expect": "listening"}, "Do this."),
+    (ANSWERED, {"expect": "refused"}, "Stop what answers on 10.0.0.1:53, or correct what is expected of it."),
+    (ANSWERED, {"warning": parse_range("1")}, "Look at the load of 10.0.0.1:53, and at the RTT of each hop"),
+])
+def test_what_is_not_as_expected_says_what_to_do(found, asked, words):
+    told = checked("x", None, Facts(replace(found, advice=None if found is ANSWERED else "Do this.")),
+                   Expectation(**asked)).advice
+    assert told == words or words in told
 
 
 @pytest.mark.parametrize("found", [QUIET, MUTE, LIMITED])
 @pytest.mark.parametrize("silence", [State.OK, State.WARNING, State.CRITICAL])
 def test_silence_that_proves_nothing_counts_as_the_user_says(found, silence):
     assert silence.name == state(found, {"expect": "answered", "silence": silence})
-    expected = "OK" if found is QUIET else silence.name
+    expected = "WARNING" if found is QUIET else silence.name
     assert expected == state(found, {"expect": "listening", "silence": silence})
+    expected = "OK" if found is QUIET else silence.name
+    assert expected == state(found, {"expect": "not-refused", "silence": silence})
 
 
 @pytest.mark.parametrize(("warning", "critical", "expected"), [
@@ -58,8 +74,8 @@ def test_a_refusal_s_round_trip_is_measured_too():
 
 
 def test_where_no_round_trip_was_measured_none_is_within_its_range():
-    assert "UNKNOWN" == state(QUIET, {"expect": "listening", "warning": parse_range("10")})
-    assert "OK" == state(QUIET, {"expect": "listening"})
+    assert "UNKNOWN" == state(QUIET, {"expect": "not-refused", "warning": parse_range("10")})
+    assert "OK" == state(QUIET, {"expect": "not-refused"})
 
 
 @pytest.mark.parametrize(("least", "facts", "expected", "text"), [
@@ -76,7 +92,7 @@ def test_a_packet_of_the_wanted_size_fits_or_what_stops_it_is_named(least, facts
 
 @pytest.mark.parametrize(("found", "facts", "expected", "text"), [
     (ANSWERED, {}, "OK", "answered in 2.5 ms"),
-    (QUIET, {}, "OK", QUIET_TEXT),
+    (QUIET, {}, "WARNING", QUIET_TEXT),
     (MUTE, {"trace": TRACE}, "OK", MUTE_TEXT),
     (MUTE, {"trace": LOOPING}, "CRITICAL", f"{ROUTERS}; {MUTE_TEXT}"),
     (MUTE, {"blind": "no privilege"}, "UNKNOWN", f"routing loop not ruled out: no privilege; {MUTE_TEXT}"),
@@ -118,7 +134,7 @@ def test_every_verdict_names_who_says_so(verdict):
 @pytest.mark.parametrize(("found", "text"), [
     (REFUSED, "refused by 198.51.100.7 itself"), (TOO_BIG, "too big for 192.0.2.1 (MTU 1400)"),
     (LOOP, "routing loop between 192.0.2.1 and 192.0.2.2"),
-    (LIMITED, "silent, but the host's limit on errors was used up"),
+    (LIMITED, "undecided: the host's ICMP rate limit was used up"),
     (UNREACHABLE_V6, "unreachable, says 2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff (host-unreach)"),
     (UNSENT, "this host cannot send there: ENETUNREACH"), (STRUCK, "this host cannot send there: time ran out"),
     (replace(REFUSED, findings=(replace(REFUSED.findings[0], reporter=None),)), "refused by 198.51.100.7 itself"),
@@ -128,6 +144,17 @@ def test_every_verdict_names_who_says_so(verdict):
      "prohibited by an unnamed router")])
 def test_a_cause_is_told_in_a_few_words(found, text):
     assert text == cause(found)
+
+
+def test_a_host_that_says_nothing_at_all_is_told_apart_from_a_port_that_does():
+    assert "no reply from any port of this host" == cause(replace(MUTE, notes=("asked 3 times; " + NO_REPLY,)))
+
+
+@pytest.mark.parametrize(("warning", "text"), [
+    ("2", "RTT 2.5 ms > 2 ms"), ("@2:3", "RTT 2.5 ms in 2:3 ms"), ("3:", "RTT 2.5 ms < 3 ms")])
+def test_an_rtt_beyond_its_range_is_told_with_it(warning, text):
+    told = checked("x", None, Facts(ANSWERED), Expectation(warning=parse_range(warning)))
+    assert f"{text}; answered in 2.5 ms" == told.text
 
 
 @pytest.mark.parametrize(("found", "text"), [
@@ -146,7 +173,7 @@ def test_what_was_checked_is_told_whole():
     assert ("office", "resolvers", "10.0.0.1", 53, "OK", "answered", None, 2.5, 1500, 1400, "50", "200") == (
         told.target, told.group, told.address, told.port, told.state, told.verdict, told.meaning, told.rtt_ms,
         told.path_mtu, told.min_mtu, told.warning, told.critical)
-    assert ("14 sent, 14 answered, 0 ICMP errors", "n", "a") == told.notes
+    assert ("14 sent, 14 answered, 0 ICMP errors", "n") == told.notes
 
 
 def test_each_expectation_has_a_ruling_of_its_own():

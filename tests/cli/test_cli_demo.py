@@ -20,8 +20,8 @@ def test_captures_are_analysed_and_the_reason_is_given():
     assert "instead of visited: --captures asks for that." in " ".join(done.stdout.split())
     firewall, loop, narrow = parts(done.stdout)
     for destination in ("198.18.9.9", "[2001:db8:9::9]"):
-        assert f"{destination}:60 rejected 1 of 1 by" in firewall
-        assert f"{destination}:20 prohibited 1 of 1 by" in firewall
+        assert f"{destination}:60 rejected 1 of 1" in firewall
+        assert f"{destination}:20 prohibited 1 of 1" in firewall
         assert f"{destination}:53 answered" in firewall
         assert f"{destination}:53 loop" in loop
         assert f"{destination}:53 too-big" in narrow

@@ -105,7 +105,7 @@ def test_a_signal_lets_it_print_the_report_so_far(number, status, tmp_path):
         process.send_signal(number)
         assert status == process.wait()
     assert [tmp_path / "report"] == list(tmp_path.iterdir())
-    assert "ECONNREFUSED" in (tmp_path / "report").read_text()
+    assert "refused" in (tmp_path / "report").read_text()
 
 
 TERMINATED_TWICE = """

@@ -198,10 +198,10 @@ def test_a_right_icmp_checksum_is_found_right(family, size):
 @pytest.mark.parametrize(("mtu", "notes"), [
     (1400, ()), (68, ()),
     (0, ("the router names no MTU; RFC 1191's next plateau is 1006",)),
-    (67, ("the MTU is below what every link must carry",)),
+    (67, ("reported MTU below what every link must carry: bogus",)),
     (1427, ()),
-    (1428, ("the MTU is not smaller than the datagram: no reason to shrink",)),
-    (65535, ("the MTU is not smaller than the datagram: no reason to shrink",)),
+    (1428, ("reported MTU ≥ packet size: bogus",)),
+    (65535, ("reported MTU ≥ packet size: bogus",)),
 ])
 def test_the_mtu_of_an_ipv4_error_is_told_as_it_is_and_noted_where_it_is_odd(mtu, notes):
     packet = sent(1, size=1400, df=True)
@@ -210,9 +210,9 @@ def test_the_mtu_of_an_ipv4_error_is_told_as_it_is_and_noted_where_it_is_odd(mtu
 
 
 @pytest.mark.parametrize(("mtu", "notes"), [
-    (1280, ()), (1447, ()), (1279, ("the MTU is below what every link must carry",)),
-    (1448, ("the MTU is not smaller than the datagram: no reason to shrink",)),
-    (2**32 - 1, ("the MTU is not smaller than the datagram: no reason to shrink",)),
+    (1280, ()), (1447, ()), (1279, ("reported MTU below what every link must carry: bogus",)),
+    (1448, ("reported MTU ≥ packet size: bogus",)),
+    (2**32 - 1, ("reported MTU ≥ packet size: bogus",)),
 ])
 def test_the_mtu_of_an_ipv6_error_is_32_bits(mtu, notes):
     packet = sent(1, 6, size=1400)

@@ -105,7 +105,7 @@ BIG = datagram(CLIENT, SERVER, 4000, 53, bytes(1472), id=1)
 @pytest.mark.parametrize(("length", "size"), [(0, 28), (20, 24)])
 def test_a_quoted_length_that_lies_makes_no_mtu_too_large(length, size):
     refused = error(BIG, 3, 4, 1400, reporter=ROUTER, quote=quoting(BIG, length, size))
-    assert not any("not smaller" in note for note in story_of([BIG, refused]).only.findings[0].notes)
+    assert not any("≥ packet size" in note for note in story_of([BIG, refused]).only.findings[0].notes)
 
 
 def test_the_estimate_of_an_mtu_looks_through_a_swapped_length():

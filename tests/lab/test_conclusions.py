@@ -166,7 +166,7 @@ def short_hop(hop, name):
     words = []
     for each in hop["reporters"]:
         labels = ",".join(str(label["label"]) for label in each["labels"])
-        limits = any("limits its errors" in note for note in each["notes"])
+        limits = any("limits its replies" in note for note in each["notes"])
         words.append(name(each["address"]) + (f"({labels})" if labels else "") + ("(limits)" if limits else ""))
     return "+".join(sorted(set(words)))
 

@@ -161,7 +161,7 @@ def test_a_router_that_names_no_mtu_is_believed_only_that_it_is_too_big(path):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("mtu", "words"), [
-    (1300, "more than that fits"), (9000, "not smaller"), (60, "below what every link must carry")])
+    (1300, "more than that fits"), (9000, "≥ packet size"), (60, "below what every link must carry")])
 def test_a_router_that_lies_costs_time_and_is_exposed(path, family, mtu, words):
     rule(path, "near f", "ip length gt 1400 drop")
     rule(path, "near f", "ip6 length gt 1360 drop")

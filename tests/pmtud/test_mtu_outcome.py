@@ -32,6 +32,14 @@ def untold(most=1500, least=(60, 36)):
     return Rounds(Search(4, min(least), most), least, Patience(), 0)
 
 
+def heard(*words):
+    """What routers said: MTUs, each of a packet of some size."""
+    reports = Reports()
+    for mtu, size in words:
+        reports.take(structs.replace(EVENT, mtu=mtu), size)
+    return reports
+
+
 @pytest.mark.parametrize(("world", "verdict", "mtu", "proof"), [
     (World(1500), "ok", 1500, "refusal"),
     (World(1500, service="answers"), "ok", 1500, "answer"),
@@ -59,11 +67,12 @@ def test_a_black_hole_has_its_sizes_and_its_place():
         report.black_hole.largest_passed, report.black_hole.smallest_lost, report.black_hole.after,
         report.black_hole.before)
     assert len(rounds.sent) + 2 == report.sent
-    assert f"comes back from behind {EVENT.reporter}" in report.advice[-1]
+    assert (f"Have ICMP 3/4 (fragmentation needed) sent by what is behind {EVENT.reporter}, and let through; until then, "
+            "set the MTU of the route to 198.51.100.7 to 1400.") == report.advice
 
 
 def test_without_a_place_it_may_be_this_host():
-    assert "behind this host" in of(World(1400, mute)).advice[-1]
+    assert "behind this host" in of(World(1400, mute)).advice
 
 
 def test_a_service_that_answers_its_own_request_only_proves_nothing():
@@ -86,8 +95,7 @@ def test_a_search_that_broke_off_says_what_it_knows():
     report = of(World(lambda now_ns: 1400 if now_ns < SECOND // 2 else 20, mute))
     assert "SEARCHING" == report.state
     assert "the search did not end: " in " ".join(report.notes)
-    fits, = report.advice
-    assert "UDP payloads of up to" in fits
+    assert report.advice is None
 
 
 def test_other_errors_are_the_verdict_where_nothing_arrived_the_most_telling_first():
@@ -146,16 +154,35 @@ def test_a_link_that_no_ipv6_may_have_is_noted():
 
 
 def test_what_to_do_has_the_numbers():
-    assert ("UDP payloads of up to 1372 bytes fit (1400 - 28)", "set the MTU of the route or of eth0 to 1400",
-            "set the MTU of a WireGuard tunnel over this path to 1340") == of(World(1400)).advice
-    assert "set the MTU of a WireGuard tunnel over this path to 1420" == of(World(1500, family=6)).advice[-1]
+    assert ("Send UDP payloads of at most 1372 bytes to 198.51.100.7:53: more does not fit behind 192.0.2.1."
+            == report_of(run(World(1400))[0], heard((1400, 1500))).advice)
+    assert of(World(1500, family=6)).advice is None
+
+
+@pytest.mark.parametrize(("mtu", "words"), [
+    (1480, "Ask who runs 192.0.2.1 to correct the MTU it reports; until then, set the MTU of the route to"),
+    (0, "Ask who runs 192.0.2.1 to correct the MTU it reports; until then,"),
+    (1300, "Ask who runs 192.0.2.1 to correct the MTU it reports; until then,"),
+])
+def test_an_mtu_is_to_be_set_where_routers_report_another_one(mtu, words):
+    assert words in report_of(run(World(1400))[0], heard((mtu, 1500))).advice
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda rounds: rounds.refused(0, 1, 0), "Allow UDP to 198.51.100.7:53 in this host's own firewall"),
+    (lambda rounds: rounds.heard(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64)),
+     "See who stops probes with `udpprobe trace 198.51.100.7:53`."),
+    (lambda rounds: None, "See how far packets get with `udpprobe trace 198.51.100.7:53`"),
+])
+def test_where_nothing_arrives_advice_says_where_to_look(make, words):
+    rounds = untold()
+    rounds.due(0)
+    make(rounds)
+    assert words in report_of(rounds).advice
 
 
 def said(*words, family=4, passed=1400):
-    reports = Reports()
-    for mtu, size in words:
-        reports.take(structs.replace(EVENT, mtu=mtu), size)
-    return reports.told(family, passed)
+    return heard(*words).told(family, passed)
 
 
 def test_what_routers_said_is_counted_the_most_frequent_first():
@@ -166,7 +193,7 @@ def test_what_routers_said_is_counted_the_most_frequent_first():
 
 @pytest.mark.parametrize(("mtu", "size", "words"), [
     (0, 1500, "names no MTU"), (None, 1500, "names no MTU"), (67, 1500, "below what every link must carry"),
-    (1500, 1500, "not smaller"), (9000, 1500, "not smaller"), (1300, 1401, "more than that fits"),
+    (1500, 1500, "≥ packet size"), (9000, 1500, "≥ packet size"), (1300, 1401, "more than that fits"),
     (1200, 1400, "packets of 1400 bytes arrived all the same"),
 ])
 def test_lies_are_named(mtu, size, words):
@@ -176,4 +203,4 @@ def test_lies_are_named(mtu, size, words):
 
 def test_ipv6_has_a_higher_minimum():
     report, = said((1279, 1500), family=6, passed=1200)
-    assert ("the MTU is below what every link must carry",) == report.notes
+    assert ("reported MTU below what every link must carry: bogus",) == report.notes

@@ -18,7 +18,8 @@ def test_what_had_changed_in_what_arrived_is_noted(changed, words):
 
 def test_nobody_is_told_to_set_an_mtu_that_no_link_may_have():
     report = of(World(1000, mute, family=6))
-    assert ("UDP payloads of up to 952 bytes fit (1000 - 48)",) == report.advice
+    assert ("Look for a filter on the way to 198.51.100.7:53: every link must carry 1280 bytes, and more than 1000 bytes "
+            "disappear.") == report.advice
     assert "every link must carry 1280 bytes: look for a filter" in report.notes
 
 

@@ -63,7 +63,7 @@ def test_an_unmatched_error_is_a_row_with_its_one_finding(ask):
     expected = json.loads("".join(report_json(REPORT)))["unmatched"][0]
     row, = _as_json(ask(_report(REPORT), "SELECT to_json(r) FROM {} r WHERE kind = 'unmatched'"))
     finding, = row.pop("findings")
-    assert expected == {**finding, **{name: row[name] for name in ("address", "port", "source", "source_port")}}
+    assert expected == {**finding, **{name: row[name] for name in ("address", "port", "source", "source_port", "advice")}}
     assert {"kind": "unmatched", "address": LONE.address} == _without_empty(row)
 
 

@@ -19,9 +19,9 @@ TOO_BIG = MtuReport(
     version="0.1.0", target=Target("198.51.100.7", 53), verdict="too-big", errno=None, path_mtu=1400,
     udp_payload_max=1372, proof="refusal", state="SEARCH_COMPLETE", interface="eth0", interface_mtu=1500,
     source_address="192.0.2.9", control_port=55_555, reports=(ROUTER, LIAR), black_hole=None, sent=9, duration_ms=43.6,
-    time_ns=T0_NS, notes=("the service is silent",), advice=("UDP payloads of up to 1372 bytes fit (1400 - 28)",),
+    time_ns=T0_NS, notes=("the service is silent",), advice="Send less.",
     faults={"foreign": 2})
-OK = replace(TOO_BIG, verdict="ok", path_mtu=1500, udp_payload_max=1472, reports=(), notes=(), advice=(), faults={})
+OK = replace(TOO_BIG, verdict="ok", path_mtu=1500, udp_payload_max=1472, reports=(), notes=(), advice=None, faults={})
 HOLE = replace(TOO_BIG, verdict="black-hole", reports=(), black_hole=BlackHole(1400, 1401, "192.0.2.1", "192.0.2.2"))
 SILENT = replace(OK, verdict="silent", path_mtu=None, udp_payload_max=None, proof=None, state="BASE")
 
@@ -34,13 +34,15 @@ def test_the_table_says_what_fits_who_says_so_and_what_to_do():
     assert """\
 198.51.100.7:53: path MTU 1400, too-big: 192.0.2.1 says so; 9 probes in 43.6 ms.
 
-router     MTU    errors    smallest    what is wrong with it
----------  -----  --------  ----------  -----------------------
-192.0.2.1  1400   4         1401
-192.0.2.2  0      1         1500        the router names no MTU
+router     MTU    ICMP errors    smallest packet    remarks
+---------  -----  -------------  -----------------  -----------------------
+192.0.2.1  1400   4              1401
+192.0.2.2  0      1              1500               the router names no MTU
 
 The service is silent.
 UDP payloads of up to 1372 bytes fit (1400 - 28).
+A WireGuard tunnel over this path can have an MTU of 1340.
+Send less.
 Faults: foreign 2.
 """ == shown(TOO_BIG)
 
@@ -48,15 +50,20 @@ Faults: foreign 2.
 @pytest.mark.parametrize(("report", "words"), [
     (OK, "path MTU 1500, ok: as much as eth0 takes; 9 probes"),
     (replace(OK, interface=""), "ok: as much as the interface takes;"),
-    (replace(OK, notes=("more was not tried",)), "path MTU 1500, ok; 9 probes"),
+    (replace(OK, notes=("more was not tried",)), "path MTU 1500, ok: as much as eth0 takes; 9 probes"),
     (HOLE, "1401 bytes disappear behind 192.0.2.1, before or at 192.0.2.2, and nobody says so;"),
     (replace(HOLE, black_hole=BlackHole(1400, 1401, None, None)), "disappear before any router that speaks, and"),
     (replace(HOLE, black_hole=None), "path MTU 1400, black-hole;"),
-    (replace(TOO_BIG, reports=(LIAR,)), "too-big: 192.0.2.2 says so;"),
+    (replace(TOO_BIG, reports=(LIAR,)), "too-big: 192.0.2.2 names no MTU: hosts have to guess what fits;"),
+    (replace(TOO_BIG, reports=(replace(LIAR, mtu=1480),)),
+     "too-big: 192.0.2.2 reports 1480: hosts that believe it lose packets of 1401-1480 bytes;"),
+    (replace(TOO_BIG, reports=(replace(LIAR, mtu=1300),)),
+     "too-big: 192.0.2.2 reports 1300: hosts that believe it send smaller packets than they could;"),
+    (replace(OK, path_mtu=1300), "path MTU 1300, ok; 9 probes"),
     (replace(TOO_BIG, reports=()), "too-big;"),
-    (SILENT, "198.51.100.7:53: silent: nothing of any size is known to arrive; 9 probes"),
+    (SILENT, "198.51.100.7:53: silent: no packet of any size is known to arrive; 9 probes"),
     (replace(SILENT, verdict="unsent", errno="ENETUNREACH"), "198.51.100.7:53: unsent (ENETUNREACH); 9 probes"),
-    (replace(SILENT, verdict="loop"), "198.51.100.7:53: loop: its TTL runs out; udpprobe trace shows where; 9 probes"),
+    (replace(SILENT, verdict="loop"), "198.51.100.7:53: loop: the TTL runs out on the way; udpprobe trace shows where; 9 probes"),
     (replace(SILENT, target=Target("fe80::1", 53, "eth0")), "[fe80::1%eth0]:53: silent"),
     (replace(SILENT, verdict="prohibited"),
      "198.51.100.7:53: prohibited: nothing arrives; udpprobe trace shows who says so; 9 probes"),

@@ -1,3 +1,5 @@
+import re
+from datetime import timedelta, timezone
 from itertools import groupby
 
 import pytest
@@ -12,6 +14,7 @@ from samples import (
     LONG_V6,
     LOOP,
     REFUSED,
+    T0_NS,
     TOO_BIG,
     UNREACHABLE_V6,
     Spread,
@@ -32,6 +35,7 @@ from udpprobe.reports.table import (
     summed_up,
     totals_of,
 )
+from udpprobe.reports.text import PLAIN, Style
 
 
 def closing(told):
@@ -42,18 +46,20 @@ ALL = (REFUSED, TOO_BIG, LOOP, UNREACHABLE_V6, ANSWERED)
 
 
 def test_a_small_table_has_a_line_a_destination():
-    assert report_table(report(REFUSED), 80).splitlines()[:3] == [
-        "destination      verdict    errno         errors    by      details",
-        "---------------  ---------  ------------  --------  ------  ------------",
-        "198.51.100.7:53  refused    ECONNREFUSED  12 of 14  itself  RTT 0.213 ms",
+    lines = report_table(report(REFUSED), 120).splitlines()
+    assert "198.51.100.7:53  refused    12 of 14       itself      RTT 0.213 ms; 22:13:20 to 22:13:21" == lines[3]
+    assert [line.rstrip() for line in lines[:3]] == [
+        "destination      verdict    ICMP errors    reporter    details",
+        "                            of sent",
+        "---------------  ---------  -------------  ----------  ----------------------------------",
     ]
 
 
 def test_a_table_of_long_addresses_stacks_them():
-    assert report_table(report(UNREACHABLE_V6), 80).splitlines()[2:5] == [
-        f"[{LONG_V6}]:65535  unreachable   3 of 14",
-        "  by 2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff:    EHOSTUNREACH",
-        "  host-unreach; MTU of 0",
+    assert report_table(report(UNREACHABLE_V6), 80).splitlines()[3:6] == [
+        f"[{LONG_V6}]:65535  unreachable  3 of 14",
+        "  by 2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff:",
+        "  host-unreach; 22:13:20 to 22:13:21; MTU of 0",
     ]
 
 
@@ -68,27 +74,27 @@ def test_a_table_fits_80_columns_and_breaks_no_address(destinations):
 
 def test_the_main_finding_stands_first_and_the_others_below_it():
     lines = report_table(report(TOO_BIG), 120).splitlines()
-    assert lines[2].split() == ["203.0.113.9:4500", "too-big", "EMSGSIZE", "3", "of", "40.0k", "192.0.2.1",
-                                "MTU", "1400"]
-    assert lines[3].split() == ["expired", "EHOSTUNREACH", "33.0k", "192.0.2.254"]
+    assert lines[3].split() == ["203.0.113.9:4500", "too-big", "3", "of", "40.0k", "192.0.2.1", "MTU", "1400;",
+                                "22:13:20", "to", "22:13:21"]
+    assert lines[4].split()[:3] == ["expired", "33.0k", "192.0.2.254"]
 
 
 def test_a_verdict_that_no_finding_gives_has_its_own_line():
     odd = destination("10.0.0.1", 53, "answered", finding(None, (6, 100, 0), "fe80::1"), answered=3)
     lines = report_table(report(odd), 120).splitlines()
-    assert lines[2].split() == ["10.0.0.1:53", "answered", "-", "0", "of", "14", "3", "answered"]
-    assert lines[3].split() == ["-", "-", "1", "fe80::1", "unknown-response", "100/0"]
+    assert lines[3].split() == ["10.0.0.1:53", "answered", "0", "of", "14", "3", "answered"]
+    assert lines[4].split()[:5] == ["-", "1", "fe80::1", "unknown-response", "100/0;"]
 
 
 def test_a_loop_without_any_error_names_no_reporter():
     seen = destination("10.0.0.1", 53, "loop", finding("loop", 4, None, 9, loop=Loop((), 3)))
-    assert "0 of 14         loop of 3; 9 rounds" in report_table(report(seen), 80)
+    row = report_table(report(seen), 80).splitlines()[3].split()
+    assert ["0", "of", "14", "loop", "of", "3;", "9", "rounds;"] == row[2:10]
 
 
 def test_an_error_of_which_only_the_errno_is_known_is_no_loop():
     heard = destination("10.0.0.1", 53, "refused", finding("refused", 4, None, 9))
-    assert report_table(report(heard), 80).splitlines()[2].split() == [
-        "10.0.0.1:53", "refused", "ECONNREFUSED", "9", "of", "14"]
+    assert report_table(report(heard), 80).splitlines()[3].split()[:5] == ["10.0.0.1:53", "refused", "9", "of", "14"]
 
 
 def test_a_loop_of_several_reporters_is_told_once():
@@ -101,19 +107,19 @@ def test_a_loop_of_several_reporters_is_told_once():
 def test_a_stacked_verdict_is_not_repeated_for_each_reporter():
     seen = destination(LONG_V6, 53, "loop", *(finding("loop", (6, 3, 0), f"2001:db8::{number}")
                                               for number in range(3)))
-    assert report_table(report(seen), 80).count("EHOSTUNREACH") == 1
+    assert report_table(report(seen), 80).count("  loop  ") == 1
 
 
 def test_a_lone_reporter_is_not_named_again_as_the_loop_s_router():
     seen = destination("10.0.0.1", 53, "loop", finding("loop", (4, 11, 0), "192.0.2.1",
                                                        loop=Loop(("192.0.2.1",), 2)))
-    assert report_table(report(seen), 80).count("192.0.2.1") == 1
+    assert report_table(report(seen), 80).partition("What to do")[0].count("192.0.2.1") == 1
 
 
 def test_an_unmatched_error_says_so():
-    line = report_table(report(unmatched=[LONE]), 120).splitlines()[2]
-    assert line.split() == ["192.0.2.77", "prohibited", "EHOSTUNREACH", "2", "10.9.9.9", "admin-prohibited;",
-                            "datagram", "not", "seen"]
+    line = report_table(report(unmatched=[LONE]), 120).splitlines()[3]
+    assert line.split() == ["192.0.2.77", "prohibited", "2", "10.9.9.9", "admin-prohibited;", "22:13:20", "to",
+                            "22:13:21;", "datagram", "not", "seen"]
 
 
 @pytest.mark.parametrize(("loop", "words"), [
@@ -173,7 +179,7 @@ def test_of_a_million_destinations_the_worst_are_shown_and_the_rest_is_counted()
 
 def test_of_many_unmatched_errors_the_first_are_shown_and_the_rest_is_counted():
     text = report_table(report(*[REFUSED] * (ROWS_SHOWN + 1), unmatched=[LONE] * (ROWS_SHOWN + 2)), 200)
-    assert ROWS_SHOWN == text.count("192.0.2.77 ")
+    assert ROWS_SHOWN == text.count("192.0.2.77  ")
     assert "\n1 more destination and 2 more unmatched errors not shown: --format" in text
     assert f"; {2 * (ROWS_SHOWN + 2):,} errors had no datagram." in text
 
@@ -189,17 +195,83 @@ def test_health_behind_much_health_is_looked_for():
     assert "No ICMP errors" not in report_table(report(*healthy, odd), 80)
 
 
+# ---- what to do
+
+
+def advice_in(text):
+    """The sentences below a table, unwrapped."""
+    below = text.partition("What to do:\n")[2].partition("\n\n")[0]
+    return " ".join(below.split())
+
+
+def test_what_to_do_is_said_once_for_all_that_need_the_same():
+    crowd = [_refused(port) for port in (7, 53, 123, 161, 500)]
+    assert ("Nothing listens on 10.0.0.1:7, 10.0.0.1:53, 10.0.0.1:123 and 2 more: start the service or check the port."
+            == advice_in(report_table(report(*crowd), 80)))
+
+
+def test_what_is_healthy_asks_for_nothing():
+    assert "What to do" not in report_table(report(ANSWERED), 80)
+
+
+def test_advice_for_a_row_of_many_says_how_many():
+    text = report_table(report(*[_refused(port) for port in range(1, 101)], kind="probe"), 80)
+    assert "Nothing listens on 100 ports of 10.0.0.1: start the service or check the port." == advice_in(text)
+
+
+def test_advice_about_who_reports_names_no_destination():
+    told = replace(report(replace(REFUSED, port=None)), group_by="reporter")
+    assert "Nothing listens on some destinations: start the service or check the port." == advice_in(
+        report_table(told, 80))
+    assert report_table(told, 80).startswith("reporter      verdict    ICMP errors    details")
+
+
+def test_no_more_advice_is_shown_than_a_screen_holds():
+    crowd = [_refused(7, f"10.0.0.{host}", reporter=f"10.9.0.{host}") for host in range(1, 30)]
+    assert "9 more: --format json has `advice` in each row." in advice_in(report_table(report(*crowd), 80))
+
+
+# ---- times and colours
+
+
+def test_a_day_is_named_where_the_capture_has_several():
+    text = report_table(report(REFUSED, last_time_ns=T0_NS + 86_400 * 10**9), 120)
+    assert "2023-11-14 22:13:20 to 22:13:21" in text
+
+
+def test_times_are_in_the_zone_that_is_named():
+    text = report_table(report(REFUSED), 120, Style(timezone(timedelta(hours=2), "CEST")))
+    assert "00:13:20 to 00:13:21" in text
+    assert "from 2023-11-15 00:13:20 CEST" in text
+    assert "CEST" in events_table(report(), [EVENT], 160, Style(timezone(timedelta(hours=2), "CEST")))
+
+
+def test_an_rtt_that_the_last_router_waited_in_vain_says_so():
+    waited = finding("unreachable", (4, 3, 1), "192.0.2.1", rtt_ms=Spread(3060, 3060, 3060))
+    assert "RTT 3.06 s, an ARP timeout" in report_table(report(destination("10.0.0.1", 7, "unreachable", waited)), 120)
+    quick = replace(waited, rtt_ms=Spread(1, 1, 1))
+    assert "ARP" not in report_table(report(destination("10.0.0.1", 7, "unreachable", quick)), 120).partition("What")[0]
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_colours_change_nothing_but_the_colour(width):
+    for told in (report(*ALL, unmatched=[LONE]), report(UNREACHABLE_V6)):
+        text = report_table(told, width, Style(is_coloured=True))
+        assert report_table(told, width) == re.sub(r"\x1b\[\d*m", "", text)
+        assert "\x1b[31munreachable\x1b[0m" in text
+
+
 # ---- events
 
 
-def events_table(told, events, width):
-    writer = EventsTable()
+def events_table(told, events, width, style=PLAIN):
+    writer = EventsTable(style)
     return "".join([*(writer.add([event]) for event in events), *writer.end(told, width)])
 
 
 def test_an_event_is_a_line_where_it_fits():
     assert events_table(report(), [EVENT], 160).splitlines()[2] == (
-        "7        22:13:20.123456  too-big    203.0.113.9:4500  192.0.2.1  "
+        "7        22:13:20.123456  too-big    203.0.113.9:4500  192.0.2.1   "
         "packet-too-big 3/4; MTU 1400; sent in frame 3; RTT 0.250 ms; bad checksum")
 
 
@@ -334,8 +406,8 @@ def test_a_scan_that_was_interrupted_at_once_has_a_last_line_too():
 ])
 def test_what_this_host_did_not_send_has_its_errno_and_reason(errno, reason):
     told = report(destination("10.0.0.1", 53, "unsent", sent=0, errno=errno), kind="probe")
-    line = report_table(told, 120).splitlines()[2]
-    assert ["10.0.0.1:53", "unsent", errno, "0", *reason.split()] == line.split()
+    line = " ".join(report_table(told, 120).splitlines()[3].split())
+    assert f"10.0.0.1:53 unsent 0 {reason} ({errno})".replace("  (E2BIG)", " E2BIG") == line
 
 
 def test_a_table_of_crowds_fits_80_columns():
@@ -347,7 +419,7 @@ def test_a_table_of_crowds_fits_80_columns():
 
 def test_a_report_of_captures_shows_every_row():
     crowd = [_refused(port) for port in range(1, 200)]
-    assert 199 == report_table(report(*crowd), 80).count("10.0.0.1:")
+    assert 199 == report_table(report(*crowd), 80).count("10.0.0.1:") - 3      # as advice names the first three
 
 
 def test_a_crowd_on_a_link_keeps_its_zone():

@@ -51,9 +51,9 @@ def test_of_a_loop_the_table_shows_two_rounds_and_what_else_reports():
     again = replace(EXPIRED, address="10.0.0.2", count=1), replace(EXPIRED, count=1)
     hops = [[EXPIRED], [again[0]], *([each] for each in (*again[::-1], *again[::-1])), [ODD, REFUSED], [again[0]]]
     rows = [" ".join(line.split()[:2]) for line in trace_table(report_of(*hops, loop=LOOP), 120).splitlines()[2:]]
-    assert ["1 10.0.0.1", "2 10.0.0.2", "3 10.0.0.1", "4 10.0.0.2", "5-6 round", "7 10.0.0.2"] == rows[:6]
-    assert "8 round" in rows
-    assert "round again  2 of 6" in trace_table(report_of(*hops, loop=LOOP), 120)
+    assert ["1 10.0.0.1", "2 10.0.0.2", "3 10.0.0.1", "4 10.0.0.2", "5-6 (loop", "7 10.0.0.2"] == rows[:6]
+    assert "8 (loop" in rows
+    assert "(loop repeats)  2 of 6" in trace_table(report_of(*hops, loop=LOOP), 120)
 
 
 def test_foreign_text_cannot_steer_the_terminal():
@@ -69,11 +69,11 @@ def test_what_a_reporter_says_stands_beside_it(reporter, remark):
 
 
 @pytest.mark.parametrize(("report", "words"), [
-    (report_of([EXPIRED], [], verdict="silent"), "silent: nothing came back from beyond hop 1, 10.0.0.1"),
-    (report_of([], verdict="silent"), "silent: nothing came back at all"),
-    (report_of([EXPIRED], verdict="expired"), "expired: the way is longer than 1 hop; see --max-ttl"),
+    (report_of([EXPIRED], [], verdict="silent"), "silent: no reply from beyond hop 1, 10.0.0.1"),
+    (report_of([], verdict="silent"), "silent: no reply from any hop"),
+    (report_of([EXPIRED], verdict="expired"), "expired: the path is longer than 1 hop; see --max-ttl"),
     (report_of([], verdict="unsent", errno="EMSGSIZE"), "unsent: this host could not send it (EMSGSIZE)"),
-    (report_of([EXPIRED], [TOO_BIG], verdict="too-big"), "too-big by 10.0.0.1 at hop 2"),
+    (report_of([EXPIRED], [TOO_BIG], verdict="too-big"), "too-big by 10.0.0.1 at hop 1"),
     (report_of([EXPIRED], [ODD], verdict="loop", loop=LOOP), LOOP_WORDS),
     (report_of([REFUSED], faults={"foreign": 2}), "refused by 192.0.2.7 at hop 1; faults: foreign 2"),
 ])
@@ -82,7 +82,7 @@ def test_it_comes_to_a_sentence(report, words):
 
 
 def test_without_a_hop_there_is_no_table():
-    assert "192.0.2.7:7: silent: nothing came back at all\n" == trace_table(report_of(verdict="silent"), 80)
+    assert "192.0.2.7:7: silent: no reply from any hop\n" == trace_table(report_of(verdict="silent"), 80)
 
 
 @pytest.mark.parametrize(("loop", "words"), [

@@ -66,7 +66,7 @@ def test_a_limit_seen_before_a_loop_is_no_loss_although_the_next_time_round_a_ro
     said = traced(Forgetful(routers, period=2, limits={routers[0]: (1, 1)}))
     first = said.hops[0]
     assert (2, 2, 0) == (said.loop.period, said.loop.first_ttl, first.lost)
-    assert ("limits its errors: answered 2 of 9",) == first.reporters[0].notes
+    assert ("limits its replies: answered 2 of 9",) == first.reporters[0].notes
 
 
 @pytest.mark.parametrize("period", [0, 2])

@@ -130,7 +130,7 @@ def test_a_router_that_limits_its_errors_is_asked_slowly_and_has_lost_nothing():
     trace = traced(Way(R[:4], limits={R[1]: (1, 1)}))
     hop = trace.hops[1]
     assert (2, 0) == (hop.reporters[0].count, hop.lost)
-    assert ("limits its errors: answered 2 of 9",) == hop.reporters[0].notes
+    assert ("limits its replies: answered 2 of 9",) == hop.reporters[0].notes
     assert trace.took_ms < 1500
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from udpprobe.core.model import Destination, Finding
+from udpprobe.core.scanning.outcome import NO_REPLY
 from udpprobe.pmtud.model import MtuReport
 from udpprobe.tracing.model import TraceReport
 
@@ -21,8 +22,8 @@ _TEXTS = {
 }
 _SILENCES = {
     "listening-or-filtered": "silent while other ports are refused: listening or filtered",
-    "rate-limited": "silent, but the host's limit on errors was used up",
-    "no-evidence": "silent, as the whole host is",
+    "rate-limited": "undecided: the host's ICMP rate limit was used up",
+    "no-evidence": "no reply, and no port of this host is refused",
 }
 
 
@@ -36,12 +37,14 @@ def cause(destination: Destination, trace: TraceReport | None = None) -> str:
     if destination.verdict == "answered":
         return f"answered{_in(rtt_ms(destination))}"
     if destination.verdict == "silent":
+        if destination.meaning in {None, "no-evidence"} and any(NO_REPLY in note for note in destination.notes):
+            return "no reply from any port of this host"
         return _SILENCES[destination.meaning or "no-evidence"]
     if destination.verdict == "unsent":
         return f"this host cannot send there: {destination.errno or 'time ran out'}"
     found = finding_of(destination)
     who = found.reporter or (destination.address if found.verdict == "refused" else _SOMEONE)
-    mtu = "no MTU told" if found.mtu is None else f"MTU {found.mtu}"
+    mtu = "no MTU named" if found.mtu is None else f"MTU {found.mtu}"
     return _TEXTS[destination.verdict].format(who=who, mtu=mtu, reason=found.reason, routers=_routers(found, trace))
 
 
@@ -62,7 +65,12 @@ def loop_cause(trace: TraceReport) -> str | None:
 
 
 def _in(span_ms: float | None) -> str:
-    return "" if span_ms is None else f" in {span_ms:.3g} ms"
+    return "" if span_ms is None else f" in {duration_ms(span_ms)}"
+
+
+def duration_ms(span_ms: float) -> str:
+    """Milliseconds in three digits; a threshold is never rounded away: 0.158, 12.3, 1234."""
+    return f"{span_ms:.3g} ms" if span_ms < 1000 else f"{span_ms:.0f} ms"
 
 
 def _routers(found: Finding, trace: TraceReport | None) -> str:

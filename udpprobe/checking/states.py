@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from udpprobe.checking.asking import Expectation
-from udpprobe.checking.causes import cause, loop_cause, mtu_cause, rtt_ms
-from udpprobe.checking.thresholds import State, worst
+from udpprobe.checking.causes import cause, duration_ms, loop_cause, mtu_cause, rtt_ms
+from udpprobe.checking.thresholds import Range, State, worst
+from udpprobe.core.addresses import endpoint_text
+from udpprobe.core.advice import Case, sentence
 from udpprobe.core.model import Destination, Finding, Model
 from udpprobe.pmtud.model import MtuReport
 from udpprobe.tracing.model import TraceReport
 
+CANNOT_TELL = "listening or filtered: silence cannot tell"
 CHECK_SCHEMA = "udpprobe.check/1"
-ON_SILENCE = {"answered": State.CRITICAL, "listening": State.UNKNOWN, "refused": State.CRITICAL}
+ON_SILENCE = {"answered": State.CRITICAL, "listening": State.UNKNOWN, "not-refused": State.UNKNOWN,
+              "refused": State.CRITICAL}
 """What silence counts as where the user does not say: it is no answer, no refusal, and no proof of a listener."""
 
 
@@ -62,6 +66,8 @@ class Checked(Model, frozen=True):
     findings: tuple[Finding, ...]
     """The ICMP errors about it, as in a report."""
     notes: tuple[str, ...]
+    advice: str | None = None
+    """What to do, in a sentence; None where all is OK."""
 
 
 class Outcome(Model, frozen=True):
@@ -98,7 +104,8 @@ def checked(target: str, group: str | None, facts: Facts, asked: Expectation) ->
         rtt_ms=rtt_ms(found), path_mtu=facts.mtu.path_mtu if facts.mtu else None, min_mtu=asked.min_mtu or None,
         warning=asked.warning.text if asked.warning else None,
         critical=asked.critical.text if asked.critical else None,
-        findings=found.findings, notes=_notes(facts))
+        findings=found.findings, notes=_notes(facts),
+        advice=None if state is State.OK else _advice(facts, asked))
 
 
 def unchecked(target: str, group: str | None, reason: str, place: tuple[str, int] | None = None) -> Checked:
@@ -106,7 +113,7 @@ def unchecked(target: str, group: str | None, reason: str, place: tuple[str, int
     address, port = place or (None, None)
     return Checked(target=target, group=group, address=address, port=port, state=State.UNKNOWN.name, text=reason,
                    verdict=None, meaning=None, rtt_ms=None, path_mtu=None, min_mtu=None, warning=None, critical=None,
-                   findings=(), notes=())
+                   findings=(), notes=(), advice=sentence(Case("unchecked", reason), [target]))
 
 
 def wants_way(found: Destination, asked: Expectation) -> bool:
@@ -125,7 +132,7 @@ def wants_mtu(found: Destination, asked: Expectation) -> bool:
 def _on_verdict(facts: Facts, asked: Expectation) -> Ruling:
     found, text = facts.destination, cause(facts.destination, facts.trace)
     if found.verdict == "silent":
-        return Ruling(_of_silence(found, asked), text)
+        return _of_silence(found, asked)
     if found.verdict == "unsent" and found.errno is None:
         return Ruling(State.UNKNOWN, text)      # time ran out
     if found.answered and found.verdict != "answered":
@@ -135,21 +142,46 @@ def _on_verdict(facts: Facts, asked: Expectation) -> Ruling:
     return Ruling(State.OK if found.verdict == wanted else State.CRITICAL, text)
 
 
-def _of_silence(found: Destination, asked: Expectation) -> State:
-    if asked.expect == "listening" and found.meaning == "listening-or-filtered":
-        return State.OK
-    return ON_SILENCE[asked.expect] if asked.silence is None else asked.silence
+def _of_silence(found: Destination, asked: Expectation) -> Ruling:
+    """Where a closed port would have been refused, silence says that this one is not closed; it proves no listener."""
+    text = cause(found)
+    if found.meaning == "listening-or-filtered":
+        if asked.expect == "not-refused":
+            return Ruling(State.OK, text)
+        if asked.expect == "listening":
+            return Ruling(State.WARNING, CANNOT_TELL)
+    return Ruling(ON_SILENCE[asked.expect] if asked.silence is None else asked.silence, text)
+
+
+def _advice(facts: Facts, asked: Expectation) -> str | None:
+    """What to do about a destination that is not as expected."""
+    found = facts.destination
+    if facts.mtu and facts.mtu.advice and found.verdict in {"answered", "refused", "silent"}:
+        return facts.mtu.advice
+    if facts.trace and facts.trace.loop:
+        return facts.trace.advice
+    place = endpoint_text(found.address, found.port, found.zone)
+    if asked.expect == "refused" and found.answered:
+        return sentence(Case("not-refused"), [place])
+    return found.advice or sentence(Case("too-slow"), [place])
 
 
 def _on_rtt(found: Destination, asked: Expectation) -> Iterator[Ruling]:
     span_ms, ranges = rtt_ms(found), ((State.CRITICAL, asked.critical), (State.WARNING, asked.warning))
     if span_ms is None:
         if asked.warning or asked.critical:
-            yield Ruling(State.UNKNOWN, "no round trip to measure")
+            yield Ruling(State.UNKNOWN, "no RTT to measure")
         return
     hit = next(((state, limit) for state, limit in ranges if limit and limit.alerts(span_ms)), None)
     if hit:
-        yield Ruling(hit[0], f"round trip {span_ms:.3g} ms, not in {hit[1].text}".replace("not in @", "in "))
+        yield Ruling(hit[0], f"RTT {duration_ms(span_ms)} {_beyond(span_ms, hit[1])}")
+
+
+def _beyond(span_ms: float, limit: Range) -> str:
+    """`> 10 ms`, `< 5 ms`, `in 10:20 ms`."""
+    if limit.is_inside:
+        return f"in {limit.text.removeprefix('@')} ms"
+    return f"> {limit.end:g} ms" if span_ms > limit.end else f"< {limit.start:g} ms"
 
 
 def _on_mtu(facts: Facts, asked: Expectation) -> Iterator[Ruling]:
@@ -181,4 +213,4 @@ def _notes(facts: Facts) -> tuple[str, ...]:
     found = facts.destination
     own = (f"{found.sent} sent, {found.answered} answered, {found.errors} ICMP errors",)
     errors = tuple(f"{each.reason} from {each.reporter or '?'}: {each.count}" for each in found.findings)
-    return own + errors + found.notes + (facts.mtu.notes + facts.mtu.advice if facts.mtu else ())
+    return own + errors + found.notes + (facts.mtu.notes if facts.mtu else ())

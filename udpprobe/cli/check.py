@@ -27,9 +27,9 @@ EXAMPLES = """\
 Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; this help and wrong options are 3 too. Ranges are [@]start:end:
 10 alerts outside 0 to 10, 10: below 10, @10:20 inside 10 to 20.
 
-answered: a datagram came back. listening: the same, or the port is silent while another one of the host is refused.
-refused: nobody is to listen there. --silence is for silence that proves nothing; without it, CRITICAL (UNKNOWN where
-listening is expected).
+answered: a datagram came back. listening: the same; WARNING where the port is silent while another one of the host is
+refused, for a filter is silent too. not-refused: OK in both cases. refused: nothing is to listen there. --silence is
+for silence that proves nothing; without it, it is CRITICAL, or UNKNOWN with listening and not-refused.
 
 \b
 Examples:
@@ -45,6 +45,7 @@ class Expect(StrEnum):
 
     ANSWERED = "answered"
     LISTENING = "listening"
+    NOT_REFUSED = "not-refused"
     REFUSED = "refused"
 
 
@@ -144,7 +145,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         CheckFormat.PLUGIN,
     output: OutputOption = None,
 ) -> None:
-    """Check that UDP services answer, listen or refuse as they should, and how soon; for Nagios, Icinga and others.
+    """Check that UDP services answer, listen or refuse as they should, and how fast; for Nagios, Icinga and others.
 
     Without CAP_NET_RAW it does what it can, and says what it cannot check.
     """

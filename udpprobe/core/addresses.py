@@ -39,3 +39,11 @@ def address_text(high: int, low: int, *, as_ipv4: bool = True) -> str:
             before, _, behind = groups.partition(zeros)
             return f"{before[1:]}::{behind[:-1]}"
     return groups[1:-1]
+
+
+def endpoint_text(address: str, port: int | None, zone: str | None = None) -> str:
+    """`192.0.2.1:53`, `[2001:db8::1]:53`, `[fe80::1%eth0]:53`, or the address alone where there is no port."""
+    address = f"{address}%{zone}" if zone else address
+    if port is None:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

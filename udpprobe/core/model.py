@@ -132,6 +132,8 @@ class Unmatched(Model, frozen=True):
     source: str | None = None
     """In a report by flow: where the datagram came from, as it is quoted."""
     source_port: int | None = None
+    advice: str | None = None
+    """What to do, in a sentence; None where all is well."""
 
 
 class Destination(Model, frozen=True):
@@ -159,6 +161,8 @@ class Destination(Model, frozen=True):
     source_port: int | None = None
     zone: str | None = None
     """In a scan's report: the interface that a link-local address was asked for on (RFC 4007)."""
+    advice: str | None = None
+    """What to do, in a sentence; None where all is well."""
 
 
 class Unread(Model, frozen=True):
@@ -196,6 +200,8 @@ class Report(Model, frozen=True):
     destinations: Sequence[Destination]
     unmatched: Sequence[Unmatched]
     faults: dict[str, int] = field(default_factory=dict)
+    group_by: str = "destination"
+    """What a row is about: `destination`, `host`, `flow` or `reporter`."""
 
 
 class Planned(Model, frozen=True):
@@ -269,6 +275,8 @@ class Event(Model, frozen=True):
     notes: tuple[str, ...]
     match_evidence: tuple[str, ...] = ()
     """What told the datagram from its neighbours: `ip-id`, `udp-checksum`, `payload`."""
+    advice: str | None = None
+    """What to do, in a sentence; None where all is well."""
 
 
 class Process(Model, frozen=True):

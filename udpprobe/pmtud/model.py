@@ -59,6 +59,6 @@ class MtuReport(Model, frozen=True):
     time_ns: int
     """When it began."""
     notes: tuple[str, ...] = ()
-    advice: tuple[str, ...] = ()
-    """What to do."""
+    advice: str | None = None
+    """What to do, in a sentence; None where all is well."""
     faults: dict[str, int] = field(default_factory=dict)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from udpprobe.core.addresses import endpoint_text
+from udpprobe.core.advice import SOMEBODY, Case, sentence, unsent_case
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.model import Event
 from udpprobe.core.mtu import LEAST, mtu_notes
@@ -18,8 +20,6 @@ from udpprobe.pmtud.search import State
 from udpprobe.replies import HEADER_BYTES
 from udpprobe.tracing.model import Target
 
-WIREGUARD_BYTES = {4: 60, 6: 80}
-"""IP, UDP and WireGuard's own header and tag, by the outer family."""
 ICMP_NAMES = {4: "ICMP 3/4 (fragmentation needed)", 6: "ICMPv6 2 (packet too big)"}
 PROOFS = {"answer": "answer", "error": "refusal"}
 NOTEWORTHY_NS = 200 * MS
@@ -134,17 +134,17 @@ def outcome(rounds: Rounds, reports: Reports, locating: Locating | None, facts: 
     mtu = _path_mtu(rounds, verdict)
     hole = BlackHole(search.passed, search.smallest_lost or 0, locating.after if locating else None,
                      locating.before if locating else None) if verdict == "black-hole" else None
-    code = next(iter(rounds.errnos), 0)
+    name = errno.errorcode.get(next(iter(rounds.errnos), 0)) if verdict == "unsent" else None
+    said = reports.told(facts.family, search.passed)
     return MtuReport(
-        version=facts.version, target=facts.target, verdict=verdict,
-        errno=errno.errorcode.get(code) if verdict == "unsent" else None, path_mtu=mtu,
+        version=facts.version, target=facts.target, verdict=verdict, errno=name, path_mtu=mtu,
         udp_payload_max=None if mtu is None else mtu - HEADER_BYTES[facts.family],
         proof=None if mtu is None else _proof(rounds) or "routers", state=search.state.value,
         interface=facts.interface, interface_mtu=facts.interface_mtu, source_address=facts.source_address,
-        control_port=facts.control_port, reports=reports.told(facts.family, search.passed), black_hole=hole,
+        control_port=facts.control_port, reports=said, black_hole=hole,
         sent=len(rounds.sent) + (locating.sent if locating else 0), duration_ms=(facts.now_ns - facts.time_ns) / MS,
         time_ns=facts.time_ns, notes=tuple(_notes(rounds, verdict, facts)),
-        advice=() if mtu is None else tuple(_advice(verdict, mtu, hole, facts))[:1 if _is_cut(rounds) else None],
+        advice=_advice(verdict, name, mtu, hole, said, facts) if not _is_cut(rounds) or mtu is None else None,
         faults=facts.faults)
 
 
@@ -199,13 +199,42 @@ def _notes(rounds: Rounds, verdict: str, facts: Facts) -> Iterator[str]:
     return (text for holds, text in told if holds)
 
 
-def _advice(verdict: str, mtu: int, hole: BlackHole | None, facts: Facts) -> Iterator[str]:
-    header, interface = HEADER_BYTES[facts.family], facts.interface or "the interface"
-    yield f"UDP payloads of up to {mtu - header} bytes fit ({mtu} - {header})"
-    if mtu < LEAST[facts.family]:
-        return
-    if verdict != "ok":
-        yield f"set the MTU of the route or of {interface} to {mtu}"
-    yield f"set the MTU of a WireGuard tunnel over this path to {mtu - WIREGUARD_BYTES[facts.family]}"
-    if hole:
-        yield f"see to it that {ICMP_NAMES[facts.family]} comes back from behind {hole.after or 'this host'}"
+def limiter_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:
+    """Who limits the path: the router that reports its MTU, or the least."""
+    return next((each for each in reports if each.mtu == mtu), min(reports, key=lambda each: each.mtu or 0, default=None))
+
+
+def liar_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:
+    """Who reports an MTU that is not the path's, where nobody reports the right one."""
+    if mtu is None or any(each.mtu == mtu for each in reports):
+        return None
+    return min((each for each in reports if each.smallest > mtu), key=lambda each: each.smallest, default=None)
+
+
+def _advice(verdict: str, name: str | None, mtu: int | None, hole: BlackHole | None, reports: Sequence[Reported],
+            facts: Facts) -> str | None:
+    """An interface's MTU is to be set only where path MTU discovery does not work: in a black hole, behind a liar."""
+    target, size = facts.target, (mtu or 0) - HEADER_BYTES[facts.family]
+    liar = liar_of(reports, mtu)
+    match verdict:
+        case "ok" | "answered" | "refused":
+            return None     # a closed port shows that probes arrive, too
+        case "black-hole" if mtu is not None and mtu < LEAST[facts.family]:
+            case = Case("below-least", str(mtu), LEAST[facts.family])
+        case "black-hole" if hole and mtu is not None:
+            case = Case("black-hole", hole.after or "this host", mtu)
+        case "too-big" if liar and mtu is not None:
+            case = Case("liar", liar.reporter, mtu)
+        case "too-big" if mtu is not None:
+            limiter = limiter_of(reports, mtu)
+            case = Case("too-big", limiter.reporter if limiter else SOMEBODY, size)
+        case "too-big":
+            case = Case("too-big-unknown", reports[0].reporter if reports else SOMEBODY)
+        case "silent":
+            case = Case("no-evidence")
+        case "unsent":
+            case = unsent_case(name)
+        case _:
+            case = Case("look")
+    return sentence(case, [endpoint_text(target.address, target.port, target.zone)], target.address,
+                    errors=ICMP_NAMES[facts.family])

@@ -9,10 +9,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Protocol
 
+from udpprobe.reports.text import PLAIN
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from udpprobe.core.model import Event, Report
+    from udpprobe.reports.text import Style
 
 
 class Format(StrEnum):
@@ -52,13 +55,15 @@ class Events(Protocol):
 # ruff: noqa: PLC0415
 
 
-def report_pieces(report: Report, output_format: Format, width: int) -> Iterator[str] | Iterator[bytes]:
+def report_pieces(report: Report, output_format: Format, width: int,
+                  style: Style | None = None) -> Iterator[str] | Iterator[bytes]:
     """A report in pieces: of a million destinations, the whole text would take a gigabyte.
 
     Args:
         report: destinations worst first.
         output_format: how.
         width: columns of the screen; for tables.
+        style: colours and zone, for people; none without.
 
     Raises:
         ImportError: the format's library is not installed.
@@ -67,11 +72,11 @@ def report_pieces(report: Report, output_format: Format, width: int) -> Iterator
         case Format.TABLE:
             from udpprobe.reports.table import report_table
 
-            return iter((report_table(report, width),))
+            return iter((report_table(report, width, style or PLAIN),))
         case Format.MARKDOWN:
             from udpprobe.reports.markdown import report_markdown
 
-            return report_markdown(report)
+            return report_markdown(report, style or PLAIN)
         case Format.JSON:
             from udpprobe.reports.json import report_json
 
@@ -90,12 +95,13 @@ def report_pieces(report: Report, output_format: Format, width: int) -> Iterator
             return report_parquet(report)
 
 
-def events_in(output_format: Format, spool: Callable[[], IO[str]]) -> Events:
+def events_in(output_format: Format, spool: Callable[[], IO[str]], style: Style | None = None) -> Events:
     """What writes events.
 
     Args:
         output_format: how.
         spool: makes a place to keep text in, for formats that begin with what is known at the end only.
+        style: as `report_pieces`.
 
     Raises:
         ImportError: the format's library is not installed.
@@ -104,11 +110,11 @@ def events_in(output_format: Format, spool: Callable[[], IO[str]]) -> Events:
         case Format.TABLE:
             from udpprobe.reports.table import EventsTable
 
-            return EventsTable()
+            return EventsTable(style or PLAIN)
         case Format.MARKDOWN:
             from udpprobe.reports.markdown import EventsMarkdown
 
-            return EventsMarkdown()
+            return EventsMarkdown(style or PLAIN)
         case Format.JSON:
             from udpprobe.reports.json import EventsJson
 

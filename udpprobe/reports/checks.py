@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from udpprobe.checking.states import Outcome
 
-_HEADERS = ("destination", "state", "what is so")
+_HEADERS = ("destination", "state", "result")
 
 
 def check_table(outcome: Outcome, width: int) -> str:

@@ -171,7 +171,8 @@ _UnmatchedLine = _row(_OF_UNMATCHED, "unmatched")
 
 
 def _unmatched(entry: Unmatched, row: _Row = _UnmatchedRow) -> object:
-    return row(entry.address, entry.port, entry.source, entry.source_port, *astuple(_finding(entry.finding)))
+    return row(entry.address, entry.port, entry.source, entry.source_port, entry.advice,
+               *astuple(_finding(entry.finding)))
 
 
 def _encoded(rows: Iterable[object]) -> Iterator[str]:

@@ -7,52 +7,56 @@ from itertools import chain, islice
 
 from udpprobe.core.model import Event, Report
 from udpprobe.reports.table import (
-    COLUMNS,
-    EVENT_COLUMNS,
+    SENTENCES_SHOWN,
+    Telling,
     Totals,
     closing,
-    destination_lines,
+    columns_of,
+    event_columns,
     event_row,
     is_scan,
     summed_up,
     totals_of,
-    unmatched_line,
     wide_row,
 )
-from udpprobe.reports.text import MarkdownTable, without_tags
+from udpprobe.reports.text import PLAIN, MarkdownTable, Style, without_tags
 
 ROWS_AT_A_TIME = 1024
 
 
-def report_markdown(report: Report) -> Iterator[str]:
-    """A row a finding, worst first, and a last line. In pieces."""
-    totals = Totals()
+def report_markdown(report: Report, style: Style = PLAIN) -> Iterator[str]:
+    """A row a finding, worst first, what to do, and a last line. In pieces."""
+    totals, telling = Totals(), Telling(report, style)
+    subject = report.group_by if report.group_by in {"host", "reporter"} else "destination"
     destinations = totals.destinations(report.destinations)
     if is_scan(report):
         destinations = (row for row, _ in summed_up(destinations))
-    lines = chain(chain.from_iterable(map(destination_lines, destinations)),
-                  map(unmatched_line, totals.entries(report.unmatched)))
-    rows, table, between = map(wide_row, lines), MarkdownTable(COLUMNS), ""
+    lines = chain(chain.from_iterable(map(telling.destination, destinations)),
+                  map(telling.unmatched, totals.entries(report.unmatched)))
+    rows, table, between = (wide_row(line, subject) for line in lines), MarkdownTable(columns_of(subject)), ""
     while some := list(islice(rows, ROWS_AT_A_TIME)):
         yield table.add(some)
         between = "\n"
-    yield (table.end() if between else "") + between + without_tags(closing(report, totals)) + "\n"
+    yield (table.end() if between else "") + between
+    advice = [f"- {without_tags(each)}\n" for each in telling.advice.sentences()[:SENTENCES_SHOWN]]
+    yield "".join([*advice, "\n"] if advice else ()) + without_tags(closing(report, totals, style)) + "\n"
 
 
 class EventsMarkdown:
     """A row an error in capture order, and a last line."""
 
-    def __init__(self) -> None:
+    def __init__(self, style: Style = PLAIN) -> None:
+        self._style = style
         self._table: MarkdownTable | None = None
 
     def add(self, events: Sequence[Event]) -> str:
         """Their rows."""
         if self._table is None:
-            self._table = MarkdownTable(EVENT_COLUMNS)
-        return self._table.add([*map(event_row, events)])
+            self._table = MarkdownTable(event_columns(events, self._style))
+        return self._table.add([event_row(event, self._style) for event in events])
 
     def end(self, report: Report, _width: int) -> Iterator[str]:
         """The rest of them, and the last line."""
         if self._table is not None:
             yield self._table.end() + "\n"
-        yield without_tags(closing(report, totals_of(report))) + "\n"
+        yield without_tags(closing(report, totals_of(report), self._style)) + "\n"

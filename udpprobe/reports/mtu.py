@@ -7,13 +7,20 @@ from typing import Any
 
 from msgspec.structs import astuple
 
+from udpprobe.core.mtu import LEAST
 from udpprobe.pmtud.model import MTU_SCHEMA, MtuReport, Reported
+from udpprobe.pmtud.outcome import liar_of, limiter_of
+from udpprobe.pmtud.search import State
+from udpprobe.replies import HEADER_BYTES
 from udpprobe.reports import Format
 from udpprobe.reports.csv import csv_text
 from udpprobe.reports.json import document, lines, plain
 from udpprobe.reports.text import Layout, duration, endpoint, escape, markdown, plural, table, without_tags, wrap
 
-HEADERS = ("router", "MTU", "errors", "smallest", "what is wrong with it")
+WIREGUARD_BYTES = {4: 60, 6: 80}
+"""IP, UDP and WireGuard's own header and tag, by the outer family."""
+COMPLETE = State.SEARCH_COMPLETE.value
+HEADERS = ("router", "MTU", "ICMP errors", "smallest packet", "remarks")
 
 
 def mtu_table(report: MtuReport, width: int) -> str:
@@ -38,9 +45,20 @@ def _row(said: Reported) -> tuple[str, ...]:
 
 def _rest(report: MtuReport) -> Iterator[str]:
     yield from map(_sentence, map(escape, report.notes))
-    yield from map(_sentence, map(escape, report.advice))
+    yield from _sizes(report)
+    if report.advice:
+        yield escape(report.advice)
     if report.faults:
         yield "Faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items()) + "."
+
+
+def _sizes(report: MtuReport) -> Iterator[str]:
+    """What the path MTU leaves for those who send through it."""
+    mtu, family = report.path_mtu, 6 if ":" in report.target.address else 4
+    if mtu is not None:
+        yield f"UDP payloads of up to {mtu - HEADER_BYTES[family]} bytes fit ({mtu} - {HEADER_BYTES[family]})."
+        if mtu >= LEAST[family] and report.state == COMPLETE:
+            yield f"A WireGuard tunnel over this path can have an MTU of {mtu - WIREGUARD_BYTES[family]}."
 
 
 def _sentence(text: str) -> str:
@@ -57,13 +75,25 @@ def conclusion(report: MtuReport) -> str:
 
 
 def _ok(report: MtuReport) -> str:
-    return f": as much as {escape(report.interface) or 'the interface'} takes" if not report.notes else ""
+    is_all = report.path_mtu == report.interface_mtu
+    return f": as much as {escape(report.interface) or 'the interface'} takes" if is_all else ""
 
 
 def _too_big(report: MtuReport) -> str:
-    believed = [each for each in report.reports if not each.notes] or report.reports
-    said = min(believed, key=lambda each: each.mtu or 0, default=None)
+    liar = liar_of(report.reports, report.path_mtu)
+    if liar and report.path_mtu is not None:
+        return f": {escape(liar.reporter)} {_lie(liar.mtu or 0, report.path_mtu)}"
+    said = limiter_of(report.reports, report.path_mtu)
     return f": {escape(said.reporter)} says so" if said else ""
+
+
+def _lie(mtu: int, path_mtu: int) -> str:
+    """What comes of an MTU that is not the path's."""
+    if mtu == 0:
+        return "names no MTU: hosts have to guess what fits"
+    if mtu < path_mtu:
+        return f"reports {mtu}: hosts that believe it send smaller packets than they could"
+    return f"reports {mtu}: hosts that believe it lose packets of {path_mtu + 1}-{mtu} bytes"
 
 
 def _black_hole(report: MtuReport) -> str:
@@ -80,11 +110,11 @@ def _nothing(report: MtuReport) -> str:
 
 
 def _silent(_: MtuReport) -> str:
-    return ": nothing of any size is known to arrive"
+    return ": no packet of any size is known to arrive"
 
 
 def _loop(_: MtuReport) -> str:
-    return ": its TTL runs out; udpprobe trace shows where"
+    return ": the TTL runs out on the way; udpprobe trace shows where"
 
 
 def _elsewhere(_: MtuReport) -> str:

@@ -5,6 +5,7 @@ However much there is, no more than `ROWS_SHOWN` rows are shown, and no more are
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,20 +14,27 @@ from operator import attrgetter
 
 from msgspec.structs import replace
 
+from udpprobe.core.advice import ANY_HOST, SOME, Case, case_of, case_of_finding, sentence
 from udpprobe.core.model import Destination, Event, Finding, Loop, Report, SourceReport, Unmatched
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.reports.text import (
+    PLAIN,
     Layout,
+    Style,
+    coloured_column,
     count,
     duration,
     endpoint,
     escape,
     glued,
+    is_timeout,
     link_name,
+    local,
     plural,
-    rfc3339,
     table,
+    timeout_name,
     wrap,
+    zone_name,
 )
 
 ROWS_SHOWN = 1000
@@ -36,6 +44,7 @@ _CLEAR = frozenset({"refused", "rejected", "too-big", "loop", "expired", "reasse
 _GENERAL = frozenset({"dest-unreach", "param-problem", "unknown-response"})
 """Words that nmap has for several errors."""
 _ROUTERS_SHOWN = 4
+_PORTS = re.compile(r"[\d,]+ ports?:")
 _UNSENT = {
     "EACCES": "a prohibit route, or a broadcast address",
     "EADDRNOTAVAIL": "no address of this host to send from",
@@ -88,30 +97,36 @@ class Line:
     destination: str
     """Empty on all but a destination's first line."""
     verdict: str
-    errno: str
     errors: str
-    by: str
+    reporter: str
     details: tuple[str, ...]
 
 
-COLUMNS = ("destination", "verdict", "errno", "errors", "by", "details")
+ERRORS = "ICMP errors\nof sent"
+SENTENCES_SHOWN = 20
+"""Of what to do; each is about all destinations of a case."""
 
 
-def report_table(report: Report, width: int) -> str:
-    """The table and the last line.
+def report_table(report: Report, width: int, style: Style = PLAIN) -> str:
+    """The table, what to do, and the last line.
 
     Args:
         report: destinations worst first.
         width: columns of the screen; no address is broken to fit it.
+        style: colours, and the zone of times.
     """
     totals = Totals()
     destinations, hidden = _shown_of_scan(report, totals) if is_scan(report) else _shown(report, totals)
     passing = totals.entries(report.unmatched)
     entries, hidden_entries = list(islice(passing, ROWS_SHOWN)), sum(1 for _ in passing)
-    lines = tuple(chain(chain.from_iterable(map(destination_lines, destinations)), map(unmatched_line, entries)))
-    body = table((_wide(lines), _medium(lines), _tall(lines)), width) if lines else ""
+    telling = Telling(report, style)
+    lines = tuple(chain(chain.from_iterable(map(telling.destination, destinations)), map(telling.unmatched, entries)))
+    subject = report.group_by if report.group_by in {"host", "reporter"} else "destination"
+    layouts = (_wide(lines, subject), _medium(lines, subject), _tall(lines, subject))
+    body = coloured_column(table(layouts, width), "verdict", style) if lines else ""
     rest = _not_shown((hidden, "destination"), (hidden_entries, "unmatched error"))
-    return "\n\n".join(part for part in (body, wrap(rest, width), wrap(closing(report, totals), width)) if part) + "\n"
+    parts = (body, wrap(rest, width), wrap(telling.advice.text(), width), wrap(closing(report, totals, style), width))
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _shown(report: Report, totals: Totals) -> tuple[list[Destination], int]:
@@ -136,55 +151,146 @@ def _not_shown(*counts: tuple[int, str]) -> str:
     return f"{left} not shown: --format json, ndjson or csv has all." if left else ""
 
 
-def _wide(lines: tuple[Line, ...]) -> Layout:
-    return Layout(COLUMNS, tuple(map(wide_row, lines)), 5)
+def columns_of(subject: str) -> tuple[str, ...]:
+    """The headers of a wide table; a row that is about who reports needs no reporter."""
+    return (subject, "verdict", ERRORS, *(("reporter",) if subject != "reporter" else ()), "details")
 
 
-def wide_row(line: Line) -> tuple[str, ...]:
-    """A row of `COLUMNS`."""
-    return line.destination, line.verdict, line.errno, line.errors, line.by, "; ".join(line.details)
+def _wide(lines: tuple[Line, ...], subject: str) -> Layout:
+    headers = columns_of(subject)
+    return Layout(headers, tuple(wide_row(line, subject) for line in lines), len(headers) - 1)
 
 
-def _medium(lines: tuple[Line, ...]) -> Layout:
-    rows = ((line.destination, line.verdict, line.errno, line.errors, _story(line)) for line in lines)
-    return Layout(("destination", "verdict", "errno", "errors", "by: details"), tuple(rows), 4)
+def wide_row(line: Line, subject: str = "destination") -> tuple[str, ...]:
+    """A row of `columns_of`."""
+    reporter = (line.reporter,) if subject != "reporter" else ()
+    return (line.destination, line.verdict, line.errors, *reporter, "; ".join(line.details))
 
 
-def _tall(lines: tuple[Line, ...]) -> Layout:
-    rows = ((_stacked(line), _verdict(line, before), line.errors)
+def _medium(lines: tuple[Line, ...], subject: str) -> Layout:
+    if subject == "reporter":
+        return _wide(lines, subject)
+    rows = ((line.destination, line.verdict, line.errors, _story(line)) for line in lines)
+    return Layout((subject, "verdict", ERRORS, "reporter: details"), tuple(rows), 3)
+
+
+def _tall(lines: tuple[Line, ...], subject: str) -> Layout:
+    rows = ((_stacked(line, subject), _verdict(line, before), line.errors)
             for before, line in pairwise((None, *lines)) if line)
-    return Layout(("destination", "verdict", "errors"), tuple(rows), 0)
+    return Layout((subject, "verdict", ERRORS), tuple(rows), 0)
 
 
 def _verdict(line: Line, before: Line | None) -> str:
-    if before and not line.destination and (line.verdict, line.errno) == (before.verdict, before.errno):
-        return ""
-    return f"{line.verdict}\n{line.errno}".removesuffix("\n-")
+    return "" if before and not line.destination and line.verdict == before.verdict else line.verdict
 
 
-def _stacked(line: Line) -> str:
-    story = f"  by {_story(line)}" if line.by else f"  {_story(line)}"
+def _stacked(line: Line, subject: str) -> str:
+    story = f"  by {_story(line)}" if line.reporter and subject != "reporter" else f"  {'; '.join(line.details)}"
     return "\n".join(part for part in (line.destination, story.rstrip()) if part)
 
 
 def _story(line: Line) -> str:
-    return ": ".join(part for part in (line.by, "; ".join(line.details)) if part)
+    return ": ".join(part for part in (line.reporter, "; ".join(line.details)) if part)
 
 
-def destination_lines(destination: Destination) -> Iterator[Line]:
-    """What is said about a destination, its worst finding first."""
-    label = endpoint(destination.address, destination.port, destination.zone)
-    source = _source(destination)
-    findings = _loops_once(sorted(destination.findings, key=_rank))
-    if not findings or findings[0].verdict != destination.verdict:
-        yield Line(label, destination.verdict, destination.errno or "-", _share(0, destination.sent), "",
-                    source + _own_details(destination))
-        label = ""
-    for finding in findings:
-        share = _share(finding.count if _is_error(finding) else 0, destination.sent if label else 0)
-        details = source + _details(finding) + _own_details(destination) if label else _details(finding)
-        yield _line(label, finding, share, _by(finding, destination.address), details)
-        label = ""
+class Telling:
+    """Says of rows what there is to say, and remembers what they ask for."""
+
+    def __init__(self, report: Report, style: Style = PLAIN) -> None:
+        self.advice = _Advice(is_about_reporters=report.group_by == "reporter")
+        self._times = None if is_scan(report) else _Times(report.source, style)
+
+    def destination(self, destination: Destination) -> Iterator[Line]:
+        """What is said about a destination, its worst finding first."""
+        label = endpoint(destination.address, destination.port, destination.zone)
+        self.advice.add(case_of(destination), _place(destination, label))
+        source = _source(destination)
+        findings = _loops_once(sorted(destination.findings, key=_rank))
+        if not findings or findings[0].verdict != destination.verdict:
+            yield Line(label, destination.verdict, _share(0, destination.sent), "",
+                       source + _own_details(destination))
+            label = ""
+        for finding in findings:
+            share = _share(finding.count if _is_error(finding) else 0, destination.sent if label else 0)
+            own = self._details(finding)
+            details = source + own + _own_details(destination) if label else own
+            yield Line(label, finding.verdict or "-", share, _by(finding, destination.address), details)
+            label = ""
+
+    def unmatched(self, entry: Unmatched) -> Line:
+        """What is said about errors whose datagram nobody saw."""
+        label, finding = endpoint(entry.address, entry.port), entry.finding
+        self.advice.add(case_of_finding(finding, entry.address), label)
+        details = _source(entry) + self._details(finding)
+        return Line(label, finding.verdict or "-", count(finding.count), _by(finding, entry.address), details)
+
+    def _details(self, finding: Finding) -> tuple[str, ...]:
+        said = (
+            glued(f"MTU {finding.mtu}") if finding.mtu is not None else "",
+            _loop(finding),
+            "" if _is_error(finding) else glued(plural(finding.count, "round")),
+            "" if finding.verdict in _CLEAR else _reason(finding),
+            _rtt(finding),
+            glued(self._times.words(finding.first_time_ns, finding.last_time_ns)) if self._times else "",
+            "datagram not seen" if finding.match == "none" and _is_error(finding) else "",
+            *map(escape, finding.notes),
+        )
+        return tuple(words for words in said if words)
+
+
+class _Times:
+    """First and last times, with their days where the capture has several."""
+
+    def __init__(self, source: SourceReport, style: Style) -> None:
+        self._zone = style.zone
+        first, last = (None if each is None else local(each, style.zone).date()
+                       for each in (source.first_time_ns, source.last_time_ns))
+        self._has_days = first != last
+
+    def words(self, first_ns: int, last_ns: int) -> str:
+        """`at 12:00:01`, `12:00:01 to 12:07:30`."""
+        first, last = (local(each, self._zone) for each in (first_ns, last_ns))
+        start = f"{first:%Y-%m-%d %H:%M:%S}" if self._has_days else f"{first:%H:%M:%S}"
+        end = f"{last:%Y-%m-%d %H:%M:%S}" if first.date() != last.date() else f"{last:%H:%M:%S}"
+        return f"{start} to {end}" if (first - last).total_seconds() <= -1 else f"at {start}"
+
+
+class _Advice:
+    """What to do, a sentence for all destinations of a case."""
+
+    def __init__(self, *, is_about_reporters: bool) -> None:
+        self._is_about_reporters = is_about_reporters
+        self._places: dict[Case, list[str]] = {}
+
+    def add(self, case: Case | None, place: str) -> None:
+        """Remember what a destination asks for."""
+        if case:
+            self._places.setdefault(case, []).append(SOME if self._is_about_reporters else place)
+
+    def sentences(self) -> list[str]:
+        """In the order of rows."""
+        return [escape(sentence(case, places[:1] if self._is_about_reporters else list(dict.fromkeys(places)),
+                                ANY_HOST if self._is_about_reporters else _host(places[0])) or "")
+                for case, places in self._places.items()]
+
+    def text(self) -> str:
+        """All of them, a line each."""
+        said = self.sentences()
+        left = len(said) - SENTENCES_SHOWN
+        more = [f"  {left} more: --format json has `advice` in each row."] if left > 0 else []
+        return "\n".join(["What to do:", *(f"  {each}" for each in said[:SENTENCES_SHOWN]), *more]) if said else ""
+
+
+def _place(destination: Destination, label: str) -> str:
+    """Whom advice is about: a destination, or `40 ports of 192.0.2.1` where a row is about several."""
+    if destination.port is None and destination.notes and _PORTS.match(destination.notes[0]):
+        return f"{destination.notes[0].partition(':')[0]} of {label}"
+    return label
+
+
+def _host(place: str) -> str:
+    """The address of `[2001:db8::1]:53`."""
+    return place[1:place.index("]")] if place.startswith("[") else place.partition(":")[0]
 
 
 def _loops_once(findings: list[Finding]) -> list[Finding]:
@@ -194,16 +300,6 @@ def _loops_once(findings: list[Finding]) -> list[Finding]:
         lines.append(replace(finding, loop=None) if finding.loop in told else finding)
         told.add(finding.loop)
     return lines
-
-
-def unmatched_line(entry: Unmatched) -> Line:
-    """What is said about errors whose datagram nobody saw."""
-    label, finding = endpoint(entry.address, entry.port), entry.finding
-    return _line(label, finding, count(finding.count), _by(finding, entry.address), _source(entry) + _details(finding))
-
-
-def _line(label: str, finding: Finding, errors: str, by: str, details: tuple[str, ...]) -> Line:
-    return Line(label, finding.verdict or "-", finding.errno or "-", errors, by, details)
 
 
 def _rank(finding: Finding) -> tuple[int, bool, int]:
@@ -229,21 +325,16 @@ def _by(finding: Finding, address: str) -> str:
     return "itself" if is_itself else escape(finding.reporter)
 
 
+def _rtt(finding: Finding) -> str:
+    """The RTT; of the last router's error it is the time for which it asked in vain for the host (measured: 3.06 s)."""
+    if not finding.rtt_ms:
+        return ""
+    told = f"RTT {duration(finding.rtt_ms.median)}"
+    return glued(f"{told}, {timeout_name(finding.family)}" if is_timeout(finding.reason, finding.rtt_ms) else told)
+
+
 def _source(entry: Destination | Unmatched) -> tuple[str, ...]:
     return () if entry.source is None else (glued(f"from {endpoint(entry.source, entry.source_port)}"),)
-
-
-def _details(finding: Finding) -> tuple[str, ...]:
-    said = (
-        glued(f"MTU {finding.mtu}") if finding.mtu is not None else "",
-        _loop(finding),
-        "" if _is_error(finding) else glued(plural(finding.count, "round")),
-        "" if finding.verdict in _CLEAR else _reason(finding),
-        glued(f"RTT {duration(finding.rtt_ms.median)}") if finding.rtt_ms else "",
-        "datagram not seen" if finding.match == "none" and _is_error(finding) else "",
-        *map(escape, finding.notes),
-    )
-    return tuple(words for words in said if words)
 
 
 def _reason(finding: Finding) -> str:
@@ -253,9 +344,15 @@ def _reason(finding: Finding) -> str:
 
 
 def _own_details(destination: Destination) -> tuple[str, ...]:
-    unsent = _UNSENT.get(destination.errno or "", "") if destination.verdict == "unsent" else ""
-    said = (_answered(destination), destination.meaning or "", unsent, *map(escape, destination.notes))
+    said = (_answered(destination), destination.meaning or "", _unsent(destination), *map(escape, destination.notes))
     return tuple(words for words in said if words)
+
+
+def _unsent(destination: Destination) -> str:
+    if destination.verdict != "unsent" or not destination.errno:
+        return ""
+    reason = _UNSENT.get(destination.errno)
+    return f"{reason} ({destination.errno})" if reason else destination.errno
 
 
 def _answered(destination: Destination) -> str:
@@ -279,18 +376,19 @@ def loop_words(loop: Loop | None) -> str:
     return "loop" + (f" of {loop.period}" if loop.period else "") + (f" via {shown}{more}" if shown else "")
 
 
-def closing(report: Report, totals: Totals) -> str:
+def closing(report: Report, totals: Totals, style: Style = PLAIN) -> str:
     """What was read, how many errors had no datagram, and what was wrong with the capture.
 
     Args:
         report: whose rows have passed.
         totals: which counted them.
+        style: the zone of times.
     """
-    troubled = totals.unmatched or totals.has_findings
+    source, troubled = report.source, totals.unmatched or totals.has_findings
     faults = ", ".join(f"{escape(name)} {number:,}" for name, number in sorted(report.faults.items()))
     said = (
         _probed(totals) if is_scan(report) else "" if troubled else "No ICMP errors about UDP, no loops",
-        plural(totals.probes, "probe") + _when(report.source) if is_scan(report) else _read(report.source),
+        plural(totals.probes, "probe") + _when(source, style) if is_scan(report) else _read(source, style),
         f"{plural(totals.unmatched, 'error')} had no datagram" if totals.unmatched else "",
         f"faults: {faults}" if faults else "",
         "the capture is cut short" if report.source.cut_short else "",
@@ -308,17 +406,17 @@ def totals_of(report: Report) -> Totals:
     return totals
 
 
-def _read(source: SourceReport) -> str:
+def _read(source: SourceReport, style: Style) -> str:
     links = ", ".join(dict.fromkeys(map(link_name, source.link_types)))
     name = "standard input" if source.name == "-" else escape(source.name)
-    return f"{name}: {plural(source.packets, 'packet')}" + (f" ({links})" if links else "") + _when(source)
+    return f"{name}: {plural(source.packets, 'packet')}" + (f" ({links})" if links else "") + _when(source, style)
 
 
-def _when(source: SourceReport) -> str:
+def _when(source: SourceReport, style: Style) -> str:
     if source.first_time_ns is None or source.last_time_ns is None:
         return ""
-    start = rfc3339(source.first_time_ns)[:19].replace("T", " ")
-    return f" in {duration((source.last_time_ns - source.first_time_ns) / 1e6)} from {start} UTC"
+    start = f"{local(source.first_time_ns, style.zone):%Y-%m-%d %H:%M:%S} {zone_name(source.first_time_ns, style.zone)}"
+    return f" in {duration((source.last_time_ns - source.first_time_ns) / 1e6)} from {start}"
 
 
 def is_scan(report: Report) -> bool:
@@ -472,13 +570,20 @@ def ranges(ports: Iterable[int]) -> str:
 
 # ---- events
 
-EVENT_COLUMNS = ("frame", "UTC", "verdict", "destination", "by", "details")
+EVENT_COLUMNS = ("frame", "{zone}", "verdict", "destination", "reporter", "details")
+
+
+def event_columns(events: Sequence[Event], style: Style) -> tuple[str, ...]:
+    """The headers; times are in the zone that one of them names."""
+    zone = zone_name(events[0].time_ns if events else 0, style.zone)
+    return tuple(header.format(zone=zone) for header in EVENT_COLUMNS)
 
 
 class EventsTable:
     """A row an error in capture order, and the last line; no address is broken to fit the screen."""
 
-    def __init__(self) -> None:
+    def __init__(self, style: Style = PLAIN) -> None:
+        self._style = style
         self._shown: list[Event] = []
         self._hidden = 0
 
@@ -491,33 +596,36 @@ class EventsTable:
 
     def end(self, report: Report, width: int) -> Iterator[str]:
         """The whole table."""
-        body = table((_wide_events(self._shown), _tall_events(self._shown)), width) if self._shown else ""
+        style = self._style
+        layouts = _wide_events(self._shown, style), _tall_events(self._shown, style)
+        body = coloured_column(table(layouts, width), "verdict", style) if self._shown else ""
         rest = wrap(_not_shown((self._hidden, "error")), width)
-        last = wrap(closing(report, totals_of(report)), width)
+        last = wrap(closing(report, totals_of(report), style), width)
         yield "\n\n".join(part for part in (body, rest, last) if part) + "\n"
 
 
-def event_row(event: Event) -> tuple[str, ...]:
-    """A row of `EVENT_COLUMNS`."""
-    return (str(event.frame), _clock(event), event.verdict or "-", _quoted_destination(event), escape(event.reporter),
-            "; ".join(_event_details(event)))
+def event_row(event: Event, style: Style = PLAIN) -> tuple[str, ...]:
+    """A row of `event_columns`."""
+    return (str(event.frame), _clock(event, style), event.verdict or "-", _quoted_destination(event),
+            escape(event.reporter), "; ".join(_event_details(event)))
 
 
-def _wide_events(events: Sequence[Event]) -> Layout:
-    return Layout(EVENT_COLUMNS, tuple(map(event_row, events)), 5)
+def _wide_events(events: Sequence[Event], style: Style) -> Layout:
+    return Layout(event_columns(events, style), tuple(event_row(event, style) for event in events), 5)
 
 
-def _tall_events(events: Sequence[Event]) -> Layout:
-    rows = ((str(event.frame), f"{_clock(event)}\n{event.verdict or '-'}", _stacked_event(event)) for event in events)
-    return Layout(("frame", "UTC, verdict", "destination"), tuple(rows), 2)
+def _tall_events(events: Sequence[Event], style: Style) -> Layout:
+    rows = ((str(event.frame), f"{_clock(event, style)}\n{event.verdict or '-'}", _stacked_event(event))
+            for event in events)
+    return Layout(("frame", f"{event_columns(events, style)[1]}\nverdict", "destination"), tuple(rows), 2)
 
 
 def _stacked_event(event: Event) -> str:
     return f"{_quoted_destination(event)}\n  by {escape(event.reporter)}: {'; '.join(_event_details(event))}"
 
 
-def _clock(event: Event) -> str:
-    return rfc3339(event.time_ns)[11:26]
+def _clock(event: Event, style: Style) -> str:
+    return f"{local(event.time_ns, style.zone):%H:%M:%S.%f}"
 
 
 def _quoted_destination(event: Event) -> str:

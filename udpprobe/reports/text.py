@@ -7,8 +7,14 @@ import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from udpprobe.core.addresses import endpoint_text
+
+if TYPE_CHECKING:
+    from udpprobe.core.model import Spread
 
 NO_BREAK = "\u00a0"
 MINUTE_NS = 60_000_000_000
@@ -48,10 +54,7 @@ def _visible(character: str) -> str:
 
 def endpoint(address: str, port: int | None, zone: str | None = None) -> str:
     """`192.0.2.1:53`, `[2001:db8::1]:53`, `[fe80::1%eth0]:53`, or the address alone where there is no port."""
-    address = f"{address}%{zone}" if zone else address
-    if port is None:
-        return escape(address)
-    return f"[{escape(address)}]:{port}" if ":" in address else f"{escape(address)}:{port}"
+    return escape(endpoint_text(address, port, zone))
 
 
 def rfc3339(time_ns: int) -> str:
@@ -67,6 +70,29 @@ def _minute(minutes: int) -> str:
     return (_EPOCH + timedelta(minutes=minutes)).replace(tzinfo=None).isoformat()[:-2]
 
 
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How text for a person looks, beside its width."""
+
+    zone: tzinfo | None = UTC
+    """Of times; None for this host's local one."""
+    is_coloured: bool = False
+    """Whether verdicts and states have the colour of their severity."""
+
+
+PLAIN = Style()
+
+
+def local(time_ns: int, zone: tzinfo | None) -> datetime:
+    """A time in a zone, to the microsecond; None is this host's own."""
+    return (_EPOCH + timedelta(microseconds=time_ns // 1000)).astimezone(zone)
+
+
+def zone_name(time_ns: int, zone: tzinfo | None) -> str:
+    """`UTC`, `CEST`, as at that time."""
+    return escape(local(time_ns, zone).tzname() or "local time")
+
+
 def count(number: int) -> str:
     """At most five characters: `9999`, `12.3k`, `4.57M`."""
     if number < 10_000:
@@ -80,13 +106,32 @@ def _three_digits(value: float) -> str:
 
 
 def duration(span_ms: float) -> str:
-    """`0.052 ms`, `31.4 ms`, `2.50 s`, `3 min 20 s`, `2 h 5 min`."""
+    """`0.052 ms`, `31.4 ms`, `2.50 s`, `3 min 20 s`, `2 h 5 min`, `3.5 days`, `6.2 years`."""
     if span_ms < 1000:
         return (f"{span_ms:.3f}" if span_ms < 1 else _three_digits(span_ms)) + " ms"
     if span_ms < 60_000:
         return _three_digits(span_ms / 1000) + " s"
     minutes, seconds = divmod(round(span_ms / 1000), 60)
-    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    hours, days = minutes // 60, minutes / 1440
+    if hours < 48:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days:.1f} days" if days < 730 else f"{days / 365.25:.1f} years"
+
+
+LEAST_TIMEOUT_MS = 900
+"""Linux asks three times, a second apart, whoever else at least once a second: no router is so slow otherwise."""
+
+
+def is_timeout(reason: str, rtt_ms: Spread) -> bool:
+    """Whether an RTT is the time for which the last router asked for the host's link address."""
+    return reason == "host-unreach" and rtt_ms.median >= LEAST_TIMEOUT_MS
+
+
+def timeout_name(family: int) -> str:
+    """What the last router waited for."""
+    return "an ARP timeout" if family == 4 else "a neighbour discovery timeout"
 
 
 def plural(number: int, noun: str) -> str:
@@ -136,12 +181,16 @@ def _room(layout: Layout, width: int) -> int:
 
 def _width(layout: Layout, column: int) -> int:
     lines = (len(line) for row in layout.rows for line in row[column].split("\n"))
-    return max(len(layout.headers[column]) + _HEADER_PADDING, *lines)
+    return max(_header_width(layout.headers[column]), *lines)
+
+
+def _header_width(header: str) -> int:
+    return max(map(len, header.split("\n"))) + _HEADER_PADDING
 
 
 def _fits(layout: Layout, width: int) -> bool:
     words = [len(word) for row in layout.rows for word in re.split(r"[ \n]+", row[layout.elastic])]
-    needed = max((len(layout.headers[layout.elastic]) + _HEADER_PADDING, *words))
+    needed = max((_header_width(layout.headers[layout.elastic]), *words))
     return max(needed, min(_LEAST, _width(layout, layout.elastic))) <= _room(layout, width)
 
 
@@ -155,6 +204,38 @@ def _draw(layout: Layout, width: int) -> str:
     ]
     text = tabulate(rows, layout.headers, tablefmt="simple", disable_numparse=True, preserve_whitespace=True)
     return text.replace(NO_BREAK, " ")
+
+
+# ---- colour, of what is severe
+
+_COLOURS = {
+    **dict.fromkeys(("refused", "rejected", "too-big", "loop", "prohibited", "unreachable", "reassembly", "black-hole",
+                     "CRITICAL"), "31"),
+    **dict.fromkeys(("expired", "quenched", "malformed", "silent", "unsent", "WARNING"), "33"),
+    **dict.fromkeys(("answered", "ok", "OK"), "32"),
+    "UNKNOWN": "35",
+}
+"""Of verdicts and states; SGR codes: red for what fails, yellow for what may, green for what works."""
+
+
+def coloured(word: str, style: Style) -> str:
+    """A verdict or a state in its colour."""
+    return f"\x1b[{_COLOURS[word]}m{word}\x1b[0m" if style.is_coloured and word in _COLOURS else word
+
+
+def coloured_column(text: str, header: str, style: Style) -> str:
+    """A table whose column of verdicts or states is in colours; it is found by its header, above the line of dashes."""
+    lines = text.split("\n")
+    rule = next((row for row, line in enumerate(lines) if line and set(line) <= {"-", " "}), None)
+    if not style.is_coloured or rule is None:
+        return text
+    start = next((run.start() for run in re.finditer("-+", lines[rule])
+                  if header in (line[run.start():run.end()].strip() for line in lines[:rule])), None)
+    if start is not None:
+        for row in range(rule + 1, len(lines)):
+            word = lines[row][start:].partition(" ")[0]
+            lines[row] = lines[row][:start] + coloured(word, style) + lines[row][start + len(word):]
+    return "\n".join(lines)
 
 
 def wrap(text: str, width: int) -> str:
@@ -186,7 +267,7 @@ class MarkdownTable:
     """A table whose rows come by and by. The first of them say how wide its columns are; a longer cell sticks out."""
 
     def __init__(self, headers: Sequence[str]) -> None:
-        self._headers = headers
+        self._headers = [header.replace("\n", " ") for header in headers]
         self._widths: list[int] = []
         self._waiting: list[tuple[str, ...]] = []
 
@@ -202,7 +283,7 @@ class MarkdownTable:
     def _lines(self) -> str:
         rows, self._waiting, lines = self._waiting, [], list[str]()
         if not self._widths:
-            self._widths = [max((len(header) + _HEADER_PADDING, *(len(row[column]) for row in rows)))
+            self._widths = [max((_header_width(header), *(len(row[column]) for row in rows)))
                             for column, header in enumerate(self._headers)]
             lines = [self._line(self._headers), f"|{'|'.join(':' + '-' * (width + 1) for width in self._widths)}|"]
         return "".join(f"{line}\n" for line in (*lines, *map(self._line, rows)))

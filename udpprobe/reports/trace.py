@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -12,35 +13,42 @@ from udpprobe.reports import Format
 from udpprobe.reports.csv import csv_text
 from udpprobe.reports.json import document, lines, plain
 from udpprobe.reports.text import (
+    PLAIN,
     Layout,
+    Style,
+    coloured,
     endpoint,
     escape,
     glued,
+    is_timeout,
     markdown,
     plural,
     rfc3339,
     table,
+    timeout_name,
     without_tags,
     wrap,
 )
 from udpprobe.tracing.model import TRACE_SCHEMA, Hop, Reporter, TraceLoop, TraceReport
 
-HEADERS = ("hop", "router", "replies", "RTT ms", "what else")
+HEADERS = ("hop", "router", "replies", "RTT min/median/max ms", "notes")
 SILENT = "a silent router"
-LAPS, AGAIN = 2, "round again"
+LAPS, AGAIN = 2, "(loop repeats)"
 """So often the table shows the way round a loop, and what it says of the rest."""
 
 
-def trace_table(report: TraceReport, width: int) -> str:
-    """A row a hop and reporter, then what it comes to."""
+def trace_table(report: TraceReport, width: int, style: Style = PLAIN) -> str:
+    """A row a hop and reporter, then what it comes to, and what to do."""
     rows = tuple(_rows(report))
     hops = f"{table((Layout(HEADERS, rows, len(HEADERS) - 1),), width)}\n\n" if rows else ""
-    return f"{hops}{wrap(conclusion(report), width)}\n"
+    advice = f"{wrap(escape(report.advice), width)}\n" if report.advice else ""
+    return f"{hops}{wrap(conclusion(report, style), width)}\n{advice}"
 
 
 def trace_markdown(report: TraceReport, _width: int) -> str:
     """The same in GitHub's Markdown."""
-    return f"{markdown(HEADERS, tuple(_rows(report)))}\n\n{without_tags(conclusion(report))}\n"
+    advice = f"\n{without_tags(escape(report.advice))}\n" if report.advice else ""
+    return f"{markdown(HEADERS, tuple(_rows(report)))}\n\n{without_tags(conclusion(report))}\n{advice}"
 
 
 def _rows(report: TraceReport) -> Iterator[tuple[str, ...]]:
@@ -88,6 +96,8 @@ def _remarks(reporter: Reporter) -> Iterator[str]:
         yield "answered" if reporter.type is None else f"{reporter.reason} {reporter.type}/{reporter.code}"
     if reporter.mtu is not None:
         yield f"MTU {reporter.mtu}"
+    if is_timeout(reporter.reason, reporter.rtt_ms):
+        yield f"the RTT is {timeout_name(6 if ':' in reporter.address else 4)}"
     if reporter.labels:
         yield "MPLS " + ", ".join(f"{label['label']} (TTL {label['ttl']})" for label in reporter.labels)
     yield from (_interface(each) for each in reporter.interfaces)
@@ -99,9 +109,11 @@ def _interface(about: Mapping[str, Any]) -> str:
     return escape(" ".join([f"{about['role']} interface", *map(str, words or [about.get("index", "unknown")])]))
 
 
-def conclusion(report: TraceReport) -> str:
+def conclusion(report: TraceReport, style: Style = PLAIN) -> str:
     """What a trace comes to, in a sentence."""
     told = _loop(report, report.loop) if report.loop else _ENDS.get(report.verdict, _stopped)(report)
+    word = re.match(r"[a-z-]*", told)[0]    # type: ignore[index]  # it matches any text
+    told = coloured(word, style) + told[len(word):]
     faults = "; faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items())
     return f"{glued(endpoint(*astuple(report.target)))}: {told}{faults if report.faults else ''}"
 
@@ -129,12 +141,12 @@ def _last(report: TraceReport) -> Hop | None:
 def _silent(report: TraceReport) -> str:
     last = _last(report)
     if last is None:
-        return "silent: nothing came back at all"
-    return f"silent: nothing came back from beyond hop {last.ttl}, {_names(last)}"
+        return "silent: no reply from any hop"
+    return f"silent: no reply from beyond hop {last.ttl}, {_names(last)}"
 
 
 def _expired(report: TraceReport) -> str:
-    return f"expired: the way is longer than {plural(report.hops[-1].ttl, 'hop')}; see --max-ttl"
+    return f"expired: the path is longer than {plural(report.hops[-1].ttl, 'hop')}; see --max-ttl"
 
 
 def _unsent(report: TraceReport) -> str:
@@ -143,8 +155,12 @@ def _unsent(report: TraceReport) -> str:
 
 def _stopped(report: TraceReport) -> str:
     last = _last(report)
-    where = f" by {_names(last)} at hop {last.ttl}{_or_before(report, last.ttl)}" if last else ""
-    return f"{report.verdict}{where}"
+    if last is None:
+        return report.verdict
+    # a router that forwards no further lets the TTL run out one hop before it says so: it stands where it spoke first
+    said = {each.address for each in last.reporters}
+    ttl = min(hop.ttl for hop in report.hops if hop.reporters and {each.address for each in hop.reporters} == said)
+    return f"{report.verdict} by {_names(last)} at hop {ttl}{_or_before(report, ttl)}"
 
 
 def _names(hop: Hop) -> str:

@@ -1,4 +1,4 @@
-"""What a trace found, hop by hop: who reports, how fast, how many were lost, and what was changed on the way."""
+"""What a trace found, hop by hop: who reports, how fast, how many were lost, what was changed, and what to do."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from errno import errorcode
 from statistics import median
 from typing import Any
 
+from msgspec import structs
+
+from udpprobe.core.addresses import endpoint_text
+from udpprobe.core.advice import Case, case_of_error, listed, sentence, unsent_case
 from udpprobe.core.model import Spread
 from udpprobe.core.notes import TEXTS, Note
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
 from udpprobe.replies import Reply
-from udpprobe.tracing.model import Hop, Reporter, TraceLoop
+from udpprobe.tracing.model import Hop, Reporter, TraceLoop, TraceReport
 from udpprobe.tracing.path import UNLIKELY, UNUSUAL, Flight, Path, is_end, is_expired, is_own
 
 INITIAL_TTLS = (64, 128, 255)
@@ -99,7 +103,7 @@ def _hop(paths: Sequence[Path], ttl: int, destination: str, now_ns: int) -> Hop:
     lost = sum(path.deadline_ns(flight) <= now_ns for path in paths if path.flow not in limited
                for flight in path.missing(ttl))
     word = "limits" if limited == perhaps else "perhaps limits"
-    note = f"{word} its errors: answered {len(heard)} of {sent}"
+    note = f"{word} its replies: answered {len(heard)} of {sent}"
     is_placed = not any(_is_elsewhere(path, ttl) for path in paths)
     nearest = min(_nearest_end(path, ttl) for path in paths)
     reporters = tuple(_reporter(kind, some, nearest if is_placed else None, (
@@ -208,3 +212,39 @@ def _way_back(heard: Sequence[Heard], ttl: int, destination: str) -> Iterator[st
             if reply.event is None or is_expired(reply) or reply.event.reporter == destination}
     if not back <= {ttl}:
         yield f"comes back over {' or '.join(map(str, sorted(back)))} hops"
+
+
+# ---- what to do
+
+USUAL_PORT = 33434
+"""traceroute's: closed on purpose, so that a refusal shows the end of the path."""
+
+
+def advised(report: TraceReport) -> TraceReport:
+    """The report with what to do about it: in itself, and at the hop that it is about."""
+    target = report.target
+    case, at = _case_of(report)
+    text = sentence(case, [endpoint_text(target.address, target.port, target.zone)], target.address)
+    hops = tuple(structs.replace(hop, advice=text) if hop is at else hop for hop in report.hops)
+    return structs.replace(report, advice=text, hops=hops)
+
+
+def _case_of(report: TraceReport) -> tuple[Case | None, Hop | None]:
+    last = next((hop for hop in reversed(report.hops) if hop.reporters), None)
+    address = report.target.address
+    if report.loop:
+        loop = report.loop
+        names = [router or "a silent router" for router in loop.routers]
+        return (Case("loop", listed(names)),
+                next((hop for hop in report.hops if hop.ttl == loop.first_ttl), None))
+    if last is None or report.verdict == "unsent":
+        return unsent_case(report.errno) if report.verdict == "unsent" else Case("silent-at-all"), None
+    if report.verdict == "expired":
+        return Case("too-far"), last
+    if report.verdict == "answered" or (report.verdict == "refused" and report.target.port == USUAL_PORT):
+        return None, None
+    if report.verdict == "silent":
+        return Case("silent-behind", " or ".join(dict.fromkeys(each.address for each in last.reporters))), last
+    said = next((each for each in last.reporters if each.verdict == report.verdict), last.reporters[0])
+    return case_of_error(report.verdict, reason=said.reason, reporter=said.address, address=address,
+                         family=6 if ":" in address else 4, mtu=said.mtu, notes=said.notes), last

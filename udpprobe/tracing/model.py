@@ -50,6 +50,8 @@ class Hop(Model, frozen=True):
     sent: int
     lost: int
     """Probes without reply, where that is no limit on errors."""
+    advice: str | None = None
+    """What to do, of the hop that the trace's own advice is about."""
 
 
 class TraceLoop(Model, frozen=True):
@@ -79,3 +81,5 @@ class TraceReport(Model, frozen=True):
     loop: TraceLoop | None
     faults: dict[str, int] = field(default_factory=dict)
     command: str = "trace"
+    advice: str | None = None
+    """What to do, in a sentence; None where all is well."""

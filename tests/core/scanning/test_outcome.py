@@ -105,9 +105,9 @@ def test_round_trips_of_answers_are_spread():
 @pytest.mark.parametrize(("facts", "meaning", "note"), [
     ({"refused": 1}, "listening-or-filtered", "asked 2 times, while another port was refused"),
     ({"refused": 7}, "listening-or-filtered", "asked 2 times, while other ports were refused 7 times"),
-    ({"control": 3}, "no-evidence", "asked 2 times; no closed port was refused either"),
+    ({"control": 3}, "no-evidence", "asked 2 times; no reply; host down or filtered"),
     ({}, "no-evidence", "asked 2 times"),
-    ({"spoke": True, "control": 3}, "no-evidence", "asked 2 times; no closed port was refused either"),
+    ({"spoke": True, "control": 3}, "no-evidence", "asked 2 times; no reply, and no closed port of this host is refused"),
 ])
 def test_silence_says_what_it_can_and_why(facts, meaning, note):
     found = Scan(**facts).of()
@@ -119,7 +119,7 @@ def test_a_port_that_is_still_open_while_the_host_spoke_is_rate_limited():
     scan.plan.left[0] = 1
     scan.pacing.state[0] = OPEN
     found = scan.of()
-    assert ("rate-limited", ("asked once; the host's limit on errors left no token for it",)) == (
+    assert ("rate-limited", ("asked once; undecided: the host's ICMP rate limit was used up",)) == (
         found.meaning, found.notes)
 
 

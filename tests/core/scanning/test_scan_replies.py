@@ -324,7 +324,7 @@ def test_a_swapped_id_and_a_strange_mtu_are_told_of():
     swapped = probe[:4] + probe[5:3:-1] + probe[6:]
     scan.hear(b.frag_needed(probe, 20, ROUTER[4], quote=swapped))
     (finding,) = outcome(scan.known)[0].findings
-    assert ("the quoted IP id is byte-swapped", "the MTU is below what every link must carry") == finding.notes
+    assert ("the quoted IP id is byte-swapped", "reported MTU below what every link must carry: bogus") == finding.notes
     assert finding.notes == event_of(scan.known, scan.errors[0]).notes
 
 

@@ -9,7 +9,8 @@ from statistics import median
 
 from msgspec.structs import replace
 
-from udpprobe.core.addresses import address_text
+from udpprobe.core.addresses import address_text, endpoint_text
+from udpprobe.core.advice import case_of_verdict, sentence
 from udpprobe.core.model import Destination, Finding, Loop, Spread
 from udpprobe.core.notes import texts_of
 from udpprobe.core.scanning.pacing import Pacing
@@ -21,6 +22,9 @@ from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_
 NS_PER_MS = 1e6
 MOST_ROUTERS = 32
 """So many of a loop are named; few loops are of more than ten."""
+NO_REPLY = "no reply; host down or filtered"
+"""Of a host that said nothing at all, though a closed port was asked too."""
+NO_REFUSAL = "no reply, and no closed port of this host is refused"
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
 TOLD_BY_ERRNO = frozenset({"refused", "too-big"})
 """Verdicts of which the errno says as much as type and code."""
@@ -74,10 +78,12 @@ def _told(known: Known, task: int) -> Destination:
     notes += tuple(some[task] for some in known.notes if task in some)
     if not known.tells_origin:
         findings = tuple(map(_anonymous, findings))
+    address, port = address_text(*plan.tasks.address(task)), plan.port[task]
+    case = case_of_verdict(verdict, findings, address, meaning=meaning, errno=name, answered=answered)
     return Destination(
-        address=address_text(*plan.tasks.address(task)), port=plan.port[task], verdict=verdict, errno=name,
+        address=address, port=port, verdict=verdict, errno=name,
         meaning=meaning, sent=sent, sent_bytes=plan.left_bytes[task], answered=answered, errors=errors, rtt_ms=rtt_ms,
-        findings=findings, notes=notes)
+        findings=findings, notes=notes, advice=sentence(case, [endpoint_text(address, port)], address))
 
 
 # ---- findings
@@ -171,8 +177,10 @@ def _why(meaning: str, task: int, host: int, known: Known) -> str:
         return f"{asked}, while " + ("another port was refused" if refused == 1 else
                                      f"other ports were refused {refused} times")
     if meaning == "rate-limited":
-        return f"{asked}; the host's limit on errors left no token for it"
-    return f"{asked}; no closed port was refused either" if left[known.plan.asked + host] else asked
+        return f"{asked}; undecided: the host's ICMP rate limit was used up"
+    if not left[known.plan.asked + host]:       # no closed port was asked: silence may be a listener's
+        return asked
+    return f"{asked}; {NO_REFUSAL if known.pacing.spoke[host] else NO_REPLY}"
 
 
 # ---- comments

@@ -1,0 +1,186 @@
+"""What to do about a verdict: one table for every command, a sentence each.
+
+A `Case` is what a sentence depends on beside the destination. A table on a screen has one sentence for all destinations
+of a case; JSON has it in each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from udpprobe.core.addresses import endpoint_text
+from udpprobe.core.mtu import LEAST
+from udpprobe.core.notes import TEXTS, Note
+
+if TYPE_CHECKING:
+    from udpprobe.core.model import Destination, Finding, Quoted
+
+SENTENCES = {
+    "refused": "Nothing listens on {where}: start the service or check the port.",
+    "refused-at-times": "Find out why {where} answers at times only: at others, nothing listens there.",
+    "rejected": "Ask who runs {who} about its filter: it refuses in the name of {where}.",
+    "too-big": "Send UDP payloads of at most {size} bytes to {where}: more does not fit behind {who}.",
+    "too-big-unknown": "Measure what fits with `udpprobe mtu {first}`: {who} reports no MTU that can be true.",
+    "loop": "Call the owner of {who}: the route to {where} goes round in a loop.",
+    "loop-unseen": "Find the routers of the loop with `udpprobe trace {first}`, and call their owner.",
+    "expired": "Send with a higher TTL to {where}, unless this was a traceroute.",
+    "prohibited": "Ask who runs {who} about its filter: it forbids UDP to {where}.",
+    "prohibited-itself": "Allow UDP to {where} in the firewall of the host itself.",
+    "host-unreach": "Check that {where} is up: {who}, the last router, gets no reply from it.",
+    "no-neighbour": "Check that {where} is up and on this link: it does not answer ARP or neighbour discovery.",
+    "no-route": "Ask who runs {who} for a route to {where}.",
+    "proto-unreach": "Check the address {where}: the host there does not speak UDP.",
+    "unreachable": "Ask who runs {who} why it cannot deliver to {where}.",
+    "reassembly": "Send datagrams that need no fragments to {where}: some fragments are lost on the way.",
+    "quenched": "Send more slowly to {where}, or ignore it: {who} sends an error that is obsolete (RFC 6633).",
+    "malformed": "Check the IP options and extension headers of what is sent to {where}: {who} cannot read them.",
+    "unknown": "Look up this ICMPv6 type: {who} sends an error that no RFC defined when this was written.",
+    "listening-or-filtered": "Send what the service on {where} answers, or look at the host: silence cannot tell "
+                             "a listener from a filter.",
+    "rate-limited": "Probe {where} again, more slowly: the host's ICMP rate limit left no error for it.",
+    "no-evidence": "See how far packets get with `udpprobe trace {first}`: the host is down, or a filter drops UDP.",
+    "unsent": "Look at this host's route with `ip route get {host}`.",
+    "unsent-EPERM": "Allow UDP to {where} in this host's own firewall (`nft list ruleset`).",
+    "unsent-ENETUNREACH": "Add a route to {where}: this host has none (`ip route get {host}`).",
+    "unsent-EMSGSIZE": "Send smaller datagrams to {where}: the interface's MTU is too small for them.",
+    "unsent-ENETDOWN": "Bring the interface to {where} up (`ip link`).",
+    "unsent-ENODEV": "Bring the interface to {where} back (`ip link`).",
+    "unsent-ENOBUFS": "Send more slowly to {where}: the interface's queue was full.",
+    "unsent-EADDRNOTAVAIL": "Give this host an address to send to {where} from.",
+    "unsent-EAFNOSUPPORT": "Give this host an address to send to {where} from.",
+    "unsent-late": "Give more time: it ran out before {where} was probed.",
+    "black-hole": "Have {errors} sent by what is behind {who}, and let through; until then, set the MTU of the route "
+                  "to {host} to {size}.",
+    "liar": "Ask who runs {who} to correct the MTU it reports; until then, set the MTU of the route to {host} to "
+            "{size}.",
+    "below-least": "Look for a filter on the way to {where}: every link must carry {size} bytes, and more than {who} "
+                   "bytes disappear.",
+    "look": "See who stops probes with `udpprobe trace {first}`.",
+    "too-far": "Trace on with a higher --max-ttl: the path to {where} is longer.",
+    "silent-behind": "Ask who runs {who}, the last router that replied, about {where}, or check that the host is up.",
+    "silent-at-all": "Check this host's firewall and its route (`ip route get {host}`): no router replied at all.",
+    "too-slow": "Look at the load of {where}, and at the RTT of each hop with `udpprobe trace {first}`.",
+    "not-refused": "Stop what answers on {where}, or correct what is expected of it.",
+    "unchecked": "Remove what keeps {where} from being checked: {who}.",
+}
+"""`{where}` is the destination or several of them, `{first}` one of them for a command, `{host}` its address."""
+
+SOMEBODY = "a router on the way"
+"""Who reports, where only the errno is known."""
+SOME, ANY_HOST = "some destinations", "HOST"
+"""Whom advice is about where a row is about who reports."""
+_NO_ROUTE = frozenset({"net-unreach", "no-route"})
+_HEADERS = {4: 28, 6: 48}
+"""Bytes of an IP header without options, and of UDP's, by family."""
+_NOT_SMALLER = TEXTS[Note.MTU_NOT_SMALLER]
+_NAMED = 3
+"""Destinations that a sentence names; more are counted."""
+
+
+class Case(NamedTuple):
+    """What advice depends on, beside whom it is about."""
+
+    key: str
+    """Of a sentence."""
+    who: str = ""
+    """A router, or those of a loop."""
+    size: int = 0
+    """Bytes."""
+
+
+def case_of_error(  # noqa: PLR0911, PLR0913 - a table of verdicts; the fields of an error
+        verdict: str | None, *, reason: str, reporter: str | None, address: str, family: int, mtu: int | None = None,
+        notes: Sequence[str] = (), routers: Sequence[str] = (), answered: int = 0) -> Case:
+    """What an ICMP error about a datagram to an address asks for."""
+    who = reporter or SOMEBODY
+    match verdict:
+        case "refused":
+            return Case("refused-at-times" if answered else "refused")
+        case "too-big":
+            is_likely = mtu is not None and mtu >= LEAST[family] and _NOT_SMALLER not in notes
+            return Case("too-big", who, (mtu or 0) - _HEADERS[family]) if is_likely else Case("too-big-unknown", who)
+        case "loop":
+            names = list(routers) or ([] if reporter is None else [reporter])
+            return Case("loop", listed(names)) if names else Case("loop-unseen")
+        case "prohibited":
+            return Case("prohibited-itself") if reporter == address else Case("prohibited", who)
+        case "unreachable":
+            return Case(_kind_of_unreachable(reason, reporter), who)
+        case None:
+            return Case("unknown", who)
+        case _:
+            return Case(verdict, "" if verdict in {"expired", "reassembly"} else who)
+
+
+def _kind_of_unreachable(reason: str, reporter: str | None) -> str:
+    if reason == "host-unreach":
+        return "host-unreach" if reporter else "no-neighbour"
+    if reason in _NO_ROUTE:
+        return "no-route"
+    return "proto-unreach" if reason == "proto-unreach" else "unreachable"
+
+
+def case_of(found: Destination) -> Case | None:
+    """What a destination's verdict asks for; nothing where it is healthy."""
+    return case_of_verdict(found.verdict, found.findings, found.address, meaning=found.meaning, errno=found.errno,
+                           answered=found.answered)
+
+
+def case_of_verdict(verdict: str, findings: Sequence[Finding], address: str, *, meaning: str | None = None,
+                    errno: str | None = None, answered: int = 0) -> Case | None:
+    """As `case_of`, of a destination in the making."""
+    if verdict == "answered":
+        return None
+    if verdict == "silent":
+        return Case(meaning or "no-evidence")
+    if verdict == "unsent":
+        return unsent_case(errno)
+    found = next((each for each in findings if each.verdict == verdict), None)
+    return None if found is None else case_of_finding(found, address, answered)
+
+
+def unsent_case(errno: str | None) -> Case:
+    """Of what this host did not send."""
+    key = f"unsent-{errno or 'late'}"
+    return Case(key if key in SENTENCES else "unsent")
+
+
+def case_of_finding(found: Finding, address: str, answered: int = 0) -> Case:
+    """What one finding asks for."""
+    return case_of_error(
+        found.verdict, reason=found.reason, reporter=found.reporter, address=address, family=found.family,
+        mtu=found.mtu, notes=found.notes, routers=found.loop.routers if found.loop else (), answered=answered)
+
+
+def advice_about(quoted: Quoted, verdict: str | None, reason: str, reporter: str, *, family: int, mtu: int | None,
+                 notes: Sequence[str]) -> str | None:
+    """What one error asks for about the datagram that it quotes."""
+    case = case_of_error(verdict, reason=reason, reporter=reporter, address=quoted.destination, family=family, mtu=mtu,
+                         notes=notes)
+    return sentence(case, [endpoint_text(quoted.destination, quoted.destination_port)], quoted.destination)
+
+
+def sentence(case: Case | None, places: Sequence[str], host: str = "", *, errors: str = "") -> str | None:
+    """What to do.
+
+    Args:
+        case: None for what is healthy.
+        places: the destinations it is about.
+        host: address of the first.
+        errors: which ICMP errors are missing, of a black hole.
+    """
+    if case is None:
+        return None
+    first = places[0] if places[0] != SOME else "HOST:PORT"
+    return SENTENCES[case.key].format(
+        where=listed(places), first=f"'{first}'" if "[" in first else first,
+        host=host or first, who=case.who, size=case.size, errors=errors)
+
+
+def listed(names: Sequence[str]) -> str:
+    """`A`, `A and B`, `A, B, C and 4 more`."""
+    shown = list(names[:_NAMED]) if len(names) > _NAMED + 1 else list(names)
+    if left := len(names) - len(shown):
+        shown.append(f"{left} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
