@@ -172,7 +172,7 @@ def test_an_mtu_is_to_be_set_where_routers_report_another_one(mtu, words):
     (lambda rounds: rounds.refused(0, 1, 0), "Allow UDP to 198.51.100.7:53 in this host's own firewall"),
     (lambda rounds: rounds.heard(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64)),
      "See who stops probes with `udpprobe trace 198.51.100.7:53`."),
-    (lambda rounds: None, "See how far packets get with `udpprobe trace 198.51.100.7:53`"),
+    (lambda _: None, "See how far packets get with `udpprobe trace 198.51.100.7:53`"),
 ])
 def test_where_nothing_arrives_advice_says_where_to_look(make, words):
     rounds = untold()

@@ -201,7 +201,8 @@ def _notes(rounds: Rounds, verdict: str, facts: Facts) -> Iterator[str]:
 
 def limiter_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:
     """Who limits the path: the router that reports its MTU, or the least."""
-    return next((each for each in reports if each.mtu == mtu), min(reports, key=lambda each: each.mtu or 0, default=None))
+    least = min(reports, key=lambda each: each.mtu or 0, default=None)
+    return next((each for each in reports if each.mtu == mtu), least)
 
 
 def liar_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:
