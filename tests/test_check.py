@@ -32,7 +32,7 @@ class Network:
         self.now_s = 0.0
         self.verdicts, self.scans, self.error = {}, [], None
         self.found, self.way = Measured(MTU, interrupted=False), Traced(TRACE, interrupted=False)
-        self.stopped, self.wasted_s, self.left_out = False, 0.0, ()
+        self.stopped, self.wasted_s, self.left_out, self.undecided = False, 0.0, (), frozenset()
 
     def scan(self, destinations, options, listeners):
         listeners.warn("be warned")
@@ -44,14 +44,17 @@ class Network:
                            destinations.port.tolist()))
         told = replace(told, destinations=tuple(each for each in told.destinations if each.port not in self.left_out))
         if self.stopped:
-            raise Interrupted(told)
+            raise Interrupted(told, self.undecided)
         return told
 
     def destination(self, address, port):
         verdicts = self.verdicts.get(port, ["answered"])
         verdict = verdicts.pop(0) if len(verdicts) > 1 else verdicts[0]
         meaning = "no-evidence" if verdict == "silent" else None
-        return replace(MUTE, address=address, port=port, verdict=verdict, meaning=meaning, rtt_ms=Spread(1.0, 2.0, 3.0))
+        errno = "ENETUNREACH" if verdict == "unsent" or (verdict == "v6-unsent" and ":" in address) else None
+        verdict = "unsent" if errno else "answered" if verdict == "v6-unsent" else verdict
+        return replace(MUTE, address=address, port=port, verdict=verdict, meaning=meaning, errno=errno,
+                       rtt_ms=Spread(1.0, 2.0, 3.0))
 
     def mtu(self, place, options):
         self.asked = place, options
@@ -91,7 +94,7 @@ def test_targets_that_are_probed_alike_share_a_scan_and_others_the_rate(network)
     outcome = check([ask("127.0.0.1:1,2"), ask("[::1]:1"), ask("127.0.0.1:1"), ask("127.0.0.1:9", Probing("empty"))],
                     Settings(rate_pps=100, retries=5, silence_s=0.5, engine="recverr"))
     assert {("auto", 3), ("empty", 1)} == {(options.payload, size) for options, size in network.scans}
-    assert {(50, 5, 0.5, "recverr")} == {(each.rate_pps, each.retries, each.timeout_s, each.engine)
+    assert {(50, 5, 3.0, "recverr")} == {(each.rate_pps, each.retries, each.timeout_s, each.engine)
                                          for each, _ in network.scans}
     assert [("127.0.0.1", 1), ("127.0.0.1", 2), ("::1", 1), ("127.0.0.1", 1), ("127.0.0.1", 9)] == [
         (each.address, each.port) for each in outcome.checks]
@@ -116,6 +119,44 @@ def test_a_name_is_checked_at_each_address_and_one_without_any_is_unknown(networ
     assert (["OK", "OK", "UNKNOWN"], State.UNKNOWN) == (states(outcome), outcome.state)
     assert "no address for none.example: Name or service not known" == outcome.checks[2].text
     assert 1 == len(network.scans)
+
+
+def two_addresses(*_):
+    return [(0, 0, 0, "", ("192.0.2.1", 0)), (0, 0, 0, "", ("2001:db8::1", 0, 0, 0))]
+
+
+def test_a_name_that_answers_over_one_family_is_judged_by_that_one_and_the_other_is_named(network, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+    network.verdicts[53] = ["v6-unsent"]
+    outcome = check([ask("two.example:53")], Settings())
+    assert ["OK", "OK"] == states(outcome)
+    assert "this host cannot send there: ENETUNREACH; IPv4 was checked instead" == outcome.checks[1].text
+
+
+@pytest.mark.parametrize("targets", [["two.example:53"], ["192.0.2.1:53"], ["192.0.2.1:53", "[2001:db8::1]:53"]])
+def test_what_this_host_cannot_send_is_unknown(network, monkeypatch, targets):
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+    network.verdicts[53] = ["unsent"]
+    assert {"UNKNOWN"} == set(states(check([ask(each) for each in targets], Settings())))
+
+
+def test_addresses_that_were_named_each_are_judged_each(network):
+    network.verdicts[53] = ["v6-unsent"]
+    assert ["OK", "UNKNOWN"] == states(check([ask("192.0.2.1:53"), ask("[2001:db8::1]:53")], Settings()))
+
+
+def test_probes_in_flight_at_the_deadline_are_unknown_never_silent(network):
+    network.stopped, network.wasted_s, network.verdicts = True, 0.06, {1: ["silent"], 2: ["answered"]}
+    network.undecided = frozenset({("127.0.0.1", 1)})
+    outcome = check([ask("127.0.0.1:1-2")], Settings(timeout_s=0.1))
+    assert [("UNKNOWN", "undecided: time ran out"), ("OK", "answered in 2 ms")] == [
+        (each.state, each.text) for each in outcome.checks]
+    assert not outcome.interrupted
+
+
+@pytest.mark.parametrize(("silence_s", "retries", "expected"), [(1, 2, 3.3), (1, 4, 5), (0.1, 2, 0.4), (2, 0, 3.3)])
+def test_each_probe_is_waited_for_and_a_neighbour_as_long_as_the_kernel_looks_for_it(silence_s, retries, expected):
+    assert expected == pytest.approx(Settings(silence_s=silence_s, retries=retries).patience_s)
 
 
 def test_a_scan_that_cannot_be_made_is_unknown(network):
@@ -194,7 +235,7 @@ def test_what_was_not_probed_when_time_ran_out_is_unknown(network):
     network.stopped, network.wasted_s, network.left_out = True, 0.06, {2}
     outcome = check([ask("127.0.0.1:1-2")], Settings(timeout_s=0.1))
     assert [("OK", 1), ("UNKNOWN", 2)] == [(each.state, each.port) for each in outcome.checks]
-    assert "not probed: time ran out before its turn" == outcome.checks[1].text
+    assert "undecided: time ran out" == outcome.checks[1].text
 
 
 @pytest.mark.usefixtures("network")
@@ -209,15 +250,18 @@ def test_ctrl_c_stops_what_runs_side_by_side():
     udpprobe.check.scan.scan = scan         # the fixture takes it back
     start_s = time.monotonic()
     threading.Timer(0.2, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
-    with pytest.raises(KeyboardInterrupt):
-        check([ask("127.0.0.1:1"), ask("127.0.0.1:2", Probing("empty"))], Settings(timeout_s=60))
+    outcome = check([ask("127.0.0.1:1"), ask("127.0.0.1:2", Probing("empty"))], Settings(timeout_s=60))
+    assert (["UNKNOWN"] * 2, State.UNKNOWN, True) == (states(outcome), outcome.state, outcome.interrupted)
+    assert {"undecided: interrupted"} == {each.text for each in outcome.checks}
     assert time.monotonic() - start_s < 30     # it would take 60
 
 
-def test_ctrl_c_is_not_time_that_ran_out(network):
-    network.stopped = True
-    with pytest.raises(KeyboardInterrupt):
-        check([ask("127.0.0.1:1")], Settings())
+def test_ctrl_c_is_not_time_that_ran_out_and_what_is_known_by_then_counts(network):
+    network.stopped, network.left_out = True, {2}
+    outcome = check([ask("127.0.0.1:1-2")], Settings(confirm=2))
+    assert ([("OK", "answered in 2 ms"), ("UNKNOWN", "undecided: interrupted")], 1) == (
+        [(each.state, each.text) for each in outcome.checks], len(network.scans))
+    assert (State.UNKNOWN, True) == (outcome.state, outcome.interrupted)
 
 
 def test_what_runs_inside_stops_in_time_and_what_comes_after_does_not(network, monkeypatch):

@@ -116,3 +116,16 @@ def test_thousands_of_targets_are_read_in_no_time(tmp_path):
     start_s = time.process_time()
     assert 4000 == len(read_config(str(path)))
     assert time.process_time() - start_s < 5
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_byte_order_mark_and_other_line_ends_are_taken(tmp_path, mark, end):
+    (tmp_path / "c.toml").write_bytes((mark + WHOLE.replace("\n", end)).encode())
+    (tmp_path / "plain.toml").write_text(WHOLE)
+    assert read_config(str(tmp_path / "plain.toml")) == read_config(str(tmp_path / "c.toml"))
+
+
+def test_groups_of_hosts_may_be_allowed(tmp_path):
+    (tmp_path / "c.toml").write_text('[[targets]]\ntarget = "224.0.0.1:7"\nallow_broadcast = true\n')
+    assert read_config(str(tmp_path / "c.toml"))[0].probing.allow_broadcast

@@ -17,6 +17,23 @@ ADDRESSES = {"dns.example": ("192.0.2.53", "2001:db8::53", "192.0.2.54"), "alias
              "blocked.example": ("0.0.0.0",), "printer.local": ("fe80::9%1",)}
 
 
+LOCAL_ROUTES = """\
+Local:
+  +-- 10.0.1.0/24 2 0 2
+     |-- 10.0.1.1
+        /32 host LOCAL
+     |-- 10.0.1.255
+        /32 link BROADCAST
+"""
+
+
+@pytest.fixture(autouse=True)
+def links(monkeypatch, tmp_path):
+    """This host's are of one network."""
+    monkeypatch.setattr(targets, "_LOCAL_ROUTES", tmp_path / "fib_trie")
+    (tmp_path / "fib_trie").write_text(LOCAL_ROUTES)
+
+
 @pytest.fixture(autouse=True)
 def names(monkeypatch):
     def fake(name, _port, family, _kind):
@@ -87,9 +104,25 @@ def test_a_network_stands_for_no_multicast_and_no_broadcast(network, left):
             _told(network)
 
 
-@pytest.mark.parametrize("address", ["224.0.0.251", "255.255.255.255", "ff05::1"])
-def test_what_is_named_is_probed_whatever_it_is(address):
-    assert [f"{address} 53"] == _told(address)
+@pytest.mark.parametrize("address", ["224.0.0.251", "255.255.255.255", "ff05::1", "0.1.2.3", "10.0.1.255"])
+def test_groups_of_hosts_are_probed_only_where_that_is_allowed(address):
+    with pytest.raises(UsageError, match=f"{address} is an address of many hosts .*--allow-broadcast probes it"):
+        _told(address)
+    assert [f"{address} 53"] == _told(address, allow_broadcast=True)
+
+
+def test_a_network_stands_for_none_of_this_host_s_broadcast_addresses():
+    assert ["10.0.1.254 53"] == _told("10.0.1.254/31")
+    assert ["10.0.2.254 53", "10.0.2.255 53"] == _told("10.0.2.254/31")
+
+
+def test_what_cannot_be_probed_is_named_and_the_others_are_left():
+    found = _resolved("192.0.2.1,nowhere.example,224.0.0.1,fe80::1,[fe80::1%nothing0]:7")
+    assert 1 == len(found.destinations)
+    assert ["no address for nowhere.example: ", "224.0.0.1 is an address of many hosts", "fe80::1 is link-local",
+            "[fe80::1%nothing0]:7: no interface"] == [str(each)[:len(expected)] for each, expected in zip(
+                found.failures, ("no address for nowhere.example: ", "224.0.0.1 is an address of many hosts",
+                                 "fe80::1 is link-local", "[fe80::1%nothing0]:7: no interface"), strict=True)]
 
 
 @pytest.mark.parametrize(("excluded", "left"), [

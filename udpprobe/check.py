@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -36,9 +36,12 @@ AT_ONCE = 8
 """Path MTU searches, traces and look-ups of names under way at a time."""
 NO_RAW = "this takes CAP_NET_RAW"
 TOO_LATE = "time ran out"
-NOT_PROBED = UdpprobeError("not probed: time ran out before its turn")
+NOT_PROBED = UdpprobeError("undecided: time ran out")
+STOPPED = UdpprobeError("undecided: interrupted")
 LEAST_MOST = 1280
 """Bytes up to which the path MTU is searched at least: every probe is smaller (and IPv6 takes it everywhere)."""
+NEIGHBOUR_S = 3.3
+"""So long a router, or this host, looks for a host that is not there before it says so."""
 RESERVE_S = 0.5
 """What is left for telling, of the time there is."""
 
@@ -50,13 +53,18 @@ class Settings:
     timeout_s: float = 10
     """Of everything."""
     silence_s: float = 1
-    """How long a host that says nothing is waited for."""
+    """How long a host that says nothing is waited for, after each probe."""
     retries: int = 2
     """How often a port that says nothing is asked again."""
     confirm: int = 0
     """How often a failure is checked again before it counts."""
     rate_pps: float = 1000
     engine: str = "auto"
+
+    @property
+    def patience_s(self) -> float:
+        """How long a host that says nothing is waited for, all in all."""
+        return max(self.silence_s * (self.retries + 1), min(NEIGHBOUR_S, 4 * self.silence_s))
 
 
 Endpoint = tuple[str, int]
@@ -81,14 +89,15 @@ def check(asks: Sequence[Ask], settings: Settings) -> Outcome:
         found = run.checked(asks)
         for _ in range(settings.confirm):
             failed = [row for row, checks in enumerate(found) if not _is_fine(checks)]
-            if not failed or time.monotonic() - start_s > settings.timeout_s / 2:
+            if not failed or run.is_stopped or time.monotonic() - start_s > settings.timeout_s / 2:
                 break
             again = run.checked([asks[row] for row in failed])
             for row, checks in zip(failed, again, strict=True):
                 if not is_late() or _is_fine(checks):   # what could not be asked again in time stays a failure
                     found[row] = checks
     flat = tuple(each for checks in found for each in checks)
-    return Outcome(flat, time.monotonic() - start_s, time_ns, __version__, tuple(dict.fromkeys(run.warnings)))
+    return Outcome(flat, time.monotonic() - start_s, time_ns, __version__, tuple(dict.fromkeys(run.warnings)),
+                   run.is_stopped)
 
 
 def _is_fine(checks: Sequence[Checked]) -> bool:
@@ -101,13 +110,16 @@ class _Run:
 
     settings: Settings
     warnings: list[str] = field(default_factory=list)
+    is_stopped: bool = False
+    """Whether Ctrl-C came."""
 
     def checked(self, asks: Sequence[Ask]) -> list[list[Checked]]:
         """What each ask comes to, a row an address and port."""
-        places = _side_by_side(_place, asks)
+        places = self._side_by_side(_place, asks, lambda _: STOPPED)
         reports = self._scanned(asks, places)
         jobs = [list(_jobs(ask, place, reports)) for ask, place in zip(asks, places, strict=True)]
-        told = iter(_side_by_side(self._looked_at, [job for some in jobs for job in some]))
+        told = iter(self._side_by_side(self._looked_at, [job for some in jobs for job in some],
+                                       lambda job: _unchecked(job, STOPPED)))
         return [list(islice(told, len(some))) for some in jobs]
 
     def _scanned(self, asks: Sequence[Ask], places: Sequence[Place]) -> dict[Alike, Found]:
@@ -118,42 +130,51 @@ class _Run:
                 together[_alike(ask, place)].append(place)
         rate_pps = self.settings.rate_pps / max(len(together), 1)
         jobs = [(probing, some) for (probing, _), some in together.items()]
-        found = _side_by_side(lambda job: self._scan(*job, rate_pps), jobs)
+        found = self._side_by_side(lambda job: self._scan(*job, rate_pps), jobs, lambda _: STOPPED)
         return dict(zip(together, found, strict=True))
 
     def _scan(self, probing: Probing, places: list[Destinations], rate_pps: float) -> Found:
         settings = self.settings
-        options = Options(rate_pps=rate_pps, retries=settings.retries, timeout_s=settings.silence_s,
+        options = Options(rate_pps=rate_pps, retries=settings.retries, timeout_s=settings.patience_s,
                           payload=probing.payload, interface=probing.interface, engine=settings.engine)
         try:
             report = scan.scan(_united(places), options, scan.Listeners(on_warning=self.warnings.append))
         except UdpprobeError as error:
             return error
         except Interrupted as stopped:
+            report, undecided = stopped.report, stopped.undecided
             if not is_late():
-                raise
-            report = stopped.report
-        return {(each.address, each.port or 0): each for each in report.destinations}
+                self._stop()
+        else:
+            undecided = frozenset()
+        return {(each.address, each.port or 0): each for each in report.destinations
+                if (each.address, each.port or 0) not in undecided}
+
+    def _stop(self) -> None:
+        """Ctrl-C came: what is under way ends, and what is not known by then is not checked."""
+        self.is_stopped = True
+        hurry()
 
     def _looked_at(self, job: _Job) -> Checked:
         """With the path MTU and the way, where they are asked for."""
-        ask, place, found = job
+        ask, place, found, instead = job
         if isinstance(found, UdpprobeError) or place is None:
-            return unchecked(ask.name, ask.group, str(found), None if place is None else _endpoint(place))
-        facts = Facts(found)
+            return _unchecked(job, STOPPED if self.is_stopped and found is NOT_PROBED else found)
+        facts = Facts(found, instead=instead, patience=f"; no reply within {self.settings.silence_s:g} s (--wait)")
         if wants_mtu(found, ask.expectation) or wants_way(found, ask.expectation):
-            facts = self._looked_further(ask, place, found)
+            facts = self._looked_further(ask, place, facts)
         return checked(ask.name, ask.group, facts, ask.expectation)
 
-    def _looked_further(self, ask: Ask, place: Destinations, found: Destination) -> Facts:
+    def _looked_further(self, ask: Ask, place: Destinations, facts: Facts) -> Facts:
+        found = facts.destination
         if self.settings.engine not in {"auto", "raw"} or not has_net_raw():
-            return Facts(found, blind=NO_RAW)
+            return replace(facts, blind=NO_RAW)
         try:
             measured = self._mtu(place, ask) if wants_mtu(found, ask.expectation) else None
             way = self._way(place, ask) if wants_way(found, ask.expectation) else None
         except UdpprobeError as error:
-            return Facts(found, blind=str(error))
-        return Facts(found, measured, way, TOO_LATE)
+            return replace(facts, blind=str(error))
+        return replace(facts, mtu=measured, trace=way, blind=TOO_LATE)
 
     def _mtu(self, place: Destinations, ask: Ask) -> MtuReport | None:
         """None where time ran out before it was known."""
@@ -172,13 +193,40 @@ class _Run:
         return None if traced.interrupted else traced.report
 
 
-_Job = tuple[Ask, Destinations | None, Destination | UdpprobeError]
-"""What is left to find out of one destination."""
+    def _side_by_side(self, function: Callable[[Work], Result], work: Sequence[Work],
+                      otherwise: Callable[[Work], Result]) -> list[Result]:
+        """The function's results, in order; what is to be stopped in time here is so there.
+
+        Args:
+            function: what is done.
+            work: with what.
+            otherwise: the result of what Ctrl-C has stopped.
+        """
+        if len(work) <= 1:
+            return list(map(function, work))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            waiting = [pool.submit(copy_context().run, function, each) for each in work]
+            try:
+                return [each.result() for each in waiting]
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._stop()        # the threads hear of no signal
+                return [otherwise(each) if result.cancelled() else result.result()
+                        for each, result in zip(work, waiting, strict=True)]
+
+
+_Job = tuple[Ask, Destinations | None, Destination | UdpprobeError, str | None]
+"""What is left to find out of one destination; and the family that was asked instead of one that can't be."""
+
+
+def wanted_of(probing: Probing) -> Wanted:
+    """How targets are understood that are probed so."""
+    return Wanted((), probing.family, probing.interface, probing.allow_broadcast)
 
 
 def _place(ask: Ask) -> Place:
     try:
-        return resolve([ask.target], [], Wanted((), ask.probing.family, ask.probing.interface)).destinations
+        return resolve([ask.target], [], wanted_of(ask.probing)).destinations
     except UdpprobeError as error:
         return error
 
@@ -189,12 +237,25 @@ def _alike(ask: Ask, place: Destinations) -> Alike:
 
 def _jobs(ask: Ask, place: Place, reports: dict[Alike, Found]) -> Iterator[_Job]:
     if isinstance(place, UdpprobeError):
-        yield ask, None, place
+        yield ask, None, place, None
         return
     found = reports[_alike(ask, place)]
-    for row in range(len(place)):
-        one = place.take(slice(row, row + 1))
-        yield ask, one, found if isinstance(found, UdpprobeError) else found.get(_endpoint(one), NOT_PROBED)
+    rows = [place.take(slice(row, row + 1)) for row in range(len(place))]
+    each = [found if isinstance(found, UdpprobeError) else found.get(_endpoint(one), NOT_PROBED) for one in rows]
+    sent = {_family_of(one) for one, told in zip(rows, each, strict=True)
+            if isinstance(told, Destination) and told.verdict != "unsent"}
+    for one, told in zip(rows, each, strict=True):
+        other = sent - {_family_of(one)} if isinstance(ask.target.host, str) else set()
+        yield ask, one, told, other.pop() if other and isinstance(told, Destination) else None
+
+
+def _family_of(place: Destinations) -> str:
+    return "IPv6" if ":" in _endpoint(place)[0] else "IPv4"
+
+
+def _unchecked(job: _Job, reason: UdpprobeError | Destination) -> Checked:
+    ask, place, _, _ = job
+    return unchecked(ask.name, ask.group, str(reason), None if place is None else _endpoint(place))
 
 
 def _endpoint(place: Destinations) -> Endpoint:
@@ -207,18 +268,4 @@ def _united(places: Sequence[Destinations]) -> Destinations:
     columns = zip(rows.high, rows.low, rows.zone, rows.port, strict=True)
     targets = [Target("", Block(high << 64 | low, zone=str(zone or "")), (range(port, port + 1),))
                for high, low, zone, port in columns]
-    return resolve(targets, [], Wanted(())).destinations
-
-
-def _side_by_side(function: Callable[[Work], Result], work: Sequence[Work]) -> list[Result]:
-    """The function's results, in order; what is to be stopped in time here is so there."""
-    if len(work) <= 1:
-        return list(map(function, work))
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting = [pool.submit(copy_context().run, function, each) for each in work]
-        try:
-            return [each.result() for each in waiting]
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            hurry()     # the threads hear of no signal
-            raise
+    return resolve(targets, [], Wanted((), allow_broadcast=True)).destinations

@@ -43,6 +43,7 @@ class _Wish(BaseModel):
     no_loop: bool | None = None
     payload: str | None = None
     family: Literal[4, 6] | None = None
+    allow_broadcast: bool | None = None
     interface: str | None = None
 
 
@@ -99,7 +100,7 @@ def read_templates(path: str) -> dict[str, tuple[Expectation, Probing]]:
 
 def _read(path: str) -> tuple[_Config, str]:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")      # some editors write a byte order mark
         return _Config.model_validate(tomllib.loads(text)), text
     except OSError as error:
         raise UdpprobeError(f"cannot read {path}: {error.strerror or error}") from error

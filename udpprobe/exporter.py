@@ -21,14 +21,14 @@ from urllib.parse import parse_qs, urlsplit
 import prometheus_client as prometheus
 
 from udpprobe import __version__
-from udpprobe.check import Settings, check
+from udpprobe.check import Settings, check, wanted_of
 from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
 from udpprobe.checking.states import ON_SILENCE, Checked, unchecked
 from udpprobe.core.addresses import address_text
 from udpprobe.core.targets import Block, Target
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.metrics import probe_text
-from udpprobe.targets import Wanted, resolve
+from udpprobe.targets import resolve
 
 Network = IPv4Network | IPv6Network
 Module = tuple[Expectation, Probing]
@@ -136,7 +136,7 @@ class Prober:
         try:
             target = target_with_port(text)
             guard_single(target)
-            place = resolve([target], [], Wanted((), probing.family, probing.interface)).destinations
+            place = resolve([target], [], wanted_of(probing)).destinations
         except UsageError as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
         high, low, zone = (int(each[0]) for each in (place.high, place.low, place.zone))

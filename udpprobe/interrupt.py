@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while a source was followed; `report` says what was known by then."""
+    """Ctrl-C while a source was followed; `report` says what was known by then.
 
-    def __init__(self, report: Report) -> None:
+    Args:
+        report: it.
+        undecided: addresses and ports of which what it says may still have changed.
+    """
+
+    def __init__(self, report: Report, undecided: frozenset[tuple[str, int]] = frozenset()) -> None:
         super().__init__()
-        self.report = report
+        self.report, self.undecided = report, undecided
 
 
 _came: set[int] = set()

@@ -19,7 +19,7 @@ from udpprobe.core.limiter import SECOND
 from udpprobe.core.model import Destination, Event, Report, SourceReport
 from udpprobe.core.probe import Batch
 from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.scanning.outcome import Known, comments_of, outcome
+from udpprobe.core.scanning.outcome import Known, comments_of, outcome, undecided
 from udpprobe.core.scanning.pacing import Pacing, Patience
 from udpprobe.core.scanning.record import Record
 from udpprobe.core.scanning.replies import Believed, Replies
@@ -90,7 +90,7 @@ def scan(destinations: Destinations, options: Options, listeners: Listeners = Li
             pass
         report = run.report()
     if ctrl_c.came:
-        raise Interrupted(report)
+        raise Interrupted(report, run.undecided())
     return report
 
 
@@ -245,6 +245,10 @@ class _Run:
         self._write(told)
         self._warn_of_gaps(len(told))
         return Report("scan", __version__, self._source(), tuple(told.values()), (), self._faults())
+
+    def undecided(self) -> frozenset[tuple[str, int]]:
+        """Addresses and ports whose verdict a later packet might change."""
+        return undecided(self._known, self._now_ns)
 
     def _warn_of_gaps(self, told: int) -> None:
         """What was not asked, or not heard, that should have been."""

@@ -7,7 +7,8 @@ import socket
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
+from itertools import pairwise
 from pathlib import Path
 from typing import TextIO
 
@@ -36,6 +37,8 @@ _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 _UNSPECIFIED = {single(ip_address(own)): f"{own} means this host; say {loopback}"
                 for own, loopback in (("0.0.0.0", "127.0.0.1"), ("::", "::1"))}  # noqa: S104 - to refuse it
 _BROADCAST = 0xFFFF_FFFF_FFFF
+_LOCAL_ROUTES = "/proc/net/fib_trie"
+_HAS_BROADCAST = "/32 link BROADCAST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Wanted:
     """4 or 6: only such addresses; None for both."""
     interface: str | None = None
     """Zone of link-local addresses that name none."""
+    allow_broadcast: bool = False
+    """Whether groups of hosts may be probed: multicast, broadcast, and 0.0.0.0/8, which some hosts take for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class Resolved:
     """By host and port; hosts are numbered in the order of their targets."""
     names: dict[int, str]
     """Host number to the name that was typed for it."""
+    failures: tuple[UdpprobeError, ...] = ()
+    """Why some of the targets are not probed: a name without address, one that may not be probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +116,21 @@ def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wante
         wanted: how targets are understood.
 
     Raises:
-        UsageError: nothing is left, or too much; 0.0.0.0 or ::, which mean this host; a link-local address without its
-            interface, or on two of them.
-        UdpprobeError: a name without address; an interface that does not exist.
+        UsageError: nothing is left, or too much; a link-local address on two links.
+        UdpprobeError: why none of the targets can be probed: of each one, no address is known, it may not be probed,
+            or its interface is not known.
     """
-    spans = [span for target in targets for span in _spans(target, wanted)]
+    spans, failures = [], []
+    forbidden = frozenset() if wanted.allow_broadcast else _own_broadcasts()
+    for target in targets:
+        try:
+            spans += _spans(target, wanted, forbidden)
+        except UdpprobeError as error:
+            failures.append(error)
+    if failures and not spans:
+        raise failures[0]
     _refuse_too_much(spans)
-    asked, names_of = _asked(spans)
+    asked, names_of = _asked(spans, forbidden)
     left_out = _left_out(excluded)
     destinations, names = Destinations(), {}
     kept: list[_Host] = []
@@ -130,20 +145,39 @@ def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wante
     if not kept:
         raise UsageError(_nothing(wanted.family))
     _refuse_two_links(kept)
-    return Resolved(destinations, names)
+    return Resolved(destinations, names, tuple(failures))
 
 
 def _nothing(family: int | None) -> str:
     return "no target is left to probe" + (f" over IPv{family}" if family else "")
 
 
-def _spans(target: Target, wanted: Wanted) -> Iterator[_Span]:
+def _spans(target: Target, wanted: Wanted, forbidden: frozenset[int]) -> list[_Span]:
     ports = target.ports or wanted.default_ports
     if isinstance(target.host, str):
-        for block in _looked_up(target.host, wanted.family):
-            yield _Span(block, _zone(target, block, wanted.interface), ports, target.host)
-    elif wanted.family in {None, target.host.family}:
-        yield _Span(target.host, _zone(target, target.host, wanted.interface), ports, None)
+        blocks, name = _looked_up(target.host, wanted.family), target.host
+    else:
+        blocks, name = ([target.host] if wanted.family in {None, target.host.family} else []), None
+    if not wanted.allow_broadcast:
+        for block in blocks:
+            _refuse_groups(target, block, forbidden)
+    return [_Span(block, _zone(target, block, wanted.interface), ports, name) for block in blocks]
+
+
+def _refuse_groups(target: Target, block: Block, forbidden: frozenset[int]) -> None:
+    if block.size == 1 and block not in _UNSPECIFIED and _is_for_many(block.first, forbidden):
+        raise UsageError(f"{target.text} is an address of many hosts (multicast, broadcast or 0.0.0.0/8): "
+                         "--allow-broadcast probes it")
+
+
+def _own_broadcasts() -> frozenset[int]:
+    """The broadcast addresses of this host's links, mapped: as its own table of local routes has them."""
+    try:
+        lines = Path(_LOCAL_ROUTES).read_text(encoding="ascii").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(single(IPv4Address(before.split()[-1])).first for before, line in pairwise(lines)
+                     if line.strip() == _HAS_BROADCAST)
 
 
 def _looked_up(name: str, family: int | None) -> list[Block]:
@@ -193,7 +227,7 @@ def _refuse_two_links(hosts: Sequence[_Host]) -> None:
         seen.add(address)
 
 
-def _asked(spans: Sequence[_Span]) -> tuple[dict[_Host, array[int]], dict[_Host, str]]:
+def _asked(spans: Sequence[_Span], forbidden: frozenset[int]) -> tuple[dict[_Host, array[int]], dict[_Host, str]]:
     """Of each host its ports, once and in order, hosts in the order of targets; and names of those that have any."""
     asked: dict[_Host, array[int]] = {}
     names: dict[_Host, str] = {}
@@ -202,7 +236,7 @@ def _asked(spans: Sequence[_Span]) -> tuple[dict[_Host, array[int]], dict[_Host,
     """By the identities of two lists: those of many hosts are the same ones."""
     for span in spans:
         ports = ports_of[span.ports]
-        for address in _addresses(span.block):
+        for address in _addresses(span.block, forbidden):
             host = address, span.zone
             before = asked.setdefault(host, ports)
             if before is not ports:
@@ -219,16 +253,20 @@ def _in_order(ports: Ports) -> array[int]:
     return array("H", sorted({port for some in ports for port in some}))
 
 
-def _addresses(block: Block) -> Iterator[int]:
+def _addresses(block: Block, forbidden: frozenset[int]) -> Iterator[int]:
     """Of a network only unicast."""
     whole = range(block.first, block.first + block.size)
-    return iter(whole) if block.size == 1 else (address for address in whole if not _is_for_many(address))
+    return iter(whole) if block.size == 1 else (address for address in whole if not _is_for_many(address, forbidden))
 
 
-def _is_for_many(address: int) -> bool:
-    """Multicast (RFC 5771, RFC 4291 2.7) and the limited broadcast address (RFC 919)."""
+def _is_for_many(address: int, broadcasts: frozenset[int]) -> bool:
+    """Multicast (RFC 5771, RFC 4291 2.7), broadcast (RFC 919, the links' own), and "this network" (RFC 1122 3.2.1.3).
+
+    Old hosts take 0.0.0.0/8 for broadcast.
+    """
     if address >> 32 == 0xFFFF:
-        return address >> 28 & 0xF == 0xE or address == _BROADCAST
+        return (address >> 28 & 0xF == 0xE or address == _BROADCAST or address >> 24 & 0xFF == 0
+                or address in broadcasts)
     return address >> 120 == 0xFF
 
 

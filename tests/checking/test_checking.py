@@ -19,7 +19,10 @@ QUIET_TEXT = "listening or filtered: silence cannot tell"
 UNSENT = replace(MUTE, verdict="unsent", meaning=None, errno="ENETUNREACH")
 STRUCK = replace(UNSENT, errno=None)
 FLAPPING = replace(REFUSED, answered=1)
-MIXED = replace(TOO_BIG, answered=3, rtt_ms=Spread(1.0, 2.0, 3.0))
+MIXED = replace(TOO_BIG, verdict="answered", answered=3, rtt_ms=Spread(1.0, 2.0, 3.0))
+NO_ARP = "no ARP (neighbour) reply on eth0"
+NOBODY = destination("10.0.0.1", 53, "unreachable", finding("unreachable", (4, 3, 1), None,
+                                                            notes=("no-neighbour", NO_ARP)))
 
 
 def state(found, asked, **facts):
@@ -30,7 +33,8 @@ def state(found, asked, **facts):
     (ANSWERED, "OK OK OK CRITICAL"), (REFUSED, "CRITICAL CRITICAL CRITICAL OK"),
     (QUIET, "CRITICAL WARNING OK CRITICAL"), (MUTE, "CRITICAL UNKNOWN UNKNOWN CRITICAL"),
     (LIMITED, "CRITICAL UNKNOWN UNKNOWN CRITICAL"), (TOO_BIG, "CRITICAL CRITICAL CRITICAL CRITICAL"),
-    (LOOP, "CRITICAL CRITICAL CRITICAL CRITICAL"), (UNSENT, "CRITICAL CRITICAL CRITICAL CRITICAL"),
+    (LOOP, "CRITICAL CRITICAL CRITICAL CRITICAL"), (UNSENT, "UNKNOWN UNKNOWN UNKNOWN UNKNOWN"),
+    (NOBODY, "CRITICAL CRITICAL CRITICAL CRITICAL"),
     (STRUCK, "UNKNOWN UNKNOWN UNKNOWN UNKNOWN"), (MIXED, "WARNING WARNING WARNING CRITICAL"),
     (FLAPPING, "WARNING WARNING WARNING WARNING")])
 def test_each_verdict_counts_by_what_was_expected(found, states):
@@ -50,14 +54,23 @@ def test_what_is_not_as_expected_says_what_to_do(found, asked, words):
     assert told == words or words in told
 
 
+def test_a_name_that_answers_over_one_family_is_judged_by_that_one():
+    told = checked("x", None, Facts(UNSENT, instead="IPv4"), Expectation())
+    assert ("OK", "this host cannot send there: ENETUNREACH; IPv4 was checked instead") == (told.state, told.text)
+
+
+def test_silence_names_how_long_a_reply_was_waited_for():
+    told = checked("x", None, Facts(MUTE, patience="; no reply within 1 s (--wait)"), Expectation())
+    assert f"{MUTE_TEXT}; no reply within 1 s (--wait)" == told.text
+
+
 @pytest.mark.parametrize("found", [QUIET, MUTE, LIMITED])
 @pytest.mark.parametrize("silence", [State.OK, State.WARNING, State.CRITICAL])
 def test_silence_that_proves_nothing_counts_as_the_user_says(found, silence):
     assert silence.name == state(found, {"expect": "answered", "silence": silence})
-    expected = "WARNING" if found is QUIET else silence.name
-    assert expected == state(found, {"expect": "listening", "silence": silence})
-    expected = "OK" if found is QUIET else silence.name
-    assert expected == state(found, {"expect": "not-refused", "silence": silence})
+    for expect, quiet in (("listening", "WARNING"), ("not-refused", "OK")):
+        expected = quiet if found is QUIET else silence.name
+        assert expected == state(found, {"expect": expect, "silence": silence})
 
 
 @pytest.mark.parametrize(("warning", "critical", "expected"), [
@@ -97,7 +110,8 @@ def test_a_packet_of_the_wanted_size_fits_or_what_stops_it_is_named(least, facts
     (MUTE, {"trace": LOOPING}, "CRITICAL", f"{ROUTERS}; {MUTE_TEXT}"),
     (MUTE, {"blind": "no privilege"}, "UNKNOWN", f"routing loop not ruled out: no privilege; {MUTE_TEXT}"),
     (LOOP, {}, "CRITICAL", "routing loop between 192.0.2.1 and 192.0.2.2"),
-    (replace(LOOP, answered=1), {"trace": LOOPING}, "CRITICAL", f"{ROUTERS}; answered, but also {ROUTERS}")])
+    (replace(LOOP, verdict="answered", answered=1), {"trace": LOOPING}, "CRITICAL",
+     f"{ROUTERS}; answered, but also {ROUTERS}")])
 def test_a_loop_is_critical_where_none_may_be_and_what_is_not_known_is_not_ok(found, facts, expected, text):
     told = checked("x", None, Facts(found, **facts),
                    Expectation(expect="listening", silence=State.OK, no_loop=True))
@@ -136,6 +150,7 @@ def test_every_verdict_names_who_says_so(verdict):
     (LOOP, "routing loop between 192.0.2.1 and 192.0.2.2"),
     (LIMITED, "undecided: the host's ICMP rate limit was used up"),
     (UNREACHABLE_V6, "unreachable, says 2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff (host-unreach)"),
+    (NOBODY, f"unreachable: {NO_ARP}"),
     (UNSENT, "this host cannot send there: ENETUNREACH"), (STRUCK, "this host cannot send there: time ran out"),
     (replace(REFUSED, findings=(replace(REFUSED.findings[0], reporter=None),)), "refused by 198.51.100.7 itself"),
     (replace(ANSWERED, rtt_ms=None), "answered"),

@@ -102,9 +102,9 @@ def test_help_and_version_are_no_check_that_went_well(capsys, words):
     assert "udpprobe check" in capsys.readouterr().out
 
 
-def test_ctrl_c_is_130_and_a_line(fake, capsys):
+def test_ctrl_c_is_unknown_and_a_line(fake, capsys):
     fake.error = KeyboardInterrupt()
-    assert 130 == main(["check", "192.0.2.1:53"])
+    assert 3 == main(["check", "192.0.2.1:53"])
     assert "UDPPROBE UNKNOWN - interrupted\n" == capsys.readouterr().out
 
 

@@ -286,3 +286,34 @@ def test_targets_come_from_standard_input(silent_port):
                            "csv"], input=f"127.0.0.1:{silent_port}\n", capture_output=True, text=True, check=True,
                           env=os.environ)
     assert f"127.0.0.1,{silent_port},token" in done.stdout
+
+
+def test_ports_add_up_however_they_are_said(scan):
+    assert 0 == main(["scan", "-p", "53", "-p", "400,401", "192.0.2.1"])
+    assert ["192.0.2.1 53", "192.0.2.1 400", "192.0.2.1 401"] == scan.asked
+
+
+@pytest.mark.parametrize(("words", "meant"), [
+    (["::1:53"], "[::1]:53"), (["fe80::1:7", "-i", "lo"], "[fe80::1]:7"), (["-p", "7", "::1:53"], None), (["::1"], None),
+    (["2001:db8:1:2:3:4:5:53"], None), (["[::1]:53"], None)])
+def test_an_address_that_may_have_been_meant_with_a_port_is_probed_with_a_warning(scan, capsys, words, meant):
+    assert 0 == main(["scan", *words])
+    assert scan.asked
+    told = capsys.readouterr().err
+    assert f"did you mean {meant}?" in told if meant else "did you mean" not in told
+
+
+@pytest.mark.parametrize(("options", "status"), [([], 3), (["--fail-on", "refused"], 3), (["--fail-on", "loop"], 3)])
+def test_a_name_without_address_is_named_and_the_others_are_probed(scan, capsys, options, status):
+    assert status == main(["scan", "-p", "7", "192.0.2.1", "nonesuch.invalid", "224.0.0.1", *options])
+    told = capsys.readouterr()
+    assert ["192.0.2.1 7"] == scan.asked
+    assert told.out
+    assert "udpprobe: no address for nonesuch.invalid: " in told.err
+    assert "udpprobe: 224.0.0.1 is an address of many hosts" in told.err
+    assert ("--fail-on: found refused" in told.err) == ("refused" in options)
+
+
+def test_groups_of_hosts_are_probed_where_that_is_allowed(scan):
+    assert 0 == main(["scan", "-p", "7", "--allow-broadcast", "224.0.0.1"])
+    assert ["224.0.0.1 7"] == scan.asked

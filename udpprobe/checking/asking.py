@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from udpprobe.checking.thresholds import Range, State
-from udpprobe.core.targets import Target, parse_ports, parse_target
+from udpprobe.core.targets import Target, meant_with_port, parse_ports, parse_target
 from udpprobe.errors import UsageError
 
 
@@ -31,6 +31,7 @@ class Probing:
     payload: str = "auto"
     family: int | None = None
     interface: str | None = None
+    allow_broadcast: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +57,7 @@ def target_with_port(text: str, ports: str | None = None) -> Target:
     """
     target = parse_target(text)
     if target.ports is None and ports is None:
+        if meant := meant_with_port(target):
+            raise UsageError(f"{text!r} is an address without a port; did you mean {meant}?")
         raise UsageError(f"{text!r} names no port; say which service, as in {text}:53")
     return target if target.ports else replace(target, ports=parse_ports(ports or ""))

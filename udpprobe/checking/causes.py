@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from udpprobe.core.model import Destination, Finding
+from udpprobe.core.notes import NO_NEIGHBOUR
 from udpprobe.core.scanning.outcome import NO_REPLY
 from udpprobe.pmtud.model import MtuReport
 from udpprobe.tracing.model import TraceReport
@@ -42,10 +43,23 @@ def cause(destination: Destination, trace: TraceReport | None = None) -> str:
         return _SILENCES[destination.meaning or "no-evidence"]
     if destination.verdict == "unsent":
         return f"this host cannot send there: {destination.errno or 'time ran out'}"
-    found = finding_of(destination)
+    return cause_of(destination, finding_of(destination), trace)
+
+
+def cause_of(destination: Destination, found: Finding, trace: TraceReport | None = None) -> str:
+    """What one kind of its errors says, and who.
+
+    Args:
+        destination: of a scan's report.
+        found: one of its findings.
+        trace: as above.
+    """
+    if NO_NEIGHBOUR in found.notes:
+        return f"unreachable: {next((each for each in found.notes if each != NO_NEIGHBOUR), found.reason)}"
     who = found.reporter or (destination.address if found.verdict == "refused" else _SOMEONE)
     mtu = "no MTU named" if found.mtu is None else f"MTU {found.mtu}"
-    return _TEXTS[destination.verdict].format(who=who, mtu=mtu, reason=found.reason, routers=_routers(found, trace))
+    return _TEXTS.get(found.verdict or "", "an unknown error from {who}").format(
+        who=who, mtu=mtu, reason=found.reason, routers=_routers(found, trace))
 
 
 def finding_of(destination: Destination) -> Finding:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from udpprobe.checking.asking import Expectation
-from udpprobe.checking.causes import cause, duration_ms, loop_cause, mtu_cause, rtt_ms
+from udpprobe.checking.causes import cause, cause_of, duration_ms, loop_cause, mtu_cause, rtt_ms
 from udpprobe.checking.thresholds import Range, State, worst
 from udpprobe.core.addresses import endpoint_text
 from udpprobe.core.advice import Case, sentence
@@ -32,6 +32,10 @@ class Facts:
     """The way there, where it was looked at."""
     blind: str | None = None
     """Why path MTU and way could not be looked at."""
+    instead: str | None = None
+    """Of a name's address that this host cannot send to: the other family, which was asked instead."""
+    patience: str = ""
+    """How long a reply was waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +84,13 @@ class Outcome(Model, frozen=True):
     """When they began."""
     version: str
     warnings: tuple[str, ...] = ()
+    interrupted: bool = False
+    """Whether it was stopped before all was checked."""
 
     @property
     def state(self) -> State:
-        """The gravest of all."""
-        return worst(State[each.state] for each in self.checks)
+        """The gravest of all; what was interrupted is not known."""
+        return State.UNKNOWN if self.interrupted else worst(State[each.state] for each in self.checks)
 
 
 def judged(facts: Facts, asked: Expectation) -> list[Ruling]:
@@ -118,7 +124,7 @@ def unchecked(target: str, group: str | None, reason: str, place: tuple[str, int
 
 def wants_way(found: Destination, asked: Expectation) -> bool:
     """Whether a trace would tell more: of a loop its routers; of what never arrived, whether it is in one."""
-    if found.verdict == "loop":
+    if found.verdict == "loop" or any(each.verdict == "loop" for each in found.findings):
         return True
     is_lost = found.verdict == "expired" or (found.verdict == "silent" and found.meaning == "no-evidence")
     return asked.no_loop and is_lost
@@ -132,19 +138,24 @@ def wants_mtu(found: Destination, asked: Expectation) -> bool:
 def _on_verdict(facts: Facts, asked: Expectation) -> Ruling:
     found, text = facts.destination, cause(facts.destination, facts.trace)
     if found.verdict == "silent":
-        return _of_silence(found, asked)
-    if found.verdict == "unsent" and found.errno is None:
-        return Ruling(State.UNKNOWN, text)      # time ran out
-    if found.answered and found.verdict != "answered":
-        is_hopeless = asked.expect == "refused" and found.verdict != "refused"
-        return Ruling(State.CRITICAL if is_hopeless else State.WARNING, f"answered, but also {text}")
+        return _of_silence(facts, asked)
+    if found.verdict == "unsent":
+        if facts.instead:
+            return Ruling(State.OK, f"{text}; {facts.instead} was checked instead")
+        return Ruling(State.UNKNOWN, text)
+    if found.answered and found.findings:
+        verdicts = {each.verdict for each in found.findings}
+        is_hopeless = asked.expect == "refused" and "refused" not in verdicts
+        return Ruling(State.CRITICAL if is_hopeless else State.WARNING,
+                      f"answered, but also {cause_of(found, found.findings[0], facts.trace)}")
     wanted = "refused" if asked.expect == "refused" else "answered"
     return Ruling(State.OK if found.verdict == wanted else State.CRITICAL, text)
 
 
-def _of_silence(found: Destination, asked: Expectation) -> Ruling:
+def _of_silence(facts: Facts, asked: Expectation) -> Ruling:
     """Where a closed port would have been refused, silence says that this one is not closed; it proves no listener."""
-    text = cause(found)
+    found = facts.destination
+    text = cause(found) + (facts.patience if found.meaning == "no-evidence" else "")
     if found.meaning == "listening-or-filtered":
         if asked.expect == "not-refused":
             return Ruling(State.OK, text)
@@ -201,8 +212,9 @@ def _on_loop(facts: Facts, asked: Expectation) -> Iterator[Ruling]:
     found = facts.destination
     if not asked.no_loop or not wants_way(found, asked):
         return
-    if found.verdict == "loop":
-        yield Ruling(State.CRITICAL, cause(found, facts.trace))
+    loop = next((each for each in found.findings if each.verdict == "loop"), None)
+    if loop:
+        yield Ruling(State.CRITICAL, cause_of(found, loop, facts.trace))
     elif facts.trace is None:
         yield Ruling(State.UNKNOWN, f"routing loop not ruled out: {facts.blind}")
     elif text := loop_cause(facts.trace):

@@ -3,9 +3,10 @@
 import os
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,8 +29,9 @@ Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; this help and wrong options
 10 alerts outside 0 to 10, 10: below 10, @10:20 inside 10 to 20.
 
 answered: a datagram came back. listening: the same; WARNING where the port is silent while another one of the host is
-refused, for a filter is silent too. not-refused: OK in both cases. refused: nothing is to listen there. --silence is
-for silence that proves nothing; without it, it is CRITICAL, or UNKNOWN with listening and not-refused.
+refused, for a filter is silent too. not-refused: OK in both cases. refused: nothing is to listen there. Answers and
+errors together are a WARNING. --silence is for silence that proves nothing; without it, it is CRITICAL, or UNKNOWN with
+listening and not-refused.
 
 \b
 Examples:
@@ -83,8 +85,7 @@ def run(command: Command, words: Sequence[str]) -> None:
     except (BrokenPipeError, Exit):
         raise
     except KeyboardInterrupt:       # or SIGTERM: a monitor that waits no longer
-        echo(line_of(State.UNKNOWN, "interrupted"))
-        raise
+        raise _unknown("interrupted") from None
     except (UdpprobeError, OSError, MemoryError) as error:
         raise _unknown(str(error) or "out of memory") from None
     except Exception as error:  # noqa: BLE001 - monitors would take Python's own status for WARNING
@@ -126,7 +127,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         help="When it ends, whatever is still open.")] = 10,
     wait: Annotated[float, Option(
         min=0.01, metavar="SECONDS", callback=opt.seconds_of,
-        help="How long a host that says nothing is waited for, each time.")] = 1,
+        help="How long a reply is waited for, after each probe.")] = 1,
     retries: opt.Retries = 2,
     confirm: Annotated[int, Option(
         min=0, max=10, metavar="N", help="How often a failure is checked again before it counts.")] = 0,
@@ -136,6 +137,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     only_v4: opt.OnlyV4 = False,
     only_v6: opt.OnlyV6 = False,
     interface: opt.Interface = None,
+    allow_broadcast: opt.AllowBroadcast = False,
     engine: opt.EngineOption = None,
     verbose: Annotated[int, Option("--verbose", "-v", count=True, show_default=False, help=(
         "A line a destination; twice: and what came back; three times: and warnings."))] = 0,
@@ -152,8 +154,9 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     asked = Expectation(
         expect.value, State[silence.name] if silence else None, None if warning is None else parse_range(warning),
         None if critical is None else parse_range(critical), min_mtu, no_loop)
-    probing = Probing(payload, None if only_v4 == only_v6 else 4 if only_v4 else 6, interface)
-    asks = _distinct([Ask(text, target_with_port(text, ports), asked, probing) for text in targets or ()]
+    probing = Probing(payload, None if only_v4 == only_v6 else 4 if only_v4 else 6, interface, allow_broadcast)
+    listed = None if ports is None else ",".join(ports)
+    asks = _distinct([Ask(text, target_with_port(text, listed), asked, probing) for text in targets or ()]
                      + _from_file(config))
     if not asks:
         raise UsageError("name a target, or a file of them with --config")
@@ -161,9 +164,13 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
 
     settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, confirm=confirm, rate_pps=rate,
                         engine=engine.value if engine else "auto")
-    outcome = _in_time(asks, settings)
-    with opened(output, stream=False) as out:
-        out.write(_text(outcome, output_format, verbose, width_of(out)))
+
+    def tell(outcome: "Outcome") -> None:
+        with opened(output, stream=False) as out:
+            out.write(_text(outcome, output_format, verbose, width_of(out)))
+
+    outcome = _in_time(asks, settings, tell)
+    tell(outcome)
     raise Exit(outcome.state)
 
 
@@ -185,11 +192,11 @@ def _from_file(path: str | None) -> list[Ask]:
     return read_config(path)
 
 
-def _in_time(asks: list[Ask], settings: "Settings") -> "Outcome":
+def _in_time(asks: list[Ask], settings: "Settings", tell: Callable[["Outcome"], None]) -> "Outcome":
     from udpprobe.check import check as checking  # noqa: PLC0415 - as above
 
     # what cannot be told to stop, such as the look-up of a name, does not keep it from ending
-    watchdog = threading.Timer(settings.timeout_s, _give_up, (settings.timeout_s,))
+    watchdog = threading.Timer(settings.timeout_s, _give_up, (asks, settings.timeout_s, tell))
     watchdog.daemon = True
     watchdog.start()
     try:
@@ -198,10 +205,17 @@ def _in_time(asks: list[Ask], settings: "Settings") -> "Outcome":
         watchdog.cancel()
 
 
-def _give_up(timeout_s: float) -> None:
-    print(line_of(State.UNKNOWN, f"timed out after {timeout_s:g} s"))  # noqa: T201 - the one line
-    sys.stdout.flush()
-    os._exit(State.UNKNOWN)
+def _give_up(asks: list[Ask], timeout_s: float, tell: Callable[["Outcome"], None]) -> None:
+    """Say in the format that was asked for that nothing is known, and end."""
+    from udpprobe.checking.states import Outcome, unchecked  # noqa: PLC0415 - as above
+
+    reason = f"timed out after {timeout_s:g} s"
+    try:
+        tell(Outcome(tuple(unchecked(ask.name, ask.group, reason) for ask in asks), timeout_s,
+                     time.time_ns() - int(timeout_s * 1e9), __version__))
+        sys.stdout.flush()
+    finally:
+        os._exit(State.UNKNOWN)
 
 
 def _text(outcome: "Outcome", output_format: CheckFormat, verbosity: int, width: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, TextIO
 
-from udpprobe.cli.output import width_of
+from udpprobe.cli.output import complain, width_of
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Events, Format, events_in, report_pieces
 
@@ -95,9 +95,16 @@ def is_stream(output_format: Format, *, events: bool) -> bool:
     return events and output_format is Format.NDJSON
 
 
-def status_of(report: Report, failing: frozenset[str], *, interrupted: bool) -> int:
-    """The exit status: 130 after Ctrl-C, 1 where a failing verdict was found, else 0."""
-    return 130 if interrupted else int(bool(failing) and not failing.isdisjoint(_verdicts_in(report)))
+def status_of(report: Report, failing: frozenset[str], *, interrupted: bool,
+              is_incomplete: bool = False) -> int:
+    """The exit status: 130 after Ctrl-C, 3 where a target could not be probed, 1 where a failing verdict was found.
+
+    Of the last two, what the status does not say is said on stderr.
+    """
+    found = failing.intersection(_verdicts_in(report)) if failing else frozenset()
+    if is_incomplete and found:
+        complain(f"--fail-on: found {', '.join(sorted(found))}; but not all could be probed")
+    return 130 if interrupted else 3 if is_incomplete else int(bool(found))
 
 
 def _verdicts_in(report: Report) -> Iterator[str | None]:

@@ -65,6 +65,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     source_port: SourcePort = None,
     source_address: SourceAddress = None,
     interface: opt.Interface = None,
+    allow_broadcast: opt.AllowBroadcast = False,
     control: Control = True,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
@@ -72,7 +73,8 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
 ) -> None:
     """Find the path MTU to a UDP port, to the byte, and who limits it: a router that says so, or a black hole."""
     failing = _failing(fail_on)
-    endpoint = _endpoint(target, None if only_v4 == only_v6 else 4 if only_v4 else 6, interface)
+    family = None if only_v4 == only_v6 else 4 if only_v4 else 6
+    endpoint = _endpoint(target, family, interface, allow_broadcast=allow_broadcast)
     from udpprobe import mtu as searching  # noqa: PLC0415 - NumPy comes with it, and help does without
 
     load_ahead("udpprobe.reports.mtu", output_format)
@@ -96,7 +98,8 @@ def _failing(text: str | None) -> frozenset[str]:
     return words
 
 
-def _endpoint(text: str, family: int | None, interface: str | None) -> "Endpoint":
+def _endpoint(text: str, family: int | None, interface: str | None, *,
+              allow_broadcast: bool) -> "Endpoint":
     target = parse_target(text)
     hosts = 1 if isinstance(target.host, str) else target.host.size
     if hosts * sum(map(len, target.ports or (range(1),))) > 1:
@@ -104,5 +107,5 @@ def _endpoint(text: str, family: int | None, interface: str | None) -> "Endpoint
     from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
     from udpprobe.wire import endpoint_of  # noqa: PLC0415 - as above
 
-    wanted = Wanted((range(DEFAULT_PORT, DEFAULT_PORT + 1),), family, interface)
+    wanted = Wanted((range(DEFAULT_PORT, DEFAULT_PORT + 1),), family, interface, allow_broadcast)
     return endpoint_of(resolve([target], [], wanted).destinations, 0)

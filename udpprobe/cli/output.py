@@ -147,6 +147,15 @@ def _status_of(path: str, standard: int) -> os.stat_result:
     return os.fstat(standard) if path == "-" else Path(path).stat()
 
 
+def complain(text: str) -> None:
+    """Say something in a line on stderr."""
+    from udpprobe.reports.text import escape  # noqa: PLC0415 - most have nothing to say
+
+    # print takes None for standard output
+    if sys.stderr is not None:
+        print("udpprobe:", escape(" ".join(text.split())), file=sys.stderr)  # noqa: T201 - its own line
+
+
 def width_of(out: TextIO) -> int:
     """Columns a table may take there."""
     if not out.isatty():

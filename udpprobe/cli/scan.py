@@ -1,21 +1,27 @@
 """`udpprobe scan`: send datagrams, and say what became of them."""
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, ReportFormatOption
-from udpprobe.cli.output import guard_inputs, guard_outputs, opened, width_of
+from udpprobe.cli.output import complain, guard_inputs, guard_outputs, opened, width_of
 from udpprobe.cli.parser import Exit
 from udpprobe.cli.progress import shown_of_scan
-from udpprobe.core.targets import Ports, Target, parse_addresses, parse_ports, parse_target, parse_targets
+from udpprobe.core.targets import (
+    Ports,
+    Target,
+    meant_with_port,
+    parse_addresses,
+    parse_ports,
+    parse_target,
+    parse_targets,
+)
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.engines.blind import CONNECTED, RECVERR
 from udpprobe.errors import UsageError
 from udpprobe.reports import Format
-from udpprobe.reports.text import escape
 
 if TYPE_CHECKING:
     from udpprobe.core.model import Report
@@ -64,6 +70,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     source_port: opt.SourcePort = None,
     source_address: opt.SourceAddress = None,
     interface: opt.Interface = None,
+    allow_broadcast: opt.AllowBroadcast = False,
     write: opt.Write = None,
     control: opt.Control = True,
     engine: opt.EngineOption = None,
@@ -80,7 +87,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     JSON and CSV have a row for every destination. The table sums up what there is much of.
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
-    default_ports = None if ports is None else parse_ports(ports)
+    default_ports = None if ports is None else parse_ports(",".join(ports))
     asked = [*map(parse_target, targets or ()), *_from_file(targets_file)]
     left_out = [target for words in exclude or () for target in parse_targets(words)]
     sources = parse_addresses(source_address) if source_address is not None else ()
@@ -93,7 +100,13 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     guard_outputs(output, write)
     for option, path in (("-o", output), ("-w", write)):
         guard_inputs(path, _read_files(targets_file, payload, payloads), option=option, what="what the scan reads")
-    resolved = _resolved(asked, left_out, default_ports, _family(only_v4, only_v6), interface)
+    resolved = _resolved(asked, left_out, default_ports, _family(only_v4, only_v6), interface,
+                         allow_broadcast=allow_broadcast)
+    for failure in resolved.failures:
+        complain(str(failure))
+    for meant in filter(None, map(meant_with_port, asked if ports is None else ())):
+        host, _, port = meant[1:].partition("]:")
+        _warn(f"{host}:{port} is an address without a port; did you mean {meant}?")
     from udpprobe.prepare import Options  # noqa: PLC0415 - help does without the core
 
     options = Options(
@@ -107,7 +120,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
         ending = Ending(out, output_format, events=events)
         report, interrupted = _follow(resolved, options, ending, progress)
         ending.write(report)
-    raise Exit(status_of(report, failing, interrupted=interrupted))
+    raise Exit(status_of(report, failing, interrupted=interrupted, is_incomplete=bool(resolved.failures)))
 
 
 def _from_file(path: str | None) -> list[Target]:
@@ -130,10 +143,10 @@ def _read_files(targets_file: str | None, payload: str, payloads: str | None) ->
 
 
 def _resolved(asked: list[Target], left_out: list[Target], ports: Ports | None, family: int | None,
-              interface: str | None) -> "Resolved":
+              interface: str | None, *, allow_broadcast: bool) -> "Resolved":
     from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
 
-    return resolve(asked, left_out, Wanted(ports or _known_ports(), family, interface))
+    return resolve(asked, left_out, Wanted(ports or _known_ports(), family, interface, allow_broadcast))
 
 
 def _known_ports() -> Ports:
@@ -183,6 +196,4 @@ def _follow(resolved: "Resolved", options: "Options", ending: Ending,
 
 
 def _warn(text: str) -> None:
-    # print takes None for standard output
-    if sys.stderr is not None:
-        print("udpprobe: warning:", escape(" ".join(text.split())), file=sys.stderr)  # noqa: T201 - its own line
+    complain(f"warning: {text}")

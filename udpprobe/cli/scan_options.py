@@ -42,8 +42,11 @@ class Engine(StrEnum):
 
 Targets = Annotated[list[str] | None, Argument(
     metavar="TARGET...", show_default=False, help="What to probe: hosts, with ports or without; see below.")]
-PortsOption = Annotated[str | None, Option(
-    "--ports", "-p", metavar="PORTS", help="Of targets that name none: 53,123,1000-2000; - is all.")]
+PortsOption = Annotated[list[str] | None, Option(
+    "--ports", "-p", metavar="PORTS", show_default=False,
+    help="Of targets that name none: 53,123,1000-2000; - is all. May be repeated.")]
+AllowBroadcast = Annotated[bool, Option(
+    "--allow-broadcast", help="Probe multicast, broadcast and 0.0.0.0/8 addresses too.")]
 TargetsFile = Annotated[str | None, Option(
     metavar="FILE", help="More targets, between blanks or line ends, # before comments; - is standard input.")]
 Exclude = Annotated[list[str] | None, Option(

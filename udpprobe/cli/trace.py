@@ -67,6 +67,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     source_port: opt.SourcePort = None,
     source_address: SourceAddress = None,
     interface: opt.Interface = None,
+    allow_broadcast: opt.AllowBroadcast = False,
     watch: Watch = False,
     interval: Interval = 10,
     output_format: FormatOption = Format.TABLE,
@@ -79,7 +80,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     family = None if only_v4 == only_v6 else 4 if only_v4 else 6
-    endpoint = _endpoint(target, family, interface)
+    endpoint = _endpoint(target, family, interface, allow_broadcast=allow_broadcast)
     from udpprobe.trace import Options  # noqa: PLC0415 - NumPy comes with it, and help does without
 
     options = Options(
@@ -91,7 +92,8 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     raise Exit(130 if interrupted else int(not failing.isdisjoint(verdicts)))
 
 
-def _endpoint(text: str, family: int | None, interface: str | None) -> "Endpoint":
+def _endpoint(text: str, family: int | None, interface: str | None, *,
+              allow_broadcast: bool) -> "Endpoint":
     target = parse_target(text)
     hosts = 1 if isinstance(target.host, str) else target.host.size
     if hosts * sum(map(len, target.ports or (range(1),))) > 1:
@@ -99,7 +101,7 @@ def _endpoint(text: str, family: int | None, interface: str | None) -> "Endpoint
     from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
     from udpprobe.wire import endpoint_of  # noqa: PLC0415 - as above
 
-    wanted = Wanted((range(DEFAULT_PORT, DEFAULT_PORT + 1),), family, interface)
+    wanted = Wanted((range(DEFAULT_PORT, DEFAULT_PORT + 1),), family, interface, allow_broadcast)
     return endpoint_of(resolve([target], [], wanted).destinations, 0)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntFlag
 from functools import cache
 
+NO_NEIGHBOUR, GROUP_MEMBER = "no-neighbour", "group-member"
+"""Notes that programs look for: nobody on the link answers for the address; a member of a group was not to say so."""
 UNKNOWN_LENGTH = 1 << 20
 """More than any packet has, so that it is never the least of several."""
 

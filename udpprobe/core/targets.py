@@ -91,6 +91,18 @@ def parse_target(text: str) -> Target:
     return Target(text, _host(found["host"]), None if ports is None else parse_ports(ports))
 
 
+def meant_with_port(target: Target) -> str | None:
+    """What an IPv6 address without brackets might have been meant as: `[::1]:53` for `::1:53`; None for no such."""
+    host, _, port = target.text.rpartition(":")
+    if target.ports is not None or ":" not in host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        return None
+    try:
+        IPv6Address(host)
+    except ValueError:
+        return None
+    return f"[{host}]:{port}"
+
+
 def parse_targets(text: str) -> list[Target]:
     """The targets of a list such as `10.0.0.1,10.0.0.0/24:53,123`: a comma before a port belongs to its target.
 

@@ -90,7 +90,25 @@ def test_what_answered_only_when_asked_again_has_no_rtt():
     assert Spread(1.0, 1.0, 1.0) == scan.of().rtt_ms
     scan.plan.left[0] = 2
     scan.error(icmp_type=3, icmp_code=4, mtu=1400)     # the first one's error is known to be its own
-    assert ("too-big", Spread(1.0, 1.0, 1.0)) == (scan.of().verdict, scan.of().rtt_ms)
+    assert ("answered", 1, Spread(1.0, 1.0, 1.0)) == (scan.of().verdict, scan.of().errors, scan.of().rtt_ms)
+
+
+@pytest.mark.parametrize("fields", [{"icmp_code": 13, "reporter": "203.0.113.1"}, {"reporter": "203.0.113.1"},
+                                    {"icmp_type": 11, "icmp_code": 0, "reporter": "203.0.113.1"}])
+def test_an_answer_wins_over_what_other_addresses_say_and_that_stays_a_finding(fields):
+    scan = Scan()
+    scan.error(**fields)
+    assert "answered" != scan.of().verdict
+    answered_after(scan, MS)
+    assert ("answered", 1) == (scan.of().verdict, len(scan.of().findings))
+
+
+@pytest.mark.parametrize(("refused_ns", "verdict"), [(2, "refused"), (9, "answered")])
+def test_of_an_answer_and_the_host_s_own_refusal_the_first_one_counts(refused_ns, verdict):
+    scan = Scan()
+    scan.record.answer(0, 5, b"")
+    scan.error(time_ns=refused_ns)
+    assert verdict == scan.of().verdict
 
 
 def test_round_trips_of_answers_are_spread():

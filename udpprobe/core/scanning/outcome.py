@@ -16,7 +16,7 @@ from udpprobe.core.notes import texts_of
 from udpprobe.core.scanning.pacing import Pacing
 from udpprobe.core.scanning.plan import Plan
 from udpprobe.core.scanning.record import Found, Kind, Record
-from udpprobe.core.scanning.suspects import HELD, LIMITED, OPEN, UNSENT
+from udpprobe.core.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, UNSENT
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
 
 NS_PER_MS = 1e6
@@ -30,6 +30,8 @@ TOLD_BY_ERRNO = frozenset({"refused", "too-big"})
 """Verdicts of which the errno says as much as type and code."""
 TIME_EXCEEDED = {(4, 11, 0), (6, 3, 0)}
 """Family, type and code: the TTL ran out in transit."""
+UNREACHABLE_PORT = {(4, 3, 3), (6, 1, 4)}
+"""Family, type and code."""
 RANK = {verdict: rank for rank, verdict in enumerate((*VERDICTS, None))}
 """0 for the most telling verdict; for none, more than for any."""
 
@@ -61,12 +63,29 @@ def outcome(known: Known) -> dict[int, Destination]:
     return {task: told[task] for task in order}
 
 
+def undecided(known: Known, now_ns: int) -> frozenset[tuple[str, int]]:
+    """Addresses and ports of which it is not settled at a time what becomes of them."""
+    plan, state = known.plan, known.pacing.state
+    return frozenset((address_text(*plan.tasks.address(task)), plan.port[task]) for task in range(plan.asked)
+                     if state[task] == OPEN or (state[task] == SETTLED and not _is_settled(known, task, now_ns)))
+
+
+def _is_settled(known: Known, task: int, now_ns: int) -> bool:
+    """Whether nothing can change what an answer or an error said of a task."""
+    if known.record.answered[task]:
+        return True
+    wait_ns = known.pacing.settling_ns(known.plan.host[task])
+    return any(found.first_ns + wait_ns <= now_ns or (
+        kind.reporter == known.plan.tasks.address(task) and (kind.family, kind.icmp_type, kind.icmp_code)
+        in UNREACHABLE_PORT) for kind, found in known.record.found.get(task, {}).items())
+
+
 def _told(known: Known, task: int) -> Destination:
     plan, record = known.plan, known.record
     findings = _findings(known, task)
-    verdict = min((finding.verdict for finding in findings), key=RANK.__getitem__, default=None)
     sent, answered = plan.left[task], min(plan.left[task], record.answered[task])
-    verdict = verdict or ("answered" if answered else "silent")
+    verdict = "answered" if answered and not _is_refused_before(known, task) else min(
+        (finding.verdict for finding in findings), key=RANK.__getitem__, default=None) or "silent"
     errors = sum(finding.count for finding in findings if finding.icmp_type is not None)
     rtt_ms, name, meaning = _spread(record.rtts_ns(task)), ERRNO_OF_VERDICT.get(verdict), None
     notes: tuple[str, ...] = ()
@@ -84,6 +103,13 @@ def _told(known: Known, task: int) -> Destination:
         address=address, port=port, verdict=verdict, errno=name,
         meaning=meaning, sent=sent, sent_bytes=plan.left_bytes[task], answered=answered, errors=errors, rtt_ms=rtt_ms,
         findings=findings, notes=notes, advice=sentence(case, [endpoint_text(address, port)], address))
+
+
+def _is_refused_before(known: Known, task: int) -> bool:
+    """Whether the host itself refused a task before it answered: that settled it. No other error does so."""
+    return any(kind.reporter == known.plan.tasks.address(task) and (kind.family, kind.icmp_type, kind.icmp_code)
+               in UNREACHABLE_PORT and found.first_ns < known.record.first_answer_ns[task]
+               for kind, found in known.record.found.get(task, {}).items())
 
 
 # ---- findings

@@ -301,13 +301,17 @@ class Pacing:
         self._meet(host, task, voice)
         self.refused[host] += is_refusal
         sent_ns = self._learn_rtt(task, attempt, time_ns)
-        self._settle(task, time_ns if is_refusal else time_ns + max(self._rtt_ns[host], LEAST_SETTLING_NS))
+        self._settle(task, time_ns if is_refusal else time_ns + self.settling_ns(host))
         if not sent_ns:
             return
         at = host * self._plan.per_host + source
         self._hit_ns[at] = max(self._hit_ns[at], sent_ns)
         if host in self._active:
             self._active[host].hit(task, voice, source, sent_ns, time_ns)
+
+    def settling_ns(self, host: int) -> int:
+        """How long what contradicts another address's error about a host may take to come."""
+        return max(self._rtt_ns[host], LEAST_SETTLING_NS)
 
     def _meet(self, host: int, task: int, voice: tuple[int, int]) -> None:
         """Somebody speaks of a host. What was silent before he did is asked about again: he may have a limit."""

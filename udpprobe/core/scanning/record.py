@@ -87,6 +87,8 @@ class Record:
         """(tasks,) from a probe to its first answer; of further ones, `_rtts_ns`."""
         self._answered_attempt = array("I", bytes(4 * count))
         """(tasks,) how many probes had been made when the last answer came."""
+        self.first_answer_ns = array("q", bytes(8 * count))
+        """(tasks,) when the first answer came; 0 for never."""
         self._last_answer, self._last_answer_ns = array("q", bytes(8 * count)), array("q", bytes(8 * count))
         self._last_ttl = bytearray(count)
         self.found: defaultdict[int, dict[Kind, Found]] = defaultdict(dict)
@@ -118,6 +120,7 @@ class Record:
         self.answered[task] += 1
         if task not in self.answers:
             self.answers[task] = data[:EXCERPT_BYTES]
+            self.first_answer_ns[task] = time_ns
         sent_ns = self._plan.sent_ns(task)
         if self._answered_attempt[task] < self._plan.attempts[task]:    # what comes behind answers the same probe
             self._answered_attempt[task] = self._plan.attempts[task]
