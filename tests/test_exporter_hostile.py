@@ -4,10 +4,10 @@ import contextlib
 import socket
 import threading
 import time
-from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
+from msgspec.structs import replace
 from samples import REFUSED
 
 from udpprobe import exporter

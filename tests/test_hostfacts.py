@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import socket
+import subprocess
+import sys
 from array import array
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+import psutil
 import pytest
 
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.hostfacts import (
     SourceAddress,
     families_of,
-    interfaces,
     own_addresses,
     reserve_neighbours,
     reserve_ports,
@@ -35,17 +37,29 @@ def both_families():
         pytest.skip(f"no IPv6 here: {error}")
 
 
-def test_loopback_is_an_interface_with_its_address():
-    (loopback,) = (each for each in interfaces() if each.name == "lo")
-    assert (1, True) == (loopback.index, loopback.is_up)
-    assert IPv4Address("127.0.0.1") in loopback.addresses
-    assert loopback.mtu > 1500
+def test_own_addresses_are_those_that_psutil_knows():
+    known = {ip_address(each.address.partition("%")[0]) for some in psutil.net_if_addrs().values() for each in some
+             if each.family in {socket.AF_INET, socket.AF_INET6}}
+    assert known == own_addresses()
     assert IPv4Address("127.0.0.1") in own_addresses()
 
 
-def test_each_interface_takes_what_psutil_says():
-    assert {each.name: each.mtu for each in interfaces()} == {each.name: interface_mtu(each.name)
-                                                              for each in interfaces()}
+def test_a_point_to_point_link_has_its_own_address_and_not_the_peers():
+    code = ("import subprocess; run = lambda *words: subprocess.run(['ip', *words], check=True); "
+            "run('link', 'set', 'lo', 'up'); "
+            "run('addr', 'add', '10.1.1.1', 'peer', '10.2.2.2/32', 'dev', 'lo'); "
+            "run('addr', 'add', '2001:db8::1', 'peer', '2001:db8::2', 'dev', 'lo'); "
+            "from udpprobe.hostfacts import own_addresses; print(*sorted(map(str, own_addresses())))")
+    done = subprocess.run(["unshare", "-rn", sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode and "unshare" in done.stderr:
+        pytest.skip(f"no network namespace: {done.stderr}")
+    found = set(done.stdout.split())
+    assert {"10.1.1.1", "2001:db8::1"} <= found
+    assert not {"10.2.2.2", "2001:db8::2"} & found
+
+
+def test_an_interface_that_is_not_there_has_no_mtu():
+    assert interface_mtu("lo") > 1500
     with pytest.raises(OSError, match="No such device"):
         interface_mtu("nosuch0")
 

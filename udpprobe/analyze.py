@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from random import SystemRandom
 from time import monotonic
+
+from msgspec import Struct
 
 from udpprobe.capture.content import is_stored
 from udpprobe.capture.files import Arrival, CaptureFile
@@ -34,8 +35,7 @@ OnEvents = Callable[[Sequence[Event]], None]
 OnProgress = Callable[[SourceState], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What to look at, and how to report it."""
 
     filter: str | None = None

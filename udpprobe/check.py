@@ -10,9 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from udpprobe import __version__, mtu, scan, trace, wire
 from udpprobe.checking.asking import Ask, Probing
@@ -46,8 +48,7 @@ RESERVE_S = 0.5
 """What is left for telling, of the time there is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """How all targets are checked."""
 
     timeout_s: float = 10
@@ -104,8 +105,7 @@ def _is_fine(checks: Sequence[Checked]) -> bool:
     return all(each.state == "OK" for each in checks)
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(Struct):
     """One check under way."""
 
     settings: Settings

@@ -140,7 +140,7 @@ def _merged(*wishes: _Wish) -> dict[str, Any]:
 
 
 def _meant(wish: dict[str, Any]) -> tuple[Expectation, Probing]:
-    probing = {name: wish.pop(name) for name in Probing.__slots__ if name in wish}
+    probing = {name: wish.pop(name) for name in Probing.__struct_fields__ if name in wish}
     if "silence" in wish:
         wish["silence"] = State[wish["silence"].upper()]
     return Expectation(**wish), Probing(**probing)

@@ -19,7 +19,6 @@ import warnings
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from multiprocessing import forkserver
@@ -30,6 +29,8 @@ import dask
 from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, get_worker
 from distributed.core import rpc
 from distributed.utils import silence_logging_cmgr
+from msgspec import Struct
+from msgspec.structs import replace
 
 from udpprobe.capture.content import local_path
 from udpprobe.capture.pieces import Piece
@@ -81,8 +82,7 @@ class _Kept:
         return pickle.dumps(self.analyzer, 5, buffer_callback=memory.append), memory
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(Struct, frozen=True):
     """A file that could not be read at one of the workers."""
 
     error: CaptureError

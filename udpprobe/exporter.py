@@ -12,13 +12,14 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import parse_qs, urlsplit
 
 import prometheus_client as prometheus
+from msgspec import Struct
+from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.check import Settings, check, wanted_of
@@ -45,8 +46,7 @@ MARGIN_S = 0.5
 """Of the time that Prometheus gives, what is left for the way back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How to serve."""
 
     listen: tuple[str, int]

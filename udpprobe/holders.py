@@ -7,7 +7,8 @@ import os
 import socket
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from udpprobe.core.model import Process
 
@@ -18,8 +19,7 @@ IPV6_RECVERR = 25
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """A process, and which of its descriptors is the socket."""
 
     process: Process

@@ -10,14 +10,16 @@ import struct
 from array import array
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from functools import cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Self
 
+from msgspec import Struct
+
 from udpprobe.core.addresses import MAPPED_PREFIX, address_text, mapped_address
 from udpprobe.errors import UdpprobeError
 from udpprobe.links import bind_to_interface
+from udpprobe.routes import interface_addresses
 
 Address = IPv4Address | IPv6Address
 
@@ -49,35 +51,12 @@ def has_net_raw() -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """A network interface of this host."""
-
-    name: str
-    index: int
-    mtu: int
-    """Bytes of the largest IP packet it takes."""
-    is_up: bool
-    addresses: tuple[Address, ...]
-
-
-def interfaces() -> list[Interface]:
-    """Every interface there is, by index."""
-    import psutil  # noqa: PLC0415  10 ms that few commands have a use for
-    addresses, stats = psutil.net_if_addrs(), psutil.net_if_stats()
-    return [Interface(name, index, stats[name].mtu, stats[name].isup,
-                      tuple(ip_address(each.address.partition("%")[0]) for each in addresses.get(name, ())
-                            if each.family in FAMILIES.values()))
-            for index, name in sorted(socket.if_nameindex()) if name in stats]
-
-
 def own_addresses() -> frozenset[Address]:
     """The addresses of all interfaces."""
-    return frozenset(address for interface in interfaces() for address in interface.addresses)
+    return frozenset(map(ip_address, interface_addresses()))
 
 
-@dataclass(frozen=True, slots=True)
-class SourceAddress:
+class SourceAddress(Struct, frozen=True):
     """What the kernel answers when it is asked where a datagram would be sent from."""
 
     address: int

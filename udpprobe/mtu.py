@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import partial
 from random import SystemRandom
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.core.limiter import SECOND
@@ -30,8 +32,7 @@ MOST_BYTES = {4: 65_535, 6: 65_575}
 """Of a packet (RFC 791; RFC 8200 without jumbograms)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How to search."""
 
     most: int = 0
@@ -52,16 +53,14 @@ class Options:
     """Whether a closed port is asked too, whose refusals show what arrives."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Struct, frozen=True):
     """What was found."""
 
     report: MtuReport
     interrupted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """How far a search has come."""
 
     passed: int

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import compress
+from random import SystemRandom
+
+from msgspec import Struct
 
 from udpprobe.core.addresses import mapped_address
 from udpprobe.core.probing.probes import Destinations
@@ -38,8 +39,7 @@ BULK_PPS = 5000
 """Beyond this rate the portable capture does not keep up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How to probe, and how to report it."""
 
     rate_pps: float = 1000
@@ -120,7 +120,7 @@ def _some_beside(taken: set[int], count: int) -> list[int]:
         free = 0 if port in taken else free + 1
         if free >= count:
             firsts.append(port - count + 1)
-    return secrets.SystemRandom().sample(firsts, min(PORT_TRIES, len(firsts)))
+    return SystemRandom().sample(firsts, min(PORT_TRIES, len(firsts)))
 
 
 def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ...]) -> tuple[Plan, array[int]]:
@@ -132,7 +132,8 @@ def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ..
     catalogue = catalogue_of(options)
     sources, errno = _sources(destinations, options)
     choice = array("H", map(catalogue.choice_of, destinations.port))
-    key = secrets.randbits(64), secrets.randbits(64)
+    dice = SystemRandom()     # `secrets` does the same, and loads OpenSSL
+    key = dice.getrandbits(64), dice.getrandbits(64)
     return Plan(destinations, Sources(sources, ports[0], len(ports)), choice, catalogue.payloads(), key,
                 ttl=options.ttl, size=options.size, proving=catalogue.proving), errno
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from udpprobe.core.addresses import address_text
 from udpprobe.core.believer import BELIEVED, MISSED, Believer
@@ -42,8 +43,7 @@ DONT_FRAGMENT = 0x40
 """In the seventh byte of an IPv4 header."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """A probe that is to be sent."""
 
     number: int
@@ -55,8 +55,7 @@ class Probe:
     """Which of the flows it belongs to: each has a source port and an IPv6 flow label of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """What came back for a probe."""
 
     number: int
@@ -96,8 +95,7 @@ class Reply:
         return (self.time_ns - self.sent_ns) / 1e6
 
 
-@dataclass(frozen=True, slots=True)
-class Flows:
+class Flows(Struct, frozen=True):
     """One destination, and the flows to it. Addresses are two halves, IPv4 mapped."""
 
     source: tuple[int, int]
@@ -114,8 +112,7 @@ class Flows:
         return 4 if self.destination[0] == 0 and self.destination[1] >> 32 == 0xFFFF else 6
 
 
-@dataclass(slots=True)
-class _Sent:
+class _Sent(Struct):
     """A probe that was sent."""
 
     probe: Probe
@@ -132,8 +129,7 @@ class _Sent:
     """Errors that were taken: the same one heard on another interface is a copy."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Quote:
+class _Quote(Struct, frozen=True):
     """What an error quotes of a probe."""
 
     ident: int

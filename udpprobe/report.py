@@ -8,11 +8,12 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import starmap
 from math import gcd
 from typing import Any, Generic, NamedTuple, TypeVar, overload
+
+from msgspec import Struct
 
 from udpprobe import __version__
 from udpprobe.capture.state import SourceState
@@ -61,8 +62,7 @@ _SORTED_BY = struct.Struct(">BQQ")
 Row = TypeVar("Row")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """How the report is to be."""
 
     loop_ttl: int = 32

@@ -1,7 +1,8 @@
-"""By which interface the kernel would send: asked of its own routes (rtnetlink(7), RTM_GETROUTE)."""
+"""What the kernel knows of addresses and routes (rtnetlink(7)): which it has, and by which interface it would send."""
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -12,7 +13,14 @@ ATTRIBUTE = struct.Struct("=HH")
 ROUTE = struct.Struct("=BBBBBBBBI")
 """struct rtmsg: family, bits of destination and source, TOS, table, protocol, scope, type, flags."""
 
-REQUEST = 1
+ADDRESS_BYTES = 8
+"""Of struct ifaddrmsg."""
+
+REQUEST, DUMP = 1, 0x300
+ERROR, DONE = 2, 3
+NEW_ADDRESS, GET_ADDRESS = 20, 22
+ADDRESS, LOCAL = 1, 2
+"""Attributes of an address: of a point-to-point link the first is the peer's, and LOCAL is there too."""
 NEW_ROUTE, GET_ROUTE = 24, 26
 DESTINATION, SOURCE, INTERFACE = 1, 2, 4
 """Attributes of a route."""
@@ -39,6 +47,30 @@ def outgoing_interface(source: bytes, destination: bytes, interface: int = 0) ->
     return struct.unpack("=i", route[INTERFACE])[0] if INTERFACE in route else 0
 
 
+def interface_addresses() -> Iterator[bytes]:
+    """The addresses of all interfaces, of 4 or 16 bytes (RTM_GETADDR).
+
+    Raises:
+        OSError: the kernel does not say.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as kernel:
+        kernel.send(MESSAGE.pack(MESSAGE.size + ADDRESS_BYTES, GET_ADDRESS, REQUEST | DUMP, 0, 0)
+                    + bytes(ADDRESS_BYTES))
+        while True:
+            answer, at = kernel.recv(65536), 0
+            while at < len(answer):
+                length, kind, *_ = MESSAGE.unpack_from(answer, at)
+                if kind == DONE:
+                    return
+                if kind == ERROR:
+                    code, = struct.unpack_from("=i", answer, at + MESSAGE.size)
+                    raise OSError(-code, os.strerror(-code))
+                known = dict(_attributes(answer[at + MESSAGE.size + ADDRESS_BYTES:at + length]))
+                if kind == NEW_ADDRESS and (address := known.get(LOCAL) or known.get(ADDRESS)):
+                    yield address
+                at += -(-length // 4) * 4
+
+
 def _ask(head: bytes, attributes: list[tuple[int, bytes]]) -> dict[int, bytes]:
     """The attributes of the kernel's answer; none where it knows no route."""
     body = head + b"".join(ATTRIBUTE.pack(4 + len(value), name) + value for name, value in attributes)
@@ -53,5 +85,5 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at + ATTRIBUTE.size <= len(data):
         length, name = ATTRIBUTE.unpack_from(data, at)
-        yield name, data[at + ATTRIBUTE.size:at + length]
+        yield name, data[at + ATTRIBUTE.size:at + max(length, ATTRIBUTE.size)]
         at += max(ATTRIBUTE.size, -(-length // 4) * 4)

@@ -8,8 +8,11 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
 from itertools import compress
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.capture.frames import Frame
@@ -29,7 +32,9 @@ from udpprobe.engines import Heard
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.payloads import notes_of_answers, notes_of_other_ports
 from udpprobe.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
-from udpprobe.recorder import Recorder
+
+if TYPE_CHECKING:
+    from udpprobe.recorder import Recorder
 
 LONGEST_WAIT_S = 0.05
 ROOM = 8192
@@ -43,8 +48,7 @@ LONGEST_PACKET = 65_535
 """Bytes (RFC 791)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """How far a scan has come."""
 
     decided: int
@@ -54,8 +58,7 @@ class Progress:
     """An estimate; None where nothing is known yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listeners:
+class Listeners(Struct, frozen=True):
     """Who hears of a scan while it runs."""
 
     on_events: Callable[[Sequence[Event]], None] | None = None
@@ -70,7 +73,10 @@ class Listeners:
             self.on_warning(text)
 
 
-def scan(destinations: Destinations, options: Options, listeners: Listeners = Listeners()) -> Report:
+NOBODY = Listeners()
+
+
+def scan(destinations: Destinations, options: Options, listeners: Listeners = NOBODY) -> Report:
     """Probe destinations and report what became of the probes.
 
     Args:
@@ -94,6 +100,12 @@ def scan(destinations: Destinations, options: Options, listeners: Listeners = Li
     return report
 
 
+def _recorder(path: str) -> Recorder:
+    from udpprobe.recorder import Recorder  # noqa: PLC0415 - few want one
+
+    return Recorder(path)
+
+
 class _Run:
     """One scan under way."""
 
@@ -103,7 +115,7 @@ class _Run:
         own = are_own(destinations)
         ports = held.enter_context(reserve_source_ports(destinations, own, options))
         self._plan, codes = make_plan(destinations, options, ports.ports)
-        self._recorder = held.enter_context(Recorder(options.write)) if options.write else None
+        self._recorder = held.enter_context(_recorder(options.write)) if options.write else None
         self._engine = open_engine(options, ports.ports, listeners.warn)
         held.enter_context(closing(self._engine))
         if self._engine.owns_port:

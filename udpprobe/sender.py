@@ -10,8 +10,9 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Self
+
+from msgspec import Struct
 
 from udpprobe.core.probe import Batch
 from udpprobe.errors import PrivilegeError, UdpprobeError
@@ -32,8 +33,7 @@ PMTUDISC_PROBE = 3
 CMSGHDR = "@Nii"
 
 
-@dataclass(frozen=True, slots=True)
-class RawFamily:
+class RawFamily(Struct, frozen=True):
     """How the raw socket of a family is spoken to."""
 
     domain: int

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX
 
@@ -27,8 +28,7 @@ ANSWER_BYTES = 1 << 16
 TIMEOUT_S = 1
 
 
-@dataclass(frozen=True, slots=True)
-class UdpSocket:
+class UdpSocket(Struct, frozen=True):
     """A UDP socket; addresses are 128 bits, IPv4 mapped, 0 for any."""
 
     is_v4: bool

@@ -6,13 +6,14 @@ socket is gone when its error is read, so sockets are looked for as soon as a po
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from random import SystemRandom
+
+from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX, mapped_address
 from udpprobe.core.model import Event, Process
@@ -47,8 +48,7 @@ HEARING = frozenset({"connected", "recverr"})
 UNTOLD = "its socket hears of most errors, but Linux keeps this one to itself"
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(Struct, frozen=True):
     """Who sent a datagram, and how its socket stood."""
 
     process: Process | None
@@ -76,8 +76,7 @@ class Sender:
 NOBODY = Sender(None, "unknown")
 
 
-@dataclass(slots=True)
-class _Sighting:
+class _Sighting(Struct):
     """A socket as it was seen last."""
 
     found: UdpSocket
@@ -88,20 +87,22 @@ class _Sighting:
     gone: bool = False
 
 
-@dataclass(slots=True)
 class Sockets:
-    """The UDP sockets of this network namespace, by and by."""
+    """The UDP sockets of this network namespace, by and by.
 
-    own_addresses: Callable[[], Iterable[Address]]
-    """Says which addresses this host has now."""
-    ports: Ports = field(default_factory=lambda: Ports(secrets.randbits(64)))
-    """Sees which ports of this host send: for the analyzer of its packets."""
-    _own: frozenset[int] = frozenset()
-    _sightings: dict[int, _Sighting] = field(default_factory=dict)
-    """By inode."""
-    _by_port: dict[int, list[_Sighting]] = field(default_factory=dict)
-    _expires_s: float = 0.0
-    _next_look_s: float = 0.0
+    Args:
+        own_addresses: says which addresses this host has now.
+    """
+
+    def __init__(self, own_addresses: Callable[[], Iterable[Address]]) -> None:
+        self.own_addresses = own_addresses
+        self.ports = Ports(SystemRandom().getrandbits(64))
+        """Sees which ports of this host send: for the analyzer of its packets."""
+        self._own: frozenset[int] = frozenset()
+        self._sightings: dict[int, _Sighting] = {}
+        """By inode."""
+        self._by_port: dict[int, list[_Sighting]] = {}
+        self._expires_s = self._next_look_s = 0.0
 
     def look(self) -> None:
         """See what there is before the first datagram: the first look takes longest."""

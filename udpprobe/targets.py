@@ -6,12 +6,12 @@ import os
 import socket
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from itertools import pairwise
 from pathlib import Path
 from typing import TextIO
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text
@@ -41,8 +41,7 @@ _LOCAL_ROUTES = "/proc/net/fib_trie"
 _HAS_BROADCAST = "/32 link BROADCAST"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """How targets are understood."""
 
     default_ports: Ports
@@ -55,8 +54,7 @@ class Wanted:
     """Whether groups of hosts may be probed: multicast, broadcast, and 0.0.0.0/8, which some hosts take for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """What is to be probed."""
 
     destinations: Destinations
@@ -67,8 +65,7 @@ class Resolved:
     """Why some of the targets are not probed: a name without address, one that may not be probed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
+class _Span(Struct, frozen=True):
     """The addresses of a target, or one of the addresses of a name."""
 
     block: Block

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from udpprobe import __version__
 from udpprobe.core.limiter import SECOND
@@ -24,8 +25,7 @@ MOST_OF_A_ROUND = MOST_PROBES // 2
 """Probes: those of a round and of the one before it are remembered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How to trace."""
 
     max_ttl: int = 30
@@ -44,8 +44,7 @@ class Options:
     """Bytes of the IP packet; 0 for as many as the payload needs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Traced:
+class Traced(Struct, frozen=True):
     """One round of a trace."""
 
     report: TraceReport

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from itertools import chain
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from udpprobe import __version__
@@ -47,8 +47,7 @@ class Stopped(UdpprobeError):  # noqa: N818 - as Interrupted
         self.report = report
 
 
-@dataclass(frozen=True, slots=True)
-class WatchOptions:
+class WatchOptions(Struct, frozen=True):
     """What to listen to, and when to end."""
 
     interface: str | None = None
@@ -69,8 +68,7 @@ class WatchOptions:
     loop_ttl: int = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Listeners:
+class Listeners(Struct, frozen=True):
     """Who is told."""
 
     on_events: Callable[[Sequence[WatchedEvent]], None] = lambda _: None
@@ -108,27 +106,27 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
     return report
 
 
-@dataclass(slots=True)
 class Watch:
-    """What is known of a source that never ends; it forgets what it has to."""
+    """What is known of a source that never ends; it forgets what it has to.
 
-    source: LiveCapture
-    options: WatchOptions
-    sockets: Sockets
-    rotation: Rotation | None = None
-    most_rows: int = MOST_ROWS
-    """Of destinations and of findings; there may be twice as many for a while."""
-    told: int = 0
-    """How many errors."""
-    analyzer: Analyzer = field(init=False)
-    _loops: LoopsSoFar = field(init=False)
-    _notes: dict[tuple[str, int | None], dict[str, None]] = field(default_factory=dict)
-    """Of destinations: what is to be said of who sent there."""
-    _aged_out: int = 0
-    _index: int = field(init=False)
+    Args:
+        source: what is listened to.
+        options: what counts.
+        sockets: whose datagrams they are.
+        rotation: what keeps the packets.
+        most_rows: of destinations and of findings; there may be twice as many for a while.
+    """
 
-    def __post_init__(self) -> None:
-        self.analyzer = Analyzer(secrets.randbits(64), keeps_events=True)
+    def __init__(self, source: LiveCapture, options: WatchOptions, sockets: Sockets, rotation: Rotation | None = None,
+                 most_rows: int = MOST_ROWS) -> None:
+        self.source, self.options, self.sockets, self.rotation = source, options, sockets, rotation
+        self.most_rows = most_rows
+        self.told = 0
+        """How many errors."""
+        self._notes: dict[tuple[str, int | None], dict[str, None]] = {}
+        """Of destinations: what is to be said of who sent there."""
+        self._aged_out = 0
+        self.analyzer = Analyzer(SystemRandom().getrandbits(64), keeps_events=True)
         self.analyzer.ports = self.sockets.ports
         self._loops = LoopsSoFar(self.analyzer, self.options.loop_ttl)
         self._index = interface_index(self.options.interface) if self.options.interface else 0

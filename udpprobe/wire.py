@@ -9,10 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
 from os import strerror
 from random import SystemRandom
 from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct
 
 from udpprobe.capture.live import LiveCapture, open_capture
 from udpprobe.core.addresses import address_text
@@ -55,8 +56,7 @@ RAW_OPTIONS = {
 """By family: the header is ours; a full queue is an error and no silent loss; 10 and 23 are MTU_DISCOVER."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """A destination as the kernel knows it."""
 
     address: tuple[int, int]

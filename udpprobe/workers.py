@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from udpprobe.capture.files import Arrival
 from udpprobe.capture.filter import Selection, filter_of
@@ -22,8 +23,7 @@ AHEAD = 2
 """Pieces that may be followed, but not joined yet, beyond those that threads are at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """What is done with each piece; small, and picklable."""
 
     selection: Selection
@@ -52,8 +52,7 @@ class Part(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Followed:
+class Followed(Struct):
     """A piece that was followed."""
 
     part: Any

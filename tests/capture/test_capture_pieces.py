@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import struct
-from dataclasses import replace
 
 import containers as c
 import pytest
 from capture_rows import read, rows_of
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from profiles import examples
 
 from udpprobe.capture.pieces import Edges, Seam, cut, survey

@@ -1,10 +1,9 @@
 """From words to the search, and from its report to text and exit status; the search is a fake."""
 
 import json
-from dataclasses import asdict
 
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 import udpprobe.mtu
 from udpprobe.cli import main

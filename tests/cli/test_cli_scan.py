@@ -6,9 +6,9 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import asdict
 
 import pytest
+from msgspec.structs import asdict
 from samples import ANSWERED, EVENT, EVENT_V6, REFUSED, destination, report
 
 import udpprobe.scan

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import replace
 
 import containers as c
 import pytest
 from bench.captures import RANDOM, make
+from msgspec.structs import replace
 
 from udpprobe.capture.filter import Selection
 from udpprobe.capture.pieces import cut, survey

@@ -1,9 +1,9 @@
 """The verdict of a path MTU search, what is wrong with what routers said, and what to do."""
 
-from dataclasses import replace
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 from mtu_world import World, mute, run
 from samples import EVENT
 

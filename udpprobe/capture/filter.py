@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+from msgspec import Struct
 
 from udpprobe.core.filter import Filter, Rows
 from udpprobe.errors import UsageError
@@ -20,8 +21,7 @@ UNFILTERABLE = "unfilterable-link-type"
 """The fault of frames that the compiler has no filter for: `Filter.unfilterable`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Frames that are asked for; small, and picklable."""
 
     filter: str | None = None

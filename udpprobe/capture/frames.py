@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 
 class Frame(NamedTuple):
@@ -21,8 +22,7 @@ class Frame(NamedTuple):
     """Counted from 1 in the whole capture."""
 
 
-@dataclass(slots=True)
-class Frames:
+class Frames(Struct):
     """What a live source heard since it was asked last, in the order of its numbers."""
 
     now_ns: int

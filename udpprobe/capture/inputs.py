@@ -5,9 +5,11 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from udpprobe.capture.content import is_stored, is_url, local_path
 from udpprobe.errors import CaptureError, UsageError
@@ -20,8 +22,7 @@ PAYING_BYTES = 1 << 30
 
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(Struct, frozen=True):
     """What is to be read."""
 
     name: str

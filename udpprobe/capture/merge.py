@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from udpprobe.capture.content import is_stored
 from udpprobe.capture.files import Arrival, CaptureFile
@@ -19,8 +20,7 @@ BUFFERS_BYTES = 64 << 20
 AFTER_ALL = 1 << 63
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(Struct):
     """A capture whose turn has not come."""
 
     first_ns: int

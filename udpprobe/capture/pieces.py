@@ -7,7 +7,8 @@ there. A wrong guess thus costs time, never exactness.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from udpprobe.capture.files import Arrival, CaptureFile
 from udpprobe.capture.state import SourceState
@@ -22,8 +23,7 @@ TAIL_BYTES = 1 << 18
 BEFORE_ALL = -(1 << 63)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """Some records in a row of one capture; small, and picklable."""
 
     name: str
@@ -49,8 +49,7 @@ class Piece:
                            is_gapless=self.is_gapless, capacity=capacity)
 
 
-@dataclass(frozen=True, slots=True)
-class Edges:
+class Edges(Struct, frozen=True):
     """What reading a piece showed of where it begins and ends."""
 
     began: int | None
@@ -92,8 +91,7 @@ class Edges:
                 and (assumed.last_ns == entry.last_ns or not self.leans_on_time))
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Struct, frozen=True):
     """What a look into a file's start shows."""
 
     name: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(slots=True)
-class SourceState:
+class SourceState(Struct):
     """What a source knows about itself beyond its frames; final when it is read to its end."""
 
     kind: str

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from udpprobe.checking.thresholds import Range, State
 from udpprobe.core.targets import Target, meant_with_port, parse_ports, parse_target
 from udpprobe.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(Struct, frozen=True):
     """How a destination should be."""
 
     expect: str = "answered"
@@ -24,8 +24,7 @@ class Expectation:
     no_loop: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Probing:
+class Probing(Struct, frozen=True):
     """How a target is probed; those that are probed alike share a scan."""
 
     payload: str = "auto"
@@ -34,8 +33,7 @@ class Probing:
     allow_broadcast: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """One target, and what is expected of it."""
 
     name: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from udpprobe.checking.asking import Expectation
 from udpprobe.checking.causes import cause, cause_of, duration_ms, loop_cause, mtu_cause, rtt_ms
@@ -21,8 +22,7 @@ ON_SILENCE = {"answered": State.CRITICAL, "listening": State.UNKNOWN, "not-refus
 """What silence counts as where the user does not say: it is no answer, no refusal, and no proof of a listener."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What is known of a destination."""
 
     destination: Destination
@@ -38,8 +38,7 @@ class Facts:
     """How long a reply was waited for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(Struct, frozen=True):
     """A state, and why."""
 
     state: State

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from udpprobe.errors import UsageError
 
@@ -35,8 +36,7 @@ _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 _RANGE = re.compile(rf"(?P<inside>@)?(?:(?P<start>~|{_NUMBER}|):)?(?P<end>{_NUMBER})?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """Which values raise an alert."""
 
     text: str

@@ -6,9 +6,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+
+from msgspec import Struct
 
 from udpprobe import __version__
 from udpprobe.cli.parser import Exit, Option, echo
@@ -27,8 +28,7 @@ IMPOSSIBLE = 3
 """Exit status of a lab that this host or user may not have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """A scenario, and what udpprobe says in it."""
 
     title: str
@@ -38,8 +38,7 @@ class Step:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Capture:
+class Capture(Struct, frozen=True):
     """A scenario, and what udpprobe says of a capture of it."""
 
     title: str

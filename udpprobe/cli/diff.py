@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from udpprobe.cli.options import FormatOption, OutputOption, ProgressOption
 from udpprobe.cli.output import guard_inputs, opened, width_of
+from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.cli.progress import shown as shown_progress
 from udpprobe.cli.storing import stored
 from udpprobe.errors import CaptureError, UdpprobeError, UsageError
@@ -41,14 +40,14 @@ _HEALTHY = {"answered", "silent"}
 
 
 def diff(
-    before: Annotated[str, typer.Argument(metavar="BEFORE", show_default=False,
+    before: Annotated[str, Argument(metavar="BEFORE", show_default=False,
                                           help="A report as JSON, or a capture.")],
-    after: Annotated[str, typer.Argument(metavar="AFTER", show_default=False, help="Likewise.")],
+    after: Annotated[str, Argument(metavar="AFTER", show_default=False, help="Likewise.")],
     *,
-    show_all: Annotated[bool, typer.Option("--all", help="Destinations that are the same, too.")] = False,
+    show_all: Annotated[bool, Option("--all", help="Destinations that are the same, too.")] = False,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
-    fail_on: Annotated[str | None, typer.Option(
+    fail_on: Annotated[str | None, Option(
         metavar="CHANGE[,CHANGE]", help="Exit with status 1 when one of these was found.")] = None,
     progress: ProgressOption = None,
 ) -> None:
@@ -71,7 +70,7 @@ def diff(
     unread = [each for side in (first, second) for each in getattr(side.source, "unread", ())]
     if unread:
         raise CaptureError(f"not all was read: {unread[0].reason}" + ("; and a change of --fail-on was found" * failed))
-    raise typer.Exit(int(failed))
+    raise Exit(int(failed))
 
 
 def _warn(name: str, side: Any, other: Any) -> None:  # noqa: ANN401 - as `_read`

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, TextIO
+
+from msgspec import Struct, field
 
 from udpprobe.cli.output import complain, width_of
 from udpprobe.errors import UdpprobeError, UsageError
@@ -17,8 +18,7 @@ SPOOLED_BYTES = 1 << 24
 """So much text of events waits in memory; more of it in a file."""
 
 
-@dataclass(slots=True)
-class Ending:
+class Ending(Struct):
     """Where the events and the report go.
 
     Raises:

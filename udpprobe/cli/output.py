@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
-import tempfile
 import threading
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -14,6 +12,7 @@ from os.path import samestat
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from udpprobe.cli.parser import columns
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
 
@@ -79,6 +78,8 @@ def _in_place(path: str) -> TextIO:
 
 @contextmanager
 def _whole(path: str) -> Iterator[TextIO]:
+    import tempfile  # noqa: PLC0415 - where one is needed
+
     target = Path(path)
     # a name that nobody can foresee, and that must not be there yet (O_EXCL): where others may write too, such as in
     # /tmp, nobody can put a link there that leads to another file
@@ -160,7 +161,7 @@ def width_of(out: TextIO) -> int:
     """Columns a table may take there."""
     if not out.isatty():
         return PLAIN_WIDTH
-    return max(PLAIN_WIDTH, shutil.get_terminal_size().columns)
+    return max(PLAIN_WIDTH, columns())
 
 
 def load_ahead(reports: str, output_format: Format) -> None:

@@ -332,7 +332,8 @@ def _words_of(choices: type[Enum]) -> list[str]:
     return [each.value for each in choices]
 
 
-def _columns() -> int:
+def columns() -> int:
+    """Of the terminal, as shutil.get_terminal_size() finds them, without all that it loads."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns):
         return int(columns)
@@ -343,7 +344,7 @@ def _columns() -> int:
 
 
 def _width() -> int:
-    return max(min(_columns(), WIDTH) - 2, 50)
+    return max(min(columns(), WIDTH) - 2, 50)
 
 
 def paragraphs(text: str) -> list[str]:

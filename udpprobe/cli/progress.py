@@ -6,8 +6,9 @@ import math
 import sys
 import time
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from udpprobe.reports.text import duration, plural
 
@@ -28,8 +29,7 @@ PATIENCE_S = 1.0
 Told = TypeVar("Told")
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind(Generic[Told]):
+class _Kind(Struct, Generic[Told], frozen=True):
     """A kind of progress."""
 
     columns: Callable[[], Sequence[ProgressColumn]]

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 LEAST_REPEATS = 3
 """So often a router must come again before it is a loop wherever the trace ends."""
@@ -25,8 +27,7 @@ Rows = Mapping[int, frozenset[str]]
 """By TTL, who reported that it ran out; without the TTLs where nobody did."""
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
+class Round(Struct, frozen=True):
     """A loop as a trace saw it."""
 
     first_ttl: int
@@ -115,8 +116,7 @@ def _round(rows: Rows, first: int, period: int) -> Round | None:
     return Round(first, period, tuple(place.router for place in places), repeats, max(rows))
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """One place in a loop."""
 
     router: str | None

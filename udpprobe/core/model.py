@@ -9,7 +9,7 @@ encode. `msgspec.structs` has what `dataclasses` has for its own: `replace`, `fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar, overload
 
@@ -90,6 +90,13 @@ class Spread(Model, frozen=True):
     min: float
     median: float
     max: float
+
+
+def median(values: Iterable[float]) -> float:
+    """The one in the middle, of at least one: as of `statistics`, which loads fractions and decimals for it."""
+    some = sorted(values)
+    middle = len(some) // 2
+    return some[middle] if len(some) % 2 else (some[middle - 1] + some[middle]) / 2
 
 
 class Finding(Model, frozen=True):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX
 from udpprobe.errors import UsageError
@@ -24,8 +25,7 @@ ALL_PORTS = range(1, 65536)
 """Every port that a service can be at; port 0 is reserved (RFC 6335, section 6)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """Addresses that begin with the same bits; mostly just one."""
 
     first: int
@@ -46,8 +46,7 @@ class Block:
         return 1 << (ADDRESS_BITS - self.prefix)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """What one word of the user's asks for."""
 
     text: str

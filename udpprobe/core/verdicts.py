@@ -6,9 +6,11 @@ The errno is the book's (UNP table 28.1); the Linux columns were measured with c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from udpprobe.errors import UsageError
 
@@ -24,8 +26,7 @@ ERRNO_OF_VERDICT = {
 """UNP table 28.1; the verdicts that are not here have none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(Struct, frozen=True):
     """One row of the table."""
 
     family: int

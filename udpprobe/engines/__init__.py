@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
 
 from udpprobe.capture.frames import Frame
 
@@ -22,8 +23,7 @@ class EngineState(Protocol):
     faults: Counter[str]
 
 
-@dataclass(slots=True)
-class Heard:
+class Heard(Struct):
     """What an engine heard since it was asked last: frames, or what the kernel says in their place."""
 
     now_ns: int

@@ -11,7 +11,6 @@ import errno
 import resource
 import socket
 import time
-from dataclasses import dataclass
 from typing import cast
 
 from udpprobe.engines import blind
@@ -33,7 +32,6 @@ SPARE_FILES = 64
 """Files that the rest of the program may open."""
 
 
-@dataclass(slots=True)
 class OneLine(Line):
     """A socket for one destination."""
 

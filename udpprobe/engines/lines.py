@@ -10,8 +10,9 @@ import time
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import attrgetter
+
+from msgspec import Struct
 
 from udpprobe.capture.state import SourceState
 from udpprobe.core.probe import Batch
@@ -41,8 +42,7 @@ TOLD = frozenset(getattr(errno, name) for row in MEANINGS for name in (row.recve
 """What a pending ICMP error can make a call fail with; any other errno is the host's own."""
 
 
-@dataclass(slots=True)
-class Line:
+class Line(Struct):
     """A socket and its own end."""
 
     socket: socket.socket

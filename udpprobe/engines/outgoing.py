@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from udpprobe.core.probe import Batch
 
@@ -20,8 +21,7 @@ TTL_OPTION = {4: (socket.IPPROTO_IP, socket.IP_TTL), 6: (socket.IPPROTO_IPV6, so
 SOURCE_AT, TTL_AT = {4: slice(12, 16), 6: slice(8, 24)}, {4: 8, 6: 7}
 
 
-@dataclass(slots=True)
-class Outgoing:
+class Outgoing(Struct):
     """A probe, crafted."""
 
     task: int

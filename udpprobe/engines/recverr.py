@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass, field
 from typing import cast
+
+from msgspec import field
 
 from udpprobe.engines import blind
 from udpprobe.engines.lines import CONTROL_BYTES, MOST_HEARD, TOLD, Line, LineEngine, bound_socket, time_of
@@ -24,7 +25,6 @@ TRIES = 16
 """How often a probe is sent that fails with other probes' errors: each try reads all that are pending."""
 
 
-@dataclass(slots=True)
 class ErrorLine(Line):
     """A socket for one source address and all destinations."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections import defaultdict
-from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from udpprobe.core.probe import GENERIC, TOKEN_BYTES, VARIANTS, Payloads
 from udpprobe.payloads.model import Payload
@@ -24,8 +25,7 @@ BUILT_IN = (*(Payload("token", (), bytes(TOKEN_BYTES + more), 0, TOKEN_BYTES, so
 """The first rows of every catalogue."""
 
 
-@dataclass(frozen=True)
-class Catalogue:
+class Catalogue(Struct, frozen=True, dict=True):
     """The table, and what is sent where."""
 
     rows: tuple[Payload, ...]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.payloads.catalogue import GENERIC, Catalogue

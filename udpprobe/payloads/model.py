@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+
+class Payload(Struct, frozen=True):
     """A request, and how its answer is known."""
 
     name: str

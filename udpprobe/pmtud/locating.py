@@ -7,7 +7,7 @@ ones behind the large ones show how soon whoever comes next would have reported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from udpprobe.core.limiter import MS
 from udpprobe.pmtud.rounds import ARRIVED, Ask, word_of
@@ -33,8 +33,7 @@ def hops_to(reply_ttl: int | None) -> int:
     return MOST_HOPS if first is None or reply_ttl is None else min(first - reply_ttl + 1 + SLACK, MOST_HOPS)
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(Struct, frozen=True):
     """What to send how far."""
 
     lane: int

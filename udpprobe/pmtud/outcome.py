@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from udpprobe.core.addresses import endpoint_text
 from udpprobe.core.advice import SOMEBODY, Case, sentence, unsent_case
@@ -26,8 +27,7 @@ NOTEWORTHY_NS = 200 * MS
 """Between two refusals, the host's limit is worth a word."""
 
 
-@dataclass(slots=True)
-class _Word:
+class _Word(Struct):
     count: int = 0
     smallest: int = 1 << 20
 
@@ -65,8 +65,7 @@ def _contradictions(mtu: int, size: int, passed: int) -> Iterator[str]:
         yield f"more than that fits: packets of {passed} bytes arrived"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What is known beside the search."""
 
     version: str

@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from udpprobe.core.limiter import MS, NEVER, SECOND
 from udpprobe.pmtud.search import Search
@@ -28,8 +29,7 @@ NO_PROOF = frozenset({"too-big", "loop", "expired", "reassembly"})
 """Errors that even the destination itself may send about what did not reach its UDP."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """How long and how often to try."""
 
     tries: int = 3
@@ -39,16 +39,14 @@ class Patience:
     ttl: int = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """A probe, and the lane it goes by."""
 
     lane: int
     probe: Probe
 
 
-@dataclass(slots=True)
-class Round:
+class Round(Struct):
     """Some probes of one size, perhaps with witnesses behind them."""
 
     size: int
@@ -63,8 +61,7 @@ class Round:
     """The largest witness that was heard."""
 
 
-@dataclass(slots=True)
-class Sent:
+class Sent(Struct):
     """A probe that left."""
 
     lane: int
@@ -167,8 +164,7 @@ REPEAT_NS = 250 * MS
 """After a probe that drew an error, the next ones; and after these, something may still arrive all the same."""
 
 
-@dataclass(slots=True)
-class _Objection:
+class _Objection(Struct):
     """What was said of a lane."""
 
     first_ns: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
+
+from msgspec.structs import asdict
 
 from udpprobe.core.verdicts import ANY_CODE, Meaning
 from udpprobe.reports import Format

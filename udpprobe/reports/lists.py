@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import astuple
 
 from udpprobe.core.model import Planned
@@ -19,8 +19,7 @@ PAYLOADS = ("name", "ports", "bytes", "answer", "source")
 """Columns of the list of payloads; `answer`: whether one is known by its bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """A list for all formats."""
 
     schema: str

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain, islice
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
+from msgspec import Struct
 from pyarrow.parquet import ParquetWriter
 
 from udpprobe.core.model import REPORT_SCHEMA, Destination, Event, Model, Report, Unmatched, is_time, json_name
@@ -30,8 +30,7 @@ METADATA = "udpprobe"
 """The key, in the file's metadata, of what is no row."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(Struct, frozen=True):
     """How a field is stored."""
 
     type: pa.DataType

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, groupby, islice, pairwise
 from operator import attrgetter
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from udpprobe.core.advice import ANY_HOST, SOME, Case, case_of, case_of_finding, sentence
@@ -64,8 +64,7 @@ _UNSENT = {
 # ---- a report, in one pass over its rows
 
 
-@dataclass(slots=True)
-class Totals:
+class Totals(Struct):
     """What the last line tells, counted while the rows pass by."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -90,8 +89,7 @@ class Totals:
             yield entry
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """What is said about a destination, or about one of its findings."""
 
     destination: str

@@ -6,10 +6,11 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from udpprobe.core.addresses import endpoint_text
 
@@ -70,8 +71,7 @@ def _minute(minutes: int) -> str:
     return (_EPOCH + timedelta(minutes=minutes)).replace(tzinfo=None).isoformat()[:-2]
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(Struct, frozen=True):
     """How text for a person looks, beside its width."""
 
     zone: tzinfo | None = UTC
@@ -152,8 +152,7 @@ def glued(text: str) -> str:
 # ---- tables that fit a width without breaking a word: an address must survive being copied
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """One way to show the same rows."""
 
     headers: tuple[str, ...]

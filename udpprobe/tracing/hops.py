@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from errno import errorcode
-from statistics import median
 from typing import Any
 
-from msgspec import structs
+from msgspec import Struct, structs
+from msgspec.structs import replace
 
 from udpprobe.core.addresses import endpoint_text
 from udpprobe.core.advice import Case, case_of_error, listed, sentence, unsent_case
-from udpprobe.core.model import Spread
+from udpprobe.core.model import Spread, median
 from udpprobe.core.notes import TEXTS, Note
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
 from udpprobe.replies import Reply
@@ -33,8 +32,7 @@ CHANGES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How a flow ends."""
 
     verdict: str
@@ -125,8 +123,7 @@ def _is_elsewhere(path: Path, ttl: int) -> bool:
     return end is not None and (ttl > end or 1 < end == path.patience.first_ttl)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(Struct, frozen=True):
     """What replies are summed up by."""
 
     address: str

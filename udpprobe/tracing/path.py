@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from math import comb
 from typing import ClassVar
+
+from msgspec import Struct, field
 
 from udpprobe.core.limiter import MS, NEVER
 from udpprobe.core.loops import Round, find_round
@@ -65,8 +66,7 @@ SOURCE_QUENCH = (4, 4)
 """Family and type of the one error that does not end a path (RFC 6633)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """How much is sent, and how long is waited for what comes back."""
 
     max_ttl: int = 30
@@ -101,8 +101,7 @@ class Patience:
     once."""
 
 
-@dataclass(slots=True)
-class Flight:
+class Flight(Struct):
     """A probe that was sent."""
 
     probe: Probe
@@ -142,8 +141,7 @@ def is_own(reply: Reply) -> bool:
 
 # ---- the path
 
-@dataclass(slots=True)
-class Path:
+class Path(Struct):
     """What is known of one flow."""
 
     flow: int

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from scan_setup import HOST, MS, START_NS, halves, plan_of
 
 from udpprobe.core.model import Spread

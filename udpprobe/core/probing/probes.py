@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
 def _column(typecode: str) -> array[int]:
     return field(default_factory=lambda: array(typecode))
 
 
-@dataclass(slots=True)
-class Destinations:
+class Destinations(Struct):
     """(n,) what is to be probed, in columns: each an address and a UDP port, none twice."""
 
     host: array[int] = _column("I")
@@ -52,6 +52,6 @@ class Destinations:
         """Several behind each other."""
         made = cls()
         for each in some:
-            for name in cls.__slots__:
+            for name in cls.__struct_fields__:
                 getattr(made, name).extend(getattr(each, name))
         return made

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from udpprobe.core.limiter import Limiter
 
@@ -11,8 +12,7 @@ Tried = list[tuple[int, int]]
 """Tasks, each with the time it was probed at."""
 
 
-@dataclass(slots=True)
-class Lane:
+class Lane(Struct):
     """The probes from one source address."""
 
     limiter: Limiter

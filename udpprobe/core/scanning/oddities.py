@@ -10,13 +10,13 @@ from __future__ import annotations
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 FEWEST = 3
 """So many ports of a host, and more than half of them, make a look the usual one."""
 
-@dataclass(frozen=True, slots=True)
-class Trait:
+class Trait(Struct, frozen=True):
     """One thing that errors of one host have in common."""
 
     value: Callable[[int], int]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text, endpoint_text
 from udpprobe.core.advice import case_of_verdict, sentence
-from udpprobe.core.model import Destination, Finding, Loop, Spread
+from udpprobe.core.model import Destination, Finding, Loop, Spread, median
 from udpprobe.core.notes import texts_of
 from udpprobe.core.scanning.pacing import Pacing
 from udpprobe.core.scanning.plan import Plan
@@ -36,8 +35,7 @@ RANK = {verdict: rank for rank, verdict in enumerate((*VERDICTS, None))}
 """0 for the most telling verdict; for none, more than for any."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """All that a scan knows at its end."""
 
     plan: Plan

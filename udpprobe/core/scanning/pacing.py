@@ -11,8 +11,9 @@ import heapq
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
+
+from msgspec import Struct
 
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.scanning.host import Host
@@ -44,8 +45,7 @@ ITSELF = 0, 0
 """The voice of the host itself, where nothing tells several apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """How long and how often."""
 
     rate_pps: float

@@ -9,8 +9,9 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from udpprobe.core.probe import Payloads, Prober, Tasks
 from udpprobe.core.probing.probes import Destinations
@@ -27,8 +28,7 @@ CONTROL_PORTS = (49_152, 65_536)
 """Where control ports are looked for: nothing is registered there (RFC 6335, section 6)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """Where probes come from."""
 
     addresses: Sequence[Sequence[Address]]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from dataclasses import dataclass, field
 from math import gcd
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from udpprobe.core.mtu import mtu_notes
 from udpprobe.core.scanning.oddities import Looks
@@ -36,8 +37,7 @@ class Kind(NamedTuple):
     """-1 without."""
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct):
     """Errors of one kind about one task."""
 
     first_ns: int
@@ -54,8 +54,7 @@ class Found:
     """What tells the last one from the others."""
 
 
-@dataclass(slots=True)
-class Loop:
+class Loop(Struct):
     """Probes of a task that came round a loop in sight of the capture."""
 
     passes: int

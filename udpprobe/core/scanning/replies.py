@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from udpprobe.core.believer import BELIEVED, DOUBTED, Believer
 from udpprobe.core.notes import Note
@@ -35,8 +36,7 @@ MOST_ELSEWHERE = 1 << 16
 MOST_DOUBTED = 1 << 16
 
 
-@dataclass(slots=True)
-class Believed:
+class Believed(Struct):
     """An ICMP error, and the probe it proved to be about."""
 
     time_ns: int
