@@ -8,15 +8,14 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from udpprobe import __version__, mtu, scan, trace, wire
+from udpprobe import __version__, scan
 from udpprobe.checking.asking import Ask, Probing
 from udpprobe.checking.states import Checked, Facts, Outcome, checked, unchecked, wants_mtu, wants_way
 from udpprobe.core.addresses import address_text
@@ -26,10 +25,12 @@ from udpprobe.core.targets import Block, Target
 from udpprobe.errors import UdpprobeError
 from udpprobe.hostfacts import has_net_raw
 from udpprobe.interrupt import Interrupted, hurry, is_late, until
-from udpprobe.pmtud.model import MtuReport
 from udpprobe.prepare import Options
 from udpprobe.targets import Wanted, resolve
-from udpprobe.tracing.model import TraceReport
+
+if TYPE_CHECKING:
+    from udpprobe.pmtud.model import MtuReport
+    from udpprobe.tracing.model import TraceReport
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -178,6 +179,8 @@ class _Run(Struct):
 
     def _mtu(self, place: Destinations, ask: Ask) -> MtuReport | None:
         """None where time ran out before it was known."""
+        from udpprobe import mtu, wire  # noqa: PLC0415 - where it is asked for
+
         least = ask.expectation.min_mtu
         measured = mtu.mtu(wire.endpoint_of(place, 0), mtu.Options(
             retries=self.settings.retries, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
@@ -187,6 +190,8 @@ class _Run(Struct):
 
     def _way(self, place: Destinations, ask: Ask) -> TraceReport | None:
         """None where time ran out before it was known."""
+        from udpprobe import trace, wire  # noqa: PLC0415 - as above
+
         traced = next(trace.trace(wire.endpoint_of(place, 0), trace.Options(
             queries=1, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
             interface=ask.probing.interface)))
@@ -204,7 +209,8 @@ class _Run(Struct):
         """
         if len(work) <= 1:
             return list(map(function, work))
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
             waiting = [pool.submit(copy_context().run, function, each) for each in work]
             try:
                 return [each.result() for each in waiting]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, TextIO
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from udpprobe.cli.output import complain, width_of
 from udpprobe.errors import UdpprobeError, UsageError
@@ -32,7 +32,7 @@ class Ending(Struct):
     """Whether the events are asked for, instead of the report."""
     hide_healthy: bool = False
     """Whether the report has destinations without any finding that are not to be shown."""
-    _events: Events | None = field(default=None, init=False)
+    _events: Events | None = None
 
     def __post_init__(self) -> None:
         if self.format is Format.PARQUET and self.out.isatty():
