@@ -197,7 +197,6 @@ class _Run(Struct):
             interface=ask.probing.interface)))
         return None if traced.interrupted else traced.report
 
-
     def _side_by_side(self, function: Callable[[Work], Result], work: Sequence[Work],
                       otherwise: Callable[[Work], Result]) -> list[Result]:
         """The function's results, in order; what is to be stopped in time here is so there.
@@ -209,8 +208,9 @@ class _Run(Struct):
         """
         if len(work) <= 1:
             return list(map(function, work))
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not for one target
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             waiting = [pool.submit(copy_context().run, function, each) for each in work]
             try:
                 return [each.result() for each in waiting]
