@@ -224,8 +224,9 @@ def told(capsys, *words):
     return status, capsys.readouterr()
 
 
-def test_the_table_says_what_was_and_what_is_in_80_columns(files, capsys):
-    status, out = told(capsys, *files)
+def test_the_table_says_what_was_and_what_is_in_80_columns(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    status, out = told(capsys, *(Path(name).name for name in files))
     assert (0, "") == (status, out.err)
     assert max(map(len, out.out.splitlines())) <= 80
     assert "198.51.100.7:53      worse     was answered, is refused by itself\n" in out.out

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -93,7 +93,7 @@ class Recorder:
             UdpprobeError: it cannot be written.
             BrokenPipeError: nobody reads standard output any more.
         """
-        with self._complaining(), _opened(self._path) as out:
+        with opened(self._path) as out:
             out.write(section_block(application))
             out.writelines(map(interface_block, self._interfaces))
             for numbers, sizes, blocks in self._spooled():
@@ -112,33 +112,49 @@ class Recorder:
             index = array("q", self._spool.read(16 * frames)).tolist()
             yield index[:frames], index[frames:], self._spool.read(size)
 
-    @contextmanager
-    def _complaining(self) -> Iterator[None]:
-        try:
-            yield
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            where = "standard output" if self._path == "-" else self._path
-            raise UdpprobeError(f"cannot write {where}: {error.strerror or error}") from error
+    def _complaining(self) -> AbstractContextManager[None]:
+        return _complaining(self._path)
 
 
 # ---- where it goes
+
+@contextmanager
+def _complaining(path: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = "standard output" if path == "-" else path
+        raise UdpprobeError(f"cannot write {where}: {error.strerror or error}") from error
+
 
 def _is_stream(path: str) -> bool:
     return path == "-" or (Path(path).exists() and not Path(path).is_file())
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
-    if path == "-":
-        if sys.stdout is None:
-            raise OSError(None, "it is closed")
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    with Path(path).open("wb") if _is_stream(path) else _whole(Path(path).resolve()) as out:
-        yield out
+def opened(path: str) -> Iterator[IO[bytes]]:
+    """A capture to be written, which appears whole or not at all; what is no regular file is written in place.
+
+    Args:
+        path: the file; "-" is standard output.
+
+    Raises:
+        UdpprobeError: it cannot be written.
+        BrokenPipeError: nobody reads standard output any more.
+    """
+    with _complaining(path):
+        if path == "-":
+            if sys.stdout is None:
+                raise OSError(None, "it is closed")
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+            return
+        if Path(path).is_dir():
+            raise IsADirectoryError(None, "it is a directory")
+        with Path(path).open("wb") if _is_stream(path) else _whole(Path(path).resolve()) as out:
+            yield out
 
 
 @contextmanager
@@ -170,7 +186,7 @@ def _option(code: int, value: bytes) -> bytes:
 def section_block(application: str) -> bytes:
     """The start of a capture by a program (section 4.1)."""
     return _block(SECTION, struct.pack("<IHHQ", 0x1A2B3C4D, 1, 0, ANY_LENGTH),
-                  _option(APPLICATION, _clean(application)))
+                  _option(APPLICATION, clean(application)))
 
 
 def interface_block(link_type: int) -> bytes:
@@ -178,7 +194,7 @@ def interface_block(link_type: int) -> bytes:
     return _block(INTERFACE, struct.pack("<H2xI", link_type, 0), _option(TIME_RESOLUTION, NANOSECONDS))
 
 
-def _clean(text: str) -> bytes:
+def clean(text: str) -> bytes:
     r"""UTF-8 that fits into an option, with everything that could steer a terminal as `\x1b` and so on."""
     visible = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
     return visible.encode()[:MAX_OPTION_BYTES].decode(errors="ignore").encode()
@@ -199,7 +215,7 @@ def commented(numbers: list[int], sizes: list[int], blocks: bytes, comments: Map
     for number, size in zip(numbers, sizes, strict=True):
         if number in comments:
             yield blocks[told:at]
-            yield _block(ENHANCED_PACKET, blocks[at + 8:at + size - 4], _option(COMMENT, _clean(comments[number])))
+            yield _block(ENHANCED_PACKET, blocks[at + 8:at + size - 4], _option(COMMENT, clean(comments[number])))
             told = at + size
         at += size
     yield blocks[told:]

@@ -1,22 +1,27 @@
 """`udpprobe analyze`: what a capture knows."""
 
+import sys
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, ReportFormatOption, parse_time
-from udpprobe.cli.output import guard_inputs, opened
+from udpprobe.cli.output import guard_inputs, guard_outputs, opened
 from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.cli.progress import shown
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import CaptureError, UsageError
 from udpprobe.reports import Format
+from udpprobe.reports.text import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import IO
 
-    from udpprobe.core.model import Report, Unread
+    from udpprobe.capture.inputs import Inputs
+    from udpprobe.core.model import Event, Report, Unread
 
 EXAMPLES = """\
 \b
@@ -74,6 +79,10 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     output_format: ReportFormatOption = Format.TABLE,
     output: OutputOption = None,
     fail_on: FailOnOption = None,
+    write: Annotated[str | None, Option("--write", "-w", metavar="OUT.pcapng", show_default=False, help=(
+        "The capture again, with packet comments on errors, their datagrams, and loops; of one FILE."))] = None,
+    only_involved: Annotated[bool, Option(
+        "--only-involved", help="With -w: only the packets that have such a comment.")] = False,
     progress: ProgressOption = None,
 ) -> None:
     """Find, for every ICMP error in captures, the UDP datagram that caused it, and say what happened.
@@ -92,20 +101,77 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
 
     inputs = find_inputs(files or [], files_from, are_apart=vantage)
     guard_inputs(output, inputs.files)
+    if only_involved and write is None:
+        raise UsageError("--only-involved is about the capture that -w writes")
+    if write is not None:
+        guard_inputs(write, inputs.files, option="-w")
+        guard_outputs(output, write)
+        if len(inputs.files) != 1:
+            raise UsageError(f"-w writes one capture again, and there are {len(inputs.files)}; see mergecap(1)")
     from udpprobe import analyze as command  # noqa: PLC0415 - as above
 
     options = command.Options(
         filter=bpf, since_ns=window[0], until_ns=window[1], all_destinations=show_all or bool(failing & _HEALTHY),
         group_by=group_by.value, loop_ttl=loop_ttl)
-    follow = partial(command.analyze, inputs, options, workers=workers, cluster=cluster)
-    with opened(output, stream=is_stream(output_format, events=events)) as out:
-        # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
-        ending = Ending(out, output_format, events=events, hide_healthy=not show_all and bool(failing & _HEALTHY))
-        report, interrupted = _follow(follow, ending, progress)
-        ending.write(report)
+    with _annotating(write, inputs, only_involved=only_involved) as (annotated, read):
+        follow = partial(command.analyze, read, options, workers=workers, cluster=cluster)
+        with opened(output, stream=is_stream(output_format, events=events)) as out:
+            # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
+            ending = Ending(out, output_format, events=events, hide_healthy=not show_all and bool(failing & _HEALTHY))
+            report, interrupted = _follow(follow, ending, annotated, progress)
+            ending.write(report)
+        if annotated:
+            if interrupted:
+                _tell(f"{write} is not written: not all was analyzed")
+                raise KeyboardInterrupt
+            annotated.finish(report)
     if report.source.unread and not interrupted:
         raise _unread(report.source.unread)
     raise Exit(status_of(report, failing, interrupted=interrupted))
+
+
+@contextmanager
+def _annotating(write: str | None, inputs: "Inputs", *,
+                only_involved: bool) -> "Iterator[tuple[_Annotated | None, Inputs]]":
+    """What writes the capture again, if that is asked for; and what is to be read, for a pipe can be read but once."""
+    if write is None:
+        yield None, inputs
+        return
+    from dataclasses import replace  # noqa: PLC0415 - for this option
+
+    from udpprobe.capture.content import is_stored  # noqa: PLC0415 - as above
+    from udpprobe.cli.storing import stored  # noqa: PLC0415 - as above
+    from udpprobe.recorder import opened as opened_capture  # noqa: PLC0415 - as above
+
+    (name,) = inputs.files
+    if not is_stored(name):
+        what = "standard input" if name == "-" else name
+        _tell(f"{what} is copied to a temporary file, for -w reads it twice")
+    with opened_capture(write) as out, stored(name) as path:
+        yield _Annotated(path, out, only_involved=only_involved), replace(inputs, captures=((path,),))
+
+
+class _Annotated:
+    """The capture that is written again."""
+
+    def __init__(self, path: str, out: "IO[bytes]", *, only_involved: bool) -> None:
+        from udpprobe.annotator import Annotations  # noqa: PLC0415 - for this option
+
+        self._path, self._out, self._only_involved = path, out, only_involved
+        self._annotations = Annotations()
+        self.take = self._annotations.take
+
+    def finish(self, report: "Report") -> None:
+        """Write it, now that all is known."""
+        self._annotations.take_loops(report.destinations)
+        left = self._annotations.write(self._path, self._out, only_involved=self._only_involved)
+        if left:
+            _tell(f"{left} packets got no comment: blocks of their kind have no room for one")
+
+
+def _tell(text: str) -> None:
+    if sys.stderr is not None:
+        print("udpprobe:", escape(text), file=sys.stderr)  # noqa: T201 - one line
 
 
 def _unread(files: "Sequence[Unread]") -> CaptureError:
@@ -121,10 +187,17 @@ def _window(since: str | None, until: str | None) -> tuple[int | None, int | Non
     return first_ns, last_ns
 
 
-def _follow(follow: "Callable[..., Report]", ending: Ending, progress: bool | None) -> tuple["Report", bool]:
+def _follow(follow: "Callable[..., Report]", ending: Ending, annotated: _Annotated | None,
+            progress: bool | None) -> tuple["Report", bool]:
     from udpprobe.analyze import Interrupted  # noqa: PLC0415 - as above
 
-    on_events = ending.take if ending.events else None
+    takers = [*([ending.take] if ending.events else []), *([annotated.take] if annotated else [])]
+
+    def on_each(events: "Sequence[Event]") -> None:
+        for take in takers:
+            take(events)
+
+    on_events = None if not takers else takers[0] if len(takers) == 1 else on_each
     with shown(progress) as on_progress:
         try:
             return follow(on_events=on_events, on_progress=on_progress), False

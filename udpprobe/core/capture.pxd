@@ -2,6 +2,8 @@
 
 cimport cython
 
+from udpprobe.core cimport views
+
 
 @cython.final
 cdef class Records:
@@ -15,8 +17,10 @@ cdef class Records:
     cdef Py_ssize_t _capacity, _last
     cdef readonly Py_ssize_t start, end
     cdef readonly bint is_pcapng, is_ring, is_gapless, is_broken
+    cdef readonly bint is_big
+    cdef public bint tells_blocks
     # the frame that `next` found
-    cdef readonly Py_ssize_t at, captured, length
+    cdef readonly Py_ssize_t record, at, captured, length
     cdef readonly long long time_ns
     cdef readonly int link_type
     cdef public long long frame
@@ -30,7 +34,7 @@ cdef class Records:
     # blocks of a ring
     cdef long long _block_frames
     # pcap
-    cdef bint _is_big, _is_swapped
+    cdef bint _is_swapped
     cdef Py_ssize_t _header_bytes
     cdef long long _unit_ns
     # pcapng
@@ -44,6 +48,8 @@ cdef class Records:
     cdef long long _proof_steps
 
     cpdef int next(self) except -1 nogil
+    cpdef int skip(self, long long frame) except -1 nogil
+    cpdef int skip_to_times(self, views.i64s times) except -1 nogil
     cdef inline int _found(self, Py_ssize_t at, Py_ssize_t captured, Py_ssize_t length, long long time_ns,
                     Py_ssize_t behind) except -1 nogil
     cdef int _next_in_ring(self) except -1 nogil

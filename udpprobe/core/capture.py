@@ -20,6 +20,8 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
+
 # What `Records.next` found; compiled modules make typed constants of them.
 FRAME = 0
 """Its attributes describe a frame."""
@@ -29,11 +31,17 @@ WAIT = 2
 """The next frame is later than `until_ns`; it stays where it is."""
 END = 3
 """Nothing more is asked for, or can be found."""
+BLOCK = 4
+"""A block of pcapng that holds no packet that can be read; only where `tells_blocks`."""
+NUMBERED = 5
+"""Likewise, but Wireshark has a number for it."""
 
 _FRAME = cython.declare(cython.int, FRAME)
 _MORE = cython.declare(cython.int, MORE)
 _WAIT = cython.declare(cython.int, WAIT)
 _END = cython.declare(cython.int, END)
+_BLOCK = cython.declare(cython.int, BLOCK)
+_NUMBERED = cython.declare(cython.int, NUMBERED)
 
 FAULTS = ("bad-record", "bad-block", "no-interface")
 """Names of the counters in `Records.faults`."""
@@ -177,8 +185,9 @@ class Records:
         self.stop = stop
         self.start = self.end = 0
         self._last = -1
-        self.is_broken = False
+        self.is_broken = self.tells_blocks = False
         # ---- the frame
+        self.record = 0
         self.at = self.captured = self.length = 0
         self.link_type = 0
         self.frame = 0
@@ -221,7 +230,7 @@ class Records:
     def _open_pcap(self, head: bytes) -> None:
         little = int.from_bytes(head[:4], "little")
         self._set_order(little not in PCAP_MAGICS)
-        order: Literal["big", "little"] = "big" if self._is_big else "little"
+        order: Literal["big", "little"] = "big" if self.is_big else "little"
         self._unit_ns, self._header_bytes = PCAP_MAGICS[int.from_bytes(head[:4], order)]
         self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF     # above: whether there is an FCS
 
@@ -332,6 +341,7 @@ class Records:
         if time_ns < self.time_ns:
             step: u64 = cython.cast(u64, self.time_ns) - cython.cast(u64, time_ns)    # may not fit into i64
             self.is_disordered |= step <= _GIGA
+        self.record = self.start
         self.start = behind
         self.at = at
         self.captured = captured
@@ -340,6 +350,40 @@ class Records:
         self.latest_ns = latest_ns
         self.frame += 1
         return _FRAME
+
+    @cython.ccall
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def skip(self, frame: i64) -> cython.int:
+        """Go to the frame of a number, or the first one behind it: FRAME, or why it stopped before."""
+        status: cython.int = self.next()
+        while status == _FRAME and self.frame < frame:
+            status = self.next()
+        return status
+
+    @cython.ccall
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def skip_to_times(self, times: views.i64s) -> cython.int:
+        """Go to the next frame of one of these times, which ascend: FRAME, or why it stopped before."""
+        status: cython.int
+        low: index
+        high: index
+        middle: index
+        while True:
+            status = self.next()
+            if status != _FRAME:
+                return status
+            low = 0
+            high = len(times)
+            while low < high:
+                middle = (low + high) >> 1
+                if times[middle] < self.time_ns:
+                    low = middle + 1
+                else:
+                    high = middle
+            if low < len(times) and times[low] == self.time_ns:
+                return _FRAME
 
     @cython.cfunc
     @cython.nogil
@@ -498,6 +542,9 @@ class Records:
             kind: i64 = self._word(at)
             if kind == _SECTION:
                 if self._open_section(at) == _FRAME:
+                    if self.tells_blocks:
+                        self.record = at
+                        return _BLOCK
                     continue
                 return _END if self.is_broken else _MORE
             length: i64 = self._word(at + 4)
@@ -519,11 +566,15 @@ class Records:
                     self._count_drops(at, length)
                 elif _is_numbered(kind) and not self.is_gapless:
                     self.frame += 1
+                    outcome = _NUMBERED
             if self._word(behind - 4) != length:
                 self.faults[_BAD_BLOCK] += 1
             self.start = behind
             if outcome == _FRAME:
                 return _FRAME
+            if self.tells_blocks:
+                self.record = at
+                return _NUMBERED if outcome == _NUMBERED else _BLOCK
 
     @cython.cfunc
     @cython.inline
@@ -539,7 +590,7 @@ class Records:
         if kind == _SIMPLE_PACKET:      # of the first interface
             interface = 0
         elif kind == _OLD_PACKET:       # 16 bits, then a count of drops
-            interface = interface >> 16 if self._is_big else interface & 0xFFFF
+            interface = interface >> 16 if self.is_big else interface & 0xFFFF
         if interface >= self._interfaces:
             self.faults[_NO_INTERFACE] += 1
             return _MORE
@@ -596,7 +647,7 @@ class Records:
     def _open_section(self, at: index) -> cython.int:
         """A section header: FRAME where it was taken. All may be different behind it."""
         magic: i64 = self._word(at + 8)
-        was_big: cython.bint = self._is_big
+        was_big: cython.bint = self.is_big
         if magic == _ORDER_SWAPPED:
             self._set_order(not was_big)
         elif magic != _ORDER_MAGIC:
@@ -708,7 +759,7 @@ class Records:
         """16 bits at a place."""
         first: i64 = self.data[at]
         second: i64 = self.data[at + 1]
-        return first << 8 | second if self._is_big else first | second << 8
+        return first << 8 | second if self.is_big else first | second << 8
 
     @cython.cfunc
     @cython.nogil
@@ -717,13 +768,13 @@ class Records:
         """64 bits at a place."""
         first: u64 = self._word(at)
         second: u64 = self._word(at + 4)
-        return first << 32 | second if self._is_big else second << 32 | first
+        return first << 32 | second if self.is_big else second << 32 | first
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _set_order(self, is_big: cython.bint) -> cython.int:
-        self._is_big = is_big
+        self.is_big = is_big
         self._is_swapped = is_big != _HOST_IS_BIG
         return 0
 
@@ -758,7 +809,7 @@ class Records:
             int(self._offsets_ns[number]).to_bytes(8, "big"), "big", signed=True))
             for number in range(self._interfaces)]
         links = [self._links[number] for number in range(self._interfaces)]
-        return Entry(self.head, Known(">" if self._is_big else "<", tuple(links), tuple(clocks), self._snap_bytes),
+        return Entry(self.head, Known(">" if self.is_big else "<", tuple(links), tuple(clocks), self._snap_bytes),
                      self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns)
 
 
