@@ -32,7 +32,7 @@ were answered: by as much again), and by three times (median - minimum) of eithe
 \b
 Examples:
   udpprobe diff before.json after.json
-  udpprobe diff --fail-on new-refused,worse --format markdown monday.pcap tuesday.pcap
+  udpprobe diff --fail-on new-refused,worse mon.pcap tue.pcap
   udpprobe scan --format json 192.0.2.1 | udpprobe diff baseline.json -
 """
 
