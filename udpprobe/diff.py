@@ -280,14 +280,15 @@ def _overall(differences: Sequence[Difference]) -> str:
 
 
 def _advice(change: str, after: State | None, differences: Sequence[Difference], new: _Subject | None) -> str | None:
-    is_healthy = after is not None and after.verdict in {"answered", "silent"}
-    if change in {"same", "better"} or (change == "new" and is_healthy):
+    if change in {"same", "better"}:
         return None
     if change == "gone":
         return "See whether it was asked at all in the second run: its report does not mention it."
     told = getattr(new.own, "advice", None) if new and new.own else None
     if told:
         return str(told)
+    if change == "new" and after and after.verdict in {"answered", "silent"}:
+        return None
     if change == "new":
         return f"See what is asking there now; udpprobe explain {after.verdict if after else ''} says what it means."
     which = ", ".join(each.what.removesuffix("_ms") for each in differences if each.change == "worse")

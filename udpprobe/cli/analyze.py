@@ -1,6 +1,5 @@
 """`udpprobe analyze`: what a capture knows."""
 
-import sys
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
@@ -8,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, ReportFormatOption, parse_time
-from udpprobe.cli.output import guard_inputs, guard_outputs, opened
+from udpprobe.cli.output import complain, guard_inputs, guard_outputs, opened
 from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.cli.progress import shown
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import CaptureError, UsageError
 from udpprobe.reports import Format
-from udpprobe.reports.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -122,7 +120,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
             ending.write(report)
         if annotated:
             if interrupted:
-                _tell(f"{write} is not written: not all was analyzed")
+                complain(f"{write} is not written: not all was analyzed")
                 raise KeyboardInterrupt
             annotated.finish(report)
     if report.source.unread and not interrupted:
@@ -137,7 +135,7 @@ def _annotating(write: str | None, inputs: "Inputs", *,
     if write is None:
         yield None, inputs
         return
-    from dataclasses import replace  # noqa: PLC0415 - for this option
+    from msgspec.structs import replace  # noqa: PLC0415 - for this option
 
     from udpprobe.capture.content import is_stored  # noqa: PLC0415 - as above
     from udpprobe.cli.storing import stored  # noqa: PLC0415 - as above
@@ -146,7 +144,7 @@ def _annotating(write: str | None, inputs: "Inputs", *,
     (name,) = inputs.files
     if not is_stored(name):
         what = "standard input" if name == "-" else name
-        _tell(f"{what} is copied to a temporary file, for -w reads it twice")
+        complain(f"{what} is copied to a temporary file, for -w reads it twice")
     with opened_capture(write) as out, stored(name) as path:
         yield _Annotated(path, out, only_involved=only_involved), replace(inputs, captures=((path,),))
 
@@ -166,12 +164,7 @@ class _Annotated:
         self._annotations.take_loops(report.destinations)
         left = self._annotations.write(self._path, self._out, only_involved=self._only_involved)
         if left:
-            _tell(f"{left} packets got no comment: blocks of their kind have no room for one")
-
-
-def _tell(text: str) -> None:
-    if sys.stderr is not None:
-        print("udpprobe:", escape(text), file=sys.stderr)  # noqa: T201 - one line
+            complain(f"{left} packets got no comment: blocks of their kind have no room for one")
 
 
 def _unread(files: "Sequence[Unread]") -> CaptureError:

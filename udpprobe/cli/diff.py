@@ -1,17 +1,15 @@
 """`udpprobe diff`: what changed from one report to another."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from udpprobe.cli.options import FormatOption, OutputOption, ProgressOption
-from udpprobe.cli.output import guard_inputs, opened, width_of
+from udpprobe.cli.output import complain, guard_inputs, opened, width_of
 from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.cli.progress import shown as shown_progress
 from udpprobe.cli.storing import stored
 from udpprobe.errors import CaptureError, UdpprobeError, UsageError
 from udpprobe.reports import Format
-from udpprobe.reports.text import escape
 
 if TYPE_CHECKING:
     from udpprobe.capture.inputs import Inputs
@@ -75,21 +73,16 @@ def diff(
 
 def _warn(name: str, side: Any, other: Any) -> None:  # noqa: ANN401 - as `_read`
     """Say what makes the comparison say less than it seems to."""
-    label = "standard input" if name == "-" else escape(name)
+    label = "standard input" if name == "-" else name
     if getattr(side, "interrupted", False):
-        _tell(f"{label}: that run was interrupted; what it did not settle is not compared")
+        complain(f"{label}: that run was interrupted; what it did not settle is not compared")
     if side.source.kind != "probe" and not _has_healthy(side) and _has_healthy(other):
-        _tell(f"{label}: has no healthy destinations, so those of the other report look new or gone; write it with "
+        complain(f"{label}: has no healthy destinations, so those of the other report look new or gone; write it with "
               "--all")
 
 
 def _has_healthy(side: Any) -> bool:  # noqa: ANN401 - as `_read`
     return any(each.verdict in _HEALTHY for each in side.destinations)
-
-
-def _tell(text: str) -> None:
-    if sys.stderr is not None:
-        print("udpprobe:", text, file=sys.stderr)  # noqa: T201 - one line
 
 
 def _read(name: str, progress: bool | None) -> Any:  # noqa: ANN401 - a report, read from JSON or just made
