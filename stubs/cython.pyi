@@ -1,6 +1,6 @@
 # What a type checker should think of Cython: integers are `int`, and decorators change nothing.
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar, overload
 
 _Thing = TypeVar("_Thing")
 
@@ -37,5 +37,10 @@ nogil: _Gil
 gil: _Gil
 
 def exceptval(_value: int = 0, *, check: bool) -> Callable[[_Thing], _Thing]: ...
+class const(Generic[_Thing]): ...  # noqa: N801 - as Cython names it
+
+@overload
+def declare(_type: type[const[_Thing]], value: _Thing) -> _Thing: ...
+@overload
 def declare(_type: type[_Thing], value: _Thing) -> _Thing: ...
 def cast(_type: type[int], value: int) -> int: ...

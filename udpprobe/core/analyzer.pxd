@@ -40,7 +40,7 @@ cdef class Analyzer:
     cdef Match match
     cdef Kept _event, _head, _unsure
     cdef Rows _rows
-    cdef unsigned long long[::1] _hashes, _identities
+    cdef unsigned long long[::1] _identities
     cdef unsigned long long _touched
     cdef int[::1] _ways
     cdef long long[::1] _places

@@ -26,7 +26,7 @@ except ImportError:
 
 from udpprobe.core import views
 from udpprobe.core.capture import Records
-from udpprobe.core.decode import MESSAGE_BYTES, Decoder
+from udpprobe.core.decode import Decoder
 from udpprobe.core.duplicates import HEAD, Duplicates
 from udpprobe.core.filter import Filter
 from udpprobe.core.findings import Findings
@@ -45,24 +45,24 @@ KEPT_ROWS = 1 << 10
 MOST_WAITING = 1 << 16
 """Rows that wait to be put in order of time."""
 
-_GROUP = cython.declare(index, 64)
-_ROWS = cython.declare(index, 128)
-_KEPT = cython.declare(index, 1 << 10)
-_MESSAGES = cython.declare(index, 128 * MESSAGE_BYTES)     # more than the messages of one group
-_HORIZON = cython.declare(u64, 1 << 20)
-_MOST_WAITING = cython.declare(index, 1 << 16)
-_FRAME = cython.declare(cython.int, 0)      # capture.FRAME
-_FULL = cython.declare(cython.int, 10)      # tables need room
-_SECOND_NS = cython.declare(i64, 1_000_000_000)
-_EARLIEST_NS = cython.declare(i64, -(1 << 63))
-_LATEST_NS = cython.declare(i64, (1 << 63) - 1)
-_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
-_MOST_SIGNED = cython.declare(u64, (1 << 63) - 1)
-_SEEN_BEFORE = cython.declare(u64, 1 << 16)
-_BY_PAYLOAD = cython.declare(cython.int, 4)
-_NEW = cython.declare(cython.int, 0)
-_PASS = cython.declare(cython.int, 2)
-MATCH_WORDS = cython.declare(index, 8)
+_GROUP = cython.declare(cython.const[index], 64)
+_ROWS = cython.declare(cython.const[index], 128)
+_KEPT = cython.declare(cython.const[index], 1 << 10)
+_MESSAGES = cython.declare(cython.const[index], 128 << 12)     # more than the messages of one group
+_HORIZON = cython.declare(cython.const[u64], 1 << 20)
+_MOST_WAITING = cython.declare(cython.const[index], 1 << 16)
+_FRAME = cython.declare(cython.const[cython.int], 0)      # capture.FRAME
+_FULL = cython.declare(cython.const[cython.int], 10)      # tables need room
+_SECOND_NS = cython.declare(cython.const[i64], 1_000_000_000)
+_EARLIEST_NS = cython.declare(cython.const[i64], -(1 << 63))
+_LATEST_NS = cython.declare(cython.const[i64], (1 << 63) - 1)
+_MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
+_MOST_SIGNED = cython.declare(cython.const[u64], (1 << 63) - 1)
+_SEEN_BEFORE = cython.declare(cython.const[u64], 1 << 16)
+_BY_PAYLOAD = cython.declare(cython.const[cython.int], 4)
+_NEW = cython.declare(cython.const[cython.int], 0)
+_PASS = cython.declare(cython.const[cython.int], 2)
+MATCH_WORDS = cython.declare(cython.const[index], 8)
 
 
 @cython.final
@@ -230,7 +230,6 @@ class Analyzer:
         self.head_datagrams = 0
         self._event, self._head, self._unsure = self._new_kept(), self._new_kept(), self._new_kept()
         self._rows = Rows(_ROWS)
-        self._hashes = memoryview(bytearray(8 * _ROWS)).cast("Q")
         self._identities = memoryview(bytearray(8 * _ROWS)).cast("Q")
         self._touched = 0
         self._ways = memoryview(bytearray(4 * _ROWS)).cast("i")
@@ -441,15 +440,16 @@ class Analyzer:
         """Follow rows: look up all at once, then count one after the other."""
         row: index
         place: index
+        way: cython.int
         touched: u64 = 0
         if self.ports.own.size:
             self.ports.see(rows)
         for row in range(rows.size):
-            self._ways[row] = self.conversations.put_key(rows, row, 5 * row)
-            self._hashes[row] = self.conversations.table.hash(5 * row)
-            self._identities[row] = self.duplicates.identity(rows, row, self._hashes[row], self._ways[row])
+            way = self.conversations.put_key(rows, row, row)
+            self._ways[row] = way
+            self._identities[row] = self.duplicates.identity(rows, row, self.conversations.hashes[row], way)
         for row in range(rows.size):
-            self._places[row] = self.conversations.table.touch(self._hashes[row])
+            self._places[row] = self.conversations.table.touch(self.conversations.hashes[row])
         for row in range(rows.size):
             touched ^= self.duplicates.touch(self._identities[row])
         for row in range(rows.size):
@@ -474,12 +474,15 @@ class Analyzer:
     @cython.exceptval(-1, check=False)
     def _datagram(self, rows: Rows, row: index, is_head: cython.bint) -> cython.int:
         """Follow a datagram. Of a piece's head nothing is counted, only remembered: the piece before will count it."""
-        hash_: u64 = self._hashes[row]
+        hash_: u64 = self.conversations.hashes[row]
         way: cython.int = self._ways[row]
         ordinal: u64 = self.recent.count
-        conversation: index = self.conversations.table.find(hash_, 5 * row)
-        if conversation >= 0 and self.conversations.is_over(conversation, ordinal):
-            conversation = -1
+        conversation: index = self._places[row]
+        if (conversation < 0 or not self.conversations.table.is_key(conversation, 5 * row)
+                or self.conversations.is_over(conversation, ordinal)):
+            conversation = self.conversations.table.find(hash_, 5 * row)
+            if conversation >= 0 and self.conversations.is_over(conversation, ordinal):
+                conversation = -1
         seen: cython.int = self.duplicates.see(rows, row, self._identities[row])
         if conversation < 0:
             conversation = self.conversations.begin(hash_, 5 * row, rows, row, way, ordinal)
@@ -503,7 +506,7 @@ class Analyzer:
         if is_head:
             return 0
         self.match.clear()
-        conversation: index = self.conversations.table.find(self._hashes[row], 5 * row)
+        conversation: index = self.conversations.table.find(self.conversations.hashes[row], 5 * row)
         self.recent.look(rows, row, conversation, self._ways[row], 0, self.match)
         if is_copy:
             rows.notes[row] |= _SEEN_BEFORE
@@ -721,7 +724,7 @@ class Analyzer:
         for row in range(kept.rows.size):
             kept.load_match(row, match)
             way = conversations.put_key(kept.rows, row, 0)
-            conversation = conversations.table.find(conversations.table.hash(0), 0)
+            conversation = conversations.table.find(conversations.hashes[0], 0)
             had: cython.int = match.rank
             ordinal: u64 = match.ordinal
             self.recent.look(kept.rows, row, conversation, way, kept.words[row * MATCH_WORDS + 7], match)

@@ -18,25 +18,25 @@ except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
 
 # Typed names are not seen from Python, so those that callers need have two.
-_MISSED = cython.declare(index, 0)
-_DOUBTED = cython.declare(index, 1)
-_BELIEVED = cython.declare(index, 2)
+_MISSED = cython.declare(cython.const[index], 0)
+_DOUBTED = cython.declare(cython.const[index], 1)
+_BELIEVED = cython.declare(cython.const[index], 2)
 MISSED, DOUBTED, BELIEVED = _MISSED, _DOUBTED, _BELIEVED
 """What becomes of an error. MISSED: it proves nothing. DOUBTED: it agrees with a probe, but another probe must draw
 the same. BELIEVED: whoever sent it has seen the probe."""
 
-ENOUGH = cython.declare(index, 48)
+ENOUGH = cython.declare(cython.const[index], 48)
 """Bits that are proof whatever else was rewritten: of 10^7 guesses one hits in one of 28 million runs."""
-LEFT_ALONE = cython.declare(index, 16)
+LEFT_ALONE = cython.declare(cython.const[index], 16)
 """Bits that must be left of a single error, less what the misses of the whole run take. So the n-th guess is believed
 with a chance of 2^-16 / n at most. Where all guess the same number of bits, that is 2^-16 for the whole run."""
-LEFT_TOGETHER = cython.declare(index, 28)
+LEFT_TOGETHER = cython.declare(cython.const[index], 28)
 """Bits that must be left of the errors that several probes drew, less what the destination's misses take from each."""
-LEAST = cython.declare(index, 8)
+LEAST = cython.declare(cython.const[index], 8)
 """Bits of a probe's own; fewer agree by chance."""
-RARE = cython.declare(index, 16)
+RARE = cython.declare(cython.const[index], 16)
 """Misses of a destination that may be accidents: errors about other programs' datagrams, broken quotes."""
-MOST_MISSES = cython.declare(u64, 0xFFFF_FFFF)
+MOST_MISSES = cython.declare(cython.const[u64], 0xFFFF_FFFF)
 """Where counting them ends."""
 
 MOST_ERRORS = 8

@@ -36,19 +36,19 @@ BLOCK = 4
 NUMBERED = 5
 """Likewise, but Wireshark has a number for it."""
 
-_FRAME = cython.declare(cython.int, FRAME)
-_MORE = cython.declare(cython.int, MORE)
-_WAIT = cython.declare(cython.int, WAIT)
-_END = cython.declare(cython.int, END)
-_BLOCK = cython.declare(cython.int, BLOCK)
-_NUMBERED = cython.declare(cython.int, NUMBERED)
+_FRAME = cython.declare(cython.const[cython.int], 0)
+_MORE = cython.declare(cython.const[cython.int], 1)
+_WAIT = cython.declare(cython.const[cython.int], 2)
+_END = cython.declare(cython.const[cython.int], 3)
+_BLOCK = cython.declare(cython.const[cython.int], 4)
+_NUMBERED = cython.declare(cython.const[cython.int], 5)
 
 FAULTS = ("bad-record", "bad-block", "no-interface")
 """Names of the counters in `Records.faults`."""
 
-_BAD_RECORD = cython.declare(index, 0)
-_BAD_BLOCK = cython.declare(index, 1)
-_NO_INTERFACE = cython.declare(index, 2)
+_BAD_RECORD = cython.declare(cython.const[index], 0)
+_BAD_BLOCK = cython.declare(cython.const[index], 1)
+_NO_INTERFACE = cython.declare(cython.const[index], 2)
 
 EVERYTHING = 1 << 62
 CAPACITY_BYTES = 1 << 20
@@ -66,51 +66,54 @@ PCAP_MAGICS = {
 # Blocks of a ring (TPACKET_V3): words of struct tpacket_block_desc and of struct tpacket3_hdr. A header's last word
 # here has tp_mac and tp_net, 16 bits each. Both say where the packet is, and agree on a socket that is given no link
 # header.
-_BLOCK_FRAMES = cython.declare(index, 3)
-_BLOCK_FIRST = cython.declare(index, 4)
-_LINK_RAW = cython.declare(cython.int, 101)
+_BLOCK_FRAMES = cython.declare(cython.const[index], 3)
+_BLOCK_FIRST = cython.declare(cython.const[index], 4)
+_LINK_RAW = cython.declare(cython.const[cython.int], 101)
 
 # pcapng (draft-ietf-opsawg-pcapng section 4)
 SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
-_SECTION = cython.declare(i64, 0x0A0D0D0A)      # the same in either byte order
-_ORDER_MAGIC = cython.declare(i64, 0x1A2B3C4D)
-_ORDER_SWAPPED = cython.declare(i64, 0x4D3C2B1A)
-_INTERFACE = cython.declare(i64, 1)
-_OLD_PACKET = cython.declare(i64, 2)
-_SIMPLE_PACKET = cython.declare(i64, 3)
-_STATISTICS = cython.declare(i64, 5)
-_ENHANCED_PACKET = cython.declare(i64, 6)
-_MIN_BLOCK_BYTES = cython.declare(i64, 12)
-_MIN_SECTION_BYTES = cython.declare(i64, 28)
-_PACKET_BYTES = cython.declare(i64, 32)          # an enhanced or old packet block without its frame
-_SIMPLE_BYTES = cython.declare(i64, 16)          # a simple one
+_SECTION = cython.declare(cython.const[i64], 0x0A0D0D0A)      # the same in either byte order
+_ORDER_MAGIC = cython.declare(cython.const[i64], 0x1A2B3C4D)
+_ORDER_SWAPPED = cython.declare(cython.const[i64], 0x4D3C2B1A)
+_INTERFACE = cython.declare(cython.const[i64], 1)
+_OLD_PACKET = cython.declare(cython.const[i64], 2)
+_SIMPLE_PACKET = cython.declare(cython.const[i64], 3)
+_STATISTICS = cython.declare(cython.const[i64], 5)
+_ENHANCED_PACKET = cython.declare(cython.const[i64], 6)
+_MIN_BLOCK_BYTES = cython.declare(cython.const[i64], 12)
+_MIN_SECTION_BYTES = cython.declare(cython.const[i64], 28)
+_PACKET_BYTES = cython.declare(cython.const[i64], 32)          # an enhanced or old packet block without its frame
+_SIMPLE_BYTES = cython.declare(cython.const[i64], 16)          # a simple one
 
 # Options of interface descriptions (section 4.2) and statistics (section 4.6: isb_ifdrop, isb_osdrop)
-_TIME_RESOLUTION = cython.declare(i64, 9)
-_TIME_OFFSET = cython.declare(i64, 14)
-_INTERFACE_DROPS = cython.declare(i64, 5)
-_SYSTEM_DROPS = cython.declare(i64, 7)
+_TIME_RESOLUTION = cython.declare(cython.const[i64], 9)
+_TIME_OFFSET = cython.declare(cython.const[i64], 14)
+_INTERFACE_DROPS = cython.declare(cython.const[i64], 5)
+_SYSTEM_DROPS = cython.declare(cython.const[i64], 7)
 
-_MICROSECONDS = cython.declare(i64, 6)
-_UNKNOWN_LINK = cython.declare(i64, 0xFFFF)      # of an interface whose description is too short
-_MAX_INTERFACES = cython.declare(i64, 1 << 16)   # of one section: more are an attack on our memory, not a host
+_MICROSECONDS = cython.declare(cython.const[i64], 6)
+_UNKNOWN_LINK = cython.declare(cython.const[i64], 0xFFFF)      # of an interface whose description is too short
+# of one section: more are an attack on our memory, not a host
+_MAX_INTERFACES = cython.declare(cython.const[i64], 1 << 16)
 
 # The longest record that libpcap and Wireshark take for real, whatever snap length the file claims
-_MAX_CAPTURED_BYTES = cython.declare(i64, 262_144)
-_MAX_BLOCK_BYTES = cython.declare(i64, 16 << 20)
+_MAX_CAPTURED_BYTES = cython.declare(cython.const[i64], 262_144)
+_MAX_BLOCK_BYTES = cython.declare(cython.const[i64], 16 << 20)
 
-_LATEST_NS = cython.declare(i64, (1 << 63) - 1)
-_EARLIEST_NS = cython.declare(i64, -_LATEST_NS - 1)
-_SIGN = cython.declare(u64, 1 << 63)
-_MASK32 = cython.declare(u64, (1 << 32) - 1)
-_GIGA = cython.declare(u64, 1_000_000_000)
+_LATEST_NS = cython.declare(cython.const[i64], (1 << 63) - 1)
+_EARLIEST_NS = cython.declare(cython.const[i64], -(1 << 63))
+_SIGN = cython.declare(cython.const[u64], 1 << 63)
+_MASK32 = cython.declare(cython.const[u64], (1 << 32) - 1)
+_GIGA = cython.declare(cython.const[u64], 1_000_000_000)
 _HOST_IS_BIG = cython.declare(cython.bint, sys.byteorder == "big")
-_EVEN_BYTES = cython.declare(u64, 0x00FF_00FF_00FF_00FF)
-_EVEN_HALVES = cython.declare(u64, 0x0000_FFFF_0000_FFFF)
-_MASK64 = cython.declare(u64, (1 << 64) - 1)
+_EVEN_BYTES = cython.declare(cython.const[u64], 0x00FF_00FF_00FF_00FF)
+_EVEN_HALVES = cython.declare(cython.const[u64], 0x0000_FFFF_0000_FFFF)
+_MASK64 = cython.declare(cython.const[u64], (1 << 64) - 1)
 
-_PROOF_BYTES = cython.declare(index, 1 << 16)    # a guess at a record's start must hold so far: out of any payload
-_MAX_PROOF_STEPS = cython.declare(index, 1 << 24)    # in all, for payloads made to look like records everywhere
+# a guess at a record's start must hold so far: out of any payload
+_PROOF_BYTES = cython.declare(cython.const[index], 1 << 16)
+# in all, for payloads made to look like records everywhere
+_MAX_PROOF_STEPS = cython.declare(cython.const[index], 1 << 24)
 
 
 class Known(NamedTuple):

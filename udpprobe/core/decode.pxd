@@ -20,7 +20,7 @@ cdef class Decoder:
     cdef unsigned long long _sender(self, Py_ssize_t at, long long captured, int link_type) except? 0xffffffffffffffff nogil
     cdef int _datagram(self, long long time_ns, long long frame, unsigned long long link) except -1 nogil
     cdef unsigned long long _id(self, Headers headers) except? 0xffffffffffffffff nogil
-    cdef int _payload(self, Py_ssize_t row, Py_ssize_t at, Py_ssize_t end, Headers headers) except -1 nogil
+    cdef int _payload(self, Py_ssize_t row, long long size, unsigned long long high, unsigned long long low) except -1 nogil
     cdef int _finish_checksum(self, Py_ssize_t row, long long udp_length, long long checksum) except -1 nogil
     cdef bint _is_error(self) except -1 nogil
     cdef int _error(self, long long time_ns, long long frame) except -1 nogil

@@ -28,31 +28,32 @@ MESSAGE_BYTES = 4096
 UNKNOWN_LENGTH = 1 << 20
 """More than any packet has, so that it is never the least of several."""
 
-_UDP = cython.declare(cython.int, 17)
-_ICMP = cython.declare(cython.int, 1)
-_ICMPV6 = cython.declare(cython.int, 58)
+_UDP = cython.declare(cython.const[cython.int], 17)
+_ICMP = cython.declare(cython.const[cython.int], 1)
+_ICMPV6 = cython.declare(cython.const[cython.int], 58)
 
-_CUT_UDP = cython.declare(cython.int, 17)
-_CUT_ICMP = cython.declare(cython.int, 18)
-_NAMES = cython.declare(cython.int, 19)
-_BAD_UDP_LENGTH = cython.declare(cython.int, 43)
+_CUT_UDP = cython.declare(cython.const[cython.int], 17)
+_CUT_ICMP = cython.declare(cython.const[cython.int], 18)
+_NAMES = cython.declare(cython.const[cython.int], 19)
+_BAD_UDP_LENGTH = cython.declare(cython.const[cython.int], 43)
 
-_TUNNELLED = cython.declare(u64, 1)
-_FRAGMENTED = cython.declare(u64, 2)
-_UNKNOWN = cython.declare(i64, 1 << 20)
-_LAYERS = cython.declare(cython.int, 40)
-_MESSAGE = cython.declare(index, 4096)
+_TUNNELLED = cython.declare(cython.const[u64], 1)
+_FRAGMENTED = cython.declare(cython.const[u64], 2)
+_UNKNOWN = cython.declare(cython.const[i64], 1 << 20)
+_LAYERS = cython.declare(cython.const[cython.int], 40)
+_MESSAGE = cython.declare(cython.const[index], 4096)
+_MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
 
 # Bits of `notes.Note`.
-_BAD_ICMP_CHECKSUM = cython.declare(u64, 1)
-_ICMP_FRAGMENTED = cython.declare(u64, 2)
-_NO_PORTS = cython.declare(u64, 4)
-_NO_LENGTH = cython.declare(u64, 8)
-_NO_CHECKSUM = cython.declare(u64, 16)
-_QUOTES_LATER_FRAGMENT = cython.declare(u64, 32)
-_IP_LENGTH_SWAPPED = cython.declare(u64, 64)
-_IP_LENGTH_LIES = cython.declare(u64, 128)
-_IN_TUNNEL = cython.declare(u64, 4096)
+_BAD_ICMP_CHECKSUM = cython.declare(cython.const[u64], 1)
+_ICMP_FRAGMENTED = cython.declare(cython.const[u64], 2)
+_NO_PORTS = cython.declare(cython.const[u64], 4)
+_NO_LENGTH = cython.declare(cython.const[u64], 8)
+_NO_CHECKSUM = cython.declare(cython.const[u64], 16)
+_QUOTES_LATER_FRAGMENT = cython.declare(cython.const[u64], 32)
+_IP_LENGTH_SWAPPED = cython.declare(cython.const[u64], 64)
+_IP_LENGTH_LIES = cython.declare(cython.const[u64], 128)
+_IN_TUNNEL = cython.declare(cython.const[u64], 4096)
 
 
 @cython.final
@@ -195,7 +196,8 @@ class Decoder:
         """A row for the datagram that the cursor stands at."""
         row: index = self.rows.start_row()
         at: index = self.headers.at
-        word: u64 = self.headers.word64(at)     # ports, length, checksum
+        self.headers.read(at)
+        word: u64 = self.headers.first      # ports, length, checksum
         udp_length: i64 = cython.cast(i64, word >> 16 & 0xFFFF)
         checksum: i64 = cython.cast(i64, word & 0xFFFF)
         header: i64 = at - self.headers.ip_start
@@ -216,7 +218,7 @@ class Decoder:
             self.faults[_BAD_UDP_LENGTH] += 1
         self.rows.payload_at[row] = at + 8
         self.rows.payload_end[row] = max(min(self.headers.end, at + udp_length), at + 8)
-        self._payload(row, at + 8, min(self.headers.end, at + udp_length), self.headers)
+        self._payload(row, min(self.headers.end, at + udp_length) - at - 8, self.headers.second, self.headers.third)
         self._finish_checksum(row, udp_length, checksum)
         return 0
 
@@ -232,20 +234,14 @@ class Decoder:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _payload(self, row: index, at: index, end: index, headers: Headers) -> cython.int:
-        """The first 16 payload bytes that are there, and how many they are."""
-        count: i64 = max(min(end - at, 16), 0)
-        place: index
-        word: u64
-        if count == 16:
-            self.rows.payload_high[row], self.rows.payload_low[row] = headers.word64(at), headers.word64(at + 8)
-        else:
-            for place in range(count):
-                word = cython.cast(u64, headers.u8(at + place))
-                if place < 8:
-                    self.rows.payload_high[row] |= word << (56 - 8 * place)
-                else:
-                    self.rows.payload_low[row] |= word << (120 - 8 * place)
+    def _payload(self, row: index, size: i64, high: u64, low: u64) -> cython.int:
+        """Of the 16 bytes behind a UDP header those that are payload, and how many they are."""
+        count: i64 = max(min(size, 16), 0)
+        if count < 8:
+            high, low = high & ~(_MASK64 >> (8 * count)), 0
+        elif count < 16:
+            low &= ~(_MASK64 >> (8 * count - 64))
+        self.rows.payload_high[row], self.rows.payload_low[row] = high, low
         self.rows.proof[row] = cython.cast(u64, count) << 8
         return 0
 
@@ -364,8 +360,9 @@ class Decoder:
         if there < 8:
             notes |= _NO_CHECKSUM
         else:
-            self._payload(row, at + 8, self.quote.end if udp_length < 8 else min(self.quote.end, at + udp_length),
-                          self.quote)
+            self.quote.read(at)
+            self._payload(row, (self.quote.end if udp_length < 8 else min(self.quote.end, at + udp_length)) - at - 8,
+                          self.quote.second, self.quote.third)
         self.rows.detail[row] = (self._id(self.quote) << 48 | cython.cast(u64, udp_length) << 32
                             | cython.cast(u64, checksum) << 16 | cython.cast(u64, self.quote.ttl) << 8
                             | (_FRAGMENTED if self.quote.first_fragment else 0)

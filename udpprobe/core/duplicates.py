@@ -28,28 +28,30 @@ HEAD = 3 * WINDOW
 """Packets at the start of a piece that cannot be judged without those before: a sighting is judged by the two before
 it, and whether a loop was known before by one more."""
 
-WINDOW_NS = cython.declare(i64, 1_000_000_000)
-MIRROR_NS = cython.declare(i64, 500_000)        # with the same TTL, only this soon after is the same thing a copy …
-AT_ONCE_NS = cython.declare(i64, 20_000)        # … and only this soon where nothing tells two payloads apart
-FORWARD_NS = cython.declare(i64, 20_000_000)    # a router takes no longer to pass a datagram on
-ROUND_NS = cython.declare(i64, 5_000_000)       # rather come round a short loop than sent again with a lower TTL
+WINDOW_NS = cython.declare(cython.const[i64], 1_000_000_000)
+# with the same TTL, only this soon after is the same thing a copy …
+MIRROR_NS = cython.declare(cython.const[i64], 500_000)
+AT_ONCE_NS = cython.declare(cython.const[i64], 20_000)  # … and only this soon where nothing tells two payloads apart
+FORWARD_NS = cython.declare(cython.const[i64], 20_000_000)    # a router takes no longer to pass a datagram on
+# rather come round a short loop than sent again with a lower TTL
+ROUND_NS = cython.declare(cython.const[i64], 5_000_000)
 
 # What `see` returns.
-NEW = cython.declare(cython.int, 0)
-COPY = cython.declare(cython.int, 1)
-PASS = cython.declare(cython.int, 2)
+NEW = cython.declare(cython.const[cython.int], 0)
+COPY = cython.declare(cython.const[cython.int], 1)
+PASS = cython.declare(cython.const[cython.int], 2)
 
 # A sighting's chain word: how many sightings before it in the same bucket << 48, of the same identity << 32, its TTL
 # << 24, (the fall of its TTL since the last sighting + 256) << 12, the fall since the last on the same link << 3,
 # flags.
-_BUCKETS = cython.declare(u64, (1 << 15) - 1)
-_WINDOW = cython.declare(u64, 1 << 14)
-_ROSE = cython.declare(u64, 1)              # its TTL was higher than before
-_LOOPED = cython.declare(u64, 2)            # it was seen coming round
-_MULTIPLIER = cython.declare(u64, 0x9E3779B97F4A7C15)
-_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
-_PORT = cython.declare(u64, 0xFFFF)
-_MOST_LINKS = cython.declare(cython.int, 8)
+_BUCKETS = cython.declare(cython.const[u64], (1 << 15) - 1)
+_WINDOW = cython.declare(cython.const[u64], 1 << 14)
+_ROSE = cython.declare(cython.const[u64], 1)              # its TTL was higher than before
+_LOOPED = cython.declare(cython.const[u64], 2)            # it was seen coming round
+_MULTIPLIER = cython.declare(cython.const[u64], 0x9E3779B97F4A7C15)
+_MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
+_PORT = cython.declare(cython.const[u64], 0xFFFF)
+_MOST_LINKS = cython.declare(cython.const[cython.int], 8)
 
 
 @cython.final

@@ -20,9 +20,9 @@ except ImportError:
 Rows = Iterable[tuple[int, int, int, int]]
 """Instructions: operation code, jump if true, jump if false, operand (struct bpf_insn)."""
 
-_MASK32 = cython.declare(u64, 0xFFFF_FFFF)
-_BACKWARDS = cython.declare(u64, 1 << 31)
-_MAX_LOOPS = cython.declare(index, 1 << 16)     # a frame has no more headers, of 8 bytes each
+_MASK32 = cython.declare(cython.const[u64], 0xFFFF_FFFF)
+_BACKWARDS = cython.declare(cython.const[u64], 1 << 31)
+_MAX_LOOPS = cython.declare(cython.const[index], 1 << 16)     # a frame has no more headers, of 8 bytes each
 _MEMORY_WORDS = 16
 
 _LOADS = {0x00, 0x20, 0x40, 0x60, 0x80, 0x28, 0x48, 0x30, 0x50}

@@ -20,30 +20,31 @@ from udpprobe.core.rows import Rows
 from udpprobe.core.table import Table, secret_words
 
 # A finding's row: its key, then what is counted.
-HIGH = cython.declare(index, 0)         # the destination
-LOW = cython.declare(index, 1)
-REPORTER_HIGH = cython.declare(index, 2)
-REPORTER_LOW = cython.declare(index, 3)
-KIND = cython.declare(index, 4)         # `Rows.kind` << 20 | its port << 2 | from the destination itself << 1 | matched
-MTU = cython.declare(index, 5)          # MTU + 1 << 17 | source port, of a flow
-SOURCE_HIGH = cython.declare(index, 6)
-SOURCE_LOW = cython.declare(index, 7)
-KEY = cython.declare(index, 8)
-COUNT = cython.declare(index, 8)
-FIRST_NS = cython.declare(index, 9)     # times are kept with BIAS_NS
-LAST_NS = cython.declare(index, 10)
-NOTES = cython.declare(index, 11)       # sureness << 56 | evidence << 48 | notes
-LENGTH = cython.declare(index, 12)      # of the shortest of the datagrams
-TTLS = cython.declare(index, 13)        # 256 bits: TTLs that the matched datagrams left with
-WIDTH = cython.declare(index, 17)
+HIGH = cython.declare(cython.const[index], 0)         # the destination
+LOW = cython.declare(cython.const[index], 1)
+REPORTER_HIGH = cython.declare(cython.const[index], 2)
+REPORTER_LOW = cython.declare(cython.const[index], 3)
+# `Rows.kind` << 20 | its port << 2 | from the destination itself << 1 | matched
+KIND = cython.declare(cython.const[index], 4)
+MTU = cython.declare(cython.const[index], 5)          # MTU + 1 << 17 | source port, of a flow
+SOURCE_HIGH = cython.declare(cython.const[index], 6)
+SOURCE_LOW = cython.declare(cython.const[index], 7)
+KEY = cython.declare(cython.const[index], 8)
+COUNT = cython.declare(cython.const[index], 8)
+FIRST_NS = cython.declare(cython.const[index], 9)     # times are kept with BIAS_NS
+LAST_NS = cython.declare(cython.const[index], 10)
+NOTES = cython.declare(cython.const[index], 11)       # sureness << 56 | evidence << 48 | notes
+LENGTH = cython.declare(cython.const[index], 12)      # of the shortest of the datagrams
+TTLS = cython.declare(cython.const[index], 13)        # 256 bits: TTLs that the matched datagrams left with
+WIDTH = cython.declare(cython.const[index], 17)
 
 # A loop's row: destination, port (and source), passes, first, last, period.
-LOOP_KEY = cython.declare(index, 6)
-PASSES = cython.declare(index, 6)
-LOOP_FIRST_NS = cython.declare(index, 7)
-LOOP_LAST_NS = cython.declare(index, 8)
-PERIOD = cython.declare(index, 9)
-LOOP_WIDTH = cython.declare(index, 10)
+LOOP_KEY = cython.declare(cython.const[index], 6)
+PASSES = cython.declare(cython.const[index], 6)
+LOOP_FIRST_NS = cython.declare(cython.const[index], 7)
+LOOP_LAST_NS = cython.declare(cython.const[index], 8)
+PERIOD = cython.declare(cython.const[index], 9)
+LOOP_WIDTH = cython.declare(cython.const[index], 10)
 
 BIAS_NS = 1 << 63
 """Is added to times that are kept, so that negative ones compare as they should."""
@@ -51,15 +52,15 @@ BIAS_NS = 1 << 63
 NO_PORT = 1 << 16
 """The port of what is known by its address only."""
 
-_NO_PORT = cython.declare(u64, 1 << 16)
-_PORT = cython.declare(u64, 0xFFFF)
-_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
-_BIAS = cython.declare(u64, 1 << 63)
-_NOTE_BITS = cython.declare(u64, (1 << 48) - 1)
-_WITHOUT_PORTS = cython.declare(u64, 4 | 32)
-_SEEN_BEFORE = cython.declare(u64, 1 << 16)
-_UNKNOWN_LENGTH = cython.declare(i64, 1 << 20)
-_LONGEST_RTT_NS = cython.declare(i64, 300_000_000_000)
+_NO_PORT = cython.declare(cython.const[u64], 1 << 16)
+_PORT = cython.declare(cython.const[u64], 0xFFFF)
+_MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
+_BIAS = cython.declare(cython.const[u64], 1 << 63)
+_NOTE_BITS = cython.declare(cython.const[u64], (1 << 48) - 1)
+_WITHOUT_PORTS = cython.declare(cython.const[u64], 4 | 32)
+_SEEN_BEFORE = cython.declare(cython.const[u64], 1 << 16)
+_UNKNOWN_LENGTH = cython.declare(cython.const[i64], 1 << 20)
+_LONGEST_RTT_NS = cython.declare(cython.const[i64], 300_000_000_000)
 
 
 @cython.final

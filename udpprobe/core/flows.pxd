@@ -12,16 +12,17 @@ cdef class Conversations:
     cdef public Histograms rtt, endpoint_rtt
     cdef public bint by_flow
     cdef public unsigned long long open_until
+    cdef unsigned long long[::1] hashes
     cdef public object secret
     cdef public Py_ssize_t forget_at
-    cdef int put_key(self, Rows rows, Py_ssize_t row, Py_ssize_t at) except -1 nogil
+    cdef int put_key(self, Rows rows, Py_ssize_t row, Py_ssize_t slot) except -1 nogil
     cdef bint is_over(self, Py_ssize_t conversation, unsigned long long ordinal) except -1 nogil
     cdef Py_ssize_t begin(self, unsigned long long hash, Py_ssize_t at, Rows rows, Py_ssize_t row, int way, unsigned long long ordinal) except -1 nogil
     cdef int leave_uncounted(self, Py_ssize_t conversation) except -1 nogil
     cdef int count(self, Py_ssize_t conversation, int way, long long size, long long time_ns, unsigned long long ordinal) except -1 nogil
     cdef int _take_rtt(self, Py_ssize_t conversation, int way, unsigned long long duration_ns) except -1 nogil
     cdef unsigned long long head(self, Py_ssize_t conversation, int way) except? 0xffffffffffffffff nogil
-    cdef int set_head(self, Py_ssize_t conversation, int way, unsigned long long ordinal) except -1 nogil
+    cdef unsigned long long set_head(self, Py_ssize_t conversation, int way, unsigned long long ordinal) except? 0xffffffffffffffff nogil
     cdef int _link_ends(self, Py_ssize_t conversation) except -1 nogil
     cdef Py_ssize_t newest_of(self, unsigned long long high, unsigned long long low, unsigned long long port) except -2 nogil
     cdef Py_ssize_t next_of(self, Py_ssize_t conversation, unsigned long long high, unsigned long long low, unsigned long long port) except -2 nogil

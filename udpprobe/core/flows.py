@@ -34,45 +34,49 @@ HORIZON = 1 << 20
 """Datagrams that are remembered, and after which a conversation without any is over. Datagrams, not seconds: whatever
 clocks do, so much is remembered."""
 
+SLOTS = 128
+"""Keys that are written before they are looked up."""
+
 MOST_CONVERSATIONS = 1 << 18
 """At so many, and half as many again as are not over, those that are over are folded into endpoints."""
 
 # A conversation's record; two cache lines, the first of which is what finding and matching touch. End A is the lesser
 # one, way 0 goes from A to B.
-A_HIGH = cython.declare(index, 0)
-A_LOW = cython.declare(index, 1)
-B_HIGH = cython.declare(index, 2)
-B_LOW = cython.declare(index, 3)
-PORTS = cython.declare(index, 4)        # A's << 16 | B's
-LAST_NS = cython.declare(index, 5)      # when its last datagram was sent
-HEAD = cython.declare(index, 6)         # each way, 1 + the ordinal of its last datagram; 0 for none
-SENT = cython.declare(index, 8)         # datagrams, each way
-BYTES = cython.declare(index, 10)       # of their IP packets, each way
-FIRST_NS = cython.declare(index, 12)
-FIRST = cython.declare(index, 13)       # ordinal of its first datagram
-STATE = cython.declare(index, 14)       # flags, the other port << 8, first datagram the other way << 24
-LINKS = cython.declare(index, 15)       # 1 + the conversation before it that has the same end: A's << 32 | B's
-WIDTH = cython.declare(index, 16)
-KEY = cython.declare(index, 5)
+A_HIGH = cython.declare(cython.const[index], 0)
+A_LOW = cython.declare(cython.const[index], 1)
+B_HIGH = cython.declare(cython.const[index], 2)
+B_LOW = cython.declare(cython.const[index], 3)
+PORTS = cython.declare(cython.const[index], 4)        # A's << 16 | B's
+LAST_NS = cython.declare(cython.const[index], 5)      # when its last datagram was sent
+HEAD = cython.declare(cython.const[index], 6)         # each way, 1 + the ordinal of its last datagram; 0 for none
+SENT = cython.declare(cython.const[index], 8)         # datagrams, each way
+BYTES = cython.declare(cython.const[index], 10)       # of their IP packets, each way
+FIRST_NS = cython.declare(cython.const[index], 12)
+FIRST = cython.declare(cython.const[index], 13)       # ordinal of its first datagram
+STATE = cython.declare(cython.const[index], 14)       # flags, the other port << 8, first datagram the other way << 24
+LINKS = cython.declare(cython.const[index], 15)  # 1 + the conversation before it that has the same end: A's << 32 | B's
+WIDTH = cython.declare(cython.const[index], 16)
+KEY = cython.declare(cython.const[index], 5)
 
 # Flags of STATE.
-FIRST_WAY = cython.declare(u64, 1)
-LAST_WAY = cython.declare(u64, 2)
-ASKING_WAY = cython.declare(u64, 4)
-OPEN = cython.declare(u64, 8)           # it may have begun, or may answer what began, in a piece before
-EITHER = cython.declare(u64, 16)        # the other side may turn out to ask
-OVER = cython.declare(u64, 32)          # another one of the same key has begun
-UNCOUNTED = cython.declare(u64, 64)     # none of its datagrams was counted here; those before it in the capture are
-IN_HEAD = cython.declare(u64, 128)      # its first datagram was not counted here
-OTHER_PORT = cython.declare(u64, 0xFFFF00)
+FIRST_WAY = cython.declare(cython.const[u64], 1)
+LAST_WAY = cython.declare(cython.const[u64], 2)
+ASKING_WAY = cython.declare(cython.const[u64], 4)
+OPEN = cython.declare(cython.const[u64], 8)           # it may have begun, or may answer what began, in a piece before
+EITHER = cython.declare(cython.const[u64], 16)        # the other side may turn out to ask
+OVER = cython.declare(cython.const[u64], 32)          # another one of the same key has begun
+# none of its datagrams was counted here; those before it in the capture are
+UNCOUNTED = cython.declare(cython.const[u64], 64)
+IN_HEAD = cython.declare(cython.const[u64], 128)      # its first datagram was not counted here
+OTHER_PORT = cython.declare(cython.const[u64], 0xFFFF00)
 
 # An endpoint's row: its key, then counters.
-SENT_TO = cython.declare(index, 6)
-BYTES_TO = cython.declare(index, 7)
-QUESTIONS = cython.declare(index, 8)
-ANSWERED = cython.declare(index, 9)
-LAST_TO_NS = cython.declare(index, 10)
-ANSWERED_FROM = cython.declare(index, 11)
+SENT_TO = cython.declare(cython.const[index], 6)
+BYTES_TO = cython.declare(cython.const[index], 7)
+QUESTIONS = cython.declare(cython.const[index], 8)
+ANSWERED = cython.declare(cython.const[index], 9)
+LAST_TO_NS = cython.declare(cython.const[index], 10)
+ANSWERED_FROM = cython.declare(cython.const[index], 11)
 
 ENDPOINT_COLUMNS = ("high", "low", "port", "source_high", "source_low", "source_port", "sent", "sent_bytes",
                     "questions", "answered", "last_ns", "other_port")
@@ -80,14 +84,15 @@ ENDPOINT_COLUMNS = ("high", "low", "port", "source_high", "source_low", "source_
 there and their bytes; those of them that asked; how many were answered; when the last one was sent (+ 2^63 ns); the
 port that answers came from if it was another one, else 0."""
 
-SOON_NS = cython.declare(u64, 30_000_000_000)       # an answer from another port comes within this time
-LONGEST_RTT_NS = cython.declare(u64, 300_000_000_000)   # what took longer is no round trip, or a clock was set
-_HORIZON = cython.declare(u64, 1 << 20)
-_MOST_STEPS = cython.declare(cython.int, 256)       # conversations of one end that are looked through
-_PORT = cython.declare(u64, 0xFFFF)
-_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
-_BIAS = cython.declare(u64, 1 << 63)                # as `findings.BIAS_NS`
-_LOWER = cython.declare(u64, 0xFFFF_FFFF)
+SOON_NS = cython.declare(cython.const[u64], 30_000_000_000)       # an answer from another port comes within this time
+# what took longer is no round trip, or a clock was set
+LONGEST_RTT_NS = cython.declare(cython.const[u64], 300_000_000_000)
+_HORIZON = cython.declare(cython.const[u64], 1 << 20)
+_MOST_STEPS = cython.declare(cython.const[cython.int], 256)       # conversations of one end that are looked through
+_PORT = cython.declare(cython.const[u64], 0xFFFF)
+_MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
+_BIAS = cython.declare(cython.const[u64], 1 << 63)                # as `findings.BIAS_NS`
+_LOWER = cython.declare(cython.const[u64], 0xFFFF_FFFF)
 
 
 @cython.final
@@ -104,7 +109,8 @@ class Conversations:
     def __init__(self, secret: int, *, by_flow: bool = False, is_first: bool = True) -> None:
         words = secret_words(secret)
         self.secret, self.by_flow = secret, by_flow
-        self.table = Table(WIDTH, KEY, words, 128)
+        self.table = Table(WIDTH, KEY, words, SLOTS)
+        self.hashes = memoryview(bytearray(8 * SLOTS)).cast("Q")
         self.ends = Table(4, 3, words)
         self.endpoints = Table(12, 6, words)
         self.rtt, self.endpoint_rtt = Histograms(), Histograms()
@@ -131,8 +137,13 @@ class Conversations:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def put_key(self, rows: Rows, row: index, at: index) -> cython.int:
-        """Write the key of a row's conversation into `table.keys`; the way that the datagram goes."""
+    def put_key(self, rows: Rows, row: index, slot: index) -> cython.int:
+        """Write the key of a row's conversation into a slot of `table.keys`, its hash into one of `hashes`.
+
+        Returns:
+            The way that the datagram goes.
+        """
+        at: index = KEY * slot
         source_high: u64 = rows.source_high[row]
         source_low: u64 = rows.source_low[row]
         high: u64 = rows.destination_high[row]
@@ -142,10 +153,13 @@ class Conversations:
                 source_low == low and ports >> 16 <= ports & _PORT)))):
             self.table.keys[at], self.table.keys[at + 1] = source_high, source_low
             self.table.keys[at + 2], self.table.keys[at + 3], self.table.keys[at + 4] = high, low, ports
+            self.hashes[slot] = self.table.hash5(source_high, source_low, high, low, ports)
             return 0
+        ports = (ports & _PORT) << 16 | ports >> 16
         self.table.keys[at], self.table.keys[at + 1] = high, low
         self.table.keys[at + 2], self.table.keys[at + 3] = source_high, source_low
-        self.table.keys[at + 4] = (ports & _PORT) << 16 | ports >> 16
+        self.table.keys[at + 4] = ports
+        self.hashes[slot] = self.table.hash5(high, low, source_high, source_low, ports)
         return 1
 
     @cython.cfunc
@@ -238,11 +252,13 @@ class Conversations:
 
     @cython.cfunc
     @cython.nogil
-    @cython.exceptval(-1, check=False)
-    def set_head(self, conversation: index, way: cython.int, ordinal: u64) -> cython.int:
-        """This is the ordinal of its last datagram this way."""
-        self.table.words[conversation * WIDTH + HEAD + way] = ordinal + 1
-        return 0
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def set_head(self, conversation: index, way: cython.int, ordinal: u64) -> u64:
+        """This is the ordinal of its last datagram this way; what `head` was."""
+        at: index = conversation * WIDTH + HEAD + way
+        before: u64 = self.table.words[at]
+        self.table.words[at] = ordinal + 1
+        return before
 
     @cython.cfunc
     @cython.nogil

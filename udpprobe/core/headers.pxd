@@ -10,6 +10,7 @@ cdef class Headers:
     cdef public Py_ssize_t at, end, ip_start
     cdef public int family, ttl, ip_id, protocol, depth, stop, fault
     cdef public long long ip_length, fragment_id
+    cdef public unsigned long long first, second, third
     cdef public bint cut, quoted, first_fragment, later_fragment
     cdef public unsigned long long source_high, source_low, destination_high, destination_low
     cdef void load(self, object data)
@@ -17,6 +18,8 @@ cdef class Headers:
     cdef inline long long u16(self, Py_ssize_t at) except -1 nogil
     cdef inline long long u32(self, Py_ssize_t at) except -1 nogil
     cdef unsigned long long word64(self, Py_ssize_t at) except? 0xffffffffffffffff nogil
+    cdef inline unsigned long long _joined(self, unsigned long long first, unsigned long long second, unsigned long long shift) noexcept nogil
+    cdef int read(self, Py_ssize_t at) except -1 nogil
     cdef long long word_sum(self, Py_ssize_t at, Py_ssize_t end) except -1 nogil
     cdef long long pseudo_sum(self, long long length, int protocol) except -1 nogil
     cdef int walk_link(self, Py_ssize_t at, Py_ssize_t end, bint cut, int link_type) except -2 nogil

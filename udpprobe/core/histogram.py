@@ -24,13 +24,13 @@ MOST_EXACT = 64
 """Durations of one owner that are kept to the nanosecond."""
 
 LEAST_PENDING = 1 << 12
-MOST_PENDING = 1 << 20
+MOST_PENDING = 1 << 21
 """New durations are collected before they are put in order; the more are kept already, the more."""
 
-_EXACT = cython.declare(index, 64)
-_KEPT_BITS = cython.declare(cython.int, 7)      # of each duration, beyond that: 1.6 %
-_BUCKETS = cython.declare(index, 1 << 13)
-_MOST_NS = cython.declare(u64, (1 << 40) - 1)   # 18 minutes; longer ones count as that
+_EXACT = cython.declare(cython.const[index], 64)
+_KEPT_BITS = cython.declare(cython.const[cython.int], 7)      # of each duration, beyond that: 1.6 %
+_BUCKETS = cython.declare(cython.const[index], 1 << 13)
+_MOST_NS = cython.declare(cython.const[u64], (1 << 40) - 1)   # 18 minutes; longer ones count as that
 
 
 @cython.final

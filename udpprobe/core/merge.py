@@ -12,11 +12,11 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index
 
-from udpprobe.core.capture import WAIT, Records
+from udpprobe.core.capture import Records
 
-_WAIT = cython.declare(cython.int, WAIT)
-_LATEST_NS = cython.declare(i64, (1 << 63) - 1)
-_EARLIEST_NS = cython.declare(i64, -_LATEST_NS - 1)
+_WAIT = cython.declare(cython.const[cython.int], 2)
+_LATEST_NS = cython.declare(cython.const[i64], (1 << 63) - 1)
+_EARLIEST_NS = cython.declare(cython.const[i64], -(1 << 63))
 
 
 @cython.final

@@ -16,7 +16,7 @@ from udpprobe.core.table import Table, secret_words
 
 PORTS = 1 << 16
 
-_PORT = cython.declare(u64, 0xFFFF)
+_PORT = cython.declare(cython.const[u64], 0xFFFF)
 
 
 @cython.final

@@ -35,44 +35,44 @@ except ImportError:
 
 from udpprobe.core.siphash import SipHash
 
-MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
-MASK32 = cython.declare(u64, 0xFFFF_FFFF)
-MASK16 = cython.declare(u64, 0xFFFF)
-MAPPED = cython.declare(u64, 0xFFFF)
+MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
+MASK32 = cython.declare(cython.const[u64], 0xFFFF_FFFF)
+MASK16 = cython.declare(cython.const[u64], 0xFFFF)
+MAPPED = cython.declare(cython.const[u64], 0xFFFF)
 """The upper half of the low word of an IPv4 address (RFC 4291, 2.5.5.2)."""
 IS_LITTLE = cython.declare(cython.bint, sys.byteorder == "little")
 
-UDP = cython.declare(u64, 17)
-UDP_BYTES = cython.declare(index, 8)
-IPV6_BYTES = cython.declare(index, 40)
-MOST_BYTES = cython.declare(index, 65_535)
+UDP = cython.declare(cython.const[u64], 17)
+UDP_BYTES = cython.declare(cython.const[index], 8)
+IPV6_BYTES = cython.declare(cython.const[index], 40)
+MOST_BYTES = cython.declare(cython.const[index], 65_535)
 """As far as a length field goes: IPv4's counts its header, IPv6's does not."""
-DONT_FRAGMENT = cython.declare(u64, 0x4000)
+DONT_FRAGMENT = cython.declare(cython.const[u64], 0x4000)
 
 TOKEN_BYTES = 8
-ID_BITS = cython.declare(index, 16)
-LABEL_BITS = cython.declare(index, 20)
-CHECKSUM_BITS = cython.declare(index, 16)
-VARIANT_BITS = cython.declare(index, 3)
+ID_BITS = cython.declare(cython.const[index], 16)
+LABEL_BITS = cython.declare(cython.const[index], 20)
+CHECKSUM_BITS = cython.declare(cython.const[index], 16)
+VARIANT_BITS = cython.declare(cython.const[index], 3)
 VARIANTS = 8
 """Payloads that GENERIC stands for; they differ in length."""
 
 # In place of an attempt, for what more than one probe shares.
-FLOW = cython.declare(u64, 0xFFFF_FFFF)
-HOST = cython.declare(u64, 0xFFFF_FFFE)
+FLOW = cython.declare(cython.const[u64], 0xFFFF_FFFF)
+HOST = cython.declare(cython.const[u64], 0xFFFF_FFFE)
 
 # Typed names are not seen from Python, so those that callers need have two.
-_GENERIC = cython.declare(index, -1)
+_GENERIC = cython.declare(cython.const[index], -1)
 GENERIC = _GENERIC
 """In a choice of payloads: one of the first VARIANTS rows, by the hash."""
-_ANY_SIZE = cython.declare(index, -1)
+_ANY_SIZE = cython.declare(cython.const[index], -1)
 ANY_SIZE = _ANY_SIZE
 """For `find`: take the quote's word for the size. The caller knows what it was."""
-_SOURCE = cython.declare(index, 1)
-_DESTINATION = cython.declare(index, 2)
-_IDENT = cython.declare(index, 4)
-_SWAPPED = cython.declare(index, 8)
-_CHECKSUM = cython.declare(index, 16)
+_SOURCE = cython.declare(cython.const[index], 1)
+_DESTINATION = cython.declare(cython.const[index], 2)
+_IDENT = cython.declare(cython.const[index], 4)
+_SWAPPED = cython.declare(cython.const[index], 8)
+_CHECKSUM = cython.declare(cython.const[index], 16)
 SOURCE, DESTINATION, IDENT, SWAPPED, CHECKSUM = _SOURCE, _DESTINATION, _IDENT, _SWAPPED, _CHECKSUM
 """Bits of `Prober.changed`: what the quote has otherwise, cleared, or (the checksum) not at all. SWAPPED: the id has
 its bytes swapped."""

@@ -33,55 +33,57 @@ EVIDENCE = ("ip-id", "udp-checksum", "payload")
 """What may tell a datagram from its neighbours, by the bits of `Match.evidence`."""
 
 # An entry of the ring.
-DETAIL = cython.declare(index, 0)
-PAYLOAD = cython.declare(index, 1)      # 16 bytes in two words
-TIME_NS = cython.declare(index, 3)
-FRAME = cython.declare(index, 4)        # frame << 21 | how many datagrams before it the conversation's last one was
-FLOW = cython.declare(index, 5)         # conversation << 33 | way << 32 | `Rows.proof`
-WIDTH = cython.declare(index, 6)
+DETAIL = cython.declare(cython.const[index], 0)
+PAYLOAD = cython.declare(cython.const[index], 1)      # 16 bytes in two words
+TIME_NS = cython.declare(cython.const[index], 3)
+# frame << 21 | how many datagrams before it the conversation's last one was
+FRAME = cython.declare(cython.const[index], 4)
+FLOW = cython.declare(cython.const[index], 5)         # conversation << 33 | way << 32 | `Rows.proof`
+WIDTH = cython.declare(cython.const[index], 6)
 
 LEAST_ROOM = 1 << 10
-_MOST_ROOM = cython.declare(u64, 1 << 20)
-_DISTANCE = cython.declare(u64, (1 << 21) - 1)
-_MOST_STEPS = cython.declare(cython.int, 1 << 14)   # datagrams of its flow that one error looks at, and others
-_INDEXED = cython.declare(u64, 1 << 16)
+_MOST_ROOM = cython.declare(cython.const[u64], 1 << 20)
+_DISTANCE = cython.declare(cython.const[u64], (1 << 21) - 1)
+# datagrams of its flow that one error looks at, and others
+_MOST_STEPS = cython.declare(cython.const[cython.int], 1 << 14)
+_INDEXED = cython.declare(cython.const[u64], 1 << 16)
 
 # Ways of looking: by the whole flow; by all but the source, which a NAT changed; by all but the destination, where a
 # service address was translated; by all but the destination's port, which the quote does not reach.
-_FLOW = cython.declare(cython.int, 0)
-_SOURCE_CHANGED = cython.declare(cython.int, 1)
-_SERVICE = cython.declare(cython.int, 2)
-_PORTLESS = cython.declare(cython.int, 3)
+_FLOW = cython.declare(cython.const[cython.int], 0)
+_SOURCE_CHANGED = cython.declare(cython.const[cython.int], 1)
+_SERVICE = cython.declare(cython.const[cython.int], 2)
+_PORTLESS = cython.declare(cython.const[cython.int], 3)
 
-_UNRANKED = cython.declare(cython.int, 100)
-_REWRITTEN_RANK = cython.declare(cython.int, 50)
-_SERVICE_RANK = cython.declare(cython.int, 51)
+_UNRANKED = cython.declare(cython.const[cython.int], 100)
+_REWRITTEN_RANK = cython.declare(cython.const[cython.int], 50)
+_SERVICE_RANK = cython.declare(cython.const[cython.int], 51)
 
-_NONE = cython.declare(cython.int, 0)
-_REWRITTEN = cython.declare(cython.int, 1)
-_IN_FLOW = cython.declare(cython.int, 2)
-_EXACT = cython.declare(cython.int, 3)
+_NONE = cython.declare(cython.const[cython.int], 0)
+_REWRITTEN = cython.declare(cython.const[cython.int], 1)
+_IN_FLOW = cython.declare(cython.const[cython.int], 2)
+_EXACT = cython.declare(cython.const[cython.int], 3)
 
-_BY_ID = cython.declare(cython.int, 1)
-_BY_CHECKSUM = cython.declare(cython.int, 2)
-_BY_PAYLOAD = cython.declare(cython.int, 4)
+_BY_ID = cython.declare(cython.const[cython.int], 1)
+_BY_CHECKSUM = cython.declare(cython.const[cython.int], 2)
+_BY_PAYLOAD = cython.declare(cython.const[cython.int], 4)
 
-_SECOND_NS = cython.declare(u64, 1_000_000_000)
-_COPY_NS = cython.declare(i64, 500_000)
-_PORT = cython.declare(u64, 0xFFFF)
-_MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
-_LOWER = cython.declare(u64, 0xFFFF_FFFF)
-_ALL = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
-_MOST_SIGNED = cython.declare(u64, (1 << 63) - 1)
-_FRAGMENTED = cython.declare(u64, 2)
-_NO_PORTS = cython.declare(u64, 4)
-_NO_LENGTH = cython.declare(u64, 8)
-_NO_CHECKSUM = cython.declare(u64, 16)
-_LATER_FRAGMENT = cython.declare(u64, 32)
-_IP_ID_SWAPPED = cython.declare(u64, 256)
-_SOURCE_REWRITTEN = cython.declare(u64, 8192)
-_DESTINATION_REWRITTEN = cython.declare(u64, 1 << 17)
-_OFFLOADED = cython.declare(u64, 1 << 18)
+_SECOND_NS = cython.declare(cython.const[u64], 1_000_000_000)
+_COPY_NS = cython.declare(cython.const[i64], 500_000)
+_PORT = cython.declare(cython.const[u64], 0xFFFF)
+_MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
+_LOWER = cython.declare(cython.const[u64], 0xFFFF_FFFF)
+_ALL = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
+_MOST_SIGNED = cython.declare(cython.const[u64], (1 << 63) - 1)
+_FRAGMENTED = cython.declare(cython.const[u64], 2)
+_NO_PORTS = cython.declare(cython.const[u64], 4)
+_NO_LENGTH = cython.declare(cython.const[u64], 8)
+_NO_CHECKSUM = cython.declare(cython.const[u64], 16)
+_LATER_FRAGMENT = cython.declare(cython.const[u64], 32)
+_IP_ID_SWAPPED = cython.declare(cython.const[u64], 256)
+_SOURCE_REWRITTEN = cython.declare(cython.const[u64], 8192)
+_DESTINATION_REWRITTEN = cython.declare(cython.const[u64], 1 << 17)
+_OFFLOADED = cython.declare(cython.const[u64], 1 << 18)
 
 
 @cython.final
@@ -170,7 +172,7 @@ class Recent:
     def add(self, rows: Rows, row: index, conversation: index, way: cython.int) -> cython.int:
         """Remember a datagram, copies too: an error's is the one seen last before it."""
         at: index = cython.cast(index, self.count & cython.cast(u64, self.room - 1)) * WIDTH
-        before: u64 = self.conversations.head(conversation, way)
+        before: u64 = self.conversations.set_head(conversation, way, self.count)
         distance: u64 = self.count + 1 - before if before else 0
         self.words[at + DETAIL] = rows.detail[row]
         self.words[at + TIME_NS] = cython.cast(u64, rows.time_ns[row]) & _MASK64
@@ -183,7 +185,6 @@ class Recent:
             if found < 0:
                 found = self.fragments.add(self.fragments.hash(0), 0)
             self.fragments.words[6 * found + 5] = self.count + 1
-        self.conversations.set_head(conversation, way, self.count)
         self.count += 1
         return 0
 

@@ -10,12 +10,12 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, u64
 
-MASK64 = cython.declare(u64, 0xFFFF_FFFF_FFFF_FFFF)
-START_A = cython.declare(u64, 0x736F_6D65_7073_6575)
-START_B = cython.declare(u64, 0x646F_7261_6E64_6F6D)
-START_C = cython.declare(u64, 0x6C79_6765_6E65_7261)
-START_D = cython.declare(u64, 0x7465_6462_7974_6573)
-FIVE_WORDS = cython.declare(u64, 40 << 56)
+MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
+START_A = cython.declare(cython.const[u64], 0x736F_6D65_7073_6575)
+START_B = cython.declare(cython.const[u64], 0x646F_7261_6E64_6F6D)
+START_C = cython.declare(cython.const[u64], 0x6C79_6765_6E65_7261)
+START_D = cython.declare(cython.const[u64], 0x7465_6462_7974_6573)
+FIVE_WORDS = cython.declare(cython.const[u64], 40 << 56)
 """The last word of a message of 40 bytes: how many, in the highest byte."""
 
 
