@@ -1,7 +1,7 @@
 """The command line: options in, exit status out; one file a command.
 
-Nothing heavy is imported before it is needed: help loads nothing beyond the parser, and a command no other one. Every
-error a user, a file or the host can cause ends here, as one line on standard error and an exit status.
+Nothing heavy is imported before it is needed: help loads neither NumPy nor Scapy nor rich, and a command no other
+one. Every error a user, a file or the host can cause ends here, as one line on standard error and an exit status.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
 
 from udpprobe import __version__
-from udpprobe.cli.parser import HELP, Command, Exit, WrongWords, echo, paragraphs, section
 from udpprobe.errors import UdpprobeError
 from udpprobe.reports.text import escape
 
@@ -23,6 +25,12 @@ INTERRUPTED = 128 + 2
 """What a shell reports of a program that SIGINT ended."""
 CLOSED_PIPE = 128 + 13
 """Likewise SIGPIPE."""
+
+# NumPy's BLAS would start a thread a core, for matrices that nobody multiplies here
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+_WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
+"""The parser's own usage error: Click's, or since Typer carries a copy of Click, that one's."""
 
 COMMANDS = {
     "analyze": "What captures know of UDP datagrams that failed.",
@@ -41,43 +49,49 @@ COMMANDS = {
 """In the order of help. The function of a command is in the module of its name, with EXAMPLES and perhaps SETTINGS."""
 
 
-def _called(arguments: Sequence[str]) -> None:
-    """Do what the words say; a command is loaded when it is called, for that takes some milliseconds."""
-    words = list(arguments)
-    word = words.pop(0) if words else ""
-    if word == "--version":
+class _Commands(TyperGroup):
+    """All commands by their names; the one that is called is loaded, for that takes some milliseconds."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - the parser's own types
+        super().__init__(**settings)
+        for name, short_help in COMMANDS.items():
+            self.add_command(TyperCommand(name, short_help=short_help))
+
+    def resolve_command(self, *args: Any) -> Any:  # noqa: ANN401 - as above
+        """Which command the words call, and the words behind its name."""
+        name, _, rest = super().resolve_command(*args)
+        return name, _loaded(str(name)), rest
+
+
+def _loaded(name: str) -> Any:  # noqa: ANN401 - as above
+    module = import_module(f"udpprobe.cli.{name}")
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    alone.command(name, epilog=module.EXAMPLES, **getattr(module, "SETTINGS", {}))(getattr(module, name))
+    return typer.main.get_command(alone)
+
+
+app = typer.Typer(cls=_Commands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]})
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from udpprobe.core import is_compiled  # noqa: PLC0415 - no other word needs the core here
 
-        echo(f"udpprobe {__version__} ({'compiled' if is_compiled() else 'interpreted'})")
-    elif word in {"-h", "--help"}:
-        echo(_help())
-    elif word.startswith("-"):
-        raise WrongWords(f"No such option: {word.partition('=')[0]}", "udpprobe")
-    elif not word:
-        echo(_help(), err=True)
-        raise Exit(2)
-    elif word not in COMMANDS:
-        raise WrongWords(f"No such command {word!r}{_meant(word)}", "udpprobe")
-    else:
-        module = import_module(f"udpprobe.cli.{word}")
-        command = Command(f"udpprobe {word}", getattr(module, word), module.EXAMPLES,
-                          **getattr(module, "SETTINGS", {}))
-        getattr(module, "run", Command.run)(command, words)
+        typer.echo(f"udpprobe {__version__} ({'compiled' if is_compiled() else 'interpreted'})")
+        raise typer.Exit
 
 
-def _meant(word: str) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - only where it is needed
-
-    alike = " or ".join(map(repr, get_close_matches(word, COMMANDS)))
-    return f". Did you mean {alike}?" if alike else ""
-
-
-def _help() -> str:
-    return "\n".join([
-        "Usage: udpprobe [OPTIONS] COMMAND [ARGS]...",
-        *paragraphs("Say what happened to UDP datagrams, from the ICMP errors that almost nobody hears."),
-        *section("Options", [("--version", "Show the version and exit."), ("-h, --help", HELP)]),
-        *section("Commands", list(COMMANDS.items()))])
+@app.callback(invoke_without_command=True)
+def _udpprobe(
+    context: typer.Context,
+    _version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True,
+                                           help="Show the version and exit.")] = False,
+) -> None:
+    """Say what happened to UDP datagrams, from the ICMP errors that almost nobody hears."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,25 +104,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 a verdict of --fail-on was found, 2 usage, 3 could not be done, 130 Ctrl-C.
     """
     try:
-        _called(sys.argv[1:] if arguments is None else arguments)
-    except Exit as ended:
-        return ended.status
+        return _run(sys.argv[1:] if arguments is None else list(arguments))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         _forget_stdout()
         return CLOSED_PIPE
-    except (UdpprobeError, OSError, MemoryError) as error:
+    except (UdpprobeError, OSError, MemoryError, _WrongWords) as error:
         text, status = _said_of(error)
         _complain(escape(" ".join(text.split())))
         return status
-    return 0
 
 
 def _complain(line: str) -> None:
     # print takes None for standard output
     if sys.stderr is not None:
         print("udpprobe:", line, file=sys.stderr)  # noqa: T201 - the one line
+
+
+def _run(arguments: list[str]) -> int:
+    # the command itself rather than its `main`, which has exit statuses of its own for all of the above
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("udpprobe", arguments) as context:
+            command.invoke(context)
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    return 0
 
 
 def _said_of(error: Exception) -> tuple[str, int]:
@@ -118,8 +140,17 @@ def _said_of(error: Exception) -> tuple[str, int]:
         case OSError():
             _forget_stdout()
             return f"{error.filename or 'standard output'}: {error.strerror or error}", 3
-        case _:
+        case MemoryError():
             return "out of memory", 3
+        case _:
+            return _usage(error), 2
+
+
+def _usage(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "udpprobe"
+    text = error.format_message()  # type: ignore[attr-defined]  # Click's, either copy
+    return f"{text.rstrip('.')} (see {path} --help)"
 
 
 def _forget_stdout() -> None:

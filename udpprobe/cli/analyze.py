@@ -5,10 +5,11 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
+from typer import Argument, Exit, Option
+
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, ReportFormatOption, parse_time
 from udpprobe.cli.output import complain, guard_inputs, guard_outputs, opened
-from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.cli.progress import shown
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import CaptureError, UsageError

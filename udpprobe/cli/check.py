@@ -6,9 +6,12 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, BadParameter, Exit, Option, echo
+from typer.core import TyperCommand
 
 from udpprobe import __version__
 from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
@@ -16,13 +19,15 @@ from udpprobe.checking.thresholds import State, parse_range
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.options import OutputOption
 from udpprobe.cli.output import opened, width_of
-from udpprobe.cli.parser import Argument, Command, Exit, Option, WrongWords, echo
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.plugin import line_of
 
 if TYPE_CHECKING:
     from udpprobe.check import Settings
     from udpprobe.checking.states import Outcome
+
+_WrongWords: type[Exception] = BadParameter.__bases__[0]
+"""The parser's own usage error."""
 
 EXAMPLES = """\
 Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; this help and wrong options are 3 too. Ranges are [@]start:end:
@@ -70,27 +75,36 @@ class CheckFormat(StrEnum):
     PROMETHEUS = "prometheus"
 
 
-def run(command: Command, words: Sequence[str]) -> None:
-    """Check, as the Monitoring Plugins have it: all but a check that was made is UNKNOWN, in a line on stdout."""
-    try:
-        values = command.values(words)
-    except Exit:
-        raise Exit(State.UNKNOWN) from None
-    except WrongWords as error:
-        raise _unknown(error.text) from None
-    except UsageError as error:     # an option's own check found it
-        raise _unknown(str(error)) from None
-    try:
-        command.function(**values)
-    except (BrokenPipeError, Exit):
-        raise
-    except KeyboardInterrupt:       # or SIGTERM: a monitor that waits no longer
-        raise _unknown("interrupted") from None
-    except (UdpprobeError, OSError, MemoryError) as error:
-        raise _unknown(str(error) or "out of memory") from None
-    except Exception as error:  # noqa: BLE001 - monitors would take Python's own status for WARNING
-        traceback.print_exc()
-        raise _unknown(f"a defect of udpprobe, please report it: {error!r}") from None
+class Plugin(TyperCommand):
+    """A command as the Monitoring Plugins have it: all but a check that was made is UNKNOWN, in a line on stdout."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the parser's own types
+        """Read the options; wrong ones are UNKNOWN, and so is help."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except Exit:
+            raise Exit(State.UNKNOWN) from None
+        except _WrongWords as error:
+            raise _unknown(error.format_message()) from None  # type: ignore[attr-defined]  # Click's, either copy
+        except UsageError as error:     # an option's own check found it
+            raise _unknown(str(error)) from None
+
+    def invoke(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as above
+        """Check; what cannot be done is UNKNOWN."""
+        try:
+            return super().invoke(*args, **kwargs)
+        except (BrokenPipeError, Exit):
+            raise
+        except KeyboardInterrupt:       # or SIGTERM: a monitor that waits no longer
+            raise _unknown("interrupted") from None
+        except (UdpprobeError, OSError, MemoryError) as error:
+            raise _unknown(str(error) or "out of memory") from None
+        except Exception as error:  # noqa: BLE001 - monitors would take Python's own status for WARNING
+            traceback.print_exc()
+            raise _unknown(f"a defect of udpprobe, please report it: {error!r}") from None
+
+
+SETTINGS = {"cls": Plugin}
 
 
 def _unknown(reason: str) -> Exit:
@@ -141,7 +155,8 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     engine: opt.EngineOption = None,
     verbose: Annotated[int, Option("--verbose", "-v", count=True, show_default=False, help=(
         "A line a destination; twice: and what came back; three times: and warnings."))] = 0,
-    _version: Annotated[bool, Option("--version", "-V", callback=_show_version, help="Show the version and exit.")] =
+    _version: Annotated[bool, Option("--version", "-V", callback=_show_version, is_eager=True,
+                                     help="Show the version and exit.")] =
         False,
     output_format: Annotated[CheckFormat, Option("--format", help="How the result is written.")] =
         CheckFormat.PLUGIN,

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated
 
 from msgspec import Struct
+from typer import Exit, Option, echo
 
 from udpprobe import __version__
-from udpprobe.cli.parser import Exit, Option, echo
 from udpprobe.errors import UdpprobeError
 from udpprobe.reports.text import wrap
 

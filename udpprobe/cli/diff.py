@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from typer import Argument, Exit, Option
+
 from udpprobe.cli.options import FormatOption, OutputOption, ProgressOption
 from udpprobe.cli.output import complain, guard_inputs, opened, width_of
-from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.cli.progress import shown as shown_progress
 from udpprobe.cli.storing import stored
 from udpprobe.errors import CaptureError, UdpprobeError, UsageError

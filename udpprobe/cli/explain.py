@@ -3,9 +3,10 @@
 from enum import StrEnum
 from typing import Annotated
 
+from typer import Argument, Option
+
 from udpprobe.cli.options import FormatOption, OutputOption
 from udpprobe.cli.output import opened, width_of
-from udpprobe.cli.parser import Argument, Option
 from udpprobe.core.verdicts import ANY_CODE, MEANINGS, Meaning, is_error, meaning_of
 from udpprobe.errors import UsageError
 from udpprobe.reports import Format

@@ -3,8 +3,9 @@
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Annotated
 
+from typer import Option, echo
+
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.parser import Option, echo
 from udpprobe.core.targets import parse_target
 from udpprobe.errors import UsageError
 

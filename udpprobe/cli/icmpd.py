@@ -9,9 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+from typer import Argument, Exit, Option
+
 from udpprobe.cli.options import FormatOption, OutputOption
 from udpprobe.cli.output import opened, width_of
-from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
 

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from typer import Argument, Exit, Option
+
 from udpprobe import __version__
 from udpprobe.cli.options import FormatOption, OutputOption
 from udpprobe.cli.output import opened, width_of
-from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.errors import UsageError
 from udpprobe.reports import Format
 
@@ -35,7 +36,7 @@ Examples:
   udpprobe lab --up plain
 """
 
-SETTINGS = {"interspersed": False}
+SETTINGS = {"context_settings": {"allow_interspersed_args": False}}
 """What follows the command of the lab's is its own."""
 
 USUAL = "plain"

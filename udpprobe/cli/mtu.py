@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Annotated
 
+from typer import Argument, Exit, Option
+
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
 from udpprobe.cli.output import load_ahead, opened, width_of
-from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.cli.progress import shown_of_search
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import VERDICTS

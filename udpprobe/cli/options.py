@@ -4,7 +4,8 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from udpprobe.cli.parser import Option
+from typer import Option
+
 from udpprobe.errors import UsageError
 from udpprobe.reports import Format
 

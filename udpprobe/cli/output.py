@@ -12,7 +12,6 @@ from os.path import samestat
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from udpprobe.cli.parser import columns
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
 
@@ -161,7 +160,7 @@ def width_of(out: TextIO) -> int:
     """Columns a table may take there."""
     if not out.isatty():
         return PLAIN_WIDTH
-    return max(PLAIN_WIDTH, columns())
+    return max(PLAIN_WIDTH, _columns())
 
 
 def load_ahead(reports: str, output_format: Format) -> None:
@@ -173,3 +172,14 @@ def load_ahead(reports: str, output_format: Format) -> None:
     """
     modules = [reports, "tabulate"] if output_format in {Format.TABLE, Format.MARKDOWN} else [reports]
     threading.Thread(target=lambda: [import_module(each) for each in modules], name="load", daemon=True).start()
+
+
+def _columns() -> int:
+    """Of the terminal, as shutil.get_terminal_size() finds them, without all that it loads."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size().columns or PLAIN_WIDTH
+    except (OSError, ValueError):
+        return PLAIN_WIDTH

@@ -3,11 +3,12 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
+from typer import Exit
+
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, ReportFormatOption
 from udpprobe.cli.output import complain, guard_inputs, guard_outputs, opened, width_of
-from udpprobe.cli.parser import Exit
 from udpprobe.cli.progress import shown_of_scan
 from udpprobe.core.targets import (
     Ports,

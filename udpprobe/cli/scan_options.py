@@ -3,7 +3,8 @@
 from enum import StrEnum
 from typing import Annotated
 
-from udpprobe.cli.parser import Argument, Option
+from typer import Argument, Option
+
 from udpprobe.errors import UsageError
 
 SLOWEST_PPS, FASTEST_PPS = 0.001, 1e9

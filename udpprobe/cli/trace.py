@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TextIO
 
+from typer import Argument, Exit, Option
+
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
 from udpprobe.cli.output import load_ahead, opened, width_of
-from udpprobe.cli.parser import Argument, Exit, Option
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UsageError

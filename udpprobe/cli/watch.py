@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
+from typer import Exit, Option
+
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import FailOnOption, OutputOption, ReportFormatOption
 from udpprobe.cli.output import guard_outputs, opened, width_of
-from udpprobe.cli.parser import Exit, Option
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
