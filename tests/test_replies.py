@@ -247,12 +247,14 @@ def test_an_error_heard_on_two_interfaces_is_one(family):
 
 
 @FAMILIES
-def test_this_host_s_own_error_about_a_probe_that_never_left_is_unsent(family):
-    unreachable = (1, 3) if family == 6 else (3, 1)
+@pytest.mark.parametrize(("kind", "kinds"), [("no-neighbour", {4: (3, 1), 6: (1, 3)}),
+                                             ("unsent", {4: (3, 13), 6: (1, 1)}), ("unsent", {4: (3, 3), 6: (1, 4)})])
+def test_this_host_s_own_error_about_a_probe_that_never_left_is_of_its_link_or_its_firewall(family, kind, kinds):
+    unreachable = kinds[family]
     bench = Bench(family)
     packet, = bench.send(Probe(3, 1))
     own, = bench.hear(b.error(packet, *unreachable, reporter=OWN[family]))
-    assert ("unsent", 3) == (own.kind, own.number)
+    assert (kind, 3) == (own.kind, own.number)
     bench = Bench(family)
     packet, = bench.send(Probe(3, 1))
     router, = bench.hear(packet, b.error(packet, *unreachable, reporter=OWN[family]))

@@ -24,5 +24,19 @@ class NotACaptureError(CaptureError):
     """A file that can be read, but is no capture."""
 
 
+class UnsentError(UdpprobeError):
+    """This host has no way to a destination.
+
+    Args:
+        text: for people.
+        code: errno.
+        zone: name of the interface of a link-local destination.
+    """
+
+    def __init__(self, text: str, code: int, zone: str | None = None) -> None:
+        super().__init__(text)
+        self.code, self.zone = code, zone
+
+
 class PrivilegeError(UdpprobeError):
     """This user may not do it; the text says what would help."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from errno import errorcode
 from functools import partial
 from random import SystemRandom
 from typing import Protocol
@@ -12,15 +14,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from udpprobe import __version__
+from udpprobe.core.addresses import endpoint_text
+from udpprobe.core.advice import sentence, unsent_case
 from udpprobe.core.limiter import SECOND
-from udpprobe.errors import UsageError
+from udpprobe.errors import UnsentError, UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.pmtud.locating import Course, Locating, hops_to
 from udpprobe.pmtud.model import MtuReport
 from udpprobe.pmtud.outcome import Facts, Reports, outcome, verdict_of
 from udpprobe.pmtud.rounds import ARRIVED, CONTROL, FLOWS, SERVICE, TOO_BIG, Ask, Patience, Rounds, word_of
-from udpprobe.pmtud.search import Search
+from udpprobe.pmtud.search import Search, State
 from udpprobe.replies import Reply
+from udpprobe.tracing.model import Target
 from udpprobe.wire import Endpoint, Listener, Wire, payload_for
 
 LONGEST_WAIT_S = 0.05
@@ -58,6 +63,8 @@ class Measured(Struct, frozen=True):
 
     report: MtuReport
     interrupted: bool
+    failure: str | None = None
+    """Why nothing could be sent."""
 
 
 class Progress(Struct, frozen=True):
@@ -107,9 +114,24 @@ def mtu(endpoint: Endpoint, options: Options,
         UdpprobeError: this host has no way there.
     """
     with ExitStack() as held, CtrlC() as ctrl_c:
-        listener = held.enter_context(Listener(_wires(endpoint, options, held), options.interface))
+        try:
+            wires = _wires(endpoint, options, held)
+        except UnsentError as error:
+            return Measured(_unsent(endpoint, error), interrupted=False, failure=str(error))
+        listener = held.enter_context(Listener(wires, options.interface))
         run = _Run(listener, options, ctrl_c, on_progress)
         return Measured(run.report(), ctrl_c.came)
+
+
+def _unsent(endpoint: Endpoint, error: UnsentError) -> MtuReport:
+    """Of a destination that this host has no way to: no path MTU."""
+    name = errorcode.get(error.code)
+    advice = sentence(unsent_case(name), [endpoint_text(endpoint.text, endpoint.port, error.zone)], endpoint.text)
+    return MtuReport(
+        version=__version__, target=Target(endpoint.text, endpoint.port, error.zone), verdict="unsent", errno=name,
+        path_mtu=None, udp_payload_max=None, proof=None, state=State.ERROR.value, interface="", interface_mtu=0,
+        source_address="", control_port=None, reports=(), black_hole=None, sent=0, duration_ms=0,
+        time_ns=time.time_ns(), advice=advice)
 
 
 def _wires(endpoint: Endpoint, options: Options, held: ExitStack) -> list[Wire]:

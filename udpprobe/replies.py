@@ -21,7 +21,7 @@ from udpprobe.core.mtu import mtu_notes
 from udpprobe.core.notes import Note, texts_of
 from udpprobe.core.probe import DESTINATION, SOURCE, Payloads, Prober, Quoted, Tasks
 from udpprobe.core.rows import Packet
-from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of, verdict_of
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT, NO_NEIGHBOUR, meaning_of, verdict_of
 
 HEADER_BYTES = {4: 28, 6: 48}
 """IP and UDP header, by family."""
@@ -63,8 +63,8 @@ class Reply(Struct, frozen=True):
     """When the probe left, as the capture saw it; else when it was handed to the kernel."""
     time_ns: int
     kind: str
-    """`answer`: a datagram of the destination. `error`: an ICMP error. `unsent`: an ICMP error by which this host
-    itself says that it could not send the probe after all, as to a neighbour that nobody finds."""
+    """`answer`: a datagram of the destination. `error`: an ICMP error. `no-neighbour`: this host itself says that
+    nothing on the link answers for the address. `unsent`: its own firewall rejects the probe."""
     event: Event | None
     """The error; None for an answer."""
     ttl: int
@@ -345,9 +345,12 @@ class Tracker:
     def _reply(self, packet: Packet, sent: _Sent, quote: _Quote) -> Reply:
         """What an error says of a probe, which is at hand in the prober."""
         event = self._event(packet, sent)
-        own = not sent.frame and packet.reporter == packet.source
-        return Reply(sent.probe.number, sent.sent_ns, packet.time_ns, "unsent" if own else "error", event,
-                     packet.reply_ttl, tuple(self._changes(packet, quote)), size=sent.size)
+        kind = "error"
+        if not sent.frame and packet.reporter == packet.source != packet.destination:
+            is_neighbour = (packet.family, packet.icmp_type, packet.icmp_code) in NO_NEIGHBOUR
+            kind = "no-neighbour" if is_neighbour else "unsent"
+        return Reply(sent.probe.number, sent.sent_ns, packet.time_ns, kind, event, packet.reply_ttl,
+                     tuple(self._changes(packet, quote)), size=sent.size)
 
     def _changes(self, packet: Packet, quote: _Quote) -> Iterator[str]:
         if self._prober.changed & SOURCE:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import socket
 import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from itertools import compress
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from udpprobe.engines import Heard
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.payloads import notes_of_answers, notes_of_other_ports
 from udpprobe.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
+from udpprobe.routes import outgoing_interface
 
 if TYPE_CHECKING:
     from udpprobe.recorder import Recorder
@@ -131,7 +133,7 @@ class _Run:
         self._record = Record(self._plan)
         self._errnos: dict[int, int] = {}
         self._known = Known(self._plan, self._pacing, self._record, self._errnos, options.loop_ttl,
-                            self._engine.tells_origin)
+                            self._engine.tells_origin, interface_of=self._interface_of)
         self._replies = Replies(self._plan, self._pacing, self._record,
                                 self._keep_event if listeners.on_events else None,
                                 tells_origin=self._engine.tells_origin)
@@ -235,6 +237,15 @@ class _Run:
 
     def _keep_event(self, believed: Believed) -> None:
         self._events.append(event_of(self._known, believed))
+
+    def _interface_of(self, task: int) -> str:
+        """Name of the interface that the probes of a task leave by; empty where that is not known."""
+        plan, size = self._plan, {4: 4, 6: 16}[self._plan.family_of(task)]
+        source, destination = (((high << 64) | low).to_bytes(16, "big")[-size:] for high, low in (
+            plan.sources.addresses[plan.host[task]][0], plan.tasks.address(task)))
+        with suppress(OSError):
+            return socket.if_indextoname(outgoing_interface(source, destination, plan.tasks.zone[task]))
+        return ""
 
     def _refuse(self, task: int, code: int) -> None:
         """This host does not send to a task."""

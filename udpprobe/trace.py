@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from errno import errorcode
 
 from msgspec import Struct
 
 from udpprobe import __version__
 from udpprobe.core.limiter import SECOND
-from udpprobe.errors import UsageError
+from udpprobe.errors import UnsentError, UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.replies import MOST_PROBES
 from udpprobe.tracing.hops import advised, ending_of, hops_of, loop_of, worst
-from udpprobe.tracing.model import TraceReport
+from udpprobe.tracing.model import Target, TraceReport
 from udpprobe.tracing.path import BURST, Patience
 from udpprobe.tracing.schedule import Tracing
 from udpprobe.wire import Endpoint, Listener, Wire, payload_for
@@ -49,6 +51,8 @@ class Traced(Struct, frozen=True):
 
     report: TraceReport
     interrupted: bool
+    failure: str | None = None
+    """Why nothing could be sent."""
 
 
 def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport], None] | None = None, *,
@@ -67,14 +71,20 @@ def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport
     Raises:
         UsageError: an option is off: an unknown payload or interface, a first TTL beyond the last, too many probes.
         PrivilegeError: raw sockets are not allowed.
-        UdpprobeError: this host has no way there.
+        UdpprobeError: this host cannot do it.
     """
     guard(options)
     payload = payload_for(endpoint.port, options.payload)
-    with (CtrlC() as ctrl_c,
-          Wire(endpoint, payload, source_port=options.source_port, interface=options.interface,
-               source_address=options.source_address, flows=options.flows) as wire,
-          Listener([wire], options.interface) as listener):
+    with ExitStack() as held:
+        ctrl_c = held.enter_context(CtrlC())
+        try:
+            wire = held.enter_context(Wire(
+                endpoint, payload, source_port=options.source_port, interface=options.interface,
+                source_address=options.source_address, flows=options.flows))
+        except UnsentError as error:
+            yield Traced(_unsent(endpoint, error), interrupted=False, failure=str(error))
+            return
+        listener = held.enter_context(Listener([wire], options.interface))
         number = 0
         while True:
             run = _Round(listener, options, ctrl_c, number)
@@ -86,6 +96,14 @@ def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport
             number = run.tracing.next_number
             if interval_s is None or not _paused(listener, ctrl_c, interval_s):
                 return
+
+
+def _unsent(endpoint: Endpoint, error: UnsentError) -> TraceReport:
+    """Of a destination that this host has no way to: no hop."""
+    return advised(TraceReport(
+        version=__version__, target=Target(endpoint.text, endpoint.port, error.zone), source_address="",
+        source_ports=(), interface="", time_ns=time.time_ns(), verdict="unsent",
+        errno=errorcode.get(error.code), reached=False, hops=(), loop=None))
 
 
 def guard(options: Options) -> None:
@@ -150,6 +168,6 @@ class _Round:
             version=__version__, target=wire.target, source_address=wire.source,
             source_ports=wire.flows.source_ports, interface=wire.interface, time_ns=self._start_ns,
             verdict=ending.verdict, errno=ending.errno, reached=ending.reached,
-            hops=hops_of(paths, wire.target.address, self._listener.now_ns), loop=loop_of(paths),
+            hops=hops_of(paths, wire.target.address, self._listener.now_ns, wire.interface), loop=loop_of(paths),
             faults=dict(sorted((self._listener.faults + Counter({"source-quench": self.tracing.quenches})).items())))
         return advised(report)

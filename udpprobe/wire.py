@@ -20,9 +20,9 @@ from udpprobe.core.addresses import address_text
 from udpprobe.core.decode import Decoder
 from udpprobe.core.probe import TOKEN_BYTES
 from udpprobe.core.rows import Packet
-from udpprobe.errors import PrivilegeError, UdpprobeError
+from udpprobe.errors import PrivilegeError, UdpprobeError, UnsentError
 from udpprobe.hostfacts import reserve_ports, source_of
-from udpprobe.links import bind_to_interface, interface_index, interface_mtu
+from udpprobe.links import bind_to_interface, interface_index, interface_mtu, interface_name
 from udpprobe.payloads import Catalogue, chosen, load
 from udpprobe.payloads.model import Payload
 from udpprobe.replies import NO_LOOP_TTL, Flows, Probe, Reply, Tracker
@@ -162,7 +162,8 @@ class Wire:
     Raises:
         PrivilegeError: raw sockets are not allowed.
         UsageError: there is no such interface.
-        UdpprobeError: this host has no way there; the source address or port cannot be had.
+        UnsentError: this host has no way there.
+        UdpprobeError: the source address or port cannot be had.
     """
 
     def __init__(self, endpoint: Endpoint, payload: Payload, *, source_port: int = 0,
@@ -172,7 +173,8 @@ class Wire:
             interface_index(interface)
         source = source_of(endpoint.text, endpoint.zone, bind=source_address, interface=interface)
         if source.errno:
-            raise UdpprobeError(f"cannot send to {endpoint.text}: {strerror(source.errno)}")
+            zone = interface_name(endpoint.zone) if endpoint.zone else None
+            raise UnsentError(f"cannot send to {endpoint.text}: {strerror(source.errno)}", source.errno, zone)
         with ExitStack() as held:
             family = 6 if ":" in endpoint.text else 4
             ports = held.enter_context(reserve_ports((family,), source_port, flows)).ports

@@ -12,7 +12,8 @@ from mtu_world import HOST, LEAST, World, honest, mute, run
 from samples import EVENT
 
 from udpprobe.core.limiter import MS, SECOND
-from udpprobe.pmtud.rounds import ARRIVED, OTHER, TOO_BIG, UNSENT, Patience, Rounds, RoundTrip, word_of
+from udpprobe.pmtud.outcome import verdict_of
+from udpprobe.pmtud.rounds import ARRIVED, OTHER, SERVICE, TOO_BIG, UNSENT, Patience, Rounds, RoundTrip, word_of
 from udpprobe.pmtud.search import Search, State
 from udpprobe.replies import Reply
 
@@ -164,7 +165,18 @@ def test_a_host_that_cannot_send_at_all_stops_at_once():
     for ask in rounds.due(0):
         rounds.refused(ask.probe.number, errno.ENETUNREACH, 0)
     assert [] == rounds.due(0)
-    assert (True, {errno.ENETUNREACH: 4}) == (rounds.is_over, rounds.errnos)
+    assert (True, {errno.ENETUNREACH: 2}) == (rounds.is_over, rounds.errnos)
+
+
+def test_a_control_that_is_sent_does_not_stand_for_a_service_that_is_not():
+    rounds = rounds_of()
+    for ask in rounds.due(0):
+        if ask.lane == SERVICE:
+            rounds.refused(ask.probe.number, errno.EPERM, 0)
+        else:
+            rounds.heard(reply(ask.probe.number, refusal()))
+    assert [] == rounds.due(0)
+    assert (True, "unsent") == (rounds.is_over, verdict_of(rounds))
 
 
 def test_a_full_queue_is_no_reason_to_stop():
@@ -178,7 +190,16 @@ def test_an_own_error_that_comes_later_stops_too():
     rounds = rounds_of()
     rounds.due(0)
     rounds.heard(reply(0, replace(EVENT, verdict="unreachable"), "unsent"))
-    assert {errno.EHOSTUNREACH: 1} == rounds.errnos
+    assert {errno.EPERM: 1} == rounds.errnos
+
+
+def test_a_neighbour_that_is_not_there_stops_it_too():
+    rounds = rounds_of()
+    rounds.due(0)
+    own = reply(0, replace(EVENT, verdict="unreachable"), "no-neighbour")
+    rounds.heard(own)
+    assert [] == rounds.due(own.time_ns)
+    assert (True, "unreachable") == (rounds.is_over, verdict_of(rounds))
 
 
 def test_other_errors_are_counted_by_verdict():

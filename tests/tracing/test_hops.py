@@ -89,13 +89,25 @@ def test_what_this_host_could_not_send_is_unsent():
     tracing = Tracing(Patience(queries=1, max_ttl=1))
     tracing.refused(tracing.due(0), [90])
     assert Ending("unsent", "EMSGSIZE") == ending_of(tracing.paths[0])
-    assert [(1, 0, 0, ())] == [(hop.ttl, hop.sent, hop.lost, hop.reporters) for hop in hops_of(tracing.paths, TO, 0)]
+    assert () == hops_of(tracing.paths, TO, 0)
     probe, *_ = Tracing(Patience(max_ttl=1)).due(0)
     reply = reply_of(probe.number, 0, MS, OWN, HOST_UNREACH)
     tracing = Tracing(Patience(max_ttl=1))
     tracing.due(0)
     tracing.heard([type(reply)(reply.number, 0, MS, "unsent", reply.event, 64)])
-    assert Ending("unsent", "EHOSTUNREACH") == ending_of(tracing.paths[0])
+    assert (Ending("unsent", "EPERM"), ()) == (ending_of(tracing.paths[0]), hops_of(tracing.paths, TO, 0))
+
+
+def test_what_nothing_on_the_link_answers_for_is_unreachable_by_nobody():
+    tracing = Tracing(Patience(max_ttl=1, queries=1))
+    probe, = tracing.due(0)
+    reply = reply_of(probe.number, 0, MS, OWN, HOST_UNREACH)
+    tracing.heard([type(reply)(reply.number, 0, MS, "no-neighbour", reply.event, 64)])
+    assert Ending("unreachable", "EHOSTUNREACH") == ending_of(tracing.paths[0])
+    (hop,) = hops_of(tracing.paths, TO, 0, "eth0")
+    (said,) = hop.reporters
+    assert (None, None, 1, ("no-neighbour", "no ARP (neighbour) reply on eth0")) == (
+        said.address, said.rtt_ms, said.count, said.notes)
 
 
 def test_before_anything_was_sent_nothing_is_known():

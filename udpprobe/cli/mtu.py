@@ -10,7 +10,7 @@ from udpprobe.cli.output import load_ahead, opened, width_of
 from udpprobe.cli.progress import shown_of_search
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import VERDICTS
-from udpprobe.errors import UsageError
+from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
         from udpprobe.reports.mtu import MTU_FORMATS  # noqa: PLC0415 - as above
 
         out.write(MTU_FORMATS[output_format](found.report, width_of(out)))
+    if found.failure:
+        raise UdpprobeError(found.failure)
     raise Exit(130 if found.interrupted else int(found.report.verdict in failing))
 
 

@@ -12,7 +12,7 @@ from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
 from udpprobe.cli.output import load_ahead, opened, width_of
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import parse_verdicts
-from udpprobe.errors import UsageError
+from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
 
 if TYPE_CHECKING:
@@ -89,7 +89,11 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
         interface=interface, source_address=source_address, source_port=source_port or 0, payload=payload,
         size=size or 0)
     with opened(output, stream=output_format is Format.NDJSON) as out:
-        verdicts, interrupted = _follow(endpoint, options, _Output(out, output_format), interval if watch else None)
+        verdicts, last = _follow(endpoint, options, _Output(out, output_format), interval if watch else None)
+    if last is not None and last.failure:
+        raise UdpprobeError(last.failure)
+    # only Ctrl-C ends a watch, be it in a round or in a pause
+    interrupted = watch or (last is not None and last.interrupted)
     raise Exit(130 if interrupted else int(not failing.isdisjoint(verdicts)))
 
 
@@ -107,8 +111,8 @@ def _endpoint(text: str, family: int | None, interface: str | None, *,
 
 
 def _follow(endpoint: "Endpoint", options: "Options", output: "_Output",
-            interval_s: float | None) -> tuple[set[str], bool]:
-    """Every verdict that was found, and whether Ctrl-C came."""
+            interval_s: float | None) -> tuple[set[str], "Traced | None"]:
+    """Every verdict that was found, and the last round."""
     from udpprobe.trace import trace as rounds  # noqa: PLC0415 - as above
 
     load_ahead("udpprobe.reports.trace", output.format)
@@ -118,8 +122,7 @@ def _follow(endpoint: "Endpoint", options: "Options", output: "_Output",
             verdicts.add(traced.report.verdict)
             output.take(traced, more=interval_s is not None)
     output.finish()
-    # only Ctrl-C ends a watch, be it in a round or in a pause
-    return verdicts, interval_s is not None or (traced is not None and traced.interrupted)
+    return verdicts, traced
 
 
 class _Output:

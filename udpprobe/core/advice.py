@@ -153,8 +153,8 @@ def case_of_finding(found: Finding, address: str, answered: int = 0) -> Case:
         mtu=found.mtu, notes=found.notes, routers=found.loop.routers if found.loop else (), answered=answered)
 
 
-def advice_about(quoted: Quoted, verdict: str | None, reason: str, reporter: str, *, family: int, mtu: int | None,
-                 notes: Sequence[str]) -> str | None:
+def advice_about(quoted: Quoted, verdict: str | None, reason: str, reporter: str | None, *, family: int,
+                 mtu: int | None, notes: Sequence[str]) -> str | None:
     """What one error asks for about the datagram that it quotes."""
     case = case_of_error(verdict, reason=reason, reporter=reporter, address=quoted.destination, family=family, mtu=mtu,
                          notes=notes)

@@ -6,7 +6,20 @@ from enum import IntFlag
 from functools import cache
 
 NO_NEIGHBOUR, GROUP_MEMBER = "no-neighbour", "group-member"
-"""Notes that programs look for: nobody on the link answers for the address; a member of a group was not to say so."""
+"""Notes that programs look for: nothing on the link answers for the address; a member of a group must not say so."""
+
+
+def no_neighbour_notes(family: int, interface: str) -> tuple[str, ...]:
+    """What there is to say where this host itself sends the error, because it finds no neighbour of the address.
+
+    Args:
+        family: 4 or 6.
+        interface: name of the link's; empty where nobody knows.
+    """
+    how = "ARP" if family == 4 else "NDP"
+    return NO_NEIGHBOUR, f"no {how} (neighbour) reply" + (f" on {interface}" if interface else "")
+
+
 UNKNOWN_LENGTH = 1 << 20
 """More than any packet has, so that it is never the least of several."""
 

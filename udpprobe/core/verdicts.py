@@ -165,6 +165,10 @@ _BY_KEY = MappingProxyType({(row.family, row.type, row.code): row for row in MEA
 _V4_ERRORS = frozenset(row.type for row in MEANINGS if row.family == 4)
 
 
+NO_NEIGHBOUR = frozenset({(4, 3, 1), (6, 1, 3)})
+"""Family, type and code of what a host sends itself where it finds no neighbour of an address."""
+
+
 def is_error(family: int, icmp_type: int) -> bool:
     """Whether it is an ICMP error about a packet: v4 3, 4, 11, 12; v6 1 to 127 (RFC 4443 2.1).
 

@@ -12,7 +12,7 @@ from udpprobe.core.advice import SOMEBODY, Case, sentence, unsent_case
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.model import Event
 from udpprobe.core.mtu import LEAST, mtu_notes
-from udpprobe.core.notes import texts_of
+from udpprobe.core.notes import no_neighbour_notes, texts_of
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.pmtud.locating import Locating
 from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
@@ -89,6 +89,8 @@ class Facts(Struct, frozen=True):
 def verdict_of(rounds: Rounds) -> str:
     """The verdict; `answered` and `refused` where something arrives, but nothing is known of larger sizes."""
     search = rounds.search
+    if rounds.is_unsent:
+        return "unsent"
     if not search.passed:
         return _verdict_of_nothing(rounds)
     if is_picky(rounds) or (search.smallest_lost is None and search.passed < search.most):
@@ -100,8 +102,8 @@ def verdict_of(rounds: Rounds) -> str:
 
 
 def _verdict_of_nothing(rounds: Rounds) -> str:
-    if rounds.errnos:
-        return "unsent"
+    if rounds.has_no_neighbour:
+        return "unreachable"
     said = [verdict for verdict in VERDICTS if rounds.complaints[verdict]]
     if said:
         return said[0]
@@ -135,6 +137,7 @@ def outcome(rounds: Rounds, reports: Reports, locating: Locating | None, facts: 
                      locating.before if locating else None) if verdict == "black-hole" else None
     name = errno.errorcode.get(next(iter(rounds.errnos), 0)) if verdict == "unsent" else None
     said = reports.told(facts.family, search.passed)
+    nobody = no_neighbour_notes(facts.family, facts.interface) if rounds.has_no_neighbour else ()
     return MtuReport(
         version=facts.version, target=facts.target, verdict=verdict, errno=name, path_mtu=mtu,
         udp_payload_max=None if mtu is None else mtu - HEADER_BYTES[facts.family],
@@ -142,8 +145,9 @@ def outcome(rounds: Rounds, reports: Reports, locating: Locating | None, facts: 
         interface=facts.interface, interface_mtu=facts.interface_mtu, source_address=facts.source_address,
         control_port=facts.control_port, reports=said, black_hole=hole,
         sent=len(rounds.sent) + (locating.sent if locating else 0), duration_ms=(facts.now_ns - facts.time_ns) / MS,
-        time_ns=facts.time_ns, notes=tuple(_notes(rounds, verdict, facts)),
-        advice=_advice(verdict, name, mtu, hole, said, facts) if not _is_cut(rounds) or mtu is None else None,
+        time_ns=facts.time_ns, notes=(*nobody, *_notes(rounds, verdict, facts)),
+        advice=_advice(verdict, name, mtu, hole, said, facts, has_no_neighbour=rounds.has_no_neighbour)
+        if not _is_cut(rounds) or mtu is None else None,
         faults=facts.faults)
 
 
@@ -212,7 +216,7 @@ def liar_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:
 
 
 def _advice(verdict: str, name: str | None, mtu: int | None, hole: BlackHole | None, reports: Sequence[Reported],
-            facts: Facts) -> str | None:
+            facts: Facts, *, has_no_neighbour: bool) -> str | None:
     """An interface's MTU is to be set only where path MTU discovery does not work: in a black hole, behind a liar."""
     target, size = facts.target, (mtu or 0) - HEADER_BYTES[facts.family]
     liar = liar_of(reports, mtu)
@@ -234,6 +238,8 @@ def _advice(verdict: str, name: str | None, mtu: int | None, hole: BlackHole | N
             case = Case("no-evidence")
         case "unsent":
             case = unsent_case(name)
+        case "unreachable" if has_no_neighbour:
+            case = Case("no-neighbour")
         case _:
             case = Case("look")
     return sentence(case, [endpoint_text(target.address, target.port, target.zone)], target.address,

@@ -24,7 +24,7 @@ FIRST_TIMEOUT_NS = SECOND
 LEAST_TIMEOUT_NS = 50 * MS
 LEAST_GRACE_NS = 10 * MS
 """After the witness is heard, for the probe that left before it."""
-ARRIVED, TOO_BIG, OTHER, UNSENT = "arrived", "too-big", "other", "unsent"
+ARRIVED, TOO_BIG, OTHER, UNSENT, NO_NEIGHBOUR = "arrived", "too-big", "other", "unsent", "no-neighbour"
 NO_PROOF = frozenset({"too-big", "loop", "expired", "reassembly"})
 """Errors that even the destination itself may send about what did not reach its UDP."""
 
@@ -99,17 +99,17 @@ class RoundTrip:
 
 
 def word_of(reply: Reply) -> str:
-    """What a reply says of its probe: ARRIVED, TOO_BIG, OTHER or UNSENT.
+    """What a reply says of its probe: ARRIVED, TOO_BIG, OTHER, UNSENT or NO_NEIGHBOUR.
 
     Whatever the destination itself says of a datagram, it has got it.
     """
     event = reply.event
     if event is None:
         return ARRIVED if reply.kind == "answer" else UNSENT
+    if reply.kind in {UNSENT, NO_NEIGHBOUR}:
+        return reply.kind
     if event.verdict == "too-big":
         return TOO_BIG
-    if reply.kind == "unsent":
-        return UNSENT
     itself = event.reporter == event.quoted.destination and event.verdict not in NO_PROOF
     return ARRIVED if itself else OTHER
 
@@ -257,8 +257,10 @@ class Rounds:
         """By lane, how often a probe proved to arrive, by `answer` and `error`."""
         self.complaints: Counter[str] = Counter()
         """Other errors, by verdict."""
+        self.has_no_neighbour = False
+        """Whether this host says that nothing on the link answers for the address."""
         self.errnos: Counter[int] = Counter()
-        """Why this host did not send; without EMSGSIZE."""
+        """Why this host did not send to the service; without EMSGSIZE."""
         self.is_over = False
         self._objections = Objections(least, patience.tries)
         self._rtt = RoundTrip()
@@ -281,6 +283,11 @@ class Rounds:
         return self._rtt.timeout_ns
 
     @property
+    def is_unsent(self) -> bool:
+        """Whether this host sends nothing to the service: a control that it does send to shows nothing of that."""
+        return bool(self.errnos) and not self.proofs[SERVICE]
+
+    @property
     def judge(self) -> int:
         """The lane whose silence says something: a refusal does not depend on what a packet carries."""
         return CONTROL if len(self.proofs) > CONTROL and self.proofs[CONTROL] else SERVICE
@@ -298,7 +305,8 @@ class Rounds:
 
     def _is_enough(self, now_ns: int) -> bool:
         limits_ns = max(LIMITS_NS, 4 * self.refusals.gap_ns) if self.search.passed else 0
-        is_vain = not self.search.passed and (bool(self.errnos) or now_ns >= self._objections.over_ns)
+        is_vain = self.is_unsent or (not self.search.passed and (
+            self.has_no_neighbour or now_ns >= self._objections.over_ns))
         return (self.search.next() is None or is_vain
                 or now_ns - self._last_ns >= self._patience.timeout_ns + limits_ns or len(self.sent) >= MOST_PROBES)
 
@@ -402,7 +410,7 @@ class Rounds:
         sent = self.sent.get(reply.number)
         if sent is not None:
             {ARRIVED: self._arrived, TOO_BIG: self._too_big, OTHER: self._other,
-             UNSENT: self._unsent}[word_of(reply)](sent, reply)
+             UNSENT: self._unsent, NO_NEIGHBOUR: self._not_found}[word_of(reply)](sent, reply)
 
     def _arrived(self, sent: Sent, reply: Reply) -> None:
         self._learn_gap(reply.time_ns)
@@ -464,7 +472,11 @@ class Rounds:
             self._round.deadline_ns = min(self._round.deadline_ns, max(sent.sent_ns + REPEAT_NS, reply.time_ns))
 
     def _unsent(self, sent: Sent, reply: Reply) -> None:
-        self._refused(sent, errno.EHOSTUNREACH, reply.time_ns)
+        self._refused(sent, errno.EPERM, reply.time_ns)     # its firewall, which says so to the caller as well
+
+    def _not_found(self, _: Sent, reply: Reply) -> None:
+        self.has_no_neighbour = True
+        self._round.deadline_ns = min(self._round.deadline_ns, reply.time_ns)
 
     def refused(self, number: int, code: int, now_ns: int) -> None:
         """This host did not send a probe.
@@ -481,6 +493,6 @@ class Rounds:
             return
         if code == errno.EMSGSIZE and sent.size > self.least[sent.lane]:
             self.search.refused(sent.size)
-        else:
+        elif sent.lane == SERVICE:
             self.errnos[code] += 1
         self._round.deadline_ns = min(self._round.deadline_ns, now_ns)

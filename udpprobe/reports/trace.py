@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import astuple
 
+from udpprobe.core.notes import NO_NEIGHBOUR
 from udpprobe.reports import Format
 from udpprobe.reports.csv import csv_text
 from udpprobe.reports.json import document, lines, plain
@@ -32,7 +33,7 @@ from udpprobe.reports.text import (
 from udpprobe.tracing.model import TRACE_SCHEMA, Hop, Reporter, TraceLoop, TraceReport
 
 HEADERS = ("hop", "router", "replies", "RTT min/median/max ms", "notes")
-SILENT = "a silent router"
+SILENT, NOBODY = "a silent router", "-"
 LAPS, AGAIN = 2, "(loop repeats)"
 """So often the table shows the way round a loop, and what it says of the rest."""
 
@@ -81,12 +82,14 @@ def _one_row(who: str, hops: Sequence[Hop]) -> tuple[str, ...]:
 def _rows_of(hop: Hop) -> Iterator[tuple[str, ...]]:
     for place, reporter in enumerate(hop.reporters):
         replies = f"{reporter.count} of {hop.sent}"
-        yield (str(hop.ttl) if place == 0 else "", escape(reporter.address), replies, _spread(reporter),
+        yield (str(hop.ttl) if place == 0 else "", escape(reporter.address or NOBODY), replies, _spread(reporter),
                "; ".join(_remarks(reporter)))
 
 
 def _spread(reporter: Reporter) -> str:
     rtt_ms = reporter.rtt_ms
+    if rtt_ms is None:
+        return ""
     values = (rtt_ms.min, rtt_ms.median, rtt_ms.max) if reporter.count > 1 else (rtt_ms.min,)
     return " / ".join(f"{value:.3f}" if value < 10 else f"{value:.1f}" for value in values)
 
@@ -96,8 +99,8 @@ def _remarks(reporter: Reporter) -> Iterator[str]:
         yield "answered" if reporter.type is None else f"{reporter.reason} {reporter.type}/{reporter.code}"
     if reporter.mtu is not None:
         yield f"MTU {reporter.mtu}"
-    if is_timeout(reporter.reason, reporter.rtt_ms):
-        yield f"the RTT is {timeout_name(6 if ':' in reporter.address else 4)}"
+    if reporter.rtt_ms and is_timeout(reporter.reason, reporter.rtt_ms):
+        yield f"the RTT is {timeout_name(6 if ':' in (reporter.address or '') else 4)}"
     if reporter.labels:
         yield "MPLS " + ", ".join(f"{label['label']} (TTL {label['ttl']})" for label in reporter.labels)
     yield from (_interface(each) for each in reporter.interfaces)
@@ -157,6 +160,8 @@ def _stopped(report: TraceReport) -> str:
     last = _last(report)
     if last is None:
         return report.verdict
+    if own := next((each for each in last.reporters if each.address is None), None):
+        return f"{report.verdict}: {', '.join(note for note in own.notes if note != NO_NEIGHBOUR)}"
     # a router that forwards no further lets the TTL run out one hop before it says so: it stands where it spoke first
     said = {each.address for each in last.reporters}
     ttl = min(hop.ttl for hop in report.hops if hop.reporters and {each.address for each in hop.reporters} == said)
@@ -164,7 +169,7 @@ def _stopped(report: TraceReport) -> str:
 
 
 def _names(hop: Hop) -> str:
-    return " or ".join(dict.fromkeys(escape(reporter.address) for reporter in hop.reporters))
+    return " or ".join(dict.fromkeys(escape(reporter.address or NOBODY) for reporter in hop.reporters))
 
 
 _ENDS: dict[str, Callable[[TraceReport], str]] = {"silent": _silent, "expired": _expired, "unsent": _unsent}
@@ -201,7 +206,7 @@ def trace_csv(report: TraceReport, _width: int) -> str:
 def _records(hop: dict[str, Any]) -> Iterator[dict[str, Any]]:
     reporters: list[dict[str, Any]] = hop.pop("reporters") or [{}]
     for reporter in reporters:
-        spread = {f"rtt_ms_{name}": value for name, value in reporter.pop("rtt_ms", {}).items()}
+        spread = {f"rtt_ms_{name}": value for name, value in (reporter.pop("rtt_ms", None) or {}).items()}
         yield {**hop, **reporter, **spread}
 
 
@@ -241,7 +246,7 @@ def _changed_end(before: TraceReport, after: TraceReport) -> Iterator[str]:
 
 
 def _routers(hop: Hop) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(reporter.address for reporter in hop.reporters))
+    return tuple(dict.fromkeys(reporter.address or NOBODY for reporter in hop.reporters))
 
 
 def _either(routers: tuple[str, ...]) -> str:

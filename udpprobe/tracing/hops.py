@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from udpprobe.core.addresses import endpoint_text
 from udpprobe.core.advice import Case, case_of_error, listed, sentence, unsent_case
 from udpprobe.core.model import Spread, median
-from udpprobe.core.notes import TEXTS, Note
+from udpprobe.core.notes import TEXTS, Note, no_neighbour_notes
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
 from udpprobe.replies import Reply
 from udpprobe.tracing.model import Hop, Reporter, TraceLoop, TraceReport
@@ -57,8 +57,6 @@ def _ending(last: Reply) -> Ending:
     event = last.event
     if event is None:
         return Ending("answered", None, reached=True)
-    if last.kind == "unsent":
-        return Ending("unsent", event.errno)
     return Ending(event.verdict or "unreachable", event.errno, event.reporter == event.quoted.destination)
 
 
@@ -77,19 +75,24 @@ def loop_of(paths: Sequence[Path]) -> TraceLoop | None:
 Heard = tuple[Flight, Reply]
 
 
-def hops_of(paths: Sequence[Path], destination: str, now_ns: int) -> tuple[Hop, ...]:
-    """Every hop, all flows together.
+def hops_of(paths: Sequence[Path], destination: str, now_ns: int, interface: str = "") -> tuple[Hop, ...]:
+    """Every hop, all flows together; none where nothing left this host.
 
     Args:
         paths: the flows.
         destination: address of who answers.
         now_ns: what time it is: what is still waited for is not lost.
+        interface: name of the one that probes leave by.
     """
+    if all(flight.errno for path in paths for flight in path.all_flights()):
+        return ()
     ttls = sorted({ttl for path in paths for ttl in path.hops()})
-    return tuple(_hop([path for path in paths if ttl in path.hops()], ttl, destination, now_ns) for ttl in ttls)
+    return tuple(_hop([path for path in paths if ttl in path.hops()], ttl, (destination, interface), now_ns)
+                 for ttl in ttls)
 
 
-def _hop(paths: Sequence[Path], ttl: int, destination: str, now_ns: int) -> Hop:
+def _hop(paths: Sequence[Path], ttl: int, ends: tuple[str, str], now_ns: int) -> Hop:
+    destination, interface = ends
     heard = [each for path in paths for each in path.heard(ttl)]
     chance = {path.flow: path.chance_of_loss(ttl) if path.missing(ttl) else 1 for path in paths}
     limited = {flow for flow, each in chance.items() if each < UNLIKELY}
@@ -105,8 +108,8 @@ def _hop(paths: Sequence[Path], ttl: int, destination: str, now_ns: int) -> Hop:
     is_placed = not any(_is_elsewhere(path, ttl) for path in paths)
     nearest = min(_nearest_end(path, ttl) for path in paths)
     reporters = tuple(_reporter(kind, some, nearest if is_placed else None, (
-        *(_way_back(some, ttl, destination) if is_placed else ()), *((note,) if perhaps & _flows(some) else ())))
-        for kind, some in kinds.items())
+        *(_way_back(some, ttl, destination) if is_placed else ()), *((note,) if perhaps & _flows(some) else ())),
+        interface) for kind, some in kinds.items())
     return Hop(ttl, reporters, sent, lost)
 
 
@@ -126,7 +129,8 @@ def _is_elsewhere(path: Path, ttl: int) -> bool:
 class _Kind(Struct, frozen=True):
     """What replies are summed up by."""
 
-    address: str
+    address: str | None
+    """None where this host says that nothing answers on the link."""
     type: int | None
     code: int | None
     reason: str
@@ -139,15 +143,19 @@ def _kind(reply: Reply, destination: str) -> _Kind:
     if event is None:
         return _Kind(destination, None, None, "answer", "answered", None)
     verdict = "expired" if is_expired(reply) else event.verdict
-    return _Kind(event.reporter, event.type, event.code, event.reason, verdict, event.mtu)
+    reporter = None if reply.kind == "no-neighbour" else event.reporter
+    return _Kind(reporter, event.type, event.code, event.reason, verdict, event.mtu)
 
 
-def _reporter(kind: _Kind, heard: Sequence[Heard], ttl: int | None, more: tuple[str, ...]) -> Reporter:
+def _reporter(kind: _Kind, heard: Sequence[Heard], ttl: int | None, more: tuple[str, ...], interface: str) -> Reporter:
     replies = [reply for _, reply in heard]
-    notes = (*(note for flight, reply in heard for note in _notes(reply, 1 + flight.probe.ttl - (ttl or 1))),
-             *more)
+    notes: tuple[str, ...] = (
+        *(note for flight, reply in heard for note in _notes(reply, 1 + flight.probe.ttl - (ttl or 1))), *more)
+    if kind.address is None and (event := replies[0].event):
+        notes = no_neighbour_notes(event.family, interface)
     return Reporter(
-        kind.address, len(heard), _spread(replies), kind.type, kind.code, kind.reason, kind.verdict, kind.mtu,
+        kind.address, len(heard), _spread(replies) if kind.address else None, kind.type, kind.code, kind.reason,
+        kind.verdict, kind.mtu,
         _distinct(label for stack in _objects(replies, "mpls") for label in stack),
         _distinct(_objects(replies, "interface")), tuple(sorted(_flows(heard))),
         tuple(dict.fromkeys(notes)))
@@ -241,7 +249,7 @@ def _case_of(report: TraceReport) -> tuple[Case | None, Hop | None]:
     if report.verdict == "answered" or (report.verdict == "refused" and report.target.port == USUAL_PORT):
         return None, None
     if report.verdict == "silent":
-        return Case("silent-behind", " or ".join(dict.fromkeys(each.address for each in last.reporters))), last
+        return Case("silent-behind", " or ".join(dict.fromkeys(each.address or "?" for each in last.reporters))), last
     said = next((each for each in last.reporters if each.verdict == report.verdict), last.reporters[0])
     return case_of_error(report.verdict, reason=said.reason, reporter=said.address, address=address,
                          family=6 if ":" in address else 4, mtu=said.mtu, notes=said.notes), last

@@ -23,9 +23,10 @@ class Target(Model, frozen=True):
 class Reporter(Model, frozen=True):
     """One kind of reply to the probes of a TTL, from one address."""
 
-    address: str
+    address: str | None
+    """None where this host says that nothing on the link answers."""
     count: int
-    rtt_ms: Spread
+    rtt_ms: Spread | None
     type: int | None
     """Of ICMP; None for an answer."""
     code: int | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from errno import EPERM
 from itertools import chain
 from math import comb
 from typing import ClassVar
@@ -331,7 +332,13 @@ class Path(Struct):
         self._look_round()
 
     def take(self, flight: Flight, reply: Reply) -> None:
-        """A reply. The first one to a probe counts, unless it only spoke of larger packets."""
+        """A reply. The first one to a probe counts, unless it only spoke of larger packets.
+
+        Where this host's own firewall rejects a probe, it never left.
+        """
+        if reply.kind == "unsent":
+            flight.errno = flight.errno or EPERM
+            return
         if flight.is_settled or (flight.reply is not None and reply.is_about_larger):
             return
         if not reply.is_sure and not self._is_alone(flight):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from udpprobe.core.addresses import address_text, endpoint_text
 from udpprobe.core.advice import case_of_verdict, sentence
 from udpprobe.core.model import Destination, Finding, Loop, Spread, median
-from udpprobe.core.notes import texts_of
+from udpprobe.core.notes import no_neighbour_notes, texts_of
 from udpprobe.core.scanning.pacing import Pacing
 from udpprobe.core.scanning.plan import Plan
-from udpprobe.core.scanning.record import Found, Kind, Record
+from udpprobe.core.scanning.record import NOBODY, Found, Kind, Record
 from udpprobe.core.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, UNSENT
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
 
@@ -49,6 +49,8 @@ class Known(Struct, frozen=True):
     """Whether the engine hears who sent an error, of which type and code."""
     notes: Sequence[Mapping[int, str]] = ()
     """By task, what else is to be said."""
+    interface_of: Callable[[int], str] = lambda _: ""
+    """Name of the interface that a task's probes leave by."""
 
 
 def outcome(known: Known) -> dict[int, Destination]:
@@ -148,13 +150,16 @@ def judged(known: Known, task: int, kind: Kind) -> tuple[Meaning, str | None]:
 
 def _finding(known: Known, task: int, kind: Kind, found: Found) -> Finding:
     meaning, verdict = judged(known, task, kind)
+    notes = texts_of(found.notes, found.length, kind.family)
+    if kind.reporter == NOBODY:
+        notes += no_neighbour_notes(kind.family, known.interface_of(task))
     return Finding(
         verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux, family=kind.family,
         icmp_type=kind.icmp_type, icmp_code=kind.icmp_code, reason=meaning.reason,
-        reporter=address_text(*kind.reporter), count=found.count, first_time_ns=found.first_ns,
-        last_time_ns=found.last_ns, mtu=kind.mtu if kind.mtu >= 0 else None,
+        reporter=None if kind.reporter == NOBODY else address_text(*kind.reporter), count=found.count,
+        first_time_ns=found.first_ns, last_time_ns=found.last_ns, mtu=kind.mtu if kind.mtu >= 0 else None,
         match="exact" if found.is_exact else "rewritten", rtt_ms=_spread(found.rtts_ns), loop=None,
-        notes=texts_of(found.notes, found.length, kind.family))
+        notes=notes)
 
 
 def _spread(rtts_ns: Sequence[int]) -> Spread | None:

@@ -26,6 +26,10 @@ FORWARD_NS = 20_000_000
 """… and so soon where its TTL is lower by one: a router takes no longer to pass it on."""
 
 
+NOBODY = (0, 0)
+"""The reporter of what this host sent itself: nothing on the link answers for the address."""
+
+
 class Kind(NamedTuple):
     """What an error says, and who says so."""
 

@@ -19,8 +19,9 @@ from udpprobe.core.rows import Packet
 from udpprobe.core.scanning.events import Answer, Error, Event, Left
 from udpprobe.core.scanning.pacing import Pacing
 from udpprobe.core.scanning.plan import Address, Plan
-from udpprobe.core.scanning.record import Kind, Record
+from udpprobe.core.scanning.record import NOBODY, Kind, Record
 from udpprobe.core.scanning.voice import MOST_WITNESSES
+from udpprobe.core.verdicts import NO_NEIGHBOUR
 
 NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(int, (
     Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE))
@@ -184,7 +185,9 @@ class Replies:
         if task < 0:
             self._miss(packet)
             return NO_TASK
-        kind = Kind(packet.family, packet.icmp_type, packet.icmp_code, packet.reporter, packet.mtu)
+        kind = self._kind(packet.family, packet.icmp_type, packet.icmp_code, packet.reporter, packet.mtu, task)
+        if kind is None:
+            return NO_TASK
         attempt = self._proven(packet, task, kind)
         if attempt is None:
             return NO_TASK
@@ -202,9 +205,10 @@ class Replies:
         source = max(plan.source_with(task, prober.source), 0)
         length = min(packet.length, prober.length)
         sent_ns, frame = plan.departure(task, attempt)
+        measured_ns = 0 if kind.reporter == NOBODY else sent_ns
         identity = hash((packet.reply_id, packet.ip_id, packet.udp_checksum, packet.udp_length, packet.source,
                          packet.source_port, packet.data[8:]))
-        if self._record.error(task, kind, packet.time_ns, sent_ns=sent_ns, length=length, notes=notes,
+        if self._record.error(task, kind, packet.time_ns, sent_ns=measured_ns, length=length, notes=notes,
                               is_exact=is_exact, identity=identity):
             is_refusal = self._is_refusal(kind, task)
             if is_refusal:
@@ -217,6 +221,16 @@ class Replies:
             own = plan.sources.addresses[plan.host[task]][source]
             self._on_error(Believed(packet.time_ns, packet.frame, task, own, packet, kind, is_exact, notes, length,
                                     sent_ns, frame))
+
+    def _kind(self, family: int, icmp_type: int, icmp_code: int, reporter: Address, mtu: int,
+              task: int) -> Kind | None:
+        """What an error says, and who. What this host's own firewall says of a probe that never left is none."""
+        plan = self._plan
+        if reporter != plan.tasks.address(task) and plan.source_of(task, reporter) >= 0:
+            if (family, icmp_type, icmp_code) not in NO_NEIGHBOUR or not plan.left[task]:
+                return None
+            reporter = NOBODY
+        return Kind(family, icmp_type, icmp_code, reporter, mtu)
 
     def _is_refusal(self, kind: Kind, task: int) -> bool:
         """Whether it is the host's own port unreachable."""
@@ -289,11 +303,14 @@ class Replies:
 
     def _failed(self, error: Error) -> None:
         plan, task = self._plan, error.task
-        kind = Kind(error.family, error.icmp_type, error.icmp_code, error.reporter, error.mtu)
+        kind = self._kind(error.family, error.icmp_type, error.icmp_code, error.reporter, error.mtu, task)
+        if kind is None:
+            return
         sent_ns, frame = plan.departure(task, error.attempt)
+        measured_ns = 0 if kind.reporter == NOBODY else sent_ns
         source = max(plan.source_of(task, error.own), 0)
         length = plan.length_of(task, error.attempt, source)
-        self._record.error(task, kind, error.time_ns, sent_ns=sent_ns, length=length)
+        self._record.error(task, kind, error.time_ns, sent_ns=measured_ns, length=length)
         self._pacing.failed(task, source, error.attempt, error.time_ns, is_refusal=self._is_refusal(kind, task),
                             voice=self._voice(kind, task))
         if self._on_error:

@@ -7,9 +7,10 @@ from udpprobe.core.advice import advice_about
 from udpprobe.core.extensions import extensions_of
 from udpprobe.core.model import Event, Quoted, quoted_of
 from udpprobe.core.mtu import mtu_notes
-from udpprobe.core.notes import texts_of
+from udpprobe.core.notes import no_neighbour_notes, texts_of
 from udpprobe.core.scanning.outcome import NS_PER_MS, Known, judged
 from udpprobe.core.scanning.plan import Plan
+from udpprobe.core.scanning.record import NOBODY
 from udpprobe.core.scanning.replies import Believed
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT
 
@@ -20,16 +21,20 @@ def event_of(known: Known, believed: Believed) -> Event:
     meaning, verdict = judged(known, believed.task, kind)
     extensions, odd = extensions_of(packet.data, packet.family) if packet else (None, 0)
     notes = believed.notes | mtu_notes(kind.family, kind.mtu, believed.length) | odd
-    reporter, texts = address_text(*kind.reporter), texts_of(notes, believed.length, kind.family)
+    texts, is_own = texts_of(notes, believed.length, kind.family), kind.reporter == NOBODY
+    reporter = address_text(*(believed.own if is_own else kind.reporter))
+    if is_own:
+        texts += no_neighbour_notes(kind.family, known.interface_of(believed.task))
     quoted, mtu = quoted_of(packet) if packet else _sent(known.plan, believed), kind.mtu if kind.mtu >= 0 else None
     return Event(
         frame=believed.number, time_ns=believed.time_ns, family=kind.family, type=kind.icmp_type, code=kind.icmp_code,
         verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux, reason=meaning.reason,
         reporter=reporter, mtu=mtu, quoted=quoted,
         match="exact" if believed.is_exact else "rewritten", matched_frame=believed.frame or None,
-        rtt_ms=(believed.time_ns - believed.sent_ns) / NS_PER_MS if believed.sent_ns else None, extensions=extensions,
-        notes=texts,
-        advice=advice_about(quoted, verdict, meaning.reason, reporter, family=kind.family, mtu=mtu, notes=texts))
+        rtt_ms=(believed.time_ns - believed.sent_ns) / NS_PER_MS if believed.sent_ns and not is_own else None,
+        extensions=extensions, notes=texts,
+        advice=advice_about(quoted, verdict, meaning.reason, None if is_own else reporter, family=kind.family, mtu=mtu,
+                            notes=texts))
 
 
 def _sent(plan: Plan, believed: Believed) -> Quoted:
