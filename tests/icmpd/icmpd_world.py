@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import struct
+from array import array
 from ipaddress import ip_address
 
 from udpprobe.core.decode import Decoder
 from udpprobe.icmpd.protocol import Protocol
-from udpprobe.icmpd.registry import UdpSocket
+from udpprobe.icmpd.registry import Errors, UdpSocket
 
 ME, ALSO_ME, OTHER, ROUTER = "10.99.1.1", "10.99.1.3", "10.99.2.2", "10.99.1.254"
 ME6, OTHER6 = "fd99:1::1", "fd99:2::2"
@@ -30,9 +31,13 @@ def is_own(address, _interface):
 
 def arrived(*packets, interface=2):
     """The errors among IP packets, a millisecond apart."""
-    decoder = Decoder(1, keeps_messages=True)
-    return [(error, interface) for number, packet in enumerate(packets, 1)
-            for error in decoder.packets(packet, len(packet), number * 1_000_000, 101, number) if error.is_error]
+    longest = max((len(packet) for packet in packets), default=0)
+    data = b"".join(packet.ljust(longest, b"\0") for packet in packets)
+    decoder, lengths = Decoder(len(packets)), memoryview(array("q", map(len, packets)))
+    decoder.receive(data, longest, lengths, memoryview(array("Q")), len(packets))
+    errors = Errors(decoder.rows, data, lambda message: 1_000_000 * (message + 1))
+    errors.load([interface] * len(packets))
+    return errors
 
 
 def udp_socket(address="", port=SPORT, *, family=None, carries=None, peer=None, zone=0):
@@ -62,9 +67,8 @@ class World:
         return said
 
     def arrive(self, *packets, interface=2):
-        arrivals = arrived(*packets, interface=interface)
-        _, wanted = self.protocol.route(arrivals, is_own, lambda *_: False)
-        self.protocol.deliver(wanted, arrivals)
+        errors = arrived(*packets, interface=interface)
+        self.protocol.deliver(self.protocol.route(errors, is_own, lambda *_: False), errors)
 
 
 def record(said):

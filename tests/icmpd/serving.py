@@ -26,16 +26,18 @@ class Errors:
     """In the place of a raw socket."""
 
     family = 4
+    is_full = False
 
     def __init__(self):
         self.wake, self.woken = socket.socketpair()
         self.waiting = queue.SimpleQueue()
+        self.lost = 0
 
     def fileno(self):
         return self.woken.fileno()
 
     def dropped(self):
-        return 0
+        return self.lost
 
     def close(self):
         self.wake.close()

@@ -58,10 +58,10 @@ def test_a_socket_is_alive_until_it_is_closed(owners, family, source):
     with socket.socket(family, socket.SOCK_DGRAM) as udp:
         handed, quote = inspect(udp.fileno(), 0), quote_of(udp, source)
         owners.at(100.0)
-        assert owners.is_alive(handed, quote)
-    assert owners.is_alive(handed, quote)       # so far as was asked a moment ago
+        assert owners.is_alive(handed, lambda: quote)
+    assert owners.is_alive(handed, lambda: quote)       # so far as was asked a moment ago
     owners.at(102.0)
-    assert not owners.is_alive(handed, quote)
+    assert not owners.is_alive(handed, lambda: quote)
 
 
 
@@ -73,7 +73,7 @@ def test_a_socket_that_lost_its_port_is_no_more_what_was_handed_over(owners):
         ctypes.CDLL(None).connect(udp.fileno(), bytes(16), 16)      # AF_UNSPEC: back to where it was
         udp.sendto(b"x", ("127.0.0.1", 9))
         assert handed.port != udp.getsockname()[1]
-        assert not owners.is_alive(handed, quote)
+        assert not owners.is_alive(handed, lambda: quote)
 
 
 def test_a_socket_is_alive_though_the_kernel_prefers_another_of_its_port(owners):
@@ -83,7 +83,7 @@ def test_a_socket_is_alive_though_the_kernel_prefers_another_of_its_port(owners)
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         wide.bind(("", 0))
         narrow.bind(("127.0.0.1", wide.getsockname()[1]))
-        assert owners.is_alive(inspect(wide.fileno(), 0), quote_of(wide))
+        assert owners.is_alive(inspect(wide.fileno(), 0), lambda: quote_of(wide))
 
 
 def test_what_the_kernel_does_not_tell_is_believed(owners):
@@ -91,4 +91,4 @@ def test_what_the_kernel_does_not_tell_is_believed(owners):
         udp.bind(("127.0.0.1", 0))
         handed, quote = inspect(udp.fileno(), 0), quote_of(udp)
     owners.close()
-    assert owners.is_alive(handed, quote)
+    assert owners.is_alive(handed, lambda: quote)

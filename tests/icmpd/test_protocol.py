@@ -1,12 +1,14 @@
 """What clients say and hear."""
 
+import errno
+
 import pytest
 from builders import datagram, error, frag_needed, icmp4, ipv4, packet_too_big, port_unreachable, time_exceeded
-from icmpd_world import ME, ME6, OTHER, OTHER6, ROUTER, SPORT, World, arrived, lines, records, udp_socket
+from icmpd_world import ME, ME6, OTHER, OTHER6, ROUTER, SPORT, World, arrived, lines, record, records, udp_socket
 
+from udpprobe.core.verdicts import MEANINGS
 from udpprobe.icmpd import protocol as protocol_module
-from udpprobe.icmpd.outbox import CHUNK_BYTES, Outbox
-from udpprobe.icmpd.protocol import HANDSHAKE_S, Refusal
+from udpprobe.icmpd.protocol import CHUNK_BYTES, HANDSHAKE_S, Outbox, Refusal, errno_of, record_of
 
 SENT, SENT6 = datagram(ME, OTHER, SPORT, 9, b"hello"), datagram(ME6, OTHER6, SPORT, 9, b"hello")
 REFUSED = port_unreachable(SENT)
@@ -187,3 +189,47 @@ def test_what_quotes_no_udp_is_nobodys():
     world.connect(1, udp_socket())
     world.arrive(ipv4(OTHER, ME, icmp4(8), 1))
     assert (b"", 0) == (world.read(1), world.protocol.counts["errors"])
+
+
+# ---- the book's record, byte for byte as its client was seen to read it
+
+V4 = "10000000 00000000 0200 0009 0a630202"
+V6 = "1c000000 00000000 0a00 0009 00000000 fd990002000000000000000000000002"
+
+
+def whole(start, rest):
+    given = bytes.fromhex(start + "0000" + rest)
+    return given + bytes(144 - len(given))
+
+
+@pytest.mark.parametrize(("packet", "said"), [
+    (error(SENT, 3, 3), whole("6f0000000303", V4)),
+    (error(SENT6, 1, 4), whole("6f0000000104", V6)),
+    (error(SENT, 11, 0, reporter=ME), whole("710000000b00", V4)),
+    (error(SENT6, 3, 0), whole("710000000300", V6)),
+    (error(SENT, 3, 4, 1400), whole("5a0000000304", V4)),
+    (error(SENT6, 2, 0, 1400), whole("5a0000000200", V6)),
+    (error(SENT, 3, 1), whole("710000000301", V4)),
+    (error(SENT6, 1, 0), whole("710000000100", V6)),
+    (error(SENT, 3, 255), whole("7100000003ff", V4)),
+])
+def test_a_record_is_what_the_books_daemon_sent_but_for_zeros(packet, said):
+    assert said == record_of(arrived(packet), 0)
+
+
+def test_a_link_local_destination_has_the_scope_of_the_interface_it_was_heard_on():
+    errors = arrived(error(datagram("fe80::1", "fe80::2", SPORT, 9), 1, 4), error(SENT6, 1, 4), interface=7)
+    assert [7, 0] == [record(record_of(errors, row))[-1] for row in (0, 1)]
+
+
+@pytest.mark.parametrize("meaning", MEANINGS, ids=lambda row: f"{row.family}-{row.type}-{row.code}")
+def test_errnos_are_the_books(meaning):
+    said = errno_of(meaning.family, meaning.type, max(meaning.code, 0))
+    wanted = {"malformed": 0, "refused": errno.ECONNREFUSED, "too-big": errno.EMSGSIZE}
+    if meaning.code >= 0:
+        assert wanted.get(meaning.verdict, errno.EHOSTUNREACH) == said
+    assert errno_of(6, 100, 0) == 0
+
+
+def test_what_the_book_has_no_errno_for_is_no_record():
+    assert b"" == record_of(arrived(error(SENT, 12, 0)), 0)

@@ -1,5 +1,6 @@
 cimport cython
 
+from udpprobe.core cimport views
 from udpprobe.core.headers cimport Headers
 from udpprobe.core.rows cimport Rows
 

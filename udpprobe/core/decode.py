@@ -16,6 +16,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
 from udpprobe.core.headers import FAULTS, Headers
 from udpprobe.core.rows import Packet, Rows
 
@@ -28,6 +29,7 @@ MESSAGE_BYTES = 4096
 UNKNOWN_LENGTH = 1 << 20
 """More than any packet has, so that it is never the least of several."""
 
+_RAW = cython.declare(cython.const[cython.int], 101)  # LINKTYPE_RAW
 _UDP = cython.declare(cython.const[cython.int], 17)
 _ICMP = cython.declare(cython.const[cython.int], 1)
 _ICMPV6 = cython.declare(cython.const[cython.int], 58)
@@ -103,28 +105,43 @@ class Decoder:
         self.rows.size = self.messages_end = 0
         return found
 
-    def message(self, data: bytes, source: tuple[int, int], destination: tuple[int, int], time_ns: int,
-                frame: int) -> Packet | None:
-        """The ICMPv6 error that a message is, if it quotes UDP. A raw socket gives messages without their IP header.
+    def receive(self, data: bytes | bytearray | memoryview, stride: int, lengths: views.i64s, addresses: views.u64s,
+                count: int) -> None:
+        """Write what messages of a raw ICMP socket say into `rows`, in place of what is there.
+
+        A row's frame is the number of its message, from 0, which stands in `data`; the caller knows when it came.
 
         Args:
-            data: the message, whole.
-            source: who sent it, 128 bits in two halves.
-            destination: to whom.
-            time_ns: since 1970, UTC.
-            frame: its number.
+            data: the messages: IP packets, or ICMPv6 messages without their IPv6 header (RFC 3542, section 3).
+            stride: bytes from one to the next.
+            lengths: bytes of each; those of a negative length are passed over.
+            addresses: who sent each ICMPv6 message and to whom, as four words; none for IP packets.
+            count: how many they are; no more than there is room for.
         """
+        number: index
+        at: index
+        before: index
+        has_ip: cython.bint = len(addresses) == 0
         self.load(data)
         self.rows.size = self.messages_end = 0
-        self.headers.start_message(len(data), source[0], source[1], destination[0], destination[1])
-        if not (self._has(8, _CUT_ICMP) and self._is_error()):
-            return None
-        self._error(time_ns, frame)
-        found = None
-        if self.rows.size:
-            found = self.rows.packet(0, data, bytes(memoryview(self.message_bytes)[:self.messages_end]))
-        self.rows.size = self.messages_end = 0
-        return found
+        for number in range(count):
+            at = number * stride
+            size: i64 = lengths[number]
+            before = self.rows.size
+            if size < 0:
+                continue
+            if has_ip:
+                self.frame(at, size, size, 0, _RAW, number)
+            else:
+                self.headers.start_message(size, addresses[4 * number], addresses[4 * number + 1],
+                                           addresses[4 * number + 2], addresses[4 * number + 3])
+                self.headers.at, self.headers.end = at, at + size
+                if self._has(8, _CUT_ICMP) and self._is_error():
+                    self._error(0, number)
+            if self.rows.size == before + 1 and self.rows.is_error[before]:
+                self.rows.message[before], self.rows.message_end[before] = self.headers.at, self.headers.end
+            else:
+                self.rows.size = before     # what carries UDP is no message of ICMP
 
     def add_faults(self, other: Decoder) -> None:
         """Count what another decoder counted, too."""

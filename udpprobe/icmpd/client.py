@@ -58,6 +58,7 @@ class Icmpd:
 
     Attributes:
         dropped: how many errors are missing because they were not read in time.
+        missed: how many ICMP messages, anybody's, were lost because the kernel had no room for them.
         registered: what the daemon says of the socket.
 
     Raises:
@@ -65,7 +66,7 @@ class Icmpd:
     """
 
     def __init__(self, udp_socket: socket.socket, path: str | None = None, timeout_s: float = 5.0) -> None:
-        self.dropped = 0
+        self.dropped = self.missed = 0
         self._unread = b""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -148,6 +149,8 @@ class Icmpd:
     def _errors(self, said: dict[str, Any]) -> Iterator[IcmpError]:
         if said["kind"] == "dropped":
             self.dropped += said["count"]
+        elif said["kind"] == "missed":
+            self.missed += said["count"]
         elif said["kind"] == "error":
             yield _error(said)
 

@@ -1,10 +1,20 @@
-"""A whole daemon: everything opened that needs privileges, they given up, signals heeded, systemd told."""
+"""A whole daemon: everything opened that needs privileges, they given up, signals heeded, systemd told.
+
+A file at the socket's path is replaced only if it is a socket at which nobody listens. The protocols of
+sd_listen_fds(3) and sd_notify(3) are a few words each, and need no library.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import pwd
+import resource
 import signal
 import socket
+import stat
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -13,12 +23,24 @@ from types import FrameType
 from typing import Any
 
 from udpprobe.errors import UdpprobeError
-from udpprobe.icmpd.confine import become, give_up_privileges, raise_descriptors
-from udpprobe.icmpd.listening import Listener, default_path, listen, notify, passed
 from udpprobe.icmpd.peers import gate_for, user_id
 from udpprobe.icmpd.protocol import QUEUE_MESSAGES, Protocol
 from udpprobe.icmpd.raw import RawIcmp
 from udpprobe.icmpd.server import Server
+
+BACKLOG = 4096
+FIRST_PASSED = 3
+"""SD_LISTEN_FDS_START."""
+DIRECTORY, NAME = "udpprobe", "icmpd.sock"
+
+WANTED_DESCRIPTORS = 65536
+RESERVED_DESCRIPTORS = 64
+"""For everything that is no client, and for telling clients beyond the last that there is no room."""
+
+PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
+CAPABILITY_VERSION_3 = 0x2008_0522
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 PRIVATE, OPEN = 0o600, 0o666
 """Who is let in is decided by credentials; where it is only oneself, the file says so too."""
@@ -141,3 +163,183 @@ def _heed(server: Server, came: socket.socket, tell: Callable[[dict[str, Any]], 
 
     server.watch(came, heed)
     return got
+
+
+# ---- the Unix socket: its own path, or one that systemd opened
+
+def default_path(environment: Mapping[str, str]) -> Path:
+    """`/run/udpprobe/icmpd.sock` for the superuser and where that is, else below `$XDG_RUNTIME_DIR`."""
+    system = Path("/run") / DIRECTORY / NAME
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    if os.geteuid() == 0 or system.exists() or not runtime:
+        return system
+    return Path(runtime) / DIRECTORY / NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket, and the file that is ours to remove."""
+
+    socket: socket.socket
+    path: Path | None
+    """None where somebody else made it."""
+    mark: tuple[int, int] = (0, 0)
+    """What tells our file from another's; an inode's number alone may be given anew."""
+
+    def close(self) -> None:
+        """Listen no more; a file that another daemon put in the place of ours stays."""
+        self.socket.close()
+        try:
+            if self.path is not None and _mark(self.path) == self.mark:
+                self.path.unlink()
+        except OSError:
+            return      # it is gone, or not ours to remove any more; the next daemon replaces it
+
+
+def passed(environment: Mapping[str, str]) -> Listener | None:
+    """The socket that systemd opened for this process (LISTEN_FDS), or None.
+
+    Raises:
+        UdpprobeError: what was passed does not listen for streams of Unix sockets.
+    """
+    if environment.get("LISTEN_PID") != str(os.getpid()) or environment.get("LISTEN_FDS", "0") == "0":
+        return None
+    try:
+        given = socket.socket(fileno=FIRST_PASSED)
+        is_right = (given.family, given.type) == (socket.AF_UNIX, socket.SOCK_STREAM)
+        if is_right and given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            given.set_inheritable(False)
+            return Listener(given, None)
+    except OSError as error:
+        raise UdpprobeError(f"no socket was passed: {error.strerror}") from None
+    raise UdpprobeError("what was passed is no listening Unix stream socket; say ListenStream=/run/...")
+
+
+def listen(path: Path, mode: int, owner: tuple[int, int]) -> Listener:
+    """Listen at a path, whose directory is made if it is not there.
+
+    Args:
+        path: of the socket.
+        mode: its permissions.
+        owner: user and group that it is to belong to.
+
+    Raises:
+        UdpprobeError: somebody listens there, something else is there, or others could replace it.
+    """
+    try:
+        return _listen(path, mode, owner)
+    except OSError as error:
+        raise UdpprobeError(f"cannot listen at {path}: {error.strerror or error}") from None
+
+
+def _listen(path: Path, mode: int, owner: tuple[int, int]) -> Listener:
+    if not path.parent.exists():
+        path.parent.mkdir(mode=0o755)
+        os.chown(path.parent, *owner)
+    _require_safe(path.parent, owner[0])
+    _make_room(path)
+    with ExitStack() as undo:
+        opened = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        _bind(opened, path)
+        os.chown(path, *owner, follow_symlinks=False)
+        path.chmod(mode)
+        opened.listen(BACKLOG)
+        undo.pop_all()
+    return Listener(opened, path, _mark(path))
+
+
+def _bind(opened: socket.socket, path: Path) -> None:
+    """Nobody may connect before it is said who may."""
+    before = os.umask(0o777)
+    try:
+        opened.bind(str(path))
+    finally:
+        os.umask(before)
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def _require_safe(directory: Path, user: int) -> None:
+    """See to it that nobody else can put a socket of their own in the place of ours."""
+    found = directory.stat()
+    others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
+    if others_write or found.st_uid not in {0, os.geteuid(), user}:
+        raise UdpprobeError(f"others may write to {directory}, and replace the socket; choose another --socket")
+
+
+def _make_room(path: Path) -> None:
+    """Remove a socket at which nobody listens."""
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise UdpprobeError(f"{path} is there and is no socket; choose another --socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:
+        tried.setblocking(False)
+        refused = tried.connect_ex(str(path))
+    if refused not in {errno.ECONNREFUSED, errno.ENOENT}:
+        raise UdpprobeError(f"somebody listens at {path} already; stop that daemon, or choose another --socket")
+    path.unlink(missing_ok=True)
+
+
+def notify(environment: Mapping[str, str], state: str) -> None:
+    """Tell systemd of a state, if it wants to know (NOTIFY_SOCKET)."""
+    address = environment.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.setblocking(False)
+        try:
+            told.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+        except OSError:
+            return      # it asked for nothing that could be done differently without
+
+
+# ---- privileges: as many descriptors as allowed, then none of the rest
+
+def raise_descriptors() -> int:
+    """Raise the limit on descriptors as far as allowed; how many clients fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (max(hard, WANTED_DESCRIPTORS), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+        except (ValueError, OSError):       # the hard limit is for the superuser to raise
+            continue
+        soft = limit
+        break
+    return max(soft - RESERVED_DESCRIPTORS, 1)
+
+
+def become(user: str) -> None:
+    """Be another user, by name or number, with that user's groups, for good.
+
+    Raises:
+        UdpprobeError: this process may not.
+    """
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+        os.initgroups(entry.pw_name, entry.pw_gid)
+        os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+        os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+    except KeyError:
+        raise UdpprobeError(f"no user {user!r}") from None
+    except PermissionError:
+        raise UdpprobeError(f"only the superuser can become {user}; leave --user out") from None
+
+
+def give_up_privileges() -> None:
+    """Give up all capabilities, and the way to new ones (capabilities(7), PR_SET_NO_NEW_PRIVS)."""
+    header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
+    none = bytes(2 * 12)    # struct __user_cap_data_struct, twice
+    _do(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _do(_libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
+    _do(_libc.capset(header, none))
+
+
+def _do(result: int) -> None:
+    if result:
+        raise UdpprobeError(f"cannot give up privileges: {os.strerror(ctypes.get_errno() or errno.EPERM)}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from udpprobe.core.addresses import MAPPED_PREFIX, address_text
@@ -83,18 +83,18 @@ class Owners:
             self._own[key] = _can_bind(address, interface)
         return self._own[key]
 
-    def is_alive(self, handed: UdpSocket, quote: Quote) -> bool:
+    def is_alive(self, handed: UdpSocket, quote: Callable[[], Quote]) -> bool:
         """Whether the socket that was handed over is still open, on its port; True where the kernel does not say.
 
         Args:
             handed: the socket.
-            quote: a datagram that it may have sent.
+            quote: gives a datagram that it may have sent.
         """
         cookie = handed.cookie
         if not cookie:
             return True
         if cookie not in self._alive:
-            self._alive[cookie] = self._ask((cookie, handed.port), quote)
+            self._alive[cookie] = self._ask((cookie, handed.port), quote())
         return self._alive[cookie]
 
     def is_peer_now(self, handed: UdpSocket, quote: Quote) -> bool:

@@ -1,4 +1,9 @@
-"""Who a client is, and what it handed over."""
+"""Who a client is, what it handed over, and closing that without waiting for it.
+
+close(2) waits where a TCP socket has SO_LINGER and unsent data, as long as its owner pleased; so it does for a Unix
+socket with such a one in a message that nobody read. The kernel does not linger for a task that exits. So the last
+reference is left to a thread with a table of descriptors of its own (unshare(2), CLONE_FILES), which exits at once.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,15 @@ import os
 import pwd
 import socket
 import struct
+import threading
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Self
 
 from udpprobe.core.addresses import MAPPED_PREFIX
 from udpprobe.errors import UsageError
-from udpprobe.icmpd.closing import Received
 from udpprobe.icmpd.protocol import NO_DESCRIPTOR, Refusal
 from udpprobe.icmpd.registry import UdpSocket
 
@@ -28,6 +35,7 @@ MOST_ID = (1 << 32) - 2
 """The largest number that is a user or group; chown(2) takes the next one for "leave as it is"."""
 EVERYBODY = "*"
 NOT_PERMITTED = "not-permitted"
+CLONE_FILES = 0x400
 V4, V6 = frozenset({4}), frozenset({6})
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -94,6 +102,58 @@ def _groups(peer: socket.socket) -> list[int]:
     size = ctypes.c_uint32(ctypes.sizeof(numbers))
     failed = _libc.getsockopt(peer.fileno(), socket.SOL_SOCKET, SO_PEERGROUPS, numbers, ctypes.byref(size))
     return [] if failed else numbers[:size.value // 4]
+
+
+def close_foreign(*descriptors: int) -> None:
+    """Close descriptors of whatever kind at once; who shares them is not waited for."""
+    if not descriptors:
+        return
+    is_ready, is_closed = threading.Event(), threading.Event()
+    has_own: list[bool] = []
+
+    def hold() -> None:
+        has_own.append(_libc.unshare(CLONE_FILES) == 0)
+        is_ready.set()
+        is_closed.wait()
+        if not has_own[0]:      # then it is only this thread that waits
+            _close(descriptors)
+
+    try:
+        threading.Thread(target=hold, name="close", daemon=True).start()
+    except RuntimeError:        # no more threads: better late than never
+        _close(descriptors)
+        return
+    is_ready.wait()
+    if has_own[0]:
+        _close(descriptors)
+    is_closed.set()
+
+
+def _close(descriptors: tuple[int, ...]) -> None:
+    for each in descriptors:
+        with suppress(OSError):
+            os.close(each)
+
+
+class Received:
+    """Descriptors that came in a message; a context manager that closes those nobody took."""
+
+    def __init__(self, descriptors: list[int]) -> None:
+        self.descriptors = descriptors
+
+    def __len__(self) -> int:
+        return len(self.descriptors)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        descriptors, self.descriptors = self.descriptors, []
+        close_foreign(*descriptors)
+
+    def take(self) -> int:
+        """The last descriptor, which the caller closes."""
+        return self.descriptors.pop()
 
 
 def hear(client: socket.socket, gate: Gate) -> tuple[bytes, UdpSocket | Refusal]:

@@ -7,32 +7,195 @@ a socket asks for the counters.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+import errno
+import struct
+from collections import Counter, deque
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from typing import Any
 
 from udpprobe import __version__
+from udpprobe.core.addresses import address_text
+from udpprobe.core.extensions import extensions_of
+from udpprobe.core.model import quoted_of
+from udpprobe.core.mtu import mtu_notes
+from udpprobe.core.notes import texts_of
 from udpprobe.core.rows import Packet
-from udpprobe.icmpd import lines
-from udpprobe.icmpd.outbox import Outbox
-from udpprobe.icmpd.records import record_of
-from udpprobe.icmpd.registry import IsOwn, IsPeerNow, Quote, Registry, UdpSocket, quote_of, why_unfit
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of, verdict_of
+from udpprobe.icmpd.registry import Errors, IsOwn, IsPeerNow, Registry, UdpSocket
+from udpprobe.reports.json import encoded
+from udpprobe.reports.text import rfc3339
 
 ACCEPTED, REFUSED = b"1", b"0"
 JSON, STATUS = b"J", b"S"
 NO_DESCRIPTOR = "no-descriptor"
+SCHEMA, STATUS_SCHEMA = "udpprobe.icmpd/1", "udpprobe.icmpd.status/1"
 HANDSHAKE_S = 30.0
 """How long a client may take to say its first byte."""
 QUEUE_MESSAGES = 1024
 MOST_QUEUED_BYTES = 64 << 20
 """Of all clients that do not read, together. Beyond that nobody gets more than an equal share: who reads goes on."""
+CHUNK_BYTES = 9216
+"""As much as is sent at once: 64 records. The kernel takes so little as a whole or not at all (one skb), so that no
+reader ever meets half a record."""
 
 
-Arrival = tuple[Packet, int]
-"""An ICMP error that quotes UDP, and the index of the interface it came by."""
+# ---- the book's record
 
+# `struct icmpd_err`, as the book's client reads it on Linux: 144 bytes in this machine's byte order. Two fields are
+# more truthful than the book's daemon was: padding is zero, and a link-local destination has its scope. The family
+# tells what the type means, so an error about a v4-mapped destination is told as what it is, an IPv4 one.
+RECORD_BYTES = 144
+AF_INET, AF_INET6 = 2, 10
+"""Linux's (bits/socket.h); the sizes of their addresses are 16 and 28 bytes."""
+HEAD = struct.Struct("=iBB2xi4xH")
+"""errno, type, code, size of the address; its family. The port follows, and an IPv4 address."""
+REST4, REST6 = bytes(RECORD_BYTES - HEAD.size - 6), bytes(RECORD_BYTES - HEAD.size - 26)
+
+
+@cache
+def errno_of(family: int, icmp_type: int, icmp_code: int) -> int:
+    """The errno of UNP table 28.1, 0 for an error that the book's daemon keeps to itself."""
+    return getattr(errno, meaning_of(family, icmp_type, icmp_code).errno or "", 0)
+
+
+@cache
+def _head(kind: int) -> bytes:
+    """How the records of a kind (family << 16 | type << 8 | code) begin; empty for those that are none."""
+    family, icmp_type, icmp_code = kind >> 16, kind >> 8 & 0xFF, kind & 0xFF
+    number = errno_of(family, icmp_type, icmp_code)
+    size, domain = (16, AF_INET) if family == 4 else (28, AF_INET6)
+    return HEAD.pack(number, icmp_type, icmp_code, size, domain) if number else b""
+
+
+def record_of(errors: Errors, row: int) -> bytes:
+    """The record of an error; empty for one that the book's daemon keeps to itself."""
+    kind, port, low = errors.kinds[row], errors.ports[row] & 0xFFFF, errors.destination_low[row]
+    head = _head(kind)
+    if not head:
+        return b""
+    if kind >> 16 == 4:
+        return head + (port << 32 | low & 0xFFFF_FFFF).to_bytes(6) + REST4
+    high = errors.destination_high[row]
+    scope = errors.interfaces[row] if high >> 54 == 0xFE80 >> 6 else 0
+    flow_label_and_address = (high << 64 | low).to_bytes(20)
+    return head + port.to_bytes(2) + flow_label_and_address + struct.pack("=I", scope) + REST6
+
+
+# ---- JSON lines
+
+# An error's fields are those of `analyze --events`, but for what a daemon that saw no datagram leave cannot know; the
+# interface it came by and the client's socket are added.
+
+def line(**values: Any) -> bytes:  # noqa: ANN401 - JSON's values have no narrower type
+    """One object, on one line, in ASCII: nothing in it can break the line."""
+    return encoded(values).encode() + b"\n"
+
+
+def error_object(error: Packet, interface: int) -> dict[str, Any]:
+    """What a client is told of an error, but for its socket; the fields are those of `core.model.Event`.
+
+    Args:
+        error: with ports.
+        interface: index of the interface it came by; 0 where that is not known.
+    """
+    family = error.family
+    meaning = meaning_of(family, error.icmp_type, error.icmp_code)
+    verdict = verdict_of(meaning, itself=error.reporter == error.destination, loop=False)
+    objects, more = extensions_of(error.data, family)
+    notes = error.notes | more | mtu_notes(family, error.mtu, error.length)
+    return {
+        "kind": "error", "time": rfc3339(error.time_ns), "family": family, "type": error.icmp_type,
+        "code": error.icmp_code, "verdict": verdict, "errno": ERRNO_OF_VERDICT.get(verdict or ""),
+        "reason": meaning.reason, "reporter": address_text(*error.reporter),
+        "mtu": error.mtu if error.mtu >= 0 else None, "interface": interface or None,
+        "quoted": quoted_of(error), "extensions": objects,
+        "notes": texts_of(notes, error.length, family)}
+
+
+def socket_object(handed: UdpSocket) -> dict[str, Any]:
+    """What a client's socket was when it was handed over; no address where it was bound to none."""
+    peer = handed.peer and {"address": _text(handed.peer[0]), "port": handed.peer[1]}
+    return {"family": handed.family, "address": _text(handed.address) if handed.address else None,
+            "port": handed.port, "peer": peer}
+
+
+def _text(address: int) -> str:
+    return address_text(address >> 64, address & (1 << 64) - 1)
+
+
+# ---- what waits for a client
+
+class Outbox:
+    """Messages on their way to one client: bounded, whole, the newest dropped first.
+
+    Args:
+        limit: messages that may wait.
+        tell_lost: how the client is told, once there is room, that so many were dropped; None where its protocol has no
+            word for that.
+    """
+
+    def __init__(self, limit: int, tell_lost: Callable[[int], bytes] | None = None) -> None:
+        self._limit, self._tell_lost = limit, tell_lost
+        self._waiting: deque[bytes] = deque()
+        self._lost = 0
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, messages: list[bytes]) -> int:
+        """Queue messages in order; how many of them, the last ones, found no room."""
+        if self._lost and len(self._waiting) < self._limit:
+            self._tell_of_losses()
+        room = max(self._limit - len(self._waiting), 0)
+        fitting = messages[:room] if room < len(messages) else messages
+        self._waiting.extend(fitting)
+        self.bytes += sum(map(len, fitting))
+        return self.lose(len(messages) - len(fitting))
+
+    def _tell_of_losses(self) -> None:
+        if self._lost and self._tell_lost:
+            self.put_last(self._tell_lost(self._lost))
+            self._lost = 0
+
+    def lose(self, count: int) -> int:
+        """Note that so many messages were dropped; as many."""
+        self._lost += count
+        return count
+
+    def put_last(self, message: bytes) -> None:
+        """Queue what has no limit."""
+        self._waiting.append(message)
+        self.bytes += len(message)
+
+    def take(self) -> bytes:
+        """The next chunk of whole messages, at least one if there is any; when all are sent, what is missing."""
+        waiting = self._waiting
+        if not waiting:
+            self._tell_of_losses()
+        if self.bytes <= CHUNK_BYTES:
+            chunk = b"".join(waiting)
+            waiting.clear()
+            self.bytes = 0
+            return chunk
+        some = [waiting.popleft()]
+        size = len(some[0])
+        while waiting and size + len(waiting[0]) <= CHUNK_BYTES:
+            some.append(waiting.popleft())
+            size += len(some[-1])
+        self.bytes -= size
+        return b"".join(some)
+
+    def put_back(self, chunk: bytes) -> None:
+        """What the kernel did not take, to be sent first next time."""
+        self._waiting.appendleft(chunk)
+        self.bytes += len(chunk)
+
+
+# ---- who said what
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -97,18 +260,20 @@ class Protocol:
         if isinstance(handed, UdpSocket):
             self.registry.add(client, handed)
             self.counts["registered"] += 1
-            self._say(state, lines.registered(handed) if state.speaks_json else ACCEPTED)
+            self._say(state, line(schema=SCHEMA, kind="registered", version=__version__, socket=socket_object(handed))
+                      if state.speaks_json else ACCEPTED)
         elif handed.reason == NO_DESCRIPTOR and byte == STATUS:
-            self._end(client, state, lines.line(**self.status()))
+            self._end(client, state, line(**self.status()))
         else:
             self.counts[f"refused-{handed.reason}"] += 1
-            self._end(client, state, lines.refused(handed.reason) if state.speaks_json else REFUSED)
+            self._end(client, state, line(schema=SCHEMA, kind="refused", version=__version__, reason=handed.reason)
+                      if state.speaks_json else REFUSED)
 
     def _begin(self, client: int, state: Client, *, speaks_json: bool) -> None:
         state.spoke, state.speaks_json = True, speaks_json
         self._silent.pop(client)
         if speaks_json:
-            state.outbox = Outbox(self._queue_messages, lines.dropped)
+            state.outbox = Outbox(self._queue_messages, lambda count: line(kind="dropped", count=count))
 
     def refuse(self, client: int, reason: str) -> None:
         """End with a client that never said what it wants."""
@@ -120,7 +285,14 @@ class Protocol:
         self.registry.remove(client)
         self.counts["sockets-closed"] += 1
         if state.speaks_json:
-            self._say(state, lines.closed())
+            self._say(state, line(kind="closed"))
+
+    def missed(self, count: int) -> Collection[int]:
+        """So many ICMP messages of any kind were lost before they were read; the clients that are told so."""
+        told = [client for client, state in self._clients.items() if state.speaks_json and client in self.registry]
+        for client in told:
+            self._queue(self._clients[client], [line(kind="missed", count=count)])
+        return told
 
     def _end(self, client: int, state: Client, words: bytes) -> None:
         self.registry.remove(client)
@@ -132,64 +304,43 @@ class Protocol:
         state.outbox.put_last(words)
         self._queued_bytes += len(words)
 
-    def route(self, arrivals: Sequence[Arrival], is_own: IsOwn, is_peer_now: IsPeerNow,
-              ) -> tuple[list[Quote], dict[int, list[int]]]:
-        """Whose errors these are.
+    def route(self, errors: Errors, is_own: IsOwn, is_peer_now: IsPeerNow) -> dict[int, list[int]]:
+        """Whose errors these are: for each client that has any, which of them.
 
         Args:
-            arrivals: the errors.
+            errors: as they arrived.
             is_own: tells this host's addresses.
             is_peer_now: tells where sockets are connected to by now.
-
-        Returns:
-            What each error quotes, and for each client that has any, which of them.
         """
-        quotes = [quote_of(error, interface) for error, interface in arrivals]
-        wanted: dict[int, list[int]] = {}
-        nobody = 0
-        for row, (error, _) in enumerate(arrivals):
-            unfit = why_unfit(error)
-            if unfit is not None:
-                self.counts[unfit] += 1
-                continue
-            found = self.registry.recipients(quotes[row], is_own, is_peer_now)
-            nobody += not found
-            for client in found:
-                wanted.setdefault(client, []).append(row)
-        self.counts.update({"errors": len(arrivals), "foreign": nobody})
-        return quotes, wanted
+        wanted, nobody = self.registry.recipients(errors, is_own, is_peer_now)
+        self.counts.update({"errors": len(errors), "foreign": 0, **nobody})
+        return wanted
 
-    def deliver(self, wanted: dict[int, list[int]], arrivals: Sequence[Arrival]) -> Collection[int]:
+    def deliver(self, wanted: dict[int, list[int]], errors: Errors) -> Collection[int]:
         """Put errors into their clients' outboxes; the clients that have something to read."""
-        records: dict[int, bytes | None] = {}
-        objects: dict[int, dict[str, Any]] = {}
+        objects: dict[int, dict[str, Any]] = {}     # many clients may be told of one error
         for client, rows in wanted.items():
             state = self._clients[client]
             handed = self.registry.get(client)
             if handed is None or state.ends:
                 continue
-            messages: list[bytes] = []
-            for row in rows:        # many clients may be told of one error
-                if state.speaks_json:
-                    if row not in objects:
-                        objects[row] = lines.error_object(*arrivals[row])
-                    messages.append(lines.error_line(objects[row], handed))
-                    continue
-                if row not in records:
-                    records[row] = record_of(*arrivals[row])
-                if record := records[row]:
-                    messages.append(record)
-            self._queue(state, messages)
+            if not state.speaks_json:
+                self._queue(state, [record for row in rows if (record := record_of(errors, row))])
+                continue
+            for row in rows:
+                if row not in objects:
+                    objects[row] = error_object(errors.packet(row), errors.interfaces[row])
+            self._queue(state, [line(**objects[row], socket=socket_object(handed)) for row in rows])
         return wanted.keys()
 
     def _queue(self, state: Client, messages: list[bytes]) -> None:
-        is_full = self._queued_bytes > MOST_QUEUED_BYTES
-        if is_full and state.outbox.bytes > MOST_QUEUED_BYTES // len(self._clients):
-            lost = state.outbox.lose(len(messages))
+        outbox = state.outbox
+        if self._queued_bytes > MOST_QUEUED_BYTES and outbox.bytes > MOST_QUEUED_BYTES // len(self._clients):
+            lost = outbox.lose(len(messages))
         else:
-            before = state.outbox.bytes
-            lost = state.outbox.put(messages)
-            self._queued_bytes += state.outbox.bytes - before
+            before = outbox.bytes
+            lost = outbox.put(messages)
+            self._queued_bytes += outbox.bytes - before
         self.counts["dropped"] += lost
         self.counts["delivered"] += len(messages) - lost
 
@@ -213,6 +364,6 @@ class Protocol:
 
     def status(self) -> dict[str, Any]:
         """The counters, for JSON."""
-        return {"schema": lines.STATUS_SCHEMA, "kind": "status", "version": __version__,
+        return {"schema": STATUS_SCHEMA, "kind": "status", "version": __version__,
                 "clients": len(self._clients), "sockets": len(self.registry), "queued_bytes": self._queued_bytes,
                 "counts": dict(sorted(self.counts.items()))}

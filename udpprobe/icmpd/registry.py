@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from udpprobe.core.notes import Note
-from udpprobe.core.rows import Packet
+from udpprobe.core.rows import Packet, Rows
 
 IsOwn = Callable[[int, int], bool]
 """Whether an address (128 bits, IPv4 mapped), on the interface of this index, is one of this host's."""
@@ -14,14 +15,15 @@ IsOwn = Callable[[int, int], bool]
 IsPeerNow = Callable[["UdpSocket", "Quote"], bool]
 """Whether a socket that was connected elsewhere is connected to where this was sent by now."""
 
-UNFIT = (
-    ("bad-icmp-checksum", Note.BAD_ICMP_CHECKSUM),
-    ("quotes-later-fragment", Note.QUOTES_LATER_FRAGMENT),
-    ("no-ports", Note.NO_PORTS | Note.NO_LENGTH | Note.NO_CHECKSUM),
-)
+UNFIT = {
+    "bad-icmp-checksum": int(Note.BAD_ICMP_CHECKSUM),
+    "quotes-later-fragment": int(Note.QUOTES_LATER_FRAGMENT),
+    "no-ports": int(Note.NO_PORTS | Note.NO_LENGTH | Note.NO_CHECKSUM),
+}
 """Errors that no host believes or can attribute, by the name they are counted by. A raw IPv4 socket sees them all.
 
-RFC 792 promises the first 8 bytes of UDP, and Linux demands them too."""
+RFC 792 promises the first 8 bytes of UDP, and Linux demands them too (net/ipv4/icmp.c, icmp_socket_deliver)."""
+ANY_UNFIT = UNFIT["bad-icmp-checksum"] | UNFIT["quotes-later-fragment"] | UNFIT["no-ports"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +58,62 @@ class Quote:
     """Index of the interface the error came by; 0 where that is not known."""
 
 
-def quote_of(error: Packet, interface: int) -> Quote:
-    """What an error that came by an interface quotes."""
-    source, destination = error.source, error.destination
-    return Quote(error.family, source[0] << 64 | source[1], error.source_port, destination[0] << 64 | destination[1],
-                 error.destination_port, interface)
+class Errors:
+    """ICMP errors that quote UDP and arrived together.
 
+    What every error is asked for is copied into lists: an element of a list costs a tenth of one of a compiled row.
 
-def why_unfit(error: Packet) -> str | None:
-    """Why an error cannot be delivered at all, in a word; None where it can."""
-    return next((name for name, note in UNFIT if error.notes & note), None)
+    Args:
+        rows: of `Decoder.receive`, which writes the next errors into them, too.
+        data: what they are decoded from.
+        time_ns: says when a message came, by its number.
+
+    Attributes:
+        notes, kinds, ports: as in `Rows`.
+        source_high, source_low, destination_high, destination_low: likewise.
+        interfaces: index of the interface each came by; 0 where that is not known.
+    """
+
+    def __init__(self, rows: Rows, data: bytes | bytearray | memoryview, time_ns: Callable[[int], int]) -> None:
+        self._rows, self._data, self._time_ns = rows, data, time_ns
+        self._columns = [memoryview(getattr(rows, name)) for name in (
+            "notes", "kind", "ports", "source_high", "source_low", "destination_high", "destination_low", "frame")]
+        self.notes: list[int] = []
+        self.kinds: list[int] = []
+        self.ports: list[int] = []
+        self.source_high: list[int] = []
+        self.source_low: list[int] = []
+        self.destination_high: list[int] = []
+        self.destination_low: list[int] = []
+        self.interfaces: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def load(self, interfaces: Sequence[int]) -> None:
+        """Take the rows as they are now.
+
+        Args:
+            interfaces: by message, from which a row may have come or not.
+        """
+        size = self._rows.size
+        (self.notes, self.kinds, self.ports, self.source_high, self.source_low, self.destination_high,
+         self.destination_low, messages) = (column[:size].tolist() for column in self._columns)
+        self.interfaces = [interfaces[message] for message in messages]
+
+    def packet(self, row: int) -> Packet:
+        """One of them, for who asks for more; until the next are written into the rows."""
+        made = self._rows.packet(row, b"", b"")
+        made.time_ns = self._time_ns(made.frame)
+        made.data = bytes(self._data[self._rows.message[row]:self._rows.message_end[row]])
+        return made
+
+    def quote(self, row: int) -> Quote:
+        """What one of them quotes."""
+        ports = self.ports[row]
+        return Quote(self.kinds[row] >> 16, self.source_high[row] << 64 | self.source_low[row], ports >> 16,
+                     self.destination_high[row] << 64 | self.destination_low[row], ports & 0xFFFF,
+                     self.interfaces[row])
 
 
 class Registry:
@@ -77,6 +125,9 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._sockets)
+
+    def __contains__(self, client: int) -> bool:
+        return client in self._sockets
 
     def get(self, client: int) -> UdpSocket | None:
         """The client's socket, if it has one."""
@@ -96,21 +147,39 @@ class Registry:
             if not self._by_port[old.port]:
                 del self._by_port[old.port]
 
-    def recipients(self, quote: Quote, is_own: IsOwn, is_peer_now: IsPeerNow) -> list[int]:
-        """Clients whose socket sent what is quoted, as far as its addresses and ports tell.
+    def recipients(self, errors: Errors, is_own: IsOwn, is_peer_now: IsPeerNow,
+                   ) -> tuple[dict[int, list[int]], Counter[str]]:
+        """Clients whose socket sent what errors quote, as far as addresses and ports tell.
 
         Where several sockets could have sent it, all of them: a port that is shared (SO_REUSEPORT), or one bound to an
-        address beside one bound to none.
+        address beside one bound to none. A port alone proves little: whoever is bound to none of the addresses still
+        sends only from this host's own.
+
+        Returns:
+            By client, the rows of its errors; and how many errors nobody got, by the reason.
         """
-        there = self._by_port.get(quote.source_port)
-        return [client for client, each in there.items()
-                if _sent(each, quote, is_own) or (each.peer and is_peer_now(each, quote))] if there else []
-
-
-def _sent(each: UdpSocket, quote: Quote, is_own: IsOwn) -> bool:
-    """A port alone proves little: whoever is bound to none of the addresses still sends only from this host's own."""
-    if quote.family not in each.carries or each.peer not in (None, (quote.destination, quote.destination_port)):
-        return False
-    if not each.address:
-        return is_own(quote.source, quote.interface)
-    return each.address == quote.source and each.zone in (0, quote.interface)
+        wanted: dict[int, list[int]] = {}
+        nobody: Counter[str] = Counter()
+        by_port = self._by_port
+        columns = zip(errors.notes, errors.ports, errors.kinds, errors.source_high, errors.source_low,
+                      errors.interfaces, strict=True)
+        for row, (notes, ports, kind, high, low, interface) in enumerate(columns):
+            if notes & ANY_UNFIT:
+                nobody[next(name for name, bits in UNFIT.items() if notes & bits)] += 1
+                continue
+            is_found = False
+            for client, each in by_port.get(ports >> 16, {}).items():
+                source = high << 64 | low
+                is_its = kind >> 16 in each.carries and (
+                    (each.address == source and each.zone in (0, interface)) if each.address
+                    else is_own(source, interface))
+                if each.peer:
+                    quote = errors.quote(row)
+                    is_its = (is_its and each.peer == (quote.destination, quote.destination_port)
+                              ) or is_peer_now(each, quote)
+                if is_its:
+                    is_found = True
+                    wanted.setdefault(client, []).append(row)
+            if not is_found:
+                nobody["foreign"] += 1
+        return wanted, nobody

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-import selectors
+import select
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from udpprobe.icmpd.closing import close_foreign
 from udpprobe.icmpd.owners import Owners
-from udpprobe.icmpd.peers import NOT_PERMITTED, Gate, credentials, hear, receive
-from udpprobe.icmpd.protocol import STATUS, Arrival, Protocol, Refusal
+from udpprobe.icmpd.peers import NOT_PERMITTED, Gate, close_foreign, credentials, hear, receive
+from udpprobe.icmpd.protocol import STATUS, Protocol, Refusal
 from udpprobe.icmpd.raw import RawIcmp
-from udpprobe.icmpd.registry import Quote, UdpSocket
+from udpprobe.icmpd.registry import Errors, UdpSocket
 
 ACCEPTED_AT_ONCE = 64
 TICK_S = 1.0
@@ -64,16 +64,23 @@ class Server:
         self._spare: int | None = None
         self._keep_spare()
         self._owners = Owners()
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
+        self._attending: dict[int, Callable[[int], None]] = {}
+        """By descriptor: who is told of its events."""
+        self._missed, self._told_s, self._has_untold = 0, 0.0, False
         self._is_stopped = False
         listener.setblocking(False)
-        self._selector.register(listener, selectors.EVENT_READ, lambda _: self._accept())
+        self._register(listener.fileno(), lambda _: self._accept())
         for raw in raws:
-            self._selector.register(raw, selectors.EVENT_READ, lambda _, raw=raw: self._hear(raw))
+            self._register(raw.fileno(), lambda _, raw=raw: self._hear(raw))    # type: ignore[misc]  # bound now
+
+    def _register(self, descriptor: int, then: Callable[[int], None]) -> None:
+        self._attending[descriptor] = then
+        self._epoll.register(descriptor, select.EPOLLIN)
 
     def watch(self, opened: socket.socket, then: Callable[[], None]) -> None:
         """Call `then` whenever something can be read from a socket."""
-        self._selector.register(opened, selectors.EVENT_READ, lambda _: then())
+        self._register(opened.fileno(), lambda _: then())
 
     def stop(self) -> None:
         """Let `serve` return after the events at hand."""
@@ -81,18 +88,23 @@ class Server:
 
     def serve(self) -> None:
         """Serve until stopped."""
+        attending = self._attending
         while not self._is_stopped:
-            for key, events in self._selector.select(TICK_S if self.protocol.awaits else None):
-                key.data(events)
-            for client in self.protocol.overdue(time.monotonic()):
-                self.protocol.refuse(client, "too-slow")
-                self._flush(self._connections[client])
+            for descriptor, events in self._epoll.poll(TICK_S if self.protocol.awaits or self._has_untold else None):
+                if then := attending.get(descriptor):   # else it was parted with by an earlier event of this round
+                    then(events)
+            if self.protocol.awaits:
+                for client in self.protocol.overdue(time.monotonic()):
+                    self.protocol.refuse(client, "too-slow")
+                    self._flush(self._connections[client])
+            if self._has_untold:
+                self._tell_of_missed(time.monotonic())
 
     def close(self) -> None:
         """Part with all clients."""
         close_foreign(*[self._forget(each) for each in list(self._connections.values())])
         self._owners.close()
-        self._selector.close()
+        self._epoll.close()
         self._use_spare()
 
     def status(self) -> dict[str, Any]:
@@ -147,7 +159,10 @@ class Server:
         self._number += 1
         self._turned_away += bool(why_not)
         self._by_user[user] += not why_not
-        self._register(Connection(self._number, accepted, selectors.EVENT_READ, user, why_not))
+        made = Connection(self._number, accepted, select.EPOLLIN, user, why_not)
+        self._connections[made.number] = made
+        self.protocol.connected(made.number, time.monotonic())
+        self._register(accepted.fileno(), lambda events: self._attend(made, events))
 
     def _why_not(self, accepted: socket.socket, user: int) -> str | None:
         if not self._gate.admits(accepted):
@@ -156,16 +171,11 @@ class Server:
         is_full = len(self._connections) - self._turned_away >= self._most_clients
         return "too-many-clients" if is_full or takes_half else None
 
-    def _register(self, made: Connection) -> None:
-        self._connections[made.number] = made
-        self.protocol.connected(made.number, time.monotonic())
-        self._selector.register(made.socket, made.events, lambda events: self._attend(made, events))
-
     def _attend(self, client: Connection, events: int) -> None:
         """A client spoke, went, or can be written to."""
         if client.number not in self._connections:
-            return      # it was parted with by an earlier event of the same round
-        if events & selectors.EVENT_WRITE or self._heard(client):
+            return      # its descriptor is a newer one's by now
+        if events & select.EPOLLOUT or self._heard(client):
             self._flush(client)
 
     def _heard(self, client: Connection) -> bool:
@@ -200,9 +210,9 @@ class Server:
                 return
             if sent < len(chunk):
                 self.protocol.put_back(client.number, chunk[sent:])
-                self._await(client, selectors.EVENT_WRITE)
+                self._await(client, select.EPOLLOUT)
                 return
-        self._await(client, selectors.EVENT_READ)
+        self._await(client, select.EPOLLIN)
         if self.protocol.ends(client.number):
             if client.why_not != NOT_PERMITTED:
                 _discard(client.socket)
@@ -211,44 +221,59 @@ class Server:
     def _await(self, client: Connection, events: int) -> None:
         if client.events != events:
             client.events = events
-            self._selector.modify(client.socket, events, lambda events: self._attend(client, events))
+            self._epoll.modify(client.socket.fileno(), events)
 
     def _part(self, client: Connection) -> None:
         close_foreign(self._forget(client))
 
     def _forget(self, client: Connection) -> int:
         """The descriptor of its connection, which is all that is left of it."""
-        self._selector.unregister(client.socket)
+        descriptor = client.socket.detach()
+        self._epoll.unregister(descriptor)      # somebody may hold a copy of it open
+        del self._attending[descriptor]
         del self._connections[client.number]
         self._turned_away -= bool(client.why_not)
         self._by_user[client.user] -= not client.why_not
         self.protocol.disconnected(client.number)
-        return client.socket.detach()
+        return descriptor
 
     def _hear(self, raw: RawIcmp) -> None:
-        if arrivals := raw.receive():
-            self._tell(arrivals)
+        errors = raw.receive()
+        if raw.is_full:     # else nothing can have found no room since it was read before
+            self._has_untold = True
+        if errors:
+            self._tell(errors)
 
-    def _tell(self, arrivals: list[Arrival]) -> None:
+    def _tell(self, errors: Errors) -> None:
         self._owners.at(time.monotonic())
-        quotes, wanted = self.protocol.route(arrivals, self._owners.is_own, self._owners.is_peer_now)
-        self._forget_closed(wanted, quotes)
-        for client in self.protocol.deliver(wanted, arrivals):
+        wanted = self.protocol.route(errors, self._owners.is_own, self._owners.is_peer_now)
+        self._forget_closed(wanted, errors)
+        for client in self.protocol.deliver(wanted, errors):
             self._write(client)
 
-    def _forget_closed(self, wanted: dict[int, list[int]], quotes: list[Quote]) -> None:
+    def _forget_closed(self, wanted: dict[int, list[int]], errors: Errors) -> None:
         """Errors of a socket that is closed are nobody's here; its port may be a stranger's by now."""
         for client, rows in list(wanted.items()):
             handed = self.protocol.registry.get(client)
-            if handed is not None and not self._owners.is_alive(handed, quotes[rows[0]]):
+            if handed is not None and not self._owners.is_alive(handed, partial(errors.quote, rows[0])):
                 self.protocol.closed(client)
                 del wanted[client]
                 self._write(client)
 
+    def _tell_of_missed(self, now_s: float) -> None:
+        """Tell JSON clients how many messages the kernel had no room for, once a second at most."""
+        if now_s - self._told_s < TICK_S:
+            return
+        missed = sum(raw.dropped() for raw in self._raws)
+        if missed > self._missed:
+            for client in self.protocol.missed(missed - self._missed):
+                self._write(client)
+        self._missed, self._told_s, self._has_untold = missed, now_s, False
+
     def _write(self, client: int) -> None:
         """Send, unless the kernel is known to take nothing now."""
         found = self._connections.get(client)
-        if found is not None and found.events == selectors.EVENT_READ:
+        if found is not None and found.events == select.EPOLLIN:
             self._flush(found)
 
 

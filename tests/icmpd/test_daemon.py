@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from udpprobe.errors import UdpprobeError
-from udpprobe.icmpd.listening import default_path, listen, notify, passed
+from udpprobe.icmpd.daemon import default_path, listen, notify, passed
 
 KEEP = (-1, -1)
 
@@ -80,7 +80,7 @@ def test_the_usual_place_is_below_run(monkeypatch):
 
 ACTIVATED = """
 import os, sys
-from udpprobe.icmpd.listening import passed
+from udpprobe.icmpd.daemon import passed
 os.environ["LISTEN_PID"] = str(os.getpid())
 given = passed(os.environ)
 print(given.path, given.socket.getsockname(), os.get_inheritable(3))
