@@ -85,11 +85,11 @@ class Heard(Pacing):
 class Scan:
     """Sends to a port of a host, and is told what is captured, a millisecond apart."""
 
-    def __init__(self, family=4, payload=WHOLE_TOKEN, *, size=0, ports=(PORT,), source_ports=1, plan=None):
+    def __init__(self, family=4, payload=WHOLE_TOKEN, *, size=0, ports=(PORT,), source_ports=1, plan=None, **known):
         self.plan = plan or plan_of(*((HOST[family], port) for port in ports), payload=payload,
                                     source_ports=source_ports, size=size)
         self.pacing, self.record, self.errors, self.errnos = Heard(self.plan), Record(self.plan), [], {}
-        self.replies = Replies(self.plan, self.pacing, self.record, self.errors.append)
+        self.replies = Replies(self.plan, self.pacing, self.record, self.errors.append, **known)
         self.decoder = Decoder(64, keeps_messages=True)
         self.frames = 0
         self.tasks = []

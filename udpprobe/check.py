@@ -137,6 +137,7 @@ class _Run(Struct):
     def _scan(self, probing: Probing, places: list[Destinations], rate_pps: float) -> Found:
         settings = self.settings
         options = Options(rate_pps=rate_pps, retries=settings.retries, timeout_s=settings.patience_s,
+                          linger_s=settings.silence_s,
                           payload=probing.payload, interface=probing.interface, engine=settings.engine)
         try:
             report = scan.scan(_united(places), options, scan.Listeners(on_warning=self.warnings.append))

@@ -48,6 +48,8 @@ class Options(Struct, frozen=True):
     """How often a port that said nothing is asked again, where a closed one would have spoken."""
     timeout_s: float = 4
     """How long a host that was never heard of is waited for: a router looks for a host for 3 s."""
+    linger_s: float = 1
+    """How long an answer is waited for after the last probe."""
     payload: str = "auto"
     payload_file: str | None = None
     """`nmap:FILE`: payloads by port from there, before the own ones."""

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from udpprobe import __version__
 from udpprobe.capture.frames import Frame
 from udpprobe.clock import SteadyClock
+from udpprobe.core.addresses import address_text, endpoint_text
 from udpprobe.core.decode import Decoder
 from udpprobe.core.limiter import SECOND
 from udpprobe.core.model import Destination, Event, Report, SourceReport
@@ -31,7 +32,7 @@ from udpprobe.core.scanning.suspects import UNSENT
 from udpprobe.core.scanning.telling import event_of
 from udpprobe.engines import Heard
 from udpprobe.interrupt import CtrlC, Interrupted
-from udpprobe.payloads import notes_of_answers, notes_of_other_ports
+from udpprobe.payloads import is_what_was_asked, notes_of_answers, notes_of_other_ports
 from udpprobe.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
 from udpprobe.routes import outgoing_interface
 
@@ -124,7 +125,8 @@ class _Run:
             ports.share()
             if self._recorder:
                 listeners.warn(f"the kernel's sockets show no packets: {options.write} will have none")
-        patience = Patience(options.rate_pps, options.retries, int(options.timeout_s * SECOND), options.control)
+        patience = Patience(options.rate_pps, options.retries, int(options.timeout_s * SECOND), options.control,
+                            int(options.linger_s * SECOND))
         self._clock = SteadyClock()
         self._now_ns = time.time_ns()
         self._pacing = Pacing(self._plan, patience, self._now_ns)
@@ -136,7 +138,7 @@ class _Run:
                             self._engine.tells_origin, interface_of=self._interface_of)
         self._replies = Replies(self._plan, self._pacing, self._record,
                                 self._keep_event if listeners.on_events else None,
-                                tells_origin=self._engine.tells_origin)
+                                recognises=self._recognises, tells_origin=self._engine.tells_origin)
         self._decoder = Decoder(64, keeps_messages=True)
         self._events: list[Event] = []
         for task, host in enumerate(self._plan.host) if any(codes) else ():
@@ -238,6 +240,10 @@ class _Run:
     def _keep_event(self, believed: Believed) -> None:
         self._events.append(event_of(self._known, believed))
 
+    def _recognises(self, task: int, data: bytes) -> bool:
+        """Whether a datagram is what a task was asked for."""
+        return is_what_was_asked(self._catalogue, self._plan, task, data)
+
     def _interface_of(self, task: int) -> str:
         """Name of the interface that the probes of a task leave by; empty where that is not known."""
         plan, size = self._plan, {4: 4, 6: 16}[self._plan.family_of(task)]
@@ -263,7 +269,11 @@ class _Run:
         """What is known."""
         plan, answers, replies = self._plan, self._record.answers, self._replies
         notes = (notes_of_other_ports(self._catalogue, plan, answers, replies.other_ports),
-                 notes_of_answers(self._catalogue, plan, answers), self._record.looks.notes())
+                 notes_of_answers(self._catalogue, plan, answers), self._record.looks.notes(), {
+                     task: f"answer-from port {port}, unasked: not taken for an answer"
+                     for task, port in replies.stray_ports.items() if task not in answers}, {
+                     task: f"answer-from {endpoint_text(address_text(*address), port)}, which was not asked"
+                     for task, (address, port) in replies.strangers().items() if task not in answers})
         told = outcome(replace(self._known, notes=notes))
         self._write(told)
         self._warn_of_gaps(len(told))

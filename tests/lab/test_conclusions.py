@@ -46,7 +46,7 @@ forger               mtu 53      ok 1500; foreign
 home-nat             scan 53     answered
 home-nat             scan 54     refused by dns
 home-nat             trace 53    answered: home isp dns
-icmp-storm           scan 53     prohibited by isp 20 times
+icmp-storm           scan 53     answered
 late-loop            scan 53     loop by r7
 late-loop            trace 53    loop of 2 from hop 7: r6 r7
 late-loop            mtu 53      loop

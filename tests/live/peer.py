@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+import threading
 import time
 
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DO = 10, 23, 2     # linux/in.h; Python does not name them
@@ -26,6 +27,7 @@ def main():
     answerer.add_argument("port", type=int)
     answerer.add_argument("--from-port", type=int, help="as TFTP does, RFC 1350 section 4")
     answerer.add_argument("--times", type=int, default=1, help="each answer")
+    answerer.add_argument("--delay", type=float, default=0, help="seconds before each answer")
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -67,7 +69,10 @@ def answer(arguments):
         while True:
             data, client = sock.recvfrom(65536)
             for _ in range(arguments.times):
-                (other if arguments.from_port else sock).sendto(data, client)
+                if arguments.delay:
+                    threading.Timer(arguments.delay, sock.sendto, [data, client]).start()
+                else:
+                    (other if arguments.from_port else sock).sendto(data, client)
 
 
 if __name__ == "__main__":

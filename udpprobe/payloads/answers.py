@@ -48,6 +48,12 @@ def notes_of_other_ports(catalogue: Catalogue, plan: Plan, answers: Mapping[int,
     return notes
 
 
+def is_what_was_asked(catalogue: Catalogue, plan: Plan, task: int, answer: bytes) -> bool:
+    """Whether a datagram is an answer in the protocol that a task was asked in."""
+    asked = _asked(catalogue, plan, task)
+    return bool(asked) and name_of_answer(asked, plan.port[task], answer) is not None
+
+
 def _asked(catalogue: Catalogue, plan: Plan, task: int) -> list[Payload]:
     """What a task was sent whose answers are known."""
     sent = [catalogue.rows[plan.payload_of(task, attempt)] for attempt in range(plan.attempts[task])]

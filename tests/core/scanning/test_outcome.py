@@ -147,6 +147,14 @@ def test_ports_of_a_host_that_went_mute_are_rate_limited():
     assert "rate-limited" == scan.of().meaning
 
 
+def test_a_host_whose_errors_all_go_to_other_traffic_leaves_its_ports_rate_limited():
+    scan = Scan(control=3)
+    scan.pacing.others[0] = 5
+    assert "rate-limited" == scan.of().meaning
+    scan.pacing.spoke[0], scan.pacing.refused[0] = 1, 2     # to the scan, too
+    assert "listening-or-filtered" == scan.of().meaning
+
+
 def test_what_this_host_could_not_send_is_unsent_with_its_errno():
     scan = Scan()
     scan.pacing.state[0], scan.plan.left[0] = UNSENT, 0

@@ -319,6 +319,12 @@ def test_a_router_that_is_heard_after_the_host_s_silence_was_judged_has_it_judge
     assert not made.pacing.done(START_NS + 30 * SECOND)
 
 
+def test_an_answer_that_takes_longer_than_the_pause_between_probes_is_an_answer():
+    slow = World(ports=(1, 2), answering=(1,), silent=(2,), mute=True, rtt_ns=1200 * MS)
+    assert 3.3 <= slow.run(timeout_ns=3300 * MS)
+    assert [SETTLED, SILENT] == list(slow.pacing.state[:2])
+
+
 def test_an_error_of_another_address_settles_an_rtt_later():
     made = World(ports=(1,))
     pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=False), START_NS)

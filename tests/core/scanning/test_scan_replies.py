@@ -42,6 +42,10 @@ FAMILIES = pytest.mark.parametrize("family", [4, 6])
 
 # ---- datagrams
 
+def known(_task, data):
+    return data == b"answer"
+
+
 @FAMILIES
 def test_a_probe_is_seen_to_leave(family):
     scan = Scan(family)
@@ -60,7 +64,7 @@ def test_an_answer_is_heard(family):
 
 @FAMILIES
 def test_an_answer_from_another_port_is_that_of_the_only_port_that_waits_for_one(family):
-    scan = Scan(family, ports=(PORT, 53, 69))
+    scan = Scan(family, ports=(PORT, 53, 69), recognises=known)
     probes = [scan.send(task) for task in range(3)]
     scan.hear(*probes, b.port_unreachable(probes[0]), answer(family, sport=53))
     assert [(ANSWER, 2)] == scan.hear(answer(family, sport=50_000))
@@ -82,7 +86,7 @@ def source_ports_of(scan):
 
 
 def test_an_answer_from_another_port_says_by_the_port_it_goes_to_which_probe_it_answers():
-    scan = Scan(ports=(PORT, 53, 69), source_ports=3)
+    scan = Scan(ports=(PORT, 53, 69), source_ports=3, recognises=known)
     scan.hear(*map(scan.send, range(3)))
     _, second, third = source_ports_of(scan)
     assert [(ANSWER, 1)] == scan.hear(answer(sport=50_000, dport=second))
@@ -91,7 +95,7 @@ def test_an_answer_from_another_port_says_by_the_port_it_goes_to_which_probe_it_
 
 
 def test_what_answered_from_another_port_once_answers_the_same_task_again():
-    scan = Scan(ports=(PORT, 53))
+    scan = Scan(ports=(PORT, 53), recognises=known)
     scan.hear(scan.send(0))
     scan.hear(answer(sport=50_000))
     scan.hear(scan.send(1))
@@ -358,3 +362,63 @@ def test_the_kernel_s_words_are_as_good_as_packets(family):
     event = event_of(scan.known, scan.errors[0])
     assert (2, 1, 2.0, None, OWN[family][1]) == (event.frame, event.matched_frame, event.rtt_ms, event.quoted.ip_id,
                                                  event.quoted.source)
+
+
+# ---- what need not be an answer
+
+def stray(family=4, sport=7777, data=b"whatever", **fields):
+    return answer(family, sport=sport, data=data, **fields)
+
+
+@FAMILIES
+def test_a_datagram_of_another_port_that_repeats_no_token_is_no_answer_to_one_probe(family):
+    scan = Scan(family)
+    assert [] == scan.hear(scan.send(), stray(family))
+    assert {0: 7777} == scan.replies.stray_ports
+
+
+@FAMILIES
+def test_a_datagram_of_another_port_that_repeats_the_token_is_an_answer(family):
+    scan = Scan(family)
+    probe = scan.send()
+    assert [(ANSWER, 0)] == scan.hear(probe, stray(family, data=probe[HEADER[family]:]))
+    assert ({}, {0: 7777}) == (scan.replies.stray_ports, scan.replies.other_ports)
+
+
+@FAMILIES
+def test_so_is_one_in_the_protocol_that_was_asked(family):
+    scan = Scan(family, recognises=lambda task, data: (task, data) == (0, b"known"))
+    assert [] == scan.hear(scan.send(), stray(family, data=b"strange"))
+    assert [(ANSWER, 0)] == scan.hear(stray(family, data=b"known"))
+
+
+@FAMILIES
+def test_another_port_that_sends_one_behind_each_of_several_probes_answers_them(family):
+    scan = Scan(family)
+    assert [] == scan.hear(scan.send(), stray(family))
+    assert [(ANSWER, 0)] == scan.hear(scan.send(), stray(family))
+
+
+@FAMILIES
+def test_a_stream_of_datagrams_answers_nothing(family):
+    scan = Scan(family)
+    assert [] == scan.hear(scan.send(), *[stray(family)] * 3)
+    assert [] == scan.hear(scan.send(), *[stray(family)] * 3)
+
+
+@FAMILIES
+def test_an_error_about_other_traffic_of_this_host_shows_that_the_host_s_limit_is_used(family):
+    scan = Scan(family)
+    other = other_traffic(family, sport=OWN_PORT - 1)
+    scan.hear(scan.send(), b.port_unreachable(other), b.port_unreachable(other, reporter=ROUTER[family]))
+    assert [1] == list(scan.pacing.others)
+
+
+@FAMILIES
+def test_who_answers_though_another_address_was_asked_is_remembered(family):
+    scan = Scan(family, ports=(PORT,))
+    assert [] == scan.hear(scan.send(), answer(family, source=OTHER_HOST[family]))
+    assert {0: (halves(OTHER_HOST[family]), PORT)} == scan.replies.strangers()
+    several = Scan(family, ports=(PORT, 53))
+    several.hear(several.send(0), several.send(1), answer(family, source=OTHER_HOST[family]))
+    assert {} == several.replies.strangers()

@@ -195,6 +195,8 @@ def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple
 def _meaning(task: int, host: int, pacing: Pacing) -> str:
     if pacing.spoke[host] and pacing.state[task] in {OPEN, LIMITED}:
         return "rate-limited"
+    if pacing.others[host] and not pacing.spoke[host]:      # it sends errors, and none was left for the scan
+        return "rate-limited"
     return "listening-or-filtered" if pacing.refused[host] else "no-evidence"
 
 

@@ -53,6 +53,8 @@ class Patience(Struct, frozen=True):
     retries: int
     timeout_ns: int
     control: bool
+    linger_ns: int = LINGER_NS
+    """How long answers to the last probe are waited for."""
 
 
 class Pacing:
@@ -75,6 +77,8 @@ class Pacing:
         """(hosts,) whether any error came from, or for, each host."""
         self.refused = array("I", bytes(4 * hosts))
         """(hosts,) how many refusals each host itself sent."""
+        self.others = array("I", bytes(4 * hosts))
+        """(hosts,) how many errors each sent about other traffic of this host: that uses up its limit, too."""
         self._known, self._first_voice = array("i", [-1]) * hosts, array("I", bytes(4 * hosts))
         """(hosts,) a task that an error came for, and the number of its voice: who sent it, and of which kind."""
         self._voices: dict[tuple[int, int], int] = {}
@@ -269,7 +273,7 @@ class Pacing:
             self._give_up(self._open_of(number), LIMITED)
             last_ns = max((self._plan.sent_ns(task) for task in self._plan.tasks_of(number)
                            if self.state[task] in {SILENT, LIMITED}), default=0)
-            self._linger_ns = max(self._linger_ns, last_ns + LINGER_NS)
+            self._linger_ns = max(self._linger_ns, last_ns + self._patience.linger_ns)
 
     def _give_up(self, tasks: Iterable[int], state: int = SILENT) -> None:
         for task in tasks:

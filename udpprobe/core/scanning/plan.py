@@ -177,6 +177,10 @@ class Plan:
                 return source
         return -1
 
+    def is_own_address(self, address: Address) -> bool:
+        """Whether probes leave from this address."""
+        return address in self._number_of
+
     def family_of(self, task: int) -> int:
         """4 or 6."""
         return 4 if self.tasks.high[task] == 0 and self.tasks.low[task] >> 32 == 0xFFFF else 6

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from udpprobe.core.believer import BELIEVED, DOUBTED, Believer
 from udpprobe.core.notes import Note
@@ -19,7 +19,7 @@ from udpprobe.core.rows import Packet
 from udpprobe.core.scanning.events import Answer, Error, Event, Left
 from udpprobe.core.scanning.pacing import Pacing
 from udpprobe.core.scanning.plan import Address, Plan
-from udpprobe.core.scanning.record import NOBODY, Kind, Record
+from udpprobe.core.scanning.record import NOBODY, SAME_NS, Kind, Record
 from udpprobe.core.scanning.voice import MOST_WITNESSES
 from udpprobe.core.verdicts import NO_NEIGHBOUR
 
@@ -34,7 +34,12 @@ NO_TASK = -1
 
 MOST_ELSEWHERE = 1 << 16
 """So many (host, our port, its port) are remembered from which answers came."""
-MOST_DOUBTED = 1 << 16
+MOST_DOUBTED = MOST_STRANGERS = 1 << 16
+LEAST_TOKEN = 4
+"""Bytes that an answer repeats by no chance."""
+REPEATED, JITTER_NS = 2, 10_000_000
+"""So many probes must draw a datagram from another port each, after times that differ by no more than a quarter, or so
+little."""
 
 
 class Believed(Struct):
@@ -61,6 +66,17 @@ class Believed(Struct):
     """Where that was seen, 0 for nowhere."""
 
 
+class Stray(Struct):
+    """Datagrams of a host from a port that was not asked."""
+
+    task: int
+    """That they might answer."""
+    count: int = 0
+    last_ns: int = 0
+    rtts_ns: dict[int, int] = field(default_factory=dict)
+    """By how many probes had been made, how long after the last of them the first one came."""
+
+
 class Replies:
     """Finds the task of what is heard, and tells `record` and `pacing`.
 
@@ -69,13 +85,16 @@ class Replies:
         pacing: what is to be probed next.
         record: what came back.
         on_error: gets each error that is believed.
+        recognises: says of a task and a datagram whether that answers what is asked.
         tells_origin: whether it is known who sent them.
     """
 
     def __init__(self, plan: Plan, pacing: Pacing, record: Record,
-                 on_error: Callable[[Believed], None] | None = None, *, tells_origin: bool = True) -> None:
+                 on_error: Callable[[Believed], None] | None = None, *,
+                 recognises: Callable[[int, bytes], bool] = lambda _task, _data: False,
+                 tells_origin: bool = True) -> None:
         self._plan, self._pacing, self._record, self._on_error = plan, pacing, record, on_error
-        self._tells_origin = tells_origin
+        self._recognises, self._tells_origin = recognises, tells_origin
         self._believer = Believer(len(plan))
         self._quoted = Quoted()
         self._missed = self._events = 0
@@ -83,6 +102,10 @@ class Replies:
         """How many errors would be believed if another probe drew the same."""
         self._elsewhere: dict[tuple[int, int, int], int] = {}
         """Tasks by (host, our port, the host's port), where the last is not their own."""
+        self._strays: dict[tuple[int, int, int], Stray] = {}
+        """Datagrams from another port that need not be answers, by the same."""
+        self._strangers: dict[int, tuple[Address, int]] = {}
+        """By our port, an address that was not asked and sent something there."""
         self._flows: dict[int, dict[int, array[int]]] = {}
         """By host and source port, the tasks; of hosts that answered from another port."""
 
@@ -90,6 +113,20 @@ class Replies:
     def foreign(self) -> int:
         """Errors that quote a datagram from a port of the scan, but not a probe."""
         return self._missed + sum(self._doubted.values())
+
+    def strangers(self) -> dict[int, tuple[Address, int]]:
+        """By task, who sent something to the port that only it was probed from, without being asked."""
+        tasks: dict[int, int] = {}
+        for task in range(self._plan.asked if self._strangers else 0):
+            port = self._plan.source_port[task]
+            if port in self._strangers:
+                tasks[port] = NO_TASK if port in tasks else task
+        return {task: self._strangers[port] for port, task in tasks.items() if task >= 0}
+
+    @property
+    def stray_ports(self) -> dict[int, int]:
+        """By task, another port of its host that sent what was not taken for an answer."""
+        return {stray.task: key[2] for key, stray in self._strays.items() if key not in self._elsewhere}
 
     @property
     def other_ports(self) -> dict[int, int]:
@@ -117,8 +154,8 @@ class Replies:
         if self._plan.is_own(packet.source_port):
             task = self._probe(packet, link)
         if task < 0 and self._plan.is_own(packet.destination_port):
-            task = self._task_of_answer(packet.source, packet.source_port, packet.destination,
-                                        packet.destination_port)
+            task = self._task_of_answer((packet.source, packet.source_port), (packet.destination,
+                                        packet.destination_port), packet.time_ns, packet.data)
             if task >= 0:
                 identity = hash((packet.ip_id, packet.udp_checksum, packet.udp_length, packet.source_port, packet.data))
                 if self._record.answer(task, packet.time_ns, packet.data, ttl=packet.ttl, identity=identity):
@@ -140,26 +177,60 @@ class Replies:
 
     # ---- answers
 
-    def _task_of_answer(self, source: Address, port: int, own: Address, own_port: int) -> int:
-        """The task that a datagram answers, NO_TASK for none."""
-        plan = self._plan
+    def _task_of_answer(self, end: tuple[Address, int], own_end: tuple[Address, int], time_ns: int,
+                        data: bytes) -> int:
+        """The task that a datagram answers, NO_TASK for none; `end` and `own_end` are addresses with ports."""
+        plan, (source, port), (own, own_port) = self._plan, end, own_end
         task = plan.find(*source, port)
         if task < 0 or plan.source_port[task] != own_port:
-            task = self._answered_from(source, port, own_port)
+            task = self._answered_from(source, port, own_port, time_ns, data)
         return task if task >= 0 and plan.source_of(task, own) >= 0 else NO_TASK
 
-    def _answered_from(self, source: Address, port: int, own_port: int) -> int:
-        """An answer may come from another port of the host (RFC 1350, section 4)."""
+    def _answered_from(self, source: Address, port: int, own_port: int, time_ns: int, data: bytes) -> int:
+        """An answer may come from another port of the host (RFC 1350, section 4). So may what is none.
+
+        It is taken for one where it repeats the token, or is what the probe asked for; or where each of several probes
+        draws one, after the same time.
+        """
         host = self._plan.host_of(*source)
         if host < 0:
+            if len(self._strangers) < MOST_STRANGERS:
+                self._strangers.setdefault(own_port, (source, port))
             return NO_TASK
         key = host, own_port, port
         task = self._elsewhere.get(key, NO_TASK)
         if task < 0:
             task = self._only_waiting(host, own_port)
-            if task >= 0 and len(self._elsewhere) < MOST_ELSEWHERE:
+            if task < 0 or not (self._is_answer(task, data) or self._is_repeated(key, task, time_ns)):
+                return NO_TASK
+            if len(self._elsewhere) < MOST_ELSEWHERE:
                 self._elsewhere[key] = task
         return task
+
+    def _is_answer(self, task: int, data: bytes) -> bool:
+        """Whether a datagram shows that it was caused by a probe of a task."""
+        prober, plan = self._plan.prober, self._plan
+        for attempt in range(plan.attempts[task]):
+            for source in range(plan.per_host):
+                token = prober.token_of(plan.crafted, task, source=plan.source_number(task, source), attempt=attempt)
+                if token[:LEAST_TOKEN] in data:
+                    return True
+        return self._recognises(task, data)
+
+    def _is_repeated(self, key: tuple[int, int, int], task: int, time_ns: int) -> bool:
+        """Whether datagrams of another port came once behind each of several probes, after the same time."""
+        stray = self._strays.get(key)
+        if stray is None or stray.task != task:
+            if len(self._strays) >= MOST_ELSEWHERE:
+                return False
+            stray = self._strays[key] = Stray(task)
+        if time_ns - stray.last_ns < SAME_NS:       # the same one, on another interface
+            return False
+        stray.count, stray.last_ns = stray.count + 1, time_ns
+        sent_ns = self._plan.sent_ns(task)
+        stray.rtts_ns.setdefault(self._plan.attempts[task], time_ns - sent_ns)
+        least_ns, most_ns = min(stray.rtts_ns.values()), max(stray.rtts_ns.values())
+        return len(stray.rtts_ns) == stray.count >= REPEATED and most_ns <= least_ns + max(least_ns // 4, JITTER_NS)
 
     def _only_waiting(self, host: int, own_port: int) -> int:
         """The only task of a host that was probed from there and not heard of yet; else NO_TASK."""
@@ -249,8 +320,14 @@ class Replies:
         return 0 if kind.reporter == self._plan.tasks.address(task) else high << 64 | low, number
 
     def _miss(self, packet: Packet) -> None:
-        """Count an error that proves nothing, if it quotes one of the scan's own ports."""
-        self._missed += self._plan.is_own(packet.source_port)
+        """Count an error that proves nothing: of one of the scan's own ports, or of other traffic to a host."""
+        plan = self._plan
+        if plan.is_own(packet.source_port):
+            self._missed += 1
+        elif packet.reporter == packet.destination and plan.is_own_address(packet.source):
+            host = plan.host_of(*packet.destination)
+            if host >= 0:
+                self._pacing.others[host] += 1
 
     def _proven(self, packet: Packet, task: int, kind: Kind) -> int | None:
         """Which probe of the task an error is about; None where that is not proven."""
@@ -264,9 +341,8 @@ class Replies:
             return attempt
         if found == DOUBTED and self._believer.is_forged(task):
             plan.prove(task)
-        if found == DOUBTED and len(self._doubted) < MOST_DOUBTED:
-            if plan.is_own(packet.source_port):
-                self._doubted[task, kind] = self._doubted.get((task, kind), 0) + 1
+        if found == DOUBTED and len(self._doubted) < MOST_DOUBTED and plan.is_own(packet.source_port):
+            self._doubted[task, kind] = self._doubted.get((task, kind), 0) + 1
         else:
             self._miss(packet)
         return None
@@ -295,7 +371,8 @@ class Replies:
             self._record.is_seen[event.task] = 1
             self._plan.seen(event.task, event.time_ns, self._events)
         elif isinstance(event, Answer):
-            task = self._task_of_answer(event.source, event.source_port, event.own, event.own_port)
+            task = self._task_of_answer((event.source, event.source_port), (event.own, event.own_port), event.time_ns,
+                                        event.data)
             if task >= 0 and self._record.answer(task, event.time_ns, event.data):
                 self._pacing.answered(task, event.time_ns)
         else:
