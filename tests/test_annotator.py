@@ -340,7 +340,7 @@ def test_after_an_interruption_there_is_no_half_a_capture(tmp_path, monkeypatch,
     def interrupted(*_, **__):
         raise Interrupted(report())
 
-    monkeypatch.setattr("udpprobe.analyze.analyze", interrupted)
+    monkeypatch.setattr("udpprobe.commands.analyze.analyze", interrupted)
     assert 130 == main(["analyze", str(PCAPS / "refused.pcap"), "-w", str(tmp_path / "out.pcapng")])
     assert [] == [*tmp_path.iterdir()]
     assert "is not written" in capsys.readouterr().err

@@ -11,18 +11,18 @@ from checks import HOLE, LOOPING, MTU, MUTE, TRACE
 from msgspec.structs import replace
 from samples import report
 
-import udpprobe.check
+import udpprobe.commands.check
 import udpprobe.interrupt
-from udpprobe import mtu, scan, trace
-from udpprobe.check import Settings, check
 from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
 from udpprobe.checking.thresholds import State
+from udpprobe.commands import mtu, scan, trace
+from udpprobe.commands.check import Settings, check
+from udpprobe.commands.mtu import Measured
+from udpprobe.commands.trace import Traced
 from udpprobe.core.addresses import address_text
 from udpprobe.core.model import Spread
 from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
-from udpprobe.mtu import Measured
-from udpprobe.trace import Traced
 
 
 class Network:
@@ -70,12 +70,12 @@ class Network:
 @pytest.fixture
 def network(monkeypatch):
     made = Network()
-    for module in (udpprobe.check, udpprobe.interrupt):
+    for module in (udpprobe.commands.check, udpprobe.interrupt):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: made.now_s, time_ns=time.time_ns))
     monkeypatch.setattr(scan, "scan", made.scan)
     monkeypatch.setattr(mtu, "mtu", made.mtu)
     monkeypatch.setattr(trace, "trace", made.trace)
-    monkeypatch.setattr(udpprobe.check, "has_net_raw", lambda: True)
+    monkeypatch.setattr(udpprobe.commands.check, "has_net_raw", lambda: True)
     return made
 
 
@@ -186,7 +186,7 @@ def test_what_was_not_asked_again_in_time_stays_a_failure(network, again, expect
             raise Interrupted(found if again == "answered" else report())
         return found
 
-    udpprobe.check.scan.scan = scan         # the fixture takes it back
+    udpprobe.commands.check.scan.scan = scan         # the fixture takes it back
     assert [expected] == states(check([ask("127.0.0.1:1")], Settings(timeout_s=1, confirm=1)))
 
 
@@ -220,7 +220,7 @@ def test_the_way_to_what_is_silent_is_looked_at_for_loops(network, way, expected
 
 @pytest.mark.parametrize(("engine", "raw"), [("recverr", True), ("auto", False)])
 def test_without_raw_sockets_it_says_what_it_did_not_check(network, monkeypatch, engine, raw):
-    monkeypatch.setattr(udpprobe.check, "has_net_raw", lambda: raw)
+    monkeypatch.setattr(udpprobe.commands.check, "has_net_raw", lambda: raw)
     found = check([ask("127.0.0.1:1", min_mtu=1400)], Settings(engine=engine)).checks[0]
     assert "path MTU not checked: this takes CAP_NET_RAW; answered in 2 ms" == found.text
     assert not hasattr(network, "asked")
@@ -247,7 +247,7 @@ def test_ctrl_c_stops_what_runs_side_by_side():
                     raise Interrupted(report())
                 time.sleep(0.01)
 
-    udpprobe.check.scan.scan = scan         # the fixture takes it back
+    udpprobe.commands.check.scan.scan = scan         # the fixture takes it back
     start_s = time.monotonic()
     threading.Timer(0.2, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
     outcome = check([ask("127.0.0.1:1"), ask("127.0.0.1:2", Probing("empty"))], Settings(timeout_s=60))

@@ -17,9 +17,9 @@ from clusters import cluster, s3_server
 from distributed import Client
 
 from udpprobe import cluster as crews
-from udpprobe.analyze import Interrupted, Options, analyze
 from udpprobe.capture.inputs import find_inputs
 from udpprobe.cli import main
+from udpprobe.commands.analyze import Interrupted, Options, analyze
 from udpprobe.errors import CaptureError, UdpprobeError
 
 pytestmark = pytest.mark.slow
@@ -193,7 +193,7 @@ def test_ctrl_c_tells_what_is_known_and_leaves_nothing_behind(pair, capture):
 CTRL_C_FOR_ALL = """
 import os, signal, sys
 from udpprobe import cluster
-from udpprobe.analyze import Interrupted, Options, analyze
+from udpprobe.commands.analyze import Interrupted, Options, analyze
 from udpprobe.capture.inputs import find_inputs
 
 cluster.MOST_PIECE_BYTES = 1 << 15

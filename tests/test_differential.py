@@ -14,8 +14,8 @@ from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, expired, host, said, s
 from samples import parsed
 from wraps import LINKS
 
-from udpprobe.analyze import Options, analyze
 from udpprobe.capture.inputs import Inputs
+from udpprobe.commands.analyze import Options, analyze
 from udpprobe.reports.json import plain
 
 RAW = 101

@@ -20,12 +20,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from samples import REFUSED
 
-from udpprobe import exporter
-from udpprobe.check import Settings
 from udpprobe.checking.asking import Expectation
 from udpprobe.checking.states import Facts, Outcome, checked
 from udpprobe.cli import main
-from udpprobe.exporter import MODULES, Options, Server, Tally
+from udpprobe.commands import exporter
+from udpprobe.commands.check import Settings
+from udpprobe.commands.exporter import MODULES, Options, Server, Tally
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "prometheus"
 promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool, of Prometheus")

@@ -10,11 +10,11 @@ import pytest
 from msgspec.structs import replace
 from samples import REFUSED
 
-from udpprobe import exporter
-from udpprobe.check import Settings
 from udpprobe.checking.asking import Expectation, Probing
 from udpprobe.checking.states import Facts, Outcome, checked
-from udpprobe.exporter import MODULES, Options, Prober, Server
+from udpprobe.commands import exporter
+from udpprobe.commands.check import Settings
+from udpprobe.commands.exporter import MODULES, Options, Prober, Server
 
 NOWHERE = {"nowhere": (Expectation(), Probing(interface="no-such-if"))}
 

@@ -26,9 +26,9 @@ from pcaps_readme import EXPECTED, PCAPS
 from profiles import IS_FUZZING
 from worlds import any_frames
 
-from udpprobe.analyze import Options, analyze
 from udpprobe.capture.files import CaptureFile
 from udpprobe.capture.inputs import Inputs
+from udpprobe.commands.analyze import Options, analyze
 from udpprobe.errors import CaptureError
 from udpprobe.reports import Format, events_in, report_pieces
 

@@ -13,10 +13,11 @@ from crafting import CLIENT, PORT, ROUTER, host, said, sent, told
 from live_frames import frames_of, read_frames
 from ring_blocks import DATA_AT, FIRST_AT, Packet, block, record
 
-from udpprobe import watch as module
 from udpprobe.capture.frames import Frames
 from udpprobe.capture.packet_socket import LiveCapture
 from udpprobe.capture.state import SourceState
+from udpprobe.commands import watch as module
+from udpprobe.commands.watch import Listeners, Watch, WatchOptions
 from udpprobe.core import is_compiled
 from udpprobe.core.aging import AGED_OUT
 from udpprobe.core.capture import BLOCKS, Records
@@ -24,7 +25,6 @@ from udpprobe.core.model import Process
 from udpprobe.interrupt import Interrupted
 from udpprobe.rotation import Rotation
 from udpprobe.sockets import Sender, Sockets
-from udpprobe.watch import Listeners, Watch, WatchOptions
 
 SECOND_NS = 10**9
 DNSMASQ = Sender(Process("dnsmasq", 812), "unconnected")

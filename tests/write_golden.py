@@ -9,9 +9,9 @@ from pathlib import Path
 
 from samples import parsed
 
-from udpprobe.analyze import Options, analyze
 from udpprobe.capture.inputs import Inputs
 from udpprobe.cli import main as udpprobe
+from udpprobe.commands.analyze import Options, analyze
 from udpprobe.payloads import recipes
 
 ROOT = Path(__file__).parents[1]

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 from samples import report
 
-import udpprobe
+import udpprobe.commands
 
 
 class FakeInterrupted(KeyboardInterrupt):
@@ -39,6 +39,6 @@ class FakeAnalysis(SimpleNamespace):
 @pytest.fixture
 def analysis(monkeypatch):
     fake = FakeAnalysis()
-    monkeypatch.setitem(sys.modules, "udpprobe.analyze", fake)
-    monkeypatch.setattr(udpprobe, "analyze", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "udpprobe.commands.analyze", fake)
+    monkeypatch.setattr(udpprobe.commands, "analyze", fake, raising=False)
     return fake

@@ -9,12 +9,12 @@ import pytest
 from msgspec.structs import replace
 from samples import ANSWERED
 
-import udpprobe.check
-from udpprobe.check import Settings
+import udpprobe.commands.check
 from udpprobe.checking.asking import Expectation, Probing
 from udpprobe.checking.states import Facts, Outcome, checked
 from udpprobe.checking.thresholds import State
 from udpprobe.cli import main
+from udpprobe.commands.check import Settings
 from udpprobe.errors import UdpprobeError
 
 FINE = checked("10.0.0.1:53", None, Facts(ANSWERED), Expectation())
@@ -36,7 +36,7 @@ class FakeCheck:
 @pytest.fixture
 def fake(monkeypatch):
     made = FakeCheck()
-    monkeypatch.setattr(udpprobe.check, "check", made)
+    monkeypatch.setattr(udpprobe.commands.check, "check", made)
     return made
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from msgspec.structs import asdict, replace
 
-import udpprobe.mtu
+import udpprobe.commands.mtu
 from udpprobe.cli import main
+from udpprobe.commands.mtu import Measured
 from udpprobe.errors import PrivilegeError
-from udpprobe.mtu import Measured
 from udpprobe.pmtud.model import MtuReport
 from udpprobe.tracing.model import Target
 
@@ -37,7 +37,7 @@ class FakeMtu:
 @pytest.fixture
 def fake(monkeypatch):
     made = FakeMtu()
-    monkeypatch.setattr(udpprobe.mtu, "mtu", made)
+    monkeypatch.setattr(udpprobe.commands.mtu, "mtu", made)
     return made
 
 

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import asdict
 from samples import ANSWERED, EVENT, EVENT_V6, REFUSED, destination, report
 
-import udpprobe.scan
+import udpprobe.commands.scan
 from udpprobe.cli import main
 from udpprobe.core.addresses import address_text
 from udpprobe.errors import UdpprobeError
@@ -56,7 +56,7 @@ class FakeScan:
 @pytest.fixture
 def scan(monkeypatch):
     fake = FakeScan()
-    monkeypatch.setattr(udpprobe.scan, "scan", fake)
+    monkeypatch.setattr(udpprobe.commands.scan, "scan", fake)
     return fake
 
 

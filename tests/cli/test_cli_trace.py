@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpprobe import trace as tracing
 from udpprobe import wire
 from udpprobe.cli import main
+from udpprobe.commands import trace as tracing
 from udpprobe.errors import UsageError
 from udpprobe.tracing.model import Target, TraceReport
 

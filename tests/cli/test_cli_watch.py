@@ -12,14 +12,14 @@ from following import story_of
 from msgspec.structs import replace
 from samples import destination, finding, report
 
-from udpprobe import watch as watching
 from udpprobe.capture.state import SourceState
 from udpprobe.cli import main
 from udpprobe.cli.watch import parse_size
+from udpprobe.commands import watch as watching
+from udpprobe.commands.watch import Stopped, WatchOptions
 from udpprobe.core.model import Process, WatchedEvent
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.interrupt import Interrupted
-from udpprobe.watch import Stopped, WatchOptions
 
 command = importlib.import_module("udpprobe.cli.watch")     # of that name, the package has the function
 NOTE = "dnsmasq[812]; its socket is unconnected: it does not know"

@@ -3,8 +3,8 @@ import io
 import pytest
 
 from udpprobe.cli import progress
-from udpprobe.mtu import Progress as SearchProgress
-from udpprobe.scan import Progress
+from udpprobe.commands.mtu import Progress as SearchProgress
+from udpprobe.commands.scan import Progress
 
 
 class Terminal(io.StringIO):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from udpprobe.analyze import Options, analyze
 from udpprobe.capture.inputs import Inputs
+from udpprobe.commands.analyze import Options, analyze
 
 CASES = os.environ.get("UDPPROBE_CASES")
 pytestmark = pytest.mark.skipif(not CASES, reason="UDPPROBE_CASES names no folder of captures")

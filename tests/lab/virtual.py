@@ -16,12 +16,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-from udpprobe import hostfacts, mtu, scan, trace  # noqa: F401 - before a patch, or they would keep it
+from udpprobe import hostfacts
 from udpprobe.capture.filter import filter_of
 from udpprobe.capture.frames import Frame, Frames
 from udpprobe.capture.state import SourceState
 from udpprobe.cli import main
 from udpprobe.clock import SteadyClock
+from udpprobe.commands import mtu, scan, trace  # noqa: F401 - before a patch, or they would keep it
 from udpprobe.core.addresses import mapped_address
 from udpprobe.lab.scenario import load
 from udpprobe.lab.world import World
@@ -140,7 +141,7 @@ def commanded(name, *words, seed=None):
         "udpprobe.wire.RawSocket": lambda *_: RawSocket(host),
         "udpprobe.engines.raw.Sender": lambda **_: Sender(host),
         "udpprobe.engines.raw.up_interfaces": frozenset,
-        "udpprobe.scan.SteadyClock": steady,
+        "udpprobe.commands.scan.SteadyClock": steady,
     }
     for room in ("udpprobe.wire", "udpprobe.hostfacts"):
         instead[f"{room}.source_of"] = lambda address, *_, **__: _source(host, address)

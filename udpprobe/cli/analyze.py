@@ -107,7 +107,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         guard_outputs(output, write)
         if len(inputs.files) != 1:
             raise UsageError(f"-w writes one capture again, and there are {len(inputs.files)}; see mergecap(1)")
-    from udpprobe import analyze as command  # noqa: PLC0415 - as above
+    from udpprobe.commands import analyze as command  # noqa: PLC0415 - as above
 
     options = command.Options(
         filter=bpf, since_ns=window[0], until_ns=window[1], all_destinations=show_all or bool(failing & _HEALTHY),
@@ -183,7 +183,7 @@ def _window(since: str | None, until: str | None) -> tuple[int | None, int | Non
 
 def _follow(follow: "Callable[..., Report]", ending: Ending, annotated: _Annotated | None,
             progress: bool | None) -> tuple["Report", bool]:
-    from udpprobe.analyze import Interrupted  # noqa: PLC0415 - as above
+    from udpprobe.commands.analyze import Interrupted  # noqa: PLC0415 - as above
 
     takers = [*([ending.take] if ending.events else []), *([annotated.take] if annotated else [])]
 

@@ -23,8 +23,8 @@ from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.plugin import line_of
 
 if TYPE_CHECKING:
-    from udpprobe.check import Settings
     from udpprobe.checking.states import Outcome
+    from udpprobe.commands.check import Settings
 
 _WrongWords: type[Exception] = BadParameter.__bases__[0]
 """The parser's own usage error."""
@@ -175,7 +175,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
                      + _from_file(config))
     if not asks:
         raise UsageError("name a target, or a file of them with --config")
-    from udpprobe.check import Settings  # noqa: PLC0415 - help does without the core
+    from udpprobe.commands.check import Settings  # noqa: PLC0415 - help does without the core
 
     settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, confirm=confirm, rate_pps=rate,
                         engine=engine.value if engine else "auto")
@@ -208,7 +208,7 @@ def _from_file(path: str | None) -> list[Ask]:
 
 
 def _in_time(asks: list[Ask], settings: "Settings", tell: Callable[["Outcome"], None]) -> "Outcome":
-    from udpprobe.check import check as checking  # noqa: PLC0415 - as above
+    from udpprobe.commands.check import check as checking  # noqa: PLC0415 - as above
 
     # what cannot be told to stop, such as the look-up of a name, does not keep it from ending
     watchdog = threading.Timer(settings.timeout_s, _give_up, (asks, settings.timeout_s, tell))

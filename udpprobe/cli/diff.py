@@ -112,7 +112,7 @@ def _read(name: str, progress: bool | None) -> Any:  # noqa: ANN401 - a report, 
 
 
 def _analyzed(inputs: "Inputs", progress: bool | None) -> "Report":
-    from udpprobe.analyze import Options, analyze  # noqa: PLC0415 - as above
+    from udpprobe.commands.analyze import Options, analyze  # noqa: PLC0415 - as above
 
     with shown_progress(progress) as on_progress:
         return analyze(inputs, Options(all_destinations=True), on_progress=on_progress)

@@ -10,7 +10,7 @@ from udpprobe.core.targets import parse_target
 from udpprobe.errors import UsageError
 
 if TYPE_CHECKING:
-    from udpprobe.exporter import Module, Network
+    from udpprobe.commands.exporter import Module, Network
 
 LISTEN = "127.0.0.1:9843"
 
@@ -48,8 +48,8 @@ def exporter(
     """Serve Prometheus: probe the targets that it names, as the blackbox exporter does, and say what became of them."""
     where = _where(listen)
     networks = tuple(_network(word.strip()) for words in allow or _unasked(where[0]) for word in words.split(","))
-    from udpprobe.check import Settings  # noqa: PLC0415 - help does without the core
-    from udpprobe.exporter import MODULES, Options, Server  # noqa: PLC0415 - as above
+    from udpprobe.commands.check import Settings  # noqa: PLC0415 - help does without the core
+    from udpprobe.commands.exporter import MODULES, Options, Server  # noqa: PLC0415 - as above
     from udpprobe.hostfacts import has_net_raw  # noqa: PLC0415 - as above
 
     if engine is None and not has_net_raw():

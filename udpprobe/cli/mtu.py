@@ -76,7 +76,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     failing = _failing(fail_on)
     family = None if only_v4 == only_v6 else 4 if only_v4 else 6
     endpoint = _endpoint(target, family, interface, allow_broadcast=allow_broadcast)
-    from udpprobe import mtu as searching  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.commands import mtu as searching  # noqa: PLC0415 - NumPy comes with it, and help does without
 
     load_ahead("udpprobe.reports.mtu", output_format)
     options = searching.Options(

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
     from udpprobe.capture.state import SourceState
-    from udpprobe.mtu import Progress as SearchProgress
-    from udpprobe.scan import Progress
+    from udpprobe.commands.mtu import Progress as SearchProgress
+    from udpprobe.commands.scan import Progress
 
 PATIENCE_S = 1.0
 """How long a person waits without asking whether anything happens."""

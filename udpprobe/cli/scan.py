@@ -182,7 +182,7 @@ def _write_rows(output_format: Format, output: str | None, rows: "Rows") -> None
 
 def _follow(resolved: "Resolved", options: "Options", ending: Ending,
             progress: bool | None) -> tuple["Report", bool]:
-    from udpprobe import scan as scanning  # noqa: PLC0415 - as above
+    from udpprobe.commands import scan as scanning  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
     from udpprobe.targets import named  # noqa: PLC0415 - as above
 

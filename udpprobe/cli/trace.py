@@ -16,7 +16,7 @@ from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
 
 if TYPE_CHECKING:
-    from udpprobe.trace import Options, Traced
+    from udpprobe.commands.trace import Options, Traced
     from udpprobe.tracing.model import TraceReport
     from udpprobe.wire import Endpoint
 
@@ -82,7 +82,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     family = None if only_v4 == only_v6 else 4 if only_v4 else 6
     endpoint = _endpoint(target, family, interface, allow_broadcast=allow_broadcast)
-    from udpprobe.trace import Options  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.commands.trace import Options  # noqa: PLC0415 - NumPy comes with it, and help does without
 
     options = Options(
         max_ttl=max_ttl, first_ttl=first_ttl, queries=queries, timeout_s=timeout, rate_pps=rate, flows=flows,
@@ -113,7 +113,7 @@ def _endpoint(text: str, family: int | None, interface: str | None, *,
 def _follow(endpoint: "Endpoint", options: "Options", output: "_Output",
             interval_s: float | None) -> tuple[set[str], "Traced | None"]:
     """Every verdict that was found, and the last round."""
-    from udpprobe.trace import trace as rounds  # noqa: PLC0415 - as above
+    from udpprobe.commands.trace import trace as rounds  # noqa: PLC0415 - as above
 
     load_ahead("udpprobe.reports.trace", output.format)
     verdicts, traced = set(), None

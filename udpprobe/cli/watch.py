@@ -19,9 +19,9 @@ from udpprobe.reports import Format
 
 if TYPE_CHECKING:
     from udpprobe.capture.state import SourceState
+    from udpprobe.commands.watch import Stopped, WatchOptions
     from udpprobe.core.model import Report
     from udpprobe.interrupt import Interrupted
-    from udpprobe.watch import Stopped, WatchOptions
 
 EXAMPLES = """\
 Of datagrams that this host sent it names the process, and says whether its socket hears of the error: a connected one
@@ -92,7 +92,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
         raise UsageError("-w takes files in turns; standard output cannot be one of them")
     guard_outputs(output, write)
     rotate_bytes = parse_size(rotate)
-    from udpprobe.watch import WatchOptions  # noqa: PLC0415 - help does without
+    from udpprobe.commands.watch import WatchOptions  # noqa: PLC0415 - help does without
 
     options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all, loop_ttl)
     is_lines = output_format is Format.NDJSON
@@ -107,7 +107,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
 
 def _follow(options: "WatchOptions", ending: Ending) -> tuple["Report", "Stopped | Interrupted | None"]:
     """The report, and what came between, if anything did."""
-    from udpprobe import watch as watching  # noqa: PLC0415 - as above
+    from udpprobe.commands import watch as watching  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
 
     losses = _Losses()

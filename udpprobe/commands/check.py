@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from udpprobe import __version__, scan
+from udpprobe import __version__
 from udpprobe.checking.asking import Ask, Probing
 from udpprobe.checking.states import Checked, Facts, Outcome, checked, unchecked, wants_mtu, wants_way
+from udpprobe.commands import scan
 from udpprobe.core.addresses import address_text
 from udpprobe.core.model import Destination
 from udpprobe.core.probing.probes import Destinations
@@ -180,7 +181,8 @@ class _Run(Struct):
 
     def _mtu(self, place: Destinations, ask: Ask) -> MtuReport | None:
         """None where time ran out before it was known."""
-        from udpprobe import mtu, wire  # noqa: PLC0415 - where it is asked for
+        from udpprobe import wire  # noqa: PLC0415 - as below
+        from udpprobe.commands import mtu  # noqa: PLC0415 - where it is asked for
 
         least = ask.expectation.min_mtu
         measured = mtu.mtu(wire.endpoint_of(place, 0), mtu.Options(
@@ -191,7 +193,8 @@ class _Run(Struct):
 
     def _way(self, place: Destinations, ask: Ask) -> TraceReport | None:
         """None where time ran out before it was known."""
-        from udpprobe import trace, wire  # noqa: PLC0415 - as above
+        from udpprobe import wire  # noqa: PLC0415 - as above
+        from udpprobe.commands import trace  # noqa: PLC0415 - as above
 
         traced = next(trace.trace(wire.endpoint_of(place, 0), trace.Options(
             queries=1, timeout_s=self.settings.silence_s, payload=ask.probing.payload,

@@ -22,9 +22,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from udpprobe import __version__
-from udpprobe.check import Settings, check, wanted_of
 from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
 from udpprobe.checking.states import ON_SILENCE, Checked, unchecked
+from udpprobe.commands.check import Settings, check, wanted_of
 from udpprobe.core.addresses import address_text
 from udpprobe.core.targets import Block, Target
 from udpprobe.errors import UdpprobeError, UsageError
