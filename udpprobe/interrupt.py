@@ -28,8 +28,10 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, report: Report, undecided: frozenset[tuple[str, int]] = frozenset()) -> None:
+        from msgspec.structs import replace  # noqa: PLC0415 - help and empty commands do without
+
         super().__init__()
-        self.report, self.undecided = report, undecided
+        self.report, self.undecided = replace(report, interrupted=True), undecided
 
 
 _came: set[int] = set()

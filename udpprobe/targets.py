@@ -288,17 +288,23 @@ def _covers(block: Block, address: int) -> bool:
 
 def named(report: Report, resolved: Resolved) -> Report:
     """The report, as it was asked for: with a note of the name that was typed, and the zone."""
+    told = as_asked(resolved)
+    return replace(report, destinations=changed(report.destinations, told)) if told else report
+
+
+def as_asked(resolved: Resolved) -> Callable[[Destination], Destination] | None:
+    """What makes a row as it was asked for, as in `named`; None where there is nothing to add."""
     notes = {address: (f"address of {name}",) for address, name in _names_by_address(resolved)}
     zones = dict(_zones_by_address(resolved.destinations))
     if not notes and not zones:
-        return report
+        return None
 
     def told(each: Destination) -> Destination:
         if each.address not in notes and each.address not in zones:
             return each
         return replace(each, notes=(*notes.get(each.address, ()), *each.notes), zone=zones.get(each.address))
 
-    return replace(report, destinations=changed(report.destinations, told))
+    return told
 
 
 def _zones_by_address(found: Destinations) -> Iterator[tuple[str, str]]:

@@ -9,12 +9,13 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from udpprobe import wire
 from udpprobe.cli import main
 from udpprobe.commands import trace as tracing
 from udpprobe.errors import UsageError
-from udpprobe.tracing.model import Target, TraceReport
+from udpprobe.tracing.model import Hop, Target, TraceReport
 
 
 def report_of(verdict="refused", address="192.0.2.7"):
@@ -26,7 +27,7 @@ def asked(monkeypatch):
     """What trace is asked for, by a stand-in that sends nothing."""
     calls = []
 
-    def stand_in(destination, options, on_change, *, interval_s):
+    def stand_in(destination, options, on_change, *, interval_s, on_hops=None):  # noqa: ARG001 - as trace has it
         calls.append((destination, options, on_change, interval_s))
         yield tracing.Traced(report_of(), interrupted=False)
         if interval_s is not None:
@@ -34,6 +35,22 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(tracing, "trace", stand_in)
     return calls
+
+
+def test_a_line_of_ndjson_is_written_once_its_hop_is_settled(monkeypatch, capsys):
+    hops = tuple(Hop(ttl, (), 3, 3) for ttl in (1, 2, 3))
+
+    def stand_in(_destination, _options, _on_change, *, on_hops, interval_s):
+        for _ in range(2 if interval_s else 1):
+            on_hops(hops[:2])
+            assert [1, 2] == [json.loads(line)["ttl"] for line in capsys.readouterr().out.splitlines()]
+            yield tracing.Traced(replace(report_of(), hops=hops), interrupted=False)
+            told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+            assert [("hop", 3), ("summary", None)] == [(line["kind"], line.get("ttl")) for line in told]
+
+    monkeypatch.setattr(tracing, "trace", stand_in)
+    assert 0 == main(["trace", "192.0.2.7:7", "--format", "ndjson"])
+    assert 130 == main(["trace", "192.0.2.7:7", "--format", "ndjson", "--watch"])
 
 
 def test_options_reach_the_trace(asked):

@@ -158,7 +158,7 @@ def test_a_scan_in_the_background_of_a_script_obeys_sigterm(tmp_path):
             process.send_signal(signal.SIGTERM)
             assert 143 == process.wait(timeout=10)
     assert [tmp_path / "report"] == list(tmp_path.iterdir())
-    assert "silent" in (tmp_path / "report").read_text()
+    assert "undecided" in (tmp_path / "report").read_text()
 
 
 @pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])

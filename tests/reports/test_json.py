@@ -54,7 +54,7 @@ from udpprobe.tracing.model import TraceReport
 REPORT = report(REFUSED, TOO_BIG, LOOP, ANSWERED, unmatched=[LONE], faults={"truncated": 3})
 
 # the contract with scripts: a field may be added, none renamed or dropped
-REPORT_KEYS = {"schema", "command", "version", "source", "destinations", "unmatched", "faults"}
+REPORT_KEYS = {"schema", "command", "version", "interrupted", "source", "destinations", "unmatched", "faults"}
 SOURCE_KEYS = {"kind", "name", "link_types", "packets", "bytes", "first_time", "last_time", "dropped",
                "cut_short"}
 DESTINATION_KEYS = {"address", "port", "verdict", "errno", "meaning", "sent", "sent_bytes", "answered",
@@ -210,7 +210,7 @@ def test_events_are_lines_in_ndjson_and_a_list_in_json():
     whole = EventsJson(spool)
     assert ["", ""] == [whole.add(events) for events in ([EVENT], [EVENT_V6])]
     text = "".join(whole.end(REPORT, 80))
-    assert ["schema", "command", "version", "source", "events", "faults"] == list(json.loads(text))
+    assert ["schema", "command", "version", "source", "events", "faults", "interrupted"] == list(json.loads(text))
     assert "udpprobe.events/1" == json.loads(text)["schema"]
     assert [json.loads(line) for line in lines([EVENT, EVENT_V6]).splitlines()] == json.loads(text)["events"]
     assert 2 == len(re.findall(r'^\{"frame"', text, re.MULTILINE))

@@ -88,7 +88,7 @@ def test_moments_are_moments_to_the_nanosecond(ask):
 def test_source_and_faults_are_in_the_metadata(ask, told):
     (about,), = ask(told, "SELECT decode(value) FROM parquet_kv_metadata({}) WHERE decode(key) = 'udpprobe'")
     whole = json.loads("".join(report_json(REPORT)))
-    expected = {name: whole[name] for name in ("command", "version", "source", "faults")}
+    expected = {name: whole[name] for name in ("command", "version", "source", "faults", "interrupted")}
     assert expected == {name: value for name, value in json.loads(about).items() if name != "schema"}
 
 

@@ -85,6 +85,8 @@ class Outcome(Model, frozen=True):
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
     """Whether it was stopped before all was checked."""
+    is_cut: bool = False
+    """Whether time ran out before all was known."""
 
     @property
     def state(self) -> State:

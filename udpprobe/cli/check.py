@@ -8,7 +8,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from typer import Argument, BadParameter, Exit, Option, echo
 from typer.core import TyperCommand
@@ -23,7 +23,7 @@ from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.plugin import line_of
 
 if TYPE_CHECKING:
-    from udpprobe.checking.states import Outcome
+    from udpprobe.checking.states import Checked, Outcome
     from udpprobe.commands.check import Settings
 
 _WrongWords: type[Exception] = BadParameter.__bases__[0]
@@ -180,6 +180,13 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, confirm=confirm, rate_pps=rate,
                         engine=engine.value if engine else "auto")
 
+    if output_format is CheckFormat.NDJSON:
+        with opened(output, stream=True) as stream:
+            lines = _Lines(stream)
+            outcome = _in_time(asks, settings, lines.end, lines.add)
+            lines.end(outcome)
+        raise Exit(outcome.state)
+
     def tell(outcome: "Outcome") -> None:
         with opened(output, stream=False) as out:
             out.write(_text(outcome, output_format, verbose, width_of(out)))
@@ -207,7 +214,37 @@ def _from_file(path: str | None) -> list[Ask]:
     return read_config(path)
 
 
-def _in_time(asks: list[Ask], settings: "Settings", tell: Callable[["Outcome"], None]) -> "Outcome":
+class _Lines:
+    """NDJSON: a line a check, as soon as it is settled."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._told: set[tuple[str, str | None, int | None]] = set()
+        self._names: set[str] = set()
+
+    def add(self, made: "Checked") -> None:
+        """A check that is settled."""
+        from udpprobe.reports.checks import check_line  # noqa: PLC0415 - as above
+
+        self._out.write(check_line(made))
+        self._out.flush()
+        self._told.add((made.target, made.address, made.port))
+        self._names.add(made.target)
+
+    def end(self, outcome: "Outcome") -> None:
+        """The checks that were not told, and the summary."""
+        from udpprobe.reports.checks import summary_line  # noqa: PLC0415 - as above
+
+        for each in outcome.checks:
+            is_told = (each.target, each.address, each.port) in self._told
+            if not is_told and not (each.address is None and each.target in self._names):
+                self.add(each)
+        self._out.write(summary_line(outcome))
+        self._out.flush()
+
+
+def _in_time(asks: list[Ask], settings: "Settings", tell: Callable[["Outcome"], None],
+             on_checked: "Callable[[Checked], None] | None" = None) -> "Outcome":
     from udpprobe.commands.check import check as checking  # noqa: PLC0415 - as above
 
     # what cannot be told to stop, such as the look-up of a name, does not keep it from ending
@@ -215,7 +252,7 @@ def _in_time(asks: list[Ask], settings: "Settings", tell: Callable[["Outcome"], 
     watchdog.daemon = True
     watchdog.start()
     try:
-        return checking(asks, settings)
+        return checking(asks, settings, on_checked) if on_checked else checking(asks, settings)
     finally:
         watchdog.cancel()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import IO, TYPE_CHECKING, TextIO
 
 from msgspec import Struct
@@ -33,6 +34,8 @@ class Ending(Struct):
     hide_healthy: bool = False
     """Whether the report has destinations without any finding that are not to be shown."""
     _events: Events | None = None
+    _rows_told: int = 0
+    """Destinations that were written as they became known; the report begins with them."""
 
     def __post_init__(self) -> None:
         if self.format is Format.PARQUET and self.out.isatty():
@@ -51,6 +54,14 @@ class Ending(Struct):
         if is_stream(self.format, events=self.events):
             self.out.flush()
 
+    def take_settled(self, destinations: Sequence[Destination]) -> None:
+        """Destinations whose verdict is settled: a line each, at once."""
+        from udpprobe.reports.json import destination_lines  # noqa: PLC0415 - of one format
+
+        self._write((destination_lines(destinations),))
+        self._rows_told += len(destinations)
+        self.out.flush()
+
     def text(self, report: Report, width: int) -> str:
         """A report as `write` would write it."""
         return "".join(map(str, self._report(report, width)))
@@ -63,7 +74,9 @@ class Ending(Struct):
             self._write(self._report(report, width_of(self.out)))
 
     def _report(self, report: Report, width: int) -> Iterator[str] | Iterator[bytes]:
-        return report_pieces(_without_healthy(report) if self.hide_healthy else report, self.format, width)
+        if self.hide_healthy or self._rows_told:
+            report = _shown(report, self._rows_told, only_unhealthy=self.hide_healthy)
+        return report_pieces(report, self.format, width)
 
     def _write(self, pieces: Iterable[str | bytes]) -> None:
         for piece in pieces:
@@ -79,13 +92,15 @@ def _spool() -> IO[str]:
     return SpooledTemporaryFile(SPOOLED_BYTES, "w+", encoding="ascii", newline="\n")
 
 
-def _without_healthy(report: Report) -> Report:
+def _shown(report: Report, rows_told: int, *, only_unhealthy: bool) -> Report:
+    """The report without the rows that were told, and perhaps without the healthy ones."""
     from msgspec.structs import replace  # noqa: PLC0415 - help does not need it
 
     from udpprobe.core.model import LazyRows  # noqa: PLC0415 - as above
 
     def shown() -> Iterator[Destination]:
-        return (each for each in report.destinations if each.findings)
+        return (each for each in islice(report.destinations, rows_told, None)
+                if each.findings or not only_unhealthy)
 
     return replace(report, destinations=LazyRows(shown))
 

@@ -82,7 +82,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     options = searching.Options(
         most=most or 0, retries=retries, timeout_s=timeout, rate_pps=rate, ttl=ttl, interface=interface,
         source_address=source_address, source_port=source_port or 0, payload=payload, control=control)
-    with opened(output, stream=False) as out:
+    with opened(output, stream=output_format is Format.NDJSON) as out:
         with shown_of_search() as on_progress:
             found = searching.mtu(endpoint, options, on_progress)
         from udpprobe.reports.mtu import MTU_FORMATS  # noqa: PLC0415 - as above

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from typer import Exit
 
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.ending import Ending, is_stream, status_of
+from udpprobe.cli.ending import Ending, status_of
 from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, ReportFormatOption
 from udpprobe.cli.output import complain, guard_inputs, guard_outputs, opened, width_of
 from udpprobe.cli.progress import shown_of_scan
@@ -25,7 +25,9 @@ from udpprobe.errors import UsageError
 from udpprobe.reports import Format
 
 if TYPE_CHECKING:
-    from udpprobe.core.model import Report
+    from collections.abc import Sequence
+
+    from udpprobe.core.model import Destination, Report
     from udpprobe.prepare import Options
     from udpprobe.reports.lists import Rows
     from udpprobe.targets import Resolved
@@ -117,7 +119,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     if dry_run:
         write_rows(_plan_rows(resolved, options))
         raise Exit
-    with opened(output, stream=is_stream(output_format, events=events)) as out:
+    with opened(output, stream=output_format is Format.NDJSON) as out:
         ending = Ending(out, output_format, events=events)
         report, interrupted = _follow(resolved, options, ending, progress)
         ending.write(report)
@@ -184,12 +186,19 @@ def _follow(resolved: "Resolved", options: "Options", ending: Ending,
             progress: bool | None) -> tuple["Report", bool]:
     from udpprobe.commands import scan as scanning  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
-    from udpprobe.targets import named  # noqa: PLC0415 - as above
+    from udpprobe.targets import as_asked, named  # noqa: PLC0415 - as above
+
+    told = as_asked(resolved)
+
+    def on_settled(rows: "Sequence[Destination]") -> None:
+        ending.take_settled(list(map(told, rows)) if told else rows)
 
     on_events = ending.take if ending.events else None
     with shown_of_scan(progress) as on_progress:
         try:
-            listeners = scanning.Listeners(on_events, on_progress, _warn)
+            listeners = scanning.Listeners(
+                on_events, on_settled if ending.format is Format.NDJSON and not ending.events else None,
+                on_progress, _warn)
             report, interrupted = scanning.scan(resolved.destinations, options, listeners), False
         except Interrupted as ctrl_c:
             report, interrupted = ctrl_c.report, True

@@ -1,7 +1,7 @@
 """`udpprobe trace`: which way a datagram takes, and where it ends or loops."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -17,7 +17,7 @@ from udpprobe.reports import Format
 
 if TYPE_CHECKING:
     from udpprobe.commands.trace import Options, Traced
-    from udpprobe.tracing.model import TraceReport
+    from udpprobe.tracing.model import Hop, TraceReport
     from udpprobe.wire import Endpoint
 
 DEFAULT_PORT = 33434
@@ -111,14 +111,15 @@ def _endpoint(text: str, family: int | None, interface: str | None, *,
 
 
 def _follow(endpoint: "Endpoint", options: "Options", output: "_Output",
-            interval_s: float | None) -> tuple[set[str], "Traced | None"]:
+            interval_s: float | None) -> tuple[set[str | None], "Traced | None"]:
     """Every verdict that was found, and the last round."""
     from udpprobe.commands.trace import trace as rounds  # noqa: PLC0415 - as above
 
     load_ahead("udpprobe.reports.trace", output.format)
     verdicts, traced = set(), None
+    on_hops = output.take_hops if output.format is Format.NDJSON else None
     with _live(output) as on_change:
-        for traced in rounds(endpoint, options, on_change, interval_s=interval_s):
+        for traced in rounds(endpoint, options, on_change, on_hops=on_hops, interval_s=interval_s):
             verdicts.add(traced.report.verdict)
             output.take(traced, more=interval_s is not None)
     output.finish()
@@ -139,6 +140,8 @@ class _Output:
         self._before: TraceReport | None = None
         self._is_told = False
         self._changes = ""
+        self._told_ttl = 0
+        """The last hop of this round that was written."""
 
     def text(self, report: "TraceReport") -> str:
         """A report in the format that was asked for."""
@@ -146,10 +149,22 @@ class _Output:
 
         return TRACE_FORMATS[self.format](report, width_of(self.out))
 
+    def take_hops(self, hops: "Sequence[Hop]") -> None:
+        """Hops that are settled: a line each, at once."""
+        from udpprobe.reports.trace import hop_lines  # noqa: PLC0415 - as above
+
+        self._write(hop_lines(hops))
+        self._told_ttl = hops[-1].ttl
+
     def take(self, traced: "Traced", *, more: bool) -> None:
         """A round: at once to a stream of lines; of a table the first, and then what changes."""
         report, before = traced.report, self._before
         self._before = report
+        if self._told_ttl:
+            from msgspec.structs import replace  # noqa: PLC0415 - as above
+
+            report = replace(report, hops=tuple(hop for hop in report.hops if hop.ttl > self._told_ttl))
+            self._told_ttl = 0
         if self.format is Format.NDJSON or (more and self.format is Format.TABLE and not self.is_live):
             self._write(self._changed(before, report) if before and self.format is Format.TABLE else self.text(report))
         elif before:

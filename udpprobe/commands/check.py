@@ -5,10 +5,12 @@ One scan for all targets that are probed alike; then, side by side, the path MTU
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -80,15 +82,20 @@ Found = dict[Endpoint, Destination] | UdpprobeError
 """What a scan found, or why it could not be made."""
 
 
-def check(asks: Sequence[Ask], settings: Settings) -> Outcome:
+def check(asks: Sequence[Ask], settings: Settings, on_checked: Callable[[Checked], None] | None = None) -> Outcome:
     """Check targets, and those that fail again, as often as it is to be confirmed.
 
     It ends in time; what was not found out by then is said. What cannot be done, because a name has no address or a
     privilege is missing, is the failure of the targets that need it.
+
+    Args:
+        asks: what is expected of whom.
+        settings: how it is found out.
+        on_checked: gets each check once its state is settled, from any thread, one at a time.
     """
     time_ns, start_s = time.time_ns(), time.monotonic()
     with until(start_s + max(settings.timeout_s - RESERVE_S, settings.timeout_s / 2)):
-        run = _Run(settings)
+        run = _Run(settings, None if settings.confirm else on_checked)
         found = run.checked(asks)
         for _ in range(settings.confirm):
             failed = [row for row, checks in enumerate(found) if not _is_fine(checks)]
@@ -99,8 +106,11 @@ def check(asks: Sequence[Ask], settings: Settings) -> Outcome:
                 if not is_late() or _is_fine(checks):   # what could not be asked again in time stays a failure
                     found[row] = checks
     flat = tuple(each for checks in found for each in checks)
+    if on_checked and settings.confirm:
+        for each in flat:
+            on_checked(each)
     return Outcome(flat, time.monotonic() - start_s, time_ns, __version__, tuple(dict.fromkeys(run.warnings)),
-                   run.is_stopped)
+                   run.is_stopped, run.is_cut)
 
 
 def _is_fine(checks: Sequence[Checked]) -> bool:
@@ -111,9 +121,15 @@ class _Run(Struct):
     """One check under way."""
 
     settings: Settings
+    on_checked: Callable[[Checked], None] | None = None
     warnings: list[str] = field(default_factory=list)
     is_stopped: bool = False
     """Whether Ctrl-C came."""
+    is_cut: bool = False
+    """Whether time ran out."""
+    _told: set[tuple[Ask, Endpoint]] = field(default_factory=set)
+    """Which checks were told."""
+    _telling: threading.Lock = field(default_factory=threading.Lock)
 
     def checked(self, asks: Sequence[Ask]) -> list[list[Checked]]:
         """What each ask comes to, a row an address and port."""
@@ -126,32 +142,55 @@ class _Run(Struct):
 
     def _scanned(self, asks: Sequence[Ask], places: Sequence[Place]) -> dict[Alike, Found]:
         """What became of the destinations, by how they are probed."""
-        together: dict[Alike, list[Destinations]] = defaultdict(list)
+        together: dict[Alike, list[tuple[Ask, Destinations]]] = defaultdict(list)
         for ask, place in zip(asks, places, strict=True):
             if not isinstance(place, UdpprobeError):
-                together[_alike(ask, place)].append(place)
+                together[_alike(ask, place)].append((ask, place))
         rate_pps = self.settings.rate_pps / max(len(together), 1)
         jobs = [(probing, some) for (probing, _), some in together.items()]
         found = self._side_by_side(lambda job: self._scan(*job, rate_pps), jobs, lambda _: STOPPED)
         return dict(zip(together, found, strict=True))
 
-    def _scan(self, probing: Probing, places: list[Destinations], rate_pps: float) -> Found:
+    def _scan(self, probing: Probing, asked: list[tuple[Ask, Destinations]], rate_pps: float) -> Found:
         settings = self.settings
+        listeners = scan.Listeners(on_warning=self.warnings.append,
+                                   on_settled=partial(self._tell_settled, asked) if self.on_checked else None)
         options = Options(rate_pps=rate_pps, retries=settings.retries, timeout_s=settings.patience_s,
                           linger_s=settings.silence_s,
                           payload=probing.payload, interface=probing.interface, engine=settings.engine)
         try:
-            report = scan.scan(_united(places), options, scan.Listeners(on_warning=self.warnings.append))
+            report = scan.scan(_united([place for _, place in asked]), options, listeners)
         except UdpprobeError as error:
             return error
         except Interrupted as stopped:
             report, undecided = stopped.report, stopped.undecided
-            if not is_late():
+            if is_late():
+                self.is_cut = True
+            else:
                 self._stop()
         else:
             undecided = frozenset()
         return {(each.address, each.port or 0): each for each in report.destinations
                 if (each.address, each.port or 0) not in undecided}
+
+    def _tell_settled(self, asked: list[tuple[Ask, Destinations]], rows: Sequence[Destination]) -> None:
+        """Tell the checks that are settled with some destinations: those of one address, without mtu and trace."""
+        found = {(each.address, each.port or 0): each for each in rows}
+        for ask, place in asked:
+            if len(place) == 1 and (row := found.get(_endpoint(place))) and not _wants_more(row, ask):
+                self._tell(ask, checked(ask.name, ask.group, self._facts(row), ask.expectation))
+
+    def _tell(self, ask: Ask, made: Checked) -> None:
+        """Tell a check once; it is told from several threads."""
+        if self.on_checked:
+            with self._telling:
+                key = ask, (made.address or "", made.port or 0)
+                if key not in self._told:
+                    self._told.add(key)
+                    self.on_checked(made)
+
+    def _facts(self, found: Destination, instead: str | None = None) -> Facts:
+        return Facts(found, instead=instead, patience=f"; no reply within {self.settings.silence_s:g} s (--wait)")
 
     def _stop(self) -> None:
         """Ctrl-C came: what is under way ends, and what is not known by then is not checked."""
@@ -162,11 +201,14 @@ class _Run(Struct):
         """With the path MTU and the way, where they are asked for."""
         ask, place, found, instead = job
         if isinstance(found, UdpprobeError) or place is None:
-            return _unchecked(job, STOPPED if self.is_stopped and found is NOT_PROBED else found)
-        facts = Facts(found, instead=instead, patience=f"; no reply within {self.settings.silence_s:g} s (--wait)")
-        if wants_mtu(found, ask.expectation) or wants_way(found, ask.expectation):
-            facts = self._looked_further(ask, place, facts)
-        return checked(ask.name, ask.group, facts, ask.expectation)
+            made = _unchecked(job, STOPPED if self.is_stopped and found is NOT_PROBED else found)
+        else:
+            facts = self._facts(found, instead)
+            if _wants_more(found, ask):
+                facts = self._looked_further(ask, place, facts)
+            made = checked(ask.name, ask.group, facts, ask.expectation)
+        self._tell(ask, made)
+        return made
 
     def _looked_further(self, ask: Ask, place: Destinations, facts: Facts) -> Facts:
         found = facts.destination
@@ -227,6 +269,11 @@ class _Run(Struct):
 
 _Job = tuple[Ask, Destinations | None, Destination | UdpprobeError, str | None]
 """What is left to find out of one destination; and the family that was asked instead of one that can't be."""
+
+
+def _wants_more(found: Destination, ask: Ask) -> bool:
+    """Whether the path MTU or the way there is to be found out too."""
+    return wants_mtu(found, ask.expectation) or wants_way(found, ask.expectation)
 
 
 def wanted_of(probing: Probing) -> Wanted:

@@ -179,7 +179,10 @@ class _Run:
         if verdict_of(self._rounds) == "black-hole":
             locating = Locating(self._course())
             self._follow(locating)
-        return outcome(self._rounds, self._reports, locating, self._facts())
+        found = outcome(self._rounds, self._reports, locating, self._facts())
+        if not self._ctrl_c.came or (self._rounds.is_over and (locating is None or locating.is_over)):
+            return found
+        return replace(found, verdict=None, errno=None, black_hole=None, notes=(), advice=None, interrupted=True)
 
     def _course(self) -> Course:
         rounds, lane = self._rounds, self._rounds.judge

@@ -24,10 +24,11 @@ from udpprobe.core.limiter import SECOND
 from udpprobe.core.model import Destination, Event, Report, SourceReport
 from udpprobe.core.probe import Batch
 from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.scanning.outcome import Known, comments_of, outcome, undecided
+from udpprobe.core.scanning.outcome import Known, comments_of, destination_of, outcome, undecided_tasks
 from udpprobe.core.scanning.pacing import Pacing, Patience
 from udpprobe.core.scanning.record import Record
 from udpprobe.core.scanning.replies import Believed, Replies
+from udpprobe.core.scanning.settling import Settling
 from udpprobe.core.scanning.suspects import UNSENT
 from udpprobe.core.scanning.telling import event_of
 from udpprobe.engines import Heard
@@ -66,6 +67,8 @@ class Listeners(Struct, frozen=True):
 
     on_events: Callable[[Sequence[Event]], None] | None = None
     """Every ICMP error that proves to be about a probe, as it becomes known."""
+    on_settled: Callable[[Sequence[Destination]], None] | None = None
+    """Every destination once it is settled, each once; the report has these first, in the same order."""
     on_progress: Callable[[Progress], None] | None = None
     on_warning: Callable[[str], None] | None = None
     """What the user should know."""
@@ -97,7 +100,7 @@ def scan(destinations: Destinations, options: Options, listeners: Listeners = NO
         run = _Run(destinations, options, held, listeners)
         while not ctrl_c.came and run.step():
             pass
-        report = run.report()
+        report = run.report(interrupted=ctrl_c.came)
     if ctrl_c.came:
         raise Interrupted(report, run.undecided())
     return report
@@ -141,6 +144,7 @@ class _Run:
                                 recognises=self._recognises, tells_origin=self._engine.tells_origin)
         self._decoder = Decoder(64, keeps_messages=True)
         self._events: list[Event] = []
+        self._settling = Settling(self._known) if listeners.on_settled else None
         for task, host in enumerate(self._plan.host) if any(codes) else ():
             if codes[host]:
                 self._refuse(task, codes[host])
@@ -163,6 +167,7 @@ class _Run:
         for start in range(0, len(due), most):
             self._send(due[start:start + most])
         self._sent += len(due)
+        self._tell_settled()
         self._tell_progress()
         return not self._pacing.done(self._now_ns)
 
@@ -258,6 +263,16 @@ class _Run:
         self._errnos[task] = code
         self._pacing.unsent(task)
 
+    def _tell_settled(self) -> None:
+        if self._settling and self._listeners.on_settled and (tasks := self._settling.due(self._now_ns)):
+            answers = {task: self._record.answers[task] for task in tasks if task in self._record.answers}
+            known = replace(self._known, notes=self._notes_of(answers))
+            self._listeners.on_settled([destination_of(known, task) for task in tasks])
+
+    def _notes_of(self, answers: Mapping[int, bytes]) -> tuple[Mapping[int, str], ...]:
+        return (notes_of_other_ports(self._catalogue, self._plan, answers, self._replies.other_ports),
+                notes_of_answers(self._catalogue, self._plan, answers))
+
     def _tell_progress(self) -> None:
         now_s = time.monotonic()
         if self._listeners.on_progress and now_s >= self._told_s + TELL_S:
@@ -265,23 +280,28 @@ class _Run:
             self._listeners.on_progress(Progress(self._pacing.decided(), self._plan.asked, self._sent,
                                                  self._pacing.remaining_s()))
 
-    def report(self) -> Report:
+    def report(self, *, interrupted: bool = False) -> Report:
         """What is known."""
-        plan, answers, replies = self._plan, self._record.answers, self._replies
-        notes = (notes_of_other_ports(self._catalogue, plan, answers, replies.other_ports),
-                 notes_of_answers(self._catalogue, plan, answers), self._record.looks.notes(), {
+        answers, replies = self._record.answers, self._replies
+        notes = (*self._notes_of(answers), self._record.looks.notes(), {
                      task: f"answer-from port {port}, unasked: not taken for an answer"
                      for task, port in replies.stray_ports.items() if task not in answers}, {
                      task: f"answer-from {endpoint_text(address_text(*address), port)}, which was not asked"
                      for task, (address, port) in replies.strangers().items() if task not in answers})
-        told = outcome(replace(self._known, notes=notes))
+        undecided = undecided_tasks(self._known, self._now_ns) if interrupted else frozenset()
+        told = outcome(replace(self._known, notes=notes), undecided)
         self._write(told)
         self._warn_of_gaps(len(told))
-        return Report("scan", __version__, self._source(), tuple(told.values()), (), self._faults())
+        if self._settling:
+            told = {task: told[task] for task in (*self._settling.told, *told)}
+        return Report("scan", __version__, self._source(), tuple(told.values()), (), self._faults(),
+                      interrupted=interrupted)
 
     def undecided(self) -> frozenset[tuple[str, int]]:
         """Addresses and ports whose verdict a later packet might change."""
-        return undecided(self._known, self._now_ns)
+        plan = self._plan
+        return frozenset((address_text(*plan.tasks.address(task)), plan.port[task])
+                         for task in undecided_tasks(self._known, self._now_ns))
 
     def _warn_of_gaps(self, told: int) -> None:
         """What was not asked, or not heard, that should have been."""

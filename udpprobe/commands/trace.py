@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from errno import errorcode
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.core.limiter import SECOND
@@ -16,7 +17,7 @@ from udpprobe.errors import UnsentError, UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.replies import MOST_PROBES
 from udpprobe.tracing.hops import advised, ending_of, hops_of, loop_of, worst
-from udpprobe.tracing.model import Target, TraceReport
+from udpprobe.tracing.model import Hop, Target, TraceReport
 from udpprobe.tracing.path import BURST, Patience
 from udpprobe.tracing.schedule import Tracing
 from udpprobe.wire import Endpoint, Listener, Wire, payload_for
@@ -55,7 +56,12 @@ class Traced(Struct, frozen=True):
     """Why nothing could be sent."""
 
 
+SURE = frozenset({"answered", "refused"})
+"""Verdicts that no later reply changes; the destination itself has spoken."""
+
+
 def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport], None] | None = None, *,
+          on_hops: Callable[[Sequence[Hop]], None] | None = None,
           interval_s: float | None = None) -> Iterator[Traced]:
     """Trace the way to a destination.
 
@@ -63,6 +69,7 @@ def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport
         endpoint: the destination.
         options: how.
         on_change: gets what is known so far, some times a second.
+        on_hops: gets the hops of each round in their order, once nothing more is asked of them.
         interval_s: pause between rounds; None for one round.
 
     Yields:
@@ -88,7 +95,7 @@ def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport
         number = 0
         while True:
             run = _Round(listener, options, ctrl_c, number)
-            run.follow(on_change)
+            run.follow(on_change, on_hops)
             report = run.report()
             if on_change:
                 on_change(report)
@@ -143,12 +150,15 @@ class _Round:
         self.tracing = Tracing(patience, flows=options.flows, size=options.size, first_number=number)
         self._listener, self._wire, self._ctrl_c = listener, listener.wires[0], ctrl_c
         self._start_ns = listener.now_ns
-        self._told_s = 0.0
+        self._told_s, self._told_ttl = 0.0, 0
 
-    def follow(self, on_change: Callable[[TraceReport], None] | None) -> None:
+    def follow(self, on_change: Callable[[TraceReport], None] | None,
+               on_hops: Callable[[Sequence[Hop]], None] | None) -> None:
         """Send and hear to the end."""
         while not self._ctrl_c.came and not self.tracing.done(self._listener.now_ns):
             self._step()
+            if on_hops and (hops := self._settled_hops()):
+                on_hops(hops)
             if on_change and time.monotonic() >= self._told_s + TELL_S:
                 self._told_s = time.monotonic()
                 on_change(self.report())
@@ -160,6 +170,19 @@ class _Round:
         wait_s = (self.tracing.wake_ns(now_ns) - now_ns) / SECOND
         self.tracing.heard(self._listener.hear(min(max(wait_s, 0), LONGEST_WAIT_S)))
 
+    def _settled_hops(self) -> list[Hop]:
+        """Hops that were not told yet, as far as they and all before them are settled."""
+        now_ns, last_ttl = self._listener.now_ns, self._told_ttl
+        for ttl in sorted({ttl for path in self.tracing.paths for ttl in path.hops() if ttl > self._told_ttl}):
+            if not self.tracing.is_settled(ttl, now_ns):
+                break
+            last_ttl = ttl
+        first_ttl, self._told_ttl = self._told_ttl, last_ttl
+        if first_ttl == last_ttl:
+            return []
+        hops = hops_of(self.tracing.paths, self._wire.target.address, now_ns, self._wire.interface)
+        return [hop for hop in hops if first_ttl < hop.ttl <= last_ttl]
+
     def report(self) -> TraceReport:
         """What is known."""
         paths, wire = self.tracing.paths, self._wire
@@ -170,4 +193,8 @@ class _Round:
             verdict=ending.verdict, errno=ending.errno, reached=ending.reached,
             hops=hops_of(paths, wire.target.address, self._listener.now_ns, wire.interface), loop=loop_of(paths),
             faults=dict(sorted((self._listener.faults + Counter({"source-quench": self.tracing.quenches})).items())))
-        return advised(report)
+        if not self._ctrl_c.came or self.tracing.done(self._listener.now_ns):
+            return advised(report)
+        if ending.verdict in SURE:
+            return replace(advised(report), interrupted=True)
+        return replace(report, verdict=None, errno=None, loop=None, interrupted=True)

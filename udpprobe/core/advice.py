@@ -123,6 +123,8 @@ def _kind_of_unreachable(reason: str, reporter: str | None) -> str:
 
 def case_of(found: Destination) -> Case | None:
     """What a destination's verdict asks for; nothing where it is healthy."""
+    if found.verdict is None:
+        return None
     return case_of_verdict(found.verdict, found.findings, found.address, meaning=found.meaning, errno=found.errno,
                            answered=found.answered)
 

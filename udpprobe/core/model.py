@@ -149,7 +149,8 @@ class Destination(Model, frozen=True):
     address: str
     port: int | None
     """None where only later fragments were seen or quoted."""
-    verdict: str
+    verdict: str | None
+    """None where the run was interrupted before it was settled."""
     errno: str | None
     meaning: str | None
     """What silence says: `listening-or-filtered`, `no-evidence`, `rate-limited`."""
@@ -209,6 +210,8 @@ class Report(Model, frozen=True):
     faults: dict[str, int] = field(default_factory=dict)
     group_by: str = "destination"
     """What a row is about: `destination`, `host`, `flow` or `reporter`."""
+    interrupted: bool = False
+    """Whether it was stopped, by Ctrl-C or a limit of time, before it was done."""
 
 
 class Planned(Model, frozen=True):

@@ -38,8 +38,9 @@ class MtuReport(Model, frozen=True):
 
     version: str
     target: Target
-    verdict: str
-    """`ok`, `too-big`, `black-hole`, or the word for why nothing of any size is known to arrive."""
+    verdict: str | None
+    """`ok`, `too-big`, `black-hole`, or the word for why nothing of any size is known to arrive; None where the search
+    was interrupted before it was settled."""
     errno: str | None
     """Of a verdict `unsent`."""
     path_mtu: int | None
@@ -62,3 +63,5 @@ class MtuReport(Model, frozen=True):
     advice: str | None = None
     """What to do, in a sentence; None where all is well."""
     faults: dict[str, int] = field(default_factory=dict)
+    interrupted: bool = False
+    """Whether it was stopped before the search was over."""

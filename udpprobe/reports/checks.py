@@ -12,7 +12,7 @@ from udpprobe.reports.text import Layout, escape, table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from udpprobe.checking.states import Outcome
+    from udpprobe.checking.states import Checked, Outcome
 
 _HEADERS = ("destination", "state", "result")
 
@@ -30,13 +30,23 @@ def check_json(outcome: Outcome, _width: int) -> str:
 
 def check_ndjson(outcome: Outcome, _width: int) -> str:
     """A line a destination, then one `summary`; `kind` says which."""
-    checks = ({"kind": "check", **plain(each)} for each in outcome.checks)
-    return lines((*checks, {"kind": "summary", **_head(outcome)}))
+    return "".join(map(check_line, outcome.checks)) + summary_line(outcome)
+
+
+def check_line(check: Checked) -> str:
+    """One of NDJSON's."""
+    return lines([{"kind": "check", **plain(check)}])
+
+
+def summary_line(outcome: Outcome) -> str:
+    """NDJSON's last one."""
+    return lines([{"kind": "summary", **_head(outcome)}])
 
 
 def _head(outcome: Outcome) -> dict[str, Any]:
     values = plain(outcome)
     return {"schema": CHECK_SCHEMA, "command": "check", "version": values["version"], "state": outcome.state.name,
+            "interrupted": outcome.interrupted or outcome.is_cut,
             "time": values["time"], "duration_s": values["duration_s"], "warnings": values["warnings"]}
 
 

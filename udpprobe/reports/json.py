@@ -214,18 +214,28 @@ def head_of(report: Report) -> dict[str, object]:
     return {"command": report.command, "version": report.version, "source": report.source}
 
 
+def tail_of(report: Report) -> dict[str, object]:
+    """What stands behind them."""
+    return {"faults": report.faults, "interrupted": report.interrupted}
+
+
 def report_json(report: Report) -> Iterator[str]:
     """One object, `udpprobe.report/1`, a row a line, in pieces."""
     return document({
         "schema": REPORT_SCHEMA, **head_of(report), "destinations": _encoded(report.destinations),
-        "unmatched": _encoded(map(_unmatched, report.unmatched)), "faults": report.faults})
+        "unmatched": _encoded(map(_unmatched, report.unmatched)), **tail_of(report)})
+
+
+def destination_lines(destinations: Iterable[Destination]) -> str:
+    """The lines of NDJSON for some destinations."""
+    return lines(_DestinationLine(*astuple(_destination(each))) for each in destinations)
 
 
 def report_ndjson(report: Report) -> Iterator[str]:
     """A line a destination, then a line an unmatched error, then one `summary`; `kind` says which. In pieces."""
     yield from _encoded(_DestinationLine(*astuple(_destination(each))) for each in report.destinations)
     yield from _encoded(_unmatched(entry, _UnmatchedLine) for entry in report.unmatched)
-    yield lines([{"kind": "summary", "schema": REPORT_SCHEMA, **head_of(report), "faults": report.faults}])
+    yield lines([{"kind": "summary", "schema": REPORT_SCHEMA, **head_of(report), **tail_of(report)}])
 
 
 class EventsNdjson:
@@ -259,5 +269,5 @@ class EventsJson:
         """The whole object."""
         self._spool.seek(0)
         yield from document({"schema": EVENTS_SCHEMA, **head_of(report), "events": iter(self._spool),
-                             "faults": report.faults})
+                             **tail_of(report)})
         self._spool.close()

@@ -69,6 +69,9 @@ def conclusion(report: MtuReport) -> str:
     """What a search comes to, in a sentence or two."""
     where = endpoint(*astuple(report.target))
     told = f"path MTU {report.path_mtu}, " if report.path_mtu is not None else ""
+    if report.verdict is None:
+        arrived = f": packets of {report.path_mtu} bytes arrived" if report.path_mtu is not None else ""
+        return f"{where}: undecided{arrived}; interrupted after {plural(report.sent, 'probe')}."
     why = _WHY.get(report.verdict, _nothing)(report)
     asked = f"{plural(report.sent, 'probe')} in {duration(report.duration_ms)}"
     return f"{where}: {told}{report.verdict}{why}; {asked}."

@@ -19,7 +19,7 @@ from pyarrow.parquet import ParquetWriter
 
 from udpprobe.core.model import REPORT_SCHEMA, Destination, Event, Model, Report, Unmatched, is_time, json_name
 from udpprobe.reports.csv import values_of
-from udpprobe.reports.json import EVENTS_SCHEMA, encoded, head_of, rounded, valid_text
+from udpprobe.reports.json import EVENTS_SCHEMA, encoded, head_of, rounded, tail_of, valid_text
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -137,7 +137,7 @@ def _groups(records: Iterable[Record], rows: int) -> Iterator[list[Record]]:
 
 
 def _about(report: Report, schema: str) -> str:
-    return encoded({"schema": schema, **head_of(report), "faults": report.faults})
+    return encoded({"schema": schema, **head_of(report), **tail_of(report)})
 
 
 def _values(kind: type[Model], records: Sequence[Model | None]) -> dict[str, Sequence[Any]]:

@@ -64,6 +64,10 @@ _UNSENT = {
 # ---- a report, in one pass over its rows
 
 
+UNDECIDED = "undecided"
+"""On the screen, of what was interrupted before there was a verdict."""
+
+
 class Totals(Struct):
     """What the last line tells, counted while the rows pass by."""
 
@@ -77,7 +81,7 @@ class Totals(Struct):
     def destinations(self, rows: Iterable[Destination]) -> Iterator[Destination]:
         """The rows, counted."""
         for each in rows:
-            self.verdicts[each.verdict] += 1
+            self.verdicts[each.verdict or UNDECIDED] += 1
             self.probes += each.sent
             self.has_findings = self.has_findings or bool(each.findings)
             yield each
@@ -205,7 +209,7 @@ class Telling:
         source = _source(destination)
         findings = _loops_once(sorted(destination.findings, key=_rank))
         if not findings or findings[0].verdict != destination.verdict:
-            yield Line(label, destination.verdict, _share(0, destination.sent), "",
+            yield Line(label, destination.verdict or UNDECIDED, _share(0, destination.sent), "",
                        source + _own_details(destination))
             label = ""
         for finding in findings:
@@ -389,6 +393,7 @@ def closing(report: Report, totals: Totals, style: Style = PLAIN) -> str:
         plural(totals.probes, "probe") + _when(source, style) if is_scan(report) else _read(source, style),
         f"{plural(totals.unmatched, 'error')} had no datagram" if totals.unmatched else "",
         f"faults: {faults}" if faults else "",
+        "interrupted" if report.interrupted else "",
         "the capture is cut short" if report.source.cut_short else "",
         f"{plural(len(report.source.unread), 'file')} could not be read" if report.source.unread else "",
         f"{plural(report.source.dropped, 'packet')} dropped" if report.source.dropped else "",
@@ -425,7 +430,7 @@ def is_scan(report: Report) -> bool:
 def _probed(totals: Totals) -> str:
     """`3 destinations: 1 refused, 2 silent`, in the order of verdicts."""
     counts = totals.verdicts
-    told = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS if counts[verdict])
+    told = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in (*VERDICTS, UNDECIDED) if counts[verdict])
     return plural(counts.total(), "destination") + (f": {told}" if told else "")
 
 

@@ -114,7 +114,8 @@ def _interface(about: Mapping[str, Any]) -> str:
 
 def conclusion(report: TraceReport, style: Style = PLAIN) -> str:
     """What a trace comes to, in a sentence."""
-    told = _loop(report, report.loop) if report.loop else _ENDS.get(report.verdict, _stopped)(report)
+    end = _ENDS.get(report.verdict, _stopped) if report.verdict else _undecided
+    told = _loop(report, report.loop) if report.loop else end(report)
     word = re.match(r"[a-z-]*", told)[0]    # type: ignore[index]  # it matches any text
     told = coloured(word, style) + told[len(word):]
     faults = "; faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items())
@@ -156,10 +157,15 @@ def _unsent(report: TraceReport) -> str:
     return f"unsent: this host could not send it ({report.errno})"
 
 
+def _undecided(report: TraceReport) -> str:
+    last = _last(report)
+    return "undecided: interrupted" + (f" after a reply from hop {last.ttl}, {_names(last)}" if last else "")
+
+
 def _stopped(report: TraceReport) -> str:
     last = _last(report)
     if last is None:
-        return report.verdict
+        return str(report.verdict)
     if own := next((each for each in last.reporters if each.address is None), None):
         return f"{report.verdict}: {', '.join(note for note in own.notes if note != NO_NEIGHBOUR)}"
     # a router that forwards no further lets the TTL run out one hop before it says so: it stands where it spoke first
@@ -186,11 +192,16 @@ def trace_json(report: TraceReport, _width: int) -> str:
     return "".join(document(whole | {"hops": iter((lines(whole["hops"]),))}))
 
 
+def hop_lines(hops: Sequence[Hop]) -> str:
+    """The lines of NDJSON for some hops."""
+    return lines({"kind": "hop", **plain(hop)} for hop in hops)
+
+
 def trace_ndjson(report: TraceReport, _width: int) -> str:
     """A line a hop, then one `summary`; `kind` says which."""
     summary = trace_object(report)
-    hops = summary.pop("hops")
-    return lines([*({"kind": "hop", **hop} for hop in hops), {"kind": "summary", **summary}])
+    del summary["hops"]
+    return hop_lines(report.hops) + lines([{"kind": "summary", **summary}])
 
 
 COLUMNS = ("ttl", "sent", "lost", "address", "count", "rtt_ms_min", "rtt_ms_median", "rtt_ms_max", "type", "code",
@@ -238,7 +249,7 @@ def _changed_hops(before: TraceReport, after: TraceReport) -> Iterator[str]:
 
 
 def _changed_end(before: TraceReport, after: TraceReport) -> Iterator[str]:
-    old, new = (loop_words(each.loop) if each.loop else each.verdict for each in (before, after))
+    old, new = (loop_words(each.loop) if each.loop else each.verdict or "undecided" for each in (before, after))
     if old != new:
         yield f"verdict: {old} -> {new}"
     elif len(before.hops) != len(after.hops) and before.reached:

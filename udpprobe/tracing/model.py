@@ -75,7 +75,8 @@ class TraceReport(Model, frozen=True):
     interface: str
     time_ns: int
     """When it began."""
-    verdict: str
+    verdict: str | None
+    """None where it was interrupted before it was settled."""
     errno: str | None
     reached: bool
     hops: tuple[Hop, ...]
@@ -84,3 +85,5 @@ class TraceReport(Model, frozen=True):
     command: str = "trace"
     advice: str | None = None
     """What to do, in a sentence; None where all is well."""
+    interrupted: bool = False
+    """Whether it was stopped before all was known."""

@@ -101,6 +101,17 @@ class Tracing:
             waiting += [max(again_ns, now_ns) for ttl in path.hops() if (again_ns := path.again_ns(ttl)) != NEVER]
         return min(waiting, default=NEVER)
 
+    def is_settled(self, ttl: int, now_ns: int) -> bool:
+        """Whether nothing more is asked of a TTL, and no reply to its probes is waited for."""
+        return not any(self._is_pending(path, ttl, now_ns) for path in self.paths if ttl in path.hops())
+
+    @staticmethod
+    def _is_pending(path: Path, ttl: int, now_ns: int) -> bool:
+        if not path.is_open(ttl):
+            return False
+        return (path.next_ttl() is not None or path.again_ns(ttl) != NEVER or not path.at(ttl)
+                or any(path.deadline_ns(flight) > now_ns for flight in path.missing(ttl)))
+
     def done(self, now_ns: int) -> bool:
         """Whether all is known that there is to know."""
         return all(self._wake_of(path, now_ns) == NEVER for path in self.paths)

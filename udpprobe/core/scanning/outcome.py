@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cache
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +17,7 @@ from udpprobe.core.notes import no_neighbour_notes, texts_of
 from udpprobe.core.scanning.pacing import Pacing
 from udpprobe.core.scanning.plan import Plan
 from udpprobe.core.scanning.record import NOBODY, Found, Kind, Record
-from udpprobe.core.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, UNSENT
+from udpprobe.core.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
 
 NS_PER_MS = 1e6
@@ -53,24 +55,40 @@ class Known(Struct, frozen=True):
     """Name of the interface that a task's probes leave by."""
 
 
-def outcome(known: Known) -> dict[int, Destination]:
-    """The destinations of a scan by their tasks, worst first, without what it had no time to ask."""
+def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> dict[int, Destination]:
+    """The destinations of a scan by their tasks, worst first, without what it had no time to ask.
+
+    Args:
+        known: what the scan knows.
+        undecided: tasks of which a later packet could have changed what is said.
+    """
     plan, state = known.plan, known.pacing.state
-    told = {task: _told(known, task) for task in range(plan.asked) if state[task] != OPEN or plan.left[task]}
+    told = {task: _untold(known, task) if task in undecided else destination_of(known, task)
+            for task in range(plan.asked) if state[task] != OPEN or plan.left[task]}
     tasks = plan.tasks
     order = sorted(told, key=lambda task: (RANK[told[task].verdict], tasks.high[task], tasks.low[task],
                                            tasks.port[task]))
     return {task: told[task] for task in order}
 
 
-def undecided(known: Known, now_ns: int) -> frozenset[tuple[str, int]]:
-    """Addresses and ports of which it is not settled at a time what becomes of them."""
-    plan, state = known.plan, known.pacing.state
-    return frozenset((address_text(*plan.tasks.address(task)), plan.port[task]) for task in range(plan.asked)
-                     if state[task] == OPEN or (state[task] == SETTLED and not _is_settled(known, task, now_ns)))
+def undecided_tasks(known: Known, now_ns: int) -> frozenset[int]:
+    """Tasks of which it is not settled at a time what becomes of them."""
+    plan, pacing = known.plan, known.pacing
+    found, still_heard = set(), cache(lambda host: pacing.silence_settles_ns(host) > now_ns)
+    for task in range(plan.asked):
+        state = pacing.state[task]
+        if state == OPEN or (state == SETTLED and not is_settled(known, task, now_ns)) or (
+                state in {SILENT, LIMITED} and still_heard(plan.host[task])):
+            found.add(task)
+    return frozenset(found)
 
 
-def _is_settled(known: Known, task: int, now_ns: int) -> bool:
+def _untold(known: Known, task: int) -> Destination:
+    """What is known of a destination whose verdict is not."""
+    return replace(destination_of(known, task), verdict=None, errno=None, meaning=None, notes=(), advice=None)
+
+
+def is_settled(known: Known, task: int, now_ns: int) -> bool:
     """Whether nothing can change what an answer or an error said of a task."""
     if known.record.answered[task]:
         return True
@@ -80,7 +98,8 @@ def _is_settled(known: Known, task: int, now_ns: int) -> bool:
         in UNREACHABLE_PORT) for kind, found in known.record.found.get(task, {}).items())
 
 
-def _told(known: Known, task: int) -> Destination:
+def destination_of(known: Known, task: int) -> Destination:
+    """What became of the probes of a task, as far as it is known."""
     plan, record = known.plan, known.record
     findings = _findings(known, task)
     sent, answered = plan.left[task], min(plan.left[task], record.answered[task])
@@ -228,7 +247,7 @@ def comments_of(told: Mapping[int, Destination], frames: Iterable[tuple[int, int
 
 
 def _comment(destination: Destination) -> str:
-    words = [destination.verdict]
+    words = [destination.verdict or "undecided"]
     if destination.meaning:
         words.append(f"({destination.meaning})")
     words += [f"by {finding.reporter}" for finding in destination.findings[:1] if finding.reporter]

@@ -15,7 +15,7 @@ from itertools import chain, islice
 
 from msgspec import Struct
 
-from udpprobe.core.limiter import MS, SECOND
+from udpprobe.core.limiter import MS, NEVER, SECOND
 from udpprobe.core.scanning.host import Host
 from udpprobe.core.scanning.plan import Plan
 from udpprobe.core.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT, States
@@ -385,6 +385,13 @@ class Pacing:
                 host.distrust()
 
     # How far it is.
+
+    def silence_settles_ns(self, host: int) -> int:
+        """When nothing can break the silence of a host's tasks any more; NEVER while it is still asked."""
+        if self._queued[host] or self.state.open[host] or host in self._active:
+            return NEVER
+        last_ns = max(map(self._plan.sent_ns, self._plan.tasks_of(host)), default=0)
+        return max(self._last_ns[host], last_ns) + LINGER_NS
 
     def decided(self) -> int:
         """How many tasks are decided."""

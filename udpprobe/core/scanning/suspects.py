@@ -43,6 +43,13 @@ class States:
         for task in range(self.asked):
             self.open[host[task]] += 1
 
+        self._news: list[int] | None = None
+
+    def note(self) -> list[int]:
+        """The tasks that are decided from now on, as they are; for the caller to empty."""
+        self._news = []
+        return self._news
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -54,6 +61,8 @@ class States:
         if before == state:
             return
         self.values[task] = state
+        if self._news is not None and task < self.asked and state != OPEN:
+            self._news.append(task)
         if task < self.asked and OPEN in {before, state}:
             change = 1 if state == OPEN else -1
             self.undecided += change
