@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from profiles import examples
-from trace_world import ANSWER, HOST_UNREACH, QUENCH, REFUSED, SILENCE, TO, Way, reply_of, traced
+from trace_world import ANSWER, HOST_UNREACH, QUENCH, REFUSED, SILENCE, SIZE, TO, Way, reply_of, traced
 
 from udpprobe.core.limiter import MS, NEVER
 from udpprobe.tracing.hops import ending_of
@@ -249,6 +249,41 @@ class Moody(Way):
 def test_a_router_s_error_does_not_end_a_way_whose_destination_replies_to_a_higher_ttl(rtt_ms):
     said = traced(Moody(R[:6], rtt_ms=rtt_ms))
     assert ("refused", True, 7) == (said.ending.verdict, said.ending.reached, len(said.hops))
+
+
+class OddFirst(Way):
+    """The first router has something to say about whatever runs out there."""
+
+    word = PROHIBITED
+    mtu = None
+
+    def reply(self, probe, now_ns):
+        if probe.ttl == 1:
+            return reply_of(probe.number, now_ns, now_ns + MS // 2, R[0], self.word, mtu=self.mtu)
+        return super().reply(probe, now_ns)
+
+
+@pytest.mark.parametrize("interval_ms", [0, 1, 20, 300])
+@pytest.mark.parametrize(("word", "mtu"), [((3, 4), 9000), ((3, 4), SIZE), ((3, 4), 0), (PROHIBITED, None),
+                                           (HOST_UNREACH, None), ((3, 3), None), ((12, 0), None)])
+@pytest.mark.parametrize("hops", [1, 3])
+def test_what_the_first_router_says_of_ttl_1_ends_no_way_however_slowly_it_is_traced(interval_ms, word, mtu, hops):
+    way = OddFirst(R[:hops], rtt_ms=1)
+    way.word, way.mtu = word, mtu
+    said = traced(way, interval_ns=interval_ms * MS)
+    assert ("refused", True, [*R[:hops], TO]) == (said.ending.verdict, said.ending.reached, said.routers())
+
+
+@pytest.mark.parametrize("interval_ms", [0, 1, 20])
+def test_a_filter_ends_a_way_that_says_the_same_of_higher_ttls(interval_ms):
+    class Filter(OddFirst):
+        def reply(self, probe, now_ns):
+            return reply_of(probe.number, now_ns, now_ns + MS, R[0], PROHIBITED)
+
+    said = traced(Filter(R[:3], rtt_ms=1), interval_ns=interval_ms * MS)
+    assert ("prohibited", [R[0]]) == (said.ending.verdict, said.routers())
+    assert 12 >= len(said.way.sent) if interval_ms == 0 else 5 >= sum(
+        not flight.errno for path in said.paths for flight in path.all_flights())
 
 
 def test_a_filter_s_word_is_checked_no_longer_than_a_destination_would_take():

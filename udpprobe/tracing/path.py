@@ -63,6 +63,8 @@ def _runs_dry(burst: Sequence[bool]) -> bool:
 
 TIME_EXCEEDED = {4: (11, 0), 6: (3, 0)}
 """Type and code of a TTL that ran out, by family."""
+BEYOND = 2
+"""So many TTLs higher than that of a router's error are tried before it ends a path."""
 SOURCE_QUENCH = (4, 4)
 """Family and type of the one error that does not end a path (RFC 6633)."""
 
@@ -236,6 +238,10 @@ class Path(Struct):
             for ttl in range(self.patience.first_ttl, self.last_ttl + 1):
                 if self._asked(ttl) < min(query, self.queries(ttl)):
                     return ttl
+        highest = max(self.flights, default=0)
+        if self.end_ttl is not None and not self.is_reached and highest < min(
+                self.end_ttl + BEYOND, self.patience.max_ttl):
+            return highest + 1      # it may be the router's word about this TTL only
         return None
 
     def _asked(self, ttl: int) -> int:
