@@ -96,7 +96,7 @@ class CtrlC:
     """
 
     def __init__(self) -> None:
-        self._is_noted = False
+        self._is_noted = self._strikes = False
         self._limit = _LIMIT.get()
         of_main = threading.current_thread() is threading.main_thread()
         striking = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, _strike))
@@ -108,6 +108,21 @@ class CtrlC:
         """Whether it is time to stop."""
         return self._is_noted or time.monotonic() >= self._limit.limit_s
 
+    @contextmanager
+    def striking(self) -> Iterator[None]:
+        """While nothing is known yet, and what is waited for may never come, let the first one strike.
+
+        Raises:
+            KeyboardInterrupt: it came.
+        """
+        self._strikes = True
+        try:
+            if self._is_noted:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._strikes = False
+
     def __enter__(self) -> Self:
         for number, _ in self._ours:
             signal.signal(number, self._note)
@@ -118,7 +133,7 @@ class CtrlC:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._is_noted:
+        if self._is_noted or self._strikes:
             _strike(number, frame)
         _came.add(number)
         self._is_noted = True

@@ -127,6 +127,18 @@ sys.exit(run())
 """
 
 
+@pytest.mark.parametrize("begun", [b"", (REFUSED.read_bytes())[:10], (REFUSED.read_bytes())[:24]])
+def test_the_first_ctrl_c_ends_it_while_a_pipe_says_nothing(begun):
+    with subprocess.Popen([*UDPPROBE, "analyze", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        process.stdin.write(begun)
+        process.stdin.flush()
+        until_it_waits(process)
+        process.send_signal(signal.SIGINT)
+        assert 130 == process.wait(30)
+        assert b"" == process.stderr.read()
+
+
 def test_a_second_sigterm_ends_it_at_once_and_leaves_no_draft(tmp_path):
     words = [sys.executable, "-c", TERMINATED_TWICE, str(tmp_path / "report")]
     done = subprocess.run(words, capture_output=True, check=False)

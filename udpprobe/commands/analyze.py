@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from itertools import pairwise
 from random import SystemRandom
 from time import monotonic
@@ -160,7 +160,8 @@ class _Run:
             CaptureError: none of the files can be read.
         """
         analyzer = self._task.analyzer(is_ordered=is_ordered)
-        source: CaptureFile | MergedCaptures = CaptureFile(files[0]) if len(files) == 1 else MergedCaptures(files)
+        with self._ctrl_c.striking() if self.analyzer is None else nullcontext():  # a pipe may say nothing for hours
+            source: CaptureFile | MergedCaptures = CaptureFile(files[0]) if len(files) == 1 else MergedCaptures(files)
         is_live, flushed_s = not all(map(is_stored, files)), monotonic()
         while (arrival := source.fill()) is not Arrival.END:
             if isinstance(source, CaptureFile):

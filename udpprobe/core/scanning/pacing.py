@@ -391,7 +391,7 @@ class Pacing:
         if self._queued[host] or self.state.open[host] or host in self._active:
             return NEVER
         last_ns = max(map(self._plan.sent_ns, self._plan.tasks_of(host)), default=0)
-        return max(self._last_ns[host], last_ns) + LINGER_NS
+        return max(self._last_ns[host], last_ns) + self._patience.linger_ns
 
     def decided(self) -> int:
         """How many tasks are decided."""
