@@ -92,20 +92,22 @@ def layers(packet):
 
 def scapy_says(packet):
     """(source, destination, ports, id, UDP length, checksum, TTL, IP length) of every datagram, the outermost first."""
-    ip, fragment_id, told = None, 0, []
+    ip, fragment_id, end, told = None, 0, None, []
     for layer in layers(packet):
         if type(layer) in {IP, IPv6}:
-            ip, fragment_id = layer, 0
+            ip, fragment_id, end = layer, 0, layer.dst
+        elif type(layer) is IPv6ExtHdrRouting:      # segments are left: the header names the next hop only
+            end = layer.addresses[-1]
         elif type(layer) is IPv6ExtHdrFragment:
             fragment_id = layer.id & 0xFFFF if layer.m else 0     # an atomic fragment is none (RFC 6946)
         elif type(layer) is UDP:
-            told.append(headers(ip, layer, ip.id if ip.version == 4 else fragment_id))
+            told.append(headers(ip, layer, ip.id if ip.version == 4 else fragment_id, end))
     return told
 
 
-def headers(ip, udp, ident):
+def headers(ip, udp, ident, end=None):
     v4 = ip.version == 4
-    return (ip.src, ip.dst, udp.sport, udp.dport, ident, udp.len, udp.chksum, ip.ttl if v4 else ip.hlim,
+    return (ip.src, end or ip.dst, udp.sport, udp.dport, ident, udp.len, udp.chksum, ip.ttl if v4 else ip.hlim,
             ip.len if v4 else 40 + ip.plen)
 
 

@@ -39,11 +39,34 @@ def again(past, which, fall):
     return [b.forwarded(packet, fall)] if b.ttl_of(packet) > fall else [packet]
 
 
-def answer(past, which, other_port):
+def answer(past, which, other_port, elsewhere):
     packet = past[which % len(past)]
     (source, destination), at = b.ends(packet), HEADER[b.family_of(packet)]
     sport, dport = (int.from_bytes(packet[at + n:at + n + 2]) for n in (0, 2))
+    if elsewhere:
+        destination = SERVERS[b.family_of(packet)][1] + "3"
     return [b.datagram(destination, source, other_port or dport, sport, b"answer")]
+
+
+def record(past, which, size):
+    """The datagram with a longer payload, which the network card has still to split and to finish."""
+    packet = past[which % len(past)]
+    (source, destination), at = b.ends(packet), HEADER[b.family_of(packet)]
+    sport, dport = (int.from_bytes(packet[at + n:at + n + 2]) for n in (0, 2))
+    pseudo = b.internet_checksum(b.pseudo_header(source, destination, 8 + size, b.UDP)) ^ 0xFFFF
+    return [b.datagram(source, destination, sport, dport, bytes(range(size)), checksum=pseudo)]
+
+
+def _segment(packet):
+    """The last few bytes of its payload as a datagram."""
+    at = HEADER[b.family_of(packet)]
+    sport, dport = (int.from_bytes(packet[at + n:at + n + 2]) for n in (0, 2))
+    return b.datagram(*b.ends(packet), sport, dport, packet[at + 8:][-3:])
+
+
+def _in_tunnel(packet):
+    near, far = ROUTERS[b.family_of(packet)]
+    return b.ip(near, far, b.gre(packet), b.GRE)
 
 
 def pieces(past, which, size):
@@ -78,6 +101,8 @@ ALTER = (
     lambda packet: packet[:4] + packet[5:3:-1] + packet[6:],
     lambda packet: packet[:HEADER[b.family_of(packet)] + 6] + b"\0\0" + packet[HEADER[b.family_of(packet)] + 8:],
     _behind_nat,
+    _segment,
+    _in_tunnel,
 )
 
 sends = st.tuples(st.just(send), st.tuples(st.sampled_from((4, 6)), few, few),
@@ -85,11 +110,12 @@ sends = st.tuples(st.just(send), st.tuples(st.sampled_from((4, 6)), few, few),
                   st.tuples(st.sampled_from((0, 1, 2, 0x0201)), st.sampled_from((1, 5, 7, 31, 64))),
                   st.sampled_from((b"", b"a", b"bb")))
 agains = st.tuples(st.just(again), any_before, st.integers(0, 3))
-answers = st.tuples(st.just(answer), any_before, st.sampled_from((0, 0, 2000)))
+answers = st.tuples(st.just(answer), any_before, st.sampled_from((0, 0, 2000)), st.booleans())
+records = st.tuples(st.just(record), any_before, st.sampled_from((7, 40)))
 fragments = st.tuples(st.just(pieces), any_before, st.just(32))
 complaints = st.tuples(st.just(complain), any_before, st.integers(0, 6), st.sampled_from((0, 40, 1400)),
                        st.tuples(st.integers(0, 2), st.integers(0, len(ALTER) - 1)))
-actions = st.one_of(sends, sends, agains, answers, fragments, complaints, complaints)
+actions = st.one_of(sends, sends, agains, answers, fragments, records, complaints, complaints)
 steps = st.tuples(actions, pauses, few, st.booleans())
 
 
@@ -101,7 +127,7 @@ def played(some_steps):
         if not past and act is not send:
             continue
         for packet in act(past, *words):
-            if act in {send, answer, pieces}:
+            if act in {send, answer, pieces, record}:
                 past.append(packet)
             inside = b.ip("10.0.0.1", "10.0.0.2", b.gre(packet), b.GRE) if in_tunnel else packet
             frames.append((now_ns, b.ethernet(inside, macs=MACS[direction])))

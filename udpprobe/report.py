@@ -18,7 +18,16 @@ from msgspec import Struct
 from udpprobe import __version__
 from udpprobe.capture.state import SourceState
 from udpprobe.core.addresses import address_text, endpoint_text
-from udpprobe.core.advice import ANY_HOST, SOME, Case, advice_about, case_of_finding, case_of_verdict, sentence
+from udpprobe.core.advice import (
+    ANSWER,
+    ANY_HOST,
+    SOME,
+    Case,
+    advice_about,
+    case_of_finding,
+    case_of_verdict,
+    sentence,
+)
 from udpprobe.core.analyzer import Analyzer, Kept
 from udpprobe.core.extensions import extensions_of
 from udpprobe.core.findings import BIAS_NS, NO_PORT
@@ -46,6 +55,9 @@ SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each ti
 
 LEAST_BURST = 6
 """No host is known that sends fewer ICMP errors at once before it limits them: Linux, 6 to one address."""
+
+NO_ERROR = 0
+"""ICMP type of findings that are answers from elsewhere: no error has it, in either family."""
 
 MOST_ROUTERS = 32
 """So many of a loop are named with each of its findings. Few loops are of more than ten; forged errors come from any
@@ -106,12 +118,14 @@ class _Kind(NamedTuple):
     """Of its verdict; 0 is the most telling."""
     verdict: str | None
     errno: str | None
-    linux: dict[str, str | None]
+    linux: dict[str, str | None] | None
     reason: str
 
 
 @cache
 def _kind(family: int, icmp_type: int, icmp_code: int, itself: bool, is_loop: bool) -> _Kind:
+    if icmp_type == NO_ERROR:
+        return _Kind(_UNKNOWN, None, None, None, ANSWER)
     meaning = meaning_of(family, icmp_type, icmp_code)
     verdict = verdict_of(meaning, itself=itself, loop=is_loop)
     return _Kind(rank_of(verdict), verdict, ERRNO_OF_VERDICT.get(verdict or ""), meaning.linux, meaning.reason)
@@ -135,6 +149,7 @@ class Conclusion:
         self._question = question
         self._by_flow = question.group_by == "flow"
         endpoints, self._endpoint_rtt = analyzer.conversations.totals()
+        analyzer.findings.split_records(endpoints)
         findings, loops, self._rtt = analyzer.findings.table, analyzer.findings.loops, analyzer.findings.rtt
         are_loops = _are_loops(findings, loops, question.loop_ttl)
         if question.group_by in {"host", "reporter"}:
@@ -159,7 +174,8 @@ class Conclusion:
         """What is to be told of: destinations with findings, those in sight of a loop, and all that were asked."""
         words, count = self._finding_words, self._findings.size
         for row in range(count):
-            if words[_FINDING * row + 4] & 1:
+            packed = words[_FINDING * row + 4]
+            if packed & 1 and (packed >> 28 & 0xFF != NO_ERROR or self._question.group_by != "reporter"):
                 self._add(self._finding_subject(row), row)
         for row in range(self._loops.size):
             self._add(tuple(self._loop_words[_LOOP * row:_LOOP * row + 6]), count + row)
@@ -194,7 +210,9 @@ class Conclusion:
     def _key(self, number: int, subject: tuple[int, ...]) -> bytes:
         """Sorts destinations: worst verdict, most errors, most datagrams, then by name."""
         found, size = self._of[number], self._findings.size
-        errors = sum(self._finding_words[_FINDING * row + 8] for row in found if row < size)
+        words = self._finding_words
+        errors = sum(words[_FINDING * row + 8] for row in found
+                     if row < size and words[_FINDING * row + 4] >> 28 & 0xFF != NO_ERROR)
         name = _name(subject, self._by_flow)
         return _SORTED_BY.pack(self._rank(number), _NEGATIVE - errors, _NEGATIVE - self._counter(number, 6)) + name
 
@@ -233,7 +251,7 @@ class Conclusion:
             meaning=meaning, sent=sent, sent_bytes=sent_bytes,
             answered=answered, errors=errors, rtt_ms=_spread(self._endpoint_rtt, row), findings=findings,
             advice=self._advice(case, address, port),
-            notes=(f"answered from port {other_port}",) if other_port else (),
+            notes=(f"answer-from port {other_port}",) if other_port else (),
             source=address_text(subject[3], subject[4]) if self._by_flow else None,
             source_port=subject[5] if self._by_flow and subject[2] < NO_PORT else None)
 
@@ -253,25 +271,38 @@ class Conclusion:
     def _order(self, row: int) -> tuple[Any, ...]:
         if row >= self._findings.size:
             at = _LOOP * (row - self._findings.size)
-            return rank_of("loop"), -self._loop_words[at + 6], "", self._loop_words[at + 7], 0, 0, 0
+            return rank_of("loop"), -self._loop_words[at + 6], "", self._loop_words[at + 7], 0, 0, 0, 0
         words, at = self._finding_words, _FINDING * row
         kind = words[at + 4]
         return (self._kind_of(row).rank, -words[at + 8], address_text(words[at + 2], words[at + 3]), words[at + 9],
-                kind >> 28 & 0xFF, kind >> 20 & 0xFF, max((words[at + 5] >> 17) - 1, 0))
+                kind >> 28 & 0xFF, kind >> 20 & 0xFF, _mtu(words[at + 5]) or 0, words[at + 5] >> 50)
 
     def _finding(self, row: int, loop: Loop | None) -> Finding:
         if row >= self._findings.size:
             return self._seen_looping(row - self._findings.size, loop)
         words, at = self._finding_words, _FINDING * row
         packed, kind = words[at + 4], self._kind_of(row)
-        family, notes = packed >> 36 & 0xFF, words[at + 11]
+        family, notes, mtu = packed >> 36 & 0xFF, words[at + 11], _mtu(words[at + 5])
+        if packed >> 28 & 0xFF == NO_ERROR:
+            return self._answer(row, family, mtu or 0)
         return Finding(
             verdict=kind.verdict, errno=kind.errno, linux=kind.linux, family=family, icmp_type=packed >> 28 & 0xFF,
             icmp_code=packed >> 20 & 0xFF, reason=kind.reason,
             reporter=self._reporter(row), count=words[at + 8],
-            first_time_ns=words[at + 9] - BIAS_NS, last_time_ns=words[at + 10] - BIAS_NS, mtu=_mtu(words[at + 5]),
+            first_time_ns=words[at + 9] - BIAS_NS, last_time_ns=words[at + 10] - BIAS_NS, mtu=mtu,
             match=MATCHES[notes >> 56], rtt_ms=_spread(self._rtt, row), loop=loop if kind.verdict == "loop" else None,
-            notes=texts_of(notes & (1 << 48) - 1, words[at + 12], family))
+            notes=texts_of(notes & (1 << 48) - 1, words[at + 12], family, words[at + 5] >> 50, mtu))
+
+    def _answer(self, row: int, family: int, port: int) -> Finding:
+        """The finding that answers came from where nobody had been asked."""
+        words, at = self._finding_words, _FINDING * row
+        address = self._reporter(row)
+        name = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        return Finding(
+            verdict=None, errno=None, linux=None, family=family, icmp_type=None, icmp_code=None, reason=ANSWER,
+            reporter=address, count=words[at + 8], first_time_ns=words[at + 9] - BIAS_NS,
+            last_time_ns=words[at + 10] - BIAS_NS, mtu=None, match="none", rtt_ms=None, loop=None,
+            notes=(f"answer-from {name}, which was not asked: connected sockets drop it",))
 
     def _reporter(self, row: int) -> str:
         """Who reported a finding. In an IPv6 header, an IPv4-mapped address is what it is."""
@@ -356,7 +387,7 @@ def _port(port: int) -> int | None:
 
 
 def _mtu(word: int) -> int | None:
-    mtu = (word >> 17) - 1
+    mtu = (word >> 17 & (1 << 33) - 1) - 1
     return mtu if mtu >= 0 else None
 
 
@@ -601,10 +632,12 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
     length = packet.length
     if length >= 1 << 20 and sureness:
         udp_length = match[1] >> 32 & 0xFFFF
-        length = udp_length + (20 if packet.family == 4 else 40) if udp_length >= 8 and not match[1] & 2 else length
-    notes = packet.notes | match[2] | more | mtu_notes(packet.family, packet.mtu, length)
-    quoted, mtu = quoted_of(packet), packet.mtu if packet.mtu >= 0 else None
-    reporter, texts = address_text(*packet.reporter, as_ipv4=packet.family == 4), texts_of(notes, length, packet.family)
+        if udp_length >= 8 and not match[1] & 2:
+            length = udp_length + (20 if packet.quoted_family == 4 else 40)
+    quoted, mtu, tunnel = quoted_of(packet), packet.mtu if packet.mtu >= 0 else None, packet.tunnel_bytes
+    notes = packet.notes | match[2] | more | mtu_notes(packet.family, packet.mtu, length + tunnel)
+    reporter = address_text(*packet.reporter, as_ipv4=packet.family == 4)
+    texts = texts_of(notes, length, packet.family, tunnel, mtu)
     return Event(
         frame=packet.frame, time_ns=packet.time_ns, family=packet.family, type=packet.icmp_type,
         code=packet.icmp_code, verdict=kind.verdict, errno=kind.errno, linux=kind.linux, reason=kind.reason,

@@ -95,14 +95,14 @@ def verdicts_of(frames, times_ms):
 
 def test_an_answer_from_another_port_of_the_host_is_noted():
     found = destinations_of([ask(dport=69), answer(2000)], [0, 4])
-    assert [(69, "answered", 1, Spread(4, 4, 4), ("answered from port 2000",))] == [
+    assert [(69, "answered", 1, Spread(4, 4, 4), ("answer-from port 2000",))] == [
         (each.port, each.verdict, each.answered, each.rtt_ms, each.notes) for each in found]
 
 
 def test_a_transfer_from_that_port_goes_on_as_a_conversation_of_its_own():
     frames = [ask(dport=69), answer(2000), ask(dport=2000), answer(2000), ask(dport=2000)]
     found = verdicts_of(frames, range(5))
-    assert ("answered", 1, ("answered from port 2000",)) == found[SERVER[4], 69]
+    assert ("answered", 1, ("answer-from port 2000",)) == found[SERVER[4], 69]
     assert ("answered", 2, ()) == found[SERVER[4], 2000]
 
 
@@ -123,10 +123,93 @@ def test_what_was_answered_from_its_own_port_is_not_answered_again_from_another(
 
 def test_what_answers_from_another_port_asks_nobody():
     found = verdicts_of([ask(5000, 69), answer(2000, 5000), ask(5001, 2000)], [0, 1, 2])
-    assert {(SERVER[4], 69): ("answered", 1, ("answered from port 2000",)),
+    assert {(SERVER[4], 69): ("answered", 1, ("answer-from port 2000",)),
             (SERVER[4], 2000): ("silent", 0, ())} == found
 
 
+
+
+# ---- answers from another host
+
+OTHER = {4: host(9), 6: host(9, 6)}
+
+
+def elsewhere_of(frames, times_ms=None, **fields):
+    """By destination, who else answered and how often."""
+    found = destinations_of(frames, times_ms or range(len(frames)), **fields)
+    return {(each.address, each.port): [(told.reporter, told.count, told.notes) for told in each.findings]
+            for each in found if each.findings}
+
+
+def note(port=53, family=4):
+    name = OTHER[4] if family == 4 else f"[{OTHER[6]}]"
+    return (f"answer-from {name}:{port}, which was not asked: connected sockets drop it",)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("port", [53, 2000])
+def test_an_answer_from_another_host_is_a_finding_and_the_destination_stays_silent(family, port):
+    frames = [ask(family=family), answer(port, family=family, server=OTHER[family])]
+    (found,) = destinations_of(frames, [0, 4])
+    assert (SERVER[family], "silent", 0, 0) == (found.address, found.verdict, found.answered, found.errors)
+    (told,) = found.findings
+    assert (None, None, "udp-response", OTHER[family], 1, note(port, family)) == (
+        told.verdict, told.icmp_type, told.reason, told.reporter, told.count, told.notes)
+    assert 4 * MS == told.first_time_ns == told.last_time_ns
+    assert f"it answers from {OTHER[family]}" in found.advice
+
+
+def test_answers_from_another_host_are_counted_once_a_question():
+    frames = [each for sport in (5000, 5001, 5002) for each in (ask(sport), answer(dport=sport, server=OTHER[4]),
+                                                                answer(dport=sport, server=OTHER[4]))]
+    assert {(SERVER[4], 53): [(OTHER[4], 3, note())]} == elsewhere_of(frames)
+
+
+def test_an_answer_from_another_host_may_be_refused():
+    strange = answer(server=OTHER[4])
+    found = elsewhere_of([ask(), strange, b.port_unreachable(strange)])
+    assert {(SERVER[4], 53): [(OTHER[4], 1, note())], (CLIENT[4], 5000): [(CLIENT[4], 1, ())]} == found
+
+
+@pytest.mark.parametrize("question", [Question(32, True, by) for by in ("host", "flow")])
+def test_answers_from_another_host_are_told_however_destinations_are_grouped(question):
+    ((_, told),) = elsewhere_of([ask(), answer(server=OTHER[4])], question=question).items()
+    assert [(OTHER[4], 1, note())] == told
+
+
+def test_a_report_by_reporter_is_of_errors_alone():
+    assert {} == elsewhere_of([ask(), answer(server=OTHER[4])], question=Question(32, True, "reporter"))
+
+
+@pytest.mark.parametrize("frames", [
+    [ask(), answer(), answer(server=OTHER[4])],                                     # answered before
+    [ask(), answer(dport=5001, server=OTHER[4])],                                   # to another port
+    [answer(server=OTHER[4]), ask()],                                               # before the question
+    [ask(dport=5000), answer(5000, server=OTHER[4])],                               # of equals, who asks is not known
+    [ask(), ask(server=host(2)), answer(server=OTHER[4])],                          # whose answer is it?
+    [ask(dport=5001), answer(2000, server=OTHER[4])],                               # not from an ephemeral port
+    [ask(), ask(dport=54, server=host(2)), answer(2000, server=OTHER[4])],
+    [ask(), b.datagram(OTHER[4], host(3), 53, 5000, b"!")],                         # to somebody else
+])
+def test_what_only_looks_like_an_answer_from_another_host_is_none(frames):
+    assert {} == elsewhere_of(frames)
+
+
+def test_an_answer_from_another_host_comes_soon():
+    frames = [ask(), answer(server=OTHER[4])]
+    assert elsewhere_of(frames, [0, 30_000])
+    assert {} == elsewhere_of(frames, [0, 30_001])
+
+
+def test_of_several_that_were_asked_who_is_silent_is_answered_from_elsewhere():
+    frames = [ask(), ask(server=host(2)), answer(server=host(2)), answer(server=OTHER[4])]
+    assert {(SERVER[4], 53): [(OTHER[4], 1, note())]} == elsewhere_of(frames)
+
+
+def test_who_is_answered_from_elsewhere_may_answer_too():
+    frames = [ask(), answer(server=OTHER[4]), answer()]
+    assert {(SERVER[4], 53): [(OTHER[4], 1, note())]} == elsewhere_of(frames)
+    assert {(SERVER[4], 53): "answered"} == story_of(frames).verdicts
 
 
 def test_who_only_answered_is_no_destination():

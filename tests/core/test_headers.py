@@ -10,6 +10,8 @@ from crafting import CLIENT, PORT, ROUTER, host, said, sent, told
 from following import story_of
 from wraps import TUNNELS, cases
 
+from udpprobe.core.notes import TEXTS, Note
+
 UDP_TUNNELS = {name: row for name, row in TUNNELS.items() if row[1](sent(1))[9] == b.UDP}
 
 
@@ -135,18 +137,82 @@ def test_an_error_inside_a_tunnel_is_about_the_datagram_inside(name, family):
 
 
 @pytest.mark.parametrize("name", UDP_TUNNELS)
-def test_an_error_about_a_tunnel_s_own_datagram_is_about_the_tunnel(name):
+def test_an_error_about_a_tunnel_s_own_datagram_is_about_that_and_the_one_inside(name):
     outer = TUNNELS[name][1](sent(1))
     story = story_of([outer, b.port_unreachable(outer)])
-    assert [("exact", 1)] == story.matches
-    assert ("10.0.0.2", "refused") == (story.only.address, story.only.verdict)
-    assert () == story.only.findings[0].notes
+    assert [("exact", 1)] * 2 == story.matches
+    found = {each.address: (each.verdict, len(each.findings[0].notes)) for each in story.destinations}
+    assert {"10.0.0.2": ("refused", 0), host(1): ("rejected", 1)} == found
 
 
-def test_what_quotes_a_tunnel_without_udp_is_no_error_about_udp():
-    outer = TUNNELS["gre"][1](sent(1))
+def too_big(packet, mtu, **fields):
+    build = b.packet_too_big if b.family_of(packet) == 6 else b.frag_needed
+    return build(packet, mtu, ROUTER[b.family_of(packet)], **fields)
+
+
+@pytest.mark.parametrize(("name", "family"), cases(TUNNELS))
+def test_an_error_about_a_tunnel_s_packet_is_about_the_datagram_inside(name, family):
+    packet = sent(1, family, size=1400)
+    outer = TUNNELS[name][1](packet)
+    story = story_of([outer, too_big(outer, 1300)])
+    (found,) = (each for each in story.destinations if each.address == host(1, family))
+    (finding,), header = found.findings, len(outer) - len(packet)
+    assert ("too-big", 1300, "exact", 1) == (found.verdict, finding.mtu, finding.match, found.errors)
+    assert (f"about the tunnel's packet: its headers take {header} bytes, and {1300 - header} remain inside"
+            in finding.notes)
+    event = story.events[-1]
+    assert (host(1, family), 40001, finding.notes) == (
+        event.quoted.destination, event.quoted.source_port, event.notes)
+    assert (0x1234 if family == 4 else None, {}) == (event.quoted.ip_id, story.faults)
+    payload = 1300 - header - (28 if family == 4 else 48)
+    assert f"Send UDP payloads of at most {payload} bytes" in found.advice
+    assert found.advice == event.advice
+
+
+@pytest.mark.parametrize(("name", "family"), cases(TUNNELS))
+def test_a_tunnel_s_quote_may_end_anywhere(name, family):
+    packet = sent(1, family)
+    outer = TUNNELS[name][1](packet)
+    start, header = len(outer) - len(packet), 20 if family == 4 else 40
+    for size in range(40 if b.family_of(outer) == 6 else 20, len(outer)):
+        story = story_of([outer, too_big(outer, 1300, quote=outer[:size])])
+        inside = [event.matched_frame for event in story.events if event.quoted.destination == host(1, family)]
+        ports = start + header + (2 if family == 4 else 4)      # with an id, the source port is enough
+        assert ([1 if size >= ports else None] if size >= start + header else []) == inside
+        assert {} == story.faults
+
+
+def test_an_mtu_that_the_tunnel_s_packet_fits_is_no_reason_to_shrink():
+    outer = TUNNELS["4 in 6"][1](sent(1, size=1200))
+    note = TEXTS[Note.MTU_NOT_SMALLER]
+    for mtu, is_odd in ((len(outer), True), (len(outer) - 1, False)):
+        (event,) = story_of([outer, too_big(outer, mtu)]).events
+        assert is_odd == (note in event.notes)
+
+
+def test_an_mtu_of_zero_is_estimated_for_the_tunnel_s_packet():
+    outer = TUNNELS["6 in 4"][1](sent(1, 6, size=1480))      # 1548 bytes, the datagram's packet 1528
+    (event,) = story_of([outer, too_big(outer, 0)]).events
+    assert any("plateau is 1492" in note for note in event.notes)
+
+
+def test_a_datagram_that_a_nat_changed_inside_a_tunnel_is_found():
+    inside = b.datagram("203.0.113.77", host(1), 61000, PORT, b"0123456789" * 2, id=0x1234)
+    outer = TUNNELS["gre"][1](inside)
+    assert [("rewritten", 1)] == story_of([sent(1), too_big(outer, 1300)]).matches
+
+
+def test_a_fragment_inside_a_tunnel_that_is_quoted_is_of_its_datagram():
+    first, later = b.fragments(sent(1, size=1400), 800, id=9)
+    wrap = TUNNELS["4 in 6"][1]
+    story = story_of([wrap(first), wrap(later), too_big(wrap(first), 1280), too_big(wrap(later), 1280)])
+    assert [("exact", 1)] * 2 == story.matches
+
+
+def test_a_tunnel_s_packet_that_is_quoted_without_udp_inside_is_no_error_about_udp():
+    outer = TUNNELS["gre"][1](b.ipv4(CLIENT[4], host(1), bytes(20), 6))
     story = story_of([outer, b.error(outer, 3, 2)])
-    assert ([], ()) == (story.events, story.unmatched)
+    assert ([], (), {}) == (story.events, story.unmatched, story.faults)
 
 
 @pytest.mark.parametrize(("port", "payload"), [

@@ -131,6 +131,86 @@ def test_an_error_whose_datagram_nobody_saw_is_told_apart():
     assert {(host(1), PORT): "silent"} == destinations
 
 
+# ---- records that the network card has still to split
+
+SPLIT = "quotes a segment of a larger record, which the network card had still to split"
+
+
+def record(family, segments, size=1200, last=1200, **fields):
+    """One record of several datagrams with different payloads, and those datagrams."""
+    data = [bytes([65 + n]) * (size if n < segments - 1 else last) for n in range(segments)]
+    ids = [{"id": 100 + n} if family == 4 else {} for n in range(segments)]
+    pieces = [probe(family, each, **id_) for each, id_ in zip(data, ids, strict=True)]
+    return probe(family, b"".join(data), **ids[0], **fields), pieces
+
+
+def unfinished(packet):
+    """With the sum of the pseudo header alone."""
+    at = 26 if b.family_of(packet) == 4 else 46
+    addresses, segment = packet[12:20] if at == 26 else packet[8:40], packet[at - 6:]
+    pseudo = b.internet_checksum(addresses + segment[4:6] + bytes([0, 17])) ^ 0xFFFF
+    return packet[:at] + pseudo.to_bytes(2) + packet[at + 2:]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize(("segments", "last"), [(9, 1200), (2, 1), (3, 700), (50, 1200)])
+def test_errors_about_segments_count_them_as_datagrams(family, segments, last):
+    whole, pieces = record(family, segments, last=last)
+    story = story_of([unfinished(whole), *(said(piece, reporter=ROUTER[family]) for piece in pieces)])
+    assert (segments, segments) == (story.only.sent, story.only.errors)
+    assert {1} == {frame for _, frame in story.matches}
+    assert all(SPLIT in event.notes for event in story.events)
+    assert sum(map(len, pieces)) == story.only.sent_bytes
+
+
+def test_a_record_counts_as_one_datagram_until_an_error_quotes_a_segment():
+    whole, pieces = record(4, 9)
+    assert [1] == [each.sent for each in story_of([unfinished(whole)]).destinations]
+    assert 9 == story_of([unfinished(whole), said(pieces[4])]).only.sent
+
+
+def test_the_longest_segment_that_was_quoted_tells_into_how_many():
+    whole, pieces = record(4, 9, last=100)
+    assert 9 == story_of([unfinished(whole), said(pieces[8]), said(pieces[0])]).only.sent
+
+
+def test_the_ids_behind_a_record_s_are_those_of_its_segments():
+    whole, pieces = record(4, 9)
+    matches = story_of([unfinished(whole), *map(said, pieces)]).matches
+    assert [("exact", 1)] * 9 == matches
+    stranger = probe(4, b"A" * 1200, id=109)
+    assert [("flow", 1)] == story_of([unfinished(whole), said(stranger)]).matches
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_record_longer_than_any_packet_needs_no_unfinished_checksum(family):
+    whole, pieces = record(family, 9)
+    assert 9 == story_of([whole, said(pieces[3])]).only.sent
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_record_has_a_neighbour_that_fits_better(family):
+    whole, pieces = record(family, 3)
+    lone = probe(family, b"Z" * 1200, **({"id": 9} if family == 4 else {}))
+    story = story_of([lone, unfinished(whole), said(lone), said(pieces[0])])
+    assert [1, 2] == [frame for _, frame in story.matches]
+    assert 4 == story.only.sent
+
+
+def test_a_long_datagram_is_no_record():
+    jumbo = probe(4, b"A" * 8000, id=100)
+    for other in (probe(4, b"A" * 1200, id=200), probe(4, b"A" * 4, id=100)):
+        assert 1 == story_of([jumbo, said(other)]).only.sent
+    pieces = b.fragments(probe(4, b"A" * 12000), 1480, id=100)
+    assert 1 == story_of([*pieces, said(pieces[0])]).only.sent
+
+
+def test_datagrams_of_other_lengths_with_other_payloads_are_told_apart():
+    long, short = probe(6, b"A" * 40, checksum=0), probe(6, b"B" * 20, checksum=0)
+    assert [("none", None)] == story_of([long, said(short)]).matches
+    assert [("flow", 1)] == story_of([long, said(short, quote=short[:48])]).matches
+
+
 # ---- which of several
 
 @pytest.mark.parametrize("family", [4, 6])

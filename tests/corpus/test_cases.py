@@ -71,6 +71,27 @@ def test_a_source_route_counts_for_its_last_address(name, end):
     assert ([1], ()) == ([each.matched_frame for each in events], tuple(report.unmatched))
 
 
+def test_a_record_that_was_split_counts_as_its_segments():
+    report, events = told("gso.pcap")
+    (found,) = report.destinations
+    assert ("too-big", 9, 9, 9) == (found.verdict, found.sent, found.errors, len(events))
+    assert "larger record" in found.findings[0].notes[0]
+
+
+def test_an_answer_from_elsewhere_is_told():
+    report, _ = told("other-address.pcap")
+    (found,) = (each for each in report.destinations if each.port == 53)
+    assert ("192.0.2.155", "silent", "172.17.0.1") == (found.address, found.verdict, found.findings[0].reporter)
+    assert "answer-from 172.17.0.1" in found.findings[0].notes[0]
+
+
+def test_an_error_about_a_tunnel_is_about_the_datagram_inside():
+    report, events = told("ds-lite.pcap")
+    assert {("198.51.100.53", 27015): "refused", ("198.51.100.53", 27016): "too-big"} == verdicts(report)
+    assert [(3, 1, None), (5, 4, 1400)] == [(each.frame, each.matched_frame, each.mtu) for each in events]
+    assert "40 bytes, and 1360 remain" in events[1].notes[0]
+
+
 def test_a_mapped_address_in_an_ipv6_header_is_what_it_is():
     report, events = told("mapped-reporter.pcap")
     assert {"::ffff:203.0.113.7"} == {report.destinations[0].findings[0].reporter, events[0].reporter}

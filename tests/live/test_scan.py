@@ -180,7 +180,7 @@ def test_connected_makes_up_no_origin(said):
 
 @pytest.mark.parametrize("engine", ["raw", "recverr"])
 def test_an_answer_from_another_port_is_noted(said, engine, family):
-    assert f"answered from port {OTHER_PORT}" in about(said[engine], CASES["answered-from-another-port"],
+    assert f"answer-from port {OTHER_PORT}" in about(said[engine], CASES["answered-from-another-port"],
                                                        family)["notes"]
 
 

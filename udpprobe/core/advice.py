@@ -40,6 +40,7 @@ SENTENCES = {
                              "a listener from a filter.",
     "rate-limited": "Probe {where} again, more slowly: the host's ICMP rate limit left no error for it.",
     "no-evidence": "See how far packets get with `udpprobe trace {first}`: the host is down, or a filter drops UDP.",
+    "answer-from": "Bind the service on {where} to that address: it answers from {who}, where nobody asked.",
     "unsent": "Look at this host's route with `ip route get {host}`.",
     "unsent-EPERM": "Allow UDP to {where} in this host's own firewall (`nft list ruleset`).",
     "unsent-ENETUNREACH": "Add a route to {where}: this host has none (`ip route get {host}`).",
@@ -74,6 +75,10 @@ _NO_ROUTE = frozenset({"net-unreach", "no-route"})
 _HEADERS = {4: 28, 6: 48}
 """Bytes of an IP header without options, and of UDP's, by family."""
 _NOT_SMALLER = TEXTS[Note.MTU_NOT_SMALLER]
+_REMAIN = " remain inside"
+"""Ends the note `ABOUT_TUNNEL`."""
+ANSWER = "udp-response"
+"""Reason of the findings that are answers from elsewhere; nmap's word."""
 _NAMED = 3
 """Destinations that a sentence names; more are counted."""
 
@@ -99,7 +104,8 @@ def case_of_error(  # noqa: PLR0911, PLR0913 - a table of verdicts; the fields o
             return Case("refused-at-times" if answered else "refused")
         case "too-big":
             is_likely = mtu is not None and mtu >= LEAST[family] and _NOT_SMALLER not in notes
-            return Case("too-big", who, (mtu or 0) - _HEADERS[family]) if is_likely else Case("too-big-unknown", who)
+            size = _inside(mtu or 0, notes) - _HEADERS[6 if ":" in address else 4]
+            return Case("too-big", who, size) if is_likely else Case("too-big-unknown", who)
         case "loop":
             names = list(routers) or ([] if reporter is None else [reporter])
             return Case("loop", listed(names)) if names else Case("loop-unseen")
@@ -111,6 +117,12 @@ def case_of_error(  # noqa: PLR0911, PLR0913 - a table of verdicts; the fields o
             return Case("unknown", who)
         case _:
             return Case(verdict, "" if verdict in {"expired", "reassembly"} else who)
+
+
+def _inside(mtu: int, notes: Sequence[str]) -> int:
+    """What an MTU leaves for a datagram's packet: a note says so where that is in a tunnel."""
+    left = next((each.rpartition(", and ")[2] for each in notes if each.endswith(_REMAIN)), None)
+    return int(left.removesuffix(_REMAIN)) if left else mtu
 
 
 def _kind_of_unreachable(reason: str, reporter: str | None) -> str:
@@ -135,7 +147,8 @@ def case_of_verdict(verdict: str, findings: Sequence[Finding], address: str, *, 
     if verdict == "answered":
         return None
     if verdict == "silent":
-        return Case(meaning or "no-evidence")
+        other = next((each.reporter for each in findings if each.reason == ANSWER), None)
+        return Case("answer-from", other) if other else Case(meaning or "no-evidence")
     if verdict == "unsent":
         return unsent_case(errno)
     found = next((each for each in findings if each.verdict == verdict), None)

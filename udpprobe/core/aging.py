@@ -39,6 +39,9 @@ def age(analyzer: Analyzer, most_rows: int = MOST_ROWS) -> int:
         analyzer.findings.rtt.keep(kept)
     if loops.size > 2 * most_rows:
         loops.keep(_latest(_column(loops, _LOOP, _LOOP_LAST_NS), most_rows))
+    records = analyzer.findings.records
+    if records.size > 2 * most_rows:
+        records.keep(range(records.size - most_rows, records.size))
     return forgotten
 
 

@@ -406,6 +406,7 @@ class Analyzer:
             return False
         if (self.findings.table.size + _ROWS > self.findings.table.room
                 or self.findings.loops.size + _ROWS > self.findings.loops.room
+                or self.findings.records.size + _ROWS > self.findings.records.room
                 or self.findings.rtt.pending + _ROWS > self.findings.rtt.room):
             return False
         if (self.recent.count + _ROWS > cython.cast(u64, self.recent.room)
@@ -486,6 +487,8 @@ class Analyzer:
         seen: cython.int = self.duplicates.see(rows, row, self._identities[row])
         if conversation < 0:
             conversation = self.conversations.begin(hash_, 5 * row, rows, row, way, ordinal)
+            if self.conversations.answered >= 0:
+                self.findings.add_answer(self.conversations.answered, conversation)
             if is_head:
                 self.conversations.leave_uncounted(conversation)
         self.recent.add(rows, row, conversation, way)
@@ -676,7 +679,7 @@ class Analyzer:
             self.recent.seal()
         numbers = self.conversations.append(right.conversations, before)
         self.recent.append(right.recent, numbers, skipped, frames)
-        rows = self.findings.append(right.findings)
+        rows = self.findings.append(right.findings, frames)
         self.make_room()
         for kept in right.unsure:
             self._settle_kept(kept, numbers, frames, before)
@@ -697,7 +700,7 @@ class Analyzer:
         """Add what another capture taught, which is used up: its packets have nothing to do with those here."""
         other.finish()
         self.conversations.absorb(other.conversations)
-        self.findings.append(other.findings)
+        self.findings.append(other.findings, self.frames)
         self._add_counters(other)
 
     def _add_counters(self, right: Analyzer) -> None:

@@ -56,6 +56,9 @@ _QUOTES_LATER_FRAGMENT = cython.declare(cython.const[u64], 32)
 _IP_LENGTH_SWAPPED = cython.declare(cython.const[u64], 64)
 _IP_LENGTH_LIES = cython.declare(cython.const[u64], 128)
 _IN_TUNNEL = cython.declare(cython.const[u64], 4096)
+_QUOTED_LAYERS = cython.declare(cython.const[cython.int], 4)
+_LONGEST_TUNNEL = cython.declare(cython.const[i64], (1 << 14) - 1)
+_ABOUT_TUNNEL = cython.declare(cython.const[u64], 1 << 19)
 
 
 @cython.final
@@ -71,7 +74,7 @@ class Decoder:
     data: bytes | bytearray | memoryview
 
     def __init__(self, room: index, *, keeps_messages: bool = False) -> None:
-        self.rows = Rows(room + MAX_LAYERS + 1)
+        self.rows = Rows(room + MAX_LAYERS + 8)
         self.faults = memoryview(bytearray(8 * len(FAULTS))).cast("q")
         self.quote_faults = memoryview(bytearray(8 * len(FAULTS))).cast("q")
         self.headers, self.quote = Headers(memoryview(self.faults)), Headers(memoryview(self.quote_faults))
@@ -88,7 +91,7 @@ class Decoder:
         return Counter(own | quoted)
 
     def packets(self, data: bytes, length: int, time_ns: int, link_type: int, frame: int) -> list[Packet]:
-        """What one frame holds, as objects: a datagram, those inside its tunnel, an ICMP error.
+        """What one frame holds, as objects: a datagram, those inside its tunnel, an ICMP error about a plain datagram.
 
         Args:
             data: the frame, as far as it was captured.
@@ -99,6 +102,7 @@ class Decoder:
         """
         self.load(data)
         self.rows.size = self.messages_end = 0
+        self.quote.closed = True
         self.frame(0, len(data), length, time_ns, link_type, frame)
         messages = bytes(memoryview(self.message_bytes)[:self.messages_end]) if self.messages_end else b""
         found = [self.rows.packet(row, data, messages) for row in range(self.rows.size)]
@@ -124,6 +128,7 @@ class Decoder:
         has_ip: cython.bint = len(addresses) == 0
         self.load(data)
         self.rows.size = self.messages_end = 0
+        self.quote.closed = True
         for number in range(count):
             at = number * stride
             size: i64 = lengths[number]
@@ -301,22 +306,51 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _error(self, time_ns: i64, frame: i64) -> cython.int:
-        """A row for the ICMP error that the cursor stands at, if it quotes UDP."""
+        """A row for the ICMP error that the cursor stands at, if it quotes UDP.
+
+        Where it quotes a tunnel's packet, it is about the datagram inside. If the tunnel is UDP itself, it is about
+        both, and there is a row for each.
+        """
         at: index = self.headers.at
         given: i64 = self._quote_length()
         end: index = at + 8 + given if given else self.headers.end
         protocol: cython.int = self.quote.walk_quote(
             at + 8, end, self.headers.cut and end == self.headers.end, self.headers.family)
-        if protocol != _UDP and not (self.quote.later_fragment and self.quote.protocol == _UDP):
-            return 0
-        if self.headers.cut:
-            self.faults[_CUT_ICMP] += 1
+        first: index = self.rows.size
+        port: cython.int
+        _layer: cython.int
+        for _layer in range(_QUOTED_LAYERS):
+            if protocol != _UDP and not (self.quote.later_fragment and self.quote.protocol == _UDP):
+                return 0
+            self._quote_row(time_ns, frame, at, first)
+            if protocol != _UDP or self.quote.closed or self.quote.end - self.quote.at < 8:
+                return 0
+            port = cython.cast(cython.int, self.quote.u16(self.quote.at + 2))
+            if port != 4789 and port != 8472 and port != 6081 and port != 2152:
+                return 0
+            protocol = self.quote.walk_tunnel(port)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _quote_row(self, time_ns: i64, frame: i64, at: index, first: index) -> cython.int:
+        """A row for the ICMP error at a place and the UDP header that stands at the quote's cursor.
+
+        Args:
+            time_ns, frame: of the error.
+            at: where its ICMP message begins.
+            first: the first row of this error.
+        """
         row: index = self.rows.start_row()
         kind: i64 = self.headers.u16(at)
+        tunnel: i64 = min(self.quote.ip_start - at - 8, _LONGEST_TUNNEL)
         self.rows.is_error[row] = 1
         self.rows.frame[row], self.rows.time_ns[row] = frame, time_ns
         self.rows.kind[row] = cython.cast(u64, self.headers.family) << 16 | cython.cast(u64, kind)
-        self.rows.outer[row] = (self._id(self.headers) << 48 | cython.cast(u64, self.headers.ttl) << 8
+        self.rows.outer[row] = (self._id(self.headers) << 48 | cython.cast(u64, tunnel) << 16
+                                | cython.cast(u64, self.headers.ttl) << 8
+                                | (8 if self.headers.family != self.quote.family else 0)
                                 | (4 if self.headers.family == 4
                                    and self.headers.u8(self.headers.ip_start + 6) & 0x40 else 0))
         self.rows.mtu[row] = self._next_hop_mtu(kind)
@@ -327,9 +361,13 @@ class Decoder:
         self.rows.quoted_ip_length[row] = self.quote.ip_length
         self.rows.quoted_bytes[row] = self.quote.end - self.quote.ip_start
         self._quoted_udp(row)
-        self.rows.notes[row] |= self._notes()
-        self._keep_message(row, at, self.headers.end)
-        return 0
+        self.rows.notes[row] |= self._notes() | (_ABOUT_TUNNEL if tunnel else 0)
+        if row > first:
+            self.rows.message[row], self.rows.message_end[row] = self.rows.message[first], self.rows.message_end[first]
+            return 0
+        if self.headers.cut:
+            self.faults[_CUT_ICMP] += 1
+        return self._keep_message(row, at, self.headers.end)
 
     @cython.cfunc
     @cython.nogil
@@ -383,7 +421,7 @@ class Decoder:
         self.rows.detail[row] = (self._id(self.quote) << 48 | cython.cast(u64, udp_length) << 32
                             | cython.cast(u64, checksum) << 16 | cython.cast(u64, self.quote.ttl) << 8
                             | (_FRAGMENTED if self.quote.first_fragment else 0)
-                            | (_TUNNELLED if self.headers.depth else 0))
+                            | (_TUNNELLED if self.headers.depth or self.quote.depth else 0))
         if there >= 6 and not self.quote.first_fragment and said > 0 and said != udp_length + header:
             swapped: i64 = (said & 0xFF) << 8 | said >> 8
             notes |= _IP_LENGTH_SWAPPED if swapped == udp_length + header else _IP_LENGTH_LIES

@@ -26,7 +26,7 @@ REPORTER_HIGH = cython.declare(cython.const[index], 2)
 REPORTER_LOW = cython.declare(cython.const[index], 3)
 # `Rows.kind` << 20 | its port << 2 | from the destination itself << 1 | matched
 KIND = cython.declare(cython.const[index], 4)
-MTU = cython.declare(cython.const[index], 5)          # MTU + 1 << 17 | source port, of a flow
+MTU = cython.declare(cython.const[index], 5)          # a tunnel's bytes << 50 | MTU + 1 << 17 | source port
 SOURCE_HIGH = cython.declare(cython.const[index], 6)
 SOURCE_LOW = cython.declare(cython.const[index], 7)
 KEY = cython.declare(cython.const[index], 8)
@@ -46,6 +46,14 @@ LOOP_LAST_NS = cython.declare(cython.const[index], 8)
 PERIOD = cython.declare(cython.const[index], 9)
 LOOP_WIDTH = cython.declare(cython.const[index], 10)
 
+# A record's row that the network card had still to split: frame, destination and ports, source where each is counted
+# apart; UDP lengths of the record and of the longest of its segments that was quoted; IP and UDP headers.
+RECORD_KEY = cython.declare(cython.const[index], 6)
+WHOLE = cython.declare(cython.const[index], 6)
+SEGMENT = cython.declare(cython.const[index], 7)
+HEADERS = cython.declare(cython.const[index], 8)
+RECORD_WIDTH = cython.declare(cython.const[index], 9)
+
 BIAS_NS = 1 << 63
 """Is added to times that are kept, so that negative ones compare as they should."""
 
@@ -61,6 +69,8 @@ _WITHOUT_PORTS = cython.declare(cython.const[u64], 4 | 32)
 _SEEN_BEFORE = cython.declare(cython.const[u64], 1 << 16)
 _UNKNOWN_LENGTH = cython.declare(cython.const[i64], 1 << 20)
 _LONGEST_RTT_NS = cython.declare(cython.const[i64], 300_000_000_000)
+_TUNNEL = cython.declare(cython.const[u64], (1 << 14) - 1)
+_OFFLOADED = cython.declare(cython.const[u64], 1 << 18)
 
 
 @cython.final
@@ -78,10 +88,11 @@ class Findings:
         self.conversations, self.by_flow = conversations, by_flow
         self.table = Table(WIDTH, KEY, secret_words(secret))
         self.loops = Table(LOOP_WIDTH, LOOP_KEY, secret_words(secret))
+        self.records = Table(RECORD_WIDTH, RECORD_KEY, secret_words(secret))
         self.rtt = Histograms()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
-        return _restored, (self.conversations, self.by_flow, self.table, self.loops, self.rtt)
+        return _restored, (self.conversations, self.by_flow, self.table, self.loops, self.records, self.rtt)
 
     def reserve(self, count: index) -> None:
         """Make room for so many errors and datagrams more."""
@@ -89,6 +100,8 @@ class Findings:
             self.table.reserve(count)
         if self.loops.size + count > self.loops.room:
             self.loops.reserve(count)
+        if self.records.size + count > self.records.room:
+            self.records.reserve(count)
         if self.rtt.pending + count > self.rtt.room:
             self.rtt.reserve(count)
 
@@ -121,7 +134,7 @@ class Findings:
         self.table.keys[0], self.table.keys[1] = high, low
         self.table.keys[2], self.table.keys[3] = rows.reporter_high[row], rows.reporter_low[row]
         self.table.keys[4] = rows.kind[row] << 20 | port << 2 | itself << 1 | (1 if match.sureness else 0)
-        self.table.keys[5] = cython.cast(u64, rows.mtu[row] + 1) << 17
+        self.table.keys[5] = (rows.outer[row] >> 16 & _TUNNEL) << 50 | cython.cast(u64, rows.mtu[row] + 1) << 17
         self.table.keys[6] = self.table.keys[7] = 0
         if self.by_flow:
             self.table.keys[5] |= ports >> 16
@@ -131,7 +144,108 @@ class Findings:
         if is_first:
             found = self.table.add(self.table.hash(0), 0)
         self._count(found, rows, row, match, is_copy, is_first)
+        if match.notes & _OFFLOADED:
+            self._add_record(rows, row, match, high, low, ports)
         return found
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _add_record(self, rows: Rows, row: index, match: Match, high: u64, low: u64, ports: u64) -> cython.int:
+        """Note that an error quotes a segment of a record: it was more datagrams than one.
+
+        Linux splits into 128 at most (UDP_MAX_SEGMENTS). A segment too short for that is the last one, which tells
+        nothing of the others.
+        """
+        segment: u64 = rows.detail[row] >> 32 & _PORT
+        if segment < 9 or ((match.detail >> 32 & _PORT) - 9) // (segment - 8) >= 128:
+            return 0
+        self.records.keys[0] = cython.cast(u64, match.frame)
+        self.records.keys[1], self.records.keys[2], self.records.keys[3] = high, low, ports & _PORT
+        self.records.keys[4] = self.records.keys[5] = 0
+        if self.by_flow:
+            self.records.keys[3] = ports
+            self.records.keys[4], self.records.keys[5] = rows.source_high[row], rows.source_low[row]
+        found: index = self.records.find(self.records.hash(0), 0)
+        if found < 0:
+            found = self.records.add(self.records.hash(0), 0)
+        at: index = found * RECORD_WIDTH
+        self.records.words[at + WHOLE] = match.detail >> 32 & _PORT
+        self.records.words[at + SEGMENT] = max(self.records.words[at + SEGMENT], segment)
+        self.records.words[at + HEADERS] = 28 if high == 0 and low >> 32 == 0xFFFF else 48
+        return 0
+
+    def split_records(self, endpoints: Table) -> None:
+        """Count in endpoints what records were split into: as many datagrams as their longest segment fits into them.
+
+        Args:
+            endpoints: as `Conversations.totals` makes them.
+        """
+        row: index
+        at: index
+        found: index
+        more: u64
+        words: views.u64s = self.records.words
+        for row in range(self.records.size):
+            at = row * RECORD_WIDTH
+            endpoints.keys[0], endpoints.keys[1] = words[at + 1], words[at + 2]
+            endpoints.keys[2], endpoints.keys[5] = words[at + 3] & _PORT, words[at + 3] >> 16
+            endpoints.keys[3], endpoints.keys[4] = words[at + 4], words[at + 5]
+            found = endpoints.find(endpoints.hash(0), 0)
+            if found < 0:
+                continue    # it was forgotten
+            more = (words[at + WHOLE] - 9) // (words[at + SEGMENT] - 8)      # ⌈payload / segment⌉ - 1
+            found *= 12
+            endpoints.words[found + 6] += more
+            endpoints.words[found + 7] += more * words[at + HEADERS]
+            endpoints.words[found + 8] += more
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def add_answer(self, question: index, answer: index) -> cython.int:
+        """Count an answer from elsewhere: a finding of ICMP type 0, which is no error's, with its port as the MTU.
+
+        Args:
+            question: the conversation that it answers.
+            answer: the conversation that it begins.
+        """
+        at: index = 16 * question
+        came: index = 16 * answer
+        asked_way: u64 = self.conversations.table.words[at + 14] & 1
+        answer_way: u64 = self.conversations.table.words[came + 14] & 1
+        to: index = at + (2 if asked_way == 0 else 0)
+        source: index = at + (0 if asked_way == 0 else 2)
+        by: index = came + (0 if answer_way == 0 else 2)
+        ports: u64 = self.conversations.table.words[at + 4]     # of the question: source, destination
+        if asked_way:
+            ports = (ports & _PORT) << 16 | ports >> 16
+        port: u64 = self.conversations.table.words[came + 4]
+        port = port >> 16 if answer_way == 0 else port & _PORT
+        high: u64 = self.conversations.table.words[by]
+        low: u64 = self.conversations.table.words[by + 1]
+        family: u64 = 4 if high == 0 and low >> 32 == 0xFFFF else 6
+        self.table.keys[0] = self.conversations.table.words[to]
+        self.table.keys[1] = self.conversations.table.words[to + 1]
+        self.table.keys[2], self.table.keys[3] = high, low
+        self.table.keys[4] = family << 36 | (ports & _PORT) << 2 | 1
+        self.table.keys[5] = port + 1 << 17
+        self.table.keys[6] = self.table.keys[7] = 0
+        if self.by_flow:
+            self.table.keys[5] |= ports >> 16
+            self.table.keys[6] = self.conversations.table.words[source]
+            self.table.keys[7] = self.conversations.table.words[source + 1]
+        found: index = self.table.find(self.table.hash(0), 0)
+        time_ns: u64 = self.conversations.table.words[came + 12] ^ _BIAS
+        if found < 0:
+            found = self.table.add(self.table.hash(0), 0)
+            self.table.words[found * WIDTH + FIRST_NS] = time_ns
+            self.table.words[found * WIDTH + LENGTH] = cython.cast(u64, _UNKNOWN_LENGTH)
+        at = found * WIDTH
+        self.table.words[at + COUNT] += 1
+        self.table.words[at + FIRST_NS] = min(self.table.words[at + FIRST_NS], time_ns)
+        self.table.words[at + LAST_NS] = max(self.table.words[at + LAST_NS], time_ns)
+        return 0
 
     @cython.cfunc
     @cython.nogil
@@ -167,7 +281,7 @@ class Findings:
         detail: u64 = match.detail if match.sureness else rows.detail[row]
         udp_length: i64 = cython.cast(i64, detail >> 32 & _PORT)
         if udp_length >= 8 and not detail & 2:
-            return udp_length + (20 if rows.kind[row] >> 16 == 4 else 40)
+            return udp_length + (20 if (rows.kind[row] >> 16 == 4) != (rows.outer[row] & 8 != 0) else 40)
         return _UNKNOWN_LENGTH
 
     @cython.cfunc
@@ -183,7 +297,7 @@ class Findings:
         notes: u64 = 0
         if mtu < (68 if rows.kind[row] >> 16 == 4 else 1280):
             notes |= 1024
-        if cython.cast(u64, mtu) >= length:
+        if cython.cast(u64, mtu) >= length + (rows.outer[row] >> 16 & _TUNNEL):
             notes |= 2048
         return notes
 
@@ -220,8 +334,13 @@ class Findings:
             one, other = other, one % other
         return one
 
-    def append(self, right: Findings) -> list[int]:
-        """Add all that others hold; which row here each of their rows went to."""
+    def append(self, right: Findings, frames: int) -> list[int]:
+        """Add all that others hold; which row here each of their rows went to.
+
+        Args:
+            right: the others.
+            frames: how many frames are before theirs.
+        """
         rows = self._merge(self.table, right.table)
         self.rtt.absorb(right.rtt, rows or [-1])
         words: views.u64s = right.loops.words
@@ -238,6 +357,14 @@ class Findings:
             mine[here + LOOP_LAST_NS] = max(mine[here + LOOP_LAST_NS], words[at + LOOP_LAST_NS])
             mine[here + PASSES] += words[at + PASSES]
             mine[here + PERIOD] = self._common(mine[here + PERIOD], words[at + PERIOD])
+        words = right.records.words
+        for row in range(right.records.size):
+            words[row * RECORD_WIDTH] += cython.cast(u64, frames)
+        for row, found in enumerate(_rows_here(self.records, right.records)):
+            here, at = found * RECORD_WIDTH, row * RECORD_WIDTH
+            mine = self.records.words
+            mine[here + WHOLE], mine[here + HEADERS] = words[at + WHOLE], words[at + HEADERS]
+            mine[here + SEGMENT] = max(mine[here + SEGMENT], words[at + SEGMENT])
         return rows
 
     def _merge(self, mine: Table, theirs: Table) -> list[int]:
@@ -283,7 +410,8 @@ def _rows_here(mine: Table, theirs: Table) -> list[int]:
     return rows
 
 
-def _restored(conversations: Conversations, by_flow: bool, table: Table, loops: Table, rtt: Histograms) -> Findings:
+def _restored(conversations: Conversations, by_flow: bool, table: Table, loops: Table, records: Table,
+              rtt: Histograms) -> Findings:
     made = Findings(conversations, 0, by_flow=by_flow)
-    made.table, made.loops, made.rtt = table, loops, rtt
+    made.table, made.loops, made.records, made.rtt = table, loops, records, rtt
     return made

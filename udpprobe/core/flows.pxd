@@ -14,7 +14,8 @@ cdef class Conversations:
     cdef public unsigned long long open_until
     cdef unsigned long long[::1] hashes
     cdef public object secret
-    cdef public Py_ssize_t forget_at
+    cdef public Py_ssize_t forget_at, answered
+    cdef public list answers
     cdef int put_key(self, Rows rows, Py_ssize_t row, Py_ssize_t slot) except -1 nogil
     cdef bint is_over(self, Py_ssize_t conversation, unsigned long long ordinal) except -1 nogil
     cdef Py_ssize_t begin(self, unsigned long long hash, Py_ssize_t at, Rows rows, Py_ssize_t row, int way, unsigned long long ordinal) except -1 nogil
@@ -29,3 +30,4 @@ cdef class Conversations:
     cdef int way_from(self, Py_ssize_t conversation, unsigned long long high, unsigned long long low, unsigned long long port) except -2 nogil
     cdef bint goes_to(self, Py_ssize_t conversation, int way, unsigned long long high, unsigned long long low, long long port) except -1 nogil
     cdef int _answer_elsewhere(self, Py_ssize_t conversation) except -1 nogil
+    cdef bint _waits(self, Py_ssize_t question, Py_ssize_t conversation, int asked_way) except -1 nogil

@@ -104,6 +104,10 @@ class Conversations:
         by_flow: whether endpoints are counted by source too.
         secret: for hash tables.
         is_first: whether the capture begins with this piece.
+
+    Attributes:
+        answered: the conversation that the one which began last answers from another host; -1 for none.
+        answers: likewise of those that `append` found, with the number of the answer.
     """
 
     def __init__(self, secret: int, *, by_flow: bool = False, is_first: bool = True) -> None:
@@ -116,6 +120,8 @@ class Conversations:
         self.rtt, self.endpoint_rtt = Histograms(), Histograms()
         self.open_until = 0 if is_first else HORIZON
         self.forget_at = MOST_CONVERSATIONS
+        self.answered = -1
+        self.answers: list[tuple[int, int]] = []
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         return _restored, (self.secret, self.by_flow, self.open_until, self.forget_at, self.table, self.ends,
@@ -177,6 +183,7 @@ class Conversations:
     def begin(self, hash: u64, at: index, rows: Rows, row: index, way: cython.int,  # noqa: A002 - it is one
               ordinal: u64) -> index:
         """A new conversation with the key at a place of `table.keys`, whose first datagram goes this way."""
+        self.answered = -1
         before: index = self.table.find(hash, at)
         if before >= 0:
             self.table.words[before * WIDTH + STATE] |= OVER
@@ -328,9 +335,11 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _answer_elsewhere(self, conversation: index) -> cython.int:
-        """Let a conversation that begins answer another, if the host that it comes from was asked and is silent.
+        """Let a conversation that begins answer another, if the other end has asked and nothing has come back.
 
-        That is the latest that the other end began with this host, at whatever port.
+        From another port of a host that was asked, it answers the latest question to that host. From another host, it
+        can be an answer to what was asked in vain at that port, or to the only thing that was asked from an ephemeral
+        port; `answered` then names the question.
         """
         at: index = conversation * WIDTH
         way: cython.int = 1 if self.table.words[at + STATE] & FIRST_WAY else 0
@@ -338,40 +347,86 @@ class Conversations:
         client: index = at + (2 if way == 0 else 0)
         client_port: u64 = self.table.words[at + PORTS] & _PORT if way == 0 else self.table.words[at + PORTS] >> 16
         host_port: u64 = self.table.words[at + PORTS] >> 16 if way == 0 else self.table.words[at + PORTS] & _PORT
-        question: index = self.newest_of(self.table.words[client], self.table.words[client + 1], client_port)
-        _step: cython.int
-        asked_way: cython.int = -1
+        high: u64 = self.table.words[client]
+        low: u64 = self.table.words[client + 1]
+        question: index = self.newest_of(high, low, client_port)
         record: index = 0
+        asked_port: u64 = 0
+        waits_at_port: index = -1       # the question at that port that waits for an answer
+        waits: index = -1               # … at any
+        waiting: cython.int = 0
+        seen: cython.int = 0
         is_open: u64 = 0
+        is_told: cython.bint = False
+        asked_way: cython.int = -1
+        _step: cython.int
         for _step in range(_MOST_STEPS):
-            if question < 0:
-                return 0
             record = question * WIDTH
-            if self.table.words[record + FIRST] + _HORIZON < self.table.words[at + FIRST]:
-                return 0        # those before it are older still
-            is_open |= self.table.words[record + STATE] & OPEN
-            asked_way = self.way_from(question, self.table.words[client], self.table.words[client + 1], client_port)
-            if (question != conversation and asked_way == (1 if self.table.words[record + STATE] & FIRST_WAY else 0)
-                    and self.table.words[record + FIRST] <= self.table.words[at + FIRST]
-                    and self.goes_to(question, asked_way, self.table.words[host], self.table.words[host + 1], -1)):
+            if question < 0 or self.table.words[record + FIRST] + _HORIZON < self.table.words[at + FIRST]:
+                is_told = True          # those before it are older still
+                question = -1
                 break
-            question = self.next_of(question, self.table.words[client], self.table.words[client + 1], client_port)
+            is_open |= self.table.words[record + STATE] & OPEN
+            asked_way = self.way_from(question, high, low, client_port)
+            if question != conversation:
+                seen += 1
+            if (question != conversation and asked_way == (1 if self.table.words[record + STATE] & FIRST_WAY else 0)
+                    and self.table.words[record + FIRST] <= self.table.words[at + FIRST]):
+                if self.goes_to(question, asked_way, self.table.words[host], self.table.words[host + 1], -1):
+                    break
+                asked_port = (self.table.words[record + PORTS] & _PORT if asked_way == 0
+                              else self.table.words[record + PORTS] >> 16)
+                if asked_port != client_port and (self._waits(question, conversation, asked_way)
+                                                  or self.table.words[record + STATE] & OPEN):
+                    waits = question
+                    if asked_port == host_port:
+                        waits_at_port = question
+                        waiting += 1
+            question = self.next_of(question, high, low, client_port)
         else:
             self.table.words[at + STATE] |= is_open     # some may have begun before those that were looked at
+            return 0
+        if is_told:
+            if waiting != 1:
+                waits_at_port = -1
+                if waits >= 0 and seen == 1 and waiting == 0:
+                    record = waits * WIDTH
+                    asked_port = (self.table.words[record + PORTS] & _PORT
+                                  if self.way_from(waits, high, low, client_port) == 0
+                                  else self.table.words[record + PORTS] >> 16)
+                    if asked_port < client_port and client_port >= 1024:
+                        waits_at_port = waits
+            if waits < 0 or (waits_at_port < 0 and not is_open):
+                return 0
+            if is_open:
+                self.table.words[at + STATE] |= OPEN
+                return 0
+            self.answered = waits_at_port
+            self.table.words[at + STATE] ^= ASKING_WAY
             return 0
         state: u64 = self.table.words[record + STATE]
         if state & OPEN:
             self.table.words[at + STATE] |= OPEN
             return 0
-        waited_ns: u64 = self.table.words[at + FIRST_NS] - self.table.words[record + FIRST_NS] & _MASK64
-        if (waited_ns > SOON_NS or state & OTHER_PORT
-                or (1 if state & ASKING_WAY else 0) != asked_way
-                or (state >> 24 and self.table.words[record + FIRST] + (state >> 24) < self.table.words[at + FIRST])):
+        if not self._waits(question, conversation, asked_way):
             return 0
         self.table.words[record + STATE] = state | host_port << 8
         self.table.words[at + STATE] ^= ASKING_WAY
-        self._take_rtt(question, asked_way, waited_ns)
+        self._take_rtt(question, asked_way, self.table.words[at + FIRST_NS] - self.table.words[record + FIRST_NS])
         return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _waits(self, question: index, conversation: index, asked_way: cython.int) -> cython.bint:
+        """Whether a question was asked shortly before a conversation began, and had no answer by then."""
+        record: index = question * WIDTH
+        at: index = conversation * WIDTH
+        state: u64 = self.table.words[record + STATE]
+        waited_ns: u64 = self.table.words[at + FIRST_NS] - self.table.words[record + FIRST_NS] & _MASK64
+        if state >> 24 and self.table.words[record + FIRST] + (state >> 24) < self.table.words[at + FIRST]:
+            return False
+        return waited_ns <= SOON_NS and not state & OTHER_PORT and (1 if state & ASKING_WAY else 0) == asked_way
 
     def forget(self, ordinal: int) -> list[int] | None:
         """Fold what is over into the endpoints, if there is much.
@@ -527,7 +582,10 @@ class Conversations:
                 self._link_ends(here)
                 if state & OPEN and words[at + FIRST] + shift >= self.open_until:
                     self.table.words[here * WIDTH + STATE] &= ~OPEN
+                    self.answered = -1
                     self._answer_elsewhere(here)
+                    if self.answered >= 0:
+                        self.answers.append((self.answered, here))
             numbers.append(here)
         self.rtt.absorb(right.rtt, [2 * numbers[owner >> 1] + (owner & 1) if numbers[owner >> 1] >= 0 else -1
                                     for owner in range(2 * len(numbers))])

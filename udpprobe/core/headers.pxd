@@ -11,7 +11,7 @@ cdef class Headers:
     cdef public int family, ttl, ip_id, protocol, depth, stop, fault
     cdef public long long ip_length, fragment_id
     cdef public unsigned long long first, second, third
-    cdef public bint cut, quoted, first_fragment, later_fragment
+    cdef public bint cut, quoted, closed, first_fragment, later_fragment
     cdef public unsigned long long source_high, source_low, destination_high, destination_low
     cdef void load(self, object data)
     cdef inline long long u8(self, Py_ssize_t at) except -1 nogil

@@ -88,7 +88,8 @@ class Headers:
         fragment_id: of a fragment, else -1.  first_fragment, later_fragment: which one it is.
         protocol: of a later fragment, what its datagram carries.
         depth: how many tunnels were entered.
-        quoted: a quote's length fields may lie, and do not end it; what is in a tunnel there stays closed.
+        quoted: a quote's length fields may lie, and do not end it; what of a tunnel it does not reach is no fault.
+        closed: tunnels are not entered.
     """
 
     data: bytes | bytearray | memoryview
@@ -96,7 +97,7 @@ class Headers:
 
     def __init__(self, faults: memoryview) -> None:
         self.faults = faults
-        self.quoted = False
+        self.quoted = self.closed = False
 
     @cython.cfunc
     def load(self, data: bytes | bytearray | memoryview) -> cython.void:
@@ -286,7 +287,8 @@ class Headers:
     @cython.exceptval(-2, check=False)
     def _fail(self, fault: cython.int) -> cython.int:
         """End the packet with a fault."""
-        self.faults[fault] += 1
+        if not (self.quoted and self.depth):
+            self.faults[fault] += 1
         return _OTHER
 
     @cython.cfunc
@@ -296,7 +298,8 @@ class Headers:
         """Whether `size` bytes are there; if not, that is a fault of this header."""
         if self.end - self.at >= size:
             return True
-        self.faults[header if self.cut else _COUNT + header] += 1
+        if not (self.quoted and self.depth):
+            self.faults[header if self.cut else _COUNT + header] += 1
         return False
 
     @cython.cfunc
@@ -587,7 +590,7 @@ class Headers:
             size = self.u16(at + 2)
             return self._fragment(size >> 3, size & 1 != 0, self.u32(at + 4),
                                   cython.cast(cython.int, self.u8(at)), 8)
-        if not self.quoted:
+        if not self.closed:
             if protocol == 4 or protocol == 41:     # IPv4 or IPv6 in either (RFC 2003, 2473, 4213)
                 self.depth += 1
                 return RAW_IP
@@ -600,6 +603,7 @@ class Headers:
     @cython.exceptval(-2, check=False)
     def _gre(self) -> cython.int:
         """RFC 2784 and 2890; version 1 is PPTP's (RFC 2637)."""
+        self.depth += 1
         if not self._has(4, _GRE):
             return _OTHER
         flags: i64 = self.u16(self.at)
@@ -615,7 +619,6 @@ class Headers:
             size += 4
         if not self._has(size, _GRE):
             return _OTHER
-        self.depth += 1
         self.at += size
         if protocol == 0x6558:      # transparent Ethernet bridging
             return LINK | 1
@@ -631,16 +634,14 @@ class Headers:
         """
         kind: cython.int = _OTHER
         self.at += 8
+        self.depth += 1
         if port == 4789 or port == 8472:
             kind = self._vxlan()
         elif port == 6081:
             kind = self._geneve()
         elif port == 2152:
             kind = self._gtp_u()
-        if kind <= 0:
-            return _OTHER
-        self.depth += 1
-        return self.walk(kind)
+        return self.walk(kind) if kind > 0 else _OTHER
 
     @cython.cfunc
     @cython.nogil

@@ -258,7 +258,7 @@ def quoted_of(packet: Any) -> Quoted:  # noqa: ANN401 - a `Packet`, or one with 
         source=address_text(*packet.source), source_port=unless(Note.NO_PORTS, packet.source_port),
         destination=address_text(*packet.destination),
         destination_port=unless(Note.NO_PORTS, packet.destination_port),
-        ip_id=packet.ip_id if packet.family == 4 else None, ttl=packet.ttl, ip_length=packet.ip_length,
+        ip_id=packet.ip_id if packet.quoted_family == 4 else None, ttl=packet.ttl, ip_length=packet.ip_length,
         udp_length=unless(Note.NO_LENGTH, packet.udp_length),
         udp_checksum=unless(Note.NO_CHECKSUM, packet.udp_checksum), bytes=packet.quoted_bytes)
 

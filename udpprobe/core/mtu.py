@@ -14,7 +14,7 @@ def mtu_notes(family: int, mtu: int, length: int) -> Note:
     Args:
         family: 4 or 6.
         mtu: what it says; negative where it says nothing.
-        length: bytes of the datagram's IP packet, or UNKNOWN_LENGTH.
+        length: bytes of the packet that was too big, or UNKNOWN_LENGTH.
     """
     if mtu < 0:
         return Note(0)

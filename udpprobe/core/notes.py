@@ -49,6 +49,7 @@ class Note(IntFlag):
     SEEN_BEFORE = 65536
     DESTINATION_REWRITTEN = 1 << 17
     OFFLOADED = 1 << 18
+    ABOUT_TUNNEL = 1 << 19
 
 
 TEXTS = {
@@ -66,6 +67,7 @@ TEXTS = {
     Note.SOURCE_REWRITTEN: "a NAT changed the source",
     Note.DESTINATION_REWRITTEN: "the quote names another destination: a service address was translated",
     Note.OFFLOADED: "quotes a segment of a larger record, which the network card had still to split",
+    Note.ABOUT_TUNNEL: "about the tunnel's packet: its headers take {tunnel} bytes{left}",
     Note.NO_EXTENSION: "what follows the quote is padding, no extension",
     Note.SEEN_BEFORE: "captured before: the same error again",
     Note.BAD_EXTENSION: "the extension's checksum or lengths are wrong",
@@ -82,18 +84,21 @@ def plateau_below(length: int, family: int = 4) -> int:
     return below if family == 4 else max(below, 1280)
 
 
-def texts_of(bits: int, length: int, family: int = 4) -> tuple[str, ...]:
+def texts_of(bits: int, length: int, family: int = 4, tunnel: int = 0, mtu: int | None = None) -> tuple[str, ...]:
     """The notes in words.
 
     Args:
         bits: of `Note`.
         length: bytes of the datagram's IP packet, for the estimate of its MTU, or UNKNOWN_LENGTH.
-        family: the datagram's.
+        family: of the packet that the error is about.
+        tunnel: bytes of the tunnel's headers around the datagram's packet.
+        mtu: what the error reports.
     """
     is_estimated = bits & _MTU_ZERO and length < UNKNOWN_LENGTH
-    return _texts(bits, f"; RFC 1191's next plateau is {plateau_below(length, family)}" if is_estimated else "")
+    estimate = f"; RFC 1191's next plateau is {plateau_below(length + tunnel, family)}" if is_estimated else ""
+    return _texts(bits, estimate, tunnel, f", and {mtu - tunnel} remain inside" if mtu and mtu > tunnel else "")
 
 
 @cache
-def _texts(bits: int, estimate: str) -> tuple[str, ...]:
-    return tuple(text.format(estimate=estimate) for note, text in _TEXTS if bits & note)
+def _texts(bits: int, estimate: str, tunnel: int, left: str) -> tuple[str, ...]:
+    return tuple(text.format(estimate=estimate, tunnel=tunnel, left=left) for note, text in _TEXTS if bits & note)

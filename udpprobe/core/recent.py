@@ -47,6 +47,9 @@ _DISTANCE = cython.declare(cython.const[u64], (1 << 21) - 1)
 # datagrams of its flow that one error looks at, and others
 _MOST_STEPS = cython.declare(cython.const[cython.int], 1 << 14)
 _INDEXED = cython.declare(cython.const[u64], 1 << 16)
+_MOST_SEGMENTS = cython.declare(cython.const[u64], 128)           # of one record: UDP_MAX_SEGMENTS of Linux
+_LONGEST_PACKET = cython.declare(cython.const[u64], 9216)         # jumbo frames of any switch
+_LONGEST_ETHERNET = cython.declare(cython.const[u64], 1500)
 
 # Ways of looking: by the whole flow; by all but the source, which a NAT changed; by all but the destination, where a
 # service address was translated; by all but the destination's port, which the quote does not reach.
@@ -267,7 +270,8 @@ class Recent:
         """How well an entry agrees with a quote: 0 is best, -1 where it cannot be it. Leaves the evidence behind.
 
         First counts the IPv4 id, then the length, then the checksum; a tunnel only breaks ties. Payload bytes that
-        differ disprove, but not of a record that the network card had still to split: its segments differ.
+        differ disprove, but not of a record that the network card had still to split: its segments differ, and their
+        ids are the record's and those after it.
         """
         quoted: u64 = rows.detail[row]
         entry: u64 = self.words[at + DETAIL]
@@ -286,9 +290,14 @@ class Recent:
             by_id = 1
         if by_id < 2 and quoted_id:
             evidence |= _BY_ID
-        is_longer: cython.bint = not notes & _NO_LENGTH and entry_length > length
         compared: u64 = min(rows.proof[row] >> 8 & 0xFF, proof >> 8 & 0xFF)
-        if compared and not is_longer:
+        is_record: cython.bint = not notes & _NO_LENGTH and entry_length > length and self._is_record(
+            entry, length, quoted_id, proof)
+        if is_record:
+            by_id = 0 if quoted_id - entry_id & _PORT < min(self._segments(entry_length, length), _MOST_SEGMENTS) else 2
+            if by_id == 0 and quoted_id and kind == _FLOW:
+                evidence |= _BY_ID
+        elif compared:
             if (self.words[at + PAYLOAD] ^ rows.payload_high[row]) >> (64 - 8 * min(compared, 8)):
                 return -1
             if compared > 8 and (self.words[at + PAYLOAD + 1] ^ rows.payload_low[row]) >> (128 - 8 * compared):
@@ -309,7 +318,7 @@ class Recent:
                     by_sums = 0     # half computed in the quote too: the same for all of this length
                 elif proof >> 16 or (checksum and not proof & 1 and entry >> 16 & _PORT):
                     by_sums = 2     # both whole, and different: another datagram, or a NAT
-        elif is_longer and proof & 1:
+        elif is_record:
             by_sums = 3
         if by_id == 2 and quoted_id and entry_id:
             evidence = 0        # another datagram of the flow, whatever else is the same
@@ -325,6 +334,30 @@ class Recent:
         if notes & _NO_LENGTH or length != entry_length:
             return -1
         return _REWRITTEN_RANK if kind == _SOURCE_CHANGED else _SERVICE_RANK
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _is_record(self, entry: u64, length: u64, quoted_id: u64, proof: u64) -> cython.bint:
+        """Whether an entry may be several datagrams, one of them of this UDP length, that the card had still to split.
+
+        The checksum of such a record is half computed; or it is longer than any packet of a link, or than Ethernet's
+        and the quoted id is that of one of its segments. The last one may be short.
+        """
+        header: u64 = 28 if entry >> 48 or quoted_id else 48
+        size: u64 = (entry >> 32 & _PORT) + header - 8
+        count: u64 = min(self._segments(entry >> 32 & _PORT, length), _MOST_SEGMENTS)
+        if entry & _FRAGMENTED or count < 2:
+            return False
+        return proof & 1 != 0 or size > _LONGEST_PACKET or (
+            size > _LONGEST_ETHERNET and quoted_id != 0 and quoted_id - (entry >> 48) & _PORT < count)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _segments(self, whole: u64, length: u64) -> u64:
+        """Datagrams of one UDP length that a record of another one is split into; 0 where that cannot be."""
+        return (whole - 8 + length - 9) // (length - 8) if length > 8 and whole > 8 else 0
 
     @cython.cfunc
     @cython.nogil

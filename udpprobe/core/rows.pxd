@@ -5,7 +5,7 @@ cimport cython
 cdef class Packet:
     cdef public bint is_error, is_tunnelled, is_fragmented, has_df
     cdef public int family, source_port, destination_port, ip_id, udp_length, udp_checksum, ttl
-    cdef public int icmp_type, icmp_code, reply_id, reply_ttl
+    cdef public int icmp_type, icmp_code, reply_id, reply_ttl, quoted_family, tunnel_bytes
     cdef public long long frame, time_ns, ip_length, length, quoted_bytes, mtu
     cdef public unsigned long long notes
     cdef public tuple source, destination, reporter

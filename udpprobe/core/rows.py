@@ -39,7 +39,8 @@ class Packet:
         ip_length: bytes of the IP packet; of an error, as the quote says.
         data: of a datagram, its payload as far as it was captured; of an error, the ICMP message.
         icmp_type, icmp_code, reporter, mtu (-1 without), reply_id, reply_ttl, has_df, notes (bits of `Note`),
-            length (the datagram's bytes as far as the quote can be trusted, or UNKNOWN_LENGTH), quoted_bytes.
+            length (the datagram's bytes as far as the quote can be trusted, or UNKNOWN_LENGTH), quoted_bytes,
+            quoted_family, tunnel_bytes (of a tunnel's headers around the quoted packet).
     """
 
     def __init__(self) -> None:
@@ -47,7 +48,7 @@ class Packet:
         self.frame = self.time_ns = self.family = self.source_port = self.destination_port = 0
         self.ip_id = self.udp_length = self.udp_checksum = self.ttl = self.ip_length = 0
         self.icmp_type = self.icmp_code = self.reply_id = self.reply_ttl = 0
-        self.mtu, self.notes, self.length, self.quoted_bytes = -1, 0, 0, 0
+        self.mtu, self.notes, self.length, self.quoted_bytes, self.quoted_family, self.tunnel_bytes = -1, 0, 0, 0, 0, 0
         self.source = self.destination = self.reporter = (0, 0)
         self.data = b""
 
@@ -74,7 +75,8 @@ class Rows:
         payload_at, payload_end: where the payload that was captured stands in the bytes it was read from.
 
     Of errors only:
-        kind: family << 16 | type << 8 | code.  outer: its own IP header, id << 48 | TTL << 8 | 4 where DF is set.
+        kind: family << 16 | type << 8 | code.  outer: its own IP header, id << 48 | bytes of a tunnel's headers around
+            the quoted packet << 16 | TTL << 8 | 8 where it quotes the other family | 4 where DF is set.
         mtu: next-hop MTU, -1 without.  reporter_high, reporter_low: who sent it.
         quoted_ip_length: as the quote says.  length: the datagram's bytes as far as the quote can be trusted, or
             UNKNOWN_LENGTH.  quoted_bytes: of the quote, from its IP header on.
@@ -146,7 +148,8 @@ class Rows:
             made.reply_id, made.reply_ttl, made.has_df = outer >> 48, outer >> 8 & 0xFF, outer & 4 != 0
             made.mtu, made.notes = self.mtu[row], self.notes[row]
             made.ip_length, made.length = self.quoted_ip_length[row], self.length[row]
-            made.quoted_bytes = self.quoted_bytes[row]
+            made.quoted_bytes, made.tunnel_bytes = self.quoted_bytes[row], outer >> 16 & 0xFFFF
+            made.quoted_family = 10 - made.family if outer & 8 else made.family
             made.data = messages[self.message[row]:self.message_end[row]]
         else:
             made.family = 4 if self.source_high[row] == 0 and self.source_low[row] >> 32 == 0xFFFF else 6

@@ -44,7 +44,7 @@ def notes_of_other_ports(catalogue: Catalogue, plan: Plan, answers: Mapping[int,
     for task, port in ((task, port) for task, port in other_ports.items() if task in answers):
         asked = _asked(catalogue, plan, task)
         known = not asked or name_of_answer(asked, plan.port[task], answers[task])
-        notes[task] = f"answered from port {port}" + ("" if known else f", not recognised as {asked[0].name}")
+        notes[task] = f"answer-from port {port}" + ("" if known else f", not recognised as {asked[0].name}")
     return notes
 
 

@@ -230,8 +230,8 @@ class Telling:
         said = (
             glued(f"MTU {finding.mtu}") if finding.mtu is not None else "",
             _loop(finding),
-            "" if _is_error(finding) else glued(plural(finding.count, "round")),
-            "" if finding.verdict in _CLEAR else _reason(finding),
+            "" if _is_error(finding) else glued(plural(finding.count, "round" if finding.verdict else "answer")),
+            _reason(finding) if finding.verdict not in _CLEAR and _is_error(finding) else "",
             _rtt(finding),
             glued(self._times.words(finding.first_time_ns, finding.last_time_ns)) if self._times else "",
             "datagram not seen" if finding.match == "none" and _is_error(finding) else "",
@@ -310,9 +310,9 @@ def _rank(finding: Finding) -> tuple[int, bool, int]:
 
 
 def _is_error(finding: Finding) -> bool:
-    # otherwise the capture shows it by itself: a datagram that comes round again; an engine that hears only an
-    # errno knows no type either
-    return finding.icmp_type is not None or finding.verdict != "loop"
+    # otherwise the capture shows it by itself: a datagram that comes round again, an answer from elsewhere; an engine
+    # that hears only an errno knows no type either
+    return finding.icmp_type is not None or finding.verdict not in {"loop", None}
 
 
 def _share(errors: int, sent: int) -> str:
