@@ -196,3 +196,29 @@ def test_a_report_can_be_concluded_again_in_other_groups():
 def test_nothing_seen_is_an_empty_report():
     story = story_of([])
     assert ((), (), [], {}) == (story.destinations, story.unmatched, story.events, story.faults)
+
+
+GROUPS = {4: ("224.0.0.251", "239.1.2.3", "255.255.255.255"), 6: ("ff02::fb", "ff05::1:3", "ff0e::1")}
+
+
+@pytest.mark.parametrize(("family", "group"), [(family, group) for family in (4, 6) for group in GROUPS[family]])
+@pytest.mark.parametrize("kind", [{4: (3, 3), 6: (1, 4)}, {4: (3, 13), 6: (1, 1)}, {4: (3, 1), 6: (1, 3)}])
+def test_what_a_member_says_of_a_group_is_rejected_with_a_note(family, group, kind):
+    packet = b.datagram(CLIENT[family], group, 40001, PORT, b"hello")
+    story = story_of([packet, b.error(packet, *kind[family], reporter=host(1, family))])
+    (finding,), (event,) = story.only.findings, story.events
+    assert ["rejected"] * 3 == [each.verdict for each in (story.only, finding, event)]
+    assert "group-member" in finding.notes
+    assert "group-member" in event.notes
+
+
+@pytest.mark.parametrize(("family", "address"), [(4, "223.255.255.255"), (4, "240.0.0.1"), (6, "fe80::1"), (6, "fec0::1")])
+def test_no_other_destination_is_a_group(family, address):
+    packet = b.datagram(CLIENT[family], address, 40001, PORT, b"hello")
+    found = story_of([packet, b.error(packet, *{4: (3, 13), 6: (1, 1)}[family], reporter=ROUTER[family])]).only
+    assert ("prohibited", False) == (found.verdict, "group-member" in found.findings[0].notes)
+
+
+def test_a_packet_too_big_about_a_group_is_what_it_says():
+    packet = b.datagram(CLIENT[6], "ff0e::1", 40001, PORT, b"hello")     # RFC 4443, 2.4 (e.3)
+    assert "too-big" == story_of([packet, b.error(packet, 2, 0, 1280, reporter=ROUTER[6])]).only.verdict

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from udpprobe import __version__
 from udpprobe.capture.state import SourceState
-from udpprobe.core.addresses import address_text, endpoint_text
+from udpprobe.core.addresses import address_text, endpoint_text, is_group
 from udpprobe.core.advice import (
     ANSWER,
     ANY_HOST,
@@ -46,7 +46,7 @@ from udpprobe.core.model import (
     quoted_of,
 )
 from udpprobe.core.mtu import mtu_notes
-from udpprobe.core.notes import Note, texts_of
+from udpprobe.core.notes import GROUP_MEMBER, Note, texts_of
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.table import Table
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
@@ -123,11 +123,11 @@ class _Kind(NamedTuple):
 
 
 @cache
-def _kind(family: int, icmp_type: int, icmp_code: int, itself: bool, is_loop: bool) -> _Kind:
+def _kind(family: int, icmp_type: int, icmp_code: int, itself: bool, is_loop: bool, group: bool) -> _Kind:
     if icmp_type == NO_ERROR:
         return _Kind(_UNKNOWN, None, None, None, ANSWER)
     meaning = meaning_of(family, icmp_type, icmp_code)
-    verdict = verdict_of(meaning, itself=itself, loop=is_loop)
+    verdict = verdict_of(meaning, itself=itself, loop=is_loop, group=group)
     return _Kind(rank_of(verdict), verdict, ERRNO_OF_VERDICT.get(verdict or ""), meaning.linux, meaning.reason)
 
 
@@ -228,7 +228,11 @@ class Conclusion:
     def _kind_of(self, row: int) -> _Kind:
         packed = self._finding_words[_FINDING * row + 4]
         return _kind(packed >> 36 & 0xFF, packed >> 28 & 0xFF, packed >> 20 & 0xFF, bool(packed & 2),
-                     row in self._are_loops)
+                     row in self._are_loops, self._is_of_group(row))
+
+    def _is_of_group(self, row: int) -> bool:
+        words, at = self._finding_words, _FINDING * row
+        return is_group(words[at], words[at + 1])
 
     def _counter(self, number: int, column: int) -> int:
         row = self._endpoint_of[number]
@@ -291,7 +295,8 @@ class Conclusion:
             reporter=self._reporter(row), count=words[at + 8],
             first_time_ns=words[at + 9] - BIAS_NS, last_time_ns=words[at + 10] - BIAS_NS, mtu=mtu,
             match=MATCHES[notes >> 56], rtt_ms=_spread(self._rtt, row), loop=loop if kind.verdict == "loop" else None,
-            notes=texts_of(notes & (1 << 48) - 1, words[at + 12], family, words[at + 5] >> 50, mtu))
+            notes=texts_of(notes & (1 << 48) - 1, words[at + 12], family, words[at + 5] >> 50, mtu) + (
+                (GROUP_MEMBER,) if self._is_of_group(row) else ()))
 
     def _answer(self, row: int, family: int, port: int) -> Finding:
         """The finding that answers came from where nobody had been asked."""
@@ -625,7 +630,8 @@ def events_of(analyzer: Analyzer, kept: Kept, loop_ttl: int, are_loops: set[int]
 def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bool) -> Event:
     packet = kept.rows.packet(row, b"", bytes(0))
     message = kept.message(row)
-    kind = _kind(packet.family, packet.icmp_type, packet.icmp_code, itself, is_loop)
+    group = is_group(*packet.destination)
+    kind = _kind(packet.family, packet.icmp_type, packet.icmp_code, itself, is_loop, group)
     objects, more = extensions_of(message, packet.family) if message else (None, Note(0))
     sureness, evidence = match[0] >> 8 & 0xFF, match[0] >> 16 & 0xFF
     rtt_ns = packet.time_ns - _signed(match[5])
@@ -638,6 +644,7 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
     notes = packet.notes | match[2] | more | mtu_notes(packet.family, packet.mtu, length + tunnel)
     reporter = address_text(*packet.reporter, as_ipv4=packet.family == 4)
     texts = texts_of(notes, length, packet.family, tunnel, mtu)
+    texts += (GROUP_MEMBER,) if group else ()
     return Event(
         frame=packet.frame, time_ns=packet.time_ns, family=packet.family, type=packet.icmp_type,
         code=packet.icmp_code, verdict=kind.verdict, errno=kind.errno, linux=kind.linux, reason=kind.reason,

@@ -41,6 +41,13 @@ def address_text(high: int, low: int, *, as_ipv4: bool = True) -> str:
     return groups[1:-1]
 
 
+def is_group(high: int, low: int) -> bool:
+    """Whether an address is of many hosts: multicast (RFC 5771, RFC 4291 2.7), the limited broadcast (RFC 919)."""
+    if high == 0 and low >> 32 == MAPPED_PREFIX:
+        return low >> 28 & 0xF == 0xE or low & 0xFFFF_FFFF == 0xFFFF_FFFF
+    return high >> 56 == 0xFF
+
+
 def endpoint_text(address: str, port: int | None, zone: str | None = None) -> str:
     """`192.0.2.1:53`, `[2001:db8::1]:53`, `[fe80::1%eth0]:53`, or the address alone where there is no port."""
     address = f"{address}%{zone}" if zone else address

@@ -169,6 +169,10 @@ NO_NEIGHBOUR = frozenset({(4, 3, 1), (6, 1, 3)})
 """Family, type and code of what a host sends itself where it finds no neighbour of an address."""
 
 
+UNREACHABLE = frozenset({"refused", "prohibited", "unreachable"})
+"""What says that nothing gets there, by a host or a router."""
+
+
 def is_error(family: int, icmp_type: int) -> bool:
     """Whether it is an ICMP error about a packet: v4 3, 4, 11, 12; v6 1 to 127 (RFC 4443 2.1).
 
@@ -196,14 +200,17 @@ def meaning_of(family: int, icmp_type: int, icmp_code: int) -> Meaning:
     return replace(row, type=icmp_type, code=icmp_code)
 
 
-def verdict_of(meaning: Meaning, *, itself: bool, loop: bool) -> str | None:
+def verdict_of(meaning: Meaning, *, itself: bool, loop: bool, group: bool = False) -> str | None:
     """The verdict where it needs more than type and code.
 
     Args:
         meaning: what type and code say.
         itself: whether the reporter is the quoted datagram's destination.
         loop: whether there is evidence of a routing loop.
+        group: whether the destination is many hosts: none of them may say that it is unreachable (RFC 1122, 3.2.2).
     """
+    if group and meaning.verdict in UNREACHABLE:
+        return "rejected"
     if meaning.verdict == "refused" and not itself:
         return "rejected"
     return "loop" if meaning.verdict == "expired" and loop else meaning.verdict

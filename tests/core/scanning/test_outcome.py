@@ -257,3 +257,13 @@ def test_comments_say_what_each_frame_s_destination_turned_out_to_be():
     scan.error(1)
     frames = [(1, 0), (2, 1), (3, -1), (4, 3)]
     assert {1: "silent (no-evidence)", 2: f"refused by {HOST[4]}"} == comments_of(scan.told(), frames)
+
+
+def test_what_a_member_says_of_a_group_is_rejected_with_a_note():
+    plan = plan_of(("224.0.0.251", 5353))
+    record = Record(plan)
+    record.error(0, kind(), 9 * MS, sent_ns=0, length=48)
+    pacing = Pacing(plan, Patience(0, 2, SECOND, control=True), START_NS)
+    pacing.state[0] = SILENT
+    told = outcome(Known(plan, pacing, record, {}))[0]
+    assert ("rejected", ("group-member",)) == (told.verdict, told.findings[0].notes)

@@ -10,10 +10,10 @@ from functools import cache
 from msgspec import Struct
 from msgspec.structs import replace
 
-from udpprobe.core.addresses import address_text, endpoint_text
+from udpprobe.core.addresses import address_text, endpoint_text, is_group
 from udpprobe.core.advice import case_of_verdict, sentence
 from udpprobe.core.model import Destination, Finding, Loop, Spread, median
-from udpprobe.core.notes import no_neighbour_notes, texts_of
+from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
 from udpprobe.core.scanning.pacing import Pacing
 from udpprobe.core.scanning.plan import Plan
 from udpprobe.core.scanning.record import NOBODY, Found, Kind, Record
@@ -164,7 +164,8 @@ def judged(known: Known, task: int, kind: Kind) -> tuple[Meaning, str | None]:
     meaning = meaning_of(kind.family, kind.icmp_type, kind.icmp_code)
     is_loop = (kind.family, kind.icmp_type, kind.icmp_code) in TIME_EXCEEDED and (
         known.plan.ttl >= known.loop_ttl or task in known.record.loops)
-    return meaning, verdict_of(meaning, itself=kind.reporter == known.plan.tasks.address(task), loop=is_loop)
+    address = known.plan.tasks.address(task)
+    return meaning, verdict_of(meaning, itself=kind.reporter == address, loop=is_loop, group=is_group(*address))
 
 
 def _finding(known: Known, task: int, kind: Kind, found: Found) -> Finding:
@@ -172,6 +173,8 @@ def _finding(known: Known, task: int, kind: Kind, found: Found) -> Finding:
     notes = texts_of(found.notes, found.length, kind.family)
     if kind.reporter == NOBODY:
         notes += no_neighbour_notes(kind.family, known.interface_of(task))
+    if is_group(*known.plan.tasks.address(task)):
+        notes += (GROUP_MEMBER,)
     return Finding(
         verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux, family=kind.family,
         icmp_type=kind.icmp_type, icmp_code=kind.icmp_code, reason=meaning.reason,
