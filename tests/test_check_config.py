@@ -77,16 +77,18 @@ def test_templates_are_modules_on_top_of_the_defaults(write):
 @pytest.mark.parametrize(("text", "said"), [
     ('[[targets]]\ntarget = "192.0.2.1"\n', r"line 2: targets\.target: '192\.0\.2\.1' names no port"),
     ('[[targets]]\ntarget = "192.0.2.1:1"\n\n[[targets]]\nexpect = "answered"\n',
-     r"line 4: targets\.target: Field required"),
+     r"line 4: targets\.target: is missing"),
     ('[[targets]]\ntarget = "192.0.2.1:1"\nexpect = "up"\n', r"line 3: targets\.expect: .*'answered'"),
     ('[[targets]]\ntarget = "192.0.2.1:1"\nwarning = "x"\n', r"line 3: targets\.warning: 'x' is no range"),
-    ('[[targets]]\ntarget = "192.0.2.1:1"\nport = 1\n', r"line 3: targets\.port: Extra inputs"),
-    ('[[targets]]\ntarget = "192.0.2.1:1"\nmin_mtu = "1400"\n', r"line 3: targets\.min_mtu: .*integer"),
+    ('[[targets]]\ntarget = "192.0.2.1:1"\nport = 1\n', r"line 3: targets\.port: there is no such key"),
+    ('[[targets]]\ntarget = "192.0.2.1:1"\nmin_mtu = "1400"\n', r"line 3: targets\.min_mtu: .*has to be a whole number"),
     ('[[targets]]\ntarget = "192.0.2.1:1"\n[[targets]]\ntarget = "192.0.2.1:1"\ngroup = "x"\n',
      "line 3: no group is called 'x'"),
     ('[[targets]]\ntarget = "192.0.2.1:1"\ntemplate = "x"\n', "line 1: no template is called 'x'"),
-    ('[templates.a]\nno_loop = "yes"\n', r"line 2: templates\.a\.no_loop: .*boolean"),
-    ("[defaults\n", r"at line 1"), ("[host]\n", r"line 1: host: Extra inputs"), ("", r"no \[\[targets\]\]"),
+    ('[templates.a]\nno_loop = "yes"\n', r"line 2: templates\.a\.no_loop: .*has to be true or false"),
+    ('[[targets]]\ntarget = "192.0.2.1:1"\nexpcet = "refused"\n', r"line 3: targets\.expcet: .*did you mean expect\?"),
+    ('[[targets]]\ntarget = "192.0.2.1:1"\nexpect = "refusd"\n', r"'refusd' is not one of .*: did you mean refused\?"),
+    ("[defaults\n", r"at line 1"), ("[host]\n", r"line 1: host: there is no such key"), ("", r"no \[\[targets\]\]"),
     ('[groups."a.b"]\nsilence = "no"\n', r"line 2: groups\.a\.b\.silence"),
 ])
 def test_a_mistake_is_told_with_its_line_and_reason(write, text, said):

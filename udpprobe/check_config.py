@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
 from udpprobe.checking.thresholds import Range, State, parse_range
@@ -72,6 +74,53 @@ class _Config(BaseModel):
     targets: list[_Target] = []
 
 
+def keys_of(*models: type[BaseModel]) -> frozenset[str]:
+    """What may be said in tables of these kinds."""
+    return frozenset(field.alias or name for model in models for name, field in model.model_fields.items())
+
+
+def reason_of(error: ErrorDetails, keys: Iterable[str]) -> str:  # noqa: PLR0911 - a table
+    """What is wrong, in words of ours.
+
+    Args:
+        error: pydantic's.
+        keys: that there are.
+    """
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            alike = get_close_matches(str(error["loc"][-1]), sorted(keys), n=1)
+            return "there is no such key" + (f": did you mean {alike[0]}?" if alike else "")
+        case "missing":
+            return "is missing"
+        case "literal_error":
+            wrong = error["input"]
+            alike = get_close_matches(str(wrong), re.findall(r"'([^']+)'", str(context["expected"])), n=1)
+            return f"{wrong!r} is not one of {context['expected']}" + (f": did you mean {alike[0]}?" if alike else "")
+        case "string_pattern_mismatch":
+            return f"{error['input']!r} is not written as it has to be"
+        case "value_error":
+            return str(error["msg"]).removeprefix("Value error, ")
+        case kind if kind in _BOUNDS:
+            name, words = _BOUNDS[kind]
+            return f"{error['input']!r} has to be {words} {context[name]}"
+        case kind:
+            what = next((words for start, words in _KINDS.items() if kind.startswith(start)), "something else")
+            return f"{error['input']!r} has to be {what}"
+
+
+_BOUNDS = {
+    "greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most"), "less_than": ("lt", "less than"),
+    "too_short": ("min_length", "of a length of at least"), "too_long": ("max_length", "of a length of at most"),
+    "string_too_short": ("min_length", "of a length of at least"),
+}
+"""pydantic's types of errors about what is too much or too little: where the limit is, and how to say it."""
+_KINDS = {"string": "text in quotes", "int": "a whole number", "float": "a number", "bool": "true or false",
+          "dict": "a table", "model": "a table", "list": "a list in brackets"}
+"""By the beginning of pydantic's types of errors."""
+_KEYS = keys_of(_Config, _Target)
+
+
 def read_config(path: str) -> list[Ask]:
     """The targets of a file, in its order.
 
@@ -107,7 +156,7 @@ def _read(path: str) -> tuple[_Config, str]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-        reason = first["msg"].removeprefix("Value error, ")
+        reason = reason_of(first, _KEYS)
         raise UsageError(f"{path}, line {line_of(text, first['loc'])}: {where}: {reason}") from None
     except ValueError as error:     # no TOML; tomllib says in which line
         raise UsageError(f"{path}: {error}") from None

@@ -4,6 +4,7 @@ import pytest
 
 from udpprobe.cli import main
 from udpprobe.core.verdicts import MEANINGS
+from udpprobe.reports.words import known_words
 
 
 def _told(capsys, *words):
@@ -42,10 +43,56 @@ def test_only_code_0_becomes_a_loop(capsys):
     assert {(11, 0): "loop", (11, 1): None, (11, None): None} == otherwise
 
 
-@pytest.mark.parametrize("words", [["0"], ["5", "-4"], ["8", "0", "-4"], ["128"], ["255", "0"]])
-def test_what_is_no_error_is_a_usage_error(capsys, words):
+@pytest.mark.parametrize(("words", "what"), [
+    (["0"], "ICMP type 0 is an echo reply (ping), and no error"),
+    (["5", "-4"], "ICMP type 5 is a redirect, and no error: the datagram was forwarded"),
+    (["8", "0", "-4"], "ICMP type 8 is an echo request (ping)"), (["128"], "ICMPv6 type 128 is an echo request (ping)"),
+    (["255", "0"], "")])
+def test_what_is_no_error_is_a_usage_error_that_points_on(capsys, words, what):
     assert main(["explain", *words]) == 2
-    assert "is no error: ICMP has 3, 4, 11 and 12, ICMPv6 1 to 127" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith(f"udpprobe: type {words[0]} is no error: ICMP has 3, 4, 11 and 12, ICMPv6 1 to 127")
+    assert what in said
+
+
+def test_a_type_that_is_an_error_in_one_family_only_says_what_it_is_in_the_other(capsys):
+    assert main(["explain", "5"]) == 0
+    assert "ICMP type 5 is a redirect, and no error: the datagram was forwarded" in " ".join(
+        capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("word", known_words())
+def test_every_word_of_a_report_is_explained_in_80_columns(capsys, word):
+    assert main(["explain", word]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert out.startswith(f"{word} (")
+
+
+@pytest.mark.parametrize(("word", "keys"), [
+    ("refused", {(4, 3, 3), (6, 1, 4)}), ("rejected", {(4, 3, 3), (6, 1, 4)}), ("loop", {(4, 11, 0), (6, 3, 0)}),
+    ("host-unreach", {(4, 3, 1), (6, 1, 3)}), ("frag-needed", {(4, 3, 4)}), ("EMSGSIZE", {(4, 3, 4), (6, 2, 0), (6, 2, None)}),
+    ("emsgsize", {(4, 3, 4), (6, 2, 0), (6, 2, None)}), ("silent", set())])
+def test_a_word_has_the_errors_that_it_stands_for(capsys, word, keys):
+    assert keys == {(row["family"], row["type"], row["code"]) for row in _told(capsys, word)}
+
+
+def test_json_says_what_a_word_means(capsys):
+    assert main(["explain", "refused", "--format", "json"]) == 0
+    about = json.loads(capsys.readouterr().out)["about"]
+    assert ("refused", "verdict", "Nothing listens on HOST:PORT: start the service or check the port.",
+            "udpprobe scan HOST:PORT") == (about["word"], about["kind"], about["advice"], about["further"])
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["refsued"], "'refsued' is no word of a report: did you mean refused?"),
+    (["xyzzy"], "'xyzzy' is no word of a report; say a verdict"),
+    (["refused", "loop"], "say one word, or a type and its code in numbers"),
+    (["3", "x"], "'x' is no ICMP type or code"), (["300"], "300 is not in the range of ICMP types and codes"),
+    (["3", "4", "5"], "say a type and its code, such as 3 4")])
+def test_what_is_no_word_says_what_is(capsys, words, said):
+    assert main(["explain", *words]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_it_can_go_to_a_file(tmp_path, capsys):

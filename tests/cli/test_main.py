@@ -43,8 +43,9 @@ def test_help_says_of_each_command_what_its_own_help_is_about(capsys):
 @pytest.mark.parametrize(("compiled", "twin"), [(True, "compiled"), (False, "interpreted")])
 def test_the_version_says_which_twin_of_the_core_runs(monkeypatch, capsys, compiled, twin):
     monkeypatch.setattr("udpprobe.core.is_compiled", lambda: compiled)
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"udpprobe {__version__} ({twin})\n"
+    for word in ("--version", "-V"):
+        assert main([word]) == 0
+        assert capsys.readouterr().out == f"udpprobe {__version__} ({twin})\n"
 
 
 def test_no_words_at_all_are_answered_with_help_on_stderr(capsys):
@@ -67,7 +68,15 @@ def test_no_words_at_all_are_answered_with_help_on_stderr(capsys):
     (["analyze", "--since", "2026-01-02", "--until", "2026-01-02", "x"], "is not before"),
     (["scan"], "name a target, or a file of them with --targets-file"),
     (["scan", "10.0.0.256"], "'10.0.0.256' is no address and no network"),
-    (["scan", "10.0.0.1:dns"], "'dns' is no UDP port"),
+    (["scan", "10.0.0.1:dns"], "'dns' is no UDP port, and no service"),
+    (["scan", "10.0.0.1:1000..2000"], "'1000..2000' is no UDP port; a range looks like 1000-2000"),
+    (["scan", "10.0.0.1:10o0-20"], "say 53, 53,123, domain, a range such as 1000-2000, or - for all"),
+    (["trace", "http://example.com"], "is a URL: leave the scheme and the path, and say the port, as in example.com:53"),
+    (["trace", "https://[2001:db8::1]/x"], "is a URL: leave the scheme"),
+    (["watch", "port", "53"], "'port 53': watch takes options only; a pcap filter goes behind --filter"),
+    (["scan", "--rat", "5", "10.0.0.1"], "No such option: --rat: did you mean --rate?"),
+    (["scam"], "No such command 'scam': did you mean scan?"),
+    (["lab", "-s", "lop-3", "--", "true"], "no scenario is called 'lop-3': did you mean loop-3?"),
     (["scan", "10.0.0.1", "-p", "70000"], "UDP ports are 1 to 65535"),
     (["scan", "10.0.0.1", "-6"], "no target is left to probe over IPv6"),
     (["scan", "10.0.0.1", "--exclude", "10.0.0.0/8"], "no target is left to probe"),

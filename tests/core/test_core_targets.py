@@ -72,7 +72,7 @@ def test_a_target_is_read_as_it_is_written(text, host, ports):
     ("a,b", "'a,b' is no host"),
     ("a" * 254, "is no host"),
     ("dns.example:", "'' is no UDP port"),
-    ("10.0.0.1:domain", "'domain' is no UDP port; say 53, 53,123, 1000-2000 or - for all"),
+    ("10.0.0.1:nosuch", "'nosuch' is no UDP port, and no service that /etc/services names; say 53, 53,123, domain, a"),
     ("10.0.0.1%eth0", "with link-local addresses only, as fe80::1%eth0"),
     ("2001:db8::1%eth0", "with link-local addresses only"),
     ("fe80::1%", "with link-local addresses only"),

@@ -30,7 +30,7 @@ The packet is larger than the next link takes, and it may not be fragmented (RFC
 
 verdict             too-big
 nmap's word         packet-too-big
-the book's errno    EMSGSIZE
+Stevens, UNP 28.1   EMSGSIZE
 Linux, unconnected  nothing, ever: the kernel cannot know which sendto it
                     belongs to
 Linux, connected    EMSGSIZE from its next call (send, recv or SO_ERROR), once

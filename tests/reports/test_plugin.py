@@ -47,6 +47,8 @@ def test_of_several_the_failures_are_told_the_gravest_first():
 def test_verbosity_adds_lines():
     counts = [plugin(of(FINE, NAMED), verbosity).count("\n") for verbosity in range(4)]
     assert [1, 3, 6, 7] == counts
+    advised = plugin(of(FINE, replace(NAMED, advice="Do\x1b this.")), 1).splitlines()
+    assert [4, "  Do\\x1b this."] == [len(advised), advised[3]]
     assert "warning: odd\\x1b[1m" == plugin(of(FINE), 3).splitlines()[-1]
 
 

@@ -175,7 +175,7 @@ def _advice(facts: Facts, asked: Expectation) -> str | None:
     place = endpoint_text(found.address, found.port, found.zone)
     if asked.expect == "refused" and found.answered:
         return sentence(Case("not-refused"), [place])
-    return found.advice or sentence(Case("too-slow"), [place])
+    return sentence(Case("too-slow"), [place]) if found.verdict == "answered" else found.advice
 
 
 def _on_rtt(found: Destination, asked: Expectation) -> Iterator[Ruling]:

@@ -85,7 +85,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _udpprobe(
     context: typer.Context,
-    _version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True,
+    _version: Annotated[bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True,
                                            help="Show the version and exit.")] = False,
 ) -> None:
     """Say what happened to UDP datagrams, from the ICMP errors that almost nobody hears."""
@@ -149,8 +149,9 @@ def _said_of(error: Exception) -> tuple[str, int]:
 def _usage(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "udpprobe"
-    text = error.format_message()  # type: ignore[attr-defined]  # Click's, either copy
-    return f"{text.rstrip('.')} (see {path} --help)"
+    from udpprobe.cli.wrong_words import said_of  # noqa: PLC0415 - of mistakes alone
+
+    return f"{said_of(error, COMMANDS)} (see {path} --help)"
 
 
 def _forget_stdout() -> None:

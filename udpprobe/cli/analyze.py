@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Exit, Option
 
 from udpprobe.cli.ending import Ending, is_stream, status_of
-from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, ReportFormatOption, parse_time
-from udpprobe.cli.output import complain, guard_inputs, guard_outputs, opened
+from udpprobe.cli.options import (
+    Color,
+    ColorOption,
+    FailOnOption,
+    OutputOption,
+    ProgressOption,
+    ReportFormatOption,
+    UtcOption,
+    parse_time,
+)
+from udpprobe.cli.output import complain, guard_inputs, guard_outputs, opened, style_of
 from udpprobe.cli.progress import shown
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import CaptureError, UsageError
@@ -77,6 +86,8 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         help="A datagram that left with this TTL or more and expired was in a loop.")] = 32,
     output_format: ReportFormatOption = Format.TABLE,
     output: OutputOption = None,
+    color: ColorOption = Color.AUTO,
+    utc: UtcOption = False,
     fail_on: FailOnOption = None,
     write: Annotated[str | None, Option("--write", "-w", metavar="OUT.pcapng", show_default=False, help=(
         "The capture again, with packet comments on errors, their datagrams, and loops; of one FILE."))] = None,
@@ -116,7 +127,8 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         follow = partial(command.analyze, read, options, workers=workers, cluster=cluster)
         with opened(output, stream=is_stream(output_format, events=events)) as out:
             # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
-            ending = Ending(out, output_format, events=events, hide_healthy=not show_all and bool(failing & _HEALTHY))
+            ending = Ending(out, output_format, events=events, hide_healthy=not show_all and bool(failing & _HEALTHY),
+                            style=style_of(out, color, utc=utc))
             report, interrupted = _follow(follow, ending, annotated, progress)
             ending.write(report)
         if annotated:

@@ -17,8 +17,8 @@ from udpprobe import __version__
 from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
 from udpprobe.checking.thresholds import State, parse_range
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.options import OutputOption
-from udpprobe.cli.output import opened, width_of
+from udpprobe.cli.options import Color, ColorOption, OutputOption
+from udpprobe.cli.output import opened, style_of, width_of
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.plugin import line_of
 
@@ -85,7 +85,9 @@ class Plugin(TyperCommand):
         except Exit:
             raise Exit(State.UNKNOWN) from None
         except _WrongWords as error:
-            raise _unknown(error.format_message()) from None  # type: ignore[attr-defined]  # Click's, either copy
+            from udpprobe.cli.wrong_words import said_of  # noqa: PLC0415 - of mistakes alone
+
+            raise _unknown(said_of(error)) from None
         except UsageError as error:     # an option's own check found it
             raise _unknown(str(error)) from None
 
@@ -161,6 +163,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     output_format: Annotated[CheckFormat, Option("--format", help="How the result is written.")] =
         CheckFormat.PLUGIN,
     output: OutputOption = None,
+    color: ColorOption = Color.AUTO,
 ) -> None:
     """Check that UDP services answer, listen or refuse as they should, and how fast; for Nagios, Icinga and others.
 
@@ -189,7 +192,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
 
     def tell(outcome: "Outcome") -> None:
         with opened(output, stream=False) as out:
-            out.write(_text(outcome, output_format, verbose, width_of(out)))
+            out.write(_text(outcome, output_format, verbose, out, color))
 
     outcome = _in_time(asks, settings, tell)
     tell(outcome)
@@ -270,10 +273,13 @@ def _give_up(asks: list[Ask], timeout_s: float, tell: Callable[["Outcome"], None
         os._exit(State.UNKNOWN)
 
 
-def _text(outcome: "Outcome", output_format: CheckFormat, verbosity: int, width: int) -> str:
-    from udpprobe.reports.checks import CHECK_FORMATS  # noqa: PLC0415 - as above
+def _text(outcome: "Outcome", output_format: CheckFormat, verbosity: int, out: TextIO, color: Color) -> str:
+    from udpprobe.reports.checks import CHECK_FORMATS, check_table  # noqa: PLC0415 - as above
     from udpprobe.reports.plugin import plugin  # noqa: PLC0415 - as above
 
+    width = width_of(out)
     if output_format is CheckFormat.PLUGIN:
         return plugin(outcome, verbosity)
+    if output_format is CheckFormat.TABLE:
+        return check_table(outcome, width, style_of(out, color))
     return CHECK_FORMATS[output_format.value](outcome, width)

@@ -40,7 +40,7 @@ _HEALTHY = {"answered", "silent"}
 
 def diff(
     before: Annotated[str, Argument(metavar="BEFORE", show_default=False,
-                                          help="A report as JSON, or a capture.")],
+                                    help="A report as JSON, or a capture.")],
     after: Annotated[str, Argument(metavar="AFTER", show_default=False, help="Likewise.")],
     *,
     show_all: Annotated[bool, Option("--all", help="Destinations that are the same, too.")] = False,

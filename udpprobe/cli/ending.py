@@ -11,6 +11,7 @@ from msgspec import Struct
 from udpprobe.cli.output import complain, width_of
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Events, Format, events_in, report_pieces
+from udpprobe.reports.text import PLAIN, Style
 
 if TYPE_CHECKING:
     from udpprobe.core.model import Destination, Event, Report
@@ -33,6 +34,7 @@ class Ending(Struct):
     """Whether the events are asked for, instead of the report."""
     hide_healthy: bool = False
     """Whether the report has destinations without any finding that are not to be shown."""
+    style: Style = PLAIN
     _events: Events | None = None
     _rows_told: int = 0
     """Destinations that were written as they became known; the report begins with them."""
@@ -42,7 +44,7 @@ class Ending(Struct):
             raise UsageError("--format parquet is binary; name a file with -o")
         if self.events or self.format is Format.PARQUET:
             try:
-                self._events = events_in(self.format, _spool)
+                self._events = events_in(self.format, _spool, self.style)
             except ImportError as error:
                 raise UdpprobeError("--format parquet needs pyarrow; install udpprobe[parquet]") from error
 
@@ -76,7 +78,7 @@ class Ending(Struct):
     def _report(self, report: Report, width: int) -> Iterator[str] | Iterator[bytes]:
         if self.hide_healthy or self._rows_told:
             report = _shown(report, self._rows_told, only_unhealthy=self.hide_healthy)
-        return report_pieces(report, self.format, width)
+        return report_pieces(report, self.format, width, self.style)
 
     def _write(self, pieces: Iterable[str | bytes]) -> None:
         for piece in pieces:

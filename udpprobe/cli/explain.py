@@ -10,6 +10,7 @@ from udpprobe.cli.output import opened, width_of
 from udpprobe.core.verdicts import ANY_CODE, MEANINGS, Meaning, is_error, meaning_of
 from udpprobe.errors import UsageError
 from udpprobe.reports import Format
+from udpprobe.reports.text import wrap
 
 EXAMPLES = """\
 \b
@@ -17,6 +18,7 @@ Examples:
   udpprobe explain         every ICMP error, both families
   udpprobe explain 3 4     type 3 code 4, in ICMP and in ICMPv6
   udpprobe explain 1 -6    all codes of ICMPv6 type 1
+  udpprobe explain refused, udpprobe explain port-unreach, udpprobe explain ECONNREFUSED
 """
 
 
@@ -28,10 +30,9 @@ class Family(StrEnum):
 
 
 def explain(
-    icmp_type: Annotated[int | None, Argument(metavar="TYPE", min=0, max=255,
-                                                    help="ICMP or ICMPv6 type.")] = None,
-    icmp_code: Annotated[int | None, Argument(metavar="CODE", min=0, max=255,
-                                                    help="Its code; all codes without.")] = None,
+    words: Annotated[list[str] | None, Argument(metavar="TYPE [CODE]|WORD", show_default=False, help=(
+        "ICMP or ICMPv6 type, and its code; or a word: a verdict, a meaning of silence, nmap's word for an error, its "
+        "name, an errno."))] = None,
     *,
     family: Annotated[Family | None, Option(help="ICMP (4) or ICMPv6 (6); both without.")] = None,
     only_v4: Annotated[bool, Option("-4", help="As --family 4.")] = False,
@@ -39,14 +40,61 @@ def explain(
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
 ) -> None:
-    """Explain ICMP errors: the verdict, the book's errno, and what Linux tells which kind of socket."""
+    """Explain ICMP errors and the words of reports: what they mean, who sends them, who hears of them, what to do.
+
+    The errno is that of Stevens, UNIX Network Programming (UNP), table 28.1, and what Linux gives each kind of socket.
+    """
     from udpprobe.reports.explain import MEANINGS_FORMATS  # noqa: PLC0415 - help does not need it
 
     chosen = {int(family)} if family else set()
     chosen |= ({4} if only_v4 else set()) | ({6} if only_v6 else set())
-    rows = select(chosen or {4, 6}, icmp_type, icmp_code)
+    families = chosen or {4, 6}
+    numbers = [word for word in words or () if word.isascii() and word.isdigit()]
+    about, before = None, ""
+    if words and not numbers:
+        from udpprobe.reports.words import explained  # noqa: PLC0415 - as above
+
+        about, some = explained(_only(words))
+        rows = tuple(row for row in some if row.family in families)
+    else:
+        icmp_type, icmp_code = _type_and_code(words or [])
+        rows = select(families, icmp_type, icmp_code)
+        before = _no_error(families, icmp_type)
     with opened(output, stream=False) as out:
-        out.write(MEANINGS_FORMATS[output_format](rows, width_of(out)))
+        if before and output_format is Format.TABLE:
+            out.write(f"{wrap(before, width_of(out))}.\n\n")
+        out.write(MEANINGS_FORMATS[output_format](rows, width_of(out), about))
+
+
+def _only(words: list[str]) -> str:
+    if len(words) > 1:
+        raise UsageError(f"{' '.join(words)!r}: say one word, or a type and its code in numbers")
+    return words[0]
+
+
+def _type_and_code(words: list[str]) -> tuple[int | None, int | None]:
+    """The numbers of `3 4`, or of `3/4`.
+
+    Raises:
+        UsageError: there are more, or one is none.
+    """
+    if len(words) > 2:
+        raise UsageError(f"{' '.join(words)!r}: say a type and its code, such as 3 4")
+    numbers = [int(word) if word.isascii() and word.isdigit() else -1 for word in words]
+    for word, number in zip(words, numbers, strict=True):
+        if not 0 <= number <= 255:
+            raise UsageError(f"{number} is not in the range of ICMP types and codes, 0 to 255" if number >= 0 else
+                             f"{word!r} is no ICMP type or code: they are numbers from 0 to 255")
+    icmp_type, icmp_code = (*numbers, None, None)[:2]
+    return icmp_type, icmp_code
+
+
+def _no_error(families: set[int], icmp_type: int | None) -> str:
+    """What to say of a type that is an error in one family, and something else in the other."""
+    from udpprobe.reports.words import no_error  # noqa: PLC0415 - as above
+
+    said = [no_error(family, icmp_type) for family in sorted(families) if icmp_type is not None]
+    return next(filter(None, said), "")
 
 
 def select(families: set[int], icmp_type: int | None, icmp_code: int | None) -> tuple[Meaning, ...]:
@@ -59,7 +107,9 @@ def select(families: set[int], icmp_type: int | None, icmp_code: int | None) -> 
         return tuple(row for row in MEANINGS if row.family in families)
     errors = [family for family in sorted(families) if is_error(family, icmp_type)]
     if not errors:
-        raise UsageError(f"type {icmp_type} is no error: ICMP has 3, 4, 11 and 12, ICMPv6 1 to 127")
+        what = _no_error(families, icmp_type)
+        raise UsageError(f"type {icmp_type} is no error: ICMP has 3, 4, 11 and 12, ICMPv6 1 to 127"
+                         + (f". {what}" if what else ""))
     if icmp_code is not None:
         return tuple(meaning_of(family, icmp_type, icmp_code) for family in errors)
     return tuple(row for family in errors for row in _all_codes(family, icmp_type))

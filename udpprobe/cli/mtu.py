@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Exit, Option
 
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
-from udpprobe.cli.output import load_ahead, opened, width_of
+from udpprobe.cli.options import Color, ColorOption, FailOnOption, FormatOption, OutputOption
+from udpprobe.cli.output import load_ahead, opened, style_of, width_of
 from udpprobe.cli.progress import shown_of_search
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import VERDICTS
@@ -70,6 +70,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     control: Control = True,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
+    color: ColorOption = Color.AUTO,
     fail_on: FailOnOption = None,
 ) -> None:
     """Find the path MTU to a UDP port, to the byte, and who limits it: a router that says so, or a black hole."""
@@ -85,9 +86,12 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     with opened(output, stream=output_format is Format.NDJSON) as out:
         with shown_of_search() as on_progress:
             found = searching.mtu(endpoint, options, on_progress)
-        from udpprobe.reports.mtu import MTU_FORMATS  # noqa: PLC0415 - as above
+        from udpprobe.reports.mtu import MTU_FORMATS, mtu_table  # noqa: PLC0415 - as above
 
-        out.write(MTU_FORMATS[output_format](found.report, width_of(out)))
+        if output_format is Format.TABLE:
+            out.write(mtu_table(found.report, width_of(out), style_of(out, color)))
+        else:
+            out.write(MTU_FORMATS[output_format](found.report, width_of(out)))
     if found.failure:
         raise UdpprobeError(found.failure)
     raise Exit(130 if found.interrupted else int(found.report.verdict in failing))

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated
 
 from typer import Option
@@ -17,6 +18,14 @@ def _is_text(output_format: Format) -> Format:
     return output_format
 
 
+class Color(StrEnum):
+    """When text is coloured."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 _TEXT_FORMATS = "|".join(each for each in Format if each is not Format.PARQUET)
 FormatOption = Annotated[Format, Option(
     "--format", metavar=f"[{_TEXT_FORMATS}]", callback=_is_text, help="How the result is written.")]
@@ -26,6 +35,9 @@ OutputOption = Annotated[str | None, Option(
     help="Write to FILE instead of standard output (-); a report appears there whole or not at all.")]
 FailOnOption = Annotated[str | None, Option(
     metavar="VERDICT[,VERDICT]", help="Exit with status 1 when one of these verdicts was found.")]
+ColorOption = Annotated[Color, Option(
+    "--color", help="Colour of verdicts by severity; auto: on a terminal, unless NO_COLOR is set.")]
+UtcOption = Annotated[bool, Option("--utc", help="Times in UTC instead of this host's zone; in JSON they always are.")]
 ProgressOption = Annotated[bool | None, Option(
     "--progress/--no-progress", show_default=False,
     help="A bar on standard error; by itself when that is a terminal and it takes long.")]

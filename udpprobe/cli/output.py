@@ -7,13 +7,17 @@ import stat
 import sys
 import threading
 from contextlib import contextmanager, suppress
+from datetime import UTC
 from importlib import import_module
 from os.path import samestat
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from udpprobe.cli.options import Color
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
+from udpprobe.reports.text import Style, no_service
+from udpprobe.services import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -161,6 +165,21 @@ def width_of(out: TextIO) -> int:
     if not out.isatty():
         return PLAIN_WIDTH
     return max(PLAIN_WIDTH, _columns())
+
+
+def style_of(out: TextIO, color: Color = Color.AUTO, *, utc: bool = True) -> Style:
+    """How text looks there.
+
+    Args:
+        out: where it goes.
+        color: what the user wants; https://no-color.org is heeded where that is no more than the usual.
+        utc: whether times are in UTC, not in this host's zone.
+    """
+    is_terminal = out.isatty()
+    wanted = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    is_coloured = wanted if color is Color.AUTO else color is Color.ALWAYS
+    # what goes to a file or a pipe is the same on every host
+    return Style(UTC if utc else None, is_coloured, name_of if is_terminal else no_service)
 
 
 def load_ahead(reports: str, output_format: Format) -> None:

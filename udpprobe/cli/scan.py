@@ -7,8 +7,16 @@ from typer import Exit
 
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.ending import Ending, status_of
-from udpprobe.cli.options import FailOnOption, OutputOption, ProgressOption, ReportFormatOption
-from udpprobe.cli.output import complain, guard_inputs, guard_outputs, opened, width_of
+from udpprobe.cli.options import (
+    Color,
+    ColorOption,
+    FailOnOption,
+    OutputOption,
+    ProgressOption,
+    ReportFormatOption,
+    UtcOption,
+)
+from udpprobe.cli.output import complain, guard_inputs, guard_outputs, opened, style_of, width_of
 from udpprobe.cli.progress import shown_of_scan
 from udpprobe.core.targets import (
     Ports,
@@ -82,6 +90,8 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     events: opt.Events = False,
     output_format: ReportFormatOption = Format.TABLE,
     output: OutputOption = None,
+    color: ColorOption = Color.AUTO,
+    utc: UtcOption = False,
     fail_on: FailOnOption = None,
     progress: ProgressOption = None,
 ) -> None:
@@ -120,7 +130,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
         write_rows(_plan_rows(resolved, options))
         raise Exit
     with opened(output, stream=output_format is Format.NDJSON) as out:
-        ending = Ending(out, output_format, events=events)
+        ending = Ending(out, output_format, events=events, style=style_of(out, color, utc=utc))
         report, interrupted = _follow(resolved, options, ending, progress)
         ending.write(report)
     raise Exit(status_of(report, failing, interrupted=interrupted, is_incomplete=bool(resolved.failures)))

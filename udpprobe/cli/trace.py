@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 from typer import Argument, Exit, Option
 
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.options import FailOnOption, FormatOption, OutputOption
-from udpprobe.cli.output import load_ahead, opened, width_of
+from udpprobe.cli.options import Color, ColorOption, FailOnOption, FormatOption, OutputOption, UtcOption
+from udpprobe.cli.output import load_ahead, opened, style_of, width_of
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
@@ -17,6 +17,7 @@ from udpprobe.reports import Format
 
 if TYPE_CHECKING:
     from udpprobe.commands.trace import Options, Traced
+    from udpprobe.reports.text import Style
     from udpprobe.tracing.model import Hop, TraceReport
     from udpprobe.wire import Endpoint
 
@@ -73,6 +74,8 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     interval: Interval = 10,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
+    color: ColorOption = Color.AUTO,
+    utc: UtcOption = False,
     fail_on: FailOnOption = None,
 ) -> None:
     """Find the routers on the way to a UDP port, and where it ends: at the port, a filter, in a loop, in silence.
@@ -89,7 +92,8 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
         interface=interface, source_address=source_address, source_port=source_port or 0, payload=payload,
         size=size or 0)
     with opened(output, stream=output_format is Format.NDJSON) as out:
-        verdicts, last = _follow(endpoint, options, _Output(out, output_format), interval if watch else None)
+        verdicts, last = _follow(endpoint, options, _Output(out, output_format, style_of(out, color, utc=utc)),
+                                  interval if watch else None)
     if last is not None and last.failure:
         raise UdpprobeError(last.failure)
     # only Ctrl-C ends a watch, be it in a round or in a pause
@@ -132,10 +136,11 @@ class _Output:
     Args:
         out: what is written to.
         output_format: how.
+        style: of text for people.
     """
 
-    def __init__(self, out: TextIO, output_format: Format) -> None:
-        self.out, self.format = out, output_format
+    def __init__(self, out: TextIO, output_format: Format, style: "Style") -> None:
+        self.out, self.format, self.style = out, output_format, style
         self.is_live = output_format is Format.TABLE and out.isatty()
         self._before: TraceReport | None = None
         self._is_told = False
@@ -145,8 +150,10 @@ class _Output:
 
     def text(self, report: "TraceReport") -> str:
         """A report in the format that was asked for."""
-        from udpprobe.reports.trace import TRACE_FORMATS  # noqa: PLC0415 - as above
+        from udpprobe.reports.trace import TRACE_FORMATS, trace_table  # noqa: PLC0415 - as above
 
+        if self.format is Format.TABLE:
+            return trace_table(report, width_of(self.out), self.style)
         return TRACE_FORMATS[self.format](report, width_of(self.out))
 
     def take_hops(self, hops: "Sequence[Hop]") -> None:
@@ -173,7 +180,7 @@ class _Output:
     def _changed(self, before: "TraceReport", report: "TraceReport") -> str:
         from udpprobe.reports.trace import changes  # noqa: PLC0415 - as above
 
-        return changes(before, report)
+        return changes(before, report, self.style)
 
     def _write(self, text: str) -> None:
         self._is_told = True
@@ -198,4 +205,4 @@ def _live(output: _Output) -> Iterator["Callable[[TraceReport], None] | None"]:
     from rich.text import Text  # noqa: PLC0415 - as above
 
     with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as live:
-        yield lambda report: live.update(Text(output.text(report)), refresh=True)
+        yield lambda report: live.update(Text.from_ansi(output.text(report)), refresh=True)

@@ -6,16 +6,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Exit, Option
 
 from udpprobe.cli.ending import Ending, is_stream, status_of
-from udpprobe.cli.options import FailOnOption, OutputOption, ReportFormatOption
-from udpprobe.cli.output import guard_outputs, opened, width_of
+from udpprobe.cli.options import (
+    Color,
+    ColorOption,
+    FailOnOption,
+    OutputOption,
+    ReportFormatOption,
+    UtcOption,
+)
+from udpprobe.cli.output import guard_outputs, opened, style_of, width_of
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
+from udpprobe.reports.text import escape
 
 if TYPE_CHECKING:
     from udpprobe.capture.state import SourceState
@@ -79,8 +88,12 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
                                                    help="End after this time.")] = None,
     count: Annotated[int | None, Option("--count", "-c", min=1, metavar="N",
                                               help="End after so many errors.")] = None,
+    verbose: Annotated[bool, Option("--verbose", "-v", help=(
+        "Say on standard error what is listened to, also where that is no terminal."))] = False,
     output_format: ReportFormatOption = Format.TABLE,
     output: OutputOption = None,
+    color: ColorOption = Color.AUTO,
+    utc: UtcOption = False,
     fail_on: FailOnOption = None,
 ) -> None:
     """Listen, without sending, and say which UDP datagrams fail, why, and which programs do not know it.
@@ -97,15 +110,17 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all, loop_ttl)
     is_lines = output_format is Format.NDJSON
     with opened(output, stream=is_stream(output_format, events=is_lines)) as out:
-        ending = Ending(out, output_format, events=is_lines)
-        report, why = _follow(options, ending)
+        ending = Ending(out, output_format, events=is_lines,
+                        style=style_of(out, color, utc=utc))
+        report, why = _follow(options, ending, verbose=verbose)
         ending.write(report)
     if isinstance(why, UdpprobeError):
         raise why
     raise Exit(status_of(report, failing, interrupted=why is not None))
 
 
-def _follow(options: "WatchOptions", ending: Ending) -> tuple["Report", "Stopped | Interrupted | None"]:
+def _follow(options: "WatchOptions", ending: Ending, *,
+            verbose: bool) -> tuple["Report", "Stopped | Interrupted | None"]:
     """The report, and what came between, if anything did."""
     from udpprobe.commands import watch as watching  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
@@ -116,11 +131,28 @@ def _follow(options: "WatchOptions", ending: Ending) -> tuple["Report", "Stopped
             losses.see(state.dropped or 0)
             show(report)
 
+        says_start = verbose or (sys.stderr is not None and sys.stderr.isatty())
+        on_start = partial(_tell, _listening(options)) if says_start else lambda: None
         on_events = ending.take if ending.events else lambda _: None
+        listeners = watching.Listeners(on_events, on_progress, on_start)
         try:
-            return watching.watch(options, watching.Listeners(on_events, on_progress)), None
+            return watching.watch(options, listeners), None
         except (watching.Stopped, Interrupted) as why:
             return why.report, why
+
+
+def _tell(line: str) -> None:
+    # print takes None for standard output
+    if sys.stderr is not None:
+        print("udpprobe:", line, file=sys.stderr, flush=True)  # noqa: T201 - its own line
+
+
+def _listening(options: "WatchOptions") -> str:
+    """`listening on eth0 for UDP and ICMP errors, filter "port 53", for 60 s; Ctrl-C ends it and reports`."""
+    where = f"on {options.interface}" if options.interface else "on all interfaces"
+    only = f", filter {options.filter!r}" if options.filter else ""
+    span = f", for {options.duration_s:g} s" if options.duration_s is not None else ""
+    return escape(f"listening {where} for UDP and ICMP errors{only}{span}; Ctrl-C ends it and reports")
 
 
 class _Losses:
@@ -162,5 +194,5 @@ class _Screen:
             return
         from rich.text import Text  # noqa: PLC0415 - as above
 
-        self._update(Text(self._ending.text(report(), width_of(self._ending.out))), refresh=True)
+        self._update(Text.from_ansi(self._ending.text(report(), width_of(self._ending.out))), refresh=True)
         self._due_s = start_s + max(REDRAWN_S, IDLE_SHARE * (time.monotonic() - start_s))

@@ -71,10 +71,13 @@ class WatchOptions(Struct, frozen=True):
 class Listeners(Struct, frozen=True):
     """Who is told."""
 
+
     on_events: Callable[[Sequence[WatchedEvent]], None] = lambda _: None
     """Gets every error, as soon as it is known."""
     on_progress: Callable[[SourceState, Callable[[], Report]], None] = lambda _state, _report: None
     """Gets the source's state after every batch, and what makes a report of all so far."""
+    on_start: Callable[[], None] = lambda: None
+    """Is called once packets are heard."""
 
 
 def watch(options: WatchOptions, listeners: Listeners) -> Report:
@@ -96,6 +99,7 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
         sockets.look()
         watching = Watch(capture, options, sockets, rotation or None)
         with CtrlC() as ctrl_c:
+            listeners.on_start()
             try:
                 watching.follow(listeners, lambda: ctrl_c.came)
             except UdpprobeError as why:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX
 from udpprobe.errors import UsageError
+from udpprobe.services import port_of
 
 ADDRESS_BITS = 128
 IPV4_PREFIX = 96
@@ -65,6 +66,7 @@ _SHAPES = tuple(re.compile(shape, re.DOTALL) for shape in (
 ))
 """Bracketed; with one colon at most; an IPv6 network with ports; IPv6 alone, where a colon cannot mean a port."""
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<host>\[[^\]]*\]|[^/:?#]*)(?::(?P<port>\d+))?")
 _NAME = re.compile(r"(?=.{1,253}$)[\w]([\w-]*\w)?(\.[\w]([\w-]*\w)?)*\.?")
 _LOOKS_NUMERIC = re.compile(r"(.*\.)?\d+\.?", re.DOTALL)
 """Its last label is a number: no name is like that (RFC 3696, section 2)."""
@@ -77,12 +79,15 @@ def parse_target(text: str) -> Target:
     """What a word such as `dns.example:53` asks for.
 
     Args:
-        text: a name, an address or a network, with ports behind a colon or without. IPv6 with ports stands in
-            brackets.
+        text: a name, an address or a network, with ports behind a colon or without; a port may be the name of a
+            service. IPv6 with ports stands in brackets.
 
     Raises:
         UsageError: it is nothing of all that.
     """
+    if url := _URL.match(text):
+        raise UsageError(f"{text!r} is a URL: leave the scheme and the path, and say the port, as in "
+                         f"{url['host'] or 'HOST'}:{url['port'] or 53}")
     found = next((match for shape in _SHAPES if (match := shape.fullmatch(text))), None)
     if found is None:
         raise UsageError(f"{text!r} is no target; say host, host:port, [2001:db8::1]:port or 192.0.2.0/24")
@@ -131,7 +136,7 @@ def parse_target_lines(lines: Iterable[str], name: str) -> list[Target]:
 
 
 def parse_ports(text: str) -> Ports:
-    """The ports of a list such as `53,123,1000-2000`; `-` is every port, `-99` and `60000-` are open ranges.
+    """The ports of a list such as `53,domain,1000-2000`; `-` is every port, `-99` and `60000-` are open ranges.
 
     Raises:
         UsageError: a word is no port or range of ports, or there is none.
@@ -142,7 +147,9 @@ def parse_ports(text: str) -> Ports:
 def _range(word: str) -> range:
     found = _RANGE.fullmatch(word)
     if not word or not found:
-        raise UsageError(f"{word!r} is no UDP port; say 53, 53,123, 1000-2000 or - for all")
+        if port := port_of(word):
+            return range(port, port + 1)
+        raise UsageError(f"{word!r} is no UDP port{_meant(word)}")
     first = int(found["first"] or ALL_PORTS.start)
     last = int(found["last"] or ALL_PORTS[-1]) if found["dash"] else first
     if first not in ALL_PORTS or last not in ALL_PORTS:
@@ -150,6 +157,14 @@ def _range(word: str) -> range:
     if first > last:
         raise UsageError(f"{word!r}: the range ends before it begins")
     return range(first, last + 1)
+
+
+def _meant(word: str) -> str:
+    """What to say instead of a word that is no port."""
+    if len(numbers := re.findall(r"\d+", word)) == 2 and not re.search(r"[a-zA-Z]", word):
+        return f"; a range looks like {numbers[0]}-{numbers[1]}"
+    unknown = ", and no service that /etc/services names" if word and not re.search(r"\d", word) else ""
+    return f"{unknown}; say 53, 53,123, domain, a range such as 1000-2000, or - for all"
 
 
 def parse_addresses(text: str) -> tuple[str, ...]:

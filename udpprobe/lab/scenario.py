@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.resources import files
 from ipaddress import ip_interface
 from itertools import pairwise
@@ -14,9 +15,22 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from udpprobe.check_config import line_of
+from udpprobe.check_config import keys_of, line_of, reason_of
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.lab.spec import VOIDS, YOU, Interface, LinkSpec, Mtu, NodeSpec, Strict, network
+from udpprobe.lab.spec import (
+    VOIDS,
+    YOU,
+    Answer,
+    Interface,
+    Limit,
+    LinkSpec,
+    Mtu,
+    Nat,
+    NodeSpec,
+    Rule,
+    Strict,
+    network,
+)
 
 _SHIPPED = files("udpprobe.lab") / "scenarios"
 _OF_YOU = {"address", "routes", "balance"}
@@ -33,6 +47,9 @@ class Page(Strict):
     mtu: Mtu = 1500
     nodes: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], NodeSpec]
     links: dict[str, dict[str, Any]]
+
+
+_KEYS = keys_of(Page, NodeSpec, LinkSpec, Rule, Answer, Limit, Nat)
 
 
 @dataclass(frozen=True)
@@ -78,8 +95,9 @@ def load(name_or_path: str) -> Scenario:
     """
     if "/" not in name_or_path and not name_or_path.endswith(".toml"):
         if name_or_path not in names():
-            raise UsageError(f"no scenario is called {name_or_path!r}: there are {', '.join(names())}; "
-                             "your own has / or .toml in its name")
+            alike = get_close_matches(name_or_path, names(), n=1)
+            said = f"did you mean {alike[0]}?" if alike else f"there are {', '.join(names())};"
+            raise UsageError(f"no scenario is called {name_or_path!r}: {said} your own has / or .toml in its name")
         return parse((_SHIPPED / f"{name_or_path}.toml").read_text("utf-8"), name_or_path)
     try:
         return parse(Path(name_or_path).read_text("utf-8"), name_or_path)
@@ -102,7 +120,7 @@ def parse(text: str, name: str) -> Scenario:
         raise UsageError(_complaint(name, text, error.place, str(error))) from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(_complaint(name, text, first["loc"], first["msg"].removeprefix("Value error, "))) from None
+        raise UsageError(_complaint(name, text, first["loc"], reason_of(first, _KEYS))) from None
     except (ValueError, RecursionError) as error:   # no TOML, or too much of it
         raise UsageError(_torn(name, text, str(error))) from None
 
@@ -165,7 +183,7 @@ def _link(chain: str, wish: dict[str, Any]) -> LinkSpec:
         return LinkSpec.model_validate(wish)
     except ValidationError as error:
         first = error.errors()[0]
-        raise _MistakeError(("links", chain, *first["loc"]), first["msg"]) from None
+        raise _MistakeError(("links", chain, *first["loc"]), reason_of(first, _KEYS)) from None
 
 
 def _directions(chain: str, known: set[str]) -> Iterator[tuple[str, str]]:

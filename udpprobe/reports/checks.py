@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from udpprobe.checking.states import CHECK_SCHEMA
 from udpprobe.reports.json import document, lines, plain
 from udpprobe.reports.plugin import place_of
-from udpprobe.reports.text import Layout, escape, table
+from udpprobe.reports.text import PLAIN, Layout, Style, coloured_column, escape, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 _HEADERS = ("destination", "state", "result")
 
 
-def check_table(outcome: Outcome, width: int) -> str:
-    """A row a destination."""
-    rows = tuple((place_of(each), each.state, escape(each.text)) for each in outcome.checks)
-    return table((Layout(_HEADERS, rows, len(_HEADERS) - 1),), width) + "\n"
+def check_table(outcome: Outcome, width: int, style: Style = PLAIN) -> str:
+    """A row a destination, with what to do."""
+    rows = tuple((place_of(each), each.state, _result(each)) for each in outcome.checks)
+    return coloured_column(table((Layout(_HEADERS, rows, len(_HEADERS) - 1),), width), "state", style) + "\n"
+
+
+def _result(check: Checked) -> str:
+    """What was found; below it, of what could be checked, what to do."""
+    return "\n".join(map(escape, filter(None, (check.text, check.verdict and check.advice))))
 
 
 def check_json(outcome: Outcome, _width: int) -> str:

@@ -11,7 +11,8 @@ from udpprobe.core.verdicts import ANY_CODE, Meaning
 from udpprobe.reports import Format
 from udpprobe.reports.csv import cell, csv_text
 from udpprobe.reports.json import document, lines
-from udpprobe.reports.text import Layout, markdown, table, wrap
+from udpprobe.reports.text import Layout, markdown, table, without_tags, wrap
+from udpprobe.reports.words import About
 
 SCHEMA = "udpprobe.explain/1"
 COLUMNS = ("family", "type", "code", "name", "reason", "verdict", "errno", "linux_unconnected",
@@ -25,9 +26,10 @@ _WHEN = {
 _LEGEND = """\
 refused becomes rejected when the reporter is not the destination; expired becomes loop when there is \
 evidence of a loop. Code * is every code without a row; ICMPv6 types without a row, up to 127, have no \
-verdict and give EPROTO with IP_RECVERR. Book: UNP table 28.1. Linux gives a connected socket the errno from \
-its next call, once; a socket with IP_RECVERR gets it too and reads the whole story with MSG_ERRQUEUE. An \
-unconnected socket hears nothing, ever: the kernel cannot know which sendto the error belongs to."""
+verdict and give EPROTO with IP_RECVERR. UNP: Stevens, UNIX Network Programming, table 28.1. Linux gives a \
+connected socket the errno from its next call, once; a socket with IP_RECVERR gets it too and reads the \
+whole story with MSG_ERRQUEUE. An unconnected socket hears nothing, ever: the kernel cannot know which \
+sendto the error belongs to."""
 
 
 def verdict_words(meaning: Meaning) -> str:
@@ -75,8 +77,26 @@ def _title(meaning: Meaning) -> str:
     return f"{protocol} {meaning.type}/{_code(meaning)} {meaning.name}"
 
 
-def meanings_table(meanings: Sequence[Meaning], width: int) -> str:
-    """One error: a story. Several: a table a family."""
+def meanings_table(meanings: Sequence[Meaning], width: int, about: About | None = None) -> str:
+    """One error: a story. Several: a table a family. Of a word, what it means before that."""
+    head = f"{_about(about, width)}\n\n" if about else ""
+    if not meanings:
+        return head[:-1]
+    return head + _meanings_table(meanings, width)
+
+
+def _about(about: About, width: int) -> str:
+    facts = (("who sends it", about.sender), ("who hears of it", about.listener), ("what to do", about.advice),
+             ("look further", about.further))
+    said = "\n".join(_fact(key, value, width) for key, value in facts if value)
+    return f"{about.word} ({about.kind})\n{wrap(about.text, width)}" + (f"\n\n{said}" if said else "")
+
+
+def _fact(key: str, value: str, width: int) -> str:
+    return f"{key:20}{wrap(value, width - 20)}".replace("\n", "\n" + " " * 20)
+
+
+def _meanings_table(meanings: Sequence[Meaning], width: int) -> str:
     if len({(row.type, row.code) for row in meanings}) == 1 and meanings[0].code != ANY_CODE:
         return "\n\n".join(_story(row, width) for row in meanings) + "\n"
     tables = (_family_table(meanings, family, width) for family in (4, 6))
@@ -85,7 +105,7 @@ def meanings_table(meanings: Sequence[Meaning], width: int) -> str:
 
 def _family_table(meanings: Sequence[Meaning], family: int, width: int) -> str:
     rows = tuple(_row(row) for row in meanings if row.family == family)
-    headers = ("ICMP" if family == 4 else "ICMPv6", "verdict", "book", "connected", "IP_RECVERR")
+    headers = ("ICMP" if family == 4 else "ICMPv6", "verdict", "UNP", "connected", "IP_RECVERR")
     return table((Layout(headers, rows, 0),), width) if rows else ""
 
 
@@ -99,31 +119,33 @@ def _story(meaning: Meaning, width: int) -> str:
     facts = (
         ("verdict", verdict_words(meaning)),
         ("nmap's word", meaning.reason),
-        ("the book's errno", meaning.errno or "none: the daemon of UNP 28.7 does not forward it"),
+        ("Stevens, UNP 28.1", meaning.errno or "none: the daemon of UNP 28.7 does not forward it"),
         ("Linux, unconnected", words["unconnected"]),
         ("Linux, connected", words["connected"]),
         ("Linux, IP_RECVERR", words["recverr"]),
     )
-    body = "\n".join(wrap(f"{key:20}{value}", width).replace("\n", "\n" + " " * 20) for key, value in facts)
+    body = "\n".join(_fact(key, value, width) for key, value in facts)
     return f"{_title(meaning)}\n{wrap(meaning.text, width)}\n\n{body}"
 
 
-def meanings_markdown(meanings: Sequence[Meaning], _width: int) -> str:
-    """One table of all columns."""
-    return markdown(COLUMNS, tuple(map(_cells, meanings))) + "\n"
+def meanings_markdown(meanings: Sequence[Meaning], width: int, about: About | None = None) -> str:
+    """What a word means, and one table of all columns."""
+    head = f"{without_tags(_about(about, width))}\n\n" if about else ""
+    return head + (markdown(COLUMNS, tuple(map(_cells, meanings))) + "\n" if meanings else "")
 
 
-def meanings_json(meanings: Sequence[Meaning], _width: int) -> str:
+def meanings_json(meanings: Sequence[Meaning], _width: int, about: About | None = None) -> str:
     """One object, `udpprobe.explain/1`."""
-    return "".join(document({"schema": SCHEMA, "errors": iter((lines(map(as_object, meanings)),))}))
+    return "".join(document({"schema": SCHEMA, "about": asdict(about) if about else None,
+                             "errors": iter((lines(map(as_object, meanings)),))}))
 
 
-def meanings_ndjson(meanings: Sequence[Meaning], _width: int) -> str:
+def meanings_ndjson(meanings: Sequence[Meaning], _width: int, _about: About | None = None) -> str:
     """A line an error."""
     return lines(map(as_object, meanings))
 
 
-def meanings_csv(meanings: Sequence[Meaning], _width: int) -> str:
+def meanings_csv(meanings: Sequence[Meaning], _width: int, _about: About | None = None) -> str:
     """A row an error."""
     return csv_text([COLUMNS, *map(_cells, meanings)])
 
@@ -145,7 +167,7 @@ def _cells(meaning: Meaning) -> tuple[str, ...]:
     return tuple(cell(values[column]) for column in COLUMNS)
 
 
-MEANINGS_FORMATS: Mapping[Format, Callable[[Sequence[Meaning], int], str]] = {
+MEANINGS_FORMATS: Mapping[Format, Callable[[Sequence[Meaning], int, About | None], str]] = {
     Format.TABLE: meanings_table, Format.JSON: meanings_json, Format.NDJSON: meanings_ndjson, Format.CSV: meanings_csv,
     Format.MARKDOWN: meanings_markdown,
 }

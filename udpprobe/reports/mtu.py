@@ -15,7 +15,20 @@ from udpprobe.replies import HEADER_BYTES
 from udpprobe.reports import Format
 from udpprobe.reports.csv import csv_text
 from udpprobe.reports.json import document, lines, plain
-from udpprobe.reports.text import Layout, duration, endpoint, escape, markdown, plural, table, without_tags, wrap
+from udpprobe.reports.text import (
+    PLAIN,
+    Layout,
+    Style,
+    coloured,
+    duration,
+    endpoint,
+    escape,
+    markdown,
+    plural,
+    table,
+    without_tags,
+    wrap,
+)
 
 WIREGUARD_BYTES = {4: 60, 6: 80}
 """IP, UDP and WireGuard's own header and tag, by the outer family."""
@@ -23,12 +36,14 @@ COMPLETE = State.SEARCH_COMPLETE.value
 HEADERS = ("router", "MTU", "ICMP errors", "smallest packet", "remarks")
 
 
-def mtu_table(report: MtuReport, width: int) -> str:
+def mtu_table(report: MtuReport, width: int, style: Style = PLAIN) -> str:
     """What it comes to, who said what, and what to do."""
     layout = Layout(HEADERS, tuple(map(_row, report.reports)), len(HEADERS) - 1)
     said = f"\n{table((layout,), width)}\n" if report.reports else ""
     rest = "".join(f"{wrap(line, width)}\n" for line in _rest(report))
-    return f"{wrap(conclusion(report), width)}\n{said}" + (f"\n{rest}" if rest else "")
+    verdict = report.verdict or "undecided"
+    start, found, more = wrap(conclusion(report), width).partition(verdict)
+    return f"{coloured(verdict, style, start + found)}{more}\n{said}" + (f"\n{rest}" if rest else "")
 
 
 def mtu_markdown(report: MtuReport, _width: int) -> str:

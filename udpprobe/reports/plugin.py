@@ -78,5 +78,7 @@ def _data(check: Checked, *, alone: bool) -> Iterator[str]:
 def _further(outcome: Outcome, verbosity: int) -> Iterator[str]:
     for each in outcome.checks if verbosity else ():
         yield f"{each.state}: {_told(each)}"
+        if each.advice and each.verdict:
+            yield f"  {escape(each.advice)}"
         yield from (f"  {escape(note)}" for note in each.notes if verbosity > 1)
     yield from (f"warning: {escape(text)}" for text in outcome.warnings if verbosity > 2)

@@ -201,12 +201,13 @@ class Telling:
     def __init__(self, report: Report, style: Style = PLAIN) -> None:
         self.advice = _Advice(is_about_reporters=report.group_by == "reporter")
         self._times = None if is_scan(report) else _Times(report.source, style)
+        self._service = style.service
 
     def destination(self, destination: Destination) -> Iterator[Line]:
         """What is said about a destination, its worst finding first."""
         label = endpoint(destination.address, destination.port, destination.zone)
         self.advice.add(case_of(destination), _place(destination, label))
-        source = _source(destination)
+        source = _source(destination) + self._of_service(destination.port)
         findings = _loops_once(sorted(destination.findings, key=_rank))
         if not findings or findings[0].verdict != destination.verdict:
             yield Line(label, destination.verdict or UNDECIDED, _share(0, destination.sent), "",
@@ -223,8 +224,12 @@ class Telling:
         """What is said about errors whose datagram nobody saw."""
         label, finding = endpoint(entry.address, entry.port), entry.finding
         self.advice.add(case_of_finding(finding, entry.address), label)
-        details = _source(entry) + self._details(finding)
+        details = _source(entry) + self._of_service(entry.port) + self._details(finding)
         return Line(label, finding.verdict or "-", count(finding.count), _by(finding, entry.address), details)
+
+    def _of_service(self, port: int | None) -> tuple[str, ...]:
+        name = self._service(port) if port is not None else ""
+        return (glued(f"service {escape(name)}"),) if name else ()
 
     def _details(self, finding: Finding) -> tuple[str, ...]:
         said = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -71,6 +71,11 @@ def _minute(minutes: int) -> str:
     return (_EPOCH + timedelta(minutes=minutes)).replace(tzinfo=None).isoformat()[:-2]
 
 
+def no_service(_port: int) -> str:
+    """Of a port nothing is known."""
+    return ""
+
+
 class Style(Struct, frozen=True):
     """How text for a person looks, beside its width."""
 
@@ -78,6 +83,8 @@ class Style(Struct, frozen=True):
     """Of times; None for this host's local one."""
     is_coloured: bool = False
     """Whether verdicts and states have the colour of their severity."""
+    service: Callable[[int], str] = no_service
+    """The name of what a port is registered for; empty for none."""
 
 
 PLAIN = Style()
@@ -217,9 +224,10 @@ _COLOURS = {
 """Of verdicts and states; SGR codes: red for what fails, yellow for what may, green for what works."""
 
 
-def coloured(word: str, style: Style) -> str:
-    """A verdict or a state in its colour."""
-    return f"\x1b[{_COLOURS[word]}m{word}\x1b[0m" if style.is_coloured and word in _COLOURS else word
+def coloured(word: str, style: Style, text: str | None = None) -> str:
+    """A verdict or a state, or other text, in the colour of the verdict or state."""
+    text = word if text is None else text
+    return f"\x1b[{_COLOURS[word]}m{text}\x1b[0m" if style.is_coloured and word in _COLOURS else text
 
 
 def coloured_column(text: str, header: str, style: Style) -> str:

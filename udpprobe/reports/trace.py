@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC
 from itertools import groupby
 from typing import Any
 
@@ -22,6 +22,7 @@ from udpprobe.reports.text import (
     escape,
     glued,
     is_timeout,
+    local,
     markdown,
     plural,
     rfc3339,
@@ -43,7 +44,10 @@ def trace_table(report: TraceReport, width: int, style: Style = PLAIN) -> str:
     rows = tuple(_rows(report))
     hops = f"{table((Layout(HEADERS, rows, len(HEADERS) - 1),), width)}\n\n" if rows else ""
     advice = f"{wrap(escape(report.advice), width)}\n" if report.advice else ""
-    return f"{hops}{wrap(conclusion(report, style), width)}\n{advice}"
+    head = wrap(conclusion(report), width)
+    verdict = report.verdict or "undecided"
+    start, found, rest = head.partition(f": {verdict}")
+    return f"{hops}{coloured(verdict, style, start + found)}{rest}\n{advice}"
 
 
 def trace_markdown(report: TraceReport, _width: int) -> str:
@@ -112,12 +116,10 @@ def _interface(about: Mapping[str, Any]) -> str:
     return escape(" ".join([f"{about['role']} interface", *map(str, words or [about.get("index", "unknown")])]))
 
 
-def conclusion(report: TraceReport, style: Style = PLAIN) -> str:
+def conclusion(report: TraceReport) -> str:
     """What a trace comes to, in a sentence."""
     end = _ENDS.get(report.verdict, _stopped) if report.verdict else _undecided
     told = _loop(report, report.loop) if report.loop else end(report)
-    word = re.match(r"[a-z-]*", told)[0]    # type: ignore[index]  # it matches any text
-    told = coloured(word, style) + told[len(word):]
     faults = "; faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items())
     return f"{glued(endpoint(*astuple(report.target)))}: {told}{faults if report.faults else ''}"
 
@@ -231,12 +233,12 @@ TRACE_FORMATS: Mapping[Format, Callable[[TraceReport, int], str]] = {
 # ---- what is different between two rounds, in words
 
 
-def changes(before: TraceReport, after: TraceReport) -> str:
+def changes(before: TraceReport, after: TraceReport, style: Style = PLAIN) -> str:
     """A line a change, each with the time of the later round; nothing where all is as before.
 
     A hop that was silent in one of the rounds is no change: errors are limited, and lost.
     """
-    when = rfc3339(after.time_ns)
+    when = rfc3339(after.time_ns) if style.zone is UTC else f"{local(after.time_ns, style.zone).isoformat()}"
     return "".join(f"{when} {words}\n" for words in (*_changed_hops(before, after), *_changed_end(before, after)))
 
 

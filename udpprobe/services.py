@@ -1,0 +1,27 @@
+"""Names of UDP services, from this host's /etc/services."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+
+@lru_cache(1 << 10)
+def port_of(name: str) -> int | None:
+    """The UDP port of a service such as `domain`; None where this host knows none of that name."""
+    import socket  # noqa: PLC0415 - most ports are numbers
+
+    try:
+        return socket.getservbyname(name, "udp")
+    except (OSError, UnicodeError, ValueError):
+        return None
+
+
+@lru_cache(1 << 16)
+def name_of(port: int) -> str:
+    """The service that is registered for a UDP port; empty where there is none."""
+    import socket  # noqa: PLC0415 - as above
+
+    try:
+        return socket.getservbyport(port, "udp")
+    except (OSError, OverflowError):
+        return ""
