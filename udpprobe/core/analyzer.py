@@ -455,8 +455,9 @@ class Analyzer:
             touched ^= self.duplicates.touch(self._identities[row])
         for row in range(rows.size):
             place = self._places[row]
-            if place >= 0:
-                touched ^= self.conversations.table.words[16 * place] ^ self.conversations.table.words[16 * place + 8]
+            if place >= 0:      # a record of 16 words lies on two cache lines, or three
+                touched ^= (self.conversations.table.words[16 * place] ^ self.conversations.table.words[16 * place + 8]
+                            ^ self.conversations.table.words[16 * place + 15])
         self._touched = touched     # or the loops above would be left out
         is_head: cython.bint
         for row in range(rows.size):

@@ -6,7 +6,7 @@ from udpprobe.core.rows cimport Rows
 @cython.final
 cdef class Duplicates:
     cdef public unsigned long long count
-    cdef unsigned long long[::1] heads, identities, links, chains
+    cdef unsigned long long[::1] heads, sightings, links
     cdef long long[::1] times
     cdef public Py_ssize_t window
     cdef unsigned long long _key

@@ -41,9 +41,9 @@ NEW = cython.declare(cython.const[cython.int], 0)
 COPY = cython.declare(cython.const[cython.int], 1)
 PASS = cython.declare(cython.const[cython.int], 2)
 
-# A sighting's chain word: how many sightings before it in the same bucket << 48, of the same identity << 32, its TTL
-# << 24, (the fall of its TTL since the last sighting + 256) << 12, the fall since the last on the same link << 3,
-# flags.
+# A sighting is two words. The first is its identity. The second: how many sightings before it the last one of the same
+# bucket was << 48, and the last one of the same identity << 32, its TTL << 24, (the fall of its TTL since the last
+# sighting + 256) << 12, the fall since the last on the same link << 3, flags.
 _BUCKETS = cython.declare(cython.const[u64], (1 << 15) - 1)
 _WINDOW = cython.declare(cython.const[u64], 1 << 14)
 _ROSE = cython.declare(cython.const[u64], 1)              # its TTL was higher than before
@@ -72,7 +72,8 @@ class Duplicates:
         self.count, self.window = 0, WINDOW
         self._key = key & ((1 << 64) - 1) | 1
         self.heads = memoryview(bytearray(8 << 15)).cast("Q")
-        self.identities, self.links, self.chains = (memoryview(bytearray(8 * WINDOW)).cast("Q") for _ in range(3))
+        self.sightings = memoryview(bytearray(16 * WINDOW)).cast("Q")
+        self.links = memoryview(bytearray(8 * WINDOW)).cast("Q")
         self.times = memoryview(bytearray(8 * WINDOW)).cast("q")
         self.step = self.falls = 0
         self.since_ns = 0
@@ -80,11 +81,11 @@ class Duplicates:
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         filled = min(self.count, WINDOW)
         heads = memoryview(self.heads)[:len(self.heads) if filled else 0]
-        columns = [pickled(each[:filled], protocol) for each in self._columns()]
+        columns = [pickled(each[:filled * len(each) // WINDOW], protocol) for each in self._columns()]
         return _restored, (self._key, self.count, pickled(heads, protocol), *columns)
 
     def _columns(self) -> list[memoryview]:
-        return [memoryview(self.identities), memoryview(self.links), memoryview(self.chains), memoryview(self.times)]
+        return [memoryview(self.sightings), memoryview(self.links), memoryview(self.times)]
 
     def fill(self, columns: tuple[Pickled, ...]) -> None:
         """Take the columns that were pickled."""
@@ -124,9 +125,9 @@ class Duplicates:
         distance: u64
         while place and self.count + 1 - place <= _WINDOW:
             at = cython.cast(index, (place - 1) & (_WINDOW - 1))
-            if self.identities[at] == identity:
+            if self.sightings[2 * at] == identity:
                 return place
-            distance = self.chains[at] >> 48
+            distance = self.sightings[2 * at + 1] >> 48
             if not distance:
                 return 0
             place -= distance
@@ -142,9 +143,9 @@ class Duplicates:
         at: index = cython.cast(index, self.count & (_WINDOW - 1))
         distance: u64 = self.count + 1 - self.heads[bucket] if self.heads[bucket] else 0
         since: u64 = self.count + 1 - same if same else 0
-        self.identities[at], self.links[at], self.times[at] = identity, link, time_ns
-        self.chains[at] = ((distance if distance <= _WINDOW else 0) << 48 | since << 32 | cython.cast(u64, ttl) << 24
-                           | cython.cast(u64, fall + 256) << 12 | state)
+        self.sightings[2 * at], self.links[at], self.times[at] = identity, link, time_ns
+        self.sightings[2 * at + 1] = ((distance if distance <= _WINDOW else 0) << 48 | since << 32
+                                      | cython.cast(u64, ttl) << 24 | cython.cast(u64, fall + 256) << 12 | state)
         self.heads[bucket] = self.count + 1
         self.count += 1
         return 0
@@ -155,7 +156,7 @@ class Duplicates:
     def touch(self, identity: u64) -> u64:
         """Read where the last sighting of an identity is looked up, so that many are read at once."""
         place: u64 = self.heads[cython.cast(index, identity & _BUCKETS)]
-        return place ^ self.identities[cython.cast(index, (place - 1) & (_WINDOW - 1))] if place else 0
+        return place ^ self.sightings[2 * cython.cast(index, (place - 1) & (_WINDOW - 1))] if place else 0
 
     @cython.cfunc
     @cython.nogil
@@ -177,7 +178,7 @@ class Duplicates:
         if not same or time_ns - self.times[at] > WINDOW_NS or self.times[at] - time_ns > WINDOW_NS:
             self._remember(identity, time_ns, link, 0, ttl, 0, 0)
             return NEW
-        chain: u64 = self.chains[at]
+        chain: u64 = self.sightings[2 * at + 1]
         apart_ns: i64 = time_ns - self.times[at]
         fall: cython.int = cython.cast(cython.int, chain >> 24 & 0xFF) - ttl
         has_id: cython.bint = rows.detail[row] >> 48 != 0
@@ -207,23 +208,25 @@ class Duplicates:
         """
         _step: cython.int
         at: index
+        chain: u64
         fall: cython.int
         self.step = 0
         for _step in range(_MOST_LINKS):
             at = cython.cast(index, (same - 1) & (_WINDOW - 1))
+            chain = self.sightings[2 * at + 1]
             if self.links[at] == link:
-                fall = cython.cast(cython.int, self.chains[at] >> 24 & 0xFF) - ttl
+                fall = cython.cast(cython.int, chain >> 24 & 0xFF) - ttl
                 if fall <= 0:
                     return 0
                 self.step = fall
-                if (cython.cast(cython.int, self.chains[at] >> 3 & 0x1FF) == fall and (has_id or fall >= 2)
+                if (cython.cast(cython.int, chain >> 3 & 0x1FF) == fall and (has_id or fall >= 2)
                         and time_ns - self.times[at] <= WINDOW_NS):
-                    self.falls, self.since_ns = (1, time_ns) if self.chains[at] & _LOOPED else (2, self.times[at])
+                    self.falls, self.since_ns = (1, time_ns) if chain & _LOOPED else (2, self.times[at])
                     return cython.cast(u64, fall) << 3 | _LOOPED
                 return cython.cast(u64, fall) << 3
-            if not self.chains[at] >> 32 & _PORT:
+            if not chain >> 32 & _PORT:
                 return 0
-            same -= self.chains[at] >> 32 & _PORT
+            same -= chain >> 32 & _PORT
             if self.count + 1 - same > _WINDOW:
                 return 0
         return 0
@@ -261,7 +264,7 @@ class Duplicates:
         same: u64 = self._before(word)
         at: index = cython.cast(index, (same - 1) & (_WINDOW - 1)) if same else 0
         apart_ns: i64 = rows.time_ns[row] - self.times[at] if same else 0
-        fall: cython.int = cython.cast(cython.int, self.chains[at] >> 24 & 0xFF) - ttl if same else 0
+        fall: cython.int = cython.cast(cython.int, self.sightings[2 * at + 1] >> 24 & 0xFF) - ttl if same else 0
         self._remember(word, rows.time_ns[row], 0, same, ttl, fall, 0)
         if not same or apart_ns > MIRROR_NS or apart_ns < -MIRROR_NS:
             return NEW
