@@ -223,8 +223,9 @@ def test_a_watch_of_strangers_alone_takes_no_more_memory_after_a_while(monkeypat
 def capture(monkeypatch):
     made = Live([at(SECOND_NS, told(sent(1)))])
 
-    def open_capture(expression, *, interface, bulk):
+    def open_capture(expression, *, interface, bulk, capture):
         made.asked = (expression, interface, bulk)
+        assert capture == "auto"
         return made
     monkeypatch.setattr(module, "open_capture", open_capture)
     monkeypatch.setattr(module, "own_addresses", lambda: {ip_address("192.0.2.77")})

@@ -36,7 +36,7 @@ LOOPBACK = 0xFFFF_7F
 FALLBACK = ("raw sockets need CAP_NET_RAW (`setcap cap_net_raw+ep` on this Python, or be root): this takes --engine "
             "recverr, which")
 BULK_PPS = 5000
-"""Beyond this rate the portable capture does not keep up."""
+"""Beyond this rate a small ring does not keep up."""
 
 
 class Options(Struct, frozen=True):
@@ -69,6 +69,8 @@ class Options(Struct, frozen=True):
     engine: str = "auto"
     """`raw`, `recverr`, `connected`, or `auto`: raw where that is allowed, else recverr."""
     loop_ttl: int = 32
+    capture: str = "auto"
+    """How the raw engine hears: `ring`, `scapy`, or `auto`."""
 
 
 def catalogue_of(options: Options) -> Catalogue:
@@ -185,7 +187,8 @@ def _open_raw(options: Options, ports: tuple[int, ...]) -> Engine:
     from udpprobe.engines.raw import Raw  # noqa: PLC0415 - the others do without a capture
 
     bulk = not 0 < options.rate_pps <= BULK_PPS
-    return Raw(ports=(ports[0], ports[-1]), interface=options.interface, bulk=bulk)
+    return Raw(ports=(ports[0], ports[-1]), interface=options.interface, bulk=bulk,
+               capture=options.capture)
 
 
 def _open_recverr(options: Options, _: tuple[int, ...]) -> Engine:

@@ -233,16 +233,17 @@ class Listener:
     Args:
         wires: with the ports that replies come to.
         interface: where it listens; None for every interface.
+        capture: as `open_capture` has it.
 
     Raises:
         PrivilegeError: capturing is not allowed.
         UsageError: there is no such interface.
     """
 
-    def __init__(self, wires: Sequence[Wire], interface: str | None = None) -> None:
+    def __init__(self, wires: Sequence[Wire], interface: str | None = None, *, capture: str = "auto") -> None:
         self.wires = tuple(wires)
         self._decoder = Decoder(1, keeps_messages=True)
-        self._capture = _capture([port for wire in wires for port in wire.flows.source_ports], interface)
+        self._capture = _capture([port for wire in wires for port in wire.flows.source_ports], interface, capture)
         self.now_ns = time.time_ns()
 
     @property
@@ -280,9 +281,9 @@ def _with_token(payload: Payload) -> tuple[bytes, int, int]:
     return payload.data + bytes(TOKEN_BYTES), len(payload.data), TOKEN_BYTES
 
 
-def _capture(ports: Sequence[int], interface: str | None) -> LiveCapture:
+def _capture(ports: Sequence[int], interface: str | None, capture: str) -> LiveCapture:
     expression = FILTER.format(ports=" or ".join(f"port {port}" for port in ports))
-    return open_capture(expression, interface=interface)
+    return open_capture(expression, interface=interface, capture=capture)
 
 
 def _way(flows: Flows, interface: str | None) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from udpprobe.pmtud.model import MtuReport
 from udpprobe.tracing.model import Target
 
 DEFAULTS = {"most": 0, "retries": 2, "timeout_s": 4, "rate_pps": 1000, "ttl": 64, "interface": None,
-            "source_address": None, "source_port": 0, "payload": "auto", "control": True}
+            "source_address": None, "source_port": 0, "payload": "auto", "control": True, "capture": "auto"}
 REPORT = MtuReport(
     version="0.1.0", target=Target("127.0.0.1", 53), verdict="ok", errno=None, path_mtu=1500, udp_payload_max=1472,
     proof="refusal", state="SEARCH_COMPLETE", interface="eth0", interface_mtu=1500, source_address="127.0.0.1",
@@ -53,7 +53,8 @@ def test_every_option_arrives(fake):
         "mtu", "[::1]:53", "--max", "1400", "--retries", "5", "--timeout", "1.5", "--rate", "50", "--ttl", "9",
         "-i", "lo", "--source-address", "::1", "--source-port", "4000", "--payload", "empty", "--no-control"])
     assert {"most": 1400, "retries": 5, "timeout_s": 1.5, "rate_pps": 50, "ttl": 9, "interface": "lo",
-            "source_address": "::1", "source_port": 4000, "payload": "empty", "control": False} == asdict(fake.options)
+            "source_address": "::1", "source_port": 4000, "payload": "empty", "control": False,
+            "capture": "auto"} == asdict(fake.options)
     assert "::1" == fake.endpoint.text
     assert 53 == fake.endpoint.port
 

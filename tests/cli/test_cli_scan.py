@@ -21,7 +21,7 @@ from udpprobe.payloads import load
 CONTRACT = {
     "rate_pps": 1000, "retries": 2, "timeout_s": 4, "payload": "auto", "payload_file": None, "size": 0, "ttl": 64,
     "source_port": 0, "source_addresses": (), "interface": None, "write": None, "control": True, "engine": "auto",
-    "loop_ttl": 32, "linger_s": 1,
+    "loop_ttl": 32, "linger_s": 1, "capture": "auto",
 }
 
 
@@ -69,10 +69,11 @@ def test_options_reach_the_scan(scan):
     assert 0 == main(["scan", "192.0.2.1", "--rate", "0", "--retries", "5", "--timeout", "1.5", "--payload", "dns",
                       "--payloads", "nmap:x", "--size", "1400", "--ttl", "3", "--source-port", "53",
                       "--source-address", "192.0.2.9,192.0.2.8", "-i", "lo", "-w", "x.pcapng", "--no-control",
-                      "--engine", "connected", "--loop-ttl", "60"])
+                      "--engine", "connected", "--loop-ttl", "60", "--capture", "scapy"])
     assert {"rate_pps": 0, "retries": 5, "timeout_s": 1.5, "payload": "dns", "payload_file": "nmap:x", "size": 1400,
             "ttl": 3, "source_port": 53, "source_addresses": ("192.0.2.9", "192.0.2.8"), "interface": "lo",
-            "write": "x.pcapng", "control": False, "engine": "connected", "loop_ttl": 60, "linger_s": 1} == asdict(scan.options)
+            "write": "x.pcapng", "control": False, "engine": "connected", "loop_ttl": 60, "linger_s": 1,
+            "capture": "scapy"} == asdict(scan.options)
 
 
 def test_targets_are_probed_but_for_those_excluded(scan, tmp_path):

@@ -52,7 +52,7 @@ def family(request):
 
 def capturing(network, node, bulk, interface=None, expression=FILTER):
     with network.inside(node):
-        return open_capture(expression, interface=interface, bulk=True, portable=not bulk)
+        return open_capture(expression, interface=interface, bulk=True, capture="ring" if bulk else "scapy")
 
 
 def sent(network, node, host, *payloads, port=CLOSED):
@@ -279,7 +279,7 @@ def test_what_the_user_got_wrong_is_said(network, bulk, interface, expression, m
 @pytest.mark.parametrize(("capabilities", "expected"), [
     ("-all", "PrivilegeError: capturing needs CAP_NET_RAW"), ("-all,+net_raw", "captures")])
 def test_one_capability_is_needed_and_no_more(network, bulk, capabilities, expected):
-    code = f"from udpprobe.capture.live import open_capture; open_capture('udp', portable={not bulk}).close()"
+    code = f"from udpprobe.capture.live import open_capture; open_capture('udp', capture={'ring' if bulk else 'scapy'!r}).close()"
     line = f"client: setpriv --bounding-set={capabilities} --inh-caps={capabilities} {sys.executable} -c"
     done = subprocess.run([*network.command(line), f"{code}; print('captures')"], check=False, capture_output=True,
                           text=True, cwd=Path(__file__).parents[2])

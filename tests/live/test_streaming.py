@@ -115,3 +115,11 @@ def test_what_was_settled_before_ctrl_c_keeps_its_verdict(network):
 def test_a_document_says_when_it_was_not_interrupted(network, words):
     process = started(network, f"{words} --format json {HOST}:{CLOSED}")
     assert json.loads(process.communicate(timeout=20)[0])["interrupted"] is False
+
+
+@pytest.mark.parametrize("words", ["scan", "trace", "mtu"])
+def test_scapy_hears_where_there_is_no_ring(network, words):
+    process = started(network, f"{words} --capture scapy --format json {HOST}:{CLOSED}")
+    told = json.loads(process.communicate(timeout=20)[0])
+    (row,) = told.get("destinations") or [told]
+    assert row["verdict"] == ("ok" if words == "mtu" else "refused")

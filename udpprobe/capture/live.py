@@ -17,7 +17,7 @@ __all__ = ["LiveCapture", "open_capture"]
 
 
 def open_capture(expression: str, *, interface: str | None = None, bulk: bool = False,
-                 kind: str = "interface", portable: bool = sys.platform != "linux") -> LiveCapture:
+                 kind: str = "interface", capture: str = "auto") -> LiveCapture:
     """Start to capture; when this returns, nothing is missed any more.
 
     Args:
@@ -25,7 +25,7 @@ def open_capture(expression: str, *, interface: str | None = None, bulk: bool = 
         interface: where; None for every interface.
         bulk: whether many packets a second are to be expected; they get 64 MB to wait in, others 1 MB.
         kind: of `SourceState`.
-        portable: whether Scapy listens.
+        capture: `ring`, `scapy`, or `auto`: the ring where there is one.
 
     Raises:
         PrivilegeError: this user may not.
@@ -36,7 +36,7 @@ def open_capture(expression: str, *, interface: str | None = None, bulk: bool = 
         interface_index(interface)
     state = SourceState(kind, interface or "any")
     try:
-        if portable:
+        if capture == "scapy" or (capture == "auto" and sys.platform != "linux"):
             from udpprobe.capture.sniffer import Sniffer  # noqa: PLC0415 - Scapy takes 0.1 s
 
             return Sniffer(expression, interface, state)

@@ -66,6 +66,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     source_port: SourcePort = None,
     source_address: SourceAddress = None,
     interface: opt.Interface = None,
+    capture: opt.CaptureOption = None,
     allow_broadcast: opt.AllowBroadcast = False,
     control: Control = True,
     output_format: FormatOption = Format.TABLE,
@@ -82,7 +83,8 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     load_ahead("udpprobe.reports.mtu", output_format)
     options = searching.Options(
         most=most or 0, retries=retries, timeout_s=timeout, rate_pps=rate, ttl=ttl, interface=interface,
-        source_address=source_address, source_port=source_port or 0, payload=payload, control=control)
+        source_address=source_address, source_port=source_port or 0, payload=payload, control=control,
+        capture=capture or "auto")
     with opened(output, stream=output_format is Format.NDJSON) as out:
         with shown_of_search() as on_progress:
             found = searching.mtu(endpoint, options, on_progress)

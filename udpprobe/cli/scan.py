@@ -81,6 +81,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     source_port: opt.SourcePort = None,
     source_address: opt.SourceAddress = None,
     interface: opt.Interface = None,
+    capture: opt.CaptureOption = None,
     allow_broadcast: opt.AllowBroadcast = False,
     write: opt.Write = None,
     control: opt.Control = True,
@@ -125,7 +126,8 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     options = Options(
         rate_pps=rate, retries=retries, timeout_s=timeout, payload=payload, payload_file=payloads, size=size or 0,
         ttl=ttl, source_port=source_port or 0, source_addresses=sources, interface=interface, write=write,
-        control=control, engine=engine.value if engine else "auto", loop_ttl=loop_ttl)
+        control=control, engine=engine.value if engine else "auto", loop_ttl=loop_ttl,
+        capture=capture or "auto")
     if dry_run:
         write_rows(_plan_rows(resolved, options))
         raise Exit

@@ -41,6 +41,13 @@ class Engine(StrEnum):
     CONNECTED = "connected"
 
 
+class Capture(StrEnum):
+    """A way to hear packets."""
+
+    RING = "ring"
+    SCAPY = "scapy"
+
+
 Targets = Annotated[list[str] | None, Argument(
     metavar="TARGET...", show_default=False, help="What to probe: hosts, with ports or without; see below.")]
 PortsOption = Annotated[list[str] | None, Option(
@@ -76,6 +83,8 @@ SourceAddress = Annotated[str | None, Option(metavar="A,B,...", help=(
     "Addresses of this host to send from, in turns: many hosts limit their errors by the address they go to."))]
 Interface = Annotated[str | None, Option("--interface", "-i", metavar="IFACE", help=(
     "Where probes leave and answers are listened for; also the zone of link-local targets."))]
+CaptureOption = Annotated[Capture | None, Option("--capture", show_default=False, help=(
+    "The kernel's ring (AF_PACKET), or Scapy's sockets, as where there is no such ring."))]
 Write = Annotated[str | None, Option(
     "--write", "-w", metavar="FILE.pcapng", help="Write probes and answers there, verdicts as packet comments.")]
 Control = Annotated[bool, Option(

@@ -69,6 +69,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     source_port: opt.SourcePort = None,
     source_address: SourceAddress = None,
     interface: opt.Interface = None,
+    capture: opt.CaptureOption = None,
     allow_broadcast: opt.AllowBroadcast = False,
     watch: Watch = False,
     interval: Interval = 10,
@@ -90,7 +91,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     options = Options(
         max_ttl=max_ttl, first_ttl=first_ttl, queries=queries, timeout_s=timeout, rate_pps=rate, flows=flows,
         interface=interface, source_address=source_address, source_port=source_port or 0, payload=payload,
-        size=size or 0)
+        size=size or 0, capture=capture or "auto")
     with opened(output, stream=output_format is Format.NDJSON) as out:
         verdicts, last = _follow(endpoint, options, _Output(out, output_format, style_of(out, color, utc=utc)),
                                   interval if watch else None)

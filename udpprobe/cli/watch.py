@@ -21,6 +21,7 @@ from udpprobe.cli.options import (
     UtcOption,
 )
 from udpprobe.cli.output import guard_outputs, opened, style_of, width_of
+from udpprobe.cli.scan_options import CaptureOption
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
@@ -73,6 +74,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     *,
     interface: Annotated[str | None, Option("--interface", "-i", metavar="IFACE",
                                                   help="Where to listen; everywhere without.")] = None,
+    capture: CaptureOption = None,
     bpf: Annotated[str | None, Option("--filter", metavar="BPF",
                                             help="Only packets that this pcap filter lets through.")] = None,
     show_all: Annotated[bool, Option("--all", help="Healthy destinations too.")] = False,
@@ -107,7 +109,8 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     rotate_bytes = parse_size(rotate)
     from udpprobe.commands.watch import WatchOptions  # noqa: PLC0415 - help does without
 
-    options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all, loop_ttl)
+    options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all,
+                           capture or "auto", loop_ttl)
     is_lines = output_format is Format.NDJSON
     with opened(output, stream=is_stream(output_format, events=is_lines)) as out:
         ending = Ending(out, output_format, events=is_lines,

@@ -56,6 +56,7 @@ class Options(Struct, frozen=True):
     payload: str = "auto"
     control: bool = True
     """Whether a closed port is asked too, whose refusals show what arrives."""
+    capture: str = "auto"
 
 
 class Measured(Struct, frozen=True):
@@ -118,7 +119,7 @@ def mtu(endpoint: Endpoint, options: Options,
             wires = _wires(endpoint, options, held)
         except UnsentError as error:
             return Measured(_unsent(endpoint, error), interrupted=False, failure=str(error))
-        listener = held.enter_context(Listener(wires, options.interface))
+        listener = held.enter_context(Listener(wires, options.interface, capture=options.capture))
         run = _Run(listener, options, ctrl_c, on_progress)
         return Measured(run.report(), ctrl_c.came)
 

@@ -45,6 +45,7 @@ class Options(Struct, frozen=True):
     payload: str = "auto"
     size: int = 0
     """Bytes of the IP packet; 0 for as many as the payload needs."""
+    capture: str = "auto"
 
 
 class Traced(Struct, frozen=True):
@@ -91,7 +92,7 @@ def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport
         except UnsentError as error:
             yield Traced(_unsent(endpoint, error), interrupted=False, failure=str(error))
             return
-        listener = held.enter_context(Listener([wire], options.interface))
+        listener = held.enter_context(Listener([wire], options.interface, capture=options.capture))
         number = 0
         while True:
             run = _Round(listener, options, ctrl_c, number)

@@ -65,6 +65,7 @@ class WatchOptions(Struct, frozen=True):
     count: int | None = None
     """End after so many errors."""
     all_destinations: bool = False
+    capture: str = "auto"
     loop_ttl: int = 32
 
 
@@ -92,7 +93,8 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
     """
     expression = TRAFFIC if options.filter is None else f"({TRAFFIC}) and ({options.filter})"
     with ExitStack() as held:
-        capture = held.enter_context(closing(open_capture(expression, interface=options.interface, bulk=True)))
+        capture = held.enter_context(closing(open_capture(
+            expression, interface=options.interface, bulk=True, capture=options.capture)))
         rotation = options.write and held.enter_context(Rotation(
             options.write, most_bytes=options.rotate_bytes, files=options.keep, application=f"udpprobe {__version__}"))
         sockets = Sockets(own_addresses)

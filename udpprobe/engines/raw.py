@@ -23,7 +23,8 @@ class Raw:
     Args:
         ports: the first and the last source port of probes.
         interface: the only one to use, or None.
-        bulk: whether the rate is beyond what a portable capture keeps up with.
+        bulk: whether the rate is beyond what a small ring keeps up with.
+        capture: as `open_capture` has it.
 
     Raises:
         PrivilegeError: raw sockets are not allowed.
@@ -34,9 +35,9 @@ class Raw:
     owns_port = False
     blind_to: str | None = None
 
-    def __init__(self, *, ports: tuple[int, int], interface: str | None, bulk: bool) -> None:
+    def __init__(self, *, ports: tuple[int, int], interface: str | None, bulk: bool, capture: str = "auto") -> None:
         expression = FILTER.format(first=ports[0], last=ports[1])
-        self._capture = open_capture(expression, interface=interface, bulk=bulk, kind="probe")
+        self._capture = open_capture(expression, interface=interface, bulk=bulk, kind="probe", capture=capture)
         self.state: EngineState = self._capture.state
         self._sender = Sender(interface=interface)
         self._unsent: list[tuple[int, int]] = []
