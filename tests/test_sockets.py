@@ -249,6 +249,8 @@ def test_the_kernel_lists_this_process_s_sockets(opened, host):
 
 @pytest.mark.parametrize(("state", "linux", "text"), [
     ("unconnected", {"unconnected": None, "connected": "E", "recverr": "E"}, "is unconnected: it does not know"),
+    ("unconnected", {"unconnected": None, "connected": "EMSGSIZE", "recverr": "EMSGSIZE"},
+     "only with IP_PMTUDISC_DO, by EMSGSIZE from what it sends later"),
     ("elsewhere", {"unconnected": None, "connected": "E", "recverr": "E"}, "another address: it does not know"),
     ("recverr", {"connected": "E", "recverr": "EMSGSIZE"}, "has IP_RECVERR: the error and EMSGSIZE are there"),
     ("connected", {"connected": None, "recverr": "E"}, "Linux keeps this one to itself"),

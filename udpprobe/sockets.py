@@ -45,6 +45,7 @@ TEXTS = {
     "unknown": "whether its socket hears of it is unknown",
 }
 HEARING = frozenset({"connected", "recverr"})
+LATER = "its socket is unconnected: it learns of it only with IP_PMTUDISC_DO, by EMSGSIZE from what it sends later"
 UNTOLD = "its socket hears of most errors, but Linux keeps this one to itself"
 
 
@@ -70,7 +71,9 @@ class Sender(Struct, frozen=True):
         who = f"{self.process.name}[{self.process.pid}]" if self.process else "of this host, by an unknown process"
         errno = linux.get(self.state)
         is_untold = self.state in HEARING and errno is None
-        return f"{who}; {UNTOLD if is_untold else TEXTS[self.state].format(errno=errno)}"
+        is_later = self.state == "unconnected" and linux.get("connected") == "EMSGSIZE"
+        text = UNTOLD if is_untold else LATER if is_later else TEXTS[self.state].format(errno=errno)
+        return f"{who}; {text}"
 
 
 NOBODY = Sender(None, "unknown")

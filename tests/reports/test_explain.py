@@ -31,8 +31,9 @@ The packet is larger than the next link takes, and it may not be fragmented (RFC
 verdict             too-big
 nmap's word         packet-too-big
 Stevens, UNP 28.1   EMSGSIZE
-Linux, unconnected  nothing, ever: the kernel cannot know which sendto it
-                    belongs to
+Linux, unconnected  nothing of the error; with IP_PMTUDISC_DO, EMSGSIZE from
+                    each later sendto that is too large, once the route's MTU is
+                    known
 Linux, connected    EMSGSIZE from its next call (send, recv or SO_ERROR), once
 Linux, IP_RECVERR   EMSGSIZE from its next call, and the error itself with
                     MSG_ERRQUEUE, with the MTU in ee_info

@@ -29,7 +29,12 @@ evidence of a loop. Code * is every code without a row; ICMPv6 types without a r
 verdict and give EPROTO with IP_RECVERR. UNP: Stevens, UNIX Network Programming, table 28.1. Linux gives a \
 connected socket the errno from its next call, once; a socket with IP_RECVERR gets it too and reads the \
 whole story with MSG_ERRQUEUE. An unconnected socket hears nothing, ever: the kernel cannot know which \
-sendto the error belongs to."""
+sendto the error belongs to; but once a route's MTU is known, IP_PMTUDISC_DO has each sendto that is too \
+large fail with EMSGSIZE."""
+
+
+_LATER = ("nothing of the error; with IP_PMTUDISC_DO, EMSGSIZE from each later sendto that is too large, once the "
+          "route's MTU is known")
 
 
 def verdict_words(meaning: Meaning) -> str:
@@ -47,7 +52,8 @@ def _otherwise(meaning: Meaning) -> str | None:
 def linux_words(meaning: Meaning) -> dict[str, str]:
     """What a program sees on Linux, by kind of socket: `unconnected`, `connected`, `recverr`."""
     return {
-        "unconnected": "nothing, ever: the kernel cannot know which sendto it belongs to",
+        "unconnected": _LATER if meaning.verdict == "too-big" else
+                       "nothing, ever: the kernel cannot know which sendto it belongs to",
         "connected": _connected(meaning),
         "recverr": _recverr(meaning),
     }
