@@ -197,7 +197,7 @@ def _follow(follow: "Callable[..., Report]", ending: Ending, annotated: _Annotat
             progress: bool | None) -> tuple["Report", bool]:
     from udpprobe.commands.analyze import Interrupted  # noqa: PLC0415 - as above
 
-    takers = [*([ending.take] if ending.events else []), *([annotated.take] if annotated else [])]
+    takers = [*([ending.take] if ending.hears else []), *([annotated.take] if annotated else [])]
 
     def on_each(events: "Sequence[Event]") -> None:
         for take in takers:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from udpprobe.cli.options import FormatOption, OutputOption, ProgressOption
+from udpprobe.cli.options import OutputOption, PageFormatOption, ProgressOption
 from udpprobe.cli.output import complain, guard_inputs, opened, width_of
 from udpprobe.cli.progress import shown as shown_progress
 from udpprobe.cli.storing import stored
@@ -44,7 +44,7 @@ def diff(
     after: Annotated[str, Argument(metavar="AFTER", show_default=False, help="Likewise.")],
     *,
     show_all: Annotated[bool, Option("--all", help="Destinations that are the same, too.")] = False,
-    output_format: FormatOption = Format.TABLE,
+    output_format: PageFormatOption = Format.TABLE,
     output: OutputOption = None,
     fail_on: Annotated[str | None, Option(
         metavar="CHANGE[,CHANGE]", help="Exit with status 1 when one of these was found.")] = None,

@@ -42,11 +42,16 @@ class Ending(Struct):
     def __post_init__(self) -> None:
         if self.format is Format.PARQUET and self.out.isatty():
             raise UsageError("--format parquet is binary; name a file with -o")
-        if self.events or self.format is Format.PARQUET:
+        if self.events or self.format in {Format.HTML, Format.PARQUET}:
             try:
                 self._events = events_in(self.format, _spool, self.style)
             except ImportError as error:
                 raise UdpprobeError("--format parquet needs pyarrow; install udpprobe[parquet]") from error
+
+    @property
+    def hears(self) -> bool:
+        """Whether it is to be given the events: asked for, or in the picture of a page."""
+        return self.events or self.format is Format.HTML
 
     def take(self, events: Sequence[Event]) -> None:
         """Events as they become known: a line at once to NDJSON, rows as they fill up to others."""
@@ -70,7 +75,9 @@ class Ending(Struct):
 
     def write(self, report: Report) -> None:
         """All that is not yet written."""
-        if self.events and self._events is not None:
+        if self.hears and self._events is not None:
+            if self.hide_healthy and not self.events:
+                report = _shown(report, 0, only_unhealthy=True)
             self._write(self._events.end(report, width_of(self.out)))
         else:
             self._write(self._report(report, width_of(self.out)))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Exit, Option
 
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.options import Color, ColorOption, FailOnOption, FormatOption, OutputOption
+from udpprobe.cli.options import Color, ColorOption, FailOnOption, OutputOption, PageFormatOption
 from udpprobe.cli.output import load_ahead, opened, style_of, width_of
 from udpprobe.cli.progress import shown_of_search
 from udpprobe.core.targets import parse_target
@@ -69,7 +69,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     capture: opt.CaptureOption = None,
     allow_broadcast: opt.AllowBroadcast = False,
     control: Control = True,
-    output_format: FormatOption = Format.TABLE,
+    output_format: PageFormatOption = Format.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
     fail_on: FailOnOption = None,

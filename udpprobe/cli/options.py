@@ -10,11 +10,15 @@ from typer import Option
 from udpprobe.errors import UsageError
 from udpprobe.reports import Format
 
+_PAGE_FORMATS = tuple(each for each in Format if each is not Format.PARQUET)
+_TEXT_FORMATS = tuple(each for each in _PAGE_FORMATS if each is not Format.HTML)
 
-def _is_text(output_format: Format) -> Format:
-    if output_format is Format.PARQUET:
-        raise UsageError("--format parquet is for the reports and events of analyze, scan and watch; "
-                         f"here it is {_TEXT_FORMATS}")
+
+def _one_of(formats: tuple[Format, ...], output_format: Format) -> Format:
+    if output_format not in formats:
+        what = ("the reports and events of analyze, scan and watch" if output_format is Format.PARQUET
+                else "reports, traces, path MTUs and comparisons")
+        raise UsageError(f"--format {output_format} is for {what}; here it is {'|'.join(formats)}")
     return output_format
 
 
@@ -26,9 +30,20 @@ class Color(StrEnum):
     NEVER = "never"
 
 
-_TEXT_FORMATS = "|".join(each for each in Format if each is not Format.PARQUET)
+def _is_text(output_format: Format) -> Format:
+    return _one_of(_TEXT_FORMATS, output_format)
+
+
+def _is_page(output_format: Format) -> Format:
+    return _one_of(_PAGE_FORMATS, output_format)
+
+
 FormatOption = Annotated[Format, Option(
-    "--format", metavar=f"[{_TEXT_FORMATS}]", callback=_is_text, help="How the result is written.")]
+    "--format", metavar=f"[{'|'.join(_TEXT_FORMATS)}]", callback=_is_text,
+    help="How the result is written.")]
+PageFormatOption = Annotated[Format, Option(
+    "--format", metavar=f"[{'|'.join(_PAGE_FORMATS)}]", callback=_is_page,
+    help="How the result is written; html is one page for a browser.")]
 ReportFormatOption = Annotated[Format, Option("--format", help="How the result is written.")]
 OutputOption = Annotated[str | None, Option(
     "--output", "-o", metavar="FILE",

@@ -205,7 +205,7 @@ def _follow(resolved: "Resolved", options: "Options", ending: Ending,
     def on_settled(rows: "Sequence[Destination]") -> None:
         ending.take_settled(list(map(told, rows)) if told else rows)
 
-    on_events = ending.take if ending.events else None
+    on_events = ending.take if ending.hears else None
     with shown_of_scan(progress) as on_progress:
         try:
             listeners = scanning.Listeners(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 from typer import Argument, Exit, Option
 
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.options import Color, ColorOption, FailOnOption, FormatOption, OutputOption, UtcOption
+from udpprobe.cli.options import Color, ColorOption, FailOnOption, OutputOption, PageFormatOption, UtcOption
 from udpprobe.cli.output import load_ahead, opened, style_of, width_of
 from udpprobe.core.targets import parse_target
 from udpprobe.core.verdicts import parse_verdicts
@@ -73,7 +73,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     allow_broadcast: opt.AllowBroadcast = False,
     watch: Watch = False,
     interval: Interval = 10,
-    output_format: FormatOption = Format.TABLE,
+    output_format: PageFormatOption = Format.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
     utc: UtcOption = False,

@@ -136,7 +136,7 @@ def _follow(options: "WatchOptions", ending: Ending, *,
 
         says_start = verbose or (sys.stderr is not None and sys.stderr.isatty())
         on_start = partial(_tell, _listening(options)) if says_start else lambda: None
-        on_events = ending.take if ending.events else lambda _: None
+        on_events = ending.take if ending.hears else lambda _: None
         listeners = watching.Listeners(on_events, on_progress, on_start)
         try:
             return watching.watch(options, listeners), None

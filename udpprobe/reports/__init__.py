@@ -1,7 +1,8 @@
 """What was found, as text for a person or a program. Pure: text out, prints nothing.
 
-`table`, `markdown`, `json`, `csv` and `parquet` write a report, and its events; `trace`, `mtu`, `checks`, `explain`,
-`lists` and `status` are about one thing each, in all formats. Field names come from the model alone.
+`table`, `markdown`, `json`, `csv`, `html` and `parquet` write a report, and its events; `trace`, `mtu`, `diff`,
+`checks`, `explain`, `lists` and `status` are about one thing each, in all formats. Field names come from the model
+alone.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class Format(StrEnum):
     NDJSON = "ndjson"
     CSV = "csv"
     MARKDOWN = "markdown"
+    HTML = "html"
+    """One page for a browser; of reports, traces, path MTUs and comparisons."""
     PARQUET = "parquet"
     """Of reports and their events alone; binary."""
 
@@ -55,7 +58,7 @@ class Events(Protocol):
 # ruff: noqa: PLC0415
 
 
-def report_pieces(report: Report, output_format: Format, width: int,
+def report_pieces(report: Report, output_format: Format, width: int,  # noqa: PLR0911 - a format each
                   style: Style | None = None) -> Iterator[str] | Iterator[bytes]:
     """A report in pieces: of a million destinations, the whole text would take a gigabyte.
 
@@ -89,13 +92,18 @@ def report_pieces(report: Report, output_format: Format, width: int,
             from udpprobe.reports.csv import report_csv
 
             return report_csv(report)
+        case Format.HTML:
+            from udpprobe.reports.html import report_html
+
+            return report_html(report, style or PLAIN)
         case Format.PARQUET:
             from udpprobe.reports.parquet import report_parquet
 
             return report_parquet(report)
 
 
-def events_in(output_format: Format, spool: Callable[[], IO[str]], style: Style | None = None) -> Events:
+def events_in(output_format: Format, spool: Callable[[], IO[str]],  # noqa: PLR0911 - a format each
+              style: Style | None = None) -> Events:
     """What writes events.
 
     Args:
@@ -127,6 +135,10 @@ def events_in(output_format: Format, spool: Callable[[], IO[str]], style: Style 
             from udpprobe.reports.csv import EventsCsv
 
             return EventsCsv()
+        case Format.HTML:
+            from udpprobe.reports.html import Timeline
+
+            return Timeline(style or PLAIN)
         case Format.PARQUET:
             from udpprobe.reports.parquet import EventsParquet
 

@@ -46,7 +46,7 @@ def shown(comparison: Comparison, *, show_all: bool) -> Comparison:
 
 
 def _table(comparison: Comparison, width: int) -> str:
-    rows = [_cells(row) for row in comparison.destinations[:ROWS_SHOWN]]
+    rows = [row_cells(row) for row in comparison.destinations[:ROWS_SHOWN]]
     stacked = [(f"{label}\n  {said}" if said else label, change) for label, change, said in rows]
     body = table((Layout(COLUMNS, rows, 2), Layout(COLUMNS[:2], stacked, 0)), width) if rows else ""
     hidden = len(comparison.destinations) - len(rows)
@@ -55,7 +55,7 @@ def _table(comparison: Comparison, width: int) -> str:
 
 
 def _markdown(comparison: Comparison, _width: int) -> str:
-    rows = [_cells(row) for row in comparison.destinations]
+    rows = [row_cells(row) for row in comparison.destinations]
     body = markdown(COLUMNS, rows) + "\n\n" if rows else ""
     return body + without_tags(closing(comparison)) + "\n"
 
@@ -73,7 +73,8 @@ def _name(name: str) -> str:
     return "standard input" if name == "-" else escape(name)
 
 
-def _cells(row: Compared) -> tuple[str, str, str]:
+def row_cells(row: Compared) -> tuple[str, str, str]:
+    """A row of `COLUMNS`."""
     label = endpoint(row.address, row.port, row.zone)
     said = [] if row.source is None else [glued(f"from {endpoint(row.source, row.source_port)}")]
     is_both = row.before is not None and row.after is not None
@@ -144,7 +145,14 @@ def _csv_state(state: State | None) -> Iterator[object]:
         yield value.median if isinstance(value, Spread) else round(value, 6) if isinstance(value, float) else value
 
 
+def _html(found: Comparison, width: int) -> str:
+    from udpprobe.reports.html import diff_html  # noqa: PLC0415 - for one format
+
+    return diff_html(found, width)
+
+
 DIFF_FORMATS: Mapping[Format, Callable[[Comparison, int], str]] = {
     Format.TABLE: _table, Format.JSON: _json, Format.NDJSON: _ndjson, Format.CSV: _csv, Format.MARKDOWN: _markdown,
+    Format.HTML: _html,
 }
 """What each format makes of a comparison; the width of the screen is for tables."""

@@ -38,9 +38,9 @@ HEADERS = ("router", "MTU", "ICMP errors", "smallest packet", "remarks")
 
 def mtu_table(report: MtuReport, width: int, style: Style = PLAIN) -> str:
     """What it comes to, who said what, and what to do."""
-    layout = Layout(HEADERS, tuple(map(_row, report.reports)), len(HEADERS) - 1)
+    layout = Layout(HEADERS, tuple(map(router_row, report.reports)), len(HEADERS) - 1)
     said = f"\n{table((layout,), width)}\n" if report.reports else ""
-    rest = "".join(f"{wrap(line, width)}\n" for line in _rest(report))
+    rest = "".join(f"{wrap(line, width)}\n" for line in remarks(report))
     verdict = report.verdict or "undecided"
     start, found, more = wrap(conclusion(report), width).partition(verdict)
     return f"{coloured(verdict, style, start + found)}{more}\n{said}" + (f"\n{rest}" if rest else "")
@@ -48,17 +48,19 @@ def mtu_table(report: MtuReport, width: int, style: Style = PLAIN) -> str:
 
 def mtu_markdown(report: MtuReport, _width: int) -> str:
     """The same in GitHub's Markdown."""
-    said = f"\n{markdown(HEADERS, tuple(map(_row, report.reports)))}\n" if report.reports else ""
-    rest = "".join(f"- {without_tags(line)}\n" for line in _rest(report))
+    said = f"\n{markdown(HEADERS, tuple(map(router_row, report.reports)))}\n" if report.reports else ""
+    rest = "".join(f"- {without_tags(line)}\n" for line in remarks(report))
     return f"{without_tags(conclusion(report))}\n{said}" + (f"\n{rest}" if rest else "")
 
 
-def _row(said: Reported) -> tuple[str, ...]:
+def router_row(said: Reported) -> tuple[str, ...]:
+    """A row of `HEADERS`."""
     mtu = "" if said.mtu is None else str(said.mtu)
     return escape(said.reporter), mtu, str(said.count), str(said.smallest), "; ".join(said.notes)
 
 
-def _rest(report: MtuReport) -> Iterator[str]:
+def remarks(report: MtuReport) -> Iterator[str]:
+    """What there is to say beside the conclusion."""
     yield from map(_sentence, map(escape, report.notes))
     yield from _sizes(report)
     if report.advice:
@@ -169,8 +171,15 @@ def mtu_csv(report: MtuReport, _width: int) -> str:
 
 HOLE_COLUMNS = ("largest_passed", "smallest_lost", "after", "before")
 
+def _html(found: MtuReport, width: int) -> str:
+    from udpprobe.reports.html import mtu_html  # noqa: PLC0415 - for one format
+
+    return mtu_html(found, width)
+
+
 MTU_FORMATS: Mapping[Format, Callable[[MtuReport, int], str]] = {
     Format.TABLE: mtu_table, Format.JSON: mtu_json, Format.NDJSON: mtu_ndjson, Format.CSV: mtu_csv,
     Format.MARKDOWN: mtu_markdown,
+    Format.HTML: _html,
 }
 """What each format makes of a path MTU; the width of the screen is for tables."""

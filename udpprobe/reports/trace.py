@@ -41,7 +41,7 @@ LAPS, AGAIN = 2, "(loop repeats)"
 
 def trace_table(report: TraceReport, width: int, style: Style = PLAIN) -> str:
     """A row a hop and reporter, then what it comes to, and what to do."""
-    rows = tuple(_rows(report))
+    rows = tuple(hop_rows(report))
     hops = f"{table((Layout(HEADERS, rows, len(HEADERS) - 1),), width)}\n\n" if rows else ""
     advice = f"{wrap(escape(report.advice), width)}\n" if report.advice else ""
     head = wrap(conclusion(report), width)
@@ -53,10 +53,11 @@ def trace_table(report: TraceReport, width: int, style: Style = PLAIN) -> str:
 def trace_markdown(report: TraceReport, _width: int) -> str:
     """The same in GitHub's Markdown."""
     advice = f"\n{without_tags(escape(report.advice))}\n" if report.advice else ""
-    return f"{markdown(HEADERS, tuple(_rows(report)))}\n\n{without_tags(conclusion(report))}\n{advice}"
+    return f"{markdown(HEADERS, tuple(hop_rows(report)))}\n\n{without_tags(conclusion(report))}\n{advice}"
 
 
-def _rows(report: TraceReport) -> Iterator[tuple[str, ...]]:
+def hop_rows(report: TraceReport) -> Iterator[tuple[str, ...]]:
+    """Rows of `HEADERS`; hops in a row that say the same are one."""
     for who, some in groupby(report.hops, key=lambda hop: _folded(hop, report.loop)):
         hops = list(some)
         if who:
@@ -223,9 +224,16 @@ def _records(hop: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**hop, **reporter, **spread}
 
 
+def _html(found: TraceReport, width: int) -> str:
+    from udpprobe.reports.html import trace_html  # noqa: PLC0415 - for one format
+
+    return trace_html(found, width)
+
+
 TRACE_FORMATS: Mapping[Format, Callable[[TraceReport, int], str]] = {
     Format.TABLE: trace_table, Format.JSON: trace_json, Format.NDJSON: trace_ndjson, Format.CSV: trace_csv,
     Format.MARKDOWN: trace_markdown,
+    Format.HTML: _html,
 }
 """What each format makes of a trace; the width of the screen is for tables."""
 

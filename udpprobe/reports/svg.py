@@ -1,0 +1,265 @@
+"""Pictures for the HTML report, as SVG: bars, rings, ladders and ribbons.
+
+Colours are classes, which the page's style sheet gives a meaning; a strict Content-Security-Policy allows no `style`
+attribute. Every text goes through `text_of`. Each picture has a title and a sentence for who does not see it, and
+stands beside a table with the same numbers.
+"""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from math import cos, log10, pi, sin
+
+from udpprobe.reports.text import count, duration, escape
+
+WIDTH = 720
+"""Units of every picture; text is 13 of them high."""
+RING = 460
+LINE = 22
+NAMED = 46
+"""Characters of a name that a picture shows."""
+TICKS = 4
+
+
+def text_of(text: str) -> str:
+    """Foreign text as text of HTML or SVG, or inside a quoted attribute."""
+    return html.escape(escape(text))
+
+
+def picture(name: str, title: str, description: str, height: float, shapes: Iterable[str],
+            width: float = WIDTH) -> str:
+    """A whole picture.
+
+    Args:
+        name: for its ids; of this page only.
+        title: what it shows, in a few words.
+        description: what it says, in a sentence.
+        height: in units.
+        shapes: SVG.
+        width: in units; a smaller one than usual fits on a phone.
+    """
+    kind = ' class="narrow"' if width < WIDTH else ""
+    return (f'<svg viewBox="0 0 {_n(width)} {_n(height)}" role="img" aria-labelledby="{name}-t {name}-d" id="{name}"'
+            f'{kind}>'
+            f'<title id="{name}-t">{text_of(title)}</title><desc id="{name}-d">{text_of(description)}</desc>'
+            f'{"".join(shapes)}</svg>')
+
+
+def _n(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def word(x: float, y: float, text: str, kind: str = "", anchor: str = "start",
+         most: int = NAMED) -> str:
+    """A text; long ones are cut in the middle, and whole in its title."""
+    shown = text if len(text) <= most else f"{text[:most // 2]}…{text[-most // 2 + 1:]}"
+    title = "" if shown == text else f"<title>{text_of(text)}</title>"
+    kinds = f' class="{text_of(kind)}"' if kind else ""
+    return (f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}"{kinds}>{text_of(shown)}{title}</text>')
+
+
+def box(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
+    """A filled rectangle."""
+    inside = f"<title>{text_of(title)}</title>" if title else ""
+    return (f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(max(width, 0))}" height="{_n(max(height, 0))}" '
+            f'class="{text_of(kind)}">{inside}</rect>')
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str = "axis") -> str:
+    """A straight line."""
+    return f'<line x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}" class="{text_of(kind)}"/>'
+
+
+def dot(x: float, y: float, radius: float, kind: str) -> str:
+    """A filled circle."""
+    return f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(radius)}" class="{text_of(kind)}"/>'
+
+
+# ---- over time
+
+
+def over_time(bins: Sequence[Sequence[int]], kinds: Sequence[str], ends: tuple[str, str], description: str) -> str:
+    """Stacked bars: how many of each kind in each of some equal spans of time.
+
+    Args:
+        bins: of each span, a number for each kind.
+        kinds: classes, the lowest first.
+        ends: the first and the last time, as text.
+        description: see `picture`.
+    """
+    height, left, top = 200, 46, 12
+    most = max(map(sum, bins), default=0) or 1
+    wide, scale = (WIDTH - left) / len(bins), (height - 34 - top) / most
+    bottom = height - 34
+    shapes = [line(left, bottom, WIDTH, bottom), line(left, top, WIDTH, top, "grid"),
+              word(left - 6, top + 5, count(most), "small", "end"), word(left - 6, bottom, "0", "small", "end"),
+              word(left, height - 16, ends[0], "small"), word(WIDTH, height - 16, ends[1], "small", "end")]
+    shapes.append('<g id="bars">')
+    for place, numbers in enumerate(bins):
+        y = float(bottom)
+        for kind, number in zip(kinds, numbers, strict=True):
+            if number:
+                y -= number * scale
+                shapes.append(box(left + place * wide, y, max(wide - 0.7, 0.8), number * scale, kind,
+                                  f"{number} {kind}"))
+    shapes.append("</g>")
+    return picture("time", "ICMP errors over time", description, height, shapes)
+
+
+# ---- a loop
+
+
+def ring(name: str, routers: Sequence[str | None], period: int | None, description: str) -> str:
+    """Routers in a circle; those that are not known are empty.
+
+    Args:
+        name: see `picture`.
+        routers: in the order of hops, as far as that is known; None for one that never spoke.
+        period: how many there are; None where nobody knows.
+        description: see `picture`.
+    """
+    size = period or max(len(routers), 1)
+    places = [*routers[:size], *([None] * (size - len(routers)))][:24]
+    radius, height = 78, 232
+    x0, y0 = RING / 2, height / 2
+    turn = [-pi / 2 + 2 * pi * place / max(len(places), 1) for place in range(len(places))]
+    shapes = [f'<circle cx="{_n(x0)}" cy="{_n(y0)}" r="{radius}" class="way"/>',
+              word(x0, y0 - 2, f"loop of {period}" if period else "loop", "strong", "middle"),
+              word(x0, y0 + 16, "hops" if period else "of unknown length", "small", "middle")]
+    for angle, router in zip(turn, places, strict=True):
+        x, y = x0 + radius * cos(angle), y0 + radius * sin(angle)
+        half = angle + pi / max(len(places), 1)
+        shapes.append(_arrow(x0 + radius * cos(half), y0 + radius * sin(half), half + pi / 2))
+        shapes.append(dot(x, y, 8, "loop" if router else "unknown"))
+        side = cos(angle)
+        anchor = "start" if side > 0.01 else "end" if side < -0.01 else "middle"
+        shift = 15 if side > 0.01 else -15 if side < -0.01 else 0
+        lift = (-15 if sin(angle) < 0 else 24) if not shift else 4
+        shapes.append(word(x + shift, y + lift, router or "silent router", "" if router else "small", anchor, 20))
+    return picture(name, "A routing loop", description, height, shapes, RING)
+
+
+def _arrow(x: float, y: float, angle: float) -> str:
+    points = " ".join(f"{_n(x + 7 * cos(angle + turn))},{_n(y + 7 * sin(angle + turn))}" for turn in (0, 2.5, -2.5))
+    return f'<polygon points="{points}" class="arrow"/>'
+
+
+# ---- a path
+
+
+def hops(rows: Sequence[tuple[str, str, float, tuple[float, float, float] | None, str]], description: str) -> str:
+    """A line of stations, each with its loss and its RTT.
+
+    Args:
+        rows: of each hop: its number, its name (empty for a silent one), the share of probes without a reply,
+            the least, median and largest RTT in ms, and a class for its dot.
+        description: see `picture`.
+    """
+    top, step, start, end = 34, 30, 440, WIDTH - 10
+    most_ms = max((rtt[2] for *_, rtt, _ in rows if rtt), default=0) or 1
+    scale = (end - start - 60) / most_ms
+    shapes = [word(30, 16, "hop, router", "small"), word(start, 16, f"RTT, 0 to {duration(most_ms)}", "small"),
+              word(start - 14, 16, "no reply", "small", "end")]
+    if len(rows) > 1:
+        shapes.append(line(14, top + 8, 14, top + 8 + step * (len(rows) - 1), "way"))
+    for place, (number, name, loss, rtt, kind) in enumerate(rows):
+        y = top + 8 + place * step
+        shapes += [dot(14, y, 7, kind), word(30, y + 5, number, "strong"),
+                   word(60, y + 5, name or "no reply", "" if name else "small")]
+        if loss:
+            shapes.append(word(start - 14, y + 5, f"{loss:.0%}", "strong", "end"))
+        if rtt:
+            least, median, largest = (start + each * scale for each in rtt)
+            shapes += [box(least, y - 5, max(largest - least, 2), 10, "range"), box(median - 1.5, y - 8, 3, 16, "mark"),
+                       word(largest + 8, y + 5, duration(rtt[1]), "small")]
+    return picture("stations", "The path, hop by hop", description, top + step * len(rows) + 8, shapes)
+
+
+# ---- sizes
+
+
+def ladder(rungs: Sequence[tuple[int, str, str]], description: str) -> str:
+    """Packet sizes, the largest on top, and what became of each.
+
+    Args:
+        rungs: size in bytes, what became of it, and a class.
+        description: see `picture`.
+    """
+    most = max((size for size, *_ in rungs), default=1)
+    shapes = []
+    for place, (size, said, kind) in enumerate(rungs):
+        y = 8 + place * 46
+        shapes += [word(0, y + 13, f"{size} bytes: {said}", most=100), box(0, y + 20, WIDTH * size / most, 12, kind)]
+    return picture("ladder", "Packet sizes, and what became of them", description, 46 * len(rungs) + 8, shapes)
+
+
+# ---- who to whom
+
+
+def ribbons(pairs: Sequence[tuple[str, str, int, str]], description: str) -> str:
+    """Reporters at the left, destinations at the right, a ribbon for each pair.
+
+    Args:
+        pairs: reporter, destination, errors, and a class.
+        description: see `picture`.
+    """
+    totals: list[Counter[str]] = [Counter(), Counter()]
+    for reporter, destination, number, _ in pairs:
+        totals[0][reporter] += number
+        totals[1][destination] += number
+    sides = [list(side) for side in totals]
+    rows = max(map(len, sides), default=1)
+    room = rows * LINE
+    whole = sum(pair[2] for pair in pairs) or 1
+    at: list[dict[str, float]] = [{}, {}]
+    shapes = [word(250, 14, "reporter", "small", "end"), word(470, 14, "about", "small")]
+    for side, names in enumerate(sides):
+        step = room / max(len(names), 1)
+        for place, name in enumerate(names):
+            y = 24 + step * (place + 0.5)
+            thick = _thick(totals[side][name], whole)
+            at[side][name] = y - thick / 2
+            shapes.append(word(250 if side == 0 else 470, y + 4, name, "", "end" if side == 0 else "start"))
+    for reporter, destination, number, kind in pairs:
+        thick = _thick(number, whole)
+        y1, y2 = at[0][reporter] + thick / 2, at[1][destination] + thick / 2
+        at[0][reporter] += thick
+        at[1][destination] += thick
+        shapes.append(f'<path d="M258 {_n(y1)}C360 {_n(y1)} 360 {_n(y2)} 462 {_n(y2)}" class="ribbon {text_of(kind)}" '
+                      f'stroke-width="{_n(max(thick, 1.5))}"><title>'
+                      f'{text_of(f"{reporter} about {destination}: {number} {kind}")}</title></path>')
+    return picture("flows", "Who reports about whom", description, room + 34, shapes)
+
+
+def _thick(number: int, whole: int) -> float:
+    return min(max(LINE * 3 * number / whole, 1.5), LINE * 0.8)
+
+
+# ---- a distribution
+
+
+def spread(values_ms: Sequence[float], description: str) -> str:
+    """How many of some durations lie where, on a logarithmic scale of thirds of a decade.
+
+    Args:
+        values_ms: at least one, in milliseconds.
+        description: see `picture`.
+    """
+    steps = [round(log10(max(each, 0.001)) * 3) for each in values_ms]
+    low, high = min(steps), max(*steps, min(steps) + 3)
+    numbers = [steps.count(step) for step in range(low, high + 1)]
+    height, left = 190, 46
+    most, wide, bottom = max(numbers), (WIDTH - left) / len(numbers), height - 38
+    shapes = [line(left, bottom, WIDTH, bottom), word(left - 6, 18, count(most), "small", "end"),
+              word(left - 6, bottom, "0", "small", "end")]
+    every = max(round(len(numbers) / 6), 1)
+    for place, number in enumerate(numbers):
+        tall = (bottom - 12) * number / most
+        middle_ms = 10 ** ((low + place) / 3)
+        shapes.append(box(left + place * wide + 2, bottom - tall, wide - 4, tall, "range",
+                          f"{number} of about {duration(middle_ms)}"))
+        if place % every == 0:
+            shapes.append(word(left + (place + 0.5) * wide, height - 18, duration(middle_ms), "small", "middle"))
+    return picture("rtt", "Round-trip times", description, height, shapes)
