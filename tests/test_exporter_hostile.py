@@ -1,7 +1,10 @@
 """What clients of the exporter may do to it that a Prometheus server never does."""
 
 import contextlib
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from ipaddress import ip_network
@@ -86,3 +89,41 @@ def test_what_a_probe_waited_for_others_is_taken_from_its_time(monkeypatch):
     prober.probe({"target": ["127.0.0.1:2"]}, 3)
     first.join()
     assert asked_s + 3 - began_s[1] <= given_s[1] < 2.9
+
+
+def test_slow_connections_starve_nobody(port):
+    with contextlib.ExitStack() as opened:
+        for _ in range(exporter.CONNECTIONS + 26):
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), 10)).sendall(b"G")
+        start_s = time.monotonic()
+        assert asked(port, b"GET /-/healthy HTTP/1.0").startswith(b"HTTP/1.0 200 ")
+        assert time.monotonic() - start_s < 5
+
+
+def test_where_all_have_asked_one_more_is_told_that_there_is_no_room(port, monkeypatch):
+    monkeypatch.setattr(exporter, "ROOM_S", 0.1)
+    go_on = threading.Event()
+
+    def check(*_):
+        go_on.wait(20)
+        return Outcome((checked("x", None, Facts(REFUSED), Expectation()),), 0, 0, "0.1.0")
+
+    monkeypatch.setattr(exporter, "check", check)
+    with contextlib.ExitStack() as opened:
+        opened.callback(go_on.set)
+        for _ in range(exporter.CONNECTIONS):
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), 10)).sendall(
+                b"GET /probe?target=127.0.0.1:9 HTTP/1.0\r\n\r\n")
+        time.sleep(0.5)
+        assert asked(port, b"GET /-/healthy HTTP/1.0").startswith(b"HTTP/1.0 503 ")
+
+
+def test_sigterm_ends_it_in_order_and_it_says_where_it_listens():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "udpprobe", "exporter", "--engine", "recverr", "--listen", where]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert f"udpprobe exporter: listens on http://{where}\n" == process.stderr.readline()
+        assert asked(int(where.rpartition(":")[2]), b"GET /-/healthy HTTP/1.0").startswith(b"HTTP/1.0 200 ")
+        process.send_signal(signal.SIGTERM)
+        assert (0, "") == (process.wait(20), process.stderr.read())

@@ -222,3 +222,14 @@ def test_no_other_destination_is_a_group(family, address):
 def test_a_packet_too_big_about_a_group_is_what_it_says():
     packet = b.datagram(CLIENT[6], "ff0e::1", 40001, PORT, b"hello")     # RFC 4443, 2.4 (e.3)
     assert "too-big" == story_of([packet, b.error(packet, 2, 0, 1280, reporter=ROUTER[6])]).only.verdict
+
+
+# ---- what anybody may send any number of
+
+@pytest.mark.parametrize("ttl", [5, 64])
+def test_of_any_number_of_reporters_a_thousand_are_listed_and_all_are_counted(ttl):
+    packet = sent(1, ttl=ttl)
+    frames = [packet, *(b.time_exceeded(packet, f"198.51.{n >> 8}.{n & 255}") for n in range(1200))]
+    only = story_of(frames).only
+    assert (1200, 1000) == (only.errors, len(only.findings))
+    assert ("200 more findings are counted, not listed",) == only.notes

@@ -6,9 +6,11 @@ Rows are made as they are asked for, and none is kept: there may be a million.
 from __future__ import annotations
 
 import struct
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, cached_property
+from heapq import nsmallest
 from itertools import starmap
 from math import gcd
 from typing import Any, Generic, NamedTuple, TypeVar, overload
@@ -62,6 +64,9 @@ NO_ERROR = 0
 MOST_ROUTERS = 32
 """So many of a loop are named with each of its findings. Few loops are of more than ten; forged errors come from any
 number of addresses, and with all of them at each, a report would be the square of a capture."""
+
+MOST_FINDINGS = 1000
+"""So many of a destination are listed, the worst first: forged errors come from any number of reporters. All count."""
 
 NS_PER_MS = 1e6
 _ENDPOINT, _FINDING, _LOOP = 12, 17, 10
@@ -162,13 +167,13 @@ class Conclusion:
         self._endpoint_words, self._finding_words, self._loop_words = (
             memoryview(endpoints.words), memoryview(findings.words), memoryview(loops.words))
         self._are_loops = are_loops
-        self._subjects: dict[tuple[int, ...], int] = {}
-        """By address, port (and source): its number."""
-        self._of: list[list[int]] = []
-        """Of each subject, its findings; loops that were seen are numbered behind them."""
-        self._endpoint_of: list[int] = []
+        self._subjects = Table(6, 6, memoryview(bytearray(bytes(findings.secret))).cast("Q"))
+        """By address, port (and source): its number. There may be a million, so they are no Python objects."""
+        self._first, self._last = array("q"), array("q")
+        """Of each subject, its findings; loops that were seen are numbered behind them. -1 for none."""
+        self._next = array("q", [-1]) * (findings.size + loops.size)
+        self._endpoint_of = array("q")
         self._gather()
-        self._silence = self._hosts_that_refused()
 
     def _gather(self) -> None:
         """What is to be told of: destinations with findings, those in sight of a loop, and all that were asked."""
@@ -184,15 +189,31 @@ class Conclusion:
             for row in range(self._endpoints.size):
                 if endpoints[_ENDPOINT * row + 8]:
                     self._add(tuple(endpoints[_ENDPOINT * row:_ENDPOINT * row + 6]), -1)
-        for subject in self._subjects:
-            self._endpoint_of.append(self._endpoints.row_of(subject))
+        for number in range(self._subjects.size):
+            self._endpoint_of.append(self._endpoints.row_of(self._subject(number)))
 
     def _add(self, subject: tuple[int, ...], found: int) -> None:
-        number = self._subjects.setdefault(subject, len(self._of))
-        if number == len(self._of):
-            self._of.append([])
+        number = self._subjects.add_key(subject)
+        if number == len(self._first):
+            self._first.append(-1)
+            self._last.append(-1)
         if found >= 0:
-            self._of[number].append(found)
+            if self._first[number] < 0:
+                self._first[number] = found
+            else:
+                self._next[self._last[number]] = found
+            self._last[number] = found
+
+    def _of(self, number: int) -> list[int]:
+        """The findings of a subject."""
+        rows, row = [], self._first[number]
+        while row >= 0:
+            rows.append(row)
+            row = self._next[row]
+        return rows
+
+    def _subject(self, number: int) -> tuple[int, ...]:
+        return tuple(memoryview(self._subjects.words)[6 * number:6 * number + 6])
 
     def _finding_subject(self, row: int) -> tuple[int, ...]:
         words, at = self._finding_words, _FINDING * row
@@ -202,22 +223,21 @@ class Conclusion:
 
     def destinations(self) -> Sequence[Destination]:
         """The worst first."""
-        subjects = list(self._subjects)
-        keys = [self._key(number, subject) for number, subject in enumerate(subjects)]
-        order = sorted(range(len(keys)), key=keys.__getitem__)
-        return Rows(order, lambda number: self._destination(number, subjects[number], keys[number]))
+        keys = [self._key(number) for number in range(self._subjects.size)]
+        order = array("q", sorted(range(len(keys)), key=keys.__getitem__))
+        return Rows(order, lambda number: self._destination(number, self._subject(number), keys[number]))
 
-    def _key(self, number: int, subject: tuple[int, ...]) -> bytes:
+    def _key(self, number: int) -> bytes:
         """Sorts destinations: worst verdict, most errors, most datagrams, then by name."""
-        found, size = self._of[number], self._findings.size
+        found, size = self._of(number), self._findings.size
         words = self._finding_words
         errors = sum(words[_FINDING * row + 8] for row in found
                      if row < size and words[_FINDING * row + 4] >> 28 & 0xFF != NO_ERROR)
-        name = _name(subject, self._by_flow)
+        name = _name(self._subject(number), self._by_flow)
         return _SORTED_BY.pack(self._rank(number), _NEGATIVE - errors, _NEGATIVE - self._counter(number, 6)) + name
 
     def _rank(self, number: int) -> int:
-        rank = min((self._rank_of_found(row) for row in self._of[number]), default=_UNKNOWN)
+        rank = min((self._rank_of_found(row) for row in self._of(number)), default=_UNKNOWN)
         if rank < _UNKNOWN:
             return rank
         return rank_of("answered" if self._counter(number, 9) else "silent")
@@ -247,7 +267,11 @@ class Conclusion:
         row = self._endpoint_of[number]
         sent, sent_bytes, _, answered, _, other_port = (
             self._endpoint_words[_ENDPOINT * row + 6:_ENDPOINT * row + 12] if row >= 0 else (0,) * 6)
-        port, findings = _port(subject[2]), self._told(self._of[number])
+        found = self._of(number)
+        port, findings = _port(subject[2]), self._told(found)
+        notes = [f"answer-from port {other_port}"] if other_port else []
+        if len(found) > MOST_FINDINGS:
+            notes.append(f"{len(found) - MOST_FINDINGS} more findings are counted, not listed")
         meaning = self._meaning(number, subject) if verdict == "silent" and not errors else None
         case = case_of_verdict(verdict, findings, address, meaning=meaning, answered=answered)
         return Destination(
@@ -255,7 +279,7 @@ class Conclusion:
             meaning=meaning, sent=sent, sent_bytes=sent_bytes,
             answered=answered, errors=errors, rtt_ms=_spread(self._endpoint_rtt, row), findings=findings,
             advice=self._advice(case, address, port),
-            notes=(f"answer-from port {other_port}",) if other_port else (),
+            notes=tuple(notes),
             source=address_text(subject[3], subject[4]) if self._by_flow else None,
             source_port=subject[5] if self._by_flow and subject[2] < NO_PORT else None)
 
@@ -269,8 +293,7 @@ class Conclusion:
         loop = self._loop(found) if self._are_loops or self._loops.size else None
         if len(found) == 1:
             return (self._finding(found[0], loop),)
-        told = [(self._order(row), self._finding(row, loop)) for row in found]
-        return tuple(finding for _, finding in sorted(told, key=lambda pair: pair[0]))
+        return tuple(self._finding(row, loop) for row in nsmallest(MOST_FINDINGS, found, key=self._order))
 
     def _order(self, row: int) -> tuple[Any, ...]:
         if row >= self._findings.size:
@@ -326,7 +349,8 @@ class Conclusion:
     def _loop(self, found: list[int]) -> Loop | None:
         """The loop behind a destination's errors: its routers in the order they spoke, and its period."""
         size, words = self._findings.size, self._finding_words
-        rows = sorted((row for row in found if row < size and row in self._are_loops), key=lambda row: (
+        candidates = (row for row in found if row < size and row in self._are_loops)
+        rows = nsmallest(MOST_FINDINGS, candidates, key=lambda row: (
             words[_FINDING * row + 9], words[_FINDING * row + 2], words[_FINDING * row + 3]))
         seen = [row - size for row in found if row >= size]
         if not rows and not seen:
@@ -346,7 +370,8 @@ class Conclusion:
         is_limited = refusals >= LEAST_BURST and last_ns < self._counter(number, 10)
         return "rate-limited" if is_limited else "listening-or-filtered"
 
-    def _hosts_that_refused(self) -> dict[tuple[int, ...], tuple[int, int]]:
+    @cached_property
+    def _silence(self) -> dict[tuple[int, ...], tuple[int, int]]:
         """By host: how many datagrams it refused, and when the last one."""
         words, hosts = self._finding_words, dict[tuple[int, ...], tuple[int, int]]()
         for row in range(self._findings.size):
@@ -456,7 +481,7 @@ def _round_of(words: memoryview, rows: list[int]) -> set[int]:
     """Those of one destination's errors in transit whose reporters come round and round."""
     reported: dict[int, frozenset[str]] = {}
     of: dict[tuple[int, str], set[int]] = {}
-    for row in rows:
+    for row in rows[:MOST_FINDINGS]:     # a loop has few routers
         name = address_text(words[_FINDING * row + 2], words[_FINDING * row + 3])
         for ttl in _ttls(words, row):
             reported[ttl] = reported.get(ttl, frozenset()) | {name}
@@ -556,11 +581,19 @@ def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Qu
 
 
 class Events:
-    """Makes events of what an analyzer keeps of errors."""
+    """Makes events of what an analyzer keeps of errors.
 
-    def __init__(self, analyzer: Analyzer, loop_ttl: int) -> None:
+    Args:
+        analyzer: who kept them.
+        loop_ttl: as in `Question`.
+        are_loops: findings that are errors of a loop, where that is known.
+    """
+
+    def __init__(self, analyzer: Analyzer, loop_ttl: int, are_loops: set[int] | None = None) -> None:
         self._findings = memoryview(analyzer.findings.table.words)
-        self._are_loops = _are_loops(analyzer.findings.table, analyzer.findings.loops, loop_ttl)
+        if are_loops is None:
+            are_loops = _are_loops(analyzer.findings.table, analyzer.findings.loops, loop_ttl)
+        self._are_loops = are_loops
 
     def event(self, kept: Kept, row: int) -> Event:
         """The event of one error."""
@@ -584,22 +617,32 @@ class LoopsSoFar:
 
     def forget(self) -> None:
         """Findings have been numbered anew."""
-        self._size = 0
-        self._by_destination: dict[tuple[int, ...], list[int]] = {}
+        self._latest: dict[int, int] = {}
+        """By hash of a destination, the latest of its findings; a million destinations take 100 MB this way."""
+        self._before = array("i")
+        """By finding, the one before it with this hash, or -1."""
 
     def of(self, kept: Kept) -> set[int]:
         """Those among the findings of some errors, and others of the same destinations."""
         table = self._analyzer.findings.table
         words = memoryview(table.words)
-        for row in range(self._size, table.size):
-            self._by_destination.setdefault(_destination(words, row), []).append(row)
-        self._size = table.size
+        for row in range(len(self._before), table.size):
+            key = hash(_destination(words, row))
+            self._before.append(self._latest.get(key, -1))
+            self._latest[key] = row
         touched = {kept.finding(row) for row in range(kept.rows.size)}
         asked = {_destination(words, row) for row in touched if words[_FINDING * row + 4] >> 20 in _IN_TRANSIT}
         if not asked:
             return set()
-        rows = [row for destination in asked for row in self._by_destination[destination]]
+        rows = sorted(row for destination in asked for row in self._findings_of(destination, words))
         return _are_loops(table, self._analyzer.findings.loops, self._loop_ttl, rows)
+
+    def _findings_of(self, destination: tuple[int, ...], words: memoryview) -> Iterator[int]:
+        row = self._latest.get(hash(destination), -1)
+        while row >= 0:
+            if _destination(words, row) == destination:
+                yield row
+            row = self._before[row]
 
 
 def _destination(words: memoryview, row: int) -> tuple[int, ...]:

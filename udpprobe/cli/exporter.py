@@ -8,6 +8,7 @@ from typer import Option, echo
 from udpprobe.cli import scan_options as opt
 from udpprobe.core.targets import parse_target
 from udpprobe.errors import UsageError
+from udpprobe.interrupt import was_terminated
 
 if TYPE_CHECKING:
     from udpprobe.commands.exporter import Module, Network
@@ -57,7 +58,12 @@ def exporter(
                    "or name a loop's routers", err=True)
     settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, engine=engine.value if engine else "auto")
     with Server(Options(where, networks, {**MODULES, **_modules(config)}, settings, at_once)) as server:
-        server.serve_forever()
+        echo(f"udpprobe exporter: listens on {server.url}", err=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            if not was_terminated():    # by SIGTERM a daemon is asked to end, and nothing is left undone
+                raise
 
 
 def _modules(path: str | None) -> dict[str, "Module"]:

@@ -21,7 +21,7 @@ from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Event, Report
 from udpprobe.errors import CaptureError, UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
-from udpprobe.report import Events, Question, report_of
+from udpprobe.report import Events, LoopsSoFar, Question, report_of
 from udpprobe.workers import Crew, Disordered, Followed, Giving, Part, Task, Threads
 
 __all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze"]
@@ -163,6 +163,7 @@ class _Run:
         with self._ctrl_c.striking() if self.analyzer is None else nullcontext():  # a pipe may say nothing for hours
             source: CaptureFile | MergedCaptures = CaptureFile(files[0]) if len(files) == 1 else MergedCaptures(files)
         is_live, flushed_s = not all(map(is_stored, files)), monotonic()
+        loops = LoopsSoFar(analyzer, self._options.loop_ttl) if is_live else None
         while (arrival := source.fill()) is not Arrival.END:
             if isinstance(source, CaptureFile):
                 analyzer.feed(source.records)
@@ -180,13 +181,13 @@ class _Run:
                 analyzer.flush_older()
                 flushed_s = monotonic()
             if is_live:
-                self._tell_events(analyzer)
+                self._tell_events(analyzer, loops)
             self._tell_progress(source.state)
             if self._ctrl_c.came:
                 break
         analyzer.finish()
         source.close()
-        self._tell_events(analyzer)
+        self._tell_events(analyzer, loops)
         self._add(analyzer, source.state)
 
     def _follow_pieces(self, files: Sequence[str], crew: Crew) -> None:
@@ -276,11 +277,19 @@ class _Run:
         if self._on_progress is not None:
             self._on_progress(state)
 
-    def _tell_events(self, analyzer: Analyzer) -> None:
-        """Tell errors in the order of their frames, and forget them: there may be many."""
+    def _tell_events(self, analyzer: Analyzer, loops: LoopsSoFar | None = None) -> None:
+        """Tell errors in the order of their frames, and forget them: there may be many.
+
+        Args:
+            analyzer: who kept them.
+            loops: of a stream, whose errors are told as they come: to look at all findings each time would take longer
+                each time.
+        """
         if self._on_events is None:
             return
-        kept, events = analyzer.take_events(), Events(analyzer, self._options.loop_ttl)
+        kept = analyzer.take_events()
+        are_loops = None if loops is None else {row for each in kept for row in loops.of(each)}
+        events = Events(analyzer, self._options.loop_ttl, are_loops)
         order = [(frame, number, row) for number, each in enumerate(kept) for row, frame in enumerate(each.frames())]
         order.sort()
         for first in range(0, len(order), EVENTS_AT_A_TIME):

@@ -37,9 +37,12 @@ Module = tuple[Expectation, Probing]
 MODULES: Mapping[str, Module] = {name: (Expectation(name), Probing()) for name in ON_SILENCE}
 """What there is without a file of templates."""
 CONNECTIONS = 64
-"""More are hung up on."""
+"""For more, room is made by hanging up on whoever has taken longest to ask; where all have asked, by 503."""
+FULL = b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\ntoo many connections\n"
 REMEMBERED = 4096
 """Targets whose ICMP errors are counted on; beyond that the counts of the one longest unasked begin anew."""
+ROOM_S = 1
+"""How long a connection that was hung up on may take to end."""
 SLOW_S = 10
 """How long a client may take with its request."""
 MARGIN_S = 0.5
@@ -199,6 +202,8 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128
+    """Connections that the kernel keeps until they are accepted."""
 
     def __init__(self, options: Options) -> None:
         host, port = options.listen
@@ -208,6 +213,8 @@ class Server(ThreadingHTTPServer):
         self.pages: Mapping[str, Callable[[Mapping[str, list[str]], float], bytes]] = {
             "/probe": prober.probe, "/metrics": prober.metrics, "/-/healthy": lambda _query, _timeout_s: b"Healthy\n"}
         self._connections = threading.BoundedSemaphore(CONNECTIONS)
+        self.silent: dict[Handler, None] = {}
+        """Connections that have not asked yet, the oldest first."""
         try:
             # with the zone of a link-local address, which bind itself does not read
             where = socket.getaddrinfo(host, port, self.address_family, socket.SOCK_STREAM)[0][4]
@@ -216,12 +223,25 @@ class Server(ThreadingHTTPServer):
             raise UdpprobeError(f"cannot listen on {host}, TCP port {port}: "
                                 f"{error.strerror or error}") from error
 
+    @property
+    def url(self) -> str:
+        """Where it is asked."""
+        host, port = self.server_address[:2]
+        return f"http://[{host!s}]:{port}" if self.address_family == socket.AF_INET6 else f"http://{host!s}:{port}"
+
     def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]  # of TCP
-        """Serve a connection in a thread, or hang up where there are too many."""
-        if self._connections.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        """Serve a connection in a thread; where there are too many, nobody who is slow may keep it out."""
+        if not self._connections.acquire(blocking=False):
+            with suppress(StopIteration, RuntimeError, KeyError):   # none, or another thread was faster
+                slowest = next(iter(self.silent))
+                del self.silent[slowest]
+                slowest.hang_up()
+            if not self._connections.acquire(timeout=ROOM_S):
+                with suppress(OSError):
+                    request.send(FULL)
+                self.shutdown_request(request)
+                return
+        super().process_request(request, client_address)
 
     def process_request_thread(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]  # as above
         """Serve it, and make room."""
@@ -247,22 +267,28 @@ class Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Give the client its time: `timeout` alone begins anew with every byte."""
         super().setup()
-        self._patience = threading.Timer(SLOW_S, self._hang_up)
+        self._patience = threading.Timer(SLOW_S, self.hang_up)
         self._patience.daemon = True
         self._patience.start()
+        self.server.silent[self] = None
 
     def finish(self) -> None:
         """It is over, one way or another."""
-        self._patience.cancel()
+        self._heard()
         super().finish()
 
-    def _hang_up(self) -> None:
+    def _heard(self) -> None:
+        self._patience.cancel()
+        self.server.silent.pop(self, None)
+
+    def hang_up(self) -> None:
+        """End with a client that does not ask."""
         with suppress(OSError):     # the client was faster
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
         """Answer."""
-        self._patience.cancel()
+        self._heard()
         try:
             self._say(HTTPStatus.OK, self._page())
         except Refusal as refusal:
