@@ -110,7 +110,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     from udpprobe.commands.watch import WatchOptions  # noqa: PLC0415 - help does without
 
     options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all,
-                           capture or "auto", loop_ttl)
+                           loop_ttl, capture or "auto")
     is_lines = output_format is Format.NDJSON
     with opened(output, stream=is_stream(output_format, events=is_lines)) as out:
         ending = Ending(out, output_format, events=is_lines,

@@ -65,8 +65,8 @@ class WatchOptions(Struct, frozen=True):
     count: int | None = None
     """End after so many errors."""
     all_destinations: bool = False
-    capture: str = "auto"
     loop_ttl: int = 32
+    capture: str = "auto"
 
 
 class Listeners(Struct, frozen=True):
