@@ -45,6 +45,7 @@ def test_each_verdict_counts_by_what_was_expected(found, states):
 @pytest.mark.parametrize(("found", "asked", "words"), [
     (ANSWERED, {}, None), (REFUSED, {"expect": "refused"}, None), (QUIET, {"expect": "not-refused"}, None),
     (REFUSED, {}, "Do this."), (QUIET, {"expect": "listening"}, "Do this."),
+    (MIXED, {}, "Send with a higher TTL to 203.0.113.9:4500"),
     (ANSWERED, {"expect": "refused"}, "Stop what answers on 10.0.0.1:53, or correct what is expected of it."),
     (ANSWERED, {"warning": parse_range("1")}, "Look at the load of 10.0.0.1:53, and at the RTT of each hop"),
 ])

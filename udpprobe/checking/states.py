@@ -10,7 +10,7 @@ from udpprobe.checking.asking import Expectation
 from udpprobe.checking.causes import cause, cause_of, duration_ms, loop_cause, mtu_cause, rtt_ms
 from udpprobe.checking.thresholds import Range, State, worst
 from udpprobe.core.addresses import endpoint_text
-from udpprobe.core.advice import Case, sentence
+from udpprobe.core.advice import Case, case_of_finding, sentence
 from udpprobe.core.model import Destination, Finding, Model
 from udpprobe.pmtud.model import MtuReport
 from udpprobe.tracing.model import TraceReport
@@ -175,6 +175,8 @@ def _advice(facts: Facts, asked: Expectation) -> str | None:
     place = endpoint_text(found.address, found.port, found.zone)
     if asked.expect == "refused" and found.answered:
         return sentence(Case("not-refused"), [place])
+    if found.answered and found.findings:
+        return sentence(case_of_finding(found.findings[0], found.address, found.answered), [place], found.address)
     return sentence(Case("too-slow"), [place]) if found.verdict == "answered" else found.advice
 
 
