@@ -13,21 +13,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
-from typing import TYPE_CHECKING, Self
-
-if TYPE_CHECKING:
-    from udpprobe.core.model import Report
+from typing import Any, Self
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while a source was followed; `report` says what was known by then.
+    """Ctrl-C while something was looked at; `report` says what was known by then.
 
     Args:
-        report: it.
+        report: it, of the kind that the caller would have got.
         undecided: addresses and ports of which what it says may still have changed.
     """
 
-    def __init__(self, report: Report, undecided: frozenset[tuple[str, int]] = frozenset()) -> None:
+    def __init__(self, report: Any,  # noqa: ANN401 - as above
+                 undecided: frozenset[tuple[str, int]] = frozenset()) -> None:
         from msgspec.structs import replace  # noqa: PLC0415 - help and empty commands do without
 
         super().__init__()

@@ -20,13 +20,15 @@ from udpprobe.core.addresses import address_text
 from udpprobe.core.decode import Decoder
 from udpprobe.core.probe import TOKEN_BYTES
 from udpprobe.core.rows import Packet
-from udpprobe.errors import PrivilegeError, UdpprobeError, UnsentError
+from udpprobe.core.targets import TRACEROUTE_PORT, parse_target
+from udpprobe.errors import PrivilegeError, UdpprobeError, UnsentError, UsageError
 from udpprobe.hostfacts import reserve_ports, source_of
 from udpprobe.links import bind_to_interface, interface_index, interface_mtu, interface_name
 from udpprobe.payloads import Catalogue, chosen, load
 from udpprobe.payloads.model import Payload
 from udpprobe.replies import NO_LOOP_TTL, Flows, Probe, Reply, Tracker
 from udpprobe.routes import outgoing_interface
+from udpprobe.targets import Wanted, resolve
 from udpprobe.tracing.model import Target
 
 if TYPE_CHECKING:
@@ -75,6 +77,29 @@ def endpoint_of(destinations: Destinations, row: int) -> Endpoint:
     """One of the destinations that targets were resolved to."""
     high, low = int(destinations.high[row]), int(destinations.low[row])
     return Endpoint((high, low), int(destinations.port[row]), int(destinations.zone[row]))
+
+
+def endpoint_named(text: str, command: str, family: int | None = None, interface: str | None = None, *,
+                   allow_broadcast: bool = False) -> Endpoint:
+    """The one destination that `HOST:PORT` names: without a port, traceroute's; of a name, the system's first choice.
+
+    Args:
+        text: as `parse_target` has it.
+        command: who follows one destination only.
+        family: 4 or 6: only such addresses of a name.
+        interface: zone of a link-local address that names none.
+        allow_broadcast: whether groups of hosts may be probed.
+
+    Raises:
+        UsageError: it is no target, or more than one destination.
+        UdpprobeError: the name has no address.
+    """
+    target = parse_target(text)
+    hosts = 1 if isinstance(target.host, str) else target.host.size
+    if hosts * sum(map(len, target.ports or (range(1),))) > 1:
+        raise UsageError(f"{text!r} is more than one destination; {command} takes one")
+    wanted = Wanted((range(TRACEROUTE_PORT, TRACEROUTE_PORT + 1),), family, interface, allow_broadcast)
+    return endpoint_of(resolve([target], [], wanted).destinations, 0)
 
 
 def payload_for(port: int, text: str = "auto") -> Payload:

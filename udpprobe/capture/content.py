@@ -6,9 +6,9 @@ import os
 import re
 import select
 import stat
-from typing import Protocol
+from typing import IO, Protocol
 
-from udpprobe.errors import CaptureError
+from udpprobe.errors import CaptureError, UsageError
 
 PIPE_BYTES, FILE_BYTES = 1 << 16, 1 << 18
 """Read at a time. A pipe holds no more, and memory for more would be allocated in vain each time."""
@@ -64,6 +64,52 @@ class Content(Feed, Protocol):
         ...
 
 
+class OpenedFile:
+    """A file object that a caller has opened, and closes; it is read from where it stands, once.
+
+    Args:
+        file: binary.
+    """
+
+    is_live = is_seekable = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.total_bytes: int | None = None
+        self.done_bytes = 0
+
+    def __str__(self) -> str:
+        name = getattr(self._file, "name", None)
+        return name if isinstance(name, str) else "file object"
+
+    def read(self, _timeout_s: float) -> bytes | None:
+        """See Feed.
+
+        Raises:
+            UsageError: it gives text.
+            CaptureError: reading breaks off.
+        """
+        try:
+            chunk = self._file.read(FILE_BYTES)
+        except (OSError, ValueError) as error:      # ValueError: it is closed; text that is no UTF-8
+            raise CaptureError(f"{self}: reading stopped: {error}") from error
+        if isinstance(chunk, str):
+            raise UsageError(f"{self}: is opened as text; open it as binary ('rb')")
+        self.done_bytes += len(chunk or b"")
+        return chunk
+
+    def read_at(self, first: int, room: memoryview, most: int) -> int:
+        """See Content; never called, for it is not seekable."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """See Content; the file is its owner's to close."""
+
+
+Named = str | OpenedFile
+"""What a capture is read from: a path, a URL, "-" for standard input, or a file object."""
+
+
 def is_url(name: str) -> bool:
     """Whether it is read by way of fsspec; a file:// URL is a path."""
     return local_path(name) is None
@@ -77,18 +123,22 @@ def local_path(name: str) -> str | None:
     return url["rest"] if url["scheme"] == "file" else None
 
 
-def is_stored(name: str) -> bool:
+def is_stored(name: Named) -> bool:
     """Whether it may be opened as often as one likes: a regular file, or something with a URL."""
+    if isinstance(name, OpenedFile):
+        return False
     path = local_path(name)
     return path is None or (path != "-" and os.path.isfile(path))  # noqa: PTH113 - pathlib alone takes 3 ms to import
 
 
-def open_content(name: str) -> Content:
-    """Open a file, a pipe, a URL, or standard input, which is "-".
+def open_content(name: Named) -> Content:
+    """Open a file, a pipe, a URL, or standard input, which is "-"; a file object is open already.
 
     Raises:
         CaptureError: it cannot be opened, or is a directory.
     """
+    if isinstance(name, OpenedFile):
+        return name
     path = local_path(name)
     if path is not None:
         return LocalFile(name, path)

@@ -6,7 +6,7 @@ import os.path
 from enum import Enum, auto
 
 from udpprobe.capture.compressed import Ahead, Peeked, unpacked
-from udpprobe.capture.content import Feed, open_content
+from udpprobe.capture.content import Feed, Named, open_content
 from udpprobe.capture.magic import looks_like
 from udpprobe.capture.state import SourceState
 from udpprobe.core import capture as core
@@ -38,7 +38,7 @@ class CaptureFile:
     Its `records` are to be followed until they need more bytes, then filled again, until `fill` says END.
 
     Args:
-        name: a path, a URL, or "-" for standard input.
+        name: a path, a URL, "-" for standard input, or a file object.
         entry: what is known at `first`; None to begin with the file.
         first: byte of the file to begin with.
         stop: byte of the file; records that begin before it are read.
@@ -50,11 +50,11 @@ class CaptureFile:
         CaptureError: it cannot be opened, or is no capture; by `fill`: reading breaks off.
     """
 
-    def __init__(self, name: str, *, entry: Entry | None = None, first: int = 0, stop: int = EVERYTHING,
+    def __init__(self, name: Named, *, entry: Entry | None = None, first: int = 0, stop: int = EVERYTHING,
                  is_guess: bool = False, is_gapless: bool = False, capacity: int = CAPACITY_BYTES) -> None:
-        self.name = name
+        self.name = str(name)
         self._content = open_content(name)
-        self.state = SourceState("file", name, total_bytes=self._content.total_bytes)
+        self.state = SourceState("file", self.name, total_bytes=self._content.total_bytes)
         self.is_live = self._content.is_live
         self.is_seekable = True
         """Whether it may be read in pieces."""

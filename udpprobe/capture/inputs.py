@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from udpprobe.capture.content import is_stored, is_url, local_path
+from udpprobe.capture.content import Named, OpenedFile, is_stored, is_url, local_path
 from udpprobe.errors import CaptureError, UsageError
 
 if TYPE_CHECKING:
@@ -21,33 +21,39 @@ PAYING_BYTES = 1 << 30
 """From so many bytes on all cores are used, unless something else is asked for."""
 
 
-
 class Inputs(Struct, frozen=True):
     """What is to be read."""
 
     name: str
     """As it was named, for the report."""
-    captures: tuple[tuple[str, ...], ...]
+    captures: tuple[tuple[Named, ...], ...]
     """The files of each capture, which are one in the order of their time stamps; captures are kept apart."""
     unread: dict[str, str] = field(default_factory=dict)
     """What could not even be listed, and why."""
 
     @classmethod
-    def of(cls, *files: str) -> Self:
+    def of(cls, *files: Named) -> Self:
         """These files, as one capture."""
-        return cls(", ".join(files), (files,))
+        return cls(", ".join(map(str, files)), (files,))
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Of all captures."""
-        return tuple(name for capture in self.captures for name in capture)
-
+        """Those of all captures that have a name, by which others may open them."""
+        return tuple(name for capture in self.captures for name in capture if isinstance(name, str))
 
     def for_others(self) -> Inputs:
-        """The same for processes in other directories."""
-        captures = tuple(tuple(name if is_url(name) else os.path.abspath(local_path(name) or name)  # noqa: PTH100 - see _inside
-                               for name in files) for files in self.captures)
-        return replace(self, captures=captures)
+        """The same for processes in other directories.
+
+        Raises:
+            UsageError: there are file objects among them.
+        """
+        return replace(self, captures=tuple(tuple(map(_for_others, files)) for files in self.captures))
+
+
+def _for_others(name: Named) -> str:
+    if isinstance(name, OpenedFile):
+        raise UsageError(f"{name}: a cluster reads files by their names, not file objects")
+    return name if is_url(name) else os.path.abspath(local_path(name) or name)  # noqa: PTH100 - see _inside
 
 
 def find_inputs(arguments: Sequence[str], files_from: str | None = None, *, are_apart: bool = False) -> Inputs:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from udpprobe.capture.content import is_stored
+from udpprobe.capture.content import Named, is_stored
 from udpprobe.capture.files import Arrival, CaptureFile
 from udpprobe.capture.pieces import BEFORE_ALL, PEEK_BYTES
 from udpprobe.capture.state import SourceState
@@ -26,7 +26,7 @@ class _Waiting(Struct):
     first_ns: int
     """Time of its first frame; before all where that is not known."""
     rank: int
-    path: str
+    path: Named
     file: CaptureFile | None
     """It is open already where it can be opened but once."""
 
@@ -52,10 +52,10 @@ class MergedCaptures:
         UsageError: standard input is named twice.
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[Named]) -> None:
         if paths.count("-") > 1:
             raise UsageError("-: standard input can be read only once")
-        self.state = SourceState("file", ", ".join(paths), total_bytes=0)
+        self.state = SourceState("file", ", ".join(map(str, paths)), total_bytes=0)
         self.merge = Merge()
         self._capacity = min(max(BUFFERS_BYTES // len(paths), PEEK_BYTES), CAPACITY_BYTES)
         self._waiting: list[_Waiting] = []
@@ -63,14 +63,14 @@ class MergedCaptures:
             try:
                 self._look_into(path, -number)
             except CaptureError as error:
-                self.state.unread[path] = str(error)
+                self.state.unread[str(path)] = str(error)
         if not self._waiting:
             raise CaptureError(next(iter(self.state.unread.values())))
         self._waiting.sort(key=lambda waiting: waiting.first_ns, reverse=True)
         self._files: dict[int, CaptureFile] = {}
         self._closed_bytes = 0
 
-    def _look_into(self, path: str, rank: int) -> None:
+    def _look_into(self, path: Named, rank: int) -> None:
         is_reopened = is_stored(path)
         file = CaptureFile(path, is_gapless=True, capacity=PEEK_BYTES if is_reopened else self._capacity)
         if is_reopened:
@@ -126,7 +126,7 @@ class MergedCaptures:
             try:
                 file = waiting.file or CaptureFile(waiting.path, is_gapless=True, capacity=self._capacity)
             except CaptureError as error:
-                self.state.unread[waiting.path] = str(error)
+                self.state.unread[str(waiting.path)] = str(error)
                 continue
             self._files[self.merge.add(file.records, waiting.rank)] = file
             if self._waiting and self._waiting[-1].first_ns > BEFORE_ALL:

@@ -1,6 +1,6 @@
 """`udpprobe mtu`: which packets fit through to a UDP port, and who limits them."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Argument, Exit, Option
 
@@ -8,16 +8,11 @@ from udpprobe.cli import scan_options as opt
 from udpprobe.cli.options import Color, ColorOption, FailOnOption, OutputOption, PageFormatOption
 from udpprobe.cli.output import load_ahead, opened, style_of, width_of
 from udpprobe.cli.progress import shown_of_search
-from udpprobe.core.targets import parse_target
+from udpprobe.core.targets import TRACEROUTE_PORT
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
 
-if TYPE_CHECKING:
-    from udpprobe.wire import Endpoint
-
-DEFAULT_PORT = 33434
-"""traceroute's: usually closed, so that the destination speaks."""
 OWN_VERDICTS = ("ok", "black-hole")
 
 EXAMPLES = """\
@@ -53,7 +48,7 @@ Control = Annotated[bool, Option(
 
 def mtu(  # noqa: PLR0913 - a command's options are its arguments
     target: Annotated[str, Argument(metavar="HOST:PORT", help=(
-        f"Where to; without a port, {DEFAULT_PORT}. Of a name's addresses, the system's first choice."))],
+        f"Where to; without a port, {TRACEROUTE_PORT}. Of a name's addresses, the system's first choice."))],
     *,
     only_v4: opt.OnlyV4 = False,
     only_v6: opt.OnlyV6 = False,
@@ -77,8 +72,10 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     """Find the path MTU to a UDP port, to the byte, and who limits it: a router that says so, or a black hole."""
     failing = _failing(fail_on)
     family = None if only_v4 == only_v6 else 4 if only_v4 else 6
-    endpoint = _endpoint(target, family, interface, allow_broadcast=allow_broadcast)
-    from udpprobe.commands import mtu as searching  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.wire import endpoint_named  # noqa: PLC0415 - help does without the core
+
+    endpoint = endpoint_named(target, "mtu", family, interface, allow_broadcast=allow_broadcast)
+    from udpprobe.commands import mtu as searching  # noqa: PLC0415 - as above
 
     load_ahead("udpprobe.reports.mtu", output_format)
     options = searching.Options(
@@ -105,16 +102,3 @@ def _failing(text: str | None) -> frozenset[str]:
     if unknown := sorted(words - set(known)):
         raise UsageError(f"{unknown[0]!r} is no verdict; there are {', '.join(known)}")
     return words
-
-
-def _endpoint(text: str, family: int | None, interface: str | None, *,
-              allow_broadcast: bool) -> "Endpoint":
-    target = parse_target(text)
-    hosts = 1 if isinstance(target.host, str) else target.host.size
-    if hosts * sum(map(len, target.ports or (range(1),))) > 1:
-        raise UsageError(f"{text!r} is more than one destination; mtu measures one path")
-    from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
-    from udpprobe.wire import endpoint_of  # noqa: PLC0415 - as above
-
-    wanted = Wanted((range(DEFAULT_PORT, DEFAULT_PORT + 1),), family, interface, allow_broadcast)
-    return endpoint_of(resolve([target], [], wanted).destinations, 0)

@@ -159,16 +159,10 @@ def _read_files(targets_file: str | None, payload: str, payloads: str | None) ->
 
 def _resolved(asked: list[Target], left_out: list[Target], ports: Ports | None, family: int | None,
               interface: str | None, *, allow_broadcast: bool) -> "Resolved":
+    from udpprobe.payloads import known_ports  # noqa: PLC0415 - as above
     from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
 
-    return resolve(asked, left_out, Wanted(ports or _known_ports(), family, interface, allow_broadcast))
-
-
-def _known_ports() -> Ports:
-    from udpprobe.payloads import load  # noqa: PLC0415 - as above
-
-    known = sorted({port for row in load().rows for port in row.ports})
-    return tuple(range(port, port + 1) for port in known)
+    return resolve(asked, left_out, Wanted(ports or known_ports(), family, interface, allow_broadcast))
 
 
 def _payload_rows() -> "Rows":

@@ -10,9 +10,9 @@ from typer import Argument, Exit, Option
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.options import Color, ColorOption, FailOnOption, OutputOption, PageFormatOption, UtcOption
 from udpprobe.cli.output import load_ahead, opened, style_of, width_of
-from udpprobe.core.targets import parse_target
+from udpprobe.core.targets import TRACEROUTE_PORT
 from udpprobe.core.verdicts import parse_verdicts
-from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.errors import UdpprobeError
 from udpprobe.reports import Format
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from udpprobe.tracing.model import Hop, TraceReport
     from udpprobe.wire import Endpoint
 
-DEFAULT_PORT = 33434
-"""traceroute's: usually closed, so that the destination speaks."""
 
 EXAMPLES = """\
 All probes of a flow look the same to load balancers, so they take one path; --flows N sends as many flows, which may
@@ -54,7 +52,7 @@ Interval = Annotated[float, Option(
 
 def trace(  # noqa: PLR0913 - a command's options are its arguments
     target: Annotated[str, Argument(metavar="HOST:PORT", help=(
-        f"Where to; without a port, {DEFAULT_PORT}. Of a name's addresses, the system's first choice."))],
+        f"Where to; without a port, {TRACEROUTE_PORT}. Of a name's addresses, the system's first choice."))],
     *,
     only_v4: opt.OnlyV4 = False,
     only_v6: opt.OnlyV6 = False,
@@ -85,8 +83,10 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     family = None if only_v4 == only_v6 else 4 if only_v4 else 6
-    endpoint = _endpoint(target, family, interface, allow_broadcast=allow_broadcast)
-    from udpprobe.commands.trace import Options  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.wire import endpoint_named  # noqa: PLC0415 - help does without the core
+
+    endpoint = endpoint_named(target, "trace", family, interface, allow_broadcast=allow_broadcast)
+    from udpprobe.commands.trace import Options  # noqa: PLC0415 - as above
 
     options = Options(
         max_ttl=max_ttl, first_ttl=first_ttl, queries=queries, timeout_s=timeout, rate_pps=rate, flows=flows,
@@ -100,19 +100,6 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     # only Ctrl-C ends a watch, be it in a round or in a pause
     interrupted = watch or (last is not None and last.interrupted)
     raise Exit(130 if interrupted else int(not failing.isdisjoint(verdicts)))
-
-
-def _endpoint(text: str, family: int | None, interface: str | None, *,
-              allow_broadcast: bool) -> "Endpoint":
-    target = parse_target(text)
-    hosts = 1 if isinstance(target.host, str) else target.host.size
-    if hosts * sum(map(len, target.ports or (range(1),))) > 1:
-        raise UsageError(f"{text!r} is more than one destination; trace follows one")
-    from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
-    from udpprobe.wire import endpoint_of  # noqa: PLC0415 - as above
-
-    wanted = Wanted((range(DEFAULT_PORT, DEFAULT_PORT + 1),), family, interface, allow_broadcast)
-    return endpoint_of(resolve([target], [], wanted).destinations, 0)
 
 
 def _follow(endpoint: "Endpoint", options: "Options", output: "_Output",

@@ -10,7 +10,7 @@ from time import monotonic
 
 from msgspec import Struct
 
-from udpprobe.capture.content import is_stored
+from udpprobe.capture.content import Named, is_stored
 from udpprobe.capture.files import Arrival, CaptureFile
 from udpprobe.capture.filter import Selection, filter_of
 from udpprobe.capture.inputs import Inputs, threads_for
@@ -135,24 +135,25 @@ class _Run:
             except CaptureError as error:
                 if len(self._inputs.captures) == 1:
                     raise
-                self.state.unread.setdefault(files[0], str(error))
+                self.state.unread.setdefault(str(files[0]), str(error))
         if self.analyzer is None and self.state.unread:
             raise CaptureError(next(iter(self.state.unread.values())))
 
-    def _follow(self, files: Sequence[str], crew: Crew | None) -> None:
+    def _follow(self, files: Sequence[Named], crew: Crew | None) -> None:
         """Side by side where that can be; in one go where files overlap, or frames stand out of order."""
-        if crew is not None and all(map(is_stored, files)):
+        stored = [name for name in files if isinstance(name, str) and is_stored(name)]
+        if crew is not None and len(stored) == len(files):
             try:
-                self._follow_pieces(files, crew)
+                self._follow_pieces(stored, crew)
             except Disordered:
                 self._follow_in_order(files, is_ordered=True)
             return
         try:
-            self._follow_in_order(files, is_ordered=not all(map(is_stored, files)))
+            self._follow_in_order(files, is_ordered=len(stored) < len(files))
         except Disordered:
             self._follow_in_order(files, is_ordered=True)
 
-    def _follow_in_order(self, files: Sequence[str], *, is_ordered: bool) -> None:
+    def _follow_in_order(self, files: Sequence[Named], *, is_ordered: bool) -> None:
         """One reader for all; frames that stand out of order are put in order first if `is_ordered`.
 
         Raises:

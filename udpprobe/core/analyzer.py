@@ -288,8 +288,14 @@ class Analyzer:
     def feed_frames(self, frames: Iterable[tuple[int, bytes, int, int]]) -> None:
         """Follow frames: (time in ns since 1970, bytes that were captured, bytes on the wire, LINKTYPE_ value)."""
         for time_ns, data, length, link_type in frames:
-            self.decoder.load(data)
             self.frames += 1
+            if time_ns < self.since_ns or time_ns >= self.until_ns:
+                continue
+            if self.is_filtered:
+                self.filter.load(data)
+                if not self.filter.passes(0, len(data), length, link_type):
+                    continue
+            self.decoder.load(data)
             self._count(time_ns, length, link_type)
             self.decoder.frame(0, len(data), length, time_ns, link_type, self.frames)
             if self.decoder.rows.size >= GROUP:

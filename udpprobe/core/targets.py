@@ -22,6 +22,9 @@ IPV4_PREFIX = 96
 Ports = tuple[range, ...]
 """UDP ports as ranges, in the order they were written; they may overlap."""
 
+TRACEROUTE_PORT = 33434
+"""Usually closed, so that the destination speaks."""
+
 ALL_PORTS = range(1, 65536)
 """Every port that a service can be at; port 0 is reserved (RFC 6335, section 6)."""
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from udpprobe.core.probe import GENERIC, TOKEN_BYTES, VARIANTS, Payloads
 from udpprobe.payloads.model import Payload
 
-__all__ = ["BUILT_IN", "GENERIC", "PORTS", "VARIANTS", "Catalogue", "listing", "load"]
+__all__ = ["BUILT_IN", "GENERIC", "PORTS", "VARIANTS", "Catalogue", "known_ports", "listing", "load"]
 
 PORTS = 1 << 16
 
@@ -77,6 +77,11 @@ def load() -> Catalogue:
     """The table that comes with the package."""
     text = Path(__file__).with_name("payloads.toml").read_text("utf-8")
     return Catalogue((*BUILT_IN, *map(_payload, tomllib.loads(text)["payload"])))
+
+
+def known_ports() -> tuple[range, ...]:
+    """The ports of the table: what is probed where nobody names one."""
+    return tuple(range(port, port + 1) for port in sorted({port for row in load().rows for port in row.ports}))
 
 
 def _payload(row: dict[str, Any]) -> Payload:
