@@ -256,9 +256,15 @@ class Broken:
         return self.data.pop()
 
 
+ERF = bytes.fromhex("00000000 809fb16a 02 04 0070 0000 005e 0000") + bytes(94)
+"""Time, type, flags, the record's length, losses, the packet's length."""
 LOOKS = {
     b"": "empty", b"\x89PNG\r\n\x1a\nrest": "PNG", b"hello, this is text\n": "text", b"\x7fELF\2\1\1": "ELF",
-    b"snoop\0\0\0\0\0\0\2": "snoop", b"GMBU\2\0": "Network Monitor", b"\0\1\2\3\4": "00 01 02 03",
+    b"snoop\0\0\0\0\0\0\2": "snoop capture; convert it with `editcap -F pcap in out`",
+    b"GMBU\2\0": "Network Monitor capture; convert it with `editcap -F pcap -T ether in out`",
+    b"RTSS\1\1\1": "Network Monitor capture; convert it with `editcap -F pcap -T ether in out`",
+    ERF: "ERF capture; convert it with `editcap -F pcap -T ether in out`", b"\0" * 8 + ERF[8:]: "00 00 00 00",
+    ERF[:8] + b"\x7f" + ERF[9:]: "begins with the bytes", ERF[:15]: "begins with the bytes", b"\0\1\2\3\4": "00 01 02 03",
     gzip.compress(b"hello, this is text\n", mtime=0): "text inside its compression",
     gzip.compress(b"", mtime=0): "nothing",
     PCAP[:23]: "cut in its header", PCAPNG[:20]: "cut in its header", PCAP[:3]: "bytes d4 c3 b2"}

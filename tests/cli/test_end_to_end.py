@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from builders import datagram, ethernet
+from containers import Frame, bytes_of_pcap, bytes_of_pcapng
+from rare_links import pktap
 from waiting import until_it_waits
 
 from udpprobe.cli import main
@@ -52,6 +55,48 @@ def test_of_several_files_the_readable_are_read_and_the_others_named(folder, cap
     assert source["packets"] > 0
     assert source["unread"][0] == {"name": "missing", "reason": "missing: no such file"}
     assert source["unread"][1]["name"] == str(folder / "text")
+
+
+UNKNOWN = {
+    "pcap": bytes_of_pcap([Frame(0, bytes(60)), Frame(1, bytes(60))], link_type=147),
+    "pcapng": bytes_of_pcapng([Frame(0, bytes(60)), Frame(1, bytes(60))], link_type=147),
+    "pktap": bytes_of_pcap([Frame(0, pktap(bytes(60), 147)), Frame(1, pktap(bytes(60), 147))], link_type=258),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+@pytest.mark.parametrize("options", [[], ["--events"], ["--format", "markdown"], ["--fail-on", "refused"]])
+def test_where_no_packet_can_be_read_the_first_line_says_so(tmp_path, capsys, name, options):
+    (tmp_path / name).write_bytes(UNKNOWN[name])
+    assert 3 == main(["analyze", str(tmp_path / name), *options])
+    told = capsys.readouterr()
+    assert told.out.startswith("No packet could be read: unknown link layer (")
+    assert "unknown-link-type 2" in " ".join(told.out.split())
+    assert told.err.startswith("udpprobe: no packet could be read: unknown link layer (")
+    assert 1 == told.err.count("\n")
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_where_no_packet_can_be_read_the_document_is_whole(tmp_path, capsys, name):
+    (tmp_path / name).write_bytes(UNKNOWN[name])
+    assert 3 == main(["analyze", str(tmp_path / name), "--format", "json"])
+    document = json.loads(capsys.readouterr().out)
+    assert (2, {"unknown-link-type": 2}, []) == (
+        document["source"]["packets"], document["faults"], document["destinations"])
+    assert 3 == main(["analyze", str(tmp_path / name), "--format", "ndjson"])
+    assert "summary" == json.loads(capsys.readouterr().out)["kind"]
+
+
+@pytest.mark.parametrize("more", [
+    bytes_of_pcap([]), bytes_of_pcap([Frame(5, ethernet(datagram("192.0.2.1", "192.0.2.2", 1, 2)))]),
+    bytes_of_pcap([Frame(5, bytes(13))])])
+def test_where_one_packet_can_be_read_or_there_is_none_the_status_is_0(tmp_path, capsys, more):
+    (tmp_path / "known").write_bytes(more)
+    (tmp_path / "unknown").write_bytes(UNKNOWN["pcap"])
+    assert 0 == main(["analyze", str(tmp_path / "known")])
+    has_packets = len(more) > 24
+    assert (0 if has_packets else 3) == main(["analyze", str(tmp_path / "known"), str(tmp_path / "unknown")])
+    assert has_packets == ("No packet could be read" not in capsys.readouterr().out)
 
 
 def test_a_cut_capture_is_reported_as_far_as_it_goes(folder, capsys):

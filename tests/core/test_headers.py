@@ -6,13 +6,14 @@ import struct
 
 import builders as b
 import pytest
+import rare_links as r
 from crafting import CLIENT, PORT, ROUTER, host, said, sent, told
 from following import story_of
 from wraps import TUNNELS, cases
 
 from udpprobe.core.notes import TEXTS, Note
 
-UDP_TUNNELS = {name: row for name, row in TUNNELS.items() if row[1](sent(1))[9] == b.UDP}
+UDP_TUNNELS = {name: row for name, row in TUNNELS.items() if 4 in row[0] and row[1](sent(1))[9] == b.UDP}
 
 
 def behind(*headers, udp=None):
@@ -235,6 +236,7 @@ def gtp_with_chain(*lengths):
 
 
 OUTER = ("10.0.0.1", "10.0.0.2")
+SIXES = ("fd00::1", "fd00::2")
 
 
 @pytest.mark.parametrize(("chain", "fault"), [
@@ -251,9 +253,99 @@ def test_a_gtp_header_chain_without_end_is_not_followed_for_ever(chain, fault):
     (b.datagram(*OUTER, 4000, 2152, b"\x34\xff\0\x08" + bytes(7) + b"\x85\xff" + bytes(3)), "short-gtp"),
     (b.ipv4(*OUTER, b"\x70" + bytes(30), b.IPIP), "bad-ip-version"),
     (b.ipv4(*OUTER, b"", b.IP6_IN_IP), "short-ip"),
+    (b.ipv4(*OUTER, r.erspan(b"", 2)[:-1], b.GRE), "short-erspan"), (b.ipv6(*SIXES, r.erspan(b"", 3)[:-1], b.GRE), "short-erspan"),
+    (b.ipv4(*OUTER, r.erspan(b"", 3, subheader=bytes(7)), b.GRE), "short-erspan"),
+    (b.ipv4(*OUTER, b.gre(b"\x30" + bytes(40), 0x88BE, sequence=1), b.GRE), "bad-erspan-header"),
+    (b.ipv6(*SIXES, b.gre(b"\x10" + bytes(40), 0x22EB, sequence=1), b.GRE), "bad-erspan-header"),
+    (b.ipv4(*OUTER, r.erspan(bytes(60), 3, frame_type=5), b.GRE), "bad-erspan-header"),
+    (b.ipv4(*OUTER, r.erspan(b.ethernet(sent(1)), 2, is_cut=True)[:-25], b.GRE), "cut-udp"),
+    (b.ipv4(*OUTER, b"\3", 97), "short-etherip"), (b.ipv6(*SIXES, b"\x40\0" + b.ethernet(sent(1)), 97), "bad-etherip-header"),
+    (b.ipv6(*SIXES, b"\x30\0" + bytes(13), 97), "short-ethernet"), (b.ipv4(*OUTER, bytes(3), 137), "short-mpls"),
+    (b.datagram(*OUTER, 1701, 1701, b"\2\2" + bytes(5)), "short-l2tp"),
+    (b.datagram(*OUTER, 1701, 1701, b"\2\2\0\1\0\1\xff\xff" + bytes(9)), "short-l2tp"),
+    (b.datagram(*SIXES, 1701, 1701, r.l2tp(sent(1))[:9]), "short-ppp"),
+    (b.datagram(*OUTER, 6, 6080, b"\5\4\0\0" + bytes(9)), "short-gue"),
+    (b.datagram(*SIXES, 6, 5247, r.capwap(b"", hlen=4)[:-1]), "short-capwap"),
+    (b.datagram(*OUTER, 6, 5247, r.capwap(bytes(13))), "short-ethernet"),
+    (b.datagram(*OUTER, 6, 5247, r.capwap(b"\x08", is_wlan=True)), "short-wlan"),
+    (b.datagram(*OUTER, 6, 5247, r.capwap(r.wlan(b"", flags=0x42), is_wlan=True)), "encrypted-wlan"),
 ])
 def test_a_tunnel_that_breaks_off_is_a_fault_by_name(packet, fault):
     assert {fault: 1} == story_of([packet]).faults
+
+
+@pytest.mark.parametrize("protocol", [0, 0x0806, 0x2001, 0x00FE, 0x8200, 0x894F, 0xFFFF])
+@pytest.mark.parametrize("ends", [OUTER, SIXES])
+def test_a_gre_payload_that_is_not_entered_is_a_fault(protocol, ends):
+    assert {"unknown-gre-payload": 1} == story_of([b.ip(*ends, b.gre(bytes(40), protocol), b.GRE)]).faults
+
+
+def test_an_unknown_version_of_gre_is_a_fault():
+    assert {"unknown-gre-payload": 1} == story_of([b.ipv4(*OUTER, b"\0\2\x08\0" + sent(1), b.GRE)]).faults
+
+
+def test_pptp_may_acknowledge_without_a_packet():
+    assert {} == story_of([b.ipv4(*OUTER, b"\x20\x81\x88\x0b" + bytes(8), b.GRE)]).faults
+
+
+def fou(family, ends=OUTER, port=5555):
+    return b.datagram(*ends, 41000, port, sent(1, family))
+
+
+ESP = b"\xc0\x00\x00\x01\0\0\0\1" + bytes(range(40))
+
+
+@pytest.mark.parametrize(("packet", "fault"), [
+    *((b.datagram(*ends, *ports, r.wireguard(kind, size)), "encrypted-wireguard")
+      for ends in (("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")) for ports in ((40000, 51820), (9999, 1234))
+      for kind, size in ((1, 148), (2, 92), (3, 64))),
+    (b.datagram("10.0.0.1", "10.0.0.2", 40000, 51820, r.wireguard(4, 32)), "encrypted-wireguard"),
+    (b.datagram("fd00::1", "fd00::2", 51820, 40000, r.wireguard(4, 1312)), "encrypted-wireguard"),
+    *((b.ip(*ends, ESP, 50), "encrypted-esp") for ends in (("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2"))),
+    (b.datagram("10.0.0.1", "10.0.0.2", 4500, 4500, ESP), "encrypted-esp"),
+    (b.datagram("fd00::1", "fd00::2", 1, 4500, ESP), "encrypted-esp"),
+    *((b.ip(*ends, b"\0\0\0\x05" + bytes(40), 115), "unread-l2tpv3") for ends in (("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2"))),
+    (b.datagram("10.0.0.1", "10.0.0.2", 1701, 1701, b"\0\3\0\0" + bytes(40)), "unread-l2tpv3"),
+    (b.datagram("10.0.0.1", "10.0.0.2", 40000, 5247, b"\1\0\0\0\x17\xfe\xfd" + bytes(40)), "encrypted-capwap"),
+    (fou(4), "unread-fou"), (fou(6), "unread-fou"), (fou(6, ("fd00::1", "fd00::2"), 7777), "unread-fou"),
+    *((b.datagram("10.0.0.1", "10.0.0.2", 41000, 5555, r.gue(sent(1, family))), "unread-gue") for family in (4, 6)),
+])
+def test_a_tunnel_that_cannot_be_entered_is_counted_by_name(packet, fault):
+    story = story_of([packet])
+    assert {fault: 1} == story.faults
+    assert {"silent"} >= set(story.verdicts.values())
+
+
+@pytest.mark.parametrize(("port", "payload"), [
+    (51820, r.wireguard(4, 33)), (51820, r.wireguard(4, 16)), (4000, r.wireguard(4, 32)), (51820, r.wireguard(1, 147)),
+    (51820, b"\1\0\0\1" + bytes(144)), (51820, r.wireguard(5, 64)), (51820, b"\1"), (5555, b""),
+    (5555, sent(1)[:-1]), (5555, sent(1, 6) + b"x"), (5555, sent(1, checksum=1, ttl=3)[:10] + bytes(2) + sent(1)[12:]),
+    (5555, b"\x45" + bytes(18)), (5555, b"\x60" + bytes(39)), (5555, b"\0\4\0\0" + sent(1)[:-1]),
+    (4500, b"\xff"), (4500, bytes(4) + b"ike" * 20), (4500, b"\1\2\3\4"),
+    (1701, b"\xc8\2" + bytes(40)), (1701, b"\0\1" + bytes(40)), (1701, b"\x10\2" + bytes(40)), (1701, b"\2"),
+    (5247, b"\x10" + bytes(40)), (5247, bytes(40)), (5247, r.capwap(b"keep", 8)), (5247, bytes(3)),
+    (5247, r.capwap(bytes(40), 0x80, offset=3)), (5247, b"\0\x10\x05\0" + bytes(40)),
+    (6080, b"\x80" + bytes(40)), (6080, b"\x20\4\0\0" + bytes(40)), (6080, b"\0\x3b\0\0" + bytes(40)),
+    (4754, b"\x4f\xff" + bytes(40)), (4790, bytes(40)), (4790, b"\x0c\0\0\1\0\0\0\1" + bytes(40)),
+    (4790, r.vxlan_gpe(bytes(40), 4)), (3544, bytes(40)), (3544, b"\0\1" + bytes(40)),
+])
+@pytest.mark.parametrize("ends", [OUTER, SIXES])
+def test_what_looks_a_little_like_a_tunnel_is_a_plain_datagram(port, payload, ends):
+    packet = b.datagram(*ends, 5000, port, payload)
+    story = story_of([packet, b.port_unreachable(packet)])
+    assert {(ends[1], port): "refused"} == story.verdicts
+    assert {} == story.faults
+
+
+def test_a_first_fragment_of_capwap_stands_for_its_datagram():
+    inner = b.ethernet(sent(1, size=800))
+    packet = b.datagram(*OUTER, 5247, 5247, r.capwap(inner[:400], 0x80))
+    story = story_of([packet, said(sent(1, size=800))])
+    assert ("refused", {}) == (story.only.verdict, story.faults)
+
+
+def test_control_and_sessions_of_l2tpv3_are_told_apart():
+    assert {} == story_of([b.ipv4(*OUTER, bytes(40), 115)]).faults
 
 
 def test_nested_tunnels_without_end_are_a_fault():

@@ -121,3 +121,16 @@ def test_a_quote_that_ends_behind_the_source_port_is_matched_by_its_id():
     report, events = told("snap-64.pcap")
     assert {("198.51.100.53", 53): "refused"} == verdicts(report)
     assert ["exact"] == [each.match for each in events]
+
+
+@pytest.mark.parametrize(("name", "ports"), [
+    ("null-ethertype", {53}), ("erspan", {1001, 1002, 1003}), ("link-radiotap", {53}), ("link-pflog", {53}),
+    ("link-pktap", {53}),
+])
+def test_rare_links_and_tunnels_are_entered(name, ports):
+    report, _ = told(f"{name}.pcap")
+    found = {each.port: each.verdict for each in report.destinations if each.findings}
+    assert (dict.fromkeys(ports, "refused"), ()) == (found, tuple(report.unmatched))
+    assert {} == report.faults
+    assert ({4, 6} if name == "null-ethertype" else {4}) == {
+        finding.family for each in report.destinations for finding in each.findings}

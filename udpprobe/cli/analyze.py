@@ -98,7 +98,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     """Find, for every ICMP error in captures, the UDP datagram that caused it, and say what happened.
 
     Several files are one capture, in the order of their time stamps. One that cannot be read is named, the others are
-    read all the same, and the exit status is 3.
+    read all the same, and the exit status is 3; likewise where no packet is of a known link layer.
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     window = _window(since, until)
@@ -138,6 +138,11 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
             annotated.finish(report)
     if report.source.unread and not interrupted:
         raise _unread(report.source.unread)
+    if report.is_unreadable and not interrupted:
+        from udpprobe.reports.text import link_names  # noqa: PLC0415 - as above
+
+        raise CaptureError(f"no packet could be read: unknown link layer ({link_names(report.source.link_types)}); "
+                           "capture as Ethernet or raw IP")
     raise Exit(status_of(report, failing, interrupted=interrupted))
 
 

@@ -1,6 +1,7 @@
 cimport cython
 
 from udpprobe.core cimport views
+from udpprobe.core.encapsulation cimport Encapsulation
 from udpprobe.core.headers cimport Headers
 from udpprobe.core.rows cimport Rows
 
@@ -9,6 +10,7 @@ from udpprobe.core.rows cimport Rows
 cdef class Decoder:
     cdef public Rows rows
     cdef Headers headers, quote
+    cdef Encapsulation encapsulation, quoted_encapsulation
     cdef public long long[::1] faults, quote_faults
     cdef public bint keeps_messages
     cdef public object messages
@@ -17,6 +19,10 @@ cdef class Decoder:
     cdef const unsigned char[::1] data
     cdef void load(self, object data)
     cdef int frame(self, Py_ssize_t at, long long captured, long long length, long long time_ns, int link_type, long long frame) except -1 nogil
+    cdef int _packet(self, int protocol, long long time_ns, long long frame, unsigned long long link) except -1 nogil
+    cdef inline bint _may_tunnel(self, Py_ssize_t row) except -1 nogil
+    cdef int _rare_link(self, Py_ssize_t at, Py_ssize_t end, bint cut, long long time_ns, int link_type, long long frame) except -1 nogil
+    cdef int _rest_of_aggregate(self, Py_ssize_t before, long long time_ns, long long frame, unsigned long long link) except -1 nogil
     cdef bint _has(self, long long size, int fault) except -1 nogil
     cdef unsigned long long _sender(self, Py_ssize_t at, long long captured, int link_type) except? 0xffffffffffffffff nogil
     cdef int _datagram(self, long long time_ns, long long frame, unsigned long long link) except -1 nogil

@@ -17,11 +17,15 @@ except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
 from udpprobe.core import views
+from udpprobe.core.encapsulation import Encapsulation
 from udpprobe.core.headers import FAULTS, Headers
 from udpprobe.core.rows import Packet, Rows
 
 MAX_LAYERS = 40
 """As `headers.MAX_LAYERS`: so many rows a frame may give."""
+
+MOST_AGGREGATED = 20
+"""Rows of an A-MSDU behind which no further packet is read; with one packet's more, the analyzer has room for them."""
 
 MESSAGE_BYTES = 4096
 """As much of an ICMP message is kept. RFC 4443 allows 1,280 bytes, IPv4 routers send 576 (RFC 1812, 4.3.2.3)."""
@@ -36,14 +40,16 @@ _ICMPV6 = cython.declare(cython.const[cython.int], 58)
 
 _CUT_UDP = cython.declare(cython.const[cython.int], 17)
 _CUT_ICMP = cython.declare(cython.const[cython.int], 18)
-_NAMES = cython.declare(cython.const[cython.int], 19)
-_BAD_UDP_LENGTH = cython.declare(cython.const[cython.int], 43)
+_NAMES = cython.declare(cython.const[cython.int], 26)
+_TOO_MANY = cython.declare(cython.const[cython.int], 53)
+_BAD_UDP_LENGTH = cython.declare(cython.const[cython.int], 57)
 
 _TUNNELLED = cython.declare(cython.const[u64], 1)
 _FRAGMENTED = cython.declare(cython.const[u64], 2)
 _UNKNOWN = cython.declare(cython.const[i64], 1 << 20)
 _LAYERS = cython.declare(cython.const[cython.int], 40)
 _MESSAGE = cython.declare(cython.const[index], 4096)
+_AGGREGATED = cython.declare(cython.const[index], 20)     # as MOST_AGGREGATED
 _MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
 
 # Bits of `notes.Note`.
@@ -74,13 +80,14 @@ class Decoder:
     data: bytes | bytearray | memoryview
 
     def __init__(self, room: index, *, keeps_messages: bool = False) -> None:
-        self.rows = Rows(room + MAX_LAYERS + 8)
+        self.rows = Rows(room + MOST_AGGREGATED + MAX_LAYERS + 8)
         self.faults = memoryview(bytearray(8 * len(FAULTS))).cast("q")
         self.quote_faults = memoryview(bytearray(8 * len(FAULTS))).cast("q")
         self.headers, self.quote = Headers(memoryview(self.faults)), Headers(memoryview(self.quote_faults))
         self.quote.quoted = True
+        self.encapsulation, self.quoted_encapsulation = Encapsulation(self.headers), Encapsulation(self.quote)
         self.keeps_messages = keeps_messages
-        self.messages = bytearray((room + 2) * MESSAGE_BYTES if keeps_messages else 1)
+        self.messages = bytearray((room + MAX_LAYERS + 1) * MESSAGE_BYTES if keeps_messages else 1)
         self.message_bytes = memoryview(self.messages)
         self.messages_end = 0
 
@@ -168,25 +175,97 @@ class Decoder:
     def frame(self, at: index, captured: i64, length: i64, time_ns: i64, link_type: cython.int,
               frame: i64) -> cython.int:
         """Decode one frame that stands at `at`; 0."""
+        if link_type != 1 and link_type != 113 and link_type != 276 and link_type != 101:
+            return self._rare_link(at, at + captured, captured < length, time_ns, link_type, frame)
+        before: index = self.rows.size
         link: u64 = self._sender(at, captured, link_type)
         protocol: cython.int = self.headers.walk_link(at, at + captured, captured < length, link_type)
+        self._packet(protocol, time_ns, frame, link)
+        if self.encapsulation.msdus_end:
+            self._rest_of_aggregate(before, time_ns, frame, link)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _packet(self, protocol: cython.int, time_ns: i64, frame: i64, link: u64) -> cython.int:
+        """Rows for the packet that the cursor stands in, and for those in its tunnels."""
         _layer: cython.int
         port: cython.int
+        row: index
         for _layer in range(_LAYERS):
             if protocol == _UDP:
                 if not self._has(8, _CUT_UDP):
                     return 0
                 self._datagram(time_ns, frame, link)
-                port = cython.cast(cython.int, self.rows.ports[self.rows.size - 1] & 0xFFFF)
-                if port != 4789 and port != 8472 and port != 6081 and port != 2152:
-                    return 0    # no tunnel has it
-                protocol = self.headers.walk_tunnel(port)
+                row = self.rows.size - 1
+                port = cython.cast(cython.int, self.rows.ports[row] & 0xFFFF)
+                if port == 4789 or port == 8472 or port == 6081 or port == 2152:
+                    protocol = self.headers.walk_tunnel(port)
+                    continue
+                if not self._may_tunnel(row):
+                    return 0
+                protocol = self.encapsulation.enter_datagram(cython.cast(cython.int, self.rows.ports[row] >> 16), port)
             elif (protocol == _ICMP and self.headers.family == 4) or (protocol == _ICMPV6 and self.headers.family == 6):
                 if self._has(8, _CUT_ICMP) and self._is_error():
                     self._error(time_ns, frame)
                 return 0
-            else:
+            elif protocol < 50:
                 return 0
+            else:
+                protocol = self.encapsulation.enter_protocol(protocol)
+            if protocol <= 0:
+                return 0
+            self.headers.depth += 1
+            protocol = self.headers.walk(protocol)
+        return 0
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _may_tunnel(self, row: index) -> cython.bint:
+        """Whether a datagram has a port of the rarer tunnels, or a first byte that `enter_datagram` would recognize."""
+        ports: u64 = self.rows.ports[row]
+        byte: u64 = self.rows.payload_high[row] >> 56
+        return (1701 <= ports & 0xFFFF <= 6635 or 1701 <= ports >> 16 <= 6635
+                or byte <= 4 or byte == 0x45 or byte == 0x60)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _rare_link(self, at: index, end: index, cut: cython.bint, time_ns: i64, link_type: cython.int,
+                   frame: i64) -> cython.int:
+        """Decode a frame of a link layer that few captures have."""
+        before: index = self.rows.size
+        self.headers.at, self.headers.end, self.headers.cut = at, end, cut
+        self.headers.depth = self.headers.family = 0
+        self.encapsulation.sender = 0
+        kind: cython.int = self.encapsulation.enter_link(link_type)
+        if kind > 0:
+            link: u64 = self.encapsulation.sender
+            if kind >> 16 == 1:
+                link = self._sender(self.headers.at, self.headers.end - self.headers.at, kind & 0xFFFF)
+            self._packet(self.headers.walk(kind), time_ns, frame, link)
+        if self.encapsulation.msdus_end:
+            self._rest_of_aggregate(before, time_ns, frame, self.encapsulation.sender)
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _rest_of_aggregate(self, before: index, time_ns: i64, frame: i64, link: u64) -> cython.int:
+        """The packets of an A-MSDU behind its first one, as long as there is room for rows."""
+        kind: cython.int
+        while self.encapsulation.msdus_end:
+            if self.rows.size - before >= _AGGREGATED:
+                self.faults[_TOO_MANY] += 1
+                self.encapsulation.msdus_end = 0
+                return 0
+            kind = self.encapsulation.next_msdu()
+            if kind > 0:
+                self.headers.depth = self.headers.family = 0
+                self._packet(self.headers.walk(kind), time_ns, frame, link)
         return 0
 
     @cython.cfunc
@@ -318,17 +397,29 @@ class Decoder:
             at + 8, end, self.headers.cut and end == self.headers.end, self.headers.family)
         first: index = self.rows.size
         port: cython.int
+        kind: cython.int
         _layer: cython.int
+        self.quoted_encapsulation.msdus_end = 0
         for _layer in range(_QUOTED_LAYERS):
-            if protocol != _UDP and not (self.quote.later_fragment and self.quote.protocol == _UDP):
+            if protocol == _UDP or (self.quote.later_fragment and self.quote.protocol == _UDP):
+                self._quote_row(time_ns, frame, at, first)
+                if protocol != _UDP or self.quote.closed or self.quote.end - self.quote.at < 8:
+                    return 0
+                port = cython.cast(cython.int, self.quote.u16(self.quote.at + 2))
+                if port == 4789 or port == 8472 or port == 6081 or port == 2152:
+                    protocol = self.quote.walk_tunnel(port)
+                    continue
+                self.quote.depth += 1       # from here on, nothing is a fault
+                kind = self.quoted_encapsulation.enter_datagram(
+                    cython.cast(cython.int, self.quote.u16(self.quote.at)), port)
+            elif protocol < 50 or self.quote.closed:
                 return 0
-            self._quote_row(time_ns, frame, at, first)
-            if protocol != _UDP or self.quote.closed or self.quote.end - self.quote.at < 8:
+            else:
+                self.quote.depth += 1
+                kind = self.quoted_encapsulation.enter_protocol(protocol)
+            if kind <= 0:
                 return 0
-            port = cython.cast(cython.int, self.quote.u16(self.quote.at + 2))
-            if port != 4789 and port != 8472 and port != 6081 and port != 2152:
-                return 0
-            protocol = self.quote.walk_tunnel(port)
+            protocol = self.quote.walk(kind)
         return 0
 
     @cython.cfunc

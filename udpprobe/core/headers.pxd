@@ -44,6 +44,8 @@ cdef class Headers:
     cdef int _fragment(self, long long offset, bint more, long long fragment_id, int protocol, long long size) except -2 nogil
     cdef int _inside_ip(self, int protocol) except -2 nogil
     cdef int _gre(self) except -2 nogil
+    cdef int _gre_payload(self, long long flags, int protocol) except -2 nogil
+    cdef int _erspan(self, bint has_sequence, bint is_third) except -2 nogil
     cdef int walk_tunnel(self, int port) except -2 nogil
     cdef int _vxlan(self) except -2 nogil
     cdef int _geneve(self) except -2 nogil

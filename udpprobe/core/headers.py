@@ -17,12 +17,15 @@ except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
 NAMES = ("ethernet", "vlan", "llc", "pppoe", "ppp", "hdlc", "mpls", "sll", "sll2", "null", "ip", "ipv4", "ipv6",
-         "ipv6-extension", "gre", "geneve", "gtp", "udp", "icmp")
-"""Headers, in the order of the constants below."""
+         "ipv6-extension", "gre", "geneve", "gtp", "udp", "icmp", "link-header", "wlan", "erspan", "etherip", "l2tp",
+         "gue", "capwap")
+"""Headers, in the order of the constants below; a `link-header` is that of a rare link layer (encapsulation.py)."""
 
 FAULTS = (*(f"cut-{name}" for name in NAMES), *(f"short-{name}" for name in NAMES),
           "unknown-link-type", "too-many-headers", "bad-ip-version", "bad-ipv4-header", "bad-ipv6-header",
-          "bad-udp-length")
+          "bad-udp-length", "bad-link-header", "unknown-null-family", "unknown-gre-payload", "bad-erspan-header",
+          "bad-etherip-header", "bad-wlan-checksum", "encrypted-wlan", "encrypted-capwap", "encrypted-esp",
+          "encrypted-wireguard", "unread-l2tpv3", "unread-fou", "unread-gue")
 """Names of the counters in `Headers.faults`: a header that the capture cut, one that its packet is too short for."""
 
 _ETHERNET = cython.declare(cython.const[cython.int], 0)
@@ -42,12 +45,16 @@ _EXTENSION = cython.declare(cython.const[cython.int], 13)
 _GRE = cython.declare(cython.const[cython.int], 14)
 _GENEVE = cython.declare(cython.const[cython.int], 15)
 _GTP = cython.declare(cython.const[cython.int], 16)
-_COUNT = cython.declare(cython.const[cython.int], 19)
-_UNKNOWN_LINK = cython.declare(cython.const[cython.int], 38)
-_TOO_MANY = cython.declare(cython.const[cython.int], 39)
-_BAD_VERSION = cython.declare(cython.const[cython.int], 40)
-_BAD_IPV4 = cython.declare(cython.const[cython.int], 41)
-_BAD_IPV6 = cython.declare(cython.const[cython.int], 42)
+_ERSPAN = cython.declare(cython.const[cython.int], 21)
+_COUNT = cython.declare(cython.const[cython.int], 26)
+_UNKNOWN_LINK = cython.declare(cython.const[cython.int], 52)
+_TOO_MANY = cython.declare(cython.const[cython.int], 53)
+_BAD_VERSION = cython.declare(cython.const[cython.int], 54)
+_BAD_IPV4 = cython.declare(cython.const[cython.int], 55)
+_BAD_IPV6 = cython.declare(cython.const[cython.int], 56)
+_UNKNOWN_NULL = cython.declare(cython.const[cython.int], 59)
+_UNKNOWN_GRE = cython.declare(cython.const[cython.int], 60)
+_BAD_ERSPAN = cython.declare(cython.const[cython.int], 61)
 
 # What stands at the cursor: a number of one of these name spaces.
 LINK = cython.declare(cython.const[cython.int], 1 << 16)      # LINKTYPE_ values, https://www.tcpdump.org/linktypes.html
@@ -395,17 +402,21 @@ class Headers:
         """LINKTYPE_NULL and LINKTYPE_LOOP: an address family in the byte order of whoever captured.
 
         AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 23 on Windows, 24 on Open- and NetBSD, 28 on FreeBSD, 30 on
-        Darwin.
+        Darwin. Some write an EtherType there, or PPP's address and control with its protocol.
         """
         if not self._has(4, _NULL):
             return _OTHER
         big: i64 = self.u32(self.at)
         little: i64 = (big & 0xFF) << 24 | (big & 0xFF00) << 8 | big >> 8 & 0xFF00 | big >> 24
         number: i64 = min(big, little)
+        if big >> 16 == 0xFF03:
+            return PPP
         self.at += 4
         if number == 2:
             return ETHER | 0x0800
-        return ETHER | 0x86DD if number in (10, 23, 24, 28, 30) else _OTHER
+        if number in (10, 23, 24, 28, 30):
+            return ETHER | 0x86DD
+        return ETHER | cython.cast(cython.int, number) if 0x0600 <= number <= 0xFFFF else self._fail(_UNKNOWN_NULL)
 
     @cython.cfunc
     @cython.nogil
@@ -602,7 +613,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _gre(self) -> cython.int:
-        """RFC 2784 and 2890; version 1 is PPTP's (RFC 2637)."""
+        """RFC 2784 and 2890; version 1 is PPTP's (RFC 2637), which may acknowledge without carrying anything."""
         self.depth += 1
         if not self._has(4, _GRE):
             return _OTHER
@@ -620,9 +631,61 @@ class Headers:
         if not self._has(size, _GRE):
             return _OTHER
         self.at += size
+        return self._gre_payload(flags, protocol)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _gre_payload(self, flags: i64, protocol: cython.int) -> cython.int:
+        """What follows GRE's header; what is not entered is counted."""
+        if flags & 7 == 1 and self.at == self.end:
+            return _OTHER
+        if flags & 7 > 1:
+            return self._fail(_UNKNOWN_GRE)
         if protocol == 0x6558:      # transparent Ethernet bridging
             return LINK | 1
-        return PPP if protocol == 0x880B else ETHER | protocol
+        if protocol == 0x880B:
+            return PPP
+        if protocol in (0x0800, 0x86DD, 0x8100, 0x88A8, 0x9100, 0x8847, 0x8848, 0x8864):
+            return ETHER | protocol
+        if protocol == 0x88BE or protocol == 0x22EB:
+            return self._erspan(flags & 0x1000 != 0, protocol == 0x22EB)
+        if protocol == 0x883E and self.end > self.at:       # WCCP; version 2 has four bytes more (Linux, gre_demux.c)
+            if self.u8(self.at) >> 4 != 4:
+                self.at += 4
+            return RAW_IP
+        return self._fail(_UNKNOWN_GRE)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _erspan(self, has_sequence: cython.bint, is_third: cython.bint) -> cython.int:
+        """Mirrored frames (draft-foschiano-erspan, section 4): types II and III have a header, type I none.
+
+        Type III may have eight bytes more, and carry IP instead of Ethernet. T says that the switch cut the frame.
+        """
+        if not is_third and not has_sequence:
+            return LINK | 1
+        at: index = self.at
+        size: i64 = 12 if is_third else 8
+        if not self._has(size, _ERSPAN):
+            return _OTHER
+        if self.u8(at) >> 4 != (2 if is_third else 1):
+            return self._fail(_BAD_ERSPAN)
+        is_cut: cython.bint = self.u8(at + 2) & 4 != 0
+        kind: cython.int = LINK | 1
+        if is_third:
+            frame_type: i64 = self.u8(at + 10) >> 2 & 31
+            if frame_type == 2:
+                kind = RAW_IP
+            elif frame_type != 0:
+                return self._fail(_BAD_ERSPAN)
+            size += 8 if self.u8(at + 11) & 1 else 0
+            if not self._has(size, _ERSPAN):
+                return _OTHER
+        self.cut |= is_cut
+        self.at += size
+        return kind
 
     @cython.cfunc
     @cython.nogil

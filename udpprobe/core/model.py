@@ -213,6 +213,11 @@ class Report(Model, frozen=True):
     interrupted: bool = False
     """Whether it was stopped, by Ctrl-C or a limit of time, before it was done."""
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether none of the packets could be read, for all are of unknown link layers."""
+        return 0 < self.source.packets == self.faults.get("unknown-link-type")
+
 
 class Planned(Model, frozen=True):
     """A probe that a scan would send first to a destination."""

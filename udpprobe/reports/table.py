@@ -28,7 +28,7 @@ from udpprobe.reports.text import (
     escape,
     glued,
     is_timeout,
-    link_name,
+    link_names,
     local,
     plural,
     table,
@@ -392,9 +392,12 @@ def closing(report: Report, totals: Totals, style: Style = PLAIN) -> str:
         style: the zone of times.
     """
     source, troubled = report.source, totals.unmatched or totals.has_findings
+    nothing = "No ICMP errors about UDP, no loops"
+    if report.is_unreadable:
+        nothing = f"No packet could be read: unknown link layer ({link_names(source.link_types)})"
     faults = ", ".join(f"{escape(name)} {number:,}" for name, number in sorted(report.faults.items()))
     said = (
-        _probed(totals) if is_scan(report) else "" if troubled else "No ICMP errors about UDP, no loops",
+        _probed(totals) if is_scan(report) else "" if troubled else nothing,
         plural(totals.probes, "probe") + _when(source, style) if is_scan(report) else _read(source, style),
         f"{plural(totals.unmatched, 'error')} had no datagram" if totals.unmatched else "",
         f"faults: {faults}" if faults else "",
@@ -415,7 +418,7 @@ def totals_of(report: Report) -> Totals:
 
 
 def _read(source: SourceReport, style: Style) -> str:
-    links = ", ".join(dict.fromkeys(map(link_name, source.link_types)))
+    links = link_names(source.link_types)
     name = "standard input" if source.name == "-" else escape(source.name)
     return f"{name}: {plural(source.packets, 'packet')}" + (f" ({links})" if links else "") + _when(source, style)
 

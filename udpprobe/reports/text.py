@@ -22,9 +22,13 @@ MINUTE_NS = 60_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SCALES = ((1e3, "k"), (1e6, "M"), (1e9, "G"))
 _LINK_TYPES = {
-    0: "BSD loopback", 1: "Ethernet", 9: "PPP", 12: "raw IP", 14: "raw IP", 50: "PPP", 51: "PPPoE",
-    101: "raw IP", 104: "Cisco HDLC", 108: "OpenBSD loopback", 113: "Linux cooked", 228: "raw IPv4",
-    229: "raw IPv6", 276: "Linux cooked v2",
+    0: "BSD loopback", 1: "Ethernet", 9: "PPP", 12: "raw IP", 14: "raw IP", 17: "old pflog", 50: "PPP", 51: "PPPoE",
+    100: "ATM", 101: "raw IP", 104: "Cisco HDLC", 105: "802.11", 107: "frame relay", 108: "OpenBSD loopback",
+    109: "enc", 113: "Linux cooked", 117: "pflog", 119: "802.11 with Prism", 127: "802.11 with radiotap",
+    138: "IEEE 1394", 163: "802.11 with AVS", 192: "PPI", 197: "ERF", 204: "PPP", 205: "Cisco HDLC",
+    206: "frame relay", 226: "Solaris IPNET", 228: "raw IPv4", 229: "raw IPv6", 239: "NFLOG", 240: "netANALYZER",
+    242: "InfiniBand", 258: "pktap", 276: "Linux cooked v2", 281: "Broadcom switch tag", 282: "Broadcom switch tag",
+    284: "Marvell switch tag", 285: "Marvell switch tag",
 }
 """The link layers people meet (https://www.tcpdump.org/linktypes.html)."""
 _GAP = 2
@@ -149,6 +153,11 @@ def plural(number: int, noun: str) -> str:
 def link_name(link_type: int) -> str:
     """What a LINKTYPE_ value is called."""
     return _LINK_TYPES.get(link_type, f"link type {link_type}")
+
+
+def link_names(link_types: Iterable[int]) -> str:
+    """Several of them, each once: `Ethernet, raw IP`."""
+    return ", ".join(dict.fromkeys(map(link_name, link_types)))
 
 
 def glued(text: str) -> str:
