@@ -131,3 +131,22 @@ def test_a_byte_order_mark_and_other_line_ends_are_taken(tmp_path, mark, end):
 def test_groups_of_hosts_may_be_allowed(tmp_path):
     (tmp_path / "c.toml").write_text('[[targets]]\ntarget = "224.0.0.1:7"\nallow_broadcast = true\n')
     assert read_config(str(tmp_path / "c.toml"))[0].probing.allow_broadcast
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("a = " + "[" * 20_000, "nested too deeply"),
+    ("a = " + "{a=" * 20_000, "nested too deeply"),
+    ('[defaults]\nwarning = "' + "9" * 50_000 + 'x"\n', "is no range"),
+    ("[defaults]\nexpect = 'no'\nx = [\n" + "[" + " " * 50_000 + "\n]]", "no"),
+    ("[" + " " * 50_000 + "defaults ]\nexpect = 'no'", "line 2: defaults.expect"),
+    ("[defaults]\nmin_mtu = " + "9" * 50_000, "digits"),
+    ('[[targets]]\ntarget = "a\\u0000b:5"', "is no host"),
+    ('[[targets]]\ntarget = "192.0.2.1:5"\ninterface = "a\\u0000b"', "interface: .* is not written as it has to be"),
+], ids=["lists", "tables", "digits", "open-list", "blanks", "large-number", "nul-in-name", "nul-in-interface"])
+def test_a_file_that_is_made_to_hurt_is_refused_at_once(tmp_path, text, said):
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    start_s = time.process_time()
+    with pytest.raises(UsageError, match=said):
+        read_config(str(path))
+    assert time.process_time() - start_s < 3

@@ -32,6 +32,10 @@ def _target(value: object) -> Target:
         raise ValueError(error) from None
 
 
+_Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""Without what no file's and no interface's name has."""
+
+
 class _Wish(BaseModel):
     """What may be said for all targets, in a template, of a group and of a target."""
 
@@ -43,10 +47,10 @@ class _Wish(BaseModel):
     critical: Annotated[Range | None, BeforeValidator(_range)] = None
     min_mtu: Annotated[int, Field(ge=0, le=65_575)] | None = None
     no_loop: bool | None = None
-    payload: str | None = None
+    payload: _Text | None = None
     family: Literal[4, 6] | None = None
     allow_broadcast: bool | None = None
-    interface: str | None = None
+    interface: _Text | None = None
 
 
 class _Group(_Wish):
@@ -160,6 +164,8 @@ def _read(path: str) -> tuple[_Config, str]:
         raise UsageError(f"{path}, line {line_of(text, first['loc'])}: {where}: {reason}") from None
     except ValueError as error:     # no TOML; tomllib says in which line
         raise UsageError(f"{path}: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: brackets or braces are nested too deeply") from None
 
 
 def _ask(config: _Config, row: int, path: str, text: str) -> Ask:
@@ -195,7 +201,7 @@ def _meant(wish: dict[str, Any]) -> tuple[Expectation, Probing]:
     return Expectation(**wish), Probing(**probing)
 
 
-_TABLE = re.compile(r"\s*(?P<open>\[\[?)\s*(?P<name>[^\]]+?)\s*\]")
+_TABLE = re.compile(r"(?P<open>\[\[?)(?P<name>[^\]]+)\]")
 _PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
 _KEY = re.compile(rf"\s*(?P<key>(?:{_PART.pattern})(?:\s*\.\s*(?:{_PART.pattern}))*)\s*=")
 _ROW = re.compile(r"\s*\{")
@@ -222,8 +228,8 @@ def _places(text: str) -> Iterator[tuple[int, tuple[int | str, ...]]]:
     latest, row = table, 0
     counts: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        if header := _TABLE.match(line):
-            name = header["name"]
+        if header := _TABLE.match(line.lstrip()):
+            name = header["name"].strip()
             table = _parts(name)
             if header["open"] == "[[":
                 counts[name] = counts.get(name, -1) + 1

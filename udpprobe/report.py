@@ -566,9 +566,46 @@ def _add_loop(new: Table, old: Table, row: int) -> None:
     new.words[to + 9] = gcd(new.words[to + 9], words[at + 9])
 
 
-def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Question) -> Report:
-    """What an analyzer knows, as a report of a command."""
-    destinations, unmatched = conclude(analyzer, question)
+class _Later(Sequence[Row], Generic[Row]):
+    """Rows that are looked for when somebody asks for them.
+
+    Who writes events alone never does, and to put a million in order takes half a gigabyte.
+    """
+
+    def __init__(self, rows: Callable[[], Sequence[Row]]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows())
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | Sequence[Row]:
+        """One row, or the rows of a slice."""
+        return self._rows()[at]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows())
+
+
+def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Question, *,
+              is_final: bool = False) -> Report:
+    """What an analyzer knows, as a report of a command.
+
+    Args:
+        command: its name.
+        analyzer: whose.
+        state: of what it was fed.
+        question: what is asked.
+        is_final: whether the analyzer stays as it is from now on.
+    """
+    concluded = cache(lambda: conclude(analyzer, question))
+    destinations: Sequence[Destination] = _Later(lambda: concluded()[0])
+    unmatched: Sequence[Unmatched] = _Later(lambda: concluded()[1])
+    if not is_final:
+        destinations, unmatched = concluded()
     has_frames = analyzer.packets > 0
     source = SourceReport(
         kind=state.kind, name=state.name, link_types=tuple(analyzer.link_types()), packets=analyzer.packets,

@@ -13,7 +13,7 @@ import zstandard
 from capture_rows import read, rows_at_hand, rows_from, rows_of
 
 from udpprobe.capture import files
-from udpprobe.capture.compressed import FORMATS, Ahead, Inflated
+from udpprobe.capture.compressed import FORMATS, Ahead, Inflated, Peeked, unpacked
 from udpprobe.capture.files import Arrival, CaptureFile
 from udpprobe.capture.merge import MergedCaptures
 from udpprobe.capture.state import SourceState
@@ -291,3 +291,11 @@ def test_a_file_that_is_not_there_a_directory_and_what_cannot_be_read_are_named(
     for path, said in cases:
         with pytest.raises(CaptureError, match=said):
             CaptureFile(str(path)).fill()
+
+
+def test_a_window_that_is_too_large_is_named():
+    parameters = zstandard.ZstdCompressionParameters(window_log=28)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    packed = packer.compress(PCAP) + packer.flush()
+    with pytest.raises(CaptureError, match=r"window of more than 128 MB.*--long=31"):
+        unpacked(Peeked(Once(packed)), SourceState("file", "x")).read(1)

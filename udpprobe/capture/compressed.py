@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from udpprobe.errors import CaptureError
+
 if TYPE_CHECKING:
     from udpprobe.capture.content import Feed
     from udpprobe.capture.state import SourceState
@@ -98,7 +100,10 @@ class _Zstd:
             some = packed[:ZSTD_BYTES]
             try:
                 parts.append(member.decompress(some))
-            except zstandard.ZstdError:
+            except zstandard.ZstdError as error:
+                if "memory" in str(error):      # a frame that wants a window larger than zstd's own default
+                    raise CaptureError("compressed with a window of more than 128 MB: decompress it first, with zstd "
+                                       "-d --long=31") from None
                 raise DamagedError(b"".join(parts)) from None
             size += len(parts[-1])
             packed = packed[len(some) - len(member.unused_data):]

@@ -90,7 +90,8 @@ def analyze(
             named = inputs if cluster is None else inputs.for_others()
             run = _Run(named, task, options, on_events, on_progress, ctrl_c)
             run.follow_all(crew)
-        report = report_of("analyze", run.analyzer or task.analyzer(), run.state, options.question)
+        report = report_of("analyze", run.analyzer or task.analyzer(), run.state, options.question,
+                           is_final=True)
     if ctrl_c.came:
         raise Interrupted(report)
     return report

@@ -293,7 +293,8 @@ class _Run:
     def report(self, *, interrupted: bool = False) -> Report:
         """What is known."""
         answers, replies = self._record.answers, self._replies
-        notes = (*self._notes_of(answers), self._record.looks.notes(), *self._notes_of_strangers(replies, answers))
+        notes = (*self._notes_of(answers), self._record.looks.notes(), *self._notes_of_strangers(replies, answers),
+                 replies.forged())
         undecided = undecided_tasks(self._known, self._now_ns) if interrupted else frozenset()
         told = outcome(replace(self._known, notes=notes), undecided)
         self._write(told)

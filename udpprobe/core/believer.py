@@ -35,6 +35,7 @@ LEFT_TOGETHER = cython.declare(cython.const[index], 28)
 LEAST = cython.declare(cython.const[index], 8)
 """Bits of a probe's own; fewer agree by chance."""
 RARE = cython.declare(cython.const[index], 16)
+MOST_ACCIDENTS = 16
 """Misses of a destination that may be accidents: errors about other programs' datagrams, broken quotes."""
 MOST_MISSES = cython.declare(cython.const[u64], 0xFFFF_FFFF)
 """Where counting them ends."""

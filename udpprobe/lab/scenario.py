@@ -121,7 +121,9 @@ def parse(text: str, name: str) -> Scenario:
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(_complaint(name, text, first["loc"], reason_of(first, _KEYS))) from None
-    except (ValueError, RecursionError) as error:   # no TOML, or too much of it
+    except RecursionError:
+        raise UsageError(f"{name}: brackets or braces are nested too deeply") from None
+    except ValueError as error:     # no TOML
         raise UsageError(_torn(name, text, str(error))) from None
 
 

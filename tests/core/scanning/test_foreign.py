@@ -106,6 +106,17 @@ def test_what_is_not_believed_leaves_no_trace_in_the_report():
     assert ([], {}) == (scan.errors, scan.record.found)
 
 
+@FAMILIES
+def test_many_near_misses_about_a_port_are_noted_at_it_and_a_few_are_not(family):
+    scan = Scan(family, BARE, ports=(PORT, PORT + 1))
+    forged, other = scan.send(0), scan.send(1)
+    for _ in range(17):
+        scan.hear_error(forged, quote=wrong_proof(forged))
+    for _ in range(16):
+        scan.hear_error(other, quote=wrong_proof(other))
+    assert {0: "forged: 17 ICMP errors quote no probe of it, and are not believed"} == scan.replies.forged()
+
+
 # ---- properties
 
 @examples(150)
