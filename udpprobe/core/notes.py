@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import IntFlag
 from functools import cache
 
 NO_NEIGHBOUR, GROUP_MEMBER = "no-neighbour", "group-member"
 """Notes that programs look for: nothing on the link answers for the address; a member of a group must not say so."""
+
+
+def in_words(notes: Sequence[str]) -> Iterator[str]:
+    """Notes for people: what `no-neighbour` means follows it."""
+    return (note for note in notes if note != NO_NEIGHBOUR)
 
 
 def no_neighbour_notes(family: int, interface: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from udpprobe.core.mtu import LEAST
+from udpprobe.core.notes import NO_NEIGHBOUR
 from udpprobe.pmtud.model import MTU_SCHEMA, MtuReport, Reported
 from udpprobe.pmtud.outcome import liar_of, limiter_of
 from udpprobe.pmtud.search import State
@@ -61,7 +62,7 @@ def router_row(said: Reported) -> tuple[str, ...]:
 
 def remarks(report: MtuReport) -> Iterator[str]:
     """What there is to say beside the conclusion."""
-    yield from map(_sentence, map(escape, report.notes))
+    yield from map(_sentence, map(escape, report.notes if NO_NEIGHBOUR not in report.notes else report.notes[2:]))
     yield from _sizes(report)
     if report.advice:
         yield escape(report.advice)
@@ -137,7 +138,9 @@ def _loop(_: MtuReport) -> str:
     return ": the TTL runs out on the way; udpprobe trace shows where"
 
 
-def _elsewhere(_: MtuReport) -> str:
+def _elsewhere(report: MtuReport) -> str:
+    if NO_NEIGHBOUR in report.notes:
+        return f": {report.notes[1]}"
     return ": nothing arrives; udpprobe trace shows who says so"
 
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from udpprobe.core.advice import ANY_HOST, SOME, Case, case_of, case_of_finding, sentence
 from udpprobe.core.model import Destination, Event, Finding, Loop, Report, SourceReport, Unmatched
+from udpprobe.core.notes import in_words
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.reports.text import (
     PLAIN,
@@ -240,7 +241,7 @@ class Telling:
             _rtt(finding),
             glued(self._times.words(finding.first_time_ns, finding.last_time_ns)) if self._times else "",
             "datagram not seen" if finding.match == "none" and _is_error(finding) else "",
-            *map(escape, finding.notes),
+            *map(escape, in_words(finding.notes)),
         )
         return tuple(words for words in said if words)
 
@@ -649,6 +650,6 @@ def _event_details(event: Event) -> tuple[str, ...]:
         f"MTU {event.mtu}" if event.mtu is not None else "",
         f"sent in frame {event.matched_frame}" if event.matched_frame else "datagram not seen",
         f"RTT {duration(event.rtt_ms)}" if event.rtt_ms is not None else "",
-        *map(escape, event.notes),
+        *map(escape, in_words(event.notes)),
     )
     return tuple(words for words in said if words)

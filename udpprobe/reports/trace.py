@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from udpprobe.core.notes import NO_NEIGHBOUR
+from udpprobe.core.notes import in_words
 from udpprobe.reports import Format
 from udpprobe.reports.csv import csv_text
 from udpprobe.reports.json import document, lines, plain
@@ -109,7 +109,7 @@ def _remarks(reporter: Reporter) -> Iterator[str]:
     if reporter.labels:
         yield "MPLS " + ", ".join(f"{label['label']} (TTL {label['ttl']})" for label in reporter.labels)
     yield from (_interface(each) for each in reporter.interfaces)
-    yield from map(escape, reporter.notes)
+    yield from map(escape, in_words(reporter.notes))
 
 
 def _interface(about: Mapping[str, Any]) -> str:
@@ -170,7 +170,7 @@ def _stopped(report: TraceReport) -> str:
     if last is None:
         return str(report.verdict)
     if own := next((each for each in last.reporters if each.address is None), None):
-        return f"{report.verdict}: {', '.join(note for note in own.notes if note != NO_NEIGHBOUR)}"
+        return f"{report.verdict}: {', '.join(in_words(own.notes))}"
     # a router that forwards no further lets the TTL run out one hop before it says so: it stands where it spoke first
     said = {each.address for each in last.reporters}
     ttl = min(hop.ttl for hop in report.hops if hop.reporters and {each.address for each in hop.reporters} == said)
