@@ -83,11 +83,16 @@ def plain_pcap(data):
     return rows, at < len(data), {}
 
 
+NUMBERED = {9, 0x0BAD, 0x4000_0BAD, 0x204, 0x216, 0x221}
+"""Blocks without a packet that Wireshark numbers all the same: journal entries, custom blocks, system calls."""
+
+
 def plain_pcapng(data):
     """The rows of a little-endian pcapng file of enhanced packets, all of interfaces with microseconds."""
-    at, rows, links = 0, [], []
+    at, rows, links, numbered = 0, [], [], 0
     while at + 12 <= len(data):
         kind, size = struct.unpack_from("<2I", data, at)
+        numbered += kind in NUMBERED
         size = size + 3 & ~3
         if not 12 <= size <= 16 << 20 or at + size > len(data):
             break
@@ -100,6 +105,6 @@ def plain_pcapng(data):
             if number < len(links):
                 held = data[at + 28:at + 28 + min(captured, size - 32)]
                 time_ns = ((high << 32 | low) * 1000 + 2**63) % 2**64 - 2**63      # as 64 bits have it
-                rows.append(Row(len(rows) + 1, time_ns, held, length, links[number]))
+                rows.append(Row(len(rows) + numbered + 1, time_ns, held, length, links[number]))
         at += size
     return rows

@@ -173,6 +173,8 @@ class Conclusion:
         """Of each subject, its findings; loops that were seen are numbered behind them. -1 for none."""
         self._next = array("q", [-1]) * (findings.size + loops.size)
         self._endpoint_of = array("q")
+        self._looping: dict[tuple[int, ...], list[int]] = {}
+        """By host, its errors of loops; filled when it is asked for."""
         self._gather()
 
     def _gather(self) -> None:
@@ -355,9 +357,23 @@ class Conclusion:
         seen = [row - size for row in found if row >= size]
         if not rows and not seen:
             return None
-        names = (self._reporter(row) for row in rows)
         period = self._loop_words[_LOOP * seen[0] + 9] if seen else _period([_ttls(words, row) for row in rows])
-        return Loop(tuple(dict.fromkeys(names))[:MOST_ROUTERS], period)
+        if period is None and rows:     # a traceroute that takes a port for each probe
+            all_ttls = self._ttls_around(rows[0])
+            period = _period(list(all_ttls.values()))
+            if period:
+                return Loop(tuple(all_ttls)[:MOST_ROUTERS], period)
+        return Loop(tuple(dict.fromkeys(self._reporter(row) for row in rows))[:MOST_ROUTERS], period)
+
+    def _ttls_around(self, row: int) -> dict[str, list[int]]:
+        """By router, the TTLs of all errors of a loop about the host that one is about: in the order of the first."""
+        if not self._looping:
+            for each in self._are_loops:
+                self._looping.setdefault(self._finding_subject(each)[:2], []).append(each)
+        found: dict[str, set[int]] = {}
+        for each in self._looping[self._finding_subject(row)[:2]]:
+            found.setdefault(self._reporter(each), set()).update(_ttls(self._finding_words, each))
+        return {name: sorted(ttls) for name, ttls in sorted(found.items(), key=lambda pair: min(pair[1], default=0))}
 
     def _meaning(self, number: int, subject: tuple[int, ...]) -> str:
         """What silence says: a host that refused another port would have refused this one too.
@@ -453,6 +469,8 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
 
     A TTL that runs out is no loop by itself: a traceroute does that. It is one if the datagram left with plenty, if
     routers report in a repeating order of TTLs up to the last one, or if the datagram was seen going round.
+
+    A traceroute may take another port for each probe. So where no port of a host tells of a loop, all together may.
     """
     words, found = memoryview(findings.words), set[int]()
     seen: set[tuple[int, ...]] = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)}
@@ -471,8 +489,16 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
             found.add(row)
         elif not packed & 2:    # the destination itself may speak for all who are behind a NAT
             candidates.setdefault(subject, []).append(row)
+    spoke = {destination[:2] for destination, errors in others.items() if any(
+        words[_FINDING * row + 4] & 2 for row in errors)}
+    hosts: dict[tuple[int, ...], list[int]] = {}
     for candidate, errors in candidates.items():
         if not any(words[_FINDING * row + 4] & 2 for row in others.get(candidate, ())):
+            found |= _round_of(words, errors)
+        if rows is None and candidate[:2] not in spoke:
+            hosts.setdefault(candidate[:2], []).extend(errors)
+    for errors in hosts.values():
+        if found.isdisjoint(errors):
             found |= _round_of(words, errors)
     return found
 

@@ -10,7 +10,7 @@ import containers as c
 import pytest
 import twins
 from capture_rows import plain_pcap, plain_pcapng, read, row_of, rows_from
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from profiles import examples
 
@@ -157,6 +157,7 @@ def test_damaged_pcap_is_read_like_record_by_record(seed, count, kinds, damage):
 
 @PROFILE
 @given(SEEDS, st.integers(50, 300), KINDS, DAMAGE)
+@example(0, 50, ["zeros"], [(0.0, b"\t")])
 def test_damaged_pcapng_is_read_like_block_by_block(seed, count, kinds, damage):
     data = damaged(c.bytes_of_pcapng(frames_of(seed, count, kinds)), damage, spare=48)
 

@@ -1,0 +1,73 @@
+"""Traceroutes through all scenarios, as `analyze` reads them: those into loops are loops, and no other is."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+from following import RAW, follow
+from playing import QUERY
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+
+from udpprobe.lab.scenario import load, names
+from udpprobe.lab.world import World
+from udpprobe.report import Question
+
+MS = 10**6
+LOOPS = {"loop-2": ("2", "3"), "loop-3": ("1", "2", "3"), "late-loop": ("6", "7")}
+"""Names of scenarios, and which routers are in their loops."""
+TRACES = {
+    "a port for all probes": {},
+    "three probes a hop": {"each": 3},
+    "all at once": {"gap_ns": MS, "has_checksum": True},
+    "the highest TTL first": {"step": -1},
+    "a source port for each probe": {"source_ports": 1},
+    "a port for each probe": {"ports": 1},
+}
+"""How probes are sent."""
+
+
+def targets_of(scenario):
+    for text in scenario.targets:
+        host, _, ports = text.replace("[", "").replace("]", "").rpartition(":")
+        yield host, int(ports.replace("-", ",").split(",")[0])
+
+
+def traced(name, host, port, *, each=1, gap_ns=100 * MS, step=1, source_ports=0, ports=0, has_checksum=False):
+    """What is known of a capture of probes with TTLs of 1 to 30, and what came back."""
+    scenario = load(name)
+    world, now_ns, frames = World(scenario), 10**9, []
+    version = ip_address(host).version
+    source = str(next(network.ip for network in scenario.networks if network.version == version))
+
+    def receive(until_ns):
+        while world.next_ns is not None and world.next_ns <= until_ns:
+            at_ns = world.next_ns
+            frames.extend((at_ns, bytes(raw), len(raw), RAW) for raw in world.due(at_ns))
+
+    for number, ttl in enumerate([ttl for ttl in range(1, 31) for _ in range(each)][::step]):
+        receive(now_ns)
+        header = IP(src=source, dst=host, ttl=ttl, id=number + 1) if version == 4 else IPv6(
+            src=source, dst=host, hlim=ttl)
+        data = QUERY + bytes([number] * 2) if has_checksum else QUERY
+        raw = bytes(header / UDP(sport=4000 + number * source_ports, dport=port + number * ports) / data)
+        frames.append((now_ns, raw, len(raw), RAW))
+        world.receive(raw, now_ns)
+        now_ns += gap_ns
+    receive(now_ns + 5 * 10**9)
+    return follow(frames, Question(all_destinations=True))
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("how", TRACES)
+def test_a_traceroute_into_a_loop_is_a_loop_and_no_other_is(name, how):
+    for host, port in targets_of(load(name)):
+        story = traced(name, host, port, **TRACES[how])
+        loops = {finding.loop for each in story.destinations for finding in each.findings if finding.verdict == "loop"}
+        assert bool(loops) == ("loop" in {event.verdict for event in story.events}) == (name in LOOPS), (host, port)
+        if loops:
+            prefix = "198.18.{}.1" if ":" not in host else "2001:db8:{}::1"
+            (loop,) = loops
+            assert sorted(prefix.format(n) for n in LOOPS[name]) == sorted(loop.routers)
+            assert loop.period in {len(LOOPS[name]), None if how == "all at once" else len(LOOPS[name])}
