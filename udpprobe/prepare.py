@@ -37,6 +37,9 @@ FALLBACK = ("raw sockets need CAP_NET_RAW (`setcap cap_net_raw+ep` on this Pytho
             "recverr, which")
 BULK_PPS = 5000
 """Beyond this rate a small ring does not keep up."""
+CROWD = 4096
+"""Of so many destinations at such a rate, probes are not captured: half of the frames would be our own. Their times
+are those of the call that sent them, some hundreds at once."""
 
 
 class Options(Struct, frozen=True):
@@ -167,8 +170,14 @@ def _hosts_of(destinations: Destinations) -> Destinations:
     return hosts
 
 
-def open_engine(options: Options, ports: tuple[int, ...], warn: Callable[[str], None]) -> Engine:
+def open_engine(options: Options, ports: tuple[int, ...], warn: Callable[[str], None], *, tasks: int = 0) -> Engine:
     """The engine that was asked for, or the best one that is allowed; what it cannot see is told.
+
+    Args:
+        options: how to probe.
+        ports: the source ports.
+        warn: tells the user.
+        tasks: how many destinations there are.
 
     Raises:
         PrivilegeError: raw sockets are not allowed, and `engine` is `raw`.
@@ -177,27 +186,27 @@ def open_engine(options: Options, ports: tuple[int, ...], warn: Callable[[str], 
     name, who = options.engine, f"--engine {options.engine}"
     if name == "auto":
         name, who = ("raw" if has_net_raw() else "recverr"), FALLBACK
-    engine = ENGINES[name](options, ports)
+    engine = ENGINES[name](options, ports, tasks)
     if engine.blind_to:
         warn(f"{who} cannot see {engine.blind_to}")
     return engine
 
 
-def _open_raw(options: Options, ports: tuple[int, ...]) -> Engine:
+def _open_raw(options: Options, ports: tuple[int, ...], tasks: int) -> Engine:
     from udpprobe.engines.raw import Raw  # noqa: PLC0415 - the others do without a capture
 
     bulk = not 0 < options.rate_pps <= BULK_PPS
-    return Raw(ports=(ports[0], ports[-1]), interface=options.interface, bulk=bulk,
-               capture=options.capture)
+    return Raw(ports=(ports[0], ports[-1]), interface=options.interface, bulk=bulk, capture=options.capture,
+               sees_own=not bulk or tasks < CROWD or options.write is not None)
 
 
-def _open_recverr(options: Options, _: tuple[int, ...]) -> Engine:
+def _open_recverr(options: Options, _: tuple[int, ...], __: int) -> Engine:
     from udpprobe.engines.recverr import RecvErr  # noqa: PLC0415 - as above
 
     return RecvErr(interface=options.interface)
 
 
-def _open_connected(options: Options, _: tuple[int, ...]) -> Engine:
+def _open_connected(options: Options, _: tuple[int, ...], __: int) -> Engine:
     from udpprobe.engines.connected import Connected  # noqa: PLC0415 - as above
 
     return Connected(interface=options.interface)

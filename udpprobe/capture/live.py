@@ -17,7 +17,7 @@ __all__ = ["LiveCapture", "open_capture"]
 
 
 def open_capture(expression: str, *, interface: str | None = None, bulk: bool = False,
-                 kind: str = "interface", capture: str = "auto") -> LiveCapture:
+                 kind: str = "interface", capture: str = "auto", outgoing: bool = True) -> LiveCapture:
     """Start to capture; when this returns, nothing is missed any more.
 
     Args:
@@ -26,6 +26,7 @@ def open_capture(expression: str, *, interface: str | None = None, bulk: bool = 
         bulk: whether many packets a second are to be expected; they get 64 MB to wait in, others 1 MB.
         kind: of `SourceState`.
         capture: `ring`, `scapy`, or `auto`: the ring where there is one.
+        outgoing: whether what this host sends is captured.
 
     Raises:
         PrivilegeError: this user may not.
@@ -39,10 +40,10 @@ def open_capture(expression: str, *, interface: str | None = None, bulk: bool = 
         if capture == "scapy" or (capture == "auto" and sys.platform != "linux"):
             from udpprobe.capture.sniffer import Sniffer  # noqa: PLC0415 - Scapy takes 0.1 s
 
-            return Sniffer(expression, interface, state)
+            return Sniffer(expression, interface, state, outgoing=outgoing)
         from udpprobe.capture.ring import FEW, MANY, Ring  # noqa: PLC0415 - Linux only
 
-        return Ring(expression, interface, state, MANY if bulk else FEW)
+        return Ring(expression, interface, state, MANY if bulk else FEW, outgoing=outgoing)
     except PermissionError:
         without = ", or do without with --engine recverr" if kind == "probe" else ""
         raise PrivilegeError("capturing needs CAP_NET_RAW: run as root, or `setcap cap_net_raw+ep` the Python "

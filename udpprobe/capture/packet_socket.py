@@ -46,6 +46,13 @@ ONCE = (
 )
 """The loopback interface shows every packet as it goes and as it comes; as libpcap does, take what comes."""
 
+INCOMING = (
+    (LOAD, 0, 0, PACKET_TYPE),
+    (JUMP_EQUAL, 0, 1, socket.PACKET_OUTGOING),
+    (RETURN, 0, 0, 0),
+)
+"""What this host sends is known without the capture."""
+
 ONLY_IP = (
     (LOAD, 0, 0, PROTOCOL),
     (JUMP_EQUAL, 2, 0, 0x0800),
@@ -149,13 +156,20 @@ def set_option(opened: socket.socket, level: int, option: int, value: bytes) -> 
         raise OSError(number, os.strerror(number))
 
 
-def program_for(expression: str, link_type: int, snap_bytes: int) -> bytes:
+def program_for(expression: str, link_type: int, snap_bytes: int, *, outgoing: bool = True) -> bytes:
     """Classic BPF that lets through what a pcap filter expression does, and of that so many bytes.
+
+    Args:
+        expression: what passes, pcap-filter(7).
+        link_type: LINKTYPE_ value of the socket.
+        snap_bytes: what is kept of a packet.
+        outgoing: whether what this host sends passes; what it sends to itself comes in, too.
 
     Raises:
         UsageError: the expression is wrong.
     """
-    prelude = ONLY_IP + ONCE if link_type == RAW else ONCE
+    once = ONCE if outgoing else INCOMING
+    prelude = ONLY_IP + once if link_type == RAW else once
     program = [*prelude, *compile_program(expression, link_type, snap_bytes)]
     return b"".join(struct.pack("=HBBI", *each) for each in program)
 

@@ -73,6 +73,7 @@ class Ring(LiveCapture):
         interface: where; None for all.
         state: as LiveCapture has it.
         blocks: how much may wait to be read.
+        outgoing: whether what this host sends is captured.
 
     Raises:
         PermissionError: this user may not.
@@ -80,9 +81,9 @@ class Ring(LiveCapture):
     """
 
     def __init__(self, expression: str, interface: str | None, state: SourceState,
-                 blocks: Blocks = MANY) -> None:
+                 blocks: Blocks = MANY, *, outgoing: bool = True) -> None:
         super().__init__(state)
-        program = program_for(expression, RAW, SNAP_BYTES)
+        program = program_for(expression, RAW, SNAP_BYTES, outgoing=outgoing)
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)    # protocol 0: nothing comes yet
         with ExitStack() as on_failure:
             on_failure.callback(self._socket.close)

@@ -39,16 +39,17 @@ class Tap:
     Args:
         name: the interface.
         expression: what to capture.
+        outgoing: whether what this host sends is captured.
 
     Raises:
         PermissionError: this user may not.
     """
 
-    def __init__(self, name: str, expression: str) -> None:
+    def __init__(self, name: str, expression: str, *, outgoing: bool = True) -> None:
         self._scapy = L2ListenSocket(iface=name, type=0, promisc=False, nofilter=1)     # of type 0, it hears nothing
         self.socket: socket.socket = self._scapy.ins
         self._link_type = ETHERNET if self.socket.getsockname()[3] in ETHERNET_LIKE else RAW
-        attach(self.socket, program_for(expression, self._link_type, SNAP_BYTES))
+        attach(self.socket, program_for(expression, self._link_type, SNAP_BYTES, outgoing=outgoing))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         with suppress(PermissionError):     # beyond the system's limit is for CAP_NET_ADMIN
             self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
@@ -98,12 +99,13 @@ class Sniffer(LiveCapture):
         UdpprobeError: the interface is down.
     """
 
-    def __init__(self, expression: str, interface: str | None, state: SourceState) -> None:
+    def __init__(self, expression: str, interface: str | None, state: SourceState, *,
+                 outgoing: bool = True) -> None:
         super().__init__(state)
         self._taps: dict[int, tuple[str, Tap]] = {}
         self._poll = select.poll()
         for name in [interface] if interface else [name for _, name in socket.if_nameindex()]:
-            tap = Tap(name, expression)
+            tap = Tap(name, expression, outgoing=outgoing)
             self._taps[tap.socket.fileno()] = name, tap
             self._poll.register(tap.socket, select.POLLIN)
             try:

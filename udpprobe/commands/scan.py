@@ -36,6 +36,7 @@ from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.payloads import is_what_was_asked, notes_of_answers, notes_of_other_ports
 from udpprobe.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
 from udpprobe.routes import outgoing_interface
+from udpprobe.sendmmsg import CHUNK
 
 if TYPE_CHECKING:
     from udpprobe.recorder import Recorder
@@ -122,7 +123,7 @@ class _Run:
         ports = held.enter_context(reserve_source_ports(destinations, own, options))
         self._plan, codes = make_plan(destinations, options, ports.ports)
         self._recorder = held.enter_context(_recorder(options.write)) if options.write else None
-        self._engine = open_engine(options, ports.ports, listeners.warn)
+        self._engine = open_engine(options, ports.ports, listeners.warn, tasks=len(destinations))
         held.enter_context(closing(self._engine))
         if self._engine.owns_port:
             ports.share()
@@ -149,7 +150,9 @@ class _Run:
             if codes[host]:
                 self._refuse(task, codes[host])
         stride = (max(48 + self._plan.prober.payloads.longest, options.size) + 3) // 4 * 4
-        self._batch = Batch(max(1, min(BATCH_PROBES, BATCH_BYTES // stride)), stride)
+        probes = BATCH_PROBES if self._engine.sees_own else CHUNK
+        self._batch = Batch(max(1, min(probes, BATCH_BYTES // stride)), stride)
+        self._steadied: Callable[[int], int] = int
         self._marks = array("I"), array("i")
         """Frames that were recorded, and their tasks."""
         self._sent, self._dropped, self._told_s = 0, 0, 0.0
@@ -192,10 +195,15 @@ class _Run:
             task = batch.task[row]
             lengths[task] = batch.length[row]
             plan.leave(task, lengths[task])
+        sent_ns = self._steadied(time.time_ns())
         self._engine.send(batch, count, zones)
         for task, code in self._engine.unsent():
-            plan.stay(task, lengths[task])
+            plan.stay(task, lengths.pop(task))
             self._refuse(task, code)
+        for task, length in lengths.items() if not self._engine.sees_own else ():
+            self._record.is_seen[task] = 1
+            plan.sent(task, sent_ns)
+            self._count(sent_ns, length)
 
     def _is_too_long(self, task: int, source: int) -> bool:
         """Whether the next probe is longer than IP packets can be."""
@@ -204,17 +212,21 @@ class _Run:
 
     def _hear(self, heard: Heard) -> None:
         now_ns, steadied = self._clock.steadied(heard.now_ns)
+        self._steadied = steadied
         self._now_ns = max(self._now_ns, now_ns)
         if (dropped := self._engine.state.dropped or 0) > self._dropped:
             self._dropped = dropped
             self._pacing.distrust()
-        own = [frame for frame in heard.frames if self._take(frame._replace(time_ns=steadied(frame.time_ns)))]
+        frames = heard.frames
+        if self._clock.step_ns:
+            frames = [frame._replace(time_ns=steadied(frame.time_ns)) for frame in frames]
+        own = [frame for frame in frames if self._take(frame)]
         for event in heard.events:
             told = event._replace(time_ns=steadied(event.time_ns))
             self._replies.event(told)
             self._count(told.time_ns, told.length)
         if self._recorder and own:
-            self._recorder.add([frame._replace(time_ns=steadied(frame.time_ns)) for frame in own])
+            self._recorder.add(own)
         if self._events and self._listeners.on_events:
             events, self._events = self._events, []
             self._listeners.on_events(events)

@@ -46,6 +46,8 @@ class Engine(Protocol):
     blind_to: str | None
     """What it cannot see, for people; None where it sees all."""
 
+    sees_own: bool
+    """Whether it hears that a probe left, and when."""
     tells_origin: bool
     """Whether it hears who sent an error, of which type and code; one that does not makes up the most usual."""
     owns_port: bool

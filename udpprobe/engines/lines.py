@@ -101,6 +101,7 @@ class LineEngine(ABC):
         interface: the only one to send through and to hear from; None leaves it to the routes.
     """
 
+    sees_own = True
     tells_origin: bool
     """Whether reporter, type and code of its errors are what was heard, not the most usual ones for an errno."""
     blind_to: str | None

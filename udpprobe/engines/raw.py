@@ -25,6 +25,7 @@ class Raw:
         interface: the only one to use, or None.
         bulk: whether the rate is beyond what a small ring keeps up with.
         capture: as `open_capture` has it.
+        sees_own: whether probes are to be seen leaving; else their sender says when.
 
     Raises:
         PrivilegeError: raw sockets are not allowed.
@@ -35,9 +36,12 @@ class Raw:
     owns_port = False
     blind_to: str | None = None
 
-    def __init__(self, *, ports: tuple[int, int], interface: str | None, bulk: bool, capture: str = "auto") -> None:
+    def __init__(self, *, ports: tuple[int, int], interface: str | None, bulk: bool, capture: str = "auto",
+                 sees_own: bool = True) -> None:
         expression = FILTER.format(first=ports[0], last=ports[1])
-        self._capture = open_capture(expression, interface=interface, bulk=bulk, kind="probe", capture=capture)
+        self._capture = open_capture(expression, interface=interface, bulk=bulk, kind="probe", capture=capture,
+                                     outgoing=sees_own)
+        self.sees_own = sees_own
         self.state: EngineState = self._capture.state
         self._sender = Sender(interface=interface)
         self._unsent: list[tuple[int, int]] = []

@@ -139,6 +139,8 @@ def _findings(known: Known, task: int) -> tuple[Finding, ...]:
     if not kinds and not seen:
         return ()
     found = [_finding(known, task, kind, each) for kind, each in kinds.items()]
+    if not seen and len(found) == 1 and found[0].verdict != "loop":     # as of almost all in a crowd
+        return tuple(found)
     if seen:
         found.append(Finding(
             verdict="loop", errno=ERRNO_OF_VERDICT["loop"], linux=None, family=known.plan.family_of(task),
@@ -187,6 +189,8 @@ def _finding(known: Known, task: int, kind: Kind, found: Found) -> Finding:
 def _spread(rtts_ns: Sequence[int]) -> Spread | None:
     if not rtts_ns:
         return None
+    if len(rtts_ns) == 1:
+        return Spread(*[rtts_ns[0] / NS_PER_MS] * 3)
     return Spread(min(rtts_ns) / NS_PER_MS, median(rtts_ns) / NS_PER_MS, max(rtts_ns) / NS_PER_MS)
 
 

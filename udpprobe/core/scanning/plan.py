@@ -223,6 +223,10 @@ class Plan:
         if row >= 0 and not self._frames[row]:
             self._times[row], self._frames[row] = time_ns, frame
 
+    def sent(self, task: int, time_ns: int) -> None:
+        """The last probe of a task left, as its sender says."""
+        self._times[self._last[task] - 1] = time_ns
+
     def sent_ns(self, task: int) -> int:
         """When the last probe of a task left; 0 for never."""
         row = self._last[task]

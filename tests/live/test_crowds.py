@@ -1,0 +1,66 @@
+"""Thousands of destinations at full speed: the sender says what left, and every verdict is right all the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from network import CannotRun, Network, address, require
+
+pytestmark = pytest.mark.live
+PORTS = 6000
+UNLIMITED = ("sysctl -q net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_burst=1000000"
+             " net.ipv4.icmp_msgs_per_sec=1000000")
+
+
+@pytest.fixture(scope="module")
+def network():
+    try:
+        require("sysctl")
+        with Network("prober", "host") as made:
+            made.run(f"host: {UNLIMITED}")
+            yield made
+    except CannotRun as missing:
+        pytest.skip(str(missing))
+
+
+def scanned(network, words, node="prober"):
+    command = network.command(f"{node}: {sys.executable} -m udpprobe scan --rate 0 --no-progress --format json {words}")
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_every_closed_port_is_refused(network, family):
+    told = scanned(network, f"-p 1-{PORTS} {address(family, 1, 2)}")
+    rows = told["destinations"]
+    assert (PORTS, {"refused"}) == (len(rows), {row["verdict"] for row in rows})
+    assert told["source"]["packets"] >= 2 * PORTS     # probes count although they are not captured
+    once = [row["findings"][0] for row in rows if row["sent"] == 1]
+    assert len(once) > PORTS / 2
+    assert all(found["rtt_ms"]["min"] >= 0 for found in once)
+    assert {"exact"} == {found["match"] for found in once}
+
+
+def test_an_answer_among_them_has_a_round_trip(network):
+    network.start("host: answer 4000")
+    (row,) = [row for row in scanned(network, f"-p 1-{PORTS} {address(4, 1, 2)}")["destinations"]
+              if row["verdict"] == "answered"]
+    assert 4000 == row["port"]
+    assert row["sent"] > 1 or row["rtt_ms"]["min"] > 0
+
+
+def test_this_host_is_scanned_as_others_are(network):
+    rows = scanned(network, f"-p 1-{PORTS} 127.0.0.1", node="host")["destinations"]
+    assert (PORTS, 0) == (len(rows), sum(row["verdict"] not in {"refused", "answered"} for row in rows))
+
+
+def test_a_recording_has_the_probes_too(network, tmp_path):
+    path = tmp_path / "scan.pcapng"
+    scanned(network, f"-p 1-{PORTS} -w {path} {address(4, 1, 2)}")
+    done = subprocess.run([sys.executable, "-m", "udpprobe", "analyze", "--all", "--format", "json", str(path)],
+                          capture_output=True, text=True, check=True, timeout=60)
+    rows = json.loads(done.stdout)["destinations"]
+    assert PORTS <= sum(row["sent"] for row in rows)
+    assert {"exact"} == {found["match"] for row in rows for found in row["findings"]}
