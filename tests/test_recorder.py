@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 import subprocess
+import tempfile
 from pathlib import Path
 
 import builders as b
@@ -139,6 +140,19 @@ def test_the_older_capture_is_replaced_and_keeps_its_mode(target):
     target.chmod(0o640)
     assert rows_of(FRAMES) == read(recorded(target, FRAMES))[0]
     assert 0o640 == target.stat().st_mode & 0o777
+
+
+def test_nobody_can_foresee_where_a_capture_is_drafted(target, tmp_path, monkeypatch):
+    (tmp_path / "victim").write_text("precious")
+    names = iter(["planted", "free"])
+    with Recorder(str(target)) as recorder:
+        recorder.add(FRAMES)
+        monkeypatch.setattr(tempfile, "_get_candidate_names", lambda: names)
+        for name in (".udpprobe-planted", f".{target.name}.{os.getpid()}"):
+            (target.parent / name).symlink_to(tmp_path / "victim")
+        recorder.finish({}, application="x")
+    assert "precious" == (tmp_path / "victim").read_text()
+    assert rows_of(FRAMES) == read(target.read_bytes())[0]
 
 
 def test_a_link_stays_a_link(target, tmp_path):

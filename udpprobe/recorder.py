@@ -7,7 +7,6 @@ name; the capture itself appears whole or not at all.
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from udpprobe.capture.frames import Frame
+from udpprobe.drafts import draft_of
 from udpprobe.errors import UdpprobeError
 
 SECTION, INTERFACE, ENHANCED_PACKET = 0x0A0D0D0A, 1, 6
@@ -159,16 +159,8 @@ def opened(path: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _whole(target: Path) -> Iterator[IO[bytes]]:
-    """A file beside the target, which takes its name when all is written."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as out:
-            yield out
-        with suppress(FileNotFoundError):
-            shutil.copymode(target, draft)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft_of(target) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as out:
+        yield out
 
 
 # ---- blocks, in the byte order of nearly every machine

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from udpprobe.cli.options import Color
+from udpprobe.drafts import draft_of
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
 from udpprobe.reports.text import Style, no_service
@@ -81,30 +82,9 @@ def _in_place(path: str) -> TextIO:
 
 @contextmanager
 def _whole(path: str) -> Iterator[TextIO]:
-    import tempfile  # noqa: PLC0415 - where one is needed
-
-    target = Path(path)
-    # a name that nobody can foresee, and that must not be there yet (O_EXCL): where others may write too, such as in
-    # /tmp, nobody can put a link there that leads to another file
-    descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=".udpprobe-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as out:
-            os.fchmod(descriptor, _mode_of(target))
-            yield out
-            out.flush()
-            os.fsync(descriptor)    # else a crash of the system may leave an empty file under the name
-        Path(draft).replace(target)
-    finally:
-        Path(draft).unlink(missing_ok=True)
-
-
-def _mode_of(target: Path) -> int:
-    """Who may read and write a file: as before, or as the user's new files are."""
-    with suppress(FileNotFoundError):
-        return stat.S_IMODE(target.stat().st_mode)
-    mask = os.umask(0o077)      # there is no other way to ask for it; what a thread makes meanwhile is private
-    os.umask(mask)
-    return 0o666 & ~mask
+    with draft_of(Path(path)) as descriptor, os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace",
+                                                       closefd=False) as out:
+        yield out
 
 
 def guard_inputs(path: str | None, inputs: Sequence[str], *, option: str = "-o",
