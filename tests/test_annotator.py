@@ -408,6 +408,21 @@ def test_tshark_reads_the_old_comments_and_the_new_ones(tmp_path, name, data):
         assert all(text.startswith("the user's own") for _, text in rows)
 
 
+@with_tshark
+@pytest.mark.slow
+def test_the_lua_script_makes_a_column_of_it(tmp_path):
+    annotated(PCAPS / "loop3-link.pcap", tmp_path)
+    script = PCAPS.parent / "examples" / "wireshark" / "udpprobe.lua"
+    rows = tshark(tmp_path / "out.pcapng", "-X", f"lua_script:{script}", "-Y", "udpprobe.verdict", "-T", "fields", "-e",
+                  "frame.number", "-e", "udpprobe.verdict", "-e", "udpprobe.role")
+    if not rows and "with Lua" not in subprocess.run(["tshark", "-v"], capture_output=True, text=True, check=True).stdout:
+        pytest.skip("this tshark has no Lua")
+    said = comments_of((tmp_path / "out.pcapng").read_bytes())
+    assert [str(frame) for frame in said] == [row.split("\t")[0] for row in rows]
+    assert {"loop"} == {row.split("\t")[1] for row in rows}
+    assert {"pass", "datagram", "error"} == {row.split("\t")[2] for row in rows}
+
+
 # ---- the compiled writer
 
 

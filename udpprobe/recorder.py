@@ -188,7 +188,8 @@ def interface_block(link_type: int) -> bytes:
 
 def clean(text: str) -> bytes:
     r"""UTF-8 that fits into an option, with everything that could steer a terminal as `\x1b` and so on."""
-    visible = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    visible = text if text.isprintable() else "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
     return visible.encode()[:MAX_OPTION_BYTES].decode(errors="ignore").encode()
 
 

@@ -218,6 +218,16 @@ def test_ten_thousand_destinations_fit_into_a_megabyte_and_the_rest_is_summed_up
     Tree(text)
 
 
+def test_of_many_pairs_the_ports_of_a_host_are_one_ribbon():
+    def ribbons(ports):
+        text = page(report(*(destination("192.0.2.1", port, "rejected", finding("rejected", (4, 3, 3), "192.0.2.9"))
+                             for port in range(ports))))
+        return re.findall(r'class="ribbon rejected".*?<title>(.*?)</title>', text)
+
+    assert 50 == len(ribbons(50))
+    assert ["192.0.2.9 about 192.0.2.1: 51 rejected"] == ribbons(51)
+
+
 def test_rows_without_javascript_say_all_that_the_table_says():
     text = html.unescape(re.sub(r"<[^>]+>", " ", PAGES["report"]))
     for each in (REFUSED, TOO_BIG, LOOP, UNREACHABLE_V6):

@@ -184,7 +184,8 @@ class _Gathered:
     def __init__(self) -> None:
         self.groups: dict[str, _Group] = {}
         self.loops: dict[Loop, list[str]] = {}
-        self.pairs: Counter[tuple[str, str, str]] = Counter()
+        self.pairs: Counter[tuple[str, str, str, str]] = Counter()
+        """By reporter, verdict, address and destination."""
         self.rtts_ms = array("d")
 
     def destinations(self, rows: Iterable[Destination]) -> Iterator[Destination]:
@@ -194,7 +195,7 @@ class _Gathered:
             group = self._group(each.verdict or UNDECIDED, label)
             group.destinations += 1
             for finding in each.findings:
-                self._finding(finding, label)
+                self._finding(finding, label, each.address)
             if each.rtt_ms:
                 self.rtts_ms.append(each.rtt_ms.median)
             yield each
@@ -202,7 +203,7 @@ class _Gathered:
     def entries(self, rows: Iterable[Unmatched]) -> Iterator[Unmatched]:
         """The errors without datagrams, looked at."""
         for entry in rows:
-            self._finding(entry.finding, endpoint(entry.address, entry.port))
+            self._finding(entry.finding, endpoint(entry.address, entry.port), entry.address)
             yield entry
 
     def _group(self, verdict: str, label: str) -> _Group:
@@ -211,7 +212,7 @@ class _Gathered:
             group.examples.append(label)
         return group
 
-    def _finding(self, finding: Finding, label: str) -> None:
+    def _finding(self, finding: Finding, label: str, address: str) -> None:
         group = self._group(finding.verdict or OTHER, label)
         group.first_ns = min(group.first_ns or finding.first_time_ns, finding.first_time_ns)
         group.last_ns = max(group.last_ns or finding.last_time_ns, finding.last_time_ns)
@@ -220,7 +221,7 @@ class _Gathered:
             group.matches[finding.match] += finding.count
         if finding.reporter:
             group.reporters[finding.reporter] += finding.count
-            self.pairs[finding.reporter, label, finding.verdict or OTHER] += finding.count
+            self.pairs[finding.reporter, finding.verdict or OTHER, address, label] += finding.count
         if finding.loop:
             some = self.loops.setdefault(finding.loop, [])
             if label not in some:
@@ -326,8 +327,10 @@ def _cards(seen: _Gathered, style: Style) -> Iterator[str]:
     yield "</ul>\n"
 
 
-def _time(time_ns: int, style: Style) -> str:
-    return f"{local(time_ns, style.zone):%Y-%m-%d %H:%M:%S} {zone_name(time_ns, style.zone)}"
+def _time(time_ns: int, style: Style, *, digits: int = 0) -> str:
+    when = local(time_ns, style.zone)
+    fraction = f".{when:%f}"[:digits + 1] if digits else ""
+    return f"{when:%Y-%m-%d %H:%M:%S}{fraction} {zone_name(time_ns, style.zone)}"
 
 
 def _span(first_ns: int, last_ns: int, style: Style) -> str:
@@ -351,11 +354,15 @@ def _loops(seen: _Gathered) -> Iterator[str]:
 
 
 def _pairs(seen: _Gathered) -> Iterator[str]:
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for (reporter, verdict, address, label), number in seen.pairs.items():
+        # of many, the ports of a host are one: else a scan of one host would fill the picture
+        counted[reporter, verdict, label if len(seen.pairs) <= PAIRS_SHOWN else address] += number
     pairs = [(reporter, label, number, verdict)
-             for (reporter, label, verdict), number in seen.pairs.most_common(PAIRS_SHOWN)]
+             for (reporter, verdict, label), number in counted.most_common(PAIRS_SHOWN)]
     if pairs:
         kinds = [verdict for verdict in KINDS if any(pair[3] == verdict for pair in pairs)]
-        rest = len(seen.pairs) - len(pairs)
+        rest = len(counted) - len(pairs)
         caption = f"The {len(pairs)} pairs with most errors; {rest:,} more are in the table." if rest else ""
         top = f"Most errors, {pairs[0][2]:,}, come from {pairs[0][0]} about {pairs[0][1]}."
         yield _figure(svg.ribbons(pairs, top), caption, kinds, "Reporters and destinations")
@@ -431,8 +438,8 @@ class Timeline:
         coarse = [[sum(fine.get((bin_, kind), 0) for bin_ in range(bar * BINS // BARS, (bar + 1) * BINS // BARS))
                    for kind in used] for bar in range(BARS)]
         said = f"{plural(len(self._times), 'error')} from {_time(first, style)} to {_time(last, style)}."
-        yield _figure(svg.over_time(coarse, names, (_time(first, style), _time(last, style)), said), said, names,
-                      "Errors over time")
+        ends = (_time(first, style, digits=3), _time(last, style, digits=3))
+        yield _figure(svg.over_time(coarse, names, ends, said), said, names, "Errors over time")
         rows = [[bin_, *(fine.get((bin_, kind), 0) for kind in used)] for bin_ in sorted({bin_ for bin_, _ in fine})]
         about = {"first": first / NS_PER_MS, "last": max(last, first + 1) / NS_PER_MS, "count": BINS, "kinds": names,
                  "bins": rows}

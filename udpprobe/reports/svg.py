@@ -17,7 +17,7 @@ from udpprobe.reports.text import count, duration, escape
 WIDTH = 720
 """Units of every picture; text is 13 of them high."""
 RING = 460
-LINE = 22
+LINE, THICKEST = 22, 40
 NAMED = 46
 """Characters of a name that a picture shows."""
 TICKS = 4
@@ -209,32 +209,28 @@ def ribbons(pairs: Sequence[tuple[str, str, int, str]], description: str) -> str
     for reporter, destination, number, _ in pairs:
         totals[0][reporter] += number
         totals[1][destination] += number
-    sides = [list(side) for side in totals]
-    rows = max(map(len, sides), default=1)
-    room = rows * LINE
-    whole = sum(pair[2] for pair in pairs) or 1
+    most = max((number for side in totals for number in side.values()), default=1)
+    thick = [max(THICKEST * number / most, 1.5) for _, _, number, _ in pairs]
     at: list[dict[str, float]] = [{}, {}]
     shapes = [word(250, 14, "reporter", "small", "end"), word(470, 14, "about", "small")]
-    for side, names in enumerate(sides):
-        step = room / max(len(names), 1)
-        for place, name in enumerate(names):
-            y = 24 + step * (place + 0.5)
-            thick = _thick(totals[side][name], whole)
-            at[side][name] = y - thick / 2
-            shapes.append(word(250 if side == 0 else 470, y + 4, name, "", "end" if side == 0 else "start"))
-    for reporter, destination, number, kind in pairs:
-        thick = _thick(number, whole)
-        y1, y2 = at[0][reporter] + thick / 2, at[1][destination] + thick / 2
-        at[0][reporter] += thick
-        at[1][destination] += thick
+    bottom = 24.0
+    for side, (x, anchor) in enumerate(((250, "end"), (470, "start"))):
+        y = 24.0
+        for name in totals[side]:
+            stack = sum(each for each, pair in zip(thick, pairs, strict=True) if pair[side] == name)
+            room = max(LINE, stack + 6)
+            at[side][name] = y + (room - stack) / 2
+            shapes.append(word(x, y + room / 2 + 4, name, "", anchor))
+            y += room
+        bottom = max(bottom, y)
+    for (reporter, destination, number, kind), width in zip(pairs, thick, strict=True):
+        y1, y2 = at[0][reporter] + width / 2, at[1][destination] + width / 2
+        at[0][reporter] += width
+        at[1][destination] += width
         shapes.append(f'<path d="M258 {_n(y1)}C360 {_n(y1)} 360 {_n(y2)} 462 {_n(y2)}" class="ribbon {text_of(kind)}" '
-                      f'stroke-width="{_n(max(thick, 1.5))}"><title>'
+                      f'stroke-width="{_n(width)}"><title>'
                       f'{text_of(f"{reporter} about {destination}: {number} {kind}")}</title></path>')
-    return picture("flows", "Who reports about whom", description, room + 34, shapes)
-
-
-def _thick(number: int, whole: int) -> float:
-    return min(max(LINE * 3 * number / whole, 1.5), LINE * 0.8)
+    return picture("flows", "Who reports about whom", description, bottom + 10, shapes)
 
 
 # ---- a distribution
