@@ -38,5 +38,14 @@ class UnsentError(UdpprobeError):
         self.code, self.zone = code, zone
 
 
+def raw_hint() -> str:
+    """How to be allowed raw sockets."""
+    import sys  # noqa: PLC0415 - of mistakes alone
+    from pathlib import Path  # noqa: PLC0415 - as above
+
+    return (f"run as root, or `setcap cap_net_raw+ep {Path(sys.executable).resolve()}`, which grants it to every "
+            "script that this Python runs")
+
+
 class PrivilegeError(UdpprobeError):
     """This user may not do it; the text says what would help."""

@@ -33,8 +33,7 @@ FIRST_UNPRIVILEGED = 1024
 PORT_TRIES = 64
 LOOPBACK = 0xFFFF_7F
 """127.0.0.0/8, mapped."""
-FALLBACK = ("raw sockets need CAP_NET_RAW (`setcap cap_net_raw+ep` on this Python, or be root): this takes --engine "
-            "recverr, which")
+FALLBACK = "raw sockets need CAP_NET_RAW (be root, or see udpprobe scan --help): this takes --engine recverr, which"
 BULK_PPS = 5000
 """Beyond this rate a small ring does not keep up."""
 CROWD = 4096

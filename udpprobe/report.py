@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from udpprobe import __version__
 from udpprobe.capture.state import SourceState
-from udpprobe.core.addresses import address_text, endpoint_text, is_group
+from udpprobe.core.addresses import address_text, is_group
 from udpprobe.core.advice import (
     ANSWER,
     ANY_HOST,
@@ -52,6 +52,7 @@ from udpprobe.core.notes import GROUP_MEMBER, Note, texts_of
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.table import Table
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
+from udpprobe.endpoints import endpoint_text
 
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
 

@@ -15,7 +15,7 @@ from typing import Self
 from msgspec import Struct
 
 from udpprobe.core.probe import Batch
-from udpprobe.errors import PrivilegeError, UdpprobeError
+from udpprobe.errors import PrivilegeError, UdpprobeError, raw_hint
 from udpprobe.links import bind_to_interface, interface_index
 from udpprobe.sendmmsg import CHUNK, PATIENCE_S, Messages
 
@@ -113,8 +113,7 @@ def _raw_socket(domain: int) -> socket.socket:
     try:
         opened = socket.socket(domain, socket.SOCK_RAW, socket.IPPROTO_RAW)
     except PermissionError:
-        raise PrivilegeError("sending needs CAP_NET_RAW: run as root, or give it by `setcap cap_net_raw+ep`, "
-                             "or take --engine recverr") from None
+        raise PrivilegeError(f"sending needs CAP_NET_RAW: {raw_hint()}; or take --engine recverr") from None
     except OSError as error:
         raise UdpprobeError(f"cannot open a raw socket: {error.strerror}") from None
     with suppress(OSError):     # without the privilege the buffer is what the system gives

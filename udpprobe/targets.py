@@ -177,14 +177,21 @@ def _own_broadcasts() -> frozenset[int]:
                      if line.strip() == _HAS_BROADCAST)
 
 
+looking_up: set[str] = set()
+"""Names about which DNS is asked at the moment: who has to end meanwhile can say so."""
+
+
 def _looked_up(name: str, family: int | None) -> list[Block]:
     """Every address that a name has."""
+    looking_up.add(name)
     try:
         found = socket.getaddrinfo(name, None, _FAMILIES[family], socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:    # a label that is too long is a UnicodeError
         of_family = f" over IPv{family}" if family else ""
         reason = error.strerror if isinstance(error, OSError) else error
         raise UdpprobeError(f"no address for {name}{of_family}: {reason}") from error
+    finally:
+        looking_up.discard(name)
     return [single(ip_address(str(place[0]).partition("%")[0]), str(place[3]) if len(place) == 4 and place[3] else "")
             for *_, place in found]
 

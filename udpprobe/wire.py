@@ -21,7 +21,7 @@ from udpprobe.core.decode import Decoder
 from udpprobe.core.probe import TOKEN_BYTES
 from udpprobe.core.rows import Packet
 from udpprobe.core.targets import TRACEROUTE_PORT, parse_target
-from udpprobe.errors import PrivilegeError, UdpprobeError, UnsentError, UsageError
+from udpprobe.errors import PrivilegeError, UdpprobeError, UnsentError, UsageError, raw_hint
 from udpprobe.hostfacts import reserve_ports, source_of
 from udpprobe.links import bind_to_interface, interface_index, interface_mtu, interface_name
 from udpprobe.payloads import Catalogue, chosen, load
@@ -136,8 +136,7 @@ class RawSocket:
         try:
             self._socket = socket.socket(domain, socket.SOCK_RAW, socket.IPPROTO_RAW)
         except PermissionError:
-            raise PrivilegeError("sending needs CAP_NET_RAW: run as root, or give it by `setcap cap_net_raw+ep`"
-                                 ) from None
+            raise PrivilegeError(f"sending needs CAP_NET_RAW: {raw_hint()}") from None
         except OSError as error:
             raise UdpprobeError(f"cannot open a raw socket: {error.strerror}") from None
         for level, option, value in (*RAW_OPTIONS[flows.family], (socket.SOL_SOCKET, socket.SO_BROADCAST, 1)):

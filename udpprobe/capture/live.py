@@ -10,7 +10,7 @@ import sys
 
 from udpprobe.capture.packet_socket import LiveCapture
 from udpprobe.capture.state import SourceState
-from udpprobe.errors import PrivilegeError
+from udpprobe.errors import PrivilegeError, raw_hint
 from udpprobe.links import interface_index
 
 __all__ = ["LiveCapture", "open_capture"]
@@ -46,5 +46,4 @@ def open_capture(expression: str, *, interface: str | None = None, bulk: bool = 
         return Ring(expression, interface, state, MANY if bulk else FEW, outgoing=outgoing)
     except PermissionError:
         without = ", or do without with --engine recverr" if kind == "probe" else ""
-        raise PrivilegeError("capturing needs CAP_NET_RAW: run as root, or `setcap cap_net_raw+ep` the Python "
-                             f"interpreter{without}") from None
+        raise PrivilegeError(f"capturing needs CAP_NET_RAW: {raw_hint()}{without}") from None

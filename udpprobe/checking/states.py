@@ -9,9 +9,9 @@ from msgspec import Struct
 from udpprobe.checking.asking import Expectation
 from udpprobe.checking.causes import cause, cause_of, duration_ms, loop_cause, mtu_cause, rtt_ms
 from udpprobe.checking.thresholds import Range, State, worst
-from udpprobe.core.addresses import endpoint_text
 from udpprobe.core.advice import Case, case_of_finding, sentence
 from udpprobe.core.model import Destination, Finding, Model
+from udpprobe.endpoints import endpoint_text
 from udpprobe.pmtud.model import MtuReport
 from udpprobe.tracing.model import TraceReport
 

@@ -9,16 +9,18 @@ from typer import Argument, Exit, Option
 
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import (
+    AsnDbOption,
     Color,
     ColorOption,
     FailOnOption,
     OutputOption,
     ProgressOption,
     ReportFormatOption,
+    ResolveOption,
     UtcOption,
     parse_time,
 )
-from udpprobe.cli.output import complain, guard_inputs, guard_outputs, opened, style_of
+from udpprobe.cli.output import complain, guard_inputs, guard_outputs, names_for, opened, style_of
 from udpprobe.cli.progress import shown
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import CaptureError, UsageError
@@ -88,6 +90,8 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
     utc: UtcOption = False,
+    resolve: ResolveOption = False,
+    asn_db: AsnDbOption = None,
     fail_on: FailOnOption = None,
     write: Annotated[str | None, Option("--write", "-w", metavar="OUT.pcapng", show_default=False, help=(
         "The capture again, with packet comments on errors, their datagrams, and loops; of one FILE."))] = None,
@@ -125,10 +129,11 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         group_by=group_by.value, loop_ttl=loop_ttl)
     with _annotating(write, inputs, only_involved=only_involved) as (annotated, read):
         follow = partial(command.analyze, read, options, workers=workers, cluster=cluster)
+        names = names_for(output_format, dns=resolve, asn_db=asn_db)
         with opened(output, stream=is_stream(output_format, events=events)) as out:
             # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
             ending = Ending(out, output_format, events=events, hide_healthy=not show_all and bool(failing & _HEALTHY),
-                            style=style_of(out, color, utc=utc))
+                            style=style_of(out, color, utc=utc, names=names), names=names)
             report, interrupted = _follow(follow, ending, annotated, progress)
             ending.write(report)
         if annotated:

@@ -263,8 +263,10 @@ def _in_time(asks: list[Ask], settings: "Settings", tell: Callable[["Outcome"], 
 def _give_up(asks: list[Ask], timeout_s: float, tell: Callable[["Outcome"], None]) -> None:
     """Say in the format that was asked for that nothing is known, and end."""
     from udpprobe.checking.states import Outcome, unchecked  # noqa: PLC0415 - as above
+    from udpprobe.targets import looking_up  # noqa: PLC0415 - as above
 
-    reason = f"timed out after {timeout_s:g} s"
+    late = " and ".join(sorted(looking_up))
+    reason = f"timed out after {timeout_s:g} s" + (f": DNS did not reply about {late}" if late else "")
     try:
         tell(Outcome(tuple(unchecked(ask.name, ask.group, reason) for ask in asks), timeout_s,
                      time.time_ns() - int(timeout_s * 1e9), __version__))

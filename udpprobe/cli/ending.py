@@ -15,7 +15,10 @@ from udpprobe.reports.text import PLAIN, Style
 
 if TYPE_CHECKING:
     from udpprobe.core.model import Destination, Event, Report
+    from udpprobe.resolver import Names
 
+ROWS_NAMED = 1000
+"""Rows whose addresses are looked up: as many as a table shows."""
 SPOOLED_BYTES = 1 << 24
 """So much text of events waits in memory; more of it in a file."""
 
@@ -35,6 +38,8 @@ class Ending(Struct):
     hide_healthy: bool = False
     """Whether the report has destinations without any finding that are not to be shown."""
     style: Style = PLAIN
+    names: Names | None = None
+    """What looks up names for a table."""
     _events: Events | None = None
     _rows_told: int = 0
     """Destinations that were written as they became known; the report begins with them."""
@@ -85,6 +90,9 @@ class Ending(Struct):
     def _report(self, report: Report, width: int) -> Iterator[str] | Iterator[bytes]:
         if self.hide_healthy or self._rows_told:
             report = _shown(report, self._rows_told, only_unhealthy=self.hide_healthy)
+        if self.names:
+            self.names.ask(_addresses(report))
+            self.names.wait()
         return report_pieces(report, self.format, width, self.style)
 
     def _write(self, pieces: Iterable[str | bytes]) -> None:
@@ -93,6 +101,16 @@ class Ending(Struct):
                 self.out.buffer.write(piece)
             else:
                 self.out.write(piece)
+
+
+def _addresses(report: Report) -> Iterator[str | None]:
+    """Of the rows that a table shows."""
+    for each in report.destinations[:ROWS_NAMED]:
+        yield each.address
+        yield from (found.reporter for found in each.findings)
+    for entry in report.unmatched[:ROWS_NAMED]:
+        yield entry.address
+        yield entry.finding.reporter
 
 
 def _spool() -> IO[str]:

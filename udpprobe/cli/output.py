@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, TextIO
 
 from udpprobe.cli.options import Color
 from udpprobe.drafts import draft_of
+from udpprobe.endpoints import name_of
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
-from udpprobe.reports.text import Style, no_service
-from udpprobe.services import name_of
+from udpprobe.reports.text import Style, no_name, no_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from udpprobe.resolver import Names
 
 PLAIN_WIDTH = 80
 """Columns of a table that no terminal shows."""
@@ -147,19 +149,40 @@ def width_of(out: TextIO) -> int:
     return max(PLAIN_WIDTH, _columns())
 
 
-def style_of(out: TextIO, color: Color = Color.AUTO, *, utc: bool = True) -> Style:
+def style_of(out: TextIO, color: Color = Color.AUTO, *, utc: bool = True, names: Names | None = None) -> Style:
     """How text looks there.
 
     Args:
         out: where it goes.
         color: what the user wants; https://no-color.org is heeded where that is no more than the usual.
         utc: whether times are in UTC, not in this host's zone.
+        names: what looks up what addresses are called.
     """
     is_terminal = out.isatty()
     wanted = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     is_coloured = wanted if color is Color.AUTO else color is Color.ALWAYS
     # what goes to a file or a pipe is the same on every host
-    return Style(UTC if utc else None, is_coloured, name_of if is_terminal else no_service)
+    return Style(UTC if utc else None, is_coloured, name_of if is_terminal else no_service,
+                 names.of if names else no_name)
+
+
+def names_for(output_format: Format, *, dns: bool, asn_db: str | None) -> Names | None:
+    """What looks up names for a table; None for other formats, whose readers can do so, and are not kept waiting.
+
+    Args:
+        output_format: of the result.
+        dns: whether DNS may be asked.
+        asn_db: a file of autonomous systems; that of the environment without.
+
+    Raises:
+        UdpprobeError: the file cannot be read.
+    """
+    path = asn_db or os.environ.get("UDPPROBE_ASN_DB")
+    if output_format is not Format.TABLE or not (dns or path):
+        return None
+    from udpprobe.resolver import Names  # noqa: PLC0415 - help does not need it
+
+    return Names(dns=dns, asn_db=path)
 
 
 def load_ahead(reports: str, output_format: Format) -> None:

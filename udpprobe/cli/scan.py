@@ -8,15 +8,17 @@ from typer import Exit
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.ending import Ending, status_of
 from udpprobe.cli.options import (
+    AsnDbOption,
     Color,
     ColorOption,
     FailOnOption,
     OutputOption,
     ProgressOption,
     ReportFormatOption,
+    ResolveOption,
     UtcOption,
 )
-from udpprobe.cli.output import complain, guard_inputs, guard_outputs, opened, style_of, width_of
+from udpprobe.cli.output import complain, guard_inputs, guard_outputs, names_for, opened, style_of, width_of
 from udpprobe.cli.progress import shown_of_scan
 from udpprobe.core.targets import (
     Ports,
@@ -93,6 +95,8 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
     utc: UtcOption = False,
+    resolve: ResolveOption = False,
+    asn_db: AsnDbOption = None,
     fail_on: FailOnOption = None,
     progress: ProgressOption = None,
 ) -> None:
@@ -131,8 +135,10 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     if dry_run:
         write_rows(_plan_rows(resolved, options))
         raise Exit
+    names = names_for(output_format, dns=resolve, asn_db=asn_db)
     with opened(output, stream=output_format is Format.NDJSON) as out:
-        ending = Ending(out, output_format, events=events, style=style_of(out, color, utc=utc))
+        ending = Ending(out, output_format, events=events,
+                        style=style_of(out, color, utc=utc, names=names), names=names)
         report, interrupted = _follow(resolved, options, ending, progress)
         ending.write(report)
     raise Exit(status_of(report, failing, interrupted=interrupted, is_incomplete=bool(resolved.failures)))

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 from typer import Argument, Exit, Option
 
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.options import Color, ColorOption, FailOnOption, OutputOption, PageFormatOption, UtcOption
-from udpprobe.cli.output import load_ahead, opened, style_of, width_of
-from udpprobe.core.targets import TRACEROUTE_PORT
+from udpprobe.cli.options import (
+    AsnDbOption,
+    Color,
+    ColorOption,
+    FailOnOption,
+    OutputOption,
+    PageFormatOption,
+    UtcOption,
+)
+from udpprobe.cli.output import load_ahead, names_for, opened, style_of, width_of
+from udpprobe.core.targets import TRACEROUTE_PORT, parse_target
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError
 from udpprobe.reports import Format
@@ -18,6 +26,7 @@ from udpprobe.reports import Format
 if TYPE_CHECKING:
     from udpprobe.commands.trace import Options, Traced
     from udpprobe.reports.text import Style
+    from udpprobe.resolver import Names
     from udpprobe.tracing.model import Hop, TraceReport
     from udpprobe.wire import Endpoint
 
@@ -75,6 +84,8 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
     utc: UtcOption = False,
+    numeric: Annotated[bool, Option("-n", help="Do not name routers by reverse DNS.")] = False,
+    asn_db: AsnDbOption = None,
     fail_on: FailOnOption = None,
 ) -> None:
     """Find the routers on the way to a UDP port, and where it ends: at the port, a filter, in a loop, in silence.
@@ -92,9 +103,12 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
         max_ttl=max_ttl, first_ttl=first_ttl, queries=queries, timeout_s=timeout, rate_pps=rate, flows=flows,
         interface=interface, source_address=source_address, source_port=source_port or 0, payload=payload,
         size=size or 0, capture=capture or "auto")
+    names = names_for(output_format, dns=not numeric, asn_db=asn_db)
+    typed = parse_target(target).host
     with opened(output, stream=output_format is Format.NDJSON) as out:
-        verdicts, last = _follow(endpoint, options, _Output(out, output_format, style_of(out, color, utc=utc)),
-                                  interval if watch else None)
+        told = _Output(out, output_format, style_of(out, color, utc=utc, names=names),
+                       typed if isinstance(typed, str) else None, names)
+        verdicts, last = _follow(endpoint, options, told, interval if watch else None)
     if last is not None and last.failure:
         raise UdpprobeError(last.failure)
     # only Ctrl-C ends a watch, be it in a round or in a pause
@@ -125,10 +139,13 @@ class _Output:
         out: what is written to.
         output_format: how.
         style: of text for people.
+        name: of the target, as it was typed.
+        names: what looks up names of routers.
     """
 
-    def __init__(self, out: TextIO, output_format: Format, style: "Style") -> None:
-        self.out, self.format, self.style = out, output_format, style
+    def __init__(self, out: TextIO, output_format: Format, style: "Style", name: str | None = None,
+                 names: "Names | None" = None) -> None:
+        self.out, self.format, self.style, self.name, self.names = out, output_format, style, name, names
         self.is_live = output_format is Format.TABLE and out.isatty()
         self._before: TraceReport | None = None
         self._is_told = False
@@ -136,10 +153,18 @@ class _Output:
         self._told_ttl = 0
         """The last hop of this round that was written."""
 
+    def look_up(self, report: "TraceReport") -> None:
+        """Begin to look up names of the routers that are known by now."""
+        if self.names:
+            self.names.ask(each.address for hop in report.hops for each in hop.reporters)
+
     def text(self, report: "TraceReport") -> str:
         """A report in the format that was asked for."""
+        from msgspec.structs import replace  # noqa: PLC0415 - as above
+
         from udpprobe.reports.trace import TRACE_FORMATS, trace_table  # noqa: PLC0415 - as above
 
+        report = replace(report, name=self.name)
         if self.format is Format.TABLE:
             return trace_table(report, width_of(self.out), self.style)
         return TRACE_FORMATS[self.format](report, width_of(self.out))
@@ -155,6 +180,9 @@ class _Output:
         """A round: at once to a stream of lines; of a table the first, and then what changes."""
         report, before = traced.report, self._before
         self._before = report
+        self.look_up(report)
+        if self.names and not more:
+            self.names.wait()
         if self._told_ttl:
             from msgspec.structs import replace  # noqa: PLC0415 - as above
 
@@ -186,11 +214,15 @@ class _Output:
 def _live(output: _Output) -> Iterator["Callable[[TraceReport], None] | None"]:
     """What shows a table while it fills; None where nobody looks."""
     if not output.is_live:
-        yield None
+        yield output.look_up if output.names else None
         return
     from rich.console import Console  # noqa: PLC0415 - when it is shown
     from rich.live import Live  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
     with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as live:
-        yield lambda report: live.update(Text.from_ansi(output.text(report)), refresh=True)
+        def on_change(report: "TraceReport") -> None:
+            output.look_up(report)
+            live.update(Text.from_ansi(output.text(report)), refresh=True)
+
+        yield on_change

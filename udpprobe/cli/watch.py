@@ -13,14 +13,16 @@ from typer import Exit, Option
 
 from udpprobe.cli.ending import Ending, is_stream, status_of
 from udpprobe.cli.options import (
+    AsnDbOption,
     Color,
     ColorOption,
     FailOnOption,
     OutputOption,
     ReportFormatOption,
+    ResolveOption,
     UtcOption,
 )
-from udpprobe.cli.output import guard_outputs, opened, style_of, width_of
+from udpprobe.cli.output import guard_outputs, names_for, opened, style_of, width_of
 from udpprobe.cli.scan_options import CaptureOption
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
@@ -96,6 +98,8 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
     utc: UtcOption = False,
+    resolve: ResolveOption = False,
+    asn_db: AsnDbOption = None,
     fail_on: FailOnOption = None,
 ) -> None:
     """Listen, without sending, and say which UDP datagrams fail, why, and which programs do not know it.
@@ -112,9 +116,10 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all,
                            loop_ttl, capture or "auto")
     is_lines = output_format is Format.NDJSON
+    names = names_for(output_format, dns=resolve, asn_db=asn_db)
     with opened(output, stream=is_stream(output_format, events=is_lines)) as out:
         ending = Ending(out, output_format, events=is_lines,
-                        style=style_of(out, color, utc=utc))
+                        style=style_of(out, color, utc=utc, names=names), names=names)
         report, why = _follow(options, ending, verbose=verbose)
         ending.write(report)
     if isinstance(why, UdpprobeError):

@@ -14,9 +14,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from udpprobe import __version__
-from udpprobe.core.addresses import endpoint_text
 from udpprobe.core.advice import sentence, unsent_case
 from udpprobe.core.limiter import SECOND
+from udpprobe.endpoints import endpoint_text
 from udpprobe.errors import UnsentError, UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.pmtud.locating import Course, Locating, hops_to

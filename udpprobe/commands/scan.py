@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from udpprobe import __version__
 from udpprobe.capture.frames import Frame
 from udpprobe.clock import SteadyClock
-from udpprobe.core.addresses import address_text, endpoint_text
+from udpprobe.core.addresses import address_text
 from udpprobe.core.decode import Decoder
 from udpprobe.core.limiter import SECOND
 from udpprobe.core.model import Destination, Event, Report, SourceReport
@@ -31,6 +31,7 @@ from udpprobe.core.scanning.replies import Believed, Replies
 from udpprobe.core.scanning.settling import Settling
 from udpprobe.core.scanning.suspects import UNSENT
 from udpprobe.core.scanning.telling import event_of
+from udpprobe.endpoints import endpoint_text
 from udpprobe.engines import Heard
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.payloads import is_what_was_asked, notes_of_answers, notes_of_other_ports

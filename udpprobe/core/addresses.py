@@ -46,11 +46,3 @@ def is_group(high: int, low: int) -> bool:
     if high == 0 and low >> 32 == MAPPED_PREFIX:
         return low >> 28 & 0xF == 0xE or low & 0xFFFF_FFFF == 0xFFFF_FFFF
     return high >> 56 == 0xFF
-
-
-def endpoint_text(address: str, port: int | None, zone: str | None = None) -> str:
-    """`192.0.2.1:53`, `[2001:db8::1]:53`, `[fe80::1%eth0]:53`, or the address alone where there is no port."""
-    address = f"{address}%{zone}" if zone else address
-    if port is None:
-        return address
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from udpprobe.core.addresses import endpoint_text
 from udpprobe.core.mtu import LEAST
-from udpprobe.core.notes import TEXTS, Note
+from udpprobe.core.notes import GROUP_MEMBER, TEXTS, Note
+from udpprobe.endpoints import endpoint_text
 
 if TYPE_CHECKING:
     from udpprobe.core.model import Destination, Finding, Quoted
@@ -20,6 +20,8 @@ SENTENCES = {
     "refused": "Nothing listens on {where}: start the service or check the port.",
     "refused-at-times": "Find out why {where} answers at times only: at others, nothing listens there.",
     "rejected": "Ask who runs {who} about its filter: it refuses in the name of {where}.",
+    "group-member": "Ignore it, or tell who runs {who}: hosts must not send errors about multicast or broadcast.",
+    "amplifier": "Limit who may ask {where}, or how much it answers: it can be abused to flood others.",
     "too-big": "Send UDP payloads of at most {size} bytes to {where}: more does not fit behind {who}.",
     "too-big-unknown": "Measure what fits with `udpprobe mtu {first}`: {who} reports no MTU that can be true.",
     "loop": "Call the owner of {who}: the route to {where} goes round in a loop.",
@@ -67,6 +69,8 @@ SENTENCES = {
 }
 """`{where}` is the destination or several of them, `{first}` one of them for a command, `{host}` its address."""
 
+AMPLIFIER = "an amplifier"
+"""What a note about a service calls it that answers much more than it is asked."""
 SOMEBODY = "a router on the way"
 """Who reports, where only the errno is known."""
 SOME, ANY_HOST = "some destinations", "HOST"
@@ -100,6 +104,8 @@ def case_of_error(  # noqa: PLR0911, PLR0913 - a table of verdicts; the fields o
     """What an ICMP error about a datagram to an address asks for."""
     who = reporter or SOMEBODY
     match verdict:
+        case "rejected" if GROUP_MEMBER in notes:
+            return Case("group-member", who)
         case "refused":
             return Case("refused-at-times" if answered else "refused")
         case "too-big":
@@ -138,14 +144,14 @@ def case_of(found: Destination) -> Case | None:
     if found.verdict is None:
         return None
     return case_of_verdict(found.verdict, found.findings, found.address, meaning=found.meaning, errno=found.errno,
-                           answered=found.answered)
+                           answered=found.answered, notes=found.notes)
 
 
 def case_of_verdict(verdict: str, findings: Sequence[Finding], address: str, *, meaning: str | None = None,
-                    errno: str | None = None, answered: int = 0) -> Case | None:
+                    errno: str | None = None, answered: int = 0, notes: Sequence[str] = ()) -> Case | None:
     """As `case_of`, of a destination in the making."""
     if verdict == "answered":
-        return None
+        return Case("amplifier") if any(AMPLIFIER in note for note in notes) else None
     if verdict == "silent":
         other = next((each.reporter for each in findings if each.reason == ANSWER), None)
         return Case("answer-from", other) if other else Case(meaning or "no-evidence")

@@ -12,8 +12,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX
+from udpprobe.endpoints import port_of
 from udpprobe.errors import UsageError
-from udpprobe.services import port_of
 
 ADDRESS_BITS = 128
 IPV4_PREFIX = 96

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from udpprobe.core.addresses import endpoint_text
 from udpprobe.core.advice import SOMEBODY, Case, sentence, unsent_case
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.model import Event
 from udpprobe.core.mtu import LEAST, mtu_notes
 from udpprobe.core.notes import no_neighbour_notes, texts_of
 from udpprobe.core.verdicts import VERDICTS
+from udpprobe.endpoints import endpoint_text
 from udpprobe.pmtud.locating import Locating
 from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
 from udpprobe.pmtud.rounds import CONTROL, SERVICE, Rounds

@@ -202,13 +202,13 @@ class Telling:
     def __init__(self, report: Report, style: Style = PLAIN) -> None:
         self.advice = _Advice(is_about_reporters=report.group_by == "reporter")
         self._times = None if is_scan(report) else _Times(report.source, style)
-        self._service = style.service
+        self._service, self._name = style.service, style.name
 
     def destination(self, destination: Destination) -> Iterator[Line]:
         """What is said about a destination, its worst finding first."""
         label = endpoint(destination.address, destination.port, destination.zone)
         self.advice.add(case_of(destination), _place(destination, label))
-        source = _source(destination) + self._of_service(destination.port)
+        source = _source(destination) + self._named(destination.address) + self._of_service(destination.port)
         findings = _loops_once(sorted(destination.findings, key=_rank))
         if not findings or findings[0].verdict != destination.verdict:
             yield Line(label, destination.verdict or UNDECIDED, _share(0, destination.sent), "",
@@ -216,7 +216,7 @@ class Telling:
             label = ""
         for finding in findings:
             share = _share(finding.count if _is_error(finding) else 0, destination.sent if label else 0)
-            own = self._details(finding)
+            own = self._details(finding, destination.address)
             details = source + own + _own_details(destination) if label else own
             yield Line(label, finding.verdict or "-", share, _by(finding, destination.address), details)
             label = ""
@@ -225,15 +225,21 @@ class Telling:
         """What is said about errors whose datagram nobody saw."""
         label, finding = endpoint(entry.address, entry.port), entry.finding
         self.advice.add(case_of_finding(finding, entry.address), label)
-        details = _source(entry) + self._of_service(entry.port) + self._details(finding)
+        details = _source(entry) + self._named(entry.address) + self._of_service(entry.port) + self._details(
+            finding, entry.address)
         return Line(label, finding.verdict or "-", count(finding.count), _by(finding, entry.address), details)
+
+    def _named(self, address: str | None, words: str = "") -> tuple[str, ...]:
+        name = self._name(address) if address else ""
+        return (f"{words}{escape(name)}",) if name else ()
 
     def _of_service(self, port: int | None) -> tuple[str, ...]:
         name = self._service(port) if port is not None else ""
         return (glued(f"service {escape(name)}"),) if name else ()
 
-    def _details(self, finding: Finding) -> tuple[str, ...]:
+    def _details(self, finding: Finding, address: str) -> tuple[str, ...]:
         said = (
+            *(self._named(finding.reporter, "reporter ") if finding.reporter != address else ()),
             glued(f"MTU {finding.mtu}") if finding.mtu is not None else "",
             _loop(finding),
             "" if _is_error(finding) else glued(plural(finding.count, "round" if finding.verdict else "answer")),

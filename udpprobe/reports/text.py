@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from udpprobe.core.addresses import endpoint_text
+from udpprobe.endpoints import endpoint_text
 
 if TYPE_CHECKING:
     from udpprobe.core.model import Spread
@@ -75,6 +75,11 @@ def _minute(minutes: int) -> str:
     return (_EPOCH + timedelta(minutes=minutes)).replace(tzinfo=None).isoformat()[:-2]
 
 
+def no_name(_address: str) -> str:
+    """Of an address nothing is known."""
+    return ""
+
+
 def no_service(_port: int) -> str:
     """Of a port nothing is known."""
     return ""
@@ -89,6 +94,8 @@ class Style(Struct, frozen=True):
     """Whether verdicts and states have the colour of their severity."""
     service: Callable[[int], str] = no_service
     """The name of what a port is registered for; empty for none."""
+    name: Callable[[str], str] = no_name
+    """What an address is called; empty for nothing known."""
 
 
 PLAIN = Style()

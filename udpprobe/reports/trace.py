@@ -41,7 +41,7 @@ LAPS, AGAIN = 2, "(loop repeats)"
 
 def trace_table(report: TraceReport, width: int, style: Style = PLAIN) -> str:
     """A row a hop and reporter, then what it comes to, and what to do."""
-    rows = tuple(hop_rows(report))
+    rows = tuple(hop_rows(report, style))
     hops = f"{table((Layout(HEADERS, rows, len(HEADERS) - 1),), width)}\n\n" if rows else ""
     advice = f"{wrap(escape(report.advice), width)}\n" if report.advice else ""
     head = wrap(conclusion(report), width)
@@ -56,7 +56,7 @@ def trace_markdown(report: TraceReport, _width: int) -> str:
     return f"{markdown(HEADERS, tuple(hop_rows(report)))}\n\n{without_tags(conclusion(report))}\n{advice}"
 
 
-def hop_rows(report: TraceReport) -> Iterator[tuple[str, ...]]:
+def hop_rows(report: TraceReport, style: Style = PLAIN) -> Iterator[tuple[str, ...]]:
     """Rows of `HEADERS`; hops in a row that say the same are one."""
     for who, some in groupby(report.hops, key=lambda hop: _folded(hop, report.loop)):
         hops = list(some)
@@ -64,7 +64,7 @@ def hop_rows(report: TraceReport) -> Iterator[tuple[str, ...]]:
             yield _one_row(who, hops)
         else:
             for hop in hops:
-                yield from _rows_of(hop)
+                yield from _rows_of(hop, style)
 
 
 def _folded(hop: Hop, loop: TraceLoop | None) -> str:
@@ -84,11 +84,11 @@ def _one_row(who: str, hops: Sequence[Hop]) -> tuple[str, ...]:
             "")
 
 
-def _rows_of(hop: Hop) -> Iterator[tuple[str, ...]]:
+def _rows_of(hop: Hop, style: Style) -> Iterator[tuple[str, ...]]:
     for place, reporter in enumerate(hop.reporters):
         replies = f"{reporter.count} of {hop.sent}"
         yield (str(hop.ttl) if place == 0 else "", escape(reporter.address or NOBODY), replies, _spread(reporter),
-               "; ".join(_remarks(reporter)))
+               "; ".join(_remarks(reporter, style)))
 
 
 def _spread(reporter: Reporter) -> str:
@@ -99,7 +99,9 @@ def _spread(reporter: Reporter) -> str:
     return " / ".join(f"{value:.3f}" if value < 10 else f"{value:.1f}" for value in values)
 
 
-def _remarks(reporter: Reporter) -> Iterator[str]:
+def _remarks(reporter: Reporter, style: Style) -> Iterator[str]:
+    if reporter.address and (name := style.name(reporter.address)):
+        yield escape(name)
     if reporter.verdict != "expired":
         yield "answered" if reporter.type is None else f"{reporter.reason} {reporter.type}/{reporter.code}"
     if reporter.mtu is not None:
@@ -122,7 +124,10 @@ def conclusion(report: TraceReport) -> str:
     end = _ENDS.get(report.verdict, _stopped) if report.verdict else _undecided
     told = _loop(report, report.loop) if report.loop else end(report)
     faults = "; faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items())
-    return f"{glued(endpoint(*astuple(report.target)))}: {told}{faults if report.faults else ''}"
+    where = glued(endpoint(*astuple(report.target)))
+    if report.name:     # as it was typed
+        where = f"{escape(report.name)} ({where})"
+    return f"{where}: {told}{faults if report.faults else ''}"
 
 
 def loop_words(loop: TraceLoop) -> str:

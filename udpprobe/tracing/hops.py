@@ -10,11 +10,11 @@ from typing import Any
 from msgspec import Struct, structs
 from msgspec.structs import replace
 
-from udpprobe.core.addresses import endpoint_text
 from udpprobe.core.advice import Case, case_of_error, listed, sentence, unsent_case
 from udpprobe.core.model import Spread, median
 from udpprobe.core.notes import TEXTS, Note, no_neighbour_notes
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
+from udpprobe.endpoints import endpoint_text
 from udpprobe.replies import Reply
 from udpprobe.tracing.model import Hop, Reporter, TraceLoop, TraceReport
 from udpprobe.tracing.path import UNLIKELY, UNUSUAL, Flight, Path, is_end, is_expired, is_own

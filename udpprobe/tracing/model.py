@@ -85,5 +85,7 @@ class TraceReport(Model, frozen=True):
     command: str = "trace"
     advice: str | None = None
     """What to do, in a sentence; None where all is well."""
+    name: str | None = None
+    """Of the target, as it was typed; None for an address."""
     interrupted: bool = False
     """Whether it was stopped before all was known."""

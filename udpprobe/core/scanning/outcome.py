@@ -10,8 +10,8 @@ from functools import cache
 from msgspec import Struct
 from msgspec.structs import replace
 
-from udpprobe.core.addresses import address_text, endpoint_text, is_group
-from udpprobe.core.advice import case_of_verdict, sentence
+from udpprobe.core.addresses import address_text, is_group
+from udpprobe.core.advice import AMPLIFIER, case_of_verdict, sentence
 from udpprobe.core.model import Destination, Finding, Loop, Spread, median
 from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
 from udpprobe.core.scanning.pacing import Pacing
@@ -19,10 +19,15 @@ from udpprobe.core.scanning.plan import Plan
 from udpprobe.core.scanning.record import NOBODY, Found, Kind, Record
 from udpprobe.core.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
+from udpprobe.endpoints import endpoint_text
 
 NS_PER_MS = 1e6
 MOST_ROUTERS = 32
 """So many of a loop are named; few loops are of more than ten."""
+AMPLIFIES = 10
+"""Times; a whole DNS answer is some five times its question, NTP's usual answer as long as that."""
+HEADER_BYTES = {4: 28, 6: 48}
+"""Of IP and UDP, by family."""
 NO_REPLY = "no reply; host down or filtered"
 """Of a host that said nothing at all, though a closed port was asked too."""
 NO_REFUSAL = "no reply, and no closed port of this host is refused"
@@ -114,14 +119,24 @@ def destination_of(known: Known, task: int) -> Destination:
     if verdict == "silent":
         verdict, name, meaning, notes = _silent(known, task)
     notes += tuple(some[task] for some in known.notes if task in some)
+    notes += _amplification(known, task)
     if not known.tells_origin:
         findings = tuple(map(_anonymous, findings))
     address, port = address_text(*plan.tasks.address(task)), plan.port[task]
-    case = case_of_verdict(verdict, findings, address, meaning=meaning, errno=name, answered=answered)
+    case = case_of_verdict(verdict, findings, address, meaning=meaning, errno=name, answered=answered,
+                           notes=notes)
     return Destination(
         address=address, port=port, verdict=verdict, errno=name,
         meaning=meaning, sent=sent, sent_bytes=plan.left_bytes[task], answered=answered, errors=errors, rtt_ms=rtt_ms,
         findings=findings, notes=notes, advice=sentence(case, [endpoint_text(address, port)], address))
+
+
+def _amplification(known: Known, task: int) -> tuple[str, ...]:
+    """Whether a service sends many times what it is sent: whoever forges its address floods somebody with it."""
+    record, family = known.record, known.plan.family_of(task)
+    answered = record.answered_bytes[task] + HEADER_BYTES[family] * record.answered[task]
+    times = answered // max(known.plan.left_bytes[task], 1)
+    return (f"answers {times} times the bytes that it was sent: {AMPLIFIER}",) if times >= AMPLIFIES else ()
 
 
 def _is_refused_before(known: Known, task: int) -> bool:

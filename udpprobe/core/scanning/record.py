@@ -85,6 +85,8 @@ class Record:
         """By task, what was answered first: EXCERPT_BYTES of it."""
         self.answered = array("I", bytes(4 * count))
         """(tasks,) how many answers came."""
+        self.answered_bytes = array("Q", bytes(8 * count))
+        """(tasks,) UDP payload of all of them."""
         self._rtts_ns: dict[int, array[int]] = {}
         self._rtt_ns = array("q", [-1]) * count
         """(tasks,) from a probe to its first answer; of further ones, `_rtts_ns`."""
@@ -121,6 +123,7 @@ class Record:
         self._last_answer[task], self._last_answer_ns[task], self._last_ttl[task] = identity, time_ns, ttl
         self.is_heard[task] = 1
         self.answered[task] += 1
+        self.answered_bytes[task] += len(data)
         if task not in self.answers:
             self.answers[task] = data[:EXCERPT_BYTES]
             self.first_answer_ns[task] = time_ns

@@ -1,8 +1,16 @@
-"""Names of UDP services, from this host's /etc/services."""
+"""Addresses with ports as people write them, and the names of UDP services, from this host's /etc/services."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+
+
+def endpoint_text(address: str, port: int | None, zone: str | None = None) -> str:
+    """`192.0.2.1:53`, `[2001:db8::1]:53`, `[fe80::1%eth0]:53`, or the address alone where there is no port."""
+    address = f"{address}%{zone}" if zone else address
+    if port is None:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 @lru_cache(1 << 10)

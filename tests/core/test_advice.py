@@ -1,0 +1,92 @@
+"""What to do: a sentence for every verdict, none for what is healthy."""
+
+import pytest
+from msgspec.structs import replace
+from samples import ANSWERED, REFUSED, destination, finding
+
+from udpprobe.core.advice import AMPLIFIER, SENTENCES, Case, case_of, case_of_error, listed, sentence
+from udpprobe.core.model import Loop
+from udpprobe.core.notes import GROUP_MEMBER, TEXTS, Note
+from udpprobe.core.verdicts import MEANINGS, VERDICTS, verdict_of
+
+
+def advice(verdict, reporter="192.0.2.1", address="198.51.100.7", **about):
+    case = case_of_error(verdict, **{"reason": "", "reporter": reporter, "address": address, "family": 4, **about})
+    return sentence(case, ["198.51.100.7:53"], "198.51.100.7")
+
+
+@pytest.mark.parametrize("meaning", MEANINGS, ids=lambda row: f"{row.family}-{row.type}-{row.code}")
+@pytest.mark.parametrize("itself", [True, False])
+@pytest.mark.parametrize("loop", [True, False])
+def test_every_error_asks_for_something_in_one_sentence(meaning, itself, loop):
+    reporter = "198.51.100.7" if itself else "192.0.2.1"
+    said = advice(verdict_of(meaning, itself=itself, loop=loop), reporter, reason=meaning.reason, family=meaning.family)
+    assert said[0].isupper()
+    assert said.endswith(".")
+    assert "{" not in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_every_verdict_of_a_destination_but_answered_asks_for_something(verdict):
+    found = [finding(verdict, (4, 3, 3), "192.0.2.1")] if verdict not in {"answered", "silent", "unsent"} else []
+    case = case_of(destination("198.51.100.7", 53, verdict, *found))
+    assert (case is None) == (verdict == "answered")
+
+
+@pytest.mark.parametrize(("about", "words"), [
+    ({"verdict": "refused"}, "Nothing listens on 198.51.100.7:53: start the service or check the port."),
+    ({"verdict": "refused", "answered": 3}, "Find out why 198.51.100.7:53 answers at times only"),
+    ({"verdict": "rejected"}, "Ask who runs 192.0.2.1 about its filter: it refuses in the name of 198.51.100.7:53."),
+    ({"verdict": "rejected", "notes": [GROUP_MEMBER]}, "Ignore it, or tell who runs 192.0.2.1"),
+    ({"verdict": "prohibited"}, "Ask who runs 192.0.2.1 about its filter"),
+    ({"verdict": "prohibited", "reporter": "198.51.100.7"}, "in the firewall of the host itself"),
+    ({"verdict": "too-big", "mtu": 1400}, "at most 1372 bytes to 198.51.100.7:53: more does not fit behind 192.0.2.1."),
+    ({"verdict": "too-big", "mtu": 1400, "family": 6, "address": "2001:db8::7"}, "at most 1352 bytes"),
+    ({"verdict": "too-big", "mtu": 0}, "Measure what fits with `udpprobe mtu 198.51.100.7:53`"),
+    ({"verdict": "too-big", "mtu": 1480, "notes": [TEXTS[Note.MTU_NOT_SMALLER]]}, "no MTU that can be true"),
+    ({"verdict": "too-big", "mtu": 1200, "family": 6}, "no MTU that can be true"),
+    ({"verdict": "loop", "routers": ["A", "B"]}, "Call the owner of A and B: the route to 198.51.100.7:53"),
+    ({"verdict": "loop"}, "Call the owner of 192.0.2.1"),
+    ({"verdict": "loop", "reporter": None}, "Find the routers of the loop with `udpprobe trace 198.51.100.7:53`"),
+    ({"verdict": "unreachable", "reason": "host-unreach"}, "Check that 198.51.100.7:53 is up: 192.0.2.1, the last router"),
+    ({"verdict": "unreachable", "reason": "host-unreach", "reporter": None}, "is up and on this link"),
+    ({"verdict": "unreachable", "reason": "net-unreach"}, "Ask who runs 192.0.2.1 for a route to 198.51.100.7:53."),
+    ({"verdict": "prohibited", "reporter": None}, "Ask who runs a router on the way about its filter"),
+    ({"verdict": None}, "that no RFC defined"),
+])
+def test_advice_names_whom_to_ask_and_what_for(about, words):
+    assert words in advice(**about)
+
+
+@pytest.mark.parametrize(("errno", "words"), [
+    ("EPERM", "own firewall"), ("ENETUNREACH", "Add a route to 198.51.100.7:53"), ("EMSGSIZE", "Send smaller datagrams"),
+    ("EXDEV", "ip route get 198.51.100.7"), (None, "Give more time")])
+def test_what_this_host_did_not_send_is_its_own_to_mend(errno, words):
+    case = case_of(destination("198.51.100.7", 53, "unsent", errno=errno))
+    assert words in sentence(case, ["198.51.100.7:53"], "198.51.100.7")
+
+
+def test_an_amplifier_is_not_healthy():
+    assert Case("amplifier") == case_of(replace(ANSWERED, notes=(f"answers 33 times the bytes: {AMPLIFIER}",)))
+    assert case_of(ANSWERED) is None
+
+
+def test_a_shell_takes_the_place_in_a_command_as_one_word():
+    assert "`udpprobe trace '[2001:db8::1]:53'`" in sentence(Case("no-evidence"), ["[2001:db8::1]:53"])
+
+
+def test_several_places_are_one_sentence():
+    places = [f"10.0.0.{host}:53" for host in range(1, 10)]
+    assert "10.0.0.1:53, 10.0.0.2:53, 10.0.0.3:53 and 6 more: start" in sentence(case_of(REFUSED), places)
+    assert ["A", "A and B", "A, B, C and D", "A, B, C and 2 more"] == [
+        listed("ABCDE"[:count]) for count in (1, 2, 4, 5)]
+
+
+def test_a_loop_is_the_work_of_its_routers():
+    ring = finding("loop", (4, 11, 0), "192.0.2.1", loop=Loop(("192.0.2.1", "192.0.2.2"), 2))
+    assert Case("loop", "192.0.2.1 and 192.0.2.2") == case_of(destination("10.0.0.1", 7, "loop", ring))
+
+
+def test_no_sentence_is_of_no_use():
+    assert all(text.endswith(".") and text[0].isupper() for text in SENTENCES.values())

@@ -1,0 +1,139 @@
+"""Names of addresses: looked up beside the work, waited for a second at most, and never trusted."""
+
+import socket
+import threading
+import time
+
+import pytest
+from mmdb import database
+
+from udpprobe import resolver
+from udpprobe.cli import main
+from udpprobe.errors import UdpprobeError
+from udpprobe.reports.text import Style
+from udpprobe.resolver import Names
+
+
+@pytest.fixture
+def dns(monkeypatch):
+    """Reverse DNS, by a dictionary; what is not in it has no name."""
+    zone = {}
+
+    def look_up(address, _flags):
+        answer = zone.get(address[0])
+        if callable(answer):
+            answer = answer()
+        if answer is None:
+            raise socket.gaierror(socket.EAI_NONAME, "no name")
+        return answer, "0"
+
+    monkeypatch.setattr(resolver.socket, "getnameinfo", look_up)
+    return zone
+
+
+def test_names_are_looked_up_side_by_side_and_each_once(dns):
+    asked, together = [], threading.Barrier(3, timeout=5)
+
+    def slow():
+        asked.append(1)
+        together.wait()
+        return "router.example."
+
+    dns |= {f"192.0.2.{host}": slow for host in range(3)}
+    names = Names()
+    names.ask(f"192.0.2.{host % 3}" for host in range(9))
+    names.wait()
+    assert ["router.example"] * 3 == [names.of(f"192.0.2.{host}") for host in range(3)]
+    assert 3 == len(asked)
+
+
+def test_what_has_no_name_has_none(dns):
+    dns["192.0.2.2"] = "router.example"
+    names = Names()
+    names.ask(["192.0.2.1", None, "fe80::1%eth0"])
+    names.wait()
+    assert ["", "", ""] == [names.of(each) for each in ("192.0.2.1", "198.51.100.1", "fe80::1%eth0")]
+
+
+def test_a_resolver_that_says_nothing_is_waited_for_a_second_in_all(dns):
+    never = threading.Event()
+    dns["192.0.2.1"] = lambda: never.wait() and None
+    names = Names()
+    start_s = time.monotonic()
+    names.ask(["192.0.2.1"])
+    for _ in range(3):
+        names.wait()
+    assert resolver.PATIENCE_S <= time.monotonic() - start_s < resolver.PATIENCE_S + 0.5
+    assert names.of("192.0.2.1") == ""
+    never.set()
+
+
+def test_nothing_asked_is_nothing_waited_for():
+    start_s = time.monotonic()
+    Names().wait()
+    assert time.monotonic() - start_s < 0.1
+
+
+def test_a_report_names_addresses_and_escapes_the_names(dns, capsys):
+    dns |= {"10.0.1.2": "host.example", "2001:db8:1::2": "evil\x1b[31m.example"}
+    assert main(["analyze", "--resolve", "pcaps/refused.pcap"]) == 0
+    out = capsys.readouterr().out
+    assert "itself: host.example;" in out
+    assert "evil\\x1b[31m.example" in out
+    assert "\x1b" not in out
+
+
+def test_who_reports_is_named_too(dns, capsys):
+    dns["10.0.1.2"] = "router.example"
+    assert main(["analyze", "--resolve", "pcaps/too-big.pcap"]) == 0
+    assert "reporter router.example" in " ".join(capsys.readouterr().out.split())
+
+
+def test_json_asks_for_no_names(dns, capsys):
+    dns["10.0.1.2"] = lambda: pytest.fail("asked")
+    assert main(["analyze", "--resolve", "--format", "json", "pcaps/refused.pcap"]) == 0
+    assert "advice" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("record", "words"), [
+    ({"autonomous_system_number": 64500, "autonomous_system_organization": "Example"}, "AS64500 Example"),
+    ({"asn": "AS64500", "as_name": "Example", "country_code": "DE"}, "AS64500 Example, DE"),
+    ({"country": {"iso_code": "DE"}}, "DE"),
+    ({"asn": "AS64500", "country": "DE"}, "AS64500, DE"),
+    ({"something": "else"}, ""),
+])
+@pytest.mark.parametrize(("network", "inside", "outside"), [
+    ("192.0.2.0/24", "192.0.2.7", "192.0.3.7"), ("2001:db8::/32", "2001:db8::7", "2001:db9::7")])
+def test_systems_come_from_a_file(tmp_path, network, inside, outside, record, words):
+    pytest.importorskip("maxminddb")
+    (tmp_path / "asn.mmdb").write_bytes(database(network, record))
+    names = Names(dns=False, asn_db=str(tmp_path / "asn.mmdb"))
+    names.ask([inside])
+    names.wait()
+    assert (words, "") == (names.of(inside), names.of(outside))
+
+
+def test_a_file_of_systems_is_named_where_it_is_missing_or_broken(tmp_path):
+    pytest.importorskip("maxminddb")
+    (tmp_path / "broken").write_bytes(b"x" * 100)
+    for name, words in (("nowhere", "cannot read"), ("broken", "is no MaxMind database")):
+        with pytest.raises(UdpprobeError, match=words):
+            Names(dns=False, asn_db=str(tmp_path / name))
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "maxminddb", None)
+    with pytest.raises(UdpprobeError, match=r"install udpprobe\[asn\]"):
+        Names(dns=False, asn_db="x")
+
+
+def test_the_environment_names_the_file_too(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("maxminddb")
+    (tmp_path / "asn.mmdb").write_bytes(database("10.0.0.0/8", {"asn": "AS64500", "as_name": "Example"}))
+    monkeypatch.setenv("UDPPROBE_ASN_DB", str(tmp_path / "asn.mmdb"))
+    assert main(["analyze", "pcaps/refused.pcap"]) == 0
+    assert "AS64500 Example" in " ".join(capsys.readouterr().out.split())
+
+
+def test_nobody_is_named_without_being_asked_for():
+    assert (Style().name("192.0.2.1"), Style().service(53)) == ("", "")
