@@ -143,7 +143,7 @@ def test_what_does_not_stop_is_left_behind_in_time():
                "sys.exit(main(['check', '-t', '1', 'slow.example:53']))\n")
     start_s = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
-    assert (3, "UDPPROBE UNKNOWN - timed out after 1 s\n", "") == (done.returncode, done.stdout, done.stderr)
+    assert (3, "UDPPROBE UNKNOWN - timed out after 1 s: DNS did not reply about slow.example\n", "") == (done.returncode, done.stdout, done.stderr)
     assert time.monotonic() - start_s < 15      # not a minute
 
 
