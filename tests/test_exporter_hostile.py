@@ -1,6 +1,7 @@
 """What clients of the exporter may do to it that a Prometheus server never does."""
 
 import contextlib
+import errno
 import signal
 import socket
 import subprocess
@@ -127,3 +128,21 @@ def test_sigterm_ends_it_in_order_and_it_says_where_it_listens():
         assert asked(int(where.rpartition(":")[2]), b"GET /-/healthy HTTP/1.0").startswith(b"HTTP/1.0 200 ")
         process.send_signal(signal.SIGTERM)
         assert (0, "") == (process.wait(20), process.stderr.read())
+
+
+@pytest.mark.parametrize(("limit", "probes"), [(1024, 5), (100, 1), (1 << 20, 6552)])
+def test_no_more_probes_run_at_a_time_than_there_are_descriptors_for(monkeypatch, limit, probes):
+    monkeypatch.setattr(exporter.resource, "getrlimit", lambda _: (limit, limit))
+    monkeypatch.setattr(exporter.resource, "setrlimit", lambda *_: None)
+    assert probes == exporter.places()
+
+
+def test_where_no_descriptor_is_left_a_probe_is_told_so(port, monkeypatch, capfd):
+    def check(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(exporter, "check", check)
+    answer = asked(port, b"GET /probe?target=127.0.0.1:9 HTTP/1.0")
+    assert answer.startswith(b"HTTP/1.0 503 ")
+    assert answer.endswith(b"no room for a probe: Too many open files\n")
+    assert "" == capfd.readouterr().err

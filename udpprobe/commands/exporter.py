@@ -5,6 +5,8 @@ https://prometheus.io/docs/guides/multi-target-exporter/
 
 from __future__ import annotations
 
+import errno
+import resource
 import socket
 import sys
 import threading
@@ -38,11 +40,15 @@ MODULES: Mapping[str, Module] = {name: (Expectation(name), Probing()) for name i
 """What there is without a file of templates."""
 CONNECTIONS = 64
 """For more, room is made by hanging up on whoever has taken longest to ask; where all have asked, by 503."""
+PROBE_DESCRIPTORS = 160
+"""Of a probe: 64 source ports for each family (`prepare.SOURCE_PORTS`), and what hears the answers."""
+OTHER_DESCRIPTORS = CONNECTIONS + 64
 FULL = b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\ntoo many connections\n"
 REMEMBERED = 4096
 """Targets whose ICMP errors are counted on; beyond that the counts of the one longest unasked begin anew."""
 ROOM_S = 1
 """How long a connection that was hung up on may take to end."""
+NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 SLOW_S = 10
 """How long a client may take with its request."""
 MARGIN_S = 0.5
@@ -79,7 +85,7 @@ class Prober:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._places = threading.BoundedSemaphore(options.at_once)
+        self._places = threading.BoundedSemaphore(min(options.at_once, places()))
         self._tally = Tally()
         prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's
         self._registry = prometheus.CollectorRegistry()
@@ -122,12 +128,18 @@ class Prober:
         except UdpprobeError as error:      # a probe that failed, for whoever alerts on that, and no failure of ours
             return unchecked(text, None, str(error))
         left_s = max(limit_s - time.monotonic(), MARGIN_S)
-        return check([asked], replace(self._options.settings, timeout_s=left_s)).checks[0]
+        try:
+            return check([asked], replace(self._options.settings, timeout_s=left_s)).checks[0]
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"no room for a probe: {error.strerror}") from None
 
     @contextmanager
     def _place(self, wait_s: float) -> Iterator[None]:
         if not self._places.acquire(timeout=wait_s):
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many probes are under way; see --at-once")
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE,
+                          "too many probes are under way; see --at-once, and the limit on descriptors (ulimit -n)")
         try:
             with self._running.track_inprogress():
                 yield
@@ -146,6 +158,15 @@ class Prober:
         if not is_allowed(address_text(high, low), self._options.allowed):
             raise Refusal(HTTPStatus.FORBIDDEN, "this target is in no network that --allow names")
         return Ask(text, replace(target, host=Block(high << 64 | low, zone=str(zone or ""))), expectation, probing)
+
+
+def places() -> int:
+    """How many probes at a time there are descriptors for, once the limit is raised as far as allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):     # there may be a limit for the whole system below it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return max((soft - OTHER_DESCRIPTORS) // PROBE_DESCRIPTORS, 1)
 
 
 def guard_single(target: Target) -> None:
