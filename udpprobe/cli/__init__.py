@@ -16,7 +16,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from udpprobe import __version__
 from udpprobe.errors import UdpprobeError
-from udpprobe.reports.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return CLOSED_PIPE
     except (UdpprobeError, OSError, MemoryError, _WrongWords) as error:
         text, status = _said_of(error)
+        from udpprobe.reports.text import escape  # noqa: PLC0415 - help has nothing to complain of
+
         _complain(escape(" ".join(text.split())))
         return status
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from types import MappingProxyType
-
-from msgspec import Struct
-from msgspec.structs import replace
+from typing import NamedTuple
 
 from udpprobe.errors import UsageError
 
@@ -26,7 +24,7 @@ ERRNO_OF_VERDICT = {
 """UNP table 28.1; the verdicts that are not here have none."""
 
 
-class Meaning(Struct, frozen=True):
+class Meaning(NamedTuple):
     """One row of the table."""
 
     family: int
@@ -197,7 +195,7 @@ def meaning_of(family: int, icmp_type: int, icmp_code: int) -> Meaning:
         raise KeyError((family, icmp_type))
     general = _BY_KEY.get((family, icmp_type, ANY_CODE), _UNKNOWN)
     row = _BY_KEY.get((family, icmp_type, icmp_code), general)
-    return replace(row, type=icmp_type, code=icmp_code)
+    return row._replace(type=icmp_type, code=icmp_code)
 
 
 def verdict_of(meaning: Meaning, *, itself: bool, loop: bool, group: bool = False) -> str | None:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from msgspec.structs import asdict
-
 from udpprobe.core.verdicts import ANY_CODE, Meaning
 from udpprobe.reports import Format
-from udpprobe.reports.csv import cell, csv_text
-from udpprobe.reports.json import document, lines
 from udpprobe.reports.text import Layout, markdown, table, without_tags, wrap
 from udpprobe.reports.words import About
 
@@ -142,24 +138,30 @@ def meanings_markdown(meanings: Sequence[Meaning], width: int, about: About | No
 
 def meanings_json(meanings: Sequence[Meaning], _width: int, about: About | None = None) -> str:
     """One object, `udpprobe.explain/1`."""
-    return "".join(document({"schema": SCHEMA, "about": asdict(about) if about else None,
+    from udpprobe.reports.json import document, lines  # noqa: PLC0415 - a table needs none of it
+
+    return "".join(document({"schema": SCHEMA, "about": about._asdict() if about else None,
                              "errors": iter((lines(map(as_object, meanings)),))}))
 
 
 def meanings_ndjson(meanings: Sequence[Meaning], _width: int, _about: About | None = None) -> str:
     """A line an error."""
+    from udpprobe.reports.json import lines  # noqa: PLC0415 - as above
+
     return lines(map(as_object, meanings))
 
 
 def meanings_csv(meanings: Sequence[Meaning], _width: int, _about: About | None = None) -> str:
     """A row an error."""
+    from udpprobe.reports.csv import csv_text  # noqa: PLC0415 - as above
+
     return csv_text([COLUMNS, *map(_cells, meanings)])
 
 
 def as_object(meaning: Meaning) -> dict[str, Any]:
     """The row for JSON; `code` null stands for every code that has no row of its own."""
     return {
-        **asdict(meaning),
+        **meaning._asdict(),
         "code": None if meaning.code == ANY_CODE else meaning.code,
         "verdict_otherwise": _otherwise(meaning),
         "errno": meaning.errno, "linux": meaning.linux, "linux_words": linux_words(meaning),
@@ -168,6 +170,8 @@ def as_object(meaning: Meaning) -> dict[str, Any]:
 
 def _cells(meaning: Meaning) -> tuple[str, ...]:
     """The row for CSV and Markdown; code `*` stands for every code that has no row of its own."""
+    from udpprobe.reports.csv import cell  # noqa: PLC0415 - as above
+
     values = as_object(meaning) | {f"linux_{kind}": errno for kind, errno in meaning.linux.items()}
     values["code"] = _code(meaning)
     return tuple(cell(values[column]) for column in COLUMNS)

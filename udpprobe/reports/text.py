@@ -8,9 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, NamedTuple
 
 from udpprobe.endpoints import endpoint_text
 
@@ -85,7 +83,7 @@ def no_service(_port: int) -> str:
     return ""
 
 
-class Style(Struct, frozen=True):
+class Style(NamedTuple):
     """How text for a person looks, beside its width."""
 
     zone: tzinfo | None = UTC
@@ -175,7 +173,7 @@ def glued(text: str) -> str:
 # ---- tables that fit a width without breaking a word: an address must survive being copied
 
 
-class Layout(Struct, frozen=True):
+class Layout(NamedTuple):
     """One way to show the same rows."""
 
     headers: tuple[str, ...]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-
-from msgspec import Struct
+from typing import NamedTuple
 
 from udpprobe.core.advice import Case, case_of_error, sentence
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, MEANINGS, VERDICTS, Meaning
 from udpprobe.errors import UsageError
 
 
-class About(Struct, frozen=True):
+class About(NamedTuple):
     """What there is to say of a word."""
 
     word: str
