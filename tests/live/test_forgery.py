@@ -129,6 +129,7 @@ def test_no_forged_error_is_believed_and_no_true_one_is_lost(network, tmp_path, 
     assert [] == report["unmatched"]
     if ports_of is seen:    # what quotes any other port may be about the datagram of another program
         assert report["faults"]["foreign"] > FORGED // 100
+        assert any(note.startswith("forged: ") for each in report["destinations"] for note in each["notes"])
     written = report_of(capture, tmp_path)
     assert verdicts_of(report) == verdicts_of(written)
     assert [] == written["unmatched"]

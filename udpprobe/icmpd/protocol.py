@@ -313,7 +313,9 @@ class Protocol:
             is_peer_now: tells where sockets are connected to by now.
         """
         wanted, nobody = self.registry.recipients(errors, is_own, is_peer_now)
-        self.counts.update({"errors": len(errors), "foreign": 0, **nobody})
+        self.counts["errors"] += len(errors)
+        for reason, count in nobody.items():
+            self.counts[reason] += count
         return wanted
 
     def deliver(self, wanted: dict[int, list[int]], errors: Errors) -> Collection[int]:

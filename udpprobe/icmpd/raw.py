@@ -69,6 +69,8 @@ class RawIcmp:
             MESSAGE_BYTES, IOVEC.size, NAME_BYTES, CONTROL_BYTES, MMSGHDR_BYTES))
         self._at = _laid_out(self._data, self._pieces, self._names, self._control, self._headers)
         self._fresh_headers = bytes(self._headers)
+        self._header_words, self._control_words = (
+            memoryview(each).cast("I") for each in (self._headers, self._control))
         self._lengths = memoryview(bytearray(8 * MESSAGES)).cast("q")
         self._addresses = memoryview(bytearray(32 * MESSAGES if family == 6 else 0)).cast("Q")
         self._errors = Errors(self._decoder.rows, self._data, self._time_ns)
@@ -108,9 +110,8 @@ class RawIcmp:
 
         What cannot be judged gets a length of -1, and is counted.
         """
-        headers, control = memoryview(self._headers), memoryview(self._control).cast("I")
-        lengths = headers.cast("I")[14:16 * count:16].tolist()
-        controls, flags = headers.cast("I")[10:16 * count:16].tolist(), headers.cast("I")[12:16 * count:16].tolist()
+        headers, control, end = self._header_words, self._control_words, MMSGHDR_BYTES // 4 * count
+        controls, flags, lengths = (headers[place:end:MMSGHDR_BYTES // 4].tolist() for place in (10, 12, 14))
         step, wanted, lost = CONTROL_BYTES // 4, WITH_CONTROL[self.family], socket.MSG_TRUNC | socket.MSG_CTRUNC
         if any(flags) or controls.count(wanted) < count:
             self._pass_over(lengths, "oversized-icmp", [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -148,7 +147,7 @@ class Registry:
                 del self._by_port[old.port]
 
     def recipients(self, errors: Errors, is_own: IsOwn, is_peer_now: IsPeerNow,
-                   ) -> tuple[dict[int, list[int]], Counter[str]]:
+                   ) -> tuple[dict[int, list[int]], dict[str, int]]:
         """Clients whose socket sent what errors quote, as far as addresses and ports tell.
 
         Where several sockets could have sent it, all of them: a port that is shared (SO_REUSEPORT), or one bound to an
@@ -159,13 +158,14 @@ class Registry:
             By client, the rows of its errors; and how many errors nobody got, by the reason.
         """
         wanted: dict[int, list[int]] = {}
-        nobody: Counter[str] = Counter()
+        nobody = {"foreign": 0}
         by_port = self._by_port
         columns = zip(errors.notes, errors.ports, errors.kinds, errors.source_high, errors.source_low,
                       errors.interfaces, strict=True)
         for row, (notes, ports, kind, high, low, interface) in enumerate(columns):
             if notes & ANY_UNFIT:
-                nobody[next(name for name, bits in UNFIT.items() if notes & bits)] += 1
+                reason = next(name for name, bits in UNFIT.items() if notes & bits)
+                nobody[reason] = nobody.get(reason, 0) + 1
                 continue
             is_found = False
             for client, each in by_port.get(ports >> 16, {}).items():
