@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 128 + 2
 """What a shell reports of a program that SIGINT ended."""
+COMPLETE = "_UDPPROBE_COMPLETE"
+"""What a shell sets that wants a word to be completed."""
 CLOSED_PIPE = 128 + 13
 """Likewise SIGPIPE."""
 
@@ -69,7 +71,7 @@ def _loaded(name: str) -> Any:  # noqa: ANN401 - as above
     return typer.main.get_command(alone)
 
 
-app = typer.Typer(cls=_Commands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+app = typer.Typer(cls=_Commands, rich_markup_mode=None, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]})
 
 
@@ -125,13 +127,21 @@ def _complain(line: str) -> None:
 
 def _run(arguments: list[str]) -> int:
     # the command itself rather than its `main`, which has exit statuses of its own for all of the above
-    command = typer.main.get_command(app)
+    command = _command()
     try:
         with command.make_context("udpprobe", arguments) as context:
             command.invoke(context)
     except typer.Exit as exit_:
         return exit_.exit_code
     return 0
+
+
+def _command() -> Any:  # noqa: ANN401 - the parser's own types
+    """All commands; where a shell asks for completion, it gets that, and the process ends."""
+    command = typer.main.get_command(app)
+    if COMPLETE in os.environ:
+        command._main_shell_completion({}, "udpprobe", COMPLETE)    # noqa: SLF001 - part of its `main`
+    return command
 
 
 def _said_of(error: Exception) -> tuple[str, int]:

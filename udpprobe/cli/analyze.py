@@ -65,27 +65,27 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     files_from: Annotated[str | None, Option(
         metavar="FILE", help="More files, one a line; - is standard input.")] = None,
     vantage: Annotated[bool, Option(
-        "--vantage", help="Each FILE (directory, glob) is a capture point of its own: its packets are not matched with "
+        "--vantage", help="Treat each FILE (directory, glob) as a capture point: its packets are not matched with "
                           "the others', only counted together.")] = False,
     workers: Annotated[int | None, Option(
         min=1, metavar="N", show_default=False,
-        help="Threads that read side by side (with `--cluster local`, processes); by itself one a core from 1 GiB "
+        help="Reading threads (processes with `--cluster local`); by default one per core from 1 GiB "
              "on, else 1.")] = None,
     cluster: Annotated[str | None, Option(
         metavar="ADDRESS", help="Workers of this Dask scheduler (tcp://host:8786) read them; `local` starts some here.",
     )] = None,
     bpf: Annotated[str | None, Option("--filter", metavar="BPF",
-                                            help="Only packets that this pcap filter lets through.")] = None,
+                                            help="Read only packets that match this pcap filter.")] = None,
     since: Annotated[str | None, Option(metavar="TIME", help="Only packets from TIME on: RFC 3339 (UTC "
                                               "where no zone is given), or seconds since 1970.")] = None,
     until: Annotated[str | None, Option(metavar="TIME", help="Only packets before TIME.")] = None,
-    show_all: Annotated[bool, Option("--all", help="Healthy destinations too.")] = False,
-    group_by: Annotated[GroupBy, Option(help="What a row is about.")] = GroupBy.DESTINATION,
+    show_all: Annotated[bool, Option("--all", help="Show healthy destinations too.")] = False,
+    group_by: Annotated[GroupBy, Option(help="What each row stands for.")] = GroupBy.DESTINATION,
     events: Annotated[bool, Option("--events",
-                                         help="One row an ICMP error, in capture order.")] = False,
+                                         help="One row per ICMP error, in capture order.")] = False,
     loop_ttl: Annotated[int, Option(
         min=1, max=255, metavar="TTL",
-        help="A datagram that left with this TTL or more and expired was in a loop.")] = 32,
+        help="Count a datagram that left with this TTL or more and expired as looping.")] = 32,
     output_format: ReportFormatOption = Format.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,

@@ -48,7 +48,7 @@ Examples:
 
 
 class Expect(StrEnum):
-    """How a destination should be."""
+    """What is expected of each destination."""
 
     ANSWERED = "answered"
     LISTENING = "listening"
@@ -126,27 +126,27 @@ Critical = Annotated[str | None, Option("--critical", "-c", metavar="RANGE", hel
 
 def check(  # noqa: PLR0913 - a command's options are its arguments
     targets: Annotated[list[str] | None, Argument(
-        metavar="HOST:PORT...", show_default=False, help="What to check; of a name, every address it has.")] = None,
+        metavar="HOST:PORT...", show_default=False, help="What to check: every address of a name.")] = None,
     *,
     config: Annotated[str | None, Option(
-        metavar="FILE.toml", help="More targets, each with what is expected of it.")] = None,
-    expect: Annotated[Expect, Option(help="How a destination should be.")] = Expect.ANSWERED,
+        metavar="FILE.toml", help="Read more targets, and what is expected of each, from a TOML file.")] = None,
+    expect: Annotated[Expect, Option(help="What is expected of each destination.")] = Expect.ANSWERED,
     silence: Annotated[Silence | None, Option(
-        show_default=False, help="What silence that proves nothing counts as.")] = None,
+        show_default=False, help="State of a silence that proves nothing.")] = None,
     warning: Thresholds = None,
     critical: Critical = None,
     min_mtu: Annotated[int, Option(
         min=0, max=65_575, metavar="BYTES", help="CRITICAL where an IP packet of this size does not fit through.")] = 0,
-    no_loop: Annotated[bool, Option("--no-loop", help="CRITICAL where the way ends in a routing loop.")] = False,
+    no_loop: Annotated[bool, Option("--no-loop", help="CRITICAL where the path ends in a routing loop.")] = False,
     timeout: Annotated[float, Option(
         "--timeout", "-t", min=1, metavar="SECONDS", callback=opt.seconds_of,
-        help="When it ends, whatever is still open.")] = 10,
+        help="Seconds after which the check ends, whatever is still open.")] = 10,
     wait: Annotated[float, Option(
         min=0.01, metavar="SECONDS", callback=opt.seconds_of,
-        help="How long a reply is waited for, after each probe.")] = 1,
+        help="Seconds to wait for a reply, after each probe.")] = 1,
     retries: opt.Retries = 2,
     confirm: Annotated[int, Option(
-        min=0, max=10, metavar="N", help="How often a failure is checked again before it counts.")] = 0,
+        min=0, max=10, metavar="N", help="Repeat a failed check this often before it counts.")] = 0,
     rate: opt.Rate = 1000,
     payload: opt.Payload = "auto",
     ports: opt.PortsOption = None,

@@ -76,7 +76,7 @@ CAPTURES = (
 def demo(
     *,
     captures: Annotated[bool, Option(
-        "--captures", help="Analyse captures, as where no private network is to be had.")] = False,
+        "--captures", help="Analyse captures instead, as where no private network is possible.")] = False,
 ) -> None:
     """Show in a few seconds what udpprobe finds: a firewall, a routing loop, a link that is too narrow.
 

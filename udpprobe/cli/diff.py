@@ -43,7 +43,7 @@ def diff(
                                     help="A report as JSON, or a capture.")],
     after: Annotated[str, Argument(metavar="AFTER", show_default=False, help="Likewise.")],
     *,
-    show_all: Annotated[bool, Option("--all", help="Destinations that are the same, too.")] = False,
+    show_all: Annotated[bool, Option("--all", help="Show destinations that are the same, too.")] = False,
     output_format: PageFormatOption = Format.TABLE,
     output: OutputOption = None,
     fail_on: Annotated[str | None, Option(

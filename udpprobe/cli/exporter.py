@@ -38,12 +38,12 @@ def exporter(
         metavar="FILE.toml", help="Its [templates] are modules, as in check --config.")] = None,
     timeout: Annotated[float, Option(
         min=1, metavar="SECONDS", callback=opt.seconds_of,
-        help="Of a probe, at most; less where Prometheus gives less.")] = 10,
+        help="Seconds for a probe, at most; less where Prometheus gives less.")] = 10,
     wait: Annotated[float, Option(
         min=0.01, metavar="SECONDS", callback=opt.seconds_of,
-        help="How long a host that says nothing is waited for, each time.")] = 1,
+        help="Seconds to wait for a reply, after each probe.")] = 1,
     retries: opt.Retries = 2,
-    at_once: Annotated[int, Option(min=1, max=64, metavar="N", help="Probes under way at a time.")] = 16,
+    at_once: Annotated[int, Option(min=1, max=64, metavar="N", help="Probes at the same time.")] = 16,
     engine: opt.EngineOption = None,
 ) -> None:
     """Serve Prometheus: probe the targets that it names, as the blackbox exporter does, and say what became of them."""

@@ -35,7 +35,7 @@ class Action(StrEnum):
 
 def icmpd(  # noqa: PLR0913 - a command's options are its arguments
     action: Annotated[Action, Argument(
-        metavar="run|status", help="Be the daemon, or ask one for its counters.")] = Action.RUN,
+        metavar="run|status", help="Run the daemon, or print the counters of a running one.")] = Action.RUN,
     *,
     path: Annotated[str | None, Option(
         "--socket", metavar="PATH", help="Where clients connect; /run/udpprobe/icmpd.sock, or below "
@@ -43,13 +43,13 @@ def icmpd(  # noqa: PLR0913 - a command's options are its arguments
     allow_user: Annotated[list[str] | None, Option(
         metavar="USER", help="Who may register sockets beside its own user; * is everybody. May be repeated.")] = None,
     allow_group: Annotated[list[str] | None, Option(
-        metavar="GROUP", help="Likewise whoever is in this group.")] = None,
+        metavar="GROUP", help="Also users in this group.")] = None,
     mode: Annotated[str | None, Option(
         metavar="OCTAL", help="Permissions of the socket; 600, or 666 where others are allowed.")] = None,
     user: Annotated[str | None, Option(
         metavar="USER", help="Become this user once the raw sockets are open.")] = None,
     queue: Annotated[int, Option(min=1, max=1_000_000, metavar="N",
-                                       help="Errors that wait for a client that does not read.")] = 1024,
+                                       help="Errors to queue for a client that does not read.")] = 1024,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,
 ) -> None:

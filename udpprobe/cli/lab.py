@@ -47,15 +47,15 @@ def lab(  # noqa: PLR0913 - a command's options are its arguments
         metavar="-- COMMAND...", help="The program to run inside, and its arguments.")] = None,
     *,
     scenario: Annotated[str, Option(
-        "--scenario", "-s", metavar="NAME|FILE.toml", help="The world: one that ships, or your own.")] = USUAL,
+        "--scenario", "-s", metavar="NAME|FILE.toml", help="Scenario: one that ships, or your own.")] = USUAL,
     shell: Annotated[bool, Option("--shell", help="Run your shell inside.")] = False,
     up: Annotated[str | None, Option(
-        metavar="NAME|FILE.toml", help="Hold this world until Ctrl-C, and say how to enter it.")] = None,
+        metavar="NAME|FILE.toml", help="Keep this world up until Ctrl-C, and print how to enter it.")] = None,
     seed: Annotated[int | None, Option(
-        metavar="N", help="Of its dice, instead of the scenario's own: what is lost, delayed, answered first.")] = None,
+        metavar="N", help="Seed of its random numbers, instead of the scenario's own.")] = None,
     write: Annotated[str | None, Option(
-        "--write", "-w", metavar="FILE.pcapng", help="Write there what passes, in both directions.")] = None,
-    list_scenarios: Annotated[bool, Option("--list", help="The scenarios that ship.")] = False,
+        "--write", "-w", metavar="FILE.pcapng", help="Write all packets to this file, in both directions.")] = None,
+    list_scenarios: Annotated[bool, Option("--list", help="List the scenarios that ship.")] = False,
     show: Annotated[str | None, Option(metavar="NAME|FILE.toml", help="Show a scenario's text.")] = None,
     output_format: FormatOption = Format.TABLE,
     output: OutputOption = None,

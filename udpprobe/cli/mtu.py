@@ -31,19 +31,19 @@ Examples:
 """
 
 Max = Annotated[int | None, Option(
-    "--max", min=68, max=65_575, metavar="BYTES", help="The largest IP packet tried; else what the interface takes.")]
+    "--max", min=68, max=65_575, metavar="BYTES", help="Largest IP packet to try; the interface's MTU without it.")]
 Retries = Annotated[int, Option(
-    min=0, max=100, metavar="N", help="How often a size that goes missing is tried again before it counts as lost.")]
+    min=0, max=100, metavar="N", help="Further tries of a size that gets no reply, before it counts as lost.")]
 Timeout = Annotated[float, Option(
-    min=0.01, metavar="SECONDS", callback=opt.seconds_of, help="How long a host that says nothing is waited for.")]
+    min=0.01, metavar="SECONDS", callback=opt.seconds_of, help="Seconds to wait for a host that has not replied.")]
 Rate = Annotated[float, Option(
-    min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no such limit.")]
+    min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no limit.")]
 SourceAddress = Annotated[str | None, Option(metavar="ADDRESS", help="Address of this host to send from.")]
 SourcePort = Annotated[int | None, Option(
     min=1, max=65_520, metavar="PORT", show_default=False,
-    help="Instead of free ones, this and the 15 that follow: an answer is known by the port it comes to.")]
+    help="Send from this port and the 15 after it, instead of free ones; answers are told apart by port.")]
 Control = Annotated[bool, Option(
-    "--control/--no-control", help="Probe a port that is surely closed too; its refusals show what arrives.")]
+    "--control/--no-control", help="Also probe a port that is probably closed; its refusals show what arrives.")]
 
 
 def mtu(  # noqa: PLR0913 - a command's options are its arguments

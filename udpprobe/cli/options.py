@@ -59,7 +59,7 @@ AsnDbOption = Annotated[str | None, Option("--asn-db", metavar="FILE", show_defa
     "Name autonomous systems and countries by this file in MaxMind's format; $UDPPROBE_ASN_DB without."))]
 ProgressOption = Annotated[bool | None, Option(
     "--progress/--no-progress", show_default=False,
-    help="A bar on standard error; by itself when that is a terminal and it takes long.")]
+    help="A progress bar on standard error; shown by default on a terminal, after a second.")]
 
 _SECONDS = re.compile(r"(?P<whole>[+-]?\d{1,10})(?:\.(?P<fraction>\d+))?", re.ASCII)
 _MOMENT = re.compile(

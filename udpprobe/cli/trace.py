@@ -45,16 +45,16 @@ Examples:
   udpprobe trace --watch --interval 60 --format ndjson 192.0.2.1
 """
 
-MaxTtl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="The highest TTL that is tried.")]
-FirstTtl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="The lowest one.")]
+MaxTtl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="Highest TTL to try.")]
+FirstTtl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="Lowest TTL to try.")]
 Queries = Annotated[int, Option("--queries", "-q", min=1, max=100, metavar="N", help="Probes for each hop.")]
 Timeout = Annotated[float, Option(min=0.01, metavar="SECONDS", callback=opt.seconds_of, help=(
-    "How long a reply is waited for where no later hop was heard."))]
+    "Seconds to wait for a reply where no later hop has replied."))]
 Rate = Annotated[float, Option(
-    min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no such limit.")]
-Flows = Annotated[int, Option(min=1, max=64, metavar="N", help="Flows, each with a source port of its own.")]
+    min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no limit.")]
+Flows = Annotated[int, Option(min=1, max=64, metavar="N", help="Number of flows, each with a source port of its own.")]
 SourceAddress = Annotated[str | None, Option(metavar="ADDRESS", help="Address of this host to send from.")]
-Watch = Annotated[bool, Option("--watch", help="Repeat until Ctrl-C, and say what changes.")]
+Watch = Annotated[bool, Option("--watch", help="Repeat until Ctrl-C, and report what changes.")]
 Interval = Annotated[float, Option(
     min=0, metavar="SECONDS", callback=opt.seconds_of, help="Pause between the rounds of --watch.")]
 

@@ -75,25 +75,25 @@ def _is_number(seconds: float | None) -> float | None:
 def watch(  # noqa: PLR0913 - a command's options are its arguments
     *,
     interface: Annotated[str | None, Option("--interface", "-i", metavar="IFACE",
-                                                  help="Where to listen; everywhere without.")] = None,
+                                                  help="Listen on this interface; on all without it.")] = None,
     capture: CaptureOption = None,
     bpf: Annotated[str | None, Option("--filter", metavar="BPF",
-                                            help="Only packets that this pcap filter lets through.")] = None,
-    show_all: Annotated[bool, Option("--all", help="Healthy destinations too.")] = False,
+                                            help="Read only packets that match this pcap filter.")] = None,
+    show_all: Annotated[bool, Option("--all", help="Show healthy destinations too.")] = False,
     loop_ttl: Annotated[int, Option(
         min=1, max=255, metavar="TTL",
-        help="A datagram that left with this TTL or more and expired was in a loop.")] = 32,
+        help="Count a datagram that left with this TTL or more and expired as looping.")] = 32,
     write: Annotated[str | None, Option("--write", "-w", metavar="FILE.pcapng", help=(
-        "Write errors and the datagrams they are about there, with what is said of them as comments."))] = None,
-    rotate: Annotated[str, Option(metavar="SIZE", help="When FILE is full: it becomes FILE.1, that one FILE.2 "
+        "Write errors and their datagrams to this file, with packet comments."))] = None,
+    rotate: Annotated[str, Option(metavar="SIZE", help="Size at which FILE is full: it becomes FILE.1, that one FILE.2 "
                                         "and so on.")] = "100MB",
-    keep: Annotated[int, Option(min=1, max=10_000, metavar="N", help="How many of them there are.")] = 10,
+    keep: Annotated[int, Option(min=1, max=10_000, metavar="N", help="Number of files to keep.")] = 10,
     duration: Annotated[float | None, Option(min=0, max=LONGEST_S, metavar="SECONDS", callback=_is_number,
-                                                   help="End after this time.")] = None,
+                                                   help="Stop after this many seconds.")] = None,
     count: Annotated[int | None, Option("--count", "-c", min=1, metavar="N",
-                                              help="End after so many errors.")] = None,
+                                              help="Stop after this many errors.")] = None,
     verbose: Annotated[bool, Option("--verbose", "-v", help=(
-        "Say on standard error what is listened to, also where that is no terminal."))] = False,
+        "Print on standard error what is listened to, even if that is no terminal."))] = False,
     output_format: ReportFormatOption = Format.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
