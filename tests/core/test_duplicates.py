@@ -51,6 +51,47 @@ def test_checksums_that_offloading_left_half_computed_tell_no_copies():
     assert 3 == story_of(half, times_ns=[0, 5000, 10_000]).destinations[0].sent
 
 
+def unfinished(packet):
+    """With the sum of the pseudo header alone, as the network card gets it."""
+    at = 26 if b.family_of(packet) == 4 else 46
+    addresses, segment = packet[12:20] if at == 26 else packet[8:40], packet[at - 6:]
+    pseudo = b.internet_checksum(addresses + segment[4:6] + bytes([0, 17])) ^ 0xFFFF
+    return packet[:at] + pseudo.to_bytes(2) + packet[at + 2:]
+
+
+SHOWN = {
+    "-i any, out and in": (113, [lambda p: b.sll(p, packet_type=4), b.sll]),
+    "-i any, three interfaces": (276, [lambda p, n=n: b.sll2(p, ifindex=n) for n in (2, 3, 4)]),
+    "a bridge that is seen from both sides": (1, [lambda p, n=n: b.ethernet(p, macs=MACS[n]) for n in (0, 1)]),
+}
+UNTOLD = [sent(1, id=0, checksum=0), unfinished(sent(1, 6)), unfinished(sent(1, id=0)), sent(1, 6), sent(1, 4)]
+"""Datagrams that little or nothing tells from others like them."""
+
+
+@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("packet", UNTOLD)
+@pytest.mark.parametrize("snap", [72, 2000])
+def test_what_several_links_show_counts_as_often_as_the_first_shows_it(name, packet, snap):
+    link_type, shown = SHOWN[name]
+    error = said(packet, id=0) if b.family_of(packet) == 4 else said(packet)
+    for times in (1, 2):
+        if times == 2 and b.family_of(packet) == 4 and packet[4:6] != b"\0\0":
+            continue        # an id is told apart
+        frames = [show(each) for each in (packet, error) for _ in range(times) for show in shown]
+        times_ns = [30_000 * number + (number >= len(frames) // 2) * 10 * MS for number in range(len(frames))]
+        story = story_of([frame[:snap] for frame in frames], link_type, times_ns=times_ns,
+                         lengths=[len(frame) for frame in frames])
+        assert times == story.destinations[0].sent
+        if snap == 2000:
+            assert times == story.only.errors
+
+
+@pytest.mark.parametrize("packet", UNTOLD[:4])
+def test_on_one_link_what_nothing_tells_apart_is_sent_again(packet):
+    frames = [b.sll2(packet)] * 2
+    assert 2 == story_of(frames, 276, times_ns=[0, 30_000]).destinations[0].sent
+
+
 @pytest.mark.parametrize("packet", [sent(1), sent(1, 6), sent(1, id=0)])
 def test_the_same_again_later_is_a_second_datagram(packet):
     assert 2 == story_of([packet] * 2, times_ns=[0, 2 * MS]).destinations[0].sent

@@ -30,8 +30,8 @@ cdef class Decoder:
     cdef int _payload(self, Py_ssize_t row, long long size, unsigned long long high, unsigned long long low) except -1 nogil
     cdef int _finish_checksum(self, Py_ssize_t row, long long udp_length, long long checksum) except -1 nogil
     cdef bint _is_error(self) except -1 nogil
-    cdef int _error(self, long long time_ns, long long frame) except -1 nogil
-    cdef int _quote_row(self, long long time_ns, long long frame, Py_ssize_t at, Py_ssize_t first) except -1 nogil
+    cdef int _error(self, long long time_ns, long long frame, unsigned long long link) except -1 nogil
+    cdef int _quote_row(self, long long time_ns, long long frame, unsigned long long link, Py_ssize_t at, Py_ssize_t first) except -1 nogil
     cdef long long _quote_length(self) except -1 nogil
     cdef long long _next_hop_mtu(self, long long kind) except -2 nogil
     cdef int _quoted_udp(self, Py_ssize_t row) except -1 nogil

@@ -149,7 +149,7 @@ class Decoder:
                                            addresses[4 * number + 2], addresses[4 * number + 3])
                 self.headers.at, self.headers.end = at, at + size
                 if self._has(8, _CUT_ICMP) and self._is_error():
-                    self._error(0, number)
+                    self._error(0, number, 0)
             if self.rows.size == before + 1 and self.rows.is_error[before]:
                 self.rows.message[before], self.rows.message_end[before] = self.headers.at, self.headers.end
             else:
@@ -208,7 +208,7 @@ class Decoder:
                 protocol = self.encapsulation.enter_datagram(cython.cast(cython.int, self.rows.ports[row] >> 16), port)
             elif (protocol == _ICMP and self.headers.family == 4) or (protocol == _ICMPV6 and self.headers.family == 6):
                 if self._has(8, _CUT_ICMP) and self._is_error():
-                    self._error(time_ns, frame)
+                    self._error(time_ns, frame, link)
                 return 0
             elif protocol < 50:
                 return 0
@@ -281,13 +281,15 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def _sender(self, at: index, captured: i64, link_type: cython.int) -> u64:
-        """Who sent the frame on its link, so that the two directions of a link can be told apart; 0 if unknown."""
+        """Who sent the frame on which link, so that links and their two directions can be told apart; 0 if unknown."""
         if link_type == 1:
             return self.headers.word64(at + 6) >> 16 if captured >= 14 else 0
-        if link_type == 113:    # LINKTYPE_LINUX_SLL
-            return self.headers.word64(at + 6) >> 16 if captured >= 16 else 0
-        if link_type == 276:    # LINKTYPE_LINUX_SLL2
-            return self.headers.word64(at + 12) >> 16 if captured >= 20 else 0
+        if link_type == 113:    # LINKTYPE_LINUX_SLL: with the packet's direction, LINUX_SLL2: and its interface
+            return (self.headers.word64(at + 6) >> 16 | cython.cast(u64, self.headers.u16(at) & 15) << 48
+                    if captured >= 16 else 0)
+        if link_type == 276:
+            return (self.headers.word64(at + 12) >> 16 | cython.cast(u64, self.headers.u8(at + 10) & 15) << 48
+                    | cython.cast(u64, self.headers.u32(at + 4) & 0xFFF) << 52 if captured >= 20 else 0)
         return 0
 
     @cython.cfunc
@@ -384,7 +386,7 @@ class Decoder:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _error(self, time_ns: i64, frame: i64) -> cython.int:
+    def _error(self, time_ns: i64, frame: i64, link: u64) -> cython.int:
         """A row for the ICMP error that the cursor stands at, if it quotes UDP.
 
         Where it quotes a tunnel's packet, it is about the datagram inside. If the tunnel is UDP itself, it is about
@@ -402,7 +404,7 @@ class Decoder:
         self.quoted_encapsulation.msdus_end = 0
         for _layer in range(_QUOTED_LAYERS):
             if protocol == _UDP or (self.quote.later_fragment and self.quote.protocol == _UDP):
-                self._quote_row(time_ns, frame, at, first)
+                self._quote_row(time_ns, frame, link, at, first)
                 if protocol != _UDP or self.quote.closed or self.quote.end - self.quote.at < 8:
                     return 0
                 port = cython.cast(cython.int, self.quote.u16(self.quote.at + 2))
@@ -425,11 +427,11 @@ class Decoder:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _quote_row(self, time_ns: i64, frame: i64, at: index, first: index) -> cython.int:
+    def _quote_row(self, time_ns: i64, frame: i64, link: u64, at: index, first: index) -> cython.int:
         """A row for the ICMP error at a place and the UDP header that stands at the quote's cursor.
 
         Args:
-            time_ns, frame: of the error.
+            time_ns, frame, link: of the error.
             at: where its ICMP message begins.
             first: the first row of this error.
         """
@@ -437,7 +439,7 @@ class Decoder:
         kind: i64 = self.headers.u16(at)
         tunnel: i64 = min(self.quote.ip_start - at - 8, _LONGEST_TUNNEL)
         self.rows.is_error[row] = 1
-        self.rows.frame[row], self.rows.time_ns[row] = frame, time_ns
+        self.rows.frame[row], self.rows.time_ns[row], self.rows.link[row] = frame, time_ns, link
         self.rows.kind[row] = cython.cast(u64, self.headers.family) << 16 | cython.cast(u64, kind)
         self.rows.outer[row] = (self._id(self.headers) << 48 | cython.cast(u64, tunnel) << 16
                                 | cython.cast(u64, self.headers.ttl) << 8

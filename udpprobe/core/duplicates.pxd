@@ -18,5 +18,6 @@ cdef class Duplicates:
     cdef int _remember(self, unsigned long long identity, long long time_ns, unsigned long long link, unsigned long long same, int ttl, int fall, unsigned long long state) except -1 nogil
     cdef unsigned long long touch(self, unsigned long long identity) except? 0xffffffffffffffff nogil
     cdef int see(self, Rows rows, Py_ssize_t row, unsigned long long identity) except -1 nogil
+    cdef bint _shown_by_another(self, unsigned long long link, int ttl, unsigned long long same, long long time_ns) except -1 nogil
     cdef unsigned long long _came_round(self, unsigned long long link, int ttl, unsigned long long same, long long time_ns, bint has_id) except? 0xffffffffffffffff nogil
     cdef int see_error(self, Rows rows, Py_ssize_t row) except -1 nogil

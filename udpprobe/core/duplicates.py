@@ -166,9 +166,10 @@ class Duplicates:
 
         It is NEW, a COPY of an earlier one, or a PASS, a copy that came round a loop.
 
-        With the same TTL it is a copy if it comes soon after; by one lower, if a router has just passed it on; lower
-        by more, if it comes at once, or by the same fall as before. Without an IPv4 id, and where the sender varies
-        its TTL (a traceroute), a lower TTL alone does not tell a copy from a datagram that was sent again.
+        With the same TTL it is a copy if it comes soon after, or if another link has just shown it; by one lower, if a
+        router has just passed it on; lower by more, if it comes at once, or by the same fall as before. Without an IPv4
+        id, and where the sender varies its TTL (a traceroute), a lower TTL alone does not tell a copy from a datagram
+        that was sent again.
         """
         time_ns: i64 = rows.time_ns[row]
         link: u64 = rows.link[row]
@@ -187,7 +188,8 @@ class Duplicates:
         rose: cython.bint = chain & _ROSE != 0
         is_copy: cython.bint = False
         if fall == 0:
-            is_copy = apart_ns <= (MIRROR_NS if has_id or link != self.links[at] else AT_ONCE_NS) and is_told
+            is_copy = (apart_ns <= (MIRROR_NS if has_id else AT_ONCE_NS) and is_told) or (
+                apart_ns <= MIRROR_NS and self._shown_by_another(link, ttl, same, time_ns))
         elif fall > 0:
             is_copy = ((fall == 1 and apart_ns <= FORWARD_NS) or apart_ns <= ROUND_NS or (has_id and not rose)
                        or (cython.cast(cython.int, chain >> 12 & 0xFFF) - 256 == fall and (has_id or fall >= 2)))
@@ -196,6 +198,43 @@ class Duplicates:
         if state & _LOOPED:
             return PASS
         return COPY if is_copy else NEW
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _shown_by_another(self, link: u64, ttl: cython.int, same: u64, time_ns: i64) -> cython.bint:
+        """Whether the link that showed this first, as of late, has shown it more often than this link.
+
+        So it is a copy, whether or not anything in it tells it from others: the same again was sent as often as that
+        link shows it.
+        """
+        first: u64 = link
+        balance: cython.int = 0
+        place: u64
+        _pass: cython.int
+        _step: cython.int
+        at: index
+        for _pass in range(2):      # which link was the first, then how often
+            place = same
+            for _step in range(_MOST_LINKS):
+                at = cython.cast(index, (place - 1) & (_WINDOW - 1))
+                if time_ns - self.times[at] > MIRROR_NS or self.times[at] - time_ns > MIRROR_NS:
+                    break
+                if cython.cast(cython.int, self.sightings[2 * at + 1] >> 24 & 0xFF) == ttl:
+                    if _pass == 0:
+                        first = self.links[at]
+                    elif self.links[at] == first:
+                        balance += 1
+                    elif self.links[at] == link:
+                        balance -= 1
+                if not self.sightings[2 * at + 1] >> 32 & _PORT:
+                    break
+                place -= self.sightings[2 * at + 1] >> 32 & _PORT
+                if self.count + 1 - place > _WINDOW:
+                    break
+            if first == link:
+                return False
+        return balance > 0
 
     @cython.cfunc
     @cython.nogil
@@ -265,11 +304,13 @@ class Duplicates:
         at: index = cython.cast(index, (same - 1) & (_WINDOW - 1)) if same else 0
         apart_ns: i64 = rows.time_ns[row] - self.times[at] if same else 0
         fall: cython.int = cython.cast(cython.int, self.sightings[2 * at + 1] >> 24 & 0xFF) - ttl if same else 0
-        self._remember(word, rows.time_ns[row], 0, same, ttl, fall, 0)
-        if not same or apart_ns > MIRROR_NS or apart_ns < -MIRROR_NS:
+        is_near: cython.bint = same != 0 and -MIRROR_NS <= apart_ns <= MIRROR_NS
+        is_shown: cython.bint = is_near and self._shown_by_another(rows.link[row], ttl, same, rows.time_ns[row])
+        self._remember(word, rows.time_ns[row], rows.link[row], same, ttl, fall, 0)
+        if not is_near:
             return NEW
         is_told: cython.bint = rows.detail[row] >> 16 & _PORT != 0 and -AT_ONCE_NS <= apart_ns <= AT_ONCE_NS
-        is_copy: cython.bint = rows.outer[row] >> 48 != 0 or fall == 1 or fall == -1 or is_told
+        is_copy: cython.bint = rows.outer[row] >> 48 != 0 or fall == 1 or fall == -1 or is_told or is_shown
         return COPY if is_copy else NEW
 
 

@@ -65,13 +65,13 @@ class Rows:
         ports: source port << 16 | destination port.
         detail: id << 48 | UDP length << 32 | UDP checksum << 16 | TTL << 8 | flags. The id is IPv4's, or the lower
             half of an IPv6 fragment's.
+        link: who sent the frame on which link; 0 where that is not known.
         payload_high, payload_low: the first 16 payload bytes, zeros behind what was captured.
         proof: finished checksum << 16 | payload bytes captured (at most 16) << 8 | 1 if the checksum is half computed.
             The finished checksum is 0 where it cannot be known.
 
     Of datagrams only:
         ip_length: bytes of the IP packet as its header says; of a fragmented one, as it was before.
-        link: who sent the frame on its link; 0 where the link does not say.
         payload_at, payload_end: where the payload that was captured stands in the bytes it was read from.
 
     Of errors only:
