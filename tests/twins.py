@@ -16,8 +16,8 @@ import udpprobe.core
 import udpprobe.report  # first, or what it brings would be built on the twin
 
 CORE = Path(udpprobe.core.__path__[0])
-MODULES = ("table", "histogram", "rows", "headers", "decode", "flows", "recent", "duplicates", "findings", "capture",
-           "filter", "analyzer")
+MODULES = ("table", "histogram", "rows", "headers", "encapsulation", "decode", "flows", "recent", "duplicates",
+           "findings", "capture", "filter", "analyzer")
 """Each behind those it imports."""
 
 
