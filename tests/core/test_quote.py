@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import struct
+from array import array
 
 import builders as b
 import extensions as x
 import pytest
 from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, host, said, sent, told
 from following import story_of
+
+from udpprobe.core.decode import Decoder
+from udpprobe.core.notes import Note
 
 HEADER = {4: 20, 6: 40}
 UDP_FIELDS = ("udp_checksum", "udp_length", "source_port", "destination_port")
@@ -250,3 +254,39 @@ def test_a_message_without_length_field_keeps_those_bits_for_other_things():
     packet = sent(1)
     (event,) = story_of([packet, b.error(packet, 4, 0, 6 << 16)]).events
     assert len(packet) == event.quoted.bytes
+
+
+# ---- as raw sockets give them
+
+MESSAGES = {4: b.error(b.datagram("192.0.2.1", "198.51.100.7", 40000, 53, b"hello"), 3, 3),
+            6: b.error(b.datagram("2001:db8::1", "2001:db8:1::7", 40000, 53, b"hello"), 1, 4)}
+
+
+def received(decoder, messages, addresses=(), stride=300):
+    data = b"".join(each.ljust(stride, b"\0") for each in messages)
+    decoder.receive(data, stride, memoryview(array("q", [len(each) or -1 for each in messages])),
+                    memoryview(array("Q", addresses)), len(messages))
+    return [(decoder.rows.packet(row, b"", data), decoder.rows.frame[row]) for row in range(decoder.rows.size)]
+
+
+def story(packet):
+    return (packet.family, packet.icmp_type, packet.icmp_code, packet.reporter, packet.source, packet.destination,
+            packet.source_port, packet.destination_port, packet.udp_checksum, packet.notes, packet.data)
+
+
+def test_messages_of_a_raw_socket_are_decoded_like_frames_whichever_are_passed_over():
+    decoder, other = Decoder(4), b.icmp4(8)
+    whole = MESSAGES[4]
+    found = received(decoder, [b"", whole, b.ipv4("192.0.2.1", "192.0.2.2", other, 1), whole])
+    (frame,) = Decoder(1, keeps_messages=True).packets(whole, len(whole), 0, 101, 1)
+    assert [(story(frame), 1), (story(frame), 3)] == [(story(packet), number) for packet, number in found]
+
+
+def test_icmpv6_messages_without_their_header_are_decoded_with_the_addresses_beside_them():
+    whole = MESSAGES[6]
+    (frame,) = Decoder(1, keeps_messages=True).packets(whole, len(whole), 0, 101, 1)
+    ends = [int.from_bytes(whole[at:at + 8]) for at in (8, 16, 24, 32)]
+    found = received(Decoder(2), [whole[40:], whole[40:]], ends * 2)
+    assert [(story(frame), 0), (story(frame), 1)] == [(story(packet), number) for packet, number in found]
+    wrong = received(Decoder(2), [whole[40:]], [*ends[:3], ends[3] ^ 1])       # its checksum covers them
+    assert wrong[0][0].notes & Note.BAD_ICMP_CHECKSUM
