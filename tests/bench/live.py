@@ -69,7 +69,7 @@ class Live:
         measured = f"65,535 closed ports, no limit, {self.options.rounds} runs"
         for scanner in scanners:
             self.add(measured, scanner, f"{ratio(scanner.runs, scanners[-1].runs)} x {scanners[-1].name}",
-                     "<= 0.75, 0 not right" if scanner is ours else "")
+                     "<= 0.5, 0 not right" if scanner is ours else "")
 
     def sustained(self) -> None:
         """A few ports of thousands of addresses, by default 3 million probes."""

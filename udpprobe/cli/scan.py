@@ -18,7 +18,7 @@ from udpprobe.cli.options import (
     ResolveOption,
     UtcOption,
 )
-from udpprobe.cli.output import complain, guard_inputs, guard_outputs, names_for, opened, style_of, width_of
+from udpprobe.cli.output import complain, guard_inputs, guard_outputs, load_ahead, names_for, opened, style_of, width_of
 from udpprobe.cli.progress import shown_of_scan
 from udpprobe.core.targets import (
     Ports,
@@ -200,6 +200,7 @@ def _follow(resolved: "Resolved", options: "Options", ending: Ending,
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
     from udpprobe.targets import as_asked, named  # noqa: PLC0415 - as above
 
+    load_ahead(f"udpprobe.reports.{'json' if ending.format is Format.NDJSON else ending.format.value}", ending.format)
     told = as_asked(resolved)
 
     def on_settled(rows: "Sequence[Destination]") -> None:
