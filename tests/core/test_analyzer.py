@@ -179,6 +179,22 @@ def test_what_came_before_the_last_look_is_followed_though_nothing_later_came():
     assert [1] == kept.frames()
 
 
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("step_s", [3600, -3600])
+@pytest.mark.parametrize("is_ordered", [False, True])
+def test_a_clock_that_is_set_in_between_gives_no_rtt(family, step_s, is_ordered):
+    packet, error = told(sent(1, family))
+    answer = b.datagram(host(1, family), CLIENT[family], PORT, 40001, b"!")
+    for later in (error, answer):
+        frames = frames_of([packet, later], times_ns=[10**13, 10**13 + step_s * 10**9])
+        story = follow(frames, Question(32, True), is_ordered=is_ordered)
+        (found,) = story.destinations
+        assert ("refused" if later == error else "answered", None) == (found.verdict, found.rtt_ms)
+        assert [None] * len(story.events) == [event.rtt_ms for event in story.events]
+        assert [None] * len(story.events) == [finding.rtt_ms for finding in found.findings]
+        assert [("exact", 1)] * len(story.events) == story.matches
+
+
 def test_thousands_that_wait_are_followed_at_once_when_a_clock_is_set():
     packets = [probe(number) for number in range(9000)]
     times_ns = [5000 * MS + number for number in range(8000)] + list(range(1000))
