@@ -218,6 +218,16 @@ def test_ten_thousand_destinations_fit_into_a_megabyte_and_the_rest_is_summed_up
     Tree(text)
 
 
+def test_what_there_is_much_of_does_not_hide_what_is_rare():
+    many = [destination(f"10.0.{number >> 8}.{number & 255}", 53, "refused",
+                        finding("refused", (4, 3, 3), f"10.0.{number >> 8}.{number & 255}")) for number in range(20_000)]
+    text = page(report(*many, LOOP, UNREACHABLE_V6, unmatched=[LONE]))
+    assert len(text.encode()) < 1_000_000
+    for words in ("<th>198.51.100.99:33434", "<th>192.0.2.77", "the route to 198.51.100.99:33434 goes round in a loop",
+                  "and 19997 more: start the service", " refused; --format json has all"):
+        assert words in text, words
+
+
 def test_of_many_pairs_the_ports_of_a_host_are_one_ribbon():
     def ribbons(ports):
         text = page(report(*(destination("192.0.2.1", port, "rejected", finding("rejected", (4, 3, 3), "192.0.2.9"))

@@ -22,6 +22,7 @@ from msgspec.json import Encoder
 from msgspec.structs import astuple
 
 from udpprobe import __version__
+from udpprobe.core.advice import case_of
 from udpprobe.core.model import Destination, Event, Finding, Loop, Report, Unmatched
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.diff import CHANGES, Comparison
@@ -39,9 +40,9 @@ from udpprobe.reports.trace import HEADERS as TRACE_HEADERS
 from udpprobe.reports.trace import NOBODY, conclusion, hop_rows
 from udpprobe.tracing.model import TraceReport
 
-ROWS_BYTES, UNMATCHED_BYTES = 800_000, 60_000
-"""Of rows about destinations, and about errors without datagrams, so that the page stays below a megabyte. The rest is
-counted."""
+ROWS_BYTES = 820_000
+"""Of rows about destinations and errors without datagrams: so the page stays below a megabyte. The rest is counted."""
+ALONE = "without datagram"
 ERRORS_SHOWN = 300
 """Of errors one by one."""
 LOOPS_SHOWN, PAIRS_SHOWN = 8, 50
@@ -258,24 +259,40 @@ def report_html(report: Report, style: Style = PLAIN, timeline: Timeline | None 
 
 def _rows(destinations: Iterable[Destination], telling: Telling, unmatched: Iterable[Unmatched],
           subject: str) -> tuple[list[str], Counter[str]]:
-    """The rows that there is room for, and how many of what else."""
-    rows, left, room = list[str](), Counter[str](), ROWS_BYTES
+    """The rows that there is room for, and how many destinations of which verdict are left out.
+
+    Verdicts share the room: ten thousand refused ones must not hide the one that is in a loop.
+    """
+    some: dict[str, list[str]] = {}
+    sizes, left = Counter[str](), Counter[str]()
+
+    def add(kind: str, lines: Iterable[str]) -> None:
+        made = "".join(lines)
+        some.setdefault(kind, []).append(made)
+        sizes[kind] += len(made)
+
     for each in destinations:
-        if room <= 0:
-            left[each.verdict or UNDECIDED] += 1
-            continue
-        label = endpoint(each.address, each.port, each.zone)
-        made = [_line(said, label, each.sent, subject) for said in telling.destination(each)]
-        room -= sum(map(len, made))
-        rows += made
-    room = max(room, 0) + UNMATCHED_BYTES
+        kind, label = each.verdict or UNDECIDED, endpoint(each.address, each.port, each.zone)
+        if sizes[kind] < ROWS_BYTES:
+            add(kind, [_line(said, label, each.sent, subject) for said in telling.destination(each)])
+        else:
+            left[kind] += 1
+            telling.advice.add(case_of(each), label)
     for entry in unmatched:
-        if room <= 0:
-            left["without datagram"] += 1
-            continue
-        rows.append(_line(telling.unmatched(entry), endpoint(entry.address, entry.port), 0, subject))
-        room -= len(rows[-1])
-    return rows, left
+        if sizes[ALONE] < ROWS_BYTES:
+            add(ALONE, [_line(telling.unmatched(entry), endpoint(entry.address, entry.port), 0, subject)])
+        else:
+            left[ALONE] += 1
+    room = ROWS_BYTES
+    for place, kind in enumerate(sorted(some, key=sizes.__getitem__)):
+        share, shown = room // (len(some) - place), 0
+        for made in some[kind]:
+            if len(made) > share:
+                break
+            share, room, shown = share - len(made), room - len(made), shown + 1
+        left[kind] += len(some[kind]) - shown
+        del some[kind][shown:]
+    return [made for rows in some.values() for made in rows], left
 
 
 def _line(said: Line, label: str, sent: int, subject: str) -> str:
@@ -382,10 +399,11 @@ def _destinations(rows: Sequence[str], left: Counter[str], subject: str) -> Iter
     names = [name.replace("\n", " ") for name in columns_of(subject)]
     headers = [(names[0], ""), ("verdict", "word"), ("ICMP errors", "number"), ("sent", "number"),
                *((name, "") for name in names[3:])]
-    rest = ", ".join(f"{left[each]:,} {each}" for each in (*VERDICTS, UNDECIDED, "without datagram") if left[each])
+    rest = ", ".join(f"{left[each]:,} {each}" for each in (*VERDICTS, UNDECIDED, ALONE) if left[each])
     more = f" {left.total():,} more are left out, for the size of this file: {rest}; --format json has all."
     more = more if rest else ""
-    yield _table(headers, rows, f"{plural(len(rows), 'row')}, the worst first.{more}", "All destinations")
+    count = sum(each.count("<tr") for each in rows)
+    yield _table(headers, rows, f"{plural(count, 'row')}, the worst first.{more}", "All destinations")
 
 
 def _source(report: Report, style: Style) -> Iterator[str]:

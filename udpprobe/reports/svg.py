@@ -220,7 +220,7 @@ def ribbons(pairs: Sequence[tuple[str, str, int, str]], description: str) -> str
             stack = sum(each for each, pair in zip(thick, pairs, strict=True) if pair[side] == name)
             room = max(LINE, stack + 6)
             at[side][name] = y + (room - stack) / 2
-            shapes.append(word(x, y + room / 2 + 4, name, "", anchor))
+            shapes.append(word(x, y + room / 2 + 4, name, "", anchor, 34))
             y += room
         bottom = max(bottom, y)
     for (reporter, destination, number, kind), width in zip(pairs, thick, strict=True):
