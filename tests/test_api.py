@@ -330,23 +330,25 @@ def test_events_of_a_scan_are_told_one_by_one():
     assert ["refused"] == [each.verdict for each in events]
 
 
+def ctrl_c_once():
+    """What presses Ctrl-C when it is called first; a second one would end the run at once."""
+    left = [signal.SIGINT]
+    return lambda _: left and signal.raise_signal(left.pop())
+
+
 @needs_raw
 def test_ctrl_c_raises_with_the_report_so_far():
-    def once(_, calls=[0]):  # noqa: B006 - a second Ctrl-C would strike at once
-        calls[0] += 1
-        if calls[0] == 1:
-            signal.raise_signal(signal.SIGINT)
-
     with pytest.raises(udpprobe.Interrupted) as stopped:
-        udpprobe.trace("127.0.0.1:9", on_change=once)
+        udpprobe.trace("127.0.0.1:9", on_change=ctrl_c_once())
     assert isinstance(stopped.value.report, udpprobe.TraceReport)
+    assert stopped.value.report.interrupted
 
 
 @needs_raw
 def test_ctrl_c_ends_a_scan_with_what_is_known():
     port = closed_port("127.0.0.1")
     with pytest.raises(udpprobe.Interrupted) as stopped:
-        udpprobe.scan("127.0.0.1", ports=[port], on_event=lambda _: signal.raise_signal(signal.SIGINT))
+        udpprobe.scan("127.0.0.1", ports=[port], on_event=ctrl_c_once())
     assert ["refused"] == [each.verdict for each in stopped.value.report.destinations]
 
 
