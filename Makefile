@@ -89,8 +89,12 @@ bench: $(VENV)/ready $(VENV)/compiled ## print the speed table: against tcpdump,
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: golden
-golden: $(VENV)/ready $(VENV)/compiled ## write tests/golden and the README's sessions anew; the diff is the review
+golden: $(VENV)/ready $(VENV)/compiled ## write tests/golden anew; the diff is the review
 	$(BIN)/python tests/write_golden.py
+
+.PHONY: docs
+docs: $(VENV)/ready $(VENV)/compiled ## write schemas, options and sessions of docs and README anew (as root also those in the lab)
+	$(BIN)/python tests/write_docs.py
 
 .PHONY: dist
 dist: $(VENV)/run-ready ## build the sdist, and the wheel from it

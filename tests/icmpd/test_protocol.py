@@ -5,6 +5,7 @@ import errno
 import pytest
 from builders import datagram, error, frag_needed, icmp4, ipv4, packet_too_big, port_unreachable, time_exceeded
 from icmpd_world import ME, ME6, OTHER, OTHER6, ROUTER, SPORT, World, arrived, lines, record, records, udp_socket
+from published import check
 
 from udpprobe.core.verdicts import MEANINGS
 from udpprobe.icmpd import protocol as protocol_module
@@ -71,6 +72,20 @@ def test_json_tells_first_what_was_registered():
     assert {"family": 4, "address": ME, "port": SPORT, "peer": {"address": OTHER, "port": 9}} == said["socket"]
     (said,) = lines(world.connect(2, Refusal("not-udp"), b"J"))
     assert ("refused", "not-udp") == (said["kind"], said["reason"])
+
+
+def test_all_that_json_tells_is_in_the_published_schema():
+    world = World()
+    said = lines(world.connect(1, udp_socket(ME, peer=(OTHER, 9)), b"J"))
+    said += lines(world.connect(2, Refusal("not-udp"), b"J"))
+    world.connect(3, udp_socket(family=6, carries={4, 6}), b"J")
+    world.arrive(frag_needed(SENT, 1400, ROUTER), packet_too_big(SENT6, 1300), time_exceeded(SENT, ROUTER), REFUSED,
+                 MALFORMED)
+    said += lines(world.read(3))
+    assert {"registered", "refused", "error"} == {each["kind"] for each in said}
+    for each in said:
+        check(each, "icmpd")
+    check(world.protocol.status())
 
 
 def test_json_tells_what_the_record_leaves_out():

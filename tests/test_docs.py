@@ -1,0 +1,144 @@
+"""What README.md and docs say is what really happens; `make docs` writes it anew."""
+
+import json
+import os
+import re
+
+import pytest
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from published import PUBLISHED, check
+from write_docs import (
+    COMMAND_PAGES,
+    DOCS,
+    OPTIONS,
+    PAGES,
+    SCHEMAS,
+    SESSION,
+    is_in_lab,
+    lasting,
+    options_table,
+    output,
+    schema_text,
+    schemas,
+    session,
+)
+from write_golden import CAPTURES, GOLDEN, ROOT
+
+import udpprobe
+from udpprobe.cli import COMMANDS, main
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
+
+SESSIONS = {(str(page.relative_to(ROOT)), found[1]): found[0]
+            for page in PAGES for found in SESSION.finditer(page.read_text())}
+LINK = re.compile(r"(?<!!)\[[^]]*\]\((?!https?://|#)([^)#\s]+)")
+needs_raw = pytest.mark.skipif(os.geteuid() != 0, reason="needs raw sockets")
+
+
+# ---- pages
+
+
+@pytest.mark.parametrize(("page", "words"), [each for each in SESSIONS if not is_in_lab(each[1])])
+def test_a_session_is_what_happens(page, words):
+    assert SESSIONS[page, words] == session(words)
+
+
+@needs_raw
+@pytest.mark.live
+@pytest.mark.parametrize(("page", "words"), [each for each in SESSIONS if is_in_lab(each[1])])
+def test_a_session_in_the_lab_is_what_happens_there_but_for_times(page, words):
+    assert lasting(SESSIONS[page, words]) == lasting(session(words))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_a_page_whose_options_are_current(name):
+    begin, end = OPTIONS
+    text = (COMMAND_PAGES / f"{name}.md").read_text()
+    assert f"\n{options_table(name)}\n" == text.partition(begin)[2].partition(end)[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(page):
+    assert [] == [to for to in LINK.findall(page.read_text()) if not (page.parent / to).exists()]
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_every_verdict_has_its_row_and_errno(verdict):
+    row = re.search(rf"^\| `{verdict}` \| .* \| (\S+|its own) \|$", (DOCS / "verdicts.md").read_text(), re.MULTILINE)
+    assert row[1] == {"unsent": "its own"}.get(verdict, ERRNO_OF_VERDICT.get(verdict, "\N{EN DASH}"))
+
+
+# ---- schemas
+
+
+def written(capsys, *words):
+    main([*words, "--format", "json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_schemas_are_those_of_the_program():
+    assert {name: schema_text(each) for name, each in schemas().items()} == {
+        path.stem: path.read_text() for path in SCHEMAS.glob("*.json")}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_schemas_are_schemas(name):
+    Draft202012Validator.check_schema(PUBLISHED[name])
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name)
+def test_golden_reports_are_described(capture):
+    golden = json.loads((GOLDEN / f"{capture.name}.json").read_text())
+    golden["version"] = golden["source"]["name"] = ""
+    check(golden)
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name)
+def test_events_are_described(capture, capsys):
+    check(written(capsys, "analyze", "--events", str(capture)))
+
+
+@pytest.mark.parametrize("words", [
+    ("analyze", "--group-by", "flow", "pcaps/both-sides.pcapng"),
+    ("analyze", "--all", "pcaps/nmap.pcap", "pcaps/no-such.pcap"),
+    ("diff", "--all", "pcaps/refused.pcap", "pcaps/too-big.pcap"), ("diff", "pcaps/nmap.pcap", "pcaps/silent.pcap"),
+    ("explain",), ("explain", "refused"), ("explain", "ECONNREFUSED"), ("lab", "--list"),
+    ("scan", "--list-payloads"), ("scan", "--dry-run", "127.0.0.1:53,123", "[::1]:53"),
+], ids=" ".join)
+def test_documents_of_commands_are_described(words, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    check(written(capsys, *words))
+
+
+@needs_raw
+@pytest.mark.parametrize("words", [
+    ("scan", "--retries", "0", "127.0.0.1:9", "[::1]:9"), ("scan", "--events", "--retries", "0", "127.0.0.1:9"),
+    ("trace", "127.0.0.1:9"), ("trace", "[::1]:9"), ("mtu", "127.0.0.1:9"), ("mtu", "--max", "100", "[::1]:9"),
+    ("check", "127.0.0.1:9", "[::1]:9", "no.such.invalid:9"), ("check", "--min-mtu", "1400", "127.0.0.1:9"),
+], ids=" ".join)
+def test_documents_about_this_host_are_described(words, capsys):
+    check(written(capsys, *words))
+
+
+@needs_raw
+@pytest.mark.parametrize(("scenario", "words"), [
+    ("loop-3", "trace"), ("mpls-core", "trace"), ("vpn-black-hole", "mtu"), ("lying-router", "mtu"),
+    ("firewall-rejects", "scan -p 7,53"), ("loop-3", "check --no-loop -p 53"),
+])
+def test_documents_about_the_lab_are_described(scenario, words):
+    check(json.loads(output(f"lab -s {scenario} -- udpprobe {words} --format json 198.18.9.9")))
+
+
+@pytest.mark.parametrize("change", [
+    lambda found: found.pop("faults"), lambda found: found["source"].pop("packets"),
+    lambda found: found["destinations"][0].update(verdict="sad"),
+    lambda found: found["destinations"][0]["findings"][0].update(first_time="yesterday"),
+    lambda found: found["destinations"][0]["findings"][0].update(count="1"),
+    lambda found: found["destinations"][0].update(surprise=1), lambda found: found.update(schema="udpprobe.report/2"),
+])
+def test_what_is_no_report_is_not_described(change):
+    found = json.loads(udpprobe.to_json(udpprobe.analyze(ROOT / "pcaps" / "refused.pcap")))
+    check(found)
+    change(found)
+    with pytest.raises(ValidationError):
+        check(found)
