@@ -10,7 +10,8 @@ from samples import T0_NS
 
 from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
 from udpprobe.reports import Format
-from udpprobe.reports.mtu import MTU_FORMATS
+from udpprobe.reports.mtu import MTU_FORMATS, mtu_table
+from udpprobe.reports.text import Style
 from udpprobe.tracing.model import Target
 
 ROUTER = Reported("192.0.2.1", 1400, 4, 1401, ())
@@ -54,11 +55,11 @@ Faults: foreign 2.
     (HOLE, "1401 bytes disappear behind 192.0.2.1, before or at 192.0.2.2, and nobody says so;"),
     (replace(HOLE, black_hole=BlackHole(1400, 1401, None, None)), "disappear before any router that speaks, and"),
     (replace(HOLE, black_hole=None), "path MTU 1400, black-hole;"),
-    (replace(TOO_BIG, reports=(LIAR,)), "too-big: 192.0.2.2 names no MTU: hosts have to guess what fits;"),
+    (replace(TOO_BIG, reports=(LIAR,)), "path MTU 1400; 192.0.2.2 names no MTU: hosts have to guess what fits; 9 probes"),
     (replace(TOO_BIG, reports=(replace(LIAR, mtu=1480),)),
-     "too-big: 192.0.2.2 reports 1480: hosts that believe it lose packets of 1401-1480 bytes;"),
+     "path MTU 1400; 192.0.2.2 reports 1480: hosts that believe it lose packets of 1401\N{EN DASH}1480 bytes; 9 probes"),
     (replace(TOO_BIG, reports=(replace(LIAR, mtu=1300),)),
-     "too-big: 192.0.2.2 reports 1300: hosts that believe it send smaller packets than they could;"),
+     "path MTU 1400; 192.0.2.2 reports 1300: hosts that believe it send smaller packets than they could;"),
     (replace(OK, path_mtu=1300), "path MTU 1300, ok; 9 probes"),
     (replace(TOO_BIG, reports=()), "too-big;"),
     (SILENT, "198.51.100.7:53: silent: no packet of any size is known to arrive; 9 probes"),
@@ -105,3 +106,11 @@ def test_csv_has_one_row_with_the_same_columns(report):
 def test_what_came_from_the_network_is_escaped():
     report = replace(TOO_BIG, notes=("\x1b[31m",), reports=(replace(ROUTER, reporter="\x1b[0m"),))
     assert "\x1b" not in shown(report) + shown(report, Format.MARKDOWN)
+
+
+@pytest.mark.parametrize("reports", [(ROUTER,), (replace(LIAR, mtu=1480),)])
+def test_colour_is_that_of_the_verdict(reports):
+    text = MTU_FORMATS[Format.TABLE](replace(TOO_BIG, reports=reports), 80)
+    coloured = mtu_table(replace(TOO_BIG, reports=reports), 80, Style(is_coloured=True))
+    assert coloured.startswith("\x1b[31m198.51.100.7:53: path MTU 1400")
+    assert text == coloured.replace("\x1b[31m", "").replace("\x1b[0m", "")

@@ -90,8 +90,12 @@ def conclusion(report: MtuReport) -> str:
     if report.verdict is None:
         arrived = f": packets of {report.path_mtu} bytes arrived" if report.path_mtu is not None else ""
         return f"{where}: undecided{arrived}; interrupted after {plural(report.sent, 'probe')}."
-    why = _WHY.get(report.verdict, _nothing)(report)
     asked = f"{plural(report.sent, 'probe')} in {duration(report.duration_ms)}"
+    liar = liar_of(report.reports, report.path_mtu) if report.verdict == "too-big" else None
+    if liar and report.path_mtu is not None:    # a headline must not repeat a lie
+        lie = _lie(liar.mtu or 0, report.path_mtu)
+        return f"{where}: path MTU {report.path_mtu}; {escape(liar.reporter)} {lie}; {asked}."
+    why = _WHY.get(report.verdict, _nothing)(report)
     return f"{where}: {told}{report.verdict}{why}; {asked}."
 
 
@@ -101,9 +105,6 @@ def _ok(report: MtuReport) -> str:
 
 
 def _too_big(report: MtuReport) -> str:
-    liar = liar_of(report.reports, report.path_mtu)
-    if liar and report.path_mtu is not None:
-        return f": {escape(liar.reporter)} {_lie(liar.mtu or 0, report.path_mtu)}"
     said = limiter_of(report.reports, report.path_mtu)
     return f": {escape(said.reporter)} says so" if said else ""
 
@@ -114,7 +115,7 @@ def _lie(mtu: int, path_mtu: int) -> str:
         return "names no MTU: hosts have to guess what fits"
     if mtu < path_mtu:
         return f"reports {mtu}: hosts that believe it send smaller packets than they could"
-    return f"reports {mtu}: hosts that believe it lose packets of {path_mtu + 1}-{mtu} bytes"
+    return f"reports {mtu}: hosts that believe it lose packets of {path_mtu + 1}\N{EN DASH}{mtu} bytes"
 
 
 def _black_hole(report: MtuReport) -> str:
