@@ -31,7 +31,7 @@ class Errors:
     def __init__(self):
         self.wake, self.woken = socket.socketpair()
         self.waiting = queue.SimpleQueue()
-        self.lost = 0
+        self.lost, self.asked_for = 0, []
 
     def fileno(self):
         return self.woken.fileno()
@@ -47,7 +47,8 @@ class Errors:
         self.waiting.put(packets)
         self.wake.send(b"!")
 
-    def receive(self):
+    def receive(self, most):
+        self.asked_for.append(most)
         self.woken.recv(1)
         return arrived(*self.waiting.get(), interface=0)
 

@@ -118,6 +118,21 @@ def test_json_clients_are_told_how_many_messages_the_kernel_had_no_room_for(serv
         assert "error" == json.loads(said.readline())["kind"]
 
 
+def test_a_socket_that_is_registered_again_and_again_makes_nobody_wait(served, udp, monkeypatch):
+    monkeypatch.setattr(server_module, "MOST_TOLD", 30)
+    with contextlib.ExitStack() as opened, udp_socket() as mine:
+        for _ in range(20):
+            opened.enter_context(served.register(udp))
+        client = opened.enter_context(served.register(mine))
+        for _ in range(3):
+            served.refuse(udp, times=2)
+        served.refuse(mine)
+        assert 144 == len(client.recv(1000))
+        served.refuse(mine)
+        assert 144 == len(client.recv(1000))
+        assert [4096, 2048, 1024, 512, 1024] == served.errors.asked_for
+
+
 def test_a_reader_of_144_bytes_never_meets_half_a_record(served, udp):
     with served.register(udp) as client:
         for _ in range(30):

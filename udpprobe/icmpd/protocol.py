@@ -321,13 +321,17 @@ class Protocol:
     def deliver(self, wanted: dict[int, list[int]], errors: Errors) -> Collection[int]:
         """Put errors into their clients' outboxes; the clients that have something to read."""
         objects: dict[int, dict[str, Any]] = {}     # many clients may be told of one error
+        records: dict[int, bytes] = {}
         for client, rows in wanted.items():
             state = self._clients[client]
             handed = self.registry.get(client)
             if handed is None or state.ends:
                 continue
             if not state.speaks_json:
-                self._queue(state, [record for row in rows if (record := record_of(errors, row))])
+                for row in rows:
+                    if row not in records:
+                        records[row] = record_of(errors, row)
+                self._queue(state, [record for row in rows if (record := records[row])])
                 continue
             for row in rows:
                 if row not in objects:

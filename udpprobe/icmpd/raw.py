@@ -94,10 +94,10 @@ class RawIcmp:
         """What was wrong with messages so far, by name."""
         return self._faults + self._decoder.counted_faults()
 
-    def receive(self) -> Errors:
-        """The errors that wait, without waiting: of MESSAGES messages at most. The next call replaces them."""
-        count = max(_recvmmsg(self.fileno(), self._at, MESSAGES, socket.MSG_DONTWAIT, None), 0)
-        self.is_full = count == MESSAGES
+    def receive(self, most: int = MESSAGES) -> Errors:
+        """The errors that wait, without waiting: of so many messages at most. The next call replaces them."""
+        count = max(_recvmmsg(self.fileno(), self._at, most, socket.MSG_DONTWAIT, None), 0)
+        self.is_full = count == most
         interfaces = self._read_headers(count)
         used = MMSGHDR_BYTES * count
         self._headers[:used] = self._fresh_headers[:used]       # the kernel wrote sizes over those that it is given
