@@ -233,3 +233,29 @@ def test_of_any_number_of_reporters_a_thousand_are_listed_and_all_are_counted(tt
     only = story_of(frames).only
     assert (1200, 1000) == (only.errors, len(only.findings))
     assert ("200 more findings are counted, not listed",) == only.notes
+
+
+@pytest.mark.parametrize(("family", "kind"), [(4, (3, 1)), (6, (1, 3))])
+def test_what_a_host_sends_itself_for_want_of_a_neighbour_has_no_reporter_and_no_rtt(family, kind):
+    packet = sent(1, family)
+    story = story_of([packet, b.error(packet, *kind, reporter=CLIENT[family])])
+    (finding,), (event,) = story.only.findings, story.events
+    for found in (finding, event):
+        assert ("unreachable", "host-unreach", None, None) == (
+            found.verdict, found.reason, found.reporter, found.rtt_ms)
+        assert "no-neighbour" in found.notes
+    assert "does not answer ARP" in story.only.advice
+
+
+@pytest.mark.parametrize(("family", "kind"), [(4, (3, 13)), (6, (1, 1)), (4, (3, 0)), (6, (1, 0))])
+def test_other_errors_of_the_sender_s_own_address_say_nothing_of_a_neighbour(family, kind):
+    packet = sent(1, family)
+    found = story_of([packet, b.error(packet, *kind, reporter=CLIENT[family])]).only.findings[0]
+    assert (CLIENT[family], False) == (found.reporter, "no-neighbour" in found.notes)
+
+
+@pytest.mark.parametrize(("family", "kind"), [(4, (3, 1)), (6, (1, 3))])
+def test_the_last_router_s_word_has_a_reporter(family, kind):
+    packet = sent(1, family)
+    found = story_of([packet, b.error(packet, *kind, reporter=ROUTER[family])]).only.findings[0]
+    assert (ROUTER[family], True) == (found.reporter, found.rtt_ms is not None)

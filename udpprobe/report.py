@@ -48,10 +48,10 @@ from udpprobe.core.model import (
     quoted_of,
 )
 from udpprobe.core.mtu import mtu_notes
-from udpprobe.core.notes import GROUP_MEMBER, Note, texts_of
+from udpprobe.core.notes import GROUP_MEMBER, Note, no_neighbour_notes, texts_of
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.table import Table
-from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, meaning_of, verdict_of
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT, NO_NEIGHBOUR, VERDICTS, meaning_of, verdict_of
 from udpprobe.endpoints import endpoint_text
 
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
@@ -72,6 +72,7 @@ MOST_FINDINGS = 1000
 NS_PER_MS = 1e6
 _ENDPOINT, _FINDING, _LOOP = 12, 17, 10
 """Words of a row."""
+_NO_NEIGHBOUR = int(Note.NO_NEIGHBOUR)
 _UNKNOWN = len(VERDICTS)
 _NEGATIVE = (1 << 64) - 1
 _SORTED_BY = struct.Struct(">BQQ")
@@ -318,11 +319,12 @@ class Conclusion:
         return Finding(
             verdict=kind.verdict, errno=kind.errno, linux=kind.linux, family=family, icmp_type=packed >> 28 & 0xFF,
             icmp_code=packed >> 20 & 0xFF, reason=kind.reason,
-            reporter=self._reporter(row), count=words[at + 8],
+            reporter=None if notes & _NO_NEIGHBOUR else self._reporter(row), count=words[at + 8],
             first_time_ns=words[at + 9] - BIAS_NS, last_time_ns=words[at + 10] - BIAS_NS, mtu=mtu,
             match=MATCHES[notes >> 56], rtt_ms=_spread(self._rtt, row), loop=loop if kind.verdict == "loop" else None,
             notes=texts_of(notes & (1 << 48) - 1, words[at + 12], family, words[at + 5] >> 50, mtu) + (
-                (GROUP_MEMBER,) if self._is_of_group(row) else ()))
+                (GROUP_MEMBER,) if self._is_of_group(row) else ()) + (
+                no_neighbour_notes(family, "") if notes & _NO_NEIGHBOUR else ()))
 
     def _answer(self, row: int, family: int, port: int) -> Finding:
         """The finding that answers came from where nobody had been asked."""
@@ -749,15 +751,18 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
             length = udp_length + (20 if packet.quoted_family == 4 else 40)
     quoted, mtu, tunnel = quoted_of(packet), packet.mtu if packet.mtu >= 0 else None, packet.tunnel_bytes
     notes = packet.notes | match[2] | more | mtu_notes(packet.family, packet.mtu, length + tunnel)
-    reporter = address_text(*packet.reporter, as_ipv4=packet.family == 4)
+    reporter: str | None = address_text(*packet.reporter, as_ipv4=packet.family == 4)
     texts = texts_of(notes, length, packet.family, tunnel, mtu)
     texts += (GROUP_MEMBER,) if group else ()
+    is_own = (packet.family, packet.icmp_type, packet.icmp_code) in NO_NEIGHBOUR and packet.reporter == packet.source
+    if is_own:
+        reporter, texts = None, texts + no_neighbour_notes(packet.family, "")
     return Event(
         frame=packet.frame, time_ns=packet.time_ns, family=packet.family, type=packet.icmp_type,
         code=packet.icmp_code, verdict=kind.verdict, errno=kind.errno, linux=kind.linux, reason=kind.reason,
         reporter=reporter, mtu=mtu, quoted=quoted,
         match=MATCHES[sureness], matched_frame=match[4] or None,
-        rtt_ms=rtt_ns / NS_PER_MS if sureness and 0 <= rtt_ns <= 300_000_000_000 else None,
+        rtt_ms=rtt_ns / NS_PER_MS if sureness and not is_own and 0 <= rtt_ns <= 300_000_000_000 else None,
         extensions=objects, notes=texts,
         match_evidence=tuple(name for bit, name in enumerate(EVIDENCE) if evidence >> bit & 1),
         advice=advice_about(quoted, kind.verdict, kind.reason, reporter, family=packet.family, mtu=mtu, notes=texts))

@@ -70,6 +70,9 @@ _SEEN_BEFORE = cython.declare(cython.const[u64], 1 << 16)
 _UNKNOWN_LENGTH = cython.declare(cython.const[i64], 1 << 20)
 _LONGEST_RTT_NS = cython.declare(cython.const[i64], 300_000_000_000)
 _TUNNEL = cython.declare(cython.const[u64], (1 << 14) - 1)
+_NO_NEIGHBOUR = cython.declare(cython.const[u64], 1 << 20)
+_HOST_UNREACH = cython.declare(cython.const[u64], 4 << 16 | 3 << 8 | 1)
+_ADDRESS_UNREACH = cython.declare(cython.const[u64], 6 << 16 | 1 << 8 | 3)
 _OFFLOADED = cython.declare(cython.const[u64], 1 << 18)
 
 
@@ -261,13 +264,19 @@ class Findings:
         self.table.words[at + LENGTH] = length if is_first else min(self.table.words[at + LENGTH], length)
         sureness: u64 = max(self.table.words[at + NOTES] >> 56, cython.cast(u64, match.sureness))
         evidence: u64 = self.table.words[at + NOTES] >> 48 & 0xFF | cython.cast(u64, match.evidence)
-        self.table.words[at + NOTES] = (sureness << 56 | evidence << 48 | self.table.words[at + NOTES] & _NOTE_BITS
-                             | (rows.notes[row] | match.notes | self._mtu_notes(rows, row, length)) & ~_SEEN_BEFORE)
+        # a host sends itself this where it finds no neighbour: the time that takes is no round trip
+        own: u64 = _NO_NEIGHBOUR if (
+            (rows.kind[row] == _HOST_UNREACH or rows.kind[row] == _ADDRESS_UNREACH)
+            and rows.reporter_high[row] == rows.source_high[row]
+            and rows.reporter_low[row] == rows.source_low[row]) else 0
+        notes: u64 = (rows.notes[row] | match.notes | self._mtu_notes(rows, row, length)) & ~_SEEN_BEFORE
+        notes |= self.table.words[at + NOTES] & _NOTE_BITS | own
+        self.table.words[at + NOTES] = sureness << 56 | evidence << 48 | notes
         if match.sureness:
             ttl: u64 = match.detail >> 8 & 0xFF
             self.table.words[at + TTLS + cython.cast(index, ttl >> 6)] |= cython.cast(u64, 1) << (ttl & 63)
             rtt_ns: i64 = rows.time_ns[row] - match.time_ns
-            if not is_copy and 0 <= rtt_ns <= _LONGEST_RTT_NS:
+            if not is_copy and not own and 0 <= rtt_ns <= _LONGEST_RTT_NS:
                 self.rtt.add(found, rtt_ns)
         return 0
 

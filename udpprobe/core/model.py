@@ -280,7 +280,7 @@ class Event(Model, frozen=True):
     errno: str | None
     linux: dict[str, str | None] | None
     reason: str
-    reporter: str
+    reporter: str | None
     mtu: int | None
     quoted: Quoted
     match: str

@@ -56,6 +56,7 @@ class Note(IntFlag):
     DESTINATION_REWRITTEN = 1 << 17
     OFFLOADED = 1 << 18
     ABOUT_TUNNEL = 1 << 19
+    NO_NEIGHBOUR = 1 << 20
 
 
 TEXTS = {

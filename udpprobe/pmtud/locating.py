@@ -120,7 +120,7 @@ class Locating:
         if probe is None or not (word_of(reply) == ARRIVED or (event and event.verdict in {"expired", "loop"})):
             return
         self._open.discard(reply.number)
-        reporter = event.reporter if event else self._course.destination
+        reporter = (event.reporter if event else None) or self._course.destination
         if probe.size == self._course.large:
             self._last = max(self._last, (probe.ttl, reporter), key=lambda each: each[0])
         else:

@@ -40,7 +40,7 @@ class Reports:
 
     def take(self, event: Event, size: int) -> None:
         """A router's error about a packet of `size` bytes."""
-        word = self._words.setdefault((event.reporter, event.mtu), _Word())
+        word = self._words.setdefault((event.reporter or "", event.mtu), _Word())
         word.count += 1
         word.smallest = min(word.smallest, size)
 

@@ -625,7 +625,7 @@ class EventsTable:
 def event_row(event: Event, style: Style = PLAIN) -> tuple[str, ...]:
     """A row of `event_columns`."""
     return (str(event.frame), _clock(event, style), event.verdict or "-", _quoted_destination(event),
-            escape(event.reporter), "; ".join(_event_details(event)))
+            escape(event.reporter or "-"), "; ".join(_event_details(event)))
 
 
 def _wide_events(events: Sequence[Event], style: Style) -> Layout:
@@ -639,7 +639,8 @@ def _tall_events(events: Sequence[Event], style: Style) -> Layout:
 
 
 def _stacked_event(event: Event) -> str:
-    return f"{_quoted_destination(event)}\n  by {escape(event.reporter)}: {'; '.join(_event_details(event))}"
+    who = f"by {escape(event.reporter)}: " if event.reporter else ""
+    return f"{_quoted_destination(event)}\n  {who}{'; '.join(_event_details(event))}"
 
 
 def _clock(event: Event, style: Style) -> str:

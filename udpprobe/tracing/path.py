@@ -355,7 +355,7 @@ class Path(Struct):
             self._note_rtt(flight.probe.ttl, reply)
         self.spoke_ns = reply.time_ns if flight.again else self.spoke_ns
         if reply.event and is_expired(reply):
-            self._note_expired(flight.probe.ttl, reply.event.reporter, reply.ttl)
+            self._note_expired(flight.probe.ttl, reply.event.reporter or "", reply.ttl)
         self._look_for_end()
 
     def _note_expired(self, ttl: int, reporter: str, back: int) -> None:

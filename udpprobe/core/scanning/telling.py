@@ -22,7 +22,7 @@ def event_of(known: Known, believed: Believed) -> Event:
     extensions, odd = extensions_of(packet.data, packet.family) if packet else (None, 0)
     notes = believed.notes | mtu_notes(kind.family, kind.mtu, believed.length) | odd
     texts, is_own = texts_of(notes, believed.length, kind.family), kind.reporter == NOBODY
-    reporter = address_text(*(believed.own if is_own else kind.reporter))
+    reporter = None if is_own else address_text(*kind.reporter)
     if is_own:
         texts += no_neighbour_notes(kind.family, known.interface_of(believed.task))
     quoted, mtu = quoted_of(packet) if packet else _sent(known.plan, believed), kind.mtu if kind.mtu >= 0 else None
@@ -33,7 +33,7 @@ def event_of(known: Known, believed: Believed) -> Event:
         match="exact" if believed.is_exact else "rewritten", matched_frame=believed.frame or None,
         rtt_ms=(believed.time_ns - believed.sent_ns) / NS_PER_MS if believed.sent_ns and not is_own else None,
         extensions=extensions, notes=texts,
-        advice=advice_about(quoted, verdict, meaning.reason, None if is_own else reporter, family=kind.family, mtu=mtu,
+        advice=advice_about(quoted, verdict, meaning.reason, reporter, family=kind.family, mtu=mtu,
                             notes=texts))
 
 
