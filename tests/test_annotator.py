@@ -18,12 +18,9 @@ from crafting import PORT, ROUTER, expired, host, sent, told
 from samples import report
 
 from udpprobe.annotator import Annotations
-from udpprobe.capture.frames import Frame
 from udpprobe.cli import main
-from udpprobe.core.blocks import PacketBlocks
 from udpprobe.core.capture import FRAME, Entry, Records
 from udpprobe.interrupt import Interrupted
-from udpprobe.recorder import packet_block
 
 PCAPS = Path(__file__).parent.parent / "pcaps"
 COMMENT = 1
@@ -421,28 +418,6 @@ def test_the_lua_script_makes_a_column_of_it(tmp_path):
     assert [str(frame) for frame in said] == [row.split("\t")[0] for row in rows]
     assert {"loop"} == {row.split("\t")[1] for row in rows}
     assert {"pass", "datagram", "error"} == {row.split("\t")[2] for row in rows}
-
-
-# ---- the compiled writer
-
-
-@pytest.mark.parametrize("sizes", [(0, 1, 2, 3, 4, 5, 60, 1500), (262_144,) * 9])
-def test_blocks_are_as_the_recorder_s(sizes):
-    some = [c.Frame(c.START_NS + number, bytes([number % 251]) * size, size + number)
-            for number, size in enumerate(sizes)]
-    data = c.bytes_of_pcap(some, nanos=True)
-    records = Records(Entry(data[:24]), capacity=len(data) + 64)
-    records.room()[:len(data) - 24] = data[24:]
-    records.filled(len(data) - 24)
-    blocks, out = PacketBlocks(), BytesIO()
-    while (status := blocks.copy(records, 1 << 62)) not in {1, 3}:
-        out.write(blocks.take())
-        blocks.add(records)
-    out.write(blocks.take())
-    assert 1 == status
-    assert out.getvalue() == b"".join(
-        packet_block(Frame(each.time_ns, each.data, each.wire_length, 1, number), 0)
-        for number, each in enumerate(some, 1))
 
 
 def test_there_is_nothing_to_say_of_a_healthy_capture(tmp_path):
