@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from heapq import nsmallest
-from itertools import starmap
+from itertools import islice, starmap
 from math import gcd
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
@@ -692,16 +692,17 @@ class LoopsSoFar:
         """Those among the findings of some errors, and others of the same destinations."""
         table = self._analyzer.findings.table
         words = memoryview(table.words)
-        for row in range(len(self._before), table.size):
-            key = hash(_destination(words, row))
-            self._before.append(self._latest.get(key, -1))
-            self._latest[key] = row
         touched = {kept.finding(row) for row in range(kept.rows.size)}
         asked = {_destination(words, row) for row in touched if words[_FINDING * row + 4] >> 20 in _IN_TRANSIT}
         if not asked:
             return set()
-        rows = sorted(row for destination in asked for row in self._findings_of(destination, words))
-        return _are_loops(table, self._analyzer.findings.loops, self._loop_ttl, rows)
+        for row in range(len(self._before), table.size):
+            key = hash(_destination(words, row))
+            self._before.append(self._latest.get(key, -1))
+            self._latest[key] = row
+        # of any number of reporters a few tell as much, and all of them each time would take longer each time
+        rows = touched.union(*(islice(self._findings_of(each, words), MOST_FINDINGS) for each in asked))
+        return _are_loops(table, self._analyzer.findings.loops, self._loop_ttl, sorted(rows))
 
     def _findings_of(self, destination: tuple[int, ...], words: memoryview) -> Iterator[int]:
         row = self._latest.get(hash(destination), -1)
