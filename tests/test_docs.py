@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from textwrap import dedent
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -26,6 +27,7 @@ from write_docs import (
 from write_golden import CAPTURES, GOLDEN, ROOT
 
 import udpprobe
+from udpprobe.check_config import read_config
 from udpprobe.cli import COMMANDS, main
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
 
@@ -60,6 +62,19 @@ def test_each_command_has_a_page_whose_options_are_current(name):
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(page):
     assert [] == [to for to in LINK.findall(page.read_text()) if not (page.parent / to).exists()]
+
+
+def test_the_targets_of_the_monitoring_page_can_be_read(tmp_path):
+    block = re.search(r"^    \[defaults\].*?(?=^\S)", (DOCS / "monitoring.md").read_text(), re.MULTILINE | re.DOTALL)[0]
+    (tmp_path / "services.toml").write_text(dedent(block))
+    assert [("dns.example:53", "resolvers"), ("office", None)] == [
+        (each.name, each.group) for each in read_config(str(tmp_path / "services.toml"))]
+
+
+def test_the_python_page_names_what_is_public():
+    text = (DOCS / "python.md").read_text()
+    assert set(re.findall(r"udpprobe\.([A-Za-z_]+)\(?", text)) <= set(udpprobe.__all__)
+    assert [] == [name for name in ("analyze", "scan", "trace", "mtu", "check", "to_json", "Follower") if name not in text]
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)

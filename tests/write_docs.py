@@ -52,9 +52,10 @@ OPTIONS = "<!-- options: written by `make docs` -->\n", "<!-- end of options -->
 SESSION = re.compile(r"^    \$ udpprobe (.+)\n(?:    .*\n|\n(?=    ))*", re.MULTILINE)
 """A command and its output."""
 IN_LAB = "lab "
-VARIES = re.compile(
-    r"\d[\d.]* (?:ms|s|probes|times)\b|(?<=foreign )\d+|\d+ of \d+|'rtt'=\d[\d.]*|\d[\d.]*(?: / \d[\d.]*)+|(?<= )\d+\.\d+(?=\s)|(?<=  )\d{1,3}(?=  )"
-    r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|-{3,}|\s+")
+VARIES = re.compile(r"""
+    \d[\d.]*\ (?:ms|s|probes|times)\b | \d+\ of\ \d+ | (?<=foreign\ )\d+ | \d+-\d+(?=\ +\(loop) | 'rtt'=\d[\d.]*
+    | \d[\d.]*(?:\ /\ \d[\d.]*)+ | (?<=\ )\d+\.\d+(?=\s) | (?<=\ \ )\d{1,3}(?=\ \ )
+    | \d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d | -{3,} | \s+""", re.VERBOSE)
 """What two visits to the lab don't have in common: times, and the widths of columns that hold them."""
 
 TEXT, NUMBER, COUNT, BOOLEAN = {"type": "string"}, {"type": "number"}, {"type": "integer"}, {"type": "boolean"}

@@ -77,10 +77,10 @@ def test_other_formats_do_not_load_it():
     subprocess.run([sys.executable, "-c", code, "analyze", LOOP], stdout=subprocess.DEVNULL, check=True)
 
 
-def test_the_readme_s_query_finds_who_limits_the_packets(path):
+def test_the_docs_query_finds_who_limits_the_packets(path):
     captures = sorted(map(str, ROOT.glob("pcaps/*.pcap")))
     subprocess.run([*ANALYZE, "-o", str(path), *captures], check=True)
-    query = re.search(r'duckdb -c "(.*?)"', (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    query = re.search(r'duckdb -c "(.*?)"', (ROOT / "docs" / "json.md").read_text(), re.DOTALL)[1]
     told = duckdb.sql(query.replace("report.parquet", str(path))).fetchall()
     plain = subprocess.run([*ANALYZE[:-1], "json", *captures], stdout=subprocess.PIPE, check=True).stdout
     findings = [each for row in json.loads(plain)["destinations"] for each in row["findings"]]
