@@ -72,7 +72,8 @@ def test_public_names_stay_what_they_are_whatever_is_imported():
 
 
 def test_importing_the_package_loads_nothing_else():
-    program = "import sys; import udpprobe; print(*(n for n in sys.modules if n.startswith(('udpprobe', 'msgspec'))))"
+    program = ("import sys; import udpprobe\n"
+               "print(*(name for name in sys.modules if name.startswith(('udpprobe', 'msgspec', 'typing'))))")
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True,
                             env={**os.environ, "UDPPROBE_PURE": ""}).stdout.split()
     assert ["udpprobe"] == loaded
@@ -108,6 +109,12 @@ def test_a_path_gives_what_the_command_writes(capsys):
 def test_paths_are_one_capture():
     names = [PCAPS / "refused.pcap", str(PCAPS / "too-big.pcap")]
     assert {"refused", "too-big"} == {each.verdict for each in udpprobe.analyze(names).destinations}
+
+
+def test_capture_points_are_only_counted_together():
+    name = PCAPS / "refused.pcap"
+    assert [1, 1] == [each.errors for each in udpprobe.analyze([name, name]).destinations]
+    assert [2, 2] == [each.errors for each in udpprobe.analyze([name, name], vantage=True).destinations]
 
 
 def test_a_directory_is_the_captures_in_it(tmp_path):

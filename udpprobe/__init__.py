@@ -20,8 +20,8 @@ Names are loaded when they are first used: importing the package, or starting a 
 """
 
 from os import environ as _environ
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False   # typing's own would cost each start some milliseconds
 if TYPE_CHECKING:
     from udpprobe import errors
     from udpprobe.api import Follower, analyze, check, mtu, scan, to_json, trace

@@ -48,7 +48,8 @@ OnEvent: TypeAlias = Callable[[Event], None]
 def analyze(
         source: Source, *, filter: str | None = None, since_ns: int | None = None,  # noqa: A002 - the option's name
         until_ns: int | None = None, all_destinations: bool = False, group_by: str = "destination", loop_ttl: int = 32,
-        link_type: int | None = None, workers: int | None = None, on_event: OnEvent | None = None) -> Report:
+        link_type: int | None = None, vantage: bool = False, workers: int | None = None, cluster: str | None = None,
+        on_event: OnEvent | None = None) -> Report:
     """Find, for every ICMP error in captures, the UDP datagram that caused it, and say what happened.
 
     Args:
@@ -62,14 +63,17 @@ def analyze(
         group_by: what a row is about: `destination`, `host`, `flow` or `reporter`.
         loop_ttl: a datagram that left with this TTL or more and expired was in a loop.
         link_type: LINKTYPE_ value of packets that don't know it; None for Ethernet.
+        vantage: whether each path is a capture point of its own: its packets are not matched with the others', only
+            counted together.
         workers: threads that read files side by side; None for as many as pay.
+        cluster: address of a Dask scheduler whose workers read the files, or `local`.
         on_event: gets every ICMP error, in capture order.
 
     Raises:
         CaptureError: a file cannot be read, or is no capture; of several, all. The others are in `source.unread`.
         UsageError: the filter is wrong, or `source` is none of the above.
     """
-    inputs = _inputs(source)
+    inputs = _inputs(source, are_apart=vantage)
     if not isinstance(inputs, Inputs):
         follower = Follower(filter=filter, since_ns=since_ns, until_ns=until_ns, all_destinations=all_destinations,
                             group_by=group_by, loop_ttl=loop_ttl, link_type=link_type, on_event=on_event, is_live=False)
@@ -83,10 +87,10 @@ def analyze(
             on_event(event)     # type: ignore[misc]  # it is there, or nobody calls this
 
     return follow(inputs, Options(filter, since_ns, until_ns, all_destinations, _group(group_by), loop_ttl),
-                  workers=workers, on_events=on_events if on_event else None)
+                  workers=workers, cluster=cluster, on_events=on_events if on_event else None)
 
 
-def _inputs(source: Any) -> Inputs | Iterable[Packet]:  # noqa: ANN401 - whatever the caller has
+def _inputs(source: Any, *, are_apart: bool) -> Inputs | Iterable[Packet]:  # noqa: ANN401 - whatever the caller has
     """Files to be read, or packets."""
     if isinstance(source, (str, os.PathLike)):
         return find_inputs([_path(source)])
@@ -101,7 +105,7 @@ def _inputs(source: Any) -> Inputs | Iterable[Packet]:  # noqa: ANN401 - whateve
         return ()
     everything = chain((first,), items)
     if isinstance(first, (str, os.PathLike)):
-        return find_inputs(list(map(_path, everything)))
+        return find_inputs(list(map(_path, everything)), are_apart=are_apart)
     if hasattr(first, "read"):
         return Inputs.of(*map(_opened, everything))
     return everything
