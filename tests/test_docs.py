@@ -45,6 +45,12 @@ def test_a_session_is_what_happens(page, words):
     assert SESSIONS[page, words] == session(words)
 
 
+def test_a_session_ends_where_the_next_one_begins():
+    page = "    $ udpprobe one\n    told\n\n    more\n\n    $ udpprobe two\n\nText.\n\n    $ udpprobe three\n    $ udpprobe four\n"
+    assert ["one", "two", "three", "four"] == [found[1] for found in SESSION.finditer(page)]
+    assert "    $ udpprobe one\n    told\n\n    more\n" == SESSION.search(page)[0]
+
+
 @needs_raw
 @pytest.mark.live
 @pytest.mark.parametrize(("page", "words"), [each for each in SESSIONS if is_in_lab(each[1])])

@@ -49,7 +49,7 @@ SCHEMAS, COMMAND_PAGES = DOCS / "schema", DOCS / "commands"
 PAGES = (README, *sorted(DOCS.rglob("*.md")))
 OPTIONS = "<!-- options: written by `make docs` -->\n", "<!-- end of options -->\n"
 
-SESSION = re.compile(r"^    \$ udpprobe (.+)\n(?:    .*\n|\n(?=    ))*", re.MULTILINE)
+SESSION = re.compile(r"^    \$ udpprobe (.+)\n(?:    (?!\$ ).*\n|\n(?=    (?!\$ )))*", re.MULTILINE)
 """A command and its output."""
 IN_LAB = "lab "
 VARIES = re.compile(r"""
