@@ -25,7 +25,10 @@ def strict(schema):
     return schema
 
 
-def check(document, name=None):
-    """Validate a document by the schema of that name, or by the one that it names."""
+def check(document, name=None, part=None):
+    """Validate a document by the schema of that name, or by the one that it names; or by a part of that schema."""
     name = name or document["schema"].removeprefix("udpprobe.").rpartition("/")[0]
-    Draft202012Validator(strict(PUBLISHED[name])).validate(document)
+    schema = strict(PUBLISHED[name])
+    if part:
+        schema = {"$ref": f"#/$defs/{part}", "$defs": schema["$defs"]}
+    Draft202012Validator(schema).validate(document)

@@ -6,8 +6,10 @@ import re
 from textwrap import dedent
 
 import pytest
+import samples
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from msgspec.structs import replace
 from published import PUBLISHED, check
 from write_docs import (
     COMMAND_PAGES,
@@ -148,6 +150,29 @@ def test_documents_about_this_host_are_described(words, capsys):
 ])
 def test_documents_about_the_lab_are_described(scenario, words):
     check(json.loads(output(f"lab -s {scenario} -- udpprobe {words} --format json 198.18.9.9")))
+
+
+@needs_raw
+@pytest.mark.live
+def test_lines_of_watch_are_described():
+    told = output('lab -- sh -c "udpprobe watch -i lab0 --count 1 --format ndjson & sleep 2;'
+                  ' udpprobe scan -o /dev/null --retries 0 198.18.9.9:54; wait"')
+    (line,) = map(json.loads, told.splitlines())
+    assert ("refused", 54) == (line["verdict"], line["quoted"]["destination_port"])
+    check(line, "events", "WatchedEvent")
+
+
+def test_lines_of_events_are_described(capsys):
+    main(["analyze", "--events", "--format", "ndjson", str(ROOT / "pcaps" / "rfc4884.pcap")])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines
+    for each in lines:
+        check(each, "events", "Event")
+
+
+def test_a_report_of_what_was_interrupted_is_described():
+    undecided = replace(samples.REFUSED, verdict=None, errno=None)
+    check(samples.parsed(replace(samples.report(undecided), interrupted=True)))
 
 
 @pytest.mark.parametrize("change", [
