@@ -9,12 +9,12 @@ import builders as b
 
 from udpprobe.core.decode import Decoder
 from udpprobe.core.probe import GENERIC, Payloads
-from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.scanning.outcome import Known
-from udpprobe.core.scanning.pacing import Pacing, Patience
-from udpprobe.core.scanning.plan import Plan, Sources
-from udpprobe.core.scanning.record import Record
-from udpprobe.core.scanning.replies import Replies
+from udpprobe.scanning.outcome import Known
+from udpprobe.scanning.pacing import Pacing, Patience
+from udpprobe.scanning.plan import Plan, Sources
+from udpprobe.scanning.probes import Destinations
+from udpprobe.scanning.record import Record
+from udpprobe.scanning.replies import Replies
 
 KEY = (0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210)
 OWN_PORT = 40_000

@@ -7,7 +7,7 @@ from array import array
 from scan_setup import halves
 
 from udpprobe.core.probe import Batch, Payloads, Prober, Tasks
-from udpprobe.hostfacts import source_of
+from udpprobe.linux.hostfacts import source_of
 
 TOKEN_ONLY = Payloads([(bytes(8), 0, 8)])
 KEY = (1, 2)

@@ -17,8 +17,8 @@ import pytest
 from crafting import PORT, ROUTER, expired, host, sent, told
 from samples import report
 
-from udpprobe.annotator import Annotations
 from udpprobe.cli import main
+from udpprobe.commands.annotate import Annotations
 from udpprobe.core.capture import FRAME, Entry, Records
 from udpprobe.interrupt import Interrupted
 

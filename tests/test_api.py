@@ -81,7 +81,7 @@ def test_importing_the_package_loads_nothing_else():
 
 def test_analyzing_loads_nothing_that_sends_or_prints():
     program = (f"import sys; import udpprobe; udpprobe.analyze({str(PCAPS / 'refused.pcap')!r})\n"
-               "loaded = {'typer', 'scapy', 'udpprobe.cli', 'udpprobe.wire', 'udpprobe.commands.scan'} & set(sys.modules)\n"
+               "loaded = {'typer', 'scapy', 'udpprobe.cli', 'udpprobe.engines.wire', 'udpprobe.commands.scan'} & set(sys.modules)\n"
                "assert not loaded, loaded\n")
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -16,9 +16,9 @@ from bench.captures import make
 from clusters import cluster, s3_server
 from distributed import Client
 
-from udpprobe import cluster as crews
 from udpprobe.capture.inputs import find_inputs
 from udpprobe.cli import main
+from udpprobe.commands import cluster as crews
 from udpprobe.commands.analyze import Interrupted, Options, analyze
 from udpprobe.errors import CaptureError, UdpprobeError
 
@@ -147,8 +147,8 @@ def test_a_piece_that_workers_die_of_is_an_error_that_says_so(capture, tmp_path)
 
 @pytest.mark.parametrize("who", ["scheduler", "workers"])
 def test_a_cluster_that_is_gone_is_an_error_that_says_so(capture, tmp_path, monkeypatch, who):
-    monkeypatch.setattr("udpprobe.cluster.ALONE_S", 1)
-    monkeypatch.setattr("udpprobe.cluster.CHECK_S", 0.2)
+    monkeypatch.setattr("udpprobe.commands.cluster.ALONE_S", 1)
+    monkeypatch.setattr("udpprobe.commands.cluster.CHECK_S", 0.2)
     with cluster(tmp_path) as made:
         victims = made.processes[:1] if who == "scheduler" else made.processes[1:]
 
@@ -192,7 +192,7 @@ def test_ctrl_c_tells_what_is_known_and_leaves_nothing_behind(pair, capture):
 
 CTRL_C_FOR_ALL = """
 import os, signal, sys
-from udpprobe import cluster
+from udpprobe.commands import cluster
 from udpprobe.commands.analyze import Interrupted, Options, analyze
 from udpprobe.capture.inputs import find_inputs
 

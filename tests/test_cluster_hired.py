@@ -11,8 +11,8 @@ import pytest
 from clusters import cluster
 from pcaps_readme import PCAPS
 
-from udpprobe import cluster as crews
 from udpprobe.cli import main
+from udpprobe.commands import cluster as crews
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +100,7 @@ def test_workers_of_a_cluster_elsewhere_are_not_ours_to_count(capsys):
 
 def test_without_the_extra_one_line_names_it(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed.utils", None)
-    monkeypatch.delitem(sys.modules, "udpprobe.cluster", raising=False)
+    monkeypatch.delitem(sys.modules, "udpprobe.commands.cluster", raising=False)
     assert (3, "--cluster needs Dask; install udpprobe[cluster]") == _said(capsys, "local")
 
 

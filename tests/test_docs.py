@@ -29,7 +29,7 @@ from write_docs import (
 from write_golden import CAPTURES, GOLDEN, ROOT
 
 import udpprobe
-from udpprobe.check_config import read_config
+from udpprobe.checking.config import read_config
 from udpprobe.cli import COMMANDS, main
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
 

@@ -15,6 +15,7 @@ from ring_blocks import DATA_AT, FIRST_AT, Packet, block, record
 
 from udpprobe.capture.frames import Frames
 from udpprobe.capture.packet_socket import LiveCapture
+from udpprobe.capture.rotation import Rotation
 from udpprobe.capture.state import SourceState
 from udpprobe.commands import watch as module
 from udpprobe.commands.watch import Listeners, Watch, WatchOptions
@@ -23,8 +24,7 @@ from udpprobe.core.aging import AGED_OUT
 from udpprobe.core.capture import BLOCKS, Records
 from udpprobe.core.model import Process
 from udpprobe.interrupt import Interrupted
-from udpprobe.rotation import Rotation
-from udpprobe.sockets import Sender, Sockets
+from udpprobe.linux.sockets import Sender, Sockets
 
 SECOND_NS = 10**9
 DNSMASQ = Sender(Process("dnsmasq", 812), "unconnected")

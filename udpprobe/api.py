@@ -256,8 +256,8 @@ def scan(
     """
     from udpprobe.commands.scan import Listeners
     from udpprobe.commands.scan import scan as probe
+    from udpprobe.engines.prepare import ENGINES, Options
     from udpprobe.payloads import known_ports
-    from udpprobe.prepare import ENGINES, Options
     from udpprobe.targets import Wanted, named, resolve
 
     if engine not in {"auto", *ENGINES}:
@@ -323,7 +323,7 @@ def trace(
         UdpprobeError: this host cannot do it; the name has no address.
     """
     from udpprobe.commands import trace as command
-    from udpprobe.wire import endpoint_named
+    from udpprobe.engines.wire import endpoint_named
 
     endpoint = endpoint_named(target, "trace", family, interface, allow_broadcast=allow_broadcast)
     traced = next(command.trace(endpoint, command.Options(
@@ -366,7 +366,7 @@ def mtu(
         UdpprobeError: this host cannot do it; the name has no address.
     """
     from udpprobe.commands import mtu as command
-    from udpprobe.wire import endpoint_named
+    from udpprobe.engines.wire import endpoint_named
 
     endpoint = endpoint_named(target, "mtu", family, interface, allow_broadcast=allow_broadcast)
     measured = command.mtu(endpoint, command.Options(
@@ -434,7 +434,7 @@ def check(
     asks = [Ask(text, target_with_port(text, listed), expectation, probing)
             for text in ([targets] if isinstance(targets, str) else targets)]
     if config is not None:
-        from udpprobe.check_config import read_config
+        from udpprobe.checking.config import read_config
 
         asks += read_config(os.fspath(config))
     if not asks:

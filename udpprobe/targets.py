@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text
 from udpprobe.core.model import Destination, Report, changed
-from udpprobe.core.probing.probes import Destinations
 from udpprobe.core.targets import (
     Block,
     Ports,
@@ -26,7 +25,8 @@ from udpprobe.core.targets import (
     single,
 )
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.links import interface_name
+from udpprobe.linux.links import interface_name
+from udpprobe.scanning.probes import Destinations
 
 MOST_HOSTS = 1 << 20
 """Addresses of a network that may be named: an IPv4 /12."""

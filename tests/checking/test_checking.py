@@ -8,10 +8,10 @@ from udpprobe.checking.causes import cause, mtu_cause, rtt_ms
 from udpprobe.checking.states import Facts, Outcome, checked, judged, unchecked, wants_mtu, wants_way
 from udpprobe.checking.thresholds import State, parse_range
 from udpprobe.core.model import Spread
-from udpprobe.core.scanning.outcome import NO_REPLY
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UsageError
 from udpprobe.pmtud.model import BlackHole, Reported
+from udpprobe.scanning.outcome import NO_REPLY
 
 ROUTERS = "routing loop between 192.0.2.1, a silent router and 192.0.2.3"
 MUTE_TEXT = "no reply, and no port of this host is refused"

@@ -261,7 +261,7 @@ def test_a_scan_of_loopback_tells_refused_from_silent(capsys, silent_port, engin
 
 
 def test_who_may_not_capture_is_told_so_once_in_a_line(capsys, monkeypatch):
-    monkeypatch.setattr("udpprobe.prepare.has_net_raw", lambda: False)
+    monkeypatch.setattr("udpprobe.engines.prepare.has_net_raw", lambda: False)
     assert 0 == main(["scan", "127.0.0.1:1", "--no-control"])
     told = capsys.readouterr()
     assert (1, 1, 1) == tuple(map(told.err.count, ("\n", "--engine recverr", "cannot see")))
@@ -275,7 +275,7 @@ def test_a_kernel_without_ipv6_scans_what_it_can(capsys, monkeypatch):
         if domain == socket.AF_INET6:
             raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
         return opened(domain, *words, **options)
-    monkeypatch.setattr("udpprobe.hostfacts.socket.socket", without)
+    monkeypatch.setattr("udpprobe.linux.hostfacts.socket.socket", without)
     assert 0 == main(["scan", "127.0.0.1:1", "[::1]:1", "--engine", "recverr", "--no-control", "--format", "json"])
     assert {("127.0.0.1", "refused", "ECONNREFUSED"), ("::1", "unsent", "EAFNOSUPPORT")} == {
         (each["address"], each["verdict"], each["errno"])

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from udpprobe import wire
 from udpprobe.cli import main
 from udpprobe.commands import trace as tracing
+from udpprobe.engines import wire
 from udpprobe.errors import UsageError
 from udpprobe.tracing.model import Hop, Target, TraceReport
 

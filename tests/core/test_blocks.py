@@ -6,9 +6,9 @@ import containers as c
 import pytest
 
 from udpprobe.capture.frames import Frame
+from udpprobe.capture.recorder import packet_block
 from udpprobe.core.blocks import FULL, PacketBlocks
 from udpprobe.core.capture import FRAME, MORE, Entry, Records
-from udpprobe.recorder import packet_block
 
 
 def records_of(some):

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from udpprobe.capture.filter import Selection
 from udpprobe.capture.pieces import cut, survey
 from udpprobe.capture.state import SourceState
+from udpprobe.commands.workers import Task, follow_piece
 from udpprobe.core import is_compiled
 from udpprobe.core.duplicates import HEAD
 from udpprobe.report import Question, events_of, report_of
-from udpprobe.workers import Task, follow_piece
 
 PACKETS, PARTS = (400_000, 5) if is_compiled() else (2 * HEAD + 10_000, 2)
 RING_BYTES_A_DATAGRAM = 48

@@ -15,7 +15,7 @@ from udpprobe.engines.connected import USUAL, Connected, OneLine
 from udpprobe.engines.lines import TOLD
 from udpprobe.engines.recverr import RecvErr
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.hostfacts import reserve_ports
+from udpprobe.linux.hostfacts import reserve_ports
 
 IP_RECVTTL = 12    # linux/in.h; Python does not name it
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}

@@ -16,16 +16,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-from udpprobe import hostfacts
 from udpprobe.capture.filter import filter_of
 from udpprobe.capture.frames import Frame, Frames
 from udpprobe.capture.state import SourceState
 from udpprobe.cli import main
-from udpprobe.clock import SteadyClock
 from udpprobe.commands import mtu, scan, trace  # noqa: F401 - before a patch, or they would keep it
 from udpprobe.core.addresses import mapped_address
 from udpprobe.lab.scenario import load
 from udpprobe.lab.world import World
+from udpprobe.linux import hostfacts
+from udpprobe.linux.clock import SteadyClock
 
 RAW = 101       # LINKTYPE_RAW
 NOON_NS = 1_790_000_000 * 10**9
@@ -136,16 +136,16 @@ def commanded(name, *words, seed=None):
     steady = partial(SteadyClock, clock.time_ns, clock.time_ns)
     err = io.StringIO()
     instead = {
-        "udpprobe.prepare.has_net_raw": lambda: True,
-        "udpprobe.wire._way": lambda *_: ("lab0", host.scenario.mtu),
-        "udpprobe.wire.RawSocket": lambda *_: RawSocket(host),
+        "udpprobe.engines.prepare.has_net_raw": lambda: True,
+        "udpprobe.engines.wire._way": lambda *_: ("lab0", host.scenario.mtu),
+        "udpprobe.engines.wire.RawSocket": lambda *_: RawSocket(host),
         "udpprobe.engines.raw.Sender": lambda **_: Sender(host),
         "udpprobe.engines.raw.up_interfaces": frozenset,
         "udpprobe.commands.scan.SteadyClock": steady,
     }
-    for room in ("udpprobe.wire", "udpprobe.hostfacts"):
+    for room in ("udpprobe.engines.wire", "udpprobe.linux.hostfacts"):
         instead[f"{room}.source_of"] = lambda address, *_, **__: _source(host, address)
-    for room in ("udpprobe.wire", "udpprobe.engines.raw"):
+    for room in ("udpprobe.engines.wire", "udpprobe.engines.raw"):
         instead[f"{room}.open_capture"] = (
             lambda expression, *, kind="interface", **_: Capture(host, expression, kind))
     for room in ("wire", "commands.trace", "commands.scan"):

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from udpprobe.capture.recorder import Recorder
 from udpprobe.cli import main
 from udpprobe.lab.play import STEP_NS, play
 from udpprobe.lab.record import AT_ONCE, Passing
 from udpprobe.lab.scenario import load
-from udpprobe.recorder import Recorder
 
 START_NS = 1_700_000_000_000_000_000
 

@@ -26,10 +26,10 @@ def stop(*_, **__):
     sys.stdout.flush()
     os._exit(0)
 
-from udpprobe import sender
+from udpprobe.engines import sender
 sender.Sender.send = stop
 if sys.argv[1] in {"trace", "mtu"}:
-    from udpprobe import wire
+    from udpprobe.engines import wire
     wire.RawSocket.send = stop
 from udpprobe.cli import main
 sys.exit(main(sys.argv[1:]))
@@ -55,4 +55,4 @@ def test_before_its_first_probe_a_command_loads_little(words, host):
 def test_a_scan_loads_nothing_of_other_commands():
     _, own = loaded("scan", "127.0.0.1:9")
     assert not [name for name in own if name.startswith(("udpprobe.tracing", "udpprobe.pmtud", "udpprobe.checking",
-                                                         "udpprobe.lab", "udpprobe.icmpd", "udpprobe.recorder"))]
+                                                         "udpprobe.lab", "udpprobe.icmpd", "udpprobe.capture.recorder"))]

@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
-from udpprobe.core.scanning.plan import CONTROL
 from udpprobe.payloads import GENERIC, chosen, listing, load
 from udpprobe.payloads.recipes import RECIPES, TABLE, table
+from udpprobe.scanning.plan import CONTROL
 
 CATALOGUE = load()
 TABLE_ROWS = CATALOGUE.rows[9:]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from udpprobe.core.model import Destination, Finding
 from udpprobe.core.notes import NO_NEIGHBOUR
-from udpprobe.core.scanning.outcome import NO_REPLY
 from udpprobe.pmtud.model import MtuReport
+from udpprobe.scanning.outcome import NO_REPLY
 from udpprobe.tracing.model import TraceReport
 
 _SOMEONE = "an unnamed router"

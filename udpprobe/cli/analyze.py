@@ -161,8 +161,8 @@ def _annotating(write: str | None, inputs: "Inputs", *,
     from msgspec.structs import replace  # noqa: PLC0415 - for this option
 
     from udpprobe.capture.content import is_stored  # noqa: PLC0415 - as above
+    from udpprobe.capture.recorder import opened as opened_capture  # noqa: PLC0415 - as above
     from udpprobe.cli.storing import stored  # noqa: PLC0415 - as above
-    from udpprobe.recorder import opened as opened_capture  # noqa: PLC0415 - as above
 
     (name,) = inputs.files
     if not is_stored(name):
@@ -176,7 +176,7 @@ class _Annotated:
     """The capture that is written again."""
 
     def __init__(self, path: str, out: "IO[bytes]", *, only_involved: bool) -> None:
-        from udpprobe.annotator import Annotations  # noqa: PLC0415 - for this option
+        from udpprobe.commands.annotate import Annotations  # noqa: PLC0415 - for this option
 
         self._path, self._out, self._only_involved = path, out, only_involved
         self._annotations = Annotations()

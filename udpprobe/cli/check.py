@@ -212,7 +212,7 @@ def _distinct(asks: list[Ask]) -> list[Ask]:
 def _from_file(path: str | None) -> list[Ask]:
     if path is None:
         return []
-    from udpprobe.check_config import read_config  # noqa: PLC0415 - pydantic comes with it
+    from udpprobe.checking.config import read_config  # noqa: PLC0415 - pydantic comes with it
 
     return read_config(path)
 

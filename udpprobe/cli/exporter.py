@@ -51,7 +51,7 @@ def exporter(
     networks = tuple(_network(word.strip()) for words in allow or _unasked(where[0]) for word in words.split(","))
     from udpprobe.commands.check import Settings  # noqa: PLC0415 - help does without the core
     from udpprobe.commands.exporter import MODULES, Options, Server  # noqa: PLC0415 - as above
-    from udpprobe.hostfacts import has_net_raw  # noqa: PLC0415 - as above
+    from udpprobe.linux.hostfacts import has_net_raw  # noqa: PLC0415 - as above
 
     if engine is None and not has_net_raw():
         echo("udpprobe: warning: raw sockets are not allowed (CAP_NET_RAW): no module can check path MTUs "
@@ -69,7 +69,7 @@ def exporter(
 def _modules(path: str | None) -> dict[str, "Module"]:
     if path is None:
         return {}
-    from udpprobe.check_config import read_templates  # noqa: PLC0415 - pydantic comes with it
+    from udpprobe.checking.config import read_templates  # noqa: PLC0415 - pydantic comes with it
 
     return read_templates(path)
 

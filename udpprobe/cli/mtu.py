@@ -72,7 +72,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     """Find the path MTU to a UDP port, to the byte, and who limits it: a router that says so, or a black hole."""
     failing = _failing(fail_on)
     family = None if only_v4 == only_v6 else 4 if only_v4 else 6
-    from udpprobe.wire import endpoint_named  # noqa: PLC0415 - help does without the core
+    from udpprobe.engines.wire import endpoint_named  # noqa: PLC0415 - help does without the core
 
     endpoint = endpoint_named(target, "mtu", family, interface, allow_broadcast=allow_broadcast)
     from udpprobe.commands import mtu as searching  # noqa: PLC0415 - as above

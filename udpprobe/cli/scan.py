@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from udpprobe.core.model import Destination, Report
-    from udpprobe.prepare import Options
+    from udpprobe.engines.prepare import Options
     from udpprobe.reports.lists import Rows
     from udpprobe.targets import Resolved
 
@@ -125,7 +125,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     for meant in filter(None, map(meant_with_port, asked if ports is None else ())):
         host, _, port = meant[1:].partition("]:")
         _warn(f"{host}:{port} is an address without a port; did you mean {meant}?")
-    from udpprobe.prepare import Options  # noqa: PLC0415 - help does without the core
+    from udpprobe.engines.prepare import Options  # noqa: PLC0415 - help does without the core
 
     options = Options(
         rate_pps=rate, retries=retries, timeout_s=timeout, payload=payload, payload_file=payloads, size=size or 0,
@@ -179,7 +179,7 @@ def _payload_rows() -> "Rows":
 
 
 def _plan_rows(resolved: "Resolved", options: "Options") -> "Rows":
-    from udpprobe.dryrun import planned  # noqa: PLC0415 - as above
+    from udpprobe.engines.dryrun import planned  # noqa: PLC0415 - as above
     from udpprobe.reports.lists import plan_rows  # noqa: PLC0415 - as above
 
     return plan_rows(planned(resolved.destinations, options))

@@ -25,10 +25,10 @@ from udpprobe.reports import Format
 
 if TYPE_CHECKING:
     from udpprobe.commands.trace import Options, Traced
+    from udpprobe.engines.wire import Endpoint
     from udpprobe.reports.text import Style
     from udpprobe.resolver import Names
     from udpprobe.tracing.model import Hop, TraceReport
-    from udpprobe.wire import Endpoint
 
 
 EXAMPLES = """\
@@ -94,7 +94,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     family = None if only_v4 == only_v6 else 4 if only_v4 else 6
-    from udpprobe.wire import endpoint_named  # noqa: PLC0415 - help does without the core
+    from udpprobe.engines.wire import endpoint_named  # noqa: PLC0415 - help does without the core
 
     endpoint = endpoint_named(target, "trace", family, interface, allow_broadcast=allow_broadcast)
     from udpprobe.commands.trace import Options  # noqa: PLC0415 - as above

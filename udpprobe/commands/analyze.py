@@ -17,12 +17,12 @@ from udpprobe.capture.inputs import Inputs, threads_for
 from udpprobe.capture.merge import MergedCaptures
 from udpprobe.capture.pieces import Piece, Seam, Survey, cut, survey
 from udpprobe.capture.state import SourceState
+from udpprobe.commands.workers import Crew, Disordered, Followed, Giving, Part, Task, Threads
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Event, Report
 from udpprobe.errors import CaptureError, UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.report import Events, LoopsSoFar, Question, report_of
-from udpprobe.workers import Crew, Disordered, Followed, Giving, Part, Task, Threads
 
 __all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze"]
 
@@ -105,7 +105,7 @@ def _crew(inputs: Inputs, workers: int | None, cluster: str | None, ctrl_c: Ctrl
         yield Threads(count, ctrl_c) if count > 1 else None
         return
     try:
-        from udpprobe.cluster import hired  # noqa: PLC0415 - an extra
+        from udpprobe.commands.cluster import hired  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise UdpprobeError("--cluster needs Dask; install udpprobe[cluster]") from error
     with hired(cluster, inputs.files, workers, ctrl_c) as crew:

@@ -23,12 +23,12 @@ from udpprobe.checking.states import Checked, Facts, Outcome, checked, unchecked
 from udpprobe.commands import scan
 from udpprobe.core.addresses import address_text
 from udpprobe.core.model import Destination
-from udpprobe.core.probing.probes import Destinations
 from udpprobe.core.targets import Block, Target
+from udpprobe.engines.prepare import Options
 from udpprobe.errors import UdpprobeError
-from udpprobe.hostfacts import has_net_raw
 from udpprobe.interrupt import Interrupted, hurry, is_late, until
-from udpprobe.prepare import Options
+from udpprobe.linux.hostfacts import has_net_raw
+from udpprobe.scanning.probes import Destinations
 from udpprobe.targets import Wanted, resolve
 
 if TYPE_CHECKING:
@@ -223,8 +223,8 @@ class _Run(Struct):
 
     def _mtu(self, place: Destinations, ask: Ask) -> MtuReport | None:
         """None where time ran out before it was known."""
-        from udpprobe import wire  # noqa: PLC0415 - as below
         from udpprobe.commands import mtu  # noqa: PLC0415 - where it is asked for
+        from udpprobe.engines import wire  # noqa: PLC0415 - as below
 
         least = ask.expectation.min_mtu
         measured = mtu.mtu(wire.endpoint_of(place, 0), mtu.Options(
@@ -235,8 +235,8 @@ class _Run(Struct):
 
     def _way(self, place: Destinations, ask: Ask) -> TraceReport | None:
         """None where time ran out before it was known."""
-        from udpprobe import wire  # noqa: PLC0415 - as above
         from udpprobe.commands import trace  # noqa: PLC0415 - as above
+        from udpprobe.engines import wire  # noqa: PLC0415 - as above
 
         traced = next(trace.trace(wire.endpoint_of(place, 0), trace.Options(
             queries=1, timeout_s=self.settings.silence_s, payload=ask.probing.payload,

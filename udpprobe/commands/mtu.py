@@ -17,6 +17,7 @@ from udpprobe import __version__
 from udpprobe.core.advice import sentence, unsent_case
 from udpprobe.core.limiter import SECOND
 from udpprobe.endpoints import endpoint_text
+from udpprobe.engines.wire import Endpoint, Listener, Wire, payload_for
 from udpprobe.errors import UnsentError, UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.pmtud.locating import Course, Locating, hops_to
@@ -26,7 +27,6 @@ from udpprobe.pmtud.rounds import ARRIVED, CONTROL, FLOWS, SERVICE, TOO_BIG, Ask
 from udpprobe.pmtud.search import Search, State
 from udpprobe.replies import Reply
 from udpprobe.tracing.model import Target
-from udpprobe.wire import Endpoint, Listener, Wire, payload_for
 
 LONGEST_WAIT_S = 0.05
 CONTROL_PORTS = (49_152, 65_536)

@@ -17,30 +17,30 @@ from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.capture.frames import Frame
-from udpprobe.clock import SteadyClock
 from udpprobe.core.addresses import address_text
 from udpprobe.core.decode import Decoder
 from udpprobe.core.limiter import SECOND
 from udpprobe.core.model import Destination, Event, Report, SourceReport
 from udpprobe.core.probe import Batch
-from udpprobe.core.probing.probes import Destinations
-from udpprobe.core.scanning.outcome import Known, comments_of, destination_of, outcome, undecided_tasks
-from udpprobe.core.scanning.pacing import Pacing, Patience
-from udpprobe.core.scanning.record import Record
-from udpprobe.core.scanning.replies import Believed, Replies
-from udpprobe.core.scanning.settling import Settling
-from udpprobe.core.scanning.suspects import UNSENT
-from udpprobe.core.scanning.telling import event_of
 from udpprobe.endpoints import endpoint_text
 from udpprobe.engines import Heard
+from udpprobe.engines.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
 from udpprobe.interrupt import CtrlC, Interrupted
+from udpprobe.linux.clock import SteadyClock
+from udpprobe.linux.routes import outgoing_interface
+from udpprobe.linux.sendmmsg import CHUNK
 from udpprobe.payloads import is_what_was_asked, notes_of_answers, notes_of_other_ports
-from udpprobe.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
-from udpprobe.routes import outgoing_interface
-from udpprobe.sendmmsg import CHUNK
+from udpprobe.scanning.outcome import Known, comments_of, destination_of, outcome, undecided_tasks
+from udpprobe.scanning.pacing import Pacing, Patience
+from udpprobe.scanning.probes import Destinations
+from udpprobe.scanning.record import Record
+from udpprobe.scanning.replies import Believed, Replies
+from udpprobe.scanning.settling import Settling
+from udpprobe.scanning.suspects import UNSENT
+from udpprobe.scanning.telling import event_of
 
 if TYPE_CHECKING:
-    from udpprobe.recorder import Recorder
+    from udpprobe.capture.recorder import Recorder
 
 LONGEST_WAIT_S = 0.05
 ROOM = 8192
@@ -109,7 +109,7 @@ def scan(destinations: Destinations, options: Options, listeners: Listeners = NO
 
 
 def _recorder(path: str) -> Recorder:
-    from udpprobe.recorder import Recorder  # noqa: PLC0415 - few want one
+    from udpprobe.capture.recorder import Recorder  # noqa: PLC0415 - few want one
 
     return Recorder(path)
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.core.limiter import SECOND
+from udpprobe.engines.wire import Endpoint, Listener, Wire, payload_for
 from udpprobe.errors import UnsentError, UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.replies import MOST_PROBES
@@ -20,7 +21,6 @@ from udpprobe.tracing.hops import advised, ending_of, hops_of, loop_of, worst
 from udpprobe.tracing.model import Hop, Target, TraceReport
 from udpprobe.tracing.path import BURST, Patience
 from udpprobe.tracing.schedule import Tracing
-from udpprobe.wire import Endpoint, Listener, Wire, payload_for
 
 LONGEST_WAIT_S = 0.05
 TELL_S = 0.1

@@ -15,17 +15,17 @@ from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.capture.live import LiveCapture, open_capture
+from udpprobe.capture.rotation import Rotation
 from udpprobe.core.aging import AGED_OUT, MOST_ROWS, age
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Destination, Event, Report, Unmatched, WatchedEvent, changed
 from udpprobe.errors import UdpprobeError
-from udpprobe.hostfacts import own_addresses
 from udpprobe.interrupt import CtrlC, Interrupted
-from udpprobe.links import interface_index
+from udpprobe.linux.hostfacts import own_addresses
+from udpprobe.linux.links import interface_index
+from udpprobe.linux.sockets import Sender, Sockets
 from udpprobe.report import LoopsSoFar, Question, events_of, report_of
 from udpprobe.reports.text import endpoint
-from udpprobe.rotation import Rotation
-from udpprobe.sockets import Sender, Sockets
 
 if TYPE_CHECKING:
     from udpprobe.capture.state import SourceState

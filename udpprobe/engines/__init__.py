@@ -12,7 +12,7 @@ from udpprobe.capture.frames import Frame
 
 if TYPE_CHECKING:   # `scan --help` reads `blind` from here
     from udpprobe.core.probe import Batch
-    from udpprobe.core.scanning.events import Event
+    from udpprobe.scanning.events import Event
 
 
 class EngineState(Protocol):

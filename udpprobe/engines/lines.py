@@ -16,12 +16,12 @@ from msgspec import Struct
 
 from udpprobe.capture.state import SourceState
 from udpprobe.core.probe import Batch
-from udpprobe.core.scanning.events import Answer, Error, Event, Left
 from udpprobe.core.verdicts import MEANINGS
 from udpprobe.engines import EngineState, Heard
 from udpprobe.engines.outgoing import AF, Outgoing, halves, outgoing
 from udpprobe.errors import UdpprobeError
-from udpprobe.links import bind_to_interface
+from udpprobe.linux.links import bind_to_interface
+from udpprobe.scanning.events import Answer, Error, Event, Left
 
 # linux/in.h, linux/in6.h, asm-generic/socket.h; Python does not name them
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3

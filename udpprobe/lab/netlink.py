@@ -8,7 +8,7 @@ import socket
 import struct
 from ipaddress import IPv4Interface, IPv6Interface
 
-from udpprobe.routes import ATTRIBUTE, MESSAGE, REQUEST, ROUTE
+from udpprobe.linux.routes import ATTRIBUTE, MESSAGE, REQUEST, ROUTE
 
 Network = IPv4Interface | IPv6Interface
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}

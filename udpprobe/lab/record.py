@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from udpprobe.capture.frames import Frame
-from udpprobe.recorder import Recorder
+from udpprobe.capture.recorder import Recorder
 
 LINKTYPE_RAW = 101
 """Packets that begin with their IP header (https://www.tcpdump.org/linktypes.html)."""

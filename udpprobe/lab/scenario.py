@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from udpprobe.check_config import keys_of, line_of, reason_of
+from udpprobe.checking.config import keys_of, line_of, reason_of
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.lab.spec import (
     VOIDS,

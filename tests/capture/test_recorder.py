@@ -1,0 +1,248 @@
+"""What was recorded is read back: by our own source, by plain `struct`, and by Wireshark's programs."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+import builders as b
+import pytest
+from capture_rows import Row, read
+from hypothesis import given
+from hypothesis import strategies as st
+from live_frames import read_frames
+
+from udpprobe.capture.frames import Frame
+from udpprobe.capture.recorder import Recorder
+from udpprobe.errors import UdpprobeError
+
+RAW, ETHERNET = 101, 1
+START_NS = 1_700_000_000_123_456_789
+PROBE = b.datagram("192.0.2.1", "192.0.2.2", 40000, 7, b"hello")
+REFUSAL = b.port_unreachable(PROBE)
+FRAMES = [Frame(START_NS, PROBE, len(PROBE), RAW, 1), Frame(START_NS + 1, REFUSAL, len(REFUSAL), RAW, 2)]
+
+frames = st.lists(st.builds(Frame, time_ns=st.integers(0, 2**63 - 1), data=st.binary(max_size=70),
+                            length=st.integers(0, 2**32 - 1), link_type=st.sampled_from((RAW, ETHERNET, 276)),
+                            number=st.just(0)))
+
+
+def rows_of(frames):
+    """What must be read of these frames."""
+    return [Row(number, each.time_ns, each.data, each.length, each.link_type) for number, each in enumerate(frames, 1)]
+
+
+def record(path, *batches, comments=()):
+    with Recorder(str(path)) as recorder:
+        for frames in batches:
+            recorder.add(frames)
+        recorder.finish(dict(comments), application="udpprobe 1.2")
+
+
+def recorded(path, *batches, comments=()):
+    record(path, *batches, comments=comments)
+    return path.read_bytes()
+
+
+def comments_of(data):
+    """The comment of each enhanced packet block, None where it has none."""
+    at, found = 0, []
+    while at < len(data):
+        kind, size = struct.unpack_from("<2I", data, at)
+        if kind == 6:
+            options = data[at + 28 + (struct.unpack_from("<I", data, at + 20)[0] + 3 & -4):at + size - 4]
+            found.append(options[4:4 + struct.unpack_from("<H", options, 2)[0]] if options else None)
+        at += size
+    return found
+
+
+def names_in(directory):
+    return [path.name for path in directory.iterdir()]
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "scan.pcapng"
+
+
+@given(frames, st.integers(0, 20))
+def test_what_was_recorded_is_read_back(tmp_path_factory, frames, cut):
+    target = tmp_path_factory.mktemp("recorder") / "scan.pcapng"
+    found, state = read(recorded(target, frames[:cut], frames[cut:]))
+    assert rows_of(frames) == found
+    assert not state.faults
+
+
+def test_what_was_read_can_be_recorded_again(target):
+    record(target, FRAMES)
+    assert FRAMES == read_frames(target)
+    assert target.read_bytes() == recorded(target, iter(read_frames(target)))
+
+
+def test_a_scan_of_nothing_is_a_capture_without_frames(target):
+    assert [] == read(recorded(target, []))[0]
+
+
+def test_a_comment_stands_at_its_frame_by_the_number_it_was_added_with(target):
+    batches = [[frame._replace(number=10 * frame.number)] for frame in FRAMES]
+    assert [None, b"refused"] == comments_of(recorded(target, *batches, comments={20: "refused", 1: "nobody"}))
+
+
+@pytest.mark.parametrize("text", ["", "a", "ab", "abc", "abcd"])
+def test_comments_of_every_length_leave_the_frames_alone(target, text):
+    data = recorded(target, FRAMES, comments={1: text, 2: text})
+    assert [text.encode()] * 2 == comments_of(data)
+    assert rows_of(FRAMES) == read(data)[0]
+
+
+@pytest.mark.parametrize(("text", "written"), [
+    ("\x1b[2J", rb"\x1b[2J"), ("one\ntwo", rb"one\ntwo"), ("\u202egnp", rb"\u202egnp"), ("\udc80", rb"\udc80"),
+    ("größer", "größer".encode()),
+])
+def test_a_comment_steers_no_terminal(target, text, written):
+    assert [written, None] == comments_of(recorded(target, FRAMES, comments={1: text}))
+
+
+def test_a_comment_is_cut_where_its_length_ends_and_between_characters(target):
+    data = recorded(target, FRAMES, comments={1: "x" * 65_534 + "ü", 2: "x" * 70_000})
+    assert [b"x" * 65_534, b"x" * 65_535] == comments_of(data)
+    assert rows_of(FRAMES) == read(data)[0]
+
+
+def test_it_says_which_program_wrote_it(target):
+    assert b"\x04\x00\x0c\x00udpprobe 1.2" in recorded(target)[:64]
+
+
+def test_there_is_no_file_before_the_end(target):
+    with Recorder(str(target)) as recorder:
+        recorder.add(FRAMES)
+        assert [] == names_in(target.parent)
+        recorder.finish({}, application="x")
+        assert [target.name] == names_in(target.parent)
+
+
+def test_an_error_leaves_the_older_capture_alone(target):
+    target.write_bytes(b"older")
+    not_frames = [1]
+    with pytest.raises(AttributeError), Recorder(str(target)) as recorder:
+        recorder.add(not_frames)
+    assert b"older" == target.read_bytes()
+    assert [target.name] == names_in(target.parent)
+
+
+def test_the_older_capture_is_replaced_and_keeps_its_mode(target):
+    target.write_bytes(b"older")
+    target.chmod(0o640)
+    assert rows_of(FRAMES) == read(recorded(target, FRAMES))[0]
+    assert 0o640 == target.stat().st_mode & 0o777
+
+
+def test_nobody_can_foresee_where_a_capture_is_drafted(target, tmp_path, monkeypatch):
+    (tmp_path / "victim").write_text("precious")
+    names = iter(["planted", "free"])
+    with Recorder(str(target)) as recorder:
+        recorder.add(FRAMES)
+        monkeypatch.setattr(tempfile, "_get_candidate_names", lambda: names)
+        for name in (".udpprobe-planted", f".{target.name}.{os.getpid()}"):
+            (target.parent / name).symlink_to(tmp_path / "victim")
+        recorder.finish({}, application="x")
+    assert "precious" == (tmp_path / "victim").read_text()
+    assert rows_of(FRAMES) == read(target.read_bytes())[0]
+
+
+def test_a_link_stays_a_link(target, tmp_path):
+    (tmp_path / "real").mkdir()
+    target.symlink_to("real/scan.pcapng")
+    record(target, FRAMES)
+    assert target.is_symlink()
+    assert rows_of(FRAMES) == read((tmp_path / "real" / "scan.pcapng").read_bytes())[0]
+
+
+@pytest.mark.parametrize(("name", "reason"), [("none/scan.pcapng", "No such file or directory"),
+                                              ("", "it is a directory")])
+def test_a_bad_path_is_told_before_the_scan(tmp_path, name, reason):
+    with pytest.raises(UdpprobeError, match=f"cannot write .*: {reason}"):
+        Recorder(str(tmp_path / name))
+
+
+def test_a_disk_that_is_full_during_the_scan_is_told(target, monkeypatch):
+    full = Path("/dev/full").open("w+b", buffering=1 << 20)  # noqa: SIM115 the recorder closes it
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+    with pytest.raises(UdpprobeError, match=r"cannot write .*scan\.pcapng: No space left on device"):
+        record(target, FRAMES)
+    assert full.closed
+    assert [] == names_in(target.parent)
+
+
+def test_a_full_disk_is_told():
+    with pytest.raises(UdpprobeError, match="cannot write /dev/full: No space left on device"):
+        record("/dev/full", FRAMES)
+
+
+def test_a_pipe_is_written_directly(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE) as reader:
+        record(fifo, FRAMES)
+        assert rows_of(FRAMES) == read(reader.stdout.read())[0]
+    assert fifo.is_fifo()
+
+
+def test_a_dash_is_standard_output(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written))
+    record("-", FRAMES)
+    assert rows_of(FRAMES) == read(written.getvalue())[0]
+
+
+def test_a_closed_standard_output_is_told(monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(UdpprobeError, match="cannot write standard output: it is closed"):
+        record("-")
+
+
+def test_a_pipe_nobody_reads_is_no_error_of_the_user_s(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    out = os.fdopen(writing, "w")
+    monkeypatch.setattr("sys.stdout", out)
+    with pytest.raises(BrokenPipeError):
+        record("-", FRAMES)
+    with pytest.raises(BrokenPipeError):
+        out.close()     # what was buffered
+
+
+def lines_of(program, *arguments):
+    if not shutil.which(program):
+        pytest.skip(f"needs {program}")
+    done = subprocess.run([program, *map(str, arguments)], check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
+def test_tshark_sees_frames_times_and_comments(target):
+    record(target, FRAMES, comments={2: "refused: größer \x07"})
+    fields = ("frame.number", "frame.time_epoch", "frame.len", "frame.comment", "icmp.type")
+    found = lines_of("tshark", "-r", target, "-T", "fields", *(word for each in fields for word in ("-e", each)))
+    assert ["1\t1700000000.123456789\t33\t\t", "2\t1700000000.123456790\t61\trefused: größer \\x07\t3"] == found
+
+
+def test_capinfos_finds_nothing_amiss(target):
+    record(target, [*FRAMES, Frame(START_NS + 2, b"\0" * 60, 1500, ETHERNET, 3)])
+    found = "\n".join(lines_of("capinfos", target))
+    for claim in ("Number of packets:   3", "Capture application: udpprobe 1.2", "Number of interfaces in file: 2",
+                  "Time precision = nanoseconds (9)"):
+        assert claim in found
+
+
+def test_a_full_standard_output_is_told_by_its_name(monkeypatch):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(UdpprobeError, match="cannot write standard output: No space left on device"):
+            record("-", FRAMES)
+        with pytest.raises(OSError, match="No space"):
+            full.close()    # what it could not write is still there

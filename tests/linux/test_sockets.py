@@ -1,0 +1,262 @@
+"""Whose socket a datagram came from, and what it can see of an error: asked of this host's own kernel."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+import sys
+from ipaddress import ip_address
+
+import builders as b
+import pytest
+
+from udpprobe.core.analyzer import Analyzer
+from udpprobe.core.model import Process
+from udpprobe.linux import sockets as module
+from udpprobe.linux.hostfacts import own_addresses
+from udpprobe.linux.sockdiag import MESSAGE, udp_socket, udp_sockets
+from udpprobe.linux.sockets import Sender, Sockets
+from udpprobe.report import events_of
+
+CLOSED, OTHER = 9, 10
+DOMAINS = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
+RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
+SHARING = """
+import socket, sys
+taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+taken.bind(("127.0.0.1", int(sys.argv[1])))
+print(flush=True)
+sys.stdin.read()
+"""
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sock_diag is Linux's")
+
+
+@pytest.fixture(params=list(DOMAINS))
+def host(request):
+    return request.param
+
+
+@pytest.fixture
+def opened(host):
+    with socket.socket(DOMAINS[host], socket.SOCK_DGRAM) as made:
+        yield made
+
+
+@pytest.fixture
+def sockets(monkeypatch):
+    monkeypatch.setattr(module, "IDLE_SHARE", -1)       # look each time
+    return Sockets(own_addresses)
+
+
+def frames_of(host, source_port, port=CLOSED):
+    datagram = b.datagram(host, host, source_port, port, b"x")
+    return [datagram, b.port_unreachable(datagram)]
+
+
+def fed(analyzer, frames):
+    analyzer.feed_frames((n, frame, len(frame), 101) for n, frame in enumerate(frames))
+    analyzer.flush()
+
+
+def heed(sockets, *several):
+    """Let an analyzer follow frames, and sockets be looked for after each time."""
+    analyzer = Analyzer(7)
+    analyzer.ports = sockets.ports
+    sockets.heed()
+    for frames in several:
+        fed(analyzer, frames)
+        sockets.heed()
+
+
+def sender_of(sockets, host, source_port):
+    analyzer = Analyzer(7, keeps_events=True)
+    fed(analyzer, frames_of(host, source_port))
+    [kept] = analyzer.take_events()
+    return sockets.senders(list(events_of(analyzer, kept, 32)))[0]
+
+
+def bound(opened, host):
+    opened.bind((host, 0))
+    return opened.getsockname()[1]
+
+
+def connected(opened, host, port=CLOSED):
+    opened.connect((host, port))
+    return opened.getsockname()[1]
+
+
+def test_an_unconnected_socket_is_blind(sockets, opened, host):
+    sender = sender_of(sockets, host, bound(opened, host))
+    assert os.getpid() == sender.process.pid
+    assert "blind" == sender.sees
+
+
+def test_also_one_that_is_bound_to_any_address(sockets, opened, host):
+    opened.bind(("", 0))
+    assert "blind" == sender_of(sockets, host, opened.getsockname()[1]).sees
+
+
+def test_a_connected_socket_sees_the_errno(sockets, opened, host):
+    sender = sender_of(sockets, host, connected(opened, host))
+    assert (os.getpid(), "connected") == (sender.process.pid, sender.sees)
+    assert "its next call gives ECONNREFUSED" in sender.note({"connected": "ECONNREFUSED", "recverr": "x"})
+
+
+def test_one_that_is_connected_elsewhere_is_blind_to_what_it_sends_to_others(sockets, opened, host):
+    sender = sender_of(sockets, host, connected(opened, host, OTHER))
+    assert ("blind", "elsewhere") == (sender.sees, sender.state)
+
+
+def test_recverr_is_named_also_where_the_socket_is_connected(sockets, opened, host):
+    opened.setsockopt(*RECVERR[opened.family], 1)
+    port = connected(opened, host)
+    assert "recverr" == sender_of(sockets, host, port).sees
+
+
+def test_an_ipv6_socket_may_send_over_ipv4(sockets):
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as opened:
+        port = bound(opened, "::")
+        assert "blind" == sender_of(sockets, "127.0.0.1", port).sees
+        opened.setsockopt(*RECVERR[socket.AF_INET], 1)
+        assert "recverr" == sender_of(sockets, "127.0.0.1", port).sees
+
+
+def test_an_ipv4_socket_is_none_of_ipv6_of_the_same_port(sockets):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        assert Sender(None, "unknown") == sender_of(sockets, "::1", bound(opened, "0.0.0.0"))
+
+
+def test_a_socket_of_another_address_is_not_meant(sockets):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        assert sender_of(sockets, "127.0.0.1", bound(opened, "127.0.0.2")).process is None
+
+
+def test_a_socket_that_was_seen_sending_is_known_after_it_is_gone(sockets, opened, host):
+    port = connected(opened, host)
+    heed(sockets, frames_of(host, port))
+    opened.close()
+    sender = sender_of(sockets, host, port)
+    assert (os.getpid(), "connected") == (sender.process.pid, sender.sees)
+
+
+def test_one_that_was_left_to_a_child_is_the_child_s(sockets, opened, host):
+    port = bound(opened, host)
+    assert os.getpid() == sender_of(sockets, host, port).process.pid
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE,
+                          pass_fds=[opened.fileno()]) as child:
+        opened.close()
+        assert child.pid == sender_of(sockets, host, port).process.pid
+        child.stdin.close()
+
+
+def test_one_that_nobody_saw_is_unknown(sockets, opened, host):
+    port = connected(opened, host)
+    opened.close()
+    sender = sender_of(sockets, host, port)
+    assert (None, "unknown") == (sender.process, sender.sees)
+    assert "of this host, by an unknown process; whether its socket hears of it is unknown" == sender.note({})
+
+
+def test_what_other_hosts_sent_is_not_looked_for(sockets, monkeypatch):
+    monkeypatch.setattr(module, "udp_sockets", lambda: pytest.fail("the kernel was asked"))
+    assert [None, None] == [sender_of(sockets, host, 53) for host in ("192.0.2.1", "2001:db8::1")]
+    heed(sockets, frames_of("192.0.2.1", 53))
+
+
+def test_of_two_processes_that_share_a_port_none_is_accused(sockets):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        port = bound(opened, "127.0.0.1")
+        with subprocess.Popen([sys.executable, "-c", SHARING, str(port)], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as other:
+            other.stdout.readline()
+            assert Sender(None, "unknown") == sender_of(sockets, "127.0.0.1", port)
+            other.stdin.close()
+
+
+def test_many_datagrams_of_known_ports_cost_one_look(opened, host, monkeypatch):
+    looks = []
+    monkeypatch.setattr(module, "udp_sockets", lambda: looks.append(1) or [])
+    sockets, port = Sockets(own_addresses), bound(opened, host)
+    heed(sockets, *[frames_of(host, port)] * 10)
+    assert [1] == looks
+
+
+def test_looks_that_take_long_are_few(monkeypatch):
+    clock, looks = [0.0], []
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+
+    def slow():
+        looks.append(clock[0])
+        clock[0] += 1.0
+        return []
+    monkeypatch.setattr(module, "udp_sockets", slow)
+    sockets = Sockets(lambda: [ip_address("127.0.0.1")])
+    for second in range(100):
+        clock[0] = max(clock[0], second)
+        sender_of(sockets, "127.0.0.1", 53)
+    assert 10 >= len(looks)
+
+
+def test_a_kernel_that_does_not_say_makes_it_unknown(sockets, monkeypatch):
+    def refuse():
+        raise PermissionError
+    monkeypatch.setattr(module, "udp_sockets", refuse)
+    assert Sender(None, "unknown") == sender_of(sockets, "127.0.0.1", 53)
+
+
+def test_of_a_process_that_may_not_be_looked_into_ipv6_options_are_unknown(sockets, monkeypatch):
+    monkeypatch.setattr(module, "holders_of", lambda *_: {})
+    for state in ("unknown", "connected"):
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as opened:
+            port = connected(opened, "::1") if state == "connected" else bound(opened, "::1")
+            assert Sender(None, state) == sender_of(sockets, "::1", port)
+
+
+def test_closed_sockets_are_forgotten_after_a_while(sockets, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        port = bound(opened, "127.0.0.1")
+        assert sender_of(sockets, "127.0.0.1", port).process
+    clock[0] = module.REMEMBERED_S
+    assert sender_of(sockets, "127.0.0.1", port).process
+    clock[0] += 1
+    assert sender_of(sockets, "127.0.0.1", port).process is None
+
+
+def test_an_old_kernel_says_nothing_of_options():
+    head = MESSAGE.pack(socket.AF_INET, 7, *(port.to_bytes(2) for port in (4000, 0)),
+                        socket.inet_aton("192.0.2.1") + bytes(12), bytes(16), 77)
+    other = struct.pack("=HHB3x", 5, 8, 0)
+    told = udp_socket(head + other)
+    assert (4000, 77, False, None) == (told.port, told.inode, told.is_connected, told.recverr)
+    assert udp_socket(head + other + struct.pack("=HHH2x", 6, 22, 1)).recverr is True
+    assert udp_socket(head + struct.pack("=HHH2x", 6, 22, 0xFFFE)).recverr is False
+    assert udp_socket(head + b"\0\0\0\0").recverr is None       # a length that lies is no endless loop
+
+
+def test_the_kernel_lists_this_process_s_sockets(opened, host):
+    port = connected(opened, host)
+    [found] = [each for each in udp_sockets() if each.inode == os.fstat(opened.fileno()).st_ino]
+    assert (port, CLOSED, True) == (found.port, found.peer_port, found.is_connected)
+    assert found.address == found.peer
+
+
+@pytest.mark.parametrize(("state", "linux", "text"), [
+    ("unconnected", {"unconnected": None, "connected": "E", "recverr": "E"}, "is unconnected: it does not know"),
+    ("unconnected", {"unconnected": None, "connected": "EMSGSIZE", "recverr": "EMSGSIZE"},
+     "only with IP_PMTUDISC_DO, by EMSGSIZE from what it sends later"),
+    ("elsewhere", {"unconnected": None, "connected": "E", "recverr": "E"}, "another address: it does not know"),
+    ("recverr", {"connected": "E", "recverr": "EMSGSIZE"}, "has IP_RECVERR: the error and EMSGSIZE are there"),
+    ("connected", {"connected": None, "recverr": "E"}, "Linux keeps this one to itself"),
+    ("recverr", {}, "Linux keeps this one to itself"),
+])
+def test_what_a_socket_sees_is_said_in_words(state, linux, text):
+    note = Sender(Process("dnsmasq", 812), state).note(linux)
+    assert note.startswith("dnsmasq[812]; ")
+    assert text in note

@@ -1,0 +1,269 @@
+"""From what was heard to the report: every destination that was asked for, and how sure its silence is."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from msgspec.structs import replace
+from scan_setup import HOST, MS, START_NS, halves, plan_of
+
+from udpprobe.core.model import Spread
+from udpprobe.scanning.outcome import Known, comments_of, outcome
+from udpprobe.scanning.pacing import Pacing, Patience
+from udpprobe.scanning.record import Kind, Record
+from udpprobe.scanning.suspects import LIMITED, OPEN, SILENT, UNSENT
+
+PORTS = (53, 123, 161)
+SECOND = 1000 * MS
+
+
+def kind(icmp_type=3, icmp_code=3, reporter=HOST[4], mtu=-1):
+    return Kind(4, icmp_type, icmp_code, halves(reporter), mtu)
+
+
+class Scan:
+    """After each port was probed twice."""
+
+    def __init__(self, *, refused=0, spoke=False, control=0, ports=PORTS, ttl=64):
+        self.plan = plan_of(*((HOST[4], port) for port in ports), ttl=ttl)
+        for task in range(len(ports)):
+            self.plan.left[task], self.plan.left_bytes[task], self.plan.attempts[task] = 2, 90, 2
+        self.plan.left[len(ports)] = control
+        self.pacing, self.record = Pacing(self.plan, Patience(0, 2, SECOND, control=True), START_NS), Record(self.plan)
+        for task in range(len(ports)):
+            self.pacing.state[task] = SILENT
+        self.pacing.refused[0], self.pacing.spoke[0] = refused, spoke or refused > 0
+        self.errnos = {}
+        self.known = Known(self.plan, self.pacing, self.record, self.errnos)
+        self.record.is_seen[:] = b"\1" * len(self.plan)
+
+    def error(self, task=0, *, sent_ns=0, time_ns=9 * MS, **fields):
+        self.record.error(task, kind(**fields), time_ns, sent_ns=sent_ns, length=48)
+
+    def told(self, **fields):
+        return outcome(replace(self.known, **fields))
+
+    def of(self, task=0, **fields):
+        return self.told(**fields)[task]
+
+
+def test_every_destination_that_was_asked_for_is_there_and_no_control_port():
+    scan = Scan()
+    scan.error(3)
+    assert {0: 53, 1: 123, 2: 161} == {task: each.port for task, each in scan.told().items()}
+    assert {HOST[4]} == {each.address for each in scan.told().values()}
+
+
+def test_the_most_telling_come_first():
+    scan = Scan()
+    scan.record.answer(2, 0, b"")
+    scan.error(1)
+    assert [(123, "refused", "ECONNREFUSED"), (161, "answered", None), (53, "silent", None)] == [
+        (each.port, each.verdict, each.errno) for each in scan.told().values()]
+
+
+def test_of_one_verdict_they_come_by_address_and_port_however_often_they_were_asked():
+    scan = Scan(ports=(161, 53, 123))
+    scan.plan.left[1] = 3
+    assert list(PORTS) == [each.port for each in scan.told().values()]
+
+
+def test_sent_counts_probes_that_left_and_no_more_answers_than_those():
+    scan = Scan()
+    for time_ns in range(4):
+        scan.record.answer(0, time_ns * SECOND, b"", identity=time_ns + 1)
+    told = scan.of()
+    assert ("answered", 2, 90, 2) == (told.verdict, told.sent, told.sent_bytes, told.answered)
+
+
+def answered_after(scan, rtt_ns, task=0):
+    scan.plan.next_attempt(task, START_NS)
+    scan.record.answer(task, START_NS + rtt_ns, b"")
+
+
+def test_what_answered_only_when_asked_again_has_no_rtt():
+    scan = Scan()
+    answered_after(scan, MS)
+    assert (None, ("asked 2 times before it answered",)) == (scan.of().rtt_ms, scan.of().notes)
+    scan.plan.left[0] = 1
+    assert Spread(1.0, 1.0, 1.0) == scan.of().rtt_ms
+    scan.plan.left[0] = 2
+    scan.error(icmp_type=3, icmp_code=4, mtu=1400)     # the first one's error is known to be its own
+    assert ("answered", 1, Spread(1.0, 1.0, 1.0)) == (scan.of().verdict, scan.of().errors, scan.of().rtt_ms)
+
+
+@pytest.mark.parametrize("fields", [{"icmp_code": 13, "reporter": "203.0.113.1"}, {"reporter": "203.0.113.1"},
+                                    {"icmp_type": 11, "icmp_code": 0, "reporter": "203.0.113.1"}])
+def test_an_answer_wins_over_what_other_addresses_say_and_that_stays_a_finding(fields):
+    scan = Scan()
+    scan.error(**fields)
+    assert "answered" != scan.of().verdict
+    answered_after(scan, MS)
+    assert ("answered", 1) == (scan.of().verdict, len(scan.of().findings))
+
+
+@pytest.mark.parametrize(("refused_ns", "verdict"), [(2, "refused"), (9, "answered")])
+def test_of_an_answer_and_the_host_s_own_refusal_the_first_one_counts(refused_ns, verdict):
+    scan = Scan()
+    scan.record.answer(0, 5, b"")
+    scan.error(time_ns=refused_ns)
+    assert verdict == scan.of().verdict
+
+
+def test_round_trips_of_answers_are_spread():
+    scan = Scan()
+    for rtt_ns in (3 * MS, MS, 2 * MS):
+        answered_after(scan, rtt_ns)
+    scan.record.answer(0, START_NS + 9 * SECOND, b"")       # nobody asked again
+    scan.plan.left[0] = 1
+    assert Spread(1.0, 2.0, 3.0) == scan.of().rtt_ms
+
+
+@pytest.mark.parametrize(("facts", "meaning", "note"), [
+    ({"refused": 1}, "listening-or-filtered", "asked 2 times, while another port was refused"),
+    ({"refused": 7}, "listening-or-filtered", "asked 2 times, while other ports were refused 7 times"),
+    ({"control": 3}, "no-evidence", "asked 2 times; no reply; host down or filtered"),
+    ({}, "no-evidence", "asked 2 times"),
+    ({"spoke": True, "control": 3}, "no-evidence", "asked 2 times; no reply, and no closed port of this host is refused"),
+])
+def test_silence_says_what_it_can_and_why(facts, meaning, note):
+    found = Scan(**facts).of()
+    assert (meaning, (note,)) == (found.meaning, found.notes)
+
+
+def test_a_port_that_is_still_open_while_the_host_spoke_is_rate_limited():
+    scan = Scan(refused=6)
+    scan.plan.left[0] = 1
+    scan.pacing.state[0] = OPEN
+    found = scan.of()
+    assert ("rate-limited", ("asked once; undecided: the host's ICMP rate limit was used up",)) == (
+        found.meaning, found.notes)
+
+
+def test_ports_of_a_host_that_went_mute_are_rate_limited():
+    scan = Scan(refused=6)
+    scan.pacing.state[0] = LIMITED
+    assert "rate-limited" == scan.of().meaning
+
+
+def test_a_host_whose_errors_all_go_to_other_traffic_leaves_its_ports_rate_limited():
+    scan = Scan(control=3)
+    scan.pacing.others[0] = 5
+    assert "rate-limited" == scan.of().meaning
+    scan.pacing.spoke[0], scan.pacing.refused[0] = 1, 2     # to the scan, too
+    assert "listening-or-filtered" == scan.of().meaning
+
+
+def test_what_this_host_could_not_send_is_unsent_with_its_errno():
+    scan = Scan()
+    scan.pacing.state[0], scan.plan.left[0] = UNSENT, 0
+    scan.errnos[0] = errno.ENETUNREACH
+    found = scan.of()
+    assert ("unsent", "ENETUNREACH", None, 0) == (found.verdict, found.errno, found.meaning, found.sent)
+
+
+def test_what_was_not_seen_to_leave_is_silent_without_evidence():
+    scan = Scan(refused=3)
+    scan.record.is_seen[0] = 0
+    found = scan.of()
+    assert ("silent", None, "no-evidence", 2, ("not seen leaving this host",)) == (
+        found.verdict, found.errno, found.meaning, found.sent, found.notes)
+
+
+@pytest.mark.parametrize("seen", [0, 1])
+def test_who_was_asked_before_this_host_could_not_any_more_is_silent_without_evidence(seen):
+    scan = Scan(refused=3)
+    scan.record.is_seen[0] = seen
+    scan.pacing.state[0], scan.errnos[0] = UNSENT, errno.ENETUNREACH
+    found = scan.of()
+    assert ("silent", None, "no-evidence", 2, ("not asked again: ENETUNREACH",)) == (
+        found.verdict, found.errno, found.meaning, found.sent, found.notes)
+
+
+def test_the_scan_s_own_ports_are_silent_without_evidence():
+    scan = Scan(refused=3)
+    scan.pacing.leave_out([0])
+    scan.plan.left[0] = scan.record.is_seen[0] = 0
+    found = scan.of()
+    assert ("silent", "no-evidence", 0, ("held by this scan itself",)) == (
+        found.verdict, found.meaning, found.sent, found.notes)
+
+
+def test_what_was_never_asked_because_the_scan_was_stopped_is_left_out():
+    scan = Scan()
+    scan.pacing.state[0] = scan.pacing.state[1] = OPEN
+    scan.plan.left[0] = 0
+    assert {1, 2} == set(scan.told())
+
+
+def test_notes_are_added_to_the_destinations_they_are_about():
+    scan = Scan()
+    notes = [{0: "two", 9: "of a control port"}, {0: "three", 1: "four"}]
+    assert [("asked 2 times", "two", "three"), ("asked 2 times", "four"), ("asked 2 times",)] == [
+        scan.of(task, notes=notes).notes for task in range(3)]
+
+
+# ---- findings
+
+def test_errors_of_a_kind_are_counted_together_and_the_worst_comes_first():
+    scan = Scan()
+    for time_ns, sent_ns in ((5 * MS, 4 * MS), (9 * MS, 6 * MS)):
+        scan.error(time_ns=time_ns, sent_ns=sent_ns, icmp_code=13, reporter="203.0.113.1")
+    for reporter in ("203.0.113.9", "203.0.113.8"):
+        scan.error(icmp_code=3, reporter=reporter)
+    scan.error(icmp_code=3)
+    told = scan.of()
+    assert ("refused", 5, 90) == (told.verdict, told.errors, told.sent_bytes)
+    assert [("refused", HOST[4], 1), ("rejected", "203.0.113.8", 1), ("rejected", "203.0.113.9", 1),
+            ("prohibited", "203.0.113.1", 2)] == [(each.verdict, each.reporter, each.count) for each in told.findings]
+    last = told.findings[-1]
+    assert (5 * MS, 9 * MS, Spread(1.0, 2.0, 3.0), None) == (last.first_time_ns, last.last_time_ns, last.rtt_ms,
+                                                            last.mtu)
+
+
+@pytest.mark.parametrize(("ttl", "verdict"), [(31, "expired"), (32, "loop")])
+def test_a_ttl_that_ran_out_is_a_loop_where_it_was_plenty(ttl, verdict):
+    scan = Scan(ttl=ttl)
+    for time_ns, reporter in ((9, "203.0.113.1"), (5, "203.0.113.2")):
+        scan.error(icmp_type=11, icmp_code=0, reporter=reporter, time_ns=time_ns)
+    told = scan.of()
+    assert verdict == told.verdict
+    loops = [each.loop and (each.loop.routers, each.loop.period) for each in told.findings]
+    assert [(("203.0.113.2", "203.0.113.1"), None) if verdict == "loop" else None] * 2 == loops
+
+
+def test_fragments_that_were_not_reassembled_are_no_loop():
+    scan = Scan()
+    scan.error(icmp_type=11, icmp_code=1)
+    assert "reassembly" == scan.of().verdict
+
+
+@pytest.mark.parametrize(("fields", "verdict", "reason"), [
+    ({}, "refused", "port-unreach"), ({"icmp_code": 4, "mtu": 20}, "too-big", "packet-too-big"),
+    ({"icmp_code": 9}, "prohibited", "dest-unreach")])
+def test_an_engine_that_hears_only_an_errno_names_no_reporter_type_or_code(fields, verdict, reason):
+    scan = Scan()
+    scan.error(**fields)
+    told = scan.of(tells_origin=False)
+    (bare,) = told.findings
+    assert (verdict, reason, None, None, None, None) == (
+        bare.verdict, bare.reason, bare.reporter, bare.icmp_type, bare.icmp_code, bare.linux)
+    assert 1 == told.errors
+
+
+def test_comments_say_what_each_frame_s_destination_turned_out_to_be():
+    scan = Scan()
+    scan.error(1)
+    frames = [(1, 0), (2, 1), (3, -1), (4, 3)]
+    assert {1: "silent (no-evidence)", 2: f"refused by {HOST[4]}"} == comments_of(scan.told(), frames)
+
+
+def test_what_a_member_says_of_a_group_is_rejected_with_a_note():
+    plan = plan_of(("224.0.0.251", 5353))
+    record = Record(plan)
+    record.error(0, kind(), 9 * MS, sent_ns=0, length=48)
+    pacing = Pacing(plan, Patience(0, 2, SECOND, control=True), START_NS)
+    pacing.state[0] = SILENT
+    told = outcome(Known(plan, pacing, record, {}))[0]
+    assert ("rejected", ("group-member",)) == (told.verdict, told.findings[0].notes)

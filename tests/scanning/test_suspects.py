@@ -1,0 +1,105 @@
+"""Ports that missed: they did so often enough once a closed port would hardly have missed as often."""
+
+from __future__ import annotations
+
+import pytest
+
+from udpprobe.core.limiter import SECOND
+from udpprobe.scanning.suspects import (
+    BETWEEN_TRIES_NS,
+    MOST_TRIES,
+    OPEN,
+    SETTLED,
+    SILENT,
+    Ballot,
+    States,
+    Suspects,
+)
+
+CLOSED, ONE, OTHER = range(3)
+NOW_NS = 5 * SECOND
+
+
+def suspects(gaps=0, tries=3):
+    """After so many gaps in which none missed."""
+    state = States([0] * 1000)
+    made = Suspects(Ballot(state, 0, lambda _: None), tries)
+    for _ in range(gaps):
+        made.refused(CLOSED, NOW_NS)
+    return made, state
+
+
+def misses_until_enough(made, task=ONE):
+    for count in range(1, MOST_TRIES + 2):
+        made.miss(task, NOW_NS)
+        if task in made.enough:
+            return count
+        made.refused(CLOSED, NOW_NS)
+    return None
+
+
+@pytest.mark.parametrize(("gaps", "expected"), [(0, 4), (10, 2), (100, 1), (5000, 1)])
+def test_the_more_errors_came_the_fewer_misses_suffice(gaps, expected):
+    assert expected == misses_until_enough(suspects(gaps)[0])
+
+
+@pytest.mark.parametrize(("tries", "expected"), [(1, 1), (2, 1), (3, 1), (6, 4)])
+def test_one_is_tried_as_often_as_was_asked_for_the_first_round_included(tries, expected):
+    assert expected == misses_until_enough(suspects(100, tries)[0])
+
+
+def test_misses_in_one_gap_count_once():
+    made, _ = suspects(10)
+    made.miss(ONE, NOW_NS)
+    made.miss(ONE, NOW_NS)
+    assert ONE not in made.enough
+
+
+def test_a_gap_in_which_a_closed_port_missed_says_nothing_of_others():
+    made, _state = suspects(10)
+    made.miss(ONE, NOW_NS)
+    made.miss(OTHER, NOW_NS)
+    assert ONE in made
+    made.refused(OTHER, NOW_NS)
+    assert ONE not in made
+    made.miss(ONE, NOW_NS)
+    assert ONE not in made.enough
+
+
+def test_where_closed_ports_miss_often_more_misses_are_needed():
+    made, _state = suspects(10)
+    for _ in range(5):
+        made.miss(OTHER, NOW_NS)
+        made.refused(OTHER, NOW_NS)
+    assert 5 <= misses_until_enough(made)
+
+
+def test_a_suspect_is_tried_again_after_a_while_and_one_after_the_other():
+    made, _ = suspects(10)
+    made.miss(ONE, NOW_NS)
+    made.miss(OTHER, NOW_NS)
+    later_ns = NOW_NS + BETWEEN_TRIES_NS
+    assert [None, ONE, OTHER, None] == [made.next(now_ns, set()) for now_ns in (later_ns - 1, later_ns, later_ns,
+                                                                               later_ns)]
+
+
+def test_one_that_was_tried_in_this_gap_is_not_tried_again():
+    made, _ = suspects(10)
+    made.miss(ONE, NOW_NS)
+    assert made.next(NOW_NS + BETWEEN_TRIES_NS, {ONE}) is None
+
+
+def test_one_that_was_decided_meanwhile_is_no_suspect():
+    made, state = suspects(10)
+    made.miss(ONE, NOW_NS)
+    assert NOW_NS + BETWEEN_TRIES_NS == made.turn_ns(7)
+    state[ONE] = SETTLED
+    assert (False, 7, None) == (ONE in made, made.turn_ns(7), made.next(1 << 60, set()))
+
+
+def test_states_count_what_is_open_by_host_without_control_ports():
+    state = States([0, 1, 0, 0, 1], 3)
+    state[0], state[3], state[0] = SETTLED, SETTLED, SILENT
+    assert (2, [1, 1]) == (state.undecided, list(state.open))
+    state[0] = OPEN
+    assert (3, [2, 1], [0, 2]) == (state.undecided, list(state.open), state.open_among([0, 2, 3]))

@@ -1,0 +1,209 @@
+"""One reporter and a host's open ports: what is probed next, and what an error says of those that drew none."""
+
+from __future__ import annotations
+
+import pytest
+
+from udpprobe.core.limiter import MS, SECOND, Limiter
+from udpprobe.scanning.host import Host
+from udpprobe.scanning.lane import Lane, since_closed
+from udpprobe.scanning.suspects import OPEN, SETTLED, SILENT, Ballot, States
+from udpprobe.scanning.voice import BURST, FEW_OPEN, FIRST_PORTION, Voice
+
+KNOWN = 0
+START_NS = 100 * SECOND
+
+
+def ballot_of(state):
+    """Of the only reporter."""
+    def agree(task):
+        ballot.passed.discard(task)
+        state[task] = SILENT
+    ballot = Ballot(state, 0, agree)
+    return ballot
+
+
+def host(tasks=50, sources=1):
+    """All open but the known one."""
+    state = States([0] * tasks)
+    state[KNOWN] = SETTLED
+    return Voice(range(tasks), ballot_of(state), {KNOWN: 0}, [START_NS] * sources, 3, tasks), state
+
+
+def limited(**fields):
+    """A host whose known port missed, and when that is known."""
+    made, state = host(**fields)
+    made.due(START_NS)
+    now_ns = START_NS + made.wait_ns
+    made.due(now_ns)
+    return made, state, now_ns
+
+
+def test_some_ports_are_asked_together_and_a_closed_one_behind_them():
+    made, _ = host()
+    due = made.due(START_NS)
+    assert FIRST_PORTION + 1 == len(due)
+    assert (KNOWN, 0) == due[-1]
+    assert KNOWN not in [task for task, _ in due[:-1]]
+
+
+def test_where_the_closed_one_is_refused_more_are_asked_together():
+    made, _ = host()
+    made.due(START_NS)
+    made.hit(KNOWN, 0, 0, START_NS, START_NS + MS)
+    assert [] == made.due(START_NS + made.wait_ns)      # the verdict of the first
+    assert 49 - FIRST_PORTION + 1 == len(made.due(made.wake_ns()))
+    assert not made.limited
+
+
+def test_a_closed_port_that_misses_shows_a_limit():
+    made, _, _ = limited()
+    assert made.limited
+
+
+def test_a_port_that_was_silent_and_is_refused_now_shows_a_limit():
+    made, state = host()
+    made.due(START_NS)
+    state[7] = SETTLED
+    made.hit(7, 0, 0, START_NS, START_NS + MS)
+    assert made.limited
+
+
+def test_with_a_limit_each_port_is_tried_alone():
+    (made, _, now_ns), tried = limited(), []
+    for _ in range(10):
+        now_ns = max(now_ns, made.wake_ns())
+        tried.append(made.due(now_ns))
+    assert [1] * 10 == [len(due) for due in tried]
+    assert 10 == len({due[0] for due in tried})
+
+
+def test_where_few_are_left_before_the_limit_is_learned_they_are_asked_together():
+    made, state, now_ns = limited()
+    for task in range(5, len(state)):
+        state[task] = SETTLED
+    assert [1, 2, 3, 4, KNOWN] == [task for task, _ in made.due(max(now_ns, made.wake_ns()))]
+
+
+def test_each_source_address_has_a_turn_of_its_own():
+    made, _, now_ns = limited(sources=3)
+    assert [0, 1, 2] == [source for _, source in made.due(now_ns)]
+
+
+def test_a_port_whose_error_may_still_come_is_not_probed_again():
+    made, _, now_ns = limited(tasks=FEW_OPEN + 2)
+    made.wait_ns = 10 * SECOND
+    probed = []
+    while now_ns < START_NS + SECOND:
+        now_ns = max(now_ns, made.wake_ns())
+        probed += [task for task, _ in made.due(now_ns)]
+    assert sorted(set(probed)) == sorted(probed)
+    assert FEW_OPEN + 2 == len(probed)
+    assert START_NS + 10 * SECOND <= made.wake_ns()
+
+
+def test_what_waits_to_be_sent_is_not_due_again():
+    made, _ = host()
+    made.hold(START_NS)
+    assert (START_NS + made.wait_ns, []) == (made.wake_ns(), made.due(START_NS))
+
+
+def test_a_host_is_finished_when_nothing_is_open():
+    made, state = host()
+    assert not made.finished
+    for task in range(1, len(state)):
+        state[task] = SILENT
+    assert made.finished
+
+
+@pytest.mark.parametrize(("closed", "expected"), [((), [1, 2, 3]), ((2,), [3]), ((1, 2), [3]), ((3,), [])])
+def test_what_missed_before_a_closed_port_did_says_nothing(closed, expected):
+    assert expected == [task for task, _ in since_closed([(1, 10), (2, 20), (3, 30)], closed)]
+
+
+def test_a_lane_is_split_at_the_last_probe_of_a_task():
+    lane = Lane(Limiter(0), tried=[(1, 10), (2, 20), (1, 30), (3, 40)])
+    assert lane.split(9, 50) is None
+    assert ([(1, 10), (2, 20)], [(3, 40)]) == (lane.split(1, 35), lane.tried)
+
+
+def test_a_late_error_is_about_the_probe_that_had_left_before():
+    lane = Lane(Limiter(0), tried=[(2, 5), (1, 10), (2, 20), (1, 30)])
+    assert ([(2, 5)], [(2, 20), (1, 30)]) == (lane.split(1, 29), lane.tried)
+
+
+def test_nothing_has_missed_where_no_token_was_sure():
+    lane = Lane(Limiter(0), tried=[(1, SECOND)])
+    assert set() == lane.missed(3 * SECOND, MS, ())
+    lane.limiter.interval_ns = SECOND
+    assert {1} == lane.missed(3 * SECOND, MS, ())
+    assert {1: SECOND} == lane.flying(SECOND, MS)
+
+
+def test_what_missed_while_this_host_lost_packets_is_tried_anew():
+    made, _ = host()
+    first = made.due(START_NS)
+    made.distrust()
+    assert first[:-1] == made.due(START_NS + made.wait_ns)[:FIRST_PORTION]
+    assert not made.limited
+
+
+# ---- several reporters
+
+def test_of_every_kind_of_error_a_port_is_asked_again():
+    state = States([0] * 50)
+    made = Voice(range(50), ballot_of(state), {3: 1, 4: 1, 5: 2}, [START_NS], 3, 50)
+    assert [(3, 0), (5, 0)] == made.due(START_NS)[-2:]
+
+
+def test_at_a_low_rate_few_are_asked_together():
+    state = States([0] * 50)
+    made = Voice(range(50), ballot_of(state), {KNOWN: 0}, [START_NS], 3, 2)
+    assert 3 == len(made.due(START_NS))
+
+
+def test_few_ports_are_asked_several_times_in_the_end():
+    made, _ = host(tasks=3)
+    due = []
+    for _ in range(6):
+        now_ns = made.wake_ns()
+        due.append(made.due(now_ns))
+        made.hit(KNOWN, 0, 0, now_ns, now_ns + MS)
+    assert [3, 3, 2 * BURST + 1] == [len(each) for each in due if each]
+
+
+def two_reporters():
+    """Ports 0 to 9; the first is refused by the host, the last by a router; the others said nothing."""
+    state = States([0] * 10)
+    state[0] = state[9] = SETTLED
+    return Host(range(10), state, {0: {0: 1}, 77: {9: 1}}, [START_NS], 3, 10), state
+
+
+def rounds(made, state, refused):
+    """Let so many rounds pass in which only these known ports are refused."""
+    now_ns = START_NS
+    for _ in range(20):
+        now_ns = max(now_ns, made.wake_ns())
+        for task, source in made.due(now_ns):
+            if task in refused:
+                made.hit(task, (0 if task == 0 else 77, 1), source, now_ns, now_ns + MS)
+        now_ns += MS
+    return {state[task] for task in range(1, 9)}
+
+
+def test_a_port_is_silent_where_a_known_port_of_each_reporter_is_refused_and_it_is_not():
+    assert {SILENT} == rounds(*two_reporters(), {0, 9})
+
+
+@pytest.mark.parametrize("refused", [{0}, {9}])
+def test_one_reporter_s_errors_say_nothing_of_what_another_refuses(refused):
+    assert {OPEN} == rounds(*two_reporters(), refused)
+
+
+def test_who_speaks_late_is_asked_about_every_port_that_was_silent():
+    made, state = two_reporters()
+    assert {SILENT} == rounds(made, state, {0, 9})
+    state[3] = SETTLED
+    made.hit(3, (99, 1), 0, START_NS, START_NS)
+    assert {OPEN} == {state[task] for task in (1, 2, 4, 5, 6, 7, 8)}
+    assert not made.finished

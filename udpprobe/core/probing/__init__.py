@@ -1,1 +1,0 @@
-"""Packets sent on purpose, and who proves to have seen them."""

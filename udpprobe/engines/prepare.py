@@ -1,0 +1,214 @@
+"""Before the first probe: what goes where, from which address, by which engine."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import compress
+from random import SystemRandom
+
+from msgspec import Struct
+
+from udpprobe.core.addresses import mapped_address
+from udpprobe.engines import Engine
+from udpprobe.errors import UdpprobeError
+from udpprobe.linux.hostfacts import (
+    ReservedPorts,
+    families_of,
+    has_net_raw,
+    own_addresses,
+    reserve_neighbours,
+    reserve_ports,
+    sources_for,
+)
+from udpprobe.payloads import Catalogue, chosen, from_nmap, load
+from udpprobe.scanning.plan import Address, Plan, Sources
+from udpprobe.scanning.probes import Destinations
+
+SOURCE_PORTS = 64
+"""Where none is asked for: a host's ports get one each, as far as they go."""
+FIRST_UNPRIVILEGED = 1024
+"""What any user may bind (ip(7))."""
+PORT_TRIES = 64
+LOOPBACK = 0xFFFF_7F
+"""127.0.0.0/8, mapped."""
+FALLBACK = "raw sockets need CAP_NET_RAW (be root, or see udpprobe scan --help): this takes --engine recverr, which"
+BULK_PPS = 5000
+"""Beyond this rate a small ring does not keep up."""
+CROWD = 4096
+"""Of so many destinations at such a rate, probes are not captured: half of the frames would be our own. Their times
+are those of the call that sent them, some hundreds at once."""
+
+
+class Options(Struct, frozen=True):
+    """How to probe, and how to report it."""
+
+    rate_pps: float = 1000
+    """Datagrams a second, of all hosts together; 0 for as many as this host sends."""
+    retries: int = 2
+    """How often a port that said nothing is asked again, where a closed one would have spoken."""
+    timeout_s: float = 4
+    """How long a host that was never heard of is waited for: a router looks for a host for 3 s."""
+    linger_s: float = 1
+    """How long an answer is waited for after the last probe."""
+    payload: str = "auto"
+    payload_file: str | None = None
+    """`nmap:FILE`: payloads by port from there, before the own ones."""
+    size: int = 0
+    """Bytes of the IP packet that every probe is filled up to; 0 for no filling."""
+    ttl: int = 64
+    source_port: int = 0
+    """0 for one that the kernel chooses."""
+    source_addresses: tuple[str, ...] = ()
+    """Instead of the one that the kernel would take."""
+    interface: str | None = None
+    """Where probes leave, and answers are listened for; None for wherever the kernel routes them."""
+    write: str | None = None
+    """File that gets the probes and the answers."""
+    control: bool = True
+    """Whether closed ports are asked too, to learn what silence means."""
+    engine: str = "auto"
+    """`raw`, `recverr`, `connected`, or `auto`: raw where that is allowed, else recverr."""
+    loop_ttl: int = 32
+    capture: str = "auto"
+    """How the raw engine hears: `ring`, `scapy`, or `auto`."""
+
+
+def catalogue_of(options: Options) -> Catalogue:
+    """What these options have sent to which port.
+
+    Raises:
+        UsageError: the payload is unknown, or the file has a mistake.
+        UdpprobeError: the file cannot be read.
+    """
+    catalogue = load()
+    if options.payload_file is not None:
+        catalogue = from_nmap(catalogue, options.payload_file)
+    return chosen(catalogue, options.payload)
+
+
+def are_own(destinations: Destinations) -> bytearray:
+    """(n,) whether each is at an address of this host."""
+    own = {divmod(mapped_address(address), 1 << 64) for address in own_addresses()}
+    return bytearray((high == 0 and low >> 24 == LOOPBACK) or (high, low) in own
+                     for high, low in zip(destinations.high, destinations.low, strict=True))
+
+
+def reserve_source_ports(destinations: Destinations, own: Sequence[int], options: Options) -> ReservedPorts:
+    """Where probes will leave from: if possible no port that is to be probed, of this host, for it would say nothing.
+
+    Args:
+        destinations: (n,) what is to be probed.
+        own: (n,) whether each is at an address of this host, as `are_own` says.
+        options: how to probe.
+
+    Raises:
+        UdpprobeError: the port is in use, or not for this user; or none is free.
+    """
+    families = families_of(destinations.high, destinations.low)
+    if options.source_port:
+        return reserve_ports(families, port=options.source_port)
+    taken = set(compress(destinations.port, own))
+    if not taken:
+        return reserve_neighbours(SOURCE_PORTS, families)
+    for count in (SOURCE_PORTS, 1):
+        for first in _some_beside(taken, count):
+            with suppress(UdpprobeError):
+                return reserve_ports(families, port=first, count=count)
+    return reserve_neighbours(1, families)
+
+
+def _some_beside(taken: set[int], count: int) -> list[int]:
+    """Where `count` neighbouring ports begin, none of them taken."""
+    firsts, free = [], 0
+    for port in range(FIRST_UNPRIVILEGED, 65_536):
+        free = 0 if port in taken else free + 1
+        if free >= count:
+            firsts.append(port - count + 1)
+    return SystemRandom().sample(firsts, min(PORT_TRIES, len(firsts)))
+
+
+def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ...]) -> tuple[Plan, array[int]]:
+    """The tasks, and (hosts,) errno of hosts that this one has no way to.
+
+    Raises:
+        UdpprobeError: a source address or interface is none of this host's.
+    """
+    catalogue = catalogue_of(options)
+    sources, errno = _sources(destinations, options)
+    choice = array("H", map(catalogue.choice_of, destinations.port))
+    dice = SystemRandom()     # `secrets` does the same, and loads OpenSSL
+    key = dice.getrandbits(64), dice.getrandbits(64)
+    return Plan(destinations, Sources(sources, ports[0], len(ports)), choice, catalogue.payloads(), key,
+                ttl=options.ttl, size=options.size, proving=catalogue.proving), errno
+
+
+def _sources(destinations: Destinations, options: Options) -> tuple[list[list[Address]], array[int]]:
+    """Each host's source addresses; those that cannot be used for it stand in for by one that can."""
+    hosts = _hosts_of(destinations)
+    columns = [list(zip(*sources_for(hosts.high, hosts.low, hosts.zone, bind=address, interface=options.interface),
+                        strict=True)) for address in options.source_addresses or (None,)]
+    sources, errnos = [], array("i")
+    for found in zip(*columns, strict=True):
+        usable = next((each for each in found if each[2] == 0), found[0])
+        sources.append([(high, low) if errno == 0 else usable[:2] for high, low, errno in found])
+        errnos.append(usable[2])
+    return sources, errnos
+
+
+def _hosts_of(destinations: Destinations) -> Destinations:
+    """A row of each host, in the order of their numbers."""
+    first: dict[int, int] = {}
+    for row, host in enumerate(destinations.host):
+        first.setdefault(host, row)
+    hosts = Destinations()
+    for host in range(len(first)):
+        row = first[host]
+        hosts.add(host, destinations.address(row), destinations.port[row:row + 1], destinations.zone[row])
+    return hosts
+
+
+def open_engine(options: Options, ports: tuple[int, ...], warn: Callable[[str], None], *, tasks: int = 0) -> Engine:
+    """The engine that was asked for, or the best one that is allowed; what it cannot see is told.
+
+    Args:
+        options: how to probe.
+        ports: the source ports.
+        warn: tells the user.
+        tasks: how many destinations there are.
+
+    Raises:
+        PrivilegeError: raw sockets are not allowed, and `engine` is `raw`.
+        UdpprobeError: the host cannot do it.
+    """
+    name, who = options.engine, f"--engine {options.engine}"
+    if name == "auto":
+        name, who = ("raw" if has_net_raw() else "recverr"), FALLBACK
+    engine = ENGINES[name](options, ports, tasks)
+    if engine.blind_to:
+        warn(f"{who} cannot see {engine.blind_to}")
+    return engine
+
+
+def _open_raw(options: Options, ports: tuple[int, ...], tasks: int) -> Engine:
+    from udpprobe.engines.raw import Raw  # noqa: PLC0415 - the others do without a capture
+
+    bulk = not 0 < options.rate_pps <= BULK_PPS
+    return Raw(ports=(ports[0], ports[-1]), interface=options.interface, bulk=bulk, capture=options.capture,
+               sees_own=not bulk or tasks < CROWD or options.write is not None)
+
+
+def _open_recverr(options: Options, _: tuple[int, ...], __: int) -> Engine:
+    from udpprobe.engines.recverr import RecvErr  # noqa: PLC0415 - as above
+
+    return RecvErr(interface=options.interface)
+
+
+def _open_connected(options: Options, _: tuple[int, ...], __: int) -> Engine:
+    from udpprobe.engines.connected import Connected  # noqa: PLC0415 - as above
+
+    return Connected(interface=options.interface)
+
+
+ENGINES = {"raw": _open_raw, "recverr": _open_recverr, "connected": _open_connected}

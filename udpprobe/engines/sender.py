@@ -1,0 +1,175 @@
+"""Crafted packets onto the wire, hundreds a system call: sendmmsg(2) out of the buffers they were crafted into.
+
+The IP header is the probe's own (source, TTL, id, flow label); the way is the kernel's: its routes, its neighbours,
+its firewall. What the kernel refuses comes back as an errno, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Self
+
+from msgspec import Struct
+
+from udpprobe.core.probe import Batch
+from udpprobe.errors import PrivilegeError, UdpprobeError, raw_hint
+from udpprobe.linux.links import bind_to_interface, interface_index
+from udpprobe.linux.sendmmsg import CHUNK, PATIENCE_S, Messages
+
+SEND_BUFFER_BYTES = 4 << 20
+SO_SNDBUFFORCE = 32
+IPV6_HDRINCL = 36
+IPV6_RECVERR = 25
+IP_RECVERR = 11
+IP_PKTINFO = 8
+MTU_DISCOVERY: dict[int, tuple[int, int]] = {
+    socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
+PMTUDISC_PROBE = 3
+"""The only limit is the interface's: what the kernel has learned of the path is what is being probed (linux/in.h)."""
+
+CMSGHDR = "@Nii"
+
+
+class RawFamily(Struct, frozen=True):
+    """How the raw socket of a family is spoken to."""
+
+    domain: int
+    options: tuple[tuple[int, int], ...]
+    """(level, option) to turn on: the header is ours; a full queue is an error and no silent loss."""
+    name: bytes
+    """struct sockaddr_in or sockaddr_in6 of no address."""
+    address_at: int
+    """Where the address goes in it."""
+    control: bytes
+    """The control message that names the source, for there may be routes by source: ip(7) IP_PKTINFO, RFC 3542
+    IPV6_PKTINFO."""
+    source_at: int
+    """Where the source goes in it."""
+    address_bytes: int
+    header_at: int
+    """Where in the packet the source stands; the destination follows it."""
+
+
+RAW_FAMILIES = {
+    4: RawFamily(socket.AF_INET, ((socket.IPPROTO_IP, socket.IP_HDRINCL), (socket.IPPROTO_IP, IP_RECVERR)),
+                 struct.pack("@H14x", socket.AF_INET), 4,
+                 struct.pack(f"{CMSGHDR}16x", socket.CMSG_LEN(12), socket.IPPROTO_IP, IP_PKTINFO), 20, 4, 12),
+    6: RawFamily(socket.AF_INET6, ((socket.IPPROTO_IPV6, IPV6_HDRINCL), (socket.IPPROTO_IPV6, IPV6_RECVERR)),
+                 struct.pack("@H26x", socket.AF_INET6), 8,
+                 struct.pack(f"{CMSGHDR}24x", socket.CMSG_LEN(20), socket.IPPROTO_IPV6, socket.IPV6_PKTINFO),
+                 16, 16, 8),
+}
+ZONE_AT = 24
+"""Where the index of the interface stands in struct sockaddr_in6."""
+
+
+class _RawSocket:
+    """A raw socket of one family (raw(7)), and the messages that leave by it.
+
+    Raises:
+        PrivilegeError: this user may not open such a socket.
+        UdpprobeError: this host knows none.
+    """
+
+    def __init__(self, family: int, interface: str | None, patience_s: float) -> None:
+        self._how = how = RAW_FAMILIES[family]
+        self.socket = _raw_socket(how.domain)
+        for level, option in (*how.options, (socket.SOL_SOCKET, socket.SO_BROADCAST)):
+            self.socket.setsockopt(level, option, 1)
+        self.socket.setsockopt(*MTU_DISCOVERY[how.domain], PMTUDISC_PROBE)
+        if interface is not None:
+            bind_to_interface(self.socket, interface)
+        self._messages = Messages(how.name, how.control, patience_s=patience_s)
+
+    def send(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> Iterable[tuple[int, int]]:
+        """Send some rows of a batch in their order; the rows that were refused, and why."""
+        for at in range(0, len(rows), CHUNK):
+            some = rows[at:at + CHUNK]
+            self._messages.put(batch.packets, [(row * batch.stride, batch.length[row]) for row in some])
+            self._address(batch, some, zones)
+            for row, errno in zip(some, self._messages.send(self.socket, len(some)), strict=True):
+                if errno:
+                    yield row, errno
+
+    def _address(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> None:
+        """Say where the first messages go: as the packets' own headers do."""
+        how, packets, size = self._how, memoryview(batch.packets), self._how.address_bytes
+        names, controls = memoryview(self._messages.names), memoryview(self._messages.controls)
+        name_at, control_at = how.address_at, how.source_at
+        for row in rows:
+            at = row * batch.stride + how.header_at
+            controls[control_at:control_at + size] = packets[at:at + size]
+            names[name_at:name_at + size] = packets[at + size:at + 2 * size]
+            name_at, control_at = name_at + len(how.name), control_at + len(how.control)
+        if how.domain == socket.AF_INET6:
+            for number, row in enumerate(rows):
+                struct.pack_into("@I", names, number * len(how.name) + ZONE_AT, zones[row])
+
+
+def _raw_socket(domain: int) -> socket.socket:
+    try:
+        opened = socket.socket(domain, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    except PermissionError:
+        raise PrivilegeError(f"sending needs CAP_NET_RAW: {raw_hint()}; or take --engine recverr") from None
+    except OSError as error:
+        raise UdpprobeError(f"cannot open a raw socket: {error.strerror}") from None
+    with suppress(OSError):     # without the privilege the buffer is what the system gives
+        opened.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
+    return opened
+
+
+class Sender:
+    """Sends by raw sockets: routes, neighbours and firewall are the kernel's, for each packet.
+
+    Args:
+        interface: the only one to leave by; None lets the routes decide.
+        patience_s: how long its queue may stay full before a packet is given up.
+
+    Raises:
+        UsageError: there is no such interface.
+    """
+
+    def __init__(self, *, interface: str | None = None, patience_s: float = PATIENCE_S) -> None:
+        if interface is not None:
+            interface_index(interface)
+        self._interface, self._patience_s = interface, patience_s
+        self._sockets: dict[int, _RawSocket] = {}
+
+    def send(self, batch: Batch, count: int, zones: Sequence[int]) -> list[tuple[int, int]]:
+        """Send the first `count` packets of a batch; of each family in their order.
+
+        Args:
+            batch: packets; their headers name source and destination.
+            count: how many.
+            zones: (count,) index of the interface of a link-local destination, else 0.
+
+        Returns:
+            (row, errno) of those that did not leave.
+
+        Raises:
+            PrivilegeError: this user may not open raw sockets.
+            UdpprobeError: this host knows none of the family.
+        """
+        refused: list[tuple[int, int]] = []
+        versions = memoryview(batch.packets)[:count * batch.stride:batch.stride]
+        for family in (4, 6):
+            rows = [row for row, first in enumerate(versions) if first >> 4 == family]
+            if rows:
+                if family not in self._sockets:
+                    self._sockets[family] = _RawSocket(family, self._interface, self._patience_s)
+                refused += self._sockets[family].send(batch, rows, zones)
+        return refused
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for each in self._sockets.values():
+            each.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

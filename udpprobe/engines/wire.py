@@ -1,0 +1,321 @@
+"""The wire to one destination: probes out, replies in, one clock. What `trace` and `mtu` stand on."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack, closing, suppress
+from os import strerror
+from random import SystemRandom
+from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct
+
+from udpprobe.capture.live import LiveCapture, open_capture
+from udpprobe.core.addresses import address_text
+from udpprobe.core.decode import Decoder
+from udpprobe.core.probe import TOKEN_BYTES
+from udpprobe.core.rows import Packet
+from udpprobe.core.targets import TRACEROUTE_PORT, parse_target
+from udpprobe.errors import PrivilegeError, UdpprobeError, UnsentError, UsageError, raw_hint
+from udpprobe.linux.hostfacts import reserve_ports, source_of
+from udpprobe.linux.links import bind_to_interface, interface_index, interface_mtu, interface_name
+from udpprobe.linux.routes import outgoing_interface
+from udpprobe.payloads import Catalogue, chosen, load
+from udpprobe.payloads.model import Payload
+from udpprobe.replies import NO_LOOP_TTL, Flows, Probe, Reply, Tracker
+from udpprobe.targets import Wanted, resolve
+from udpprobe.tracing.model import Target
+
+if TYPE_CHECKING:
+    from udpprobe.scanning.probes import Destinations
+
+FILTER = "(udp and ({ports})) or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
+"""The probes and their answers, errors, and later fragments, which have no ports."""
+LEAST_TOKEN = 2
+"""Bytes of the token that tell probes apart; a payload with less room gets a token behind it."""
+PORT_BITS = 14
+"""log2 of the ports that the kernel chooses from (net.ipv4.ip_local_port_range: 28,232), rounded down."""
+
+QUEUE_S = 0.01
+"""How long an interface's queue may stay full: a few packets a millisecond fill none, but some say so of a packet that
+the next link does not take, and meanwhile nothing else is sent or heard."""
+FIRST_WAIT_S = 0.001
+"""Before the first try again; before each further one twice as long."""
+FULL = frozenset({errno.ENOBUFS, errno.EAGAIN})
+IP_PKTINFO, IP_RECVERR, IPV6_RECVERR, IPV6_HDRINCL, PMTUDISC_PROBE = 8, 11, 25, 36, 3
+"""linux/in.h and in6.h. PROBE: the only limit is the interface's, for what the kernel knows of the path is probed."""
+RAW_OPTIONS = {
+    4: ((socket.IPPROTO_IP, socket.IP_HDRINCL, 1), (socket.IPPROTO_IP, IP_RECVERR, 1),
+        (socket.IPPROTO_IP, 10, PMTUDISC_PROBE)),
+    6: ((socket.IPPROTO_IPV6, IPV6_HDRINCL, 1), (socket.IPPROTO_IPV6, IPV6_RECVERR, 1),
+        (socket.IPPROTO_IPV6, 23, PMTUDISC_PROBE)),
+}
+"""By family: the header is ours; a full queue is an error and no silent loss; 10 and 23 are MTU_DISCOVER."""
+
+
+class Endpoint(Struct, frozen=True):
+    """A destination as the kernel knows it."""
+
+    address: tuple[int, int]
+    """Two halves of 128 bits, IPv4 mapped."""
+    port: int
+    zone: int = 0
+    """Index of the interface of a link-local address (RFC 4007), else 0."""
+
+    @property
+    def text(self) -> str:
+        """The address in digits."""
+        return address_text(*self.address)
+
+
+def endpoint_of(destinations: Destinations, row: int) -> Endpoint:
+    """One of the destinations that targets were resolved to."""
+    high, low = int(destinations.high[row]), int(destinations.low[row])
+    return Endpoint((high, low), int(destinations.port[row]), int(destinations.zone[row]))
+
+
+def endpoint_named(text: str, command: str, family: int | None = None, interface: str | None = None, *,
+                   allow_broadcast: bool = False) -> Endpoint:
+    """The one destination that `HOST:PORT` names: without a port, traceroute's; of a name, the system's first choice.
+
+    Args:
+        text: as `parse_target` has it.
+        command: who follows one destination only.
+        family: 4 or 6: only such addresses of a name.
+        interface: zone of a link-local address that names none.
+        allow_broadcast: whether groups of hosts may be probed.
+
+    Raises:
+        UsageError: it is no target, or more than one destination.
+        UdpprobeError: the name has no address.
+    """
+    target = parse_target(text)
+    hosts = 1 if isinstance(target.host, str) else target.host.size
+    if hosts * sum(map(len, target.ports or (range(1),))) > 1:
+        raise UsageError(f"{text!r} is more than one destination; {command} takes one")
+    wanted = Wanted((range(TRACEROUTE_PORT, TRACEROUTE_PORT + 1),), family, interface, allow_broadcast)
+    return endpoint_of(resolve([target], [], wanted).destinations, 0)
+
+
+def payload_for(port: int, text: str = "auto") -> Payload:
+    """What is sent to a port.
+
+    Args:
+        port: UDP port of the destination.
+        text: as `--payload` has it. Of several payloads the first is taken.
+
+    Raises:
+        UsageError: the payload is unknown.
+        UdpprobeError: its file cannot be read.
+    """
+    catalogue: Catalogue = chosen(load(), text)
+    row = catalogue.forced[0] if catalogue.forced else next(
+        (number for number, each in enumerate(catalogue.rows) if port in each.ports), 0)
+    return catalogue.rows[max(row, 0)]      # a negative one is the generic payload, which stands first
+
+
+class RawSocket:
+    """Sends IP packets to one destination (raw(7)): the headers are theirs, the way is the kernel's.
+
+    Args:
+        flows: where from and where to.
+        interface: the only one to leave by; None lets the routes decide.
+
+    Raises:
+        PrivilegeError: this user may not open such a socket.
+        UdpprobeError: this host knows none.
+    """
+
+    def __init__(self, flows: Flows, interface: str | None) -> None:
+        domain = socket.AF_INET if flows.family == 4 else socket.AF_INET6
+        try:
+            self._socket = socket.socket(domain, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        except PermissionError:
+            raise PrivilegeError(f"sending needs CAP_NET_RAW: {raw_hint()}") from None
+        except OSError as error:
+            raise UdpprobeError(f"cannot open a raw socket: {error.strerror}") from None
+        for level, option, value in (*RAW_OPTIONS[flows.family], (socket.SOL_SOCKET, socket.SO_BROADCAST, 1)):
+            self._socket.setsockopt(level, option, value)
+        if interface is not None:
+            bind_to_interface(self._socket, interface)
+        source = socket.inet_pton(domain, address_text(*flows.source))
+        # the source is named beside the packet, too: there may be routes by source
+        if domain == socket.AF_INET:
+            self._to: tuple[str | int, ...] = address_text(*flows.destination), 0
+            self._control = socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=i4s4x", 0, source)
+        else:
+            self._to = address_text(*flows.destination), 0, 0, flows.zone
+            self._control = socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, struct.pack("=16si", source, 0)
+
+    def send(self, packet: bytes) -> int:
+        """Send a packet; 0, or why this host refuses: errno."""
+        wait_s = FIRST_WAIT_S
+        while True:
+            try:
+                self._socket.sendmsg([packet], [self._control], 0, self._to)
+            except OSError as error:
+                if error.errno not in FULL or wait_s >= QUEUE_S:
+                    return error.errno or errno.EIO
+                time.sleep(wait_s)
+                wait_s *= 2
+            else:
+                return 0
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+
+class Wire:
+    """Sends probes to one destination, and knows what comes back for them.
+
+    Args:
+        endpoint: the destination.
+        payload: what each probe carries. A payload without room for a token gets one behind it.
+        source_port: of the first flow; 0 for ones that the kernel chooses.
+        interface: where probes leave; None for wherever the kernel routes them.
+        source_address: instead of the one that the kernel would take.
+        flows: how many there are, each with a source port and IPv6 flow label of its own.
+        loop_ttl: of probes that left with this TTL or more it is a loop's doing if it runs out.
+
+    Raises:
+        PrivilegeError: raw sockets are not allowed.
+        UsageError: there is no such interface.
+        UnsentError: this host has no way there.
+        UdpprobeError: the source address or port cannot be had.
+    """
+
+    def __init__(self, endpoint: Endpoint, payload: Payload, *, source_port: int = 0,
+                 interface: str | None = None, source_address: str | None = None, flows: int = 1,
+                 loop_ttl: int = NO_LOOP_TTL) -> None:
+        if interface is not None:
+            interface_index(interface)
+        source = source_of(endpoint.text, endpoint.zone, bind=source_address, interface=interface)
+        if source.errno:
+            zone = interface_name(endpoint.zone) if endpoint.zone else None
+            raise UnsentError(f"cannot send to {endpoint.text}: {strerror(source.errno)}", source.errno, zone)
+        with ExitStack() as held:
+            family = 6 if ":" in endpoint.text else 4
+            ports = held.enter_context(reserve_ports((family,), source_port, flows)).ports
+            own = source.address >> 64, source.address & (1 << 64) - 1
+            self.flows = Flows(own, endpoint.address, endpoint.port, endpoint.zone, ports)
+            self._socket = held.enter_context(closing(RawSocket(self.flows, interface)))
+            dice = SystemRandom()
+            self._tracker = Tracker(self.flows, _with_token(payload), (dice.getrandbits(64), dice.getrandbits(64)),
+                                    port_bits=0 if source_port else PORT_BITS, loop_ttl=loop_ttl)
+            self.interface, self.mtu = _way(self.flows, interface)
+            self._held = held.pop_all()
+
+    @property
+    def target(self) -> Target:
+        """The destination."""
+        zone = self.interface if self.flows.zone else None
+        return Target(address_text(*self.flows.destination), self.flows.port, zone)
+
+    @property
+    def source(self) -> str:
+        """The address that probes leave from."""
+        return address_text(*self.flows.source)
+
+    @property
+    def least_size(self) -> int:
+        """Bytes of the IP packet of a probe that is not filled up."""
+        return self._tracker.least_size
+
+    @property
+    def faults(self) -> Counter[str]:
+        """What was wrong with what was heard, counted by name; `foreign`: errors about what was never sent."""
+        return self._tracker.faults
+
+    def send(self, probes: Sequence[Probe]) -> list[int]:
+        """Send probes in their order; for each 0, or why this host refuses: errno (EMSGSIZE: beyond the interface)."""
+        return [self._socket.send(self._tracker.craft(probe, time.time_ns())) for probe in probes]
+
+    def take(self, packets: Sequence[Packet]) -> list[Reply]:
+        """What came back with some packets, in order of time."""
+        return self._tracker.take(packets)
+
+    def close(self) -> None:
+        """Give back sockets and ports."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Listener:
+    """Hears what comes back by some wires, from when it is made. The wires are its caller's to close.
+
+    Args:
+        wires: with the ports that replies come to.
+        interface: where it listens; None for every interface.
+        capture: as `open_capture` has it.
+
+    Raises:
+        PrivilegeError: capturing is not allowed.
+        UsageError: there is no such interface.
+    """
+
+    def __init__(self, wires: Sequence[Wire], interface: str | None = None, *, capture: str = "auto") -> None:
+        self.wires = tuple(wires)
+        self._decoder = Decoder(1, keeps_messages=True)
+        self._capture = _capture([port for wire in wires for port in wire.flows.source_ports], interface, capture)
+        self.now_ns = time.time_ns()
+
+    @property
+    def faults(self) -> Counter[str]:
+        """What was wrong with what was heard, counted by name."""
+        heard = self._capture.state.faults + self._decoder.counted_faults()
+        return sum((wire.faults for wire in self.wires), heard)
+
+    def hear(self, wait_s: float) -> list[Reply]:
+        """What came back, in order of time, after waiting for it `wait_s` seconds at most; then `now_ns` is later.
+
+        It may be less than `wait_s` later although nothing came back: probes that leave are heard too.
+        """
+        frames = self._capture.receive(wait_s)
+        self.now_ns = max(self.now_ns, frames.now_ns)
+        packets = [packet for frame in frames.frames for packet in self._decoder.packets(
+            frame.data, frame.length, frame.time_ns, frame.link_type, frame.number)]
+        return sorted((reply for wire in self.wires for reply in wire.take(packets)), key=lambda reply: reply.time_ns)
+
+    def close(self) -> None:
+        """Stop capturing."""
+        self._capture.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _with_token(payload: Payload) -> tuple[bytes, int, int]:
+    """Its bytes, where in them the token goes, and how many bytes of it: some in any case."""
+    if payload.token_size >= LEAST_TOKEN:
+        return payload.data, payload.token_at, payload.token_size
+    return payload.data + bytes(TOKEN_BYTES), len(payload.data), TOKEN_BYTES
+
+
+def _capture(ports: Sequence[int], interface: str | None, capture: str) -> LiveCapture:
+    expression = FILTER.format(ports=" or ".join(f"port {port}" for port in ports))
+    return open_capture(expression, interface=interface, capture=capture)
+
+
+def _way(flows: Flows, interface: str | None) -> tuple[str, int]:
+    """Name and MTU of the interface that probes leave by, as the kernel routes them now."""
+    domain = socket.AF_INET if flows.family == 4 else socket.AF_INET6
+    source, destination = (socket.inet_pton(domain, address_text(*each)) for each in (flows.source, flows.destination))
+    index = outgoing_interface(source, destination, flows.zone or (interface_index(interface) if interface else 0))
+    with suppress(OSError):
+        name = socket.if_indextoname(index)
+        return name, interface_mtu(name)
+    return "", 0

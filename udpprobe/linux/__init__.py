@@ -1,0 +1,1 @@
+"""This host as its kernel shows it: interfaces, routes, sockets and their processes, clocks; many sends at once."""

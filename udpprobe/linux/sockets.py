@@ -1,0 +1,222 @@
+"""Whose UDP socket a datagram of this host came from, and what that socket can see of an error about it.
+
+The kernel lists its sockets with their states and options (sock_diag(7)); /proc tells who holds them. A short-lived
+socket is gone when its error is read, so sockets are looked for as soon as a port that is not known yet sends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from random import SystemRandom
+
+from msgspec import Struct
+
+from udpprobe.core.addresses import MAPPED_PREFIX, mapped_address
+from udpprobe.core.model import Event, Process
+from udpprobe.core.ports import Ports
+from udpprobe.linux.holders import Holder, holders_of, shows_ipv6_errors
+from udpprobe.linux.sockdiag import UdpSocket, udp_sockets
+
+Address = IPv4Address | IPv6Address
+
+EXPIRES_S = 5.0
+"""So long it is believed that a port is still its owner's; and that addresses are still this host's."""
+REMEMBERED_S = 60.0
+"""How long a closed socket is remembered, for errors that come late."""
+MOST_REMEMBERED = 1 << 16
+IDLE_SHARE = 10
+"""So many times as long as looks at all sockets take, none is taken in the mean: many sockets take long."""
+SAVED_S = 1.0
+"""Where none was taken for as long as this, several may follow at once."""
+
+
+SEES = {"connected": "connected", "recverr": "recverr", "unconnected": "blind", "elsewhere": "blind",
+        "unknown": "unknown"}
+"""What a socket in some state can see of an error: the errno at its next call, all of it, or nothing."""
+TEXTS = {
+    "connected": "its socket is connected: its next call gives {errno}",
+    "recverr": "its socket has IP_RECVERR: the error and {errno} are there for it",
+    "unconnected": "its socket is unconnected: it does not know",
+    "elsewhere": "its socket is connected to another address: it does not know",
+    "unknown": "whether its socket hears of it is unknown",
+}
+HEARING = frozenset({"connected", "recverr"})
+LATER = "its socket is unconnected: it learns of it only with IP_PMTUDISC_DO, by EMSGSIZE from what it sends later"
+UNTOLD = "its socket hears of most errors, but Linux keeps this one to itself"
+
+
+class Sender(Struct, frozen=True):
+    """Who sent a datagram, and how its socket stood."""
+
+    process: Process | None
+    """None where nobody knows."""
+    state: str
+    """A key of `SEES`."""
+
+    @property
+    def sees(self) -> str:
+        """`connected`, `recverr`, `blind` or `unknown`."""
+        return SEES[self.state]
+
+    def note(self, linux: dict[str, str | None]) -> str:
+        """In words.
+
+        Args:
+            linux: the errno that Linux gives a `connected` and a `recverr` socket.
+        """
+        who = f"{self.process.name}[{self.process.pid}]" if self.process else "of this host, by an unknown process"
+        errno = linux.get(self.state)
+        is_untold = self.state in HEARING and errno is None
+        is_later = self.state == "unconnected" and linux.get("connected") == "EMSGSIZE"
+        text = UNTOLD if is_untold else LATER if is_later else TEXTS[self.state].format(errno=errno)
+        return f"{who}; {text}"
+
+
+NOBODY = Sender(None, "unknown")
+
+
+class _Sighting(Struct):
+    """A socket as it was seen last."""
+
+    found: UdpSocket
+    holder: Holder | None
+    ipv6_errors: bool | None
+    """Whether it has IPV6_RECVERR; None where the kernel does not say."""
+    seen_s: float
+    gone: bool = False
+
+
+class Sockets:
+    """The UDP sockets of this network namespace, by and by.
+
+    Args:
+        own_addresses: says which addresses this host has now.
+    """
+
+    def __init__(self, own_addresses: Callable[[], Iterable[Address]]) -> None:
+        self.own_addresses = own_addresses
+        self.ports = Ports(SystemRandom().getrandbits(64))
+        """Sees which ports of this host send: for the analyzer of its packets."""
+        self._own: frozenset[int] = frozenset()
+        self._sightings: dict[int, _Sighting] = {}
+        """By inode."""
+        self._by_port: dict[int, list[_Sighting]] = {}
+        self._expires_s = self._next_look_s = 0.0
+
+    def look(self) -> None:
+        """See what there is before the first datagram: the first look takes longest."""
+        self._expire()
+        self._look()
+
+    def heed(self) -> None:
+        """Look for the sockets of ports that were not known before they were seen to send."""
+        self._expire()
+        if self.ports.is_news and self._look():
+            self.ports.is_news = False
+
+    def senders(self, events: Iterable[Event]) -> list[Sender | None]:
+        """Who sent what each of these errors quotes; None where it was another host."""
+        self._expire()
+        own = [_number(event.quoted.source) in self._own for event in events]
+        if any(own):
+            self._look()
+        return [self._sender(event) if is_own else None for event, is_own in zip(events, own, strict=True)]
+
+    def _expire(self) -> None:
+        now_s = time.monotonic()
+        if now_s < self._expires_s:
+            return
+        self._expires_s = now_s + EXPIRES_S
+        self._own = frozenset(map(mapped_address, self.own_addresses()))
+        self.ports.expect(self._own)
+
+    def _look(self) -> bool:
+        """See which sockets there are now, unless that was done just before."""
+        start_s = time.monotonic()
+        if start_s < self._next_look_s:
+            return False
+        with suppress(OSError):     # the kernel is too busy to say, or says nothing: then nothing is known
+            self._see({each.inode: each for each in udp_sockets()}, start_s)
+        cost_s = time.monotonic() - start_s
+        self._next_look_s = max(self._next_look_s, start_s - SAVED_S) + (IDLE_SHARE + 1) * cost_s
+        return True
+
+    def _see(self, there: dict[int, UdpSocket], now_s: float) -> None:
+        new = there.keys() - self._sightings.keys() | self._left() & there.keys()
+        holders = holders_of(new, {each.holder.pid for each in self._sightings.values() if each.holder}) if new else {}
+        for inode in new:
+            holder = holders.get(inode)
+            ipv6_errors = shows_ipv6_errors(holder) if holder else None
+            self._sightings[inode] = _Sighting(there[inode], holder, ipv6_errors, now_s)
+        for inode, sighting in self._sightings.items():
+            sighting.gone = inode not in there
+            if not sighting.gone:
+                sighting.found, sighting.seen_s = there[inode], now_s
+        self._forget(now_s)
+
+    def _left(self) -> set[int]:
+        """Sockets that who held them does not hold any more."""
+        return {inode for inode, each in self._sightings.items() if each.holder and not each.holder.holds()}
+
+    def _forget(self, now_s: float) -> None:
+        kept = [(inode, each) for inode, each in self._sightings.items() if now_s - each.seen_s <= REMEMBERED_S]
+        self._sightings = dict(sorted(kept, key=lambda one: one[1].seen_s)[-MOST_REMEMBERED:])
+        self._by_port = {}
+        for sighting in self._sightings.values():
+            self._by_port.setdefault(sighting.found.port, []).append(sighting)
+
+    def _sender(self, event: Event) -> Sender:
+        quoted = event.quoted
+        flow = (_number(quoted.source), _number(quoted.destination), quoted.destination_port)
+        ranked = [(rank, each) for each in self._by_port.get(quoted.source_port or 0, ())
+                  if (rank := _rank(each, flow)) is not None]
+        best = max((rank for rank, _ in ranked), default=None)
+        told = {_told(each, flow, event.family) for rank, each in ranked if rank == best}
+        if len({sender.process for sender in told}) != 1:
+            return NOBODY       # nobody holds it any more, or several share the port
+        return told.pop() if len(told) == 1 else Sender(told.pop().process, "unknown")
+
+
+Flow = tuple[int, int, int | None]
+"""Source, destination, destination port."""
+
+
+def _rank(sighting: _Sighting, flow: Flow) -> tuple[int, ...] | None:
+    """How likely a socket with the right port sent a datagram, or None where it cannot have; as the kernel ranks."""
+    found, (source, destination, port) = sighting.found, flow
+    if found.address and found.address != source:
+        return None
+    is_peer = (found.peer, found.peer_port) == (destination, port)
+    same_family = found.is_v4 == (source >> 32 == MAPPED_PREFIX)
+    if found.is_v4 and not same_family:
+        return None
+    return not sighting.gone, is_peer, not found.is_connected, bool(found.address), same_family
+
+
+def _told(sighting: _Sighting, flow: Flow, family: int) -> Sender:
+    holder = sighting.holder
+    return Sender(holder.process if holder else None, _state(sighting, flow, family))
+
+
+def _state(sighting: _Sighting, flow: Flow, family: int) -> str:
+    """As the kernel looks for whom to tell: a socket that is connected to the quoted destination, or to nobody."""
+    found = sighting.found
+    is_there = (found.peer, found.peer_port) == flow[1:]
+    recverr = found.recverr if family == 4 else sighting.ipv6_errors
+    if found.is_connected and not is_there:
+        return "elsewhere"
+    if recverr:
+        return "recverr"
+    if found.is_connected:
+        return "connected"
+    return "unknown" if recverr is None else "unconnected"
+
+
+@lru_cache(maxsize=1 << 14)
+def _number(text: str) -> int:
+    return mapped_address(ip_address(text.partition("%")[0]))
+

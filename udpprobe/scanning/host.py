@@ -1,0 +1,141 @@
+"""A host that ICMP errors come for, some of whose ports have said nothing.
+
+A port is evidence for another only where the same reporter refuses both: the host itself, its firewall, a router. Each
+reporter has a limit of its own, and a port is silent once none of them has anything to say of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from udpprobe.scanning.suspects import OPEN, SILENT, Ballot, States
+from udpprobe.scanning.voice import Due, Voice
+
+MOST_VOICES = 8
+"""So many reporters of a host are told apart; more speak with the last one's voice."""
+
+
+class Host:
+    """Decides the open tasks of one host.
+
+    Args:
+        tasks: (n,) its tasks.
+        state: of all tasks of the scan.
+        known: by reporter, tasks that it sent errors about, each with their kind.
+        hit_ns: by source address, when the last probe that drew an error had left.
+        tries: how often a port must miss where a closed one would not.
+        most_together: how many ports at most are asked together.
+    """
+
+    def __init__(self, tasks: Sequence[int], state: States, known: Mapping[int, Mapping[int, int]],
+                 hit_ns: Sequence[int], tries: int, most_together: int) -> None:
+        self._tasks, self._state, self._hit_ns = tasks, state, hit_ns
+        self._tries, self._most_together = tries, most_together
+        self._number = state.host[tasks[0]]
+        self._voices: dict[int, Voice] = {}
+        self._ballots: list[Ballot] = []
+        self._wait_ns = 0
+        for reporter, closed in known.items():
+            self._add(reporter, closed)
+
+    def _add(self, reporter: int, closed: Mapping[int, int]) -> None:
+        """Ask about every task that is open, or was silent for all others, whether this reporter refuses it, too."""
+        silent = [task for task in self._tasks if self._state[task] == SILENT]
+        for task in silent:
+            self._state[task] = OPEN
+            for each in self._ballots:
+                each.passed.add(task)
+        ballot = Ballot(self._state, self._number, self._agree)
+        self._ballots.append(ballot)
+        voice = Voice(self._tasks, ballot, closed, self._hit_ns, self._tries, self._most_together)
+        voice.wait_ns = self._wait_ns or voice.wait_ns
+        self._voices[reporter] = voice
+
+    def _agree(self, task: int) -> None:
+        """A task is silent where every reporter's ballot says so."""
+        if all(task in each.passed for each in self._ballots):
+            for each in self._ballots:
+                each.passed.discard(task)
+            self._state[task] = SILENT
+
+    @property
+    def wait_ns(self) -> int:
+        """How long an error may take to come; the caller keeps it up to date."""
+        return self._wait_ns
+
+    @wait_ns.setter
+    def wait_ns(self, wait_ns: int) -> None:
+        self._wait_ns = wait_ns
+        for voice in self._voices.values():
+            voice.wait_ns = wait_ns
+
+    @property
+    def finished(self) -> bool:
+        """Whether every task is decided, or can't be."""
+        return not self._state.open[self._number] or all(voice.finished for voice in self._voices.values())
+
+    def wake_ns(self) -> int:
+        """When there may be something to send."""
+        return min((voice.wake_ns() for voice in self._voices.values() if not voice.finished), default=0)
+
+    def remaining_ns(self) -> int:
+        """An estimate of the time until all is decided."""
+        return max(voice.remaining_ns() for voice in self._voices.values())
+
+    def due(self, now_ns: int) -> Due:
+        """What to send now. What several reporters are asked with is sent once: it asks them all."""
+        voices = [voice for voice in self._voices.values() if not voice.finished]
+        if len(voices) == 1:
+            return voices[0].due(now_ns)
+        times: dict[tuple[int, int], int] = {}
+        merged: Due = []
+        for voice in voices:
+            counts: dict[tuple[int, int], int] = {}
+            for each in voice.due(now_ns):
+                counts[each] = counts.get(each, 0) + 1
+                if counts[each] > times.get(each, 0):
+                    times[each] = counts[each]
+                    merged.append(each)
+        return merged
+
+    def hold(self, now_ns: int) -> None:
+        """What was due is still waiting to be sent."""
+        for voice in self._voices.values():
+            voice.hold(now_ns)
+
+    def distrust(self) -> None:
+        """Forget what seems to have missed: its errors may be among packets that were lost on this host."""
+        for voice in self._voices.values():
+            voice.distrust()
+
+    def decided(self, task: int) -> None:
+        """A task is not open any more, for an answer, an error or this host's refusal to send."""
+        for ballot in self._ballots:
+            ballot.passed.discard(task)
+
+    def spoken(self, task: int) -> None:
+        """A task was answered: what was sent to it met nobody's limit."""
+        for voice in self._voices.values():
+            voice.forget(task)
+
+    def hit(self, task: int, voice: tuple[int, int], source: int, sent_ns: int, now_ns: int) -> None:
+        """An error came for a probe of a task.
+
+        Args:
+            task: which one; its state is SETTLED already.
+            voice: who sent it, and what kind of error it is.
+            source: the source address the probe had.
+            sent_ns: when it had left.
+            now_ns: when the error came.
+        """
+        reporter, kind = voice
+        if reporter not in self._voices:
+            if len(self._voices) < MOST_VOICES:
+                self._add(reporter, {task: kind})
+            else:
+                reporter = next(reversed(self._voices))
+        for each, other in self._voices.items():
+            if each == reporter:
+                other.hit(task, kind, source, sent_ns, now_ns)
+            else:
+                other.forget(task)

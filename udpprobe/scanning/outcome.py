@@ -1,0 +1,276 @@
+"""From what a scan heard to its report: every destination that was asked for, also those that said nothing."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cache
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from udpprobe.core.addresses import address_text, is_group
+from udpprobe.core.advice import AMPLIFIER, case_of_verdict, sentence
+from udpprobe.core.model import Destination, Finding, Loop, Spread, median
+from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
+from udpprobe.endpoints import endpoint_text
+from udpprobe.scanning.pacing import Pacing
+from udpprobe.scanning.plan import Plan
+from udpprobe.scanning.record import NOBODY, Found, Kind, Record
+from udpprobe.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT
+
+NS_PER_MS = 1e6
+MOST_ROUTERS = 32
+"""So many of a loop are named; few loops are of more than ten."""
+AMPLIFIES = 10
+"""Times; a whole DNS answer is some five times its question, NTP's usual answer as long as that."""
+HEADER_BYTES = {4: 28, 6: 48}
+"""Of IP and UDP, by family."""
+NO_REPLY = "no reply; host down or filtered"
+"""Of a host that said nothing at all, though a closed port was asked too."""
+NO_REFUSAL = "no reply, and no closed port of this host is refused"
+SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
+TOLD_BY_ERRNO = frozenset({"refused", "too-big"})
+"""Verdicts of which the errno says as much as type and code."""
+TIME_EXCEEDED = {(4, 11, 0), (6, 3, 0)}
+"""Family, type and code: the TTL ran out in transit."""
+UNREACHABLE_PORT = {(4, 3, 3), (6, 1, 4)}
+"""Family, type and code."""
+RANK = {verdict: rank for rank, verdict in enumerate((*VERDICTS, None))}
+"""0 for the most telling verdict; for none, more than for any."""
+
+
+class Known(Struct, frozen=True):
+    """All that a scan knows at its end."""
+
+    plan: Plan
+    pacing: Pacing
+    record: Record
+    errnos: Mapping[int, int]
+    """By task, why this host did not send to it."""
+    loop_ttl: int = 32
+    """An expired TTL that was at least this is the work of a loop."""
+    tells_origin: bool = True
+    """Whether the engine hears who sent an error, of which type and code."""
+    notes: Sequence[Mapping[int, str]] = ()
+    """By task, what else is to be said."""
+    interface_of: Callable[[int], str] = lambda _: ""
+    """Name of the interface that a task's probes leave by."""
+
+
+def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> dict[int, Destination]:
+    """The destinations of a scan by their tasks, worst first, without what it had no time to ask.
+
+    Args:
+        known: what the scan knows.
+        undecided: tasks of which a later packet could have changed what is said.
+    """
+    plan, state = known.plan, known.pacing.state
+    told = {task: _untold(known, task) if task in undecided else destination_of(known, task)
+            for task in range(plan.asked) if state[task] != OPEN or plan.left[task]}
+    tasks = plan.tasks
+    order = sorted(told, key=lambda task: (RANK[told[task].verdict], tasks.high[task], tasks.low[task],
+                                           tasks.port[task]))
+    return {task: told[task] for task in order}
+
+
+def undecided_tasks(known: Known, now_ns: int) -> frozenset[int]:
+    """Tasks of which it is not settled at a time what becomes of them."""
+    plan, pacing = known.plan, known.pacing
+    found, still_heard = set(), cache(lambda host: pacing.silence_settles_ns(host) > now_ns)
+    for task in range(plan.asked):
+        state = pacing.state[task]
+        if state == OPEN or (state == SETTLED and not is_settled(known, task, now_ns)) or (
+                state in {SILENT, LIMITED} and still_heard(plan.host[task])):
+            found.add(task)
+    return frozenset(found)
+
+
+def _untold(known: Known, task: int) -> Destination:
+    """What is known of a destination whose verdict is not."""
+    return replace(destination_of(known, task), verdict=None, errno=None, meaning=None, notes=(), advice=None)
+
+
+def is_settled(known: Known, task: int, now_ns: int) -> bool:
+    """Whether nothing can change what an answer or an error said of a task."""
+    if known.record.answered[task]:
+        return True
+    wait_ns = known.pacing.settling_ns(known.plan.host[task])
+    return any(found.first_ns + wait_ns <= now_ns or (
+        kind.reporter == known.plan.tasks.address(task) and (kind.family, kind.icmp_type, kind.icmp_code)
+        in UNREACHABLE_PORT) for kind, found in known.record.found.get(task, {}).items())
+
+
+def destination_of(known: Known, task: int) -> Destination:
+    """What became of the probes of a task, as far as it is known."""
+    plan, record = known.plan, known.record
+    findings = _findings(known, task)
+    sent, answered = plan.left[task], min(plan.left[task], record.answered[task])
+    verdict = "answered" if answered and not _is_refused_before(known, task) else min(
+        (finding.verdict for finding in findings), key=RANK.__getitem__, default=None) or "silent"
+    errors = sum(finding.count for finding in findings if finding.icmp_type is not None)
+    rtt_ms, name, meaning = _spread(record.rtts_ns(task)), ERRNO_OF_VERDICT.get(verdict), None
+    notes: tuple[str, ...] = ()
+    if sent > 1 and rtt_ms and not errors:
+        # What was asked again may have answered any of the probes: no RTT can be taken from that (RFC 6298, 3).
+        rtt_ms, notes = None, (f"asked {sent} times before it answered",)
+    if verdict == "silent":
+        verdict, name, meaning, notes = _silent(known, task)
+    notes += tuple(some[task] for some in known.notes if task in some)
+    notes += _amplification(known, task)
+    if not known.tells_origin:
+        findings = tuple(map(_anonymous, findings))
+    address, port = address_text(*plan.tasks.address(task)), plan.port[task]
+    case = case_of_verdict(verdict, findings, address, meaning=meaning, errno=name, answered=answered,
+                           notes=notes)
+    return Destination(
+        address=address, port=port, verdict=verdict, errno=name,
+        meaning=meaning, sent=sent, sent_bytes=plan.left_bytes[task], answered=answered, errors=errors, rtt_ms=rtt_ms,
+        findings=findings, notes=notes, advice=sentence(case, [endpoint_text(address, port)], address))
+
+
+def _amplification(known: Known, task: int) -> tuple[str, ...]:
+    """Whether a service sends many times what it is sent: whoever forges its address floods somebody with it."""
+    record, family = known.record, known.plan.family_of(task)
+    answered = record.answered_bytes[task] + HEADER_BYTES[family] * record.answered[task]
+    times = answered // max(known.plan.left_bytes[task], 1)
+    return (f"answers {times} times the bytes that it was sent: {AMPLIFIER}",) if times >= AMPLIFIES else ()
+
+
+def _is_refused_before(known: Known, task: int) -> bool:
+    """Whether the host itself refused a task before it answered: that settled it. No other error does so."""
+    return any(kind.reporter == known.plan.tasks.address(task) and (kind.family, kind.icmp_type, kind.icmp_code)
+               in UNREACHABLE_PORT and found.first_ns < known.record.first_answer_ns[task]
+               for kind, found in known.record.found.get(task, {}).items())
+
+
+# ---- findings
+
+def _findings(known: Known, task: int) -> tuple[Finding, ...]:
+    """The worst first."""
+    kinds, seen = known.record.found.get(task, {}), known.record.loops.get(task)
+    if not kinds and not seen:
+        return ()
+    found = [_finding(known, task, kind, each) for kind, each in kinds.items()]
+    if not seen and len(found) == 1 and found[0].verdict != "loop":     # as of almost all in a crowd
+        return tuple(found)
+    if seen:
+        found.append(Finding(
+            verdict="loop", errno=ERRNO_OF_VERDICT["loop"], linux=None, family=known.plan.family_of(task),
+            icmp_type=None, icmp_code=None, reason="no-response", reporter=None, count=seen.passes,
+            first_time_ns=seen.first_ns, last_time_ns=seen.last_ns, mtu=None, match="none", rtt_ms=None, loop=None,
+            notes=(SEEN_LOOPING,)))
+    loops = sorted((each for each in found if each.verdict == "loop"),
+                   key=lambda each: (each.reporter is None, each.first_time_ns))
+    if loops:
+        routers = tuple(dict.fromkeys(each.reporter for each in loops if each.reporter))[:MOST_ROUTERS]
+        loop = Loop(routers, seen.period if seen else None)
+        found = [replace(each, loop=loop) if each.verdict == "loop" else each for each in found]
+    return tuple(sorted(found, key=_worst_first))
+
+
+def _worst_first(finding: Finding) -> tuple[int | str, ...]:
+    return (RANK[finding.verdict], -finding.count, finding.reporter or "", finding.first_time_ns,
+            finding.icmp_type or 0, finding.icmp_code or 0, finding.mtu or 0)
+
+
+def judged(known: Known, task: int, kind: Kind) -> tuple[Meaning, str | None]:
+    """What an error about a task says, and its verdict."""
+    meaning = meaning_of(kind.family, kind.icmp_type, kind.icmp_code)
+    is_loop = (kind.family, kind.icmp_type, kind.icmp_code) in TIME_EXCEEDED and (
+        known.plan.ttl >= known.loop_ttl or task in known.record.loops)
+    address = known.plan.tasks.address(task)
+    return meaning, verdict_of(meaning, itself=kind.reporter == address, loop=is_loop, group=is_group(*address))
+
+
+def _finding(known: Known, task: int, kind: Kind, found: Found) -> Finding:
+    meaning, verdict = judged(known, task, kind)
+    notes = texts_of(found.notes, found.length, kind.family)
+    if kind.reporter == NOBODY:
+        notes += no_neighbour_notes(kind.family, known.interface_of(task))
+    if is_group(*known.plan.tasks.address(task)):
+        notes += (GROUP_MEMBER,)
+    return Finding(
+        verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux, family=kind.family,
+        icmp_type=kind.icmp_type, icmp_code=kind.icmp_code, reason=meaning.reason,
+        reporter=None if kind.reporter == NOBODY else address_text(*kind.reporter), count=found.count,
+        first_time_ns=found.first_ns, last_time_ns=found.last_ns, mtu=kind.mtu if kind.mtu >= 0 else None,
+        match="exact" if found.is_exact else "rewritten", rtt_ms=_spread(found.rtts_ns), loop=None,
+        notes=notes)
+
+
+def _spread(rtts_ns: Sequence[int]) -> Spread | None:
+    if not rtts_ns:
+        return None
+    if len(rtts_ns) == 1:
+        return Spread(*[rtts_ns[0] / NS_PER_MS] * 3)
+    return Spread(min(rtts_ns) / NS_PER_MS, median(rtts_ns) / NS_PER_MS, max(rtts_ns) / NS_PER_MS)
+
+
+def _anonymous(finding: Finding) -> Finding:
+    """Of an engine that hears only an errno: without what it made up to tell it."""
+    reason = finding.reason if finding.verdict in TOLD_BY_ERRNO else "dest-unreach"
+    return replace(finding, icmp_type=None, icmp_code=None, reporter=None, linux=None, reason=reason)
+
+
+# ---- silence
+
+def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple[str, ...]]:
+    """Of what said nothing: verdict, errno, what its silence means, and notes."""
+    state = known.pacing.state[task]
+    if state == UNSENT:
+        name = errno.errorcode.get(known.errnos.get(task, 0))
+        if known.plan.left[task] == 0:
+            return "unsent", name, None, ()
+        return "silent", None, "no-evidence", (f"not asked again: {name}",)
+    if not known.record.is_seen[task]:      # who says that a probe left?
+        why = "held by this scan itself" if state == HELD else "not seen leaving this host"
+        return "silent", None, "no-evidence", (why,)
+    host = known.plan.host[task]
+    meaning = _meaning(task, host, known.pacing)
+    return "silent", None, meaning, (_why(meaning, task, host, known),)
+
+
+def _meaning(task: int, host: int, pacing: Pacing) -> str:
+    if pacing.spoke[host] and pacing.state[task] in {OPEN, LIMITED}:
+        return "rate-limited"
+    if pacing.others[host] and not pacing.spoke[host]:      # it sends errors, and none was left for the scan
+        return "rate-limited"
+    return "listening-or-filtered" if pacing.refused[host] else "no-evidence"
+
+
+def _why(meaning: str, task: int, host: int, known: Known) -> str:
+    """How sure that is."""
+    left, refused = known.plan.left, known.pacing.refused[host]
+    asked = f"asked {left[task]} times" if left[task] > 1 else "asked once"
+    if meaning == "listening-or-filtered":
+        return f"{asked}, while " + ("another port was refused" if refused == 1 else
+                                     f"other ports were refused {refused} times")
+    if meaning == "rate-limited":
+        return f"{asked}; undecided: the host's ICMP rate limit was used up"
+    if not left[known.plan.asked + host]:       # no closed port was asked: silence may be a listener's
+        return asked
+    return f"{asked}; {NO_REFUSAL if known.pacing.spoke[host] else NO_REPLY}"
+
+
+# ---- comments
+
+def comments_of(told: Mapping[int, Destination], frames: Iterable[tuple[int, int]]) -> dict[int, str]:
+    """By frame, what the destination it is about turned out to be.
+
+    Args:
+        told: by task.
+        frames: each with the task it is about.
+    """
+    texts = {task: _comment(destination) for task, destination in told.items()}
+    return {frame: texts[task] for frame, task in frames if task in texts}
+
+
+def _comment(destination: Destination) -> str:
+    words = [destination.verdict or "undecided"]
+    if destination.meaning:
+        words.append(f"({destination.meaning})")
+    words += [f"by {finding.reporter}" for finding in destination.findings[:1] if finding.reporter]
+    return " ".join(words)

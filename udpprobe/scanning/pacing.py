@@ -1,0 +1,410 @@
+"""Which probes are due: fast where nothing speaks against it, and as each host's own limit allows where it does.
+
+First every task is probed once, all hosts in turn. Then hosts that never sent an error are asked again, with
+pauses; what a host says that did is weighed by `Host`. An error of another address than the destination's settles a
+task only if nothing contradicts it within the host's RTT.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+
+from msgspec import Struct
+
+from udpprobe.core.limiter import MS, NEVER, SECOND
+from udpprobe.scanning.host import Host
+from udpprobe.scanning.plan import Plan
+from udpprobe.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT, States
+from udpprobe.scanning.voice import MOST_WITNESSES
+
+LEAST_WAIT_NS = 20 * MS
+FIRST_WAIT_NS = 250 * MS
+"""Before anything is asked again: a service takes longer to answer than the host to refuse."""
+MOST_WAIT_NS = 4 * SECOND
+LINGER_NS = SECOND
+"""After the last probe, for answers that take their time."""
+FEW_TASKS = 4
+"""A host with no more has its control port probed from the start: its other ports may all be open."""
+LOOK_NS = 10 * MS
+"""How often hosts are looked through."""
+MOST_DISTRUST = 50
+"""How often silence is not believed because packets were lost."""
+TOGETHER_NS = 100 * MS
+"""Ports of a host that are asked together are so within this time: then no token comes between them, or few."""
+LEAST_SETTLING_NS = 50 * MS
+"""What contradicts the error of another address has so long to come, or the host's RTT."""
+BURST_NS = 20 * MS
+"""As much as may be made up for, when the rate was not used; at low rates one probe."""
+
+
+ITSELF = 0, 0
+"""The voice of the host itself, where nothing tells several apart."""
+
+
+class Patience(Struct, frozen=True):
+    """How long and how often."""
+
+    rate_pps: float
+    """0 for no bound."""
+    retries: int
+    timeout_ns: int
+    control: bool
+    linger_ns: int = LINGER_NS
+    """How long answers to the last probe are waited for."""
+
+
+class Pacing:
+    """Says what to send when, from what was heard.
+
+    Args:
+        plan: the tasks.
+        patience: how long and how often.
+        now_ns: when the scan begins.
+    """
+
+    def __init__(self, plan: Plan, patience: Patience, now_ns: int) -> None:
+        self._plan, self._patience = plan, patience
+        self.state = States(plan.host, plan.asked)
+        """(tasks,) OPEN, SETTLED …; control tasks stay as they are."""
+        self._again = bytearray(plan.asked) + b"\1" * plan.hosts
+        """(tasks,) those that are probed although they are decided: control ports, and such as are known closed."""
+        hosts, sources = plan.hosts, plan.per_host
+        self.spoke = bytearray(hosts)
+        """(hosts,) whether any error came from, or for, each host."""
+        self.refused = array("I", bytes(4 * hosts))
+        """(hosts,) how many refusals each host itself sent."""
+        self.others = array("I", bytes(4 * hosts))
+        """(hosts,) how many errors each sent about other traffic of this host: that uses up its limit, too."""
+        self._known, self._first_voice = array("i", [-1]) * hosts, array("I", bytes(4 * hosts))
+        """(hosts,) a task that an error came for, and the number of its voice: who sent it, and of which kind."""
+        self._voices: dict[tuple[int, int], int] = {}
+        """Numbers of the voices."""
+        self._more_voices: dict[int, dict[tuple[int, int], int]] = {}
+        """By host, a task of each further voice."""
+        self._last_ns = array("q", [now_ns]) * hosts
+        self._rtt_ns = array("q", bytes(8 * hosts))
+        self._rounds = array("H", bytes(2 * hosts))
+        self._queued = array("I", bytes(4 * hosts))
+        self._hit_ns = array("q", [now_ns]) * (hosts * sources)
+        self._active: dict[int, Host] = {}
+        self._queue: deque[Iterator[int]] = deque()
+        self._waiting = 0
+        """Tasks in the queue."""
+        self._looks: list[tuple[int, int]] = []
+        """(when to look at a host, which), the earliest first: hosts of which nothing is queued any more."""
+        self._look_ns = LOOK_NS * (1 + plan.asked // 20_000)
+        self._gap_ns = int(SECOND / patience.rate_pps) + 1 if patience.rate_pps else 0
+        self._looked_ns, self._paid_ns = now_ns, now_ns - self._gap_ns
+        self._linger_ns = self._settled_ns = now_ns
+        self._together = max(1, TOGETHER_NS // self._gap_ns) if self._gap_ns else plan.asked
+        self._distrusted = 0
+        self._enqueue_first_round()
+
+    # What is due.
+
+    def _enqueue_first_round(self) -> None:
+        """Every task once, the hosts in turn; the control ports of hosts with few."""
+        plan = self._plan
+        sizes = [plan.starts[host + 1] - plan.starts[host] for host in range(plan.hosts)]
+        few = [host for host, size in enumerate(sizes) if size <= FEW_TASKS] if self._patience.control else []
+        for host, size in enumerate(sizes):
+            self._queued[host] = size
+        for host in few:
+            self._queued[host] += 1
+        self._waiting = plan.asked + len(few)
+        self._queue.append(chain(self._in_turn(sizes), [plan.asked + host for host in few]))
+
+    def _in_turn(self, sizes: list[int]) -> Iterator[int]:
+        plan, hosts, rank = self._plan, list(range(len(sizes))), 0
+        while hosts := [host for host in hosts if sizes[host] > rank]:
+            for host in hosts:
+                yield plan.by_host[plan.starts[host] + rank]
+            rank += 1
+
+    def _enqueue(self, tasks: Iterable[int]) -> None:
+        tasks = list(tasks)
+        if tasks:
+            self._queue.append(iter(tasks))
+            self._waiting += len(tasks)
+            for task in tasks:
+                self._queued[self._plan.host[task]] += 1
+
+    def due(self, now_ns: int, room: int) -> list[tuple[int, int]]:
+        """Tasks of which to send a probe each now, and which of its source addresses each is sent from.
+
+        Args:
+            now_ns: how far the capture has seen.
+            room: how many probes can be taken.
+        """
+        if now_ns - self._looked_ns >= self._look_ns:
+            self._look(now_ns)
+        room = min(room, self._allowance(now_ns))
+        due = self._due_of_hosts(now_ns, room)
+        sources, attempts = self._plan.per_host, self._plan.attempts
+        for task in self._from_queue(room - len(due), now_ns):
+            due.append((task, (attempts[task] + task) % sources))
+        self._pay(len(due))
+        return due
+
+    def _due_of_hosts(self, now_ns: int, room: int) -> list[tuple[int, int]]:
+        due: list[tuple[int, int]] = []
+        for number, host in list(self._active.items()):
+            if len(due) >= room:
+                break
+            if self._queued[number]:
+                host.hold(now_ns)
+                continue
+            sources: dict[int, int] = {}
+            late = []
+            for task, source in host.due(now_ns):
+                if sources.setdefault(task, source) == source:
+                    due.append((task, source))
+                else:
+                    late.append(task)
+            self._enqueue(late)
+            self._active[number] = self._active.pop(number)     # the next time others come first
+        if len(due) > room:   # a whole round of a host without a limit
+            late = [task for task, _ in due[room:]]
+            for task in late:
+                self._again[task] = 1
+            self._enqueue(late)
+        return due[:room]
+
+    def _from_queue(self, room: int, now_ns: int) -> Iterable[int]:
+        """The next of the queue that are still to be probed, each once."""
+        taken: list[int] = []
+        while self._queue and len(taken) < room:
+            before = len(taken)
+            taken += islice(self._queue[0], room - before)
+            if len(taken) < room:
+                self._queue.popleft()
+        self._waiting -= len(taken)
+        if not self._waiting:
+            self._queue.clear()
+        hosts, states = self._plan.host, self.state.values
+        found: dict[int, None] = {}
+        for task in taken:
+            host = hosts[task]
+            self._queued[host] -= 1
+            if states[task] == OPEN or self._again[task]:
+                found[task] = None
+                self._last_ns[host] = now_ns
+            if not self._queued[host]:
+                heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
+        return found
+
+    def _allowance(self, now_ns: int) -> int:
+        if not self._patience.rate_pps:
+            return 1 << 30
+        self._paid_ns = max(self._paid_ns, now_ns - max(BURST_NS, self._gap_ns))
+        return int((now_ns - self._paid_ns) * self._patience.rate_pps / SECOND)
+
+    def _pay(self, probes: int) -> None:
+        if self._patience.rate_pps:
+            self._paid_ns += int(probes * SECOND / self._patience.rate_pps)
+
+    def wake_ns(self, now_ns: int) -> int:
+        """When something may be due."""
+        wakes = [host.wake_ns() for host in self._active.values()]
+        if self._waiting:
+            wakes.append(self._paid_ns + self._gap_ns if self._patience.rate_pps else now_ns)
+        return min([*wakes, self._looked_ns + self._look_ns])
+
+    # What becomes of hosts.
+
+    def _look(self, now_ns: int) -> None:
+        """Begin with, ask again, or give up the hosts whose time has come."""
+        self._looked_ns = now_ns
+        self._end_hosts()
+        later: list[tuple[int, int]] = []
+        while self._looks and self._looks[0][0] <= now_ns:
+            _, host = heapq.heappop(self._looks)
+            if not self.state.open[host] or host in self._active or self._queued[host]:
+                continue
+            ready_ns = self._last_ns[host] + self._silence_ns(host)
+            if now_ns < ready_ns:
+                later.append((ready_ns, host))
+            elif self.spoke[host]:
+                self._begin(host)
+            elif self._rounds[host] < self._patience.retries:
+                self._rounds[host] += 1
+                self._ask_again(host)
+            else:
+                self._give_up(self._open_of(host))
+        for each in later:
+            heapq.heappush(self._looks, each)
+        for number, active in self._active.items():
+            active.wait_ns = self._wait_ns(number)
+
+    def _silence_ns(self, host: int) -> int:
+        """How long a host has said nothing before that means something."""
+        wait_ns = self._wait_ns(host) if self.spoke[host] else self._patience.timeout_ns // (self._patience.retries + 1)
+        return max(wait_ns, FIRST_WAIT_NS)
+
+    def _wait_ns(self, host: int) -> int:
+        """How long an error may take to come from a host."""
+        return min(max(self._rtt_ns[host] * 2 + 5 * MS, LEAST_WAIT_NS), MOST_WAIT_NS)
+
+    def _open_of(self, host: int) -> list[int]:
+        return self.state.open_among(self._plan.tasks_of(host))
+
+    def _ask_again(self, host: int) -> None:
+        control = [self._plan.asked + host] if self._patience.control else []
+        self._enqueue(control + self._open_of(host))
+
+    def _begin(self, host: int) -> None:
+        sources = self._plan.per_host
+        voices = list(self._voices)
+        known: dict[int, dict[int, int]] = {}
+        first = voices[self._first_voice[host]], self._known[host]
+        for (reporter, kind), task in (first, *self._more_voices.get(host, {}).items()):
+            known.setdefault(reporter, {})[task] = kind
+        self._active[host] = Host(self._plan.tasks_of(host), self.state, known,
+                                  self._hit_ns[host * sources:(host + 1) * sources], self._patience.retries + 1,
+                                  self._together)
+
+    def _end_hosts(self) -> None:
+        for number in [number for number, host in self._active.items() if host.finished]:
+            del self._active[number]
+            self._give_up(self._open_of(number), LIMITED)
+            last_ns = max((self._plan.sent_ns(task) for task in self._plan.tasks_of(number)
+                           if self.state[task] in {SILENT, LIMITED}), default=0)
+            self._linger_ns = max(self._linger_ns, last_ns + self._patience.linger_ns)
+
+    def _give_up(self, tasks: Iterable[int], state: int = SILENT) -> None:
+        for task in tasks:
+            self.state[task] = state
+
+    # What is heard.
+
+    def answered(self, task: int, time_ns: int) -> None:
+        """A datagram came back."""
+        host = self._plan.host[task]
+        self._learn_rtt(task, -1, time_ns)
+        self._settle(task, time_ns)
+        if host in self._active:
+            self._active[host].spoken(task)
+
+    def failed(self, task: int, source: int, attempt: int, time_ns: int, *, is_refusal: bool,
+               voice: tuple[int, int] = ITSELF) -> None:
+        """An ICMP error came.
+
+        Args:
+            task: which one it is about.
+            source: which of the host's source addresses that probe left from.
+            attempt: which probe of the task, -1 where that is not known.
+            time_ns: when it came.
+            is_refusal: whether it is the host's own port unreachable.
+            voice: who sent it, and of which kind it is.
+        """
+        host = self._plan.host[task]
+        self._meet(host, task, voice)
+        self.refused[host] += is_refusal
+        sent_ns = self._learn_rtt(task, attempt, time_ns)
+        self._settle(task, time_ns if is_refusal else time_ns + self.settling_ns(host))
+        if not sent_ns:
+            return
+        at = host * self._plan.per_host + source
+        self._hit_ns[at] = max(self._hit_ns[at], sent_ns)
+        if host in self._active:
+            self._active[host].hit(task, voice, source, sent_ns, time_ns)
+
+    def settling_ns(self, host: int) -> int:
+        """How long what contradicts another address's error about a host may take to come."""
+        return max(self._rtt_ns[host], LEAST_SETTLING_NS)
+
+    def _meet(self, host: int, task: int, voice: tuple[int, int]) -> None:
+        """Somebody speaks of a host. What was silent before he did is asked about again: he may have a limit."""
+        number = self._voices.setdefault(voice, len(self._voices))
+        if not self.spoke[host]:
+            self.spoke[host] = 1
+            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))    # sooner than if it were mute
+            self._known[host], self._first_voice[host] = task, number
+        elif self._first_voice[host] == number:
+            self._known[host] = task
+            return
+        else:
+            more = self._more_voices.setdefault(host, {})
+            if voice in more or len(more) >= MOST_WITNESSES:
+                return
+            more[voice] = task
+        if host not in self._active:
+            self._reopen(host)
+
+    def _reopen(self, host: int) -> None:
+        again = [task for task in self._plan.tasks_of(host) if self.state[task] == SILENT]
+        for task in again:
+            self.state[task] = OPEN
+        if again:
+            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
+
+    def _learn_rtt(self, task: int, attempt: int, time_ns: int) -> int:
+        """When the probe left that this is about, as far as that is known; then it says the host's RTT. Else 0."""
+        attempts = self._plan.attempts[task]
+        if attempt < 0 and attempts != 1:
+            return 0
+        sent_ns, _ = self._plan.departure(task, attempt)
+        if sent_ns <= 0:
+            return 0
+        host = self._plan.host[task]
+        self._rtt_ns[host] = max(self._rtt_ns[host], time_ns - sent_ns)
+        return sent_ns
+
+    def _settle(self, task: int, settled_ns: int) -> None:
+        """Nothing more is asked of a task; from a time on its verdict can't change."""
+        self._settled_ns = max(self._settled_ns, settled_ns)
+        if task < self._plan.asked:
+            self.state[task] = SETTLED
+            self._leave_ballots(task)
+
+    def _leave_ballots(self, task: int) -> None:
+        if (host := self._active.get(self._plan.host[task])) is not None:
+            host.decided(task)
+
+    def unsent(self, task: int) -> None:
+        """This host could not send a probe of this task; it would not the next time either."""
+        if self.state[task] == OPEN:
+            self.state[task] = UNSENT
+            self._leave_ballots(task)
+        self._again[task] = 0
+
+    def leave_out(self, tasks: Iterable[int]) -> None:
+        """Never ask these: they are the scan's own ports."""
+        for task in tasks:
+            self.state[task] = HELD
+
+    def distrust(self) -> None:
+        """Let silence mean nothing for now: this host lost packets. A few times, for it may go on losing them."""
+        self._distrusted += 1
+        if self._distrusted <= MOST_DISTRUST:
+            for host in self._active.values():
+                host.distrust()
+
+    # How far it is.
+
+    def silence_settles_ns(self, host: int) -> int:
+        """When nothing can break the silence of a host's tasks any more; NEVER while it is still asked."""
+        if self._queued[host] or self.state.open[host] or host in self._active:
+            return NEVER
+        last_ns = max(map(self._plan.sent_ns, self._plan.tasks_of(host)), default=0)
+        return max(self._last_ns[host], last_ns) + self._patience.linger_ns
+
+    def decided(self) -> int:
+        """How many tasks are decided."""
+        return self._plan.asked - self.state.undecided
+
+    def remaining_s(self) -> float | None:
+        """An estimate; None while nothing is known."""
+        sending_s = self._waiting / self._patience.rate_pps if self._patience.rate_pps else 0.0
+        limits_s = max((host.remaining_ns() for host in self._active.values()), default=0) / SECOND
+        return sending_s + limits_s or None
+
+    def done(self, now_ns: int) -> bool:
+        """Whether all is decided, and answers to the last probes had their time."""
+        return not self._waiting and not self._active and not self.state.undecided and (
+            now_ns >= self._settled_ns) and (
+            now_ns >= self._linger_ns or not (SILENT in self.state.values or LIMITED in self.state.values))

@@ -1,0 +1,251 @@
+"""What a scan will send: its tasks, from which address, with which payload; and what has left so far.
+
+A task is a destination that is to be decided. Behind the tasks that were asked for stands one more for each host: its
+control port, surely closed, whose refusal shows that the host speaks.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
+
+from msgspec import Struct
+
+from udpprobe.core.probe import Payloads, Prober, Tasks
+from udpprobe.core.siphash import SipHash
+from udpprobe.scanning.probes import Destinations
+
+Key = tuple[int, int]
+"""128 secret bits in two halves."""
+Address = tuple[int, int]
+"""128 bits in two halves, IPv4 mapped."""
+
+CONTROL = 0
+"""The choice of payloads that control ports are sent: see `Catalogue.choices`."""
+CONTROL_PORTS = (49_152, 65_536)
+"""Where control ports are looked for: nothing is registered there (RFC 6335, section 6)."""
+
+
+class Sources(Struct, frozen=True):
+    """Where probes come from."""
+
+    addresses: Sequence[Sequence[Address]]
+    """Of each host: its probes may come from k addresses, as many for each host."""
+    port: int
+    ports: int = 1
+    """How many there are from `port` on. The tasks of a host take them in turn, for what comes from another port of
+    the host says by the one it goes to what it is about."""
+
+
+class Plan:
+    """Tasks in columns, and what has become of each.
+
+    Args:
+        destinations: what was asked for.
+        sources: where each host's probes come from.
+        choice: which of the choices of payloads each destination is sent.
+        payloads: what probes may carry; CONTROL is one of their choices.
+        key: the scan's secret.
+        ttl: that every probe leaves with.
+        size: bytes of the IP packet that shorter payloads are filled up to; 0 leaves them as they are.
+        proving: by choice, the one to take instead where errors have to prove more.
+    """
+
+    def __init__(self, destinations: Destinations, sources: Sources, choice: array[int],
+                 payloads: Payloads, key: Key, ttl: int = 64, size: int = 0, proving: Sequence[int] = ()) -> None:
+        self.asked = len(destinations)
+        self.sources, self.ttl, self.size = sources, ttl, size
+        self.hosts = len(sources.addresses)
+        """How many there are; the control of host h is task `asked + h`."""
+        self._order_by_host(destinations)
+        self.tasks = Destinations.concatenate([destinations, self._controls(destinations, key)])
+        self.host, self.port = self.tasks.host, self.tasks.port
+        self._number_sources()
+        self.prober = Prober(key, payloads, self._addresses, first_port=sources.port, ports=sources.ports)
+        self.source_port = self._source_ports()
+        """(tasks,) where the probes of each come from."""
+        self._choice, self._proving = choice + array("H", [CONTROL]) * self.hosts, proving
+        self.crafted = Tasks(self.tasks.high, self.tasks.low, self.source_port, self.port, self._choice)
+        """The tasks, as `Prober` takes them."""
+        count = len(self.tasks)
+        self.attempts = array("I", bytes(4 * count))
+        """(tasks,) probes made so far."""
+        self.left = array("I", bytes(4 * count))
+        """(tasks,) how many of them left this host."""
+        self.left_bytes = array("Q", bytes(8 * count))
+        """(tasks,) bytes of their IP packets."""
+        self._last = array("I", bytes(4 * count))
+        """(tasks,) 1 + the row of the last probe among all probes; 0 for none."""
+        self._before, self._times, self._frames = array("I"), array("q"), array("I")
+        """(probes,) `_last` before it; when it left; in which frame it was seen, 0 for none."""
+        self._hosts: dict[int, int] = {}
+        """By address, 128 bits."""
+        for row in range(self.asked, count):
+            self._hosts.setdefault(self.tasks.high[row] << 64 | self.tasks.low[row], self.host[row])
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    # ---- who is who
+
+    def _order_by_host(self, destinations: Destinations) -> None:
+        """Tasks by host and port: (asked,) `by_host`, and where each host's begin."""
+        hosts, ports = destinations.host, destinations.port
+        pairs = pairwise(zip(hosts, ports, strict=True))
+        if all(before <= behind for before, behind in pairs):
+            self.by_host, self._ports_by_host = array("I", range(self.asked)), ports[:]
+        else:
+            self.by_host = array("I", sorted(range(self.asked), key=lambda row: hosts[row] << 16 | ports[row]))
+            self._ports_by_host = array("H", [ports[row] for row in self.by_host])
+        self.starts = array("I", bytes(4 * (self.hosts + 1)))
+        for host in hosts:
+            self.starts[host + 1] += 1
+        for host in range(self.hosts):
+            self.starts[host + 1] += self.starts[host]
+
+    def tasks_of(self, host: int) -> array[int]:
+        """The tasks of a host that were asked for."""
+        return self.by_host[self.starts[host]:self.starts[host + 1]]
+
+    def _controls(self, destinations: Destinations, key: Key) -> Destinations:
+        """A task a host: a high port that is neither asked for nor, where the host is this one, the scan's own."""
+        taken = set(destinations.port)
+        taken.update(range(self.sources.port, self.sources.port + self.sources.ports))
+        free = [port for port in range(*CONTROL_PORTS) if port not in taken]
+        free = free or [0]      # reserved (RFC 6335, section 6): closed, though less often answered for
+        chance, found = SipHash(key), Destinations()
+        for host in range(self.hosts):
+            row = self.by_host[self.starts[host]]
+            address = destinations.address(row)
+            found.add(host, address, [free[chance.of(address) % len(free)]], destinations.zone[row])
+        return found
+
+    def find(self, high: int, low: int, port: int) -> int:
+        """The task of an address and port, -1 where that is not probed."""
+        host = self._hosts.get(high << 64 | low, -1)
+        if host < 0:
+            return -1
+        end = self.starts[host + 1]
+        at = bisect_left(self._ports_by_host, port, self.starts[host], end)
+        if at < end and self._ports_by_host[at] == port:
+            return self.by_host[at]
+        return self.asked + host if self.port[self.asked + host] == port else -1
+
+    def host_of(self, high: int, low: int) -> int:
+        """The host with an address, -1 where that is not probed."""
+        return self._hosts.get(high << 64 | low, -1)
+
+    # ---- sources
+
+    def _number_sources(self) -> None:
+        """Give every address that probes leave from a number, which `Prober` knows it by."""
+        addresses = self.sources.addresses
+        self.per_host = len(addresses[0]) if addresses else 1
+        numbers: dict[Address, int] = {}
+        self._numbers = array("H", [numbers.setdefault(each, len(numbers)) for of_host in addresses
+                                    for each in of_host])
+        self._addresses = list(numbers)
+        self._number_of = numbers
+
+    def _source_ports(self) -> array[int]:
+        ports, first_port = self.sources.ports, self.sources.port
+        found = array("H", [first_port]) * len(self.tasks)
+        for host in range(self.hosts if ports > 1 else 0):
+            control = self.asked + host
+            begin = self.prober.port_for(self.tasks.address(control), 0) - first_port
+            for rank, task in enumerate(self.tasks_of(host)):
+                found[task] = first_port + (begin + rank) % ports
+            found[control] = first_port + (begin + self.starts[host + 1] - self.starts[host]) % ports
+        return found
+
+    def source_number(self, task: int, source: int) -> int:
+        """What `Prober` calls one of the addresses of a task's host."""
+        return self._numbers[self.host[task] * self.per_host + source]
+
+    def source_of(self, task: int, address: Address) -> int:
+        """Which of the addresses of a task's host this is, -1 for none."""
+        number = self._number_of.get(address, -1)
+        return -1 if number < 0 else self.source_with(task, number)
+
+    def source_with(self, task: int, number: int) -> int:
+        """Which of the addresses of a task's host `Prober` calls this, -1 for none."""
+        at = self.host[task] * self.per_host
+        for source in range(self.per_host):
+            if self._numbers[at + source] == number:
+                return source
+        return -1
+
+    def is_own_address(self, address: Address) -> bool:
+        """Whether probes leave from this address."""
+        return address in self._number_of
+
+    def family_of(self, task: int) -> int:
+        """4 or 6."""
+        return 4 if self.tasks.high[task] == 0 and self.tasks.low[task] >> 32 == 0xFFFF else 6
+
+    def is_own(self, port: int) -> bool:
+        """Whether probes leave from this port."""
+        return 0 <= port - self.sources.port < self.sources.ports
+
+    # ---- what is sent
+
+    def next_attempt(self, task: int, now_ns: int) -> int:
+        """Number one more probe of a task; it leaves now, until the capture has seen when."""
+        attempt = self.attempts[task]
+        self.attempts[task] = attempt + 1
+        self._before.append(self._last[task])
+        self._times.append(now_ns)
+        self._frames.append(0)
+        self._last[task] = len(self._times)
+        return attempt
+
+    def prove(self, task: int) -> None:
+        """Let probes of a task carry a whole token, in turn with what they carry anyway."""
+        choice = self._choice[task]
+        if choice < len(self._proving):
+            self._choice[task] = self._proving[choice]
+
+    def leave(self, task: int, length: int) -> None:
+        """Count a probe as sent; `length` is in bytes of its IP packet."""
+        self.left[task] += 1
+        self.left_bytes[task] += length
+
+    def stay(self, task: int, length: int) -> None:
+        """Take that back: this host refused to send the last probe of a task."""
+        self.left[task] -= 1
+        self.left_bytes[task] -= length
+
+    def seen(self, task: int, time_ns: int, frame: int = 0) -> None:
+        """The last probe of a task was seen to leave; of several sightings the first counts."""
+        row = self._last[task] - 1
+        if row >= 0 and not self._frames[row]:
+            self._times[row], self._frames[row] = time_ns, frame
+
+    def sent(self, task: int, time_ns: int) -> None:
+        """The last probe of a task left, as its sender says."""
+        self._times[self._last[task] - 1] = time_ns
+
+    def sent_ns(self, task: int) -> int:
+        """When the last probe of a task left; 0 for never."""
+        row = self._last[task]
+        return self._times[row - 1] if row else 0
+
+    def departure(self, task: int, attempt: int) -> tuple[int, int]:
+        """When a probe left, and the frame it was seen in (0 for none); of attempt -1, the task's last."""
+        row = self._last[task]
+        if attempt >= 0:
+            for _ in range(self.attempts[task] - 1 - attempt):
+                row = self._before[row - 1]
+        return (self._times[row - 1], self._frames[row - 1]) if row else (0, 0)
+
+    def payload_of(self, task: int, attempt: int, source: int = 0) -> int:
+        """Which row of the payloads a probe carries."""
+        self.prober.token_of(self.crafted, task, source=self.source_number(task, source), attempt=attempt)
+        return self.prober.row
+
+    def length_of(self, task: int, attempt: int, source: int = 0) -> int:
+        """Bytes of a probe's IP packet."""
+        self.prober.token_of(self.crafted, task, source=self.source_number(task, source), attempt=attempt)
+        return max(self.prober.length, self.size)

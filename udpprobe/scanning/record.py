@@ -1,0 +1,194 @@
+"""What came back for each task of a scan: answers, errors, and probes that came round a loop."""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from math import gcd
+from typing import NamedTuple
+
+from msgspec import Struct, field
+
+from udpprobe.core.mtu import mtu_notes
+from udpprobe.scanning.oddities import Looks
+from udpprobe.scanning.plan import Address, Plan
+
+EXCERPT_BYTES = 2048
+"""As much of an answer is kept: more than an Ethernet frame holds of it."""
+MOST_RTTS = 1 << 10
+"""So many round trips of one finding are remembered."""
+
+SAME_NS = 500_000
+"""So soon behind another, the same packet is that packet, seen on another interface …"""
+AT_ONCE_NS = 20_000
+"""… or, of errors in IPv6, which have no id to tell two apart …"""
+FORWARD_NS = 20_000_000
+"""… and so soon where its TTL is lower by one: a router takes no longer to pass it on."""
+
+
+NOBODY = (0, 0)
+"""The reporter of what this host sent itself: nothing on the link answers for the address."""
+
+
+class Kind(NamedTuple):
+    """What an error says, and who says so."""
+
+    family: int
+    icmp_type: int
+    icmp_code: int
+    reporter: Address
+    mtu: int
+    """-1 without."""
+
+
+class Found(Struct):
+    """Errors of one kind about one task."""
+
+    first_ns: int
+    last_ns: int
+    length: int
+    """Bytes of the shortest of the probes they quote."""
+    count: int = 0
+    notes: int = 0
+    """Bits of `Note`."""
+    is_exact: bool = False
+    """Whether at least one quotes the very probe; else a NAT changed the source."""
+    rtts_ns: array[int] = field(default_factory=lambda: array("q"))
+    looked: int = 0
+    """What tells the last one from the others."""
+
+
+class Loop(Struct):
+    """Probes of a task that came round a loop in sight of the capture."""
+
+    passes: int
+    first_ns: int
+    last_ns: int
+    period: int
+    """Hops around it: what the TTL fell by each time."""
+
+
+class Record:
+    """What came back.
+
+    Args:
+        plan: what was asked for.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, count = plan, len(plan)
+        self.is_seen = bytearray(count)
+        """(tasks,) whether a probe of it was seen to leave."""
+        self.is_heard = bytearray(count)
+        """(tasks,) whether an answer or an error came."""
+        self.answers: dict[int, bytes] = {}
+        """By task, what was answered first: EXCERPT_BYTES of it."""
+        self.answered = array("I", bytes(4 * count))
+        """(tasks,) how many answers came."""
+        self.answered_bytes = array("Q", bytes(8 * count))
+        """(tasks,) UDP payload of all of them."""
+        self._rtts_ns: dict[int, array[int]] = {}
+        self._rtt_ns = array("q", [-1]) * count
+        """(tasks,) from a probe to its first answer; of further ones, `_rtts_ns`."""
+        self._answered_attempt = array("I", bytes(4 * count))
+        """(tasks,) how many probes had been made when the last answer came."""
+        self.first_answer_ns = array("q", bytes(8 * count))
+        """(tasks,) when the first answer came; 0 for never."""
+        self._last_answer, self._last_answer_ns = array("q", bytes(8 * count)), array("q", bytes(8 * count))
+        self._last_ttl = bytearray(count)
+        self.found: defaultdict[int, dict[Kind, Found]] = defaultdict(dict)
+        """By task, its errors."""
+        self.loops: dict[int, Loop] = {}
+        """By task."""
+        self._rounds: dict[tuple[int, int, int], list[int]] = {}
+        """By task, id and link of a probe that was seen again with a lower TTL: that TTL, and how far it had fallen."""
+        self.looks = Looks(plan.host)
+        """What the hosts' refusals have in common."""
+
+    def answer(self, task: int, time_ns: int, data: bytes, *, ttl: int = 0, identity: int = 0) -> bool:
+        """Count an answer; whether it is new: not the last one, seen on another interface.
+
+        Args:
+            task: what it answers.
+            time_ns: when it came.
+            data: what it carries.
+            ttl: that it came with; 0 where nobody knows.
+            identity: what tells it from other answers; 0 where nobody knows.
+        """
+        apart_ns = abs(time_ns - self._last_answer_ns[task])
+        fall = abs(self._last_ttl[task] - ttl)
+        if identity and identity == self._last_answer[task] and (
+                apart_ns <= SAME_NS or (fall == 1 and apart_ns <= FORWARD_NS)):
+            return False
+        self._last_answer[task], self._last_answer_ns[task], self._last_ttl[task] = identity, time_ns, ttl
+        self.is_heard[task] = 1
+        self.answered[task] += 1
+        self.answered_bytes[task] += len(data)
+        if task not in self.answers:
+            self.answers[task] = data[:EXCERPT_BYTES]
+            self.first_answer_ns[task] = time_ns
+        sent_ns = self._plan.sent_ns(task)
+        if self._answered_attempt[task] < self._plan.attempts[task]:    # what comes behind answers the same probe
+            self._answered_attempt[task] = self._plan.attempts[task]
+            if sent_ns and time_ns >= sent_ns:
+                self._add_rtt(task, time_ns - sent_ns)
+        return True
+
+    def _add_rtt(self, task: int, rtt_ns: int) -> None:
+        if self._rtt_ns[task] < 0:
+            self._rtt_ns[task] = rtt_ns
+        elif len(more := self._rtts_ns.setdefault(task, array("q"))) < MOST_RTTS:
+            more.append(rtt_ns)
+
+    def rtts_ns(self, task: int) -> list[int]:
+        """From probes to their answers."""
+        first = self._rtt_ns[task]
+        return [] if first < 0 else [first, *self._rtts_ns.get(task, ())]
+
+    def error(self, task: int, kind: Kind, time_ns: int, *, sent_ns: int, length: int, notes: int = 0,
+              is_exact: bool = True, identity: int = 0) -> bool:
+        """Count an error; whether it is new: not the last one, seen on another interface.
+
+        Args:
+            task: what it is about.
+            kind: what it says.
+            time_ns: when it came.
+            sent_ns: when the probe it quotes left; 0 where nobody knows.
+            length: bytes of that probe's IP packet.
+            notes: bits of `Note`.
+            is_exact: whether the quote is of that very probe, as it was sent.
+            identity: what tells it from other errors of the kind; 0 where nobody knows.
+        """
+        self.is_heard[task] = 1
+        found = self.found[task].get(kind)
+        if found is None:
+            found = self.found[task][kind] = Found(time_ns, time_ns, length)
+        soon_ns = SAME_NS if kind.family == 4 else AT_ONCE_NS
+        is_new = not (identity and identity == found.looked and abs(time_ns - found.last_ns) <= soon_ns)
+        found.first_ns, found.last_ns = min(found.first_ns, time_ns), max(found.last_ns, time_ns)
+        found.looked, found.length = identity, min(found.length, length)
+        found.notes |= notes | int(mtu_notes(kind.family, kind.mtu, found.length))
+        found.is_exact |= is_exact
+        if is_new:
+            found.count += 1
+            if sent_ns and time_ns >= sent_ns and len(found.rtts_ns) < MOST_RTTS:
+                found.rtts_ns.append(time_ns - sent_ns)
+        return is_new
+
+    def come_round(self, task: int, time_ns: int, *, ttl: int, identity: int, link: int) -> None:
+        """A probe was seen again with a lower TTL than it had left with.
+
+        Twice is what both sides of a router show; three times on one link, with a TTL that falls by equal steps, is a
+        loop (Hengartner et al., IMC 2002).
+        """
+        last = self._rounds.setdefault((task, identity, link), [ttl, 0, 0])
+        fall = last[0] - ttl
+        if fall <= 0:
+            return
+        if fall == last[1]:
+            loop = self.loops.setdefault(task, Loop(0, time_ns, time_ns, fall))
+            loop.passes += 1 if last[2] else 2
+            loop.first_ns, loop.last_ns = min(loop.first_ns, time_ns), max(loop.last_ns, time_ns)
+            loop.period = gcd(loop.period, fall)
+            last[2] = 1
+        last[0], last[1] = ttl, fall

@@ -1,0 +1,403 @@
+"""What comes back, and for which probe: answers by their ports, errors by what they quote.
+
+An error quotes the datagram that caused it, and whoever did not see that cannot guess what a probe is made of (see
+`core.probe`). What proves too little is not believed (see `core.believer`): it was caused by somebody else's datagram;
+or it is forged, and if it quotes a port that is reserved for the scan it is counted as foreign.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct, field
+
+from udpprobe.core.believer import BELIEVED, DOUBTED, MOST_ACCIDENTS, Believer
+from udpprobe.core.notes import Note
+from udpprobe.core.probe import SWAPPED, Quoted
+from udpprobe.core.rows import Packet
+from udpprobe.core.verdicts import NO_NEIGHBOUR
+from udpprobe.scanning.events import Answer, Error, Event, Left
+from udpprobe.scanning.pacing import Pacing
+from udpprobe.scanning.plan import Address, Plan
+from udpprobe.scanning.record import NOBODY, SAME_NS, Kind, Record
+from udpprobe.scanning.voice import MOST_WITNESSES
+
+NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(int, (
+    Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE))
+"""An IntFlag takes a microsecond to ask."""
+HEADER_BYTES = {4: 28, 6: 48}
+"""Of a probe: IP and UDP header."""
+UNREACHABLE_PORT = {(4, 3, 3), (6, 1, 4)}
+"""Family, type and code."""
+NO_TASK = -1
+
+MOST_ELSEWHERE = 1 << 16
+"""So many (host, our port, its port) are remembered from which answers came."""
+MOST_DOUBTED = MOST_STRANGERS = 1 << 16
+LEAST_TOKEN = 4
+"""Bytes that an answer repeats by no chance."""
+REPEATED, JITTER_NS = 2, 10_000_000
+"""So many probes must draw a datagram from another port each, after times that differ by no more than a quarter, or so
+little."""
+
+
+class Believed(Struct):
+    """An ICMP error, and the probe it proved to be about."""
+
+    time_ns: int
+    number: int
+    """Of its frame."""
+    task: int
+    own: Address
+    """Where the probe left from."""
+    packet: Packet | None
+    """None where the kernel said it in other words."""
+    kind: Kind
+    is_exact: bool
+    """Else a NAT changed the source."""
+    notes: int
+    """Bits of `Note`."""
+    length: int
+    """Bytes of the probe's IP packet."""
+    sent_ns: int
+    """When the probe left."""
+    frame: int
+    """Where that was seen, 0 for nowhere."""
+
+
+class Stray(Struct):
+    """Datagrams of a host from a port that was not asked."""
+
+    task: int
+    """That they might answer."""
+    count: int = 0
+    last_ns: int = 0
+    rtts_ns: dict[int, int] = field(default_factory=dict)
+    """By how many probes had been made, how long after the last of them the first one came."""
+
+
+class Replies:
+    """Finds the task of what is heard, and tells `record` and `pacing`.
+
+    Args:
+        plan: what is probed.
+        pacing: what is to be probed next.
+        record: what came back.
+        on_error: gets each error that is believed.
+        recognises: says of a task and a datagram whether that answers what is asked.
+        tells_origin: whether it is known who sent them.
+    """
+
+    def __init__(self, plan: Plan, pacing: Pacing, record: Record,
+                 on_error: Callable[[Believed], None] | None = None, *,
+                 recognises: Callable[[int, bytes], bool] = lambda _task, _data: False,
+                 tells_origin: bool = True) -> None:
+        self._plan, self._pacing, self._record, self._on_error = plan, pacing, record, on_error
+        self._recognises, self._tells_origin = recognises, tells_origin
+        self._believer = Believer(len(plan))
+        self._quoted = Quoted()
+        self._missed = self._events = 0
+        self._doubted: dict[tuple[int, Kind], int] = {}
+        """How many errors would be believed if another probe drew the same."""
+        self._elsewhere: dict[tuple[int, int, int], int] = {}
+        """Tasks by (host, our port, the host's port), where the last is not their own."""
+        self._strays: dict[tuple[int, int, int], Stray] = {}
+        """Datagrams from another port that need not be answers, by the same."""
+        self._strangers: dict[int, tuple[Address, int]] = {}
+        """By our port, an address that was not asked and sent something there."""
+        self._flows: dict[int, dict[int, array[int]]] = {}
+        """By host and source port, the tasks; of hosts that answered from another port."""
+
+    def forged(self) -> dict[int, str]:
+        """By task, that so many errors about it missed that somebody seems to be guessing."""
+        if self._believer.all_misses <= MOST_ACCIDENTS:
+            return {}
+        misses = self._believer.misses
+        return {task: f"forged: {count} ICMP errors quote no probe of it, and are not believed"
+                for task, count in enumerate(misses) if self._believer.is_forged(task)}
+
+    @property
+    def foreign(self) -> int:
+        """Errors that quote a datagram from a port of the scan, but not a probe."""
+        return self._missed + sum(self._doubted.values())
+
+    def strangers(self) -> dict[int, tuple[Address, int]]:
+        """By task, who sent something to the port that only it was probed from, without being asked."""
+        tasks: dict[int, int] = {}
+        for task in range(self._plan.asked if self._strangers else 0):
+            port = self._plan.source_port[task]
+            if port in self._strangers:
+                tasks[port] = NO_TASK if port in tasks else task
+        return {task: self._strangers[port] for port, task in tasks.items() if task >= 0}
+
+    @property
+    def stray_ports(self) -> dict[int, int]:
+        """By task, another port of its host that sent what was not taken for an answer."""
+        return {stray.task: key[2] for key, stray in self._strays.items() if key not in self._elsewhere}
+
+    @property
+    def other_ports(self) -> dict[int, int]:
+        """By task, the other port that it was answered from."""
+        return {task: port for (_, _, port), task in self._elsewhere.items()}
+
+    # ---- frames
+
+    def packets(self, packets: Sequence[Packet], link: int = 0) -> int:
+        """Take what one frame holds: its task, NO_TASK where it does not belong to the scan.
+
+        Args:
+            packets: of the frame.
+            link: who sent it on its link, 0 where that is not known.
+        """
+        found = NO_TASK
+        for packet in packets:
+            task = self._error(packet) if packet.is_error else self._datagram(packet, link)
+            found = task if task >= 0 else found
+        return found
+
+    def _datagram(self, packet: Packet, link: int) -> int:
+        """What goes from one of the scan's own ports to another is a probe, never an answer: this host scans itself."""
+        task = NO_TASK
+        if self._plan.is_own(packet.source_port):
+            task = self._probe(packet, link)
+        if task < 0 and self._plan.is_own(packet.destination_port):
+            task = self._task_of_answer((packet.source, packet.source_port), (packet.destination,
+                                        packet.destination_port), packet.time_ns, packet.data)
+            if task >= 0:
+                identity = hash((packet.ip_id, packet.udp_checksum, packet.udp_length, packet.source_port, packet.data))
+                if self._record.answer(task, packet.time_ns, packet.data, ttl=packet.ttl, identity=identity):
+                    self._pacing.answered(task, packet.time_ns)
+        return task
+
+    def _probe(self, packet: Packet, link: int) -> int:
+        plan, record = self._plan, self._record
+        task = plan.find(*packet.destination, packet.destination_port)
+        if task < 0 or plan.source_of(task, packet.source) < 0:
+            return NO_TASK
+        if packet.ttl < plan.ttl and record.is_seen[task]:
+            record.come_round(task, packet.time_ns, ttl=packet.ttl, link=link,
+                              identity=hash((packet.ip_id, packet.udp_checksum, packet.data)))
+        else:
+            record.is_seen[task] = 1
+            plan.seen(task, packet.time_ns, packet.frame)
+        return task
+
+    # ---- answers
+
+    def _task_of_answer(self, end: tuple[Address, int], own_end: tuple[Address, int], time_ns: int,
+                        data: bytes) -> int:
+        """The task that a datagram answers, NO_TASK for none; `end` and `own_end` are addresses with ports."""
+        plan, (source, port), (own, own_port) = self._plan, end, own_end
+        task = plan.find(*source, port)
+        if task < 0 or plan.source_port[task] != own_port:
+            task = self._answered_from(source, port, own_port, time_ns, data)
+        return task if task >= 0 and plan.source_of(task, own) >= 0 else NO_TASK
+
+    def _answered_from(self, source: Address, port: int, own_port: int, time_ns: int, data: bytes) -> int:
+        """An answer may come from another port of the host (RFC 1350, section 4). So may what is none.
+
+        It is taken for one where it repeats the token, or is what the probe asked for; or where each of several probes
+        draws one, after the same time.
+        """
+        host = self._plan.host_of(*source)
+        if host < 0:
+            if len(self._strangers) < MOST_STRANGERS:
+                self._strangers.setdefault(own_port, (source, port))
+            return NO_TASK
+        key = host, own_port, port
+        task = self._elsewhere.get(key, NO_TASK)
+        if task < 0:
+            task = self._only_waiting(host, own_port)
+            if task < 0 or not (self._is_answer(task, data) or self._is_repeated(key, task, time_ns)):
+                return NO_TASK
+            if len(self._elsewhere) < MOST_ELSEWHERE:
+                self._elsewhere[key] = task
+        return task
+
+    def _is_answer(self, task: int, data: bytes) -> bool:
+        """Whether a datagram shows that it was caused by a probe of a task."""
+        prober, plan = self._plan.prober, self._plan
+        for attempt in range(plan.attempts[task]):
+            for source in range(plan.per_host):
+                token = prober.token_of(plan.crafted, task, source=plan.source_number(task, source), attempt=attempt)
+                if token[:LEAST_TOKEN] in data:
+                    return True
+        return self._recognises(task, data)
+
+    def _is_repeated(self, key: tuple[int, int, int], task: int, time_ns: int) -> bool:
+        """Whether datagrams of another port came once behind each of several probes, after the same time."""
+        stray = self._strays.get(key)
+        if stray is None or stray.task != task:
+            if len(self._strays) >= MOST_ELSEWHERE:
+                return False
+            stray = self._strays[key] = Stray(task)
+        if time_ns - stray.last_ns < SAME_NS:       # the same one, on another interface
+            return False
+        stray.count, stray.last_ns = stray.count + 1, time_ns
+        sent_ns = self._plan.sent_ns(task)
+        stray.rtts_ns.setdefault(self._plan.attempts[task], time_ns - sent_ns)
+        least_ns, most_ns = min(stray.rtts_ns.values()), max(stray.rtts_ns.values())
+        return len(stray.rtts_ns) == stray.count >= REPEATED and most_ns <= least_ns + max(least_ns // 4, JITTER_NS)
+
+    def _only_waiting(self, host: int, own_port: int) -> int:
+        """The only task of a host that was probed from there and not heard of yet; else NO_TASK."""
+        plan, is_heard = self._plan, self._record.is_heard
+        if host not in self._flows:
+            flows = self._flows[host] = {}
+            for task in plan.tasks_of(host):
+                flows.setdefault(plan.source_port[task], array("I")).append(task)
+        found = NO_TASK
+        for task in self._flows[host].get(own_port, ()):
+            if not is_heard[task] and plan.attempts[task]:
+                if found >= 0:
+                    return NO_TASK
+                found = task
+        return found
+
+    # ---- errors
+
+    def _error(self, packet: Packet) -> int:
+        if packet.notes & NO_PORTS:
+            return NO_TASK
+        task = self._plan.find(*packet.destination, packet.destination_port)
+        if task < 0:
+            self._miss(packet)
+            return NO_TASK
+        kind = self._kind(packet.family, packet.icmp_type, packet.icmp_code, packet.reporter, packet.mtu, task)
+        if kind is None:
+            return NO_TASK
+        attempt = self._proven(packet, task, kind)
+        if attempt is None:
+            return NO_TASK
+        self._take(packet, task, kind, attempt)
+        return task
+
+    def _take(self, packet: Packet, task: int, kind: Kind, attempt: int) -> None:
+        """Take an error that proved to be about a probe, which is at hand in the prober."""
+        plan, prober, notes = self._plan, self._plan.prober, packet.notes
+        is_exact = plan.is_own(packet.source_port) and plan.source_of(task, packet.source) >= 0
+        if not is_exact:
+            notes |= SOURCE_REWRITTEN
+        if prober.changed & SWAPPED:
+            notes |= IP_ID_SWAPPED
+        source = max(plan.source_with(task, prober.source), 0)
+        length = min(packet.length, prober.length)
+        sent_ns, frame = plan.departure(task, attempt)
+        measured_ns = 0 if kind.reporter == NOBODY else sent_ns
+        identity = hash((packet.reply_id, packet.ip_id, packet.udp_checksum, packet.udp_length, packet.source,
+                         packet.source_port, packet.data[8:]))
+        if self._record.error(task, kind, packet.time_ns, sent_ns=measured_ns, length=length, notes=notes,
+                              is_exact=is_exact, identity=identity):
+            is_refusal = self._is_refusal(kind, task)
+            if is_refusal:
+                self._record.looks.take(task, packet.family, packet.reply_ttl, packet.reply_id, has_df=packet.has_df)
+            self._pacing.failed(task, source, attempt, packet.time_ns, is_refusal=is_refusal,
+                                voice=self._voice(kind, task))
+        else:
+            notes |= SEEN_BEFORE
+        if self._on_error:
+            own = plan.sources.addresses[plan.host[task]][source]
+            self._on_error(Believed(packet.time_ns, packet.frame, task, own, packet, kind, is_exact, notes, length,
+                                    sent_ns, frame))
+
+    def _kind(self, family: int, icmp_type: int, icmp_code: int, reporter: Address, mtu: int,
+              task: int) -> Kind | None:
+        """What an error says, and who. What this host's own firewall says of a probe that never left is none."""
+        plan = self._plan
+        if reporter != plan.tasks.address(task) and plan.source_of(task, reporter) >= 0:
+            if (family, icmp_type, icmp_code) not in NO_NEIGHBOUR or not plan.left[task]:
+                return None
+            reporter = NOBODY
+        return Kind(family, icmp_type, icmp_code, reporter, mtu)
+
+    def _is_refusal(self, kind: Kind, task: int) -> bool:
+        """Whether it is the host's own port unreachable."""
+        return (kind.family, kind.icmp_type, kind.icmp_code) in UNREACHABLE_PORT and (
+            kind.reporter == self._plan.tasks.address(task))
+
+    def _voice(self, kind: Kind, task: int) -> tuple[int, int]:
+        """Whose errors share a limit, and a number for each rule of his that is seen to differ.
+
+        Where nobody says who sent an error, every one may come from somebody else.
+        """
+        number = kind.icmp_type << 8 | kind.icmp_code
+        if not self._tells_origin:
+            return number, task % MOST_WITNESSES
+        high, low = kind.reporter
+        return 0 if kind.reporter == self._plan.tasks.address(task) else high << 64 | low, number
+
+    def _miss(self, packet: Packet) -> None:
+        """Count an error that proves nothing: of one of the scan's own ports, or of other traffic to a host."""
+        plan = self._plan
+        if plan.is_own(packet.source_port):
+            self._missed += 1
+        elif packet.reporter == packet.destination and plan.is_own_address(packet.source):
+            host = plan.host_of(*packet.destination)
+            if host >= 0:
+                self._pacing.others[host] += 1
+
+    def _proven(self, packet: Packet, task: int, kind: Kind) -> int | None:
+        """Which probe of the task an error is about; None where that is not proven."""
+        plan, quoted, prober = self._plan, self._quoted_of(packet), self._plan.prober
+        attempt = prober.find(quoted, plan.crafted, task, plan.attempts[task], plan.size)
+        said = (kind.icmp_type, kind.icmp_code, kind.mtu, *kind.reporter)
+        found = self._believer.weigh(task, said, attempt, prober.agree, prober.shared,
+                                     is_rewritten=prober.is_rewritten)
+        if found == BELIEVED:
+            self._doubted.pop((task, kind), None)
+            return attempt
+        if found == DOUBTED and self._believer.is_forged(task):
+            plan.prove(task)
+        if found == DOUBTED and len(self._doubted) < MOST_DOUBTED and plan.is_own(packet.source_port):
+            self._doubted[task, kind] = self._doubted.get((task, kind), 0) + 1
+        else:
+            self._miss(packet)
+        return None
+
+    def _quoted_of(self, packet: Packet) -> Quoted:
+        """The quote as `Prober` takes it."""
+        quoted, data, notes = self._quoted, packet.data, packet.notes
+        quoted.load(data)
+        quoted.source_high, quoted.source_low = packet.source
+        quoted.destination_high, quoted.destination_low = packet.destination
+        quoted.source_port, quoted.port = packet.source_port, packet.destination_port
+        quoted.ident = packet.ip_id if packet.family == 4 else int.from_bytes(data[8:12]) & 0xFFFFF
+        quoted.udp_length = -1 if notes & NO_LENGTH else packet.udp_length
+        quoted.checksum = -1 if notes & NO_CHECKSUM else packet.udp_checksum
+        end = min(8 + packet.quoted_bytes, len(data))
+        quoted.payload_at = min(8 + HEADER_BYTES[packet.family], end)
+        quoted.payload_end = end
+        return quoted
+
+    # ---- events
+
+    def event(self, event: Event) -> None:
+        """Take what the kernel says in place of a packet. It has made sure itself what that is about."""
+        self._events += 1
+        if isinstance(event, Left):
+            self._record.is_seen[event.task] = 1
+            self._plan.seen(event.task, event.time_ns, self._events)
+        elif isinstance(event, Answer):
+            task = self._task_of_answer((event.source, event.source_port), (event.own, event.own_port), event.time_ns,
+                                        event.data)
+            if task >= 0 and self._record.answer(task, event.time_ns, event.data):
+                self._pacing.answered(task, event.time_ns)
+        else:
+            self._failed(event)
+
+    def _failed(self, error: Error) -> None:
+        plan, task = self._plan, error.task
+        kind = self._kind(error.family, error.icmp_type, error.icmp_code, error.reporter, error.mtu, task)
+        if kind is None:
+            return
+        sent_ns, frame = plan.departure(task, error.attempt)
+        measured_ns = 0 if kind.reporter == NOBODY else sent_ns
+        source = max(plan.source_of(task, error.own), 0)
+        length = plan.length_of(task, error.attempt, source)
+        self._record.error(task, kind, error.time_ns, sent_ns=measured_ns, length=length)
+        self._pacing.failed(task, source, error.attempt, error.time_ns, is_refusal=self._is_refusal(kind, task),
+                            voice=self._voice(kind, task))
+        if self._on_error:
+            self._on_error(Believed(error.time_ns, self._events, task, error.own, None, kind, is_exact=True, notes=0,
+                                    length=length, sent_ns=sent_ns, frame=frame))

@@ -1,0 +1,344 @@
+"""One reporter of a host's ICMP errors, and the ports that it has said nothing of: none of its, or no token left?
+
+While nothing speaks of a limit, all are asked once more, and behind them ports that this reporter is known to refuse:
+if all of those are refused and none of the others, it has nothing to say of the others. As soon as a known port
+misses, or one that had said nothing is refused, there is a limit (or loss): then every token is spent on one port.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from udpprobe.core.limiter import MS, Limiter
+from udpprobe.scanning.lane import Lane, Tried, since_closed
+from udpprobe.scanning.suspects import BETWEEN_TRIES_NS, OPEN, Ballot, Suspects
+
+GOLDEN = 0x9E37_79B1
+"""Mixes the order of ports: those that are silent often stand side by side."""
+FIRST_PORTION, LARGER = 12, 8
+"""So many ports are asked at first where nothing speaks of a limit, and then that many times as many: if there is one,
+little was sent in vain."""
+NOW_AND_THEN = 16
+"""After so many probes without an error a port that is known to be closed is probed: perhaps the others are silent."""
+FIRST_STRETCH = 4
+"""So many ports may miss in a row, where a token is sure, before one that is known to be closed is asked; more where
+such a one showed that they were right."""
+MOST_STRIKES = 4
+"""Patient probes without an error before patience grows."""
+
+Due = list[tuple[int, int]]
+"""Tasks, each with the source address to use."""
+FEW_OPEN = 8
+"""So many ports at most are tried together, a known one behind them: one token decides about all, or closes one."""
+FIRST_PAUSE_NS, LONGER, LAST_PAUSE_NS = 100 * MS, 1.3, 5000 * MS
+"""Between such tries, as long as there is no token."""
+MOST_DRY = 20
+NO_TASK = -1
+BURST = 6
+"""So often each of few ports is asked at once in the end: some filters drop one packet a second and reject the rest."""
+MOST_WITNESSES = 16
+"""Known ports that are asked behind the others, one of each kind."""
+MOST_BARREN = 64
+"""After so many refusals of known ports that proved nothing of the others, nothing will."""
+
+
+class Voice:
+    """Decides of the open tasks of one host whether one reporter of its errors has anything to say of them.
+
+    Args:
+        tasks: (n,) the host's tasks.
+        ballot: what becomes of them, as far as this reporter is concerned.
+        known: tasks that it sent errors about, each with what kind: what different rules may have drawn.
+        hit_ns: by source address, when the last probe that drew an error had left.
+        tries: how often a port must miss where a refused one would not.
+        most_together: how many ports at most are asked together; at a low rate few, for behind many a token may have
+            come that was not there for the first of them.
+    """
+
+    def __init__(self, tasks: Sequence[int], ballot: Ballot, known: Mapping[int, int], hit_ns: Sequence[int],
+                 tries: int, most_together: int) -> None:
+        self._tasks, self._ballot, self._tries, self._most_together = tasks, ballot, tries, most_together
+        self._closed = dict(known)
+        """Tasks that an error came for, the one first that is next to be asked again; each with its kind."""
+        self._fresh = deque(sorted(self._open(), key=lambda task: task * GOLDEN & 0xFFFF_FFFF))
+        self._suspects = Suspects(ballot, tries)
+        self._lanes = [Lane(Limiter(each)) for each in hit_ns]
+        self._stretch = FIRST_STRETCH
+        self.wait_ns = 20 * MS
+        """How long an error may take to come; the caller keeps it up to date."""
+        self.limited = False
+        self.ended = False
+        """Nothing more can be found out; what is open stays undecided."""
+        self._stage, self._stage_ns, self._rounds = 0, 0, 0
+        self._todo: list[int] = []
+        self._together: list[int] = []
+        """What was asked last."""
+        self._portion = min(FIRST_PORTION, most_together)
+        self._asked: dict[int, int] = {}
+        """Known ports that were asked behind the others, and have not been refused since."""
+        self._confirming: tuple[int, list[int]] = NO_TASK, []
+        """A known port that was asked right behind others that missed often enough, and these."""
+        self._dry = self._source = self._barren = 0
+
+    def _open(self) -> list[int]:
+        return self._ballot.open_among(self._tasks)
+
+    @property
+    def _still_open(self) -> int:
+        """How many are."""
+        return self._ballot.still_open
+
+    @property
+    def finished(self) -> bool:
+        """Whether every task is decided, or can't be."""
+        return self.ended or not self._still_open
+
+    def wake_ns(self) -> int:
+        """When there may be something to send."""
+        if not self.limited:
+            return self._stage_ns
+        return min((lane.next_ns for lane in self._lanes if not lane.ended), default=0)
+
+    def remaining_ns(self) -> int:
+        """An estimate of the time until all is decided."""
+        intervals = [lane.limiter.interval_ns or lane.limiter.pause_ns or 0 for lane in self._lanes]
+        return self._still_open * max(intervals) // len(intervals)
+
+    def due(self, now_ns: int) -> Due:
+        """What to send now."""
+        if now_ns < self.wake_ns():
+            return []
+        if self.limited and self._is_few():
+            self._go_on_limited(now_ns)
+        return self._due_limited(now_ns) if self.limited else self._due_free(now_ns)
+
+    def hold(self, now_ns: int) -> None:
+        """What was due is still waiting to be sent."""
+        self._stage_ns = now_ns + self.wait_ns
+
+    def distrust(self) -> None:
+        """Forget what seems to have missed: its errors may be among packets that were lost on this host."""
+        for lane in self._lanes:
+            lane.tried = []
+        self._asked, self._stage, self._todo = {}, 0, []
+
+    def forget(self, task: int) -> None:
+        """Somebody else spoke of a task: what was sent to it neither met nor missed this reporter's limit."""
+        for lane in self._lanes:
+            lane.tried = [each for each in lane.tried if each[0] != task]
+
+    # Without a limit: all that are open, and a known port right behind them.
+
+    def _due_free(self, now_ns: int) -> Due:
+        if self._asked:     # known ports have missed: they show the limit best
+            self._closed = dict(self._asked)
+            return self._go_on_limited(now_ns)
+        stage, self._stage = self._stage, (self._stage + 1) % len(STAGES)
+        due = STAGES[stage](self)
+        pause_ns = 0 if self._todo else BETWEEN_TRIES_NS
+        self._stage_ns = now_ns + (self.wait_ns if due else pause_ns)
+        return due
+
+    def _is_few(self) -> bool:
+        """Whether it is not worth while to learn the limit."""
+        return self._still_open <= FEW_OPEN and all(lane.limiter.interval_ns is None for lane in self._lanes)
+
+    def _go_on_limited(self, now_ns: int) -> Due:
+        """Spend each token well; where few are open, on all of them at once, as soon as there is one."""
+        self._todo = [] if self.limited else [*self._together, *self._todo]     # these once more, then the others
+        self.limited = not self._is_few()
+        self._asked, self._stage = {}, 0
+        self._dry += 1
+        self._source = (self._source + 1) % len(self._lanes)
+        self._stage_ns = now_ns + min(int(FIRST_PAUSE_NS * LONGER ** self._dry), LAST_PAUSE_NS)
+        self.ended = self._dry > MOST_DRY or self._barren > MOST_BARREN
+        return []
+
+    def _ask(self) -> Due:
+        """A known port of each kind; of several rules one may have a limit."""
+        of_kind: dict[int, int] = {}
+        for task, kind in self._closed.items():
+            if len(of_kind) < MOST_WITNESSES:
+                of_kind.setdefault(kind, task)
+        self._asked = {task: kind for kind, task in of_kind.items()}
+        return [(task, self._source) for task in self._asked]
+
+    def _try(self) -> Due:
+        """Some, more each time, and known ports right behind them, before another token can come."""
+        self._todo = self._todo or self._open()
+        now = self._together = self._ballot.open_among(self._todo[:self._portion])
+        self._todo = self._todo[self._portion:]
+        self._portion = min(self._portion * LARGER, self._most_together)
+        is_last = self._rounds == self._tries - 1 and self._still_open <= FEW_OPEN
+        return [(task, self._source) for task in now] * (BURST if is_last else 1) + self._ask()
+
+    def _judge(self) -> Due:
+        """The known ports were refused, and none that is still open."""
+        self._rounds += not self._todo
+        if self._rounds >= self._tries:
+            for task in self._open():
+                self._ballot.silence(task)
+        return []
+
+    # With one: every token for one port.
+
+    def _due_limited(self, now_ns: int) -> Due:
+        due: Due = []
+        for source, lane in enumerate(self._lanes):
+            if lane.ended or now_ns < lane.next_ns:
+                continue
+            if lane.limiter.pause_ns or lane.limiter.is_mute(now_ns):
+                self._wait_patiently(lane, now_ns)
+                if now_ns < lane.next_ns or lane.ended:
+                    continue
+            if self._is_time_to_confirm():
+                due += self._confirm(lane, source, now_ns)
+                continue
+            task = self._pick(lane, now_ns)
+            if task is None:
+                continue
+            lane.tried.append((task, now_ns))
+            lane.next_ns = lane.limiter.next_ns(now_ns, self.wait_ns)
+            due.append((task, source))
+        self.ended = self._barren > MOST_BARREN or all(lane.ended for lane in self._lanes)
+        return due
+
+    def _is_time_to_confirm(self) -> bool:
+        return self._still_open == len(self._ballot.open_among(list(self._suspects.enough))) > 0
+
+    def _confirm(self, lane: Lane, source: int, now_ns: int) -> Due:
+        """Ask all that are left, which missed often enough if the limit is what it seems to be, once more.
+
+        Whatever it is: if a known port right behind them is refused, there was a token for them.
+        """
+        known = next(iter(self._closed))
+        if now_ns < (late_ns := lane.limiter.late_ns):
+            lane.next_ns = late_ns
+            return []
+        some = self._ballot.open_among(sorted(self._suspects.enough))[:self._most_together]
+        self._confirming = known, some
+        lane.tried += [(task, now_ns) for task in (*some, known)]
+        lane.next_ns = now_ns + max(self.wait_ns, lane.limiter.interval_ns or 0)
+        return [(task, source) for task in (*some, known)]
+
+    def _confirmed(self, task: int) -> None:
+        """A known port was refused that was asked right behind some that missed often enough."""
+        known, some = self._confirming
+        if task == known:
+            for each in self._ballot.open_among(some):
+                self._ballot.silence(each)
+        self._confirming = NO_TASK, []
+
+    def _wait_patiently(self, lane: Lane, now_ns: int) -> None:
+        limiter = lane.limiter
+        lane.strikes += 1
+        if limiter.pause_ns and lane.strikes <= MOST_STRIKES:
+            return
+        lane.strikes, lane.tried = 0, []
+        lane.ended = not limiter.be_patient()
+        lane.next_ns = now_ns + limiter.pause_ns
+
+    def _pick(self, lane: Lane, now_ns: int) -> int | None:
+        """The port that gets the next token: one that missed before, else the next in turn, else a known one."""
+        learned, sure = lane.limiter.interval_ns is not None, lane.limiter.suffices(now_ns)
+        flying = lane.flying(now_ns, self.wait_ns)
+        patient = lane.limiter.pause_ns > 0 and lane.strikes > 1
+        if patient or self._is_time_for_closed(len(lane.tried) + 1, learned=learned):
+            return self._pick_closed(lane, flying)
+        if learned and self._suspects.turn_ns(lane.limiter.late_ns) <= now_ns < lane.limiter.late_ns:
+            lane.next_ns = lane.limiter.late_ns     # else those that miss first would do so each time
+            return None
+        tried = lane.missed(now_ns, self.wait_ns, self._closed).union(flying)
+        task = self._suspects.next(now_ns, tried) if sure else None
+        task = self._pick_fresh(tried, keep=learned and not sure) if task is None else task
+        if task is None and learned and not any(lane.limiter.suffices(when) for _, when in lane.tried):
+            lane.next_ns = max(lane.limiter.ready_ns, self._suspects.turn_ns(now_ns + self.wait_ns))
+            return None     # a closed one would prove nothing
+        return self._pick_closed(lane, flying) if task is None else task
+
+    def _is_time_for_closed(self, tries: int, *, learned: bool) -> bool:
+        """Every so often while a limit is learned; then the more seldom, the longer there is no token."""
+        times, rest = divmod(tries, self._stretch if learned else NOW_AND_THEN)
+        return rest == 0 and (not learned or times.bit_count() == 1)
+
+    def _pick_closed(self, lane: Lane, flying: dict[int, int]) -> int | None:
+        task = next((each for each in self._closed if each not in flying), None)
+        if task is None:
+            lane.next_ns = min(flying.values()) + self.wait_ns
+        return task
+
+    def _pick_fresh(self, tried: set[int], *, keep: bool) -> int | None:
+        """The next that has not missed yet; with `keep` it will be the next again, since its miss will not count."""
+        for _ in range(len(self._fresh)):
+            task = self._fresh[0]
+            if self._ballot[task] != OPEN:
+                self._fresh.popleft()
+            elif not self._is_fresh(task):
+                self._fresh.rotate(-1)
+            else:
+                break
+        at = next((at for at, task in enumerate(self._fresh) if task not in tried and self._is_fresh(task)), None)
+        if at is None:
+            return None
+        task = self._fresh[at]
+        if not keep:
+            del self._fresh[at]
+            self._fresh.append(task)
+        return task
+
+    def _is_fresh(self, task: int) -> bool:
+        return self._ballot[task] == OPEN and task not in self._suspects and task not in self._suspects.enough
+
+    # What is heard.
+
+    def hit(self, task: int, kind: int, source: int, sent_ns: int, now_ns: int) -> None:
+        """This reporter sent an error about a task.
+
+        Args:
+            task: which one; its state is SETTLED already.
+            kind: what kind of error.
+            source: the source address the probe had.
+            sent_ns: when it had left.
+            now_ns: when the error came.
+        """
+        if task in self._asked:
+            del self._asked[task]
+        elif not self.limited:
+            self.limited = not self._is_few()   # it missed before
+        self._barren = self._barren + 1 if task in self._closed else 0
+        self._suspects.refused(task, now_ns)
+        lane = self._lanes[source]
+        lane.strikes = self._dry = 0
+        self._confirmed(task)
+        before = lane.split(task, sent_ns)
+        if before is None:      # of a round that was sent before there was a limit: they came all at once
+            lane.limiter.hit_ns = max(lane.limiter.hit_ns, sent_ns)
+            self._closed[task] = kind
+            return
+        self._count_misses(lane, before, sent_ns, now_ns)
+        missed_ns = [when for _, when in before]
+        next_ns = lane.limiter.hit(sent_ns, missed_ns, known_missed=self._stretched(lane, before, task))
+        self._closed[task] = kind
+        if lane.limiter.interval_ns is None or not lane.tried:  # else others are under way: their slots are taken
+            lane.next_ns = max(next_ns, now_ns)
+
+    def _count_misses(self, lane: Lane, before: Tried, sent_ns: int, now_ns: int) -> None:
+        """Those that left well before one that was refused, when a token was surely there, have missed."""
+        for task, when in since_closed(before, self._closed):
+            if when + self.wait_ns // 4 <= sent_ns and lane.limiter.suffices(when) and self._ballot[task] == OPEN:
+                self._suspects.miss(task, now_ns)
+                self._barren = 0
+
+    def _stretched(self, lane: Lane, before: Tried, task: int) -> bool:
+        """Whether a closed port had missed in this gap; how many silent ones are believed in a row depends on it."""
+        known_missed = any(each in self._closed and lane.limiter.suffices(when) for each, when in before)
+        if known_missed:
+            self._stretch = FIRST_STRETCH
+        elif task in self._closed:
+            self._stretch *= 2
+        return known_missed
+
+
+STAGES = (Voice._try, Voice._judge)  # noqa: SLF001 - its own table
+"""Of a round without a limit."""
