@@ -129,6 +129,17 @@ def test_all_queues_together_are_bounded(monkeypatch):
     assert world.protocol.status()["queued_bytes"] == 0
 
 
+def test_no_line_is_made_for_who_has_no_room_for_it(monkeypatch):
+    made = []
+    monkeypatch.setattr(protocol_module, "error_object", lambda *_: made.append(1) or {"kind": "error"})
+    world = World(queue_messages=3)
+    for client in (1, 2):
+        world.connect(client, udp_socket(), b"J")
+    world.arrive(*[REFUSED] * 5)
+    world.arrive(*[REFUSED] * 5)
+    assert (3, 6, 14) == (len(made), world.protocol.counts["delivered"], world.protocol.counts["dropped"])
+
+
 def test_clients_that_do_not_read_make_nobody_deaf_who_does(monkeypatch):
     monkeypatch.setattr(protocol_module, "MOST_QUEUED_BYTES", 300)
     world = World()

@@ -1,5 +1,8 @@
 """Whose datagram it was: by family, port and addresses, and never by the port alone."""
 
+import random
+from collections import Counter
+
 import pytest
 from builders import (
     FRAGMENT,
@@ -103,3 +106,16 @@ def test_a_new_socket_replaces_the_old_one_and_nothing_is_left_of_who_went():
     for client in (1, 2, 3):
         registry.remove(client)
     assert (0, {}) == (len(registry), registry._by_port)  # noqa: SLF001 - nothing else shows a leak
+
+
+def test_the_registry_knows_how_many_share_a_port():
+    registry, dice, ports = Registry(), random.Random(28), {}
+    for _ in range(500):
+        client, port = dice.randrange(20), dice.randrange(4)
+        if dice.random() < 0.5:
+            registry.add(client, udp_socket(port=SPORT + port))
+            ports[client] = port
+        else:
+            registry.remove(client)
+            ports.pop(client, None)
+        assert max(Counter(ports.values()).values(), default=0) == registry.most_sharing

@@ -146,11 +146,15 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def room(self) -> int:
+        """How many more messages may wait."""
+        return max(self._limit - len(self._waiting), 0)
+
     def put(self, messages: list[bytes]) -> int:
         """Queue messages in order; how many of them, the last ones, found no room."""
         if self._lost and len(self._waiting) < self._limit:
             self._tell_of_losses()
-        room = max(self._limit - len(self._waiting), 0)
+        room = self.room()
         fitting = messages[:room] if room < len(messages) else messages
         self._waiting.extend(fitting)
         self.bytes += sum(map(len, fitting))
@@ -291,7 +295,8 @@ class Protocol:
         """So many ICMP messages of any kind were lost before they were read; the clients that are told so."""
         told = [client for client, state in self._clients.items() if state.speaks_json and client in self.registry]
         for client in told:
-            self._queue(self._clients[client], [line(kind="missed", count=count)])
+            state = self._clients[client]
+            self._queue(state, [line(kind="missed", count=count)][:self._room(state)], 1)
         return told
 
     def _end(self, client: int, state: Client, words: bytes) -> None:
@@ -331,24 +336,32 @@ class Protocol:
                 for row in rows:
                     if row not in records:
                         records[row] = record_of(errors, row)
-                self._queue(state, [record for row in rows if (record := records[row])])
+                told = [record for row in rows if (record := records[row])]
+                self._queue(state, told[:self._room(state)], len(told))
                 continue
-            for row in rows:
+            fitting = rows[:self._room(state)]      # a line costs more than all else: none is made to be dropped
+            for row in fitting:
                 if row not in objects:
                     objects[row] = error_object(errors.packet(row), errors.interfaces[row])
-            self._queue(state, [line(**objects[row], socket=socket_object(handed)) for row in rows])
+            self._queue(state, [line(**objects[row], socket=socket_object(handed)) for row in fitting], len(rows))
         return wanted.keys()
 
-    def _queue(self, state: Client, messages: list[bytes]) -> None:
+    def _room(self, state: Client) -> int:
+        """How many more messages may wait for a client."""
         outbox = state.outbox
         if self._queued_bytes > MOST_QUEUED_BYTES and outbox.bytes > MOST_QUEUED_BYTES // len(self._clients):
-            lost = outbox.lose(len(messages))
-        else:
-            before = outbox.bytes
-            lost = outbox.put(messages)
-            self._queued_bytes += outbox.bytes - before
+            return 0
+        return outbox.room()
+
+    def _queue(self, state: Client, messages: list[bytes], count: int) -> None:
+        """Queue those of so many messages that there is room for."""
+        outbox = state.outbox
+        before = outbox.bytes
+        lost = outbox.put(messages) if messages else 0
+        lost += outbox.lose(count - len(messages))
+        self._queued_bytes += outbox.bytes - before
         self.counts["dropped"] += lost
-        self.counts["delivered"] += len(messages) - lost
+        self.counts["delivered"] += count - lost
 
     def take(self, client: int) -> bytes:
         """The next bytes for a client; none when it has heard all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -116,11 +117,18 @@ class Errors:
 
 
 class Registry:
-    """Clients, numbered, with a UDP socket each."""
+    """Clients, numbered, with a UDP socket each.
+
+    Attributes:
+        most_sharing: how many clients there are, at most, whose sockets have the same port: an error may be for all.
+    """
 
     def __init__(self) -> None:
         self._sockets: dict[int, UdpSocket] = {}
         self._by_port: dict[int, dict[int, UdpSocket]] = {}
+        self._ports_with: Counter[int] = Counter()
+        """By number of clients, how many ports have so many."""
+        self.most_sharing = 0
 
     def __len__(self) -> int:
         return len(self._sockets)
@@ -136,15 +144,26 @@ class Registry:
         """Register a socket; an earlier one of the same client is forgotten."""
         self.remove(client)
         self._sockets[client] = handed
-        self._by_port.setdefault(handed.port, {})[client] = handed
+        sharing = self._by_port.setdefault(handed.port, {})
+        sharing[client] = handed
+        self._count(len(sharing) - 1, len(sharing))
 
     def remove(self, client: int) -> None:
         """Forget the client's socket, if it has one."""
         old = self._sockets.pop(client, None)
         if old is not None:
-            del self._by_port[old.port][client]
-            if not self._by_port[old.port]:
+            sharing = self._by_port[old.port]
+            del sharing[client]
+            self._count(len(sharing) + 1, len(sharing))
+            if not sharing:
                 del self._by_port[old.port]
+
+    def _count(self, before: int, now: int) -> None:
+        """A port has one client more or fewer than before."""
+        self._ports_with[before] -= 1
+        self._ports_with[now] += 1
+        if now > self.most_sharing or (before == self.most_sharing and not self._ports_with[before]):
+            self.most_sharing = now
 
     def recipients(self, errors: Errors, is_own: IsOwn, is_peer_now: IsPeerNow,
                    ) -> tuple[dict[int, list[int]], dict[str, int]]:

@@ -24,8 +24,8 @@ ACCEPTED_AT_ONCE = 64
 TICK_S = 1.0
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PAUSE_S = 0.1
-MOST_TOLD, LEAST_MESSAGES = 4 * MESSAGES, 4
-"""So many errors are told to clients before others are attended to: 30 ms of work."""
+MOST_TOLD = 4 * MESSAGES
+"""So many errors are told to clients before others are attended to: 30 to 150 ms of work."""
 MOST_TURNED_AWAY = 32
 """Connections without a place that are listened to, so that they can be told why; others are hung up on."""
 UNREAD_BYTES, MOST_DISCARDED = 65536, 16
@@ -70,7 +70,6 @@ class Server:
         self._attending: dict[int, Callable[[int], None]] = {}
         """By descriptor: who is told of its events."""
         self._missed, self._told_s, self._has_untold = 0, 0.0, False
-        self._most_messages = MESSAGES
         self._is_stopped = False
         listener.setblocking(False)
         self._register(listener.fileno(), lambda _: self._accept())
@@ -241,7 +240,10 @@ class Server:
         return descriptor
 
     def _hear(self, raw: RawIcmp) -> None:
-        errors = raw.receive(self._most_messages)
+        # One socket may be registered ten thousand times, or as many share a port, and each error be told as often: then
+        # fewer are read at a time, so that others are attended to in between.
+        sharing = max(self.protocol.registry.most_sharing, 1)
+        errors = raw.receive(min(max(MOST_TOLD // sharing, 1), MESSAGES))
         if raw.is_full:     # else nothing can have found no room since it was read before
             self._has_untold = True
         if errors:
@@ -250,11 +252,6 @@ class Server:
     def _tell(self, errors: Errors) -> None:
         self._owners.at(time.monotonic())
         wanted = self.protocol.route(errors, self._owners.is_own, self._owners.is_peer_now)
-        # One socket may be registered ten thousand times, and each of its errors be told as often: then fewer are read
-        # at a time, so that others are attended to in between.
-        told = sum(map(len, wanted.values()))
-        self._most_messages = (max(self._most_messages // 2, LEAST_MESSAGES) if told > MOST_TOLD
-                               else min(self._most_messages * 2, MESSAGES))
         self._forget_closed(wanted, errors)
         for client in self.protocol.deliver(wanted, errors):
             self._write(client)
