@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from samples import parsed
+from screens import screens
 
 from udpprobe.capture.inputs import Inputs
 from udpprobe.commands.analyze import Options, analyze
@@ -12,6 +13,7 @@ from udpprobe.payloads import recipes
 ROOT = Path(__file__).parents[1]
 PCAPS = ROOT / "pcaps"
 GOLDEN = Path(__file__).parent / "golden"
+SCREENS = GOLDEN / "screens"
 CAPTURES = sorted(path for path in PCAPS.iterdir() if path.suffix in {".pcap", ".pcapng"})
 
 
@@ -32,6 +34,11 @@ def main():
         old.unlink()
     for capture in CAPTURES:
         golden_file(capture).write_text(report_text(capture))
+    SCREENS.mkdir(exist_ok=True)
+    for old in SCREENS.iterdir():
+        old.unlink()
+    for name, text in screens().items():
+        (SCREENS / f"{name}.txt").write_text(text)
     recipes.TABLE.write_text(recipes.table())
 
 

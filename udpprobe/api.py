@@ -312,7 +312,7 @@ def trace(
         source_address: instead of the one that the kernel would take.
         interface: where probes leave, and replies are listened for.
         allow_broadcast: whether multicast and broadcast addresses may be traced.
-        on_change: gets what is known so far, some times a second.
+        on_change: gets what is known so far, some times a second; the verdict is None until it is settled.
 
     Returns:
         The trace; its verdict is `unsent`, without any hop, where this host has no way there.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import sys
 
 import pytest
 from hypothesis import given
@@ -27,7 +29,7 @@ def asked(monkeypatch):
     """What trace is asked for, by a stand-in that sends nothing."""
     calls = []
 
-    def stand_in(destination, options, on_change, *, interval_s, on_hops=None):  # noqa: ARG001 - as trace has it
+    def stand_in(destination, options, on_change, *, interval_s, on_hops=None, rounds=None, wish=None):  # noqa: ARG001 - as trace has it
         calls.append((destination, options, on_change, interval_s))
         yield tracing.Traced(report_of(), interrupted=False)
         if interval_s is not None:
@@ -40,7 +42,7 @@ def asked(monkeypatch):
 def test_a_line_of_ndjson_is_written_once_its_hop_is_settled(monkeypatch, capsys):
     hops = tuple(Hop(ttl, (), 3, 3) for ttl in (1, 2, 3))
 
-    def stand_in(_destination, _options, _on_change, *, on_hops, interval_s):
+    def stand_in(_destination, _options, _on_change, *, on_hops, interval_s, **_how):
         for _ in range(2 if interval_s else 1):
             on_hops(hops[:2])
             assert [1, 2] == [json.loads(line)["ttl"] for line in capsys.readouterr().out.splitlines()]
@@ -98,20 +100,70 @@ def test_watching_streams_lines_and_ends_with_the_last_round_of_a_document(capsy
     assert verdicts == [json.loads(line)["verdict"] for line in lines]
 
 
-def test_a_terminal_shows_a_table_that_fills(asked, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+class Terminal(io.StringIO):
+    encoding = "utf-8"
 
-        def fileno(self):
-            raise OSError
+    def isatty(self):
+        return True
 
-    screen = Terminal()
-    monkeypatch.setattr("sys.stdout", screen)
-    assert 130 == main(["trace", "192.0.2.1:7", "--watch"])
+    def fileno(self):
+        raise OSError
+
+
+def run_on_terminal(monkeypatch, *words, **environment):
+    """What --watch leaves on a terminal."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in ({"TERM": "xterm"} | environment).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert 130 == main(["trace", "192.0.2.1:7", "--watch", *words])
+    return sys.stdout.getvalue()
+
+
+ALTERNATE, NORMAL = "\x1b[?1049h", "\x1b[?1049l"
+
+
+def test_a_watch_on_a_terminal_has_a_screen_and_then_says_what_it_came_to(asked, monkeypatch):
+    screen, left = run_on_terminal(monkeypatch).split(NORMAL)
     assert None is not asked[0][2]
-    assert "192.0.2.7:7: loop" in screen.getvalue()
-    assert screen.getvalue().endswith("verdict: refused -> loop\n")
+    assert ALTERNATE in screen
+    assert "verdict: refused -> loop" in screen
+    assert "192.0.2.7:7: loop" in left
+    assert left.endswith("verdict: refused -> loop\n")
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize(("words", "environment", "is_coloured"), [
+    ([], {}, True), ([], {"NO_COLOR": "1"}, False), (["--color", "never"], {}, False),
+    (["--color", "always"], {"NO_COLOR": "1"}, True)])
+def test_colour_is_as_wished(monkeypatch, words, environment, is_coloured):
+    told = run_on_terminal(monkeypatch, *words, **environment)
+    assert is_coloured == bool(re.search(r"\x1b\[[\d;]+m", told.split(NORMAL)[0]))
+    assert is_coloured == bool(re.search(r"\x1b\[[\d;]+m", told.split(NORMAL)[1]))
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_dumb_terminal_gets_lines(monkeypatch):
+    told = run_on_terminal(monkeypatch, TERM="dumb")
+    assert "\x1b" not in told
+    assert told.endswith("verdict: refused -> loop\n")
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_document_in_a_file_leaves_the_terminal_to_the_screen(monkeypatch, tmp_path):
+    path = tmp_path / "ticket.json"
+    assert ALTERNATE in run_on_terminal(monkeypatch, "--format", "json", "-o", str(path))
+    assert ["refused", "loop"] == [json.loads(path.read_text())["changes"][0][name] for name in ("before", "after")]
+
+
+@pytest.mark.usefixtures("asked")
+def test_after_its_cycles_a_trace_reports_what_all_of_them_showed(capsys):
+    assert 0 == main(["trace", "192.0.2.1:7", "--report-cycles", "2", "--format", "json"])
+    said = json.loads(capsys.readouterr().out)
+    assert ("loop", 2, 1) == (said["verdict"], said["rounds"], len(said["changes"]))
+    assert 1 == main(["trace", "192.0.2.1:7", "--report-cycles", "2", "--fail-on", "refused"])
+    assert re.fullmatch(r"\s*192\.0\.2\.7:7: loop\n\S+ verdict: refused -> loop\n", capsys.readouterr().out)
+    assert 130 == main(["trace", "192.0.2.1:7", "--report-cycles", "3", "--format", "json"])
 
 
 @pytest.mark.parametrize("options", [tracing.Options(max_ttl=3, first_ttl=4),

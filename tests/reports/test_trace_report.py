@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from udpprobe.core.model import Spread
 from udpprobe.reports import Format
-from udpprobe.reports.trace import TRACE_FORMATS, changes, conclusion, loop_words, trace_table
-from udpprobe.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport
+from udpprobe.reports.trace import TRACE_FORMATS, change_lines, conclusion, trace_table
+from udpprobe.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport, loop_words
+from udpprobe.tracing.statistics import Rounds
 
 SPREAD = Spread(0.5, 1.25, 12.5)
 EXPIRED = Reporter("10.0.0.1", 3, SPREAD, 11, 0, "time-exceeded", "expired", None, (), (), (0,), ())
@@ -131,7 +132,9 @@ def test_csv_has_a_row_a_reporter_and_one_for_a_silent_hop():
     (report_of([EXPIRED], [], [REFUSED]), "length: 2 -> 3 hops\n"),
 ])
 def test_what_changes_between_rounds_is_told(after, words):
-    said = changes(report_of([EXPIRED], [REFUSED]), after).replace("1970-01-01T00:00:00.000000000Z", "1970")
+    rounds = Rounds()
+    rounds.take(report_of([EXPIRED], [REFUSED]))
+    said = change_lines(rounds.take(after)).replace("1970-01-01T00:00:00.000000000Z", "1970")
     assert ("1970 " if words else "") + words == said
 
 

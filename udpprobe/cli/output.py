@@ -149,6 +149,22 @@ def width_of(out: TextIO) -> int:
     return max(PLAIN_WIDTH, _columns())
 
 
+def is_screen(output_format: Format, output: str | None) -> bool:
+    """Whether standard output is a terminal that can be drawn on, and not taken by a document.
+
+    Args:
+        output_format: of the result.
+        output: the file it goes to, if any.
+    """
+    is_free = output_format is Format.TABLE or output not in {None, "-"}
+    return is_free and sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") not in {None, "dumb"}
+
+
+def is_ascii(out: TextIO) -> bool:
+    """Whether other characters than ASCII's may come out wrong there."""
+    return not out.isatty() or "utf" not in (getattr(out, "encoding", None) or "").lower()
+
+
 def style_of(out: TextIO, color: Color = Color.AUTO, *, utc: bool = True, names: Names | None = None) -> Style:
     """How text looks there.
 

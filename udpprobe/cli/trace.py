@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
 
 from typer import Argument, Exit, Option
 
@@ -17,13 +17,14 @@ from udpprobe.cli.options import (
     PageFormatOption,
     UtcOption,
 )
-from udpprobe.cli.output import load_ahead, names_for, opened, style_of, width_of
+from udpprobe.cli.output import is_ascii, is_screen, load_ahead, names_for, opened, style_of, width_of
 from udpprobe.core.targets import TRACEROUTE_PORT, parse_target
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError
 from udpprobe.reports import Format
 
 if TYPE_CHECKING:
+    from udpprobe.cli.screen import Screen
     from udpprobe.commands.trace import Options, Traced
     from udpprobe.engines.wire import Endpoint
     from udpprobe.reports.text import Style
@@ -42,7 +43,9 @@ Examples:
   udpprobe trace dns.example:53
   udpprobe trace --flows 8 '[2001:db8::1]:443'
   udpprobe trace --format json --fail-on loop,silent 192.0.2.1:7
+  udpprobe trace --watch --interval 1 192.0.2.1
   udpprobe trace --watch --interval 60 --format ndjson 192.0.2.1
+  udpprobe trace --report-cycles 10 --format json -o ticket.json 192.0.2.1
 """
 
 MaxTtl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="Highest TTL to try.")]
@@ -54,7 +57,10 @@ Rate = Annotated[float, Option(
     min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no limit.")]
 Flows = Annotated[int, Option(min=1, max=64, metavar="N", help="Number of flows, each with a source port of its own.")]
 SourceAddress = Annotated[str | None, Option(metavar="ADDRESS", help="Address of this host to send from.")]
-Watch = Annotated[bool, Option("--watch", help="Repeat until Ctrl-C, and report what changes.")]
+Watch = Annotated[bool, Option("--watch", help=(
+    "Repeat until Ctrl-C, keep statistics, and report what changes; on a terminal, a screen with keys."))]
+ReportCycles = Annotated[int | None, Option("--report-cycles", min=1, max=10**9, metavar="N", help=(
+    "As --watch, but end after N rounds with a report of their statistics."))]
 Interval = Annotated[float, Option(
     min=0, metavar="SECONDS", callback=opt.seconds_of, help="Pause between the rounds of --watch.")]
 
@@ -79,6 +85,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     capture: opt.CaptureOption = None,
     allow_broadcast: opt.AllowBroadcast = False,
     watch: Watch = False,
+    report_cycles: ReportCycles = None,
     interval: Interval = 10,
     output_format: PageFormatOption = Format.TABLE,
     output: OutputOption = None,
@@ -105,29 +112,50 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
         size=size or 0, capture=capture or "auto")
     names = names_for(output_format, dns=not numeric, asn_db=asn_db)
     typed = parse_target(target).host
+    watch = watch or report_cycles is not None
     with opened(output, stream=output_format is Format.NDJSON) as out:
         told = _Output(out, output_format, style_of(out, color, utc=utc, names=names),
-                       typed if isinstance(typed, str) else None, names)
-        verdicts, last = _follow(endpoint, options, told, interval if watch else None)
+                       typed if isinstance(typed, str) else None, names, is_report=report_cycles is not None)
+        shown = None
+        if watch and is_screen(output_format, output):
+            from udpprobe.cli.screen import Screen  # noqa: PLC0415 - when it is shown
+
+            shown = Screen(told.name, style_of(sys.stdout, color, utc=utc), numeric=numeric, asn_db=asn_db,
+                           interval_s=interval)
+        how = _How(interval if watch else None, report_cycles)
+        verdicts, last = _follow(endpoint, options, told, how, shown)
     if last is not None and last.failure:
         raise UdpprobeError(last.failure)
-    # only Ctrl-C ends a watch, be it in a round or in a pause
-    interrupted = watch or (last is not None and last.interrupted)
+    is_whole = told.rounds.count == report_cycles or (shown is not None and shown.has_quit)
+    # a watch ends with q, after its cycles, or with Ctrl-C, be it in a round or in a pause
+    interrupted = not is_whole if watch else last is not None and last.interrupted
     raise Exit(130 if interrupted else int(not failing.isdisjoint(verdicts)))
 
 
-def _follow(endpoint: "Endpoint", options: "Options", output: "_Output",
-            interval_s: float | None) -> tuple[set[str | None], "Traced | None"]:
+class _How(NamedTuple):
+    """How often."""
+
+    interval_s: float | None
+    """Between rounds; None for one round."""
+    rounds: int | None
+    """At most; None for no limit."""
+
+
+def _follow(endpoint: "Endpoint", options: "Options", output: "_Output", how: _How,
+            screen: "Screen | None") -> tuple[set[str | None], "Traced | None"]:
     """Every verdict that was found, and the last round."""
     from udpprobe.commands.trace import trace as rounds  # noqa: PLC0415 - as above
 
     load_ahead("udpprobe.reports.trace", output.format)
     verdicts, traced = set(), None
     on_hops = output.take_hops if output.format is Format.NDJSON else None
-    with _live(output) as on_change:
-        for traced in rounds(endpoint, options, on_change, on_hops=on_hops, interval_s=interval_s):
+    with screen or _live(output, is_watch=how.interval_s is not None) as on_change:
+        for traced in rounds(endpoint, options, on_change, on_hops=on_hops, interval_s=how.interval_s,
+                             rounds=how.rounds, wish=screen.wish if screen else None):
             verdicts.add(traced.report.verdict)
-            output.take(traced, more=interval_s is not None)
+            if screen:
+                screen.take(traced.report)
+            output.take(traced, more=how.interval_s is not None, is_shown=screen is not None)
     output.finish()
     return verdicts, traced
 
@@ -141,15 +169,18 @@ class _Output:
         style: of text for people.
         name: of the target, as it was typed.
         names: what looks up names of routers.
+        is_report: whether a table is of the statistics at the end, and nothing before.
     """
 
     def __init__(self, out: TextIO, output_format: Format, style: "Style", name: str | None = None,
-                 names: "Names | None" = None) -> None:
+                 names: "Names | None" = None, *, is_report: bool = False) -> None:
+        from udpprobe.tracing.statistics import Rounds  # noqa: PLC0415 - as above
+
         self.out, self.format, self.style, self.name, self.names = out, output_format, style, name, names
         self.is_live = output_format is Format.TABLE and out.isatty()
-        self._before: TraceReport | None = None
-        self._is_told = False
-        self._changes = ""
+        self.rounds = Rounds()
+        self._is_report = is_report
+        self._is_watch = self._is_told = False
         self._told_ttl = 0
         """The last hop of this round that was written."""
 
@@ -176,10 +207,17 @@ class _Output:
         self._write(hop_lines(hops))
         self._told_ttl = hops[-1].ttl
 
-    def take(self, traced: "Traced", *, more: bool) -> None:
-        """A round: at once to a stream of lines; of a table the first, and then what changes."""
-        report, before = traced.report, self._before
-        self._before = report
+    def take(self, traced: "Traced", *, more: bool, is_shown: bool = False) -> None:
+        """A round: at once to a stream of lines; of a table the first, and then what changes.
+
+        Args:
+            traced: it.
+            more: whether others follow.
+            is_shown: whether a screen shows them.
+        """
+        report, is_first = traced.report, self.rounds.report() is None
+        changes = self.rounds.take(report)
+        self._is_watch = more
         self.look_up(report)
         if self.names and not more:
             self.names.wait()
@@ -188,15 +226,12 @@ class _Output:
 
             report = replace(report, hops=tuple(hop for hop in report.hops if hop.ttl > self._told_ttl))
             self._told_ttl = 0
-        if self.format is Format.NDJSON or (more and self.format is Format.TABLE and not self.is_live):
-            self._write(self._changed(before, report) if before and self.format is Format.TABLE else self.text(report))
-        elif before:
-            self._changes += self._changed(before, report)
+        if self.format is Format.NDJSON:
+            self._write(self.text(report))
+        elif self.format is Format.TABLE and more and not is_shown and not self._is_report:
+            from udpprobe.reports.trace import change_lines  # noqa: PLC0415 - as above
 
-    def _changed(self, before: "TraceReport", report: "TraceReport") -> str:
-        from udpprobe.reports.trace import changes  # noqa: PLC0415 - as above
-
-        return changes(before, report, self.style)
+            self._write(self.text(report) if is_first else change_lines(changes, self.style))
 
     def _write(self, text: str) -> None:
         self._is_told = True
@@ -204,16 +239,27 @@ class _Output:
         self.out.flush()
 
     def finish(self) -> None:
-        """The last round, where no round was written yet."""
-        if self._before and not self._is_told:
-            self.out.write(self.text(self._before))
-            self.out.write(self._changes if self.is_live else "")
+        """The last round, or the statistics of all, where none was written yet."""
+        report = self.rounds.report()
+        if report is None or self._is_told:
+            return
+        from msgspec.structs import replace  # noqa: PLC0415 - as above
+
+        if not self._is_watch:
+            report = replace(report, hops=tuple(replace(hop, statistics=None) for hop in report.hops))
+        elif self.format is Format.TABLE:
+            from udpprobe.reports.screen import statistics_table  # noqa: PLC0415 - as above
+
+            self.out.write(statistics_table(replace(report, name=self.name), width_of(self.out), self.style,
+                                            is_ascii=is_ascii(self.out)))
+            return
+        self.out.write(self.text(report))
 
 
 @contextmanager
-def _live(output: _Output) -> Iterator["Callable[[TraceReport], None] | None"]:
+def _live(output: _Output, *, is_watch: bool) -> Iterator["Callable[[TraceReport], None] | None"]:
     """What shows a table while it fills; None where nobody looks."""
-    if not output.is_live:
+    if is_watch or not output.is_live:
         yield output.look_up if output.names else None
         return
     from rich.console import Console  # noqa: PLC0415 - when it is shown

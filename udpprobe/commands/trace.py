@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from enum import StrEnum
 from errno import errorcode
 
 from msgspec import Struct
@@ -57,21 +58,33 @@ class Traced(Struct, frozen=True):
     """Why nothing could be sent."""
 
 
+class Wish(StrEnum):
+    """What somebody at the keys wants."""
+
+    GO_ON = "go on"
+    PAUSE = "pause"
+    """Begin no other round."""
+    STOP = "stop"
+
+
 SURE = frozenset({"answered", "refused"})
 """Verdicts that no later reply changes; the destination itself has spoken."""
 
 
 def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport], None] | None = None, *,
           on_hops: Callable[[Sequence[Hop]], None] | None = None,
-          interval_s: float | None = None) -> Iterator[Traced]:
+          interval_s: float | None = None, rounds: int | None = None,
+          wish: Callable[[], Wish] | None = None) -> Iterator[Traced]:
     """Trace the way to a destination.
 
     Args:
         endpoint: the destination.
         options: how.
-        on_change: gets what is known so far, some times a second.
+        on_change: gets what is known so far, some times a second; the verdict is None until it is settled.
         on_hops: gets the hops of each round in their order, once nothing more is asked of them.
         interval_s: pause between rounds; None for one round.
+        rounds: how many there are at most.
+        wish: is asked what to do, at least twenty times a second.
 
     Yields:
         Each round; the last one may have been interrupted.
@@ -84,7 +97,7 @@ def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport
     guard(options)
     payload = payload_for(endpoint.port, options.payload)
     with ExitStack() as held:
-        ctrl_c = held.enter_context(CtrlC())
+        ending = _Ending(held.enter_context(CtrlC()), wish)
         try:
             wire = held.enter_context(Wire(
                 endpoint, payload, source_port=options.source_port, interface=options.interface,
@@ -93,16 +106,16 @@ def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport
             yield Traced(_unsent(endpoint, error), interrupted=False, failure=str(error))
             return
         listener = held.enter_context(Listener([wire], options.interface, capture=options.capture))
-        number = 0
+        number = done = 0
         while True:
-            run = _Round(listener, options, ctrl_c, number)
+            run = _Round(listener, options, ending, number)
             run.follow(on_change, on_hops)
             report = run.report()
             if on_change:
                 on_change(report)
-            yield Traced(report, ctrl_c.came)
-            number = run.tracing.next_number
-            if interval_s is None or not _paused(listener, ctrl_c, interval_s):
+            yield Traced(report, ending.came)
+            number, done = run.tracing.next_number, done + 1
+            if interval_s is None or done == rounds or not _paused(listener, ending, interval_s):
                 return
 
 
@@ -133,31 +146,56 @@ def _probes(options: Options, burst: int) -> int:
     return options.flows * options.max_ttl * (options.queries + Patience.again * burst)
 
 
-def _paused(listener: Listener, ctrl_c: CtrlC, interval_s: float) -> bool:
-    """Hear what comes late, and forget it; False on Ctrl-C."""
+def _paused(listener: Listener, ending: _Ending, interval_s: float) -> bool:
+    """Hear what comes late, and forget it; False when it is to end."""
     until_s = time.monotonic() + interval_s
-    while not ctrl_c.came and time.monotonic() < until_s:
+    while not ending.came and (ending.is_held or time.monotonic() < until_s):
         listener.hear(LONGEST_WAIT_S)
-    return not ctrl_c.came
+        ending.look()
+    return not ending.came
+
+
+class _Ending:
+    """Ctrl-C, and what the keys say."""
+
+    def __init__(self, ctrl_c: CtrlC, wish: Callable[[], Wish] | None) -> None:
+        self._ctrl_c, self._wish = ctrl_c, wish
+        self._is_stopped = self.is_held = False
+
+    @property
+    def came(self) -> bool:
+        """Whether it is time to stop."""
+        return self._is_stopped or self._ctrl_c.came
+
+    def look(self) -> None:
+        """Ask what is wished."""
+        if self._wish:
+            wish = self._wish()
+            self.is_held = wish is Wish.PAUSE
+            self._is_stopped |= wish is Wish.STOP
 
 
 class _Round:
     """One round under way."""
 
-    def __init__(self, listener: Listener, options: Options, ctrl_c: CtrlC, number: int) -> None:
+    def __init__(self, listener: Listener, options: Options, ending: _Ending, number: int) -> None:
         interval_ns = int(SECOND / options.rate_pps) if options.rate_pps else 0
         patience = Patience(options.max_ttl, options.first_ttl, options.queries, int(options.timeout_s * SECOND),
                             interval_ns, burst=BURST if _probes(options, BURST) <= MOST_OF_A_ROUND else 1)
         self.tracing = Tracing(patience, flows=options.flows, size=options.size, first_number=number)
-        self._listener, self._wire, self._ctrl_c = listener, listener.wires[0], ctrl_c
+        self._listener, self._wire, self._ending = listener, listener.wires[0], ending
         self._start_ns = listener.now_ns
-        self._told_s, self._told_ttl = 0.0, 0
+        self._told_s, self._told_ttl, self._is_done = 0.0, 0, False
 
     def follow(self, on_change: Callable[[TraceReport], None] | None,
                on_hops: Callable[[Sequence[Hop]], None] | None) -> None:
         """Send and hear to the end."""
-        while not self._ctrl_c.came and not self.tracing.done(self._listener.now_ns):
+        while not self._ending.came:
+            if self.tracing.done(self._listener.now_ns):
+                self._is_done = True
+                return
             self._step()
+            self._ending.look()
             if on_hops and (hops := self._settled_hops()):
                 on_hops(hops)
             if on_change and time.monotonic() >= self._told_s + TELL_S:
@@ -194,8 +232,8 @@ class _Round:
             verdict=ending.verdict, errno=ending.errno, reached=ending.reached,
             hops=hops_of(paths, wire.target.address, self._listener.now_ns, wire.interface), loop=loop_of(paths),
             faults=dict(sorted((self._listener.faults + Counter({"source-quench": self.tracing.quenches})).items())))
-        if not self._ctrl_c.came or self.tracing.done(self._listener.now_ns):
+        if self._is_done or self.tracing.done(self._listener.now_ns):
             return advised(report)
         if ending.verdict in SURE:
-            return replace(advised(report), interrupted=True)
-        return replace(report, verdict=None, errno=None, loop=None, interrupted=True)
+            return replace(advised(report), interrupted=self._ending.came)
+        return replace(report, verdict=None, errno=None, loop=None, interrupted=self._ending.came)

@@ -37,8 +37,8 @@ from udpprobe.reports.svg import text_of
 from udpprobe.reports.table import UNDECIDED, Line, Telling, Totals, closing, columns_of, event_row
 from udpprobe.reports.text import PLAIN, Style, duration, endpoint, local, plural, zone_name
 from udpprobe.reports.trace import HEADERS as TRACE_HEADERS
-from udpprobe.reports.trace import NOBODY, conclusion, hop_rows
-from udpprobe.tracing.model import TraceReport
+from udpprobe.reports.trace import conclusion, hop_rows
+from udpprobe.tracing.model import NOBODY, TraceReport
 
 ROWS_BYTES = 820_000
 """Of rows about destinations and errors without datagrams: so the page stays below a megabyte. The rest is counted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 from itertools import groupby
 from typing import Any
@@ -31,10 +31,9 @@ from udpprobe.reports.text import (
     without_tags,
     wrap,
 )
-from udpprobe.tracing.model import TRACE_SCHEMA, Hop, Reporter, TraceLoop, TraceReport
+from udpprobe.tracing.model import NOBODY, TRACE_SCHEMA, Change, Hop, Reporter, TraceLoop, TraceReport, loop_words
 
 HEADERS = ("hop", "router", "replies", "RTT min/median/max ms", "notes")
-SILENT, NOBODY = "a silent router", "-"
 LAPS, AGAIN = 2, "(loop repeats)"
 """So often the table shows the way round a loop, and what it says of the rest."""
 
@@ -45,7 +44,7 @@ def trace_table(report: TraceReport, width: int, style: Style = PLAIN) -> str:
     hops = f"{table((Layout(HEADERS, rows, len(HEADERS) - 1),), width)}\n\n" if rows else ""
     advice = f"{wrap(escape(report.advice), width)}\n" if report.advice else ""
     head = wrap(conclusion(report), width)
-    verdict = report.verdict or "undecided"
+    verdict = report.verdict or ("undecided" if report.interrupted else "running")
     start, found, rest = head.partition(f": {verdict}")
     return f"{hops}{coloured(verdict, style, start + found)}{rest}\n{advice}"
 
@@ -58,7 +57,7 @@ def trace_markdown(report: TraceReport, _width: int) -> str:
 
 def hop_rows(report: TraceReport, style: Style = PLAIN) -> Iterator[tuple[str, ...]]:
     """Rows of `HEADERS`; hops in a row that say the same are one."""
-    for who, some in groupby(report.hops, key=lambda hop: _folded(hop, report.loop)):
+    for who, some in groupby(report.hops, key=lambda hop: folded(hop, report.loop)):
         hops = list(some)
         if who:
             yield _one_row(who, hops)
@@ -67,7 +66,7 @@ def hop_rows(report: TraceReport, style: Style = PLAIN) -> Iterator[tuple[str, .
                 yield from _rows_of(hop, style)
 
 
-def _folded(hop: Hop, loop: TraceLoop | None) -> str:
+def folded(hop: Hop, loop: TraceLoop | None) -> str:
     """What a hop is shown as together with its neighbours; nothing for one that has rows of its own."""
     if not hop.reporters:
         return "*"
@@ -124,17 +123,13 @@ def conclusion(report: TraceReport) -> str:
     end = _ENDS.get(report.verdict, _stopped) if report.verdict else _undecided
     told = _loop(report, report.loop) if report.loop else end(report)
     faults = "; faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items())
+    return f"{target_of(report)}: {told}{faults if report.faults else ''}"
+
+
+def target_of(report: TraceReport) -> str:
+    """`192.0.2.1:53`; after the name, where one was typed."""
     where = glued(endpoint(*astuple(report.target)))
-    if report.name:     # as it was typed
-        where = f"{escape(report.name)} ({where})"
-    return f"{where}: {told}{faults if report.faults else ''}"
-
-
-def loop_words(loop: TraceLoop) -> str:
-    """`loop of 2 between 10.0.1.2 and 10.0.2.2, entered at hop 2`."""
-    routers = [escape(router) if router else SILENT for router in loop.routers]
-    where = f"at {routers[0]}" if loop.period == 1 else f"between {', '.join(routers[:-1])} and {routers[-1]}"
-    return f"loop of {loop.period} {where}, entered at hop {loop.first_ttl}"
+    return f"{escape(report.name)} ({where})" if report.name else where
 
 
 def _loop(report: TraceReport, loop: TraceLoop) -> str:
@@ -167,6 +162,8 @@ def _unsent(report: TraceReport) -> str:
 
 def _undecided(report: TraceReport) -> str:
     last = _last(report)
+    if not report.interrupted:
+        return "running" + (f": last reply from hop {last.ttl}, {_names(last)}" if last else "")
     return "undecided: interrupted" + (f" after a reply from hop {last.ttl}, {_names(last)}" if last else "")
 
 
@@ -246,34 +243,16 @@ TRACE_FORMATS: Mapping[Format, Callable[[TraceReport, int], str]] = {
 # ---- what is different between two rounds, in words
 
 
-def changes(before: TraceReport, after: TraceReport, style: Style = PLAIN) -> str:
-    """A line a change, each with the time of the later round; nothing where all is as before.
-
-    A hop that was silent in one of the rounds is no change: errors are limited, and lost.
-    """
-    when = rfc3339(after.time_ns) if style.zone is UTC else f"{local(after.time_ns, style.zone).isoformat()}"
-    return "".join(f"{when} {words}\n" for words in (*_changed_hops(before, after), *_changed_end(before, after)))
+def change_lines(changes: Iterable[Change], style: Style = PLAIN) -> str:
+    """A line a change, each with the time of the later round."""
+    return "".join(f"{_moment(change.time_ns, style)} {change_words(change)}\n" for change in changes)
 
 
-def _changed_hops(before: TraceReport, after: TraceReport) -> Iterator[str]:
-    earlier = {hop.ttl: _routers(hop) for hop in before.hops}
-    for hop in after.hops:
-        old, new = earlier.get(hop.ttl, ()), _routers(hop)
-        if old and new and set(old).isdisjoint(new):
-            yield f"hop {hop.ttl}: {_either(old)} -> {_either(new)}"
+def _moment(time_ns: int, style: Style) -> str:
+    return rfc3339(time_ns) if style.zone is UTC else local(time_ns, style.zone).isoformat()
 
 
-def _changed_end(before: TraceReport, after: TraceReport) -> Iterator[str]:
-    old, new = (loop_words(each.loop) if each.loop else each.verdict or "undecided" for each in (before, after))
-    if old != new:
-        yield f"verdict: {old} -> {new}"
-    elif len(before.hops) != len(after.hops) and before.reached:
-        yield f"length: {len(before.hops)} -> {len(after.hops)} hops"
-
-
-def _routers(hop: Hop) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(reporter.address or NOBODY for reporter in hop.reporters))
-
-
-def _either(routers: tuple[str, ...]) -> str:
-    return " or ".join(map(escape, routers))
+def change_words(change: Change) -> str:
+    """`hop 3: 10.0.3.2 -> 10.0.9.2`, `verdict: refused -> silent`."""
+    what = {"route": f"hop {change.ttl}", "loop": "verdict"}.get(change.kind, change.kind)
+    return escape(f"{what}: {change.before} -> {change.after}{' hops' if change.kind == 'length' else ''}")

@@ -110,7 +110,16 @@ def _hop(paths: Sequence[Path], ttl: int, ends: tuple[str, str], now_ns: int) ->
     reporters = tuple(_reporter(kind, some, nearest if is_placed else None, (
         *(_way_back(some, ttl, destination) if is_placed else ()), *((note,) if perhaps & _flows(some) else ())),
         interface) for kind, some in kinds.items())
-    return Hop(ttl, reporters, sent, lost)
+    return Hop(ttl, reporters, sent, lost, rtts_ms=_rtts(paths, ttl, now_ns))
+
+
+def _rtts(paths: Sequence[Path], ttl: int, now_ns: int) -> tuple[float | None, ...]:
+    """Of a TTL's probes, as they left; none of those that may still draw a reply."""
+    heard = [(flight, None if reply.kind == "no-neighbour" else round(reply.rtt_ms, 6))
+             for path in paths for flight, reply in path.heard(ttl)]
+    missing = [(flight, None) for path in paths for flight in path.missing(ttl) if path.deadline_ns(flight) <= now_ns]
+    asked = sorted((*heard, *missing), key=lambda each: (each[0].sent_ns, each[0].probe.number))
+    return tuple(rtt_ms for _, rtt_ms in asked)
 
 
 def _nearest_end(path: Path, ttl: int) -> int:

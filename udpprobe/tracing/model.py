@@ -9,6 +9,7 @@ from msgspec import field
 from udpprobe.core.model import Model, Spread
 
 TRACE_SCHEMA = "udpprobe.trace/1"
+SILENT, NOBODY = "a silent router", "-"
 
 
 class Target(Model, frozen=True):
@@ -43,6 +44,24 @@ class Reporter(Model, frozen=True):
     notes: tuple[str, ...]
 
 
+class HopStatistics(Model, frozen=True):
+    """What all rounds of `--watch` showed of a TTL; times are of replies, null before the first one."""
+
+    sent: int
+    lost: int
+    replies: int
+    last_ms: float | None
+    average_ms: float | None
+    best_ms: float | None
+    worst_ms: float | None
+    deviation_ms: float | None
+    """Standard deviation, from two replies on."""
+    jitter_ms: float | None
+    """Of RFC 3550, section 6.4.1, from two replies on."""
+    history_ms: tuple[float | None, ...]
+    """The last probes in the order they left; None for no reply."""
+
+
 class Hop(Model, frozen=True):
     """What is known of a TTL."""
 
@@ -53,6 +72,10 @@ class Hop(Model, frozen=True):
     """Probes without reply, where that is no limit on errors."""
     advice: str | None = None
     """What to do, of the hop that the trace's own advice is about."""
+    rtts_ms: tuple[float | None, ...] = ()
+    """Of each probe in the order they left; None for no reply."""
+    statistics: HopStatistics | None = None
+    """Over all rounds; None without `--watch`."""
 
 
 class TraceLoop(Model, frozen=True):
@@ -62,6 +85,19 @@ class TraceLoop(Model, frozen=True):
     """In the order of hops; None for one that never speaks."""
     period: int
     first_ttl: int
+
+
+class Change(Model, frozen=True):
+    """What a round of `--watch` showed to be otherwise than before."""
+
+    time_ns: int
+    """When the round began."""
+    kind: str
+    """`route`: another router at a hop. `verdict`, `loop`: another end of the path. `length`: more or fewer hops."""
+    ttl: int | None
+    """Of a route."""
+    before: str
+    after: str
 
 
 class TraceReport(Model, frozen=True):
@@ -89,3 +125,14 @@ class TraceReport(Model, frozen=True):
     """Of the target, as it was typed; None for an address."""
     interrupted: bool = False
     """Whether it was stopped before all was known."""
+    rounds: int = 1
+    """Whole ones."""
+    changes: tuple[Change, ...] = ()
+    """Between rounds: the last thousand."""
+
+
+def loop_words(loop: TraceLoop) -> str:
+    """`loop of 2 between 10.0.1.2 and 10.0.2.2, entered at hop 2`."""
+    routers = [router or SILENT for router in loop.routers]
+    where = f"at {routers[0]}" if loop.period == 1 else f"between {', '.join(routers[:-1])} and {routers[-1]}"
+    return f"loop of {loop.period} {where}, entered at hop {loop.first_ttl}"

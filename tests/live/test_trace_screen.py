@@ -1,0 +1,134 @@
+"""`trace --watch` on a terminal of 80x24, as somebody sees and drives it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import time
+import uuid
+
+import pytest
+from network import require
+from scanning import UDPPROBE
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+PATIENCE_S = 30
+
+
+class Tmux:
+    """A terminal in which a shell runs a command, and then says how it ended."""
+
+    def __init__(self, command):
+        require("tmux")
+        self._name = f"trace-{uuid.uuid4()}"
+        shell = f"trap : INT; stty -a; echo before; {command}; echo status $?; stty -a; echo after; read -r rest"
+        self("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "env", "LC_ALL=C.UTF-8", "sh", "-c", shell)
+
+    def __call__(self, *words):
+        return subprocess.run(["tmux", "-u", "-L", self._name, *words], capture_output=True, text=True, check=True,
+                              timeout=PATIENCE_S).stdout
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["tmux", "-L", self._name, "kill-server"], check=False, capture_output=True)
+
+    def press(self, *keys):
+        self("send-keys", *keys)
+
+    def until(self, pattern):
+        """The screen, once it shows that."""
+        until_s = time.monotonic() + PATIENCE_S
+        while not re.search(pattern, screen := self("capture-pane", "-p"), re.MULTILINE):
+            assert time.monotonic() < until_s, f"no {pattern} in\n{screen}"
+            time.sleep(0.1)
+        assert 24 == len(screen.split("\n")) - 1
+        return screen
+
+    def all_lines(self):
+        return self("capture-pane", "-p", "-S", "-", "-J")
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()[1]
+
+
+def watch(port):
+    return f"{UDPPROBE} trace --watch --interval 0.3 --timeout 0.3 --max-ttl 3 -n 127.0.0.1:{port}"
+
+
+def is_restored(told):
+    before, after = (re.sub(r"\s+", " ", part.rpartition("speed ")[2]) for part in (
+        told.partition("\nbefore")[0], told.partition("\nafter")[0]))
+    return before == after and "speed" in told and " icanon" in before and " echo " in before
+
+
+def test_keys_drive_the_screen_and_changes_stay(closed_port):
+    with Tmux(watch(closed_port)) as terminal:
+        screen = terminal.until(r"next round in|round [2-9]")
+        assert re.search(r"^ +1 127\.0\.0\.1 +0\.0 +\d+ .*[▁▂▃▄▅▆▇█]", screen, re.MULTILINE)
+        assert re.search(rf"^trace 127\.0\.0\.1:{closed_port} .* round \d+ +\d\d:\d\d:\d\d \w+$", screen, re.MULTILINE)
+        assert "\nrefused by 127.0.0.1 at hop 1\n" in screen
+        terminal.press("?")
+        assert "RFC 3550" in terminal.until("loss% .* probes without a reply")
+        terminal.press("?")
+        terminal.until("127.0.0.1 .* 0.0")
+        terminal.press("n")
+        terminal.until(r"^ +1 localhost")
+        terminal.press("n")
+        terminal.until(r"^ +1 127\.0\.0\.1")
+        terminal.press("Up")      # sends an Escape and letters, which are no keys of ours
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+            listening.bind(("127.0.0.1", closed_port))
+            terminal.until(r"^\d\d:\d\d:\d\d verdict: refused -> silent$")
+        screen = terminal.until(r"^\d\d:\d\d:\d\d verdict: silent -> refused$")
+        assert "verdict: refused -> silent" in screen
+        terminal.press("p")
+        terminal.until("help +paused$")
+        paused = int(re.search(r"round (\d+)", terminal.until("paused$"))[1])
+        time.sleep(1.5)
+        assert int(re.search(r"round (\d+)", terminal.until("paused$"))[1]) <= paused + 1    # the one under way
+        terminal.press("r")
+        assert "verdict: silent" not in terminal.until("no change so far|round 1 ")
+        terminal.press("p")
+        terminal.until("round [2-9]")
+        terminal.press("q")
+        told = (terminal.until("^status"), terminal.all_lines())[1]
+        assert "status 0" in told
+        assert "127.0.0.1 " in told.partition("before")[2]
+        terminal.until("^after")
+        assert is_restored(terminal.all_lines())
+
+
+def test_ctrl_c_ends_with_130_and_the_terminal_as_it_was(closed_port):
+    with Tmux(watch(closed_port)) as terminal:
+        terminal.until("^refused by")
+        terminal.press("C-c")
+        terminal.until("^after")
+        told = terminal.all_lines()
+        assert "\nstatus 130\n" in told
+        assert f"127.0.0.1:{closed_port}: refused by 127.0.0.1 at hop 1" in told
+        assert is_restored(told)
+
+
+def test_a_first_round_that_is_not_over_is_running():
+    silent = f"{UDPPROBE} trace --watch --timeout 20 --max-ttl 2 -n"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        with Tmux(f"{silent} 127.0.0.1:{listening.getsockname()[1]}") as terminal:
+            terminal.until("^running")
+            terminal.press("q")
+            terminal.until("^after")
+            assert "undecided: interrupted" in terminal.all_lines()
+
+
+def test_without_keys_the_screen_says_ctrl_c(closed_port):
+    with Tmux(f"{watch(closed_port)} < /dev/null") as terminal:
+        terminal.until("^Ctrl-C ends it")
+        terminal.press("C-c")
+        terminal.until("^status 130")

@@ -1,0 +1,90 @@
+"""Live screens of invented traces, for tests/golden/screens: `make golden` writes them."""
+
+from msgspec.structs import replace
+
+from udpprobe.core.model import Spread
+from udpprobe.reports.screen import View, trace_screen
+from udpprobe.reports.text import PLAIN
+from udpprobe.tracing.hops import advised
+from udpprobe.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport
+from udpprobe.tracing.statistics import Rounds
+
+NOW_NS = 1_767_225_600_000_000_000      # 2026-01-01
+SECOND = 1_000_000_000
+SIZES = ((80, 24), (120, 30))
+
+
+def reporter(address, count=3, verdict="expired"):
+    kind = (3, 3, "port-unreach") if verdict == "refused" else (11, 0, "time-exceeded")
+    return Reporter(address, count, Spread(1, 1, 1), *kind, verdict, None, (), (), (0,), ())
+
+
+def hop(ttl, *addresses, base_ms=1.0, seed=0, verdict="expired", lost=0):
+    rtts_ms = tuple(None if n < lost else base_ms * (1 + (seed * 7 + n * 3) % 11 / 4) for n in range(3))
+    if not addresses:
+        return Hop(ttl, (), 3, 3, rtts_ms=(None,) * 3)
+    return Hop(ttl, tuple(reporter(each, 3 - lost, verdict) for each in addresses), 3, lost, rtts_ms=rtts_ms)
+
+
+def report(hops, verdict="refused", seed=0, **fields):
+    found = TraceReport("1.0", Target(fields.pop("to", "192.0.2.7"), 53), "192.0.2.1", (40_000,), "eth0",
+                        NOW_NS + 10 * seed * SECOND, verdict, None, verdict == "refused", tuple(hops),
+                        fields.pop("loop", None), **fields)
+    return advised(found) if verdict else found
+
+
+def path(seed):
+    """Five hops, one silent and one with losses; in the seventh round another router takes over."""
+    second = "10.0.2.2" if seed < 7 else "10.0.9.2"
+    return report([hop(1, "10.0.1.2", base_ms=0.08, seed=seed), hop(2, second, base_ms=4, seed=seed), hop(3),
+                   hop(4, "10.0.4.2", "10.0.4.6", base_ms=11, seed=seed, lost=seed % 4 == 1),
+                   hop(5, "192.0.2.7", base_ms=95, seed=seed, verdict="refused")], seed=seed)
+
+
+LOOP = TraceLoop(("10.0.1.2", "10.0.2.2"), 2, 2)
+
+
+def around(seed):
+    routers = ["10.0.0.1", *["10.0.1.2", "10.0.2.2"] * 15]
+    return report([hop(ttl, routers[ttl - 1], base_ms=ttl, seed=seed) for ttl in range(1, 31)], "loop", seed, loop=LOOP)
+
+
+def v6(seed):
+    ends = ["2001:db8:1::2", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff", "2001:db8:3::2"]
+    hops = [hop(ttl, each, base_ms=ttl, seed=seed) for ttl, each in enumerate(ends[:2], 1)]
+    return report([*hops, hop(3, ends[2], base_ms=3, seed=seed, verdict="refused")], seed=seed, to=ends[2])
+
+
+def rounds_of(made, count, more=()):
+    rounds = Rounds()
+    for seed in range(count):
+        rounds.take(made(seed))
+    for each in more:
+        rounds.take(each)
+    return rounds
+
+
+def view(rounds, running=None, **fields):
+    return View(replace(rounds.shown(running), name=fields.pop("name", None)), NOW_NS + 100 * SECOND, **fields)
+
+
+def views():
+    """By name."""
+    path_rounds = rounds_of(path, 9)
+    first = report([hop(1, "10.0.1.2", base_ms=0.08), hop(2, "10.0.2.2", base_ms=4)], None)
+    changed = rounds_of(path, 3, [around(4), path(5)])
+    return {
+        "path": view(path_rounds, number=9, state="next round in 7 s", name="dns.example"),
+        "ascii": view(path_rounds, number=9, state="paused", is_ascii=True),
+        "help": view(path_rounds, number=9, has_help=True),
+        "first-round": view(Rounds(), first),
+        "loop": view(rounds_of(path, 2, [around(2)]), number=3),
+        "loop-gone": view(changed, number=5),
+        "ipv6": view(rounds_of(v6, 4), number=4, has_keys=False),
+    }
+
+
+def screens():
+    """By name and width."""
+    return {f"trace-{name}-{width}": trace_screen(each, width, height, PLAIN) + "\n"
+            for name, each in views().items() for width, height in SIZES}
