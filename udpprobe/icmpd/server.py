@@ -240,8 +240,8 @@ class Server:
         return descriptor
 
     def _hear(self, raw: RawIcmp) -> None:
-        # One socket may be registered ten thousand times, or as many share a port, and each error be told as often: then
-        # fewer are read at a time, so that others are attended to in between.
+        # One socket may be registered ten thousand times, or as many share a port, and each error be told as often.
+        # Then fewer are read at a time, so that others are attended to in between.
         sharing = max(self.protocol.registry.most_sharing, 1)
         errors = raw.receive(min(max(MOST_TOLD // sharing, 1), MESSAGES))
         if raw.is_full:     # else nothing can have found no room since it was read before
