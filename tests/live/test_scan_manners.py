@@ -164,7 +164,7 @@ def test_without_privilege_recverr_does_it_and_says_so(network):
     assert {(HOST[family], port): verdict for family in FAMILIES for port, verdict in
             ((CLOSED, "refused"), (ANSWERING, "answered"), (REJECTED, "rejected"))} == said.verdicts()
     assert (0, "recverr", 1) == (said.status, said.report["source"]["name"], said.stderr.count("\n"))
-    assert "cap_net_raw" in said.stderr
+    assert "CAP_NET_RAW" in said.stderr
     assert "cannot see errors that the kernel keeps to itself" in said.stderr
 
 

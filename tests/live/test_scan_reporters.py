@@ -84,14 +84,16 @@ def test_an_answer_that_takes_longer_than_the_wait_is_an_answer(network, family)
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_other_traffic_of_this_host_that_uses_up_a_host_s_limit_leaves_it_rate_limited(network, family):
-    flood = start(network, "prober", family, 45000, OTHER[family], [9], 0.02)
+    flood = start(network, "prober", family, 45000, OTHER[family], [9], 0.002)
     try:
         time.sleep(1)
-        said = Scan(network, f"--timeout 2 {target(OTHER[family], 10)}").said()
+        for _ in range(3):      # one probe in hundreds comes just when the host may send an error again
+            (found,) = Scan(network, f"--timeout 2 {target(OTHER[family], 10)}").said().report["destinations"]
+            if found["verdict"] != "refused":
+                break
     finally:
         flood.kill()
         flood.wait()
-    (found,) = said.report["destinations"]
     assert ("silent", "rate-limited") == (found["verdict"], found["meaning"])
 
 

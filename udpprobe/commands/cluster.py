@@ -82,6 +82,10 @@ class _Kept:
         return pickle.dumps(self.analyzer, 5, buffer_callback=memory.append), memory
 
 
+class _CancelledError(UdpprobeError):
+    """The scheduler let go of a future: a worker died as it handed over what the future needs."""
+
+
 class _Failure(Struct, frozen=True):
     """A file that could not be read at one of the workers."""
 
@@ -228,7 +232,18 @@ class ClusterCrew:
     def _followed(self, job: _Job) -> Followed:
         """What came of following a piece, at any of TRIES workers."""
         piece: Piece = job.call[1]
-        while isinstance(found := self.result(job.receipt, piece.name), _Failure):
+        cancelled = 0
+        while True:
+            try:
+                found = self.result(job.receipt, piece.name)
+            except _CancelledError:
+                cancelled += 1
+                if cancelled == TRIES:
+                    raise
+                self._given(job)
+                continue
+            if not isinstance(found, _Failure):
+                break
             job.failed_at.append(found.worker)
             others = [worker for worker in self._client.nthreads() if worker not in job.failed_at]
             if len(job.failed_at) == TRIES or not others:
@@ -256,8 +271,11 @@ class ClusterCrew:
                     patience_s *= 2     # what takes so long to come is large; or it was lost, and is computed again
             except KilledWorker as error:
                 raise CaptureError(f"{about}: workers died over it (killed, or out of memory?)") from error
-            except (OSError, CancelledError) as error:
+            except OSError as error:
                 raise UdpprobeError(LOST) from error
+            except (CancelledError, UnboundLocalError) as error:
+                # the latter is what `distributed.utils.sync` (2026.8) makes of a future that is cancelled meanwhile
+                raise _CancelledError(LOST) from error
 
     def _looked_around(self, staffed_s: float) -> float:
         """When there were workers last; the scheduler is asked every `CHECK_S`. Ctrl-C is passed on to them."""
