@@ -85,6 +85,19 @@ def test_the_python_page_names_what_is_public():
     assert [] == [name for name in ("analyze", "scan", "trace", "mtu", "check", "to_json", "Follower") if name not in text]
 
 
+@needs_raw
+def test_the_python_page_s_programs_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "capture.pcap").write_bytes((ROOT / "pcaps" / "refused.pcap").read_bytes())
+    blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", (DOCS / "python.md").read_text(), re.MULTILINE)
+    assert 3 == len(blocks)
+    known = {}
+    for block in blocks:
+        exec(dedent(block).replace("timeout=60", "timeout=0.1"), known)
+    assert capsys.readouterr().out.startswith("10.0.1.2 7 refused Nothing listens")
+    assert 0 == known["report"].source.packets or known["report"].source.kind == "interface"
+
+
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_every_verdict_has_its_row_and_errno(verdict):
     row = re.search(rf"^\| `{verdict}` \| .* \| (\S+|its own) \|$", (DOCS / "verdicts.md").read_text(), re.MULTILINE)
