@@ -14,7 +14,7 @@ from samples import ANSWERED, LONE, LOOP, REFUSED, TOO_BIG, UNREACHABLE_V6, dest
 from udpprobe.cli import main
 from udpprobe.core.model import Spread
 from udpprobe.core.verdicts import VERDICTS
-from udpprobe.diff import _BY_REACH, CHANGES, compare, has_failed, parse_failing, read_report
+from udpprobe.diff import _BY_REACH, CHANGES, compare, failing_changes, parse_failing, read_report
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.json import report_json
 
@@ -122,7 +122,7 @@ def test_errors_whose_datagram_nobody_saw_belong_to_their_destination():
     assert ("192.0.2.77", None, "new", "prohibited") == (row.address, row.port, row.change, row.after.verdict)
     both = compare(report(REFUSED), report(REFUSED, unmatched=[replace(LONE, address="198.51.100.7", port=53)]),
                    ("a", "b"))
-    assert has_failed(both.destinations, frozenset({"new-prohibited"}))
+    assert failing_changes(both.destinations, frozenset({"new-prohibited"}))
 
 
 def test_what_an_interruption_left_undecided_is_the_same():
@@ -197,7 +197,7 @@ def test_what_is_no_report_is_named_and_not_guessed_at(text):
 ])
 def test_a_verdict_is_new_where_it_was_not_before(before, after, word, expected):
     sides = [report(*([each] if each else [])) for each in (before, after)]
-    assert expected == has_failed([compared(*sides)], parse_failing(f"new-unsent,{word}"))
+    assert expected == bool(failing_changes([compared(*sides)], parse_failing(f"new-unsent,{word}")))
 
 
 @pytest.mark.parametrize("words", ["refused", "", "new-", "same", "new-refused,", "new-shredded"])
@@ -270,6 +270,18 @@ def test_what_cannot_be_read_is_named_and_the_exit_status_is_3(files, tmp_path, 
         status, out = told(capsys, *words)
         assert (3, "", 1) == (status, out.out, out.err.count("\n"))
         assert out.err.startswith(f"udpprobe: {path}: ")
+
+
+@pytest.mark.parametrize(("word", "said"), [
+    ("new-refused,gone", "udpprobe: --fail-on: found new-refused; but the answer is incomplete\n"), ("new-loop", "")])
+def test_what_is_found_is_named_beside_what_could_not_be_read(tmp_path, capsys, word, said):
+    (tmp_path / "a.pcap").write_bytes((PCAPS / "refused.pcap").read_bytes())
+    (tmp_path / "b.pcap").symlink_to(tmp_path / "missing")
+    status, out = told(capsys, str(PCAPS / "silent.pcap"), str(tmp_path / "*.pcap"), "--fail-on", word)
+    assert status == 3
+    assert said in out.err
+    assert out.err.count("--fail-on") == bool(said)
+    assert out.err.endswith("no such file\n")
 
 
 def test_neither_side_is_overwritten_and_standard_input_is_read_once(files, capsys):

@@ -369,7 +369,7 @@ def parse_failing(words: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def has_failed(rows: Iterable[Compared], failing: frozenset[str]) -> bool:
-    """Whether something of `failing` is there; `new-refused` where AFTER has that verdict and BEFORE has not."""
-    return any(row.change in failing or any(f"new-{verdict}" in failing for verdict in row.new_verdicts)
-               for row in rows)
+def failing_changes(rows: Iterable[Compared], failing: frozenset[str]) -> frozenset[str]:
+    """What of `failing` is there; `new-refused` where AFTER has that verdict and BEFORE has not."""
+    return failing.intersection(word for row in rows
+                                for word in (row.change, *(f"new-{verdict}" for verdict in row.new_verdicts)))

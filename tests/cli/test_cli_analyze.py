@@ -140,10 +140,21 @@ def test_the_list_is_enough(analysis, tmp_path):
 
 def test_what_was_not_read_is_told_behind_the_report_with_status_3(analysis, capsys):
     analysis.report = report(REFUSED, unread=(Unread("b", "b: no such file"),))
-    assert main(["analyze", "a", "b", "--fail-on", "refused"]) == 3
+    assert main(["analyze", "a", "b", "--fail-on", "too-big"]) == 3
     told = capsys.readouterr()
     assert "1 file could not be read" in " ".join(told.out.split())
     assert told.err == "udpprobe: not all was read: b: no such file\n"
+
+
+@pytest.mark.parametrize(("changes", "why"), [
+    ({"unread": (Unread("b", "b: no such file"),)}, "not all was read: b: no such file\n"),
+    ({"unread": (Unread("b", "b: is empty"), Unread("c", "c: is empty"))}, "not all was read: b: is empty (and 1 more"),
+])
+def test_status_3_hides_no_verdict_of_fail_on(analysis, capsys, changes, why):
+    analysis.report = report(REFUSED, **changes)
+    assert main(["analyze", "a", "b", "--fail-on", "too-big,refused"]) == 3
+    assert capsys.readouterr().err.startswith(
+        f"udpprobe: --fail-on: found refused; but the answer is incomplete\nudpprobe: {why}")
 
 
 def test_after_ctrl_c_the_status_is_130_whatever_was_not_read(analysis):

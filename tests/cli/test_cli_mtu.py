@@ -24,14 +24,14 @@ class FakeMtu:
     """In the search's place: remembers what it was asked, tells what the test prepared."""
 
     def __init__(self):
-        self.report, self.interrupted, self.error = REPORT, False, None
+        self.report, self.interrupted, self.error, self.failure = REPORT, False, None, None
 
     def __call__(self, endpoint, options, on_progress):
         assert on_progress is None      # nobody looks
         self.endpoint, self.options = endpoint, options
         if self.error:
             raise self.error
-        return Measured(self.report, self.interrupted)
+        return Measured(self.report, self.interrupted, self.failure)
 
 
 @pytest.fixture
@@ -71,6 +71,15 @@ def test_the_result_goes_to_a_file(tmp_path):
 def test_a_verdict_that_is_named_fails(fake, verdict, words, status):
     fake.report = replace(REPORT, verdict=verdict)
     assert status == main(["mtu", "127.0.0.1", "--fail-on", words])
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--fail-on", "ok,unsent"], "udpprobe: --fail-on: found unsent; but the answer is incomplete\n"),
+    (["--fail-on", "ok"], ""), ([], "")])
+def test_status_3_hides_no_verdict_of_fail_on(fake, capsys, words, said):
+    fake.report, fake.failure = replace(REPORT, verdict="unsent"), "there is no route to 127.0.0.1"
+    assert 3 == main(["mtu", "127.0.0.1", *words])
+    assert f"{said}udpprobe: there is no route to 127.0.0.1\n" == capsys.readouterr().err
 
 
 def test_ctrl_c_shows_what_is_known(fake, capsys):

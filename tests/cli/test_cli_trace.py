@@ -85,6 +85,16 @@ def test_a_verdict_that_was_named_fails(capsys, fail_on, status):
     assert "192.0.2.7:7: refused" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("words", "said"), [
+    (["--fail-on", "loop,unsent"], "udpprobe: --fail-on: found unsent; but the answer is incomplete\n"),
+    (["--fail-on", "loop"], ""), ([], "")])
+def test_status_3_hides_no_verdict_of_fail_on(monkeypatch, capsys, words, said):
+    monkeypatch.setattr(tracing, "trace", lambda *_, **__: iter([tracing.Traced(
+        report_of("unsent"), interrupted=False, failure="there is no route to 192.0.2.7")]))
+    assert 3 == main(["trace", "192.0.2.1:7", *words])
+    assert f"{said}udpprobe: there is no route to 192.0.2.7\n" == capsys.readouterr().err
+
+
 def test_watching_tells_the_first_round_and_then_changes(asked, capsys):
     assert 130 == main(["trace", "192.0.2.1:7", "--watch", "--interval", "0"])
     assert capsys.readouterr().out.endswith("verdict: refused -> loop\n")

@@ -5,9 +5,9 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Exit, Option
+from typer import Argument, Option
 
-from udpprobe.cli.ending import Ending, is_stream, status_of
+from udpprobe.cli.ending import Ending, finish, is_stream, verdicts_in
 from udpprobe.cli.options import (
     AsnDbOption,
     Color,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from udpprobe.capture.inputs import Inputs
-    from udpprobe.core.model import Event, Report, Unread
+    from udpprobe.core.model import Event, Report
 
 EXAMPLES = """\
 \b
@@ -141,14 +141,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
                 complain(f"{write} is not written: not all was analyzed")
                 raise KeyboardInterrupt
             annotated.finish(report)
-    if report.source.unread and not interrupted:
-        raise _unread(report.source.unread)
-    if report.is_unreadable and not interrupted:
-        from udpprobe.reports.text import link_names  # noqa: PLC0415 - as above
-
-        raise CaptureError(f"no packet could be read: unknown link layer ({link_names(report.source.link_types)}); "
-                           "capture as Ethernet or raw IP")
-    raise Exit(status_of(report, failing, interrupted=interrupted))
+    finish(verdicts_in(report), failing, interrupted=interrupted, failure=None if interrupted else _failure(report))
 
 
 @contextmanager
@@ -190,9 +183,17 @@ class _Annotated:
             complain(f"{left} packets got no comment: blocks of their kind have no room for one")
 
 
-def _unread(files: "Sequence[Unread]") -> CaptureError:
-    more = f" (and {len(files) - 1} more: see `unread` in the report as JSON)" if files[1:] else ""
-    return CaptureError(f"not all was read: {files[0].reason}{more}")
+def _failure(report: "Report") -> CaptureError | None:
+    """What could not be read."""
+    if files := report.source.unread:
+        more = f" (and {len(files) - 1} more: see `unread` in the report as JSON)" if files[1:] else ""
+        return CaptureError(f"not all was read: {files[0].reason}{more}")
+    if report.is_unreadable:
+        from udpprobe.reports.text import link_names  # noqa: PLC0415 - for this failure
+
+        return CaptureError(f"no packet could be read: unknown link layer ({link_names(report.source.link_types)}); "
+                            "capture as Ethernet or raw IP")
+    return None
 
 
 def _window(since: str | None, until: str | None) -> tuple[int | None, int | None]:

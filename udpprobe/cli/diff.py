@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Exit, Option
+from typer import Argument, Option
 
+from udpprobe.cli.ending import finish
 from udpprobe.cli.options import OutputOption, PageFormatOption, ProgressOption
 from udpprobe.cli.output import complain, guard_inputs, opened, width_of
 from udpprobe.cli.progress import shown as shown_progress
@@ -51,7 +52,7 @@ def diff(
     progress: ProgressOption = None,
 ) -> None:
     """Compare two reports or captures: what is new, gone, worse, better or the same, for each destination."""
-    from udpprobe.diff import compare, has_failed, parse_failing  # noqa: PLC0415 - help does without
+    from udpprobe.diff import compare, failing_changes, parse_failing  # noqa: PLC0415 - help does without
 
     failing = parse_failing(fail_on) if fail_on is not None else frozenset[str]()
     if before == after == "-":
@@ -65,11 +66,9 @@ def diff(
         _warn(after, second, first)
         found = compare(first, second, (before, after))
         out.write(DIFF_FORMATS[output_format](shown(found, show_all=show_all), width_of(out)))
-    failed = bool(failing) and has_failed(found.destinations, failing)
     unread = [each for side in (first, second) for each in getattr(side.source, "unread", ())]
-    if unread:
-        raise CaptureError(f"not all was read: {unread[0].reason}" + ("; and a change of --fail-on was found" * failed))
-    raise Exit(int(failed))
+    finish(failing_changes(found.destinations, failing) if failing else (), failing, interrupted=False,
+           failure=CaptureError(f"not all was read: {unread[0].reason}") if unread else None)
 
 
 def _warn(name: str, side: Any, other: Any) -> None:  # noqa: ANN401 - as `_read`

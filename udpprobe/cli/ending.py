@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import IO, TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, NoReturn, TextIO
 
 from msgspec import Struct
+from typer import Exit
 
 from udpprobe.cli.output import complain, width_of
 from udpprobe.errors import UdpprobeError, UsageError
@@ -137,19 +138,28 @@ def is_stream(output_format: Format, *, events: bool) -> bool:
     return events and output_format is Format.NDJSON
 
 
-def status_of(report: Report, failing: frozenset[str], *, interrupted: bool,
-              is_incomplete: bool = False) -> int:
-    """The exit status: 130 after Ctrl-C, 3 where a target could not be probed, 1 where a failing verdict was found.
+def finish(verdicts: Iterable[str | None], failing: frozenset[str], *, interrupted: bool,
+           failure: UdpprobeError | None = None, is_incomplete: bool = False) -> NoReturn:
+    """End with the exit status: 130 after Ctrl-C, 3 where something could not be done, 1 where `--fail-on` found some.
 
-    Of the last two, what the status does not say is said on stderr.
+    3 hides 1, so stderr names both.
+
+    Args:
+        verdicts: all that the command found.
+        failing: those of `--fail-on`.
+        interrupted: whether Ctrl-C ended the command.
+        failure: what could not be done.
+        is_incomplete: whether something could not be done, and stderr has it already.
     """
-    found = failing.intersection(_verdicts_in(report)) if failing else frozenset()
-    if is_incomplete and found:
-        complain(f"--fail-on: found {', '.join(sorted(found))}; but not all could be probed")
-    return 130 if interrupted else 3 if is_incomplete else int(bool(found))
+    found = failing.intersection(verdicts) if failing else frozenset()
+    if found and (failure or is_incomplete):
+        complain(f"--fail-on: found {', '.join(sorted(found))}; but the answer is incomplete")
+    if failure:
+        raise failure
+    raise Exit(130 if interrupted else 3 if is_incomplete else int(bool(found)))
 
 
-def _verdicts_in(report: Report) -> Iterator[str | None]:
+def verdicts_in(report: Report) -> Iterator[str | None]:
     """Every verdict of a destination, of its findings, and of the unmatched errors."""
     for destination in report.destinations:
         yield destination.verdict

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from typer import Argument, Exit, Option
+from typer import Argument, Option
 
 from udpprobe.cli import scan_options as opt
+from udpprobe.cli.ending import finish
 from udpprobe.cli.options import Color, ColorOption, FailOnOption, OutputOption, PageFormatOption
 from udpprobe.cli.output import load_ahead, opened, style_of, width_of
 from udpprobe.cli.progress import shown_of_search
@@ -91,9 +92,8 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
             out.write(mtu_table(found.report, width_of(out), style_of(out, color)))
         else:
             out.write(MTU_FORMATS[output_format](found.report, width_of(out)))
-    if found.failure:
-        raise UdpprobeError(found.failure)
-    raise Exit(130 if found.interrupted else int(found.report.verdict in failing))
+    finish([found.report.verdict], failing, interrupted=found.interrupted,
+           failure=UdpprobeError(found.failure) if found.failure else None)
 
 
 def _failing(text: str | None) -> frozenset[str]:

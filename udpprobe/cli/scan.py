@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from typer import Exit
 
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.ending import Ending, status_of
+from udpprobe.cli.ending import Ending, finish, verdicts_in
 from udpprobe.cli.options import (
     AsnDbOption,
     Color,
@@ -141,7 +141,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
                         style=style_of(out, color, utc=utc, names=names), names=names)
         report, interrupted = _follow(resolved, options, ending, progress)
         ending.write(report)
-    raise Exit(status_of(report, failing, interrupted=interrupted, is_incomplete=bool(resolved.failures)))
+    finish(verdicts_in(report), failing, interrupted=interrupted, is_incomplete=bool(resolved.failures))
 
 
 def _from_file(path: str | None) -> list[Target]:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
 
-from typer import Argument, Exit, Option
+from typer import Argument, Option
 
 from udpprobe.cli import scan_options as opt
+from udpprobe.cli.ending import finish
 from udpprobe.cli.options import (
     AsnDbOption,
     Color,
@@ -124,12 +125,11 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
                            interval_s=interval)
         how = _How(interval if watch else None, report_cycles)
         verdicts, last = _follow(endpoint, options, told, how, shown)
-    if last is not None and last.failure:
-        raise UdpprobeError(last.failure)
     is_whole = told.rounds.count == report_cycles or (shown is not None and shown.has_quit)
     # a watch ends with q, after its cycles, or with Ctrl-C, be it in a round or in a pause
     interrupted = not is_whole if watch else last is not None and last.interrupted
-    raise Exit(130 if interrupted else int(not failing.isdisjoint(verdicts)))
+    finish(verdicts, failing, interrupted=interrupted,
+           failure=UdpprobeError(last.failure) if last is not None and last.failure else None)
 
 
 class _How(NamedTuple):

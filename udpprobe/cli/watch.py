@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Exit, Option
+from typer import Option
 
-from udpprobe.cli.ending import Ending, is_stream, status_of
+from udpprobe.cli.ending import Ending, finish, is_stream, verdicts_in
 from udpprobe.cli.options import (
     AsnDbOption,
     Color,
@@ -122,9 +122,8 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
                         style=style_of(out, color, utc=utc, names=names), names=names)
         report, why = _follow(options, ending, verbose=verbose)
         ending.write(report)
-    if isinstance(why, UdpprobeError):
-        raise why
-    raise Exit(status_of(report, failing, interrupted=why is not None))
+    finish(verdicts_in(report), failing, interrupted=why is not None,
+           failure=why if isinstance(why, UdpprobeError) else None)
 
 
 def _follow(options: "WatchOptions", ending: Ending, *,
