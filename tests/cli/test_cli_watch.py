@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import re
 
 import pytest
 from crafting import sent, told
@@ -20,6 +21,7 @@ from udpprobe.commands.watch import Stopped, WatchOptions
 from udpprobe.core.model import Process, WatchedEvent
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.interrupt import Interrupted
+from udpprobe.reports.table import latest_first
 
 command = importlib.import_module("udpprobe.cli.watch")     # of that name, the package has the function
 NOTE = "dnsmasq[812]; its socket is unconnected: it does not know"
@@ -168,3 +170,61 @@ def test_nobody_draws_where_nobody_looks(out, output_format):
 def test_a_duration_is_a_finite_time(capsys, text):
     assert 2 == main(["watch", "-i", "lo", "--duration", text])
     assert "--duration" in capsys.readouterr().err
+
+
+class Heard(io.StringIO):
+    """What is written, and what was there by each flush."""
+
+    def __init__(self):
+        super().__init__()
+        self.flushed = []
+
+    def flush(self):
+        self.flushed.append(self.getvalue())
+
+
+def test_events_are_a_line_each_at_once_and_the_last_one_sums_up(stand, capsys):
+    stand.events = [watched(process=Process("dnsmasq", 812), sees="blind"), watched()]
+    assert 0 == main(["watch", "--events", "--utc"])
+    *lines, blank, last = capsys.readouterr().out.splitlines()
+    assert (2, "") == (len(lines), blank)
+    assert all(re.match(r"\d\d:\d\d:\d\d\.\d{6} refused \S+ by \S+: port-unreach 3/3; sent in frame ", line)
+               for line in lines)
+    assert "12,345 packets" in last
+    out = Heard()
+    ending = command.Ending(out, command.Format.TABLE, events=True, is_live=True)
+    ending.take([watched()])
+    assert 1 == len(out.flushed) == out.flushed[0].count("\n")
+
+
+def test_events_on_a_terminal_are_wrapped_and_have_no_screen():
+    terminal = Terminal()
+    ending = command.Ending(terminal, command.Format.TABLE, events=True, is_live=True,
+                            style=command.style_of(terminal, command.Color.ALWAYS))
+    with command._screen(ending) as show:  # noqa: SLF001 - it has no other door
+        show(lambda: pytest.fail("a report was made"))
+    ending.take([replace(watched(), notes=("what a note says " * 9,))])
+    first, *rest = terminal.getvalue().splitlines()
+    assert " \x1b[31mrefused\x1b[0m " in first
+    assert rest
+    assert all(line.startswith("  ") and len(line) <= 80 for line in rest)
+
+
+@pytest.mark.usefixtures("stand")
+def test_events_go_into_documents_too(stand, capsys):
+    stand.events = [watched()]
+    assert 0 == main(["watch", "--events", "--format", "json"])
+    assert 1 == len(json.loads(capsys.readouterr().out)["events"])
+
+
+def test_the_screen_has_the_worst_first_and_of_these_what_was_heard_last():
+    def seen(address, verdict, last_s, code=(4, 3, 3)):
+        found = replace(finding(verdict, code, address, 1), last_time_ns=last_s * 10**9)
+        return destination(address, 53, verdict, found)
+    old, new, expired = seen("10.0.0.1", "refused", 1), seen("10.0.0.2", "refused", 9), seen(
+        "10.0.0.3", "expired", 99, (4, 11, 0))
+    shown = latest_first(report(old, new, expired, HEALTHY))
+    assert [new, old, expired, HEALTHY] == list(shown.destinations)
+    assert 4 == len(shown.destinations)
+    many = latest_first(report(*[old] * 1500, new))
+    assert (1501, new) == (len(many.destinations), list(many.destinations)[-1])

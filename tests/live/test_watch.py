@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -126,6 +127,18 @@ def test_each_program_is_named_with_what_it_hears_itself(network, kind, host):
         == [(each["process"], each["sees"], each["verdict"], each["quoted"]["destination"]) for each in events]
     assert hears == ("ECONNREFUSED" in heard)
     assert 0 == process.returncode
+
+
+def test_events_are_lines_for_people_while_it_goes_on(network):
+    with watching(network, "--events --utc") as process:
+        who, _ = client(network, "unconnected", SERVER[4])
+        line = process.stdout.readline()      # of a pipe, and the watch is not over
+        assert process.poll() is None
+        assert re.match(rf"\d\d:\d\d:\d\d\.\d{{6}} refused {re.escape(SERVER[4])}:{CLOSED} by {re.escape(SERVER[4])}: "
+                        rf"port-unreach 3/3; sent in frame \d+; .*\[{who['pid']}\]", line)
+        process.send_signal(signal.SIGINT)
+        assert " packets " in ended(process).splitlines()[-1]
+    assert 130 == process.returncode
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -41,6 +41,8 @@ class Ending(Struct):
     style: Style = PLAIN
     names: Names | None = None
     """What looks up names for a table."""
+    is_live: bool = False
+    """Whether events come from a source that does not end: in the place of a table there is a line each, at once."""
     _events: Events | None = None
     _rows_told: int = 0
     """Destinations that were written as they became known; the report begins with them."""
@@ -48,7 +50,11 @@ class Ending(Struct):
     def __post_init__(self) -> None:
         if self.format is Format.PARQUET and self.out.isatty():
             raise UsageError("--format parquet is binary; name a file with -o")
-        if self.events or self.format in {Format.HTML, Format.PARQUET}:
+        if self.is_live and self.events and self.format is Format.TABLE:
+            from udpprobe.reports.table import EventLines  # noqa: PLC0415 - of one format
+
+            self._events = EventLines(self.style, width_of(self.out) if self.out.isatty() else None)
+        elif self.events or self.format in {Format.HTML, Format.PARQUET}:
             try:
                 self._events = events_in(self.format, _spool, self.style)
             except ImportError as error:
@@ -64,7 +70,7 @@ class Ending(Struct):
         if self._events is None:
             return
         self._write((self._events.add(events),))
-        if is_stream(self.format, events=self.events):
+        if is_stream(self.format, events=self.events, is_live=self.is_live):
             self.out.flush()
 
     def take_settled(self, destinations: Sequence[Destination]) -> None:
@@ -133,9 +139,9 @@ def _shown(report: Report, rows_told: int, *, only_unhealthy: bool) -> Report:
     return replace(report, destinations=LazyRows(shown))
 
 
-def is_stream(output_format: Format, *, events: bool) -> bool:
+def is_stream(output_format: Format, *, events: bool, is_live: bool = False) -> bool:
     """Whether the result is written line by line, as things become known."""
-    return events and output_format is Format.NDJSON
+    return events and (output_format is Format.NDJSON or (is_live and output_format is Format.TABLE))
 
 
 def finish(verdicts: Iterable[str | None], failing: frozenset[str], *, interrupted: bool,

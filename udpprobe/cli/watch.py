@@ -43,6 +43,7 @@ gets the errno at its next call, one with IP_RECVERR all of it, any other nothin
 Examples:
   udpprobe watch
   udpprobe watch -i eth0 --filter 'port 53' --duration 60 --format json
+  udpprobe watch --events
   udpprobe watch --format ndjson | jq -r 'select(.sees == "blind") | .notes[]'
   udpprobe watch -w errors.pcapng --rotate 100MB --keep 10
 """
@@ -79,6 +80,8 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     capture: CaptureOption = None,
     bpf: Annotated[str | None, Option("--filter", metavar="BPF",
                                             help="Read only packets that match this pcap filter.")] = None,
+    events: Annotated[bool, Option("--events", help=(
+        "A line for each ICMP error, at once, instead of the table."))] = False,
     show_all: Annotated[bool, Option("--all", help="Show healthy destinations too.")] = False,
     loop_ttl: Annotated[int, Option(
         min=1, max=255, metavar="TTL",
@@ -115,11 +118,11 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
 
     options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all,
                            loop_ttl, capture or "auto")
-    is_lines = output_format is Format.NDJSON
+    events = events or output_format is Format.NDJSON
     names = names_for(output_format, dns=resolve, asn_db=asn_db)
-    with opened(output, stream=is_stream(output_format, events=is_lines)) as out:
-        ending = Ending(out, output_format, events=is_lines,
-                        style=style_of(out, color, utc=utc, names=names), names=names)
+    with opened(output, stream=is_stream(output_format, events=events, is_live=True)) as out:
+        ending = Ending(out, output_format, events=events, style=style_of(out, color, utc=utc, names=names),
+                        names=names, is_live=True)
         report, why = _follow(options, ending, verbose=verbose)
         ending.write(report)
     finish(verdicts_in(report), failing, interrupted=why is not None,
@@ -178,7 +181,7 @@ class _Losses:
 @contextmanager
 def _screen(ending: Ending) -> "Iterator[Callable[[Callable[[], Report]], None]]":
     """What shows the table while it grows; nothing where nobody looks."""
-    if ending.format is not Format.TABLE or not ending.out.isatty():
+    if ending.format is not Format.TABLE or ending.events or not ending.out.isatty():
         yield lambda _: None
         return
     from rich.console import Console  # noqa: PLC0415 - when it is shown
@@ -201,5 +204,8 @@ class _Screen:
             return
         from rich.text import Text  # noqa: PLC0415 - as above
 
-        self._update(Text.from_ansi(self._ending.text(report(), width_of(self._ending.out))), refresh=True)
+        from udpprobe.reports.table import latest_first  # noqa: PLC0415 - as above
+
+        text = self._ending.text(latest_first(report()), width_of(self._ending.out))
+        self._update(Text.from_ansi(text), refresh=True)
         self._due_s = start_s + max(REDRAWN_S, IDLE_SHARE * (time.monotonic() - start_s))

@@ -15,13 +15,14 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from udpprobe.core.advice import ANY_HOST, SOME, Case, case_of, case_of_finding, sentence
-from udpprobe.core.model import Destination, Event, Finding, Loop, Report, SourceReport, Unmatched
+from udpprobe.core.model import Destination, Event, Finding, LazyRows, Loop, Report, SourceReport, Unmatched
 from udpprobe.core.notes import in_words
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.reports.text import (
     PLAIN,
     Layout,
     Style,
+    coloured,
     coloured_column,
     count,
     duration,
@@ -130,6 +131,23 @@ def report_table(report: Report, width: int, style: Style = PLAIN) -> str:
     rest = _not_shown((hidden, "destination"), (hidden_entries, "unmatched error"))
     parts = (body, wrap(rest, width), wrap(telling.advice.text(), width), wrap(closing(report, totals, style), width))
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def latest_first(report: Report) -> Report:
+    """The report with what was heard last before the rest of its verdict, among the first rows of each kind."""
+    destinations = sorted(report.destinations[:ROWS_SHOWN], key=lambda each: (
+        _place_of(each.verdict), -max((found.last_time_ns for found in each.findings), default=0)))
+    entries = sorted(report.unmatched[:ROWS_SHOWN], key=lambda each: (
+        _place_of(each.finding.verdict), -each.finding.last_time_ns))
+    return replace(
+        report,
+        destinations=LazyRows(lambda: chain(destinations, islice(report.destinations, ROWS_SHOWN, None)),
+                              len(report.destinations)),
+        unmatched=LazyRows(lambda: chain(entries, islice(report.unmatched, ROWS_SHOWN, None)), len(report.unmatched)))
+
+
+def _place_of(verdict: str | None) -> int:
+    return VERDICTS.index(verdict) if verdict in VERDICTS else len(VERDICTS)
 
 
 def _shown(report: Report, totals: Totals) -> tuple[list[Destination], int]:
@@ -317,8 +335,7 @@ def _loops_once(findings: list[Finding]) -> list[Finding]:
 
 
 def _rank(finding: Finding) -> tuple[int, bool, int]:
-    verdict = VERDICTS.index(finding.verdict) if finding.verdict in VERDICTS else len(VERDICTS)
-    return verdict, not _is_error(finding), -finding.count
+    return _place_of(finding.verdict), not _is_error(finding), -finding.count
 
 
 def _is_error(finding: Finding) -> bool:
@@ -620,6 +637,37 @@ class EventsTable:
         rest = wrap(_not_shown((self._hidden, "error")), width)
         last = wrap(closing(report, totals_of(report), style), width)
         yield "\n\n".join(part for part in (body, rest, last) if part) + "\n"
+
+
+class EventLines:
+    """A line an error, at once: for who watches.
+
+    Args:
+        style: colours, and the zone of times.
+        width: columns that a line is wrapped to; None for lines that are never wrapped, as programs like them.
+    """
+
+    def __init__(self, style: Style = PLAIN, width: int | None = None) -> None:
+        self._style, self._width = style, width
+
+    def add(self, events: Sequence[Event]) -> str:
+        """The lines."""
+        return "".join(map(self._line, events))
+
+    def _line(self, event: Event) -> str:
+        verdict = event.verdict or "-"
+        who = f" by {escape(event.reporter)}" if event.reporter else ""
+        text = (f"{_clock(event, self._style)} {verdict} {_quoted_destination(event)}{who}: "
+                f"{'; '.join(_event_details(event))}")
+        if self._width is not None:
+            first, _, rest = wrap(text, self._width).partition("\n")
+            more = wrap("  " + rest.replace("\n", " "), self._width)
+            text = f"{first}\n{more}" if rest else first
+        return text.replace(verdict, coloured(verdict, self._style), 1) + "\n"
+
+    def end(self, report: Report, width: int) -> Iterator[str]:
+        """What was read."""
+        yield f"\n{wrap(closing(report, totals_of(report), self._style), width)}\n"
 
 
 def event_row(event: Event, style: Style = PLAIN) -> tuple[str, ...]:
