@@ -3,7 +3,7 @@ import time
 import pytest
 
 from udpprobe.checking.asking import Probing
-from udpprobe.checking.config import line_of, read_config, read_templates
+from udpprobe.checking.config import line_of, parse_toml, read_config, read_templates
 from udpprobe.checking.thresholds import State
 from udpprobe.errors import UdpprobeError, UsageError
 
@@ -128,6 +128,16 @@ def test_a_byte_order_mark_and_other_line_ends_are_taken(tmp_path, mark, end):
     assert read_config(str(tmp_path / "plain.toml")) == read_config(str(tmp_path / "c.toml"))
 
 
+def test_text_with_many_dots_is_no_long_key():
+    text = "a = '" + "a." * 90 + "'\nb = '" + "1.2.3.4, " * 1000 + "'"
+    assert {"a": "a." * 90, "b": "1.2.3.4, " * 1000} == parse_toml(text)
+
+
+def test_a_file_without_end_is_too_large():
+    with pytest.raises(UsageError, match="more than 16 MB"):
+        read_config("/dev/zero")
+
+
 def test_groups_of_hosts_may_be_allowed(tmp_path):
     (tmp_path / "c.toml").write_text('[[targets]]\ntarget = "224.0.0.1:7"\nallow_broadcast = true\n')
     assert read_config(str(tmp_path / "c.toml"))[0].probing.allow_broadcast
@@ -140,9 +150,15 @@ def test_groups_of_hosts_may_be_allowed(tmp_path):
     ("[defaults]\nexpect = 'no'\nx = [\n" + "[" + " " * 50_000 + "\n]]", "no"),
     ("[" + " " * 50_000 + "defaults ]\nexpect = 'no'", "line 2: defaults.expect"),
     ("[defaults]\nmin_mtu = " + "9" * 50_000, "digits"),
+    ("\n" + ".".join(["a"] * 40_000) + " = 1", r"more than 100 parts \(at line 2, column 1\)"),
+    ("[" + " . ".join(['"a"'] * 40_000) + "]", r"more than 100 parts \(at line 1, column 2\)"),
+    ("a = " + "1.2." * 40_000, "Expected newline|more than 100 parts"),
+    ("a" * 5_000_000 + "\n", "Expected '='"),
+    ("[[targets]]\n" * 2_000_000, "more than 16 MB"),
     ('[[targets]]\ntarget = "a\\u0000b:5"', "is no host"),
     ('[[targets]]\ntarget = "192.0.2.1:5"\ninterface = "a\\u0000b"', "interface: .* is not written as it has to be"),
-], ids=["lists", "tables", "digits", "open-list", "blanks", "large-number", "nul-in-name", "nul-in-interface"])
+], ids=["lists", "tables", "digits", "open-list", "blanks", "large-number", "dotted-key",
+        "dotted-table", "dotted-value", "long-key", "large", "nul-in-name", "nul-in-interface"])
 def test_a_file_that_is_made_to_hurt_is_refused_at_once(tmp_path, text, said):
     path = tmp_path / "c.toml"
     path.write_text(text)

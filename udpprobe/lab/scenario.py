@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from udpprobe.checking.config import keys_of, line_of, reason_of
+from udpprobe.checking.config import keys_of, line_of, parse_toml, read_toml, reason_of
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.lab.spec import (
     VOIDS,
@@ -100,7 +99,7 @@ def load(name_or_path: str) -> Scenario:
             raise UsageError(f"no scenario is called {name_or_path!r}: {said} your own has / or .toml in its name")
         return parse((_SHIPPED / f"{name_or_path}.toml").read_text("utf-8"), name_or_path)
     try:
-        return parse(Path(name_or_path).read_text("utf-8"), name_or_path)
+        return parse(read_toml(name_or_path), name_or_path)
     except OSError as error:
         raise UdpprobeError(f"cannot read {name_or_path}: {error.strerror or error}") from error
     except UnicodeDecodeError:
@@ -114,7 +113,7 @@ def parse(text: str, name: str) -> Scenario:
         UsageError: it has a mistake; says in which line.
     """
     try:
-        page = Page.model_validate(tomllib.loads(text))
+        page = Page.model_validate(parse_toml(text))
         return _scenario(page, name, text)
     except _MistakeError as error:
         raise UsageError(_complaint(name, text, error.place, str(error))) from None
