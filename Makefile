@@ -94,8 +94,12 @@ golden: $(VENV)/ready $(VENV)/compiled ## write tests/golden anew; the diff is t
 	$(BIN)/python tests/write_golden.py
 
 .PHONY: docs
-docs: $(VENV)/ready $(VENV)/compiled ## write schemas, options and sessions of docs and README anew (as root also those in the lab)
+docs: man ## write schemas, options and sessions of docs and README anew, and man (as root also those in the lab)
 	$(BIN)/python tests/write_docs.py
+
+.PHONY: man
+man: $(VENV)/ready $(VENV)/compiled ## write the manual pages (docs/man) anew, from the texts of help; the wheel has them
+	@$(BIN)/python tests/write_man.py
 
 .PHONY: dist
 dist: $(VENV)/run-ready ## build the sdist, and the wheel from it

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def tree(tmp_path):
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "udpprobe/__init__.py", "udpprobe/_twins.py",
-                 "udpprobe/core/siphash.py", "udpprobe/core/siphash.pxd"):
+                 "udpprobe/core/siphash.py", "udpprobe/core/siphash.pxd", "docs/man/udpprobe.1"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "udpprobe" / "core" / "__init__.py").touch()
@@ -53,6 +54,7 @@ def test_without_a_compiler_the_wheel_is_for_every_python(tree):
     assert "stays interpreted" in warning
     (wheel,) = (tree / "dist").iterdir()
     assert wheel.name.endswith("-py3-none-any.whl")
+    assert any(name.endswith(".data/data/share/man/man1/udpprobe.1") for name in ZipFile(wheel).namelist())
     assert not [*tree.rglob("*.so")]
 
 

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import subprocess
 from textwrap import dedent
 
 import pytest
@@ -27,6 +29,8 @@ from write_docs import (
     session,
 )
 from write_golden import CAPTURES, GOLDEN, ROOT
+from write_man import MAN
+from write_man import pages as manual_pages
 
 import udpprobe
 from udpprobe.checking.config import read_config
@@ -201,3 +205,19 @@ def test_what_is_no_report_is_not_described(change):
     change(found)
     with pytest.raises(ValidationError):
         check(found)
+
+
+def test_manual_pages_are_current():
+    assert manual_pages() == {path.name: path.read_text() for path in MAN.iterdir()}
+
+
+@pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed")
+def test_manual_pages_are_sound_and_keep_what_is_to_be_copied():
+    for path in MAN.iterdir():
+        done = subprocess.run(["groff", "-man", "-Tascii", "-ww", "-P-cbou", path], capture_output=True, text=True, check=True)
+        assert "" == done.stderr
+        assert "NAME" in done.stdout
+    told = subprocess.run(["groff", "-man", "-Tutf8", "-P-cbou", MAN / "udpprobe-trace.1"], capture_output=True, text=True,
+                          check=True, env=os.environ | {"LC_ALL": "C.UTF-8"}).stdout
+    assert "udpprobe trace --format json --fail-on loop,silent 192.0.2.1:7" in told
+    assert "--report-cycles N" in told

@@ -254,11 +254,15 @@ def _row(option, context):
     names = ", ".join(f"`{name}`" for name in sorted((*option.opts, *option.secondary_opts), key=_dashes))
     metavar = ENCLOSED.sub(r"\1", option.make_metavar(context))
     word = "" if option.is_flag or option.count else f" `{metavar}`"
+    cells = (f"{names}{word}", f"{option.help or ''}{default_of(option, context)}")
+    return "".join(f"| {cell.replace('|', '&#124;' if '`' not in cell else chr(92) + '|')} " for cell in cells) + "|"
+
+
+def default_of(option, context):
+    """What an option is without being named, in parentheses; empty where that goes without saying."""
     default = option.get_default(context)
     is_shown = option.show_default and default not in {None, False, ""} and not option.is_flag
-    said = f" ({getattr(default, 'value', default)})" if is_shown else ""
-    cells = (f"{names}{word}", f"{option.help or ''}{said}")
-    return "".join(f"| {cell.replace('|', '&#124;' if '`' not in cell else chr(92) + '|')} " for cell in cells) + "|"
+    return f" ({getattr(default, 'value', default)})" if is_shown else ""
 
 
 def _dashes(name):

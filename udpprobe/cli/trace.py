@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 All probes of a flow look the same to load balancers, so they take one path; --flows N sends as many flows, which may
 take others. A probe for each TTL leaves before the first reply is in. A router that answers only some of its probes is
-asked again slowly, and said to limit its errors where that helps.
+asked again slowly, and the notes say where it limits its replies.
 
 \b
 Examples:
