@@ -32,8 +32,11 @@ TWINS = SimpleNamespace(**runpy.run_path("udpprobe/_twins.py"))
 
 
 def extensions():
-    """What is compiled. The first one has no source: Cython writes it. Who sets CFLAGS chooses the options."""
-    options = [] if "CFLAGS" in os.environ else ["-O3", "-g0"]
+    """What is compiled. The first one has no source: Cython writes it. Who sets CFLAGS chooses the options.
+
+    The C compiler's warnings are off (-w): they are about C that Cython wrote, whose own warnings are errors here.
+    """
+    options = [] if "CFLAGS" in os.environ else ["-O3", "-g0", "-w"]
     sources = [source for source in sorted(CORE.glob("*.py"))
                if source.with_suffix(".pxd").exists() and "import cython" in source.read_text()]
     for source in (CORE / "_cython.c", *sources):
