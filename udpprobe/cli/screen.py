@@ -50,7 +50,7 @@ class Screen:
         self._style = style._replace(name=self._names.of)
         self._rounds = Rounds()
         self._running: TraceReport | None = None
-        self._number, self._next_s = 1, math.inf
+        self._next_s = math.inf
         self._has_names, self._has_help, self._is_paused = not numeric, False, False
         self._due_s = 0.0
         self._keys = _Keys()
@@ -82,7 +82,6 @@ class Screen:
         self._rounds.take(report)
         self._running, self._next_s = None, time.monotonic() + self._interval_s
         self._draw()
-        self._number += 1
 
     def wish(self) -> Wish:
         """What the keys say by now."""
@@ -104,7 +103,6 @@ class Screen:
             self._has_help = not self._has_help
         elif key == "r":
             self._rounds.reset()
-            self._number = 1
 
     def _state(self) -> str:
         if self._is_paused:
@@ -122,7 +120,8 @@ class Screen:
 
         if self._has_names:
             self._names.ask(each.address for hop in report.hops for each in hop.reporters)
-        view = View(replace(report, name=self._name), time.time_ns(), self._number, self._state(), self._has_names,
+        number = max(self._rounds.count + (self._running is not None), 1)
+        view = View(replace(report, name=self._name), time.time_ns(), number, self._state(), self._has_names,
                     self._has_help, self._keys.are_read, is_ascii(sys.stdout))
         size = self._live.console.size
         text = trace_screen(view, size.width, size.height, self._style)
