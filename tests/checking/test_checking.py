@@ -119,6 +119,11 @@ def test_a_loop_is_critical_where_none_may_be_and_what_is_not_known_is_not_ok(fo
     assert (expected, text) == (told.state, told.text)
 
 
+def test_an_answer_where_a_refusal_is_expected_says_so():
+    told = checked("x", None, Facts(ANSWERED), Expectation(expect="refused"))
+    assert ("CRITICAL", "answered in 2.5 ms, but is expected to be refused") == (told.state, told.text)
+
+
 def test_a_loop_that_nobody_asked_about_is_not_looked_for():
     assert not wants_way(MUTE, Expectation())
     assert wants_way(LOOP, Expectation())

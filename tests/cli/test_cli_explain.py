@@ -27,7 +27,7 @@ def test_both_families_may_be_asked_for(capsys):
 
 @pytest.mark.parametrize(("words", "keys"), [
     (["3", "4"], [(4, 3, 4), (6, 3, 4)]),
-    (["3", "3", "-4"], [(4, 3, 3)]),
+    (["3", "3", "-4"], [(4, 3, 3)]), (["3/3", "-4"], [(4, 3, 3)]), (["3/4"], [(4, 3, 4), (6, 3, 4)]),
     (["3", "77", "-4"], [(4, 3, 77)]),
     (["1", "4"], [(6, 1, 4)]),
     (["12", "-4"], [(4, 12, 0), (4, 12, 1), (4, 12, 2), (4, 12, None)]),
@@ -72,9 +72,16 @@ def test_every_word_of_a_report_is_explained_in_80_columns(capsys, word):
 @pytest.mark.parametrize(("word", "keys"), [
     ("refused", {(4, 3, 3), (6, 1, 4)}), ("rejected", {(4, 3, 3), (6, 1, 4)}), ("loop", {(4, 11, 0), (6, 3, 0)}),
     ("host-unreach", {(4, 3, 1), (6, 1, 3)}), ("frag-needed", {(4, 3, 4)}), ("EMSGSIZE", {(4, 3, 4), (6, 2, 0), (6, 2, None)}),
-    ("emsgsize", {(4, 3, 4), (6, 2, 0), (6, 2, None)}), ("silent", set())])
+    ("emsgsize", {(4, 3, 4), (6, 2, 0), (6, 2, None)}), ("silent", set()),
+    ("black-hole", {(4, 3, 4), (6, 2, 0), (6, 2, None)})])
 def test_a_word_has_the_errors_that_it_stands_for(capsys, word, keys):
     assert keys == {(row["family"], row["type"], row["code"]) for row in _told(capsys, word)}
+
+
+@pytest.mark.parametrize(("word", "is_said"), [("refused", False), ("EPROTO", True), ("11", True)])
+def test_below_a_table_stands_only_what_its_rows_need(capsys, word, is_said):
+    assert main(["explain", word]) == 0
+    assert is_said == ("Code * is every code without a row" in " ".join(capsys.readouterr().out.split()))
 
 
 def test_json_says_what_a_word_means(capsys):
@@ -89,7 +96,8 @@ def test_json_says_what_a_word_means(capsys):
     (["xyzzy"], "'xyzzy' is no word of a report; say a verdict"),
     (["refused", "loop"], "say one word, or a type and its code in numbers"),
     (["3", "x"], "'x' is no ICMP type or code"), (["300"], "300 is not in the range of ICMP types and codes"),
-    (["3", "4", "5"], "say a type and its code, such as 3 4")])
+    (["3/x"], "'x' is no ICMP type or code"), (["3/"], "'' is no ICMP type or code"),
+    (["3/4/5"], "say a type and its code"), (["3", "4", "5"], "say a type and its code, such as 3 4")])
 def test_what_is_no_word_says_what_is(capsys, words, said):
     assert main(["explain", *words]) == 2
     assert said in capsys.readouterr().err

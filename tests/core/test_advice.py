@@ -37,9 +37,9 @@ def test_every_verdict_of_a_destination_but_answered_asks_for_something(verdict)
 @pytest.mark.parametrize(("about", "words"), [
     ({"verdict": "refused"}, "Nothing listens on 198.51.100.7:53: start the service or check the port."),
     ({"verdict": "refused", "answered": 3}, "Find out why 198.51.100.7:53 answers at times only"),
-    ({"verdict": "rejected"}, "Ask who runs 192.0.2.1 about its filter: it refuses in the name of 198.51.100.7:53."),
-    ({"verdict": "rejected", "notes": [GROUP_MEMBER]}, "Ignore it, or tell who runs 192.0.2.1"),
-    ({"verdict": "prohibited"}, "Ask who runs 192.0.2.1 about its filter"),
+    ({"verdict": "rejected"}, "Ask whoever runs 192.0.2.1 about its filter: it refuses in the name of 198.51.100.7:53."),
+    ({"verdict": "rejected", "notes": [GROUP_MEMBER]}, "Ignore it, or tell whoever runs 192.0.2.1"),
+    ({"verdict": "prohibited"}, "Ask whoever runs 192.0.2.1 about its filter"),
     ({"verdict": "prohibited", "reporter": "198.51.100.7"}, "in the firewall of the host itself"),
     ({"verdict": "too-big", "mtu": 1400}, "at most 1372 bytes to 198.51.100.7:53: more does not fit behind 192.0.2.1."),
     ({"verdict": "too-big", "mtu": 1400, "family": 6, "address": "2001:db8::7"}, "at most 1352 bytes"),
@@ -51,8 +51,8 @@ def test_every_verdict_of_a_destination_but_answered_asks_for_something(verdict)
     ({"verdict": "loop", "reporter": None}, "Find the routers of the loop with `udpprobe trace 198.51.100.7:53`"),
     ({"verdict": "unreachable", "reason": "host-unreach"}, "Check that 198.51.100.7:53 is up: 192.0.2.1, the last router"),
     ({"verdict": "unreachable", "reason": "host-unreach", "reporter": None}, "is up and on this link"),
-    ({"verdict": "unreachable", "reason": "net-unreach"}, "Ask who runs 192.0.2.1 for a route to 198.51.100.7:53."),
-    ({"verdict": "prohibited", "reporter": None}, "Ask who runs a router on the way about its filter"),
+    ({"verdict": "unreachable", "reason": "net-unreach"}, "Ask whoever runs 192.0.2.1 for a route to 198.51.100.7:53."),
+    ({"verdict": "prohibited", "reporter": None}, "Ask whoever runs a router on the way about its filter"),
     ({"verdict": None}, "that no RFC defined"),
 ])
 def test_advice_names_whom_to_ask_and_what_for(about, words):

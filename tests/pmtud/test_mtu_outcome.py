@@ -160,9 +160,9 @@ def test_what_to_do_has_the_numbers():
 
 
 @pytest.mark.parametrize(("mtu", "words"), [
-    (1480, "Ask who runs 192.0.2.1 to correct the MTU it reports; until then, set the MTU of the route to"),
-    (0, "Ask who runs 192.0.2.1 to correct the MTU it reports; until then,"),
-    (1300, "Ask who runs 192.0.2.1 to correct the MTU it reports; until then,"),
+    (1480, "Ask whoever runs 192.0.2.1 to correct the MTU it reports; until then, set the MTU of the route to"),
+    (0, "Ask whoever runs 192.0.2.1 to correct the MTU it reports; until then,"),
+    (1300, "Ask whoever runs 192.0.2.1 to correct the MTU it reports; until then,"),
 ])
 def test_an_mtu_is_to_be_set_where_routers_report_another_one(mtu, words):
     assert words in report_of(run(World(1400))[0], heard((mtu, 1500))).advice

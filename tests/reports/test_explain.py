@@ -42,7 +42,7 @@ Linux, IP_RECVERR   EMSGSIZE from its next call, and the error itself with
 
 @pytest.mark.parametrize(("key", "connected", "recverr"), [
     ((4, 3, 3), "ECONNREFUSED from its next call", "ECONNREFUSED from its next call"),
-    ((4, 11, 0), "nothing: Linux takes it for a passing trouble", "EHOSTUNREACH from its next call"),
+    ((4, 11, 0), "nothing: Linux treats it as transient", "EHOSTUNREACH from its next call"),
     ((4, 11, 1), "nothing: Linux drops it", "nothing: Linux drops it"),
 ])
 def test_each_kind_of_socket_is_told_in_words(key, connected, recverr):

@@ -150,7 +150,10 @@ def _on_verdict(facts: Facts, asked: Expectation) -> Ruling:
         return Ruling(State.CRITICAL if is_hopeless else State.WARNING,
                       f"answered, but also {cause_of(found, found.findings[0], facts.trace)}")
     wanted = "refused" if asked.expect == "refused" else "answered"
-    return Ruling(State.OK if found.verdict == wanted else State.CRITICAL, text)
+    if found.verdict == wanted:
+        return Ruling(State.OK, text)
+    # the text alone reads as if all were well
+    return Ruling(State.CRITICAL, f"{text}, but is expected to be refused" if found.verdict == "answered" else text)
 
 
 def _of_silence(facts: Facts, asked: Expectation) -> Ruling:

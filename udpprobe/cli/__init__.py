@@ -1,7 +1,7 @@
 """The command line: options in, exit status out; one file a command.
 
-Nothing heavy is imported before it is needed: help loads neither NumPy nor Scapy nor rich, and a command no other
-one. Every error a user, a file or the host can cause ends here, as one line on standard error and an exit status.
+Nothing heavy is imported before it is needed: help loads neither Scapy nor rich, and a command no other one.
+Every error a user, a file or the host can cause ends here, as one line on standard error and an exit status.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COMPLETE = "_UDPPROBE_COMPLETE"
 CLOSED_PIPE = 128 + 13
 """Likewise SIGPIPE."""
 
-# NumPy's BLAS would start a thread a core, for matrices that nobody multiplies here
+# pyarrow and Dask load NumPy, whose BLAS would start a thread per core, for matrices that nobody multiplies here
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
@@ -89,7 +89,7 @@ def _udpprobe(
     _version: Annotated[bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True,
                                            help="Show the version and exit.")] = False,
 ) -> None:
-    """Say what happened to UDP datagrams, from the ICMP errors that almost nobody hears."""
+    """Say what happened to UDP datagrams, from the ICMP errors that most programs never hear of."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(2)

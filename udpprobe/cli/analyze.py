@@ -111,7 +111,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
                          "a Dask cluster has as many workers as were started")
     if not files and files_from is None:
         raise UsageError("Missing argument 'FILE...', or --files-from")
-    from udpprobe.capture.inputs import find_inputs  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.capture.inputs import find_inputs  # noqa: PLC0415 - help needs none of it
 
     inputs = find_inputs(files or [], files_from, are_apart=vantage)
     guard_inputs(output, inputs.files)

@@ -146,7 +146,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         help="Seconds to wait for a reply, after each probe.")] = 1,
     retries: opt.Retries = 2,
     confirm: Annotated[int, Option(
-        min=0, max=10, metavar="N", help="Repeat a failed check this often before it counts.")] = 0,
+        min=0, max=10, metavar="N", help="How often to repeat a failed check before it counts.")] = 0,
     rate: opt.Rate = 1000,
     payload: opt.Payload = "auto",
     ports: opt.PortsOption = None,

@@ -16,7 +16,7 @@ EXAMPLES = """\
 \b
 Examples:
   udpprobe explain         every ICMP error, both families
-  udpprobe explain 3 4     type 3 code 4, in ICMP and in ICMPv6
+  udpprobe explain 3/4     type 3 code 4, in ICMP and in ICMPv6; or 3 4
   udpprobe explain 1 -6    all codes of ICMPv6 type 1
   udpprobe explain refused, udpprobe explain port-unreach, udpprobe explain ECONNREFUSED
 """
@@ -31,8 +31,8 @@ class Family(StrEnum):
 
 def explain(
     words: Annotated[list[str] | None, Argument(metavar="TYPE [CODE]|WORD", show_default=False, help=(
-        "ICMP or ICMPv6 type, and its code; or a word: a verdict, a meaning of silence, nmap's word for an error, its "
-        "name, an errno."))] = None,
+        "ICMP or ICMPv6 type, and its code (3 4 or 3/4); or a word: a verdict, a meaning of silence, black-hole, "
+        "nmap's word for an error, its name, an errno."))] = None,
     *,
     family: Annotated[Family | None, Option(help="ICMP (4) or ICMPv6 (6); both without.")] = None,
     only_v4: Annotated[bool, Option("-4", help="As --family 4.")] = False,
@@ -49,21 +49,30 @@ def explain(
     chosen = {int(family)} if family else set()
     chosen |= ({4} if only_v4 else set()) | ({6} if only_v6 else set())
     families = chosen or {4, 6}
-    numbers = [word for word in words or () if word.isascii() and word.isdigit()]
+    words = [part for word in words or () for part in _parts(word)]
     about, before = None, ""
-    if words and not numbers:
+    if words and not any(map(_is_number, words)):
         from udpprobe.reports.words import explained  # noqa: PLC0415 - as above
 
         about, some = explained(_only(words))
         rows = tuple(row for row in some if row.family in families)
     else:
-        icmp_type, icmp_code = _type_and_code(words or [])
+        icmp_type, icmp_code = _type_and_code(words)
         rows = select(families, icmp_type, icmp_code)
         before = _no_error(families, icmp_type)
     with opened(output, stream=False) as out:
         if before and output_format is Format.TABLE:
             out.write(f"{wrap(before, width_of(out))}.\n\n")
         out.write(MEANINGS_FORMATS[output_format](rows, width_of(out), about))
+
+
+def _parts(word: str) -> list[str]:
+    """`3/4`, as reports and RFCs write a type and its code, in two."""
+    return word.split("/") if _is_number(word[:1]) else [word]
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdigit()
 
 
 def _only(words: list[str]) -> str:
@@ -73,14 +82,14 @@ def _only(words: list[str]) -> str:
 
 
 def _type_and_code(words: list[str]) -> tuple[int | None, int | None]:
-    """The numbers of `3 4`, or of `3/4`.
+    """The numbers of `3 4`.
 
     Raises:
         UsageError: there are more, or one is none.
     """
     if len(words) > 2:
         raise UsageError(f"{' '.join(words)!r}: say a type and its code, such as 3 4")
-    numbers = [int(word) if word.isascii() and word.isdigit() else -1 for word in words]
+    numbers = [int(word) if _is_number(word) else -1 for word in words]
     for word, number in zip(words, numbers, strict=True):
         if not 0 <= number <= 255:
             raise UsageError(f"{number} is not in the range of ICMP types and codes, 0 to 255" if number >= 0 else

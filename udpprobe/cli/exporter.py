@@ -17,7 +17,8 @@ LISTEN = "127.0.0.1:9843"
 
 EXAMPLES = """\
 /probe?target=HOST:PORT&module=NAME probes, /metrics is about the exporter itself, /-/healthy says so. Modules are
-answered, listening and refused, and the [templates] of --config. Of a name's addresses, the system's first choice.
+answered, listening, not-refused, refused, and the [templates] of --config. Of a name's addresses, the system's first
+choice.
 
 \b
 Examples:

@@ -39,7 +39,7 @@ def icmpd(  # noqa: PLR0913 - a command's options are its arguments
     *,
     path: Annotated[str | None, Option(
         "--socket", metavar="PATH", help="Where clients connect; /run/udpprobe/icmpd.sock, or below "
-        "$XDG_RUNTIME_DIR for who is not root.")] = None,
+        "$XDG_RUNTIME_DIR for users other than root.")] = None,
     allow_user: Annotated[list[str] | None, Option(
         metavar="USER", help="Who may register sockets beside its own user; * is everybody. May be repeated.")] = None,
     allow_group: Annotated[list[str] | None, Option(
@@ -64,7 +64,7 @@ def icmpd(  # noqa: PLR0913 - a command's options are its arguments
         with opened(output, stream=False) as out:
             out.write(status_text(status, output_format, width_of(out)))
         return
-    from udpprobe.icmpd.daemon import Options, run  # noqa: PLC0415 - NumPy comes with it, and help does without
+    from udpprobe.icmpd.daemon import Options, run  # noqa: PLC0415 - help needs none of it
 
     options = Options(Path(path) if path else None, _mode(mode), user, tuple(allow_user or ()),
                       tuple(allow_group or ()), queue)

@@ -54,9 +54,9 @@ ColorOption = Annotated[Color, Option(
     "--color", help="Colour of verdicts by severity; auto: on a terminal, unless NO_COLOR is set.")]
 UtcOption = Annotated[bool, Option("--utc", help="Times in UTC instead of this host's zone; in JSON they always are.")]
 ResolveOption = Annotated[bool, Option("--resolve", help=(
-    "Name addresses by reverse DNS in tables; names are waited for a second at most."))]
+    "Name addresses by reverse DNS in tables; waits for names a second at most."))]
 AsnDbOption = Annotated[str | None, Option("--asn-db", metavar="FILE", show_default=False, help=(
-    "Name autonomous systems and countries by this file in MaxMind's format; $UDPPROBE_ASN_DB without."))]
+    "Name autonomous systems and countries by this file in MaxMind's format; without it, $UDPPROBE_ASN_DB."))]
 ProgressOption = Annotated[bool | None, Option(
     "--progress/--no-progress", show_default=False,
     help="A progress bar on standard error; shown by default on a terminal, after a second.")]

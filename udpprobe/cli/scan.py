@@ -102,7 +102,8 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
 ) -> None:
     """Send UDP datagrams to ports, and say what became of them: answered, refused, silent, stopped on the way.
 
-    JSON and CSV have a row for every destination. The table sums up what there is much of.
+    JSON and CSV have a row for every destination. The table groups the ports of a host that fared alike, where there
+    are many.
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     default_ports = None if ports is None else parse_ports(",".join(ports))

@@ -90,7 +90,8 @@ Write = Annotated[str | None, Option(
 Control = Annotated[bool, Option(
     "--control/--no-control", help="Also probe ports that are almost certainly closed, to learn what silence means.")]
 EngineOption = Annotated[Engine | None, Option(
-    "--engine", show_default=False, help="How to send and listen: raw where this user may, else recverr; see below.")]
+    "--engine", show_default=False, help=(
+        "How to send and listen: raw where this user may, else recverr (see udpprobe scan --help)."))]
 DryRun = Annotated[bool, Option("--dry-run", help="Show what would be sent, and send nothing.")]
 LoopTtl = Annotated[int, Option(
     min=1, max=255, metavar="TTL", help="Count a probe that left with this TTL or more and expired as looping.")]

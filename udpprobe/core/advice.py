@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 SENTENCES = {
     "refused": "Nothing listens on {where}: start the service or check the port.",
     "refused-at-times": "Find out why {where} answers at times only: at others, nothing listens there.",
-    "rejected": "Ask who runs {who} about its filter: it refuses in the name of {where}.",
-    "group-member": "Ignore it, or tell who runs {who}: hosts must not send errors about multicast or broadcast.",
+    "rejected": "Ask whoever runs {who} about its filter: it refuses in the name of {where}.",
+    "group-member": "Ignore it, or tell whoever runs {who}: hosts must not send errors about multicast or broadcast.",
     "amplifier": "Limit who may ask {where}, or how much it answers: it can be abused to flood others.",
     "too-big": "Send UDP payloads of at most {size} bytes to {where}: more does not fit behind {who}.",
     "too-big-unknown": "Measure what fits with `udpprobe mtu {first}`: {who} reports no MTU that can be true.",
     "loop": "Call the owner of {who}: the route to {where} goes round in a loop.",
     "loop-unseen": "Find the routers of the loop with `udpprobe trace {first}`, and call their owner.",
     "expired": "Send with a higher TTL to {where}, unless this was a traceroute.",
-    "prohibited": "Ask who runs {who} about its filter: it forbids UDP to {where}.",
+    "prohibited": "Ask whoever runs {who} about its filter: it forbids UDP to {where}.",
     "prohibited-itself": "Allow UDP to {where} in the firewall of the host itself.",
     "host-unreach": "Check that {where} is up: {who}, the last router, gets no reply from it.",
     "no-neighbour": "Check that {where} is up and on this link: it does not answer ARP or neighbour discovery.",
-    "no-route": "Ask who runs {who} for a route to {where}.",
+    "no-route": "Ask whoever runs {who} for a route to {where}.",
     "proto-unreach": "Check the address {where}: the host there does not speak UDP.",
-    "unreachable": "Ask who runs {who} why it cannot deliver to {where}.",
+    "unreachable": "Ask whoever runs {who} why it cannot deliver to {where}.",
     "reassembly": "Send datagrams that need no fragments to {where}: some fragments are lost on the way.",
     "quenched": "Send more slowly to {where}, or ignore it: {who} sends an error that is obsolete (RFC 6633).",
     "malformed": "Check the IP options and extension headers of what is sent to {where}: {who} cannot read them.",
@@ -55,13 +55,14 @@ SENTENCES = {
     "unsent-late": "Give more time: it ran out before {where} was probed.",
     "black-hole": "Have {errors} sent by what is behind {who}, and let through; until then, set the MTU of the route "
                   "to {host} to {size}.",
-    "liar": "Ask who runs {who} to correct the MTU it reports; until then, set the MTU of the route to {host} to "
+    "liar": "Ask whoever runs {who} to correct the MTU it reports; until then, set the MTU of the route to {host} to "
             "{size}.",
     "below-least": "Look for a filter on the way to {where}: every link must carry {size} bytes, and more than {who} "
                    "bytes disappear.",
     "look": "See who stops probes with `udpprobe trace {first}`.",
     "too-far": "Trace on with a higher --max-ttl: the path to {where} is longer.",
-    "silent-behind": "Ask who runs {who}, the last router that replied, about {where}, or check that the host is up.",
+    "silent-behind": "Ask whoever runs {who}, the last router that replied, about {where}, or check that the host is "
+                     "up.",
     "silent-at-all": "Check this host's firewall and its route (`ip route get {host}`): no router replied at all.",
     "too-slow": "Look at the load of {where}, and at the RTT of each hop with `udpprobe trace {first}`.",
     "not-refused": "Stop what answers on {where}, or correct what is expected of it.",

@@ -19,14 +19,20 @@ _WHEN = {
     "refused": "refused when the destination itself says so, rejected when any other address does",
     "expired": "expired; loop when there is evidence of a routing loop",
 }
-_LEGEND = """\
-refused becomes rejected when the reporter is not the destination; expired becomes loop when there is \
-evidence of a loop. Code * is every code without a row; ICMPv6 types without a row, up to 127, have no \
-verdict and give EPROTO with IP_RECVERR. UNP: Stevens, UNIX Network Programming, table 28.1. Linux gives a \
-connected socket the errno from its next call, once; a socket with IP_RECVERR gets it too and reads the \
-whole story with MSG_ERRQUEUE. An unconnected socket hears nothing, ever: the kernel cannot know which \
-sendto the error belongs to; but once a route's MTU is known, IP_PMTUDISC_DO has each sendto that is too \
-large fail with EMSGSIZE."""
+_LEGEND: tuple[tuple[Callable[[Meaning], bool], str], ...] = (
+    (lambda row: row.verdict == "refused", "refused becomes rejected when the reporter is not the destination."),
+    (lambda row: row.verdict == "expired", "expired becomes loop when there is evidence of a loop."),
+    (lambda row: row.code == ANY_CODE, "Code * is every code without a row."),
+    (lambda row: (row.family, row.type, row.code) == (6, 4, ANY_CODE), (
+        "ICMPv6 types without a row, up to 127, have no verdict and give EPROTO with IP_RECVERR.")),
+    (lambda _row: True, (
+        "UNP: Stevens, UNIX Network Programming, table 28.1. Linux gives a connected socket the errno from its next "
+        "call, once; a socket with IP_RECVERR gets it too, and reads the whole error with MSG_ERRQUEUE. An unconnected "
+        "socket hears nothing, ever: the kernel cannot know which sendto the error belongs to.")),
+    (lambda row: row.verdict == "too-big", (
+        "But once a route's MTU is known, IP_PMTUDISC_DO has each sendto that is too large fail with EMSGSIZE.")),
+)
+"""What is said below a table, and of which of its rows."""
 
 
 _LATER = ("nothing of the error; with IP_PMTUDISC_DO, EMSGSIZE from each later sendto that is too large, once the "
@@ -59,7 +65,7 @@ def _connected(meaning: Meaning) -> str:
     if meaning.connected:
         return f"{meaning.connected} from its next call (send, recv or SO_ERROR), once"
     if meaning.recverr:
-        return "nothing: Linux takes it for a passing trouble, and tells only sockets with IP_RECVERR"
+        return "nothing: Linux treats it as transient, and reports it only to sockets with IP_RECVERR"
     return "nothing: Linux drops it"
 
 
@@ -102,7 +108,8 @@ def _meanings_table(meanings: Sequence[Meaning], width: int) -> str:
     if len({(row.type, row.code) for row in meanings}) == 1 and meanings[0].code != ANY_CODE:
         return "\n\n".join(_story(row, width) for row in meanings) + "\n"
     tables = (_family_table(meanings, family, width) for family in (4, 6))
-    return "\n\n".join(part for part in (*tables, wrap(_LEGEND, width)) if part) + "\n"
+    legend = " ".join(text for is_about, text in _LEGEND if any(map(is_about, meanings)))
+    return "\n\n".join(part for part in (*tables, wrap(legend, width)) if part) + "\n"
 
 
 def _family_table(meanings: Sequence[Meaning], family: int, width: int) -> str:

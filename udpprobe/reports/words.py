@@ -1,4 +1,4 @@
-"""The words of reports, explained: verdicts, meanings of silence, nmap's reasons, names of errors, errnos."""
+"""The words of reports, explained: verdicts, silences, black holes, nmap's reasons, names of errors, errnos."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class About(NamedTuple):
 
     word: str
     kind: str
-    """`verdict`, `silence`, `reason`, `name` or `errno`."""
+    """`verdict`, `silence`, `path MTU`, `reason`, `name` or `errno`."""
     text: str
     sender: str | None = None
     """Who sends what it stands for."""
@@ -71,13 +71,19 @@ _SILENCE = MappingProxyType({
     "no-evidence": "Silent, as is all of the host that was asked: it is down, or a filter drops everything.",
     "rate-limited": "Silent, but the host's limit on ICMP errors was used up: the port may be closed.",
 })
+_BLACK_HOLE = About(
+    "black-hole", "path MTU",
+    "Packets above the path MTU disappear, and no router says so: it sends no ICMP error, or a filter drops the error.",
+    "nobody, and that is the fault", "nobody; programs see timeouts, for large datagrams only",
+    "Have ICMP 3/4 (fragmentation needed) and ICMPv6 2 (packet too big) sent and let through; until then, set the MTU "
+    "of the route to HOST to what fits.", "udpprobe mtu HOST:PORT")
 _SOME = "the reporter"
 
 
 def known_words() -> list[str]:
     """Every word there is to explain."""
     rows = {word for row in MEANINGS for word in (row.reason, row.name, row.connected, row.recverr, row.errno) if word}
-    return [*VERDICTS, *_SILENCE, *sorted(rows - set(VERDICTS))]
+    return [*VERDICTS, *_SILENCE, _BLACK_HOLE.word, *sorted(rows - set(VERDICTS))]
 
 
 def explained(word: str) -> tuple[About, tuple[Meaning, ...]]:
@@ -93,6 +99,8 @@ def explained(word: str) -> tuple[About, tuple[Meaning, ...]]:
         return About(word, "verdict", text, sender, listener, _advice(word), further), rows
     if word in _SILENCE:
         return About(word, "silence", _SILENCE[word], None, None, _advice(word), "udpprobe scan HOST:PORT"), ()
+    if word == _BLACK_HOLE.word:
+        return _BLACK_HOLE, tuple(row for row in MEANINGS if row.verdict == "too-big")
     if rows := tuple(row for row in MEANINGS if word in {row.name, row.reason}):
         return _of_rows(word, "reason" if any(row.reason == word for row in rows) else "name", rows), rows
     errno = {"ENOTSUP": "EOPNOTSUPP"}.get(word.upper(), word.upper())
