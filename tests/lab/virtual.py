@@ -148,7 +148,7 @@ def commanded(name, *words, seed=None):
     for room in ("udpprobe.engines.wire", "udpprobe.engines.raw"):
         instead[f"{room}.open_capture"] = (
             lambda expression, *, kind="interface", **_: Capture(host, expression, kind))
-    for room in ("wire", "commands.trace", "commands.scan"):
+    for room in ("engines.wire", "commands.trace", "commands.scan"):
         instead[f"udpprobe.{room}.time"] = clock
     with tempfile.TemporaryDirectory() as folder, redirect_stderr(err):
         out = Path(folder, "told.json")
