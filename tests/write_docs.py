@@ -191,8 +191,9 @@ def schemas():
             "interface": or_null(COUNT), "quoted": of(Quoted), "extensions": or_null(list_of({"type": "object"})),
             "notes": list_of(TEXT), "socket": {"type": "object"}}
     lines = {
-        "registered": {"schema": {"const": ICMPD_SCHEMA}, "version": TEXT, "socket": {"type": "object"}},
-        "refused": {"schema": {"const": ICMPD_SCHEMA}, "version": TEXT, "reason": TEXT},
+        "registered": {"registered": {"const": True}, "schema": {"const": ICMPD_SCHEMA}, "version": TEXT,
+                       "socket": {"type": "object"}},
+        "refused": {"registered": {"const": False}, "schema": {"const": ICMPD_SCHEMA}, "version": TEXT, "reason": TEXT},
         "error": told, "dropped": {"count": COUNT}, "missed": {"count": COUNT}, "closed": {},
     }
     return {

@@ -68,10 +68,10 @@ def test_a_parameter_problem_is_for_json_only():
 def test_json_tells_first_what_was_registered():
     world = World()
     (said,) = lines(world.connect(1, udp_socket(ME, peer=(OTHER, 9)), b"J"))
-    assert ("udpprobe.icmpd/1", "registered") == (said["schema"], said["kind"])
+    assert ("udpprobe.icmpd/1", "registered", True) == (said["schema"], said["kind"], said["registered"])
     assert {"family": 4, "address": ME, "port": SPORT, "peer": {"address": OTHER, "port": 9}} == said["socket"]
     (said,) = lines(world.connect(2, Refusal("not-udp"), b"J"))
-    assert ("refused", "not-udp") == (said["kind"], said["reason"])
+    assert ("refused", False, "not-udp") == (said["kind"], said["registered"], said["reason"])
 
 
 def test_all_that_json_tells_is_in_the_published_schema():

@@ -18,6 +18,8 @@ DROPPED, REJECTED = 7004, 7005
 RULES = (f"chain o {{ type filter hook output priority 0; udp dport {DROPPED} drop;"
          f" udp dport {REJECTED} reject with icmpx admin-prohibited; }}")
 HOST = {family: address(family, 1, 2) for family in FAMILIES}
+ITSELF = {family: address(family, 1, 1) for family in FAMILIES}
+"""The prober: there, its firewall rejects in the destination's name."""
 ENGINES = ("raw", "recverr", "connected")
 
 
@@ -86,7 +88,8 @@ def test_every_format_can_tell_of_nobody(network, command, output):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("to", "port", "errno"), [
-    (NO_ROUTE, 53, "ENETUNREACH"), (HOST, DROPPED, "EPERM"), (HOST, REJECTED, "EPERM")])
+    (NO_ROUTE, 53, "ENETUNREACH"), (HOST, DROPPED, "EPERM"), (HOST, REJECTED, "EPERM"),
+    (ITSELF, DROPPED, "EPERM"), (ITSELF, REJECTED, "EPERM")])
 def test_what_this_host_stops_is_unsent_from_every_engine(network, engine, family, to, port, errno):
     place = target(to[family], port)
     before = "" if engine == "raw" else UNPRIVILEGED
@@ -99,7 +102,8 @@ def test_what_this_host_stops_is_unsent_from_every_engine(network, engine, famil
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("to", "port", "errno", "status"), [
-    (NO_ROUTE, 53, "ENETUNREACH", 3), (HOST, DROPPED, "EPERM", 0), (HOST, REJECTED, "EPERM", 0)])
+    (NO_ROUTE, 53, "ENETUNREACH", 3), (HOST, DROPPED, "EPERM", 0), (HOST, REJECTED, "EPERM", 0),
+    (ITSELF, DROPPED, "EPERM", 0), (ITSELF, REJECTED, "EPERM", 0)])
 def test_and_for_trace_and_mtu_without_hop_or_path_mtu(network, family, to, port, errno, status):
     place = target(to[family], port)
     found, ended, said = told(network, f"trace --format json {place}")

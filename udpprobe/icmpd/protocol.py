@@ -264,14 +264,14 @@ class Protocol:
         if isinstance(handed, UdpSocket):
             self.registry.add(client, handed)
             self.counts["registered"] += 1
-            self._say(state, line(schema=SCHEMA, kind="registered", version=__version__, socket=socket_object(handed))
-                      if state.speaks_json else ACCEPTED)
+            self._say(state, line(schema=SCHEMA, kind="registered", registered=True, version=__version__,
+                                  socket=socket_object(handed)) if state.speaks_json else ACCEPTED)
         elif handed.reason == NO_DESCRIPTOR and byte == STATUS:
             self._end(client, state, line(**self.status()))
         else:
             self.counts[f"refused-{handed.reason}"] += 1
-            self._end(client, state, line(schema=SCHEMA, kind="refused", version=__version__, reason=handed.reason)
-                      if state.speaks_json else REFUSED)
+            self._end(client, state, line(schema=SCHEMA, kind="refused", registered=False, version=__version__,
+                                          reason=handed.reason) if state.speaks_json else REFUSED)
 
     def _begin(self, client: int, state: Client, *, speaks_json: bool) -> None:
         state.spoke, state.speaks_json = True, speaks_json

@@ -69,6 +69,8 @@ class Sent(Struct):
     flow: int
     sent_ns: int
     arrived: bool = False
+    is_unsent: bool = False
+    """Whether this host refused to send it."""
 
 
 class RoundTrip:
@@ -406,9 +408,13 @@ class Rounds:
         return Ask(lane, Probe(number, self._patience.ttl, size, flow))
 
     def heard(self, reply: Reply) -> None:
-        """Take a reply to a probe of this search."""
+        """Take a reply to a probe of this search.
+
+        Of a probe that this host's own firewall rejected there is none, although that speaks in the destination's name
+        where it is a port of this host.
+        """
         sent = self.sent.get(reply.number)
-        if sent is not None:
+        if sent is not None and not sent.is_unsent:
             {ARRIVED: self._arrived, TOO_BIG: self._too_big, OTHER: self._other,
              UNSENT: self._unsent, NO_NEIGHBOUR: self._not_found}[word_of(reply)](sent, reply)
 
@@ -486,6 +492,7 @@ class Rounds:
             code: errno; EMSGSIZE says that it is beyond what the interface takes.
             now_ns: what time it is.
         """
+        self.sent[number].is_unsent = True
         self._refused(self.sent[number], code, now_ns)
 
     def _refused(self, sent: Sent, code: int, now_ns: int) -> None:

@@ -303,8 +303,13 @@ class Replies:
 
     def _kind(self, family: int, icmp_type: int, icmp_code: int, reporter: Address, mtu: int,
               task: int) -> Kind | None:
-        """What an error says, and who. What this host's own firewall says of a probe that never left is none."""
+        """What an error says, and who. What this host's own firewall says of a probe that never left is none.
+
+        About a port of this host, that firewall speaks in the name of the destination.
+        """
         plan = self._plan
+        if plan.attempts[task] and not plan.left[task]:
+            return None
         if reporter != plan.tasks.address(task) and plan.source_of(task, reporter) >= 0:
             if (family, icmp_type, icmp_code) not in NO_NEIGHBOUR or not plan.left[task]:
                 return None

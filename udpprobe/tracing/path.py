@@ -340,9 +340,10 @@ class Path(Struct):
     def take(self, flight: Flight, reply: Reply) -> None:
         """A reply. The first one to a probe counts, unless it only spoke of larger packets.
 
-        Where this host's own firewall rejects a probe, it never left.
+        Where this host's own firewall rejects a probe, it never left: the error comes from this host, or the call that
+        was to send it failed (about a port of this host, the firewall speaks in the destination's name).
         """
-        if reply.kind == "unsent":
+        if reply.kind == "unsent" or flight.errno:
             flight.errno = flight.errno or EPERM
             return
         if flight.is_settled or (flight.reply is not None and reply.is_about_larger):
