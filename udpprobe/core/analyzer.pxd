@@ -63,6 +63,7 @@ cdef class Analyzer:
     cdef int _error(self, Rows rows, Py_ssize_t row, unsigned char[::1] messages, bint is_head) except -1 nogil
     cdef int _settle(self, Rows rows, Py_ssize_t row, unsigned char[::1] messages, Match match, unsigned long long before) except -1 nogil
     cdef int _wait(self) except -1 nogil
+    cdef long long _second_before(self, long long time_ns) except? -1 nogil
     cdef bint _is_before(self, Py_ssize_t one, Py_ssize_t other) except -1 nogil
     cdef int _follow_released(self) except -1 nogil
     cdef int _release(self, long long until_ns, Py_ssize_t most) except -1 nogil

@@ -562,7 +562,7 @@ class Analyzer:
                 self._drop_messages()
         for row in range(self.decoder.rows.size):
             time_ns = self.decoder.rows.time_ns[row]
-            if time_ns + _SECOND_NS < self._latest_ns:
+            if time_ns < self._second_before(self._latest_ns):
                 self._release(_LATEST_NS, _MOST_WAITING + _ROWS)
                 self._latest_ns = time_ns
             if self._free_size:
@@ -582,10 +582,17 @@ class Analyzer:
             self._heap[place] = slot
             self._latest_ns = max(self._latest_ns, time_ns)
         self.decoder.rows.size = self.decoder.messages_end = 0
-        self._release(self._latest_ns - _SECOND_NS, _MOST_WAITING + _ROWS)
+        self._release(self._second_before(self._latest_ns), _MOST_WAITING + _ROWS)
         if self._heap_size > _MOST_WAITING:
             self._release(_LATEST_NS, self._heap_size - _MOST_WAITING)
         return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=True)
+    def _second_before(self, time_ns: i64) -> i64:
+        """A second earlier, or the earliest time there is."""
+        return max(time_ns, _EARLIEST_NS + _SECOND_NS) - _SECOND_NS
 
     @cython.cfunc
     @cython.nogil
