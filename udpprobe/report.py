@@ -276,8 +276,9 @@ class Conclusion:
         notes = [f"answer-from port {other_port}"] if other_port else []
         if len(found) > MOST_FINDINGS:
             notes.append(f"{len(found) - MOST_FINDINGS} more findings are counted, not listed")
-        meaning = self._meaning(number, subject) if verdict == "silent" and not errors else None
-        case = case_of_verdict(verdict, findings, address, meaning=meaning, answered=answered)
+        meaning = self._meaning(number, subject) if verdict == "silent" else None
+        case = case_of_verdict(verdict, findings, address, meaning=meaning,
+                               answered=answered if port is not None else 0)
         return Destination(
             address=address, port=port, verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict),
             meaning=meaning, sent=sent, sent_bytes=sent_bytes,

@@ -27,6 +27,11 @@ def test_every_error_asks_for_something_in_one_sentence(meaning, itself, loop):
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(("port", "key"), [(53, "refused-at-times"), (None, "refused")])
+def test_a_host_that_answers_on_one_port_and_refuses_another_does_not_answer_at_times(port, key):
+    assert case_of(replace(REFUSED, port=port, answered=2)).key == key
+
+
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_every_verdict_of_a_destination_but_answered_asks_for_something(verdict):
     found = [finding(verdict, (4, 3, 3), "192.0.2.1")] if verdict not in {"answered", "silent", "unsent"} else []

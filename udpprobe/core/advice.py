@@ -141,11 +141,14 @@ def _kind_of_unreachable(reason: str, reporter: str | None) -> str:
 
 
 def case_of(found: Destination) -> Case | None:
-    """What a destination's verdict asks for; nothing where it is healthy."""
+    """What a destination's verdict asks for; nothing where it is healthy.
+
+    Of a whole host, other ports may have answered than were refused.
+    """
     if found.verdict is None:
         return None
     return case_of_verdict(found.verdict, found.findings, found.address, meaning=found.meaning, errno=found.errno,
-                           answered=found.answered, notes=found.notes)
+                           answered=found.answered if found.port is not None else 0, notes=found.notes)
 
 
 def case_of_verdict(verdict: str, findings: Sequence[Finding], address: str, *, meaning: str | None = None,
