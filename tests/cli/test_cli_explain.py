@@ -73,7 +73,8 @@ def test_every_word_of_a_report_is_explained_in_80_columns(capsys, word):
     ("refused", {(4, 3, 3), (6, 1, 4)}), ("rejected", {(4, 3, 3), (6, 1, 4)}), ("loop", {(4, 11, 0), (6, 3, 0)}),
     ("host-unreach", {(4, 3, 1), (6, 1, 3)}), ("frag-needed", {(4, 3, 4)}), ("EMSGSIZE", {(4, 3, 4), (6, 2, 0), (6, 2, None)}),
     ("emsgsize", {(4, 3, 4), (6, 2, 0), (6, 2, None)}), ("silent", set()),
-    ("black-hole", {(4, 3, 4), (6, 2, 0), (6, 2, None)})])
+    ("black-hole", {(4, 3, 4), (6, 2, 0), (6, 2, None)}), ("udp-response", set()), ("no-response", set()),
+    ("REFUSED", {(4, 3, 3), (6, 1, 4)}), ("Frag-Needed", {(4, 3, 4)})])
 def test_a_word_has_the_errors_that_it_stands_for(capsys, word, keys):
     assert keys == {(row["family"], row["type"], row["code"]) for row in _told(capsys, word)}
 

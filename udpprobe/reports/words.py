@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from udpprobe.core.advice import Case, case_of_error, sentence
+from udpprobe.core.advice import ANSWER, Case, case_of_error, sentence
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, MEANINGS, VERDICTS, Meaning
 from udpprobe.errors import UsageError
 
@@ -77,21 +77,30 @@ _BLACK_HOLE = About(
     "nobody, and that is the fault", "nobody; programs see timeouts, for large datagrams only",
     "Have ICMP 3/4 (fragmentation needed) and ICMPv6 2 (packet too big) sent and let through; until then, set the MTU "
     "of the route to HOST to what fits.", "udpprobe mtu HOST:PORT")
+_NMAP = MappingProxyType({
+    ANSWER: About(ANSWER, "reason", "A UDP datagram came back. In a finding of a report: from another address or port "
+                  "than was asked.", _NO_ICMP, "the program that asked; not a connected socket where it is another "
+                  "address or port", None, "udpprobe scan HOST:PORT"),
+    "no-response": About("no-response", "reason", "nmap's word for silent: it calls the port open|filtered.",
+                         _NO_ICMP, "nobody", None, "udpprobe scan HOST:PORT"),
+})
+"""Of nmap's reasons, those that are no ICMP errors."""
 _SOME = "the reporter"
 
 
 def known_words() -> list[str]:
     """Every word there is to explain."""
     rows = {word for row in MEANINGS for word in (row.reason, row.name, row.connected, row.recverr, row.errno) if word}
-    return [*VERDICTS, *_SILENCE, _BLACK_HOLE.word, *sorted(rows - set(VERDICTS))]
+    return [*VERDICTS, *_SILENCE, _BLACK_HOLE.word, *_NMAP, *sorted(rows - set(VERDICTS))]
 
 
 def explained(word: str) -> tuple[About, tuple[Meaning, ...]]:
-    """What a word means, and the ICMP errors that it stands for.
+    """What a word means, in upper or lower case, and the ICMP errors that it stands for.
 
     Raises:
         UsageError: it is no word of a report.
     """
+    asked, word = word, word.lower()
     if word in _TEXTS:
         text, sender, listener, further = _TEXTS[word]
         verdict = {"rejected": "refused", "loop": "expired"}.get(word, word)
@@ -101,6 +110,8 @@ def explained(word: str) -> tuple[About, tuple[Meaning, ...]]:
         return About(word, "silence", _SILENCE[word], None, None, _advice(word), "udpprobe scan HOST:PORT"), ()
     if word == _BLACK_HOLE.word:
         return _BLACK_HOLE, tuple(row for row in MEANINGS if row.verdict == "too-big")
+    if word in _NMAP:
+        return _NMAP[word], ()
     if rows := tuple(row for row in MEANINGS if word in {row.name, row.reason}):
         return _of_rows(word, "reason" if any(row.reason == word for row in rows) else "name", rows), rows
     errno = {"ENOTSUP": "EOPNOTSUPP"}.get(word.upper(), word.upper())
@@ -110,8 +121,8 @@ def explained(word: str) -> tuple[About, tuple[Meaning, ...]]:
         return About(errno, "errno", f"What a program gets for the ICMP errors below. {unp}"), rows
     from difflib import get_close_matches  # noqa: PLC0415 - of mistakes alone
 
-    alike = get_close_matches(word, known_words(), n=1)
-    raise UsageError(f"{word!r} is no word of a report" + (
+    alike = get_close_matches(asked, known_words(), n=1)
+    raise UsageError(f"{asked!r} is no word of a report" + (
         f": did you mean {alike[0]}?" if alike else "; say a verdict, an nmap reason, the name of an ICMP "
         "error, an errno, or an ICMP type and code"))
 
