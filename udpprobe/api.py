@@ -125,7 +125,7 @@ def _opened(file: Any) -> OpenedFile:  # noqa: ANN401 - as above
 
 def _group(word: str) -> str:
     if word not in GROUPS:
-        raise UsageError(f"group_by {word!r}: say {', '.join(GROUPS)}")
+        raise UsageError(f"group_by {word!r}: give {', '.join(GROUPS)}")
     return word
 
 
@@ -261,7 +261,7 @@ def scan(
     from udpprobe.targets import Wanted, named, resolve
 
     if engine not in {"auto", *ENGINES}:
-        raise UsageError(f"engine {engine!r}: say auto, {', '.join(ENGINES)}")
+        raise UsageError(f"engine {engine!r}: give auto, {', '.join(ENGINES)}")
     resolved = resolve(_targets(targets), _targets(exclude), Wanted(
         known_ports() if ports is None else _ports(ports), family, interface, allow_broadcast))
 
@@ -423,9 +423,9 @@ def check(
 
     states = {state.name.lower(): state for state in State if state is not State.UNKNOWN}
     if expect not in ON_SILENCE:
-        raise UsageError(f"expect {expect!r}: say {', '.join(ON_SILENCE)}")
+        raise UsageError(f"expect {expect!r}: give {', '.join(ON_SILENCE)}")
     if silence is not None and silence not in states:
-        raise UsageError(f"silence {silence!r}: say {', '.join(states)}")
+        raise UsageError(f"silence {silence!r}: give {', '.join(states)}")
     expectation = Expectation(
         expect, None if silence is None else states[silence], None if warning is None else parse_range(warning),
         None if critical is None else parse_range(critical), min_mtu, no_loop)

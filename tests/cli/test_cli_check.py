@@ -151,7 +151,7 @@ def test_what_does_not_stop_is_left_behind_in_time():
 @pytest.mark.parametrize("text", ["nan", "inf", "1e300"])
 def test_a_time_is_a_finite_one(capsys, option, text):
     assert 3 == main(["check", option, text, "192.0.2.1:53"])
-    assert f"UDPPROBE UNKNOWN - {float(text):g} is no time to wait; say seconds, at most 86400\n" == (
+    assert f"UDPPROBE UNKNOWN - {float(text):g} is no time to wait; give seconds, at most 86400\n" == (
         capsys.readouterr().out)
 
 

@@ -94,11 +94,11 @@ def test_json_says_what_a_word_means(capsys):
 
 @pytest.mark.parametrize(("words", "said"), [
     (["refsued"], "'refsued' is no word of a report: did you mean refused?"),
-    (["xyzzy"], "'xyzzy' is no word of a report; say a verdict"),
-    (["refused", "loop"], "say one word, or a type and its code in numbers"),
+    (["xyzzy"], "'xyzzy' is no word of a report; give a verdict"),
+    (["refused", "loop"], "give one word, or a type and its code in numbers"),
     (["3", "x"], "'x' is no ICMP type or code"), (["300"], "300 is not in the range of ICMP types and codes"),
     (["3/x"], "'x' is no ICMP type or code"), (["3/"], "'' is no ICMP type or code"),
-    (["3/4/5"], "say a type and its code"), (["3", "4", "5"], "say a type and its code, such as 3 4")])
+    (["3/4/5"], "give a type and its code"), (["3", "4", "5"], "give a type and its code, such as 3 4")])
 def test_what_is_no_word_says_what_is(capsys, words, said):
     assert main(["explain", *words]) == 2
     assert said in capsys.readouterr().err

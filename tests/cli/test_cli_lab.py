@@ -12,9 +12,9 @@ from udpprobe.lab.scenario import names
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["lab"], "say one of -- COMMAND, --shell and --up"),
-    (["lab", "--shell", "--", "true"], "say one of"),
-    (["lab", "--up", "plain", "--shell"], "say one of"),
+    (["lab"], "give one of -- COMMAND, --shell and --up"),
+    (["lab", "--shell", "--", "true"], "give one of"),
+    (["lab", "--up", "plain", "--shell"], "give one of"),
     (["lab", "-s", "nonsense", "--", "true"], "no scenario is called 'nonsense': there are "),
     (["lab", "--show", "nonsense"], "no scenario is called 'nonsense'"),
     (["lab", "-w", "-", "--", "true"], "standard output is the command's; name a file with --write"),

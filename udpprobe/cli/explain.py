@@ -77,7 +77,7 @@ def _is_number(word: str) -> bool:
 
 def _only(words: list[str]) -> str:
     if len(words) > 1:
-        raise UsageError(f"{' '.join(words)!r}: say one word, or a type and its code in numbers")
+        raise UsageError(f"{' '.join(words)!r}: give one word, or a type and its code in numbers")
     return words[0]
 
 
@@ -88,7 +88,7 @@ def _type_and_code(words: list[str]) -> tuple[int | None, int | None]:
         UsageError: there are more, or one is none.
     """
     if len(words) > 2:
-        raise UsageError(f"{' '.join(words)!r}: say a type and its code, such as 3 4")
+        raise UsageError(f"{' '.join(words)!r}: give a type and its code, such as 3 4")
     numbers = [int(word) if _is_number(word) else -1 for word in words]
     for word, number in zip(words, numbers, strict=True):
         if not 0 <= number <= 255:

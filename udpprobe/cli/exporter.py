@@ -78,7 +78,7 @@ def _modules(path: str | None) -> dict[str, "Module"]:
 def _unasked(host: str) -> list[str]:
     """Who may be probed without `--allow`: anyone, but only for this host, which could send its datagrams itself."""
     if not _is_loopback(host):
-        raise UsageError(f"--allow: say which networks may be probed, for others can ask at {host}")
+        raise UsageError(f"--allow: name the networks that may be probed, for other hosts can ask at {host}")
     return ["0.0.0.0/0,::/0"]
 
 
@@ -97,7 +97,7 @@ def _network(text: str) -> "Network":
 
 
 def _where(text: str) -> tuple[str, int]:
-    wrong = UsageError(f"--listen {text}: say ADDRESS:PORT, as in {LISTEN}, or 0.0.0.0:9843 for everybody")
+    wrong = UsageError(f"--listen {text}: give ADDRESS:PORT, as in {LISTEN}, or 0.0.0.0:9843 for everybody")
     try:
         target = parse_target(text)
     except UsageError:

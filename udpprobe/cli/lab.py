@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 The command finds one network interface, lab0, and behind it the scenario's routers and hosts. Nothing leaves this host,
-and nothing is left afterwards. Its exit status is the lab's; 127 where it is not found, 128 and the number of the
-signal that ended it. It needs root, or user namespaces and a /dev/net/tun that this user may open.
+and nothing is left afterwards. The exit status is the command's; 127 if there is none of that name, 128 plus the
+number of the signal that ended it. It needs root, or user namespaces and a /dev/net/tun that this user may open.
 
 \b
 Examples:
@@ -68,7 +68,7 @@ def lab(  # noqa: PLR0913 - a command's options are its arguments
         _print(output_format if list_scenarios else None, output, show)
         return
     if [bool(command), shell, up is not None].count(True) != 1:
-        raise UsageError("say one of -- COMMAND, --shell and --up (see udpprobe lab --help)")
+        raise UsageError("give one of -- COMMAND, --shell and --up (see udpprobe lab --help)")
     from udpprobe.lab import scenario as scenarios  # noqa: PLC0415 - help does not need it
     from udpprobe.lab.run import hold, run  # noqa: PLC0415 - as above
     from udpprobe.lab.world import World  # noqa: PLC0415 - as above

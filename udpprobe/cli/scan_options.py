@@ -19,7 +19,7 @@ def rate_of(value: float) -> float:
     """
     if value == 0 or SLOWEST_PPS <= value <= FASTEST_PPS:
         return value
-    raise UsageError(f"--rate {value:g}: say 0 for no limit, or {SLOWEST_PPS:g} to {FASTEST_PPS:g}")
+    raise UsageError(f"--rate {value:g}: give 0 for no limit, or {SLOWEST_PPS:g} to {FASTEST_PPS:g}")
 
 
 def seconds_of(value: float) -> float:
@@ -30,7 +30,7 @@ def seconds_of(value: float) -> float:
     """
     if 0 <= value <= LONGEST_S:
         return value
-    raise UsageError(f"{value:g} is no time to wait; say seconds, at most {LONGEST_S}")
+    raise UsageError(f"{value:g} is no time to wait; give seconds, at most {LONGEST_S}")
 
 
 class Engine(StrEnum):

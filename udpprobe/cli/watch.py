@@ -69,7 +69,7 @@ def parse_size(text: str) -> int:
 def _is_number(seconds: float | None) -> float | None:
     """The seconds; a range alone lets "nan" through."""
     if seconds is not None and math.isnan(seconds):
-        raise UsageError("--duration nan: say seconds")
+        raise UsageError("--duration nan: give seconds")
     return seconds
 
 

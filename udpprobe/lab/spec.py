@@ -64,7 +64,7 @@ def kinds_of(texts: list[str]) -> dict[int, Kind]:
         return {family: Kind(*pair) for family, pair in zip((4, 6), pairs, strict=False) if _is_kind(pair)}
     except (ValueError, TypeError):
         known = ", ".join(KINDS)
-        raise ValueError(f'{" ".join(texts)!r} is no error: say TYPE/CODE or one of {known}') from None
+        raise ValueError(f'{" ".join(texts)!r} is no error: give TYPE/CODE or one of {known}') from None
 
 
 def _is_kind(pair: tuple[int, ...]) -> bool:

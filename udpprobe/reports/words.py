@@ -123,7 +123,7 @@ def explained(word: str) -> tuple[About, tuple[Meaning, ...]]:
 
     alike = get_close_matches(asked, known_words(), n=1)
     raise UsageError(f"{asked!r} is no word of a report" + (
-        f": did you mean {alike[0]}?" if alike else "; say a verdict, an nmap reason, the name of an ICMP "
+        f": did you mean {alike[0]}?" if alike else "; give a verdict, an nmap reason, the name of an ICMP "
         "error, an errno, or an ICMP type and code"))
 
 
