@@ -12,6 +12,8 @@ import struct
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -20,6 +22,7 @@ from test_html import HOSTILE, PAGES, hostile_pages, page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")]
+AXE = find_spec("axe_core_python")      # only its axe.min.js is of use
 PATIENCE_S = 60
 TO_3_AND_4 = """
 import fcntl, os, sys
@@ -94,7 +97,7 @@ class Browser:
             self._note(self._next())
 
     def run(self, script):
-        said = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
+        said = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in said, said
         return said["result"].get("value")
 
@@ -223,3 +226,27 @@ def test_every_control_can_be_reached_and_named(shown):
             !(each.textContent.trim() || each.labels?.[0]?.textContent.trim() || each.getAttribute("aria-label"))).length""")
     assert 0 == nameless
     assert 0 == browser.run("""[...document.querySelectorAll(".scroll")].filter(each => each.tabIndex !== 0).length""")
+
+
+def complaints_of_axe(browser):
+    """(rule, what is wrong, where) of each."""
+    browser.run(Path(AXE.submodule_search_locations[0], "axe.min.js").read_text() + "; null")
+    found = browser.run("axe.run().then(found => ({passes: found.passes.length, violations: found.violations}))")
+    assert found["passes"] > 10     # it did look
+    return [(rule["id"], node["failureSummary"], node["html"][:200])
+            for rule in found["violations"] for node in rule["nodes"]]
+
+
+@pytest.mark.skipif(not AXE, reason="axe-core-python is not installed")
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_in_a_page(shown, name, dark):
+    assert [] == complaints_of_axe(shown(PAGES[name], dark=dark))
+
+
+@pytest.mark.skipif(not AXE, reason="axe-core-python is not installed")
+def test_axe_would_find_grey_on_white_and_a_button_without_a_name(shown):
+    browser = shown(FULL)
+    browser.run("""document.querySelector("main").insertAdjacentHTML("beforeend", "<button></button><p id=grey>grey</p>");
+        document.querySelector("#grey").style.color = "#ccc";""")
+    assert {"button-name", "color-contrast"} == {rule for rule, *_ in complaints_of_axe(browser)}

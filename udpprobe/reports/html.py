@@ -123,7 +123,7 @@ def _table(headers: Sequence[tuple[str, str]], rows: Iterable[str], caption: str
     heads = "".join(f'<th scope="col"{f" data-kind={kind}" if kind else ""}>{text_of(text)}</th>'
                     for text, kind in headers)
     kind = "sorted num" if [each for _, each in headers[2:4]] == ["number", "number"] else "sorted"
-    return (f'<div class="scroll" tabindex="0" role="region" aria-label="{text_of(label)}"><table class="{kind}">'
+    return (f'<div class="scroll" tabindex="0" role="group" aria-label="{text_of(label)}"><table class="{kind}">'
             f"<caption>{text_of(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>\n{''.join(rows)}"
             "</tbody></table></div>\n")
 
