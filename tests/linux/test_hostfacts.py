@@ -8,6 +8,7 @@ import subprocess
 import sys
 from array import array
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from shutil import which
 
 import psutil
 import pytest
@@ -44,6 +45,7 @@ def test_own_addresses_are_those_that_psutil_knows():
     assert IPv4Address("127.0.0.1") in own_addresses()
 
 
+@pytest.mark.skipif(not which("ip"), reason="needs ip")
 def test_a_point_to_point_link_has_its_own_address_and_not_the_peers():
     code = ("import subprocess; run = lambda *words: subprocess.run(['ip', *words], check=True); "
             "run('link', 'set', 'lo', 'up'); "
