@@ -30,7 +30,8 @@ SENTENCES = {
     "prohibited": "Ask whoever runs {who} about its filter: it forbids UDP to {where}.",
     "prohibited-itself": "Allow UDP to {where} in the firewall of the host itself.",
     "host-unreach": "Look whether the host is up: {who}, the last router, cannot reach {where}.",
-    "no-neighbour": "Look whether the host is up and on this link: nothing answers ARP or neighbour discovery for {where}.",
+    "no-neighbour": "Look whether the host is up and on this link: nothing answers ARP or neighbour discovery for "
+                    "{where}.",
     "no-route": "Ask whoever runs {who} for a route to {where}.",
     "proto-unreach": "Check the address {where}: the host there does not speak UDP.",
     "unreachable": "Ask whoever runs {who} why it cannot deliver to {where}.",
