@@ -234,8 +234,8 @@ def test_the_example_in_c_says_who_is_gone(network, path, build):
             f"{PROHIBITED_NET[4]} port 53: No route to host\n"} == said
 
 
-def test_the_readmes_server_knows_who_is_gone(network, path, tmp_path):
-    text = (ROOT / "README.md").read_text()
+def test_the_server_of_the_docs_knows_who_is_gone(network, path, tmp_path):
+    text = (ROOT / "docs/icmpd.md").read_text()
     source = textwrap.dedent(text[text.index("    import select\n"):].partition("\n\nIn asyncio")[0])
     program = tmp_path / "server.py"
     program.write_text(source.replace("Icmpd(server)", f"Icmpd(server, {str(path)!r})"))

@@ -209,7 +209,7 @@ class ClusterCrew:
         finally:
             self._jobs.clear()
             self._is_stopped = True
-            with suppress(OSError):     # it may be gone, and whoever waited for it has said so
+            with suppress(OSError, RuntimeError):   # it may be gone, and whoever waited for it has said so
                 self._client.run(_end, self._run)
 
     def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
@@ -238,7 +238,7 @@ class ClusterCrew:
                 found = self.result(job.receipt, piece.name)
             except _CancelledError:
                 cancelled += 1
-                if cancelled == TRIES:
+                if cancelled == TRIES or self._client.status != "running":
                     raise
                 self._given(job)
                 continue
