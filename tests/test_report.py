@@ -245,7 +245,7 @@ def test_what_a_host_sends_itself_for_want_of_a_neighbour_has_no_reporter_and_no
         assert ("unreachable", "host-unreach", None, None) == (
             found.verdict, found.reason, found.reporter, found.rtt_ms)
         assert "no-neighbour" in found.notes
-    assert "does not answer ARP" in story.only.advice
+    assert "nothing answers ARP" in story.only.advice
 
 
 @pytest.mark.parametrize(("family", "kind"), [(4, (3, 13)), (6, (1, 1)), (4, (3, 0)), (6, (1, 0))])

@@ -85,10 +85,10 @@ def test_a_host_that_still_refuses_later_has_not_run_out_of_refusals():
     assert {"listening-or-filtered"} == {each.meaning for each in story.destinations if each.verdict == "silent"}
 
 
-def test_an_error_that_nobody_knows_is_no_silence_to_explain():
+def test_silence_has_a_meaning_also_where_an_error_came_that_nobody_knows():
     probe = datagram(CLIENT6, SERVER6, 4000, 53, b"?")
     (told,) = story_of([probe, error(probe, 100, 0, reporter=SERVER6)]).destinations
-    assert ("silent", None) == (told.verdict, told.meaning)
+    assert ("silent", "no-evidence") == (told.verdict, told.meaning)
 
 
 # ---- notes about an MTU
