@@ -124,6 +124,23 @@ def test_ctrl_c_at_any_time_ends_in_an_orderly_way(tmp_path):
     assert {(130, b"")} <= set(endings) <= {(0, b""), (130, b"")}
 
 
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_behind_the_end_of_a_command_shows_no_traceback(name, status):
+    code = f"""if True:
+        import os, signal, udpprobe.__main__ as program
+        real = signal.signal
+        def struck(number, handler):
+            if handler is signal.SIG_IGN and signal.getsignal(signal.{name}) is not signal.SIG_IGN:
+                os.kill(os.getpid(), signal.{name})
+            return real(number, handler)
+        signal.signal = struck
+        from udpprobe.interrupt import heed_sigterm
+        program._status = lambda: heed_sigterm() or 0
+        program.run()"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (status, b"") == (ended.returncode, ended.stderr)
+
+
 def _has_open(process, file):
     with suppress(OSError):     # one was closed meanwhile
         return any(file == each.readlink() for each in Path(f"/proc/{process.pid}/fd").iterdir())

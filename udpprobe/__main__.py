@@ -16,15 +16,19 @@ def run() -> int:
     """Run it; Ctrl-C and SIGTERM show no traceback, not even while modules are loaded or the interpreter ends."""
     gc.set_threshold(SELDOM)
     try:
-        status = _status()
+        try:
+            status = _status()
+        finally:    # still inside of the outer one, for the signal may come between the end and this line
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:
         status = INTERRUPTED
     except RuntimeError as error:
         if not isinstance(error.__cause__, KeyboardInterrupt):
             raise
         status = INTERRUPTED    # it came while a class was made, and Python 3.11 says so
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    if status == INTERRUPTED and _was_terminated():
+        status = TERMINATED
     _leave(status)
     return status
 
@@ -41,16 +45,18 @@ def _leave(status: int) -> None:
 
 
 def _status() -> int:
-    from udpprobe.interrupt import heed_sigterm, was_terminated  # noqa: PLC0415 - Ctrl-C may come meanwhile
+    from udpprobe.interrupt import heed_sigterm  # noqa: PLC0415 - Ctrl-C may come meanwhile
 
     heed_sigterm()
-    try:
-        from udpprobe.cli import main  # noqa: PLC0415 - likewise
+    from udpprobe.cli import main  # noqa: PLC0415 - likewise
 
-        status = main()
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    return TERMINATED if status == INTERRUPTED and was_terminated() else status
+    return main()
+
+
+def _was_terminated() -> bool:
+    from udpprobe.interrupt import was_terminated  # noqa: PLC0415 - as above
+
+    return was_terminated()
 
 
 if __name__ == "__main__":
