@@ -84,6 +84,27 @@ def test_no_two_probes_have_the_same_token(family, numbers):
     assert len(numbers) == len({packet[HEADER[family]:] for packet in packets})
 
 
+@FAMILIES
+@pytest.mark.parametrize("payload", [TOKEN, DNS])
+def test_no_two_probes_share_what_a_reply_may_tell_them_by(family, payload):
+    """16 bits each: of 1,000 numbers by chance 8 pairs would."""
+    packets = Bench(family, payload).send(*(Probe(number, 1, flow=number % 2) for number in range(1000)))
+    head, (_, at, size) = HEADER[family], payload
+    fields = [slice(head + at, head + at + size), slice(head - 2, head), *([slice(4, 6)] if family == 4 else [])]
+    assert [1000] * len(fields) == [len({packet[field] for packet in packets}) for field in fields]
+    swapped = {packet[5:3:-1] for packet in packets if packet[4] != packet[5]}
+    assert family == 6 or not swapped & {packet[4:6] for packet in packets}
+
+
+@FAMILIES
+def test_a_token_is_free_again_once_its_probe_is_forgotten(family, monkeypatch):
+    monkeypatch.setattr("udpprobe.replies.MOST_PROBES", 100)
+    bench = Bench(family, (b"?rest", 0, 1))
+    packets = bench.send(*(Probe(number, 1) for number in range(1000)))
+    tokens = [packet[HEADER[family]] for packet in packets]
+    assert all(len(set(tokens[at:at + 100])) == 100 for at in range(901))
+
+
 def test_a_packet_may_be_as_large_as_its_family_allows():
     assert 65_535 == len(Bench(4).send(Probe(0, 1, size=65_535))[0])
     assert 65_575 == len(Bench(6).send(Probe(0, 1, size=65_575))[0])
@@ -185,6 +206,22 @@ def test_forged_errors_are_foreign(family):
     quotes = (forged, changed(packet, head + 5, b"??"), changed(packet, head - 4, b"\0\x11"))
     assert [] == bench.hear(*(bench.expired(packet, quote) for quote in quotes))
     assert {"foreign": 3} == bench.tracker.faults
+
+
+@FAMILIES
+def test_a_flood_of_guesses_is_told_and_takes_another_probe_for_proof(family):
+    bench = Bench(family)
+    packets = bench.send(Probe(3, 1), Probe(4, 1))
+    head = HEADER[family]
+    guesses = [bench.expired(packets[0], changed(packets[0][:head], head - 2, n.to_bytes(2))) for n in range(1, 18)]
+    guesses = [changed(each, 32, b"\0\0") if family == 4 else each for each in guesses]     # the id that is quoted
+    bench.hear(*guesses[:16])
+    assert () == bench.tracker.notes
+    bench.hear(*guesses[16:])
+    assert ("forged: 17 ICMP errors quote no probe of it, and are not believed",) == bench.tracker.notes
+    alone, second = {4: ([], [3, 4]), 6: ([3], [4])}[family]    # port, flow label and checksum have 50 bits
+    assert alone == bench.numbers(bench.expired(packets[0], packets[0][:head]))
+    assert second == bench.numbers(bench.expired(packets[1], packets[1][:head]))
 
 
 @pytest.mark.parametrize("keep", [24, 28])
@@ -311,6 +348,14 @@ def test_a_short_token_is_looked_for_where_it_was_sent():
     replies = bench.hear(*packets, *(answer(4, packet[28:32]) for packet in packets))
     assert [(3, True), (4, True)] == [(each.number, each.is_sure) for each in replies]
     assert [False] == [each.is_sure for each in bench.hear(answer(4, b"??" + packets[0][28:32]))]
+
+
+@FAMILIES
+def test_an_answer_is_its_own_probe_s_though_a_short_token_be_drawn_by_many(family):
+    bench = Bench(family, (b"?rest", 0, 1))
+    packets = bench.send(*(Probe(number, 1) for number in range(200)))
+    bench.hear(*packets)
+    assert list(range(200)) == bench.numbers(*(answer(family, packet[HEADER[family]:]) for packet in packets))
 
 
 def test_an_answer_that_repeats_nothing_is_given_to_the_latest_probe_without_a_reply():

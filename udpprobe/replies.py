@@ -29,6 +29,11 @@ NO_LOOP_TTL = 256
 """In a trace no probe's TTL is evidence of a loop: small ones are meant to run out, and the path is known."""
 MOST_PROBES = 1 << 15
 """So many are remembered, the latest."""
+FIRST_REDRAWN = 1 << 31
+"""What is drawn anew is made of numbers from here on; no probe has so high a one."""
+MOST_DRAWS = 300
+"""MOST_PROBES leave half of the tokens of 2 bytes, of the ids (either way round) and of the checksums: one draw in 16
+will do."""
 OPEN_NS = 60_000_000_000
 """A probe without a reply may still draw one for so long; a guess may hit any of these."""
 ENOUGH = 48
@@ -112,6 +117,10 @@ class Flows(Struct, frozen=True):
         return 4 if self.destination[0] == 0 and self.destination[1] >> 32 == 0xFFFF else 6
 
 
+Key = tuple[str, bytes] | tuple[str, int] | tuple[str, int, int] | tuple[str, int, int, int]
+"""What a probe is found by: the name of a field, and what is in it."""
+
+
 class _Sent(Struct):
     """A probe that was sent."""
 
@@ -120,7 +129,9 @@ class _Sent(Struct):
     size: int
     token: bytes
     """As much of it as it carries."""
-    keys: tuple[tuple[object, ...], ...]
+    attempt: int
+    """What the prober made it of."""
+    keys: tuple[Key, ...]
     """What it is found by."""
     frame: int = 0
     """Where the capture saw it leave; 0 while it did not."""
@@ -170,9 +181,10 @@ class Tracker:
         self._sent: dict[int, _Sent] = {}
         self._open: list[dict[int, int]] = [{} for _ in flows.source_ports]
         """By flow: when probes without a reply were sent, in that order."""
-        self._found: dict[tuple[object, ...], list[int]] = {}
+        self._found: dict[Key, list[int]] = {}
         """Numbers of the probes that a key is found in: as it left, by token, by id, by length and checksum."""
         self._doubted: dict[tuple[int, ...], list[Reply]] = {}
+        self._redrawn = 0
         self._faults: Counter[str] = Counter()
 
     @property
@@ -184,6 +196,11 @@ class Tracker:
         """
         return +(self._faults + Counter(foreign=sum(map(len, self._doubted.values()))))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That so many errors missed that somebody seems to be guessing, if so."""
+        return tuple(self._believer.forged().values())
+
     # ---- out
 
     def craft(self, probe: Probe, now_ns: int) -> bytes:
@@ -192,23 +209,39 @@ class Tracker:
         Raises:
             ValueError: it would be longer than IP packets can be.
         """
-        packet = self._prober.craft_one(self._tasks, probe.flow, attempt=probe.number, ttl=probe.ttl, size=probe.size)
         self._forget(probe.number)
         if len(self._sent) >= MOST_PROBES:
             self._forget(next(iter(self._sent)))
-        keys = self._keys(probe, packet)
-        sent = self._sent[probe.number] = _Sent(probe, now_ns, len(packet), self._token_in(packet[self._header:]), keys)
-        for key in sent.keys:
+        attempt, packet, keys = self._unlike_others(probe)
+        self._sent[probe.number] = _Sent(
+            probe, now_ns, len(packet), self._token_in(packet[self._header:]), attempt, keys)
+        for key in keys:
             self._found.setdefault(key, []).append(probe.number)
         self._open[probe.flow][probe.number] = now_ns
         return packet
 
-    def _keys(self, probe: Probe, packet: bytes) -> tuple[tuple[object, ...], ...]:
+    def _unlike_others(self, probe: Probe) -> tuple[int, bytes, tuple[Key, ...]]:
+        """A packet that shares no key with those remembered, what it was made of, and its keys.
+
+        An answer repeats no more than the token, which in DNS has 16 bits; some routers quote no more than the id. Of
+        40 probes two have the same 16 bits in one trace of 80, and a reply to one would be credited to the other.
+        """
+        attempt = probe.number
+        for _ in range(MOST_DRAWS):
+            packet = self._prober.craft_one(self._tasks, probe.flow, attempt=attempt, ttl=probe.ttl, size=probe.size)
+            keys = self._keys(probe, packet)
+            swapped: Key = "id", _swapped(int.from_bytes(packet[4:6]))
+            if not any(key in self._found for key in (*keys, swapped)):
+                break
+            self._redrawn += 1
+            attempt = FIRST_REDRAWN + self._redrawn % (FIRST_REDRAWN - 2)
+        return attempt, packet, keys
+
+    def _keys(self, probe: Probe, packet: bytes) -> tuple[Key, ...]:
         header = self._header
         token = self._token_in(packet[header:])
         length, checksum = int.from_bytes(packet[header - 4:header - 2]), int.from_bytes(packet[header - 2:header])
-        keys: list[tuple[object, ...]] = [("token", token), ("left", probe.flow, length, checksum),
-                                          ("sum", length, checksum)]
+        keys: list[Key] = [("token", token), ("left", probe.flow, length, checksum), ("sum", length, checksum)]
         if self.flows.family == 4:
             keys.append(("id", int.from_bytes(packet[4:6])))
         return tuple(keys)
@@ -306,15 +339,14 @@ class Tracker:
 
         A NAT may have changed the source port; one that is ours is believed to be the probe's.
         """
-        swapped = (quote.ident & 0xFF) << 8 | quote.ident >> 8
-        keys: tuple[tuple[object, ...], ...] = (
-            ("token", self._token_in(quote.payload)), ("id", quote.ident),
-            ("id", swapped), ("sum", packet.udp_length, packet.udp_checksum))
+        keys: tuple[Key, ...] = (
+            ("token", self._token_in(quote.payload)), ("id", quote.ident), ("id", _swapped(quote.ident)),
+            ("sum", packet.udp_length, packet.udp_checksum))
         flow = self._flow_of.get(packet.source_port)
         best, most = -1, 0
         for number in dict.fromkeys(number for key in keys for number in self._found.get(key, ())):
-            probe = self._sent[number].probe
-            if flow in {None, probe.flow} and self._prober.agrees(quoted, self._tasks, probe.flow, number, probe.size):
+            sent = self._sent[number]
+            if flow in {None, sent.probe.flow} and self._agrees(quoted, sent):
                 score = 1024 * (self._prober.agree + self._prober.shared) - self._prober.disagree
                 if self._prober.agree and score >= most:
                     best, most = number, score
@@ -327,13 +359,17 @@ class Tracker:
         """
         if number < 0:
             return 0, 0
-        probe = self._sent[number].probe
-        self._prober.agrees(quoted, self._tasks, probe.flow, number, probe.size)
-        flows = (probe.flow,) if packet.source_port in self._flow_of else range(len(self._open))
+        sent = self._sent[number]
+        self._agrees(quoted, sent)
+        flow = sent.probe.flow
+        flows = (flow,) if packet.source_port in self._flow_of else range(len(self._open))
         waiting = sum(self._waiting(flow, packet.time_ns) for flow in flows)
-        if number not in self._open[probe.flow]:
+        if number not in self._open[flow]:
             waiting = len(self._sent)
         return max(self._prober.agree - max(waiting - 1, 0).bit_length(), 0), self._prober.shared
+
+    def _agrees(self, quoted: Quoted, sent: _Sent) -> bool:
+        return self._prober.agrees(quoted, self._tasks, sent.probe.flow, sent.attempt, sent.probe.size)
 
     def _waiting(self, flow: int, now_ns: int) -> int:
         """Probes of a flow that wait for a reply."""
@@ -401,6 +437,11 @@ class Tracker:
 
     def _is_repeated(self, sent: _Sent, data: bytes) -> bool:
         return (len(sent.token) >= LEAST_FOUND_ANYWHERE and sent.token in data) or self._token_in(data) == sent.token
+
+
+def _swapped(ident: int) -> int:
+    """An IPv4 id whose bytes stand the other way round, as some routers quote it."""
+    return (ident & 0xFF) << 8 | ident >> 8
 
 
 def _quote_of(packet: Packet) -> _Quote:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from profiles import examples
-from trace_world import ANSWER, HOST_UNREACH, QUENCH, REFUSED, SILENCE, SIZE, TO, Way, reply_of, traced
+from trace_world import ANSWER, EXPIRED, HOST_UNREACH, QUENCH, REFUSED, SILENCE, SIZE, TO, Way, reply_of, traced
 
 from udpprobe.core.limiter import MS, NEVER
-from udpprobe.tracing.hops import ending_of
+from udpprobe.tracing.hops import ending_of, hops_of
 from udpprobe.tracing.path import Patience
 from udpprobe.tracing.schedule import Tracing
 
@@ -170,6 +170,27 @@ def test_answers_that_do_not_say_to_which_probe_are_counted_one_by_one(routers):
     assert [*routers, TO] == trace.routers()
     assert (3, 0) == (trace.hops[-1].reporters[0].count, trace.hops[-1].lost)
     assert ("answered", True) == (trace.ending.verdict, trace.ending.reached)
+
+
+def test_a_late_answer_that_repeats_nothing_is_not_that_of_a_ttl_that_runs_out():
+    tracing = Tracing(Patience(interval_ns=0, queries=2, max_ttl=3))
+    now_ns, first = 0, tracing.due(0)
+    tracing.heard([reply_of(first[0].number, 0, MS, R[0], EXPIRED), reply_of(first[1].number, 0, MS, R[1], EXPIRED),
+                   reply_of(first[2].number, 0, 2 * MS, TO, ANSWER, is_sure=False)])
+    while not tracing.done(now_ns):
+        now_ns = max(now_ns + MS, tracing.wake_ns(now_ns))
+        for probe in tracing.due(now_ns):
+            late = reply_of(probe.number, now_ns, now_ns, TO, ANSWER, is_sure=False)
+            own = reply_of(probe.number, now_ns, now_ns, R[probe.ttl - 1], EXPIRED)
+            tracing.heard([late] if probe.ttl == 3 else [late, own])
+    hops = hops_of(tracing.paths, TO, now_ns)
+    assert [[R[0]], [R[1]], [TO]] == [[each.address for each in hop.reporters] for hop in hops]
+
+
+def test_routers_up_to_the_last_ttl_that_is_tried_are_no_silence():
+    trace = traced(Way(R[:3]), max_ttl=2)
+    assert ("expired", False) == (trace.ending.verdict, trace.ending.reached)
+    assert "silent" == traced(Way([R[0], SILENCE, SILENCE]), max_ttl=2).ending.verdict
 
 
 # ---- odd ends

@@ -231,4 +231,5 @@ def _notes(facts: Facts) -> tuple[str, ...]:
     found = facts.destination
     own = (f"{found.sent} sent, {found.answered} answered, {found.errors} ICMP errors",)
     errors = tuple(f"{each.reason} from {each.reporter or '?'}: {each.count}" for each in found.findings)
-    return own + errors + found.notes + (facts.mtu.notes if facts.mtu else ())
+    others = (*(facts.mtu.notes if facts.mtu else ()), *(facts.trace.notes if facts.trace else ()))
+    return own + errors + found.notes + others

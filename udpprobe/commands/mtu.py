@@ -183,7 +183,8 @@ class _Run:
         found = outcome(self._rounds, self._reports, locating, self._facts())
         if not self._ctrl_c.came or (self._rounds.is_over and (locating is None or locating.is_over)):
             return found
-        return replace(found, verdict=None, errno=None, black_hole=None, notes=(), advice=None, interrupted=True)
+        return replace(found, verdict=None, errno=None, black_hole=None, notes=self._forged(), advice=None,
+                       interrupted=True)
 
     def _course(self) -> Course:
         rounds, lane = self._rounds, self._rounds.judge
@@ -230,4 +231,7 @@ class _Run:
         control = self._wires[CONTROL].flows.port if len(self._wires) > CONTROL else None
         return Facts(__version__, wire.target, wire.flows.family, wire.interface, wire.mtu,
                      wire.source, control, self._options.most, self._start_ns, self._now_ns,
-                     dict(sorted(self._listener.faults.items())), frozenset(self._changed))
+                     dict(sorted(self._listener.faults.items())), frozenset(self._changed), self._forged())
+
+    def _forged(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(note for wire in self._wires for note in wire.notes))

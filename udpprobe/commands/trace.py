@@ -231,6 +231,7 @@ class _Round:
             source_ports=wire.flows.source_ports, interface=wire.interface, time_ns=self._start_ns,
             verdict=ending.verdict, errno=ending.errno, reached=ending.reached,
             hops=hops_of(paths, wire.target.address, self._listener.now_ns, wire.interface), loop=loop_of(paths),
+            notes=wire.notes,
             faults=dict(sorted((self._listener.faults + Counter({"source-quench": self.tracing.quenches})).items())))
         if self._is_done or self.tracing.done(self._listener.now_ns):
             return advised(report)

@@ -108,6 +108,13 @@ class Believer:
         which: index = destination
         return bool(self.misses[which] > RARE)
 
+    def forged(self) -> dict[int, str]:
+        """By destination that somebody seems to be guessing about, the note that says so."""
+        if self.all_misses <= MOST_ACCIDENTS:
+            return {}
+        return {destination: f"forged: {count} ICMP errors quote no probe of it, and are not believed"
+                for destination, count in enumerate(self.misses) if count > MOST_ACCIDENTS}
+
     def _probes(self, destination: int, error: Error) -> dict[int, int]:
         """By probe that drew a doubted error of a destination: how many bits agreed."""
         errors = self.errors.setdefault(destination, {})

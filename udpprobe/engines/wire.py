@@ -232,6 +232,11 @@ class Wire:
         """What was wrong with what was heard, counted by name; `foreign`: errors about what was never sent."""
         return self._tracker.faults
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the destination beside what came back: that errors about it are forged."""
+        return self._tracker.notes
+
     def send(self, probes: Sequence[Probe]) -> list[int]:
         """Send probes in their order; for each 0, or why this host refuses: errno (EMSGSIZE: beyond the interface)."""
         return [self._socket.send(self._tracker.craft(probe, time.time_ns())) for probe in probes]

@@ -84,6 +84,8 @@ class Facts(Struct, frozen=True):
     faults: dict[str, int]
     changed: frozenset[str] = frozenset()
     """What had changed in packets that arrived, in the words of `Reply`."""
+    forged: tuple[str, ...] = ()
+    """That somebody seems to be guessing at probes, if so."""
 
 
 def verdict_of(rounds: Rounds) -> str:
@@ -145,7 +147,7 @@ def outcome(rounds: Rounds, reports: Reports, locating: Locating | None, facts: 
         interface=facts.interface, interface_mtu=facts.interface_mtu, source_address=facts.source_address,
         control_port=facts.control_port, reports=said, black_hole=hole,
         sent=len(rounds.sent) + (locating.sent if locating else 0), duration_ms=(facts.now_ns - facts.time_ns) / MS,
-        time_ns=facts.time_ns, notes=(*nobody, *_notes(rounds, verdict, facts)),
+        time_ns=facts.time_ns, notes=(*nobody, *_notes(rounds, verdict, facts), *facts.forged),
         advice=_advice(verdict, name, mtu, hole, said, facts, has_no_neighbour=rounds.has_no_neighbour)
         if not _is_cut(rounds) or mtu is None else None,
         faults=facts.faults)

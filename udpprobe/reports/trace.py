@@ -123,7 +123,8 @@ def conclusion(report: TraceReport) -> str:
     end = _ENDS.get(report.verdict, _stopped) if report.verdict else _undecided
     told = _loop(report, report.loop) if report.loop else end(report)
     faults = "; faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items())
-    return f"{target_of(report)}: {told}{faults if report.faults else ''}"
+    notes = "".join(f"; {escape(note)}" for note in report.notes)
+    return f"{target_of(report)}: {told}{notes}{faults if report.faults else ''}"
 
 
 def target_of(report: TraceReport) -> str:

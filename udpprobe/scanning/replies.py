@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct, field
 
-from udpprobe.core.believer import BELIEVED, DOUBTED, MOST_ACCIDENTS, Believer
+from udpprobe.core.believer import BELIEVED, DOUBTED, Believer
 from udpprobe.core.notes import Note
 from udpprobe.core.probe import SWAPPED, Quoted
 from udpprobe.core.rows import Packet
@@ -111,11 +111,7 @@ class Replies:
 
     def forged(self) -> dict[int, str]:
         """By task, that so many errors about it missed that somebody seems to be guessing."""
-        if self._believer.all_misses <= MOST_ACCIDENTS:
-            return {}
-        misses = self._believer.misses
-        return {task: f"forged: {count} ICMP errors quote no probe of it, and are not believed"
-                for task, count in enumerate(misses) if self._believer.is_forged(task)}
+        return self._believer.forged()
 
     @property
     def foreign(self) -> int:

@@ -127,6 +127,8 @@ class TraceReport(Model, frozen=True):
     """Whether it was stopped before all was known."""
     rounds: int = 1
     """Whole ones."""
+    notes: tuple[str, ...] = ()
+    """Of the destination: `forged` where somebody seems to be guessing at probes."""
     changes: tuple[Change, ...] = ()
     """Between rounds: the last thousand."""
 

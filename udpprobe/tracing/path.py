@@ -349,7 +349,8 @@ class Path(Struct):
         if flight.is_settled or (flight.reply is not None and reply.is_about_larger):
             return
         if not reply.is_sure and not self._is_alone(flight):
-            self._doubt(reply)
+            if not self.unsure or flight.probe.ttl > self.expired_ttl:
+                self._doubt(reply)
             return
         flight.reply, flight.void = reply, False
         if flight.is_settled:
@@ -391,7 +392,8 @@ class Path(Struct):
         self.rtt_ns[ttl] = max(self.rtt_ns.get(ttl, 1), reply.time_ns - reply.sent_ns)
 
     def _is_alone(self, flight: Flight) -> bool:
-        return self.unsure and not flight.void
+        """Whether an answer that repeats nothing can be its. Where probes expire, it is an earlier one's, and late."""
+        return self.unsure and not flight.void and flight.probe.ttl > self.expired_ttl
 
     def _doubt(self, reply: Reply) -> None:
         """It came for one of the probes beyond all that expired; which one, only asking one by one can tell."""
