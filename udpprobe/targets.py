@@ -25,7 +25,7 @@ from udpprobe.core.targets import (
     single,
 )
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.linux.links import interface_name
+from udpprobe.linux.netlink import interface_name
 from udpprobe.scanning.probes import Destinations
 
 MOST_HOSTS = 1 << 20

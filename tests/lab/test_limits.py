@@ -7,9 +7,8 @@ from ipaddress import ip_address
 import pytest
 from playing import SECOND, played, probe, told, world
 
-from udpprobe.lab.dice import Dice
-from udpprobe.lab.limits import LinuxLimit
-from udpprobe.lab.model import KINDS
+from udpprobe.lab.icmp import LinuxLimit
+from udpprobe.lab.model import KINDS, Dice
 
 CLIENT = {4: ip_address("198.18.0.2"), 6: ip_address("2001:db8::2")}
 CLOSED, TOO_BIG = KINDS["port-unreachable"], KINDS["packet-too-big"]

@@ -8,12 +8,10 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment, fragment6
 from scapy.packet import Raw
 
-from udpprobe.lab.dice import Dice
-from udpprobe.lab.links import Link
+from udpprobe.lab.model import Dice
 from udpprobe.lab.packets import dissect
-from udpprobe.lab.scenario import parse
-from udpprobe.lab.spec import LinkSpec
-from udpprobe.lab.world import World
+from udpprobe.lab.scenario import LinkSpec, parse
+from udpprobe.lab.world import Link, World
 
 BOTH = pytest.mark.parametrize("family", [4, 6])
 MS = 1_000_000

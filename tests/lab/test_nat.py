@@ -15,8 +15,7 @@ from udpprobe.lab.fragments import fragments
 from udpprobe.lab.model import ICMPV6, Packet
 from udpprobe.lab.nat import Translator
 from udpprobe.lab.packets import build, dissect, icmp_intact
-from udpprobe.lab.scenario import parse
-from udpprobe.lab.spec import Nat
+from udpprobe.lab.scenario import Nat, parse
 from udpprobe.lab.world import World
 
 BOTH = pytest.mark.parametrize("family", [4, 6])

@@ -11,8 +11,8 @@ from scapy.layers.inet import UDP
 from scapy.layers.ntp import NTP, NTPHeader
 from virtual import commanded
 
-from udpprobe.lab.services import SERVICES, dns, ntp
-from udpprobe.lab.spec import Answer
+from udpprobe.lab.hosts import SERVICES, dns, ntp
+from udpprobe.lab.scenario import Answer
 
 NOW_NS = 1_790_000_000 * SECOND + SECOND // 4
 NTP_EPOCH_S = 2_208_988_800

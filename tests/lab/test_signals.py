@@ -2,7 +2,7 @@
 
 import signal
 
-from udpprobe.lab.signals import Signals
+from udpprobe.lab.command import Signals
 
 
 def test_what_came_is_read_once_each_with_whether_a_terminal_sent_it():

@@ -10,8 +10,7 @@ import pytest
 
 import udpprobe.lab
 from udpprobe.lab.model import KINDS
-from udpprobe.lab.scenario import Page
-from udpprobe.lab.spec import VOIDS, Answer, Limit, LinkSpec, Nat, NodeSpec, Rule, kinds_of
+from udpprobe.lab.scenario import VOIDS, Answer, Limit, LinkSpec, Nat, NodeSpec, Page, Rule, kinds_of
 
 TEXT = (Path(udpprobe.lab.__file__).parent / "scenarios" / "README.md").read_text("utf-8")
 SECTIONS = dict(part.split("\n", 1) for part in TEXT.split("\n## ")[1:])

@@ -9,9 +9,8 @@ import pytest
 
 from udpprobe.errors import PrivilegeError, UsageError
 from udpprobe.lab import run
-from udpprobe.lab.namespace import enter, furnish
+from udpprobe.lab.namespace import Tun, enter, furnish
 from udpprobe.lab.run import AT_ONCE, MOST_WAIT_S, NOT_TAKEN, OVERRUN, Carrier
-from udpprobe.lab.tun import Tun
 
 NOW_NS, REAL_NS = 5_000_000_000, 1_000_000_000_000
 
@@ -115,7 +114,7 @@ def test_what_the_kernel_does_not_take_is_a_fault(clock):
 
 
 def test_a_host_without_the_device_says_what_to_do(monkeypatch):
-    monkeypatch.setattr("udpprobe.lab.tun.DEVICE", "/nowhere/tun")
+    monkeypatch.setattr("udpprobe.lab.namespace.DEVICE", "/nowhere/tun")
     with pytest.raises(PrivilegeError, match=r"cannot open /nowhere/tun: there is none; load the module: modprobe tun"):
         Tun("lab0")
 
@@ -123,7 +122,7 @@ def test_a_host_without_the_device_says_what_to_do(monkeypatch):
 def test_a_host_that_has_too_many_namespaces_says_so(monkeypatch):
     def full(_flags):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr("udpprobe.lab.libc.unshare", full)
+    monkeypatch.setattr("udpprobe.lab.namespace.unshare", full)
     with pytest.raises(PrivilegeError, match=r"private network: No space left.*user\.max_net_namespaces"):
         enter()
 

@@ -6,8 +6,7 @@ import pytest
 
 from udpprobe.capture.recorder import Recorder
 from udpprobe.cli import main
-from udpprobe.lab.play import STEP_NS, play
-from udpprobe.lab.record import AT_ONCE, Passing
+from udpprobe.lab.play import AT_ONCE, STEP_NS, Passing, play
 from udpprobe.lab.scenario import load
 
 START_NS = 1_700_000_000_000_000_000

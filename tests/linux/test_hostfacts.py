@@ -23,7 +23,7 @@ from udpprobe.linux.hostfacts import (
     source_of,
     sources_for,
 )
-from udpprobe.linux.links import interface_index, interface_mtu
+from udpprobe.linux.netlink import interface_index, interface_mtu
 
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}

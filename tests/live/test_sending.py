@@ -14,8 +14,7 @@ from sending import crafted_for, data_of
 from udpprobe.engines.sender import Sender
 from udpprobe.errors import UdpprobeError
 from udpprobe.linux.hostfacts import SourceAddress, reserve_ports, source_of
-from udpprobe.linux.links import interface_index
-from udpprobe.linux.routes import outgoing_interface
+from udpprobe.linux.netlink import interface_index, outgoing_interface
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 CLIENT, SERVER = ({family: address(family, 1, end) for family in (4, 6)} for end in (1, 2))

@@ -11,7 +11,7 @@ import sys
 from udpprobe.capture.packet_socket import LiveCapture
 from udpprobe.capture.state import SourceState
 from udpprobe.errors import PrivilegeError, raw_hint
-from udpprobe.linux.links import interface_index
+from udpprobe.linux.netlink import interface_index
 
 __all__ = ["LiveCapture", "open_capture"]
 

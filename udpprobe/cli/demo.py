@@ -126,9 +126,8 @@ def _analyze_captures(reason: str) -> int:
 
 
 def _written(capture: Capture, folder: Path) -> Path:
-    from udpprobe.capture.recorder import Recorder  # noqa: PLC0415 - as above
-    from udpprobe.lab.play import play  # noqa: PLC0415 - help does not need it
-    from udpprobe.lab.record import Passing  # noqa: PLC0415 - as above
+    from udpprobe.capture.recorder import Recorder  # noqa: PLC0415 - help does not need it
+    from udpprobe.lab.play import Passing, play  # noqa: PLC0415 - as above
     from udpprobe.lab.scenario import load  # noqa: PLC0415 - as above
 
     path = folder / f"{capture.scenario}.pcapng"

@@ -113,7 +113,7 @@ def _written(path: str | None) -> Iterator[Callable[[bytes, int], None] | None]:
     if path == "-":
         raise UsageError("standard output is the command's; name a file with --write")
     from udpprobe.capture.recorder import Recorder  # noqa: PLC0415 - as above
-    from udpprobe.lab.record import Passing  # noqa: PLC0415 - as above
+    from udpprobe.lab.play import Passing  # noqa: PLC0415 - as above
 
     with Recorder(path) as recorder:
         passing = Passing(recorder)

@@ -27,7 +27,7 @@ from udpprobe.engines import Heard
 from udpprobe.engines.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.linux.clock import SteadyClock
-from udpprobe.linux.routes import outgoing_interface
+from udpprobe.linux.netlink import outgoing_interface
 from udpprobe.linux.sendmmsg import CHUNK
 from udpprobe.payloads import is_what_was_asked, notes_of_answers, notes_of_other_ports
 from udpprobe.scanning.outcome import Known, comments_of, destination_of, outcome, undecided_tasks

@@ -22,7 +22,7 @@ from udpprobe.core.model import Destination, Event, Report, Unmatched, WatchedEv
 from udpprobe.errors import UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.linux.hostfacts import own_addresses
-from udpprobe.linux.links import interface_index
+from udpprobe.linux.netlink import interface_index
 from udpprobe.linux.sockets import Sender, Sockets
 from udpprobe.report import LoopsSoFar, Question, events_of, report_of
 from udpprobe.reports.text import endpoint

@@ -20,7 +20,7 @@ from udpprobe.core.verdicts import MEANINGS
 from udpprobe.engines import EngineState, Heard
 from udpprobe.engines.outgoing import AF, Outgoing, halves, outgoing
 from udpprobe.errors import UdpprobeError
-from udpprobe.linux.links import bind_to_interface
+from udpprobe.linux.netlink import bind_to_interface
 from udpprobe.scanning.events import Answer, Error, Event, Left
 
 # linux/in.h, linux/in6.h, asm-generic/socket.h; Python does not name them

@@ -9,7 +9,7 @@ from udpprobe.capture.live import open_capture
 from udpprobe.core.probe import Batch
 from udpprobe.engines import EngineState, Heard
 from udpprobe.engines.sender import Sender
-from udpprobe.linux.links import up_interfaces
+from udpprobe.linux.netlink import up_interfaces
 
 FILTER = "udp portrange {first}-{last} or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
 """Answers, errors, and later fragments, which have no ports."""

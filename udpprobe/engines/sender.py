@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from udpprobe.core.probe import Batch
 from udpprobe.errors import PrivilegeError, UdpprobeError, raw_hint
-from udpprobe.linux.links import bind_to_interface, interface_index
+from udpprobe.linux.netlink import bind_to_interface, interface_index
 from udpprobe.linux.sendmmsg import CHUNK, PATIENCE_S, Messages
 
 SEND_BUFFER_BYTES = 4 << 20

@@ -23,8 +23,7 @@ from udpprobe.core.rows import Packet
 from udpprobe.core.targets import TRACEROUTE_PORT, parse_target
 from udpprobe.errors import PrivilegeError, UdpprobeError, UnsentError, UsageError, raw_hint
 from udpprobe.linux.hostfacts import reserve_ports, source_of
-from udpprobe.linux.links import bind_to_interface, interface_index, interface_mtu, interface_name
-from udpprobe.linux.routes import outgoing_interface
+from udpprobe.linux.netlink import bind_to_interface, interface_index, interface_mtu, interface_name, outgoing_interface
 from udpprobe.payloads import Catalogue, chosen, load
 from udpprobe.payloads.model import Payload
 from udpprobe.replies import NO_LOOP_TTL, Flows, Probe, Reply, Tracker

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import select
 import signal
+import struct
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from typing import NoReturn, Self
 
-from udpprobe.lab.namespace import mount_private
-from udpprobe.lab.signals import Signals
+from udpprobe.lab.namespace import libc, mount_private
 
 NOT_EXECUTABLE, NOT_FOUND, BY_SIGNAL = 126, 127, 128
 """Exit statuses as shells give them (POSIX.1-2024, Shell Command Language 2.8.2)."""
@@ -164,3 +165,63 @@ def _reaped(command: int) -> int | None:
         if found[0] == command:
             return os.waitstatus_to_exitcode(found[1])
     return None
+
+
+PASSED_ON = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})
+"""What ends programs, or makes them do something else; it is for the command, not for its keeper."""
+
+RECORD = struct.Struct("=IiI116x")
+"""struct signalfd_siginfo: number, errno (unused), code."""
+BY_KERNEL = 0x80
+"""SI_KERNEL: the terminal sent it, to the command as well."""
+SFD_NONBLOCK, SFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
+"""sys/signalfd.h"""
+SIGSET_LONGS = 128 // ctypes.sizeof(ctypes.c_ulong)
+"""Of a sigset_t."""
+
+
+class Signals:
+    """Signals that wait to be read while this is open.
+
+    Args:
+        also: signals beside those that are to be passed on.
+    """
+
+    def __init__(self, *also: signal.Signals) -> None:
+        self._numbers = PASSED_ON | set(also)
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
+        self._descriptor = signalfd(set(self._numbers))
+
+    def fileno(self) -> int:
+        """For a selector: readable when signals wait."""
+        return self._descriptor
+
+    def read(self) -> Iterator[tuple[signal.Signals, bool]]:
+        """Those that came, each with whether a terminal sent it, so that the command has it already."""
+        with suppress(BlockingIOError):
+            while True:
+                number, code = RECORD.unpack(os.read(self._descriptor, RECORD.size))[::2]
+                yield signal.Signals(number), code == BY_KERNEL
+
+    def close(self) -> None:
+        """Let signals do again what they did before; those that nobody read were for a command that has ended."""
+        for _ in self.read():
+            pass
+        os.close(self._descriptor)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def signalfd(numbers: set[int]) -> int:
+    """A descriptor to read signals from, 128 bytes each; they must be blocked (signalfd(2)).
+
+    Args:
+        numbers: signals below 32.
+    """
+    mask = sum(1 << number - 1 for number in numbers)
+    return libc("signalfd", -1, (ctypes.c_ulong * SIGSET_LONGS)(mask), SFD_NONBLOCK | SFD_CLOEXEC)

@@ -1,13 +1,15 @@
-"""What travels in the lab: an IP packet of either family, taken apart."""
+"""What the whole lab shares: packets of either family, ICMP errors by name, and the dice of a run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 Address = IPv4Address | IPv6Address
 
+SECOND_NS = 1_000_000_000
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 MORE_FRAGMENTS, DONT_FRAGMENT = 1, 2
 """Bits of `Packet.flags`, as in the IPv4 header (RFC 791, 3.1)."""
@@ -113,3 +115,39 @@ KINDS: dict[str, dict[int, Kind]] = {
     "packet-too-big":     {4: Kind(3, 4), 6: Kind(2, 0)},
 }
 """By the names that a scenario may use, and family (IPv6 has no source quench)."""
+
+
+_MASK = (1 << 64) - 1
+
+
+class Dice:
+    """Random numbers by SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+
+    Args:
+        seed: of the run.
+        owner: who throws them. Each owner has a sequence of its own, so that one does not disturb another's.
+    """
+
+    def __init__(self, seed: int, owner: str = "") -> None:
+        self._state = int.from_bytes(blake2b(f"{seed} {owner}".encode(), digest_size=8).digest())
+
+    def next(self) -> int:
+        """The next 64 random bits."""
+        self._state = (self._state + 0x9E3779B97F4A7C15) & _MASK
+        mixed = self._state
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+        return mixed ^ (mixed >> 31)
+
+    def below(self, limit: int) -> int:
+        """A number from 0 to `limit` - 1."""
+        return self.next() * limit >> 64
+
+    def happens(self, chance: float) -> bool:
+        """Whether something happens whose chance is 0 to 1."""
+        return chance > 0 and self.next() < chance * (_MASK + 1)
+
+
+def ns(milliseconds: float) -> int:
+    """Milliseconds as nanoseconds."""
+    return round(milliseconds * 1_000_000)

@@ -1,27 +1,75 @@
-"""A private network for this process and its children: no name, no way out, gone with the last of them."""
+"""A private network for this process and its children: no name, no way out, gone with the last of them.
+
+Behind it is a TUN device: an interface whose packets a program reads and writes
+(Documentation/networking/tuntap.rst).
+"""
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import fcntl
 import os
+import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from udpprobe.errors import PrivilegeError, UdpprobeError, UsageError
-from udpprobe.lab import libc, netlink
-from udpprobe.lab.tun import Tun
+from udpprobe.linux import netlink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from udpprobe.lab.netlink import Network
+    from udpprobe.linux.netlink import InterfaceAddress
+
+
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x0002_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000
+"""linux/sched.h"""
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 0x4_0000
+"""linux/mount.h"""
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def libc(name: str, *arguments: object) -> int:
+    """Call a function of the C library that Python 3.11 does not have.
+
+    Raises:
+        OSError: it failed.
+    """
+    result: int = getattr(_LIBC, name)(*arguments)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def unshare(flags: int) -> None:
+    """Leave namespaces for new ones (unshare(2)).
+
+    Raises:
+        OSError: the kernel does not want to.
+    """
+    libc("unshare", flags)
+
+
+def mount(kind: str, target: str, flags: int) -> None:
+    """Mount a file system that has no device (mount(2)).
+
+    Raises:
+        OSError: the kernel does not want to.
+    """
+    libc("mount", kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), None)
+
 
 INTERFACE = "lab0"
 QUEUE_PACKETS = 10_000
 """The kernel sends faster than the world answers: what a program sends at once is kept for five seconds of it."""
 LEAST_MTU_V6 = 1280
 
-PRIVATE = libc.CLONE_NEWNET | libc.CLONE_NEWPID
+PRIVATE = CLONE_NEWNET | CLONE_NEWPID
 SYSCTLS = (
     ("net/ipv6/conf/all/disable_ipv6", "0"),
     ("net/ipv4/ping_group_range", "0 0"),           # ping without privilege, icmp(7)
@@ -42,7 +90,7 @@ def enter() -> str:
         PrivilegeError: this user may not; the text says what would help.
     """
     try:
-        libc.unshare(PRIVATE)
+        unshare(PRIVATE)
     except PermissionError:
         _enter_as_user()
         return f"nsenter -t {os.getpid()} -U --preserve-credentials -n"
@@ -55,7 +103,7 @@ def enter() -> str:
 def _enter_as_user() -> None:
     user, group = os.geteuid(), os.getegid()
     try:
-        libc.unshare(PRIVATE | libc.CLONE_NEWUSER)
+        unshare(PRIVATE | CLONE_NEWUSER)
         for name, text in (("uid_map", f"0 {user} 1"), ("setgroups", "deny"), ("gid_map", f"0 {group} 1")):
             Path("/proc/self", name).write_text(text, encoding="ascii")
     except OSError as error:
@@ -65,7 +113,7 @@ def _enter_as_user() -> None:
         ) from None
 
 
-def furnish(networks: Sequence[Network], mtu: int) -> Tun:
+def furnish(networks: Sequence[InterfaceAddress], mtu: int) -> Tun:
     """Set up the network this process has entered: loopback, a TUN device, its addresses, default routes to it.
 
     Args:
@@ -92,7 +140,7 @@ def furnish(networks: Sequence[Network], mtu: int) -> Tun:
     return tun
 
 
-def _configure(networks: Sequence[Network], mtu: int) -> None:
+def _configure(networks: Sequence[InterfaceAddress], mtu: int) -> None:
     netlink.set_up("lo")
     netlink.shape(INTERFACE, mtu, QUEUE_PACKETS)
     netlink.set_up(INTERFACE)
@@ -108,7 +156,105 @@ def mount_private() -> None:
     Where the kernel does not want to, as in some containers, they stay what they were; few programs mind.
     """
     with suppress(OSError):
-        libc.unshare(libc.CLONE_NEWNS)
-        libc.mount("none", "/", libc.MS_REC | libc.MS_PRIVATE)
+        unshare(CLONE_NEWNS)
+        mount("none", "/", MS_REC | MS_PRIVATE)
         for kind, target in (("proc", "/proc"), ("sysfs", "/sys")):
-            libc.mount(kind, target, libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC)
+            mount(kind, target, MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+DEVICE = "/dev/net/tun"
+TUNSETIFF = 0x4004_54CA
+IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
+"""linux/if_tun.h: packets begin with their IP header."""
+REQUEST = struct.Struct("=16sH22x")
+"""struct ifreq"""
+MAX_PACKET_BYTES = 65_575
+"""IPv6's header and its longest payload without a jumbo option (RFC 8200, 3)."""
+
+_SENT_DROPPED = 11
+"""Which of an interface's counts."""
+
+_ADVICE = {
+    errno.ENOENT: "there is none; load the module: modprobe tun",
+    errno.ENODEV: "this kernel has none; load the module: modprobe tun",
+    errno.EACCES: "be root, or let this user open it: chmod 0666 /dev/net/tun",
+    errno.EPERM: "be root, or where this is a container, give it the device and CAP_NET_ADMIN",
+}
+
+
+class Tun:
+    """A TUN device in this process's network namespace; it is gone once it is closed, or the process has ended.
+
+    Args:
+        name: of the interface.
+
+    Raises:
+        PrivilegeError: this user may not have one; the text says what would help.
+        UdpprobeError: the interface is there already.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        try:
+            self._descriptor = _opened(name)
+        except OSError as error:
+            kind = PrivilegeError if error.errno in _ADVICE else UdpprobeError
+            why = _ADVICE.get(error.errno or 0, os.strerror(error.errno or errno.EIO))
+            raise kind(f"cannot open {DEVICE}: {why}") from None
+
+    def fileno(self) -> int:
+        """For a selector: readable when packets wait."""
+        return self._descriptor
+
+    def packets(self, most: int) -> Iterator[bytes]:
+        """IP packets that this host has sent into it, as long as there are any, and `most` at a time.
+
+        Raises:
+            UdpprobeError: the interface is there no more.
+        """
+        try:
+            for _ in range(most):
+                yield os.read(self._descriptor, MAX_PACKET_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise UdpprobeError(f"{self.name} is gone, as if somebody inside has removed it: "
+                                f"{error.strerror}") from None
+
+    def write(self, packet: bytes) -> bool:
+        """Let this host receive an IP packet.
+
+        Returns:
+            Whether the kernel took it for one.
+        """
+        try:
+            os.write(self._descriptor, packet)
+        except OSError:
+            return False
+        return True
+
+    def overrun(self) -> int:
+        """How many packets this host has dropped because more waited than there is room for (proc_pid_net(5))."""
+        lines = Path("/proc/self/net/dev").read_text("ascii").splitlines()
+        mine = [line.split(":")[1].split() for line in lines if line.strip().startswith(f"{self.name}:")]
+        return sum(int(counts[_SENT_DROPPED]) for counts in mine)   # somebody inside may have renamed it
+
+    def close(self) -> None:
+        """Remove the interface."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _opened(name: str) -> int:
+    descriptor = os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(descriptor, TUNSETIFF, REQUEST.pack(name.encode(), IFF_TUN | IFF_NO_PI))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

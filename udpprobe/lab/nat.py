@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from udpprobe.lab import packets
 from udpprobe.lab.model import ICMP, ICMPV6, TCP, UDP, Address, Packet
-from udpprobe.lab.spec import Nat
+from udpprobe.lab.scenario import Nat
 
 _CHECKSUM_AT = {UDP: 6, TCP: 16, ICMP: 2, ICMPV6: 2}
 _ECHO = {ICMP: (8, 0), ICMPV6: (128, 129)}

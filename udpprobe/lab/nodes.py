@@ -1,22 +1,31 @@
-"""A node: what comes in is judged, delivered or forwarded; what is made here leaves."""
+"""A node: packets that arrive are filtered, delivered or forwarded; its own leave by the routes that it has."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
+from zlib import crc32
 
-from udpprobe.lab import errors
-from udpprobe.lab.dice import Dice
+from udpprobe.lab import icmp
 from udpprobe.lab.fragments import MOST, TIMEOUT_S, PathMtus, Reassembler, fragments
 from udpprobe.lab.hosts import Host, Reply
-from udpprobe.lab.limits import SECOND, Limiter, LinuxLimit, NoLimit, PlainLimit
-from udpprobe.lab.model import ICMP, ICMPV6, KINDS, Address, Departure, Kind, Packet
+from udpprobe.lab.icmp import Limiter, LinuxLimit, NoLimit, PlainLimit
+from udpprobe.lab.model import ICMP, ICMPV6, KINDS, SECOND_NS, TCP, UDP, Address, Departure, Dice, Kind, Packet
 from udpprobe.lab.nat import Translator
-from udpprobe.lab.routing import Routes, flow_hash, goals, owned
-from udpprobe.lab.rules import Gate
-from udpprobe.lab.scenario import Scenario
-from udpprobe.lab.spec import VOIDS, NodeSpec, Rule, kinds_of
+from udpprobe.lab.scenario import (
+    VOIDS,
+    YOU,
+    Interface,
+    Network,
+    NodeSpec,
+    Rule,
+    Scenario,
+    host_network,
+    kinds_of,
+    network,
+)
 
 
 class Alarm(NamedTuple):
@@ -51,7 +60,7 @@ class Node:
         self._pieces = Reassembler()
         self._paths = PathMtus()
         self._nat = _translator(self.spec)
-        self._gates = [Gate(rule, goals(rule.to, scenario) if rule.to else []) for rule in self.spec.rules]
+        self._rules = [CountedRule(rule, goals(rule.to, scenario) if rule.to else []) for rule in self.spec.rules]
         self._ip_id = self._dice.below(1 << 16)
         self._turn = 0
 
@@ -76,11 +85,11 @@ class Node:
 
     def _judge(self, packet: Packet, now_ns: int) -> Generator[Departure, None, bool]:
         """Whether the rules let it pass. A `remark` does not decide; the first other one that fits does."""
-        for gate in self._gates:
-            if gate.fits(packet):
-                yield from self._apply(gate.rule, packet, now_ns)
-                if gate.rule.do != "remark":
-                    return gate.rule.do == "pass"
+        for each in self._rules:
+            if each.fits(packet):
+                yield from self._apply(each.rule, packet, now_ns)
+                if each.rule.do != "remark":
+                    return each.rule.do == "pass"
         return True
 
     def ring(self, piece: Packet, now_ns: int) -> Iterator[Effect]:
@@ -118,7 +127,7 @@ class Node:
             return packet
         whole, first = self._pieces.add(packet)
         if first:
-            yield Alarm(packet, TIMEOUT_S[packet.family] * SECOND)
+            yield Alarm(packet, TIMEOUT_S[packet.family] * SECOND_NS)
         return whole
 
     def _say(self, reply: Reply) -> Iterator[Departure]:
@@ -180,7 +189,7 @@ class Node:
         if rule.word is not None:
             kind = kind._replace(word=rule.word)
         sender = self._scenario.nodes[rule.sender] if rule.sender else None
-        shown = errors.forged(packet, rule.wrong) if rule.wrong else packet
+        shown = icmp.forged(packet, rule.wrong) if rule.wrong else packet
         for _ in range(rule.times):
             yield from self._complain(packet, kind, now_ns, sender=sender, shown=shown)
 
@@ -188,11 +197,11 @@ class Node:
                   sender: NodeSpec | None = None, shown: Packet | None = None) -> Iterator[Departure]:
         """Send an error about a packet, where that is allowed; from another's address, with another quote."""
         source = _source_of_errors(sender or self.spec, packet)
-        if source is None or self.spec.silent or not errors.may_be_told(packet, kind):
+        if source is None or self.spec.silent or not icmp.may_be_sent(packet, kind):
             return
         if not self._limiter.allows(packet.source, kind, now_ns, routed=routed):
             return
-        payload = errors.message(shown or packet, kind, self.spec, source, packet.source)
+        payload = icmp.message(shown or packet, kind, self.spec, source, packet.source)
         protocol, tos = (ICMP, 0xC0 | packet.tos & 0x1E) if packet.family == 4 else (ICMPV6, 0)
         yield from self._say(Reply(source, packet.source, protocol, payload, tos))
 
@@ -212,3 +221,114 @@ def _source_of_errors(spec: NodeSpec, packet: Packet) -> Address | None:
     if not spec.reports_from and any(packet.destination in owned(each) for each in spec.addresses):
         return packet.destination
     return next((each.ip for each in spec.reports_from + spec.address if each.version == packet.family), None)
+
+
+_PROTOCOLS = {"udp": {UDP}, "tcp": {TCP}, "icmp": {ICMP, ICMPV6}}
+
+
+class CountedRule:
+    """A rule, and how many packets have fitted it.
+
+    Args:
+        rule: what it says.
+        goals: the networks that `rule.to` means; any where there are none.
+    """
+
+    def __init__(self, rule: Rule, goals: list[Network]) -> None:
+        self.rule = rule
+        self._goals = goals
+        self._fitting = 0
+
+    def fits(self, packet: Packet) -> bool:
+        """Whether the rule is about this packet, and it is its turn."""
+        if not self._is_about(packet):
+            return False
+        self._fitting += 1
+        return self._fitting % self.rule.every == 0
+
+    def _is_about(self, packet: Packet) -> bool:
+        rule, port = self.rule, packet.ports[1]
+        return (
+            (rule.proto == "any" or packet.protocol in _PROTOCOLS[rule.proto])
+            and (rule.ports is None or any(low <= port <= high for low, high in rule.ports))
+            and (rule.larger_than is None or packet.size > rule.larger_than)
+            and (rule.to is None or any(packet.destination in goal for goal in self._goals))
+        )
+
+
+_Route = tuple[Network, tuple[str, ...]]
+_EVERYWHERE = [each for text in ("0.0.0.0/0", "::/0") if (each := network(text))]
+
+
+class Routes:
+    """The routes of one node.
+
+    A route of the scenario to a node or a network wins over the shortest way, the longest prefix first; a default
+    route (prefix length 0) is the last resort. The program's own leads into its first link.
+
+    Args:
+        name: of the node.
+        scenario: that it is in.
+    """
+
+    def __init__(self, name: str, scenario: Scenario) -> None:
+        node = scenario.nodes[name]
+        written = [(goal, tuple(hops)) for text, hops in node.routes.items() for goal in goals(text, scenario)]
+        ways = [(goal, (hop,)) for far, hop in _first_hops(name, scenario).items() for goal in goals(far, scenario)]
+        longest = _longest_first(written)
+        self._table = [*(each for each in longest if each[0].prefixlen), *_longest_first(ways),
+                       *(each for each in longest if not each[0].prefixlen)]
+        if name == YOU:
+            self._table += [(goal, (_neighbours(scenario)[YOU][0],)) for goal in _EVERYWHERE]
+        self._known: dict[Address, tuple[str, ...]] = {}
+
+    def hops(self, destination: Address) -> tuple[str, ...]:
+        """The next hops of equal cost; none where there is no route."""
+        if destination not in self._known:
+            self._known[destination] = next((hops for goal, hops in self._table if destination in goal), ())
+        return self._known[destination]
+
+
+def flow_hash(packet: Packet) -> int:
+    """A number that is the same for all packets of a flow: addresses, protocol and ports."""
+    return crc32(packet.source.packed + packet.destination.packed + repr((packet.protocol, packet.ports)).encode())
+
+
+def goals(text: str, scenario: Scenario) -> list[Network]:
+    """The addresses of a node, or the network that the text is; of the program all that its interface may have."""
+    node = scenario.nodes.get(text)
+    if node is None:
+        return [found] if (found := network(text)) else []
+    if text == YOU:
+        return [each.network for each in node.address]
+    return [owned(each) for each in node.addresses]
+
+
+def owned(interface: Interface) -> Network:
+    """The addresses that a node has: one, or all of a network that is written without host bits."""
+    return interface.network if interface.ip == interface.network.network_address else host_network(interface.ip)
+
+
+def _longest_first(routes: Iterable[_Route]) -> list[_Route]:
+    return sorted(routes, key=lambda route: -route[0].prefixlen)
+
+
+def _first_hops(name: str, scenario: Scenario) -> dict[str, str]:
+    """For each other node the neighbour on the shortest way to it; of several the one written first."""
+    near = _neighbours(scenario)
+    first: dict[str, str] = {}
+    waiting = deque([name])
+    while waiting:
+        here = waiting.popleft()
+        for far in near.get(here, []) if here == name or here != YOU else []:
+            if far != name and far not in first:
+                first[far] = first.get(here, far)
+                waiting.append(far)
+    return first
+
+
+def _neighbours(scenario: Scenario) -> dict[str, list[str]]:
+    near: dict[str, list[str]] = {}
+    for start, far in scenario.links:
+        near.setdefault(start, []).append(far)
+    return near

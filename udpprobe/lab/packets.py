@@ -10,7 +10,16 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple
 
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.contrib.mpls import MPLS
+from scapy.layers.inet import (
+    ICMP,
+    IP,
+    TCP,
+    UDP,
+    ICMPExtension_Header,
+    ICMPExtension_InterfaceInformation,
+    ICMPExtension_Object,
+)
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
     ICMPv6PacketTooBig,
@@ -267,3 +276,45 @@ def tcp_reset(packet: Packet) -> bytes | None:
     body = TCP(sport=layer.dport, dport=layer.sport, dataofs=5, window=0, chksum=0, **numbers).self_build()
     found = pseudo_checksum(packet.destination, packet.source, model.TCP, body)
     return body[:16] + found.to_bytes(2) + body[18:]
+
+
+_EXTENDED = {4: {3, 11, 12}, 6: {1, 3}}
+"""Types that have a length field, by family (RFC 4884, 4)."""
+
+
+def extensions(labels: list[int], interface: str | None, source: Address, kind: Kind) -> bytes:
+    """The extension structure of an error, with its header (RFC 4884); empty where there is nothing to show.
+
+    Args:
+        labels: the MPLS label stack that the datagram came with (RFC 4950).
+        interface: name of the interface that it came in by (RFC 5837).
+        source: of the error.
+        kind: of the error; only some types have room for extensions.
+    """
+    if kind.type not in _EXTENDED[source.version]:
+        return b""
+    objects = _labels(labels) + _interface(interface, source)
+    if not objects:
+        return b""
+    header = ICMPExtension_Header(chksum=0).self_build()
+    return header[:2] + checksum(header + objects).to_bytes(2) + objects
+
+
+def _labels(labels: list[int]) -> bytes:
+    if not labels:
+        return b""
+    last = len(labels) - 1
+    stack = b"".join(MPLS(label=label, s=row == last, ttl=1).self_build() for row, label in enumerate(labels))
+    return ICMPExtension_Object(len=4 + len(stack), classnum=1, classtype=1).self_build() + stack
+
+
+def _interface(name: str | None, source: Address) -> bytes:
+    """The incoming interface (role 0) by address and name; the name's length counts its own byte (RFC 5837, 4.3)."""
+    if name is None:
+        return b""
+    text = name.encode()
+    text += bytes(-(1 + len(text)) % 4)
+    address: dict[str, Any] = {"afi": 1, "ip4": str(source)} if source.version == 4 else {"afi": 2, "ip6": str(source)}
+    size = 4 + 4 + len(source.packed) + 1 + len(text)
+    return bytes(ICMPExtension_InterfaceInformation(len=size, has_ipaddr=1, has_ifname=1, ifname_len=1 + len(text),
+                                              ifname=text, **address))

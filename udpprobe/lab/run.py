@@ -9,17 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from udpprobe.lab.command import BY_SIGNAL, Command
-from udpprobe.lab.namespace import QUEUE_PACKETS, enter, furnish
-from udpprobe.lab.netlink import Network
-from udpprobe.lab.signals import Signals
-from udpprobe.lab.tun import Tun
+from udpprobe.lab.command import BY_SIGNAL, Command, Signals
+from udpprobe.lab.model import SECOND_NS
+from udpprobe.lab.namespace import QUEUE_PACKETS, Tun, enter, furnish
+from udpprobe.linux.netlink import InterfaceAddress
 
 AT_ONCE = 64
 """Packets taken before those that are due go out."""
 STEPS_AT_ONCE = 1000
 """Of the world, before signals and packets are looked for again: a tenth of a second."""
-SECOND_NS = 1_000_000_000
 MOST_WAIT_S = 3600.0
 NOT_TAKEN = "not-taken"
 """Fault of a packet that this host's kernel does not take for IP."""
@@ -96,7 +94,7 @@ class Surroundings:
     """What a command finds around it."""
 
     world: Internet
-    networks: Sequence[Network]
+    networks: Sequence[InterfaceAddress]
     """Addresses of its interface, each with the bits of its network."""
     mtu: int
     """Of its interface, bytes."""

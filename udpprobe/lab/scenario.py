@@ -1,4 +1,4 @@
-"""Scenarios: the ones that ship, and the user's own; read, checked, and refused with line and reason."""
+"""What a scenario may say: nodes, links, rules and answers. Nothing in it touches a file."""
 
 from __future__ import annotations
 
@@ -7,29 +7,284 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
-from ipaddress import ip_interface
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from udpprobe.checking.config import keys_of, line_of, parse_toml, read_toml, reason_of
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.lab.spec import (
-    VOIDS,
-    YOU,
-    Answer,
-    Interface,
-    Limit,
-    LinkSpec,
-    Mtu,
-    Nat,
-    NodeSpec,
-    Rule,
-    Strict,
-    network,
-)
+from udpprobe.lab.model import KINDS, Address, Kind
+
+Interface = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
+
+YOU = "you"
+"""The node that the program sits behind."""
+VOIDS: dict[str, dict[int, Kind]] = {
+    "unreachable": {4: Kind(3, 1), 6: Kind(1, 0)}, "prohibit": KINDS["admin-prohibited"], "blackhole": {}}
+"""Next hops that lead nowhere, in iproute2's words, and what Linux says about them."""
+
+
+def _list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _spans(value: object) -> list[tuple[int, int]]:
+    """Ports as `53,1000-2000`."""
+    parts = [_SPAN.fullmatch(part.strip()) for part in str(value).split(",")]
+    spans = [(int(part["low"]), int(part["high"] or part["low"])) for part in parts if part]
+    if len(spans) < len(parts) or any(not low <= high <= 65535 for low, high in spans):
+        raise ValueError("ports are 0 to 65535, as in 53,1000-2000")
+    return spans
+
+
+_SPAN = re.compile(r"(?P<low>\d{1,5})(?:-(?P<high>\d{1,5}))?", re.ASCII)
+
+
+def _addresses(value: object) -> list[Interface]:
+    if not isinstance(value, str | list):
+        raise ValueError('addresses are texts: ["198.18.1.1", "2001:db8:1::1"]')    # noqa: TRY004 - pydantic wants it
+    return [ip_interface(str(each)) for each in ([value] if isinstance(value, str) else value)]
+
+
+Addresses = Annotated[list[Interface], BeforeValidator(_addresses)]
+Spans = Annotated[list[tuple[int, int]], BeforeValidator(_spans)]
+Names = Annotated[list[str], BeforeValidator(_list)]
+Chance = Annotated[float, Field(ge=0, le=1)]
+Millis = Annotated[float, Field(ge=0, le=600_000)]
+Mtu = Annotated[int, Field(ge=68, le=65_535)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+def kinds_of(texts: list[str]) -> dict[int, Kind]:
+    """What is said in each family: a name of `KINDS`, or `3/9` for IPv4 and, behind it, `1/5` for IPv6.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if len(texts) == 1 and texts[0] in KINDS:
+        return KINDS[texts[0]]
+    try:
+        pairs = [tuple(int(number) for number in text.split("/")) for text in texts]
+        return {family: Kind(*pair) for family, pair in zip((4, 6), pairs, strict=False) if _is_kind(pair)}
+    except (ValueError, TypeError):
+        known = ", ".join(KINDS)
+        raise ValueError(f'{" ".join(texts)!r} is no error: give TYPE/CODE or one of {known}') from None
+
+
+def _is_kind(pair: tuple[int, ...]) -> bool:
+    if len(pair) not in {2, 3} or any(not 0 <= number <= most for number, most in zip(pair, _MOST, strict=False)):
+        raise ValueError("type/code")
+    return True
+
+
+_MOST = 255, 255, 0xFFFF_FFFF
+
+
+class Strict(BaseModel):
+    """No unknown keys, no guesses at types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
+
+
+class Rule(Strict):
+    """What a node does with packets that fit: drop them, reject them, or only remark on them and let them pass."""
+
+    do: Literal["drop", "reject", "remark", "pass"]
+    proto: Literal["udp", "tcp", "icmp", "any"] = "udp"
+    ports: Spans | None = None
+    """Destination ports."""
+    to: str | None = None
+    """Name of the node, or network, that they go to."""
+    larger_than: Annotated[int, Field(ge=0)] | None = None
+    """Bytes of the IP packet."""
+    every: Annotated[int, Field(ge=1)] = 1
+    """Only each N-th of the packets that fit."""
+    error: Annotated[Names, Field(alias="with", min_length=1, max_length=2)] = ["port-unreachable"]
+    """Of `reject` and `remark`: a name of `KINDS`, or TYPE/CODE."""
+    word: Annotated[int, Field(ge=0, le=0xFFFF_FFFF)] | None = None
+    """The rest of the error's header: an MTU, a pointer."""
+    sender: Annotated[str | None, Field(alias="as")] = None
+    """The error claims to come from this node."""
+    wrong: Literal["id", "token", "ports", "source", "destination"] | None = None
+    """What is forged in the quote."""
+    times: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """How often the error is sent."""
+
+    @field_validator("error")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        kinds_of(value)
+        return value
+
+
+class Answer(Strict):
+    """What a host says on a UDP port."""
+
+    echo: bool = False
+    like: Literal["dns", "ntp"] | None = None
+    """What it speaks, of `SERVICES`."""
+    text: str | None = None
+    hex: str | None = None
+    from_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    from_address: Addresses = []
+    delay_ms: Millis = 0
+    times: Annotated[int, Field(ge=0, le=10_000)] = 1
+    """How many answers each datagram gets."""
+    refuse: bool = False
+    """An error instead of an answer."""
+
+    @field_validator("text", "hex")
+    @classmethod
+    def _fits(cls, value: str | None, field: ValidationInfo) -> str | None:
+        data = bytes.fromhex(value or "") if field.field_name == "hex" else (value or "").encode()
+        if len(data) > 65_507:
+            raise ValueError("a datagram has room for 65507 bytes")
+        return value
+
+    @property
+    def data(self) -> bytes | None:
+        """What is answered; None for what came in."""
+        if self.echo:
+            return None
+        return bytes.fromhex(self.hex) if self.hex is not None else (self.text or "").encode()
+
+
+_WORDS = {"echo": Answer(echo=True), "dns": Answer(like="dns"), "ntp": Answer(like="ntp"), "silent": Answer(times=0),
+          "refuse": Answer(refuse=True)}
+
+
+def _answer(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value not in _WORDS:
+        raise ValueError('an answer is "echo", "dns", "ntp", "silent", "refuse", or as { text = "..." }')
+    return _WORDS[value]
+
+
+Answers = Annotated[Answer, BeforeValidator(_answer)]
+
+
+class Limit(Strict):
+    """A token bucket for the errors of a node."""
+
+    per_s: Annotated[float, Field(ge=1e-6, le=1e9)] = 1
+    burst: Annotated[int, Field(ge=1)] = 1
+    by: Literal["source", "router"] = "router"
+
+
+class Nat(Strict):
+    """A node that hides those behind it."""
+
+    inside: Names
+    """Neighbours whose packets leave with the node's own address."""
+    quotes: Literal["well", "badly", "never"] = "well"
+    """Errors about them are translated with their quotes; without; or not at all, so that they are lost."""
+    address: Addresses = []
+    """What they leave with; else the node's own."""
+
+
+class NodeSpec(Strict):
+    """A router or a host: it forwards what is not for it, and answers what is."""
+
+    address: Addresses
+    """A network (198.18.9.0/24) for a host that has all its addresses."""
+    system: Literal["linux"] | None = None
+    """`linux`: errors are limited as Linux limits them."""
+    ttl: Annotated[int, Field(ge=1, le=255)] = 64
+    """Of the packets that it makes."""
+    routes: dict[str, Annotated[Names, Field(min_length=1)]] = {}
+    """By destination (name of a node, or network): next hop, or several of equal cost; a name of `VOIDS`."""
+    balance: Literal["flow", "packet"] = "flow"
+    """How packets are spread over next hops of equal cost."""
+    silent: bool = False
+    """Makes no errors."""
+    ping: bool = True
+    """Answers pings."""
+    forwards_zero_ttl: bool = False
+    """Forwards a packet whose TTL has run out, with a TTL of 0, and leaves the error to the next router."""
+    quote: Annotated[int, Field(ge=0, le=1280)] | None = None
+    """Bytes after the IP header that its errors quote; else as much as RFC 1812 and RFC 4443 allow."""
+    mangles: Annotated[list[Literal["swap-length", "swap-id", "swap-offset", "short-length", "zero-checksum", "ttl"]],
+                       BeforeValidator(_list)] = []
+    """What it spoils in the quoted IP header."""
+    limit: Limit | None = None
+    reports_from: Addresses = []
+    """Source addresses of its errors, instead of its own."""
+    mpls: Annotated[list[Annotated[int, Field(ge=0, lt=1 << 20)]], Field(max_length=64)] = []
+    """Labels that its errors show (RFC 4950)."""
+    rfc4884: bool = True
+    """Whether errors with extensions say how long the quote is; older routers do not."""
+    interface: str | None = None
+    """Name of the incoming interface that its errors show (RFC 5837)."""
+    nat: Nat | None = None
+    rules: list[Rule] = []
+    udp: dict[str, Answers] = {}
+    """By port or ports: what it answers; names of `_WORDS` say it in a word."""
+    otherwise: Answers = _WORDS["refuse"]
+    """What the other ports do."""
+
+    @field_validator("interface")
+    @classmethod
+    def _named(cls, value: str | None) -> str | None:
+        if len((value or "").encode()) > 63:
+            raise ValueError("an interface's name has at most 63 bytes (RFC 5837, 4.3)")
+        return value
+
+    @field_validator("udp")
+    @classmethod
+    def _ports(cls, value: dict[str, Answer]) -> dict[str, Answer]:
+        for ports in value:
+            _spans(ports)
+        return value
+
+    @property
+    def addresses(self) -> list[Interface]:
+        """All that are its own."""
+        return self.address + (self.nat.address if self.nat else [])
+
+    @property
+    def ports(self) -> list[tuple[int, int, Answer]]:
+        """First port, last port and what they do, the narrowest ranges first."""
+        ranges = [(low, high, answer) for text, answer in self.udp.items() for low, high in _spans(text)]
+        return sorted(ranges, key=lambda each: each[1] - each[0])
+
+
+class LinkSpec(Strict):
+    """One direction of a link."""
+
+    mtu: Mtu | None = None
+    reports_mtu: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """What the errors about its MTU claim instead of the truth."""
+    black_hole: bool = False
+    """What is too big is lost without a word, even where it might be fragmented."""
+    delay_ms: Millis = 1
+    jitter_ms: Millis = 0
+    """At most so much is added; packets keep their order."""
+    loss: Chance = 0
+    duplicate: Chance = 0
+    reorder: Chance = 0
+    """Such packets are held back by `reorder_ms`, and others overtake them."""
+    reorder_ms: Millis = 20
+    corrupt: Chance = 0
+    """One bit of the payload is turned."""
+
+
+def network(text: str) -> Network | None:
+    """A network, or None where the text is none."""
+    try:
+        return ip_network(text)
+    except ValueError:
+        return None
+
+
+def host_network(address: Address) -> Network:
+    """The network of one address."""
+    return ip_network(address)
+
 
 _SHIPPED = files("udpprobe.lab") / "scenarios"
 _OF_YOU = {"address", "routes", "balance"}

@@ -5,16 +5,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import count
 
 from udpprobe.lab import packets
-from udpprobe.lab.dice import Dice
-from udpprobe.lab.links import Link
-from udpprobe.lab.model import Departure, Packet
+from udpprobe.lab.model import Departure, Dice, Packet, ns
 from udpprobe.lab.nodes import Alarm, Effect, Node
-from udpprobe.lab.scenario import Scenario
-from udpprobe.lab.spec import YOU
+from udpprobe.lab.scenario import YOU, LinkSpec, Scenario
 
 
 class World:
@@ -104,3 +102,52 @@ class World:
     def _depart(self, name: str, departure: Departure) -> None:
         for arrival_ns, packet in self._links[name, departure.next_hop].carry(departure.packet, self._now_ns):
             self._at(arrival_ns, partial(self._arrive, departure.next_hop, name, packet))
+
+
+QUEUE = 1000
+"""Packets that are on a link at most, as in netem: where a loop doubles packets, nothing else would end it."""
+
+
+class Link:
+    """One direction of a link.
+
+    Args:
+        spec: how it behaves.
+        dice: its own.
+    """
+
+    def __init__(self, spec: LinkSpec, dice: Dice) -> None:
+        self.spec = spec
+        self._dice = dice
+        self._latest_ns = 0
+        self._under_way: list[int] = []
+
+    def carry(self, packet: Packet, now_ns: int) -> list[tuple[int, Packet]]:
+        """When a packet arrives, and as what: never, once, or twice."""
+        while self._under_way and self._under_way[0] <= now_ns:
+            heapq.heappop(self._under_way)
+        if len(self._under_way) >= QUEUE or self._dice.happens(self.spec.loss):
+            return []
+        if self._dice.happens(self.spec.corrupt):
+            packet = self._corrupted(packet)
+        copies = 1 + self._dice.happens(self.spec.duplicate)
+        arrivals = [self._arrival_ns(now_ns) for _ in range(copies)]
+        for arrival_ns in arrivals:
+            heapq.heappush(self._under_way, arrival_ns)
+        return [(arrival_ns, packet) for arrival_ns in arrivals]
+
+    def _arrival_ns(self, now_ns: int) -> int:
+        """Jitter keeps the order, as queues do; only what is reordered is overtaken."""
+        due = now_ns + ns(self.spec.delay_ms) + self._dice.below(ns(self.spec.jitter_ms) + 1)
+        if self._dice.happens(self.spec.reorder):
+            return due + ns(self.spec.reorder_ms)
+        self._latest_ns = max(self._latest_ns, due)
+        return self._latest_ns
+
+    def _corrupted(self, packet: Packet) -> Packet:
+        if not packet.payload:
+            return packet
+        payload = bytearray(packet.payload)
+        bit = self._dice.below(8 * len(payload))
+        payload[bit // 8] ^= 1 << bit % 8
+        return replace(packet, payload=bytes(payload))

@@ -18,8 +18,7 @@ from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX, address_text, mapped_address
 from udpprobe.errors import UdpprobeError
-from udpprobe.linux.links import bind_to_interface
-from udpprobe.linux.routes import interface_addresses
+from udpprobe.linux.netlink import bind_to_interface, interface_addresses
 
 Address = IPv4Address | IPv6Address
 

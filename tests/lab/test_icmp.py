@@ -19,7 +19,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Raw
 
-from udpprobe.lab.errors import GUESS, may_be_told
+from udpprobe.lab.icmp import GUESS, may_be_sent
 from udpprobe.lab.model import KINDS
 from udpprobe.lab.packets import dissect
 
@@ -97,11 +97,11 @@ def test_about_some_packets_nothing_is_said(packet):
     assert [] == played(world(), packet)
 
 
-def test_about_multicast_a_size_may_be_told_in_ipv6():
+def test_about_multicast_a_size_may_be_sent_in_ipv6():
     packet = dissect(bytes(IPv6(src=YOU[6], dst="ff0e::1") / UDP()))
-    assert may_be_told(packet, KINDS["packet-too-big"][6])
-    assert not may_be_told(packet, KINDS["port-unreachable"][6])
-    assert not may_be_told(replace(packet, source=packet.destination), KINDS["packet-too-big"][6])
+    assert may_be_sent(packet, KINDS["packet-too-big"][6])
+    assert not may_be_sent(packet, KINDS["port-unreachable"][6])
+    assert not may_be_sent(replace(packet, source=packet.destination), KINDS["packet-too-big"][6])
 
 
 @pytest.mark.parametrize("packet", [IP(src=YOU[4], dst=HOST[4], ttl=1) / ICMP() / b"ping",

@@ -1,0 +1,245 @@
+"""Addresses, routes and interfaces, asked of the kernel and set (rtnetlink(7), netdevice(7)).
+
+This needs no `ip` on the host, and no process for each question.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import IPv4Interface, IPv6Interface
+
+from udpprobe.errors import UdpprobeError, UsageError
+
+# linux/netlink.h
+MESSAGE = struct.Struct("=IHHII")
+"""struct nlmsghdr: length, kind, flags, number, port."""
+ATTRIBUTE = struct.Struct("=HH")
+REQUEST, ACKNOWLEDGE, DUMP, CREATE = 1, 4, 0x300, 0x400
+ERROR, DONE = 2, 3
+ERROR_NUMBER = struct.Struct("=i")
+
+# linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h
+LINK = struct.Struct("=BxHiII")
+"""struct ifinfomsg: family, kind, index, flags, which of them."""
+ADDRESS = struct.Struct("=BBBBI")
+"""struct ifaddrmsg: family, bits of the prefix, flags, scope, index."""
+ROUTE = struct.Struct("=BBBBBBBBI")
+"""struct rtmsg: family, bits of destination and source, TOS, table, protocol, scope, type, flags."""
+SET_LINK, NEW_ADDRESS, GET_ADDRESS, NEW_ROUTE, GET_ROUTE = 16, 20, 22, 24, 26
+IS_UP = 1
+LINK_MTU, LINK_QUEUE, LINK_FAMILIES, LINK_ADDRESS_MODE = 4, 13, 26, 8
+NO_LINK_LOCAL = 1
+"""Of LINK_ADDRESS_MODE: the kernel generates no link-local address, hence sends no router solicitations from it."""
+ADDRESS_PEER, ADDRESS_LOCAL, ADDRESS_FLAGS = 1, 2, 8
+"""On a point-to-point link the first is the peer's address, and ADDRESS_LOCAL is there too."""
+NO_DAD = 2
+"""Nobody else is on the link, so the address can be used at once (RFC 4862, 5.4)."""
+ROUTE_DESTINATION, ROUTE_SOURCE, ROUTE_OUT = 1, 2, 4
+MAIN_TABLE, BY_BOOT = 254, 3
+
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+"""By version of the Internet Protocol."""
+FAMILIES_BY_SIZE = {4: socket.AF_INET, 16: socket.AF_INET6}
+"""By bytes of an address."""
+InterfaceAddress = IPv4Interface | IPv6Interface
+"""An address, and the bits of its network."""
+
+SIOCGIFMTU, SIOCGIFFLAGS, IFF_UP = 0x8921, 0x8913, 1
+IFREQ = struct.Struct("16si20x")
+"""struct ifreq: a name and a number; the kernel reads 40 bytes at most."""
+
+
+def outgoing_interface(source: bytes, destination: bytes, interface: int = 0) -> int:
+    """The interface that packets of a flow leave by.
+
+    Args:
+        source: address, 4 or 16 bytes.
+        destination: likewise.
+        interface: index of the only one to leave by, or 0. IPv6 takes it for a hint.
+
+    Returns:
+        Its index; 0 where there is no route.
+    """
+    bits = len(destination) * 8
+    attributes = _attribute(ROUTE_DESTINATION, destination) + _attribute(ROUTE_SOURCE, source)
+    if interface:
+        attributes += _attribute(ROUTE_OUT, struct.pack("=i", interface))
+    head = ROUTE.pack(FAMILIES_BY_SIZE[len(destination)], bits, bits, 0, 0, 0, 0, 0, 0)
+    with _kernel() as kernel:
+        kernel.send(_message(GET_ROUTE, REQUEST, head + attributes))
+        answer = kernel.recv(65536)
+    if MESSAGE.unpack_from(answer)[1] != NEW_ROUTE:
+        return 0
+    route = dict(_attributes(answer[MESSAGE.size + ROUTE.size:]))
+    return struct.unpack("=i", route[ROUTE_OUT])[0] if ROUTE_OUT in route else 0
+
+
+def interface_addresses() -> Iterator[bytes]:
+    """The addresses of all interfaces, of 4 or 16 bytes (RTM_GETADDR).
+
+    Raises:
+        OSError: the kernel does not say.
+    """
+    with _kernel() as kernel:
+        kernel.send(_message(GET_ADDRESS, REQUEST | DUMP, bytes(ADDRESS.size)))
+        while True:
+            answer, at = kernel.recv(65536), 0
+            while at < len(answer):
+                length, kind, *_ = MESSAGE.unpack_from(answer, at)
+                if kind == DONE:
+                    return
+                if kind == ERROR:
+                    _raise_error(answer, at)
+                known = dict(_attributes(answer[at + MESSAGE.size + ADDRESS.size:at + length]))
+                if kind == NEW_ADDRESS and (address := known.get(ADDRESS_LOCAL) or known.get(ADDRESS_PEER)):
+                    yield address
+                at += -(-length // 4) * 4
+
+
+def set_up(name: str) -> None:
+    """Bring an interface up.
+
+    Raises:
+        OSError: this process may not, or there is none of this name.
+    """
+    _set(SET_LINK, LINK.pack(0, 0, socket.if_nametoindex(name), IS_UP, IS_UP))
+
+
+def shape(name: str, mtu: int, queue_packets: int) -> None:
+    """Set an interface's MTU, and the packets that its queue holds.
+
+    Raises:
+        OSError: this process may not, or the MTU is none that the interface takes.
+    """
+    link = LINK.pack(0, 0, socket.if_nametoindex(name), 0, 0)
+    _set(SET_LINK, link + _attribute(LINK_MTU, struct.pack("=I", mtu)))
+    _set(SET_LINK, link + _attribute(LINK_QUEUE, struct.pack("=I", queue_packets)))
+    no_link_local = _attribute(LINK_ADDRESS_MODE, bytes([NO_LINK_LOCAL]))
+    try:
+        _set(SET_LINK, link + _attribute(LINK_FAMILIES, _attribute(socket.AF_INET6, no_link_local)))
+    except OSError as error:
+        if error.errno != errno.EAFNOSUPPORT:   # no IPv6 at this MTU, hence no such address
+            raise
+
+
+def add_address(name: str, address: InterfaceAddress) -> None:
+    """Give an interface an address.
+
+    Args:
+        name: of the interface.
+        address: the address, with its prefix length.
+
+    Raises:
+        OSError: this process may not, or the kernel lacks the family.
+    """
+    local = address.ip.packed
+    head = ADDRESS.pack(FAMILIES[address.version], address.network.prefixlen, 0, 0, socket.if_nametoindex(name))
+    _set(NEW_ADDRESS, head + _attribute(ADDRESS_LOCAL, local) + _attribute(ADDRESS_PEER, local)
+         + _attribute(ADDRESS_FLAGS, struct.pack("=I", NO_DAD)))
+
+
+def add_default_route(name: str, version: int) -> None:
+    """Make an interface the default route, without a gateway.
+
+    Args:
+        name: of the interface.
+        version: of the Internet Protocol, 4 or 6.
+
+    Raises:
+        OSError: this process may not, or the interface is down.
+    """
+    head = ROUTE.pack(FAMILIES[version], 0, 0, 0, MAIN_TABLE, BY_BOOT, 0, 1, 0)
+    _set(NEW_ROUTE, head + _attribute(ROUTE_OUT, struct.pack("=i", socket.if_nametoindex(name))))
+
+
+def interface_index(name: str) -> int:
+    """Index of an interface, as zones and sockaddr_ll count them.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        there = ", ".join(each for _, each in socket.if_nameindex())
+        raise UsageError(f"no interface {name!r}; there are {there}") from None
+
+
+def interface_name(index: int) -> str:
+    """Name of an interface; the index again where it is gone."""
+    with suppress(OSError):
+        return socket.if_indextoname(index)
+    return str(index)
+
+
+def interface_mtu(name: str) -> int:
+    """Bytes of the largest IP packet that an interface takes (netdevice(7)).
+
+    Raises:
+        OSError: it is gone.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        return int(IFREQ.unpack(fcntl.ioctl(asking, SIOCGIFMTU, IFREQ.pack(name.encode(), 0)))[1])
+
+
+def up_interfaces() -> frozenset[str]:
+    """The interfaces that are up (netdevice(7))."""
+    found = set()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):     # it is gone
+                if IFREQ.unpack(fcntl.ioctl(asking, SIOCGIFFLAGS, IFREQ.pack(name.encode(), 0)))[1] & IFF_UP:
+                    found.add(name)
+    return frozenset(found)
+
+
+def bind_to_interface(opened: socket.socket, interface: str) -> None:
+    """Let a socket leave by one interface only (SO_BINDTODEVICE, socket(7)).
+
+    Raises:
+        UdpprobeError: there is no such interface, or this process may not.
+    """
+    interface_index(interface)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
+    except OSError as error:
+        raise UdpprobeError(f"cannot send by {interface}: {os.strerror(error.errno or errno.EIO)}") from None
+
+
+def _set(kind: int, body: bytes) -> None:
+    flags = REQUEST | ACKNOWLEDGE | (CREATE if kind != SET_LINK else 0)
+    with _kernel() as kernel:
+        kernel.send(_message(kind, flags, body))
+        _raise_error(kernel.recv(65536), 0)     # the acknowledgement is an error of number 0
+
+
+def _kernel() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+
+
+def _message(kind: int, flags: int, body: bytes) -> bytes:
+    return MESSAGE.pack(MESSAGE.size + len(body), kind, flags, 0, 0) + body
+
+
+def _raise_error(answer: bytes, at: int) -> None:
+    number = -ERROR_NUMBER.unpack_from(answer, at + MESSAGE.size)[0]
+    if number:
+        raise OSError(number, os.strerror(number))
+
+
+def _attribute(name: int, value: bytes) -> bytes:
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), name) + value + bytes(-len(value) % 4)
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + ATTRIBUTE.size <= len(data):
+        length, name = ATTRIBUTE.unpack_from(data, at)
+        yield name, data[at + ATTRIBUTE.size:at + max(length, ATTRIBUTE.size)]
+        at += max(ATTRIBUTE.size, -(-length // 4) * 4)
