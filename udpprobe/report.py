@@ -5,7 +5,6 @@ Rows are made as they are asked for, and none is kept: there may be a million.
 
 from __future__ import annotations
 
-import struct
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,6 +48,7 @@ from udpprobe.core.model import (
 )
 from udpprobe.core.mtu import mtu_notes
 from udpprobe.core.notes import GROUP_MEMBER, Note, no_neighbour_notes, texts_of
+from udpprobe.core.ranking import NO_ERROR, Ranking, expired, kind_of, refusals, reported_by
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.table import Table
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, NO_NEIGHBOUR, VERDICTS, meaning_of, verdict_of
@@ -58,9 +58,6 @@ SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each ti
 
 LEAST_BURST = 6
 """No host is known that sends fewer ICMP errors at once before it limits them: Linux, 6 to one address."""
-
-NO_ERROR = 0
-"""ICMP type of findings that are answers from elsewhere: no error has it, in either family."""
 
 MOST_ROUTERS = 32
 """So many of a loop are named with each of its findings. Few loops are of more than ten; forged errors come from any
@@ -74,9 +71,6 @@ _ENDPOINT, _FINDING, _LOOP = 12, 17, 10
 """Words of a row."""
 _NO_NEIGHBOUR = int(Note.NO_NEIGHBOUR)
 _UNKNOWN = len(VERDICTS)
-_NEGATIVE = (1 << 64) - 1
-_SORTED_BY = struct.Struct(">BQQ")
-"""Rank of the verdict; the complements of errors and of datagrams sent."""
 
 Row = TypeVar("Row")
 
@@ -130,12 +124,21 @@ class _Kind(NamedTuple):
 
 
 @cache
-def _kind(family: int, icmp_type: int, icmp_code: int, itself: bool, is_loop: bool, group: bool) -> _Kind:
+def _kind(key: int) -> _Kind:
+    """Of a `kind_of`."""
+    family, icmp_type, icmp_code = key >> 19, key >> 11 & 0xFF, key >> 3 & 0xFF
     if icmp_type == NO_ERROR:
         return _Kind(_UNKNOWN, None, None, None, ANSWER)
     meaning = meaning_of(family, icmp_type, icmp_code)
-    verdict = verdict_of(meaning, itself=itself, loop=is_loop, group=group)
+    verdict = verdict_of(meaning, itself=bool(key & 4), loop=bool(key & 2), group=bool(key & 1))
     return _Kind(rank_of(verdict), verdict, ERRNO_OF_VERDICT.get(verdict or ""), meaning.linux, meaning.reason)
+
+
+class _Ranks(dict[int, int]):
+    """The rank of each `kind_of`."""
+
+    def __missing__(self, key: int) -> int:
+        return self.setdefault(key, _kind(key).rank)
 
 
 def rank_of(verdict: str | None) -> int:
@@ -143,19 +146,29 @@ def rank_of(verdict: str | None) -> int:
     return VERDICTS.index(verdict) if verdict else _UNKNOWN
 
 
-def conclude(analyzer: Analyzer, question: Question) -> tuple[Sequence[Destination], Sequence[Unmatched]]:
-    """The destinations, worst first, and the errors whose datagrams nobody saw."""
-    conclusion = Conclusion(analyzer, question)
+def conclude(analyzer: Analyzer, question: Question, *,
+             is_final: bool = False) -> tuple[Sequence[Destination], Sequence[Unmatched]]:
+    """The destinations, worst first, and the errors whose datagrams nobody saw.
+
+    Args:
+        analyzer: who followed the packets.
+        question: what is asked.
+        is_final: whether nobody needs the analyzer any more; what only followed packets need is gone then.
+    """
+    conclusion = Conclusion(analyzer, question, is_final=is_final)
     return conclusion.destinations(), conclusion.unmatched()
 
 
 class Conclusion:
     """What an analyzer's tables say."""
 
-    def __init__(self, analyzer: Analyzer, question: Question) -> None:
+    def __init__(self, analyzer: Analyzer, question: Question, *, is_final: bool = False) -> None:
         self._question = question
         self._by_flow = question.group_by == "flow"
-        endpoints, self._endpoint_rtt = analyzer.conversations.totals()
+        if is_final:
+            analyzer.seal()
+        conversations = analyzer.conversations
+        endpoints, self._endpoint_rtt = conversations.close() if is_final else conversations.totals()
         analyzer.findings.split_records(endpoints)
         findings, loops, self._rtt = analyzer.findings.table, analyzer.findings.loops, analyzer.findings.rtt
         are_loops = _are_loops(findings, loops, question.loop_ttl)
@@ -169,55 +182,11 @@ class Conclusion:
         self._endpoint_words, self._finding_words, self._loop_words = (
             memoryview(endpoints.words), memoryview(findings.words), memoryview(loops.words))
         self._are_loops = are_loops
-        self._subjects = Table(6, 6, memoryview(bytearray(bytes(findings.secret))).cast("Q"))
-        """By address, port (and source): its number. There may be a million, so they are no Python objects."""
-        self._first, self._last = array("q"), array("q")
-        """Of each subject, its findings; loops that were seen are numbered behind them. -1 for none."""
-        self._next = array("q", [-1]) * (findings.size + loops.size)
-        self._endpoint_of = array("q")
         self._looping: dict[tuple[int, ...], list[int]] = {}
         """By host, its errors of loops; filled when it is asked for."""
-        self._gather()
-
-    def _gather(self) -> None:
-        """What is to be told of: destinations with findings, those in sight of a loop, and all that were asked."""
-        words, count = self._finding_words, self._findings.size
-        for row in range(count):
-            packed = words[_FINDING * row + 4]
-            if packed & 1 and (packed >> 28 & 0xFF != NO_ERROR or self._question.group_by != "reporter"):
-                self._add(self._finding_subject(row), row)
-        for row in range(self._loops.size):
-            self._add(tuple(self._loop_words[_LOOP * row:_LOOP * row + 6]), count + row)
-        if self._question.all_destinations:
-            endpoints = self._endpoint_words
-            for row in range(self._endpoints.size):
-                if endpoints[_ENDPOINT * row + 8]:
-                    self._add(tuple(endpoints[_ENDPOINT * row:_ENDPOINT * row + 6]), -1)
-        for number in range(self._subjects.size):
-            self._endpoint_of.append(self._endpoints.row_of(self._subject(number)))
-
-    def _add(self, subject: tuple[int, ...], found: int) -> None:
-        number = self._subjects.add_key(subject)
-        if number == len(self._first):
-            self._first.append(-1)
-            self._last.append(-1)
-        if found >= 0:
-            if self._first[number] < 0:
-                self._first[number] = found
-            else:
-                self._next[self._last[number]] = found
-            self._last[number] = found
-
-    def _of(self, number: int) -> list[int]:
-        """The findings of a subject."""
-        rows, row = [], self._first[number]
-        while row >= 0:
-            rows.append(row)
-            row = self._next[row]
-        return rows
-
-    def _subject(self, number: int) -> tuple[int, ...]:
-        return tuple(memoryview(self._subjects.words)[6 * number:6 * number + 6])
+        self._ranking = ranking = Ranking(findings, loops, endpoints, by_flow=self._by_flow)
+        ranking.gather(with_answers=question.group_by != "reporter", with_healthy=question.all_destinations)
+        ranking.sort(_Ranks(), are_loops, *map(rank_of, ("loop", "answered", "silent")))
 
     def _finding_subject(self, row: int) -> tuple[int, ...]:
         words, at = self._finding_words, _FINDING * row
@@ -227,63 +196,32 @@ class Conclusion:
 
     def destinations(self) -> Sequence[Destination]:
         """The worst first."""
-        keys = [self._key(number) for number in range(self._subjects.size)]
-        order = array("q", sorted(range(len(keys)), key=keys.__getitem__))
-        return Rows(order, lambda number: self._destination(number, self._subject(number), keys[number]))
-
-    def _key(self, number: int) -> bytes:
-        """Sorts destinations: worst verdict, most errors, most datagrams, then by name."""
-        found, size = self._of(number), self._findings.size
-        words = self._finding_words
-        errors = sum(words[_FINDING * row + 8] for row in found
-                     if row < size and words[_FINDING * row + 4] >> 28 & 0xFF != NO_ERROR)
-        name = _name(self._subject(number), self._by_flow)
-        return _SORTED_BY.pack(self._rank(number), _NEGATIVE - errors, _NEGATIVE - self._counter(number, 6)) + name
-
-    def _rank(self, number: int) -> int:
-        rank = min((self._rank_of_found(row) for row in self._of(number)), default=_UNKNOWN)
-        if rank < _UNKNOWN:
-            return rank
-        return rank_of("answered" if self._counter(number, 9) else "silent")
-
-    def _rank_of_found(self, row: int) -> int:
-        return rank_of("loop") if row >= self._findings.size else self._kind_of(row).rank
+        return Rows(memoryview(self._ranking.order), self._destination)
 
     def _kind_of(self, row: int) -> _Kind:
-        packed = self._finding_words[_FINDING * row + 4]
-        return _kind(packed >> 36 & 0xFF, packed >> 28 & 0xFF, packed >> 20 & 0xFF, bool(packed & 2),
-                     row in self._are_loops, self._is_of_group(row))
+        return _kind(kind_of(self._findings, row, is_loop=row in self._are_loops))
 
     def _is_of_group(self, row: int) -> bool:
         words, at = self._finding_words, _FINDING * row
-        return is_group(words[at], words[at + 1])
+        return bool(is_group(words[at], words[at + 1]))
 
-    def _counter(self, number: int, column: int) -> int:
-        row = self._endpoint_of[number]
-        return self._endpoint_words[_ENDPOINT * row + column] if row >= 0 else 0     # nothing was seen to be sent
-
-    def _destination(self, number: int, subject: tuple[int, ...], key: bytes) -> Destination:
-        """One destination; much of it stands in its key already."""
-        rank, errors, _ = _SORTED_BY.unpack_from(key)
-        errors = _NEGATIVE - errors
-        verdict = VERDICTS[rank]
-        address = key[_SORTED_BY.size:key.index(0, _SORTED_BY.size)].decode()
-        row = self._endpoint_of[number]
-        sent, sent_bytes, _, answered, _, other_port = (
+    def _destination(self, number: int) -> Destination:
+        ranking = self._ranking
+        subject, found, row = ranking.subject(number), ranking.found(number), ranking.endpoint_of[number]
+        verdict, address = VERDICTS[ranking.rank(number)], address_text(subject[0], subject[1])
+        sent, sent_bytes, _, answered, last_ns, other_port = (
             self._endpoint_words[_ENDPOINT * row + 6:_ENDPOINT * row + 12] if row >= 0 else (0,) * 6)
-        found = self._of(number)
         port, findings = _port(subject[2]), self._told(found)
         notes = [f"answer-from port {other_port}"] if other_port else []
         if len(found) > MOST_FINDINGS:
             notes.append(f"{len(found) - MOST_FINDINGS} more findings are counted, not listed")
-        meaning = self._meaning(number, subject) if verdict == "silent" else None
+        meaning = self._meaning(subject[:2], last_ns) if verdict == "silent" else None
         case = case_of_verdict(verdict, findings, address, meaning=meaning,
                                answered=answered if port is not None else 0)
         return Destination(
             address=address, port=port, verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict),
-            meaning=meaning, sent=sent, sent_bytes=sent_bytes,
-            answered=answered, errors=errors, rtt_ms=_spread(self._endpoint_rtt, row), findings=findings,
-            advice=self._advice(case, address, port),
+            meaning=meaning, sent=sent, sent_bytes=sent_bytes, answered=answered, errors=ranking.errors(number),
+            rtt_ms=_spread(self._endpoint_rtt, row), findings=findings, advice=self._advice(case, address, port),
             notes=tuple(notes),
             source=address_text(subject[3], subject[4]) if self._by_flow else None,
             source_port=subject[5] if self._by_flow and subject[2] < NO_PORT else None)
@@ -379,29 +317,20 @@ class Conclusion:
             found.setdefault(self._reporter(each), set()).update(_ttls(self._finding_words, each))
         return {name: sorted(ttls) for name, ttls in sorted(found.items(), key=lambda pair: min(pair[1], default=0))}
 
-    def _meaning(self, number: int, subject: tuple[int, ...]) -> str:
+    def _meaning(self, host: tuple[int, int], asked_ns: int) -> str:
         """What silence says: a host that refused another port would have refused this one too.
 
         Unless its limit was used up: it refused a burst of datagrams before this one was sent, and none after.
         """
-        refusals, last_ns = self._silence.get(subject[:2], (0, 0))
-        if not refusals:
+        row = self._refusals.row_of(host)
+        if row < 0:
             return "no-evidence"
-        is_limited = refusals >= LEAST_BURST and last_ns < self._counter(number, 10)
-        return "rate-limited" if is_limited else "listening-or-filtered"
+        count, last_ns = self._refusals.words[4 * row + 2], self._refusals.words[4 * row + 3]
+        return "rate-limited" if count >= LEAST_BURST and last_ns < asked_ns else "listening-or-filtered"
 
     @cached_property
-    def _silence(self) -> dict[tuple[int, ...], tuple[int, int]]:
-        """By host: how many datagrams it refused, and when the last one."""
-        words, hosts = self._finding_words, dict[tuple[int, ...], tuple[int, int]]()
-        for row in range(self._findings.size):
-            at = _FINDING * row
-            packed = words[at + 4]
-            if packed & 2 and packed >> 20 in _PORT_UNREACHABLE:
-                host = words[at], words[at + 1]
-                count, last_ns = hosts.get(host, (0, 0))
-                hosts[host] = count + words[at + 8], max(last_ns, words[at + 10])
-        return hosts
+    def _refusals(self) -> Table:
+        return refusals(self._findings)
 
     def unmatched(self) -> Sequence[Unmatched]:
         """The worst first."""
@@ -419,7 +348,6 @@ class Conclusion:
                          advice=self._advice(case_of_finding(finding, address), address, _port(port)))
 
 
-_PORT_UNREACHABLE = (4 << 16 | 3 << 8 | 3, 6 << 16 | 1 << 8 | 4)
 _IN_TRANSIT = (4 << 16 | 11 << 8, 6 << 16 | 3 << 8)
 
 
@@ -479,27 +407,22 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
     words, found = memoryview(findings.words), set[int]()
     seen: set[tuple[int, ...]] = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)}
     candidates: dict[tuple[int, ...], list[int]] = {}
-    others: dict[tuple[int, ...], list[int]] = {}
-    for row in range(findings.size) if rows is None else rows:
-        at = _FINDING * row
-        packed = words[at + 4]
-        if not packed & 1:
-            continue
-        subject: tuple[int, ...] = words[at], words[at + 1], packed >> 2 & 0x1FFFF
-        if packed >> 20 not in _IN_TRANSIT:
-            others.setdefault(subject, []).append(row)
-            continue
+    for row in expired(findings, rows):
+        subject = _destination(words, row)
         if subject in seen or (_ttls(words, row) or [0])[-1] >= loop_ttl:
             found.add(row)
-        elif not packed & 2:    # the destination itself may speak for all who are behind a NAT
+        elif not words[_FINDING * row + 4] & 2:    # the destination itself may speak for all who are behind a NAT
             candidates.setdefault(subject, []).append(row)
-    spoke = {destination[:2] for destination, errors in others.items() if any(
-        words[_FINDING * row + 4] & 2 for row in errors)}
+    if not candidates:
+        return found
+    spoke = {_destination(words, row) for row in reported_by(
+        findings, {candidate[:2] for candidate in candidates}, rows)}
+    hosts_spoke = {destination[:2] for destination in spoke}
     hosts: dict[tuple[int, ...], list[int]] = {}
     for candidate, errors in candidates.items():
-        if not any(words[_FINDING * row + 4] & 2 for row in others.get(candidate, ())):
+        if candidate not in spoke:
             found |= _round_of(words, errors)
-        if rows is None and candidate[:2] not in spoke:
+        if rows is None and candidate[:2] not in hosts_spoke:
             hosts.setdefault(candidate[:2], []).extend(errors)
     for errors in hosts.values():
         if found.isdisjoint(errors):
@@ -629,9 +552,9 @@ def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Qu
         analyzer: whose.
         state: of what it was fed.
         question: what is asked.
-        is_final: whether the analyzer stays as it is from now on.
+        is_final: whether nobody else needs the analyzer: it ends with the report, at the latest.
     """
-    concluded = cache(lambda: conclude(analyzer, question))
+    concluded = cache(lambda: conclude(analyzer, question, is_final=is_final))
     destinations: Sequence[Destination] = _Later(lambda: concluded()[0])
     unmatched: Sequence[Unmatched] = _Later(lambda: concluded()[1])
     if not is_final:
@@ -742,7 +665,8 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
     packet = kept.rows.packet(row, b"", bytes(0))
     message = kept.message(row)
     group = is_group(*packet.destination)
-    kind = _kind(packet.family, packet.icmp_type, packet.icmp_code, itself, is_loop, group)
+    kind = _kind(packet.family << 19 | packet.icmp_type << 11 | packet.icmp_code << 3
+                 | itself << 2 | is_loop << 1 | group)
     objects, more = extensions_of(message, packet.family) if message else (None, Note(0))
     sureness, evidence = match[0] >> 8 & 0xFF, match[0] >> 16 & 0xFF
     rtt_ns = packet.time_ns - _signed(match[5])

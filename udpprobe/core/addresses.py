@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
+
+try:
+    import cython
+    from cython import ulonglong as u64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, u64
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
 MAPPED_PREFIX = 0xFFFF
+_LOWER = cython.declare(cython.const[u64], 0xFFFF_FFFF)
+_MAPPED = cython.declare(cython.const[u64], 0xFFFF)
 
 _RUNS_OF_ZEROS = tuple(":" + "0:" * count for count in range(8, 1, -1))
 """The longest first; of equally long ones the first is shortened, and none of a single group (RFC 5952, 4.2)."""
@@ -19,8 +26,7 @@ def mapped_address(address: IPv4Address | IPv6Address) -> int:
     return int(address) | (MAPPED_PREFIX << 32 if address.version == 4 else 0)
 
 
-@lru_cache(maxsize=65536)
-def address_text(high: int, low: int, *, as_ipv4: bool = True) -> str:
+def address_text(high: u64, low: u64, *, as_ipv4: bool = True) -> str:
     """The address in text (RFC 5952).
 
     Args:
@@ -28,7 +34,7 @@ def address_text(high: int, low: int, *, as_ipv4: bool = True) -> str:
         low: lower half.
         as_ipv4: whether an IPv4-mapped one stands for an IPv4 address; not where it is seen in an IPv6 header.
     """
-    if high == 0 and low >> 32 == MAPPED_PREFIX:
+    if high == 0 and low >> 32 == _MAPPED:
         text = f"{low >> 24 & 255}.{low >> 16 & 255}.{low >> 8 & 255}.{low & 255}"
         return text if as_ipv4 else f"::ffff:{text}"
     # five times as quick as str(IPv6Address(...)), of which a report may need millions
@@ -37,12 +43,15 @@ def address_text(high: int, low: int, *, as_ipv4: bool = True) -> str:
     for zeros in _RUNS_OF_ZEROS:
         if zeros in groups:
             before, _, behind = groups.partition(zeros)
-            return f"{before[1:]}::{behind[:-1]}"
-    return groups[1:-1]
+            return f"{before[1:]}::{behind.rstrip(':')}"
+    return groups.strip(":")
 
 
-def is_group(high: int, low: int) -> bool:
+@cython.ccall
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def is_group(high: u64, low: u64) -> cython.bint:
     """Whether an address is of many hosts: multicast (RFC 5771, RFC 4291 2.7), the limited broadcast (RFC 919)."""
-    if high == 0 and low >> 32 == MAPPED_PREFIX:
-        return low >> 28 & 0xF == 0xE or low & 0xFFFF_FFFF == 0xFFFF_FFFF
+    if high == 0 and low >> 32 == _MAPPED:
+        return low >> 28 & 0xF == 0xE or low & _LOWER == _LOWER
     return high >> 56 == 0xFF

@@ -182,7 +182,7 @@ def judged(known: Known, task: int, kind: Kind) -> tuple[Meaning, str | None]:
     is_loop = (kind.family, kind.icmp_type, kind.icmp_code) in TIME_EXCEEDED and (
         known.plan.ttl >= known.loop_ttl or task in known.record.loops)
     address = known.plan.tasks.address(task)
-    return meaning, verdict_of(meaning, itself=kind.reporter == address, loop=is_loop, group=is_group(*address))
+    return meaning, verdict_of(meaning, itself=kind.reporter == address, loop=is_loop, group=bool(is_group(*address)))
 
 
 def _finding(known: Known, task: int, kind: Kind, found: Found) -> Finding:
