@@ -13,10 +13,9 @@ from crafting import CLIENT, PORT, ROUTER, host, said, sent, told
 from live_frames import frames_of, read_frames
 from ring_blocks import DATA_AT, FIRST_AT, Packet, block, record
 
-from udpprobe.capture.frames import Frames
+from udpprobe.capture.frames import Frames, SourceState
 from udpprobe.capture.packet_socket import LiveCapture
-from udpprobe.capture.rotation import Rotation
-from udpprobe.capture.state import SourceState
+from udpprobe.capture.recorder import Rotation
 from udpprobe.commands import watch as module
 from udpprobe.commands.watch import Listeners, Watch, WatchOptions
 from udpprobe.core import is_compiled

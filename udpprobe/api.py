@@ -16,9 +16,8 @@ from msgspec.structs import replace
 
 from udpprobe.capture.content import OpenedFile
 from udpprobe.capture.filter import filter_of
+from udpprobe.capture.frames import RawFrame, SourceState, frame_of
 from udpprobe.capture.inputs import Inputs, find_inputs
-from udpprobe.capture.packets import MemoryFrame, frame_of
-from udpprobe.capture.state import SourceState
 from udpprobe.core.aging import AGED_OUT, MOST_ROWS, age
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Event, Report
@@ -185,7 +184,7 @@ class Follower:
         else:
             self._follow(frame_of(packet, self._link_type) for packet in packets)
 
-    def _follow(self, frames: Iterable[MemoryFrame]) -> None:
+    def _follow(self, frames: Iterable[RawFrame]) -> None:
         analyzer = self._analyzer
         analyzer.feed_frames(frames)
         if not self._is_live:

@@ -17,7 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, overload
 from msgspec import Struct
 
 from udpprobe import __version__
-from udpprobe.capture.state import SourceState
+from udpprobe.capture.frames import SourceState
 from udpprobe.core.addresses import address_text, is_group
 from udpprobe.core.advice import (
     ANSWER,

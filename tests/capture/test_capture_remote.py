@@ -13,9 +13,8 @@ from fsspec.implementations.memory import MemoryFile
 from web_store import serving
 
 from udpprobe.capture import remote
-from udpprobe.capture.files import CaptureFile
+from udpprobe.capture.files import CaptureFile, MergedCaptures
 from udpprobe.capture.inputs import find_inputs
-from udpprobe.capture.merge import MergedCaptures
 from udpprobe.capture.pieces import Edges, Seam, cut, survey
 from udpprobe.errors import CaptureError
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ring_blocks import DATA_AT, FIRST_AT, Packet, block
 
+from udpprobe.capture.frames import SourceState
+from udpprobe.capture.live import PACKET_RX_RING, Ring, packets_of
 from udpprobe.capture.packet_socket import SOL_PACKET, LiveCapture, set_option
-from udpprobe.capture.ring import PACKET_RX_RING, Ring, packets_of
-from udpprobe.capture.state import SourceState
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.capture import BLOCKS, FRAME, MORE, Records
 

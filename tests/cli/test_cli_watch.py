@@ -13,7 +13,7 @@ from following import story_of
 from msgspec.structs import replace
 from samples import destination, finding, report
 
-from udpprobe.capture.state import SourceState
+from udpprobe.capture.frames import SourceState
 from udpprobe.cli import main
 from udpprobe.cli.watch import parse_size
 from udpprobe.commands import watch as watching

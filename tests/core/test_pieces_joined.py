@@ -11,8 +11,8 @@ from bench.captures import RANDOM, make
 from msgspec.structs import replace
 
 from udpprobe.capture.filter import Selection
+from udpprobe.capture.frames import SourceState
 from udpprobe.capture.pieces import cut, survey
-from udpprobe.capture.state import SourceState
 from udpprobe.commands.workers import Task, follow_piece
 from udpprobe.core import is_compiled
 from udpprobe.core.duplicates import HEAD

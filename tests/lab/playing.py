@@ -61,7 +61,7 @@ def played(world, *packets, at_ns=0, until_s=1.0):
     return [dissected(raw) for raw in world.due(at_ns + int(until_s * SECOND))]
 
 
-def told(packet):
+def described(packet):
     """A packet in a few words: `198.18.0.1 11/0` of an error, `198.18.9.9 udp 53` of an answer."""
     if UDP in packet and packet.payload.name == "UDP":
         return f"{packet.src} udp {packet[UDP].sport}"
@@ -82,7 +82,7 @@ def traced(name, target, limit=9):
     rows = []
     for ttl in range(1, limit + 1):
         shot = probe(family, int(port), ttl, QUERY, host.strip("[]"))
-        back = [told(each) for each in played(world, shot, at_ns=ttl * SECOND)]
+        back = [described(each) for each in played(world, shot, at_ns=ttl * SECOND)]
         rows.append(" + ".join(back))
         if back and not all(each.endswith(EXPIRED[family]) for each in back):
             break

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
-from playing import HOST, YOU, played, probe, quoted, told
+from playing import HOST, YOU, described, played, probe, quoted
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.packet import Raw
@@ -72,7 +72,7 @@ def test_a_bad_nat_leaves_its_own_address_in_the_quote(family):
 
 @BOTH
 def test_a_deaf_nat_lets_only_answers_in(family):
-    assert [f"{HOST[family]} udp 53"] == [told(each) for each in played(
+    assert [f"{HOST[family]} udp 53"] == [described(each) for each in played(
         behind("never"), probe(family, port=54), probe(family, ttl=2), probe(family))]
 
 
@@ -134,7 +134,7 @@ def test_a_wrong_checksum_stays_wrong_and_none_stays_none(checksum, expected):
 
 def test_fragments_are_put_together_before_they_are_translated():
     back = played(behind(), *fragment(probe(flags=0, port=54, data=bytes(2000)), 1200))
-    assert ["198.18.9.9 3/3"] == [told(each) for each in back]
+    assert ["198.18.9.9 3/3"] == [described(each) for each in back]
     assert YOU[4] == IP(quoted(back[0])).src
 
 
@@ -144,13 +144,13 @@ def test_what_came_in_fragments_leaves_a_nat_in_none_that_are_larger(family, lin
     narrow = behind(links=f'"home > isp" = {{ {link} }}')
     whole = dissect(bytes(probe(family, port=54, data=bytes(3000), **({"flags": 0} if family == 4 else {}))))
     back = played(narrow, *map(build, fragments(replace(whole, ip_id=5), 1280)))
-    assert [f"{HOST[family]} {'3/3' if family == 4 else '1/4'}"] == [told(each) for each in back]
+    assert [f"{HOST[family]} {'3/3' if family == 4 else '1/4'}"] == [described(each) for each in back]
 
 
 def test_a_nat_whose_link_is_narrow_hides_all_fragments_that_it_makes():
     narrow = behind(links='"home > isp" = { mtu = 600 }')
     back = played(narrow, probe(flags=0, port=54, data=bytes(1200)))
-    assert ["198.18.9.9 3/3"] == [told(each) for each in back]
+    assert ["198.18.9.9 3/3"] == [described(each) for each in back]
     assert YOU[4] == IP(quoted(back[0])).src
 
 

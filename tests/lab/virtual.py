@@ -17,8 +17,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 from udpprobe.capture.filter import filter_of
-from udpprobe.capture.frames import Frame, Frames
-from udpprobe.capture.state import SourceState
+from udpprobe.capture.frames import Frame, Frames, SourceState
 from udpprobe.cli import main
 from udpprobe.commands import mtu, scan, trace  # noqa: F401 - before a patch, or they would keep it
 from udpprobe.core.addresses import mapped_address

@@ -1,4 +1,4 @@
-"""What gzip and zstd files hold, unpacked by a thread of its own while the records before are followed."""
+"""gzip and zstd files, decompressed by a thread of its own while the records before are analysed."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from typing import TYPE_CHECKING, Any
 from udpprobe.errors import CaptureError
 
 if TYPE_CHECKING:
-    from udpprobe.capture.content import Feed
-    from udpprobe.capture.state import SourceState
+    from udpprobe.capture.content import ByteStream
+    from udpprobe.capture.frames import SourceState
 
 NESTING = 3
-"""Compressions inside each other that are undone."""
+"""Levels of compression inside each other that are undone."""
 
 BLOCK_BYTES = 1 << 20
-"""Unpacked at a time, and handed from thread to thread."""
+"""Decompressed at a time, and handed from thread to thread."""
 
 AHEAD_BLOCKS = 3
-"""Handed over, but not read yet."""
+"""Blocks that may wait for the reader."""
 
 ZSTD_BYTES = 1024
 """Compressed bytes unpacked at a time: zstd makes at most 32 KiB of one, which bounds a bomb's memory."""
 
 STOP_S = 0.1
-"""How often a thread that waits looks whether anybody still reads."""
+"""How often a waiting thread checks that anybody still reads."""
 
 Member = Any
 """zlib's or zstandard's decompression object: `eof`, `unused_data`; no type names these."""
 
 
 class DamagedError(Exception):
-    """What is packed is damaged.
+    """The compressed data is damaged.
 
     Args:
-        plain: what stood before.
+        plain: the bytes before the damage.
     """
 
     def __init__(self, plain: bytes) -> None:
@@ -72,7 +72,7 @@ class _Gzip:
 
 
 def _bytewise(member: Member, packed: memoryview) -> Iterator[bytes]:
-    """What stands before the damage; zlib gives nothing of what it was given together with it."""
+    """The bytes before the damage. zlib returns nothing of an input that holds some, so it gets one byte at a time."""
     with suppress(zlib.error):
         for at in range(len(packed)):
             yield member.decompress(packed[at:at + 1])
@@ -86,14 +86,14 @@ class _Zstd:
 
     @staticmethod
     def open() -> Member:
-        import zstandard  # noqa: PLC0415 -- only who has such a file pays for it
+        import zstandard  # noqa: PLC0415 - only zstd files need it
 
         return zstandard.ZstdDecompressor().decompressobj()
 
     @staticmethod
     def unpack(member: Member, packed: memoryview) -> tuple[bytes, memoryview]:
-        """As above. The library has no bound for what it gives; so it gets little."""
-        import zstandard  # noqa: PLC0415 -- as above
+        """As above. The library does not bound its output, so it gets little input at a time."""
+        import zstandard  # noqa: PLC0415 - as above
 
         parts, size = [], 0
         while packed and not member.eof and size < BLOCK_BYTES:
@@ -114,46 +114,46 @@ FORMATS = (_Gzip, _Zstd)
 
 
 class Peeked:
-    """A feed whose first bytes may be looked at before they are read.
+    """A stream whose first bytes may be looked at before they are read.
 
     Args:
-        feed: where they come from.
+        stream: where they come from.
     """
 
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
         self._head = b""
 
     @property
     def done_bytes(self) -> int:
-        """See Feed."""
-        return self._feed.done_bytes
+        """See ByteStream."""
+        return self._stream.done_bytes
 
     def peek(self, count: int) -> bytes:
-        """The first `count` bytes, fewer where the feed has no more; waits for them as long as it takes."""
-        while len(self._head) < count and (chunk := self._feed.read(1)) != b"":
+        """The first `count` bytes, fewer where the stream has no more; waits for them as long as it takes."""
+        while len(self._head) < count and (chunk := self._stream.read(1)) != b"":
             self._head += chunk or b""
         return self._head[:count]
 
     def read(self, timeout_s: float) -> bytes | None:
-        """See Feed."""
+        """See ByteStream."""
         head, self._head = self._head, b""
-        return head or self._feed.read(timeout_s)
+        return head or self._stream.read(timeout_s)
 
 
 class Inflated:
     """What a gzip or zstd file of one or more members holds.
 
-    A torn or damaged one gives what stood before; `state` then says `cut_short`.
+    A truncated or damaged one gives the bytes before that; `state` then says `cut_short`.
 
     Args:
-        feed: the compressed bytes.
+        stream: the compressed bytes.
         form: one of FORMATS.
         state: where faults are counted.
     """
 
-    def __init__(self, feed: Feed, form: type[_Gzip | _Zstd], state: SourceState) -> None:
-        self._feed = feed
+    def __init__(self, stream: ByteStream, form: type[_Gzip | _Zstd], state: SourceState) -> None:
+        self._stream = stream
         self._form = form
         self._member = self._form.open()
         self._state = state
@@ -162,14 +162,14 @@ class Inflated:
 
     @property
     def done_bytes(self) -> int:
-        """See Feed."""
-        return self._feed.done_bytes
+        """See ByteStream."""
+        return self._stream.done_bytes
 
     def read(self, timeout_s: float) -> bytes | None:
-        """See Feed."""
+        """See ByteStream."""
         while not self._ended:
             if not self._packed:
-                chunk = self._feed.read(timeout_s)
+                chunk = self._stream.read(timeout_s)
                 if chunk is None:
                     return None
                 if not chunk:
@@ -189,7 +189,7 @@ class Inflated:
         return plain
 
     def _next_member(self) -> bool:
-        self._packed = memoryview(bytes(self._packed).lstrip(b"\0"))     # tapes and disks pad with zeros
+        self._packed = memoryview(bytes(self._packed).lstrip(b"\0"))     # padding, from tapes and disks
         if not self._packed:
             return False
         if self._packed[0] != self._form.magic[0]:
@@ -205,30 +205,30 @@ class Inflated:
             self._state.faults[fault] += 1
 
 
-def unpacked(feed: Peeked, state: SourceState) -> Peeked:
-    """The feed without its compressions, if it has any; faults are counted in `state`."""
+def unpacked(stream: Peeked, state: SourceState) -> Peeked:
+    """The stream without its compressions, if it has any; faults are counted in `state`."""
     for _ in range(NESTING):
-        head = feed.peek(4)
+        head = stream.peek(4)
         form = next((form for form in FORMATS if head.startswith(form.magic)), None)
         if form is None:
             break
-        feed = Peeked(Inflated(feed, form, state))
-    return feed
+        stream = Peeked(Inflated(stream, form, state))
+    return stream
 
 
 class Ahead:
-    """Another feed, read ahead by a thread; zlib and zstandard let others run while they unpack.
+    """Another stream, read ahead by a thread; zlib and zstandard let others run while they unpack.
 
     Args:
-        feed: which the thread alone reads from now on.
+        stream: which the thread alone reads from now on.
     """
 
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
         self._blocks: queue.Queue[bytes | Exception] = queue.Queue(AHEAD_BLOCKS)
         self._stop = threading.Event()
         self._is_over = False
-        thread = threading.Thread(target=_read_ahead, args=(feed, self._blocks, self._stop), daemon=True)
+        thread = threading.Thread(target=_read_ahead, args=(stream, self._blocks, self._stop), daemon=True)
         thread.start()
 
     def __del__(self) -> None:
@@ -236,11 +236,11 @@ class Ahead:
 
     @property
     def done_bytes(self) -> int:
-        """See Feed."""
-        return self._feed.done_bytes
+        """See ByteStream."""
+        return self._stream.done_bytes
 
     def read(self, timeout_s: float) -> bytes | None:
-        """See Feed."""
+        """See ByteStream."""
         if self._is_over:
             return b""
         try:
@@ -254,17 +254,17 @@ class Ahead:
         return block
 
     def close(self) -> None:
-        """Have the thread end."""
+        """Let the thread end."""
         self._stop.set()
 
 
-def _read_ahead(feed: Feed, blocks: queue.Queue[bytes | Exception], stop: threading.Event) -> None:
-    """Ends behind the last, empty block, or an exception."""
+def _read_ahead(stream: ByteStream, blocks: queue.Queue[bytes | Exception], stop: threading.Event) -> None:
+    """Hand over blocks; the last is empty, or an exception."""
     block: bytes | Exception | None = None
     while block is None or (isinstance(block, bytes) and block):
         try:
-            block = feed.read(STOP_S)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the reader is to see it
+            block = stream.read(STOP_S)
+        except Exception as error:  # noqa: BLE001 - the reader raises it, whatever it is
             block = error
         while not stop.is_set() and block is not None:
             try:

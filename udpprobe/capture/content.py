@@ -1,4 +1,4 @@
-"""What a name stands for: a file, a pipe, standard input, or something with a URL; and how its bytes are reached."""
+"""What a name stands for, a file, pipe, standard input or URL, and how its bytes are read."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import IO, Protocol
 from udpprobe.errors import CaptureError, UsageError
 
 PIPE_BYTES, FILE_BYTES = 1 << 16, 1 << 18
-"""Read at a time. A pipe holds no more, and memory for more would be allocated in vain each time."""
+"""Bytes per read. A pipe holds no more, and a larger buffer would be allocated for nothing each time."""
 
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 
 
-class Feed(Protocol):
+class ByteStream(Protocol):
     """A stream of bytes."""
 
     @property
@@ -25,7 +25,7 @@ class Feed(Protocol):
         ...
 
     def read(self, timeout_s: float) -> bytes | None:
-        """Bytes that are there within the time; none at the end; None where nothing came in time.
+        """Bytes that arrive within the time; empty at the end; None where nothing came in time.
 
         Raises:
             CaptureError: reading breaks off.
@@ -33,7 +33,7 @@ class Feed(Protocol):
         ...
 
 
-class Content(Feed, Protocol):
+class Content(ByteStream, Protocol):
     """The bytes behind a name, compressed or not."""
 
     is_live: bool
@@ -60,7 +60,7 @@ class Content(Feed, Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         ...
 
 
@@ -83,7 +83,7 @@ class OpenedFile:
         return name if isinstance(name, str) else "file object"
 
     def read(self, _timeout_s: float) -> bytes | None:
-        """See Feed.
+        """See ByteStream.
 
         Raises:
             UsageError: it gives text.
@@ -124,7 +124,7 @@ def local_path(name: str) -> str | None:
 
 
 def is_stored(name: Named) -> bool:
-    """Whether it may be opened as often as one likes: a regular file, or something with a URL."""
+    """Whether it can be opened again: a regular file, or something with a URL."""
     if isinstance(name, OpenedFile):
         return False
     path = local_path(name)
@@ -142,7 +142,7 @@ def open_content(name: Named) -> Content:
     path = local_path(name)
     if path is not None:
         return LocalFile(name, path)
-    from udpprobe.capture.remote import Remote  # noqa: PLC0415 - only who has such a name pays for it
+    from udpprobe.capture.remote import Remote  # noqa: PLC0415 - fsspec is an extra, and slow to import
 
     return Remote(name)
 
@@ -183,7 +183,7 @@ class LocalFile:
             self._fd = -1
 
     def read(self, timeout_s: float) -> bytes | None:
-        """See Feed."""
+        """See ByteStream."""
         if self.is_live and not self._poll.poll(timeout_s * 1000):
             return None
         try:
@@ -194,7 +194,7 @@ class LocalFile:
         return chunk
 
     def read_at(self, first: int, room: memoryview, most: int) -> int:
-        """See Content. What is appended after the opening is another run's business."""
+        """See Content. Bytes appended after it was opened are not read."""
         most = min(most, (self.total_bytes or 0) - first)
         if most <= 0:
             return 0

@@ -1,30 +1,45 @@
-"""One capture: opened by its content, whatever its name says, and read into the buffer of its `Records`."""
+"""One capture, or several as one, read into the buffers of their `Records`.
+
+Formats are detected by content, not by name.
+"""
 
 from __future__ import annotations
 
 import os.path
+from collections.abc import Sequence
 from enum import Enum, auto
 
+from msgspec import Struct
+
 from udpprobe.capture.compressed import Ahead, Peeked, unpacked
-from udpprobe.capture.content import Feed, Named, open_content
-from udpprobe.capture.magic import looks_like
-from udpprobe.capture.state import SourceState
+from udpprobe.capture.content import ByteStream, Named, is_stored, open_content
+from udpprobe.capture.frames import SourceState
 from udpprobe.core import capture as core
 from udpprobe.core.capture import CAPACITY_BYTES, END, EVERYTHING, FAULTS, FRAME, PCAP_HEADER_BYTES, Entry, Records
-from udpprobe.errors import CaptureError, NotACaptureError
+from udpprobe.core.merge import Merge
+from udpprobe.errors import CaptureError, NotACaptureError, UsageError
 
 QUIET_S = 0.15
-"""A pipe that gives nothing for so long is called quiet."""
+"""A pipe without data for so long counts as quiet."""
 
 OVERLAP_BYTES = 1 << 16
 """Read at once behind the end of a piece, for its last record; more where that is longer."""
 
 SEARCH_BYTES = 32 << 20
-"""So far is looked for a first record; a piece without one is read again from where the piece before it ended."""
+"""How far to search for a first record; a piece without one is read again from where the piece before it ended."""
+
+PEEK_BYTES = 1 << 16
+"""Buffer for a file of which only the beginning is wanted."""
+
+BEFORE_ALL, AFTER_ALL = -(1 << 63), 1 << 63
+"""Times before and after any that a frame has."""
+
+BUFFERS_BYTES = 64 << 20
+"""Buffers of all captures together that are open at once."""
 
 
 class Arrival(Enum):
-    """What came of asking for more bytes."""
+    """Outcome of reading more bytes."""
 
     MORE = auto()
     QUIET = auto()
@@ -58,7 +73,7 @@ class CaptureFile:
         self.is_live = self._content.is_live
         self.is_seekable = True
         """Whether it may be read in pieces."""
-        self._feed: Feed | None = None
+        self._stream: ByteStream | None = None
         self._is_packed = False
         if entry is None:
             entry = self._open()
@@ -66,8 +81,8 @@ class CaptureFile:
         else:
             self.records = Records(entry, first, stop, capacity, is_gapless=is_gapless)
         self._rest = memoryview(b"")
-        if self._feed is not None:      # its first bytes were only looked at
-            self._rest = memoryview(self._feed.read(0) or b"")[self.records.begins:]
+        if self._stream is not None:      # its first bytes were only looked at
+            self._rest = memoryview(self._stream.read(0) or b"")[self.records.begins:]
         self._next = self.records.begins
         self._first, self._stop = first, stop
         self._is_searching = is_guess
@@ -78,9 +93,9 @@ class CaptureFile:
     def _open(self) -> Entry:
         """Find out what it is, below any compression."""
         packed = Peeked(self._content)
-        feed = unpacked(packed, self.state)
-        self._is_packed = feed is not packed
-        head = feed.peek(PCAP_HEADER_BYTES)     # no more: a pipe may have no packet yet, for hours
+        stream = unpacked(packed, self.state)
+        self._is_packed = stream is not packed
+        head = stream.peek(PCAP_HEADER_BYTES)     # no more: a pipe may have no packet yet, for hours
         if not head and not self._is_packed:
             raise NotACaptureError(f"{self.name}: is empty")
         if not core.is_capture(head):
@@ -90,7 +105,7 @@ class CaptureFile:
             raise NotACaptureError(f"{self.name}: not a capture: cut in its header")
         self.is_seekable = self._content.is_seekable and not self._is_packed
         if not self.is_seekable:
-            self._feed = feed
+            self._stream = stream
         return Entry(head)
 
     def fill(self) -> Arrival:
@@ -109,23 +124,23 @@ class CaptureFile:
             self.state.done_bytes = self._content.done_bytes
             if (self._search() if self._is_searching else count):
                 return Arrival.MORE
-        if self._is_over and self._next < min(self.state.total_bytes or 0, self._stop) and self._feed is None:
+        if self._is_over and self._next < min(self.state.total_bytes or 0, self._stop) and self._stream is None:
             self.state.cut_short = True     # it shrank
         self.state.cut_short |= records.is_torn
-        self._tell()
+        self._update_state()
         return Arrival.END
 
     def _read(self, room: memoryview) -> int | None:
         """How many bytes of `room` are filled now; 0 at the end, None where nothing came in time."""
-        if self._feed is None:
+        if self._stream is None:
             left = self._stop + OVERLAP_BYTES - self._next
             count = self._content.read_at(self._next, room, left if left > 0 else OVERLAP_BYTES)
             self._next += count
             return count
         if self._is_packed:
-            self._feed, self._is_packed = Ahead(self._feed), False
+            self._stream, self._is_packed = Ahead(self._stream), False
         if not self._rest:
-            chunk = self._feed.read(QUIET_S)
+            chunk = self._stream.read(QUIET_S)
             if not chunk:
                 return None if chunk is None else 0
             self._rest = memoryview(chunk)
@@ -142,7 +157,7 @@ class CaptureFile:
             self._is_searching, self.began = False, self.records.position
         return outcome == FRAME
 
-    def _tell(self) -> None:
+    def _update_state(self) -> None:
         """Bring faults and drops in `state` up to date."""
         self.state.dropped = self.records.dropped
         for name, count in zip(FAULTS, self.records.faults, strict=True):
@@ -150,10 +165,10 @@ class CaptureFile:
                 self.state.faults[name] = count
 
     def close(self) -> None:
-        """Let go of the file, and of the thread that unpacks it; `state` is that of what was read."""
-        self._tell()
-        if isinstance(self._feed, Ahead):
-            self._feed.close()      # it reads to the end of what it is at, and closes the file
+        """Close the file, and stop the thread that unpacks it; `state` is that of what was read."""
+        self._update_state()
+        if isinstance(self._stream, Ahead):
+            self._stream.close()      # its thread finishes the read that it is in, and closes the file
         else:
             self._content.close()
 
@@ -169,3 +184,169 @@ def is_capture(path: str) -> bool:
     except CaptureError:
         return True
     return True
+
+
+class _Waiting(Struct):
+    """A capture whose turn has not come."""
+
+    first_ns: int
+    """Time of its first frame; before all where that is not known."""
+    rank: int
+    path: Named
+    file: CaptureFile | None
+    """It is open already where it can be opened but once."""
+
+
+class MergedCaptures:
+    """Several captures as one, in the order of their time stamps; frames are numbered like mergecap's.
+
+    As there, a frame that is older than the one before it in its own file comes right behind that one, and of frames
+    of one time the later named file's come first. Files whose times do not overlap follow one another, and are open
+    one at a time. It is read so:
+
+        while (arrival := captures.fill()) is not Arrival.END:
+            while (records := captures.merge.turn()) is not None:
+                ...     # follow the records until `records.next()` finds no more frames
+
+    One that cannot be read, or not to its end, is named in `state.unread`.
+
+    Args:
+        paths: as for CaptureFile.
+
+    Raises:
+        CaptureError: none of them can be read.
+        UsageError: standard input is named twice.
+    """
+
+    def __init__(self, paths: Sequence[Named]) -> None:
+        if paths.count("-") > 1:
+            raise UsageError("-: standard input can be read only once")
+        self.state = SourceState("file", ", ".join(map(str, paths)), total_bytes=0)
+        self.merge = Merge()
+        self._capacity = min(max(BUFFERS_BYTES // len(paths), PEEK_BYTES), CAPACITY_BYTES)
+        self._waiting: list[_Waiting] = []
+        for number, path in enumerate(paths):
+            try:
+                self._look_into(path, -number)
+            except CaptureError as error:
+                self.state.unread[str(path)] = str(error)
+        if not self._waiting:
+            raise CaptureError(next(iter(self.state.unread.values())))
+        self._waiting.sort(key=lambda waiting: waiting.first_ns, reverse=True)
+        self._files: dict[int, CaptureFile] = {}
+        self._closed_bytes = 0
+
+    def _look_into(self, path: Named, rank: int) -> None:
+        is_reopened = is_stored(path)
+        file = CaptureFile(path, is_gapless=True, capacity=PEEK_BYTES if is_reopened else self._capacity)
+        if is_reopened:
+            while file.records.first_ns == BEFORE_ALL and file.fill() is not Arrival.END:
+                file.records.next()
+            file.close()
+        totals = self.state.total_bytes, file.state.total_bytes
+        self.state.total_bytes = None if None in totals else sum(filter(None, totals))
+        self._waiting.append(_Waiting(file.records.first_ns, rank, path, None if is_reopened else file))
+
+    def fill(self) -> Arrival:
+        """Read the next bytes of whichever capture needs them; for when `merge.turn()` has no records to follow."""
+        arrival = Arrival.END
+        while arrival is Arrival.END and not (self.merge.is_empty and not self._waiting):
+            number = self.merge.hungry
+            if number >= 0:
+                arrival = self._fill(number)
+            elif self._waiting:
+                self._open()
+                arrival = Arrival.MORE
+            else:
+                arrival = Arrival.MORE
+        self.state.done_bytes = self._closed_bytes + sum(file.state.done_bytes for file in self._files.values())
+        return arrival
+
+    def _fill(self, number: int) -> Arrival:
+        file = self._files[number]
+        try:
+            arrival = file.fill()
+        except CaptureError as error:
+            self.state.unread[file.name] = str(error)
+            arrival = Arrival.END
+        if arrival is Arrival.END:
+            self.merge.drop()
+            self._close(number)
+        return arrival
+
+    def _close(self, number: int) -> None:
+        file = self._files.pop(number)
+        file.close()
+        self.state.absorb(file.state)
+        self._closed_bytes += file.state.done_bytes
+
+    def close(self) -> None:
+        """Let go of the files that are open; `state` is that of what was read."""
+        for number in list(self._files):
+            self._close(number)
+
+    def _open(self) -> None:
+        """Take in the captures that begin next."""
+        while self._waiting:
+            waiting = self._waiting.pop()
+            try:
+                file = waiting.file or CaptureFile(waiting.path, is_gapless=True, capacity=self._capacity)
+            except CaptureError as error:
+                self.state.unread[str(waiting.path)] = str(error)
+                continue
+            self._files[self.merge.add(file.records, waiting.rank)] = file
+            if self._waiting and self._waiting[-1].first_ns > BEFORE_ALL:
+                break
+        self.merge.until_ns = (self._waiting[-1].first_ns if self._waiting else AFTER_ALL) - 1
+
+
+# ---- what a file that is no capture looks like, so that the error can say so
+
+CONVERT = "convert it with `editcap -F pcap in out`"
+CONVERT_ETHERNET = "convert it with `editcap -F pcap -T ether in out`"
+
+LOOKS = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"%PDF": "a PDF document",
+    b"\x7fELF": "an ELF program",
+    b"MZ": "a Windows program",
+    b"SQLite format 3": "an SQLite database",
+    b"PK\x03\x04": "a ZIP archive; unpack it first",
+    b"BZh": "bzip2; unpack it first",
+    b"\xfd7zXZ": "xz; unpack it first",
+    b"\x04\x22\x4d\x18": "lz4; unpack it first",
+    b"snoop\0\0\0": f"a snoop capture; {CONVERT}",
+    b"btsnoop\0": "a Bluetooth btsnoop capture",
+    b"RTSS": f"a Microsoft Network Monitor capture; {CONVERT_ETHERNET}",
+    b"GMBU": f"a Microsoft Network Monitor capture; {CONVERT_ETHERNET}",
+    b"TRSNIFF data": f"a Sniffer capture; {CONVERT}",
+    b"XCP\0": f"a NetXRay capture; {CONVERT}",
+}
+"""By first bytes."""
+
+
+def looks_like(head: bytes) -> str:
+    """Names what `head`, the first bytes of a file, looks like."""
+    known = next((name for magic, name in LOOKS.items() if head.startswith(magic)), None)
+    if not head:
+        known = "nothing"
+    elif known is None and _is_erf(head):
+        known = f"an Endace ERF capture; {CONVERT_ETHERNET}"
+    elif known is None and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
+        known = "text"
+    return f"it looks like {known}" if known else f"it begins with the bytes {head[:4].hex(' ')}"
+
+
+def _is_erf(head: bytes) -> bool:
+    """Whether an Endace card's record begins the file. It has no magic number, so the values of its fields decide.
+
+    They are the time in units of 2^-32 s (little-endian; not before 1990), type, flags, the record's length, a counter
+    of losses, and the packet's length (big-endian).
+    """
+    seconds, kind = int.from_bytes(head[4:8], "little"), head[8:9]
+    record, packet = int.from_bytes(head[10:12], "big"), int.from_bytes(head[14:16], "big")
+    if len(head) < 16 or seconds < 631_152_000:
+        return False
+    return 1 <= kind[0] & 0x7F <= 31 and 16 < record <= packet + 64 < 1 << 16

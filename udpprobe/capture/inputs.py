@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 PAYING_BYTES = 1 << 30
-"""From so many bytes on all cores are used, unless something else is asked for."""
+"""From this size on, all cores are used unless the user says otherwise."""
 
 
 class Inputs(Struct, frozen=True):
@@ -102,7 +102,7 @@ def _lines_of(files_from: str) -> list[str]:
         text = sys.stdin.buffer.read() if files_from == "-" else Path(files_from).read_bytes()
     except OSError as error:
         raise CaptureError(f"{files_from}: cannot be read: {error.strerror}") from error
-    lines = [line.strip() for line in os.fsdecode(text).split("\n")]     # splitlines() ends them elsewhere, too
+    lines = [line.strip() for line in os.fsdecode(text).split("\n")]     # splitlines() also splits at form feeds
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -117,7 +117,7 @@ def _found(word: str, unread: dict[str, str]) -> tuple[str, ...]:
 def _remote(url: str) -> Iterable[str]:
     if "*" not in url and not url.endswith("/"):
         return [url]
-    from udpprobe.capture.remote import names_behind  # noqa: PLC0415 - only who has such a name pays for it
+    from udpprobe.capture.remote import names_behind  # noqa: PLC0415 - fsspec is an extra, and slow to import
 
     return names_behind(url)
 
@@ -126,17 +126,17 @@ def _local(word: str, unread: dict[str, str]) -> Iterable[str]:
     path = local_path(word) or word
     if os.path.isdir(path):  # noqa: PTH112 - as below
         return _inside(path, unread)
-    # a name is what it is, even where it has a star in it
+    # an existing name is taken literally, even with a star in it
     if os.path.lexists(path) or not glob.has_magic(path):
         return [word]
-    if names := sorted(glob.glob(path, recursive=True)):  # noqa: PTH207 - what a shell would have made of the word
+    if names := sorted(glob.glob(path, recursive=True)):  # noqa: PTH207 - expands as a shell does
         return [each for name in names for each in _found(name, unread)]
     raise CaptureError(f"{word}: no such file")
 
 
 def _inside(directory: str, unread: dict[str, str]) -> list[str]:
-    """The captures in a directory, in the order of their paths; other files are none of our business."""
-    from udpprobe.capture.files import is_capture  # noqa: PLC0415 - only who names a directory pays for it
+    """The captures in a directory, in the order of their paths; other files are ignored."""
+    from udpprobe.capture.files import is_capture  # noqa: PLC0415 - only directories need it
 
     def note(error: OSError) -> None:
         unread[error.filename] = f"{error.filename}: cannot be listed: {error.strerror}"

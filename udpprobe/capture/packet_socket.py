@@ -12,20 +12,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from udpprobe.capture.filter import compile_program
-from udpprobe.capture.frames import Frame, Frames
+from udpprobe.capture.frames import RAW, Frame, Frames, RawFrame
 from udpprobe.errors import UdpprobeError
 
 if TYPE_CHECKING:
-    from udpprobe.capture.state import SourceState
+    from udpprobe.capture.frames import SourceState
     from udpprobe.core.analyzer import Analyzer
 
-Heard = tuple[int, bytes, int, int]
-"""A packet: when it came, in nanoseconds since 1970; its bytes; how many it had; LINKTYPE_ value."""
 Remember = Callable[[int, bytes | Frames], None]
 """Gets the number of the first of some frames, and those: objects, or a block of the ring."""
-
-ETHERNET, RAW = 1, 101
-"""LINKTYPE_ values."""
 
 ETH_P_ALL, SO_ATTACH_FILTER = 3, 26
 SOL_PACKET, PACKET_STATISTICS = 263, 6
@@ -65,7 +60,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class LiveCapture(ABC):
-    """A source that never ends by itself, and captures from when it is made.
+    """A source that never ends by itself, and captures as soon as it is made.
 
     Args:
         state: what is known about it; `dropped` is what the kernel counted up to the last frames.
@@ -98,18 +93,18 @@ class LiveCapture(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _in_order(self, heard: list[Heard], now_ns: int) -> Frames:
-        """Sort packets by time, number them, and see to it that time never goes back.
+    def _in_order(self, captured: list[RawFrame], now_ns: int) -> Frames:
+        """Sort packets by time, number them, and never let time go back.
 
         Args:
-            heard: what came.
+            captured: what came.
             now_ns: how far the source has listened, if that is known.
         """
-        heard.sort(key=lambda each: each[0])     # several processors stamp
-        # A packet on its way from the stamp to us may be overtaken by an earlier promise of time.
+        captured.sort(key=lambda each: each[0])     # several processors stamp
+        # A packet between its stamp and this socket may be older than what the last call said was complete.
         since_ns, first = self._now_ns, self._frames + 1
         frames = [Frame(max(time_ns, since_ns), data, length, link_type, number)
-                  for number, (time_ns, data, length, link_type) in enumerate(heard, first)]
+                  for number, (time_ns, data, length, link_type) in enumerate(captured, first)]
         self._frames += len(frames)
         self._now_ns = max(since_ns, now_ns, frames[-1].time_ns if frames else 0)
         return Frames(self._now_ns, frames)
@@ -119,11 +114,11 @@ class LiveCapture(ABC):
         _, dropped = struct.unpack_from("=2I", opened.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
         self.state.dropped = (self.state.dropped or 0) + dropped
 
-    def _heed(self, error: int | None, interface: str) -> None:
-        """Take note of a socket's error: an interface that went down may come up again.
+    def _note_error(self, error: int | None, interface: str) -> None:
+        """Count an interface that went down, which may come up again.
 
         Raises:
-            UdpprobeError: it is something else.
+            UdpprobeError: the socket's error is something else.
         """
         if error != errno.ENETDOWN:
             raise UdpprobeError(f"cannot capture on {interface}: {os.strerror(error or errno.EIO)}")
@@ -131,7 +126,7 @@ class LiveCapture(ABC):
 
 
 def start(opened: socket.socket, interface: str | None) -> None:
-    """Let a packet socket that was made with protocol 0, and heard nothing so far, capture.
+    """Start to capture on a packet socket that was made with protocol 0, so that it got nothing so far.
 
     Raises:
         UdpprobeError: the interface is down, or gone.
@@ -146,7 +141,7 @@ def start(opened: socket.socket, interface: str | None) -> None:
 
 
 def set_option(opened: socket.socket, level: int, option: int, value: bytes) -> None:
-    """setsockopt(2), while which other threads run: for an option that the kernel takes its time for.
+    """setsockopt(2) without the GIL, for an option that takes the kernel long.
 
     Raises:
         OSError: as the kernel says.
@@ -174,8 +169,8 @@ def program_for(expression: str, link_type: int, snap_bytes: int, *, outgoing: b
     return b"".join(struct.pack("=HBBI", *each) for each in program)
 
 
-def attach(opened: socket.socket, program: bytes) -> None:
-    """Let the kernel pass on only what a program lets through."""
+def attach_filter(opened: socket.socket, program: bytes) -> None:
+    """Make the kernel filter what a socket receives."""
     code = ctypes.create_string_buffer(program)
     opened.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,      # struct sock_fprog
                       struct.pack("HP", len(program) // INSTRUCTION_BYTES, ctypes.addressof(code)))

@@ -10,17 +10,12 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from udpprobe.capture.files import Arrival, CaptureFile
-from udpprobe.capture.state import SourceState
+from udpprobe.capture.files import BEFORE_ALL, PEEK_BYTES, Arrival, CaptureFile
+from udpprobe.capture.frames import SourceState
 from udpprobe.core.capture import CAPACITY_BYTES, EVERYTHING, FRAME, Entry
-
-PEEK_BYTES = 1 << 16
-"""Of a file that is only asked for what it begins with."""
 
 TAIL_BYTES = 1 << 18
 """Of a file that is asked for the time it ends at."""
-
-BEFORE_ALL = -(1 << 63)
 
 
 class Piece(Struct, frozen=True):
@@ -180,9 +175,9 @@ class Seam:
         """Take in what a piece that fits showed."""
         self.state.absorb(state)
         if self.state.dropped is not None and state.dropped is not None:
-            # An interface counts from its section's start, so a piece tells again what those before it told.
-            told = edges.drops if edges.first_drops is None else edges.first_drops
-            again = sum(self._drops.get(interface, 0) for interface in told)
+            # An interface counts from its section's start, so a piece repeats the count of those before it.
+            counted = edges.drops if edges.first_drops is None else edges.first_drops
+            again = sum(self._drops.get(interface, 0) for interface in counted)
             self.state.dropped = (self.state.dropped - again) % (1 << 64)
         self._drops = self._drops | edges.drops if edges.first_drops is None else edges.drops
         self._edges, self._is_over = edges, edges.is_last

@@ -1,7 +1,8 @@
-"""Writes the frames of a scan as pcapng (draft-ietf-opsawg-pcapng), each with what is to be said about it.
+"""Writes frames as pcapng (draft-ietf-opsawg-pcapng), with comments: all of a scan's, or for weeks those that matter.
 
-What is to be said is known at the end only. Until then frames wait, as blocks already, in a file without a
-name; the capture itself appears whole or not at all.
+The comments on a scan's frames are known only at its end. Until then the frames wait, as blocks already, in a file
+without a name; the capture itself appears whole or not at all. A capture for weeks is several files that take each
+other's place. Whether a frame matters is known only later there, so the last ones are kept in memory for a while.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import struct
 import sys
 import tempfile
 from array import array
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Self
 
-from udpprobe.capture.frames import Frame
-from udpprobe.drafts import draft_of
+from udpprobe.atomic import atomic_file
+from udpprobe.capture.frames import Frame, Frames
+from udpprobe.core.capture import BLOCKS, FRAME, Records
 from udpprobe.errors import UdpprobeError
 
 SECTION, INTERFACE, ENHANCED_PACKET = 0x0A0D0D0A, 1, 6
@@ -61,12 +65,12 @@ class Recorder:
         self.abandon()
 
     def abandon(self) -> None:
-        """Forget all frames that are not written; does nothing after `finish`."""
+        """Discard all frames that are not written; does nothing after `finish`."""
         with suppress(OSError):     # a full disk was complained of before
             self._spool.close()
 
     def add(self, frames: Iterable[Frame]) -> None:
-        """Take frames, behind those there are.
+        """Append frames.
 
         Raises:
             UdpprobeError: there is no room for them.
@@ -86,7 +90,7 @@ class Recorder:
         """Write the capture; frames are numbered from 1 there, in the order they were added.
 
         Args:
-            comments: what to say of frames, by the numbers they had when they were added.
+            comments: for frames, by the numbers that they had when they were added.
             application: name and version of the program.
 
         Raises:
@@ -159,7 +163,7 @@ def opened(path: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _whole(target: Path) -> Iterator[IO[bytes]]:
-    with draft_of(target) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as out:
+    with atomic_file(target) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as out:
         yield out
 
 
@@ -204,11 +208,154 @@ def packet_block(frame: Frame, interface: int) -> bytes:
 
 def commented(numbers: list[int], sizes: list[int], blocks: bytes, comments: Mapping[int, str]) -> Iterator[bytes]:
     """The blocks, with a comment where there is one, in as few pieces as that allows."""
-    at = told = 0
+    at = done = 0
     for number, size in zip(numbers, sizes, strict=True):
         if number in comments:
-            yield blocks[told:at]
+            yield blocks[done:at]
             yield _block(ENHANCED_PACKET, blocks[at + 8:at + size - 4], _option(COMMENT, clean(comments[number])))
-            told = at + size
+            done = at + size
         at += size
-    yield blocks[told:]
+    yield blocks[done:]
+
+
+REMEMBERED_BYTES = 64 << 20
+OBJECT_BYTES = 256
+"""Memory that a frame or a block takes beyond its bytes."""
+MOST_WRITTEN = 1 << 16
+FORGOTTEN = "datagram-not-written"
+"""The fault of datagrams that were forgotten when their error came."""
+
+
+class Rotation:
+    """Writes chosen frames to a file; when that is full it becomes FILE.1, that one FILE.2, and so on.
+
+    Args:
+        path: the file; what is there is replaced.
+        most_bytes: when a file is full; no frame is cut.
+        files: how many there are at a time.
+        application: name and version of the program.
+        remembered_bytes: of frames that may yet be chosen.
+
+    Raises:
+        UdpprobeError: it cannot be written.
+    """
+
+    def __init__(self, path: str, *, most_bytes: int, files: int, application: str,
+                 remembered_bytes: int = REMEMBERED_BYTES) -> None:
+        self._path, self._most_bytes, self._files, self._application = Path(path), most_bytes, files, application
+        self._remembered_bytes, self._held_bytes = remembered_bytes, 0
+        self._held: list[bytes | Frames] = []
+        self._first: list[int] = []
+        """Number of the first frame of each."""
+        self._written: dict[int, None] = {}
+        self.faults: Counter[str] = Counter()
+        self._interfaces: dict[int, int] = {}
+        self._out: IO[bytes] | None = None
+        with self._complaining():
+            self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._out is not None:
+            with suppress(OSError):     # a full disk was complained of before
+                self._out.close()
+
+    def remember(self, first: int, held: bytes | Frames) -> None:
+        """Keep frames for a while: objects, or a block of the ring.
+
+        Args:
+            first: number of the first of them; the others follow.
+            held: at least one.
+        """
+        self._held.append(held)
+        self._first.append(first)
+        self._held_bytes += _size(held)
+        forgotten = 0
+        while self._held_bytes > self._remembered_bytes and forgotten < len(self._held) - 1:
+            self._held_bytes -= _size(self._held[forgotten])
+            forgotten += 1
+        del self._held[:forgotten], self._first[:forgotten]
+
+    def write(self, frames: Iterable[int], comments: Mapping[int, str]) -> None:
+        """Write frames that are not written yet, as far as they are remembered, in their order.
+
+        Args:
+            frames: their numbers.
+            comments: what to say of frames, by number.
+
+        Raises:
+            UdpprobeError: they cannot be written.
+        """
+        new = sorted(set(frames) - self._written.keys())
+        self._written.update(dict.fromkeys(new))
+        for frame in list(self._written)[:max(0, len(self._written) - MOST_WRITTEN)]:
+            del self._written[frame]
+        with self._complaining():
+            for frame in new:
+                self._write(frame, comments)
+            self._file.flush()
+
+    def _write(self, number: int, comments: Mapping[int, str]) -> None:
+        place = bisect_right(self._first, number) - 1
+        frame = _frame_in(self._held[place], number, self._first[place]) if place >= 0 else None
+        if frame is None:
+            self.faults[FORGOTTEN] += 1
+            return
+        if self._file.tell() >= self._most_bytes:
+            self._rotate()
+        block = packet_block(frame, self._interface(frame.link_type))
+        self._file.writelines(commented([number], [len(block)], block, comments))
+
+    @property
+    def _file(self) -> IO[bytes]:
+        if self._out is None:
+            raise OSError(None, "it is closed")
+        return self._out
+
+    def _interface(self, link_type: int) -> int:
+        if link_type not in self._interfaces:
+            self._interfaces[link_type] = len(self._interfaces)
+            self._file.write(interface_block(link_type))
+        return self._interfaces[link_type]
+
+    def _rotate(self) -> None:
+        self._file.close()
+        names = [self._path, *(Path(f"{self._path}.{number}") for number in range(1, self._files))]
+        for older, newer in zip(names[:0:-1], names[-2::-1], strict=True):
+            with suppress(FileNotFoundError):
+                newer.replace(older)
+        self._open()
+
+    def _open(self) -> None:
+        self._out = self._path.open("wb")
+        self._interfaces = {}
+        self._out.write(section_block(self._application))
+        self._out.flush()
+
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UdpprobeError(f"cannot write {self._path}: {error.strerror or error}") from error
+
+
+def _size(held: bytes | Frames) -> int:
+    if isinstance(held, bytes):
+        return len(held) + OBJECT_BYTES
+    return sum(len(frame.data) + OBJECT_BYTES for frame in held.frames)
+
+
+def _frame_in(held: bytes | Frames, number: int, first: int) -> Frame | None:
+    """The frame of a number, None behind the last one."""
+    if not isinstance(held, bytes):
+        return held.frames[number - first] if number - first < len(held) else None
+    records = Records(BLOCKS, capacity=1)
+    records.take_block(held)
+    for _ in range(first, number + 1):
+        if records.next() != FRAME:
+            return None
+    data = held[records.at:records.at + records.captured]
+    return Frame(records.time_ns, data, records.length, records.link_type, number)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 FIRST_BYTES, MOST_BYTES = 1 << 16, 8 << 20
-"""Asked for at a time: little of what is only looked into, then twice as much each time."""
+"""Bytes per request: few at first, for files of which only the beginning is wanted, then twice as many each time."""
 
 
 class Remote:
@@ -29,7 +29,7 @@ class Remote:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        with _told(url):
+        with _named_errors(url):
             self._file: Any = _opened(url, cache_type="none")
             self.is_seekable = _has_ranges(url, self._file)
             if not self.is_seekable:
@@ -41,18 +41,18 @@ class Remote:
 
     def close(self) -> None:
         """See Content."""
-        with _told(self._url):
+        with _named_errors(self._url):
             self._file.close()
 
     def read(self, _timeout_s: float) -> bytes:
-        """See Feed; it is waited for, however long it takes."""
+        """See ByteStream; waits as long as it takes."""
         return self._ask(MOST_BYTES)
 
     def read_at(self, first: int, room: memoryview, most: int) -> int:
         """See Content. A range is asked for that may be longer than `room`, and the rest is kept."""
         skipped = first - self._chunk_first
         if not 0 <= skipped < len(self._chunk):
-            with _told(self._url):
+            with _named_errors(self._url):
                 self._file.seek(first)
             self.done_bytes = first
             self._chunk, self._chunk_first, skipped = memoryview(self._ask(most)), first, 0
@@ -61,7 +61,7 @@ class Remote:
         return len(some)
 
     def _ask(self, most: int) -> bytes:
-        with _told(self._url):
+        with _named_errors(self._url):
             chunk: bytes = self._file.read(min(self._next_bytes, most))
         self._next_bytes = min(2 * self._next_bytes, MOST_BYTES)
         self.done_bytes += len(chunk)
@@ -74,7 +74,7 @@ def names_behind(url: str) -> list[str]:
     Raises:
         CaptureError: they cannot be listed.
     """
-    with _told(url):
+    with _named_errors(url):
         files, path = _fsspec(url).core.url_to_fs(url)
         is_pattern = any(sign in path for sign in "*?[")
         found = files.glob(path) if is_pattern else files.find(path) if files.isdir(path) else [path]
@@ -87,7 +87,7 @@ def _opened(url: str, **options: object) -> Any:  # noqa: ANN401 - fsspec has no
 
 
 def _has_ranges(url: str, file: Any) -> bool:  # noqa: ANN401 - likewise
-    """Whether any part can be read by itself; what a web server has may be there from its start only."""
+    """Whether any part can be read by itself; some web servers send only from the start."""
     if not file.seekable() or file.size is None:
         return False
     if url.startswith("http"):
@@ -109,13 +109,13 @@ def _fsspec(url: str) -> ModuleType:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def _named_errors(url: str) -> Iterator[None]:
     try:
         yield
     except CaptureError:
         raise
     except FileNotFoundError as error:
-        # what fsspec cannot connect to is not found, either
+        # fsspec says "not found" also of hosts it cannot connect to
         reason = error.__cause__
         if reason is None or isinstance(reason, FileNotFoundError):
             raise CaptureError(f"{url}: no such file") from error

@@ -12,9 +12,8 @@ from contextlib import suppress
 
 from scapy.arch.linux import L2ListenSocket
 
-from udpprobe.capture.frames import Frames
-from udpprobe.capture.packet_socket import ETHERNET, RAW, Heard, LiveCapture, attach, program_for, start
-from udpprobe.capture.state import SourceState
+from udpprobe.capture.frames import ETHERNET, RAW, Frames, RawFrame, SourceState
+from udpprobe.capture.packet_socket import LiveCapture, attach_filter, program_for, start
 from udpprobe.errors import UdpprobeError
 
 ETHERNET_LIKE = frozenset({1, 772})
@@ -46,10 +45,10 @@ class Tap:
     """
 
     def __init__(self, name: str, expression: str, *, outgoing: bool = True) -> None:
-        self._scapy = L2ListenSocket(iface=name, type=0, promisc=False, nofilter=1)     # of type 0, it hears nothing
+        self._scapy = L2ListenSocket(iface=name, type=0, promisc=False, nofilter=1)     # type 0: captures nothing yet
         self.socket: socket.socket = self._scapy.ins
         self._link_type = ETHERNET if self.socket.getsockname()[3] in ETHERNET_LIKE else RAW
-        attach(self.socket, program_for(expression, self._link_type, SNAP_BYTES, outgoing=outgoing))
+        attach_filter(self.socket, program_for(expression, self._link_type, SNAP_BYTES, outgoing=outgoing))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         with suppress(PermissionError):     # beyond the system's limit is for CAP_NET_ADMIN
             self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
@@ -58,10 +57,10 @@ class Tap:
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RECEIVED_BY_SOFTWARE)
         self.socket.setblocking(False)
         self._seen_ns = time.time_ns()
-        self.held: Heard | None = None
+        self.held: RawFrame | None = None
         """A packet that came too late for the last batch."""
 
-    def read(self, until_ns: int) -> Iterator[Heard]:
+    def read(self, until_ns: int) -> Iterator[RawFrame]:
         """What is there and came before a time.
 
         Raises:
@@ -74,7 +73,7 @@ class Tap:
                 return
             yield packet
 
-    def _read(self, since_ns: int) -> Heard | None:
+    def _read(self, since_ns: int) -> RawFrame | None:
         """The next packet; with its time, which Scapy would round to a float, or else when it was not there yet."""
         try:
             data, ancillary, _, _ = self.socket.recvmsg(SNAP_BYTES, ANCILLARY_BYTES)
@@ -113,7 +112,7 @@ class Sniffer(LiveCapture):
             except UdpprobeError:
                 if interface:
                     raise
-                # it may come up later, and is heard then
+                # it may come up later, and is captured then
         time.sleep(STAMPING_S)
 
     def receive(self, wait_s: float) -> Frames:
@@ -127,11 +126,11 @@ class Sniffer(LiveCapture):
             self._count_dropped(tap.socket)
         return self._in_order(packets, until_ns)
 
-    def _read(self, name: str, tap: Tap, until_ns: int) -> Iterator[Heard]:
+    def _read(self, name: str, tap: Tap, until_ns: int) -> Iterator[RawFrame]:
         try:
             yield from tap.read(until_ns)
         except OSError as error:
-            self._heed(error.errno, name)
+            self._note_error(error.errno, name)
 
     def close(self) -> None:
         """See LiveCapture."""

@@ -13,8 +13,8 @@ from os.path import samestat
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from udpprobe.atomic import atomic_file
 from udpprobe.cli.options import Color
-from udpprobe.drafts import draft_of
 from udpprobe.endpoints import name_of
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
@@ -84,7 +84,7 @@ def _in_place(path: str) -> TextIO:
 
 @contextmanager
 def _whole(path: str) -> Iterator[TextIO]:
-    with draft_of(Path(path)) as descriptor, os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace",
+    with atomic_file(Path(path)) as descriptor, os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace",
                                                        closefd=False) as out:
         yield out
 

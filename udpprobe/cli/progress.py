@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import rich.progress
     from rich.progress import ProgressColumn
 
-    from udpprobe.capture.state import SourceState
+    from udpprobe.capture.frames import SourceState
     from udpprobe.commands.mtu import Progress as SearchProgress
     from udpprobe.commands.scan import Progress
 

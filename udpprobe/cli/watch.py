@@ -30,7 +30,7 @@ from udpprobe.reports import Format
 from udpprobe.reports.text import escape
 
 if TYPE_CHECKING:
-    from udpprobe.capture.state import SourceState
+    from udpprobe.capture.frames import SourceState
     from udpprobe.commands.watch import Stopped, WatchOptions
     from udpprobe.core.model import Report
     from udpprobe.interrupt import Interrupted

@@ -11,12 +11,11 @@ from time import monotonic
 from msgspec import Struct
 
 from udpprobe.capture.content import Named, is_stored
-from udpprobe.capture.files import Arrival, CaptureFile
+from udpprobe.capture.files import Arrival, CaptureFile, MergedCaptures
 from udpprobe.capture.filter import Selection, filter_of
+from udpprobe.capture.frames import SourceState
 from udpprobe.capture.inputs import Inputs, threads_for
-from udpprobe.capture.merge import MergedCaptures
 from udpprobe.capture.pieces import Piece, Seam, Survey, cut, survey
-from udpprobe.capture.state import SourceState
 from udpprobe.commands.workers import Crew, Disordered, Followed, Giving, Part, Task, Threads
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Event, Report

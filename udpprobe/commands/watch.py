@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.capture.live import LiveCapture, open_capture
-from udpprobe.capture.rotation import Rotation
+from udpprobe.capture.recorder import Rotation
 from udpprobe.core.aging import AGED_OUT, MOST_ROWS, age
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Destination, Event, Report, Unmatched, WatchedEvent, changed
@@ -28,7 +28,7 @@ from udpprobe.report import LoopsSoFar, Question, events_of, report_of
 from udpprobe.reports.text import endpoint
 
 if TYPE_CHECKING:
-    from udpprobe.capture.state import SourceState
+    from udpprobe.capture.frames import SourceState
 
 TRAFFIC = "udp or icmp or icmp6 or proto 4 or proto 41 or proto 47 or ip6 proto 44"
 """Datagrams and errors, also in IP in IP and GRE tunnels, and IPv6's fragments."""

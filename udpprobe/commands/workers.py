@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from udpprobe.capture.files import Arrival
 from udpprobe.capture.filter import Selection, filter_of
+from udpprobe.capture.frames import SourceState
 from udpprobe.capture.pieces import Edges, Piece
-from udpprobe.capture.state import SourceState
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.interrupt import CtrlC
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 
 from msgspec import Struct
 
-from udpprobe.capture.state import SourceState
+from udpprobe.capture.frames import SourceState
 from udpprobe.core.probe import Batch
 from udpprobe.core.verdicts import MEANINGS
 from udpprobe.engines import EngineState, Heard

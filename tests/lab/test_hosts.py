@@ -87,8 +87,8 @@ def test_no_service_answers_what_it_says_itself_or_breaks(request):
 @pytest.mark.parametrize("family", [4, 6])
 def test_our_scan_recognises_every_service(name, family):
     port, host = {"dns": 53, "ntp": 123}[name], {4: "198.18.9.9", 6: "[2001:db8:9::9]"}[family]
-    (told,) = commanded(served(name, port), "scan", f"{host}:{port}")["destinations"]
-    assert ("answered", [f"answers as {name}"]) == (told["verdict"], told["notes"])
+    (found,) = commanded(served(name, port), "scan", f"{host}:{port}")["destinations"]
+    assert ("answered", [f"answers as {name}"]) == (found["verdict"], found["notes"])
 
 
 def test_a_service_may_be_late_twice_and_silent():

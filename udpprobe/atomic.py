@@ -11,8 +11,8 @@ from pathlib import Path
 
 
 @contextmanager
-def draft_of(target: Path) -> Iterator[int]:
-    """A file beside the target, which takes its name and mode once all is written.
+def atomic_file(target: Path) -> Iterator[int]:
+    """A draft beside the target, which takes the target's name and mode once all is written.
 
     Its name is one that nobody can foresee, and must not be there yet (mkstemp(3): O_EXCL). So where others may write
     too, such as in /tmp, nobody can put a link there that leads to another file.
