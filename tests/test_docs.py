@@ -14,12 +14,14 @@ from jsonschema.exceptions import ValidationError
 from msgspec.structs import replace
 from published import PUBLISHED, check
 from write_docs import (
+    CALLS,
     COMMAND_PAGES,
     DOCS,
     OPTIONS,
     PAGES,
     SCHEMAS,
     SESSION,
+    calls_table,
     is_in_lab,
     lasting,
     options_table,
@@ -69,6 +71,12 @@ def test_each_command_has_a_page_whose_options_are_current(name):
     begin, end = OPTIONS
     text = (COMMAND_PAGES / f"{name}.md").read_text()
     assert f"\n{options_table(name)}\n" == text.partition(begin)[2].partition(end)[0]
+
+
+def test_the_table_of_calls_is_the_program_s():
+    begin, end = CALLS
+    text = (DOCS / "why-udp-errors-vanish.md").read_text()
+    assert f"\n{calls_table()}\n" == text.partition(begin)[2].partition(end)[0]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

@@ -20,6 +20,7 @@ from write_golden import ROOT
 
 from udpprobe import cli
 from udpprobe.checking.states import CHECK_SCHEMA, Checked
+from udpprobe.core.kernel import MODES, SOCKETS, TOO_BIG, Calls, Step, calls_of
 from udpprobe.core.model import (
     REPORT_SCHEMA,
     Destination,
@@ -33,7 +34,7 @@ from udpprobe.core.model import (
     is_time,
     json_name,
 )
-from udpprobe.core.verdicts import VERDICTS, Meaning
+from udpprobe.core.verdicts import ANY_CODE, MEANINGS, VERDICTS, Meaning, meaning_of
 from udpprobe.diff import CHANGES, Compared
 from udpprobe.icmpd.protocol import SCHEMA as ICMPD_SCHEMA
 from udpprobe.icmpd.protocol import STATUS_SCHEMA
@@ -48,6 +49,7 @@ README, DOCS = ROOT / "README.md", ROOT / "docs"
 SCHEMAS, COMMAND_PAGES = DOCS / "schema", DOCS / "commands"
 PAGES = (README, *sorted(DOCS.rglob("*.md")))
 OPTIONS = "<!-- options: written by `make docs` -->\n", "<!-- end of options -->\n"
+CALLS = "<!-- calls: written by `make docs` -->\n", "<!-- end of calls -->\n"
 
 SESSION = re.compile(r"^    \$ udpprobe (.+)\n(?:    (?!\$ ).*\n|\n(?=    (?!\$ )))*", re.MULTILINE)
 """A command and its output."""
@@ -183,7 +185,13 @@ def schemas():
     error = dict(meaning["Meaning"]["properties"])
     error["code"] = {**or_null(COUNT), "description": "Null stands for every code without a row of its own."}
     error |= {"verdict_otherwise": {**or_null(TEXT), "description": "What it becomes with more knowledge."},
-              "errno": or_null(TEXT), "linux": LINUX, "linux_words": LINUX}
+              "errno": or_null(TEXT), "linux": LINUX, "linux_words": LINUX,
+              "linux_calls": {**list_of(named(Calls)), "description": "What three calls give after the error, measured."},
+              "linux_path": {**list_of(named(Step)), "description": "Its way through the kernel, as far as it gets."}}
+    error["linux_calls"]["items"] = record({
+        "socket": {"enum": list(SOCKETS)}, "pmtudisc": {**or_null({"enum": list(MODES)}), "description": (
+            "The mode of IP_MTU_DISCOVER or IPV6_MTU_DISCOVER; null where nothing depends on it.")},
+        **named(Calls)["properties"]}, description=Calls.__doc__)
     meaning["Meaning"] = {**meaning["Meaning"], **record(error)}
     daemon = known(Quoted)
     told = {"time": TIME, "family": WORDS["family"], "type": COUNT, "code": COUNT, "verdict": WORDS["verdict"],
@@ -308,9 +316,37 @@ def _renewed(found):
     return found[0] if is_in_lab(found[1]) and lasting(now) == lasting(found[0]) else now
 
 
+def calls_table():
+    """What three sends and three receives give after each error, by kind of socket; `-` where nothing fails."""
+    kinds = {}
+    for row in MEANINGS:
+        if row.verdict != "too-big":
+            name = f"{row.type}/{'*' if row.code == ANY_CODE else row.code}"
+            kinds.setdefault((row.family, row.connected, row.recverr), []).append(name)
+    lines = ["| error | unconnected | connected | IP_RECVERR |", "|---|---|---|---|"]
+    for (family, connected, recverr), names in kinds.items():
+        cells = ("ICMP" if family == 4 else "ICMPv6") + " " + ", ".join(names), "- - -", _thrice(connected), _thrice(recverr)
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "| too big, mode | unconnected | connected | IP_RECVERR | larger datagrams then |", "|---|---|---|---|---|"]
+    for (family, mode), row in TOO_BIG.items():
+        meaning = meaning_of(4, 3, 4) if family == 4 else meaning_of(6, 2, 0)
+        calls = [calls_of(meaning, state, mode) for state in SOCKETS]
+        sends = [" ".join(errno or "-" for errno in each.send) for each in calls]
+        lines.append(f"| IPv{family} {mode} | {' | '.join(sends)} | "
+                     f"{'not sent' if row.later == 'EMSGSIZE' else row.later} |")
+    return "\n".join(lines) + "\n"
+
+
+def _thrice(errno):
+    return f"{errno or '-'} - -"
+
+
 def page_text(path):
-    """A page with its options and sessions as they are now."""
+    """A page with its options, tables and sessions as they are now."""
     text = SESSION.sub(_renewed, path.read_text())
+    if CALLS[0] in text:
+        before, _, rest = text.partition(CALLS[0])
+        text = f"{before}{CALLS[0]}\n{calls_table()}\n{CALLS[1]}{rest.partition(CALLS[1])[2]}"
     begin, end = OPTIONS
     if path.parent == COMMAND_PAGES and begin in text:
         before, _, rest = text.partition(begin)

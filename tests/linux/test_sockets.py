@@ -13,7 +13,9 @@ import builders as b
 import pytest
 
 from udpprobe.core.analyzer import Analyzer
+from udpprobe.core.kernel import MODES
 from udpprobe.core.model import Process
+from udpprobe.core.verdicts import meaning_of
 from udpprobe.linux import sockets as module
 from udpprobe.linux.hostfacts import own_addresses
 from udpprobe.linux.sockdiag import MESSAGE, udp_socket, udp_sockets
@@ -23,6 +25,7 @@ from udpprobe.report import events_of
 CLOSED, OTHER = 9, 10
 DOMAINS = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
+DISCOVER = {socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
 SHARING = """
 import socket, sys
 taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -103,7 +106,7 @@ def test_also_one_that_is_bound_to_any_address(sockets, opened, host):
 def test_a_connected_socket_sees_the_errno(sockets, opened, host):
     sender = sender_of(sockets, host, connected(opened, host))
     assert (os.getpid(), "connected") == (sender.process.pid, sender.sees)
-    assert "its next call gives ECONNREFUSED" in sender.note({"connected": "ECONNREFUSED", "recverr": "x"})
+    assert "its next call gives ECONNREFUSED" in sender.note(meaning_of(4, 3, 3))
 
 
 def test_one_that_is_connected_elsewhere_is_blind_to_what_it_sends_to_others(sockets, opened, host):
@@ -158,7 +161,7 @@ def test_one_that_nobody_saw_is_unknown(sockets, opened, host):
     opened.close()
     sender = sender_of(sockets, host, port)
     assert (None, "unknown") == (sender.process, sender.sees)
-    assert "of this host, by an unknown process; whether its socket hears of it is unknown" == sender.note({})
+    assert "of this host, by an unknown process; whether its socket hears of it is unknown" == sender.note(meaning_of(4, 3, 3))
 
 
 def test_what_other_hosts_sent_is_not_looked_for(sockets, monkeypatch):
@@ -247,16 +250,28 @@ def test_the_kernel_lists_this_process_s_sockets(opened, host):
     assert found.address == found.peer
 
 
-@pytest.mark.parametrize(("state", "linux", "text"), [
-    ("unconnected", {"unconnected": None, "connected": "E", "recverr": "E"}, "is unconnected: it does not know"),
-    ("unconnected", {"unconnected": None, "connected": "EMSGSIZE", "recverr": "EMSGSIZE"},
-     "only with IP_PMTUDISC_DO, by EMSGSIZE from what it sends later"),
-    ("elsewhere", {"unconnected": None, "connected": "E", "recverr": "E"}, "another address: it does not know"),
-    ("recverr", {"connected": "E", "recverr": "EMSGSIZE"}, "has IP_RECVERR: the error and EMSGSIZE are there"),
-    ("connected", {"connected": None, "recverr": "E"}, "Linux keeps this one to itself"),
-    ("recverr", {}, "Linux keeps this one to itself"),
+@pytest.mark.parametrize(("state", "mode", "error", "text"), [
+    ("unconnected", "WANT", (4, 3, 3), "is unconnected: it does not know"),
+    ("unconnected", None, (4, 3, 4), "is unconnected: it learns of it only with IP_PMTUDISC_DO, by EMSGSIZE from what"),
+    ("unconnected", "DO", (4, 3, 4), "is unconnected: it learns of it by EMSGSIZE from each larger datagram"),
+    ("unconnected", "WANT", (6, 2, 0), "does not know; larger datagrams leave in fragments from now on"),
+    ("unconnected", "PROBE", (6, 2, 0), "goes on sending them whole (IP_PMTUDISC_PROBE)"),
+    ("elsewhere", "WANT", (4, 3, 3), "another address: it does not know"),
+    ("elsewhere", "DO", (4, 3, 4), "another address: it learns of it by EMSGSIZE"),
+    ("recverr", "WANT", (4, 3, 4), "has IP_RECVERR: the error and EMSGSIZE are there"),
+    ("connected", None, (4, 3, 4), "its next call gives EMSGSIZE"),
+    ("connected", "DONT", (4, 3, 4), "Linux keeps this one to itself"),
+    ("recverr", "OMIT", (6, 2, 0), "Linux keeps this one to itself"),
+    ("connected", "WANT", (4, 3, 1), "Linux keeps this one to itself"),
+    ("recverr", "WANT", (4, 11, 1), "Linux keeps this one to itself"),
 ])
-def test_what_a_socket_sees_is_said_in_words(state, linux, text):
-    note = Sender(Process("dnsmasq", 812), state).note(linux)
+def test_what_a_socket_sees_is_said_in_words(state, mode, error, text):
+    note = Sender(Process("dnsmasq", 812), state, mode).note(meaning_of(*error))
     assert note.startswith("dnsmasq[812]; ")
     assert text in note
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_mode_of_path_mtu_discovery_is_asked_of_the_socket(sockets, opened, host, mode):
+    opened.setsockopt(*DISCOVER[opened.family], MODES.index(mode))
+    assert mode == sender_of(sockets, host, bound(opened, host)).mode

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from udpprobe.core.kernel import MODES, path_of
 from udpprobe.core.verdicts import MEANINGS, meaning_of
 from udpprobe.reports import Format
 from udpprobe.reports.explain import (
     MEANINGS_FORMATS,
+    as_object,
     linux_words,
     meanings_markdown,
     meanings_table,
@@ -31,12 +33,38 @@ The packet is larger than the next link takes, and it may not be fragmented (RFC
 verdict             too-big
 nmap's word         packet-too-big
 Stevens, UNP 28.1   EMSGSIZE
-Linux, unconnected  nothing of the error; with IP_PMTUDISC_DO, EMSGSIZE from
-                    each later sendto that is too large, once the route's MTU is
-                    known
+Linux, unconnected  nothing of the error; but the route's MTU is known then:
+                    with IP_PMTUDISC_DO each sendto that is larger gives
+                    EMSGSIZE, by default it leaves in fragments
 Linux, connected    EMSGSIZE from its next call (send, recv or SO_ERROR), once
 Linux, IP_RECVERR   EMSGSIZE from its next call, and the error itself with
                     MSG_ERRQUEUE, with the MTU in ee_info
+
+IP_MTU_DISCOVER    connected    IP_RECVERR    larger datagrams from then on
+-----------------  -----------  ------------  -------------------------------
+DONT               -            -             leave in fragments
+WANT (default)     EMSGSIZE     EMSGSIZE      leave in fragments
+DO                 EMSGSIZE     EMSGSIZE      EMSGSIZE, from each send
+PROBE              EMSGSIZE     EMSGSIZE      leave whole, and are lost
+INTERFACE          EMSGSIZE     EMSGSIZE      leave whole, and are lost
+OMIT               EMSGSIZE     EMSGSIZE      leave whole, and are lost
+
+The error's way through Linux, and what each function wants or does:
+icmp_rcv            the ICMP checksum is right, and the packet came to one of
+                    this host's addresses
+icmp_unreach        the quote holds an IP header, and net.ipv4.ip_no_pmtu_disc
+                    is below 2
+icmp_socket_deliver the quote has 8 bytes behind its IP header, whose protocol
+                    is UDP
+__udp4_lib_err      finds the socket: connected between the quoted addresses and
+                    ports; or with the quoted source port, and bound to the
+                    quoted source address or to any
+ipv4_sk_update_pmtu the route learns the MTU, unless the socket has
+                    IP_PMTUDISC_INTERFACE or OMIT; with DONT it ends here
+ip_icmp_error       with IP_RECVERR the error waits in the error queue; without,
+                    it goes on if the socket is connected, for the error is hard
+sk_error_report     wakes the program (POLLERR): its next call gives EMSGSIZE,
+                    once
 """
 
 
@@ -86,3 +114,28 @@ def test_meanings_are_told_alike_in_every_format():
     assert [3, 0, None] == [each["code"] for each in told["errors"]]
     assert ["3", "0", "*"] == [row["code"] for row in rows]
     assert ["ECONNREFUSED", "EPROTO", ""] == [row["linux_recverr"] for row in rows]
+
+
+@pytest.mark.parametrize(("key", "last", "text"), [
+    ((4, 3, 3), "sk_error_report", "its next call gives ECONNREFUSED, once"),
+    ((4, 3, 1), "sk_error_report", "EHOSTUNREACH"),
+    ((4, 3, 99), "icmp_unreach", "no code above 15"),
+    ((4, 4, 0), "__udp4_lib_err", "drops a source quench"),
+    ((4, 11, 1), "icmp_unreach", "drops it"),
+    ((6, 3, 1), "sk_error_report", "EHOSTUNREACH"),
+    ((6, 100, 0), "sk_error_report", "EPROTO"),
+])
+def test_the_way_of_an_error_ends_where_linux_drops_it(key, last, text):
+    step = path_of(meaning_of(*key))[-1]
+    assert last == step.function
+    assert text in step.text
+
+
+@pytest.mark.parametrize("meaning", MEANINGS, ids=lambda row: f"v{row.family}-{row.type}-{row.code}")
+def test_calls_in_json_agree_with_the_errno_by_kind_of_socket(meaning):
+    told = as_object(meaning)
+    usual = [each for each in told["linux_calls"] if each["pmtudisc"] in {None, "WANT"}]
+    assert told["linux"] == {each["socket"]: each["recv"][0] for each in usual}
+    assert {each["pmtudisc"] for each in told["linux_calls"]} == (
+        set(MODES) if meaning.verdict == "too-big" else {None})
+    assert (told["linux"]["recverr"] is not None) == (told["linux_path"][-1]["function"] == "sk_error_report")

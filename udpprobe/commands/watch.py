@@ -19,6 +19,7 @@ from udpprobe.capture.recorder import Rotation
 from udpprobe.core.aging import AGED_OUT, MOST_ROWS, age
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Destination, Event, Report, Unmatched, WatchedEvent, changed
+from udpprobe.core.verdicts import meaning_of
 from udpprobe.errors import UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.linux.hostfacts import own_addresses
@@ -191,7 +192,7 @@ class Watch:
         own = {name: getattr(event, name) for name in Event.__struct_fields__}
         if sender is None:
             return WatchedEvent(**own)
-        note = sender.note(event.linux or {})
+        note = sender.note(meaning_of(event.family, event.type, event.code))
         self._note((event.quoted.destination, event.quoted.destination_port), note)
         return WatchedEvent(**own | {"notes": (*event.notes, note)}, process=sender.process, sees=sender.sees)
 

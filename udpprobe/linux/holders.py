@@ -10,11 +10,14 @@ from contextlib import ExitStack, suppress
 
 from msgspec import Struct
 
+from udpprobe.core.kernel import MODES
 from udpprobe.core.model import Process
 
 PIDFD_GETFD = 438
 """The system call's number, on every architecture."""
 IPV6_RECVERR = 25
+MTU_DISCOVER = (socket.IPPROTO_IP, 10), (socket.IPPROTO_IPV6, 23)
+"""linux/in.h, linux/in6.h"""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -80,19 +83,35 @@ def _name_of(pid: int) -> str:
         return "?"
 
 
-def shows_ipv6_errors(holder: Holder) -> bool | None:
-    """Whether a socket has IPV6_RECVERR, which the kernel tells only of one's own: so take a share in it for a moment.
+class Options(Struct, frozen=True):
+    """What the kernel tells only of one's own sockets; None where this user may not look, or it has no such option."""
 
-    None where this user may not, or the socket is none of IPv6 or gone.
-    """
+    ipv6_errors: bool | None = None
+    """IPV6_RECVERR."""
+    modes: tuple[str | None, str | None] = None, None
+    """Of IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, words of `MODES`."""
+
+
+def options_of(holder: Holder) -> Options:
+    """Take a share in a socket for a moment, and ask."""
     with suppress(OSError), ExitStack() as opened:
         pidfd = os.pidfd_open(holder.pid)
         opened.callback(os.close, pidfd)
         descriptor = _libc.syscall(PIDFD_GETFD, pidfd, holder.descriptor, 0)
         if descriptor < 0:
-            return None
+            return Options()
         opened.callback(os.close, descriptor)
         if os.fstat(descriptor).st_ino == holder.inode:     # else it is another file by now
             with socket.socket(fileno=os.dup(descriptor)) as shared:
-                return bool(shared.getsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR))
+                recverr = _option(shared, socket.IPPROTO_IPV6, IPV6_RECVERR)
+                modes = [_option(shared, *option) for option in MTU_DISCOVER]
+                v4, v6 = (MODES[mode] if mode is not None and mode < len(MODES) else None for mode in modes)
+                return Options(None if recverr is None else bool(recverr), (v4, v6))
+    return Options()
+
+
+def _option(shared: socket.socket, level: int, name: int) -> int | None:
+    """Its number; None where sockets of this family lack it."""
+    with suppress(OSError):
+        return shared.getsockopt(level, name)
     return None

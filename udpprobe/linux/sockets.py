@@ -16,9 +16,11 @@ from random import SystemRandom
 from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX, mapped_address
+from udpprobe.core.kernel import TOO_BIG, told_errno
 from udpprobe.core.model import Event, Process
 from udpprobe.core.ports import Ports
-from udpprobe.linux.holders import Holder, holders_of, shows_ipv6_errors
+from udpprobe.core.verdicts import Meaning
+from udpprobe.linux.holders import Holder, Options, holders_of, options_of
 from udpprobe.linux.sockdiag import UdpSocket, udp_sockets
 
 Address = IPv4Address | IPv6Address
@@ -45,7 +47,13 @@ TEXTS = {
     "unknown": "whether its socket hears of it is unknown",
 }
 HEARING = frozenset({"connected", "recverr"})
-LATER = "its socket is unconnected: it learns of it only with IP_PMTUDISC_DO, by EMSGSIZE from what it sends later"
+LATER = {
+    "EMSGSIZE": "it learns of it by EMSGSIZE from each larger datagram that it sends later (IP_PMTUDISC_DO)",
+    "fragments": "it does not know; larger datagrams leave in fragments from now on",
+    "whole": "it does not know, and goes on sending them whole (IP_PMTUDISC_{mode})",
+    None: "it learns of it only with IP_PMTUDISC_DO, by EMSGSIZE from what it sends later",
+}
+"""What "too big" does to a socket that is not told: the route's MTU is known from then on."""
 UNTOLD = "its socket hears of most errors, but Linux keeps this one to itself"
 
 
@@ -56,23 +64,22 @@ class Sender(Struct, frozen=True):
     """None where nobody knows."""
     state: str
     """A key of `SEES`."""
+    mode: str | None = None
+    """Of IP_MTU_DISCOVER or IPV6_MTU_DISCOVER, a word of `MODES`; None where nobody knows."""
 
     @property
     def sees(self) -> str:
         """`connected`, `recverr`, `blind` or `unknown`."""
         return SEES[self.state]
 
-    def note(self, linux: dict[str, str | None]) -> str:
-        """In words.
-
-        Args:
-            linux: the errno that Linux gives a `connected` and a `recverr` socket.
-        """
+    def note(self, meaning: Meaning) -> str:
+        """In words, what an error of this meaning is to it."""
         who = f"{self.process.name}[{self.process.pid}]" if self.process else "of this host, by an unknown process"
-        errno = linux.get(self.state)
-        is_untold = self.state in HEARING and errno is None
-        is_later = self.state == "unconnected" and linux.get("connected") == "EMSGSIZE"
-        text = UNTOLD if is_untold else LATER if is_later else TEXTS[self.state].format(errno=errno)
+        errno = told_errno(meaning, self.state, self.mode or "WANT") if self.state in HEARING else None
+        text = UNTOLD if self.state in HEARING and errno is None else TEXTS[self.state].format(errno=errno)
+        if meaning.verdict == "too-big" and self.state in {"unconnected", "elsewhere"}:
+            later = LATER[TOO_BIG[meaning.family, self.mode].later if self.mode else None]
+            text = text.replace("it does not know", later.format(mode=self.mode))
         return f"{who}; {text}"
 
 
@@ -84,8 +91,7 @@ class _Sighting(Struct):
 
     found: UdpSocket
     holder: Holder | None
-    ipv6_errors: bool | None
-    """Whether it has IPV6_RECVERR; None where the kernel does not say."""
+    options: Options
     seen_s: float
     gone: bool = False
 
@@ -150,8 +156,7 @@ class Sockets:
         holders = holders_of(new, {each.holder.pid for each in self._sightings.values() if each.holder}) if new else {}
         for inode in new:
             holder = holders.get(inode)
-            ipv6_errors = shows_ipv6_errors(holder) if holder else None
-            self._sightings[inode] = _Sighting(there[inode], holder, ipv6_errors, now_s)
+            self._sightings[inode] = _Sighting(there[inode], holder, options_of(holder) if holder else Options(), now_s)
         for inode, sighting in self._sightings.items():
             sighting.gone = inode not in there
             if not sighting.gone:
@@ -178,7 +183,10 @@ class Sockets:
         told = {_told(each, flow, event.family) for rank, each in ranked if rank == best}
         if len({sender.process for sender in told}) != 1:
             return NOBODY       # nobody holds it any more, or several share the port
-        return told.pop() if len(told) == 1 else Sender(told.pop().process, "unknown")
+        if len(told) == 1:
+            return told.pop()
+        states = {sender.state for sender in told}
+        return Sender(told.pop().process, states.pop() if len(states) == 1 else "unknown")
 
 
 Flow = tuple[int, int, int | None]
@@ -199,14 +207,15 @@ def _rank(sighting: _Sighting, flow: Flow) -> tuple[int, ...] | None:
 
 def _told(sighting: _Sighting, flow: Flow, family: int) -> Sender:
     holder = sighting.holder
-    return Sender(holder.process if holder else None, _state(sighting, flow, family))
+    return Sender(holder.process if holder else None, _state(sighting, flow, family),
+                  sighting.options.modes[0 if family == 4 else 1])
 
 
 def _state(sighting: _Sighting, flow: Flow, family: int) -> str:
     """As the kernel looks for whom to tell: a socket that is connected to the quoted destination, or to nobody."""
     found = sighting.found
     is_there = (found.peer, found.peer_port) == flow[1:]
-    recverr = found.recverr if family == 4 else sighting.ipv6_errors
+    recverr = found.recverr if family == 4 else sighting.options.ipv6_errors
     if found.is_connected and not is_there:
         return "elsewhere"
     if recverr:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from udpprobe.core.kernel import MODES, SOCKETS, TOO_BIG, calls_of, path_of
 from udpprobe.core.verdicts import ANY_CODE, Meaning
 from udpprobe.reports import Format
 from udpprobe.reports.text import Layout, markdown, table, without_tags, wrap
@@ -30,13 +31,15 @@ _LEGEND: tuple[tuple[Callable[[Meaning], bool], str], ...] = (
         "call, once; a socket with IP_RECVERR gets it too, and reads the whole error with MSG_ERRQUEUE. An unconnected "
         "socket hears nothing, ever: the kernel cannot know which sendto the error belongs to.")),
     (lambda row: row.verdict == "too-big", (
-        "But once a route's MTU is known, IP_PMTUDISC_DO has each sendto that is too large fail with EMSGSIZE.")),
+        "But the route learns the MTU: with IP_PMTUDISC_DO each send that is larger fails with EMSGSIZE, from whatever "
+        "socket.")),
 )
 """What is said below a table, and of which of its rows."""
 
 
-_LATER = ("nothing of the error; with IP_PMTUDISC_DO, EMSGSIZE from each later sendto that is too large, once the "
-          "route's MTU is known")
+_LATER = ("nothing of the error; but the route's MTU is known then: with IP_PMTUDISC_DO each sendto that is larger "
+          "gives EMSGSIZE, by default it leaves in fragments")
+_HOW = {"fragments": "leave in fragments", "whole": "leave whole, and are lost", "EMSGSIZE": "EMSGSIZE, from each send"}
 
 
 def verdict_words(meaning: Meaning) -> str:
@@ -134,7 +137,20 @@ def _story(meaning: Meaning, width: int) -> str:
         ("Linux, IP_RECVERR", words["recverr"]),
     )
     body = "\n".join(_fact(key, value, width) for key, value in facts)
-    return f"{_title(meaning)}\n{wrap(meaning.text, width)}\n\n{body}"
+    way = "\n".join(_fact(step.function, step.text, width) for step in path_of(meaning))
+    parts = (f"{_title(meaning)}\n{wrap(meaning.text, width)}", body, _modes(meaning, width),
+             f"The error's way through Linux, and what each function wants or does:\n{way}")
+    return "\n\n".join(filter(None, parts))
+
+
+def _modes(meaning: Meaning, width: int) -> str:
+    """What depends on IP_MTU_DISCOVER; empty for an error of which nothing does."""
+    if meaning.verdict != "too-big":
+        return ""
+    option, name = ("IP_MTU_DISCOVER", "IP_RECVERR") if meaning.family == 4 else ("IPV6_MTU_DISCOVER", "IPV6_RECVERR")
+    rows = tuple((mode + " (default)" * (mode == "WANT"), of.connected or "-", of.recverr or "-", _HOW[of.later])
+                 for mode in MODES for of in (TOO_BIG[meaning.family, mode],))
+    return table((Layout((option, "connected", name, "larger datagrams from then on"), rows, 0),), width)
 
 
 def meanings_markdown(meanings: Sequence[Meaning], width: int, about: About | None = None) -> str:
@@ -172,6 +188,10 @@ def as_object(meaning: Meaning) -> dict[str, Any]:
         "code": None if meaning.code == ANY_CODE else meaning.code,
         "verdict_otherwise": _otherwise(meaning),
         "errno": meaning.errno, "linux": meaning.linux, "linux_words": linux_words(meaning),
+        "linux_calls": [
+            {"socket": socket, "pmtudisc": mode, **calls_of(meaning, socket, mode or "WANT")._asdict()}
+            for socket in SOCKETS for mode in (MODES if meaning.verdict == "too-big" else (None,))],
+        "linux_path": [step._asdict() for step in path_of(meaning)],
     }
 
 

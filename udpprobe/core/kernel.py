@@ -1,0 +1,138 @@
+"""What Linux tells a program of an ICMP error about its UDP datagram: at which calls, and which way the error takes.
+
+Measured on Linux 6.18 by tests/live/kernel_matrix.py: every error of the table of meanings, sockets that are
+unconnected or connected, with and without IP_RECVERR (IPV6_RECVERR), in each mode of IP_MTU_DISCOVER, both families
+and IPv4 through a socket of AF_INET6, three calls each. Only an error that says "too big" depends on the mode.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import NamedTuple
+
+from udpprobe.core.verdicts import Meaning
+
+SOCKETS = ("unconnected", "connected", "recverr")
+"""`recverr` may be connected or not: both hear the same."""
+MODES = ("DONT", "WANT", "DO", "PROBE", "INTERFACE", "OMIT")
+"""Of IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, by number (linux/in.h): DONT is 0. Linux's default is WANT."""
+
+
+class TooBig(NamedTuple):
+    """What becomes of "too big" in one mode."""
+
+    connected: str | None
+    """Errno of the next call, once."""
+    recverr: str | None
+    later: str
+    """What is sent from then on and does not fit, by any socket of this mode: `fragments`, `whole`, or the errno that
+    each send gives."""
+
+
+TOO_BIG = MappingProxyType({
+    (4, "DONT"): TooBig(None, None, "fragments"),
+    (4, "WANT"): TooBig("EMSGSIZE", "EMSGSIZE", "fragments"),
+    (4, "DO"): TooBig("EMSGSIZE", "EMSGSIZE", "EMSGSIZE"),
+    (4, "PROBE"): TooBig("EMSGSIZE", "EMSGSIZE", "whole"),
+    (4, "INTERFACE"): TooBig("EMSGSIZE", "EMSGSIZE", "whole"),
+    (4, "OMIT"): TooBig("EMSGSIZE", "EMSGSIZE", "whole"),
+    (6, "DONT"): TooBig(None, "EMSGSIZE", "fragments"),
+    (6, "WANT"): TooBig("EMSGSIZE", "EMSGSIZE", "fragments"),
+    (6, "DO"): TooBig("EMSGSIZE", "EMSGSIZE", "EMSGSIZE"),
+    (6, "PROBE"): TooBig("EMSGSIZE", "EMSGSIZE", "whole"),
+    (6, "INTERFACE"): TooBig(None, None, "whole"),
+    (6, "OMIT"): TooBig(None, None, "whole"),
+})
+"""By family and mode."""
+
+
+class Calls(NamedTuple):
+    """What three calls give after an error; None where nothing fails."""
+
+    send: tuple[str | None, ...]
+    """Errnos, of datagrams as large as the one that the error quotes."""
+    left: tuple[str | None, ...]
+    """How each of these left: `whole`, `fragments`, or not at all."""
+    recv: tuple[str | None, ...]
+
+
+def calls_of(meaning: Meaning, state: str, mode: str = "WANT") -> Calls:
+    """What the calls of a socket give.
+
+    Args:
+        meaning: of the error.
+        state: one of `SOCKETS`.
+        mode: one of `MODES`; only "too big" depends on it.
+    """
+    errno, later = told_errno(meaning, state, mode), "whole"
+    if meaning.verdict == "too-big":
+        later = TOO_BIG[meaning.family, mode].later
+    if later == "EMSGSIZE":     # ip_append_data looks at the route's MTU, whoever learnt it
+        return Calls(("EMSGSIZE",) * 3, (None,) * 3, (errno, None, None))
+    return Calls((errno, None, None), (None if errno else later, later, later), (errno, None, None))
+
+
+def told_errno(meaning: Meaning, state: str, mode: str = "WANT") -> str | None:
+    """Errno of the error itself, from whichever call comes next; None where the socket is told nothing of it."""
+    if state == "unconnected":
+        return None
+    row = TOO_BIG[meaning.family, mode] if meaning.verdict == "too-big" else meaning
+    return row.connected if state == "connected" else row.recverr
+
+
+class Step(NamedTuple):
+    """A function of the kernel, and what it wants or does."""
+
+    function: str
+    text: str
+
+
+_LOOKUP = ("finds the socket: connected between the quoted addresses and ports; or with the quoted source port, and "
+           "bound to the quoted source address or to any")
+
+
+def path_of(meaning: Meaning) -> tuple[Step, ...]:
+    """The way of an error through the kernel, as far as it gets."""
+    return _path_v4(meaning) if meaning.family == 4 else _path_v6(meaning)
+
+
+def _path_v4(meaning: Meaning) -> tuple[Step, ...]:
+    """net/ipv4/icmp.c and udp.c."""
+    received = Step("icmp_rcv", "the ICMP checksum is right, and the packet came to one of this host's addresses")
+    if (meaning.type, meaning.code) == (11, 1):
+        return received, Step("icmp_unreach", "counts it, and drops it")
+    if meaning.type == 3 and not meaning.recverr:
+        return received, Step("icmp_unreach", "drops it: it knows no code above 15")
+    unreach = Step("icmp_unreach", "the quote holds an IP header" + (
+        ", and net.ipv4.ip_no_pmtu_disc is below 2" if meaning.verdict == "too-big" else ""))
+    deliver = Step("icmp_socket_deliver", "the quote has 8 bytes behind its IP header, whose protocol is UDP")
+    before: tuple[Step, ...] = received, unreach, deliver, Step("__udp4_lib_err", _LOOKUP)
+    if meaning.type == 4:
+        return *before, Step("__udp4_lib_err", "drops a source quench")
+    if meaning.verdict == "too-big":
+        before = *before, Step("ipv4_sk_update_pmtu", (
+            "the route learns the MTU, unless the socket has IP_PMTUDISC_INTERFACE or OMIT; with DONT it ends here"))
+    return *before, _option("IP_RECVERR", "ip_icmp_error", meaning), _told(meaning)
+
+
+def _path_v6(meaning: Meaning) -> tuple[Step, ...]:
+    """net/ipv6/icmp.c and udp.c."""
+    before: tuple[Step, ...] = (
+        Step("icmpv6_rcv", "the ICMPv6 checksum is right"),
+        Step("icmpv6_notify", "the quote holds an IPv6 header, and 8 bytes of UDP behind its extension headers"),
+        Step("__udp6_lib_err", _LOOKUP))
+    if meaning.verdict == "too-big":
+        before = *before, Step("ip6_sk_update_pmtu", (
+            "the route learns the MTU, if that is 1280 or more; with IPV6_PMTUDISC_INTERFACE or OMIT it ends here "
+            "instead, with DONT it goes on only to IPV6_RECVERR"))
+    return *before, _option("IPV6_RECVERR", "ipv6_icmp_error", meaning), _told(meaning)
+
+
+def _option(name: str, function: str, meaning: Meaning) -> Step:
+    without = ("goes on if the socket is connected, for the error is hard" if meaning.connected else
+               "ends here even if the socket is connected, for the error is soft")
+    return Step(function, f"with {name} the error waits in the error queue; without, it {without}")
+
+
+def _told(meaning: Meaning) -> Step:
+    return Step("sk_error_report", f"wakes the program (POLLERR): its next call gives {meaning.recverr}, once")
