@@ -10,7 +10,7 @@ from mmdb import database
 from udpprobe import resolver
 from udpprobe.cli import main
 from udpprobe.errors import UdpprobeError
-from udpprobe.reports.text import Style
+from udpprobe.reports.text import Style, named
 from udpprobe.resolver import Names
 
 
@@ -137,3 +137,30 @@ def test_the_environment_names_the_file_too(tmp_path, monkeypatch, capsys):
 
 def test_nobody_is_named_without_being_asked_for():
     assert (Style().name("192.0.2.1"), Style().service(53)) == ("", "")
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    ("prohibited by 192.0.2.1", "prohibited by 192.0.2.1 (fw.example)"),
+    ("192.0.2.1, then 192.0.2.1.", "192.0.2.1 (fw.example), then 192.0.2.1."),
+    ("behind 2001:db8::1: gone", "behind 2001:db8::1 (v6.example): gone"),
+    ("192.0.2.1:53 and [2001:db8::1]:53", "192.0.2.1:53 and [2001:db8::1]:53"),
+    ("192.0.2.10, 1192.0.2.1 and 192.0.2.1.5", "192.0.2.10, 1192.0.2.1 and 192.0.2.1.5"),
+    ("192.0.2.1/24 after 12:04:05, 9.16 ms", "192.0.2.1/24 after 12:04:05, 9.16 ms"),
+])
+def test_prose_names_an_address_at_its_first_mention_and_no_endpoint(text, shown):
+    names = {"192.0.2.1": "fw.example", "2001:db8::1": "v6.example"}
+    assert shown == named(text, Style(name=lambda address: names.get(address, "")))
+
+
+def test_names_in_prose_are_escaped():
+    assert named("by 192.0.2.1", Style(name=lambda _: "x\x1b[1m")) == r"by 192.0.2.1 (x\x1b[1m)"
+
+
+@pytest.mark.parametrize("output_format", ["plugin", "table"])
+def test_a_check_names_who_refuses(dns, capsys, output_format):
+    dns["127.0.0.1"] = "this.example"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    assert main(["check", "--resolve", "--engine", "recverr", "--format", output_format, f"127.0.0.1:{port}"]) == 2
+    assert "refused by 127.0.0.1 (this.example) itself" in " ".join(capsys.readouterr().out.split())

@@ -1,4 +1,4 @@
-"""Names of addresses, looked up beside the work: reverse DNS, and AS numbers from a local file.
+"""Names of addresses, looked up beside the work: reverse DNS, and AS numbers from a local file or over DNS.
 
 A look-up never holds anything up: it runs in a thread that does not keep the program from ending, and whoever wants
 names waits for a second at most, in all.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Any
 
+from udpprobe.cymru import system_of
 from udpprobe.errors import UdpprobeError
 
 AT_ONCE = 16
@@ -29,16 +30,18 @@ class Names:
     Args:
         dns: whether DNS is asked.
         asn_db: a file of autonomous systems, in MaxMind's format.
+        asn_dns: whether Team Cymru is asked for those that the file does not know.
 
     Raises:
         UdpprobeError: the file cannot be read, or the library that reads it is missing.
     """
 
-    def __init__(self, *, dns: bool = True, asn_db: str | None = None) -> None:
-        self._dns, self._systems = dns, _Systems(asn_db) if asn_db else None
-        self._names: dict[str, str] = {}
+    def __init__(self, *, dns: bool = True, asn_db: str | None = None, asn_dns: bool = False) -> None:
+        self._systems = _Systems(asn_db) if asn_db else None
+        self._askers: list[Callable[[str], str]] = [*([_name_of] if dns else []), *([system_of] if asn_dns else [])]
+        self._found: dict[tuple[str, Callable[[str], str]], str] = {}
         self._asked: set[str] = set()
-        self._waiting: SimpleQueue[str] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[str, Callable[[str], str]]] = SimpleQueue()
         self._threads = 0
         self._news = threading.Condition()
         self._began_s: float | None = None
@@ -48,9 +51,9 @@ class Names:
         for address in addresses:
             if address and address not in self._asked and len(self._asked) < MOST:
                 self._asked.add(address)
-                if self._dns:
+                for asker in self._askers:
                     self._began_s = self._began_s or time.monotonic()
-                    self._waiting.put(address)
+                    self._waiting.put((address, asker))
                     self._start()
 
     def _start(self) -> None:
@@ -60,24 +63,24 @@ class Names:
 
     def _work(self) -> None:
         while True:
-            address = self._waiting.get()
-            name = _name_of(address)
+            address, asker = self._waiting.get()
+            name = asker(address)
             with self._news:
-                self._names[address] = name
+                self._found[address, asker] = name
                 self._news.notify_all()
 
-    def wait(self) -> None:
-        """Until all is looked up that was asked for, or the time is over."""
+    def wait(self, most_s: float = PATIENCE_S) -> None:
+        """Until all is looked up that was asked for, or the time is over, or the caller's own."""
         if self._began_s is None:
             return
         with self._news:
-            self._news.wait_for(lambda: len(self._names) >= len(self._asked),
-                                max(self._began_s + PATIENCE_S - time.monotonic(), 0))
+            self._news.wait_for(lambda: len(self._found) >= len(self._asked) * len(self._askers),
+                                max(min(self._began_s + PATIENCE_S - time.monotonic(), most_s), 0))
 
     def of(self, address: str) -> str:
         """What is known: `router.example, AS64500 Example, DE`; empty for nothing."""
-        system = self._systems.of(address) if self._systems else ""
-        return ", ".join(filter(None, (self._names.get(address, ""), system)))
+        system = (self._systems.of(address) if self._systems else "") or self._found.get((address, system_of), "")
+        return ", ".join(filter(None, (self._found.get((address, _name_of), ""), system)))
 
 
 def _name_of(address: str) -> str:
@@ -101,7 +104,7 @@ class _Systems:
         except OSError as error:
             raise UdpprobeError(f"cannot read {path}: {error.strerror or error}") from error
         except (maxminddb.InvalidDatabaseError, ValueError) as error:
-            raise UdpprobeError(f"{path} is no MaxMind database: {error}") from error
+            raise UdpprobeError(f"{path} is no MaxMind database") from error
         self._broken: tuple[type[Exception], ...] = (maxminddb.InvalidDatabaseError, ValueError)
 
     def of(self, address: str) -> str:

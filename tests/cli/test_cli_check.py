@@ -151,8 +151,9 @@ def test_what_does_not_stop_is_left_behind_in_time():
 @pytest.mark.parametrize("text", ["nan", "inf", "1e300"])
 def test_a_time_is_a_finite_one(capsys, option, text):
     assert 3 == main(["check", option, text, "192.0.2.1:53"])
-    assert f"UDPPROBE UNKNOWN - {float(text):g} is no time to wait; give seconds, at most 86400\n" == (
-        capsys.readouterr().out)
+    least = {"--timeout": "1", "--wait": "0.01"}[option]
+    given = {"nan": "give a number"}.get(text, f"give {least} to 86400")
+    assert f"UDPPROBE UNKNOWN - {option} {float(text)}: {given}\n" == capsys.readouterr().out
 
 
 def test_a_rate_that_is_none_is_unknown_too(capsys):

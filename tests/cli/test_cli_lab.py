@@ -18,7 +18,7 @@ from udpprobe.lab.scenario import names
     (["lab", "-s", "nonsense", "--", "true"], "no scenario is called 'nonsense': there are "),
     (["lab", "--show", "nonsense"], "no scenario is called 'nonsense'"),
     (["lab", "-w", "-", "--", "true"], "standard output is the command's; name a file with --write"),
-    (["lab", "--seed", "x", "--", "true"], "'x' is no whole number"),
+    (["lab", "--seed", "x", "--", "true"], "--seed 'x': give a whole number"),
 ])
 def test_wrong_words_are_one_line_and_status_2(words, said, capsys):
     assert 2 == main(words)

@@ -2,27 +2,37 @@
 
 import pytest
 
-from udpprobe.cli import main
-from udpprobe.cli.wrong_words import meant
+from udpprobe.cli import COMMANDS, main
+from udpprobe.cli.wrong_words import meant, with_ranges
 
 
 @pytest.mark.parametrize(("words", "said"), [
     (["trace"], "Missing argument 'HOST:PORT'"),
     (["trace", "a", "b", "c"], "'b c': too many words"),
     (["watch", "port", "53"], "'port 53': watch takes options only; a pcap filter goes behind --filter"),
-    (["scan", "--rate", "x", "a"], "'--rate': 'x' is no number"),
-    (["scan", "--size", "x", "a"], "'--size': 'x' is no whole number"),
-    (["scan", "--size", "20", "a"], "20 is not in the range 28 to 65535"),
-    (["scan", "--rate", "-1", "a"], "-1.0 is not in the range 0 or more"),
-    (["scan", "--engine", "rwa", "a"], "'rwa' is not one of 'raw', 'recverr', 'connected': did you mean raw?"),
+    (["scan", "--rate", "x", "a"], "--rate 'x': give a number, 0 or more"),
+    (["scan", "--size", "x", "a"], "--size 'x': give a whole number, 28 to 65535"),
+    (["scan", "--size", "20", "a"], "--size 20: give 28 to 65535 (see udpprobe scan --help)"),
+    (["scan", "--rate", "-1", "a"], "--rate -1: give 0 or more"),
+    (["scan", "--engine", "rwa", "a"], "--engine 'rwa': give raw, recverr or connected: did you mean raw?"),
+    (["mtu", "--format", "parqet", "a"], "--format 'parqet': give table, json, ndjson, csv, markdown or html (see"),
+    (["scan", "a", "--timeout", "1e9"], "--timeout 1000000000: give 0.01 to 86400 (see"),
+    (["scan", "a", "--timeout", "nan"], "--timeout nan: give a number"),
+    (["check", "--config", "", "a"], "UNKNOWN - --config: the value is empty"),
+    (["scan", "a", "--ports="], "--ports: the value is empty"),
+    (["scan", ""], "TARGET...: the value is empty"),
+    (["scan", "a", "--control=x"], "--control takes no value"),
+    (["scan", "a", "--rate"], "--rate needs a value"),
+    (["mtu", "127.0.0.1", "--source-address", "x"], "--source-address 'x' is no IPv4 or IPv6 address"),
+    (["scan", "--nonsense", "a"], "No such option: --nonsense (see"),
     (["scan", "--retires", "1", "a"], "No such option: --retires: did you mean --retries?"),
     (["scan", "-Q", "a"], "No such option: -Q"),
     (["trase"], "No such command 'trase': did you mean trace?"),
     (["zzz"], "No such command 'zzz' (see"),
 ])
 def test_a_mistake_is_one_sentence_of_ours(words, said, capsys):
-    assert main(words) == 2
-    told = capsys.readouterr().err
+    assert main(words) == (3 if words[0] == "check" else 2)
+    told = "".join(capsys.readouterr())
     assert said in told
     assert told.count("\n") == 1
     assert "Invalid value" not in told
@@ -30,9 +40,25 @@ def test_a_mistake_is_one_sentence_of_ours(words, said, capsys):
 
 def test_check_says_the_same_as_a_plugin(capsys):
     assert main(["check", "--retries", "x", "192.0.2.1:53"]) == 3
-    assert capsys.readouterr().out == "UDPPROBE UNKNOWN - '--retries': 'x' is no whole number\n"
+    assert capsys.readouterr().out == "UDPPROBE UNKNOWN - --retries 'x': give a whole number, 0 to 100\n"
 
 
 def test_nothing_is_meant_by_what_looks_like_nothing():
     assert meant("zzz", ["loop-2", "loop-3"]) == ""
     assert meant("lop-3", ["loop-2", "loop-3"]) == ": did you mean loop-3?"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_ranges_in_words(command, capsys):
+    main([command, "--help"])
+    told = capsys.readouterr().out
+    assert "<=" not in told
+    assert ">=" not in told
+    assert "{" not in told.partition("\n")[0]
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("[default: 4; 1<=x<=9]", "[default: 4; 1 to 9]"), ("[x>=0.01]", "[0.01 or more]"), ("[x<=9]", "[9 or less]"),
+    ("max x = 5", "max x = 5"), ("[-1<=x<=1e+20]", "[-1 to 1e+20]")])
+def test_a_range_is_told_as_people_say_it(text, said):
+    assert said == with_ranges(text)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from msgspec.structs import replace
@@ -10,8 +11,8 @@ from samples import T0_NS
 
 from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
 from udpprobe.reports import Format
-from udpprobe.reports.mtu import MTU_FORMATS, mtu_table
-from udpprobe.reports.text import Style
+from udpprobe.reports.mtu import MTU_FORMATS, mtu_table, speakers
+from udpprobe.reports.text import PLAIN, Style
 from udpprobe.tracing.model import Target
 
 ROUTER = Reported("192.0.2.1", 1400, 4, 1401, ())
@@ -114,3 +115,13 @@ def test_colour_is_that_of_the_verdict(reports):
     coloured = mtu_table(replace(TOO_BIG, reports=reports), 80, Style(is_coloured=True))
     assert coloured.startswith("\x1b[31m198.51.100.7:53: path MTU 1400")
     assert text == coloured.replace("\x1b[31m", "").replace("\x1b[0m", "")
+
+
+def test_routers_are_named_in_the_sentence_and_in_their_rows():
+    style = PLAIN._replace(name=lambda address: f"r{address[-1]}.example")
+    assert "behind 192.0.2.1 (r1.example), before or at 192.0.2.2 (r2.example), and" in " ".join(
+        mtu_table(HOLE, 80, style).split())
+    told = mtu_table(TOO_BIG, 120, style)
+    assert all(re.search(rf"^{re.escape(each.reporter)} .*r{each.reporter[-1]}\.example", told, re.MULTILINE)
+               for each in TOO_BIG.reports)
+    assert set(speakers(HOLE)) == {"192.0.2.1", "192.0.2.2"}

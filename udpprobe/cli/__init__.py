@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +16,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from udpprobe import __version__
-from udpprobe.errors import UdpprobeError
+from udpprobe.errors import UdpprobeError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 INTERRUPTED = 128 + 2
 """What a shell reports of a program that SIGINT ended."""
@@ -68,7 +69,42 @@ def _loaded(name: str) -> Any:  # noqa: ANN401 - as above
     module = import_module(f"udpprobe.cli.{name}")
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     alone.command(name, epilog=module.EXAMPLES, **getattr(module, "SETTINGS", {}))(getattr(module, name))
-    return typer.main.get_command(alone)
+    command: Any = typer.main.get_command(alone)
+    for each in command.params:
+        each.get_help_record = partial(_in_words, each.get_help_record)
+        each.make_metavar = partial(_without_braces, each.make_metavar)
+        each.process_value = partial(_not_empty, each, each.process_value)
+    return command
+
+
+def _without_braces(metavar_of: Callable[..., str], *args: Any, **how: Any) -> str:  # noqa: ANN401 - the parser's types
+    """`HOST:PORT` for an argument that must be there; the parser would have it in braces."""
+    text = metavar_of(*args, **how)
+    return text[1:-1] if text.startswith("{") else text
+
+
+def _not_empty(parameter: Any, value_of: Callable[[Any, Any], Any],  # noqa: ANN401 - as above
+               context: object, value: Any) -> Any:  # noqa: ANN401 - as above
+    """A value as it should be; an empty one comes of a variable that a script did not set, and would say nothing.
+
+    Raises:
+        UsageError: it is empty; a filter may be, as tcpdump's.
+    """
+    if "" in (value if isinstance(value, list | tuple) else (value,)) and "--filter" not in parameter.opts:
+        from udpprobe.cli.wrong_words import name_of  # noqa: PLC0415 - of mistakes alone
+
+        raise UsageError(f"{name_of(parameter)}: the value is empty")
+    return value_of(context, value)
+
+
+def _in_words(help_of: Callable[[Any], tuple[str, str] | None], context: object) -> tuple[str, str] | None:
+    """What help says of a parameter, with its range as people say it."""
+    found = help_of(context)
+    if found is None or "x" not in found[1]:
+        return found
+    from udpprobe.cli.wrong_words import with_ranges  # noqa: PLC0415 - of help and mistakes alone
+
+    return found[0], with_ranges(found[1])
 
 
 app = typer.Typer(cls=_Commands, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -162,7 +198,8 @@ def _usage(error: Exception) -> str:
     path = context.command_path if context else "udpprobe"
     from udpprobe.cli.wrong_words import said_of  # noqa: PLC0415 - of mistakes alone
 
-    return f"{said_of(error, COMMANDS)} (see {path} --help)"
+    hint = f" (see {path} --help)" if context else ""
+    return f"{said_of(error, COMMANDS)}{hint}"
 
 
 def _forget_stdout() -> None:

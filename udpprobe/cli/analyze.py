@@ -10,6 +10,7 @@ from typer import Argument, Option
 from udpprobe.cli.ending import Ending, finish, is_stream, verdicts_in
 from udpprobe.cli.options import (
     AsnDbOption,
+    AsnDnsOption,
     Color,
     ColorOption,
     FailOnOption,
@@ -68,7 +69,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         "--vantage", help="Treat each FILE (directory, glob) as a capture point: its packets are not matched with "
                           "the others', only counted together.")] = False,
     workers: Annotated[int | None, Option(
-        min=1, metavar="N", show_default=False,
+        min=1, max=1024, metavar="N", show_default=False,
         help="Reading threads (processes with `--cluster local`); by default one per core from 1 GiB "
              "on, else 1.")] = None,
     cluster: Annotated[str | None, Option(
@@ -92,6 +93,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     utc: UtcOption = False,
     resolve: ResolveOption = False,
     asn_db: AsnDbOption = None,
+    asn_dns: AsnDnsOption = False,
     fail_on: FailOnOption = None,
     write: Annotated[str | None, Option("--write", "-w", metavar="OUT.pcapng", show_default=False, help=(
         "The capture again, with packet comments on errors, their datagrams, and loops; of one FILE."))] = None,
@@ -129,7 +131,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         group_by=group_by.value, loop_ttl=loop_ttl)
     with _annotating(write, inputs, only_involved=only_involved) as (annotated, read):
         follow = partial(command.analyze, read, options, workers=workers, cluster=cluster)
-        names = names_for(output_format, dns=resolve, asn_db=asn_db)
+        names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
         with opened(output, stream=is_stream(output_format, events=events)) as out:
             # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
             ending = Ending(out, output_format, events=events, hide_healthy=not show_all and bool(failing & _HEALTHY),

@@ -17,8 +17,8 @@ from udpprobe import __version__
 from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
 from udpprobe.checking.thresholds import State, parse_range
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.options import Color, ColorOption, OutputOption
-from udpprobe.cli.output import opened, style_of, width_of
+from udpprobe.cli.options import AsnDbOption, AsnDnsOption, Color, ColorOption, OutputOption, ResolveOption
+from udpprobe.cli.output import names_for, opened, style_of, width_of
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.plugin import line_of
 
@@ -139,10 +139,10 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         min=0, max=65_575, metavar="BYTES", help="CRITICAL where an IP packet of this size does not fit through.")] = 0,
     no_loop: Annotated[bool, Option("--no-loop", help="CRITICAL where the path ends in a routing loop.")] = False,
     timeout: Annotated[float, Option(
-        "--timeout", "-t", min=1, metavar="SECONDS", callback=opt.seconds_of,
+        "--timeout", "-t", min=1, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of,
         help="Seconds after which the check ends, whatever is still open.")] = 10,
     wait: Annotated[float, Option(
-        min=0.01, metavar="SECONDS", callback=opt.seconds_of,
+        min=0.01, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of,
         help="Seconds to wait for a reply, after each probe.")] = 1,
     retries: opt.Retries = 2,
     confirm: Annotated[int, Option(
@@ -164,6 +164,9 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         CheckFormat.PLUGIN,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
+    resolve: ResolveOption = False,
+    asn_db: AsnDbOption = None,
+    asn_dns: AsnDnsOption = False,
 ) -> None:
     """Check that UDP services answer, listen or refuse as they should, and how fast; for Nagios, Icinga and others.
 
@@ -190,11 +193,20 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
             lines.end(outcome)
         raise Exit(outcome.state)
 
+    names, start_s = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns), time.monotonic()
+
     def tell(outcome: "Outcome") -> None:
         with opened(output, stream=False) as out:
             out.write(_text(outcome, output_format, verbose, out, color))
 
     outcome = _in_time(asks, settings, tell)
+    if names:
+        from udpprobe.reports.checks import speakers, with_names  # noqa: PLC0415 - as above
+        from udpprobe.reports.text import Style  # noqa: PLC0415 - as above
+
+        names.ask(speakers(outcome))
+        names.wait(timeout - (time.monotonic() - start_s))
+        outcome = with_names(outcome, Style(name=names.of))
     tell(outcome)
     raise Exit(outcome.state)
 

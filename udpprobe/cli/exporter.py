@@ -38,10 +38,10 @@ def exporter(
     config: Annotated[str | None, Option(
         metavar="FILE.toml", help="Its [templates] are modules, as in check --config.")] = None,
     timeout: Annotated[float, Option(
-        min=1, metavar="SECONDS", callback=opt.seconds_of,
+        min=1, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of,
         help="Seconds for a probe, at most; less where Prometheus gives less.")] = 10,
     wait: Annotated[float, Option(
-        min=0.01, metavar="SECONDS", callback=opt.seconds_of,
+        min=0.01, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of,
         help="Seconds to wait for a reply, after each probe.")] = 1,
     retries: opt.Retries = 2,
     at_once: Annotated[int, Option(min=1, max=64, metavar="N", help="Probes at the same time.")] = 16,

@@ -6,8 +6,17 @@ from typer import Argument, Option
 
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.ending import finish
-from udpprobe.cli.options import Color, ColorOption, FailOnOption, OutputOption, PageFormatOption
-from udpprobe.cli.output import load_ahead, opened, style_of, width_of
+from udpprobe.cli.options import (
+    AsnDbOption,
+    AsnDnsOption,
+    Color,
+    ColorOption,
+    FailOnOption,
+    OutputOption,
+    PageFormatOption,
+    ResolveOption,
+)
+from udpprobe.cli.output import load_ahead, names_for, opened, style_of, width_of
 from udpprobe.cli.progress import shown_of_search
 from udpprobe.core.targets import TRACEROUTE_PORT
 from udpprobe.core.verdicts import VERDICTS
@@ -36,10 +45,12 @@ Max = Annotated[int | None, Option(
 Retries = Annotated[int, Option(
     min=0, max=100, metavar="N", help="Further tries of a size that gets no reply, before it counts as lost.")]
 Timeout = Annotated[float, Option(
-    min=0.01, metavar="SECONDS", callback=opt.seconds_of, help="Seconds to wait for a host that has not replied.")]
+    min=0.01, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of,
+    help="Seconds to wait for a host that has not replied.")]
 Rate = Annotated[float, Option(
     min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no limit.")]
-SourceAddress = Annotated[str | None, Option(metavar="ADDRESS", help="Address of this host to send from.")]
+SourceAddress = Annotated[str | None, Option(
+    metavar="ADDRESS", callback=opt.address_of, help="Address of this host to send from.")]
 SourcePort = Annotated[int | None, Option(
     min=1, max=65_520, metavar="PORT", show_default=False,
     help="Send from this port and the 15 after it, instead of free ones; answers are told apart by port.")]
@@ -68,6 +79,9 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     output_format: PageFormatOption = Format.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
+    resolve: ResolveOption = False,
+    asn_db: AsnDbOption = None,
+    asn_dns: AsnDnsOption = False,
     fail_on: FailOnOption = None,
 ) -> None:
     """Find the path MTU to a UDP port, to the byte, and who limits it: a router that says so, or a black hole."""
@@ -83,13 +97,17 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
         most=most or 0, retries=retries, timeout_s=timeout, rate_pps=rate, ttl=ttl, interface=interface,
         source_address=source_address, source_port=source_port or 0, payload=payload, control=control,
         capture=capture or "auto")
+    names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=output_format is Format.NDJSON) as out:
         with shown_of_search() as on_progress:
             found = searching.mtu(endpoint, options, on_progress)
-        from udpprobe.reports.mtu import MTU_FORMATS, mtu_table  # noqa: PLC0415 - as above
+        from udpprobe.reports.mtu import MTU_FORMATS, mtu_table, speakers  # noqa: PLC0415 - as above
 
+        if names:
+            names.ask(speakers(found.report))
+            names.wait()
         if output_format is Format.TABLE:
-            out.write(mtu_table(found.report, width_of(out), style_of(out, color)))
+            out.write(mtu_table(found.report, width_of(out), style_of(out, color, names=names)))
         else:
             out.write(MTU_FORMATS[output_format](found.report, width_of(out)))
     finish([found.report.verdict], failing, interrupted=found.interrupted,

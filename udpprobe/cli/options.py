@@ -57,6 +57,8 @@ ResolveOption = Annotated[bool, Option("--resolve", help=(
     "Name addresses by reverse DNS in tables; waits for names a second at most."))]
 AsnDbOption = Annotated[str | None, Option("--asn-db", metavar="FILE", show_default=False, help=(
     "Name autonomous systems and countries by this file in MaxMind's format; without it, $UDPPROBE_ASN_DB."))]
+AsnDnsOption = Annotated[bool, Option("--asn-dns", help=(
+    "Name autonomous systems by asking Team Cymru's zone over DNS: whoever runs it and the resolvers see addresses."))]
 ProgressOption = Annotated[bool | None, Option(
     "--progress/--no-progress", show_default=False,
     help="A progress bar on standard error; shown by default on a terminal, after a second.")]

@@ -22,6 +22,7 @@ from udpprobe.reports.text import Style, no_name, no_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from enum import StrEnum
 
     from udpprobe.resolver import Names
 
@@ -182,23 +183,24 @@ def style_of(out: TextIO, color: Color = Color.AUTO, *, utc: bool = True, names:
                  names.of if names else no_name)
 
 
-def names_for(output_format: Format, *, dns: bool, asn_db: str | None) -> Names | None:
-    """What looks up names for a table; None for other formats, whose readers can do so, and are not kept waiting.
+def names_for(output_format: StrEnum, *, dns: bool, asn_db: str | None, asn_dns: bool) -> Names | None:
+    """What looks up names for people; None for other formats, whose readers can do so, and are not kept waiting.
 
     Args:
         output_format: of the result.
-        dns: whether DNS may be asked.
+        dns: whether DNS may be asked for names.
         asn_db: a file of autonomous systems; that of the environment without.
+        asn_dns: whether DNS may be asked for autonomous systems.
 
     Raises:
         UdpprobeError: the file cannot be read.
     """
     path = asn_db or os.environ.get("UDPPROBE_ASN_DB")
-    if output_format is not Format.TABLE or not (dns or path):
+    if output_format not in {"table", "plugin"} or not (dns or path or asn_dns):
         return None
     from udpprobe.resolver import Names  # noqa: PLC0415 - help does not need it
 
-    return Names(dns=dns, asn_db=path)
+    return Names(dns=dns, asn_db=path, asn_dns=asn_dns)
 
 
 def load_ahead(reports: str, output_format: Format) -> None:

@@ -9,6 +9,7 @@ from udpprobe.cli import scan_options as opt
 from udpprobe.cli.ending import Ending, finish, verdicts_in
 from udpprobe.cli.options import (
     AsnDbOption,
+    AsnDnsOption,
     Color,
     ColorOption,
     FailOnOption,
@@ -97,6 +98,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     utc: UtcOption = False,
     resolve: ResolveOption = False,
     asn_db: AsnDbOption = None,
+    asn_dns: AsnDnsOption = False,
     fail_on: FailOnOption = None,
     progress: ProgressOption = None,
 ) -> None:
@@ -136,7 +138,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     if dry_run:
         write_rows(_plan_rows(resolved, options))
         raise Exit
-    names = names_for(output_format, dns=resolve, asn_db=asn_db)
+    names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=output_format is Format.NDJSON) as out:
         ending = Ending(out, output_format, events=events,
                         style=style_of(out, color, utc=utc, names=names), names=names)

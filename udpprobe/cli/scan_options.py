@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument, CallbackParam, Option
 
 from udpprobe.errors import UsageError
 
@@ -19,18 +19,32 @@ def rate_of(value: float) -> float:
     """
     if value == 0 or SLOWEST_PPS <= value <= FASTEST_PPS:
         return value
-    raise UsageError(f"--rate {value:g}: give 0 for no limit, or {SLOWEST_PPS:g} to {FASTEST_PPS:g}")
+    raise UsageError(f"--rate {value:g}: give 0 for no limit, or {SLOWEST_PPS:g} to {FASTEST_PPS:,.0f}")
 
 
-def seconds_of(value: float) -> float:
+def seconds_of(parameter: CallbackParam, value: float) -> float:
     """A time to wait.
 
     Raises:
-        UsageError: it is no number, or more than a day.
+        UsageError: it is no number. What is out of range never comes here.
     """
-    if 0 <= value <= LONGEST_S:
+    if value == value:  # noqa: PLR0124 - all but NaN
         return value
-    raise UsageError(f"{value:g} is no time to wait; give seconds, at most {LONGEST_S}")
+    raise UsageError(f"{max(parameter.opts, key=len)} nan: give a number")
+
+
+def address_of(value: str | None) -> str | None:
+    """An address of this host, to send from.
+
+    Raises:
+        UsageError: it is none.
+    """
+    from ipaddress import ip_address  # noqa: PLC0415 - where it is given
+
+    try:
+        return value and str(ip_address(value))
+    except ValueError:
+        raise UsageError(f"--source-address {value!r} is no IPv4 or IPv6 address") from None
 
 
 class Engine(StrEnum):
@@ -68,7 +82,8 @@ Rate = Annotated[float, Option(
 Retries = Annotated[int, Option(
     min=0, max=100, metavar="N", help="Further probes to a port that has not replied.")]
 Timeout = Annotated[float, Option(
-    min=0.01, metavar="SECONDS", callback=seconds_of, help="Seconds to wait for a host that has not replied at all.")]
+    min=0.01, max=LONGEST_S, metavar="SECONDS", callback=seconds_of,
+    help="Seconds to wait for a host that has not replied at all.")]
 Payload = Annotated[str, Option(metavar="PAYLOAD", help=(
     "auto (what the port's service speaks), empty, token, hex:..., file:..., or names from the table."))]
 Payloads = Annotated[str | None, Option(

@@ -11,6 +11,7 @@ from udpprobe.cli import scan_options as opt
 from udpprobe.cli.ending import finish
 from udpprobe.cli.options import (
     AsnDbOption,
+    AsnDnsOption,
     Color,
     ColorOption,
     FailOnOption,
@@ -49,21 +50,22 @@ Examples:
   udpprobe trace --report-cycles 10 --format json -o ticket.json 192.0.2.1
 """
 
-MaxTtl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="Highest TTL to try.")]
-FirstTtl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="Lowest TTL to try.")]
+MaxTtl = Annotated[int, Option("--max-ttl", "-m", min=1, max=255, metavar="TTL", help="Highest TTL to try.")]
+FirstTtl = Annotated[int, Option("--first-ttl", "-f", min=1, max=255, metavar="TTL", help="Lowest TTL to try.")]
 Queries = Annotated[int, Option("--queries", "-q", min=1, max=100, metavar="N", help="Probes for each hop.")]
-Timeout = Annotated[float, Option(min=0.01, metavar="SECONDS", callback=opt.seconds_of, help=(
+Timeout = Annotated[float, Option(min=0.01, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of, help=(
     "Seconds to wait for a reply where no later hop has replied."))]
 Rate = Annotated[float, Option(
     min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no limit.")]
 Flows = Annotated[int, Option(min=1, max=64, metavar="N", help="Number of flows, each with a source port of its own.")]
-SourceAddress = Annotated[str | None, Option(metavar="ADDRESS", help="Address of this host to send from.")]
+SourceAddress = Annotated[str | None, Option(
+    metavar="ADDRESS", callback=opt.address_of, help="Address of this host to send from.")]
 Watch = Annotated[bool, Option("--watch", help=(
     "Repeat until Ctrl-C, keep statistics, and report what changes; on a terminal, a screen with keys."))]
 ReportCycles = Annotated[int | None, Option("--report-cycles", min=1, max=10**9, metavar="N", help=(
     "As --watch, but end after N rounds with a report of their statistics."))]
 Interval = Annotated[float, Option(
-    min=0, metavar="SECONDS", callback=opt.seconds_of, help="Pause between the rounds of --watch.")]
+    min=0, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of, help="Pause between the rounds of --watch.")]
 
 
 def trace(  # noqa: PLR0913 - a command's options are its arguments
@@ -94,6 +96,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     utc: UtcOption = False,
     numeric: Annotated[bool, Option("-n", help="Do not name routers by reverse DNS.")] = False,
     asn_db: AsnDbOption = None,
+    asn_dns: AsnDnsOption = False,
     fail_on: FailOnOption = None,
 ) -> None:
     """Find the routers on the way to a UDP port, and where it ends: at the port, a filter, in a loop, in silence.
@@ -111,7 +114,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
         max_ttl=max_ttl, first_ttl=first_ttl, queries=queries, timeout_s=timeout, rate_pps=rate, flows=flows,
         interface=interface, source_address=source_address, source_port=source_port or 0, payload=payload,
         size=size or 0, capture=capture or "auto")
-    names = names_for(output_format, dns=not numeric, asn_db=asn_db)
+    names = names_for(output_format, dns=not numeric, asn_db=asn_db, asn_dns=asn_dns)
     typed = parse_target(target).host
     watch = watch or report_cycles is not None
     with opened(output, stream=output_format is Format.NDJSON) as out:

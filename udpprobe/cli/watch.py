@@ -14,6 +14,7 @@ from typer import Option
 from udpprobe.cli.ending import Ending, finish, is_stream, verdicts_in
 from udpprobe.cli.options import (
     AsnDbOption,
+    AsnDnsOption,
     Color,
     ColorOption,
     FailOnOption,
@@ -103,6 +104,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     utc: UtcOption = False,
     resolve: ResolveOption = False,
     asn_db: AsnDbOption = None,
+    asn_dns: AsnDnsOption = False,
     fail_on: FailOnOption = None,
 ) -> None:
     """Listen, without sending, and say which UDP datagrams fail, why, and which programs do not know it.
@@ -119,7 +121,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all,
                            loop_ttl, capture or "auto")
     events = events or output_format is Format.NDJSON
-    names = names_for(output_format, dns=resolve, asn_db=asn_db)
+    names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=is_stream(output_format, events=events, is_live=True)) as out:
         ending = Ending(out, output_format, events=events, style=style_of(out, color, utc=utc, names=names),
                         names=names, is_live=True)

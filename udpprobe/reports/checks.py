@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from udpprobe.checking.states import CHECK_SCHEMA
 from udpprobe.reports.json import document, lines, plain
 from udpprobe.reports.plugin import place_of
-from udpprobe.reports.text import PLAIN, Layout, Style, coloured_column, escape, table
+from udpprobe.reports.text import PLAIN, Layout, Style, addresses_in, coloured_column, escape, named, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,6 +17,18 @@ if TYPE_CHECKING:
     from udpprobe.checking.states import Checked, Outcome
 
 _HEADERS = ("destination", "state", "result")
+
+
+def speakers(outcome: Outcome) -> list[str]:
+    """Addresses that the results speak of."""
+    return [address for each in outcome.checks for address in addresses_in(f"{each.text} {each.advice or ''}")]
+
+
+def with_names(outcome: Outcome, style: Style) -> Outcome:
+    """The same for people, with what is known of those addresses behind them."""
+    return replace(outcome, checks=tuple(
+        replace(each, text=named(each.text, style), advice=named(each.advice, style) if each.advice else None)
+        for each in outcome.checks))
 
 
 def check_table(outcome: Outcome, width: int, style: Style = PLAIN) -> str:

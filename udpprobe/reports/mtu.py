@@ -20,11 +20,13 @@ from udpprobe.reports.text import (
     PLAIN,
     Layout,
     Style,
+    addresses_in,
     coloured,
     duration,
     endpoint,
     escape,
     markdown,
+    named,
     plural,
     table,
     without_tags,
@@ -39,11 +41,13 @@ HEADERS = ("router", "MTU", "ICMP errors", "smallest packet", "remarks")
 
 def mtu_table(report: MtuReport, width: int, style: Style = PLAIN) -> str:
     """What it comes to, who said what, and what to do."""
-    layout = Layout(HEADERS, tuple(map(router_row, report.reports)), len(HEADERS) - 1)
+    rows = tuple((*row, _remarks_with(style.name(said.reporter), notes))
+                 for said in report.reports for *row, notes in [router_row(said)])
+    layout = Layout(HEADERS, rows, len(HEADERS) - 1)
     said = f"\n{table((layout,), width)}\n" if report.reports else ""
     rest = "".join(f"{wrap(line, width)}\n" for line in remarks(report))
     verdict = report.verdict or "undecided"
-    start, found, more = wrap(conclusion(report), width).partition(verdict)
+    start, found, more = wrap(named(conclusion(report), style), width).partition(verdict)
     return f"{coloured(verdict, style, start + found)}{more}\n{said}" + (f"\n{rest}" if rest else "")
 
 
@@ -58,6 +62,15 @@ def router_row(said: Reported) -> tuple[str, ...]:
     """A row of `HEADERS`."""
     mtu = "" if said.mtu is None else str(said.mtu)
     return escape(said.reporter), mtu, str(said.count), str(said.smallest), "; ".join(said.notes)
+
+
+def _remarks_with(name: str, notes: str) -> str:
+    return "; ".join(filter(None, (escape(name), notes)))
+
+
+def speakers(report: MtuReport) -> list[str]:
+    """Addresses that it speaks of."""
+    return [*(each.reporter for each in report.reports), *addresses_in(conclusion(report))]
 
 
 def remarks(report: MtuReport) -> Iterator[str]:

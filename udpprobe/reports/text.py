@@ -99,6 +99,36 @@ class Style(NamedTuple):
 PLAIN = Style()
 
 
+_ADDRESS = re.compile(r"(?<![\w.:\[])(?:[\da-f]+(?:\.|::?)|::)(?:[\da-f]+(?:\.|::?))*[\da-f]+(?![\w%\]/])")
+"""What may be one; an endpoint is read as a whole, and is none."""
+
+
+def _is_address(word: str) -> bool:
+    import ipaddress  # noqa: PLC0415 - where names are wanted
+
+    try:
+        ipaddress.ip_address(word)
+    except ValueError:
+        return False
+    return True
+
+
+def addresses_in(text: str) -> list[str]:
+    """Addresses that prose speaks of, each once; not those of endpoints."""
+    return list(dict.fromkeys(word for word in _ADDRESS.findall(text) if _is_address(word)))
+
+
+def named(text: str, style: Style) -> str:
+    """Prose with the name of each address that it speaks of, where that is known, behind its first mention."""
+    names = {address: name for address in addresses_in(text) if (name := style.name(address))}
+
+    def told(found: re.Match[str]) -> str:
+        name = names.pop(found[0], "")
+        return f"{found[0]} ({escape(name)})" if name else found[0]
+
+    return _ADDRESS.sub(told, text) if names else text
+
+
 def local(time_ns: int, zone: tzinfo | None) -> datetime:
     """A time in a zone, to the microsecond; None is this host's own."""
     return (_EPOCH + timedelta(microseconds=time_ns // 1000)).astimezone(zone)
