@@ -26,6 +26,7 @@ WORDS = {
     "icmp.ext.checksum_bad": BAD_EXTENSION,
     "ip.bogus_ip_version": "bad-ipv4-header",
     "ip.bogus_header_length": "bad-ipv4-header",
+    "ip.bogus_ip_length": "bad-ipv4-header",
     "ipv6.bogus_ipv6_version": "bad-ipv6-header",
     "ipv6.invalid_header": "short-ipv6",
     "udp.length.bad": "bad-udp-length",

@@ -445,7 +445,10 @@ class Headers:
             return self._fail(_BAD_IPV4)
         if not self._has(size, _IPV4):
             return _OTHER
-        self._end_at_length(cython.cast(i64, word >> 32 & 0xFFFF), size)
+        length: i64 = cython.cast(i64, word >> 32 & 0xFFFF)
+        if 0 < length < size and not self.quoted:   # no host takes such a packet; 0 is what offloading leaves there
+            return self._fail(_BAD_IPV4)
+        self._end_at_length(length, size)
         more: u64 = self.second     # TTL, protocol, checksum; source
         self.family = 4
         self.ip_id = cython.cast(cython.int, word >> 16 & 0xFFFF)
