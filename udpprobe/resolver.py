@@ -15,6 +15,7 @@ from typing import Any
 
 from udpprobe.cymru import system_of
 from udpprobe.errors import UdpprobeError
+from udpprobe.reading import require_regular
 
 AT_ONCE = 16
 """Look-ups under way at a time."""
@@ -100,6 +101,7 @@ class _Systems:
         except ImportError:
             raise UdpprobeError("--asn-db needs maxminddb; install udpprobe[asn]") from None
         try:
+            require_regular(path)
             self._file = maxminddb.open_database(path)
         except OSError as error:
             raise UdpprobeError(f"cannot read {path}: {error.strerror or error}") from error

@@ -26,6 +26,7 @@ from udpprobe.core.targets import (
 )
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.linux.netlink import interface_name
+from udpprobe.reading import lines_at_most
 from udpprobe.scanning.probes import Destinations
 
 MOST_HOSTS = 1 << 20
@@ -90,7 +91,7 @@ def read_targets(path: str) -> list[Target]:
     """
     try:
         with _opened(path) as lines:
-            return parse_target_lines(lines, "standard input" if path == "-" else path)
+            return parse_target_lines(lines_at_most(lines), "standard input" if path == "-" else path)
     except OSError as error:
         raise UdpprobeError(f"cannot read {path}: {error.strerror or error}") from error
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct, field
@@ -13,6 +11,7 @@ from msgspec.structs import replace
 
 from udpprobe.capture.content import Named, OpenedFile, is_stored, is_url, local_path
 from udpprobe.errors import CaptureError, UsageError
+from udpprobe.reading import read_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -99,7 +98,7 @@ def threads_for(files: Sequence[str], asked: int | None) -> int:
 
 def _lines_of(files_from: str) -> list[str]:
     try:
-        text = sys.stdin.buffer.read() if files_from == "-" else Path(files_from).read_bytes()
+        text = read_at_most(files_from)
     except OSError as error:
         raise CaptureError(f"{files_from}: cannot be read: {error.strerror}") from error
     lines = [line.strip() for line in os.fsdecode(text).split("\n")]     # splitlines() also splits at form feeds

@@ -9,7 +9,7 @@ from udpprobe.cli.ending import finish
 from udpprobe.cli.options import OutputOption, PageFormatOption, ProgressOption
 from udpprobe.cli.output import complain, guard_inputs, opened, width_of
 from udpprobe.cli.progress import shown as shown_progress
-from udpprobe.cli.storing import stored
+from udpprobe.cli.storing import is_report, stored
 from udpprobe.errors import CaptureError, UdpprobeError, UsageError
 from udpprobe.reports import Format
 
@@ -99,8 +99,7 @@ def _read(name: str, progress: bool | None) -> Any:  # noqa: ANN401 - a report, 
     with stored(name) as path:
         try:
             with Path(path).open("rb") as file:
-                head = file.read(1 << 10).removeprefix(b"\xef\xbb\xbf").lstrip()
-                if head[:1] in {b"{", b"["}:
+                if is_report(file.read(1 << 10)):
                     from udpprobe.diff import read_report  # noqa: PLC0415 - as above
 
                     file.seek(0)

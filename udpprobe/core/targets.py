@@ -28,6 +28,9 @@ TRACEROUTE_PORT = 33434
 ALL_PORTS = range(1, 65536)
 """Every port that a service can be at; port 0 is reserved (RFC 6335, section 6)."""
 
+MOST_SHOWN = 100
+"""Characters of a word that a complaint repeats."""
+
 
 class Block(Struct, frozen=True):
     """Addresses that begin with the same bits; mostly just one."""
@@ -64,10 +67,12 @@ class Target(Struct, frozen=True):
 _SHAPES = tuple(re.compile(shape, re.DOTALL) for shape in (
     r"\[(?P<host>[^\[\]]+)\](?::(?P<ports>.*))?",
     r"(?P<host>[^:\[\]]+)(?::(?P<ports>[^:]*))?",
-    r"(?P<host>[^/\[\]]*:[^/\[\]]*:[^/\[\]]*/[^:]*):(?P<ports>.*)",
-    r"(?P<host>[^\[\]]*:[^\[\]]*:[^\[\]]*)",
+    r"(?P<host>[^:/\[\]]*(?::[^:/\[\]]*){2,}/[^:]*):(?P<ports>.*)",
+    r"(?P<host>[^:\[\]]*:[^:\[\]]*:[^\[\]]*)",
 ))
-"""Bracketed; with one colon at most; an IPv6 network with ports; IPv6 alone, where a colon cannot mean a port."""
+"""Bracketed; with one colon at most; an IPv6 network with ports; IPv6 alone, where a colon cannot mean a port.
+
+Each is matched in one way at most: the words of a stranger, in a URL, may be long."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<host>\[[^\]]*\]|[^/:?#]*)(?::(?P<port>\d+))?")
 _NAME = re.compile(r"(?=.{1,253}$)[\w]([\w-]*\w)?(\.[\w]([\w-]*\w)?)*\.?")
@@ -89,13 +94,18 @@ def parse_target(text: str) -> Target:
         UsageError: it is nothing of all that.
     """
     if url := _URL.match(text):
-        raise UsageError(f"{text!r} is a URL: leave the scheme and the path, and say the port, as in "
-                         f"{url['host'] or 'HOST'}:{url['port'] or 53}")
+        raise UsageError(f"{short(text)!r} is a URL: leave the scheme and the path, and say the port, as in "
+                         f"{short(url['host']) or 'HOST'}:{url['port'] or 53}")
     found = next((match for shape in _SHAPES if (match := shape.fullmatch(text))), None)
     if found is None:
-        raise UsageError(f"{text!r} is no target; say host, host:port, [2001:db8::1]:port or 192.0.2.0/24")
+        raise UsageError(f"{short(text)!r} is no target; say host, host:port, [2001:db8::1]:port or 192.0.2.0/24")
     ports = found.groupdict()["ports"] if "ports" in found.re.groupindex else None
     return Target(text, _host(found["host"]), None if ports is None else parse_ports(ports))
+
+
+def short(text: str) -> str:
+    """Words of a file may have any length; a complaint has not."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def meant_with_port(target: Target) -> str | None:
@@ -152,7 +162,7 @@ def _range(word: str) -> range:
     if not word or not found:
         if port := port_of(word):
             return range(port, port + 1)
-        raise UsageError(f"{word!r} is no UDP port{_meant(word)}")
+        raise UsageError(f"{short(word)!r} is no UDP port{_meant(word)}")
     first = int(found["first"] or ALL_PORTS.start)
     last = int(found["last"] or ALL_PORTS[-1]) if found["dash"] else first
     if first not in ALL_PORTS or last not in ALL_PORTS:
@@ -191,7 +201,7 @@ def _host(text: str) -> Block | str:
         return _name(text)
     first = single(network.network_address)
     if percent and not (zone and is_link_local(first)):
-        raise UsageError(f"{text!r}: an interface is named (%) with link-local addresses only, as fe80::1%eth0")
+        raise UsageError(f"{short(text)!r}: an interface is named (%) with link-local addresses only, as fe80::1%eth0")
     return Block(first.first, ADDRESS_BITS - network.max_prefixlen + network.prefixlen, zone)
 
 
@@ -208,7 +218,7 @@ def is_link_local(block: Block) -> bool:
 
 def _name(text: str) -> str:
     if _LOOKS_NUMERIC.fullmatch(text) or "/" in text or ":" in text:
-        raise UsageError(f"{text!r} is no address and no network")
+        raise UsageError(f"{short(text)!r} is no address and no network")
     if not _NAME.fullmatch(text):
-        raise UsageError(f"{text!r} is no host")
+        raise UsageError(f"{short(text)!r} is no host")
     return text

@@ -9,6 +9,10 @@ from pathlib import Path
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.payloads.catalogue import BUILT_IN, PORTS, Catalogue
 from udpprobe.payloads.model import Payload
+from udpprobe.reading import read_at_most
+
+MOST_BYTES = 16 << 20
+"""Of a file; nmap's has 30,000."""
 
 GAP = r"(?:\s++|\#.*+)"
 STRING = r'"(?:[^"\\\n]|\\.)*+"'
@@ -36,7 +40,7 @@ def from_nmap(catalogue: Catalogue, text: str) -> Catalogue:
     if kind != "nmap":
         raise UsageError(f"--payloads {text}: only nmap:FILE can be read")
     try:
-        content = Path(name).read_text("latin-1")
+        content = read_at_most(name, MOST_BYTES).decode("latin-1")
     except OSError as error:
         raise UdpprobeError(f"cannot read {name}: {error.strerror}") from error
     built_in = len(BUILT_IN)
