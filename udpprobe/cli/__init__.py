@@ -31,7 +31,7 @@ CLOSED_PIPE = 128 + 13
 # pyarrow and Dask load NumPy, whose BLAS would start a thread per core, for matrices that nobody multiplies here
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-_WrongWords: type[Exception] = typer.BadParameter.__bases__[0]
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """The parser's own usage error: Click's, or since Typer carries a copy of Click, that one's."""
 
 COMMANDS = {
@@ -91,7 +91,7 @@ def _not_empty(parameter: Any, value_of: Callable[[Any, Any], Any],  # noqa: ANN
         UsageError: it is empty; a filter may be, as tcpdump's.
     """
     if "" in (value if isinstance(value, list | tuple) else (value,)) and "--filter" not in parameter.opts:
-        from udpprobe.cli.wrong_words import name_of  # noqa: PLC0415 - of mistakes alone
+        from udpprobe.cli.usage_errors import name_of  # noqa: PLC0415 - of mistakes alone
 
         raise UsageError(f"{name_of(parameter)}: the value is empty")
     return value_of(context, value)
@@ -102,7 +102,7 @@ def _in_words(help_of: Callable[[Any], tuple[str, str] | None], context: object)
     found = help_of(context)
     if found is None or "x" not in found[1]:
         return found
-    from udpprobe.cli.wrong_words import with_ranges  # noqa: PLC0415 - of help and mistakes alone
+    from udpprobe.cli.usage_errors import with_ranges  # noqa: PLC0415 - of help and mistakes alone
 
     return found[0], with_ranges(found[1])
 
@@ -147,8 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return CLOSED_PIPE
-    except (UdpprobeError, OSError, MemoryError, _WrongWords) as error:
-        text, status = _said_of(error)
+    except (UdpprobeError, OSError, MemoryError, _UsageError) as error:
+        text, status = _text_and_status(error)
         from udpprobe.reports.text import escape  # noqa: PLC0415 - help has nothing to complain of
 
         _complain(escape(" ".join(text.split())))
@@ -180,7 +180,7 @@ def _command() -> Any:  # noqa: ANN401 - the parser's own types
     return command
 
 
-def _said_of(error: Exception) -> tuple[str, int]:
+def _text_and_status(error: Exception) -> tuple[str, int]:
     match error:
         case UdpprobeError():
             return str(error), error.exit_status
@@ -196,10 +196,10 @@ def _said_of(error: Exception) -> tuple[str, int]:
 def _usage(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "udpprobe"
-    from udpprobe.cli.wrong_words import said_of  # noqa: PLC0415 - of mistakes alone
+    from udpprobe.cli.usage_errors import sentence_of  # noqa: PLC0415 - only mistakes need it
 
     hint = f" (see {path} --help)" if context else ""
-    return f"{said_of(error, COMMANDS)}{hint}"
+    return f"{sentence_of(error, COMMANDS)}{hint}"
 
 
 def _forget_stdout() -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from udpprobe.cli.ending import Ending, finish, is_stream, verdicts_in
 from udpprobe.cli.options import (
     AsnDbOption,
     AsnDnsOption,
@@ -23,6 +22,7 @@ from udpprobe.cli.options import (
 )
 from udpprobe.cli.output import complain, guard_inputs, guard_outputs, names_for, opened, style_of
 from udpprobe.cli.progress import shown
+from udpprobe.cli.results import ReportWriter, finish, is_stream, verdicts_in
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import CaptureError, UsageError
 from udpprobe.reports import Format
@@ -134,10 +134,11 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
         with opened(output, stream=is_stream(output_format, events=events)) as out:
             # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
-            ending = Ending(out, output_format, events=events, hide_healthy=not show_all and bool(failing & _HEALTHY),
-                            style=style_of(out, color, utc=utc, names=names), names=names)
-            report, interrupted = _follow(follow, ending, annotated, progress)
-            ending.write(report)
+            writer = ReportWriter(out, output_format, events=events,
+                                  hide_healthy=not show_all and bool(failing & _HEALTHY),
+                                  style=style_of(out, color, utc=utc, names=names), names=names)
+            report, interrupted = _follow(follow, writer, annotated, progress)
+            writer.write(report)
         if annotated:
             if interrupted:
                 complain(f"{write} is not written: not all was analyzed")
@@ -206,11 +207,11 @@ def _window(since: str | None, until: str | None) -> tuple[int | None, int | Non
     return first_ns, last_ns
 
 
-def _follow(follow: "Callable[..., Report]", ending: Ending, annotated: _Annotated | None,
+def _follow(follow: "Callable[..., Report]", writer: ReportWriter, annotated: _Annotated | None,
             progress: bool | None) -> tuple["Report", bool]:
     from udpprobe.commands.analyze import Interrupted  # noqa: PLC0415 - as above
 
-    takers = [*([ending.take] if ending.hears else []), *([annotated.take] if annotated else [])]
+    takers = [*([writer.take] if writer.wants_events else []), *([annotated.take] if annotated else [])]
 
     def on_each(events: "Sequence[Event]") -> None:
         for take in takers:

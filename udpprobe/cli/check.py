@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from udpprobe.checking.states import Checked, Outcome
     from udpprobe.commands.check import Settings
 
-_WrongWords: type[Exception] = BadParameter.__bases__[0]
+_UsageError: type[Exception] = BadParameter.__bases__[0]
 """The parser's own usage error."""
 
 EXAMPLES = """\
@@ -84,10 +84,10 @@ class Plugin(TyperCommand):
             return super().make_context(*args, **kwargs)
         except Exit:
             raise Exit(State.UNKNOWN) from None
-        except _WrongWords as error:
-            from udpprobe.cli.wrong_words import said_of  # noqa: PLC0415 - of mistakes alone
+        except _UsageError as error:
+            from udpprobe.cli.usage_errors import sentence_of  # noqa: PLC0415 - only mistakes need it
 
-            raise _unknown(said_of(error)) from None
+            raise _unknown(sentence_of(error)) from None
         except UsageError as error:     # an option's own check found it
             raise _unknown(str(error)) from None
 

@@ -28,7 +28,7 @@ IMPOSSIBLE = 3
 """Exit status of a lab that this host or user may not have."""
 
 
-class Step(Struct, frozen=True):
+class LabStep(Struct, frozen=True):
     """A scenario, and what udpprobe says in it."""
 
     title: str
@@ -38,7 +38,7 @@ class Step(Struct, frozen=True):
     why: str
 
 
-class Capture(Struct, frozen=True):
+class CaptureStep(Struct, frozen=True):
     """A scenario, and what udpprobe says of a capture of it."""
 
     title: str
@@ -49,25 +49,25 @@ class Capture(Struct, frozen=True):
 
 
 STEPS = (
-    Step("A firewall that answers for others", "firewall-rejects", "scan 198.18.9.9:20,53,54,123",
+    LabStep("A firewall that answers for others", "firewall-rejects", "scan 198.18.9.9:20,53,54,123",
          "A program that hears no ICMP errors waits for a timeout on three of these ports. Port 53 works. On port 123 "
          "nobody listens: the host itself refused. Ports 20 and 54 never reached the host: 198.18.1.1, a router on "
          "the way, stopped them, and for port 54 it even pretended to be the closed port."),
-    Step("A routing loop", "loop-3", "trace 198.18.9.9:53",
+    LabStep("A routing loop", "loop-3", "trace 198.18.9.9:53",
          "Three routers hand the datagrams round until their TTL runs out. udpprobe names the loop's routers, its "
          "length and the hop where it begins, so that you know whom to call."),
-    Step("A link that is too narrow, and hides it", "vpn-black-hole", "mtu 198.18.9.9:53",
+    LabStep("A link that is too narrow, and hides it", "vpn-black-hole", "mtu 198.18.9.9:53",
          "Small datagrams arrive, so pings look fine; large ones disappear behind a tunnel, and no router says so. "
          "udpprobe finds the size to the byte, the place, and what to set."),
 )
 CAPTURES = (
-    Capture("A firewall that answers for others", "firewall-rejects", 60,
+    CaptureStep("A firewall that answers for others", "firewall-rejects", 60,
             "Port 53 works. Ports 20 and 60 never reached the host: 198.18.1.1, a router on the way, stopped them, "
             "and for port 60 it even pretended to be the closed port."),
-    Capture("A routing loop", "loop-3", 60,
+    CaptureStep("A routing loop", "loop-3", 60,
             "The datagrams left with a TTL of 64 and it ran out on the way: routers hand them round. `udpprobe trace` "
             "names all routers of such a loop."),
-    Capture("Links that are too narrow", "two-narrow-links", 1500,
+    CaptureStep("Links that are too narrow", "two-narrow-links", 1500,
             "The datagrams were too big for a link; the router before it says how much fits. `udpprobe mtu` finds "
             "the size to the byte, also where routers keep it to themselves."),
 )
@@ -125,7 +125,7 @@ def _analyze_captures(reason: str) -> int:
     return max(statuses)
 
 
-def _written(capture: Capture, folder: Path) -> Path:
+def _written(capture: CaptureStep, folder: Path) -> Path:
     from udpprobe.capture.recorder import Recorder  # noqa: PLC0415 - help does not need it
     from udpprobe.lab.play import Passing, play  # noqa: PLC0415 - as above
     from udpprobe.lab.scenario import load  # noqa: PLC0415 - as above

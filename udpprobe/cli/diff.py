@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from udpprobe.cli.ending import finish
 from udpprobe.cli.options import OutputOption, PageFormatOption, ProgressOption
 from udpprobe.cli.output import complain, guard_inputs, opened, width_of
 from udpprobe.cli.progress import shown as shown_progress
+from udpprobe.cli.results import finish
 from udpprobe.cli.storing import is_report, stored
 from udpprobe.errors import CaptureError, UdpprobeError, UsageError
 from udpprobe.reports import Format

@@ -5,7 +5,6 @@ from typing import Annotated
 from typer import Argument, Option
 
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.ending import finish
 from udpprobe.cli.options import (
     AsnDbOption,
     AsnDnsOption,
@@ -18,6 +17,7 @@ from udpprobe.cli.options import (
 )
 from udpprobe.cli.output import load_ahead, names_for, opened, style_of, width_of
 from udpprobe.cli.progress import shown_of_search
+from udpprobe.cli.results import finish
 from udpprobe.core.targets import TRACEROUTE_PORT
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UdpprobeError, UsageError

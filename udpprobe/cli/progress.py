@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from udpprobe.commands.mtu import Progress as SearchProgress
     from udpprobe.commands.scan import Progress
 
-PATIENCE_S = 1.0
-"""How long a person waits without asking whether anything happens."""
+QUIET_S = 1.0
+"""No bar for what is over by then."""
 
 
-Told = TypeVar("Told")
+State = TypeVar("State")
 
 
-class _Kind(Struct, Generic[Told], frozen=True):
-    """A kind of progress."""
+class _BarKind(Struct, Generic[State], frozen=True):
+    """What a bar shows of a state."""
 
     columns: Callable[[], Sequence[ProgressColumn]]
-    fields: Callable[[Told], dict[str, Any]]
-    """What a state says about the one task."""
+    fields: Callable[[State], dict[str, Any]]
+    """Fields of the bar's one task, of a state."""
 
 
 def shown(wanted: bool | None) -> AbstractContextManager[Callable[[SourceState], None] | None]:
-    """What to call with the source's state now and then; None where nobody looks.
+    """A callback for the source's state now and then; None where no bar is wanted.
 
     Args:
         wanted: True at once, False never, None after a second and on a terminal only.
@@ -57,11 +57,11 @@ def shown_of_search() -> AbstractContextManager[Callable[[SearchProgress], None]
 
 
 @contextmanager
-def _shown(wanted: bool | None, kind: _Kind[Told]) -> Iterator[Callable[[Told], None] | None]:
+def _shown(wanted: bool | None, kind: _BarKind[State]) -> Iterator[Callable[[State], None] | None]:
     if wanted is False or (wanted is None and not _on_terminal()):
         yield None
         return
-    bar = _Bar(time.monotonic() + (0.0 if wanted else PATIENCE_S), kind)
+    bar = _Bar(time.monotonic() + (0.0 if wanted else QUIET_S), kind)
     try:
         yield bar.update
     finally:
@@ -72,12 +72,12 @@ def _on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-class _Bar(Generic[Told]):
-    def __init__(self, start_s: float, kind: _Kind[Told]) -> None:
+class _Bar(Generic[State]):
+    def __init__(self, start_s: float, kind: _BarKind[State]) -> None:
         self._start_s, self._kind = start_s, kind
         self._bar: rich.progress.Progress | None = None
 
-    def update(self, state: Told) -> None:
+    def update(self, state: State) -> None:
         if self._bar is None and time.monotonic() >= self._start_s:
             self._bar = _started(self._kind.columns(), self._kind.fields(state))
         if self._bar is not None:
@@ -138,7 +138,7 @@ def _rounded(span_s: float) -> str:
     return f"{math.ceil(span_s)} s" if span_s < 60 else duration(span_s * 1e3)
 
 
-_READING: _Kind[SourceState] = _Kind(
+_READING: _BarKind[SourceState] = _BarKind(
     _reading_columns, lambda state: {"completed": state.done_bytes, "total": state.total_bytes})
-_SEARCHING: _Kind[SearchProgress] = _Kind(_searching_columns, lambda state: {"words": search_words(state)})
-_SCANNING: _Kind[Progress] = _Kind(_scanning_columns, _scanning_fields)
+_SEARCHING: _BarKind[SearchProgress] = _BarKind(_searching_columns, lambda state: {"words": search_words(state)})
+_SCANNING: _BarKind[Progress] = _BarKind(_scanning_columns, _scanning_fields)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from typer import Exit
 
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.ending import Ending, finish, verdicts_in
 from udpprobe.cli.options import (
     AsnDbOption,
     AsnDnsOption,
@@ -21,6 +20,7 @@ from udpprobe.cli.options import (
 )
 from udpprobe.cli.output import complain, guard_inputs, guard_outputs, load_ahead, names_for, opened, style_of, width_of
 from udpprobe.cli.progress import shown_of_scan
+from udpprobe.cli.results import ReportWriter, finish, verdicts_in
 from udpprobe.core.targets import (
     Ports,
     Target,
@@ -140,10 +140,10 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
         raise Exit
     names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=output_format is Format.NDJSON) as out:
-        ending = Ending(out, output_format, events=events,
-                        style=style_of(out, color, utc=utc, names=names), names=names)
-        report, interrupted = _follow(resolved, options, ending, progress)
-        ending.write(report)
+        writer = ReportWriter(out, output_format, events=events,
+                              style=style_of(out, color, utc=utc, names=names), names=names)
+        report, interrupted = _follow(resolved, options, writer, progress)
+        writer.write(report)
     finish(verdicts_in(report), failing, interrupted=interrupted, is_incomplete=bool(resolved.failures))
 
 
@@ -197,23 +197,23 @@ def _write_rows(output_format: Format, output: str | None, rows: "Rows") -> None
         out.write(ROWS_FORMATS[output_format](rows, width_of(out)))
 
 
-def _follow(resolved: "Resolved", options: "Options", ending: Ending,
+def _follow(resolved: "Resolved", options: "Options", writer: ReportWriter,
             progress: bool | None) -> tuple["Report", bool]:
     from udpprobe.commands import scan as scanning  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
     from udpprobe.targets import as_asked, named  # noqa: PLC0415 - as above
 
-    load_ahead(f"udpprobe.reports.{'json' if ending.format is Format.NDJSON else ending.format.value}", ending.format)
-    told = as_asked(resolved)
+    load_ahead(f"udpprobe.reports.{'json' if writer.format is Format.NDJSON else writer.format.value}", writer.format)
+    restored = as_asked(resolved)
 
     def on_settled(rows: "Sequence[Destination]") -> None:
-        ending.take_settled(list(map(told, rows)) if told else rows)
+        writer.take_settled(list(map(restored, rows)) if restored else rows)
 
-    on_events = ending.take if ending.hears else None
+    on_events = writer.take if writer.wants_events else None
     with shown_of_scan(progress) as on_progress:
         try:
             listeners = scanning.Listeners(
-                on_events, on_settled if ending.format is Format.NDJSON and not ending.events else None,
+                on_events, on_settled if writer.format is Format.NDJSON and not writer.events else None,
                 on_progress, _warn)
             report, interrupted = scanning.scan(resolved.destinations, options, listeners), False
         except Interrupted as ctrl_c:

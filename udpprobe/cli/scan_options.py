@@ -47,16 +47,16 @@ def address_of(value: str | None) -> str | None:
         raise UsageError(f"--source-address {value!r} is no IPv4 or IPv6 address") from None
 
 
-class Engine(StrEnum):
-    """A way to send probes and to hear of them."""
+class EngineName(StrEnum):
+    """A way to send probes and to receive their replies."""
 
     RAW = "raw"
     RECVERR = "recverr"
     CONNECTED = "connected"
 
 
-class Capture(StrEnum):
-    """A way to hear packets."""
+class CaptureMethod(StrEnum):
+    """A way to capture packets."""
 
     RING = "ring"
     SCAPY = "scapy"
@@ -98,13 +98,13 @@ SourceAddress = Annotated[str | None, Option(metavar="A,B,...", help=(
     "Addresses of this host to send from, in turn: many hosts limit errors per destination address."))]
 Interface = Annotated[str | None, Option("--interface", "-i", metavar="IFACE", help=(
     "Interface to send and listen on; also the zone of link-local targets."))]
-CaptureOption = Annotated[Capture | None, Option("--capture", show_default=False, help=(
+CaptureOption = Annotated[CaptureMethod | None, Option("--capture", show_default=False, help=(
     "The kernel's ring (AF_PACKET), or Scapy's sockets, as where there is no such ring."))]
 Write = Annotated[str | None, Option(
     "--write", "-w", metavar="FILE.pcapng", help="Write probes and answers there, verdicts as packet comments.")]
 Control = Annotated[bool, Option(
     "--control/--no-control", help="Also probe ports that are almost certainly closed, to learn what silence means.")]
-EngineOption = Annotated[Engine | None, Option(
+EngineOption = Annotated[EngineName | None, Option(
     "--engine", show_default=False, help=(
         "How to send and listen: raw where this user may, else recverr (see udpprobe scan --help)."))]
 DryRun = Annotated[bool, Option("--dry-run", help="Show what would be sent, and send nothing.")]

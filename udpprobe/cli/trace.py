@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
 from typer import Argument, Option
 
 from udpprobe.cli import scan_options as opt
-from udpprobe.cli.ending import finish
 from udpprobe.cli.options import (
     AsnDbOption,
     AsnDnsOption,
@@ -20,6 +19,7 @@ from udpprobe.cli.options import (
     UtcOption,
 )
 from udpprobe.cli.output import is_ascii, is_screen, load_ahead, names_for, opened, style_of, width_of
+from udpprobe.cli.results import finish
 from udpprobe.core.targets import TRACEROUTE_PORT, parse_target
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError

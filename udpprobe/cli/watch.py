@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from udpprobe.cli.ending import Ending, finish, is_stream, verdicts_in
 from udpprobe.cli.options import (
     AsnDbOption,
     AsnDnsOption,
@@ -24,6 +23,7 @@ from udpprobe.cli.options import (
     UtcOption,
 )
 from udpprobe.cli.output import guard_outputs, names_for, opened, style_of, width_of
+from udpprobe.cli.results import ReportWriter, finish, is_stream, verdicts_in
 from udpprobe.cli.scan_options import CaptureOption
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
@@ -123,29 +123,29 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     events = events or output_format is Format.NDJSON
     names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=is_stream(output_format, events=events, is_live=True)) as out:
-        ending = Ending(out, output_format, events=events, style=style_of(out, color, utc=utc, names=names),
+        writer = ReportWriter(out, output_format, events=events, style=style_of(out, color, utc=utc, names=names),
                         names=names, is_live=True)
-        report, why = _follow(options, ending, verbose=verbose)
-        ending.write(report)
+        report, why = _follow(options, writer, verbose=verbose)
+        writer.write(report)
     finish(verdicts_in(report), failing, interrupted=why is not None,
            failure=why if isinstance(why, UdpprobeError) else None)
 
 
-def _follow(options: "WatchOptions", ending: Ending, *,
+def _follow(options: "WatchOptions", writer: ReportWriter, *,
             verbose: bool) -> tuple["Report", "Stopped | Interrupted | None"]:
     """The report, and what came between, if anything did."""
     from udpprobe.commands import watch as watching  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
 
     losses = _Losses()
-    with _screen(ending) as show:
+    with _screen(writer) as show:
         def on_progress(state: "SourceState", report: Callable[[], "Report"]) -> None:
             losses.see(state.dropped or 0)
             show(report)
 
         says_start = verbose or (sys.stderr is not None and sys.stderr.isatty())
         on_start = partial(_tell, _listening(options)) if says_start else lambda: None
-        on_events = ending.take if ending.hears else lambda _: None
+        on_events = writer.take if writer.wants_events else lambda _: None
         listeners = watching.Listeners(on_events, on_progress, on_start)
         try:
             return watching.watch(options, listeners), None
@@ -181,23 +181,23 @@ class _Losses:
 
 
 @contextmanager
-def _screen(ending: Ending) -> "Iterator[Callable[[Callable[[], Report]], None]]":
+def _screen(writer: ReportWriter) -> "Iterator[Callable[[Callable[[], Report]], None]]":
     """What shows the table while it grows; nothing where nobody looks."""
-    if ending.format is not Format.TABLE or ending.events or not ending.out.isatty():
+    if writer.format is not Format.TABLE or writer.events or not writer.out.isatty():
         yield lambda _: None
         return
     from rich.console import Console  # noqa: PLC0415 - when it is shown
     from rich.live import Live  # noqa: PLC0415 - as above
 
     with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as live:
-        yield _Screen(live.update, ending).show
+        yield _Screen(live.update, writer).show
 
 
 class _Screen:
     """A table on a terminal."""
 
-    def __init__(self, update: Callable[..., None], ending: Ending) -> None:
-        self._update, self._ending = update, ending
+    def __init__(self, update: Callable[..., None], writer: ReportWriter) -> None:
+        self._update, self._writer = update, writer
         self._due_s = 0.0
 
     def show(self, report: "Callable[[], Report]") -> None:
@@ -208,6 +208,6 @@ class _Screen:
 
         from udpprobe.reports.table import latest_first  # noqa: PLC0415 - as above
 
-        text = self._ending.text(latest_first(report()), width_of(self._ending.out))
+        text = self._writer.text(latest_first(report()), width_of(self._writer.out))
         self._update(Text.from_ansi(text), refresh=True)
         self._due_s = start_s + max(REDRAWN_S, IDLE_SHARE * (time.monotonic() - start_s))

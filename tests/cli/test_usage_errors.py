@@ -3,7 +3,7 @@
 import pytest
 
 from udpprobe.cli import COMMANDS, main
-from udpprobe.cli.wrong_words import meant, with_ranges
+from udpprobe.cli.usage_errors import meant, with_ranges
 
 
 @pytest.mark.parametrize(("words", "said"), [

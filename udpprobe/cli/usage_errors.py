@@ -1,4 +1,4 @@
-"""What a command line's mistake is, in a sentence of ours: the parser's own sentences never reach a user."""
+"""Usage errors in sentences of our own: the parser's wording changes between its versions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ OPTIONS_ALIKE = 0.75
 """--nonsense and --silence have six letters of nine in common."""
 
 
-def said_of(  # noqa: PLR0911 - a sentence a kind
+def sentence_of(  # noqa: PLR0911 - a sentence a kind
         error: Any, commands: Iterable[str] = ()) -> str:  # noqa: ANN401 - Click's, either copy
-    """The sentence.
+    """A usage error in one sentence, with a suggestion for a misspelt word.
 
     Args:
-        error: of the parser's.
-        commands: that there are.
+        error: raised by the parser.
+        commands: names of all commands.
     """
     context, text = getattr(error, "ctx", None), error.format_message().rstrip(".")
     if text.startswith("No such option") and (option := getattr(error, "option_name", None)):

@@ -1,4 +1,4 @@
-"""How a command ends: where its events and its report go, and what `--fail-on` finds in it."""
+"""Where a command writes its events and its report, and the exit status that follows from them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 ROWS_NAMED = 1000
 """Rows whose addresses are looked up: as many as a table shows."""
 SPOOLED_BYTES = 1 << 24
-"""So much text of events waits in memory; more of it in a file."""
+"""Event text kept in memory before it goes to a temporary file."""
 
 
-class Ending(Struct):
-    """Where the events and the report go.
+class ReportWriter(Struct):
+    """Writes the events and the report in the format asked for.
 
     Raises:
         UsageError: it is binary, and would go to a terminal.
@@ -35,17 +35,17 @@ class Ending(Struct):
     out: TextIO
     format: Format
     events: bool
-    """Whether the events are asked for, instead of the report."""
+    """Whether to write the events instead of the report."""
     hide_healthy: bool = False
-    """Whether the report has destinations without any finding that are not to be shown."""
+    """Whether to leave out destinations without any finding."""
     style: Style = PLAIN
     names: Names | None = None
-    """What looks up names for a table."""
+    """Looks up names for a table."""
     is_live: bool = False
-    """Whether events come from a source that does not end: in the place of a table there is a line each, at once."""
+    """Whether the source does not end: each event then is a line at once, instead of a table."""
     _events: Events | None = None
-    _rows_told: int = 0
-    """Destinations that were written as they became known; the report begins with them."""
+    _rows_written: int = 0
+    """Destinations that were written as they were settled; the report begins with them."""
 
     def __post_init__(self) -> None:
         if self.format is Format.PARQUET and self.out.isatty():
@@ -61,12 +61,12 @@ class Ending(Struct):
                 raise UdpprobeError("--format parquet needs pyarrow; install udpprobe[parquet]") from error
 
     @property
-    def hears(self) -> bool:
-        """Whether it is to be given the events: asked for, or in the picture of a page."""
+    def wants_events(self) -> bool:
+        """Whether `take` needs the events: for themselves, or for the timeline of a page."""
         return self.events or self.format is Format.HTML
 
     def take(self, events: Sequence[Event]) -> None:
-        """Events as they become known: a line at once to NDJSON, rows as they fill up to others."""
+        """Write events as they become known: NDJSON line by line, other formats when they have enough rows."""
         if self._events is None:
             return
         self._write((self._events.add(events),))
@@ -74,20 +74,20 @@ class Ending(Struct):
             self.out.flush()
 
     def take_settled(self, destinations: Sequence[Destination]) -> None:
-        """Destinations whose verdict is settled: a line each, at once."""
+        """Write destinations whose verdict is settled, a line each, at once."""
         from udpprobe.reports.json import destination_lines  # noqa: PLC0415 - of one format
 
         self._write((destination_lines(destinations),))
-        self._rows_told += len(destinations)
+        self._rows_written += len(destinations)
         self.out.flush()
 
     def text(self, report: Report, width: int) -> str:
-        """A report as `write` would write it."""
+        """The text that `write` would write."""
         return "".join(map(str, self._report(report, width)))
 
     def write(self, report: Report) -> None:
-        """All that is not yet written."""
-        if self.hears and self._events is not None:
+        """Write what is not yet written."""
+        if self.wants_events and self._events is not None:
             if self.hide_healthy and not self.events:
                 report = _shown(report, 0, only_unhealthy=True)
             self._write(self._events.end(report, width_of(self.out)))
@@ -95,8 +95,8 @@ class Ending(Struct):
             self._write(self._report(report, width_of(self.out)))
 
     def _report(self, report: Report, width: int) -> Iterator[str] | Iterator[bytes]:
-        if self.hide_healthy or self._rows_told:
-            report = _shown(report, self._rows_told, only_unhealthy=self.hide_healthy)
+        if self.hide_healthy or self._rows_written:
+            report = _shown(report, self._rows_written, only_unhealthy=self.hide_healthy)
         if self.names:
             self.names.ask(_addresses(report))
             self.names.wait()
@@ -111,7 +111,7 @@ class Ending(Struct):
 
 
 def _addresses(report: Report) -> Iterator[str | None]:
-    """Of the rows that a table shows."""
+    """Addresses of the rows that a table shows."""
     for each in report.destinations[:ROWS_NAMED]:
         yield each.address
         yield from (found.reporter for found in each.findings)
@@ -126,14 +126,14 @@ def _spool() -> IO[str]:
     return SpooledTemporaryFile(SPOOLED_BYTES, "w+", encoding="ascii", newline="\n")
 
 
-def _shown(report: Report, rows_told: int, *, only_unhealthy: bool) -> Report:
-    """The report without the rows that were told, and perhaps without the healthy ones."""
+def _shown(report: Report, rows_written: int, *, only_unhealthy: bool) -> Report:
+    """The report without the rows that were written before, and perhaps without the healthy ones."""
     from msgspec.structs import replace  # noqa: PLC0415 - help does not need it
 
     from udpprobe.core.model import LazyRows  # noqa: PLC0415 - as above
 
     def shown() -> Iterator[Destination]:
-        return (each for each in islice(report.destinations, rows_told, None)
+        return (each for each in islice(report.destinations, rows_written, None)
                 if each.findings or not only_unhealthy)
 
     return replace(report, destinations=LazyRows(shown))
@@ -148,7 +148,7 @@ def finish(verdicts: Iterable[str | None], failing: frozenset[str], *, interrupt
            failure: UdpprobeError | None = None, is_incomplete: bool = False) -> NoReturn:
     """End with the exit status: 130 after Ctrl-C, 3 where something could not be done, 1 where `--fail-on` found some.
 
-    3 hides 1, so stderr names both.
+    Status 3 hides 1, so stderr names both.
 
     Args:
         verdicts: all that the command found.
