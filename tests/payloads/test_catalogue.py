@@ -1,9 +1,12 @@
+"""The table of payloads, what the user adds to it, and which port is sent what."""
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from udpprobe.payloads import GENERIC, chosen, listing, load
+from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.payloads import GENERIC, chosen, from_nmap, listing, load
 from udpprobe.payloads.recipes import RECIPES, TABLE, table
 from udpprobe.scanning.plan import CONTROL
 
@@ -84,3 +87,173 @@ def test_the_listing_has_the_generic_payload_once():
 def test_reading_the_table_loads_no_scapy():
     code = "import sys; from udpprobe.payloads import load; load(); sys.exit('scapy' in sys.modules)"
     assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+
+ALL = load()
+
+
+def rows_for(catalogue, port=53):
+    return list(catalogue.choices[catalogue.choice_of(port)])
+
+
+def sent(text):
+    """Bytes that go to every port."""
+    catalogue = chosen(ALL, text)
+    assert rows_for(catalogue, 53) == rows_for(catalogue, 40000)
+    return [catalogue.rows[row].data for row in rows_for(catalogue)]
+
+
+def test_auto_is_the_table():
+    assert ALL is chosen(ALL, "auto")
+
+
+def test_token_is_the_generic_payload_for_every_port():
+    assert [GENERIC] == rows_for(chosen(ALL, "token")) == rows_for(chosen(ALL, "token"), 40000)
+
+
+def test_empty_has_no_bytes():
+    assert [b""] == sent("empty")
+
+
+def test_a_name_goes_to_every_port_and_several_go_in_turn():
+    dns, ntp = (next(row.data for row in ALL.rows if row.name == name) for name in ("dns", "ntp"))
+    assert [dns] == sent("dns")
+    assert [dns, ntp] == sent("dns, ntp")
+
+
+@pytest.mark.parametrize("text", ["hex:DEadbe ef", "hex:de:ad:be:ef"])
+def test_hexadecimal_digits_are_bytes(text):
+    assert [b"\xde\xad\xbe\xef"] == sent(text)
+
+
+def test_given_bytes_have_no_token_and_no_known_answer():
+    given = chosen(ALL, "hex:00").rows[-1]
+    assert (0, "") == (given.token_size, given.answer)
+
+
+def test_a_file_is_sent_as_it_is(tmp_path):
+    path = tmp_path / "payload"
+    path.write_bytes(b"\0\xffabc")
+    assert [b"\0\xffabc"] == sent(f"file:{path}")
+
+
+def test_the_largest_datagram_is_taken_and_no_larger_one(tmp_path):
+    path = tmp_path / "payload"
+    path.write_bytes(bytes(65507))
+    assert [65507] == [len(data) for data in sent(f"file:{path}")]
+    path.write_bytes(bytes(65508))
+    with pytest.raises(UsageError, match="65507"):
+        chosen(ALL, f"file:{path}")
+
+
+def test_a_file_without_end_is_refused():
+    with pytest.raises(UsageError, match="65507"):
+        chosen(ALL, "file:/dev/zero")
+
+
+def test_a_missing_file_cannot_be_done(tmp_path):
+    with pytest.raises(UdpprobeError, match="No such file") as raised:
+        chosen(ALL, f"file:{tmp_path}/none")
+    assert 3 == raised.value.exit_status
+
+
+@pytest.mark.parametrize("text", ["hex:abc", "hex:zz"])
+def test_bad_digits_are_a_usage_error(text):
+    with pytest.raises(UsageError, match=text):
+        chosen(ALL, text)
+
+
+@pytest.mark.parametrize(("text", "near"), [("ikev3", "ikev"), ("dsn", "dns"), ("Auto", "auto"), ("dns,nttp", "ntp")])
+def test_an_unknown_name_is_answered_with_near_ones(text, near):
+    with pytest.raises(UsageError, match=rf"\(.*{near}.*\?\)"):
+        chosen(ALL, text)
+
+
+@pytest.mark.parametrize("text", ["", "zzzzzz", "ftp:x"])
+def test_a_name_that_is_near_none_points_to_the_list(text):
+    with pytest.raises(UsageError, match="--list-payloads"):
+        chosen(ALL, text)
+
+
+INSTALLED = Path("/usr/share/nmap/nmap-payloads")
+TEXT = r"""# a comment with "quotes"
+udp 7 "\x0D\x0A"
+
+udp 53,1000-1002
+  # what it is: udp 1 "no"
+  "ab#c" "\"\\\0\n"   # behind
+  "\xff"
+source 500
+unknown keyword with udp 1 "x"
+udp 53 "second"
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    def reading(text):
+        path = tmp_path / "payloads"
+        path.write_text(text, "latin-1")
+        return from_nmap(load(), f"nmap:{path}")
+    return reading
+
+
+def sent_to(catalogue, port):
+    return [row if row == GENERIC else catalogue.rows[row].data
+            for row in catalogue.choices[catalogue.choice_of(port)]]
+
+
+def test_strings_are_joined_and_escapes_are_bytes(read):
+    catalogue = read(TEXT)
+    assert b"\r\n" == sent_to(catalogue, 7)[0]
+    assert [b'ab#c"\\\0\n\xff'] == sent_to(catalogue, 1001)
+
+
+def test_several_payloads_of_a_port_go_in_turn(read):
+    assert [b'ab#c"\\\0\n\xff', b"second"] == sent_to(read(TEXT), 53)[:2]
+
+
+def test_what_nmap_has_goes_before_the_own_payload(read):
+    assert sent_to(load(), 53) == sent_to(read(TEXT), 53)[2:]
+    assert sent_to(load(), 123) == sent_to(read(TEXT), 123)
+
+
+def test_comments_and_other_keywords_send_nothing(read):
+    assert [GENERIC] == sent_to(read(TEXT), 1)
+
+
+def test_a_row_says_where_it_stands(read):
+    assert ["nmap-2", "nmap-4", "nmap-10"] == [row.name for row in read(TEXT).rows[9:12]]
+
+
+def test_the_built_in_payloads_stay(read):
+    assert load().rows == read("").rows
+    assert load().rows[:9] == read(TEXT).rows[:9]
+
+
+@pytest.mark.parametrize(("text", "line"), [
+    ("\nudp", 2), ("udp 53\n", 1), ('udp "x"', 1), ('udp 53 "open', 1), ('udp 53 "a"\n"b" tail\n\n!', 4),
+    ('\n\nudp 70000 "x"', 3), ('udp 1-99999 "x"', 1), ('udp 5-1 "x"', 1), ('udp 1,,2 "x"', 1),
+    ('udp 53 "a"\n"b"\n"\\', 3)])
+def test_a_fault_is_told_with_its_line(read, text, line):
+    with pytest.raises(UsageError, match=f"line {line}:"):
+        read(text)
+
+
+def test_only_nmaps_files_are_known(tmp_path):
+    with pytest.raises(UsageError, match="nmap:FILE"):
+        from_nmap(load(), str(tmp_path))
+
+
+def test_a_missing_file_cannot_be_done(tmp_path):
+    with pytest.raises(UdpprobeError, match="cannot read"):
+        from_nmap(load(), f"nmap:{tmp_path}/none")
+
+
+@pytest.mark.skipif(not INSTALLED.exists(), reason="no nmap with a file nmap-payloads is installed")
+def test_the_installed_nmaps_file_is_read_whole():
+    catalogue = from_nmap(load(), f"nmap:{INSTALLED}")
+    found = [row for row in catalogue.rows if row.name.startswith("nmap-")]
+    text = INSTALLED.read_text("latin-1")
+    assert sum(line.startswith("udp ") for line in text.splitlines()) == len(found)
+    assert 0 < min(len(row.data) for row in found)

@@ -25,7 +25,7 @@ from udpprobe.errors import PrivilegeError, UdpprobeError, UnsentError, UsageErr
 from udpprobe.linux.hostfacts import reserve_ports, source_of
 from udpprobe.linux.netlink import bind_to_interface, interface_index, interface_mtu, interface_name, outgoing_interface
 from udpprobe.payloads import Catalogue, chosen, load
-from udpprobe.payloads.model import Payload
+from udpprobe.payloads.catalogue import Payload
 from udpprobe.replies import NO_LOOP_TTL, Flows, Probe, Reply, Tracker
 from udpprobe.targets import Wanted, resolve
 from udpprobe.tracing.model import Target

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from udpprobe.payloads.catalogue import Catalogue
-from udpprobe.payloads.model import Payload, name_of_answer
+from udpprobe.payloads.catalogue import Catalogue, Payload, name_of_answer
 from udpprobe.scanning.plan import Plan
 
 UNKNOWN = "answers, but not as any protocol of the table (--list-payloads)"

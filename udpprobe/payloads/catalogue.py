@@ -1,19 +1,80 @@
-"""All payloads of a scan, and which of them go to which port."""
+"""All payloads of a scan: the table, what the user adds to it, and which of them go to which port.
+
+A payload is a request and the pattern of its answer. The table comes with the package; `--payload` and `--payloads`
+add bytes of the user's own and those of an installed nmap.
+"""
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from udpprobe.core.probe import GENERIC, TOKEN_BYTES, VARIANTS, Payloads
-from udpprobe.payloads.model import Payload
+from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.reading import read_at_most
 
-__all__ = ["BUILT_IN", "GENERIC", "PORTS", "VARIANTS", "Catalogue", "known_ports", "listing", "load"]
+
+class Payload(Struct, frozen=True):
+    """A request, and how its answer is recognised."""
+
+    name: str
+    ports: tuple[int, ...]
+    """UDP ports where its service is found."""
+    data: bytes
+    """The bytes sent, zeros where the token goes."""
+    token_at: int = 0
+    token_size: int = 0
+    """Bytes of the probe's token that go into `data` at `token_at`; 0 where it has no room."""
+    answer: str = ""
+    """Regular expression over the bytes of an answer, from their first on (`re`, with DOTALL). Its group `token`
+    is what the server copies from the request. Empty: no answer is expected without a key or a session."""
+    source: str = ""
+    """What specifies it."""
+    loose: bool = False
+    """The answer is too plain to be recognised by its bytes alone."""
+
+
+def recognise(payload: Payload, token: bytes, answer: bytes) -> bool:
+    """Whether `answer` is what the payload's service says to a request with this token.
+
+    Args:
+        payload: what was sent.
+        token: the probe's, TOKEN_BYTES of it; its first `token_size` were sent.
+        answer: bytes of the UDP datagram that came back.
+    """
+    found = _pattern(payload.answer).match(answer) if payload.answer else None
+    if found is None:
+        return False
+    sent = token[:payload.token_size]
+    return found.groupdict().get("token", sent) == sent
+
+
+def name_of_answer(payloads: Iterable[Payload], port: int, answer: bytes) -> str | None:
+    """Which protocol's answer it looks like, whatever was sent: the port's own first, then every other.
+
+    Args:
+        payloads: the table.
+        port: UDP port it came from.
+        answer: bytes of the datagram.
+    """
+    known = [each for each in payloads if each.answer and (port in each.ports or not each.loose)]
+    known.sort(key=lambda each: port not in each.ports)
+    return next((each.name for each in known if _pattern(each.answer).match(answer)), None)
+
+
+@cache
+def _pattern(answer: str) -> re.Pattern[bytes]:
+    return re.compile(answer.encode("latin-1"), re.DOTALL)
+
 
 PORTS = 1 << 16
 
@@ -26,7 +87,7 @@ BUILT_IN = (*(Payload("token", (), bytes(TOKEN_BYTES + more), 0, TOKEN_BYTES, so
 
 
 class Catalogue(Struct, frozen=True, dict=True):
-    """The table, and what is sent where."""
+    """The table, and what is sent to which port."""
 
     rows: tuple[Payload, ...]
     """`BUILT_IN` first."""
@@ -80,7 +141,7 @@ def load() -> Catalogue:
 
 
 def known_ports() -> tuple[range, ...]:
-    """The ports of the table: what is probed where nobody names one."""
+    """The ports of the table, which are probed where the user names none."""
     return tuple(range(port, port + 1) for port in sorted({port for row in load().rows for port in row.ports}))
 
 
@@ -95,3 +156,148 @@ def listing(catalogue: Catalogue) -> list[Row]:
     rows = (catalogue.rows[0], *catalogue.rows[VARIANTS:])
     return [(row.name, ",".join(map(str, row.ports)) or "any", len(row.data), "yes" if row.answer else "no", row.source)
             for row in rows]
+
+
+# ---- the user's own
+
+MAX_BYTES = 65_507
+"""Most that fits into a UDP datagram over IPv4 (RFC 768, RFC 791)."""
+
+
+def chosen(catalogue: Catalogue, text: str) -> Catalogue:
+    """What `--payload` asks for: `auto`, `empty`, `token`, `hex:…`, `file:…`, or names from the table.
+
+    Args:
+        catalogue: the table.
+        text: the option's value; several names, separated by commas, are sent in turn.
+
+    Raises:
+        UsageError: an unknown name, bad hexadecimal digits, or more than fits into a datagram.
+        UdpprobeError: the file cannot be read.
+    """
+    if text == "auto":
+        return catalogue
+    kind, colon, value = text.partition(":")
+    if colon and kind in READERS:
+        given = Payload(kind, (), _bounded(READERS[kind](value)), source="given by --payload")
+        return Catalogue((*catalogue.rows, given), (len(catalogue.rows),))
+    return replace(catalogue, forced=tuple(_row(catalogue, name.strip()) for name in text.split(",")))
+
+
+def _row(catalogue: Catalogue, name: str) -> int:
+    if name == "token":
+        return GENERIC
+    names = [row.name for row in catalogue.rows]
+    if name not in names:
+        raise UsageError(f"no payload is called {name!r}{_near(names, name)}; --list-payloads shows all")
+    return names.index(name)
+
+
+def _near(names: list[str], name: str) -> str:
+    near = get_close_matches(name, ["auto", *dict.fromkeys(names)])
+    return f" ({', '.join(near)}?)" if near else ""
+
+
+def _from_hex(digits: str) -> bytes:
+    try:
+        return bytes.fromhex(digits.replace(":", ""))
+    except ValueError:
+        raise UsageError(f"'hex:{digits}' is not made of pairs of hexadecimal digits") from None
+
+
+def _from_file(name: str) -> bytes:
+    try:
+        with Path(name).open("rb") as file:
+            return file.read(MAX_BYTES + 1)     # not all of it: a device may have no end
+    except OSError as error:
+        raise UdpprobeError(f"cannot read the payload {name}: {error.strerror}") from error
+
+
+READERS = {"hex": _from_hex, "file": _from_file}
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"the payload is larger than the {MAX_BYTES} bytes that fit into a datagram")
+    return data
+
+
+# ---- an installed nmap's (up to 7.93, which keeps them in a file nmap-payloads whose head describes it)
+
+MOST_NMAP_BYTES = 16 << 20
+"""Of a file nmap-payloads; nmap's has 30,000."""
+
+GAP = r"(?:\s++|\#.*+)"
+STRING = r'"(?:[^"\\\n]|\\.)*+"'
+ENTRY = re.compile(rf"udp\b{GAP}*+(?P<ports>\d[\d,-]*){GAP}*+(?P<strings>(?:{STRING}{GAP}*+)++)")
+BETWEEN = re.compile(rf"{GAP}|(?!udp\b)[a-z]\w*\b.*+")
+"""What stands between entries; a keyword such as `source`, known or not, has its whole line."""
+
+LEXEME = re.compile(rf"(?P<string>{STRING})|{GAP}")
+ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")
+NAMED_ESCAPES = {"0": "\0", "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r"}
+
+
+def from_nmap(catalogue: Catalogue, text: str) -> Catalogue:
+    """The catalogue with an nmap's payloads in front: where both know a port, nmap's are sent first.
+
+    Args:
+        catalogue: the table.
+        text: value of `--payloads`: `nmap:` and the path of a file nmap-payloads.
+
+    Raises:
+        UsageError: the value is another one, or a line of the file is not in nmap's format.
+        UdpprobeError: the file cannot be read.
+    """
+    kind, _, name = text.partition(":")
+    if kind != "nmap":
+        raise UsageError(f"--payloads {text}: only nmap:FILE can be read")
+    try:
+        content = read_at_most(name, MOST_NMAP_BYTES).decode("latin-1")
+    except OSError as error:
+        raise UdpprobeError(f"cannot read {name}: {error.strerror}") from error
+    built_in = len(BUILT_IN)
+    return Catalogue((*catalogue.rows[:built_in], *_nmap_entries(name, content), *catalogue.rows[built_in:]))
+
+
+def _nmap_entries(name: str, text: str) -> Iterator[Payload]:
+    at = 0
+    while at < len(text):
+        entry = ENTRY.match(text, at)
+        found = entry or BETWEEN.match(text, at)
+        if not found:
+            raise _nmap_error(name, text, at)
+        if entry:
+            yield _nmap_payload(name, text, entry)
+        at = found.end()
+
+
+def _nmap_payload(name: str, text: str, entry: re.Match[str]) -> Payload:
+    line = _line(text, entry.start())
+    ports = _nmap_ports(entry["ports"])
+    if not ports:
+        raise _nmap_error(name, text, entry.start("ports"))
+    data = "".join(_unescaped(found["string"][1:-1]) for found in LEXEME.finditer(entry["strings"]) if found["string"])
+    return Payload(f"nmap-{line}", ports, data.encode("latin-1"), source=f"{Path(name).name} line {line}")
+
+
+def _nmap_ports(text: str) -> tuple[int, ...]:
+    """Of `53,1000-1002`; none where that is no list of ports."""
+    ranges = [re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part) for part in text.split(",")]
+    if not all(ranges):
+        return ()
+    ports = [port for found in ranges if found for port in range(int(found[1]), int(found[2] or found[1]) + 1)]
+    return tuple(ports) if max(ports, default=PORTS) < PORTS else ()
+
+
+def _unescaped(string: str) -> str:
+    return ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else NAMED_ESCAPES.get(found[2], found[2]),
+                      string)
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
+
+
+def _nmap_error(name: str, text: str, at: int) -> UsageError:
+    return UsageError(f"{name}, line {_line(text, at)}: not what an nmap-payloads file has")

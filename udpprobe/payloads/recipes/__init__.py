@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from udpprobe.payloads.model import Payload
-from udpprobe.payloads.recipes import directory, management, media, names, plain, security, telecom, transport
+from udpprobe.payloads.catalogue import Payload
+from udpprobe.payloads.recipes import applications, management, names, security, transport
 
 TABLE = Path(__file__).parents[1] / "payloads.toml"
 
-RECIPES = tuple(payload for module in (names, management, directory, security, transport, telecom, media, plain)
+RECIPES = tuple(payload for module in (names, management, security, transport, applications)
                 for payload in module.PAYLOADS)
 """Every row. Of several for one port, the earlier is sent first."""
 

@@ -5,7 +5,7 @@ from scapy.layers.llmnr import LLMNRQuery
 from scapy.layers.netbios import NBNSHeader, NBNSQueryRequest
 from scapy.layers.ntp import NTPHeader
 
-from udpprobe.payloads.model import Payload
+from udpprobe.payloads.catalogue import Payload
 
 NULL_SUFFIX = 0x4141
 """The sixteenth byte of a NetBIOS name, zero, in its encoding (RFC 1001 14.1)."""

@@ -8,7 +8,7 @@ from scapy.layers.isakmp import ISAKMP, ISAKMP_payload_Proposal, ISAKMP_payload_
 from scapy.layers.quic import QUIC_Initial
 from scapy.packet import Packet
 
-from udpprobe.payloads.model import Payload
+from udpprobe.payloads.catalogue import Payload
 
 NON_ESP = bytes(4)
 """The marker in front of IKE on port 4500 (RFC 3948 2.2)."""
@@ -54,9 +54,9 @@ def _ikev1() -> bytes:
     transforms = [ISAKMP_payload_Transform(
         transform_count=number, transform_id=1,
         transforms=[("Encryption", encryption), *([("KeyLength", 128)] if encryption == 7 else []),
-                    ("Hash", digest), ("Authentication", 1), ("GroupDesc", group),
+                    ("Hash", hash_algorithm), ("Authentication", 1), ("GroupDesc", group),
                     ("LifeType", 1), ("LifeDuration", 60)])
-        for number, (encryption, digest, group) in enumerate(IKEV1_SUITES, 1)]
+        for number, (encryption, hash_algorithm, group) in enumerate(IKEV1_SUITES, 1)]
     proposal = ISAKMP_payload_Proposal(proposal=1, proto=1, trans_nb=len(transforms), trans=_chained(transforms))
     return bytes(ISAKMP(init_cookie=bytes(8), exch_type=2) / ISAKMP_payload_SA(prop=proposal))
 

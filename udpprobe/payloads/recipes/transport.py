@@ -9,7 +9,7 @@ from scapy.layers.dhcp6 import DHCP6_InfoRequest, DHCP6OptElapsedTime, DHCP6OptO
 from scapy.layers.l2tp import L2TP
 from scapy.layers.rip import RIP, RIPEntry
 
-from udpprobe.payloads.model import Payload
+from udpprobe.payloads.catalogue import Payload
 
 MAGIC_COOKIE = r"\x21\x12\xa4\x42"
 
