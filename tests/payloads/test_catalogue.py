@@ -198,28 +198,28 @@ def read(tmp_path):
     return reading
 
 
-def sent_to(catalogue, port):
+def bytes_to(catalogue, port):
     return [row if row == GENERIC else catalogue.rows[row].data
             for row in catalogue.choices[catalogue.choice_of(port)]]
 
 
 def test_strings_are_joined_and_escapes_are_bytes(read):
     catalogue = read(TEXT)
-    assert b"\r\n" == sent_to(catalogue, 7)[0]
-    assert [b'ab#c"\\\0\n\xff'] == sent_to(catalogue, 1001)
+    assert b"\r\n" == bytes_to(catalogue, 7)[0]
+    assert [b'ab#c"\\\0\n\xff'] == bytes_to(catalogue, 1001)
 
 
 def test_several_payloads_of_a_port_go_in_turn(read):
-    assert [b'ab#c"\\\0\n\xff', b"second"] == sent_to(read(TEXT), 53)[:2]
+    assert [b'ab#c"\\\0\n\xff', b"second"] == bytes_to(read(TEXT), 53)[:2]
 
 
 def test_what_nmap_has_goes_before_the_own_payload(read):
-    assert sent_to(load(), 53) == sent_to(read(TEXT), 53)[2:]
-    assert sent_to(load(), 123) == sent_to(read(TEXT), 123)
+    assert bytes_to(load(), 53) == bytes_to(read(TEXT), 53)[2:]
+    assert bytes_to(load(), 123) == bytes_to(read(TEXT), 123)
 
 
 def test_comments_and_other_keywords_send_nothing(read):
-    assert [GENERIC] == sent_to(read(TEXT), 1)
+    assert [GENERIC] == bytes_to(read(TEXT), 1)
 
 
 def test_a_row_says_where_it_stands(read):
@@ -245,7 +245,7 @@ def test_only_nmaps_files_are_known(tmp_path):
         from_nmap(load(), str(tmp_path))
 
 
-def test_a_missing_file_cannot_be_done(tmp_path):
+def test_a_missing_file_of_nmap_s_cannot_be_done(tmp_path):
     with pytest.raises(UdpprobeError, match="cannot read"):
         from_nmap(load(), f"nmap:{tmp_path}/none")
 
