@@ -82,7 +82,7 @@ check: $(VENV)/ready $(VENV)/compiled ## lint, types, directions of imports, mos
 	$(BIN)/mypy
 	$(BIN)/mypy examples/python/*.py
 	$(BIN)/lint-imports
-	UDPPROBE_PURE=1 $(BIN)/pytest -q --cov=udpprobe.core --cov-branch --cov-fail-under=95 --cov-report= tests/core
+	UDPPROBE_PURE=1 $(BIN)/pytest -q -n $(JOBS) --dist loadfile --cov=udpprobe.core --cov-branch --cov-fail-under=95 --cov-report= tests/core
 	$(BIN)/pytest -q $(ICMPD_PURE:%=--cov=udpprobe.icmpd.%) --cov-branch --cov-fail-under=100 --cov-report= tests/icmpd
 
 .PHONY: bench

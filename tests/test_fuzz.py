@@ -32,7 +32,7 @@ from udpprobe.commands.analyze import Options, analyze
 from udpprobe.errors import CaptureError
 from udpprobe.reports import Format, events_in, report_pieces
 
-EXAMPLES = 150
+EXAMPLES = 100
 """In a round, between two looks at the clock."""
 
 ROUNDS = 3

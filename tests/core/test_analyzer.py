@@ -196,10 +196,10 @@ def test_a_clock_that_is_set_in_between_gives_no_rtt(family, step_s, is_ordered)
 
 
 def test_thousands_that_wait_are_followed_at_once_when_a_clock_is_set():
-    packets = [probe(number) for number in range(9000)]
-    times_ns = [5000 * MS + number for number in range(8000)] + list(range(1000))
+    packets = [probe(number) for number in range(5000)]
+    times_ns = [5000 * MS + number for number in range(4000)] + list(range(1000))
     story = follow(frames_of(packets, times_ns=times_ns), is_ordered=True)
-    assert 9000 == story.destinations[0].sent
+    assert 5000 == story.destinations[0].sent
 
 
 def test_messages_are_kept_however_long_errors_wait():

@@ -18,7 +18,8 @@ from udpprobe.core import is_compiled
 from udpprobe.core.duplicates import HEAD
 from udpprobe.report import Question, events_of, report_of
 
-PACKETS, PARTS = (400_000, 5) if is_compiled() else (2 * HEAD + 10_000, 2)
+# 30 us a packet are too much for the interpreted twin to get behind a piece's head; test_joining.py does, by small limits
+PACKETS, PARTS = (2 * HEAD + 200_000, 5) if is_compiled() else (10_000, 2)
 RING_BYTES_A_DATAGRAM = 48
 
 
@@ -84,7 +85,7 @@ TASKS = {
 }
 
 
-# 100,000 packets take the interpreted twin many seconds: one of each will do
+# of the interpreted twin, one of each will do
 SOME = slice(None) if is_compiled() else slice(1, 2)
 
 
