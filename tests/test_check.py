@@ -13,8 +13,7 @@ from samples import report
 
 import udpprobe.commands.check
 import udpprobe.interrupt
-from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
-from udpprobe.checking.thresholds import State
+from udpprobe.checking.expectations import Check, Expectation, Probing, State, target_with_port
 from udpprobe.commands import mtu, scan, trace
 from udpprobe.commands.check import Settings, check
 from udpprobe.commands.mtu import Measured
@@ -83,7 +82,7 @@ PLAIN = Probing()
 
 
 def ask(text, probing=PLAIN, **expected):
-    return Ask(text, target_with_port(text), Expectation(**expected), probing)
+    return Check(text, target_with_port(text), Expectation(**expected), probing)
 
 
 def states(outcome):

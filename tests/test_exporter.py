@@ -20,7 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from samples import REFUSED
 
-from udpprobe.checking.asking import Expectation
+from udpprobe.checking.expectations import Expectation
 from udpprobe.checking.states import Facts, Outcome, checked
 from udpprobe.cli import main
 from udpprobe.commands import exporter

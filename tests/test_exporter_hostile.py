@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 from samples import REFUSED
 
-from udpprobe.checking.asking import Expectation, Probing
+from udpprobe.checking.expectations import Expectation, Probing
 from udpprobe.checking.states import Facts, Outcome, checked
 from udpprobe.commands import exporter
 from udpprobe.commands.check import Settings

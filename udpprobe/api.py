@@ -415,9 +415,8 @@ def check(
         UsageError: a target or an option is wrong; there is no target.
         UdpprobeError: the file cannot be read.
     """
-    from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
+    from udpprobe.checking.expectations import Check, Expectation, Probing, State, parse_range, target_with_port
     from udpprobe.checking.states import ON_SILENCE
-    from udpprobe.checking.thresholds import State, parse_range
     from udpprobe.commands import check as command
 
     states = {state.name.lower(): state for state in State if state is not State.UNKNOWN}
@@ -430,15 +429,15 @@ def check(
         None if critical is None else parse_range(critical), min_mtu, no_loop)
     listed = ports if ports is None or isinstance(ports, str) else ",".join(map(str, ports))
     probing = Probing(payload, family, interface, allow_broadcast)
-    asks = [Ask(text, target_with_port(text, listed), expectation, probing)
+    checks = [Check(text, target_with_port(text, listed), expectation, probing)
             for text in ([targets] if isinstance(targets, str) else targets)]
     if config is not None:
         from udpprobe.checking.config import read_config
 
-        asks += read_config(os.fspath(config))
-    if not asks:
+        checks += read_config(os.fspath(config))
+    if not checks:
         raise UsageError("name a target, or a file of them")
-    outcome = command.check(asks, command.Settings(
+    outcome = command.check(checks, command.Settings(
         timeout_s=timeout_s, silence_s=wait_s, retries=retries, confirm=confirm, rate_pps=rate_pps, engine=engine))
     if outcome.interrupted:
         raise Interrupted(outcome)

@@ -2,10 +2,10 @@ import time
 
 import pytest
 
-from udpprobe.checking.asking import Probing
-from udpprobe.checking.config import line_of, parse_toml, read_config, read_templates
-from udpprobe.checking.thresholds import State
+from udpprobe.checking.config import read_config, read_templates
+from udpprobe.checking.expectations import Probing, State
 from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.toml import line_of, parse_toml
 
 WHOLE = """\
 [defaults]

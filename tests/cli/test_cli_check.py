@@ -10,9 +10,8 @@ from msgspec.structs import replace
 from samples import ANSWERED
 
 import udpprobe.commands.check
-from udpprobe.checking.asking import Expectation, Probing
+from udpprobe.checking.expectations import Expectation, Probing, State
 from udpprobe.checking.states import Facts, Outcome, checked
-from udpprobe.checking.thresholds import State
 from udpprobe.cli import main
 from udpprobe.commands.check import Settings
 from udpprobe.errors import UdpprobeError

@@ -9,9 +9,8 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from samples import ANSWERED, LONG_V6, REFUSED, T0_NS, destination
 
-from udpprobe.checking.asking import Expectation
+from udpprobe.checking.expectations import Expectation, State, parse_range
 from udpprobe.checking.states import Facts, Outcome, checked, unchecked
-from udpprobe.checking.thresholds import State, parse_range
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.reports.checks import CHECK_FORMATS
 from udpprobe.reports.metrics import probe_text

@@ -14,8 +14,7 @@ from typer import Argument, BadParameter, Exit, Option, echo
 from typer.core import TyperCommand
 
 from udpprobe import __version__
-from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
-from udpprobe.checking.thresholds import State, parse_range
+from udpprobe.checking.expectations import Check, Expectation, Probing, State, parse_range, target_with_port
 from udpprobe.cli import scan_options as opt
 from udpprobe.cli.options import AsnDbOption, AsnDnsOption, Color, ColorOption, OutputOption, ResolveOption
 from udpprobe.cli.output import names_for, opened, style_of, width_of
@@ -177,9 +176,9 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         None if critical is None else parse_range(critical), min_mtu, no_loop)
     probing = Probing(payload, None if only_v4 == only_v6 else 4 if only_v4 else 6, interface, allow_broadcast)
     listed = None if ports is None else ",".join(ports)
-    asks = _distinct([Ask(text, target_with_port(text, listed), asked, probing) for text in targets or ()]
+    checks = _distinct([Check(text, target_with_port(text, listed), asked, probing) for text in targets or ()]
                      + _from_file(config))
-    if not asks:
+    if not checks:
         raise UsageError("name a target, or a file of them with --config")
     from udpprobe.commands.check import Settings  # noqa: PLC0415 - help does without the core
 
@@ -189,7 +188,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     if output_format is CheckFormat.NDJSON:
         with opened(output, stream=True) as stream:
             lines = _Lines(stream)
-            outcome = _in_time(asks, settings, lines.end, lines.add)
+            outcome = _in_time(checks, settings, lines.end, lines.add)
             lines.end(outcome)
         raise Exit(outcome.state)
 
@@ -199,7 +198,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         with opened(output, stream=False) as out:
             out.write(_text(outcome, output_format, verbose, out, color))
 
-    outcome = _in_time(asks, settings, tell)
+    outcome = _in_time(checks, settings, tell)
     if names:
         from udpprobe.reports.checks import speakers, with_names  # noqa: PLC0415 - as above
         from udpprobe.reports.text import Style  # noqa: PLC0415 - as above
@@ -211,17 +210,17 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     raise Exit(outcome.state)
 
 
-def _distinct(asks: list[Ask]) -> list[Ask]:
+def _distinct(checks: list[Check]) -> list[Check]:
     """Each once; what is told of two must not go by one name, or the one would stand for the other in graphs."""
-    asks = list(dict.fromkeys(asks))
-    called = Counter((each.name, each.probing.family) for each in asks)
+    checks = list(dict.fromkeys(checks))
+    called = Counter((each.name, each.probing.family) for each in checks)
     for (name, _), count in called.items():
         if count > 1:
             raise UsageError(f"{name} stands for {count} checks; give each a name of its own in --config")
-    return asks
+    return checks
 
 
-def _from_file(path: str | None) -> list[Ask]:
+def _from_file(path: str | None) -> list[Check]:
     if path is None:
         return []
     from udpprobe.checking.config import read_config  # noqa: PLC0415 - pydantic comes with it
@@ -258,21 +257,21 @@ class _Lines:
         self._out.flush()
 
 
-def _in_time(asks: list[Ask], settings: "Settings", tell: Callable[["Outcome"], None],
+def _in_time(checks: list[Check], settings: "Settings", tell: Callable[["Outcome"], None],
              on_checked: "Callable[[Checked], None] | None" = None) -> "Outcome":
     from udpprobe.commands.check import check as checking  # noqa: PLC0415 - as above
 
     # what cannot be told to stop, such as the look-up of a name, does not keep it from ending
-    watchdog = threading.Timer(settings.timeout_s, _give_up, (asks, settings.timeout_s, tell))
+    watchdog = threading.Timer(settings.timeout_s, _give_up, (checks, settings.timeout_s, tell))
     watchdog.daemon = True
     watchdog.start()
     try:
-        return checking(asks, settings, on_checked) if on_checked else checking(asks, settings)
+        return checking(checks, settings, on_checked) if on_checked else checking(checks, settings)
     finally:
         watchdog.cancel()
 
 
-def _give_up(asks: list[Ask], timeout_s: float, tell: Callable[["Outcome"], None]) -> None:
+def _give_up(checks: list[Check], timeout_s: float, tell: Callable[["Outcome"], None]) -> None:
     """Say in the format that was asked for that nothing is known, and end."""
     from udpprobe.checking.states import Outcome, unchecked  # noqa: PLC0415 - as above
     from udpprobe.targets import looking_up  # noqa: PLC0415 - as above
@@ -280,7 +279,7 @@ def _give_up(asks: list[Ask], timeout_s: float, tell: Callable[["Outcome"], None
     late = " and ".join(sorted(looking_up))
     reason = f"timed out after {timeout_s:g} s" + (f": DNS did not reply about {late}" if late else "")
     try:
-        tell(Outcome(tuple(unchecked(ask.name, ask.group, reason) for ask in asks), timeout_s,
+        tell(Outcome(tuple(unchecked(check.name, check.group, reason) for check in checks), timeout_s,
                      time.time_ns() - int(timeout_s * 1e9), __version__))
         sys.stdout.flush()
     finally:

@@ -18,7 +18,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from udpprobe import __version__
-from udpprobe.checking.asking import Ask, Probing
+from udpprobe.checking.expectations import Check, Probing
 from udpprobe.checking.states import Checked, Facts, Outcome, checked, unchecked, wants_mtu, wants_way
 from udpprobe.commands import scan
 from udpprobe.core.addresses import address_text
@@ -82,7 +82,7 @@ Found = dict[Endpoint, Destination] | UdpprobeError
 """What a scan found, or why it could not be made."""
 
 
-def check(asks: Sequence[Ask], settings: Settings, on_checked: Callable[[Checked], None] | None = None) -> Outcome:
+def check(asks: Sequence[Check], settings: Settings, on_checked: Callable[[Checked], None] | None = None) -> Outcome:
     """Check targets, and those that fail again, as often as it is to be confirmed.
 
     It ends in time; what was not found out by then is said. What cannot be done, because a name has no address or a
@@ -127,11 +127,11 @@ class _Run(Struct):
     """Whether Ctrl-C came."""
     is_cut: bool = False
     """Whether time ran out."""
-    _told: set[tuple[Ask, Endpoint]] = field(default_factory=set)
+    _told: set[tuple[Check, Endpoint]] = field(default_factory=set)
     """Which checks were told."""
     _telling: threading.Lock = field(default_factory=threading.Lock)
 
-    def checked(self, asks: Sequence[Ask]) -> list[list[Checked]]:
+    def checked(self, asks: Sequence[Check]) -> list[list[Checked]]:
         """What each ask comes to, a row an address and port."""
         places = self._side_by_side(_place, asks, lambda _: STOPPED)
         reports = self._scanned(asks, places)
@@ -140,9 +140,9 @@ class _Run(Struct):
                                        lambda job: _unchecked(job, STOPPED)))
         return [list(islice(told, len(some))) for some in jobs]
 
-    def _scanned(self, asks: Sequence[Ask], places: Sequence[Place]) -> dict[Alike, Found]:
+    def _scanned(self, asks: Sequence[Check], places: Sequence[Place]) -> dict[Alike, Found]:
         """What became of the destinations, by how they are probed."""
-        together: dict[Alike, list[tuple[Ask, Destinations]]] = defaultdict(list)
+        together: dict[Alike, list[tuple[Check, Destinations]]] = defaultdict(list)
         for ask, place in zip(asks, places, strict=True):
             if not isinstance(place, UdpprobeError):
                 together[_alike(ask, place)].append((ask, place))
@@ -151,7 +151,7 @@ class _Run(Struct):
         found = self._side_by_side(lambda job: self._scan(*job, rate_pps), jobs, lambda _: STOPPED)
         return dict(zip(together, found, strict=True))
 
-    def _scan(self, probing: Probing, asked: list[tuple[Ask, Destinations]], rate_pps: float) -> Found:
+    def _scan(self, probing: Probing, asked: list[tuple[Check, Destinations]], rate_pps: float) -> Found:
         settings = self.settings
         listeners = scan.Listeners(on_warning=self.warnings.append,
                                    on_settled=partial(self._tell_settled, asked) if self.on_checked else None)
@@ -173,14 +173,14 @@ class _Run(Struct):
         return {(each.address, each.port or 0): each for each in report.destinations
                 if (each.address, each.port or 0) not in undecided}
 
-    def _tell_settled(self, asked: list[tuple[Ask, Destinations]], rows: Sequence[Destination]) -> None:
+    def _tell_settled(self, asked: list[tuple[Check, Destinations]], rows: Sequence[Destination]) -> None:
         """Tell the checks that are settled with some destinations: those of one address, without mtu and trace."""
         found = {(each.address, each.port or 0): each for each in rows}
         for ask, place in asked:
             if len(place) == 1 and (row := found.get(_endpoint(place))) and not _wants_more(row, ask):
                 self._tell(ask, checked(ask.name, ask.group, self._facts(row), ask.expectation))
 
-    def _tell(self, ask: Ask, made: Checked) -> None:
+    def _tell(self, ask: Check, made: Checked) -> None:
         """Tell a check once; it is told from several threads."""
         if self.on_checked:
             with self._telling:
@@ -210,7 +210,7 @@ class _Run(Struct):
         self._tell(ask, made)
         return made
 
-    def _looked_further(self, ask: Ask, place: Destinations, facts: Facts) -> Facts:
+    def _looked_further(self, ask: Check, place: Destinations, facts: Facts) -> Facts:
         found = facts.destination
         if self.settings.engine not in {"auto", "raw"} or not has_net_raw():
             return replace(facts, blind=NO_RAW)
@@ -221,7 +221,7 @@ class _Run(Struct):
             return replace(facts, blind=str(error))
         return replace(facts, mtu=measured, trace=way, blind=TOO_LATE)
 
-    def _mtu(self, place: Destinations, ask: Ask) -> MtuReport | None:
+    def _mtu(self, place: Destinations, ask: Check) -> MtuReport | None:
         """None where time ran out before it was known."""
         from udpprobe.commands import mtu  # noqa: PLC0415 - where it is asked for
         from udpprobe.engines import wire  # noqa: PLC0415 - as below
@@ -233,7 +233,7 @@ class _Run(Struct):
         is_known = not measured.interrupted or (measured.report.path_mtu or 0) >= least
         return measured.report if is_known else None
 
-    def _way(self, place: Destinations, ask: Ask) -> TraceReport | None:
+    def _way(self, place: Destinations, ask: Check) -> TraceReport | None:
         """None where time ran out before it was known."""
         from udpprobe.commands import trace  # noqa: PLC0415 - as above
         from udpprobe.engines import wire  # noqa: PLC0415 - as above
@@ -267,11 +267,11 @@ class _Run(Struct):
                         for each, result in zip(work, waiting, strict=True)]
 
 
-_Job = tuple[Ask, Destinations | None, Destination | UdpprobeError, str | None]
+_Job = tuple[Check, Destinations | None, Destination | UdpprobeError, str | None]
 """What is left to find out of one destination; and the family that was asked instead of one that can't be."""
 
 
-def _wants_more(found: Destination, ask: Ask) -> bool:
+def _wants_more(found: Destination, ask: Check) -> bool:
     """Whether the path MTU or the way there is to be found out too."""
     return wants_mtu(found, ask.expectation) or wants_way(found, ask.expectation)
 
@@ -281,18 +281,18 @@ def wanted_of(probing: Probing) -> Wanted:
     return Wanted((), probing.family, probing.interface, probing.allow_broadcast)
 
 
-def _place(ask: Ask) -> Place:
+def _place(ask: Check) -> Place:
     try:
         return resolve([ask.target], [], wanted_of(ask.probing)).destinations
     except UdpprobeError as error:
         return error
 
 
-def _alike(ask: Ask, place: Destinations) -> Alike:
+def _alike(ask: Check, place: Destinations) -> Alike:
     return ask.probing, max(place.zone)
 
 
-def _jobs(ask: Ask, place: Place, reports: dict[Alike, Found]) -> Iterator[_Job]:
+def _jobs(ask: Check, place: Place, reports: dict[Alike, Found]) -> Iterator[_Job]:
     if isinstance(place, UdpprobeError):
         yield ask, None, place, None
         return

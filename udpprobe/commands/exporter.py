@@ -24,7 +24,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from udpprobe import __version__
-from udpprobe.checking.asking import Ask, Expectation, Probing, target_with_port
+from udpprobe.checking.expectations import Check, Expectation, Probing, target_with_port
 from udpprobe.checking.states import ON_SILENCE, Checked, unchecked
 from udpprobe.commands.check import Settings, check, wanted_of
 from udpprobe.core.addresses import address_text
@@ -146,7 +146,7 @@ class Prober:
         finally:
             self._places.release()
 
-    def _asked(self, text: str, expectation: Expectation, probing: Probing) -> Ask:
+    def _asked(self, text: str, expectation: Expectation, probing: Probing) -> Check:
         """The one address that is probed, looked up once: what was allowed is what is probed."""
         try:
             target = target_with_port(text)
@@ -157,7 +157,7 @@ class Prober:
         high, low, zone = (int(each[0]) for each in (place.high, place.low, place.zone))
         if not is_allowed(address_text(high, low), self._options.allowed):
             raise Refusal(HTTPStatus.FORBIDDEN, "this target is in no network that --allow names")
-        return Ask(text, replace(target, host=Block(high << 64 | low, zone=str(zone or ""))), expectation, probing)
+        return Check(text, replace(target, host=Block(high << 64 | low, zone=str(zone or ""))), expectation, probing)
 
 
 def places() -> int:

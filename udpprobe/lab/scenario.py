@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from udpprobe.checking.config import keys_of, line_of, parse_toml, read_toml, reason_of
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.lab.model import KINDS, Address, Kind
+from udpprobe.toml import keys_of, line_of, parse_toml, read_toml, reason_of
 
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from udpprobe.checking.thresholds import State
+from udpprobe.checking.expectations import State
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.reports.text import escape
 

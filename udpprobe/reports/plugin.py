@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from udpprobe.checking.thresholds import State
+from udpprobe.checking.expectations import State
 from udpprobe.reports.text import endpoint, escape
 
 if TYPE_CHECKING:

@@ -3,10 +3,19 @@ from checks import HOLE, LIMITED, LOOPING, MTU, MUTE, QUIET, TRACE
 from msgspec.structs import replace
 from samples import ANSWERED, LOOP, REFUSED, TOO_BIG, UNREACHABLE_V6, destination, finding
 
-from udpprobe.checking.asking import Expectation, target_with_port
-from udpprobe.checking.causes import cause, mtu_cause, rtt_ms
-from udpprobe.checking.states import Facts, Outcome, checked, judged, unchecked, wants_mtu, wants_way
-from udpprobe.checking.thresholds import State, parse_range
+from udpprobe.checking.expectations import Expectation, State, parse_range, target_with_port
+from udpprobe.checking.states import (
+    Facts,
+    Outcome,
+    cause,
+    checked,
+    judged,
+    mtu_cause,
+    rtt_ms,
+    unchecked,
+    wants_mtu,
+    wants_way,
+)
 from udpprobe.core.model import Spread
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UsageError

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from udpprobe.checking.thresholds import State, parse_range, worst
+from udpprobe.checking.expectations import State, parse_range, worst
 from udpprobe.errors import UsageError
 
 
