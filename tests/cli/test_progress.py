@@ -3,7 +3,7 @@ import io
 import pytest
 
 from udpprobe.cli import progress
-from udpprobe.commands.mtu import Progress as SearchProgress
+from udpprobe.commands.mtu import SearchProgress
 from udpprobe.commands.scan import Progress
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from samples import EVENT
 
 from udpprobe.core.limiter import MS, SECOND
-from udpprobe.pmtud.rounds import Ask, Patience, Rounds
+from udpprobe.pmtud.rounds import Outgoing, RetryPolicy, SearchRounds
 from udpprobe.pmtud.search import Search
 from udpprobe.replies import Reply
 
@@ -50,7 +50,7 @@ class World:
     family: int = 4
     interface: int = 1500
     seed: int = 1
-    objects: Callable[[Ask, int], str | None] = lambda _ask, _now_ns: None
+    objects: Callable[[Outgoing, int], str | None] = lambda _probe, _now_ns: None
     """The verdict that it says of one, of whatever size, at a time; None where it does not."""
     is_barred: bool = True
     """Whether it drops what it objects to, and does not only say so."""
@@ -68,35 +68,35 @@ class World:
     def lost(self):
         return self.random.random() < self.loss
 
-    def take(self, ask, now_ns):
+    def take(self, outgoing, now_ns):
         """A probe enters the path."""
-        verdict = self.objects(ask, now_ns)
+        verdict = self.objects(outgoing, now_ns)
         if verdict and not self.lost():
             event = structs.replace(EVENT, verdict=verdict, reporter=ROUTER)
-            self.reply(self.said(ask, event), now_ns, now_ns + self.rtt_ns // 2)
+            self.reply(self.said(outgoing, event), now_ns, now_ns + self.rtt_ns // 2)
         if not verdict or not self.is_barred:
-            self.enters(ask, now_ns)
+            self.enters(outgoing, now_ns)
 
-    def enters(self, ask, now_ns):
-        probe, mtu = ask.probe, self.mtu_at(now_ns)
+    def enters(self, outgoing, now_ns):
+        probe, mtu = outgoing.probe, self.mtu_at(now_ns)
         fits = probe.size <= mtu
         word = self.slanders(probe.size) if fits else self.says(probe.size, mtu)
         if word is not None and not self.lost():
             event = structs.replace(EVENT, verdict="too-big", reporter=ROUTER, mtu=word)
-            self.reply(self.said(ask, event), now_ns, now_ns + self.rtt_ns // 2)
+            self.reply(self.said(outgoing, event), now_ns, now_ns + self.rtt_ns // 2)
         if fits and not self.lost():
-            self.arrives(ask, now_ns, now_ns + self.rtt_ns // 2)
+            self.arrives(outgoing, now_ns, now_ns + self.rtt_ns // 2)
 
-    def arrives(self, ask, sent_ns, now_ns):
-        self.arrived.append(ask.probe.size)
-        kind = self.service if ask.lane == 0 else "refuses" if self.control else "silent"
-        padded = ask.probe.size > LEAST[self.family][0]
+    def arrives(self, outgoing, sent_ns, now_ns):
+        self.arrived.append(outgoing.probe.size)
+        kind = self.service if outgoing.role == 0 else "refuses" if self.control else "silent"
+        padded = outgoing.probe.size > LEAST[self.family][0]
         if kind in {"answers", "forgets"} or (kind == "picky" and not padded):
-            self.reply(self.said(ask, None, is_sure=kind != "forgets"), sent_ns, now_ns + self.rtt_ns // 2)
+            self.reply(self.said(outgoing, None, is_sure=kind != "forgets"), sent_ns, now_ns + self.rtt_ns // 2)
         elif kind == "refuses" and self.has_token(now_ns):
             self.refusals += 1
             event = structs.replace(EVENT, verdict="refused", reporter=HOST, mtu=None)
-            self.reply(self.said(ask, event), sent_ns, now_ns + self.rtt_ns // 2)
+            self.reply(self.said(outgoing, event), sent_ns, now_ns + self.rtt_ns // 2)
 
     def has_token(self, now_ns):
         self.tokens = min(self.burst, self.tokens + (now_ns - self.filled_ns) / self.interval_ns)
@@ -106,8 +106,8 @@ class World:
         self.tokens -= 1
         return True
 
-    def said(self, ask, event, *, is_sure=True):
-        return Reply(ask.probe.number, 0, 0, "error" if event else "answer", event, 60, is_sure=is_sure)
+    def said(self, outgoing, event, *, is_sure=True):
+        return Reply(outgoing.probe.number, 0, 0, "error" if event else "answer", event, 60, is_sure=is_sure)
 
     def reply(self, said, sent_ns, time_ns):
         """A reply is on its way, if it does not get lost."""
@@ -120,17 +120,17 @@ class World:
 def run(world, *, tries=3, timeout_ns=4 * SECOND, control=True):
     """The search to its end; the rounds, and when it ended."""
     least = LEAST[world.family][:2 if control else 1]
-    rounds = Rounds(Search(world.family, min(least), world.interface), least, Patience(tries, timeout_ns), 0)
+    rounds = SearchRounds(Search(world.family, min(least), world.interface), least, RetryPolicy(tries, timeout_ns), 0)
     now_ns = 0
     while now_ns < END_NS:
-        for ask in rounds.due(now_ns):
-            world.take(ask, now_ns)
+        for outgoing in rounds.due(now_ns):
+            world.take(outgoing, now_ns)
         if rounds.is_over:
             return rounds, now_ns
         next_ns = max(rounds.wake_ns, now_ns)
         if world.heap and world.heap[0][0] <= next_ns:
             now_ns, _, reply = heapq.heappop(world.heap)
-            rounds.heard(reply)
+            rounds.take(reply)
         else:
             now_ns = next_ns
     raise AssertionError("it never ends")

@@ -1,5 +1,6 @@
 """The verdict of a path MTU search, what is wrong with what routers said, and what to do."""
 
+from __future__ import annotations
 
 import pytest
 from msgspec import structs
@@ -8,31 +9,31 @@ from mtu_world import World, mute, run
 from samples import EVENT
 
 from udpprobe.core.limiter import SECOND
-from udpprobe.pmtud.locating import Course, Locating
-from udpprobe.pmtud.outcome import Facts, Reports, outcome, verdict_of
-from udpprobe.pmtud.rounds import Patience, Rounds
+from udpprobe.pmtud.locator import Locator, LocatorPlan
+from udpprobe.pmtud.outcome import Reports, SearchContext, outcome, verdict_of
+from udpprobe.pmtud.rounds import RetryPolicy, SearchRounds
 from udpprobe.pmtud.search import Search
 from udpprobe.replies import Reply
 from udpprobe.tracing.model import Target
 
-FACTS = Facts("0.1.0", Target("198.51.100.7", 53), 4, "eth0", 1500, "192.0.2.9", 55_555, 0, 0, 3 * SECOND, {})
+CONTEXT = SearchContext("0.1.0", Target("198.51.100.7", 53), 4, "eth0", 1500, "192.0.2.9", 55_555, 0, 0, 3 * SECOND, {})
 
 
-def report_of(rounds, reports=None, locating=None, **changes):
-    return outcome(rounds, reports or Reports(), locating, replace(FACTS, **changes))
+def report_of(rounds, reports=None, locator=None, **changes):
+    return outcome(rounds, reports or Reports(), locator, replace(CONTEXT, **changes))
 
 
 def of(world, *, control=True, **changes):
     rounds, now_ns = run(world, control=control)
     return report_of(rounds, now_ns=now_ns, interface_mtu=world.interface, family=world.family,
-                     control_port=FACTS.control_port if control else None, **changes)
+                     control_port=CONTEXT.control_port if control else None, **changes)
 
 
 def untold(most=1500, least=(60, 36)):
-    return Rounds(Search(4, min(least), most), least, Patience(), 0)
+    return SearchRounds(Search(4, min(least), most), least, RetryPolicy(), 0)
 
 
-def heard(*words):
+def reports_of(*words):
     """What routers said: MTUs, each of a packet of some size."""
     reports = Reports()
     for mtu, size in words:
@@ -59,10 +60,10 @@ def test_the_verdict_says_who_limits_it(world, verdict, mtu, proof):
 
 def test_a_black_hole_has_its_sizes_and_its_place():
     rounds, _ = run(World(1400, mute))
-    locating = Locating(Course(0, 1401, 36, 2, 1, 0, len(rounds.sent), FACTS.target.address))
-    locating.due(0)
-    locating.heard(Reply(len(rounds.sent), 0, 1, "error", structs.replace(EVENT, verdict="expired"), 64))
-    report = report_of(rounds, locating=locating)
+    locator = Locator(LocatorPlan(0, 1401, 36, 2, 1, 0, len(rounds.sent), CONTEXT.target.address))
+    locator.due(0)
+    locator.take(Reply(len(rounds.sent), 0, 1, "error", structs.replace(EVENT, verdict="expired"), 64))
+    report = report_of(rounds, locator=locator)
     assert (1400, 1401, EVENT.reporter, None) == (
         report.black_hole.largest_passed, report.black_hole.smallest_lost, report.black_hole.after,
         report.black_hole.before)
@@ -85,7 +86,7 @@ def test_a_search_that_did_not_begin_to_compare_says_no_more_than_who_spoke():
     rounds = untold()
     rounds.due(0)
     refusal = structs.replace(EVENT, verdict="refused", reporter=EVENT.quoted.destination)
-    rounds.heard(Reply(1, 0, 1, "error", refusal, 64))
+    rounds.take(Reply(1, 0, 1, "error", refusal, 64))
     report = report_of(rounds)
     assert ("refused", None, "BASE") == (report.verdict, report.path_mtu, report.state.replace("SEARCHING", "BASE"))
     assert "too little" in " ".join(report.notes)
@@ -102,13 +103,13 @@ def test_other_errors_are_the_verdict_where_nothing_arrived_the_most_telling_fir
     rounds = untold()
     rounds.due(0)
     for verdict in ("expired", "prohibited", "prohibited"):
-        rounds.heard(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict=verdict), 64))
+        rounds.take(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict=verdict), 64))
     assert "expired" == verdict_of(rounds)
 
 
 def test_and_a_note_where_something_did():
     rounds, _ = run(World(1500))
-    rounds.heard(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64))
+    rounds.take(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64))
     assert "errors of another kind came back: prohibited (1)" in report_of(rounds).notes
 
 
@@ -155,7 +156,7 @@ def test_a_link_that_no_ipv6_may_have_is_noted():
 
 def test_what_to_do_has_the_numbers():
     assert ("Send UDP payloads of at most 1372 bytes to 198.51.100.7:53: more does not fit behind 192.0.2.1."
-            == report_of(run(World(1400))[0], heard((1400, 1500))).advice)
+            == report_of(run(World(1400))[0], reports_of((1400, 1500))).advice)
     assert of(World(1500, family=6)).advice is None
 
 
@@ -165,12 +166,12 @@ def test_what_to_do_has_the_numbers():
     (1300, "Ask whoever runs 192.0.2.1 to correct the MTU it reports; until then,"),
 ])
 def test_an_mtu_is_to_be_set_where_routers_report_another_one(mtu, words):
-    assert words in report_of(run(World(1400))[0], heard((mtu, 1500))).advice
+    assert words in report_of(run(World(1400))[0], reports_of((mtu, 1500))).advice
 
 
 @pytest.mark.parametrize(("make", "words"), [
     (lambda rounds: rounds.refused(0, 1, 0), "Allow UDP to 198.51.100.7:53 in this host's own firewall"),
-    (lambda rounds: rounds.heard(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64)),
+    (lambda rounds: rounds.take(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64)),
      "See who stops probes with `udpprobe trace 198.51.100.7:53`."),
     (lambda _: None, "See how far packets get with `udpprobe trace 198.51.100.7:53`"),
 ])
@@ -182,7 +183,7 @@ def test_where_nothing_arrives_advice_says_where_to_look(make, words):
 
 
 def said(*words, family=4, passed=1400):
-    return heard(*words).told(family, passed)
+    return reports_of(*words).reported(family, passed)
 
 
 def test_what_routers_said_is_counted_the_most_frequent_first():
@@ -204,3 +205,28 @@ def test_lies_are_named(mtu, size, words):
 def test_ipv6_has_a_higher_minimum():
     report, = said((1279, 1500), family=6, passed=1200)
     assert ("reported MTU below what every link must carry: bogus",) == report.notes
+
+
+@pytest.mark.parametrize(("changed", "words"), [
+    ("df", "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit"),
+    ("port", "the service answers from another port than was asked"),
+])
+def test_what_had_changed_in_what_arrived_is_noted(changed, words):
+    assert (words,) == of(World(1500), changed=frozenset({changed})).notes
+    assert () == of(World(1500), changed=frozenset({"source"})).notes
+
+
+def test_nobody_is_told_to_set_an_mtu_that_no_link_may_have():
+    report = of(World(1000, mute, family=6))
+    assert ("Look for a filter on the way to 198.51.100.7:53: every link must carry 1280 bytes, and more than 1000 bytes "
+            "disappear.") == report.advice
+    assert "every link must carry 1280 bytes: look for a filter" in report.notes
+
+
+def test_where_only_answers_show_what_arrives_the_way_back_may_be_the_hole():
+    words = "only answers show what arrives: large ones may get lost on their way back"
+    assert words in of(World(1400, mute, service="answers"), control=False).notes
+    assert words in of(World(1400, mute, service="answers", control=False)).notes
+    assert words not in of(World(1400, mute, service="answers")).notes
+    assert words not in of(World(1400, mute), control=False).notes
+    assert words not in of(World(1400, service="answers"), control=False).notes

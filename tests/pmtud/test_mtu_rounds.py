@@ -13,8 +13,18 @@ from samples import EVENT
 
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.pmtud.outcome import verdict_of
-from udpprobe.pmtud.rounds import ARRIVED, OTHER, SERVICE, TOO_BIG, UNSENT, Patience, Rounds, RoundTrip, word_of
-from udpprobe.pmtud.search import Search, State
+from udpprobe.pmtud.rounds import (
+    ARRIVED,
+    OTHER,
+    SERVICE,
+    TOO_BIG,
+    UNSENT,
+    RetryPolicy,
+    RoundTrip,
+    SearchRounds,
+    result_of,
+)
+from udpprobe.pmtud.search import Phase, Search
 from udpprobe.replies import Reply
 
 LIARS = {
@@ -27,7 +37,7 @@ SLANDERS = {"none": lambda _size: None, "all": lambda _size: 576, "large": lambd
 
 def passed(world, **how):
     rounds, _ = run(world, **how)
-    assert State.SEARCH_COMPLETE is rounds.search.state
+    assert Phase.SEARCH_COMPLETE is rounds.search.state
     return rounds.search.passed
 
 
@@ -115,7 +125,7 @@ def test_a_reply_from_before_a_change_does_not_undo_it():
     world = World(lambda now_ns: 1500 if now_ns < 3 * SECOND else 1400, mute, interface=9000)
     rounds, now_ns = run(world)
     number = next(number for number, sent in rounds.sent.items() if sent.size == 1500 and sent.arrived)
-    rounds.heard(reply(number, refusal(), time_ns=now_ns))
+    rounds.take(reply(number, refusal(), time_ns=now_ns))
     assert 1400 == rounds.search.passed
 
 
@@ -126,7 +136,7 @@ def test_a_path_that_grows_is_measured_as_it_is_in_the_end():
 def test_a_host_that_goes_silent_is_given_up():
     world = World(lambda now_ns: 1400 if now_ns < 500 * MS else 20, mute)
     rounds, now_ns = run(world)
-    assert State.SEARCHING is rounds.search.state
+    assert Phase.SEARCHING is rounds.search.state
     assert now_ns < 10 * SECOND
 
 
@@ -137,7 +147,7 @@ def test_a_path_that_changes_all_the_time_is_given_up(monkeypatch):
 
 
 def rounds_of(most=1500, least=(60, 36)):
-    return Rounds(Search(4, min(least), most), least, Patience(), 0)
+    return SearchRounds(Search(4, min(least), most), least, RetryPolicy(), 0)
 
 
 def reply(number, event=None, kind="error", time_ns=20 * MS, **changes):
@@ -151,45 +161,45 @@ def refusal(**changes):
 def test_what_the_host_itself_does_not_send_is_found_by_searching():
     rounds, now_ns = rounds_of(), 0
     while not rounds.is_over:
-        for ask in rounds.due(now_ns):
-            if ask.probe.size > 1444:
-                rounds.refused(ask.probe.number, errno.EMSGSIZE, now_ns)
+        for outgoing in rounds.due(now_ns):
+            if outgoing.probe.size > 1444:
+                rounds.refused(outgoing.probe.number, errno.EMSGSIZE, now_ns)
             else:
-                rounds.heard(reply(ask.probe.number, refusal(), time_ns=now_ns + MS))
+                rounds.take(reply(outgoing.probe.number, refusal(), time_ns=now_ns + MS))
         now_ns = max(now_ns + 2 * MS, rounds.wake_ns)
     assert (1444, 1445) == (rounds.search.passed, rounds.search.local_limit)
 
 
 def test_a_host_that_cannot_send_at_all_stops_at_once():
     rounds = rounds_of()
-    for ask in rounds.due(0):
-        rounds.refused(ask.probe.number, errno.ENETUNREACH, 0)
+    for outgoing in rounds.due(0):
+        rounds.refused(outgoing.probe.number, errno.ENETUNREACH, 0)
     assert [] == rounds.due(0)
     assert (True, {errno.ENETUNREACH: 2}) == (rounds.is_over, rounds.errnos)
 
 
 def test_a_control_that_is_sent_does_not_stand_for_a_service_that_is_not():
     rounds = rounds_of()
-    for ask in rounds.due(0):
-        if ask.lane == SERVICE:
-            rounds.refused(ask.probe.number, errno.EPERM, 0)
+    for outgoing in rounds.due(0):
+        if outgoing.role == SERVICE:
+            rounds.refused(outgoing.probe.number, errno.EPERM, 0)
         else:
-            rounds.heard(reply(ask.probe.number, refusal()))
+            rounds.take(reply(outgoing.probe.number, refusal()))
     assert [] == rounds.due(0)
     assert (True, "unsent") == (rounds.is_over, verdict_of(rounds))
 
 
 def test_a_full_queue_is_no_reason_to_stop():
     rounds = rounds_of()
-    for ask in rounds.due(0):
-        rounds.refused(ask.probe.number, errno.ENOBUFS, 0)
+    for outgoing in rounds.due(0):
+        rounds.refused(outgoing.probe.number, errno.ENOBUFS, 0)
     assert not rounds.errnos
 
 
 def test_an_own_error_that_comes_later_stops_too():
     rounds = rounds_of()
     rounds.due(0)
-    rounds.heard(reply(0, replace(EVENT, verdict="unreachable"), "unsent"))
+    rounds.take(reply(0, replace(EVENT, verdict="unreachable"), "unsent"))
     assert {errno.EPERM: 1} == rounds.errnos
 
 
@@ -197,7 +207,7 @@ def test_a_neighbour_that_is_not_there_stops_it_too():
     rounds = rounds_of()
     rounds.due(0)
     own = reply(0, replace(EVENT, verdict="unreachable"), "no-neighbour")
-    rounds.heard(own)
+    rounds.take(own)
     assert [] == rounds.due(own.time_ns)
     assert (True, "unreachable") == (rounds.is_over, verdict_of(rounds))
 
@@ -206,36 +216,36 @@ def test_other_errors_are_counted_by_verdict():
     rounds = rounds_of()
     rounds.due(0)
     for verdict in ("prohibited", None):
-        rounds.heard(reply(0, replace(EVENT, verdict=verdict)))
+        rounds.take(reply(0, replace(EVENT, verdict=verdict)))
     assert {"prohibited": 1, "unreachable": 1} == rounds.complaints
 
 
 def test_a_reply_to_what_was_never_sent_is_nothing():
     rounds = rounds_of()
-    rounds.heard(reply(99, refusal()))
+    rounds.take(reply(99, refusal()))
     assert 0 == rounds.search.passed
 
 
 def test_a_word_about_what_arrived_has_no_weight():
     rounds = rounds_of()
     rounds.due(0)
-    rounds.heard(reply(0, refusal()))
-    rounds.heard(reply(0, EVENT))
+    rounds.take(reply(0, refusal()))
+    rounds.take(reply(0, EVENT))
     assert set() == rounds.search.hints
 
 
 def test_a_word_about_something_smaller_than_what_arrived_has_none_either():
     rounds = rounds_of()
     rounds.due(0)
-    rounds.heard(reply(0, refusal()))
-    rounds.heard(reply(1, EVENT))
+    rounds.take(reply(0, refusal()))
+    rounds.take(reply(1, EVENT))
     assert (1500, None) == (rounds.search.passed, rounds.search.smallest_lost)
 
 
 def test_an_answer_that_repeats_nothing_proves_the_smallest_of_what_was_sent():
     rounds = rounds_of()
     rounds.due(0)
-    rounds.heard(reply(0, kind="answer", is_sure=False))
+    rounds.take(reply(0, kind="answer", is_sure=False))
     assert 60 == rounds.search.passed
 
 
@@ -244,9 +254,9 @@ def test_what_the_destination_says_of_a_datagram_proves_that_it_has_it():
     cases = [("refused", itself, ARRIVED), ("prohibited", itself, ARRIVED), ("too-big", itself, TOO_BIG),
              ("expired", itself, OTHER), ("rejected", other, OTHER), ("too-big", other, TOO_BIG)]
     for verdict, reporter, word in cases:
-        assert word == word_of(reply(0, replace(EVENT, verdict=verdict, **reporter)))
-    assert ARRIVED == word_of(reply(0, kind="answer"))
-    assert UNSENT == word_of(reply(0, kind="unsent"))
+        assert word == result_of(reply(0, replace(EVENT, verdict=verdict, **reporter)))
+    assert ARRIVED == result_of(reply(0, kind="answer"))
+    assert UNSENT == result_of(reply(0, kind="unsent"))
 
 
 def test_a_reply_is_overdue_by_what_replies_took_before():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpprobe.pmtud.search import CANDIDATES, Search, State
+from udpprobe.pmtud.search import CANDIDATES, Phase, Search
 
 LEAST, MOST = 60, 1500
 
@@ -18,11 +18,11 @@ def search(passed=LEAST, most=MOST, family=4):
 
 def test_it_begins_with_the_least_and_goes_for_the_most():
     made = search(0)
-    assert (LEAST, State.BASE) == (made.next(), made.state)
+    assert (LEAST, Phase.BASE) == (made.next(), made.state)
     made.arrived(LEAST)
-    assert (MOST, State.SEARCHING) == (made.next(), made.state)
+    assert (MOST, Phase.SEARCHING) == (made.next(), made.state)
     made.arrived(MOST)
-    assert (None, State.SEARCH_COMPLETE) == (made.next(), made.state)
+    assert (None, Phase.SEARCH_COMPLETE) == (made.next(), made.state)
 
 
 def test_a_router_s_word_is_tried_first_and_then_one_byte_more():
@@ -34,7 +34,7 @@ def test_a_router_s_word_is_tried_first_and_then_one_byte_more():
     made.reported(1388, 1387)
     assert 1388 == made.next()     # a word alone is not enough
     made.missed(1388)
-    assert (None, State.SEARCH_COMPLETE) == (made.next(), made.state)
+    assert (None, Phase.SEARCH_COMPLETE) == (made.next(), made.state)
 
 
 def test_without_any_word_a_size_must_go_missing_twice():
@@ -60,7 +60,7 @@ def test_without_hints_likely_sizes_come_before_the_middle():
 def test_below_the_base_it_is_an_error_that_is_searched_on():
     made = search()
     made.missed(1280)
-    assert State.ERROR is made.state
+    assert Phase.ERROR is made.state
     assert LEAST < made.next() < 1280
 
 

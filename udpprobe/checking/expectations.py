@@ -104,7 +104,7 @@ class Check(Struct, frozen=True):
 
 
 def target_with_port(text: str, ports: str | None = None) -> Target:
-    """What a word such as `dns.example:53` checks for.
+    """The target that a word such as `dns.example:53` names, with its port.
 
     Args:
         text: as `parse_target` has it.

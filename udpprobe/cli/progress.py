@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
     from udpprobe.capture.frames import SourceState
-    from udpprobe.commands.mtu import Progress as SearchProgress
+    from udpprobe.commands.mtu import SearchProgress
     from udpprobe.commands.scan import Progress
 
 QUIET_S = 1.0

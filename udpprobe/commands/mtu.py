@@ -20,11 +20,21 @@ from udpprobe.endpoints import endpoint_text
 from udpprobe.engines.wire import Endpoint, Listener, Wire, payload_for
 from udpprobe.errors import UnsentError, UsageError
 from udpprobe.interrupt import CtrlC
-from udpprobe.pmtud.locating import Course, Locating, hops_to
+from udpprobe.pmtud.locator import Locator, LocatorPlan, hops_to
 from udpprobe.pmtud.model import MtuReport
-from udpprobe.pmtud.outcome import Facts, Reports, outcome, verdict_of
-from udpprobe.pmtud.rounds import ARRIVED, CONTROL, FLOWS, SERVICE, TOO_BIG, Ask, Patience, Rounds, word_of
-from udpprobe.pmtud.search import Search, State
+from udpprobe.pmtud.outcome import Reports, SearchContext, outcome, verdict_of
+from udpprobe.pmtud.rounds import (
+    ARRIVED,
+    CONTROL,
+    FLOWS,
+    SERVICE,
+    TOO_BIG,
+    Outgoing,
+    RetryPolicy,
+    SearchRounds,
+    result_of,
+)
+from udpprobe.pmtud.search import Phase, Search
 from udpprobe.replies import Reply
 from udpprobe.tracing.model import Target
 
@@ -68,7 +78,7 @@ class Measured(Struct, frozen=True):
     """Why nothing could be sent."""
 
 
-class Progress(Struct, frozen=True):
+class SearchProgress(Struct, frozen=True):
     """How far a search has come."""
 
     passed: int
@@ -79,11 +89,11 @@ class Progress(Struct, frozen=True):
 
 
 class Machine(Protocol):
-    """What says when which probe goes out, and learns from replies."""
+    """Decides when which probe goes out, and learns from replies."""
 
     @property
     def wake_ns(self) -> int:
-        """When it has something to say if nothing is heard before."""
+        """When `due` is to be called if no reply comes before."""
         ...
 
     @property
@@ -91,23 +101,23 @@ class Machine(Protocol):
         """Whether it is done."""
         ...
 
-    def due(self, now_ns: int) -> list[Ask]:
+    def due(self, now_ns: int) -> list[Outgoing]:
         """What is to be sent now."""
         ...
 
-    def heard(self, reply: Reply) -> None:
+    def take(self, reply: Reply) -> None:
         """Take a reply."""
         ...
 
 
 def mtu(endpoint: Endpoint, options: Options,
-        on_progress: Callable[[Progress], None] | None = None) -> Measured:
+        on_progress: Callable[[SearchProgress], None] | None = None) -> Measured:
     """Find the path MTU to a destination.
 
     Args:
         endpoint: the destination.
         options: how.
-        on_progress: hears how far it has come, at each step.
+        on_progress: called at each step.
 
     Raises:
         UsageError: an option is off: an unknown payload or interface, a largest size below the smallest probe.
@@ -125,18 +135,18 @@ def mtu(endpoint: Endpoint, options: Options,
 
 
 def _unsent(endpoint: Endpoint, error: UnsentError) -> MtuReport:
-    """Of a destination that this host has no way to: no path MTU."""
+    """The report on a destination without a route: no path MTU."""
     name = errorcode.get(error.code)
     advice = sentence(unsent_case(name), [endpoint_text(endpoint.text, endpoint.port, error.zone)], endpoint.text)
     return MtuReport(
         version=__version__, target=Target(endpoint.text, endpoint.port, error.zone), verdict="unsent", errno=name,
-        path_mtu=None, udp_payload_max=None, proof=None, state=State.ERROR.value, interface="", interface_mtu=0,
+        path_mtu=None, udp_payload_max=None, proof=None, state=Phase.ERROR.value, interface="", interface_mtu=0,
         source_address="", control_port=None, reports=(), black_hole=None, sent=0, duration_ms=0,
         time_ns=time.time_ns(), advice=advice)
 
 
 def _wires(endpoint: Endpoint, options: Options, held: ExitStack) -> list[Wire]:
-    """By lane; the control's is to a port that nothing is registered for."""
+    """By role; the control's is to a port that nothing is registered for."""
     open_wire = partial(Wire, interface=options.interface, source_address=options.source_address, loop_ttl=LOOP_TTL)
     payload = payload_for(endpoint.port, options.payload)
     wires = [held.enter_context(open_wire(endpoint, payload, source_port=options.source_port, flows=FLOWS))]
@@ -156,7 +166,7 @@ class _Run:
     """One search under way."""
 
     def __init__(self, listener: Listener, options: Options, ctrl_c: CtrlC,
-                 on_progress: Callable[[Progress], None] | None) -> None:
+                 on_progress: Callable[[SearchProgress], None] | None) -> None:
         self._listener, self._wires, self._options, self._ctrl_c = listener, listener.wires, options, ctrl_c
         self._on_progress = on_progress or (lambda _: None)
         self._wire = self._wires[SERVICE]
@@ -165,71 +175,71 @@ class _Run:
         most = min(each for each in (self._wire.mtu, options.most, MOST_BYTES[family]) if each)
         if max(least) > most:
             raise UsageError(f"the smallest probe has {max(least)} bytes, and {most} is the most; see --max, --payload")
-        patience = Patience(options.retries + 1, int(options.timeout_s * SECOND), options.ttl)
+        policy = RetryPolicy(options.retries + 1, int(options.timeout_s * SECOND), options.ttl)
         self._start_ns = self._now_ns = self._free_ns = listener.now_ns
-        self._rounds = Rounds(Search(family, min(least), most), least, patience, self._now_ns)
+        self._rounds = SearchRounds(Search(family, min(least), most), least, policy, self._now_ns)
         self._reports = Reports()
         self._sent = 0
         self._reply_ttl: int | None = None
         self._changed: set[str] = set()
 
     def report(self) -> MtuReport:
-        """Search, look for what swallows the rest, and tell."""
+        """Search, then look for the router behind which larger packets disappear."""
         self._follow(self._rounds)
-        locating = None
+        locator = None
         if verdict_of(self._rounds) == "black-hole":
-            locating = Locating(self._course())
-            self._follow(locating)
-        found = outcome(self._rounds, self._reports, locating, self._facts())
-        if not self._ctrl_c.came or (self._rounds.is_over and (locating is None or locating.is_over)):
+            locator = Locator(self._plan())
+            self._follow(locator)
+        found = outcome(self._rounds, self._reports, locator, self._context())
+        if not self._ctrl_c.came or (self._rounds.is_over and (locator is None or locator.is_over)):
             return found
         return replace(found, verdict=None, errno=None, black_hole=None, notes=self._forged(), advice=None,
                        interrupted=True)
 
-    def _course(self) -> Course:
-        rounds, lane = self._rounds, self._rounds.judge
-        return Course(lane, rounds.search.smallest_lost or 0, rounds.least[lane], hops_to(self._reply_ttl),
+    def _plan(self) -> LocatorPlan:
+        rounds, role = self._rounds, self._rounds.judge
+        return LocatorPlan(role, rounds.search.smallest_lost or 0, rounds.least[role], hops_to(self._reply_ttl),
                       self._options.retries + 1, rounds.timeout_ns, len(rounds.sent), self._wire.target.address)
 
     def _follow(self, machine: Machine) -> None:
         while not self._ctrl_c.came and not machine.is_over:
             if self._now_ns >= self._free_ns:
                 self._send(machine.due(self._now_ns))
-            self._on_progress(Progress(self._rounds.search.passed, self._rounds.search.smallest_lost, self._sent))
+            self._on_progress(SearchProgress(self._rounds.search.passed, self._rounds.search.smallest_lost, self._sent))
             wake_ns = max(machine.wake_ns, self._free_ns)
-            for reply in self._hear(min(max((wake_ns - self._now_ns) / SECOND, 0), LONGEST_WAIT_S)):
+            for reply in self._receive(min(max((wake_ns - self._now_ns) / SECOND, 0), LONGEST_WAIT_S)):
                 self._take(reply)
-                self._rounds.heard(reply)       # a router's word may come late
+                self._rounds.take(reply)        # a router's word may come late
                 if machine is not self._rounds:
-                    machine.heard(reply)
+                    machine.take(reply)
 
-    def _send(self, asks: list[Ask]) -> None:
-        self._sent += len(asks)
-        for lane, wire in enumerate(self._wires):
-            probes = [ask.probe for ask in asks if ask.lane == lane]
+    def _send(self, outgoing: list[Outgoing]) -> None:
+        self._sent += len(outgoing)
+        for role, wire in enumerate(self._wires):
+            probes = [each.probe for each in outgoing if each.role == role]
             for probe, code in zip(probes, wire.send(probes), strict=True):
                 if code and probe.number in self._rounds.sent:
                     self._rounds.refused(probe.number, code, self._now_ns)
         if self._options.rate_pps:
-            self._free_ns = self._now_ns + int(len(asks) * SECOND / self._options.rate_pps)
+            self._free_ns = self._now_ns + int(len(outgoing) * SECOND / self._options.rate_pps)
 
-    def _hear(self, wait_s: float) -> list[Reply]:
+    def _receive(self, wait_s: float) -> list[Reply]:
         replies = self._listener.hear(wait_s)
         self._now_ns = self._listener.now_ns
         return replies
 
     def _take(self, reply: Reply) -> None:
-        word = word_of(reply)
+        word = result_of(reply)
         if word == ARRIVED:
             self._reply_ttl = reply.ttl
             self._changed.update(reply.changed)
         if word == TOO_BIG and reply.event and reply.number in self._rounds.sent:
             self._reports.take(reply.event, self._rounds.sent[reply.number].size)
 
-    def _facts(self) -> Facts:
+    def _context(self) -> SearchContext:
         wire = self._wire
         control = self._wires[CONTROL].flows.port if len(self._wires) > CONTROL else None
-        return Facts(__version__, wire.target, wire.flows.family, wire.interface, wire.mtu,
+        return SearchContext(__version__, wire.target, wire.flows.family, wire.interface, wire.mtu,
                      wire.source, control, self._options.most, self._start_ns, self._now_ns,
                      dict(sorted(self._listener.faults.items())), frozenset(self._changed), self._forged())
 

@@ -1,4 +1,4 @@
-"""From what a path MTU search knows to its report: the verdict, what to make of it, what to do."""
+"""The report of a path MTU search: verdict, notes and advice."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from udpprobe.core.mtu import LEAST, mtu_notes
 from udpprobe.core.notes import no_neighbour_notes, texts_of
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.endpoints import endpoint_text
-from udpprobe.pmtud.locating import Locating
+from udpprobe.pmtud.locator import Locator
 from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
-from udpprobe.pmtud.rounds import CONTROL, SERVICE, Rounds
-from udpprobe.pmtud.search import State
+from udpprobe.pmtud.rounds import CONTROL, SERVICE, SearchRounds
+from udpprobe.pmtud.search import Phase
 from udpprobe.replies import HEADER_BYTES
 from udpprobe.tracing.model import Target
 
@@ -27,25 +27,25 @@ NOTEWORTHY_NS = 200 * MS
 """Between two refusals, the host's limit is worth a word."""
 
 
-class _Word(Struct):
+class _Count(Struct):
     count: int = 0
     smallest: int = 1 << 20
 
 
 class Reports:
-    """Counts what was said: who, which MTU, of how large a packet."""
+    """Counts "too big" errors by router and MTU."""
 
     def __init__(self) -> None:
-        self._words: dict[tuple[str, int | None], _Word] = {}
+        self._words: dict[tuple[str, int | None], _Count] = {}
 
     def take(self, event: Event, size: int) -> None:
         """A router's error about a packet of `size` bytes."""
-        word = self._words.setdefault((event.reporter or "", event.mtu), _Word())
+        word = self._words.setdefault((event.reporter or "", event.mtu), _Count())
         word.count += 1
         word.smallest = min(word.smallest, size)
 
-    def told(self, family: int, passed: int) -> tuple[Reported, ...]:
-        """All of it, the most frequent first.
+    def reported(self, family: int, passed: int) -> tuple[Reported, ...]:
+        """What each router reports, the most frequent first.
 
         Args:
             family: 4 or 6.
@@ -65,8 +65,8 @@ def _contradictions(mtu: int, size: int, passed: int) -> Iterator[str]:
         yield f"more than that fits: packets of {passed} bytes arrived"
 
 
-class Facts(Struct, frozen=True):
-    """What is known beside the search."""
+class SearchContext(Struct, frozen=True):
+    """What the report says beside the search's result."""
 
     version: str
     target: Target
@@ -88,7 +88,7 @@ class Facts(Struct, frozen=True):
     """That somebody seems to be guessing at probes, if so."""
 
 
-def verdict_of(rounds: Rounds) -> str:
+def verdict_of(rounds: SearchRounds) -> str:
     """The verdict; `answered` and `refused` where something arrives, but nothing is known of larger sizes."""
     search = rounds.search
     if rounds.is_unsent:
@@ -103,7 +103,7 @@ def verdict_of(rounds: Rounds) -> str:
     return "too-big" if search.is_reported(lost) else "black-hole"
 
 
-def _verdict_of_nothing(rounds: Rounds) -> str:
+def _verdict_of_nothing(rounds: SearchRounds) -> str:
     if rounds.has_no_neighbour:
         return "unreachable"
     said = [verdict for verdict in VERDICTS if rounds.complaints[verdict]]
@@ -112,66 +112,66 @@ def _verdict_of_nothing(rounds: Rounds) -> str:
     return "silent" if rounds.search.smallest_lost is None else "too-big"
 
 
-def is_picky(rounds: Rounds) -> bool:
+def is_picky(rounds: SearchRounds) -> bool:
     """Whether nothing larger than its own request was ever answered: which may be the service's choice."""
     search, proofs = rounds.search, rounds.proofs[rounds.judge]
     return proofs["answer"] > 0 and not proofs["error"] and search.passed == rounds.least[rounds.judge] < search.most
 
 
-def _proof(rounds: Rounds) -> str | None:
+def _proof(rounds: SearchRounds) -> str | None:
     """What showed the most of what arrived."""
-    said = sum((rounds.proofs[lane] for lane in range(len(rounds.proofs))), type(rounds.complaints)())
+    said = sum((rounds.proofs[role] for role in range(len(rounds.proofs))), type(rounds.complaints)())
     return PROOFS[said.most_common(1)[0][0]] if said else None
 
 
-def outcome(rounds: Rounds, reports: Reports, locating: Locating | None, facts: Facts) -> MtuReport:
+def outcome(rounds: SearchRounds, reports: Reports, locator: Locator | None, context: SearchContext) -> MtuReport:
     """The report.
 
     Args:
         rounds: the search, at its end or where it was interrupted.
         reports: what routers said.
-        locating: who got the packets that disappeared, where that was looked for.
-        facts: what is known beside.
+        locator: who got the packets that disappeared, where that was looked for.
+        context: what is known beside.
     """
     verdict, search = verdict_of(rounds), rounds.search
     mtu = _path_mtu(rounds, verdict)
-    hole = BlackHole(search.passed, search.smallest_lost or 0, locating.after if locating else None,
-                     locating.before if locating else None) if verdict == "black-hole" else None
+    hole = BlackHole(search.passed, search.smallest_lost or 0, locator.after if locator else None,
+                     locator.before if locator else None) if verdict == "black-hole" else None
     name = errno.errorcode.get(next(iter(rounds.errnos), 0)) if verdict == "unsent" else None
-    said = reports.told(facts.family, search.passed)
-    nobody = no_neighbour_notes(facts.family, facts.interface) if rounds.has_no_neighbour else ()
+    said = reports.reported(context.family, search.passed)
+    nobody = no_neighbour_notes(context.family, context.interface) if rounds.has_no_neighbour else ()
     return MtuReport(
-        version=facts.version, target=facts.target, verdict=verdict, errno=name, path_mtu=mtu,
-        udp_payload_max=None if mtu is None else mtu - HEADER_BYTES[facts.family],
+        version=context.version, target=context.target, verdict=verdict, errno=name, path_mtu=mtu,
+        udp_payload_max=None if mtu is None else mtu - HEADER_BYTES[context.family],
         proof=None if mtu is None else _proof(rounds) or "routers", state=search.state.value,
-        interface=facts.interface, interface_mtu=facts.interface_mtu, source_address=facts.source_address,
-        control_port=facts.control_port, reports=said, black_hole=hole,
-        sent=len(rounds.sent) + (locating.sent if locating else 0), duration_ms=(facts.now_ns - facts.time_ns) / MS,
-        time_ns=facts.time_ns, notes=(*nobody, *_notes(rounds, verdict, facts), *facts.forged),
-        advice=_advice(verdict, name, mtu, hole, said, facts, has_no_neighbour=rounds.has_no_neighbour)
+        interface=context.interface, interface_mtu=context.interface_mtu, source_address=context.source_address,
+        control_port=context.control_port, reports=said, black_hole=hole,
+        sent=len(rounds.sent) + (locator.sent if locator else 0), duration_ms=(context.now_ns - context.time_ns) / MS,
+        time_ns=context.time_ns, notes=(*nobody, *_notes(rounds, verdict, context), *context.forged),
+        advice=_advice(verdict, name, mtu, hole, said, context, has_no_neighbour=rounds.has_no_neighbour)
         if not _is_cut(rounds) or mtu is None else None,
-        faults=facts.faults)
+        faults=context.faults)
 
 
-def _is_cut(rounds: Rounds) -> bool:
+def _is_cut(rounds: SearchRounds) -> bool:
     """Whether the search did not come to its end: then what fits is known, and what to set is not."""
-    return rounds.search.state is not State.SEARCH_COMPLETE
+    return rounds.search.state is not Phase.SEARCH_COMPLETE
 
 
-def _path_mtu(rounds: Rounds, verdict: str) -> int | None:
+def _path_mtu(rounds: SearchRounds, verdict: str) -> int | None:
     """The largest size that arrived; of a host that says nothing, the one that no router complained about."""
     if verdict in {"ok", "too-big", "black-hole"}:
         return rounds.search.passed or next(iter(_unreported(rounds)), None)
     return None
 
 
-def _unreported(rounds: Rounds) -> list[int]:
+def _unreported(rounds: SearchRounds) -> list[int]:
     """The size that routers named last, as long as they did not say of it that it is too big itself."""
     named = sorted(rounds.search.hints)[:1]
     return [size for size in named if not rounds.search.is_reported(size)]
 
 
-def _notes(rounds: Rounds, verdict: str, facts: Facts) -> Iterator[str]:
+def _notes(rounds: SearchRounds, verdict: str, context: SearchContext) -> Iterator[str]:
     search, passed = rounds.search, rounds.search.passed
     lost = search.smallest_lost
     service, control = rounds.proofs[SERVICE], rounds.proofs[CONTROL] if len(rounds.proofs) > CONTROL else {}
@@ -183,17 +183,17 @@ def _notes(rounds: Rounds, verdict: str, facts: Facts) -> Iterator[str]:
          "the service answers nothing larger than its own request; that need not be the path's doing"),
         (passed and is_cut and lost, f"the search did not end: {passed} bytes arrived, {lost} did not"),
         (passed and is_cut and not lost, "the search did not end: what came back is too little to say what fits"),
-        (control and not service, f"the service is silent; refusals of port {facts.control_port} show what arrives"),
+        (control and not service, f"the service is silent; refusals of port {context.control_port} show what arrives"),
         (lost and lost == search.local_limit, f"this host itself does not send {lost} bytes"),
-        (verdict == "ok" and search.most == facts.most_asked < facts.interface_mtu,
+        (verdict == "ok" and search.most == context.most_asked < context.interface_mtu,
          f"more than {search.most} bytes were not tried"),
-        (0 < passed < LEAST[facts.family] and lost,
-         f"every link must carry {LEAST[facts.family]} bytes: look for a filter"),
+        (0 < passed < LEAST[context.family] and lost,
+         f"every link must carry {LEAST[context.family]} bytes: look for a filter"),
         (verdict == "black-hole" and service and not control and set(service) == {"answer"},
          "only answers show what arrives: large ones may get lost on their way back"),
-        ("df" in facts.changed,
+        ("df" in context.changed,
          "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit"),
-        ("port" in facts.changed, "the service answers from another port than was asked"),
+        ("port" in context.changed, "the service answers from another port than was asked"),
         (rounds.refusals.gap_ns >= NOTEWORTHY_NS,
          f"the host limits its refusals to one every {rounds.refusals.gap_ns / SECOND:.1f} s; they were waited for"),
         *((True, f"the path changed: {each} bytes arrived at first, and then no more")
@@ -218,15 +218,15 @@ def liar_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:
 
 
 def _advice(verdict: str, name: str | None, mtu: int | None, hole: BlackHole | None, reports: Sequence[Reported],
-            facts: Facts, *, has_no_neighbour: bool) -> str | None:
+            context: SearchContext, *, has_no_neighbour: bool) -> str | None:
     """An interface's MTU is to be set only where path MTU discovery does not work: in a black hole, behind a liar."""
-    target, size = facts.target, (mtu or 0) - HEADER_BYTES[facts.family]
+    target, size = context.target, (mtu or 0) - HEADER_BYTES[context.family]
     liar = liar_of(reports, mtu)
     match verdict:
         case "ok" | "answered" | "refused":
             return None     # a closed port shows that probes arrive, too
-        case "black-hole" if mtu is not None and mtu < LEAST[facts.family]:
-            case = Case("below-least", str(mtu), LEAST[facts.family])
+        case "black-hole" if mtu is not None and mtu < LEAST[context.family]:
+            case = Case("below-least", str(mtu), LEAST[context.family])
         case "black-hole" if hole and mtu is not None:
             case = Case("black-hole", hole.after or "this host", mtu)
         case "too-big" if liar and mtu is not None:
@@ -245,4 +245,4 @@ def _advice(verdict: str, name: str | None, mtu: int | None, hole: BlackHole | N
         case _:
             case = Case("look")
     return sentence(case, [endpoint_text(target.address, target.port, target.zone)], target.address,
-                    errors=ICMP_NAMES[facts.family])
+                    errors=ICMP_NAMES[context.family])

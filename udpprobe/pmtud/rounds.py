@@ -1,8 +1,8 @@
 """When which probe of a path MTU search goes out, and what its reply or its absence means.
 
 A size is tried alone first. If nothing comes back, it is tried again with a witness behind it: a packet of a size that
-arrived before. The witness heard and the probe not, the probe was lost for its size; neither heard, a limit on ICMP
-errors is waited for. So a limit is never taken for loss, and a try costs the host one refusal.
+arrived before. If only the witness is answered, the probe was lost for its size; if neither is, a limit on ICMP
+errors is waited out. So a limit is never taken for loss, and a try costs the host one refusal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from udpprobe.pmtud.search import Search
 from udpprobe.replies import Probe, Reply
 
 SERVICE, CONTROL = range(2)
-"""Lanes: the port that is asked for, and one that is surely closed, whose refusals prove what arrives."""
+"""Roles of the ports: the one that the user asks about, and a closed one, whose refusals prove what arrives."""
 FIRST_TIMEOUT_NS = SECOND
 """RFC 6298, 2.1, while no round trip is known."""
 LEAST_TIMEOUT_NS = 50 * MS
@@ -29,24 +29,24 @@ NO_PROOF = frozenset({"too-big", "loop", "expired", "reassembly"})
 """Errors that even the destination itself may send about what did not reach its UDP."""
 
 
-class Patience(Struct, frozen=True):
+class RetryPolicy(Struct, frozen=True):
     """How long and how often to try."""
 
     tries: int = 3
     """Probes of a size that go missing before it counts (RFC 8899's MAX_PROBES)."""
     timeout_ns: int = 4 * SECOND
-    """How long a host that says nothing is waited for."""
+    """How long to wait for a host that has not replied at all."""
     ttl: int = 64
 
 
-class Ask(Struct, frozen=True):
-    """A probe, and the lane it goes by."""
+class Outgoing(Struct, frozen=True):
+    """A probe to be sent, and the role of its port."""
 
-    lane: int
+    role: int
     probe: Probe
 
 
-class Round(Struct):
+class SizeRound(Struct):
     """Some probes of one size, perhaps with witnesses behind them."""
 
     size: int
@@ -57,14 +57,14 @@ class Round(Struct):
     """Numbers of the witnesses, and their sizes."""
     wanted: int = 0
     """The witness that speaks against the probes' size if only it arrives; a smaller one speaks against it too."""
-    heard: int = 0
-    """The largest witness that was heard."""
+    largest_witness: int = 0
+    """The largest witness that was answered."""
 
 
 class Sent(Struct):
     """A probe that left."""
 
-    lane: int
+    role: int
     size: int
     flow: int
     sent_ns: int
@@ -100,7 +100,7 @@ class RoundTrip:
         return max(self.smoothed_ns // 4, LEAST_GRACE_NS)
 
 
-def word_of(reply: Reply) -> str:
+def result_of(reply: Reply) -> str:
     """What a reply says of its probe: ARRIVED, TOO_BIG, OTHER, UNSENT or NO_NEIGHBOUR.
 
     Whatever the destination itself says of a datagram, it has got it.
@@ -166,8 +166,8 @@ REPEAT_NS = 250 * MS
 """After a probe that drew an error, the next ones; and after these, something may still arrive all the same."""
 
 
-class _Objection(Struct):
-    """What was said of a lane."""
+class _ErrorsOfRole(Struct):
+    """The errors about one role's port."""
 
     first_ns: int
     """When the first probe that it was said of had left ..."""
@@ -178,7 +178,7 @@ class _Objection(Struct):
     heard_ns: int
     """When it was said of that one."""
 
-    def over_ns(self, least: int, tries: int) -> int:
+    def believed_ns(self, least: int, tries: int) -> int:
         """When it is believed; NEVER while it may be about the size."""
         if self.smallest > least:
             return NEVER
@@ -187,33 +187,33 @@ class _Objection(Struct):
         return self.heard_ns + (tries + 1) * REPEAT_NS
 
 
-class Objections:
-    """What routers said while nothing arrived.
+class OtherErrors:
+    """Errors other than "too big", while nothing arrives.
 
     Args:
-        least: of each lane, bytes of its smallest packet.
+        least: of each role, bytes of its smallest packet.
         tries: how often silence confirms it.
     """
 
     def __init__(self, least: Sequence[int], tries: int) -> None:
         self._least, self._tries = least, tries
-        self._said: dict[int, _Objection] = {}
+        self._said: dict[int, _ErrorsOfRole] = {}
         self._repeats = 0
 
     def take(self, verdict: str, sent: Sent, now_ns: int) -> None:
         """An error about a probe."""
-        lanes = range(len(self._least)) if verdict in OF_HOST else (sent.lane,) if verdict in OF_PORT else ()
-        for lane in lanes:
-            smallest = self._least[lane] if sent.size == self._least[sent.lane] else sent.size
-            said = self._said.setdefault(lane, _Objection(sent.sent_ns, sent.sent_ns, smallest, now_ns))
+        roles = range(len(self._least)) if verdict in OF_HOST else (sent.role,) if verdict in OF_PORT else ()
+        for role in roles:
+            smallest = self._least[role] if sent.size == self._least[sent.role] else sent.size
+            said = self._said.setdefault(role, _ErrorsOfRole(sent.sent_ns, sent.sent_ns, smallest, now_ns))
             said.first_ns, said.last_ns = min(said.first_ns, sent.sent_ns), max(said.last_ns, sent.sent_ns)
             if smallest < said.smallest:
                 said.smallest, said.heard_ns = smallest, now_ns
 
     @property
-    def over_ns(self) -> int:
-        """When they are believed if nothing arrives; NEVER while they speak of some lanes only."""
-        return max((said.over_ns(self._least[lane], self._tries) for lane, said in self._said.items()),
+    def believed_ns(self) -> int:
+        """When they are believed if nothing arrives; NEVER while they are about one of the ports only."""
+        return max((said.believed_ns(self._least[role], self._tries) for role, said in self._said.items()),
                    default=NEVER) if len(self._said) == len(self._least) else NEVER
 
     @property
@@ -229,11 +229,11 @@ class Objections:
 # ---- the search
 
 FLOWS = 16
-"""Source ports of the service's lane: an answer that repeats nothing is known by the port that it comes to."""
+"""Source ports towards the service: an answer that repeats nothing of a probe is matched by the port it comes to."""
 
 TRANSIENT = frozenset({errno.ENOBUFS, errno.EAGAIN, errno.EINTR})
 LIMITS_NS = 2 * SECOND
-"""What a host's limit on errors may add to the user's patience."""
+"""What a host's limit on errors may add to the user's timeout."""
 BASE_ROUNDS = 4
 """How often a host that says nothing is asked."""
 DOUBTFUL = 2
@@ -242,21 +242,21 @@ MOST_PROBES = 4000
 """A path that changes all the time is given up."""
 
 
-class Rounds:
+class SearchRounds:
     """The search under way.
 
     Args:
         search: says which size is next, and learns what became of it.
-        least: of each lane, bytes of its smallest packet. One lane only: there is no control.
-        patience: how long and how often to try.
+        least: of each role, bytes of its smallest packet. One role only: there is no control.
+        policy: how long and how often to try.
         now_ns: what time it is.
     """
 
-    def __init__(self, search: Search, least: Sequence[int], patience: Patience, now_ns: int) -> None:
-        self.search, self.least, self._patience = search, least, patience
+    def __init__(self, search: Search, least: Sequence[int], policy: RetryPolicy, now_ns: int) -> None:
+        self.search, self.least, self._policy = search, least, policy
         self.sent: dict[int, Sent] = {}
         self.proofs: list[Counter[str]] = [Counter() for _ in least]
-        """By lane, how often a probe proved to arrive, by `answer` and `error`."""
+        """By role, how often a probe proved to arrive, by `answer` and `error`."""
         self.complaints: Counter[str] = Counter()
         """Other errors, by verdict."""
         self.has_no_neighbour = False
@@ -264,9 +264,9 @@ class Rounds:
         self.errnos: Counter[int] = Counter()
         """Why this host did not send to the service; without EMSGSIZE."""
         self.is_over = False
-        self._objections = Objections(least, patience.tries)
+        self._other_errors = OtherErrors(least, policy.tries)
         self._rtt = RoundTrip()
-        self._round = Round(0, now_ns)
+        self._round = SizeRound(0, now_ns)
         self._base_ns = now_ns
         self.refusals = Refusals()
         self._last_ns = now_ns
@@ -277,7 +277,7 @@ class Rounds:
     @property
     def wake_ns(self) -> int:
         """When `due` has something to say if nothing is heard before."""
-        return min(self._round.deadline_ns, NEVER if self.search.passed else self._objections.over_ns)
+        return min(self._round.deadline_ns, NEVER if self.search.passed else self._other_errors.believed_ns)
 
     @property
     def timeout_ns(self) -> int:
@@ -291,10 +291,10 @@ class Rounds:
 
     @property
     def judge(self) -> int:
-        """The lane whose silence says something: a refusal does not depend on what a packet carries."""
+        """The role whose silence counts: a refusal does not depend on what a packet carries."""
         return CONTROL if len(self.proofs) > CONTROL and self.proofs[CONTROL] else SERVICE
 
-    def due(self, now_ns: int) -> list[Ask]:
+    def due(self, now_ns: int) -> list[Outgoing]:
         """What is to be sent now; nothing while replies may still come."""
         has_moved = self.search.passed > 0 and self.search.next() != self._round.size
         if self.is_over or (now_ns < self.wake_ns and not has_moved):
@@ -308,19 +308,19 @@ class Rounds:
     def _is_enough(self, now_ns: int) -> bool:
         limits_ns = max(LIMITS_NS, 4 * self.refusals.gap_ns) if self.search.passed else 0
         is_vain = self.is_unsent or (not self.search.passed and (
-            self.has_no_neighbour or now_ns >= self._objections.over_ns))
+            self.has_no_neighbour or now_ns >= self._other_errors.believed_ns))
         return (self.search.next() is None or is_vain
-                or now_ns - self._last_ns >= self._patience.timeout_ns + limits_ns or len(self.sent) >= MOST_PROBES)
+                or now_ns - self._last_ns >= self._policy.timeout_ns + limits_ns or len(self.sent) >= MOST_PROBES)
 
     def _close(self) -> None:
         """Draw the conclusion from what was not heard in the round."""
         over = self._round
         if not over.witnesses or over.size <= self.search.passed:
             return
-        if over.heard >= over.wanted:
+        if over.largest_witness >= over.wanted:
             self._silent = 0
             self.search.missed(over.size)
-        elif over.heard:
+        elif over.largest_witness:
             self._doubt(over.wanted)
         elif self.search.passed:
             self._silent += 1
@@ -331,33 +331,33 @@ class Rounds:
         self.search.shrink(self.least[self.judge])
         self._since, self._silent = len(self.sent), 0
 
-    def _base(self, now_ns: int) -> list[Ask]:
-        """Is anybody there: by every lane the largest size that may pass, and the smallest one behind it."""
-        if self._objections.wants_repeat:
+    def _base(self, now_ns: int) -> list[Outgoing]:
+        """Find out whether anybody is there: to each port the largest size that may pass, then the smallest one."""
+        if self._other_errors.wants_repeat:
             return self._repeat(now_ns)
         size = min(self.search.hints, default=self.search.most)
         is_full = size == self._round.size or now_ns >= self._base_ns
         if is_full:
-            self._base_ns = now_ns + max(self._patience.timeout_ns // BASE_ROUNDS, LEAST_TIMEOUT_NS)
-        self._round, self._scouted = Round(size, self._base_ns, wanted=min(self.least)), size
-        asks = []
-        for lane, least in enumerate(self.least):
-            asks += [self._ask(lane, max(size, least), now_ns)]
-            asks += [self._witness(lane, least, now_ns)] if is_full else []
-        return asks
+            self._base_ns = now_ns + max(self._policy.timeout_ns // BASE_ROUNDS, LEAST_TIMEOUT_NS)
+        self._round, self._scouted = SizeRound(size, self._base_ns, wanted=min(self.least)), size
+        outgoing = []
+        for role, least in enumerate(self.least):
+            outgoing += [self._probe(role, max(size, least), now_ns)]
+            outgoing += [self._witness(role, least, now_ns)] if is_full else []
+        return outgoing
 
-    def _repeat(self, now_ns: int) -> list[Ask]:
+    def _repeat(self, now_ns: int) -> list[Outgoing]:
         """Does nobody get through, as routers say: the smallest size once more."""
-        self._objections.repeated()
-        self._round = Round(self._round.size, now_ns + REPEAT_NS, wanted=min(self.least))
-        return [self._witness(lane, least, now_ns) for lane, least in enumerate(self.least)]
+        self._other_errors.repeated()
+        self._round = SizeRound(self._round.size, now_ns + REPEAT_NS, wanted=min(self.least))
+        return [self._witness(role, least, now_ns) for role, least in enumerate(self.least)]
 
-    def _try(self, now_ns: int) -> list[Ask]:
+    def _try(self, now_ns: int) -> list[Outgoing]:
         size = self.search.next() or 0
         if self._is_scout(size):
             self._scouted = size
-            self._round = Round(size, now_ns + self._rtt.timeout_ns)
-            return [self._ask(self._scout, size, now_ns)]
+            self._round = SizeRound(size, now_ns + self._rtt.timeout_ns)
+            return [self._probe(self._scout, size, now_ns)]
         return self._judge(size, now_ns)
 
     def _is_scout(self, size: int) -> bool:
@@ -368,46 +368,46 @@ class Rounds:
     def _scout(self) -> int:
         return SERVICE if self.proofs[SERVICE]["answer"] and self._takes_padding else self.judge
 
-    def _judge(self, size: int, now_ns: int) -> list[Ask]:
+    def _judge(self, size: int, now_ns: int) -> list[Outgoing]:
         """Try a size with what is known to arrive behind it; after silence, also with the least of all."""
         if now_ns < (token_ns := self._last_ns + self.refusals.early_ns):
-            self._round = Round(size, token_ns)
+            self._round = SizeRound(size, token_ns)
             return []
         wait_ns = max(self._rtt.timeout_ns, self.refusals.again_ns(now_ns - self._last_ns) if self._silent else 0)
-        copies = self._patience.tries if size == self.search.passed + 1 else 1
-        lane, least = self.judge, self.least[self.judge]
+        copies = self._policy.tries if size == self.search.passed + 1 else 1
+        role, least = self.judge, self.least[self.judge]
         wanted = max(self.search.passed, least)
-        self._round = Round(size, now_ns + wait_ns, wanted=wanted)
-        asks = [self._ask(lane, size, now_ns) for _ in range(copies)]
-        asks.append(self._witness(lane, wanted, now_ns))
+        self._round = SizeRound(size, now_ns + wait_ns, wanted=wanted)
+        outgoing = [self._probe(role, size, now_ns) for _ in range(copies)]
+        outgoing.append(self._witness(role, wanted, now_ns))
         if self._silent >= DOUBTFUL and least < wanted:
-            asks.append(self._witness(lane, least, now_ns))
-        return asks + self._second_opinion(size, now_ns)
+            outgoing.append(self._witness(role, least, now_ns))
+        return outgoing + self._second_opinion(size, now_ns)
 
-    def _second_opinion(self, size: int, now_ns: int) -> list[Ask]:
+    def _second_opinion(self, size: int, now_ns: int) -> list[Outgoing]:
         """Of the control that was not heard yet, as long as the service answers no more than its own request."""
         if self.judge == SERVICE and len(self.least) > CONTROL and self.search.passed == self.least[SERVICE]:
-            return [self._ask(CONTROL, each, now_ns) for each in (size, self.least[CONTROL])]
+            return [self._probe(CONTROL, each, now_ns) for each in (size, self.least[CONTROL])]
         return []
 
-    def _witness(self, lane: int, size: int, now_ns: int) -> Ask:
-        ask = self._new(lane, size, now_ns)
-        self._round.witnesses[ask.probe.number] = size
-        return ask
+    def _witness(self, role: int, size: int, now_ns: int) -> Outgoing:
+        outgoing = self._new(role, size, now_ns)
+        self._round.witnesses[outgoing.probe.number] = size
+        return outgoing
 
-    def _ask(self, lane: int, size: int, now_ns: int) -> Ask:
-        ask = self._new(lane, size, now_ns)
-        self._round.targets.add(ask.probe.number)
-        return ask
+    def _probe(self, role: int, size: int, now_ns: int) -> Outgoing:
+        outgoing = self._new(role, size, now_ns)
+        self._round.targets.add(outgoing.probe.number)
+        return outgoing
 
-    def _new(self, lane: int, size: int, now_ns: int) -> Ask:
+    def _new(self, role: int, size: int, now_ns: int) -> Outgoing:
         number = len(self.sent)
         flow = self._flow_of.setdefault(size, len(self._flow_of) % (FLOWS - 1) + 1) if self._is_unsure else 0
-        flow = flow if lane == SERVICE else 0
-        self.sent[number] = Sent(lane, size, flow, now_ns)
-        return Ask(lane, Probe(number, self._patience.ttl, size, flow))
+        flow = flow if role == SERVICE else 0
+        self.sent[number] = Sent(role, size, flow, now_ns)
+        return Outgoing(role, Probe(number, self._policy.ttl, size, flow))
 
-    def heard(self, reply: Reply) -> None:
+    def take(self, reply: Reply) -> None:
         """Take a reply to a probe of this search.
 
         Of a probe that this host's own firewall rejected there is none, although that speaks in the destination's name
@@ -416,18 +416,18 @@ class Rounds:
         sent = self.sent.get(reply.number)
         if sent is not None and not sent.is_unsent:
             {ARRIVED: self._arrived, TOO_BIG: self._too_big, OTHER: self._other,
-             UNSENT: self._unsent, NO_NEIGHBOUR: self._not_found}[word_of(reply)](sent, reply)
+             UNSENT: self._unsent, NO_NEIGHBOUR: self._not_found}[result_of(reply)](sent, reply)
 
     def _arrived(self, sent: Sent, reply: Reply) -> None:
         self._learn_gap(reply.time_ns)
         if not sent.arrived and (reply.is_sure or sent.flow):
             self._rtt.take(max(reply.time_ns - reply.sent_ns, 1))
-        self.proofs[sent.lane][reply.kind] += 1
+        self.proofs[sent.role][reply.kind] += 1
         sent.arrived = True
         size = self._proven(sent, reply)
         if reply.number < self._since and size > self.search.passed:
             return
-        if sent.lane != SERVICE and size == self._scouted and self.proofs[SERVICE]["answer"]:
+        if sent.role != SERVICE and size == self._scouted and self.proofs[SERVICE]["answer"]:
             self._takes_padding = False
         self.search.arrived(size)
         self._bear_witness(reply.number, size)
@@ -444,13 +444,13 @@ class Rounds:
         if reply.is_sure or sent.flow:
             return sent.size
         self._is_unsure = True
-        return self.least[sent.lane]
+        return self.least[sent.role]
 
     def _bear_witness(self, number: int, size: int) -> None:
         within = self._round
         if number in within.witnesses or (number in within.targets and size < within.size):
-            within.heard = max(within.heard, size)
-        if within.heard >= within.wanted > 0:
+            within.largest_witness = max(within.largest_witness, size)
+        if within.largest_witness >= within.wanted > 0:
             within.deadline_ns = min(within.deadline_ns, self._last_ns + self._rtt.grace_ns)
 
     def _too_big(self, sent: Sent, reply: Reply) -> None:
@@ -473,8 +473,8 @@ class Rounds:
     def _other(self, sent: Sent, reply: Reply) -> None:
         verdict = (reply.event.verdict if reply.event else None) or "unreachable"
         self.complaints[verdict] += 1
-        self._objections.take(verdict, sent, reply.time_ns)
-        if not self.search.passed and self._objections.wants_repeat:
+        self._other_errors.take(verdict, sent, reply.time_ns)
+        if not self.search.passed and self._other_errors.wants_repeat:
             self._round.deadline_ns = min(self._round.deadline_ns, max(sent.sent_ns + REPEAT_NS, reply.time_ns))
 
     def _unsent(self, sent: Sent, reply: Reply) -> None:
@@ -498,8 +498,8 @@ class Rounds:
     def _refused(self, sent: Sent, code: int, now_ns: int) -> None:
         if code in TRANSIENT:
             return
-        if code == errno.EMSGSIZE and sent.size > self.least[sent.lane]:
+        if code == errno.EMSGSIZE and sent.size > self.least[sent.role]:
             self.search.refused(sent.size)
-        elif sent.lane == SERVICE:
+        elif sent.role == SERVICE:
             self.errnos[code] += 1
         self._round.deadline_ns = min(self._round.deadline_ns, now_ns)

@@ -24,7 +24,7 @@ MOST_SLANDERS = 2
 """So often may a size arrive after all of which a router said that it is too big; then no router is listened to."""
 
 
-class State(StrEnum):
+class Phase(StrEnum):
     """The phases of RFC 8899, 5.2."""
 
     BASE = "BASE"
@@ -64,14 +64,14 @@ class Search:
         self._slanders = 0
 
     @property
-    def state(self) -> State:
+    def state(self) -> Phase:
         """Where RFC 8899 would say the search is."""
         if not self.passed:
-            return State.BASE
+            return Phase.BASE
         if self.next() is None:
-            return State.SEARCH_COMPLETE
+            return Phase.SEARCH_COMPLETE
         lost = self.smallest_lost
-        return State.ERROR if lost is not None and lost <= BASE_PLPMTU else State.SEARCHING
+        return Phase.ERROR if lost is not None and lost <= BASE_PLPMTU else Phase.SEARCHING
 
     @property
     def smallest_lost(self) -> int | None:

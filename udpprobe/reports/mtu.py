@@ -11,7 +11,7 @@ from udpprobe.core.mtu import LEAST
 from udpprobe.core.notes import NO_NEIGHBOUR
 from udpprobe.pmtud.model import MTU_SCHEMA, MtuReport, Reported
 from udpprobe.pmtud.outcome import liar_of, limiter_of
-from udpprobe.pmtud.search import State
+from udpprobe.pmtud.search import Phase
 from udpprobe.replies import HEADER_BYTES
 from udpprobe.reports import Format
 from udpprobe.reports.csv import csv_text
@@ -35,7 +35,7 @@ from udpprobe.reports.text import (
 
 WIREGUARD_BYTES = {4: 60, 6: 80}
 """IP, UDP and WireGuard's own header and tag, by the outer family."""
-COMPLETE = State.SEARCH_COMPLETE.value
+COMPLETE = Phase.SEARCH_COMPLETE.value
 HEADERS = ("router", "MTU", "ICMP errors", "smallest packet", "remarks")
 
 

@@ -1,4 +1,4 @@
-"""Where packets of a size disappear: sent with rising TTL, they still draw time exceeded from who gets them.
+"""Where packets of a size disappear: sent with rising TTL, they draw "time exceeded" from routers that they reach.
 
 A router looks at the TTL before it looks at the next link's MTU, so the last one that reports has the packet and
 fails to forward it (Luckie, Cho and Owens, "Inferring and debugging path MTU discovery failures", IMC 2005). Small
@@ -10,7 +10,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from udpprobe.core.limiter import MS
-from udpprobe.pmtud.rounds import ARRIVED, Ask, word_of
+from udpprobe.pmtud.rounds import ARRIVED, Outgoing, result_of
 from udpprobe.replies import Probe, Reply
 
 FIRST_TTLS = (32, 64, 128, 255)
@@ -18,13 +18,13 @@ FIRST_TTLS = (32, 64, 128, 255)
 SLACK = 2
 """Hops that the way back may be shorter."""
 MOST_HOPS = 30
-"""Where the way back says nothing."""
+"""Where the TTL of replies says nothing."""
 LEAST_WAIT_NS = 250 * MS
-"""Routers answer at their leisure."""
+"""Routers may take a while to generate errors."""
 GRACE_NS = 10 * MS
-"""After a small packet was heard, with a part of its round trip, for the large one that left before it."""
+"""How long, beside a part of the round trip, to wait for a large packet's reply after a later small one's."""
 BEYOND = 3
-"""Hops behind the last one heard in which somebody is looked for who gets smaller packets."""
+"""Hops behind the last router that replied in which to look for one that gets smaller packets."""
 
 
 def hops_to(reply_ttl: int | None) -> int:
@@ -33,10 +33,10 @@ def hops_to(reply_ttl: int | None) -> int:
     return MOST_HOPS if first is None or reply_ttl is None else min(first - reply_ttl + 1 + SLACK, MOST_HOPS)
 
 
-class Course(Struct, frozen=True):
-    """What to send how far."""
+class LocatorPlan(Struct, frozen=True):
+    """Which packets to send, and how far."""
 
-    lane: int
+    role: int
     large: int
     """The size that disappears."""
     small: int
@@ -50,13 +50,13 @@ class Course(Struct, frozen=True):
     destination: str
 
 
-class Locating:
+class Locator:
     """Looks for the last router that gets packets of a size."""
 
-    def __init__(self, course: Course) -> None:
-        self._course = course
-        both = (course.large, course.small)
-        self._rounds = [both[:1], *[both] * (course.tries - 1), both[1:]]
+    def __init__(self, plan: LocatorPlan) -> None:
+        self._plan = plan
+        both = (plan.large, plan.small)
+        self._rounds = [both[:1], *[both] * (plan.tries - 1), both[1:]]
         self._sent: dict[int, Probe] = {}
         self._last: tuple[int, str | None] = (0, None)
         self._beyond: dict[int, str] = {}
@@ -65,7 +65,7 @@ class Locating:
 
     @property
     def sent(self) -> int:
-        """How many probes."""
+        """Number of probes sent."""
         return len(self._sent)
 
     @property
@@ -88,7 +88,7 @@ class Locating:
         """Whether all is known, or all rounds are done."""
         return not self._rounds and not self._open
 
-    def due(self, now_ns: int) -> list[Ask]:
+    def due(self, now_ns: int) -> list[Outgoing]:
         """What is to be sent now."""
         if self._open and now_ns < self.wake_ns:
             return []
@@ -96,32 +96,32 @@ class Locating:
         while self._rounds and not self._open:
             for size in self._rounds.pop(0):
                 self._fire(size)
-        self.wake_ns = now_ns + max(self._course.wait_ns, LEAST_WAIT_NS)
-        return [Ask(self._course.lane, self._sent[number]) for number in sorted(self._open)]
+        self.wake_ns = now_ns + max(self._plan.wait_ns, LEAST_WAIT_NS)
+        return [Outgoing(self._plan.role, self._sent[number]) for number in sorted(self._open)]
 
     def _fire(self, size: int) -> None:
         for ttl in self._ttls(size):
-            number = self._course.number + len(self._sent)
+            number = self._plan.number + len(self._sent)
             self._sent[number] = Probe(number, ttl, size)
             self._open.add(number)
 
     def _ttls(self, size: int) -> range:
         """Beyond the last router that is known to get the large ones; of the small ones not far beyond."""
-        first, hops = self._last[0] + 1, self._course.hops
-        if size == self._course.large:
+        first, hops = self._last[0] + 1, self._plan.hops
+        if size == self._plan.large:
             return range(first, hops + 1)
         if self._next_ttl:
             return range(self._next_ttl, self._next_ttl + 1) if self._rounds else range(0)
         return range(first, min(hops, first + BEYOND - 1) + 1)
 
-    def heard(self, reply: Reply) -> None:
-        """Take a reply to a probe of these."""
+    def take(self, reply: Reply) -> None:
+        """Take a reply to one of these probes."""
         probe, event = self._sent.get(reply.number), reply.event
-        if probe is None or not (word_of(reply) == ARRIVED or (event and event.verdict in {"expired", "loop"})):
+        if probe is None or not (result_of(reply) == ARRIVED or (event and event.verdict in {"expired", "loop"})):
             return
         self._open.discard(reply.number)
-        reporter = (event.reporter if event else None) or self._course.destination
-        if probe.size == self._course.large:
+        reporter = (event.reporter if event else None) or self._plan.destination
+        if probe.size == self._plan.large:
             self._last = max(self._last, (probe.ttl, reporter), key=lambda each: each[0])
         else:
             self._beyond[probe.ttl] = reporter

@@ -12,13 +12,13 @@ SERVICE, CONTROL = range(2)
 
 
 def always(verdict):
-    return lambda _ask, _now_ns: verdict
+    return lambda _probe, _now_ns: verdict
 
 
 def first(most, verdict="unreachable"):
     """A limit without end: so many errors, and not one more."""
     left = iter(range(most))
-    return lambda _ask, _now_ns: verdict if next(left, None) is not None else "unsaid"
+    return lambda _probe, _now_ns: verdict if next(left, None) is not None else "unsaid"
 
 
 class Limited(World):
@@ -53,7 +53,7 @@ def test_who_limits_what_he_says_is_believed_when_nothing_arrives_meanwhile(limi
 def test_one_error_every_half_second_is_enough():
     spoken = []
 
-    def ios(_ask, now_ns):
+    def ios(_probe, now_ns):
         if spoken and now_ns < spoken[-1] + 500 * MS:
             return "unsaid"
         spoken.append(now_ns)
@@ -70,7 +70,7 @@ def test_errors_that_come_when_a_neighbour_was_sought_for_three_seconds_are_beli
 
 @pytest.mark.parametrize("until_ms", [1, 200])
 def test_an_error_of_the_moment_is_not_believed(until_ms):
-    world = World(1500, objects=lambda _ask, now_ns: "unreachable" if now_ns < until_ms * MS else None)
+    world = World(1500, objects=lambda _probe, now_ns: "unreachable" if now_ns < until_ms * MS else None)
     assert 1500 == run(world)[0].search.passed
 
 
@@ -82,28 +82,28 @@ def test_who_forwards_all_the_same_is_not_believed(rtt_ms):
 
 @pytest.mark.parametrize("verdict", ["unreachable", "prohibited"])
 def test_an_error_about_the_size_is_none_about_the_host(verdict):
-    world = World(1500, objects=lambda ask, _now_ns: verdict if ask.probe.size > 1000 else None)
+    world = World(1500, objects=lambda outgoing, _now_ns: verdict if outgoing.probe.size > 1000 else None)
     assert 1000 == run(world)[0].search.passed
 
 
 def test_nor_where_the_host_says_nothing_of_small_ones_either():
     world = World(1500, service="silent", control=False,
-                  objects=lambda ask, _now_ns: None if ask.probe.size in SMALLEST else "prohibited")
+                  objects=lambda outgoing, _now_ns: None if outgoing.probe.size in SMALLEST else "prohibited")
     assert 4 * SECOND == run(world)[1]
 
 
 @pytest.mark.parametrize("verdict", ["prohibited", "rejected"])
 def test_an_error_about_one_port_leaves_the_other(verdict):
-    world = World(1400, objects=lambda ask, _now_ns: verdict if ask.lane == SERVICE else None)
+    world = World(1400, objects=lambda outgoing, _now_ns: verdict if outgoing.role == SERVICE else None)
     assert 1400 == run(world)[0].search.passed
     world = World(1400, control=False, objects=world.objects)
     assert 4 * SECOND == run(world)[1]
 
 
-@pytest.mark.parametrize("lane", [SERVICE, CONTROL])
-def test_an_error_about_the_host_counts_for_both_ports(lane):
+@pytest.mark.parametrize("role", [SERVICE, CONTROL])
+def test_an_error_about_the_host_counts_for_both_ports(role):
     world = World(1500, service="silent", control=False,
-                  objects=lambda ask, _now_ns: "unreachable" if ask.lane == lane else None)
+                  objects=lambda outgoing, _now_ns: "unreachable" if outgoing.role == role else None)
     assert 500 * MS == run(world)[1]
 
 
@@ -116,7 +116,7 @@ def test_losses_delay_the_verdict_and_do_not_change_it(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_an_error_of_the_moment_on_a_lossy_path_is_not_believed(seed):
-    world = World(1400, loss=0.2, seed=seed, objects=lambda _ask, now_ns: "unreachable" if now_ns < MS else None)
+    world = World(1400, loss=0.2, seed=seed, objects=lambda _probe, now_ns: "unreachable" if now_ns < MS else None)
     assert 1400 == run(world)[0].search.passed
 
 

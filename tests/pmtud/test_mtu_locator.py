@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from samples import EVENT
 
 from udpprobe.core.limiter import MS
-from udpprobe.pmtud.locating import GRACE_NS, LEAST_WAIT_NS, MOST_HOPS, Course, Locating, hops_to
+from udpprobe.pmtud.locator import GRACE_NS, LEAST_WAIT_NS, MOST_HOPS, Locator, LocatorPlan, hops_to
 from udpprobe.replies import Reply
 
 DESTINATION = EVENT.quoted.destination
@@ -18,13 +18,13 @@ def router(ttl):
 
 def locate(*, last, away=6, mute=(), hops=10, answers=False):
     """A path of `away` hops to the destination, whose router at hop `last` cannot forward the large ones."""
-    made, now_ns = Locating(Course(0, LARGE, SMALL, hops, 2, 0, 100, DESTINATION)), 0
+    made, now_ns = Locator(LocatorPlan(0, LARGE, SMALL, hops, 2, 0, 100, DESTINATION)), 0
     while not made.is_over:
-        for ask in made.due(now_ns):
-            event = said_of(ask.probe, last, away, mute)
+        for outgoing in made.due(now_ns):
+            event = said_of(outgoing.probe, last, away, mute)
             kind = "answer" if answers and event and event.reporter == DESTINATION else "error"
             if event:
-                made.heard(Reply(ask.probe.number, now_ns, now_ns + MS, kind, None if kind == "answer" else event, 60))
+                made.take(Reply(outgoing.probe.number, now_ns, now_ns + MS, kind, None if kind == "answer" else event, 60))
         now_ns = max(now_ns + MS, made.wake_ns)
     return made
 
@@ -65,32 +65,32 @@ def test_a_path_that_is_known_to_be_short_is_not_searched_beyond():
 
 
 def test_it_waits_for_replies():
-    made = Locating(Course(0, LARGE, SMALL, 2, 1, 0, 100, DESTINATION))
+    made = Locator(LocatorPlan(0, LARGE, SMALL, 2, 1, 0, 100, DESTINATION))
     assert 2 == len(made.due(0))
     assert [] == made.due(1)
 
 
 def test_a_small_packet_from_the_next_hop_ends_the_wait_for_the_large_one_and_one_from_beyond_does_not():
-    made = Locating(Course(0, LARGE, SMALL, 3, 3, 0, 100, DESTINATION))
+    made = Locator(LocatorPlan(0, LARGE, SMALL, 3, 3, 0, 100, DESTINATION))
     made.due(0)
-    asks = made.due(made.wake_ns)
+    outgoing = made.due(made.wake_ns)
     assert [(1, LARGE), (2, LARGE), (3, LARGE), (1, SMALL), (2, SMALL), (3, SMALL)] == [
-        (ask.probe.ttl, ask.probe.size) for ask in asks]
+        (each.probe.ttl, each.probe.size) for each in outgoing]
     sent_ns, patience_ns = LEAST_WAIT_NS, 2 * LEAST_WAIT_NS
     for ttl, wake_ns in ((2, patience_ns), (1, sent_ns + 4 * MS + GRACE_NS + MS)):
         event = replace(EVENT, verdict="expired", reporter=router(ttl))
-        made.heard(Reply(asks[2 + ttl].probe.number, sent_ns, sent_ns + 4 * MS, "error", event, 60))
+        made.take(Reply(outgoing[2 + ttl].probe.number, sent_ns, sent_ns + 4 * MS, "error", event, 60))
         assert wake_ns == made.wake_ns
     assert [(1, LARGE), (2, LARGE), (3, LARGE), (1, SMALL)] == [
-        (ask.probe.ttl, ask.probe.size) for ask in made.due(made.wake_ns)]
+        (each.probe.ttl, each.probe.size) for each in made.due(made.wake_ns)]
 
 
 def test_replies_to_others_and_other_errors_are_nothing():
-    made = Locating(Course(0, LARGE, SMALL, 2, 1, 0, 100, DESTINATION))
+    made = Locator(LocatorPlan(0, LARGE, SMALL, 2, 1, 0, 100, DESTINATION))
     made.due(0)
     for number, verdict in ((99, "expired"), (100, "too-big")):
-        made.heard(Reply(number, 0, MS, "error", replace(EVENT, verdict=verdict), 60))
-    made.heard(Reply(100, 0, MS, "unsent", None, 60))
+        made.take(Reply(number, 0, MS, "error", replace(EVENT, verdict=verdict), 60))
+    made.take(Reply(100, 0, MS, "unsent", None, 60))
     assert made.after is None
 
 
