@@ -103,7 +103,7 @@ def test_what_is_not_believed_leaves_no_trace_in_the_report():
     probe = scan.send()
     scan.hear(probe)
     scan.hear_error(probe, quote=wrong_proof(probe))
-    assert ([], {}) == (scan.errors, scan.record.found)
+    assert ([], {}) == (scan.errors, scan.record.errors_of(0))
 
 
 @FAMILIES

@@ -14,7 +14,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -105,9 +105,13 @@ class Ring(LiveCapture):
     def receive(self, wait_s: float) -> Frames:
         """See LiveCapture."""
         before_ns = self._wait(wait_s)
-        heard = [packet for block in self._take() for packet in packets_of(self._records, block)]
+        heard = [packet for block in self._take() for packet in self._packets(block)]
         self._count_dropped(self._socket)
-        return self._in_order(heard, before_ns if self._is_idle() else 0)
+        return self._in_order(heard, max(before_ns if self._is_idle() else 0, self._records.latest_ns))
+
+    def _packets(self, block: bytes) -> Iterable[RawFrame]:
+        left = self.sift(self._records, block, self._now_ns) if self.sift else None
+        return packets_of(self._records, block) if left is None else left
 
     def follow(self, analyzer: Analyzer, wait_s: float, remember: Remember | None = None) -> int:
         """See LiveCapture; no frame becomes an object."""

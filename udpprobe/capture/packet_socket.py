@@ -18,7 +18,10 @@ from udpprobe.errors import UdpprobeError
 if TYPE_CHECKING:
     from udpprobe.capture.frames import SourceState
     from udpprobe.core.analyzer import Analyzer
+    from udpprobe.core.capture import Records
 
+Sift = Callable[["Records", bytes, int], list[RawFrame] | None]
+"""Gets what walks a block, that, and the time that no packet is older than; see `LiveCapture.sift`."""
 Remember = Callable[[int, bytes | Frames], None]
 """Gets the number of the first of some frames, and those: objects, or a block of the ring."""
 
@@ -69,6 +72,8 @@ class LiveCapture(ABC):
     def __init__(self, state: SourceState) -> None:
         self.state = state
         self._frames, self._now_ns = 0, 0
+        self.sift: Sift | None = None
+        """Takes what it can out of a block of the ring, and returns the packets that are left; None for all of them."""
 
     @abstractmethod
     def receive(self, wait_s: float) -> Frames:

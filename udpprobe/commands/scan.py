@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from udpprobe import __version__
-from udpprobe.capture.frames import Frame
+from udpprobe.capture.frames import RAW, Frame
 from udpprobe.core.addresses import address_text
 from udpprobe.core.decode import Decoder
 from udpprobe.core.limiter import SECOND
@@ -40,7 +40,10 @@ from udpprobe.scanning.suspects import UNSENT
 from udpprobe.scanning.telling import event_of
 
 if TYPE_CHECKING:
+    from udpprobe.capture.frames import RawFrame
     from udpprobe.capture.recorder import Recorder
+    from udpprobe.core.capture import Records
+    from udpprobe.core.sweep import Sweep
 
 LONGEST_WAIT_S = 0.05
 ROOM = 8192
@@ -135,6 +138,8 @@ class _Run:
         self._clock = SteadyClock()
         self._now_ns = time.time_ns()
         self._pacing = Pacing(self._plan, patience, self._now_ns)
+        for task in compress(range(len(own)), own):
+            self._pacing.watched[self._plan.host[task]] = 1     # this host hears its probes come, and when
         self._pacing.leave_out(task for task in compress(range(len(own)), own) if self._plan.is_own(
             destinations.port[task]))
         self._record = Record(self._plan)
@@ -144,6 +149,13 @@ class _Run:
         self._replies = Replies(self._plan, self._pacing, self._record,
                                 self._keep_event if listeners.on_events else None,
                                 recognises=self._recognises, tells_origin=self._engine.tells_origin)
+        self._sweep: Sweep | None = None
+        self._swept = self._swept_bytes = 0
+        """Packets that it took, and their bytes, as far as they are counted here."""
+        self._has_left = False
+        """Whether it left packets that are not taken yet."""
+        if not self._engine.sees_own and not listeners.on_events:
+            self._sweep, self._engine.sift = self._replies.sweep(), self._sift
         self._decoder = Decoder(64, keeps_messages=True)
         self._events: list[Event] = []
         self._settling = Settling(self._known) if listeners.on_settled else None
@@ -218,6 +230,7 @@ class _Run:
         if (dropped := self._engine.state.dropped or 0) > self._dropped:
             self._dropped = dropped
             self._pacing.distrust()
+        self._count_swept()
         frames = heard.frames
         if self._clock.step_ns:
             frames = [frame._replace(time_ns=steadied(frame.time_ns)) for frame in frames]
@@ -231,6 +244,25 @@ class _Run:
         if self._events and self._listeners.on_events:
             events, self._events = self._events, []
             self._listeners.on_events(events)
+
+    def _sift(self, records: Records, block: bytes, since_ns: int) -> list[RawFrame] | None:
+        """Take the ordinary refusals out of a block of captured packets."""
+        if self._sweep is None or self._clock.is_set:       # then each time has to be turned
+            return None
+        left = self._sweep.take(records, block, since_ns, is_first=not self._has_left)
+        self._has_left |= bool(left)
+        return left
+
+    def _count_swept(self) -> None:
+        self._has_left = False
+        if self._sweep is None or (count := self._sweep.count - self._swept) == 0:
+            return
+        self._packets += count
+        self._bytes += self._sweep.bytes - self._swept_bytes
+        self._swept, self._swept_bytes = self._sweep.count, self._sweep.bytes
+        self._span(self._sweep.first_ns, self._sweep.last_ns)
+        self._link_types.add(RAW)
+        self._pacing.swept(self._sweep)
 
     def _take(self, frame: Frame) -> bool:
         """Hear what a frame holds; whether it belongs to the scan."""
@@ -252,8 +284,11 @@ class _Run:
         """Count a packet that belongs to the scan."""
         self._packets += 1
         self._bytes += length
-        self._first_ns = time_ns if self._first_ns is None else min(self._first_ns, time_ns)
-        self._last_ns = time_ns if self._last_ns is None else max(self._last_ns, time_ns)
+        self._span(time_ns, time_ns)
+
+    def _span(self, first_ns: int, last_ns: int) -> None:
+        self._first_ns = first_ns if self._first_ns is None else min(self._first_ns, first_ns)
+        self._last_ns = last_ns if self._last_ns is None else max(self._last_ns, last_ns)
 
     def _keep_event(self, believed: Believed) -> None:
         self._events.append(event_of(self._known, believed))

@@ -8,3 +8,4 @@ cdef class Believer:
     cdef readonly unsigned long long all_misses
     cdef dict errors
     cdef int alone(self, Py_ssize_t destination, Py_ssize_t bits, Py_ssize_t shared, int is_rewritten) except -1 nogil
+    cdef inline bint is_proof(self, Py_ssize_t bits, Py_ssize_t shared) except -1 nogil

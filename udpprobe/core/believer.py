@@ -91,7 +91,7 @@ class Believer:
     @cython.exceptval(-1, check=False)
     def alone(self, destination: index, bits: index, shared: index, is_rewritten: cython.int) -> cython.int:
         """As `weigh`, of a single error; counts what misses."""
-        if bits >= LEAST and bits + shared >= ENOUGH:
+        if self.is_proof(bits, shared):
             return _BELIEVED
         is_calm: cython.int = (self.all_misses == 0
                                or bits + shared - bit_length(self.all_misses) >= LEFT_ALONE)
@@ -102,6 +102,14 @@ class Believer:
             if self.misses[destination] < MOST_MISSES:
                 self.misses[destination] += 1
         return _DOUBTED if bits >= LEAST else _MISSED
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def is_proof(self, bits: index, shared: index) -> cython.bint:
+        """Whether so many bits are proof, however many others missed."""
+        return bits >= LEAST and bits + shared >= ENOUGH
 
     def is_forged(self, destination: int) -> bool:
         """Whether so many errors about a destination miss that somebody seems to be guessing."""

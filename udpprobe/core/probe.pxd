@@ -32,7 +32,7 @@ cdef class Batch:
 cdef class Quoted:
     cdef public unsigned long long source_high, source_low, destination_high, destination_low
     cdef public long long source_port, port, ident, udp_length, checksum
-    cdef public Py_ssize_t payload_at, payload_end
+    cdef public Py_ssize_t begin, payload_at, payload_end
     cdef const unsigned char[::1] data
     cpdef int load(self, buffer) except -1
     cdef int is_padding(self, Py_ssize_t at) except -1 nogil
@@ -70,6 +70,7 @@ cdef class Prober:
     cdef Py_ssize_t write_all(self, Tasks tasks, Batch batch, Py_ssize_t count) except -1 nogil
     cdef int write(self, Batch batch, Py_ssize_t row, unsigned long long ttl) except -1 nogil
     cdef inline int write_payload(self, Batch batch, Py_ssize_t at) except -1 nogil
+    cpdef unsigned long long mark_of(self, Quoted quoted, unsigned long long reply_id) except? 0xFFFFFFFFFFFFFFFF nogil
     cdef int compare(self, Quoted quoted) except -1 nogil
     cdef inline int compare_payload(self, Quoted quoted) except -1 nogil
     cdef inline int compare_ident(self, Quoted quoted) except -1 nogil

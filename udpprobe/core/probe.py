@@ -183,7 +183,8 @@ class Quoted:
     """What an ICMP error quotes of a datagram; -1 for what it does not reach.
 
     Args:
-        buffer: the bytes that `payload_at` and `payload_end` point into. They are not copied.
+        buffer: the bytes that `begin`, `payload_at` and `payload_end` point into: where the quote begins, its payload,
+            and where that ends. They are not copied.
     """
 
     def __init__(self, buffer: bytes | bytearray | memoryview = b"") -> None:
@@ -192,7 +193,7 @@ class Quoted:
         self.ident = 0
         """The IPv4 id, or the IPv6 flow label."""
         self.udp_length = self.checksum = -1
-        self.payload_at = self.payload_end = 0
+        self.begin = self.payload_at = self.payload_end = 0
         self.load(buffer)
 
     @cython.ccall
@@ -452,6 +453,25 @@ class Prober:
         return 0
 
     # ---- quotes
+
+    @cython.ccall
+    @cython.nogil
+    @cython.exceptval(0xFFFF_FFFF_FFFF_FFFF, check=True)
+    def mark_of(self, quoted: Quoted, reply_id: u64) -> u64:
+        """What tells an error from others about the same probe: its own IPv4 id, and every byte that it quotes."""
+        at: index = quoted.begin
+        place: index
+        word: u64
+        self.hash.start()
+        self.hash.take(reply_id)
+        while at < quoted.payload_end:
+            word = 0
+            for place in range(at, min(at + 8, quoted.payload_end)):
+                word = (word << 8 & MASK64) | quoted.data[place]
+            self.hash.take(word)
+            at += 8
+        self.hash.take(quoted.payload_end - quoted.begin)
+        return self.hash.finish()
 
     def find(self, quoted: Quoted, tasks: Tasks, task: int, attempts: int, size: int = 0) -> int:
         """Which attempt of a task is quoted: the one that agrees best, -1 where no bit of any agrees.

@@ -10,5 +10,6 @@ cdef class SipHash:
     cdef inline int start(self) except -1 nogil
     cdef inline int turn(self) except -1 nogil
     cdef inline int take(self, unsigned long long word) except -1 nogil
+    cdef inline unsigned long long finish(self) except? 0xFFFFFFFFFFFFFFFF nogil
     cpdef int five(self, unsigned long long v, unsigned long long w, unsigned long long x, unsigned long long y,
                    unsigned long long z) except -1 nogil

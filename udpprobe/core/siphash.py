@@ -118,6 +118,18 @@ class SipHash:
         self.c = (c << 32 | c >> 32) & MASK64
         return 0
 
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(0xFFFF_FFFF_FFFF_FFFF, check=True)
+    def finish(self) -> u64:
+        """End a message of words, of which the last one says how much there was: 64 bits."""
+        self.c ^= 0xFF
+        self.turn()
+        self.turn()
+        self.turn()
+        return self.a ^ self.b ^ self.c ^ self.d
+
     def _take_all(self, words: Sequence[int], compressions: int) -> None:
         length: u64 = len(words)
         for word in (*words, length % 32 << 59):

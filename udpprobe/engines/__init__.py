@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from udpprobe.capture.frames import Frame
 
 if TYPE_CHECKING:   # `scan --help` reads `blind` from here
+    from udpprobe.capture.packet_socket import Sift
     from udpprobe.core.probe import Batch
     from udpprobe.scanning.events import Event
 
@@ -50,6 +51,8 @@ class Engine(Protocol):
     """Whether it hears that a probe left, and when."""
     tells_origin: bool
     """Whether it hears who sent an error, of which type and code; one that does not makes up the most usual."""
+    sift: Sift | None
+    """Takes packets out of what was captured before they become frames; see `LiveCapture.sift`."""
     owns_port: bool
     """Whether it binds the source port itself, which must then be shared with it."""
 

@@ -15,6 +15,7 @@ from operator import attrgetter
 from msgspec import Struct
 
 from udpprobe.capture.frames import SourceState
+from udpprobe.capture.packet_socket import Sift
 from udpprobe.core.probe import Batch
 from udpprobe.core.verdicts import MEANINGS
 from udpprobe.engines import EngineState, Heard
@@ -102,6 +103,7 @@ class LineEngine(ABC):
     """
 
     sees_own = True
+    sift: Sift | None = None
     tells_origin: bool
     """Whether reporter, type and code of its errors are what was heard, not the most usual ones for an errno."""
     blind_to: str | None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from udpprobe.capture.live import open_capture
+from udpprobe.capture.packet_socket import Sift
 from udpprobe.core.probe import Batch
 from udpprobe.engines import EngineState, Heard
 from udpprobe.engines.sender import Sender
@@ -47,6 +48,15 @@ class Raw:
         self._unsent: list[tuple[int, int]] = []
         self._up = up_interfaces() if interface is None else frozenset()
         self._looked_s = time.monotonic()
+
+    @property
+    def sift(self) -> Sift | None:
+        """Takes packets out of what was captured before they become frames."""
+        return self._capture.sift
+
+    @sift.setter
+    def sift(self, sift: Sift | None) -> None:
+        self._capture.sift = sift
 
     @property
     def backlog(self) -> int:

@@ -38,6 +38,11 @@ class SteadyClock:
     def _behind_ns(self) -> int:
         return self._realtime_ns() - self._monotonic_ns()
 
+    @property
+    def is_set(self) -> bool:
+        """Whether the clock of the day has been set since this began."""
+        return self.step_ns != 0 or abs(self._behind_ns() - self._since_ns) >= LEAST_STEP_NS
+
     def steadied(self, now_ns: int) -> tuple[int, Callable[[int], int]]:
         """By this clock: how far a capture has listened, and what turns the times of what it just heard.
 

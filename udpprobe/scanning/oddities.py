@@ -42,12 +42,12 @@ class Looks:
 
     def __init__(self, hosts: Sequence[int]) -> None:
         self._hosts = hosts
-        self._first = array("h", [-1]) * len(hosts)
+        self.first = array("h", [-1]) * len(hosts)
         """(tasks,) how its first refusal looks, -1 for none."""
         count = max(hosts, default=-1) + 1
-        self._of_host = array("h", [-1]) * count
+        self.of_host = array("h", [-1]) * count
         """(hosts,) how the first refusal of each looks."""
-        self._uneven = bytearray(count)
+        self.is_uneven = bytearray(count)
         """(hosts,) whether another one looked different."""
 
     def take(self, task: int, family: int, ttl: int, ip_id: int, *, has_df: bool) -> None:
@@ -61,17 +61,17 @@ class Looks:
             has_df: DON'T FRAGMENT is set.
         """
         look, host = ttl << 3 | (family == 6) << 2 | has_df << 1 | (ip_id == 0), self._hosts[task]
-        if self._of_host[host] < 0:
-            self._of_host[host] = look
-        elif self._of_host[host] != look:
-            self._uneven[host] = 1
-        if self._first[task] < 0:
-            self._first[task] = look
+        if self.of_host[host] < 0:
+            self.of_host[host] = look
+        elif self.of_host[host] != look:
+            self.is_uneven[host] = 1
+        if self.first[task] < 0:
+            self.first[task] = look
 
     def notes(self) -> dict[int, str]:
         """By task, what is odd about its refusal."""
-        looks = [(task, look) for task, look in enumerate(self._first)
-                 if look >= 0 and self._uneven[self._hosts[task]]] if any(self._uneven) else []
+        looks = [(task, look) for task, look in enumerate(self.first)
+                 if look >= 0 and self.is_uneven[self._hosts[task]]] if any(self.is_uneven) else []
         odd: dict[int, list[str]] = {}
         for trait in TRAITS:
             usual = usual_of((self._hosts[task], trait.value(look)) for task, look in looks)

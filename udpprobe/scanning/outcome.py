@@ -100,7 +100,7 @@ def is_settled(known: Known, task: int, now_ns: int) -> bool:
     wait_ns = known.pacing.settling_ns(known.plan.host[task])
     return any(found.first_ns + wait_ns <= now_ns or (
         kind.reporter == known.plan.tasks.address(task) and (kind.family, kind.icmp_type, kind.icmp_code)
-        in UNREACHABLE_PORT) for kind, found in known.record.found.get(task, {}).items())
+        in UNREACHABLE_PORT) for kind, found in known.record.errors_of(task).items())
 
 
 def destination_of(known: Known, task: int) -> Destination:
@@ -143,14 +143,14 @@ def _is_refused_before(known: Known, task: int) -> bool:
     """Whether the host itself refused a task before it answered: that settled it. No other error does so."""
     return any(kind.reporter == known.plan.tasks.address(task) and (kind.family, kind.icmp_type, kind.icmp_code)
                in UNREACHABLE_PORT and found.first_ns < known.record.first_answer_ns[task]
-               for kind, found in known.record.found.get(task, {}).items())
+               for kind, found in known.record.errors_of(task).items())
 
 
 # ---- findings
 
 def _findings(known: Known, task: int) -> tuple[Finding, ...]:
     """The worst first."""
-    kinds, seen = known.record.found.get(task, {}), known.record.loops.get(task)
+    kinds, seen = known.record.errors_of(task), known.record.loops.get(task)
     if not kinds and not seen:
         return ()
     found = [_finding(known, task, kind, each) for kind, each in kinds.items()]

@@ -16,6 +16,7 @@ from itertools import chain, islice
 from msgspec import Struct
 
 from udpprobe.core.limiter import MS, NEVER, SECOND
+from udpprobe.core.sweep import Sweep
 from udpprobe.scanning.host import Host
 from udpprobe.scanning.plan import Plan
 from udpprobe.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT, States
@@ -43,6 +44,8 @@ BURST_NS = 20 * MS
 
 ITSELF = 0, 0
 """The voice of the host itself, where nothing tells several apart."""
+REFUSING = (0, 3 << 8 | 3), (0, 1 << 8 | 4)
+"""The voice in which a host itself refuses, in IPv4 and IPv6."""
 
 
 class Patience(Struct, frozen=True):
@@ -79,17 +82,21 @@ class Pacing:
         """(hosts,) how many refusals each host itself sent."""
         self.others = array("I", bytes(4 * hosts))
         """(hosts,) how many errors each sent about other traffic of this host: that uses up its limit, too."""
-        self._known, self._first_voice = array("i", [-1]) * hosts, array("I", bytes(4 * hosts))
+        self.known, self.first_voice = array("i", [-1]) * hosts, array("I", bytes(4 * hosts))
         """(hosts,) a task that an error came for, and the number of its voice: who sent it, and of which kind."""
-        self._voices: dict[tuple[int, int], int] = {}
+        self._voices: dict[tuple[int, int], int] = {voice: number for number, voice in enumerate(REFUSING)}
         """Numbers of the voices."""
+        self.watched = bytearray(hosts)
+        """(hosts,) those whose errors have to be told one by one."""
+        self._swept = 0, 0, 0
+        """What of a sweep is known here: `count`, `settled`, `hosts_met`."""
         self._more_voices: dict[int, dict[tuple[int, int], int]] = {}
         """By host, a task of each further voice."""
         self._last_ns = array("q", [now_ns]) * hosts
-        self._rtt_ns = array("q", bytes(8 * hosts))
+        self.rtt_ns = array("q", bytes(8 * hosts))
         self._rounds = array("H", bytes(2 * hosts))
         self._queued = array("I", bytes(4 * hosts))
-        self._hit_ns = array("q", [now_ns]) * (hosts * sources)
+        self.hit_ns = array("q", [now_ns]) * (hosts * sources)
         self._active: dict[int, Host] = {}
         self._queue: deque[Iterator[int]] = deque()
         self._waiting = 0
@@ -247,7 +254,7 @@ class Pacing:
 
     def _wait_ns(self, host: int) -> int:
         """How long an error may take to come from a host."""
-        return min(max(self._rtt_ns[host] * 2 + 5 * MS, LEAST_WAIT_NS), MOST_WAIT_NS)
+        return min(max(self.rtt_ns[host] * 2 + 5 * MS, LEAST_WAIT_NS), MOST_WAIT_NS)
 
     def _open_of(self, host: int) -> list[int]:
         return self.state.open_among(self._plan.tasks_of(host))
@@ -257,14 +264,15 @@ class Pacing:
         self._enqueue(control + self._open_of(host))
 
     def _begin(self, host: int) -> None:
+        self.watched[host] = 1
         sources = self._plan.per_host
         voices = list(self._voices)
         known: dict[int, dict[int, int]] = {}
-        first = voices[self._first_voice[host]], self._known[host]
+        first = voices[self.first_voice[host]], self.known[host]
         for (reporter, kind), task in (first, *self._more_voices.get(host, {}).items()):
             known.setdefault(reporter, {})[task] = kind
         self._active[host] = Host(self._plan.tasks_of(host), self.state, known,
-                                  self._hit_ns[host * sources:(host + 1) * sources], self._patience.retries + 1,
+                                  self.hit_ns[host * sources:(host + 1) * sources], self._patience.retries + 1,
                                   self._together)
 
     def _end_hosts(self) -> None:
@@ -309,13 +317,13 @@ class Pacing:
         if not sent_ns:
             return
         at = host * self._plan.per_host + source
-        self._hit_ns[at] = max(self._hit_ns[at], sent_ns)
+        self.hit_ns[at] = max(self.hit_ns[at], sent_ns)
         if host in self._active:
             self._active[host].hit(task, voice, source, sent_ns, time_ns)
 
     def settling_ns(self, host: int) -> int:
         """How long what contradicts another address's error about a host may take to come."""
-        return max(self._rtt_ns[host], LEAST_SETTLING_NS)
+        return max(self.rtt_ns[host], LEAST_SETTLING_NS)
 
     def _meet(self, host: int, task: int, voice: tuple[int, int]) -> None:
         """Somebody speaks of a host. What was silent before he did is asked about again: he may have a limit."""
@@ -323,9 +331,9 @@ class Pacing:
         if not self.spoke[host]:
             self.spoke[host] = 1
             heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))    # sooner than if it were mute
-            self._known[host], self._first_voice[host] = task, number
-        elif self._first_voice[host] == number:
-            self._known[host] = task
+            self.known[host], self.first_voice[host] = task, number
+        elif self.first_voice[host] == number:
+            self.known[host] = task
             return
         else:
             more = self._more_voices.setdefault(host, {})
@@ -333,6 +341,16 @@ class Pacing:
                 return
             more[voice] = task
         if host not in self._active:
+            self._reopen(host)
+
+    def swept(self, sweep: Sweep) -> None:
+        """The host's own refusals came for many tasks, none of a host that is watched; columns have them already."""
+        first, settled, hosts = self._swept
+        self._swept = sweep.count, sweep.settled, sweep.hosts_met
+        self.state.settle(sweep.settled - settled, sweep.swept[first:sweep.count])
+        self._settled_ns = max(self._settled_ns, sweep.last_ns)
+        for host in sweep.met[hosts:sweep.hosts_met]:
+            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
             self._reopen(host)
 
     def _reopen(self, host: int) -> None:
@@ -351,7 +369,7 @@ class Pacing:
         if sent_ns <= 0:
             return 0
         host = self._plan.host[task]
-        self._rtt_ns[host] = max(self._rtt_ns[host], time_ns - sent_ns)
+        self.rtt_ns[host] = max(self.rtt_ns[host], time_ns - sent_ns)
         return sent_ns
 
     def _settle(self, task: int, settled_ns: int) -> None:

@@ -7,12 +7,12 @@ control port, surely closed, whose refusal shows that the host speaks.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 
 from msgspec import Struct
 
+from udpprobe.core.directory import Directory
 from udpprobe.core.probe import Payloads, Prober, Tasks
 from udpprobe.core.siphash import SipHash
 from udpprobe.scanning.probes import Destinations
@@ -76,14 +76,15 @@ class Plan:
         """(tasks,) how many of them left this host."""
         self.left_bytes = array("Q", bytes(8 * count))
         """(tasks,) bytes of their IP packets."""
-        self._last = array("I", bytes(4 * count))
-        """(tasks,) 1 + the row of the last probe among all probes; 0 for none."""
-        self._before, self._times, self._frames = array("I"), array("q"), array("I")
-        """(probes,) `_last` before it; when it left; in which frame it was seen, 0 for none."""
-        self._hosts: dict[int, int] = {}
-        """By address, 128 bits."""
+        self.last_ns = array("q", bytes(8 * count))
+        """(tasks,) when the last probe left; 0 for never."""
+        self._frame, self._before = array("I", bytes(4 * count)), array("I", bytes(4 * count))
+        """(tasks,) in which frame that was seen, 0 for none; and 1 + the row of the probe before it, 0 for none."""
+        self._earlier = array("q"), array("I"), array("I")
+        """(probes,) of those that are not the last: when each left, its frame, and the row before it."""
+        self.directory = Directory(self.by_host, self._ports_by_host, self.starts, self.port[self.asked:], key[0])
         for row in range(self.asked, count):
-            self._hosts.setdefault(self.tasks.high[row] << 64 | self.tasks.low[row], self.host[row])
+            self.directory.add_host(self.tasks.high[row], self.tasks.low[row], self.host[row])
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -124,18 +125,11 @@ class Plan:
 
     def find(self, high: int, low: int, port: int) -> int:
         """The task of an address and port, -1 where that is not probed."""
-        host = self._hosts.get(high << 64 | low, -1)
-        if host < 0:
-            return -1
-        end = self.starts[host + 1]
-        at = bisect_left(self._ports_by_host, port, self.starts[host], end)
-        if at < end and self._ports_by_host[at] == port:
-            return self.by_host[at]
-        return self.asked + host if self.port[self.asked + host] == port else -1
+        return int(self.directory.find(high, low, port))
 
     def host_of(self, high: int, low: int) -> int:
         """The host with an address, -1 where that is not probed."""
-        return self._hosts.get(high << 64 | low, -1)
+        return int(self.directory.host_of(high, low))
 
     # ---- sources
 
@@ -144,8 +138,9 @@ class Plan:
         addresses = self.sources.addresses
         self.per_host = len(addresses[0]) if addresses else 1
         numbers: dict[Address, int] = {}
-        self._numbers = array("H", [numbers.setdefault(each, len(numbers)) for of_host in addresses
+        self.source_numbers = array("H", [numbers.setdefault(each, len(numbers)) for of_host in addresses
                                     for each in of_host])
+        """(hosts * per_host,) the numbers of each host's addresses."""
         self._addresses = list(numbers)
         self._number_of = numbers
 
@@ -162,7 +157,7 @@ class Plan:
 
     def source_number(self, task: int, source: int) -> int:
         """What `Prober` calls one of the addresses of a task's host."""
-        return self._numbers[self.host[task] * self.per_host + source]
+        return self.source_numbers[self.host[task] * self.per_host + source]
 
     def source_of(self, task: int, address: Address) -> int:
         """Which of the addresses of a task's host this is, -1 for none."""
@@ -173,7 +168,7 @@ class Plan:
         """Which of the addresses of a task's host `Prober` calls this, -1 for none."""
         at = self.host[task] * self.per_host
         for source in range(self.per_host):
-            if self._numbers[at + source] == number:
+            if self.source_numbers[at + source] == number:
                 return source
         return -1
 
@@ -194,11 +189,13 @@ class Plan:
     def next_attempt(self, task: int, now_ns: int) -> int:
         """Number one more probe of a task; it leaves now, until the capture has seen when."""
         attempt = self.attempts[task]
-        self.attempts[task] = attempt + 1
-        self._before.append(self._last[task])
-        self._times.append(now_ns)
-        self._frames.append(0)
-        self._last[task] = len(self._times)
+        if attempt:
+            times, frames, before = self._earlier
+            times.append(self.last_ns[task])
+            frames.append(self._frame[task])
+            before.append(self._before[task])
+            self._before[task] = len(times)
+        self.attempts[task], self.last_ns[task], self._frame[task] = attempt + 1, now_ns, 0
         return attempt
 
     def prove(self, task: int) -> None:
@@ -219,26 +216,27 @@ class Plan:
 
     def seen(self, task: int, time_ns: int, frame: int = 0) -> None:
         """The last probe of a task was seen to leave; of several sightings the first counts."""
-        row = self._last[task] - 1
-        if row >= 0 and not self._frames[row]:
-            self._times[row], self._frames[row] = time_ns, frame
+        if self.attempts[task] and not self._frame[task]:
+            self.last_ns[task], self._frame[task] = time_ns, frame
 
     def sent(self, task: int, time_ns: int) -> None:
         """The last probe of a task left, as its sender says."""
-        self._times[self._last[task] - 1] = time_ns
+        self.last_ns[task] = time_ns
 
     def sent_ns(self, task: int) -> int:
         """When the last probe of a task left; 0 for never."""
-        row = self._last[task]
-        return self._times[row - 1] if row else 0
+        return self.last_ns[task]
 
     def departure(self, task: int, attempt: int) -> tuple[int, int]:
         """When a probe left, and the frame it was seen in (0 for none); of attempt -1, the task's last."""
-        row = self._last[task]
-        if attempt >= 0:
-            for _ in range(self.attempts[task] - 1 - attempt):
-                row = self._before[row - 1]
-        return (self._times[row - 1], self._frames[row - 1]) if row else (0, 0)
+        later = self.attempts[task] - 1 - attempt if attempt >= 0 else 0
+        if later <= 0:
+            return self.last_ns[task], self._frame[task]
+        times, frames, before = self._earlier
+        row = self._before[task]
+        for _ in range(later - 1):
+            row = before[row - 1]
+        return times[row - 1], frames[row - 1]
 
     def payload_of(self, task: int, attempt: int, source: int = 0) -> int:
         """Which row of the payloads a probe carries."""

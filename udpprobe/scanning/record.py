@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
+from collections.abc import Mapping
 from math import gcd
 from typing import NamedTuple
 
 from msgspec import Struct, field
 
 from udpprobe.core.mtu import mtu_notes
+from udpprobe.core.sweep import Refusals
 from udpprobe.scanning.oddities import Looks
 from udpprobe.scanning.plan import Address, Plan
 
@@ -26,6 +28,8 @@ FORWARD_NS = 20_000_000
 """… and so soon where its TTL is lower by one: a router takes no longer to pass it on."""
 
 
+UNREACHABLE_PORT = {4: (4, 3, 3), 6: (6, 1, 4)}
+"""By family: it, type and code."""
 NOBODY = (0, 0)
 """The reporter of what this host sent itself: nothing on the link answers for the address."""
 
@@ -96,8 +100,10 @@ class Record:
         """(tasks,) when the first answer came; 0 for never."""
         self._last_answer, self._last_answer_ns = array("q", bytes(8 * count)), array("q", bytes(8 * count))
         self._last_ttl = bytearray(count)
-        self.found: defaultdict[int, dict[Kind, Found]] = defaultdict(dict)
+        self._found: defaultdict[int, dict[Kind, Found]] = defaultdict(dict)
         """By task, its errors."""
+        self.refusals = Refusals(count)
+        """Errors that were taken many at once: those tasks have no others, until one comes."""
         self.loops: dict[int, Loop] = {}
         """By task."""
         self._rounds: dict[tuple[int, int, int], list[int]] = {}
@@ -145,6 +151,20 @@ class Record:
         first = self._rtt_ns[task]
         return [] if first < 0 else [first, *self._rtts_ns.get(task, ())]
 
+    def errors_of(self, task: int) -> Mapping[Kind, Found]:
+        """The errors about a task."""
+        if self.refusals.came_ns[task]:
+            return dict([self._refusal(task)])
+        return self._found.get(task, {})
+
+    def _refusal(self, task: int) -> tuple[Kind, Found]:
+        """The only error about a task, which was taken with others."""
+        refusals, address = self.refusals, self._plan.tasks.address(task)
+        came_ns, took_ns = refusals.came_ns[task], refusals.took_ns[task]
+        kind = Kind(*UNREACHABLE_PORT[self._plan.family_of(task)], address, -1)
+        return kind, Found(came_ns, came_ns, refusals.length[task], 1, is_exact=True, looked=refusals.mark[task],
+                           rtts_ns=array("q", [took_ns] if took_ns >= 0 else ()))
+
     def error(self, task: int, kind: Kind, time_ns: int, *, sent_ns: int, length: int, notes: int = 0,
               is_exact: bool = True, identity: int = 0) -> bool:
         """Count an error; whether it is new: not the last one, seen on another interface.
@@ -160,9 +180,12 @@ class Record:
             identity: what tells it from other errors of the kind; 0 where nobody knows.
         """
         self.is_heard[task] = 1
-        found = self.found[task].get(kind)
+        if self.refusals.came_ns[task]:     # it is not the only one any more
+            self._found[task] = dict([self._refusal(task)])
+            self.refusals.came_ns[task] = 0
+        found = self._found[task].get(kind)
         if found is None:
-            found = self.found[task][kind] = Found(time_ns, time_ns, length)
+            found = self._found[task][kind] = Found(time_ns, time_ns, length)
         soon_ns = SAME_NS if kind.family == 4 else AT_ONCE_NS
         is_new = not (identity and identity == found.looked and abs(time_ns - found.last_ns) <= soon_ns)
         found.first_ns, found.last_ns = min(found.first_ns, time_ns), max(found.last_ns, time_ns)

@@ -16,6 +16,7 @@ from udpprobe.core.believer import BELIEVED, DOUBTED, Believer
 from udpprobe.core.notes import Note
 from udpprobe.core.probe import SWAPPED, Quoted
 from udpprobe.core.rows import Packet
+from udpprobe.core.sweep import Sweep
 from udpprobe.core.verdicts import NO_NEIGHBOUR
 from udpprobe.scanning.events import Answer, Error, Event, Left
 from udpprobe.scanning.pacing import Pacing
@@ -281,8 +282,7 @@ class Replies:
         length = min(packet.length, prober.length)
         sent_ns, frame = plan.departure(task, attempt)
         measured_ns = 0 if kind.reporter == NOBODY else sent_ns
-        identity = hash((packet.reply_id, packet.ip_id, packet.udp_checksum, packet.udp_length, packet.source,
-                         packet.source_port, packet.data[8:]))
+        identity = prober.mark_of(self._quoted, packet.reply_id)
         if self._record.error(task, kind, packet.time_ns, sent_ns=measured_ns, length=length, notes=notes,
                               is_exact=is_exact, identity=identity):
             is_refusal = self._is_refusal(kind, task)
@@ -348,6 +348,8 @@ class Replies:
         if found == BELIEVED:
             self._doubted.pop((task, kind), None)
             return attempt
+        if found == DOUBTED:
+            self._pacing.watched[plan.host[task]] = 1
         if found == DOUBTED and self._believer.is_forged(task):
             plan.prove(task)
         if found == DOUBTED and len(self._doubted) < MOST_DOUBTED and plan.is_own(packet.source_port):
@@ -367,9 +369,23 @@ class Replies:
         quoted.udp_length = -1 if notes & NO_LENGTH else packet.udp_length
         quoted.checksum = -1 if notes & NO_CHECKSUM else packet.udp_checksum
         end = min(8 + packet.quoted_bytes, len(data))
+        quoted.begin = 8
         quoted.payload_at = min(8 + HEADER_BYTES[packet.family], end)
         quoted.payload_end = end
         return quoted
+
+    # ---- many at once
+
+    def sweep(self) -> Sweep:
+        """What takes the ordinary refusals out of blocks, where nobody wants to hear of each, or see probes leave."""
+        plan, pacing, record = self._plan, self._pacing, self._record
+        return Sweep(
+            plan.prober, plan.crafted, plan.directory, self._believer, size=plan.size, hosts=plan.host,
+            asked=plan.asked, sources=plan.source_numbers, attempts=plan.attempts, left=plan.left,
+            sent_ns=plan.last_ns, state=pacing.state.values, open=pacing.state.open, heard=record.is_heard,
+            refusals=record.refusals, watched=pacing.watched, spoke=pacing.spoke, refused=pacing.refused,
+            known=pacing.known, voice=pacing.first_voice, rtt_ns=pacing.rtt_ns, hit_ns=pacing.hit_ns,
+            look=record.looks.first, look_of_host=record.looks.of_host, uneven=record.looks.is_uneven)
 
     # ---- events
 

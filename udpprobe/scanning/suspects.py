@@ -68,6 +68,12 @@ class States:
             self.undecided += change
             self.open[self.host[task]] += change
 
+    def settle(self, count: int, tasks: Sequence[int]) -> None:
+        """So many of these tasks were open, and are settled now: `values` and `open` say so already."""
+        self.undecided -= count
+        if self._news is not None:
+            self._news += [task for task in tasks if task < self.asked]
+
     def open_among(self, tasks: Sequence[int]) -> list[int]:
         """Those of these tasks that are open."""
         values = self.values

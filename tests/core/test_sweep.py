@@ -1,0 +1,201 @@
+"""The ordinary refusals of a block, taken at once, against the same frames taken one by one."""
+
+from __future__ import annotations
+
+import builders as b
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ring_blocks import Packet, block
+from scan_setup import (
+    BARE,
+    EMPTY,
+    HEADER,
+    HOST,
+    LONG,
+    MS,
+    OTHER_HOST,
+    OWN,
+    RAW,
+    SHORT_TOKEN,
+    START_NS,
+    WHOLE_TOKEN,
+    Scan,
+    plan_of,
+    with_proof,
+    with_udp,
+    wrong_proof,
+)
+
+from udpprobe.core.capture import BLOCKS, FRAME, Records
+from udpprobe.scanning.outcome import outcome
+
+PORTS = (7, 53, 54, 55, 1000)
+ROUTER = {4: "203.0.113.1", 6: "2001:db8:ff::1"}
+US = 1000
+
+
+def scan_of(family, payload=(WHOLE_TOKEN, LONG), **fields):
+    pairs = [(host[family], port) for host in (HOST, OTHER_HOST) for port in PORTS]
+    return Scan(plan=plan_of(*pairs, payload=payload, source_ports=4, **fields))
+
+
+def swept(scan, packets, times_ns):
+    """Have a sweep take what it can, and the rest one by one; how many it took."""
+    sweep, left = scan.replies.sweep(), []
+    sizes = range(0, len(packets), 3)      # several blocks
+    records = Records(BLOCKS, capacity=1)
+    for at in sizes:
+        some = [Packet(packet, time_ns, cut) for (packet, cut), time_ns in zip(
+            packets[at:at + 3], times_ns[at:at + 3], strict=True)]
+        left += sweep.take(records, block(some), START_NS, is_first=not left)
+    scan.pacing.swept(sweep)
+    take_left(scan, left)
+    return sweep.count
+
+
+def one_by_one(scan, packets, times_ns):
+    records = Records(BLOCKS, capacity=1)
+    records.take_block(made := block([Packet(packet, time_ns, cut) for (packet, cut), time_ns in zip(
+        packets, times_ns, strict=True)]))
+    heard = []
+    while records.next() == FRAME:
+        heard.append((records.time_ns, made[records.at:records.at + records.captured], records.length, RAW))
+    take_left(scan, heard)
+
+
+def take_left(scan, heard):
+    for number, (time_ns, data, length, link_type) in enumerate(sorted(heard, key=lambda each: each[0]), 1):
+        scan.replies.packets(scan.decoder.packets(data, length, time_ns, link_type, number))
+
+
+def story(scan):
+    pacing, replies = scan.pacing, scan.replies
+    return {
+        "rows": outcome(scan.known), "foreign": replies.foreign, "forged": replies.forged(),
+        "odd": scan.record.looks.notes(), "faults": scan.decoder.counted_faults(),
+        "states": list(pacing.state.values), "open": list(pacing.state.open), "undecided": pacing.state.undecided,
+        "spoke": list(pacing.spoke), "refused": list(pacing.refused), "rtts": list(pacing.rtt_ns),
+        "hits": list(pacing.hit_ns), "heard": list(scan.record.is_heard),
+    }
+
+
+# ---- what may come for a probe
+
+def flipped(packet, at):
+    at %= len(packet)
+    return packet[:at] + bytes([packet[at] ^ 1 << at % 8]) + packet[at + 1:]
+
+
+def with_source(packet, source):
+    at = {4: 12, 6: 8}[b.family_of(packet)]
+    return packet[:at] + b.packed(source) + packet[at + len(b.packed(source)):]
+
+
+def tunnelled(packet):
+    return b.ip(*(ROUTER[b.family_of(packet)],) * 2, b.gre(packet), b.GRE)
+
+
+def refused_with(alter):
+    return lambda probe, number: b.port_unreachable(probe, quote=alter(probe, HEADER[b.family_of(probe)], number))
+
+
+HAPPENS = {
+    "refused": lambda probe, _: b.port_unreachable(probe),
+    "refused from afar": lambda probe, number: b.port_unreachable(probe, **{
+        {4: "ttl", 6: "hop_limit"}[b.family_of(probe)]: 40 + number % 20}),
+    "as the router saw it": refused_with(lambda probe, _, number: b.forwarded(probe, 1 + number % 60)),
+    "eight bytes of UDP": refused_with(lambda probe, header, _: probe[:header]),
+    "some of the payload": refused_with(lambda probe, header, number: probe[:header + number % 30]),
+    "less than a header": refused_with(lambda probe, header, number: probe[:header - 8 + number % 8]),
+    "padded": refused_with(lambda probe, header, number: probe[:header + number % 9] + bytes(90)),
+    "forged proof": refused_with(lambda probe, *_: wrong_proof(probe)),
+    "no proof": refused_with(lambda probe, *_: with_proof(probe, bytes(2))),
+    "forged checksum": refused_with(lambda probe, *_: with_udp(probe, 6, b"\x12\x34")),
+    "forged payload": refused_with(lambda probe, header, number: flipped(probe, header + number % 20)),
+    "a bit of the quote": refused_with(lambda probe, _, number: flipped(probe, number)),
+    "behind a NAT": refused_with(lambda probe, *_: with_source(probe, ROUTER[b.family_of(probe)])),
+    "from our other address": refused_with(lambda probe, *_: with_source(probe, OWN[b.family_of(probe)][1])),
+    "another port of ours": refused_with(lambda probe, *_: flipped(probe, HEADER[b.family_of(probe)] - 7)),
+    "a bit of it all": lambda probe, number: flipped(b.port_unreachable(probe), number),
+    "cut": lambda probe, number: b.port_unreachable(probe)[:20 + number % 60],
+    "rejected": lambda probe, _: b.port_unreachable(probe, ROUTER[b.family_of(probe)]),
+    "expired": lambda probe, _: b.time_exceeded(probe, ROUTER[b.family_of(probe)]),
+    "prohibited": lambda probe, _: b.error(probe, *{4: (3, 13), 6: (1, 1)}[b.family_of(probe)]),
+    "too big": lambda probe, _: b.frag_needed(probe, 500) if b.family_of(probe) == 4 else b.packet_too_big(probe, 1280),
+    "bad ICMP checksum": lambda probe, _: b.port_unreachable(probe, checksum=1),
+    "in a tunnel": lambda probe, _: tunnelled(b.port_unreachable(probe)),
+    "about a tunnel": refused_with(lambda probe, *_: tunnelled(probe)),
+    "answered": lambda probe, _: b.datagram(*reversed(b.ends(probe)), *reversed(ports_of(probe)), b"answer"),
+    "itself": lambda probe, _: probe,
+}
+
+
+def ports_of(packet):
+    at = HEADER[b.family_of(packet)] - 8
+    return int.from_bytes(packet[at:at + 2]), int.from_bytes(packet[at + 2:at + 4])
+
+
+happenings = st.lists(st.tuples(
+    st.integers(0, 2 * len(PORTS) + 1),     # a task; the last two are the hosts' controls
+    st.sampled_from(["refused", "refused", *HAPPENS]), st.integers(0, 200),
+    st.sampled_from((1, 5 * US, 300 * US, MS)), st.sampled_from((0, 0, 0, 0, 9)), st.booleans()), max_size=20)
+payloads = st.sampled_from(((WHOLE_TOKEN,), (LONG, WHOLE_TOKEN), (EMPTY,), (SHORT_TOKEN, BARE)))
+
+
+@given(st.sampled_from((4, 6)), payloads, st.lists(st.integers(0, 11), max_size=3), happenings)
+def test_a_sweep_finds_what_a_look_at_each_frame_finds(family, payload, asked_again, some):
+    scans = [scan_of(family, payload) for _ in range(2)]
+    probes = [[scan.send(task, task % 2) for task in range(len(scan.plan))] for scan in scans]
+    for scan, sent in zip(scans, probes, strict=True):
+        for task in asked_again:
+            sent[task] = scan.send(task)
+    assert probes[0] == probes[1]
+    packets, times_ns, now_ns = [], [], START_NS + MS
+    for task, what, number, pause_ns, cut, twice in some:
+        for _ in range(1 + twice):
+            now_ns += pause_ns
+            packets.append((HAPPENS[what](probes[0][task], number), cut))
+            times_ns.append(now_ns)
+    one_by_one(scans[0], packets, times_ns)
+    swept(scans[1], packets, times_ns)
+    assert story(scans[0]) == story(scans[1])
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_crowd_of_refusals_is_taken_whole(family):
+    scan = scan_of(family)
+    packets = [(b.port_unreachable(scan.send(task)), 0) for task in range(len(scan.plan))]
+    assert len(packets) == swept(scan, packets, [START_NS + MS + n for n in range(len(packets))])
+    assert {"refused"} == {row.verdict for row in outcome(scan.known).values()}
+    assert scan.pacing.state.undecided == 0
+
+
+@pytest.mark.parametrize("what", sorted(set(HAPPENS) - {
+    "refused", "refused from afar", "as the router saw it", "some of the payload", "padded", "eight bytes of UDP",
+    "a bit of it all"}))
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_is_not_ordinary_is_left(family, what):
+    scan = scan_of(family)
+    error = HAPPENS[what](scan.send(0), 3)
+    assert 0 == swept(scan, [(error, 0)], [START_NS + MS])
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_short_quote_is_left_once_something_else_may_have_missed(family):
+    """Of 28 bytes a guess may hit; each miss takes from what a hit proves, and is counted where frames are looked at."""
+    scan = scan_of(family, payload=EMPTY)
+    quotes = [(b.port_unreachable(probe := scan.send(task), quote=probe[:HEADER[family]]), 0) for task in range(3)]
+    packets = [quotes[0], (b.port_unreachable(scan.send(3), quote=b"\x45" + bytes(40)), 0), *quotes[1:]]
+    assert 1 == swept(scan, packets, [START_NS + MS + n for n in range(4)])
+    assert {"refused"} == {row.verdict for row in outcome(scan.known).values() if row.port in PORTS[:3]
+                           and row.address == HOST[family]}
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_host_that_is_watched_is_left(family):
+    scan = scan_of(family)
+    packets = [(b.port_unreachable(scan.send(task)), 0) for task in (0, len(PORTS))]
+    scan.pacing.watched[0] = 1
+    assert 1 == swept(scan, packets, [START_NS + MS, START_NS + 2 * MS])
+    assert [1, 1] == list(scan.pacing.refused)

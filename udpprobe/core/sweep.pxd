@@ -1,0 +1,50 @@
+# The C signatures of sweep.py: what other compiled modules see of it.
+cimport cython
+
+from udpprobe.core.believer cimport Believer
+from udpprobe.core.capture cimport Records
+from udpprobe.core.decode cimport Decoder
+from udpprobe.core.directory cimport Directory
+from udpprobe.core.probe cimport Prober, Quoted, Tasks
+from udpprobe.core.rows cimport Rows
+
+
+@cython.final
+cdef class Refusals:
+    cdef readonly object came_ns, took_ns, length, mark
+
+
+@cython.final
+cdef class Sweep:
+    cdef Prober _prober
+    cdef Tasks _tasks
+    cdef Directory _directory
+    cdef Believer _believer
+    cdef Decoder _decoder
+    cdef Rows _rows
+    cdef Quoted _quoted
+    cdef Py_ssize_t _size, _asked, _per_host
+    cdef long long _fault_count
+    cdef const unsigned int[::1] _hosts, _attempts, _left
+    cdef const unsigned short[::1] _sources
+    cdef const long long[::1] _sent_ns
+    cdef unsigned char[::1] _state, _heard, _spoke, _uneven, _waits
+    cdef list _waiting
+    cdef const unsigned char[::1] _watched
+    cdef unsigned int[::1] _open, _refused, _voice, _length
+    cdef int[::1] _known
+    cdef long long[::1] _came_ns, _took_ns, _rtt_ns, _hit_ns
+    cdef unsigned long long[::1] _mark
+    cdef short[::1] _look, _look_of_host
+    cdef readonly unsigned int[::1] swept, met
+    cdef readonly Py_ssize_t count, hosts_met, settled
+    cdef readonly long long bytes, first_ns, last_ns
+
+    cdef void _leave(self)
+    cdef void _wait(self, Py_ssize_t task)
+    cdef Py_ssize_t _ordinary(self, Records records, bint is_first) except -2 nogil
+    cdef Py_ssize_t _task_of(self, Records records) except -2 nogil
+    cdef bint _proves(self, Py_ssize_t task, bint is_first) except -1 nogil
+    cdef inline Py_ssize_t _source(self, Py_ssize_t task) except -2 nogil
+    cdef long long _faults(self) except -1 nogil
+    cdef int _take(self, Py_ssize_t task, long long time_ns, long long length) except -1 nogil

@@ -1,0 +1,295 @@
+"""The ordinary refusals among the frames of a ring's block, all at once: none of them becomes an object.
+
+Ordinary is what leaves nothing to weigh: the probed host itself says port unreachable; the quote is that of the only
+probe of its task, in every field and as far as it goes; nothing came for the task before; and nobody learns the host's
+limit from it. It is marked in columns, as `Replies`, `Record` and `Pacing` would mark it. All other frames are handed
+back to be taken one by one.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+try:
+    import cython
+    from cython import Py_ssize_t as index
+    from cython import longlong as i64
+    from cython import ulonglong as u64
+except ImportError:
+    from udpprobe.core._uncompiled import cython, i64, index, u64
+
+from udpprobe.core.believer import Believer
+from udpprobe.core.capture import Records
+from udpprobe.core.decode import Decoder
+from udpprobe.core.directory import Directory
+from udpprobe.core.headers import FAULTS
+from udpprobe.core.probe import Prober, Quoted, Tasks
+
+_FRAME = cython.declare(cython.const[cython.int], 0)      # capture.FRAME
+_BELIEVED = cython.declare(cython.const[cython.int], 2)     # believer.BELIEVED
+_REFUSED_4 = cython.declare(cython.const[u64], 0x4_0303)
+_REFUSED_6 = cython.declare(cython.const[u64], 0x6_0104)
+"""Family, type and code of port unreachable."""
+_AROUND = cython.declare(cython.const[u64], 0xFFFF_0008)
+"""Of `Rows.outer`: a tunnel around what is quoted, which is of the other family."""
+_FAULTS = cython.declare(index, len(FAULTS))
+
+Left = tuple[int, bytes, int, int]
+"""A frame that is left: when it came, its bytes, how many it had, LINKTYPE_ value."""
+
+
+@cython.final
+@cython.cclass
+class Refusals:
+    """(tasks,) the ordinary refusal of each.
+
+    Columns:
+        came_ns: when it came; 0 for none.
+        took_ns: since its probe left; -1 where that is not known.
+        length: bytes of that probe's IP packet.
+        mark: what tells this error from others of its kind.
+    """
+
+    def __init__(self, tasks: int) -> None:
+        self.came_ns = array("q", bytes(8 * tasks))
+        self.took_ns = array("q", bytes(8 * tasks))
+        self.length = array("I", bytes(4 * tasks))
+        self.mark = array("Q", bytes(8 * tasks))
+
+
+@cython.final
+@cython.cclass
+class Sweep:
+    """Takes the ordinary refusals out of blocks.
+
+    Args:
+        prober, tasks, directory, believer: the scan's.
+        size: bytes that its probes are filled up to.
+        hosts: (tasks,) the host of each.
+        asked: how many tasks there are without the controls.
+        sources: (hosts * k,) which of the prober's addresses each host's probes come from.
+        attempts, left, sent_ns: (tasks,) probes made, those that left, and when the last one did.
+        state: (tasks,) 0 for those that are open, which become 1.
+        open: (hosts,) how many are.
+        heard: (tasks,) whether anything came.
+        refusals: where the result goes.
+        watched: (hosts,) those whose errors are taken one by one.
+        spoke, refused, known, voice: (hosts,) as in `Pacing`; the host's own refusal is voice 0 in IPv4, 1 in IPv6.
+        rtt_ns, hit_ns: (hosts,) and (hosts * k,) as in `Pacing`.
+        look, look_of_host, uneven: (tasks,), (hosts,) and (hosts,) as in `Looks`.
+    """
+
+    _waiting: list[int]
+
+    def __init__(  # noqa: PLR0913 - columns
+            self, prober: Prober, tasks: Tasks, directory: Directory, believer: Believer, *, size: int,
+            hosts: array[int], asked: int, sources: array[int], attempts: array[int], left: array[int],
+            sent_ns: array[int], state: bytearray, open: array[int], heard: bytearray,  # noqa: A002 - it is called so
+            refusals: Refusals, watched: bytearray, spoke: bytearray, refused: array[int], known: array[int],
+            voice: array[int], rtt_ns: array[int], hit_ns: array[int], look: array[int], look_of_host: array[int],
+            uneven: bytearray) -> None:
+        self._prober, self._tasks, self._directory, self._believer = prober, tasks, directory, believer
+        self._size, self._asked = size, asked
+        self._hosts, self._sources = hosts, sources
+        self._per_host = len(sources) // max(len(spoke), 1)
+        self._attempts, self._left, self._sent_ns = attempts, left, sent_ns
+        self._state, self._open, self._heard = state, open, heard
+        self._came_ns, self._took_ns = memoryview(refusals.came_ns), memoryview(refusals.took_ns)
+        self._length, self._mark = memoryview(refusals.length), memoryview(refusals.mark)
+        self._watched, self._spoke, self._refused = watched, spoke, refused
+        self._known, self._voice, self._rtt_ns, self._hit_ns = known, voice, rtt_ns, hit_ns
+        self._look, self._look_of_host, self._uneven = look, look_of_host, uneven
+        self._decoder = Decoder(64, keeps_messages=True)
+        self._decoder.quote.closed = True
+        self._rows = self._decoder.rows
+        self._quoted = Quoted(self._decoder.messages)
+        self._waits, self._waiting = bytearray(len(hosts)), []
+        """(tasks,) those that frames were left of, which are not taken yet; and their numbers."""
+        self._fault_count = -1
+        """Faults of the decoder so far; -1 where that is not known."""
+        self.swept, self.count = array("I", bytes(4 * len(hosts))), 0
+        """The tasks that were taken, in that order, and how many."""
+        self.met, self.hosts_met = array("I", bytes(4 * len(spoke))), 0
+        """The hosts that had not spoken before, and how many."""
+        self.settled = 0
+        """Tasks that were open, without the controls."""
+        self.bytes = self.first_ns = self.last_ns = 0
+        """Of all frames that were taken: their bytes on the wire, when the first and the last one came."""
+
+    def take(self, records: Records, block: bytes, since_ns: int, *, is_first: bool) -> list[Left]:
+        """Mark the ordinary refusals of a block, and return the other frames.
+
+        Args:
+            records: walks it.
+            block: as `Records.take_block` has it.
+            since_ns: no frame is older; one that seems to be came then.
+            is_first: whether all frames that were returned before have been taken.
+        """
+        left: list[Left] = []
+        task: index
+        if is_first:
+            for task in self._waiting:
+                self._waits[task] = 0
+            self._waiting.clear()
+        records.take_block(block)
+        self._decoder.load(block)
+        self._faults()
+        while records.next() == _FRAME:
+            task = self._ordinary(records, is_first and not left)
+            if task < 0:
+                left.append((records.time_ns, block[records.at:records.at + records.captured], records.length,
+                             records.link_type))
+                self._leave()
+            else:
+                self._take(task, max(records.time_ns, since_ns), records.length)
+        return left
+
+    @cython.cfunc
+    def _leave(self) -> cython.void:
+        """Leave what else comes for the tasks of a frame that is left, too: what comes first is to be taken first."""
+        row: index
+        for row in range(self._rows.size):
+            self._wait(self._directory.find(self._rows.destination_high[row], self._rows.destination_low[row],
+                                            cython.cast(index, self._rows.ports[row] & 0xFFFF)))
+            self._wait(self._directory.find(self._rows.source_high[row], self._rows.source_low[row],
+                                            cython.cast(index, self._rows.ports[row] >> 16)))
+
+    @cython.cfunc
+    def _wait(self, task: index) -> cython.void:
+        if task >= 0 and self._waits[task] == 0:
+            self._waits[task] = 1
+            self._waiting.append(task)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _ordinary(self, records: Records, is_first: cython.bint) -> index:
+        """The task that the frame refuses as usual; -1 for every other frame."""
+        self._rows.size = self._decoder.messages_end = 0
+        self._decoder.frame(records.at, records.captured, records.length, records.time_ns, records.link_type,
+                            records.frame)
+        task: index = self._task_of(records) if self._rows.size == 1 and self._rows.is_error[0] else -1
+        if task < 0 or self._proves(task, is_first) == 0 or self._faults() != self._fault_count:
+            self._fault_count = -1      # it will be decoded again, and its faults are counted there
+            return -1
+        return task
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _task_of(self, records: Records) -> index:
+        """The task that an error is about, if that is open, probed once, and the error its host's own refusal."""
+        is_v4: cython.bint = self._rows.kind[0] == _REFUSED_4
+        if not (is_v4 or self._rows.kind[0] == _REFUSED_6) or (
+                self._rows.notes[0] or records.captured != records.length):
+            return -1
+        if self._rows.detail[0] & 3 or self._rows.outer[0] & _AROUND:
+            return -1
+        if self._rows.reporter_high[0] != self._rows.destination_high[0] or (
+                self._rows.reporter_low[0] != self._rows.destination_low[0]):
+            return -1
+        task: index = self._directory.find(self._rows.destination_high[0], self._rows.destination_low[0],
+                                           cython.cast(index, self._rows.ports[0] & 0xFFFF))
+        if task < 0 or self._attempts[task] != 1 or self._left[task] == 0 or self._sent_ns[task] <= 0 or (
+                self._state[task] != 0 or self._heard[task] != 0 or self._waits[task] != 0):
+            return -1
+        host: index = self._hosts[task]
+        if self._watched[host] or (self._spoke[host] and self._voice[host] != (0 if is_v4 else 1)):
+            return -1
+        return task
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _proves(self, task: index, is_first: cython.bint) -> cython.bint:
+        """Whether the quote is that of the task's probe, and believed; then the probe is at hand."""
+        detail: u64 = self._rows.detail[0]
+        header: index = 28 if self._rows.kind[0] == _REFUSED_4 else 48
+        begin: index = self._rows.message[0] + 8
+        end: index = min(begin + self._rows.quoted_bytes[0], self._rows.message_end[0])
+        self._quoted.source_high, self._quoted.source_low = self._rows.source_high[0], self._rows.source_low[0]
+        self._quoted.destination_high = self._rows.destination_high[0]
+        self._quoted.destination_low = self._rows.destination_low[0]
+        self._quoted.source_port = cython.cast(i64, self._rows.ports[0] >> 16)
+        self._quoted.port = cython.cast(i64, self._rows.ports[0] & 0xFFFF)
+        self._quoted.udp_length = cython.cast(i64, detail >> 32 & 0xFFFF)
+        self._quoted.checksum = cython.cast(i64, detail >> 16 & 0xFFFF)
+        self._quoted.begin, self._quoted.payload_at, self._quoted.payload_end = begin, min(begin + header, end), end
+        if header == 28:
+            self._quoted.ident = cython.cast(i64, detail >> 48)
+        else:
+            self._quoted.ident = self._decoder.headers.u32(self._decoder.headers.at + 8) & 0xFFFFF
+        if self._prober.search(self._quoted, self._tasks, task, 1, self._size) != 0 or self._prober.changed:
+            return False
+        if self._quoted.source_port != self._prober.source_port or self._source(task) < 0:
+            return False
+        if not is_first and not self._believer.is_proof(self._prober.agree, self._prober.shared):
+            return False        # what was left before may have missed, which counts
+        return self._believer.alone(task, self._prober.agree, self._prober.shared, 0) == _BELIEVED
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(-2, check=False)
+    def _source(self, task: index) -> index:
+        """Which of the addresses of the task's host the probe at hand left from."""
+        first: index = self._hosts[task] * self._per_host
+        source: index
+        for source in range(self._per_host):
+            if self._sources[first + source] == self._prober.source:
+                return source
+        return -1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _faults(self) -> i64:
+        """How many faults were met so far; where that was not known, now it is."""
+        count: i64 = 0
+        place: index
+        for place in range(_FAULTS):
+            count += self._decoder.faults[place] + self._decoder.quote_faults[place]
+        if self._fault_count < 0:
+            self._fault_count = count
+        return count
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _take(self, task: index, time_ns: i64, length: i64) -> cython.int:
+        """Mark the refusal of a task, whose probe is at hand."""
+        host: index = self._hosts[task]
+        outer: u64 = self._rows.outer[0]
+        is_v4: cython.bint = self._rows.kind[0] == _REFUSED_4
+        sent_ns: i64 = self._sent_ns[task]
+        place: index = host * self._per_host + self._source(task)
+        if self._spoke[host] == 0:
+            self._spoke[host], self._voice[host] = 1, 0 if is_v4 else 1
+            self.met[self.hosts_met] = host
+            self.hosts_met += 1
+        self._known[host] = task
+        self._refused[host] += 1
+        self._rtt_ns[host] = max(self._rtt_ns[host], time_ns - sent_ns)
+        self._hit_ns[place] = max(self._hit_ns[place], sent_ns)
+        self._heard[task] = 1
+        if task < self._asked:
+            self._state[task] = 1
+            self._open[host] -= 1
+            self.settled += 1
+        self._came_ns[task] = time_ns
+        self._took_ns[task] = time_ns - sent_ns if time_ns >= sent_ns else -1
+        self._length[task] = self._prober.length
+        self._mark[task] = self._prober.mark_of(self._quoted, outer >> 48)
+        look: index = cython.cast(index, outer >> 8 & 0xFF) << 3 | (0 if is_v4 else 4)
+        look |= (2 if outer & 4 else 0) | (0 if outer >> 48 else 1)
+        self._look[task] = look
+        if self._look_of_host[host] < 0:
+            self._look_of_host[host] = look
+        elif self._look_of_host[host] != look:
+            self._uneven[host] = 1
+        self.swept[self.count] = task
+        self.count += 1
+        self.bytes += length
+        self.first_ns = time_ns if self.count == 1 else min(self.first_ns, time_ns)
+        self.last_ns = max(self.last_ns, time_ns)
+        return 0
