@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from xml.etree import ElementTree
 
 import pytest
 from msgspec.structs import replace
@@ -25,7 +26,7 @@ class FakeCheck:
     def __init__(self):
         self.checks, self.error = (FINE,), None
 
-    def __call__(self, asks, settings):
+    def __call__(self, asks, settings, _on_checked=None):
         self.asks, self.settings = asks, settings
         if self.error:
             raise self.error
@@ -105,6 +106,30 @@ def test_ctrl_c_is_unknown_and_a_line(fake, capsys):
     fake.error = KeyboardInterrupt()
     assert 3 == main(["check", "192.0.2.1:53"])
     assert "UDPPROBE UNKNOWN - interrupted\n" == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), UdpprobeError("no sockets"), MemoryError()])
+@pytest.mark.parametrize("name", ["json", "ndjson", "junit", "prometheus", "table"])
+def test_what_cannot_be_done_keeps_its_format(fake, capsys, name, error):
+    fake.error = error
+    assert 3 == main(["check", "--format", name, "192.0.2.1:53", "192.0.2.2:53"])
+    out, err = capsys.readouterr()
+    assert "" == err
+    assert 2 == sum(out.count(f"192.0.2.{host}:53") > 0 for host in (1, 2))
+    if name == "json":
+        told = json.loads(out)
+        assert (["UNKNOWN"] * 2, isinstance(error, KeyboardInterrupt)) == (
+            [each["state"] for each in told["checks"]], told["interrupted"])
+    if name == "ndjson":
+        assert ["check", "check", "summary"] == [json.loads(line)["kind"] for line in out.splitlines()]
+    if name == "junit":
+        assert 2 == len(ElementTree.fromstring(out).findall(".//testcase"))
+    assert (name == "prometheus") == out.startswith("# HELP")
+
+
+def test_a_file_of_targets_that_cannot_be_read_keeps_the_format(capsys, tmp_path):
+    assert 3 == main(["check", "--format", "json", "--config", str(tmp_path / "gone.toml")])
+    assert ["UNKNOWN"] == [each["state"] for each in json.loads(capsys.readouterr().out)["checks"]]
 
 
 def test_a_defect_is_no_warning(fake, capsys):

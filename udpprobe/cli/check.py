@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -75,7 +75,10 @@ class CheckFormat(StrEnum):
 
 
 class Plugin(TyperCommand):
-    """A command as the Monitoring Plugins have it: all but a check that was made is UNKNOWN, in a line on stdout."""
+    """A command as the Monitoring Plugins have it: all but a check that was made is UNKNOWN, in a line on stdout.
+
+    Or in the format that was asked for, once the options were understood.
+    """
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the parser's own types
         """Read the options; wrong ones are UNKNOWN, and so is help."""
@@ -90,27 +93,48 @@ class Plugin(TyperCommand):
         except UsageError as error:     # an option's own check found it
             raise _unknown(str(error)) from None
 
-    def invoke(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as above
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
         """Check; what cannot be done is UNKNOWN."""
         try:
-            return super().invoke(*args, **kwargs)
+            return super().invoke(ctx)
         except (BrokenPipeError, Exit):
             raise
         except KeyboardInterrupt:       # or SIGTERM: a monitor that waits no longer
-            raise _unknown("interrupted") from None
+            raise _unknown("interrupted", ctx.params) from None
         except (UdpprobeError, OSError, MemoryError) as error:
-            raise _unknown(str(error) or "out of memory") from None
+            raise _unknown(str(error) or "out of memory", ctx.params) from None
         except Exception as error:  # noqa: BLE001 - monitors would take Python's own status for WARNING
             traceback.print_exc()
-            raise _unknown(f"a defect of udpprobe, please report it: {error!r}") from None
+            raise _unknown(f"a defect of udpprobe, please report it: {error!r}", ctx.params) from None
 
 
 SETTINGS = {"cls": Plugin}
 
 
-def _unknown(reason: str) -> Exit:
-    echo(line_of(State.UNKNOWN, reason))
+def _unknown(reason: str, parameters: Mapping[str, Any] | None = None) -> Exit:
+    """Say that nothing is known: of each target, in the format that was asked for, or in a line."""
+    told = parameters or {}
+    output_format = CheckFormat(told.get("output_format") or CheckFormat.PLUGIN)
+    names = [*(told.get("targets") or ()), *filter(None, [told.get("config")])]
+    if output_format is CheckFormat.PLUGIN or not names:
+        echo(line_of(State.UNKNOWN, reason))
+        return Exit(State.UNKNOWN)
+    try:
+        with opened(told.get("output"), stream=False) as out:
+            outcome = _nothing_known([(name, None) for name in names], reason, interrupted=reason == "interrupted")
+            out.write(_text(outcome, output_format, 0, out, Color.NEVER))
+    except (UdpprobeError, OSError) as error:
+        echo(line_of(State.UNKNOWN, f"{reason}; {error}"), err=True)
     return Exit(State.UNKNOWN)
+
+
+def _nothing_known(names: Sequence[tuple[str, str | None]], reason: str, duration_s: float = 0, *,
+                   interrupted: bool = False) -> "Outcome":
+    """Of each target, by name and group, that it could not be checked."""
+    from udpprobe.checking.states import Outcome, unchecked  # noqa: PLC0415 - help does without
+
+    return Outcome(tuple(unchecked(*each, reason) for each in names), duration_s,
+                   time.time_ns() - int(duration_s * 1e9), __version__, interrupted=interrupted)
 
 
 def _show_version(wanted: bool) -> None:
@@ -188,7 +212,10 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     if output_format is CheckFormat.NDJSON:
         with opened(output, stream=True) as stream:
             lines = _Lines(stream)
-            outcome = _in_time(checks, settings, lines.end, lines.add)
+            try:
+                outcome = _in_time(checks, settings, lines.end, lines.add)
+            except KeyboardInterrupt:   # the second one: some lines stand already
+                outcome = _nothing_known([(each.name, each.group) for each in checks], "interrupted", interrupted=True)
             lines.end(outcome)
         raise Exit(outcome.state)
 
@@ -273,14 +300,12 @@ def _in_time(checks: list[Check], settings: "Settings", tell: Callable[["Outcome
 
 def _give_up(checks: list[Check], timeout_s: float, tell: Callable[["Outcome"], None]) -> None:
     """Say in the format that was asked for that nothing is known, and end."""
-    from udpprobe.checking.states import Outcome, unchecked  # noqa: PLC0415 - as above
     from udpprobe.targets import looking_up  # noqa: PLC0415 - as above
 
     late = " and ".join(sorted(looking_up))
     reason = f"timed out after {timeout_s:g} s" + (f": DNS did not reply about {late}" if late else "")
     try:
-        tell(Outcome(tuple(unchecked(check.name, check.group, reason) for check in checks), timeout_s,
-                     time.time_ns() - int(timeout_s * 1e9), __version__))
+        tell(_nothing_known([(each.name, each.group) for each in checks], reason, timeout_s))
         sys.stdout.flush()
     finally:
         os._exit(State.UNKNOWN)
