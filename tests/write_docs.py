@@ -201,7 +201,8 @@ def schemas():
     lines = {
         "registered": {"registered": {"const": True}, "schema": {"const": ICMPD_SCHEMA}, "version": TEXT,
                        "socket": {"type": "object"}},
-        "refused": {"registered": {"const": False}, "schema": {"const": ICMPD_SCHEMA}, "version": TEXT, "reason": TEXT},
+        "refused": {"registered": {"const": False}, "schema": {"const": ICMPD_SCHEMA}, "version": TEXT, "reason": TEXT,
+                    "limit": or_null(COUNT)},
         "error": told, "dropped": {"count": COUNT}, "missed": {"count": COUNT}, "closed": {},
     }
     return {

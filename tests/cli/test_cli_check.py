@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from msgspec.structs import replace
@@ -123,7 +123,7 @@ def test_what_cannot_be_done_keeps_its_format(fake, capsys, name, error):
     if name == "ndjson":
         assert ["check", "check", "summary"] == [json.loads(line)["kind"] for line in out.splitlines()]
     if name == "junit":
-        assert 2 == len(ElementTree.fromstring(out).findall(".//testcase"))
+        assert 2 == len(ET.fromstring(out).findall(".//testcase"))
     assert (name == "prometheus") == out.startswith("# HELP")
 
 

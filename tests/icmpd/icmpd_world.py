@@ -53,9 +53,9 @@ class World:
         self.protocol = Protocol(**options)
         self.heard = {}
 
-    def connect(self, client, handed=None, byte=b"1", now_s=0.0):
+    def connect(self, client, handed=None, byte=b"1", now_s=0.0, user=0):
         self.heard[client] = b""
-        self.protocol.connected(client, now_s)
+        self.protocol.connected(client, now_s, user, is_trusted=user == 0)
         if handed is not None:
             self.protocol.received(client, byte, handed)
         return self.read(client)

@@ -4,12 +4,14 @@ import errno
 
 import pytest
 from builders import datagram, error, frag_needed, icmp4, ipv4, packet_too_big, port_unreachable, time_exceeded
+from hypothesis import given
+from hypothesis import strategies as st
 from icmpd_world import ME, ME6, OTHER, OTHER6, ROUTER, SPORT, World, arrived, lines, record, records, udp_socket
 from published import check
 
 from udpprobe.core.verdicts import MEANINGS
 from udpprobe.icmpd import protocol as protocol_module
-from udpprobe.icmpd.protocol import CHUNK_BYTES, HANDSHAKE_S, Outbox, Refusal, errno_of, record_of
+from udpprobe.icmpd.protocol import CHUNK_BYTES, HANDSHAKE_S, Outbox, Refusal, equal_share, errno_of, record_of
 
 SENT, SENT6 = datagram(ME, OTHER, SPORT, 9, b"hello"), datagram(ME6, OTHER6, SPORT, 9, b"hello")
 REFUSED = port_unreachable(SENT)
@@ -138,6 +140,45 @@ def test_no_line_is_made_for_who_has_no_room_for_it(monkeypatch):
     world.arrive(*[REFUSED] * 5)
     world.arrive(*[REFUSED] * 5)
     assert (3, 6, 14) == (len(made), world.protocol.counts["delivered"], world.protocol.counts["dropped"])
+
+
+def test_a_user_shares_a_port_with_itself_so_often_and_root_as_it_likes(monkeypatch):
+    monkeypatch.setattr(protocol_module, "MOST_ON_PORT", 2)
+    world = World()
+    assert [b"1"] * 5 == [world.connect(client, udp_socket()) for client in range(5)]
+    assert [b"1", b"1", b"0"] == [world.connect(client, udp_socket(), user=1000) for client in (10, 11, 12)]
+    said, = lines(world.connect(13, udp_socket(), b"J", user=1000))
+    assert (False, "too-many-on-port", 2) == (said["registered"], said["reason"], said["limit"])
+    assert b"1" == world.connect(14, udp_socket(port=SPORT + 1), user=1000)
+    assert b"1" == world.connect(20, udp_socket(), user=1001)
+    world.protocol.received(11, b"1", udp_socket())     # in the place of its own
+    assert b"1" == world.read(11)
+    world.protocol.disconnected(10)
+    assert b"1" == world.connect(15, udp_socket(), user=1000)
+
+
+def test_a_flood_of_one_user_s_errors_costs_another_none(monkeypatch):
+    monkeypatch.setattr(protocol_module, "MOST_TOLD", 12)
+    world = World()
+    for client in range(4):
+        world.connect(client, udp_socket(), b"J", user=1000)
+    world.connect(9, udp_socket(port=SPORT + 1), user=1001)
+    other = port_unreachable(datagram(ME, OTHER, SPORT + 1, 9))
+    world.arrive(*[REFUSED] * 20, *[other] * 3, *[REFUSED] * 20)
+    assert 3 == len(records(world.read(9)))
+    for client in range(4):     # (12 - 3) errors for four
+        said = lines(world.read(client))
+        assert [("error", None)] * 2 + [("dropped", 38)] == [(each["kind"], each.get("count")) for each in said[-3:]]
+    world.arrive(*[REFUSED] * 3)
+    assert [3] * 4 == [len(lines(world.read(client))) for client in range(4)]
+
+
+@given(st.lists(st.integers(0, 50)), st.integers(0, 200))
+def test_equal_shares_leave_nothing_that_somebody_wants(wanted, total):
+    most = equal_share(wanted, total)
+    given_out = sum(min(count, most) for count in wanted)
+    assert given_out <= max(total, 0)
+    assert sum(wanted) <= total or given_out + len(wanted) > total
 
 
 def test_clients_that_do_not_read_make_nobody_deaf_who_does(monkeypatch):

@@ -119,7 +119,7 @@ def test_json_clients_are_told_how_many_messages_the_kernel_had_no_room_for(serv
 
 
 def test_a_socket_that_is_registered_again_and_again_makes_nobody_wait(served, udp, monkeypatch):
-    monkeypatch.setattr(server_module, "MOST_TOLD", 30)
+    monkeypatch.setattr(server_module, "MOST_MATCHED", 30)
     with contextlib.ExitStack() as opened, udp_socket() as mine:
         for _ in range(20):
             opened.enter_context(served.register(udp))

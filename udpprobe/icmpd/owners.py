@@ -50,7 +50,7 @@ class Owners:
         self._asked_s = 0.0
         self._own: dict[tuple[int, int], bool] = {}
         self._alive: dict[int, bool] = {}
-        self._peers: dict[tuple[int, Quote], bool] = {}
+        self._peers: dict[Quote, Name] = {}
         self._all: set[Name] | None = None
 
     def close(self) -> None:
@@ -104,12 +104,13 @@ class Owners:
             handed: a socket that was connected elsewhere when it was handed over.
             quote: a datagram that it may have sent.
         """
-        key = handed.cookie, quote
-        if handed.cookie and key not in self._peers:
-            self._peers[key] = False
+        if not handed.cookie:
+            return False
+        if quote not in self._peers:
+            self._peers[quote] = NOBODY
             with suppress(OSError):
-                self._peers[key] = self._owner(quote) == (handed.cookie, handed.port)
-        return self._peers.get(key, False)
+                self._peers[quote] = self._owner(quote)
+        return self._peers[quote] == (handed.cookie, handed.port)
 
     def _ask(self, name: Name, quote: Quote) -> bool:
         try:

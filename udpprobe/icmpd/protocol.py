@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections import Counter, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
@@ -32,6 +32,12 @@ ACCEPTED, REFUSED = b"1", b"0"
 JSON, STATUS = b"J", b"S"
 NO_DESCRIPTOR = "no-descriptor"
 SCHEMA, STATUS_SCHEMA = "udpprobe.icmpd/1", "udpprobe.icmpd.status/1"
+TOO_MANY_ON_PORT = "too-many-on-port"
+MOST_ON_PORT = 64
+"""Sockets of one user that may share a port, each of which is told every error about it: one for each processor of a
+large host. Root and the daemon's own user may have more."""
+MOST_TOLD = 16_384
+"""So many errors are told to clients at a time, 30 to 150 ms of work. Where there are more, users get equal shares."""
 HANDSHAKE_S = 30.0
 """How long a client may take to say its first byte."""
 QUEUE_MESSAGES = 1024
@@ -199,6 +205,17 @@ class Outbox:
         self.bytes += len(chunk)
 
 
+def equal_share(wanted: Iterable[int], total: int) -> int:
+    """The most that each may have so that all have no more than `total`: who wants less leaves it to others."""
+    left, others = total, sorted(wanted)
+    for place, count in enumerate(others):
+        share = left // (len(others) - place)
+        if count > share:
+            return share
+        left -= count
+    return total
+
+
 # ---- who said what
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +223,8 @@ class Refusal:
     """Why what a client sent is not registered, in a word."""
 
     reason: str
+    limit: int | None = None
+    """How many there may be, where there are too many."""
 
 
 @dataclass(slots=True)
@@ -214,6 +233,9 @@ class Client:
 
     since_s: float
     outbox: Outbox
+    user: int = 0
+    is_trusted: bool = True
+    """Root, or the daemon's own user."""
     speaks_json: bool = False
     spoke: bool = False
     ends: bool = False
@@ -235,9 +257,16 @@ class Protocol:
         self.registry = Registry()
         self.counts: Counter[str] = Counter()
 
-    def connected(self, client: int, now_s: float) -> None:
-        """A client is there, and has not spoken. Time does not go back from one to the next."""
-        self._clients[client] = Client(now_s, Outbox(self._queue_messages))
+    def connected(self, client: int, now_s: float, user: int = 0, *, is_trusted: bool = True) -> None:
+        """A client is there, and has not spoken. Time does not go back from one to the next.
+
+        Args:
+            client: its number.
+            now_s: the time.
+            user: whose process it is.
+            is_trusted: whether that is root, or the daemon's own user.
+        """
+        self._clients[client] = Client(now_s, Outbox(self._queue_messages), user, is_trusted)
         self._silent[client] = now_s
         self.counts["connections"] += 1
 
@@ -261,6 +290,8 @@ class Protocol:
         state = self._clients[client]
         if not state.spoke:
             self._begin(client, state, speaks_json=byte == JSON)
+        if isinstance(handed, UdpSocket) and self._is_crowded(client, state, handed.port):
+            handed = Refusal(TOO_MANY_ON_PORT, MOST_ON_PORT)
         if isinstance(handed, UdpSocket):
             self.registry.add(client, handed)
             self.counts["registered"] += 1
@@ -271,7 +302,14 @@ class Protocol:
         else:
             self.counts[f"refused-{handed.reason}"] += 1
             self._end(client, state, line(schema=SCHEMA, kind="refused", registered=False, version=__version__,
-                                          reason=handed.reason) if state.speaks_json else REFUSED)
+                                          reason=handed.reason, limit=handed.limit) if state.speaks_json else REFUSED)
+
+    def _is_crowded(self, client: int, state: Client, port: int) -> bool:
+        """Whether the client's user has as many sockets of a port as it may."""
+        if state.is_trusted:
+            return False
+        others = (self._clients[each] for each in self.registry.sharing(port) if each != client)
+        return sum(each.user == state.user for each in others) >= MOST_ON_PORT
 
     def _begin(self, client: int, state: Client, *, speaks_json: bool) -> None:
         state.spoke, state.speaks_json = True, speaks_json
@@ -327,6 +365,7 @@ class Protocol:
         """Put errors into their clients' outboxes; the clients that have something to read."""
         objects: dict[int, dict[str, Any]] = {}     # many clients may be told of one error
         records: dict[int, bytes] = {}
+        shares = self._shares(wanted)
         for client, rows in wanted.items():
             state = self._clients[client]
             handed = self.registry.get(client)
@@ -337,14 +376,29 @@ class Protocol:
                     if row not in records:
                         records[row] = record_of(errors, row)
                 told = [record for row in rows if (record := records[row])]
-                self._queue(state, told[:self._room(state)], len(told))
+                self._queue(state, told[:min(self._room(state), shares.get(client, MOST_TOLD))], len(told))
                 continue
-            fitting = rows[:self._room(state)]      # a line costs more than all else: none is made to be dropped
+            # a line costs more than all else: none is made to be dropped
+            fitting = rows[:min(self._room(state), shares.get(client, MOST_TOLD))]
             for row in fitting:
                 if row not in objects:
                     objects[row] = error_object(errors.packet(row), errors.interfaces[row])
             self._queue(state, [line(**objects[row], socket=socket_object(handed)) for row in fitting], len(rows))
         return wanted.keys()
+
+    def _shares(self, wanted: dict[int, list[int]]) -> dict[int, int]:
+        """How many errors a client is told now, where all together are too many: one user's flood is its own loss."""
+        asked: Counter[int] = Counter()
+        for client, rows in wanted.items():
+            asked[self._clients[client].user] += len(rows)
+        if asked.total() <= MOST_TOLD:
+            return {}
+        most = equal_share(asked.values(), MOST_TOLD)
+        shares: dict[int, int] = {}
+        for user in (user for user, count in asked.items() if count > most):
+            its = {client: len(rows) for client, rows in wanted.items() if self._clients[client].user == user}
+            shares |= dict.fromkeys(its, equal_share(its.values(), most))
+        return shares
 
     def _room(self, state: Client) -> int:
         """How many more messages may wait for a client."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from udpprobe.core.notes import Note
@@ -56,6 +56,17 @@ class Quote:
     destination_port: int
     interface: int
     """Index of the interface the error came by; 0 where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """Errors that quote one source."""
+
+    its: list[int]
+    """Whose unconnected sockets sent what they quote."""
+    connected: list[tuple[int, UdpSocket, bool]]
+    """Whose connected ones may have, and whether their own address is that source."""
+    rows: list[int]
 
 
 class Errors:
@@ -140,6 +151,10 @@ class Registry:
         """The client's socket, if it has one."""
         return self._sockets.get(client)
 
+    def sharing(self, port: int) -> Collection[int]:
+        """The clients whose sockets have a port."""
+        return self._by_port.get(port, {}).keys()
+
     def add(self, client: int, handed: UdpSocket) -> None:
         """Register a socket; an earlier one of the same client is forgotten."""
         self.remove(client)
@@ -178,7 +193,7 @@ class Registry:
         """
         wanted: dict[int, list[int]] = {}
         nobody = {"foreign": 0}
-        by_port = self._by_port
+        alike: dict[tuple[int, int, int, int, int], _Alike] = {}
         columns = zip(errors.notes, errors.ports, errors.kinds, errors.source_high, errors.source_low,
                       errors.interfaces, strict=True)
         for row, (notes, ports, kind, high, low, interface) in enumerate(columns):
@@ -186,19 +201,38 @@ class Registry:
                 reason = next(name for name, bits in UNFIT.items() if notes & bits)
                 nobody[reason] = nobody.get(reason, 0) + 1
                 continue
-            is_found = False
-            for client, each in by_port.get(ports >> 16, {}).items():
-                source = high << 64 | low
-                is_its = kind >> 16 in each.carries and (
-                    (each.address == source and each.zone in (0, interface)) if each.address
-                    else is_own(source, interface))
-                if each.peer:
-                    quote = errors.quote(row)
-                    is_its = (is_its and each.peer == (quote.destination, quote.destination_port)
-                              ) or is_peer_now(each, quote)
-                if is_its:
-                    is_found = True
-                    wanted.setdefault(client, []).append(row)
+            # a flood quotes one source again and again; so what only that decides is decided once
+            key = ports >> 16, kind >> 16, high, low, interface
+            found = alike.get(key)
+            if found is None:
+                found = alike[key] = self._alike(*key, is_own)
+            found.rows.append(row)
+            is_found = bool(found.its)
+            if found.connected:
+                quote = errors.quote(row)
+                for client, each, may_be in found.connected:
+                    is_peer = may_be and each.peer == (quote.destination, quote.destination_port)
+                    if is_peer or is_peer_now(each, quote):
+                        is_found = True
+                        wanted.setdefault(client, []).append(row)
             if not is_found:
                 nobody["foreign"] += 1
+        for found in alike.values():
+            for client in found.its:
+                wanted.setdefault(client, []).extend(found.rows)
+        for rows in wanted.values():
+            rows.sort()
         return wanted, nobody
+
+    def _alike(self, port: int, family: int, high: int, low: int, interface: int, is_own: IsOwn) -> _Alike:
+        source = high << 64 | low
+        its: list[int] = []
+        connected: list[tuple[int, UdpSocket, bool]] = []
+        for client, each in self._by_port.get(port, {}).items():
+            may_be = family in each.carries and (
+                (each.address == source and each.zone in {0, interface}) if each.address else is_own(source, interface))
+            if each.peer:
+                connected.append((client, each, may_be))
+            elif may_be:
+                its.append(client)
+        return _Alike(its, connected, [])

@@ -16,7 +16,7 @@ from typing import Any
 
 from udpprobe.icmpd.owners import Owners
 from udpprobe.icmpd.peers import NOT_PERMITTED, Gate, close_foreign, credentials, hear, receive
-from udpprobe.icmpd.protocol import STATUS, Protocol, Refusal
+from udpprobe.icmpd.protocol import MOST_ON_PORT, STATUS, Protocol, Refusal
 from udpprobe.icmpd.raw import MESSAGES, RawIcmp
 from udpprobe.icmpd.registry import Errors, UdpSocket
 
@@ -24,8 +24,8 @@ ACCEPTED_AT_ONCE = 64
 TICK_S = 1.0
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PAUSE_S = 0.1
-MOST_TOLD = 4 * MESSAGES
-"""So many errors are told to clients before others are attended to: 30 to 150 ms of work."""
+MOST_MATCHED = MOST_ON_PORT * MESSAGES
+"""So many times an error is found to be a client's before others are attended to: 50 ms of work."""
 MOST_TURNED_AWAY = 32
 """Connections without a place that are listened to, so that they can be told why; others are hung up on."""
 UNREAD_BYTES, MOST_DISCARDED = 65536, 16
@@ -163,15 +163,18 @@ class Server:
         self._by_user[user] += not why_not
         made = Connection(self._number, accepted, select.EPOLLIN, user, why_not)
         self._connections[made.number] = made
-        self.protocol.connected(made.number, time.monotonic())
+        self.protocol.connected(made.number, time.monotonic(), user, is_trusted=self._is_trusted(user))
         self._register(accepted.fileno(), lambda events: self._attend(made, events))
 
     def _why_not(self, accepted: socket.socket, user: int) -> str | None:
         if not self._gate.admits(accepted):
             return NOT_PERMITTED
-        takes_half = user not in {0, self._own_user} and self._by_user[user] >= max(self._most_clients // 2, 1)
+        takes_half = not self._is_trusted(user) and self._by_user[user] >= max(self._most_clients // 2, 1)
         is_full = len(self._connections) - self._turned_away >= self._most_clients
         return "too-many-clients" if is_full or takes_half else None
+
+    def _is_trusted(self, user: int) -> bool:
+        return user in {0, self._own_user}
 
     def _attend(self, client: Connection, events: int) -> None:
         """A client spoke, went, or can be written to."""
@@ -240,10 +243,10 @@ class Server:
         return descriptor
 
     def _hear(self, raw: RawIcmp) -> None:
-        # One socket may be registered ten thousand times, or as many share a port, and each error be told as often.
+        # Root may register one socket ten thousand times, or let as many share a port, and each error be told as often.
         # Then fewer are read at a time, so that others are attended to in between.
         sharing = max(self.protocol.registry.most_sharing, 1)
-        errors = raw.receive(min(max(MOST_TOLD // sharing, 1), MESSAGES))
+        errors = raw.receive(min(max(MOST_MATCHED // sharing, 1), MESSAGES))
         if raw.is_full:     # else nothing can have found no room since it was read before
             self._has_untold = True
         if errors:
