@@ -6,7 +6,7 @@ import pytest
 
 from udpprobe.capture.recorder import Recorder
 from udpprobe.cli import main
-from udpprobe.lab.play import AT_ONCE, STEP_NS, Passing, play
+from udpprobe.lab.play import AT_ONCE, STEP_NS, PacketRecorder, play
 from udpprobe.lab.scenario import load
 
 START_NS = 1_700_000_000_000_000_000
@@ -21,10 +21,10 @@ def played(name, size=60):
 def recorded(path, packets, capsys):
     """What `analyze` says of a capture of the packets."""
     with Recorder(str(path)) as recorder:
-        passing = Passing(recorder)
+        recorded = PacketRecorder(recorder)
         for raw, now_ns in packets:
-            passing.note(raw, now_ns)
-        passing.finish("tests")
+            recorded.add(raw, now_ns)
+        recorded.finish("tests")
     assert 0 == main(["analyze", "--all", "--format", "json", str(path)])
     return json.loads(capsys.readouterr().out)
 

@@ -17,8 +17,6 @@ DLT_OF_LINK_TYPE = {14: 12, 100: 11, 101: 12, 102: 15, 103: 16, 106: 19}
 """Link types of files that libpcap's compiler knows by another number on Linux (pcap/dlt.h)."""
 
 ETHERNET = 1
-UNFILTERABLE = "unfilterable-link-type"
-"""The fault of frames that the compiler has no filter for: `Filter.unfilterable`."""
 
 
 class Selection(Struct, frozen=True):
@@ -30,9 +28,6 @@ class Selection(Struct, frozen=True):
     """First time, nanoseconds since 1970."""
     until_ns: int | None = None
     """Time from which on frames are left out."""
-
-
-EVERY_FRAME = Selection()
 
 
 def compile_program(expression: str, link_type: int,

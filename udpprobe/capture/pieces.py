@@ -154,12 +154,6 @@ class Seam:
         before = self._edges
         return not self._is_over and (before is None or before.ended < piece.stop)
 
-    def informed(self, piece: Piece) -> Piece:
-        """The piece, to be read with what is known by now of its file; it may be out of date when its turn comes."""
-        if self._edges is None or piece.entry is None:
-            return piece
-        return replace(piece, entry=piece.entry._replace(known=self._edges.entry.known))
-
     def give_up(self) -> None:
         """Nothing more of the file can be read."""
         self._is_over = True

@@ -127,14 +127,14 @@ def _analyze_captures(reason: str) -> int:
 
 def _written(capture: CaptureStep, folder: Path) -> Path:
     from udpprobe.capture.recorder import Recorder  # noqa: PLC0415 - help does not need it
-    from udpprobe.lab.play import Passing, play  # noqa: PLC0415 - as above
+    from udpprobe.lab.play import PacketRecorder, play  # noqa: PLC0415 - as above
     from udpprobe.lab.scenario import load  # noqa: PLC0415 - as above
 
     path = folder / f"{capture.scenario}.pcapng"
     with Recorder(str(path)) as recorder:
-        passing = Passing(recorder)
-        play(load(capture.scenario), capture.size, time.time_ns(), passing.note)
-        passing.finish(f"udpprobe {__version__}")
+        recorded = PacketRecorder(recorder)
+        play(load(capture.scenario), capture.size, time.time_ns(), recorded.add)
+        recorded.finish(f"udpprobe {__version__}")
     return path
 
 

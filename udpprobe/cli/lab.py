@@ -113,12 +113,12 @@ def _written(path: str | None) -> Iterator[Callable[[bytes, int], None] | None]:
     if path == "-":
         raise UsageError("standard output is the command's; name a file with --write")
     from udpprobe.capture.recorder import Recorder  # noqa: PLC0415 - as above
-    from udpprobe.lab.play import Passing  # noqa: PLC0415 - as above
+    from udpprobe.lab.play import PacketRecorder  # noqa: PLC0415 - as above
 
     with Recorder(path) as recorder:
-        passing = Passing(recorder)
-        yield passing.note
-        passing.finish(f"udpprobe {__version__}")
+        recorded = PacketRecorder(recorder)
+        yield recorded.add
+        recorded.finish(f"udpprobe {__version__}")
 
 
 def _say_entrance(entrance: str) -> None:

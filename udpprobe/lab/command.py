@@ -65,7 +65,7 @@ class Command:
     def take(self, signals: Signals) -> None:
         """Hand over the signals that came for it."""
         for number, by_terminal in signals.read():
-            # a terminal that goes away tells nobody but who opened it
+            # a terminal that closes signals only the process that opened it
             if number == signal.SIGHUP or not (by_terminal and self._has_terminal):
                 signal.pidfd_send_signal(self._descriptor, number)
 
@@ -74,7 +74,7 @@ class Command:
         status = os.waitstatus_to_exitcode(os.waitpid(self._keeper, 0)[1])
         if self._has_terminal:
             _take_terminal()
-        return _as_shells_say(status)
+        return _shell_status(status)
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +96,7 @@ def _is_foreground() -> bool:
 
 
 def _take_terminal() -> None:
-    """Be again whom the terminal's keys are for: a shell inside made that itself, and could not undo it."""
+    """Take back the terminal's foreground process group, which a shell inside took and could not return."""
     before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     with suppress(OSError):     # it may be gone
         terminal = os.open(TERMINAL, os.O_RDONLY)
@@ -105,7 +105,7 @@ def _take_terminal() -> None:
     signal.signal(signal.SIGTTOU, before)
 
 
-def _as_shells_say(status: int) -> int:
+def _shell_status(status: int) -> int:
     return BY_SIGNAL - status if status < 0 else status
 
 
@@ -117,7 +117,7 @@ def _keep(words: Sequence[str], environment: Mapping[str, str], alive: int, grou
         _join(group)
         mount_private()
         status = _run(words, environment, alive)
-    except Exception:   # noqa: BLE001 - nobody above could tell of it
+    except Exception:   # noqa: BLE001 - nobody above could report it
         traceback.print_exc()
     finally:
         os._exit(status)    # what the parent has open and has not written yet is the parent's to write
@@ -155,12 +155,12 @@ def _wait(command: int, signals: Signals, alive: int) -> int:
         for number, by_terminal in signals.read():
             if number != signal.SIGCHLD and not by_terminal:
                 os.kill(command, number)
-                os.kill(command, signal.SIGCONT)    # it would not take it while it is stopped
-    return _as_shells_say(status)
+                os.kill(command, signal.SIGCONT)    # a stopped process would not act on it
+    return _shell_status(status)
 
 
 def _reaped(command: int) -> int | None:
-    """The command's status once it has ended; takes leave of orphans on the way."""
+    """The command's status once it has ended; reaps orphans on the way."""
     while (found := os.waitpid(-1, os.WNOHANG)) != (0, 0):
         if found[0] == command:
             return os.waitstatus_to_exitcode(found[1])
@@ -204,7 +204,7 @@ class Signals:
                 yield signal.Signals(number), code == BY_KERNEL
 
     def close(self) -> None:
-        """Let signals do again what they did before; those that nobody read were for a command that has ended."""
+        """Restore the signals' former effect; those that nobody read were for a command that has ended."""
         for _ in self.read():
             pass
         os.close(self._descriptor)

@@ -12,7 +12,7 @@ TIMEOUT_S = {4: 30, 6: 60}
 
 MOST = 65_535
 LEAST = {4: 552, 6: 1280}
-"""Linux believes no less (`min_pmtu`; RFC 8200, 5)."""
+"""Linux takes no smaller MTU (`min_pmtu`; RFC 8200, 5)."""
 
 LARGEST = {4: MOST, 6: MOST + 40}
 """Bytes of a packet: in IPv6 the length leaves the header out (RFC 791, 3.1; RFC 8200, 3)."""
@@ -39,24 +39,24 @@ def _piece(packet: Packet, start: int, room: int) -> Packet:
 
 
 class PathMtus:
-    """What a host was told of the ways to others (RFC 1191; RFC 8201)."""
+    """Path MTUs that a host has learned (RFC 1191; RFC 8201)."""
 
     def __init__(self) -> None:
-        self._told: dict[Address, int] = {}
+        self._mtus: dict[Address, int] = {}
 
     def to(self, destination: Address) -> int:
-        """Bytes of a packet that get there, as far as is known."""
-        return self._told.get(destination, MOST)
+        """The path MTU, as far as it is known."""
+        return self._mtus.get(destination, MOST)
 
     def learn(self, packet: Packet) -> None:
-        """Take what an error says, if it is about a size."""
-        mtu = _told_mtu(packet)
+        """Take the MTU of an error, if it reports one."""
+        mtu = _reported_mtu(packet)
         quote = packets.dissect_quote(packet.payload[8:])
         if mtu is not None and quote is not None and packets.icmp_intact(packet):
-            self._told[quote.destination] = min(max(mtu, LEAST[packet.family]), self.to(quote.destination))
+            self._mtus[quote.destination] = min(max(mtu, LEAST[packet.family]), self.to(quote.destination))
 
 
-def _told_mtu(packet: Packet) -> int | None:
+def _reported_mtu(packet: Packet) -> int | None:
     kind = packet.protocol, packet.payload[:2]
     places = {(ICMP, b"\3\4"): slice(6, 8), (ICMPV6, b"\2\0"): slice(4, 8)}
     return int.from_bytes(packet.payload[places[kind]]) if kind in places else None
@@ -83,7 +83,7 @@ class Reassembler:
         """Forget the packet whose fragments began to come with this one; its first fragment, if that had come."""
         key = self.key(piece)
         if next(iter(self._pieces.get(key, {}).values()), None) is not piece:
-            return None     # it was whole in time; a later packet may have its id
+            return None     # it was completed in time; a later packet may have its id
         return self._pieces.pop(key).get(0)
 
     @staticmethod
@@ -105,6 +105,6 @@ def _joined(pieces: list[Packet]) -> Packet | None:
     if ordered[-1].flags & MORE_FRAGMENTS or size > LARGEST[first.family]:
         return None
     whole = replace(first, payload=data, flags=first.flags & ~MORE_FRAGMENTS, fragment_header=False)
-    found = packets.dissect(packets.build(whole))   # extension headers behind the fragment header come to light
+    found = packets.dissect(packets.build(whole))   # extension headers may follow the fragment header
     return None if isinstance(found, str) else replace(
         found, ip_id=first.ip_id, largest_piece=max(piece.size for piece in pieces))

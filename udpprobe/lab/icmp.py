@@ -18,7 +18,7 @@ _ABOUT_MULTICAST = {(2, 0), (4, 2)}
 
 def may_be_sent(packet: Packet, kind: Kind) -> bool:
     """Whether an error about a packet is allowed (RFC 1122, 3.2.2; RFC 1812, 4.3.2.7; RFC 4443, 2.4 e)."""
-    if _is_error(packet) or _is_nobody(packet.source):
+    if _is_error(packet) or _names_no_host(packet.source):
         return False
     if packet.family == 4:
         return not (packet.offset or packet.destination.is_multicast or packet.destination.is_reserved)
@@ -33,20 +33,20 @@ def _is_error(packet: Packet) -> bool:
     return packet.protocol == ICMPV6 and (packet.payload[0] < 128 or packet.payload[0] == 137)
 
 
-def _is_nobody(source: Address) -> bool:
+def _names_no_host(source: Address) -> bool:
     return source.is_unspecified or source.is_multicast or source.is_loopback or (
         source.version == 4 and source.is_reserved)
 
 
 def message(packet: Packet, kind: Kind, spec: NodeSpec, source: Address, destination: Address) -> bytes:
-    """The ICMP message that tells of a packet.
+    """The ICMP error about a packet.
 
     Args:
         packet: as it arrived, or as a forger has it.
-        kind: what is said.
-        spec: of the node that says it.
-        source: address that it says so from.
-        destination: who is told.
+        kind: of the error.
+        spec: of the node that sends it.
+        source: of the error.
+        destination: of the error.
     """
     raw = packets.build(packet)
     most = _MOST[packet.family] - (28 if packet.family == 4 else 48)
@@ -59,7 +59,7 @@ def message(packet: Packet, kind: Kind, spec: NodeSpec, source: Address, destina
 
 
 def _swap(v4: int | None, v6: int | None) -> Callable[[bytes], bytes]:
-    """Turn the two bytes there round, as a machine does that forgot `htons`."""
+    """Swap the two bytes there, as a host does that forgot `htons`."""
     def mangle(quote: bytes) -> bytes:
         at = v4 if quote[:1] < b"\x60" else v6
         return quote if at is None else quote[:at] + quote[at:at + 2][::-1] + quote[at + 2:]
@@ -67,7 +67,7 @@ def _swap(v4: int | None, v6: int | None) -> Callable[[bytes], bytes]:
 
 
 def _short_length(quote: bytes) -> bytes:
-    """As a machine quotes that has taken the header from the length (4.2BSD)."""
+    """The length without that of the header, as in 4.2BSD."""
     if quote[:1] >= b"\x60":
         return quote
     length = int.from_bytes(quote[2:4]) - 4 * (quote[0] & 15) & 0xFFFF
@@ -79,7 +79,7 @@ def _zero_checksum(quote: bytes) -> bytes:
 
 
 def _lower_ttl(quote: bytes) -> bytes:
-    """As a router quotes that counts down first."""
+    """As a router does that decrements the TTL before it quotes."""
     at = 8 if quote[:1] < b"\x60" else 7
     return quote[:at] + bytes([max(quote[at] - 1, 0)]) + quote[at + 1:]
 
@@ -99,7 +99,7 @@ GUESS = 0x5A3C
 
 
 def forged(packet: Packet, wrong: str) -> Packet:
-    """A packet as a forger would quote it who has to guess."""
+    """A packet as a forger quotes it who has to guess what he cannot see."""
     return _FORGERIES[wrong](packet)
 
 
@@ -134,7 +134,7 @@ class Bucket:
         self._last_ns = 0
 
     def fill(self, now_ns: int, cap_ns: int) -> None:
-        """Add what has gathered since the last time."""
+        """Add the tokens since the last time."""
         self.tokens_ns = min(cap_ns, self.tokens_ns + now_ns - self._last_ns)
         self._last_ns = now_ns
 
@@ -191,8 +191,8 @@ _TOO_BIG = {4: (3, 4), 6: (2, 0)}
 class LinuxLimit:
     """Linux's own: 6 at once to a source, then 1 a second (IPv6: 10), and 1000 a second with bursts of 50 in all.
 
-    An error of the IPv4 routing table passes two limits that share one bucket, so that it is rarer still. An MTU is
-    always told. Measured on Linux 6.18.
+    An error of the IPv4 routing table passes two limits that share one bucket, so that it is rarer still. "Packet
+    too big" is not limited. Measured on Linux 6.18.
     """
 
     def __init__(self, dice: Dice) -> None:

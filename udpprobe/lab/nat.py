@@ -1,4 +1,4 @@
-"""A NAT: it hides those behind it, and translates the errors that come back for them, or only says so."""
+"""A NAT: it hides hosts, and translates the errors that come back for them, well, badly or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Endpoint(NamedTuple):
 
 
 class Translator:
-    """A NAT that maps each endpoint behind it to a port of its own, whoever it talks to (RFC 4787, 4.1).
+    """A NAT that maps each endpoint behind it to a port of its own, whatever its destination (RFC 4787, 4.1).
 
     Args:
         nat: what it does.
@@ -45,7 +45,7 @@ class Translator:
         return _readdressed(packet, at, Endpoint(address, port), source=True)
 
     def inbound(self, packet: Packet) -> Packet:
-        """A packet that comes, for the one behind whom it is meant for; as it is where that is the NAT itself."""
+        """A packet that arrives, with the address of the host behind; unchanged where it is for the NAT itself."""
         if packet.destination != self._outside.get(packet.family):
             return packet
         if _is_error(packet):
@@ -80,8 +80,8 @@ class Translator:
         shown = packet.payload[8:]
         if self._nat.quotes == "well":
             shown = _translated_quote(shown, quote, at, endpoint)
-        told = packets.icmp_sealed(packet.source, endpoint.address, packet.payload[:8] + shown)
-        return replace(packet, destination=endpoint.address, payload=told)
+        message = packets.icmp_sealed(packet.source, endpoint.address, packet.payload[:8] + shown)
+        return replace(packet, destination=endpoint.address, payload=message)
 
 
 def _is_error(packet: Packet) -> bool:

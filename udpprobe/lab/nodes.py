@@ -29,7 +29,7 @@ from udpprobe.lab.scenario import (
 
 
 class Alarm(NamedTuple):
-    """A node wants to be called again about fragments."""
+    """A request to be called again when the time for fragments is over."""
 
     piece: Packet
     wait_ns: int
@@ -65,11 +65,11 @@ class Node:
         self._turn = 0
 
     def handle(self, packet: Packet, came_from: str, now_ns: int) -> Iterator[Effect]:
-        """What follows from a packet that arrives.
+        """Handle a packet that arrives.
 
         Args:
             packet: any.
-            came_from: name of the neighbour.
+            came_from: name of the neighbour that sent it.
             now_ns: time.
         """
         if self._nat is not None:
@@ -92,13 +92,13 @@ class Node:
                     return each.rule.do == "pass"
         return True
 
-    def ring(self, piece: Packet, now_ns: int) -> Iterator[Effect]:
+    def on_timeout(self, piece: Packet, now_ns: int) -> Iterator[Effect]:
         """The time for a fragmented packet is over."""
         first = self._pieces.give_up(piece)
         if first is not None:
-            yield from self._complain(first, KINDS["reassembly-timeout"][first.family], now_ns)
+            yield from self._send_error(first, KINDS["reassembly-timeout"][first.family], now_ns)
 
-    def launch(self, packet: Packet) -> Iterator[Departure]:
+    def send(self, packet: Packet) -> Iterator[Departure]:
         """Send a packet that was made here, in fragments where the way is narrow; nothing where there is no route."""
         hops = self._routes.hops(packet.destination)
         if not hops or hops[0] in VOIDS:
@@ -117,9 +117,9 @@ class Node:
         self._paths.learn(whole)
         for reply in self._host.replies(whole, now_ns):
             if isinstance(reply, Kind):
-                yield from self._complain(whole, reply, now_ns)
+                yield from self._send_error(whole, reply, now_ns)
             else:
-                yield from self._say(reply)
+                yield from self._send(reply)
 
     def _whole(self, packet: Packet) -> Generator[Alarm, None, Packet | None]:
         """A packet, once all of its fragments are there."""
@@ -130,13 +130,13 @@ class Node:
             yield Alarm(packet, TIMEOUT_S[packet.family] * SECOND_NS)
         return whole
 
-    def _say(self, reply: Reply) -> Iterator[Departure]:
+    def _send(self, reply: Reply) -> Iterator[Departure]:
         """Send a message, with an id that counts up by 1 (IPv4) or one flow label for each destination (IPv6)."""
         self._ip_id = (self._ip_id + 1) & 0xFFFF
         label = Dice(0, f"{reply.source} {reply.destination}").below(0xFFFFF) + 1 if reply.source.version == 6 else 0
         made = Packet(reply.source, reply.destination, reply.protocol, reply.payload, self.spec.ttl, reply.tos, label,
                       self._ip_id, reply.flags)
-        for departure in self.launch(made):
+        for departure in self.send(made):
             yield departure._replace(wait_ns=reply.wait_ns)
 
     def _forward(self, packet: Packet, came_from: str, now_ns: int) -> Iterator[Departure]:
@@ -144,14 +144,14 @@ class Node:
         if hops[0] not in self._links:
             yield from self._refuse(packet, hops[0], now_ns)
         elif packet.ttl < 1 + (not self.spec.forwards_zero_ttl):
-            yield from self._complain(packet, KINDS["time-exceeded"][packet.family], now_ns)
+            yield from self._send_error(packet, KINDS["time-exceeded"][packet.family], now_ns)
         else:
             yield from self._emit(packet, came_from, self._choose(hops, packet), now_ns)
 
     def _refuse(self, packet: Packet, void: str, now_ns: int) -> Iterator[Departure]:
         kind = VOIDS.get(void, KINDS["net-unreachable"]).get(packet.family)
         if kind is not None:
-            yield from self._complain(packet, kind, now_ns, routed=True)
+            yield from self._send_error(packet, kind, now_ns, routed=True)
 
     def _choose(self, hops: tuple[str, ...], packet: Packet) -> str:
         if len(hops) == 1:
@@ -161,7 +161,7 @@ class Node:
         return hops[number % len(hops)]
 
     def _emit(self, packet: Packet, came_from: str, hop: str, now_ns: int) -> Iterator[Departure]:
-        """Into a link, as far as it is wide enough. As in Linux, a packet that is too big is quoted as it came.
+        """Send into a link, if it is wide enough. As in Linux, a packet that is too big is quoted as it arrived.
 
         What came in fragments, and was put together for a NAT, leaves in none that are larger.
         """
@@ -172,11 +172,11 @@ class Node:
             lower = self._hidden(replace(packet, ttl=packet.ttl - 1), came_from, hop)
             yield from (Departure(piece, hop) for piece in fragments(lower, min(size, mtu)))
         elif not link.black_hole:
-            told = mtu if link.reports_mtu is None else link.reports_mtu
-            yield from self._complain(packet, KINDS["packet-too-big"][packet.family]._replace(word=told), now_ns)
+            reported = mtu if link.reports_mtu is None else link.reports_mtu
+            yield from self._send_error(packet, KINDS["packet-too-big"][packet.family]._replace(word=reported), now_ns)
 
     def _hidden(self, packet: Packet, came_from: str, hop: str) -> Packet:
-        """A packet that leaves a NAT, with its address."""
+        """A packet as it leaves a NAT, with the NAT's address."""
         inside = self.spec.nat.inside if self.spec.nat else []
         if self._nat is None or came_from not in inside or hop in inside:
             return packet
@@ -191,9 +191,9 @@ class Node:
         sender = self._scenario.nodes[rule.sender] if rule.sender else None
         shown = icmp.forged(packet, rule.wrong) if rule.wrong else packet
         for _ in range(rule.times):
-            yield from self._complain(packet, kind, now_ns, sender=sender, shown=shown)
+            yield from self._send_error(packet, kind, now_ns, sender=sender, shown=shown)
 
-    def _complain(self, packet: Packet, kind: Kind, now_ns: int, *, routed: bool = False,
+    def _send_error(self, packet: Packet, kind: Kind, now_ns: int, *, routed: bool = False,
                   sender: NodeSpec | None = None, shown: Packet | None = None) -> Iterator[Departure]:
         """Send an error about a packet, where that is allowed; from another's address, with another quote."""
         source = _source_of_errors(sender or self.spec, packet)
@@ -203,7 +203,7 @@ class Node:
             return
         payload = icmp.message(shown or packet, kind, self.spec, source, packet.source)
         protocol, tos = (ICMP, 0xC0 | packet.tos & 0x1E) if packet.family == 4 else (ICMPV6, 0)
-        yield from self._say(Reply(source, packet.source, protocol, payload, tos))
+        yield from self._send(Reply(source, packet.source, protocol, payload, tos))
 
 
 def _translator(spec: NodeSpec) -> Translator | None:

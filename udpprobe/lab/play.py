@@ -1,4 +1,4 @@
-"""A scenario plays itself: datagrams to its targets, and what becomes of them, in simulated time."""
+"""Plays a scenario without a program, in simulated time, and records packets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def play(scenario: Scenario, size: int, start_ns: int, note: Callable[[bytes, in
         scenario: the world, and the targets.
         size: of the packets, bytes; those that have to be larger are.
         start_ns: when the first one leaves, in ns since 1970.
-        note: told of every packet in either direction, and of its time.
+        note: called with every packet, in either direction, and its time.
     """
     world, now_ns = World(scenario), start_ns
     for raw in _datagrams(scenario, size):
@@ -68,7 +68,7 @@ LINKTYPE_RAW = 101
 AT_ONCE = 1024
 
 
-class Passing:
+class PacketRecorder:
     """Hands packets to a recorder, many at a time.
 
     Args:
@@ -80,8 +80,8 @@ class Passing:
         self._frames: list[Frame] = []
         self._count = 0
 
-    def note(self, raw: bytes, now_ns: int) -> None:
-        """Take a packet, which passed `now_ns` after the start of 1970.
+    def add(self, raw: bytes, now_ns: int) -> None:
+        """Take a packet, and when it passed, in ns since 1970.
 
         Raises:
             UdpprobeError: there is no room for it.

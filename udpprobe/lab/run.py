@@ -26,7 +26,7 @@ OVERRUN = "overrun"
 
 
 class Internet(Protocol):
-    """What is behind the device: packets in, packets out, and the time is told to it."""
+    """What is behind the device: packets in, packets out, and the time as an argument."""
 
     faults: Counter[str]
     """What was wrong with packets, by name."""
@@ -49,7 +49,7 @@ class Carrier:
     Args:
         tun: the device.
         world: what is behind it.
-        note: told of every packet of either direction, and when it passed, in ns since 1970.
+        note: called with every packet, in either direction, and when it passed, in ns since 1970.
     """
 
     tun: Tun
@@ -58,33 +58,33 @@ class Carrier:
     _ahead_ns: int = field(default_factory=lambda: time.time_ns() - time.monotonic_ns())
 
     def wait_s(self) -> float:
-        """How long nothing happens unless a packet comes."""
+        """Seconds until something happens if no packet comes."""
         if self.world.next_ns is None:
             return MOST_WAIT_S
         return min(max((self.world.next_ns - self._now_ns()) / SECOND_NS, 0), MOST_WAIT_S)
 
     def carry(self) -> None:
-        """Take what waits, but not too much of it, and deliver what is due."""
+        """Take packets that wait, at most AT_ONCE, and deliver those that are due."""
         for raw in self.tun.packets(AT_ONCE):
             now_ns = self._now_ns()
-            self._tell(raw, now_ns)
+            self._note(raw, now_ns)
             self.world.receive(raw, now_ns)
         now_ns = self._now_ns()
         for raw in self.world.due(now_ns, STEPS_AT_ONCE):
-            self._tell(raw, now_ns)
+            self._note(raw, now_ns)
             self.world.faults[NOT_TAKEN] += not self.tun.write(raw)
 
     def finish(self) -> None:
-        """Note what was sent last, which the world need not see, and count what was dropped."""
+        """Note the last packets, which the world need not see, and count those that were dropped."""
         for raw in self.tun.packets(QUEUE_PACKETS) if self.note is not None else ():
-            self._tell(raw, self._now_ns())
+            self._note(raw, self._now_ns())
         self.world.faults[OVERRUN] += self.tun.overrun()
 
     def _now_ns(self) -> int:
-        # the clock of the day as it was at the start: nobody sets this one
+        # the clock of the day as it stood at the start, so that setting it changes nothing here
         return self._ahead_ns + time.monotonic_ns()
 
-    def _tell(self, raw: bytes, now_ns: int) -> None:
+    def _note(self, raw: bytes, now_ns: int) -> None:
         if self.note is not None:
             self.note(raw, now_ns)
 
@@ -99,7 +99,7 @@ class Surroundings:
     mtu: int
     """Of its interface, bytes."""
     note: Callable[[bytes, int], None] | None = None
-    """Told of every packet, and when it passed."""
+    """Called with every packet, and when it passed."""
 
 
 def run(around: Surroundings, words: Sequence[str], environment: Mapping[str, str], *, is_shell: bool = False) -> int:
@@ -135,7 +135,7 @@ def hold(around: Surroundings, say: Callable[[str], None]) -> int:
 
     Args:
         around: what is to be there.
-        say: told the command that enters, as far as its program.
+        say: called with the command that enters the network, without a program to run.
 
     Returns:
         The exit status: 128 and the signal.

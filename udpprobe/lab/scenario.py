@@ -56,11 +56,10 @@ Names = Annotated[list[str], BeforeValidator(_list)]
 Chance = Annotated[float, Field(ge=0, le=1)]
 Millis = Annotated[float, Field(ge=0, le=600_000)]
 Mtu = Annotated[int, Field(ge=68, le=65_535)]
-Byte = Annotated[int, Field(ge=0, le=255)]
 
 
 def kinds_of(texts: list[str]) -> dict[int, Kind]:
-    """What is said in each family: a name of `KINDS`, or `3/9` for IPv4 and, behind it, `1/5` for IPv6.
+    """The error of each family: a name of `KINDS`, or `3/9` for IPv4 and, behind it, `1/5` for IPv6.
 
     Raises:
         ValueError: it is neither.
@@ -288,7 +287,7 @@ def host_network(address: Address) -> Network:
 
 _SHIPPED = files("udpprobe.lab") / "scenarios"
 _OF_YOU = {"address", "routes", "balance"}
-"""What can be said of the program's place; the rest is what its own kernel does."""
+"""Keys of the program's own node; the rest is its own kernel's."""
 _NOBODY = {ip_interface(0), ip_interface("::")}
 
 
@@ -371,25 +370,25 @@ def parse(text: str, name: str) -> Scenario:
         page = Page.model_validate(parse_toml(text))
         return _scenario(page, name, text)
     except _MistakeError as error:
-        raise UsageError(_complaint(name, text, error.place, str(error))) from None
+        raise UsageError(_located(name, text, error.place, str(error))) from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(_complaint(name, text, first["loc"], reason_of(first, _KEYS))) from None
+        raise UsageError(_located(name, text, first["loc"], reason_of(first, _KEYS))) from None
     except RecursionError:
         raise UsageError(f"{name}: brackets or braces are nested too deeply") from None
     except ValueError as error:     # no TOML
-        raise UsageError(_torn(name, text, str(error))) from None
+        raise UsageError(_toml_error(name, text, str(error))) from None
 
 
-def _torn(name: str, text: str, reason: str) -> str:
-    """What tomllib says, with the line where the others have it."""
+def _toml_error(name: str, text: str, reason: str) -> str:
+    """Tomllib's message, with its line in front as in other mistakes."""
     where = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", reason)
     if where is None:
         return f"{name}: {reason}"
     return f"{name}:{where[1] or len(text.splitlines())}: {reason[:where.start()]}"
 
 
-def _complaint(name: str, text: str, place: tuple[int | str, ...], reason: str) -> str:
+def _located(name: str, text: str, place: tuple[int | str, ...], reason: str) -> str:
     where = ".".join(str(part) for part in place if not isinstance(part, int))
     return f"{name}:{line_of(text, place)}: {where}: {reason}"
 
@@ -421,22 +420,22 @@ def _check_addresses(page: Page) -> None:
 
 def _links(page: Page) -> dict[tuple[str, str], LinkSpec]:
     """Both directions of each link; a later entry refines an earlier one."""
-    wishes: dict[tuple[str, str], dict[str, Any]] = {}
-    for chain, wish in page.links.items():
+    settings: dict[tuple[str, str], dict[str, Any]] = {}
+    for chain, setting in page.links.items():
         for ends in _directions(chain, set(page.nodes)):
-            wishes[ends] = wishes.get(ends, {}) | wish
-            _link(chain, wishes[ends])
-    if all(near != YOU for near, _ in wishes):
+            settings[ends] = settings.get(ends, {}) | setting
+            _link(chain, settings[ends])
+    if all(near != YOU for near, _ in settings):
         raise _MistakeError(("links",), f'no link leads from "{YOU}"')
-    for near, far in wishes:
-        if (far, near) not in wishes:
+    for near, far in settings:
+        if (far, near) not in settings:
             raise _MistakeError(("links", f"{near} > {far}"), f'there is no way back: say "{near} - {far}" first')
-    return {ends: LinkSpec(**wish) for ends, wish in wishes.items()}
+    return {ends: LinkSpec(**setting) for ends, setting in settings.items()}
 
 
-def _link(chain: str, wish: dict[str, Any]) -> LinkSpec:
+def _link(chain: str, setting: dict[str, Any]) -> LinkSpec:
     try:
-        return LinkSpec.model_validate(wish)
+        return LinkSpec.model_validate(setting)
     except ValidationError as error:
         first = error.errors()[0]
         raise _MistakeError(("links", chain, *first["loc"]), reason_of(first, _KEYS)) from None

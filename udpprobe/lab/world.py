@@ -29,7 +29,7 @@ class World:
     def __init__(self, scenario: Scenario, seed: int | None = None) -> None:
         seed = scenario.seed if seed is None else seed
         self.faults: Counter[str] = Counter()
-        """What came in and was no IP packet, by name."""
+        """Packets of the program that were no IP packets, by what was wrong."""
         self._nodes = {name: Node(name, scenario, seed) for name in scenario.nodes}
         self._links = {ends: Link(spec, Dice(seed, " > ".join(ends))) for ends, spec in scenario.links.items()}
         self._events: list[tuple[int, int, int, Callable[[], None]]] = []
@@ -79,7 +79,7 @@ class World:
         heapq.heappush(self._events, (when_ns, self._cause, next(self._numbers), action))
 
     def _enter(self, packet: Packet) -> None:
-        self._follow(YOU, self._nodes[YOU].launch(packet))
+        self._follow(YOU, self._nodes[YOU].send(packet))
 
     def _arrive(self, name: str, came_from: str, packet: Packet) -> None:
         if name == YOU:
@@ -87,13 +87,13 @@ class World:
         else:
             self._follow(name, self._nodes[name].handle(packet, came_from, self._now_ns))
 
-    def _ring(self, name: str, piece: Packet) -> None:
-        self._follow(name, self._nodes[name].ring(piece, self._now_ns))
+    def _on_timeout(self, name: str, piece: Packet) -> None:
+        self._follow(name, self._nodes[name].on_timeout(piece, self._now_ns))
 
     def _follow(self, name: str, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Alarm):
-                self._at(self._now_ns + effect.wait_ns, partial(self._ring, name, effect.piece))
+                self._at(self._now_ns + effect.wait_ns, partial(self._on_timeout, name, effect.piece))
             elif effect.wait_ns:
                 self._at(self._now_ns + effect.wait_ns, partial(self._depart, name, effect))
             else:

@@ -20,7 +20,6 @@ RING = 460
 LINE, THICKEST = 22, 40
 NAMED = 46
 """Characters of a name that a picture shows."""
-TICKS = 4
 
 
 def text_of(text: str) -> str:
