@@ -28,7 +28,9 @@ from scan_setup import (
 )
 
 from udpprobe.core.capture import BLOCKS, FRAME, Records
-from udpprobe.scanning.outcome import outcome
+from udpprobe.core.model import Alike, Report, SourceReport
+from udpprobe.reports.json import report_json
+from udpprobe.scanning.outcome import destination_of, outcome
 
 PORTS = (7, 53, 54, 55, 1000)
 ROUTER = {4: "203.0.113.1", 6: "2001:db8:ff::1"}
@@ -199,3 +201,31 @@ def test_a_host_that_is_watched_is_left(family):
     scan.pacing.watched[0] = 1
     assert 1 == swept(scan, packets, [START_NS + MS, START_NS + 2 * MS])
     assert [1, 1] == list(scan.pacing.refused)
+
+
+# ---- rows of a crowd
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_row_of_a_crowd_is_the_one_that_is_told_of_a_destination(family):
+    scan = scan_of(family)
+    probes = [scan.send(task) for task in range(len(scan.plan))]
+    errors = [b.port_unreachable(probe) for probe in probes]
+    errors[3] = b.port_unreachable(probes[3], ROUTER[family])
+    errors[5] = b.datagram(*reversed(b.ends(probes[5])), *reversed(ports_of(probes[5])), b"answer")
+    took_ns = [0, 1, 999, 1000, 1001, 10 * US, 999_999, MS, MS + 1, 10 * MS, 123_456_789, 4 * 10**9]
+    swept(scan, [(error, 0) for error in errors], [START_NS + each for each in took_ns])
+    found = outcome(scan.known)
+    rows = [destination_of(scan.known, task) for task in found]
+    assert rows == list(found.rows()) == [found.rows()[at] for at in range(len(found))] == list(found.values())
+    assert sum(isinstance(part, Alike) for part in found.rows().parts()) > 0
+    source = SourceReport("probe", "any", (), 0, 0, None, None, 0, cut_short=False)
+    plain, compact = (Report("scan", "0", source, told, ()) for told in (rows, found.rows()))
+    assert "".join(report_json(plain)) == "".join(report_json(compact))
+
+
+def test_the_rows_of_a_crowd_are_told_in_the_order_they_were_settled():
+    scan = scan_of(4)
+    packets = [(b.port_unreachable(scan.send(task)), 0) for task in range(len(scan.plan))]
+    swept(scan, packets, [START_NS + MS + n for n in range(len(packets))])
+    found = outcome(scan.known)
+    assert [6, 3, *(task for task in found if task not in {6, 3})] == list(found.beginning_with([6, 3]))

@@ -348,8 +348,8 @@ class _Run:
         self._write(told)
         self._warn_of_gaps(len(told))
         if self._settling:
-            told = {task: told[task] for task in (*self._settling.told, *told)}
-        return Report("scan", __version__, self._source(), tuple(told.values()), (), self._faults(),
+            told = told.beginning_with(self._settling.told)
+        return Report("scan", __version__, self._source(), told.rows(), (), self._faults(),
                       interrupted=interrupted)
 
     def undecided(self) -> frozenset[tuple[str, int]]:

@@ -11,14 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text
+from udpprobe.core.advice import Case, sentence
 from udpprobe.core.notes import Note
+from udpprobe.endpoints import endpoint_text
 
 REPORT_SCHEMA = "udpprobe.report/1"
+REFUSED = Case("refused")
 
 
 def is_time(name: str) -> bool:
@@ -193,6 +197,65 @@ class SourceReport(Model, frozen=True):
     dropped: int | None
     cut_short: bool
     unread: tuple[Unread, ...] = ()
+
+
+class AlikeRow(NamedTuple):
+    """What differs between destinations that fared alike."""
+
+    address: str
+    port: int
+    sent_bytes: int
+    time_ns: int
+    """Of their one error."""
+    rtt_ns: int
+
+
+class Alike(Struct, frozen=True):
+    """Destinations of one family, each asked once and refused once by itself: rows that differ in a few fields."""
+
+    template: Destination
+    """One of them."""
+    rows: Callable[[], Iterator[AlikeRow]]
+
+    def row(self, fields: AlikeRow) -> Destination:
+        """One of them as an object."""
+        address, port, sent_bytes, time_ns, rtt_ns = fields
+        (finding,) = self.template.findings
+        ms = rtt_ns / 1e6
+        finding = replace(finding, reporter=address, first_time_ns=time_ns, last_time_ns=time_ns,
+                          rtt_ms=Spread(ms, ms, ms))
+        return replace(self.template, address=address, port=port, sent_bytes=sent_bytes, findings=(finding,),
+                       advice=sentence(REFUSED, [endpoint_text(address, port)]))
+
+
+class Parts(LazyRows[Destination]):
+    """Rows of which some are alike, and stay compact until somebody wants them.
+
+    Args:
+        parts: begins with the first row: destinations, and those that are alike.
+        count: how many rows there are.
+        row: makes one of them, by its place.
+    """
+
+    def __init__(self, parts: Callable[[], Iterator[Destination | Alike]], count: int,
+                 row: Callable[[int], Destination]) -> None:
+        super().__init__(self._rows, count)
+        self.parts, self._row = parts, row
+
+    def _rows(self) -> Iterator[Destination]:
+        for part in self.parts():
+            if isinstance(part, Alike):
+                yield from map(part.row, part.rows())
+            else:
+                yield part
+
+    @overload
+    def __getitem__(self, which: int) -> Destination: ...
+    @overload
+    def __getitem__(self, which: slice) -> tuple[Destination, ...]: ...
+    def __getitem__(self, which: int | slice) -> Destination | tuple[Destination, ...]:
+        places = range(len(self))[which]
+        return self._row(places) if isinstance(places, int) else tuple(map(self._row, places))
 
 
 class Report(Model, frozen=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import islice
+from itertools import groupby, islice
 from json.encoder import encode_basestring_ascii
 from types import UnionType
 from typing import IO, Any, get_args, get_origin, get_type_hints
@@ -17,12 +17,16 @@ from msgspec import defstruct, to_builtins
 from msgspec.json import Encoder
 from msgspec.structs import astuple, replace
 
+from udpprobe.core.advice import sentence
 from udpprobe.core.model import (
+    REFUSED,
     REPORT_SCHEMA,
+    Alike,
     Destination,
     Event,
     Finding,
     Model,
+    Parts,
     Report,
     Spread,
     Unmatched,
@@ -177,9 +181,47 @@ def _unmatched(entry: Unmatched, row: _Row = _UnmatchedRow) -> object:
 
 def _encoded(rows: Iterable[object]) -> Iterator[str]:
     """The JSON of all rows, a line each, many lines at a time."""
+    if isinstance(rows, Parts):
+        yield from _encoded_parts(rows)
+        return
     rows = iter(rows)
     while some := list(islice(rows, ROWS_AT_A_TIME)):
         yield lines(some)
+
+
+def _encoded_parts(rows: Parts) -> Iterator[str]:
+    for is_alike, some in groupby(rows.parts(), lambda part: isinstance(part, Alike)):
+        if not is_alike:
+            yield from _encoded(some)
+            continue
+        for part in some:
+            if isinstance(part, Alike):
+                yield from _alike(part)
+
+
+def _alike(some: Alike) -> Iterator[str]:
+    """Of rows that are alike: one of them is encoded with gaps, and these are filled in for each."""
+    (finding,) = some.template.findings
+    times = dict.fromkeys(("first_time_ns", "last_time_ns"), "<time>")
+    gaps = {"address": "<address>", "port": "<port>", "sent_bytes": "<bytes>", "findings": [replace(
+        finding, reporter="<address>", rtt_ms=dict.fromkeys(Spread.__struct_fields__, "<rtt>"), **times)]}
+    text = lines([to_builtins(replace(some.template, advice=sentence(REFUSED, ["<where>"]), **gaps))])
+    text = text.replace("%", "%%")
+    for name in ("port", "bytes", "rtt"):
+        text = text.replace(f'"<{name}>"', f"<{name}>")
+    form = re.sub(r"<(\w+)>", r"%(\1)s", text)
+    rows = some.rows()
+    while told := list(islice(rows, ROWS_AT_A_TIME)):
+        yield "".join([form % {
+            "address": address, "port": port, "bytes": sent_bytes, "time": rfc3339(time_ns), "rtt": _ms(rtt_ns),
+            "where": f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
+        } for address, port, sent_bytes, time_ns, rtt_ns in told])
+
+
+def _ms(duration_ns: int) -> str:
+    """Of a microsecond or more, in milliseconds as JSON has a float."""
+    whole, rest = divmod(duration_ns, 1_000_000)
+    return f"{whole}.{rest:06d}".rstrip("0") if rest else f"{whole}.0"
 
 
 def document(members: Mapping[str, object]) -> Iterator[str]:

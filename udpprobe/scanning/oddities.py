@@ -8,13 +8,16 @@ IP header may differ (of Linux, nftables' netdev hook: DF set and id 0, where th
 from __future__ import annotations
 
 from array import array
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
 FEWEST = 3
 """So many ports of a host, and more than half of them, make a look the usual one."""
+MOST_WITHOUT_0 = 655
+"""Of so many ids one is 0 in one of a hundred hosts."""
+
 
 class Trait(Struct, frozen=True):
     """One thing that errors of one host have in common."""
@@ -70,27 +73,41 @@ class Looks:
 
     def notes(self) -> dict[int, str]:
         """By task, what is odd about its refusal."""
-        looks = [(task, look) for task, look in enumerate(self.first)
-                 if look >= 0 and self.is_uneven[self._hosts[task]]] if any(self.is_uneven) else []
-        odd: dict[int, list[str]] = {}
-        for trait in TRAITS:
-            usual = usual_of((self._hosts[task], trait.value(look)) for task, look in looks)
-            for task, look in looks:
-                value = usual.get(self._hosts[task])
-                if value is not None and value != trait.value(look):
-                    odd.setdefault(task, []).append(trait.text(look, value))
-        return {task: f"its error differs from the host's other errors ({', '.join(texts)}): perhaps a firewall "
-                      "speaks for it" for task, texts in odd.items()}
+        if not any(self.is_uneven):
+            return {}
+        counts: dict[int, dict[int, int]] = {}
+        for (host, look), count in Counter(zip(self._hosts, self.first, strict=True)).items():
+            if look >= 0 and self.is_uneven[host]:
+                counts.setdefault(host, {})[look] = count
+        odd = {(host, look): text for host, looks in counts.items() for look in looks
+               if (text := _differences(look, looks))}
+        return {task: f"its error differs from the host's other errors ({odd[pair]}): perhaps a firewall speaks for it"
+                for task, pair in enumerate(zip(self._hosts, self.first, strict=True)) if pair in odd}
 
 
-def usual_of(values: Iterable[tuple[int, int]]) -> dict[int, int]:
-    """By host, the value that most of its ports have, where there is one.
+def _differences(look: int, looks: Mapping[int, int]) -> str:
+    """In words, what of a look is not the usual one of its host."""
+    texts = []
+    for trait in TRAITS:
+        usual = usual_of((trait.value(each), count) for each, count in looks.items())
+        if usual is not None and usual != trait.value(look) and not _is_chance(trait, look, looks):
+            texts.append(trait.text(look, usual))
+    return ", ".join(texts)
+
+
+def _is_chance(trait: Trait, look: int, looks: Mapping[int, int]) -> bool:
+    """Whether a host's ids, which differ where DF is not set (RFC 6864, 4.1), may have come to 0 among so many."""
+    return trait is TRAITS[-1] and look & 3 == 1 and sum(looks.values()) > MOST_WITHOUT_0
+
+
+def usual_of(values: Iterable[tuple[int, int]]) -> int | None:
+    """The value that most ports of a host have, where there is one.
 
     Args:
-        values: (host, value) of each port.
+        values: each with how many have it; one may come several times.
     """
-    counts: defaultdict[int, Counter[int]] = defaultdict(Counter)
-    for host, value in values:
-        counts[host][value] += 1
-    tops = ((host, count, *count.most_common(1)[0]) for host, count in counts.items())
-    return {host: value for host, count, value, times in tops if times >= FEWEST and 2 * times > count.total()}
+    counts: Counter[int] = Counter()
+    for value, count in values:
+        counts[value] += count
+    usual, times = max(counts.items(), key=lambda each: each[1], default=(0, 0))
+    return usual if times >= FEWEST and 2 * times > counts.total() else None

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import cache
+from functools import cache, lru_cache, partial
+from itertools import chain, compress, groupby
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text, is_group
 from udpprobe.core.advice import AMPLIFIER, case_of_verdict, sentence
-from udpprobe.core.model import Destination, Finding, Loop, Spread, median
+from udpprobe.core.model import Alike, AlikeRow, Destination, Finding, Loop, Parts, Spread, median
 from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
 from udpprobe.endpoints import endpoint_text
@@ -22,6 +24,7 @@ from udpprobe.scanning.record import NOBODY, Found, Kind, Record
 from udpprobe.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT
 
 NS_PER_MS = 1e6
+LEAST_RTT_NS = 1000
 MOST_ROUTERS = 32
 """So many of a loop are named; few loops are of more than ten."""
 AMPLIFIES = 10
@@ -60,20 +63,98 @@ class Known(Struct, frozen=True):
     """Name of the interface that a task's probes leave by."""
 
 
-def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> dict[int, Destination]:
-    """The destinations of a scan by their tasks, worst first, without what it had no time to ask.
+class Outcome(Mapping[int, Destination]):
+    """The destinations of a scan by their tasks, worst first. Those that were refused as usual are made when wanted.
+
+    Args:
+        known: what the scan knows.
+        order: the tasks.
+        told: those that are made.
+        is_alike: (tasks,) those that are not, but belong to them.
+    """
+
+    def __init__(self, known: Known, order: Sequence[int], told: Mapping[int, Destination],
+                 is_alike: Sequence[int]) -> None:
+        self._known, self._order, self._told, self._is_alike = known, order, told, is_alike
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._order)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, task: int) -> Destination:
+        return destination_of(self._known, task) if self._is_alike[task] else self._told[task]
+
+    def beginning_with(self, tasks: Iterable[int]) -> Outcome:
+        """The same in another order: these tasks come first."""
+        first = dict.fromkeys(tasks)
+        rest = (task for task in self._order if task not in first)
+        return Outcome(self._known, array("I", chain(first, rest)), self._told, self._is_alike)
+
+    def rows(self) -> Parts:
+        """The destinations in their order."""
+        order = self._order
+        return Parts(self._parts, len(order), lambda place: self[order[place]])
+
+    def _parts(self) -> Iterator[Destination | Alike]:
+        family_of = self._known.plan.family_of
+        for kind, tasks in groupby(self._order, lambda task: family_of(task) if self._is_alike[task] else 0):
+            if kind == 0:
+                yield from (self._told[task] for task in tasks)
+            else:
+                some = array("I", tasks)
+                yield Alike(destination_of(self._known, some[0]), partial(self._alike, some))
+
+    def _alike(self, tasks: Sequence[int]) -> Iterator[AlikeRow]:
+        plan, refusals = self._known.plan, self._known.record.refusals
+        left_bytes, came_ns, took_ns = plan.left_bytes, refusals.came_ns, refusals.took_ns
+        text_of = lru_cache(1)(address_text)
+        high, low, port = plan.tasks.high, plan.tasks.low, plan.port
+        for task in tasks:
+            yield AlikeRow(text_of(high[task], low[task]), port[task], left_bytes[task], came_ns[task], took_ns[task])
+
+
+def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> Outcome:
+    """The destinations of a scan, worst first, without what it had no time to ask.
 
     Args:
         known: what the scan knows.
         undecided: tasks of which a later packet could have changed what is said.
     """
     plan, state = known.plan, known.pacing.state
-    told = {task: _untold(known, task) if task in undecided else destination_of(known, task)
-            for task in range(plan.asked) if state[task] != OPEN or plan.left[task]}
-    tasks = plan.tasks
-    order = sorted(told, key=lambda task: (RANK[told[task].verdict], tasks.high[task], tasks.low[task],
-                                           tasks.port[task]))
-    return {task: told[task] for task in order}
+    high, low = plan.tasks.high, plan.tasks.low
+    is_alike = _alike_in(known, undecided)
+    told: dict[int, Destination] = {}
+    ranked = [array("I") for _ in RANK]
+    refused = ranked[RANK["refused"]]
+    for host in sorted(range(plan.hosts), key=lambda host: (high[plan.asked + host], low[plan.asked + host])):
+        for task in plan.tasks_of(host):
+            if is_alike[task]:
+                refused.append(task)
+            elif state[task] != OPEN or plan.left[task]:
+                told[task] = _untold(known, task) if task in undecided else destination_of(known, task)
+                ranked[RANK[told[task].verdict]].append(task)
+    return Outcome(known, array("I", chain.from_iterable(ranked)), told, is_alike)
+
+
+def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:
+    """(tasks,) those that were asked once, and refused once by themselves, and of which there is no more to say."""
+    plan, record = known.plan, known.record
+    is_alike = bytearray(map(bool, record.refusals.came_ns))
+    if not known.tells_origin or not any(is_alike):
+        return bytearray(len(is_alike))
+    for task in chain(record.answers, record.loops, undecided, *known.notes):
+        is_alike[task] = 0
+    for task in compress(range(plan.asked), is_alike):
+        # the shortest times are rare, and written in many ways
+        if plan.left[task] != 1 or record.refusals.took_ns[task] < LEAST_RTT_NS:
+            is_alike[task] = 0
+    for host in range(plan.hosts):
+        if is_group(*plan.tasks.address(plan.asked + host)):
+            for task in plan.tasks_of(host):
+                is_alike[task] = 0
+    return is_alike
 
 
 def undecided_tasks(known: Known, now_ns: int) -> frozenset[int]:
