@@ -57,8 +57,9 @@ test-pure: $(VENV)/ready $(VENV)/compiled ## run the core's tests on its interpr
 .PHONY: fuzz
 fuzz: SECONDS := 60
 fuzz: export UDPPROBE_FUZZ := 1
-fuzz: $(VENV)/ready $(VENV)/compiled ## test properties with random examples, ten times as many (SECONDS=60 of them spoilt captures; ARGS as above)
-	UDPPROBE_FUZZ_S=$(SECONDS) $(BIN)/pytest -n $(JOBS) --timeout 3600 -m hypothesis $(ARGS)
+fuzz: export UDPPROBE_FORGERIES ?= 1000000
+fuzz: $(VENV)/ready $(VENV)/compiled ## test properties with random examples, ten times as many (SECONDS=60 of them spoilt captures; ARGS as above), and a million forged errors of each kind
+	UDPPROBE_FUZZ_S=$(SECONDS) $(BIN)/pytest -n $(JOBS) --timeout 3600 -m 'hypothesis or forgery' $(ARGS)
 
 .PHONY: sanitize
 # A read outside of its memory, or a signed overflow (where the twins would differ), ends the process with a report, which

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from pathlib import Path
 from .captures import CONVERSATIONS, HUNDRED, RANDOM, make, make_adversarial, truth_of
 from .measure import in_a_child, warm_up
 from .special import make_destinations, make_disordered
+
+EMPTY_PCAP = struct.pack("<IHHiIII", 0xA1B2_C3D4, 2, 4, 0, 0, 262_144, 1)
+EMPTY_SECTION = struct.pack("<IIIHHqI", 0x0A0D_0D0A, 28, 0x1A2B_3C4D, 1, 0, -1, 28)
+EMPTY_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,18 @@ def hundred() -> Capture:
 def adversarial(packets: int, container: str) -> Capture:
     return Capture(f"{packets}-adversarial.{container}", packets,
                    lambda path: make_adversarial(path, packets, container))
+
+
+def empty(count: int, *, is_pcapng: bool) -> Capture:
+    """Records without a packet's bytes, or pcapng sections without a record: as cheap to write as zeros."""
+    def write(path: Path) -> None:
+        with path.open("wb") as out:
+            out.write(b"" if is_pcapng else EMPTY_PCAP)
+            for start in range(0, count, EMPTY_AT_ONCE):
+                out.write((EMPTY_SECTION if is_pcapng else bytes(16)) * min(EMPTY_AT_ONCE, count - start))
+        truth_of(path).write_text("")
+    name = f"{count}-empty-sections.pcapng" if is_pcapng else f"{count}-empty-records.pcap"
+    return Capture(name, 0 if is_pcapng else count, write)
 
 
 def compressed(capture: Capture) -> Capture:

@@ -187,6 +187,9 @@ def _adversarial(size: Size) -> Iterator[Row]:
         false = catalogue.adversarial(size(500_000), container)
         yield Row("adversarial", f"false records in payloads / usual, {container}", analyze(false),
                   analyze(catalogue.usual(false.packets, container=container)), rounds=(1, 3))
+    for is_pcapng, what in ((False, "pcap records"), (True, "pcapng sections")):
+        hollow = catalogue.empty(size(20_000_000), is_pcapng=is_pcapng)     # 20 M a second, and the start
+        yield Row("adversarial", f"{million(size(20_000_000))} empty {what}", analyze(hollow), goal=Goal(1.2, "s"))
 
 
 EXTRA = {"peers", "adversarial"}

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import struct
 import subprocess
+import sys
+import tracemalloc
 
 import containers as c
 import pytest
 from capture_rows import read, rows_from
+
+from udpprobe.capture.files import Arrival, CaptureFile
+from udpprobe.core import is_compiled
+from udpprobe.core.analyzer import Analyzer
 
 FRAMES = [c.Frame(c.START_NS + number * 1_001_000, bytes([number]) * (number * 7 % 90), 100 + number)
           for number in range(40)]
@@ -182,6 +189,43 @@ def test_interfaces_are_not_declared_without_bound():
 
     assert 1 == len(rows)
     assert {"bad-block": 100_000 - 65_536, "no-interface": 1} == dict(state.faults)
+
+
+@pytest.mark.skipif(not is_compiled(), reason="interpreted, each takes calls")
+@pytest.mark.parametrize("unit", [
+    struct.pack("<4I", 1, 1, 0, 0), struct.pack("<4I", 1, 1, 1, 1) + b"x", c.section(), c.section() + c.interface(),
+    c.interface(), c.simple(c.Frame(0, b"")), c.enhanced(c.Frame(c.START_NS, b"")), c.block(c.UNKNOWN, b""),
+], ids=["empty-record", "tiny-record", "section", "section-and-interface", "interface", "simple", "enhanced", "unknown"])
+def test_what_is_empty_costs_no_call_and_no_memory_each(unit):
+    """A call of Python's each made a GiB of sections 69 s, and of empty records a minute."""
+    head = c.bytes_of_pcap([]) if len(unit) < 20 and unit[:2] == b"\1\0" else c.section() + c.interface()
+    costs = [cost_of(head + unit * count) for count in (1_000, 30_000)]
+    assert costs[1][0] - costs[0][0] < 1_000
+    assert costs[1][1] - costs[0][1] < 1 << 21      # of interfaces up to 65,536 are remembered
+
+
+def cost_of(data):
+    """Calls of Python's that it takes to decode a capture, and bytes of memory at most."""
+    analyzer, calls, fd = Analyzer(7), 0, os.memfd_create("capture")
+
+    def count(_frame, event, _what):
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    os.write(fd, data)
+    file = CaptureFile(f"/proc/self/fd/{fd}")
+    tracemalloc.start()
+    sys.setprofile(count)
+    try:
+        while file.fill() is not Arrival.END:
+            analyzer.feed(file.records)
+        analyzer.finish()
+        return calls, tracemalloc.get_traced_memory()[1]
+    finally:
+        sys.setprofile(None)
+        tracemalloc.stop()
+        file.close()
+        os.close(fd)
 
 
 def test_many_short_sections_do_not_take_a_square_of_time():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import select
 import socket
@@ -28,6 +29,8 @@ STAMPING_S = 0.01
 SNAP_BYTES = 66_000
 """The longest IP packet and its link header."""
 ANCILLARY_BYTES = 256
+
+NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE})
 
 logging.getLogger("scapy.runtime").setLevel(logging.ERROR)      # it warns of links whose layers are not loaded
 
@@ -95,7 +98,7 @@ class Sniffer(LiveCapture):
 
     Raises:
         PermissionError: this user may not.
-        UdpprobeError: the interface is down.
+        UdpprobeError: the interface is down; there are more than Scapy can listen to.
     """
 
     def __init__(self, expression: str, interface: str | None, state: SourceState, *,
@@ -103,8 +106,16 @@ class Sniffer(LiveCapture):
         super().__init__(state)
         self._taps: dict[int, tuple[str, Tap]] = {}
         self._poll = select.poll()
-        for name in [interface] if interface else [name for _, name in socket.if_nameindex()]:
-            tap = Tap(name, expression, outgoing=outgoing)
+        names = [interface] if interface else [name for _, name in socket.if_nameindex()]
+        for name in names:
+            try:
+                tap = Tap(name, expression, outgoing=outgoing)
+            except (OSError, ValueError) as error:      # select(2) takes no descriptor above 1,023
+                self.close()
+                if isinstance(error, OSError) and error.errno not in NO_ROOM:
+                    raise
+                raise UdpprobeError(f"{len(names):,} interfaces are too many for Scapy's sockets: name one with "
+                                    "--interface, or take --capture ring") from None
             self._taps[tap.socket.fileno()] = name, tap
             self._poll.register(tap.socket, select.POLLIN)
             try:
