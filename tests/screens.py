@@ -73,6 +73,8 @@ def views():
     path_rounds = rounds_of(path, 9)
     first = report([hop(1, "10.0.1.2", base_ms=0.08), hop(2, "10.0.2.2", base_ms=4)], None)
     changed = rounds_of(path, 3, [around(4), path(5)])
+    several = tuple(rounds.shown(None) for rounds in (path_rounds, rounds_of(around, 3), rounds_of(v6, 4)))
+    many = (*several, None, *[several[0]] * 16)
     return {
         "path": view(path_rounds, number=9, state="next round in 7 s", name="dns.example"),
         "ascii": view(path_rounds, number=9, state="paused", is_ascii=True),
@@ -81,6 +83,8 @@ def views():
         "loop": view(rounds_of(path, 2, [around(2)]), number=3),
         "loop-gone": view(changed, number=5),
         "ipv6": view(rounds_of(v6, 4), number=4, has_keys=False),
+        "several": view(path_rounds, number=9, state="next round in 1 s", targets=several, chosen=0),
+        "many": view(rounds_of(v6, 4), number=9, targets=many, chosen=2),
     }
 
 

@@ -63,7 +63,7 @@ class Network:
 
     def trace(self, place, options):
         self.asked = place, options
-        yield self.way
+        return self.way
 
 
 @pytest.fixture

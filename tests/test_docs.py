@@ -161,7 +161,7 @@ def test_documents_of_commands_are_described(words, capsys, monkeypatch):
 @needs_raw
 @pytest.mark.parametrize("words", [
     ("scan", "--retries", "0", "127.0.0.1:9", "[::1]:9"), ("scan", "--events", "--retries", "0", "127.0.0.1:9"),
-    ("trace", "127.0.0.1:9"), ("trace", "[::1]:9"), ("mtu", "127.0.0.1:9"), ("mtu", "--max", "100", "[::1]:9"),
+    ("trace", "127.0.0.1:9"), ("trace", "127.0.0.1:9", "[::1]:9"), ("mtu", "127.0.0.1:9"), ("mtu", "--max", "100", "[::1]:9"),
     ("check", "127.0.0.1:9", "[::1]:9", "no.such.invalid:9"), ("check", "--min-mtu", "1400", "127.0.0.1:9"),
 ], ids=" ".join)
 def test_documents_about_this_host_are_described(words, capsys):
@@ -228,4 +228,4 @@ def test_manual_pages_are_sound_and_keep_what_is_to_be_copied():
     told = subprocess.run(["groff", "-man", "-Tutf8", "-P-cbou", MAN / "udpprobe-trace.1"], capture_output=True, text=True,
                           check=True, env=os.environ | {"LC_ALL": "C.UTF-8"}).stdout
     assert "udpprobe trace --format json --fail-on loop,silent 192.0.2.1:7" in told
-    assert "--report-cycles N" in told
+    assert "--report-cycles, -c N" in told

@@ -42,6 +42,7 @@ from udpprobe.pmtud.model import MTU_SCHEMA, MtuReport
 from udpprobe.reports.diff import DIFF_SCHEMA
 from udpprobe.reports.explain import SCHEMA as EXPLAIN_SCHEMA
 from udpprobe.reports.json import EVENTS_SCHEMA
+from udpprobe.reports.trace import TRACES_SCHEMA
 from udpprobe.reports.words import About
 from udpprobe.tracing.model import TRACE_SCHEMA, TraceReport
 
@@ -180,6 +181,8 @@ def schemas():
     head = {"command": TEXT, "version": TEXT, "source": of(SourceReport)}
     tail = {"faults": {**COUNTS, "description": "Bad packets and records, by name."}, "interrupted": BOOLEAN}
     events = known(SourceReport, Event, WatchedEvent)
+    traces = known(TraceReport)
+    traces["TraceReport"]["properties"] = {"schema": {"const": TRACE_SCHEMA}, **traces["TraceReport"]["properties"]}
     trace, mtu, check = known(TraceReport), known(MtuReport), known(Checked)
     compared, meaning = known(Compared), {"Meaning": named(Meaning), "About": named(About)}
     error = dict(meaning["Meaning"]["properties"])
@@ -214,6 +217,8 @@ def schemas():
                             "Event, and a WatchedEvent of `watch`.",
                             {**head, "events": list_of(of(Event)), **tail}, events),
         "trace": _document(TRACE_SCHEMA, "What `trace` writes.", trace.pop("TraceReport")["properties"], trace),
+        "traces": _document(TRACES_SCHEMA, "What `trace` writes of several targets.", {
+            "command": TEXT, "version": TEXT, "traces": list_of(of(TraceReport))}, traces),
         "mtu": _document(MTU_SCHEMA, "What `mtu` writes.", {
             "command": TEXT, **mtu.pop("MtuReport")["properties"]}, mtu),
         "check": _document(CHECK_SCHEMA, "What `check` writes.", {

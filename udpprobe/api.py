@@ -325,10 +325,10 @@ def trace(
     from udpprobe.engines.wire import endpoint_named
 
     endpoint = endpoint_named(target, "trace", family, interface, allow_broadcast=allow_broadcast)
-    traced = next(command.trace(endpoint, command.Options(
+    traced = command.trace(endpoint, command.Options(
         max_ttl=max_ttl, first_ttl=first_ttl, queries=queries, timeout_s=timeout_s, rate_pps=rate_pps, flows=flows,
         interface=interface, source_address=source_address, source_port=source_port, payload=payload, size=size),
-        on_change))
+        on_change)
     if traced.interrupted:
         raise Interrupted(traced.report)
     return traced.report

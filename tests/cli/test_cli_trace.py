@@ -26,31 +26,32 @@ def report_of(verdict="refused", address="192.0.2.7"):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What trace is asked for, by a stand-in that sends nothing."""
+    """What trace is asked for, by a stand-in that sends nothing: a round, or two with `--watch`."""
     calls = []
 
-    def stand_in(destination, options, on_change, *, interval_s, on_hops=None, rounds=None, wish=None):  # noqa: ARG001 - as trace has it
-        calls.append((destination, options, on_change, interval_s))
-        yield tracing.Traced(report_of(), interrupted=False)
-        if interval_s is not None:
-            yield tracing.Traced(report_of("loop"), interrupted=False)
+    def stand_in(endpoints, options, on_change, *, interval_s, rounds, **_how):
+        calls.append((endpoints[0], options, on_change, interval_s))
+        for verdict in ["refused"] if rounds == 1 else ["refused", "loop"]:
+            for place, _ in enumerate(endpoints):
+                address = "192.0.2.7" if place == 0 else f"192.0.2.{100 + place}"
+                yield place, tracing.Traced(report_of(verdict, address), interrupted=False)
 
-    monkeypatch.setattr(tracing, "trace", stand_in)
+    monkeypatch.setattr(tracing, "trace_all", stand_in)
     return calls
 
 
 def test_a_line_of_ndjson_is_written_once_its_hop_is_settled(monkeypatch, capsys):
     hops = tuple(Hop(ttl, (), 3, 3) for ttl in (1, 2, 3))
 
-    def stand_in(_destination, _options, _on_change, *, on_hops, interval_s, **_how):
-        for _ in range(2 if interval_s else 1):
-            on_hops(hops[:2])
+    def stand_in(_destinations, _options, _on_change, *, on_hops, rounds, **_how):
+        for _ in range(rounds or 2):
+            on_hops(0, Target("192.0.2.7", 7), hops[:2])
             assert [1, 2] == [json.loads(line)["ttl"] for line in capsys.readouterr().out.splitlines()]
-            yield tracing.Traced(replace(report_of(), hops=hops), interrupted=False)
+            yield 0, tracing.Traced(replace(report_of(), hops=hops), interrupted=False)
             told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
             assert [("hop", 3), ("summary", None)] == [(line["kind"], line.get("ttl")) for line in told]
 
-    monkeypatch.setattr(tracing, "trace", stand_in)
+    monkeypatch.setattr(tracing, "trace_all", stand_in)
     assert 0 == main(["trace", "192.0.2.7:7", "--format", "ndjson"])
     assert 130 == main(["trace", "192.0.2.7:7", "--format", "ndjson", "--watch"])
 
@@ -89,8 +90,8 @@ def test_a_verdict_that_was_named_fails(capsys, fail_on, status):
     (["--fail-on", "loop,unsent"], "udpprobe: --fail-on: found unsent; but the answer is incomplete\n"),
     (["--fail-on", "loop"], ""), ([], "")])
 def test_status_3_hides_no_verdict_of_fail_on(monkeypatch, capsys, words, said):
-    monkeypatch.setattr(tracing, "trace", lambda *_, **__: iter([tracing.Traced(
-        report_of("unsent"), interrupted=False, failure="there is no route to 192.0.2.7")]))
+    monkeypatch.setattr(tracing, "trace_all", lambda *_, **__: iter([(0, tracing.Traced(
+        report_of("unsent"), interrupted=False, failure="there is no route to 192.0.2.7"))]))
     assert 3 == main(["trace", "192.0.2.1:7", *words])
     assert f"{said}udpprobe: there is no route to 192.0.2.7\n" == capsys.readouterr().err
 
@@ -180,7 +181,50 @@ def test_after_its_cycles_a_trace_reports_what_all_of_them_showed(capsys):
                                      tracing.Options(max_ttl=255, flows=64, queries=100)])
 def test_options_that_contradict_each_other_are_told(options):
     with pytest.raises(UsageError):
-        next(tracing.trace(None, options))
+        tracing.trace(None, options)
+
+
+@pytest.mark.parametrize(("options", "targets"), [
+    (tracing.Options(), tracing.MOST_TARGETS + 1), (tracing.Options(source_port=65_535, flows=1), 2)])
+def test_targets_that_are_too_many_are_told(options, targets):
+    tracing.guard(options, targets - 1)
+    with pytest.raises(UsageError):
+        next(tracing.trace_all([None] * targets, options))
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize(("watch", "verdicts"), [([], ["refused"]), (["-c", "2"], ["loop"])])
+def test_a_document_has_all_targets(capsys, watch, verdicts):
+    words = ["trace", *watch, "192.0.2.1:7", "192.0.2.2:7"]
+    assert 0 == main([*words, "--format", "json"])
+    said = json.loads(capsys.readouterr().out)
+    assert ("udpprobe.traces/1", ["192.0.2.7", "192.0.2.101"]) == (
+        said["schema"], [each["target"]["address"] for each in said["traces"]])
+    assert verdicts * 2 == [each["verdict"] for each in said["traces"]]
+    assert 0 == main([*words, "--format", "markdown"])
+    assert 2 == capsys.readouterr().out.count("| hop")
+    assert 2 == main([*words, "--format", "html"])
+    assert capsys.readouterr().err.startswith("udpprobe: --format html is one page of one target")
+
+
+@pytest.mark.usefixtures("asked")
+def test_changes_of_several_targets_say_whose_they_are(capsys):
+    assert 130 == main(["trace", "192.0.2.1:7", "192.0.2.2:7", "--watch"])
+    told = capsys.readouterr().out
+    assert re.search(r"T\S+ 192\.0\.2\.7:7 verdict: refused -> loop\n", told)
+    assert told.endswith(" 192.0.2.101:7 verdict: refused -> loop\n")
+
+
+def test_a_name_without_address_is_told_and_the_others_are_traced(asked, capsys, monkeypatch):
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: (_ for _ in ()).throw(OSError("nobody knows it")))
+    assert 3 == main(["trace", "nowhere.invalid:7", "192.0.2.1:7"])
+    told = capsys.readouterr()
+    assert "192.0.2.7:7: refused" in told.out
+    assert ("nowhere.invalid" in told.err, 1) == (True, told.err.count("\n"))
+    assert 1 == len(asked)
+    assert 3 == main(["trace", "nowhere.invalid:7", "nobody.invalid:7"])
+    told = capsys.readouterr()
+    assert ("", 2) == (told.out, told.err.count("\n"))
 
 
 @given(st.integers(1, 255), st.integers(1, 64), st.integers(1, 100))

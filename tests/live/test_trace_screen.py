@@ -107,6 +107,27 @@ def test_keys_drive_the_screen_and_changes_stay(closed_port):
         assert is_restored(terminal.all_lines())
 
 
+def test_targets_are_side_by_side_and_tab_chooses_one(closed_port):
+    two = f"{watch(closed_port)} 127.0.0.2:{closed_port}"
+    with Tmux(two) as terminal:
+        screen = terminal.until(r"^  2 127\.0\.0\.2:\d+ +refused +1 +0\.0 +[\d.]+")
+        assert re.search(rf"^> 1 127\.0\.0\.1:{closed_port} ", screen, re.MULTILINE)
+        assert "\nrefused by 127.0.0.1 at hop 1\n" in screen
+        terminal.press("Tab")
+        screen = terminal.until(r"^> 2 127\.0\.0\.2")
+        assert "\nrefused by 127.0.0.2 at hop 1\n" in screen
+        terminal.press("Down")
+        terminal.until(r"^> 1 127\.0\.0\.1")
+        terminal.press("2")
+        terminal.until(r"^> 2 127\.0\.0\.2")
+        terminal.press("q")
+        terminal.until("^after")
+        told = terminal.all_lines()
+        assert "\nstatus 0\n" in told
+        assert [f"127.0.0.{last}:{closed_port}: refused" in told for last in (1, 2)] == [True, True]
+        assert is_restored(told)
+
+
 def test_ctrl_c_ends_with_130_and_the_terminal_as_it_was(closed_port):
     with Tmux(watch(closed_port)) as terminal:
         terminal.until("^refused by")

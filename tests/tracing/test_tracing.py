@@ -329,3 +329,38 @@ def test_what_this_host_refuses_to_send_is_not_tried_again():
     probes = tracing.due(0)
     tracing.refused(probes, [90] * len(probes))
     assert ([], True) == (tracing.due(MS), tracing.done(MS))
+
+
+def test_nothing_goes_beyond_where_the_way_ended_before():
+    trace = traced(Way(R[:7]), likely_ttl=8)
+    assert 3 * 8 == len(trace.way.sent)
+    assert [*R[:7], TO] == trace.routers()
+
+
+@pytest.mark.parametrize("likely_ttl", [1, 4, 7, 12, 30])
+@pytest.mark.parametrize("way", [Way(R[:7]), Way(R[:7], SILENCE), Way(R[:7], period=2),
+                                 Way([*R[:3], SILENCE, *R[4:7]])], ids=["reached", "silent", "loop", "a silent hop"])
+def test_where_it_ended_before_does_not_decide_where_it_ends_now(way, likely_ttl):
+    now, before = (traced(Way(way.routers, way.last, way.period), **likely)
+                   for likely in ({}, {"likely_ttl": likely_ttl}))
+    laps = slice(11 if way.period else None)     # how often a loop is gone round is chance
+    assert (now.routers()[laps], now.ending, now.loop) == (before.routers()[laps], before.ending, before.loop)
+
+
+def test_a_lost_probe_to_the_likely_end_holds_the_others_for_a_moment_only():
+    trace = traced(Way(R[:9], lost={3}), likely_ttl=4)
+    assert [*R[:9], TO] == trace.routers()
+    assert trace.took_ms < 2000
+
+
+def test_a_quick_round_asks_nobody_again():
+    trace = traced(Way([R[0], SILENCE, R[2]], lost={0}), queries=1, asks_again=False)
+    assert [1, 1, 1] == [hop.sent for hop in trace.hops[:3]]
+    assert [1, 1, 0, 0] == [hop.lost for hop in trace.hops]
+    assert trace.took_ms < 1000
+
+
+@pytest.mark.parametrize(("likely_ttl", "beyond"), [(0, 2), (4, 0), (3, 2)])
+def test_in_a_quick_round_a_router_that_ended_it_before_ends_it_at_once(likely_ttl, beyond):
+    trace = traced(Way(R[:3], (3, 13)), queries=1, asks_again=False, likely_ttl=likely_ttl, window=1)
+    assert 4 + beyond >= len(trace.way.sent)

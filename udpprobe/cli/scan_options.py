@@ -33,6 +33,11 @@ def seconds_of(parameter: CallbackParam, value: float) -> float:
     raise UsageError(f"{max(parameter.opts, key=len)} nan: give a number")
 
 
+def seconds_or_none(parameter: CallbackParam, value: float | None) -> float | None:
+    """The same of an option without a default."""
+    return None if value is None else seconds_of(parameter, value)
+
+
 def address_of(value: str | None) -> str | None:
     """An address of this host, to send from.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import select
 import sys
 import termios
 import time
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,46 +19,80 @@ from msgspec.structs import replace
 from udpprobe.cli.output import is_ascii
 from udpprobe.commands.trace import Wish
 from udpprobe.reports.screen import View, trace_screen
-from udpprobe.resolver import Names
 from udpprobe.tracing.statistics import Rounds
 
 if TYPE_CHECKING:
     from rich.live import Live
 
+    from udpprobe.commands.trace import Traced
     from udpprobe.reports.text import Style
+    from udpprobe.resolver import Names
     from udpprobe.tracing.model import TraceReport
 
 REDRAWN_S = 1.0
 """The clock goes on even if nothing else does."""
 MOST_KEYS = 64
+_KEY = re.compile(r"\x1b[\[O][\d;]*.?|.", re.DOTALL)
+
+
+NEXT, BEFORE = frozenset({"\t", "j", "\x1b[B", "\x1bOB"}), frozenset({"k", "\x1b[A", "\x1bOA", "\x1b[Z"})
+"""Keys that choose another target: Tab and the arrow down, Shift-Tab and the arrow up; and as vi has them."""
+
+
+class _Shown:
+    """What is shown of one target.
+
+    Args:
+        name: as it was typed; None for an address.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        self.name, self.rounds = name, Rounds()
+        self.running: TraceReport | None = None
+        self.next_s = math.inf
+        """When the next round begins; infinite while one is under way."""
+
+    @property
+    def report(self) -> TraceReport | None:
+        """All that is known; None before anything is."""
+        report = self.rounds.shown(self.running)
+        return replace(report, name=self.name) if report else None
+
+    @property
+    def number(self) -> int:
+        """Of the round under way, or the last one."""
+        return max(self.rounds.count + (self.running is not None), 1)
+
+    def state(self) -> str:
+        """What it waits for."""
+        left_s = self.next_s - time.monotonic()
+        if self.rounds.is_unsent:
+            return "not sent to"
+        return "running" if left_s == math.inf else f"next round in {max(math.ceil(left_s), 0)} s"
 
 
 class Screen:
     """What is shown while rounds go on; a context that gives what takes each change.
 
     Args:
-        name: of the target, as it was typed.
+        typed: the names of the targets, as they were typed; None for addresses.
         style: how text looks there.
-        numeric: whether routers are shown by address until a key asks for names.
-        asn_db: a file of autonomous systems.
-        interval_s: pause between rounds.
+        names: what looks up names of routers.
+        has_names: whether they are shown from the beginning; a key changes that.
     """
 
-    def __init__(self, name: str | None, style: Style, *, numeric: bool, asn_db: str | None, interval_s: float) -> None:
+    def __init__(self, typed: Sequence[str | None], style: Style, names: Names, *, has_names: bool) -> None:
         self.has_quit = False
-        self._name, self._interval_s = name, interval_s
-        self._names = Names(asn_db=asn_db)
+        self._targets, self._chosen = [_Shown(name) for name in typed], 0
+        self._names = names
         self._style = style._replace(name=self._names.of)
-        self._rounds = Rounds()
-        self._running: TraceReport | None = None
-        self._next_s = math.inf
-        self._has_names, self._has_help, self._is_paused = not numeric, False, False
+        self._has_names, self._has_help, self._is_paused = has_names, False, False
         self._due_s = 0.0
         self._keys = _Keys()
         self._held = ExitStack()
         self._live: Live | None = None
 
-    def __enter__(self) -> Callable[[TraceReport], None]:
+    def __enter__(self) -> Callable[[int, TraceReport], None]:
         from rich.console import Console  # noqa: PLC0415 - when it is shown
         from rich.live import Live  # noqa: PLC0415 - as above
 
@@ -72,15 +107,17 @@ class Screen:
         self._live = None
         self._held.close()
 
-    def _change(self, report: TraceReport) -> None:
-        """What is known of the round under way."""
-        self._running, self._next_s = report, math.inf
+    def _change(self, place: int, report: TraceReport) -> None:
+        """What is known of a round under way."""
+        target = self._targets[place]
+        target.running, target.next_s = report, math.inf
         self._draw()
 
-    def take(self, report: TraceReport) -> None:
+    def take(self, place: int, traced: Traced) -> None:
         """A round that is over."""
-        self._rounds.take(report)
-        self._running, self._next_s = None, time.monotonic() + self._interval_s
+        target = self._targets[place]
+        target.rounds.take(traced.report)
+        target.running, target.next_s = None, time.monotonic() + traced.pause_s
         self._draw()
 
     def wish(self) -> Wish:
@@ -102,27 +139,27 @@ class Screen:
         elif key in {"?", "h"}:
             self._has_help = not self._has_help
         elif key == "r":
-            self._rounds.reset()
-
-    def _state(self) -> str:
-        if self._is_paused:
-            return "paused"
-        left_s = self._next_s - time.monotonic()
-        return "running" if left_s == math.inf else f"next round in {max(math.ceil(left_s), 0)} s"
+            for target in self._targets:
+                target.rounds.reset()
+        elif key in NEXT or key in BEFORE:
+            self._chosen = (self._chosen + (1 if key in NEXT else -1)) % len(self._targets)
+        elif key.isdecimal() and 0 < int(key) <= len(self._targets):
+            self._chosen = int(key) - 1
 
     def _draw(self) -> None:
         """Draw all anew; rich asks the terminal for its size each time."""
         self._due_s = time.monotonic() + REDRAWN_S
-        report = self._rounds.shown(self._running)
+        chosen = self._targets[self._chosen]
+        report = chosen.report
         if self._live is None or report is None:
             return
         from rich.text import Text  # noqa: PLC0415 - when it is shown
 
         if self._has_names:
             self._names.ask(each.address for hop in report.hops for each in hop.reporters)
-        number = max(self._rounds.count + (self._running is not None), 1)
-        view = View(replace(report, name=self._name), time.time_ns(), number, self._state(), self._has_names,
-                    self._has_help, self._keys.are_read, is_ascii(sys.stdout))
+        targets = tuple(each.report for each in self._targets) if len(self._targets) > 1 else ()
+        view = View(report, time.time_ns(), chosen.number, "paused" if self._is_paused else chosen.state(),
+                    self._has_names, self._has_help, self._keys.are_read, is_ascii(sys.stdout), targets, self._chosen)
         size = self._live.console.size
         text = trace_screen(view, size.width, size.height, self._style)
         self._live.update(Text.from_ansi(text, no_wrap=True, overflow="crop"), refresh=True)
@@ -151,13 +188,13 @@ class _Keys:
             termios.tcsetattr(sys.stdin.fileno(), termios.TCSAFLUSH, self._before)
         self.are_read = False
 
-    def pressed(self) -> str:
-        """Those since the last look; none of what arrows and other keys send that begins with Escape."""
+    def pressed(self) -> list[str]:
+        """Those since the last look; what an arrow or another such key sends, which begins with Escape, is one."""
         if not self.are_read or not select.select([sys.stdin], [], [], 0)[0]:
-            return ""
+            return []
         try:
             typed = os.read(sys.stdin.fileno(), MOST_KEYS)
         except OSError:
             typed = b""
         self.are_read = bool(typed)
-        return "" if typed.startswith(b"\x1b") else typed.decode("ascii", "ignore")
+        return _KEY.findall(typed.decode("ascii", "ignore"))

@@ -1,9 +1,10 @@
 """`udpprobe trace`: which way a datagram takes, and where it ends or loops."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 from typer import Argument, Option
 
@@ -18,20 +19,19 @@ from udpprobe.cli.options import (
     PageFormatOption,
     UtcOption,
 )
-from udpprobe.cli.output import is_ascii, is_screen, load_ahead, names_for, opened, style_of, width_of
+from udpprobe.cli.output import complain, is_ascii, is_screen, load_ahead, names_for, opened, style_of, width_of
 from udpprobe.cli.results import finish
 from udpprobe.core.targets import TRACEROUTE_PORT, parse_target
 from udpprobe.core.verdicts import parse_verdicts
-from udpprobe.errors import UdpprobeError
+from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
 
 if TYPE_CHECKING:
-    from udpprobe.cli.screen import Screen
-    from udpprobe.commands.trace import Options, Traced
+    from udpprobe.commands.trace import Traced
     from udpprobe.engines.wire import Endpoint
     from udpprobe.reports.text import Style
     from udpprobe.resolver import Names
-    from udpprobe.tracing.model import Hop, TraceReport
+    from udpprobe.tracing.model import Hop, Target, TraceReport
 
 
 EXAMPLES = """\
@@ -45,14 +45,15 @@ Examples:
   udpprobe trace dns.example:53
   udpprobe trace --flows 8 '[2001:db8::1]:443'
   udpprobe trace --format json --fail-on loop,silent 192.0.2.1:7
-  udpprobe trace --watch --interval 1 192.0.2.1
+  udpprobe trace --watch 192.0.2.1 dns.example:53 '[2001:db8::1]:443'
   udpprobe trace --watch --interval 60 --format ndjson 192.0.2.1
   udpprobe trace --report-cycles 10 --format json -o ticket.json 192.0.2.1
 """
 
 MaxTtl = Annotated[int, Option("--max-ttl", "-m", min=1, max=255, metavar="TTL", help="Highest TTL to try.")]
 FirstTtl = Annotated[int, Option("--first-ttl", "-f", min=1, max=255, metavar="TTL", help="Lowest TTL to try.")]
-Queries = Annotated[int, Option("--queries", "-q", min=1, max=100, metavar="N", help="Probes for each hop.")]
+Queries = Annotated[int | None, Option(
+    "--queries", "-q", min=1, max=100, metavar="N", show_default="3; with --watch 1", help="Probes for each hop.")]
 Timeout = Annotated[float, Option(min=0.01, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of, help=(
     "Seconds to wait for a reply where no later hop has replied."))]
 Rate = Annotated[float, Option(
@@ -62,21 +63,23 @@ SourceAddress = Annotated[str | None, Option(
     metavar="ADDRESS", callback=opt.address_of, help="Address of this host to send from.")]
 Watch = Annotated[bool, Option("--watch", help=(
     "Repeat until Ctrl-C, keep statistics, and report what changes; on a terminal, a screen with keys."))]
-ReportCycles = Annotated[int | None, Option("--report-cycles", min=1, max=10**9, metavar="N", help=(
+ReportCycles = Annotated[int | None, Option("--report-cycles", "-c", min=1, max=10**9, metavar="N", help=(
     "As --watch, but end after N rounds with a report of their statistics."))]
-Interval = Annotated[float, Option(
-    min=0, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of, help="Pause between the rounds of --watch.")]
+Interval = Annotated[float | None, Option(
+    min=0, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_or_none,
+    show_default="1 for each target, up to 10 where a router limits its replies",
+    help="Pause between the rounds of --watch.")]
 
 
 def trace(  # noqa: PLR0913 - a command's options are its arguments
-    target: Annotated[str, Argument(metavar="HOST:PORT", help=(
+    targets: Annotated[list[str], Argument(metavar="HOST:PORT...", help=(
         f"Where to; without a port, {TRACEROUTE_PORT}. Of a name's addresses, the system's first choice."))],
     *,
     only_v4: opt.OnlyV4 = False,
     only_v6: opt.OnlyV6 = False,
     max_ttl: MaxTtl = 30,
     first_ttl: FirstTtl = 1,
-    queries: Queries = 3,
+    queries: Queries = None,
     flows: Flows = 1,
     timeout: Timeout = 4,
     rate: Rate = 1000,
@@ -89,7 +92,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     allow_broadcast: opt.AllowBroadcast = False,
     watch: Watch = False,
     report_cycles: ReportCycles = None,
-    interval: Interval = 10,
+    interval: Interval = None,
     output_format: PageFormatOption = Format.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
@@ -101,66 +104,96 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
 ) -> None:
     """Find the routers on the way to a UDP port, and where it ends: at the port, a filter, in a loop, in silence.
 
-    The verdict is the destination's, in the words of scan.
+    The verdict is the destination's, in the words of scan. Several targets are traced side by side.
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
+    if output_format is Format.HTML and len(targets) > 1:
+        raise UsageError("--format html is one page of one target; here are several")
     family = None if only_v4 == only_v6 else 4 if only_v4 else 6
+    asked, failures = _asked(targets, family, interface, allow_broadcast=allow_broadcast)
+    from udpprobe.commands.trace import Options, trace_all  # noqa: PLC0415 - help does without the core
+
+    is_watch = watch or report_cycles is not None
+    options = Options(
+        max_ttl=max_ttl, first_ttl=first_ttl, queries=queries or (1 if is_watch else 3), timeout_s=timeout,
+        rate_pps=rate, flows=flows, interface=interface, source_address=source_address, source_port=source_port or 0,
+        payload=payload, size=size or 0, capture=capture or "auto")
+    names = names_for(output_format, dns=not numeric, asn_db=asn_db, asn_dns=asn_dns)
+    typed = [name for name, _ in asked]
+    with opened(output, stream=output_format is Format.NDJSON) as out:
+        told = _Output(out, output_format, style_of(out, color, utc=utc, names=names), typed, names,
+                       is_watch=is_watch, is_report=report_cycles is not None)
+        screen = None
+        if is_watch and is_screen(output_format, output):
+            from udpprobe.cli.screen import Screen  # noqa: PLC0415 - when it is shown
+            from udpprobe.resolver import Names  # noqa: PLC0415 - as above
+
+            asn_db = asn_db or os.environ.get("UDPPROBE_ASN_DB")
+            screen = Screen(typed, style_of(sys.stdout, color, utc=utc), Names(asn_db=asn_db, asn_dns=asn_dns),
+                            has_names=not numeric)
+        load_ahead("udpprobe.reports.trace", output_format)
+        verdicts, last = set(), {}
+        with screen or _live(told) as on_change:
+            for place, traced in trace_all(
+                    [endpoint for _, endpoint in asked], options, on_change, interval_s=interval,
+                    on_hops=told.take_hops if output_format is Format.NDJSON else None,
+                    rounds=report_cycles if is_watch else 1, wish=screen.wish if screen else None):
+                verdicts.add(traced.report.verdict)
+                last[place] = traced
+                if screen:
+                    screen.take(place, traced)
+                told.take(place, traced, is_shown=screen is not None)
+        told.finish()
+    failures += [traced.failure for traced in last.values() if traced.failure]
+    for failure in failures[:-1]:
+        complain(failure)
+    # a watch ends with q, after its cycles, or with Ctrl-C, be it in a round or in a pause
+    is_whole = told.has_rounds(report_cycles) or (screen is not None and screen.has_quit)
+    interrupted = not is_whole if is_watch else any(traced.interrupted for traced in last.values())
+    finish(verdicts, failing, interrupted=interrupted, failure=UdpprobeError(failures[-1]) if failures else None)
+
+
+def _asked(targets: "Sequence[str]", family: int | None, interface: str | None, *,
+           allow_broadcast: bool) -> "tuple[list[tuple[str | None, Endpoint]], list[str]]":
+    """The targets with the names that were typed; of several, why some have no address.
+
+    Raises:
+        UsageError: one is no target, or more than one destination.
+        UdpprobeError: none has an address.
+    """
     from udpprobe.engines.wire import endpoint_named  # noqa: PLC0415 - help does without the core
 
-    endpoint = endpoint_named(target, "trace", family, interface, allow_broadcast=allow_broadcast)
-    from udpprobe.commands.trace import Options  # noqa: PLC0415 - as above
-
-    options = Options(
-        max_ttl=max_ttl, first_ttl=first_ttl, queries=queries, timeout_s=timeout, rate_pps=rate, flows=flows,
-        interface=interface, source_address=source_address, source_port=source_port or 0, payload=payload,
-        size=size or 0, capture=capture or "auto")
-    names = names_for(output_format, dns=not numeric, asn_db=asn_db, asn_dns=asn_dns)
-    typed = parse_target(target).host
-    watch = watch or report_cycles is not None
-    with opened(output, stream=output_format is Format.NDJSON) as out:
-        told = _Output(out, output_format, style_of(out, color, utc=utc, names=names),
-                       typed if isinstance(typed, str) else None, names, is_report=report_cycles is not None)
-        shown = None
-        if watch and is_screen(output_format, output):
-            from udpprobe.cli.screen import Screen  # noqa: PLC0415 - when it is shown
-
-            shown = Screen(told.name, style_of(sys.stdout, color, utc=utc), numeric=numeric, asn_db=asn_db,
-                           interval_s=interval)
-        how = _How(interval if watch else None, report_cycles)
-        verdicts, last = _follow(endpoint, options, told, how, shown)
-    is_whole = told.rounds.count == report_cycles or (shown is not None and shown.has_quit)
-    # a watch ends with q, after its cycles, or with Ctrl-C, be it in a round or in a pause
-    interrupted = not is_whole if watch else last is not None and last.interrupted
-    finish(verdicts, failing, interrupted=interrupted,
-           failure=UdpprobeError(last.failure) if last is not None and last.failure else None)
+    found: list[tuple[str | None, Endpoint]] = []
+    failures = []
+    for text in targets:
+        host = parse_target(text).host
+        try:
+            endpoint = endpoint_named(text, "trace", family, interface, allow_broadcast=allow_broadcast)
+        except UsageError:
+            raise
+        except UdpprobeError as error:
+            failures.append(str(error))
+        else:
+            found.append((host if isinstance(host, str) else None, endpoint))
+    if not found:
+        for failure in failures[:-1]:
+            complain(failure)
+        raise UdpprobeError(failures[-1])
+    return found, failures
 
 
-class _How(NamedTuple):
-    """How often."""
+class _OfTarget:
+    """The rounds to one target."""
 
-    interval_s: float | None
-    """Between rounds; None for one round."""
-    rounds: int | None
-    """At most; None for no limit."""
+    def __init__(self, name: str | None) -> None:
+        from udpprobe.tracing.statistics import Rounds  # noqa: PLC0415 - help does without
 
-
-def _follow(endpoint: "Endpoint", options: "Options", output: "_Output", how: _How,
-            screen: "Screen | None") -> tuple[set[str | None], "Traced | None"]:
-    """Every verdict that was found, and the last round."""
-    from udpprobe.commands.trace import trace as rounds  # noqa: PLC0415 - as above
-
-    load_ahead("udpprobe.reports.trace", output.format)
-    verdicts, traced = set(), None
-    on_hops = output.take_hops if output.format is Format.NDJSON else None
-    with screen or _live(output, is_watch=how.interval_s is not None) as on_change:
-        for traced in rounds(endpoint, options, on_change, on_hops=on_hops, interval_s=how.interval_s,
-                             rounds=how.rounds, wish=screen.wish if screen else None):
-            verdicts.add(traced.report.verdict)
-            if screen:
-                screen.take(traced.report)
-            output.take(traced, more=how.interval_s is not None, is_shown=screen is not None)
-    output.finish()
-    return verdicts, traced
+        self.name, self.rounds = name, Rounds()
+        self.is_told = False
+        self.told_ttl = 0
+        """The last hop of this round that was written."""
+        self.running: TraceReport | None = None
+        """What is known of a round."""
 
 
 class _Output:
@@ -170,99 +203,112 @@ class _Output:
         out: what is written to.
         output_format: how.
         style: of text for people.
-        name: of the target, as it was typed.
+        typed: the names of the targets, as they were typed; None for addresses.
         names: what looks up names of routers.
+        is_watch: whether there is more than a round.
         is_report: whether a table is of the statistics at the end, and nothing before.
     """
 
-    def __init__(self, out: TextIO, output_format: Format, style: "Style", name: str | None = None,
-                 names: "Names | None" = None, *, is_report: bool = False) -> None:
-        from udpprobe.tracing.statistics import Rounds  # noqa: PLC0415 - as above
+    def __init__(self, out: TextIO, output_format: Format, style: "Style", typed: "Sequence[str | None]",
+                 names: "Names | None" = None, *, is_watch: bool, is_report: bool) -> None:
+        self.out, self.format, self.style, self.names = out, output_format, style, names
+        self.is_live = output_format is Format.TABLE and out.isatty() and not is_watch
+        self._targets = [_OfTarget(name) for name in typed]
+        self._is_watch, self._is_report = is_watch, is_report
 
-        self.out, self.format, self.style, self.name, self.names = out, output_format, style, name, names
-        self.is_live = output_format is Format.TABLE and out.isatty()
-        self.rounds = Rounds()
-        self._is_report = is_report
-        self._is_watch = self._is_told = False
-        self._told_ttl = 0
-        """The last hop of this round that was written."""
+    def has_rounds(self, count: int | None) -> bool:
+        """Whether each target has had so many, or will have none."""
+        return all(each.rounds.count == count or each.rounds.is_unsent for each in self._targets)
 
-    def look_up(self, report: "TraceReport") -> None:
+    def look_up(self, _: int, report: "TraceReport") -> None:
         """Begin to look up names of the routers that are known by now."""
         if self.names:
             self.names.ask(each.address for hop in report.hops for each in hop.reporters)
 
-    def text(self, report: "TraceReport") -> str:
+    def running(self, place: int, report: "TraceReport") -> str:
+        """What is known of all targets while their only round is under way."""
+        self._targets[place].running = report
+        return "\n".join(self._text(each, each.running) for each in self._targets if each.running)
+
+    def _text(self, target: _OfTarget, report: "TraceReport") -> str:
         """A report in the format that was asked for."""
-        from msgspec.structs import replace  # noqa: PLC0415 - as above
+        from msgspec.structs import replace  # noqa: PLC0415 - help does without
 
-        from udpprobe.reports.trace import TRACE_FORMATS, trace_table  # noqa: PLC0415 - as above
+        from udpprobe.reports.trace import trace_table, traces_text  # noqa: PLC0415 - as above
 
-        report = replace(report, name=self.name)
+        report = replace(report, name=target.name)
         if self.format is Format.TABLE:
             return trace_table(report, width_of(self.out), self.style)
-        return TRACE_FORMATS[self.format](report, width_of(self.out))
+        return traces_text([report], self.format, width_of(self.out))
 
-    def take_hops(self, hops: "Sequence[Hop]") -> None:
+    def take_hops(self, place: int, target: "Target", hops: "Sequence[Hop]") -> None:
         """Hops that are settled: a line each, at once."""
         from udpprobe.reports.trace import hop_lines  # noqa: PLC0415 - as above
 
-        self._write(hop_lines(hops))
-        self._told_ttl = hops[-1].ttl
+        self._write(self._targets[place], hop_lines(hops, target))
+        self._targets[place].told_ttl = hops[-1].ttl
 
-    def take(self, traced: "Traced", *, more: bool, is_shown: bool = False) -> None:
+    def take(self, place: int, traced: "Traced", *, is_shown: bool = False) -> None:
         """A round: at once to a stream of lines; of a table the first, and then what changes.
 
         Args:
+            place: of the target.
             traced: it.
-            more: whether others follow.
             is_shown: whether a screen shows them.
         """
-        report, is_first = traced.report, self.rounds.report() is None
-        changes = self.rounds.take(report)
-        self._is_watch = more
-        self.look_up(report)
-        if self.names and not more:
-            self.names.wait()
-        if self._told_ttl:
+        target, report = self._targets[place], traced.report
+        is_first = target.rounds.report() is None
+        changes = target.rounds.take(report)
+        self.look_up(place, report)
+        if self.format is Format.NDJSON:
             from msgspec.structs import replace  # noqa: PLC0415 - as above
 
-            report = replace(report, hops=tuple(hop for hop in report.hops if hop.ttl > self._told_ttl))
-            self._told_ttl = 0
-        if self.format is Format.NDJSON:
-            self._write(self.text(report))
-        elif self.format is Format.TABLE and more and not is_shown and not self._is_report:
-            from udpprobe.reports.trace import change_lines  # noqa: PLC0415 - as above
+            self._write(target, self._text(target, replace(
+                report, hops=tuple(hop for hop in report.hops if hop.ttl > target.told_ttl))))
+            target.told_ttl = 0
+        elif self.format is Format.TABLE and self._is_watch and not (is_shown or self._is_report):
+            from udpprobe.reports.trace import change_lines, target_of  # noqa: PLC0415 - as above
 
-            self._write(self.text(report) if is_first else change_lines(changes, self.style))
+            whither = target_of(report) if len(self._targets) > 1 else ""
+            self._write(target, self._text(target, report) if is_first else change_lines(
+                changes, self.style, whither))
 
-    def _write(self, text: str) -> None:
-        self._is_told = True
+    def _write(self, target: _OfTarget, text: str) -> None:
+        target.is_told = True
         self.out.write(text)
         self.out.flush()
 
     def finish(self) -> None:
-        """The last round, or the statistics of all, where none was written yet."""
-        report = self.rounds.report()
-        if report is None or self._is_told:
-            return
+        """Of each target the last round, or the statistics of all, where none was written yet."""
         from msgspec.structs import replace  # noqa: PLC0415 - as above
 
+        if self.names and not self._is_watch:
+            self.names.wait()
+        reports = [replace(report, name=target.name) for target in self._targets
+                   if not target.is_told and (report := target.rounds.report()) is not None]
+        if not reports:
+            return
         if not self._is_watch:
-            report = replace(report, hops=tuple(replace(hop, statistics=None) for hop in report.hops))
-        elif self.format is Format.TABLE:
+            reports = [replace(report, hops=tuple(replace(hop, statistics=None) for hop in report.hops))
+                       for report in reports]
+        from udpprobe.reports.trace import trace_table, traces_text  # noqa: PLC0415 - as above
+
+        width = width_of(self.out)
+        if self.format is not Format.TABLE:
+            self.out.write(traces_text(reports, self.format, width))
+        elif self._is_watch:
             from udpprobe.reports.screen import statistics_table  # noqa: PLC0415 - as above
 
-            self.out.write(statistics_table(replace(report, name=self.name), width_of(self.out), self.style,
-                                            is_ascii=is_ascii(self.out)))
-            return
-        self.out.write(self.text(report))
+            self.out.write("\n".join(statistics_table(report, width, self.style, is_ascii=is_ascii(self.out))
+                                     for report in reports))
+        else:
+            self.out.write("\n".join(trace_table(report, width, self.style) for report in reports))
 
 
 @contextmanager
-def _live(output: _Output, *, is_watch: bool) -> Iterator["Callable[[TraceReport], None] | None"]:
+def _live(output: _Output) -> Iterator["Callable[[int, TraceReport], None] | None"]:
     """What shows a table while it fills; None where nobody looks."""
-    if is_watch or not output.is_live:
+    if not output.is_live:
         yield output.look_up if output.names else None
         return
     from rich.console import Console  # noqa: PLC0415 - when it is shown
@@ -270,8 +316,8 @@ def _live(output: _Output, *, is_watch: bool) -> Iterator["Callable[[TraceReport
     from rich.text import Text  # noqa: PLC0415 - as above
 
     with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as live:
-        def on_change(report: "TraceReport") -> None:
-            output.look_up(report)
-            live.update(Text.from_ansi(output.text(report)), refresh=True)
+        def on_change(place: int, report: "TraceReport") -> None:
+            output.look_up(place, report)
+            live.update(Text.from_ansi(output.running(place, report)), refresh=True)
 
         yield on_change

@@ -238,9 +238,9 @@ class _Run(Struct):
         from udpprobe.commands import trace  # noqa: PLC0415 - as above
         from udpprobe.engines import wire  # noqa: PLC0415 - as above
 
-        traced = next(trace.trace(wire.endpoint_of(place, 0), trace.Options(
+        traced = trace.trace(wire.endpoint_of(place, 0), trace.Options(
             queries=1, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
-            interface=ask.probing.interface)))
+            interface=ask.probing.interface))
         return None if traced.interrupted else traced.report
 
     def _side_by_side(self, function: Callable[[Work], Result], work: Sequence[Work],

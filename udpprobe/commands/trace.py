@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +18,16 @@ from udpprobe.core.limiter import SECOND
 from udpprobe.engines.wire import Endpoint, Listener, Wire, payload_for
 from udpprobe.errors import UnsentError, UsageError
 from udpprobe.interrupt import CtrlC
-from udpprobe.replies import MOST_PROBES
+from udpprobe.replies import MOST_PROBES, Reply
 from udpprobe.tracing.hops import advised, ending_of, hops_of, loop_of, worst
 from udpprobe.tracing.model import Hop, Target, TraceReport
+from udpprobe.tracing.pace import Pace
 from udpprobe.tracing.path import BURST, Patience
 from udpprobe.tracing.schedule import Tracing
 
 LONGEST_WAIT_S = 0.05
 TELL_S = 0.1
+MOST_TARGETS = 64
 MOST_OF_A_ROUND = MOST_PROBES // 2
 """Probes: those of a round and of the one before it are remembered."""
 
@@ -56,6 +59,8 @@ class Traced(Struct, frozen=True):
     interrupted: bool
     failure: str | None = None
     """Why nothing could be sent."""
+    pause_s: float = 0.0
+    """Before the next round."""
 
 
 class Wish(StrEnum):
@@ -71,52 +76,93 @@ SURE = frozenset({"answered", "refused"})
 """Verdicts that no later reply changes; the destination itself has spoken."""
 
 
-def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport], None] | None = None, *,
-          on_hops: Callable[[Sequence[Hop]], None] | None = None,
-          interval_s: float | None = None, rounds: int | None = None,
-          wish: Callable[[], Wish] | None = None) -> Iterator[Traced]:
-    """Trace the way to a destination.
+def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport], None] | None = None) -> Traced:
+    """Trace the way to a destination once.
 
     Args:
         endpoint: the destination.
         options: how.
         on_change: gets what is known so far, some times a second; the verdict is None until it is settled.
-        on_hops: gets the hops of each round in their order, once nothing more is asked of them.
-        interval_s: pause between rounds; None for one round.
-        rounds: how many there are at most.
-        wish: is asked what to do, at least twenty times a second.
-
-    Yields:
-        Each round; the last one may have been interrupted.
 
     Raises:
         UsageError: an option is off: an unknown payload or interface, a first TTL beyond the last, too many probes.
         PrivilegeError: raw sockets are not allowed.
         UdpprobeError: this host cannot do it.
     """
-    guard(options)
-    payload = payload_for(endpoint.port, options.payload)
+    return next(traced for _, traced in trace_all(
+        [endpoint], options, (lambda _, report: on_change(report)) if on_change else None))
+
+
+def trace_all(endpoints: Sequence[Endpoint], options: Options,
+              on_change: Callable[[int, TraceReport], None] | None = None, *,
+              on_hops: Callable[[int, Target, Sequence[Hop]], None] | None = None,
+              interval_s: float | None = None, rounds: int | None = 1,
+              wish: Callable[[], Wish] | None = None) -> Iterator[tuple[int, Traced]]:
+    """Trace the ways to some destinations side by side, once or in rounds.
+
+    Args:
+        endpoints: the destinations; each is called by its place below.
+        options: how. The rate is that of all probes together.
+        on_change: gets what is known so far of a trace, some times a second; the verdict is None until it is settled.
+        on_hops: gets the hops of each round in their order, once nothing more is asked of them.
+        interval_s: pause between the rounds of a destination; None to choose it.
+        rounds: how many there are of each at most; None for no limit.
+        wish: is asked what to do, at least twenty times a second.
+
+    Yields:
+        Each round of each; the last one may have been interrupted.
+
+    Raises:
+        UsageError: as `trace`, and where there are too many destinations.
+        PrivilegeError: raw sockets are not allowed.
+        UdpprobeError: this host cannot do it.
+    """
+    guard(options, len(endpoints))
     with ExitStack() as held:
         ending = _Ending(held.enter_context(CtrlC()), wish)
-        try:
-            wire = held.enter_context(Wire(
-                endpoint, payload, source_port=options.source_port, interface=options.interface,
-                source_address=options.source_address, flows=options.flows))
-        except UnsentError as error:
-            yield Traced(_unsent(endpoint, error), interrupted=False, failure=str(error))
+        ways: list[_Way] = []
+        for place, endpoint in enumerate(endpoints):
+            try:
+                wire = held.enter_context(_wire_to(endpoint, place, options))
+            except UnsentError as error:
+                yield place, Traced(_unsent(endpoint, error), interrupted=False, failure=str(error))
+            else:
+                ways.append(_Way(place, wire, options, Pace(interval_s, len(endpoints)), len(endpoints)))
+        if not ways:
             return
-        listener = held.enter_context(Listener([wire], options.interface, capture=options.capture))
-        number = done = 0
+        listener = held.enter_context(
+            Listener([each.wire for each in ways], options.interface, capture=options.capture))
         while True:
-            run = _Round(listener, options, ending, number)
-            run.follow(on_change, on_hops)
-            report = run.report()
-            if on_change:
-                on_change(report)
-            yield Traced(report, ending.came)
-            number, done = run.tracing.next_number, done + 1
-            if interval_s is None or done == rounds or not _paused(listener, ending, interval_s):
-                return
+            for place, traced in _turned(ways, listener, ending, rounds):
+                if on_change:
+                    on_change(place, traced.report)
+                yield place, traced
+            if ending.came or all(each.done == rounds for each in ways):
+                if all(each.round is None for each in ways):
+                    return
+                continue    # it came in between: the rounds of those before it end too
+            wait_s = min(each.send(listener) for each in ways)
+            heard = listener.hear_each(min(max(wait_s, 0), LONGEST_WAIT_S))
+            ending.look()
+            for each, replies in zip(ways, heard, strict=True):
+                each.take(replies)
+                each.tell(ending, on_change, on_hops)
+
+
+def _wire_to(endpoint: Endpoint, place: int, options: Options) -> Wire:
+    first_port = options.source_port + place * options.flows if options.source_port else 0
+    return Wire(endpoint, payload_for(endpoint.port, options.payload), source_port=first_port,
+                interface=options.interface, source_address=options.source_address, flows=options.flows)
+
+
+def _turned(ways: Sequence[_Way], listener: Listener, ending: _Ending,
+            rounds: int | None) -> Iterator[tuple[int, Traced]]:
+    """Begin rounds that are due; those that are over."""
+    for each in ways:
+        each.begin(listener, ending, rounds)
+        if each.is_over(listener, ending):
+            report = each.end(listener, ending)
+            yield each.place, Traced(report, ending.came, pause_s=each.pause_s)
 
 
 def _unsent(endpoint: Endpoint, error: UnsentError) -> TraceReport:
@@ -127,8 +173,8 @@ def _unsent(endpoint: Endpoint, error: UnsentError) -> TraceReport:
         errno=errorcode.get(error.code), reached=False, hops=(), loop=None))
 
 
-def guard(options: Options) -> None:
-    """See to it that a trace can be made.
+def guard(options: Options, targets: int = 1) -> None:
+    """See to it that traces can be made.
 
     Raises:
         UsageError: options contradict each other, or ask for more probes than are remembered.
@@ -139,20 +185,16 @@ def guard(options: Options) -> None:
     if probes > MOST_OF_A_ROUND:
         raise UsageError(f"up to {probes:,} probes are too many, at most {MOST_OF_A_ROUND:,}; lower --flows, --queries "
                          "or --max-ttl")
+    if targets > MOST_TARGETS:
+        raise UsageError(f"{targets} targets are too many to trace side by side, at most {MOST_TARGETS}")
+    if options.source_port + targets * options.flows > 65_536:
+        raise UsageError(f"--source-port {options.source_port}: each flow to each target takes another port from there "
+                         "on, and there are no more")
 
 
 def _probes(options: Options, burst: int) -> int:
     """How many there are at most."""
     return options.flows * options.max_ttl * (options.queries + Patience.again * burst)
-
-
-def _paused(listener: Listener, ending: _Ending, interval_s: float) -> bool:
-    """Hear what comes late, and forget it; False when it is to end."""
-    until_s = time.monotonic() + interval_s
-    while not ending.came and (ending.is_held or time.monotonic() < until_s):
-        listener.hear(LONGEST_WAIT_S)
-        ending.look()
-    return not ending.came
 
 
 class _Ending:
@@ -175,41 +217,104 @@ class _Ending:
             self._is_stopped |= wish is Wish.STOP
 
 
+class _Way:
+    """The rounds to one destination, and the pauses between them.
+
+    Args:
+        place: of the destination.
+        wire: to it.
+        options: how it is traced.
+        pace: of the rounds.
+        targets: that share the rate.
+    """
+
+    def __init__(self, place: int, wire: Wire, options: Options, pace: Pace, targets: int) -> None:
+        self.place, self.wire, self.done = place, wire, 0
+        self.round: _Round | None = None
+        self._options, self._pace, self._targets = options, pace, targets
+        self._number = 0
+        self._next_s = -math.inf
+
+    def begin(self, listener: Listener, ending: _Ending, rounds: int | None) -> None:
+        """Begin the next round, if it is time for it."""
+        is_due = self.done != rounds and time.monotonic() >= self._next_s
+        if self.round is None and is_due and not (ending.is_held or ending.came):
+            self.round = _Round(listener, self.wire, self._options, self._number, self._pace, self._targets)
+
+    def is_over(self, listener: Listener, ending: _Ending) -> bool:
+        """Whether a round is, for all that can be known or by Ctrl-C."""
+        return self.round is not None and (ending.came or self.round.is_done(listener.now_ns))
+
+    def end(self, listener: Listener, ending: _Ending) -> TraceReport:
+        """What a round came to; the pause begins."""
+        found = self.round
+        assert found is not None  # noqa: S101 - it is over
+        report = self._pace.take(found.report(interrupted=ending.came), listener.now_ns, thorough=found.is_thorough)
+        self.round, self._number, self.done = None, found.tracing.next_number, self.done + 1
+        self._next_s = time.monotonic() + self._pace.pause_s
+        return report
+
+    @property
+    def pause_s(self) -> float:
+        """Before the next round."""
+        return self._pace.pause_s
+
+    def send(self, listener: Listener) -> float:
+        """Send what is due; how many seconds there is nothing to do."""
+        if self.round:
+            return self.round.send(listener.now_ns)
+        left_s = self._next_s - time.monotonic()
+        return left_s if left_s > 0 else LONGEST_WAIT_S     # it is held, or has had all its rounds
+
+    def take(self, replies: Sequence[Reply]) -> None:
+        """What came back; what comes in a pause is late, and forgotten."""
+        if self.round:
+            self.round.tracing.heard(replies)
+
+    def tell(self, ending: _Ending, on_change: Callable[[int, TraceReport], None] | None,
+             on_hops: Callable[[int, Target, Sequence[Hop]], None] | None) -> None:
+        """Hand on what is known of the round by now."""
+        if self.round is None:
+            return
+        if on_hops and (hops := self.round.settled_hops()):
+            on_hops(self.place, self.wire.target, hops)
+        if on_change and self.round.is_time_to_tell():
+            on_change(self.place, self.round.report(interrupted=ending.came))
+
+
 class _Round:
     """One round under way."""
 
-    def __init__(self, listener: Listener, options: Options, ending: _Ending, number: int) -> None:
-        interval_ns = int(SECOND / options.rate_pps) if options.rate_pps else 0
+    def __init__(self, listener: Listener, wire: Wire, options: Options, number: int, pace: Pace,
+                 targets: int) -> None:
+        self.is_thorough = pace.is_thorough(listener.now_ns)
+        interval_ns = int(targets * SECOND / options.rate_pps) if options.rate_pps else 0
         patience = Patience(options.max_ttl, options.first_ttl, options.queries, int(options.timeout_s * SECOND),
-                            interval_ns, burst=BURST if _probes(options, BURST) <= MOST_OF_A_ROUND else 1)
+                            interval_ns, burst=BURST if _probes(options, BURST) <= MOST_OF_A_ROUND else 1,
+                            asks_again=self.is_thorough, likely_ttl=pace.likely_ttl)
         self.tracing = Tracing(patience, flows=options.flows, size=options.size, first_number=number)
-        self._listener, self._wire, self._ending = listener, listener.wires[0], ending
+        self._listener, self._wire = listener, wire
         self._start_ns = listener.now_ns
         self._told_s, self._told_ttl, self._is_done = 0.0, 0, False
 
-    def follow(self, on_change: Callable[[TraceReport], None] | None,
-               on_hops: Callable[[Sequence[Hop]], None] | None) -> None:
-        """Send and hear to the end."""
-        while not self._ending.came:
-            if self.tracing.done(self._listener.now_ns):
-                self._is_done = True
-                return
-            self._step()
-            self._ending.look()
-            if on_hops and (hops := self._settled_hops()):
-                on_hops(hops)
-            if on_change and time.monotonic() >= self._told_s + TELL_S:
-                self._told_s = time.monotonic()
-                on_change(self.report())
+    def is_done(self, now_ns: int) -> bool:
+        """Whether all is known that there is to know."""
+        self._is_done = self._is_done or self.tracing.done(now_ns)
+        return self._is_done
 
-    def _step(self) -> None:
-        now_ns = self._listener.now_ns
+    def send(self, now_ns: int) -> float:
+        """Send what is due; how many seconds there is nothing to do."""
         probes = self.tracing.due(now_ns)
         self.tracing.refused(probes, self._wire.send(probes))
-        wait_s = (self.tracing.wake_ns(now_ns) - now_ns) / SECOND
-        self.tracing.heard(self._listener.hear(min(max(wait_s, 0), LONGEST_WAIT_S)))
+        return (self.tracing.wake_ns(now_ns) - now_ns) / SECOND
 
-    def _settled_hops(self) -> list[Hop]:
+    def is_time_to_tell(self) -> bool:
+        """Whether somebody who looks has not been told anything for a while."""
+        is_due = time.monotonic() >= self._told_s + TELL_S
+        self._told_s = time.monotonic() if is_due else self._told_s
+        return is_due
+
+    def settled_hops(self) -> list[Hop]:
         """Hops that were not told yet, as far as they and all before them are settled."""
         now_ns, last_ttl = self._listener.now_ns, self._told_ttl
         for ttl in sorted({ttl for path in self.tracing.paths for ttl in path.hops() if ttl > self._told_ttl}):
@@ -222,19 +327,19 @@ class _Round:
         hops = hops_of(self.tracing.paths, self._wire.target.address, now_ns, self._wire.interface)
         return [hop for hop in hops if first_ttl < hop.ttl <= last_ttl]
 
-    def report(self) -> TraceReport:
+    def report(self, *, interrupted: bool) -> TraceReport:
         """What is known."""
         paths, wire = self.tracing.paths, self._wire
         ending = worst([ending_of(path) for path in paths])
+        faults = self._listener.faults_of(wire) + Counter({"source-quench": self.tracing.quenches})
         report = TraceReport(
             version=__version__, target=wire.target, source_address=wire.source,
             source_ports=wire.flows.source_ports, interface=wire.interface, time_ns=self._start_ns,
             verdict=ending.verdict, errno=ending.errno, reached=ending.reached,
             hops=hops_of(paths, wire.target.address, self._listener.now_ns, wire.interface), loop=loop_of(paths),
-            notes=wire.notes,
-            faults=dict(sorted((self._listener.faults + Counter({"source-quench": self.tracing.quenches})).items())))
+            notes=wire.notes, faults=dict(sorted(faults.items())))
         if self._is_done or self.tracing.done(self._listener.now_ns):
             return advised(report)
         if ending.verdict in SURE:
-            return replace(advised(report), interrupted=self._ending.came)
-        return replace(report, verdict=None, errno=None, loop=None, interrupted=self._ending.came)
+            return replace(advised(report), interrupted=interrupted)
+        return replace(report, verdict=None, errno=None, loop=None, interrupted=interrupted)

@@ -270,6 +270,9 @@ class Listener:
 
     def __init__(self, wires: Sequence[Wire], interface: str | None = None, *, capture: str = "auto") -> None:
         self.wires = tuple(wires)
+        self._owners = {(wire.flows.destination, wire.flows.port, port): wire
+                        for wire in wires for port in wire.flows.source_ports}
+        """By what an error quotes. What quotes one wire's probes is no forgery of another's."""
         self._decoder = Decoder(1, keeps_messages=True)
         self._capture = _capture([port for wire in wires for port in wire.flows.source_ports], interface, capture)
         self.now_ns = time.time_ns()
@@ -277,19 +280,33 @@ class Listener:
     @property
     def faults(self) -> Counter[str]:
         """What was wrong with what was heard, counted by name."""
-        heard = self._capture.state.faults + self._decoder.counted_faults()
-        return sum((wire.faults for wire in self.wires), heard)
+        return sum((wire.faults for wire in self.wires), self._heard_faults())
+
+    def faults_of(self, wire: Wire) -> Counter[str]:
+        """The same without what was wrong with other wires' replies."""
+        return wire.faults + self._heard_faults()
+
+    def _heard_faults(self) -> Counter[str]:
+        return self._capture.state.faults + self._decoder.counted_faults()
 
     def hear(self, wait_s: float) -> list[Reply]:
         """What came back, in order of time, after waiting for it `wait_s` seconds at most; then `now_ns` is later.
 
         It may be less than `wait_s` later although nothing came back: probes that leave are heard too.
         """
+        return sorted((reply for replies in self.hear_each(wait_s) for reply in replies),
+                      key=lambda reply: reply.time_ns)
+
+    def hear_each(self, wait_s: float) -> list[list[Reply]]:
+        """The same for each of the wires."""
         frames = self._capture.receive(wait_s)
         self.now_ns = max(self.now_ns, frames.now_ns)
         packets = [packet for frame in frames.frames for packet in self._decoder.packets(
             frame.data, frame.length, frame.time_ns, frame.link_type, frame.number)]
-        return sorted((reply for wire in self.wires for reply in wire.take(packets)), key=lambda reply: reply.time_ns)
+        owners = [self._owners.get((each.destination, each.destination_port, each.source_port))
+                  if each.is_error else None for each in packets]
+        return [wire.take([packet for packet, owner in zip(packets, owners, strict=True) if owner in {None, wire}])
+                for wire in self.wires]
 
     def close(self) -> None:
         """Stop capturing."""

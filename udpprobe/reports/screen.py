@@ -11,7 +11,7 @@ from udpprobe.reports.text import PLAIN, Style, coloured, count, escape, local, 
 from udpprobe.reports.trace import change_lines, change_words, conclusion, folded, target_of
 from udpprobe.tracing.model import NOBODY, Change, Hop, HopStatistics, TraceReport
 
-KEYS = "q quit  p pause  r reset  n names  ? help"
+KEYS, MORE_KEYS = "q quit  p pause  r reset  n names  ? help", "q quit  p pause  r reset  n names  Tab next  ? help"
 NO_KEYS = "Ctrl-C ends it"
 TIMES = ("last", "avg", "best", "worst", "sdev", "jitter")
 HEADER = f"{'loss%':>5} {'sent':>5} {'last':>5} {'avg':>5} {'best':>5} {'worst':>5} {'sdev':>5} {'jitter':>6}"
@@ -23,6 +23,9 @@ HISTORY_FACTORS = (1.2, 1.5, 2, 3, 5, 10, 30)
 """How many times the best RTT a reply took, for each step of the history strip."""
 LEVELS, ASCII_LEVELS, NO_REPLY = "▁▂▃▄▅▆▇█", "12345678", "?"
 LEAST_EVENTS, MOST_EVENTS = 3, 100
+TARGET_HEADER = f"{'verdict':<11} {'hops':>4} {'loss%':>5} {'last':>5} {'avg':>5} {'worst':>5} {'changes':>7}"
+TARGETS_SHOWN = 3
+"""Of the lines of a screen, one in so many may be a target's."""
 HELP = """\
 loss%   probes without a reply that no limit on the router's replies explains
 sent    probes in all rounds since the start, or since r
@@ -37,6 +40,8 @@ q       quit, and print statistics and all changes
 p       pause: the round is finished, and no other one begun; p again goes on
 r       reset the statistics and the list of changes
 n       names of routers instead of addresses, or addresses again
+Tab     the next of several targets (also: its digit, arrows); the list
+        has loss and RTTs of each one's last hop
 ?       this help, or the hops again
 """
 
@@ -56,6 +61,10 @@ class View(Struct, frozen=True):
     has_keys: bool = True
     is_ascii: bool = False
     """Whether the terminal has no block characters."""
+    targets: tuple[TraceReport | None, ...] = ()
+    """All, of which `report` is one, where there are several; None for one of which nothing is known yet."""
+    chosen: int = 0
+    """Which one that is."""
 
 
 def trace_screen(view: View, width: int, height: int, style: Style = PLAIN) -> str:
@@ -63,7 +72,8 @@ def trace_screen(view: View, width: int, height: int, style: Style = PLAIN) -> s
     report = view.report
     clock = f"round {view.number}  {_clock(view.now_ns, view.now_ns, style)} {zone_name(view.now_ns, style.zone)}"
     title = _cut(f"trace {target_of(report)}", width - len(clock) - 2, view)
-    head = [f"{title:<{width - len(clock)}}{clock}", *_conclusion(view, width, style)]
+    head = [f"{title:<{width - len(clock)}}{clock}", *_target_lines(view, width, height // TARGETS_SHOWN, style),
+            *_conclusion(view, width, style)]
     if view.has_help:
         levels = ASCII_LEVELS if view.is_ascii else LEVELS
         body = ["", *HELP.format(lowest=levels[0], highest=levels[-1], lost=NO_REPLY).splitlines()]
@@ -74,7 +84,7 @@ def trace_screen(view: View, width: int, height: int, style: Style = PLAIN) -> s
     advice = wrap(escape(report.advice), width).split("\n") if report.advice else []
     if len(head) + len(advice) + len(body) + min(len(events), LEAST_EVENTS) + 2 <= height:
         head += advice
-    keys = KEYS if view.has_keys else NO_KEYS
+    keys = NO_KEYS if not view.has_keys else MORE_KEYS if view.targets else KEYS
     foot = f"{keys}{_cut(view.state, width - len(keys) - 2, view):>{width - len(keys)}}"
     return "\n".join([*_fitted(head, body, events, height - 1), foot])
 
@@ -91,6 +101,38 @@ def _fitted(head: list[str], body: list[str], events: list[str], height: int) ->
     return (shown + [""] * height)[:height]
 
 
+def _target_lines(view: View, width: int, most: int, style: Style) -> Iterator[str]:
+    """A line a target; of many those around the chosen one."""
+    if not view.targets:
+        return
+    digits, count_ = len(str(len(view.targets))), len(view.targets)
+    room = width - len(TARGET_HEADER) - digits - 4
+    first = max(min(view.chosen - most // 2, count_ - most), 0)
+    of = f" ({first + 1}-{min(first + most, count_)} of {count_})" if count_ > most else ""
+    yield f"{'':{digits + 2}} {f'target{of}':<{room}} {TARGET_HEADER}"
+    for place in range(first, min(first + most, count_)):
+        report = view.targets[place]
+        mark = ">" if place == view.chosen else " "
+        line = f"{mark} {place + 1:>{digits}} {_cut(target_of(report) if report else '', room, view):<{room}} "
+        if report is None:
+            yield line + "running"
+            continue
+        verdict = report.verdict or "running"
+        yield f"{line}{coloured(verdict, style, f'{verdict:<11}')} {_end_numbers(report, style)}"
+
+
+def _end_numbers(report: TraceReport, style: Style) -> str:
+    """What the last hop's probes came to."""
+    last = report.hops[-1] if report.hops else None
+    found = last.statistics if last else None
+    loss = f"{_percent(found.lost, found.sent):>5}" if found else f"{'':5}"
+    if found and found.lost and found.replies:
+        loss = coloured("WARNING", style, loss)
+    times = (found.last_ms, found.average_ms, found.worst_ms) if found else (None,) * 3
+    cells = " ".join(f"{_ms(each):>5}" for each in times)
+    return f"{last.ttl if last else '':>4} {loss} {cells} {len(report.changes):>7}"
+
+
 def _conclusion(view: View, width: int, style: Style) -> list[str]:
     """What the trace comes to, in two lines at most."""
     report = view.report
@@ -105,15 +147,19 @@ def _conclusion(view: View, width: int, style: Style) -> list[str]:
 
 def _events(view: View, width: int, style: Style) -> list[str]:
     """A line a change, the latest last."""
-    if not view.report.changes:
+    reports = enumerate(view.targets, 1) if view.targets else [(0, view.report)]
+    changes = sorted(((change, number) for number, report in reports if report for change in report.changes),
+                     key=lambda each: (each[0].time_ns, each[1]))
+    if not changes:
         return ["no change so far"] if view.report.rounds else []
-    return [line for change in view.report.changes[-MOST_EVENTS:] for line in _event(change, view, width, style)]
+    return [line for change, number in changes[-MOST_EVENTS:] for line in _event(change, number, view, width, style)]
 
 
-def _event(change: Change, view: View, width: int, style: Style) -> Iterator[str]:
-    """Its time, and beside it what changed, in as many lines as that takes."""
+def _event(change: Change, number: int, view: View, width: int, style: Style) -> Iterator[str]:
+    """Its time, the number of the target where there are several, and what changed, in as many lines as that takes."""
     clock = _clock(change.time_ns, view.now_ns, style)
-    for line in wrap(change_words(change), width - len(clock) - 1).split("\n"):
+    text = f"target {number}: {change_words(change)}" if number else change_words(change)
+    for line in wrap(text, width - len(clock) - 1).split("\n"):
         yield f"{clock} {coloured('loop', style, line) if change.kind == 'loop' else line}"
         clock = " " * len(clock)
 

@@ -31,7 +31,17 @@ from udpprobe.reports.text import (
     without_tags,
     wrap,
 )
-from udpprobe.tracing.model import NOBODY, TRACE_SCHEMA, Change, Hop, Reporter, TraceLoop, TraceReport, loop_words
+from udpprobe.tracing.model import (
+    NOBODY,
+    TRACE_SCHEMA,
+    Change,
+    Hop,
+    Reporter,
+    Target,
+    TraceLoop,
+    TraceReport,
+    loop_words,
+)
 
 HEADERS = ("hop", "router", "replies", "RTT min/median/max ms", "notes")
 LAPS, AGAIN = 2, "(loop repeats)"
@@ -198,25 +208,31 @@ def trace_json(report: TraceReport, _width: int) -> str:
     return "".join(document(whole | {"hops": iter((lines(whole["hops"]),))}))
 
 
-def hop_lines(hops: Sequence[Hop]) -> str:
-    """The lines of NDJSON for some hops."""
-    return lines({"kind": "hop", **plain(hop)} for hop in hops)
+def hop_lines(hops: Sequence[Hop], target: Target) -> str:
+    """The lines of NDJSON for some hops on the way to a target."""
+    whither = plain(target)
+    return lines({"kind": "hop", **plain(hop), "target": whither} for hop in hops)
 
 
 def trace_ndjson(report: TraceReport, _width: int) -> str:
     """A line a hop, then one `summary`; `kind` says which."""
     summary = trace_object(report)
     del summary["hops"]
-    return hop_lines(report.hops) + lines([{"kind": "summary", **summary}])
+    return hop_lines(report.hops, report.target) + lines([{"kind": "summary", **summary}])
 
 
 COLUMNS = ("ttl", "sent", "lost", "address", "count", "rtt_ms_min", "rtt_ms_median", "rtt_ms_max", "type", "code",
-           "reason", "verdict", "mtu", "labels", "interfaces", "flows", "notes")
+           "reason", "verdict", "mtu", "labels", "interfaces", "flows", "notes", "target")
 
 
 def trace_csv(report: TraceReport, _width: int) -> str:
     """A row a hop and reporter; a row also for a hop without any."""
-    rows = (row for hop in trace_object(report)["hops"] for row in _records(hop))
+    return _csv([report])
+
+
+def _csv(reports: Sequence[TraceReport]) -> str:
+    rows = ({**row, "target": endpoint(*astuple(report.target))} for report in reports
+            for hop in trace_object(report)["hops"] for row in _records(hop))
     return csv_text([COLUMNS, *([row.get(name) for name in COLUMNS] for row in rows)])
 
 
@@ -241,12 +257,33 @@ TRACE_FORMATS: Mapping[Format, Callable[[TraceReport, int], str]] = {
 """What each format makes of a trace; the width of the screen is for tables."""
 
 
+# ---- several targets
+
+
+TRACES_SCHEMA = "udpprobe.traces/1"
+
+
+def traces_text(reports: Sequence[TraceReport], output_format: Format, width: int) -> str:
+    """Traces to several targets, or to one, in any format but a table."""
+    if len(reports) == 1:
+        return TRACE_FORMATS[output_format](reports[0], width)
+    if output_format is Format.CSV:
+        return _csv(reports)
+    if output_format is Format.JSON:
+        traces = [trace_object(report) for report in reports]
+        return "".join(document({"schema": TRACES_SCHEMA, "command": "trace", "version": reports[0].version,
+                                 "traces": iter((lines(traces),))}))
+    between = "" if output_format is Format.NDJSON else "\n"
+    return between.join(TRACE_FORMATS[output_format](report, width) for report in reports)
+
+
 # ---- what is different between two rounds, in words
 
 
-def change_lines(changes: Iterable[Change], style: Style = PLAIN) -> str:
-    """A line a change, each with the time of the later round."""
-    return "".join(f"{_moment(change.time_ns, style)} {change_words(change)}\n" for change in changes)
+def change_lines(changes: Iterable[Change], style: Style = PLAIN, target: str = "") -> str:
+    """A line a change, each with the time of the later round, and which of several targets it is about."""
+    of = f"{target} " if target else ""
+    return "".join(f"{_moment(change.time_ns, style)} {of}{change_words(change)}\n" for change in changes)
 
 
 def _moment(time_ns: int, style: Style) -> str:

@@ -99,6 +99,11 @@ class Patience(Struct, frozen=True):
     """Between two such probes of a path whose end is not known: it may be a loop, with few routers for all of them."""
     burst: int = BURST
     """Probes at once for a hop that spoke and is asked again."""
+    asks_again: bool = True
+    """Whether any is."""
+    likely_ttl: int = 0
+    """Where the path ended before: what would go beyond waits until it is clear that it does not end there now. Each
+    probe beyond would draw another error from who ends it, and use up its limit. 0 where that is not known."""
     again: ClassVar[int] = 3
     """For how many pauses such a hop is, until it is clear whether it has a limit. One that never spoke is asked again
     once."""
@@ -230,19 +235,31 @@ class Path(Struct):
     def _window(self) -> int:
         return self.patience.window if self.end_ttl is None else self.patience.full_window
 
-    def next_ttl(self) -> int | None:
-        """The next TTL of the plan, None when all of it was sent, or this host sends none of it."""
+    def next_ttl(self, now_ns: int = NEVER) -> int | None:
+        """The next TTL of the plan, None when all of it was sent, or this host sends none of it.
+
+        Args:
+            now_ns: what time it is: some wait until others are held no longer.
+        """
         if any(flight.errno for flight in self.at(self.patience.first_ttl)):
             return None
         for query in range(1, self.patience.queries + 1):
-            for ttl in range(self.patience.first_ttl, self.last_ttl + 1):
+            for ttl in range(self.patience.first_ttl, min(self.last_ttl, self._likely_ttl(now_ns)) + 1):
                 if self._asked(ttl) < min(query, self.queries(ttl)):
                     return ttl
         highest = max(self.flights, default=0)
-        if self.end_ttl is not None and not self.is_reached and highest < min(
+        is_new = self.end_ttl is not None and (self.patience.asks_again or self.end_ttl != self.patience.likely_ttl)
+        if self.end_ttl is not None and is_new and not self.is_reached and highest < min(
                 self.end_ttl + BEYOND, self.patience.max_ttl):
             return highest + 1      # it may be the router's word about this TTL only
         return None
+
+    def _likely_ttl(self, now_ns: int) -> int:
+        """As far as probes may go while it is likely that the path ends where it did before."""
+        likely_ttl, flights = self.patience.likely_ttl, self.at(self.patience.likely_ttl)
+        is_open = not flights or not any(each.is_settled or each.errno or self.held_until_ns(each) <= now_ns
+                                         for each in flights)
+        return likely_ttl if likely_ttl and is_open and not self.is_known else self.patience.max_ttl
 
     def _asked(self, ttl: int) -> int:
         """What counts as a query of a TTL: at the end of the path, probes with higher ones too."""
@@ -253,7 +270,8 @@ class Path(Struct):
         """When a TTL is to be asked again that did not answer all of its queries; NEVER where it is not."""
         flights, bursts = self.at(ttl), self.bursts(ttl)
         latest = max(flights, key=lambda each: each.sent_ns, default=None)
-        if latest is None or not self.is_open(ttl) or any(each.errno for each in flights):
+        may_ask = self.patience.asks_again and not any(each.errno for each in flights)
+        if latest is None or not may_ask or not self.is_open(ttl):
             return NEVER
         if bursts and len(bursts[-1]) < self._burst(ttl):
             return latest.sent_ns

@@ -52,7 +52,7 @@ class Tracing:
         """One probe of a flow, if it has any."""
         if not path.has_room(now_ns):
             return
-        ttl, again = path.next_ttl(), 0
+        ttl, again = path.next_ttl(now_ns), 0
         if ttl is None:
             ttl = next((ttl for ttl in path.hops() if path.again_ns(ttl) <= now_ns), None)
             again = path.next_burst(ttl) if ttl is not None else 0
@@ -91,7 +91,7 @@ class Tracing:
     def _wake_of(self, path: Path, now_ns: int) -> int:
         """When a flow has room for a probe that is left, gives one up, or asks again."""
         if path.next_ttl() is not None:
-            if path.has_room(now_ns):
+            if path.next_ttl(now_ns) is not None and path.has_room(now_ns):
                 return now_ns
             return min(until for flight in path.all_flights() if (until := path.held_until_ns(flight)) > now_ns)
         waiting = [until for ttl in path.hops() if path.is_open(ttl) for flight in path.at(ttl)

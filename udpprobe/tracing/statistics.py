@@ -74,6 +74,11 @@ class Rounds:
         self._known: dict[int, Hop] = {}
         """By TTL, the last hop that had a reporter: errors are limited, and lost, so silence is no change."""
 
+    @property
+    def is_unsent(self) -> bool:
+        """Whether this host has no way there, and there will be no further round."""
+        return self._last is not None and self._last.verdict == "unsent" and not self._last.source_ports
+
     def reset(self) -> None:
         """Begin anew to count; what the path was like is still known."""
         self.count = 0
