@@ -7,8 +7,9 @@ import pytest
 from crafting import CLIENT, PORT, ROUTER, host, sent
 from following import story_of
 
+from udpprobe.core.destinations import period_of
 from udpprobe.core.model import Loop
-from udpprobe.report import Question, _period
+from udpprobe.report import Question
 
 OTHER_ROUTER = {4: "203.0.113.2", 6: "2001:db8:ff::2"}
 
@@ -132,6 +133,6 @@ def test_a_report_by_flow_has_its_loops_by_flow():
     ([[5, 9], [6, 10]], None), ([[5, 7, 13]], None), ([[5, 7, 11], [6, 8]], 2), ([[5, 8, 11], [6]], 3),
 ])
 def test_the_period_is_told_only_by_what_tells_it(ttl_sets, period):
-    assert period == _period(ttl_sets)
+    assert period == period_of(ttl_sets)
 
 

@@ -17,7 +17,7 @@ import udpprobe.report  # first, or what it brings would be built on the twin
 
 CORE = Path(udpprobe.core.__path__[0])
 MODULES = ("table", "histogram", "rows", "headers", "encapsulation", "decode", "flows", "recent", "duplicates",
-           "findings", "ranking", "capture", "filter", "analyzer")
+           "findings", "stencils", "ranking", "destinations", "capture", "filter", "analyzer")
 """Each behind those it imports."""
 
 

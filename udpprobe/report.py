@@ -7,70 +7,35 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, cached_property
-from heapq import nsmallest
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice, starmap
 from math import gcd
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from typing import Generic, Protocol, TypeVar, overload
 
 from msgspec import Struct
 
 from udpprobe import __version__
 from udpprobe.capture.frames import SourceState
 from udpprobe.core.addresses import address_text, is_group
-from udpprobe.core.advice import (
-    ANSWER,
-    ANY_HOST,
-    SOME,
-    Case,
-    advice_about,
-    case_of_finding,
-    case_of_verdict,
-    sentence,
-)
+from udpprobe.core.advice import advice_about
 from udpprobe.core.analyzer import Analyzer, Kept
+from udpprobe.core.destinations import MOST_FINDINGS, NS_PER_MS, Destinations, Ranks, kind_by, rank_of, ttls_of
 from udpprobe.core.extensions import extensions_of
-from udpprobe.core.findings import BIAS_NS, NO_PORT
+from udpprobe.core.findings import NO_PORT
 from udpprobe.core.histogram import Histograms
 from udpprobe.core.loops import find_round
-from udpprobe.core.model import (
-    Destination,
-    Event,
-    Finding,
-    Loop,
-    Report,
-    SourceReport,
-    Spread,
-    Unmatched,
-    Unread,
-    quoted_of,
-)
+from udpprobe.core.model import Destination, Event, Report, SourceReport, Unmatched, Unread, quoted_of
 from udpprobe.core.mtu import mtu_notes
 from udpprobe.core.notes import GROUP_MEMBER, Note, no_neighbour_notes, texts_of
-from udpprobe.core.ranking import NO_ERROR, Ranking, expired, kind_of, refusals, reported_by
+from udpprobe.core.ranking import Ranking, expired, reported_by
 from udpprobe.core.recent import EVIDENCE, MATCHES
+from udpprobe.core.stencils import Filler
 from udpprobe.core.table import Table
-from udpprobe.core.verdicts import ERRNO_OF_VERDICT, NO_NEIGHBOUR, VERDICTS, meaning_of, verdict_of
-from udpprobe.endpoints import endpoint_text
+from udpprobe.core.verdicts import NO_NEIGHBOUR
 
-SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
-
-LEAST_BURST = 6
-"""No host is known that sends fewer ICMP errors at once before it limits them: Linux, 6 to one address."""
-
-MOST_ROUTERS = 32
-"""So many of a loop are named with each of its findings. Few loops are of more than ten; forged errors come from any
-number of addresses, and with all of them at each, a report would be the square of a capture."""
-
-MOST_FINDINGS = 1000
-"""So many of a destination are listed, the worst first: forged errors come from any number of reporters. All count."""
-
-NS_PER_MS = 1e6
-_ENDPOINT, _FINDING, _LOOP = 12, 17, 10
+_FINDING, _LOOP = 17, 10
 """Words of a row."""
-_NO_NEIGHBOUR = int(Note.NO_NEIGHBOUR)
-_UNKNOWN = len(VERDICTS)
 
 Row = TypeVar("Row")
 
@@ -86,19 +51,33 @@ class Question(Struct, frozen=True):
     """`destination`, `host`, `flow` or `reporter`."""
 
 
+class Shaped(Protocol):
+    """Which destinations are alike, as `core.destinations.Destinations` knows; by number."""
+
+    def shape(self, number: int) -> Hashable | None:
+        """What a row has in common with others, which differ in values alone; None where it has to be made."""
+
+    def sample(self, number: int) -> Destination:
+        """The row of one that has a shape, with the marks of `core.stencils` in the place of its values."""
+
+    def put_values(self, number: int, filler: Filler) -> None:
+        """Put the values of one that has a shape where its marks say."""
+
+
 class Rows(Sequence[Row], Generic[Row]):
     """Rows that are made when they are asked for.
 
     Args:
         order: what each row is made of, in their order.
         make: makes one.
+        shaped: knows which of them are alike, for who writes a million as text and needs no objects.
     """
 
-    def __init__(self, order: Sequence[int], make: Callable[[int], Row]) -> None:
-        self._order, self._make = order, make
+    def __init__(self, order: Sequence[int], make: Callable[[int], Row], shaped: Shaped | None = None) -> None:
+        self.order, self.make, self.shaped = order, make, shaped
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self.order)
 
     @overload
     def __getitem__(self, at: int) -> Row: ...
@@ -106,48 +85,14 @@ class Rows(Sequence[Row], Generic[Row]):
     def __getitem__(self, at: slice) -> Rows[Row]: ...
     def __getitem__(self, at: int | slice) -> Row | Rows[Row]:
         """One row, or the rows of a slice."""
-        return Rows(self._order[at], self._make) if isinstance(at, slice) else self._make(self._order[at])
+        return Rows(self.order[at], self.make, self.shaped) if isinstance(at, slice) else self.make(self.order[at])
 
     def __iter__(self) -> Iterator[Row]:
-        return map(self._make, self._order)
-
-
-class _Kind(NamedTuple):
-    """What is the same for all findings of a kind."""
-
-    rank: int
-    """Of its verdict; 0 is the most telling."""
-    verdict: str | None
-    errno: str | None
-    linux: dict[str, str | None] | None
-    reason: str
-
-
-@cache
-def _kind(key: int) -> _Kind:
-    """Of a `kind_of`."""
-    family, icmp_type, icmp_code = key >> 19, key >> 11 & 0xFF, key >> 3 & 0xFF
-    if icmp_type == NO_ERROR:
-        return _Kind(_UNKNOWN, None, None, None, ANSWER)
-    meaning = meaning_of(family, icmp_type, icmp_code)
-    verdict = verdict_of(meaning, itself=bool(key & 4), loop=bool(key & 2), group=bool(key & 1))
-    return _Kind(rank_of(verdict), verdict, ERRNO_OF_VERDICT.get(verdict or ""), meaning.linux, meaning.reason)
-
-
-class _Ranks(dict[int, int]):
-    """The rank of each `kind_of`."""
-
-    def __missing__(self, key: int) -> int:
-        return self.setdefault(key, _kind(key).rank)
-
-
-def rank_of(verdict: str | None) -> int:
-    """0 for the most telling verdict; for none, more than for any."""
-    return VERDICTS.index(verdict) if verdict else _UNKNOWN
+        return map(self.make, self.order)
 
 
 def conclude(analyzer: Analyzer, question: Question, *,
-             is_final: bool = False) -> tuple[Sequence[Destination], Sequence[Unmatched]]:
+             is_final: bool = False) -> tuple[Rows[Destination], Rows[Unmatched]]:
     """The destinations, worst first, and the errors whose datagrams nobody saw.
 
     Args:
@@ -163,237 +108,40 @@ class Conclusion:
     """What an analyzer's tables say."""
 
     def __init__(self, analyzer: Analyzer, question: Question, *, is_final: bool = False) -> None:
-        self._question = question
-        self._by_flow = question.group_by == "flow"
         if is_final:
             analyzer.seal()
         conversations = analyzer.conversations
-        endpoints, self._endpoint_rtt = conversations.close() if is_final else conversations.totals()
+        endpoints, endpoint_rtt = conversations.close() if is_final else conversations.totals()
         analyzer.findings.split_records(endpoints)
-        findings, loops, self._rtt = analyzer.findings.table, analyzer.findings.loops, analyzer.findings.rtt
+        findings, loops, rtt = analyzer.findings.table, analyzer.findings.loops, analyzer.findings.rtt
         are_loops = _are_loops(findings, loops, question.loop_ttl)
         if question.group_by in {"host", "reporter"}:
-            grouped = _Grouped(endpoints, self._endpoint_rtt, findings, loops, self._rtt, are_loops)
+            grouped = _Grouped(endpoints, endpoint_rtt, findings, loops, rtt, are_loops)
             is_by_host = question.group_by == "host"
-            endpoints, self._endpoint_rtt, findings, loops, self._rtt, are_loops = grouped.by(is_by_host=is_by_host)
-        self._endpoint_rtt.settle()
-        self._rtt.settle()
-        self._endpoints, self._loops, self._findings = endpoints, loops, findings
-        self._endpoint_words, self._finding_words, self._loop_words = (
-            memoryview(endpoints.words), memoryview(findings.words), memoryview(loops.words))
-        self._are_loops = are_loops
-        self._looping: dict[tuple[int, ...], list[int]] = {}
-        """By host, its errors of loops; filled when it is asked for."""
-        self._ranking = ranking = Ranking(findings, loops, endpoints, by_flow=self._by_flow)
+            endpoints, endpoint_rtt, findings, loops, rtt, are_loops = grouped.by(is_by_host=is_by_host)
+        endpoint_rtt.settle()
+        rtt.settle()
+        ranking = Ranking(findings, loops, endpoints, by_flow=question.group_by == "flow")
         ranking.gather(with_answers=question.group_by != "reporter", with_healthy=question.all_destinations)
-        ranking.sort(_Ranks(), are_loops, *map(rank_of, ("loop", "answered", "silent")))
+        ranking.sort(Ranks(), are_loops, *map(rank_of, ("loop", "answered", "silent")))
+        self._ranking = ranking
+        self._rows = Destinations(ranking, findings, loops, endpoints, endpoint_rtt, rtt, are_loops,
+                                  group_by=question.group_by)
 
-    def _finding_subject(self, row: int) -> tuple[int, ...]:
-        words, at = self._finding_words, _FINDING * row
-        port = words[at + 4] >> 2 & 0x1FFFF
-        source_port = words[at + 5] & 0xFFFF if self._by_flow else 0
-        return words[at], words[at + 1], port, words[at + 6], words[at + 7], source_port
-
-    def destinations(self) -> Sequence[Destination]:
+    def destinations(self) -> Rows[Destination]:
         """The worst first."""
-        return Rows(memoryview(self._ranking.order), self._destination)
+        return Rows(memoryview(self._ranking.order), self._rows.destination, self._rows)
 
-    def _kind_of(self, row: int) -> _Kind:
-        return _kind(kind_of(self._findings, row, is_loop=row in self._are_loops))
-
-    def _is_of_group(self, row: int) -> bool:
-        words, at = self._finding_words, _FINDING * row
-        return bool(is_group(words[at], words[at + 1]))
-
-    def _destination(self, number: int) -> Destination:
-        ranking = self._ranking
-        subject, found, row = ranking.subject(number), ranking.found(number), ranking.endpoint_of[number]
-        verdict, address = VERDICTS[ranking.rank(number)], address_text(subject[0], subject[1])
-        sent, sent_bytes, _, answered, last_ns, other_port = (
-            self._endpoint_words[_ENDPOINT * row + 6:_ENDPOINT * row + 12] if row >= 0 else (0,) * 6)
-        port, findings = _port(subject[2]), self._told(found)
-        notes = [f"answer-from port {other_port}"] if other_port else []
-        if len(found) > MOST_FINDINGS:
-            notes.append(f"{len(found) - MOST_FINDINGS} more findings are counted, not listed")
-        meaning = self._meaning(subject[:2], last_ns) if verdict == "silent" else None
-        case = case_of_verdict(verdict, findings, address, meaning=meaning,
-                               answered=answered if port is not None else 0)
-        return Destination(
-            address=address, port=port, verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict),
-            meaning=meaning, sent=sent, sent_bytes=sent_bytes, answered=answered, errors=ranking.errors(number),
-            rtt_ms=_spread(self._endpoint_rtt, row), findings=findings, advice=self._advice(case, address, port),
-            notes=tuple(notes),
-            source=address_text(subject[3], subject[4]) if self._by_flow else None,
-            source_port=subject[5] if self._by_flow and subject[2] < NO_PORT else None)
-
-    def _advice(self, case: Case | None, address: str, port: int | None) -> str | None:
-        if self._question.group_by == "reporter":      # the address is not of who was asked, but of who reported
-            return sentence(case, [SOME], ANY_HOST)
-        return sentence(case, [endpoint_text(address, port)], address)
-
-    def _told(self, found: list[int]) -> tuple[Finding, ...]:
-        """Findings of one destination, the worst first."""
-        loop = self._loop(found) if self._are_loops or self._loops.size else None
-        if len(found) == 1:
-            return (self._finding(found[0], loop),)
-        return tuple(self._finding(row, loop) for row in nsmallest(MOST_FINDINGS, found, key=self._order))
-
-    def _order(self, row: int) -> tuple[Any, ...]:
-        if row >= self._findings.size:
-            at = _LOOP * (row - self._findings.size)
-            return rank_of("loop"), -self._loop_words[at + 6], "", self._loop_words[at + 7], 0, 0, 0, 0
-        words, at = self._finding_words, _FINDING * row
-        kind = words[at + 4]
-        return (self._kind_of(row).rank, -words[at + 8], address_text(words[at + 2], words[at + 3]), words[at + 9],
-                kind >> 28 & 0xFF, kind >> 20 & 0xFF, _mtu(words[at + 5]) or 0, words[at + 5] >> 50)
-
-    def _finding(self, row: int, loop: Loop | None) -> Finding:
-        if row >= self._findings.size:
-            return self._seen_looping(row - self._findings.size, loop)
-        words, at = self._finding_words, _FINDING * row
-        packed, kind = words[at + 4], self._kind_of(row)
-        family, notes, mtu = packed >> 36 & 0xFF, words[at + 11], _mtu(words[at + 5])
-        if packed >> 28 & 0xFF == NO_ERROR:
-            return self._answer(row, family, mtu or 0)
-        return Finding(
-            verdict=kind.verdict, errno=kind.errno, linux=kind.linux, family=family, icmp_type=packed >> 28 & 0xFF,
-            icmp_code=packed >> 20 & 0xFF, reason=kind.reason,
-            reporter=None if notes & _NO_NEIGHBOUR else self._reporter(row), count=words[at + 8],
-            first_time_ns=words[at + 9] - BIAS_NS, last_time_ns=words[at + 10] - BIAS_NS, mtu=mtu,
-            match=MATCHES[notes >> 56], rtt_ms=_spread(self._rtt, row), loop=loop if kind.verdict == "loop" else None,
-            notes=texts_of(notes & (1 << 48) - 1, words[at + 12], family, words[at + 5] >> 50, mtu) + (
-                (GROUP_MEMBER,) if self._is_of_group(row) else ()) + (
-                no_neighbour_notes(family, "") if notes & _NO_NEIGHBOUR else ()))
-
-    def _answer(self, row: int, family: int, port: int) -> Finding:
-        """The finding that answers came from where nobody had been asked."""
-        words, at = self._finding_words, _FINDING * row
-        address = self._reporter(row)
-        name = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        return Finding(
-            verdict=None, errno=None, linux=None, family=family, icmp_type=None, icmp_code=None, reason=ANSWER,
-            reporter=address, count=words[at + 8], first_time_ns=words[at + 9] - BIAS_NS,
-            last_time_ns=words[at + 10] - BIAS_NS, mtu=None, match="none", rtt_ms=None, loop=None,
-            notes=(f"answer-from {name}, which was not asked: connected sockets drop it",))
-
-    def _reporter(self, row: int) -> str:
-        """Who reported a finding. In an IPv6 header, an IPv4-mapped address is what it is."""
-        words, at = self._finding_words, _FINDING * row
-        return address_text(words[at + 2], words[at + 3], as_ipv4=words[at + 4] >> 36 & 0xFF == 4)
-
-    def _seen_looping(self, row: int, loop: Loop | None) -> Finding:
-        """The finding that needs no ICMP error: datagrams that came round."""
-        words, at = self._loop_words, _LOOP * row
-        return Finding(
-            verdict="loop", errno=ERRNO_OF_VERDICT["loop"], linux=None,
-            family=4 if words[at] == 0 and words[at + 1] >> 32 == 0xFFFF else 6, icmp_type=None, icmp_code=None,
-            reason="no-response", reporter=None, count=words[at + 6], first_time_ns=words[at + 7] - BIAS_NS,
-            last_time_ns=words[at + 8] - BIAS_NS, mtu=None, match="none", rtt_ms=None, loop=loop, notes=(SEEN_LOOPING,))
-
-    def _loop(self, found: list[int]) -> Loop | None:
-        """The loop behind a destination's errors: its routers in the order they spoke, and its period."""
-        size, words = self._findings.size, self._finding_words
-        candidates = (row for row in found if row < size and row in self._are_loops)
-        rows = nsmallest(MOST_FINDINGS, candidates, key=lambda row: (
-            words[_FINDING * row + 9], words[_FINDING * row + 2], words[_FINDING * row + 3]))
-        seen = [row - size for row in found if row >= size]
-        if not rows and not seen:
-            return None
-        period = self._loop_words[_LOOP * seen[0] + 9] if seen else _period([_ttls(words, row) for row in rows])
-        if period is None and rows:     # a traceroute that takes a port for each probe
-            all_ttls = self._ttls_around(rows[0])
-            period = _period(list(all_ttls.values()))
-            if period:
-                return Loop(tuple(all_ttls)[:MOST_ROUTERS], period)
-        return Loop(tuple(dict.fromkeys(self._reporter(row) for row in rows))[:MOST_ROUTERS], period)
-
-    def _ttls_around(self, row: int) -> dict[str, list[int]]:
-        """By router, the TTLs of all errors of a loop about the host that one is about: in the order of the first."""
-        if not self._looping:
-            for each in self._are_loops:
-                self._looping.setdefault(self._finding_subject(each)[:2], []).append(each)
-        found: dict[str, set[int]] = {}
-        for each in self._looping[self._finding_subject(row)[:2]]:
-            found.setdefault(self._reporter(each), set()).update(_ttls(self._finding_words, each))
-        return {name: sorted(ttls) for name, ttls in sorted(found.items(), key=lambda pair: min(pair[1], default=0))}
-
-    def _meaning(self, host: tuple[int, int], asked_ns: int) -> str:
-        """What silence says: a host that refused another port would have refused this one too.
-
-        Unless its limit was used up: it refused a burst of datagrams before this one was sent, and none after.
-        """
-        row = self._refusals.row_of(host)
-        if row < 0:
-            return "no-evidence"
-        count, last_ns = self._refusals.words[4 * row + 2], self._refusals.words[4 * row + 3]
-        return "rate-limited" if count >= LEAST_BURST and last_ns < asked_ns else "listening-or-filtered"
-
-    @cached_property
-    def _refusals(self) -> Table:
-        return refusals(self._findings)
-
-    def unmatched(self) -> Sequence[Unmatched]:
+    def unmatched(self) -> Rows[Unmatched]:
         """The worst first."""
-        words = self._finding_words
-        rows = [row for row in range(self._findings.size) if not words[_FINDING * row + 4] & 1]
-        order = sorted(rows, key=lambda row: (self._order(row), _name(self._finding_subject(row), self._by_flow)))
-        return Rows(order, self._unmatched)
-
-    def _unmatched(self, row: int) -> Unmatched:
-        high, low, port, source_high, source_low, source_port = self._finding_subject(row)
-        source = address_text(source_high, source_low) if self._by_flow else None
-        address, finding = address_text(high, low), self._finding(row, None)
-        return Unmatched(address, _port(port), finding, source=source,
-                         source_port=source_port if self._by_flow and port < NO_PORT else None,
-                         advice=self._advice(case_of_finding(finding, address), address, _port(port)))
+        return Rows(self._rows.unmatched_order(), self._rows.unmatched)
 
 
 _IN_TRANSIT = (4 << 16 | 11 << 8, 6 << 16 | 3 << 8)
 
 
-def _name(subject: tuple[int, ...], by_flow: bool) -> bytes:
-    """Sorts subjects by the text of their addresses, then by port."""
-    port = subject[2] if subject[2] < NO_PORT else 0
-    name = address_text(subject[0], subject[1]).encode() + b"\0" + port.to_bytes(2)
-    if by_flow:
-        name += address_text(subject[3], subject[4]).encode() + b"\0" + subject[5].to_bytes(2)
-    return name
-
-
-def _port(port: int) -> int | None:
-    return port if port < NO_PORT else None
-
-
-def _mtu(word: int) -> int | None:
-    mtu = (word >> 17 & (1 << 33) - 1) - 1
-    return mtu if mtu >= 0 else None
-
-
 def _signed(word: int) -> int:
     return word - (1 << 64) if word >> 63 else word
-
-
-def _spread(rtt: Histograms, owner: int) -> Spread | None:
-    spread = rtt.spread(owner)
-    return spread and Spread(spread[0] / NS_PER_MS, spread[1] / NS_PER_MS, spread[2] / NS_PER_MS)
-
-
-def _ttls(words: memoryview, row: int) -> list[int]:
-    """TTLs that a finding's datagrams left with, ascending."""
-    at = _FINDING * row + 13
-    bits = words[at] | words[at + 1] << 64 | words[at + 2] << 128 | words[at + 3] << 192
-    found = []
-    while bits:
-        found.append((bits & -bits).bit_length() - 1)
-        bits &= bits - 1
-    return found
-
-
-def _period(ttl_sets: list[list[int]]) -> int | None:
-    """Hops around a loop, from the TTLs at which each of its routers reported; None where they do not tell."""
-    step = gcd(*(ttl - ttls[0] for ttls in ttl_sets for ttl in ttls[1:]))
-    evenly = any(len(ttls) >= 3 and ttls[-1] - ttls[0] == step * (len(ttls) - 1) for ttls in ttl_sets)
-    return step if step and (evenly or step == len(ttl_sets)) else None
 
 
 def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int] | None = None) -> set[int]:
@@ -409,7 +157,7 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
     candidates: dict[tuple[int, ...], list[int]] = {}
     for row in expired(findings, rows):
         subject = _destination(words, row)
-        if subject in seen or (_ttls(words, row) or [0])[-1] >= loop_ttl:
+        if subject in seen or (ttls_of(words, row) or [0])[-1] >= loop_ttl:
             found.add(row)
         elif not words[_FINDING * row + 4] & 2:    # the destination itself may speak for all who are behind a NAT
             candidates.setdefault(subject, []).append(row)
@@ -436,7 +184,7 @@ def _round_of(words: memoryview, rows: list[int]) -> set[int]:
     of: dict[tuple[int, str], set[int]] = {}
     for row in rows[:MOST_FINDINGS]:     # a loop has few routers
         name = address_text(words[_FINDING * row + 2], words[_FINDING * row + 3])
-        for ttl in _ttls(words, row):
+        for ttl in ttls_of(words, row):
             reported[ttl] = reported.get(ttl, frozenset()) | {name}
             of.setdefault((ttl, name), set()).add(row)
     if len(reported) < 3:
@@ -519,28 +267,29 @@ def _add_loop(new: Table, old: Table, row: int) -> None:
     new.words[to + 9] = gcd(new.words[to + 9], words[at + 9])
 
 
-class _Later(Sequence[Row], Generic[Row]):
+class _Later(Rows[Row]):
     """Rows that are looked for when somebody asks for them.
 
     Who writes events alone never does, and to put a million in order takes half a gigabyte.
     """
 
-    def __init__(self, rows: Callable[[], Sequence[Row]]) -> None:
+    def __init__(self, rows: Callable[[], Rows[Row]]) -> None:
         self._rows = rows
 
-    def __len__(self) -> int:
-        return len(self._rows())
+    @property
+    def order(self) -> Sequence[int]:  # type: ignore[override]  # an attribute there
+        """As of `Rows`."""
+        return self._rows().order
 
-    @overload
-    def __getitem__(self, at: int) -> Row: ...
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[Row]: ...
-    def __getitem__(self, at: int | slice) -> Row | Sequence[Row]:
-        """One row, or the rows of a slice."""
-        return self._rows()[at]
+    @property
+    def make(self) -> Callable[[int], Row]:  # type: ignore[override]  # as above
+        """As of `Rows`."""
+        return self._rows().make
 
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self._rows())
+    @property
+    def shaped(self) -> Shaped | None:  # type: ignore[override]  # as above
+        """As of `Rows`."""
+        return self._rows().shaped
 
 
 def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Question, *,
@@ -555,8 +304,8 @@ def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Qu
         is_final: whether nobody else needs the analyzer: it ends with the report, at the latest.
     """
     concluded = cache(lambda: conclude(analyzer, question, is_final=is_final))
-    destinations: Sequence[Destination] = _Later(lambda: concluded()[0])
-    unmatched: Sequence[Unmatched] = _Later(lambda: concluded()[1])
+    destinations: Rows[Destination] = _Later(lambda: concluded()[0])
+    unmatched: Rows[Unmatched] = _Later(lambda: concluded()[1])
     if not is_final:
         destinations, unmatched = concluded()
     has_frames = analyzer.packets > 0
@@ -665,7 +414,7 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
     packet = kept.rows.packet(row, b"", bytes(0))
     message = kept.message(row)
     group = is_group(*packet.destination)
-    kind = _kind(packet.family << 19 | packet.icmp_type << 11 | packet.icmp_code << 3
+    kind = kind_by(packet.family << 19 | packet.icmp_type << 11 | packet.icmp_code << 3
                  | itself << 2 | is_loop << 1 | group)
     objects, more = extensions_of(message, packet.family) if message else (None, Note(0))
     sureness, evidence = match[0] >> 8 & 0xFF, match[0] >> 16 & 0xFF

@@ -2,8 +2,8 @@ import pytest
 
 from udpprobe.cli import main
 from udpprobe.cli.options import parse_time
+from udpprobe.core.stencils import rfc3339
 from udpprobe.errors import UsageError
-from udpprobe.reports.text import rfc3339
 
 
 @pytest.mark.parametrize(("text", "shown"), [

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from profiles import examples
 
-from udpprobe import report
+from udpprobe.core import destinations
 from udpprobe.core.model import Destination
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.report import Question, conclude
@@ -43,7 +43,7 @@ def test_destinations_are_in_the_order_of_their_texts_where_all_else_is_equal(as
 
 def test_a_row_is_made_when_it_is_asked_for_and_not_before(monkeypatch):
     made = []
-    monkeypatch.setattr(report, "Destination", lambda **fields: made.append(fields) or Destination(**fields))
+    monkeypatch.setattr(destinations, "Destination", lambda **fields: made.append(fields) or Destination(**fields))
     packets = [b.datagram(CLIENT[4], f"198.51.100.{n}", 40000, 53, b"?") for n in range(1, 200)]
     rows = conclude(analyzer_of(frames_of(packets)), EVERYTHING)[0]
     assert (199, []) == (len(rows), made)

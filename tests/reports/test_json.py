@@ -37,6 +37,7 @@ from udpprobe.core.model import (
     Unread,
     WatchedEvent,
 )
+from udpprobe.core.stencils import rounded
 from udpprobe.core.verdicts import VERDICTS, meaning_of
 from udpprobe.pmtud.model import MtuReport
 from udpprobe.reports.json import (
@@ -47,7 +48,6 @@ from udpprobe.reports.json import (
     plain,
     report_json,
     report_ndjson,
-    rounded,
 )
 from udpprobe.tracing.model import TraceReport
 

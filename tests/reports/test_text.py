@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tabulate import tabulate
 
+from udpprobe.core.stencils import rfc3339
 from udpprobe.reports.text import (
     Layout,
     MarkdownTable,
@@ -13,7 +14,6 @@ from udpprobe.reports.text import (
     link_name,
     markdown,
     plural,
-    rfc3339,
     table,
     wrap,
 )

@@ -273,12 +273,21 @@ class Histograms:
         self.starts, self.values, self.counts = _words(1), _words(0), _words(0)
         self.absorb(old, new)
 
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def has(self, owner: index) -> cython.bint:
+        """Whether an owner has any duration. Settle first."""
+        return 0 <= owner < self.owners and self.starts[owner] < self.starts[owner + 1]
+
     def spread(self, owner: index) -> tuple[int, float, int] | None:
         """Least, median and greatest of an owner's durations in nanoseconds; None without. Settle first."""
-        if owner < 0 or owner >= self.owners or self.starts[owner] == self.starts[owner + 1]:
+        if not self.has(owner):
             return None
         first: index = self.starts[owner]
         last: index = self.starts[owner + 1]
+        if last == first + 1:       # of a million destinations, most have but one
+            return int(self.values[first]), float(self.values[first]), int(self.values[first])
         place: index
         values, counts = self.values, self.counts
         total = 0

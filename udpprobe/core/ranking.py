@@ -70,17 +70,20 @@ class Ranking:
         subjects: a row each: address, port; of a flow, its source's address and port, else zeros.
         order: their numbers, the worst first.
         endpoint_of: of each, its row of endpoints; -1 where nothing was seen to be sent.
+        starts, found_rows: `found_rows[starts[n]:starts[n + 1]]` is what was found about subject n.
     """
 
     order: memoryview[int]
     endpoint_of: memoryview[int]
+    starts: memoryview[int]
+    found_rows: memoryview[int]
     _spare: memoryview[int]
 
     def __init__(self, findings: Table, loops: Table, endpoints: Table, *, by_flow: bool) -> None:
         self.findings, self.loops, self.endpoints, self.by_flow = findings, loops, endpoints, by_flow
         self.subjects = Table(_SUBJECT, _SUBJECT, memoryview(findings.secret))
         self._subject_of = _signed(findings.size + loops.size)
-        self._starts, self._found = _signed(1), _signed(0)
+        self.starts, self.found_rows = _signed(1), _signed(0)
         self.endpoint_of, self.order, self._spare = _signed(0), _signed(0), _signed(0)
         self._keys = memoryview(bytearray(8)).cast("Q")
         self._key_words = 0
@@ -149,25 +152,25 @@ class Ranking:
         """Put the rows that were found in the order of their subjects."""
         row: index
         number: index
-        self._starts = _signed(self.subjects.size + 2)
+        self.starts = _signed(self.subjects.size + 2)
         for row in range(len(self._subject_of)):
             if self._subject_of[row] >= 0:
-                self._starts[self._subject_of[row] + 2] += 1
+                self.starts[self._subject_of[row] + 2] += 1
         for number in range(self.subjects.size):
-            self._starts[number + 2] += self._starts[number + 1]
-        self._found = _signed(self._starts[self.subjects.size + 1])
+            self.starts[number + 2] += self.starts[number + 1]
+        self.found_rows = _signed(self.starts[self.subjects.size + 1])
         for row in range(len(self._subject_of)):
             number = self._subject_of[row]
             if number >= 0:
-                self._found[self._starts[number + 1]] = row
-                self._starts[number + 1] += 1
+                self.found_rows[self.starts[number + 1]] = row
+                self.starts[number + 1] += 1
 
     def found(self, number: index) -> list[int]:
         """What was found about a subject: rows of findings, ascending, then of loops, numbered behind them."""
         rows: list[int] = []
         place: index
-        for place in range(self._starts[number], self._starts[number + 1]):
-            rows.append(self._found[place])     # noqa: PERF401 - a comprehension's variable is no C integer
+        for place in range(self.starts[number], self.starts[number + 1]):
+            rows.append(self.found_rows[place])     # noqa: PERF401 - a comprehension's variable is no C integer
         return rows
 
     def subject(self, number: index) -> tuple[int, int, int, int, int, int]:
@@ -249,7 +252,7 @@ class Ranking:
             if row >= self.findings.size:
                 self._keys[at + _RANK] = min(self._keys[at + _RANK], loop)
                 continue
-            kind = _kind(self.findings, row, flags[row])
+            kind = kind_of(self.findings, row, flags[row])
             if kind != known:
                 known, rank = kind, ranks[kind]
             self._keys[at + _RANK] = min(self._keys[at + _RANK], rank)
@@ -318,23 +321,19 @@ class Ranking:
         return False
 
 
-@cython.cfunc
+@cython.ccall
 @cython.nogil
 @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
-def _kind(findings: Table, row: index, is_loop: cython.bint) -> u64:
-    at: index = _FINDING * row
-    packed: u64 = findings.words[at + _KIND]
-    group: u64 = 1 if is_group(findings.words[at], findings.words[at + 1]) else 0
-    return packed >> 20 << 3 | (packed & _ITSELF) << 1 | (2 if is_loop else 0) | group
-
-
-def kind_of(findings: Table, row: int, *, is_loop: bool) -> int:
+def kind_of(findings: Table, row: index, is_loop: cython.bint) -> u64:
     """What the verdict of a finding depends on: family << 19 | type << 11 | code << 3 and three flags.
 
     Flags: 4 where the destination itself reported it, 2 where it is an error of a routing loop, 1 where the
     destination is a group.
     """
-    return _kind(findings, row, is_loop)
+    at: index = _FINDING * row
+    packed: u64 = findings.words[at + _KIND]
+    group: u64 = 1 if is_group(findings.words[at], findings.words[at + 1]) else 0
+    return packed >> 20 << 3 | (packed & _ITSELF) << 1 | (2 if is_loop else 0) | group
 
 
 def expired(findings: Table, rows: Iterable[int] | None = None) -> list[int]:

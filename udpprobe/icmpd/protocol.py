@@ -23,10 +23,10 @@ from udpprobe.core.model import quoted_of
 from udpprobe.core.mtu import mtu_notes
 from udpprobe.core.notes import texts_of
 from udpprobe.core.rows import Packet
+from udpprobe.core.stencils import rfc3339
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of, verdict_of
 from udpprobe.icmpd.registry import Errors, IsOwn, IsPeerNow, Registry, UdpSocket
 from udpprobe.reports.json import encoded
-from udpprobe.reports.text import rfc3339
 
 ACCEPTED, REFUSED = b"1", b"0"
 JSON, STATUS = b"J", b"S"

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 from msgspec.structs import astuple
 
 from udpprobe.core.model import Destination, Event, Finding, Model, Report, Unmatched, is_time, json_name
-from udpprobe.reports.json import encoded, rounded
-from udpprobe.reports.text import escape, rfc3339
+from udpprobe.core.stencils import rfc3339, rounded
+from udpprobe.reports.json import encoded
+from udpprobe.reports.text import escape
 
 ROWS_AT_A_TIME = 1024
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)

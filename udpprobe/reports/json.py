@@ -6,7 +6,7 @@ Times become RFC 3339, milliseconds are rounded to the nanosecond, and all is AS
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby, islice
 from json.encoder import encode_basestring_ascii
@@ -33,11 +33,14 @@ from udpprobe.core.model import (
     is_time,
     json_name,
 )
-from udpprobe.reports.text import rfc3339
+from udpprobe.core.stencils import Filler, Stencil, rfc3339, rounded
+from udpprobe.report import Rows
 
 EVENTS_SCHEMA = "udpprobe.events/1"
 ROWS_AT_A_TIME = 1024
 """Of a report; their text is a megabyte."""
+MOST_SHAPES = 4096
+"""Of rows, whose text is kept; a capture may be made to have a million."""
 
 _ENCODER = Encoder()
 _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
@@ -53,7 +56,11 @@ def encoded(value: object) -> str:
 
 def lines(values: Iterable[object]) -> str:
     """The JSON of each, a line each."""
-    some = [ready(value) for value in values]
+    return _lines([ready(value) for value in values])
+
+
+def _lines(some: Sequence[object]) -> str:
+    """Likewise, of what is ready."""
     try:
         text = _ENCODER.encode_lines(some).decode()
     except UnicodeEncodeError:      # the name of a file may hold any byte
@@ -122,14 +129,6 @@ def _change(name: str, hint: Any) -> Callable[[Any], Any] | None:  # noqa: ANN40
     return ready if any(issubclass(kind, Model) for kind in inner) else None
 
 
-def rounded(ms: float) -> float:
-    """`round(ms, 6)`, in half the time."""
-    scaled = ms * 1e6
-    whole = round(scaled)
-    # the product is not exact; it does where no half is near, and where its last bit is far below one
-    return whole / 1e6 if -0.49 < scaled - whole < 0.49 and scaled < 1e13 else round(ms, 6)
-
-
 # of these there may be millions, so each is written out; a test sees to it that they do as `_record` does
 
 
@@ -181,9 +180,6 @@ def _unmatched(entry: Unmatched, row: _Row = _UnmatchedRow) -> object:
 
 def _encoded(rows: Iterable[object]) -> Iterator[str]:
     """The JSON of all rows, a line each, many lines at a time."""
-    if isinstance(rows, Parts):
-        yield from _encoded_parts(rows)
-        return
     rows = iter(rows)
     while some := list(islice(rows, ROWS_AT_A_TIME)):
         yield lines(some)
@@ -222,6 +218,39 @@ def _ms(duration_ns: int) -> str:
     """Of a microsecond or more, in milliseconds as JSON has a float."""
     whole, rest = divmod(duration_ns, 1_000_000)
     return f"{whole}.{rest:06d}".rstrip("0") if rest else f"{whole}.0"
+
+
+# ---- destinations, of which most are alike
+
+def _destinations(rows: Sequence[Destination], row: Callable[[Destination], object]) -> Iterator[str]:
+    """The JSON of all destinations, a line each, many lines at a time: the same as `lines` makes of them.
+
+    Args:
+        rows: in their order.
+        row: makes of a destination, whose times and milliseconds are ready, what is encoded.
+    """
+    if isinstance(rows, Parts) and row is _as_it_is:
+        yield from _encoded_parts(rows)
+        return
+    shaped = rows.shaped if isinstance(rows, Rows) else None
+    if not isinstance(rows, Rows) or shaped is None:
+        passing = iter(rows)
+        while some := list(islice(passing, ROWS_AT_A_TIME)):
+            yield _lines([row(_destination(each)) for each in some])
+        return
+    filler, stencils = Filler(), dict[Hashable, Stencil]()
+    for first in range(0, len(rows), ROWS_AT_A_TIME):
+        for number in rows.order[first:first + ROWS_AT_A_TIME]:
+            shape = shaped.shape(number)
+            stencil = stencils.get(shape)
+            if stencil is None:
+                if shape is None or len(stencils) >= MOST_SHAPES:
+                    filler.put(_lines([row(_destination(rows.make(number)))]).encode())
+                    continue
+                stencil = stencils[shape] = Stencil(_lines([row(shaped.sample(number))]), is_json=True)
+            shaped.put_values(number, filler)
+            filler.fill(stencil)
+        yield filler.take()
 
 
 def document(members: Mapping[str, object]) -> Iterator[str]:
@@ -264,18 +293,26 @@ def tail_of(report: Report) -> dict[str, object]:
 def report_json(report: Report) -> Iterator[str]:
     """One object, `udpprobe.report/1`, a row a line, in pieces."""
     return document({
-        "schema": REPORT_SCHEMA, **head_of(report), "destinations": _encoded(report.destinations),
+        "schema": REPORT_SCHEMA, **head_of(report), "destinations": _destinations(report.destinations, _as_it_is),
         "unmatched": _encoded(map(_unmatched, report.unmatched)), **tail_of(report)})
 
 
 def destination_lines(destinations: Iterable[Destination]) -> str:
     """The lines of NDJSON for some destinations."""
-    return lines(_DestinationLine(*astuple(_destination(each))) for each in destinations)
+    return lines(_destination_line(_destination(each)) for each in destinations)
+
+
+def _destination_line(ready_one: Destination) -> object:
+    return _DestinationLine(*astuple(ready_one))
+
+
+def _as_it_is(ready_one: Destination) -> Destination:
+    return ready_one
 
 
 def report_ndjson(report: Report) -> Iterator[str]:
     """A line a destination, then a line an unmatched error, then one `summary`; `kind` says which. In pieces."""
-    yield from _encoded(_DestinationLine(*astuple(_destination(each))) for each in report.destinations)
+    yield from _destinations(report.destinations, _destination_line)
     yield from _encoded(_unmatched(entry, _UnmatchedLine) for entry in report.unmatched)
     yield lines([{"kind": "summary", "schema": REPORT_SCHEMA, **head_of(report), **tail_of(report)}])
 

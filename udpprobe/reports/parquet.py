@@ -18,8 +18,9 @@ from msgspec import Struct
 from pyarrow.parquet import ParquetWriter
 
 from udpprobe.core.model import REPORT_SCHEMA, Destination, Event, Model, Report, Unmatched, is_time, json_name
+from udpprobe.core.stencils import rounded
 from udpprobe.reports.csv import values_of
-from udpprobe.reports.json import EVENTS_SCHEMA, encoded, head_of, rounded, tail_of, valid_text
+from udpprobe.reports.json import EVENTS_SCHEMA, encoded, head_of, tail_of, valid_text
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -7,7 +7,6 @@ import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from udpprobe.endpoints import endpoint_text
@@ -58,19 +57,6 @@ def _visible(character: str) -> str:
 def endpoint(address: str, port: int | None, zone: str | None = None) -> str:
     """`192.0.2.1:53`, `[2001:db8::1]:53`, `[fe80::1%eth0]:53`, or the address alone where there is no port."""
     return escape(endpoint_text(address, port, zone))
-
-
-def rfc3339(time_ns: int) -> str:
-    """Nanoseconds since 1970 as RFC 3339, UTC, nine decimals."""
-    minutes, rest_ns = divmod(time_ns, MINUTE_NS)
-    digits = str(rest_ns + 100_000_000_000)     # always twelve: a 1, two of seconds, nine of nanoseconds
-    return f"{_minute(minutes)}{digits[1:3]}.{digits[3:]}Z"
-
-
-@lru_cache(1 << 12)
-def _minute(minutes: int) -> str:
-    # a million findings have few minutes, and no two of them a nanosecond, in common
-    return (_EPOCH + timedelta(minutes=minutes)).replace(tzinfo=None).isoformat()[:-2]
 
 
 def no_name(_address: str) -> str:

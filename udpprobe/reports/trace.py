@@ -10,6 +10,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from udpprobe.core.notes import in_words
+from udpprobe.core.stencils import rfc3339
 from udpprobe.reports import Format
 from udpprobe.reports.csv import csv_text
 from udpprobe.reports.json import document, lines, plain
@@ -25,7 +26,6 @@ from udpprobe.reports.text import (
     local,
     markdown,
     plural,
-    rfc3339,
     table,
     timeout_name,
     without_tags,

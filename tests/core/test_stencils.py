@@ -1,0 +1,73 @@
+"""Text that is filled into the text of a sample."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from msgspec.json import encode
+
+from udpprobe.core.addresses import address_text, mapped_address
+from udpprobe.core.findings import BIAS_NS
+from udpprobe.core.stencils import Filler, Stencil, rfc3339, rounded
+
+words = st.integers(0, (1 << 64) - 1)
+
+
+def filled(text, *values, is_json=True):
+    filler = Filler()
+    for place, value in enumerate(values):
+        filler.words[place] = value
+    filler.fill(Stencil(text, is_json=is_json))
+    return filler.take()
+
+
+@given(words)
+@example(0)
+@example(9)
+@example(10)
+def test_a_number_loses_the_quotes_around_it_alone(number):
+    assert f'{{"a":{number},"b":"{number} of {number}"}}' == filled('{"a":"<n0>","b":"<n0> of <n0>"}', number)
+    assert f'"{number}"' == filled('"<n0>"', number, is_json=False)
+
+
+@given(st.integers(0, (1 << 40) - 1))
+@example(0)
+@example(1)
+@example(9)
+@example(10)
+@example(999_999)
+@example(1_000_000)
+def test_milliseconds_are_written_as_the_encoder_writes_them(ns):
+    assert encode(rounded(ns / 1e6)).decode() == filled('"<m0>"', ns)
+
+
+@given(st.integers(-(1 << 63), (1 << 63) - 1), st.integers(-(1 << 63), (1 << 63) - 1))
+@example(-(1 << 63), (1 << 63) - 1)
+@example(0, -1)
+@example(59_999_999_999, 60_000_000_000)
+def test_a_time_is_written_whatever_came_before_it(first_ns, second_ns):
+    assert (f"{rfc3339(first_ns)} {rfc3339(second_ns)} {rfc3339(first_ns)}"
+            == filled("<t0> <t1> <t0>", first_ns + BIAS_NS, second_ns + BIAS_NS))
+
+
+@given(st.ip_addresses())
+@example(IPv4Address("0.0.0.0"))
+@example(IPv4Address("255.255.255.255"))
+@example(IPv6Address("::ffff:192.0.2.1"))
+def test_an_address_is_written_as_its_text(address):
+    number = mapped_address(address)
+    high, low = number >> 64, number & (1 << 64) - 1
+    for mark in ("<a0>", "<a:0>"):
+        assert f'"[{address_text(high, low)}]:53"' == filled(f'"[{mark}]:<n2>"', high, low, 53)
+
+
+def test_rows_are_taken_in_the_order_of_writing_and_once():
+    filler, long = Filler(), "x" * 5000
+    for number in range(100):
+        filler.words[0] = number
+        filler.fill(Stencil(f"{long} <n0>\n", is_json=True))
+        filler.put(b"between\n")
+    assert "".join(f"{long} {number}\nbetween\n" for number in range(100)) == filler.take()
+    assert "" == filler.take()

@@ -1,0 +1,25 @@
+cimport cython
+
+from udpprobe.core cimport views
+
+
+@cython.final
+cdef class Stencil:
+    cdef Py_ssize_t size
+    cdef bytes text
+    cdef const unsigned char[::1] bytes
+    cdef long long[::1] ends, places
+    cdef unsigned long long[::1] kinds
+
+
+@cython.final
+cdef class Filler:
+    cdef public unsigned long long[::1] words
+    cdef unsigned char[::1] _memory
+    cdef Py_ssize_t _room, _size
+    cdef bytes _minute
+    cdef unsigned long long _minute_begin
+    cdef int _copy(self, Stencil stencil, Py_ssize_t at, Py_ssize_t end) except -1 nogil
+    cdef int _put_number(self, unsigned long long number, Py_ssize_t digits) except -1 nogil
+    cdef int _put_ms(self, unsigned long long ns) except -1 nogil
+    cdef int _put_byte(self, unsigned long long byte) except -1 nogil
