@@ -98,6 +98,10 @@ golden: $(VENV)/ready $(VENV)/compiled ## write tests/golden anew; the diff is t
 docs: man ## write schemas, options and sessions of docs and README anew, and man (as root also those in the lab)
 	$(BIN)/python tests/write_docs.py
 
+.PHONY: pictures
+pictures: $(VENV)/ready $(VENV)/compiled ## draw the pictures of README anew, from the program in the lab (as root, with tmux)
+	$(BIN)/python tests/write_pictures.py
+
 .PHONY: man
 man: $(VENV)/ready $(VENV)/compiled ## write the manual pages (docs/man) anew, from the texts of help; the wheel has them
 	@$(BIN)/python tests/write_man.py
