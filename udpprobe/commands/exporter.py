@@ -40,8 +40,9 @@ MODULES: Mapping[str, Module] = {name: (Expectation(name), Probing()) for name i
 """What there is without a file of templates."""
 CONNECTIONS = 64
 """For more, room is made by hanging up on whoever has taken longest to ask; where all have asked, by 503."""
-PROBE_DESCRIPTORS = 160
-"""Of a probe: 64 source ports for each family (`prepare.SOURCE_PORTS`), and what hears the answers."""
+PROBE_DESCRIPTORS = 32
+"""Of a probe: 17 source ports at most (`pmtud.rounds.FLOWS`, and the control port's), and what sends and hears. 19 were
+counted of each of 16 at once."""
 OTHER_DESCRIPTORS = CONNECTIONS + 64
 FULL = b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\ntoo many connections\n"
 REMEMBERED = 4096

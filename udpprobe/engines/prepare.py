@@ -14,6 +14,7 @@ from udpprobe.core.addresses import mapped_address
 from udpprobe.engines import Engine
 from udpprobe.errors import UdpprobeError
 from udpprobe.linux.hostfacts import (
+    PORT_BITS,
     ReservedPorts,
     families_of,
     has_net_raw,
@@ -27,7 +28,7 @@ from udpprobe.scanning.plan import Address, Plan, Sources
 from udpprobe.scanning.probes import Destinations
 
 SOURCE_PORTS = 64
-"""Where none is asked for: a host's ports get one each, as far as they go."""
+"""Where none is asked for: a host's ports get one each, as far as they go. Of a single host, no more than it needs."""
 FIRST_UNPRIVILEGED = 1024
 """What any user may bind (ip(7))."""
 PORT_TRIES = 64
@@ -110,13 +111,21 @@ def reserve_source_ports(destinations: Destinations, own: Sequence[int], options
     if options.source_port:
         return reserve_ports(families, port=options.source_port)
     taken = set(compress(destinations.port, own))
+    needed = SOURCE_PORTS
+    if is_alone(destinations):
+        needed = min(SOURCE_PORTS, len(destinations.port) + 1)      # and one for the control port
     if not taken:
-        return reserve_neighbours(SOURCE_PORTS, families)
-    for count in (SOURCE_PORTS, 1):
+        return reserve_neighbours(needed, families)
+    for count in (needed, 1):
         for first in _some_beside(taken, count):
             with suppress(UdpprobeError):
                 return reserve_ports(families, port=first, count=count)
     return reserve_neighbours(1, families)
+
+
+def is_alone(destinations: Destinations) -> bool:
+    """Whether a single host is probed."""
+    return not any(destinations.host)
 
 
 def _some_beside(taken: set[int], count: int) -> list[int]:
@@ -140,7 +149,8 @@ def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ..
     choice = array("H", map(catalogue.choice_of, destinations.port))
     dice = SystemRandom()     # `secrets` does the same, and loads OpenSSL
     key = dice.getrandbits(64), dice.getrandbits(64)
-    return Plan(destinations, Sources(sources, ports[0], len(ports)), choice, catalogue.payloads(), key,
+    port_bits = PORT_BITS if is_alone(destinations) and not options.source_port else None
+    return Plan(destinations, Sources(sources, ports[0], len(ports), port_bits), choice, catalogue.payloads(), key,
                 ttl=options.ttl, size=options.size, proving=catalogue.proving), errno
 
 

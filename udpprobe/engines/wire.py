@@ -22,7 +22,7 @@ from udpprobe.core.probe import TOKEN_BYTES
 from udpprobe.core.rows import Packet
 from udpprobe.core.targets import TRACEROUTE_PORT, parse_target
 from udpprobe.errors import PrivilegeError, UdpprobeError, UnsentError, UsageError, raw_hint
-from udpprobe.linux.hostfacts import reserve_ports, source_of
+from udpprobe.linux.hostfacts import PORT_BITS, reserve_ports, source_of
 from udpprobe.linux.netlink import bind_to_interface, interface_index, interface_mtu, interface_name, outgoing_interface
 from udpprobe.payloads import Catalogue, chosen, load
 from udpprobe.payloads.catalogue import Payload
@@ -37,9 +37,6 @@ FILTER = "(udp and ({ports})) or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6
 """The probes and their answers, errors, and later fragments, which have no ports."""
 LEAST_TOKEN = 2
 """Bytes of the token that tell probes apart; a payload with less room gets a token behind it."""
-PORT_BITS = 14
-"""log2 of the ports that the kernel chooses from (net.ipv4.ip_local_port_range: 28,232), rounded down."""
-
 QUEUE_S = 0.01
 """How long an interface's queue may stay full: a few packets a millisecond fill none, but some say so of a packet that
 the next link does not take, and meanwhile nothing else is sent or heard."""

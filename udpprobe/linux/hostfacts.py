@@ -175,6 +175,10 @@ def _is_known(family: int) -> bool:
     return True
 
 
+PORT_BITS = 14
+"""log2 of the ports that the kernel chooses from (net.ipv4.ip_local_port_range: 28,232), rounded down."""
+
+
 def reserve_ports(families: Collection[int] = (4, 6), port: int = 0, count: int = 1) -> ReservedPorts:
     """Take `count` ports, each in all of the families at once.
 

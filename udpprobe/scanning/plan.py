@@ -37,6 +37,9 @@ class Sources(Struct, frozen=True):
     ports: int = 1
     """How many there are from `port` on. The tasks of a host take them in turn, for what comes from another port of
     the host says by the one it goes to what it is about."""
+    port_bits: int | None = None
+    """What guessing one is worth, where that is more than log2 of how many there are: where nobody else is probed, who
+    would learn of another."""
 
 
 class Plan:
@@ -63,7 +66,8 @@ class Plan:
         self.tasks = Destinations.concatenate([destinations, self._controls(destinations, key)])
         self.host, self.port = self.tasks.host, self.tasks.port
         self._number_sources()
-        self.prober = Prober(key, payloads, self._addresses, first_port=sources.port, ports=sources.ports)
+        self.prober = Prober(key, payloads, self._addresses, first_port=sources.port, ports=sources.ports,
+                             port_bits=sources.port_bits)
         self.source_port = self._source_ports()
         """(tasks,) where the probes of each come from."""
         self._choice, self._proving = choice + array("H", [CONTROL]) * self.hosts, proving
