@@ -12,7 +12,7 @@ from profiles import examples
 from trace_world import ANSWER, EXPIRED, HOST_UNREACH, QUENCH, REFUSED, SILENCE, SIZE, TO, Way, reply_of, traced
 
 from udpprobe.core.limiter import MS, NEVER
-from udpprobe.tracing.hops import ending_of, hops_of
+from udpprobe.tracing.hops import ending_of, hops_of, loop_of
 from udpprobe.tracing.path import Patience
 from udpprobe.tracing.schedule import Tracing
 
@@ -185,6 +185,23 @@ def test_a_late_answer_that_repeats_nothing_is_not_that_of_a_ttl_that_runs_out()
             tracing.heard([late] if probe.ttl == 3 else [late, own])
     hops = hops_of(tracing.paths, TO, now_ns)
     assert [[R[0]], [R[1]], [TO]] == [[each.address for each in hop.reporters] for hop in hops]
+
+
+@pytest.mark.parametrize("period", [0, 2])
+def test_a_destination_that_answers_but_once_has_answered_and_is_in_no_loop(period):
+    """It may forget who asked; which of the probes under way it answered is not known."""
+    tracing = Tracing(Patience(interval_ns=0, queries=1, max_ttl=8))
+    way, now_ns, is_first = Way(R[:3], SILENCE, period=period), 0, True
+    while not tracing.done(now_ns):
+        for probe in tracing.due(now_ns):
+            if probe.ttl == 8 and is_first:
+                is_first = False
+                tracing.heard([reply_of(probe.number, now_ns, now_ns + MS, TO, ANSWER, is_sure=False)])
+            elif reply := way.reply(probe, now_ns):
+                tracing.heard([reply])
+        now_ns = max(now_ns + MS, tracing.wake_ns(now_ns)) if not tracing.done(now_ns) else now_ns
+    ending = ending_of(tracing.paths[0])
+    assert ("answered", True, None) == (ending.verdict, ending.reached, loop_of(tracing.paths))
 
 
 def test_routers_up_to_the_last_ttl_that_is_tried_are_no_silence():

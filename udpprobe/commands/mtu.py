@@ -244,4 +244,5 @@ class _Run:
                      dict(sorted(self._listener.faults.items())), frozenset(self._changed), self._forged())
 
     def _forged(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(note for wire in self._wires for note in wire.notes))
+        """What is said of the host, which all wires lead to; each counts for itself."""
+        return next((wire.notes for wire in self._wires if wire.notes), ())

@@ -190,11 +190,20 @@ def _stopped(report: TraceReport) -> str:
     return f"{report.verdict} by {_names(last)} at hop {ttl}{_or_before(report, ttl)}"
 
 
+def _answered(report: TraceReport) -> str:
+    """Whose answers repeat nothing of the probes, and which answers no more, does not show at which hop it stands."""
+    last = _last(report)
+    if last and any(each.type is None for each in last.reporters):
+        return _stopped(report)
+    return f"answered by {escape(report.target.address)}, beyond hop {last.ttl if last else 0}; it answered but once"
+
+
 def _names(hop: Hop) -> str:
     return " or ".join(dict.fromkeys(escape(reporter.address or NOBODY) for reporter in hop.reporters))
 
 
-_ENDS: dict[str, Callable[[TraceReport], str]] = {"silent": _silent, "expired": _expired, "unsent": _unsent}
+_ENDS: dict[str, Callable[[TraceReport], str]] = {
+    "answered": _answered, "silent": _silent, "expired": _expired, "unsent": _unsent}
 
 
 def trace_object(report: TraceReport) -> dict[str, Any]:

@@ -48,6 +48,8 @@ def ending_of(path: Path) -> Ending:
     refusal = next((flight.errno for flight in path.all_flights()), 0)
     if refusal:
         return Ending("unsent", errorcode.get(refusal))
+    if path.unsure:     # it answered, and no second answer said at which hop it stands
+        return Ending("answered", None, reached=True)
     expired = path.flights and path.expired_ttl == max(path.flights)
     verdict = "loop" if path.round else "expired" if expired else "silent"
     return Ending(verdict, ERRNO_OF_VERDICT.get(verdict))
@@ -68,7 +70,8 @@ def worst(endings: Sequence[Ending]) -> Ending:
 
 def loop_of(paths: Sequence[Path]) -> TraceLoop | None:
     """The loop that the first flow that has one ends in."""
-    found = next((path.round for path in paths if path.round and path.end_ttl is None), None)
+    found = next((path.round for path in paths if path.round and path.end_ttl is None and not path.unsure),
+                 None)
     return TraceLoop(found.routers, found.period, found.first_ttl) if found else None
 
 
