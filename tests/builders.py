@@ -3,7 +3,7 @@
 Every builder takes its payload and returns bytes, so that a frame reads from the outside in:
 `ethernet(vlan(datagram("10.0.0.1", "10.0.0.2", 4000, 53, b"?"), 7), VLAN_TYPE)`. Lengths and checksums are
 right unless an argument says otherwise. `datagram`, `error` and what follows make whole IP packets of either
-family. The extensions of an error (RFC 4884) stand in extensions.py.
+family; `padded(quote) + extension_structure(mpls_labels(16001))` is a quote for `error`.
 """
 
 from __future__ import annotations
@@ -287,3 +287,85 @@ def frag_needed(packet, mtu, reporter=None, **fields):
 
 def packet_too_big(packet, mtu, reporter=None, **fields):
     return error(packet, 2, 0, mtu, reporter=reporter, **fields)
+
+
+# ---- what an ICMP error may carry behind its quote: RFC 4884's structure, objects of RFC 4950 and RFC 5837
+
+def padded(quote, size=128):
+    return quote + b"\0" * (size - len(quote))
+
+
+def quote_length(quote, family):
+    """The `rest` of an error that says how long its quote is, in words of 32 (ICMP) or 64 bits (ICMPv6)."""
+    return len(quote) // 4 << 16 if family == 4 else len(quote) // 8 << 24
+
+
+def extension_structure(*objects, version=2, checksum=None):
+    header, body = struct.pack("!H", version << 12), b"".join(objects)
+    right = internet_checksum(header + b"\0\0" + body)
+    return header + struct.pack("!H", or_else(checksum, right)) + body
+
+
+def extension_object(class_num, c_type, payload):
+    return struct.pack("!HBB", 4 + len(payload), class_num, c_type) + payload
+
+
+def mpls_labels(*labels, ttl=1):
+    """RFC 4950."""
+    return extension_object(1, 1, mpls(b"", *labels, ttl=ttl))
+
+
+def interface_information(role=0, index=None, address=None, name=None, mtu=None):
+    """RFC 5837; role 0 incoming, 1 sub-IP, 2 outgoing, 3 next hop."""
+    text = b"" if name is None else name.encode()
+    text += b"\0" * (-(1 + len(text)) % 4)
+    parts = ((8, index, lambda: struct.pack("!I", index)),
+             (4, address, lambda: struct.pack("!HH", 2 if ":" in address else 1, 0) + packed(address)),
+             (2, name, lambda: bytes([1 + len(text)]) + text),
+             (1, mtu, lambda: struct.pack("!I", mtu)))
+    present = [(bit, build()) for bit, value, build in parts if value is not None]
+    c_type = role << 6 | sum(bit for bit, _ in present)
+    return extension_object(2, c_type, b"".join(part for _, part in present))
+
+
+# ---- conversations: who sends what, and who reports an error
+#
+# Each case `n` has a destination of its own (198.51.100.n or 2001:db8:1::n), so that a report tells them apart.
+
+ETHERNET = 1
+CLIENT = {4: "192.0.2.1", 6: "2001:db8::1"}
+ROUTER = {4: "203.0.113.1", 6: "2001:db8:ff::1"}
+PORT = 4242
+PORT_UNREACHABLE = {4: (3, 3), 6: (1, 4)}
+TIME_EXCEEDED = {4: (11, 0), 6: (3, 0)}
+
+
+def host(n, family=4):
+    return f"198.51.100.{n}" if family == 4 else f"2001:db8:1::{n}"
+
+
+def sent(n, family=4, size=20, **fields):
+    """A datagram to the destination of case `n`."""
+    data = b"0123456789" * (size // 10)
+    return datagram(CLIENT[family], host(n, family), 40000 + n, PORT, data, **fields)
+
+
+def error_about(packet, kind=PORT_UNREACHABLE, **fields):
+    """An error about it: of the destination, or of the `reporter`."""
+    return error(packet, *kind[family_of(packet)], **fields)
+
+
+def with_refusal(packet, *, reporter=None, **fields):
+    """A datagram and the refusal of its destination."""
+    return [packet, error_about(packet, reporter=reporter, **fields)]
+
+
+def expired(packet, extend=None, **fields):
+    """A datagram, and a router that quotes it, with a TTL of 1, and what `extend` makes of the quote."""
+    quote = forwarded(packet, ttl_of(packet) - 1)
+    return [packet, error_about(packet, TIME_EXCEEDED, reporter=ROUTER[family_of(packet)],
+                         quote=extend(quote) if extend else quote, **fields)]
+
+
+def in_ethernet(*conversations):
+    return ETHERNET, [ethernet(packet) for conversation in conversations for packet in conversation]

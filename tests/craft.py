@@ -1,6 +1,6 @@
 """Make the captures of what no kernel here emits: `craft.py --into pcaps/`. The same bytes every time.
 
-A capture is a link type and its frames, a millisecond apart. Links and tunnels stand in craft_links.py.
+A capture is a link type and its frames, a millisecond apart.
 """
 
 from __future__ import annotations
@@ -10,16 +10,26 @@ import struct
 from pathlib import Path
 
 import builders as b
-import craft_links
-import extensions as x
-from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, expired, host, in_ethernet, said, sent, told
+from builders import (
+    CLIENT,
+    ETHERNET,
+    PORT,
+    ROUTER,
+    TIME_EXCEEDED,
+    error_about,
+    expired,
+    host,
+    in_ethernet,
+    sent,
+    with_refusal,
+)
 
 # ---- quotes
 
 def quotes_short():
     """8 bytes of UDP; the ports only; the IP header only; a cut IP header."""
     cases = [(1, 4, 28), (2, 4, 24), (3, 4, 20), (4, 4, 12), (1, 6, 48), (2, 6, 44), (3, 6, 40), (4, 6, 24)]
-    return in_ethernet(*(told(packet, quote=packet[:size])
+    return in_ethernet(*(with_refusal(packet, quote=packet[:size])
                          for packet, size in ((sent(n, family), size) for n, family, size in cases)))
 
 
@@ -35,7 +45,7 @@ def quotes_altered():
         lambda q: q[:2] + struct.pack("!H", len(q) - 20) + q[4:],   # 7: without the header's own 20 bytes
     ]
     packets = [(sent(n), alter) for n, alter in enumerate(cases, 1)]
-    return in_ethernet(*(told(packet, quote=alter(packet)) for packet, alter in packets))
+    return in_ethernet(*(with_refusal(packet, quote=alter(packet)) for packet, alter in packets))
 
 
 def quotes_headers():
@@ -51,7 +61,7 @@ def quotes_headers():
     chains = [(hop,), (options,), (routing,), (piece,), (ah,),
               (piece, options, hop), (ah, routing, options, hop)]
     record_route = sent(1, options=bytes([7, 11, 4]) + b"\0" * 8)
-    return in_ethernet(told(record_route), *(told(behind(n, *chain)) for n, chain in enumerate(chains, 1)))
+    return in_ethernet(with_refusal(record_route), *(with_refusal(behind(n, *chain)) for n, chain in enumerate(chains, 1)))
 
 
 def quotes_fragments():
@@ -60,22 +70,22 @@ def quotes_fragments():
     first4, later4 = b.fragments(big4, 1480, id=0x4321)
     first6, later6 = b.fragments(big6, 1448)
     other = b.fragments(sent(2, size=2000), 1480, id=0x4322)
-    return in_ethernet([first4, later4, said(later4, TIME_EXCEEDED, reporter=ROUTER[4])],
-                       [first6, later6, said(later6, TIME_EXCEEDED, reporter=ROUTER[6])],
-                       [*other, said(other[0], reporter=host(2))])
+    return in_ethernet([first4, later4, error_about(later4, TIME_EXCEEDED, reporter=ROUTER[4])],
+                       [first6, later6, error_about(later6, TIME_EXCEEDED, reporter=ROUTER[6])],
+                       [*other, error_about(other[0], reporter=host(2))])
 
 
 # ---- extensions
 
 def rfc4884():
     """With and without the length field, with padding that is none, with a bad checksum, with a lie."""
-    labels = x.extension_structure(x.mpls_labels(16001, 16002))
-    interface = x.extension_structure(x.interface_information(0, 3, "203.0.113.1", "ge-0/0/1", 1500),
-                                      x.interface_information(2, 4, "2001:db8:ff::2", "ge-0/0/2"))
+    labels = b.extension_structure(b.mpls_labels(16001, 16002))
+    interface = b.extension_structure(b.interface_information(0, 3, "203.0.113.1", "ge-0/0/1", 1500),
+                                      b.interface_information(2, 4, "2001:db8:ff::2", "ge-0/0/2"))
     cases = [
         (4, labels, True), (4, labels, False), (4, interface, True), (6, labels, True), (6, interface, True),
         (4, b"\0" * 16, False),         # padding, version 0
-        (4, x.extension_structure(x.mpls_labels(16001), checksum=0x1234), True),
+        (4, b.extension_structure(b.mpls_labels(16001), checksum=0x1234), True),
         (4, labels[:6], True),          # cut in an object's header
     ]
     return in_ethernet(*(extended(sent(n, family, ttl=5), extension, with_length=with_length)
@@ -84,8 +94,8 @@ def rfc4884():
 
 
 def extended(packet, extension, *, with_length):
-    rest = x.quote_length(x.padded(packet), b.family_of(packet)) if with_length else 0
-    return expired(packet, lambda quote: x.padded(quote) + extension, rest=rest)
+    rest = b.quote_length(b.padded(packet), b.family_of(packet)) if with_length else 0
+    return expired(packet, lambda quote: b.padded(quote) + extension, rest=rest)
 
 
 def beyond(packet):
@@ -121,21 +131,21 @@ def kind_rest(family, kind):
 
 def icmp_checksums():
     """Bad ones: the error is believed, with a note."""
-    return in_ethernet(told(sent(1), checksum=0x1234), told(sent(1, 6), checksum=0x1234))
+    return in_ethernet(with_refusal(sent(1), checksum=0x1234), with_refusal(sent(1, 6), checksum=0x1234))
 
 
 def icmp_fragmented():
     """The error itself came in fragments: the first holds the quote's headers."""
     packet4, packet6 = sent(1, size=500), sent(1, 6, size=900)
-    return in_ethernet([packet4, *b.fragments(said(packet4), 256)],
-                       [packet6, *b.fragments(said(packet6), 512)])
+    return in_ethernet([packet4, *b.fragments(error_about(packet4), 256)],
+                       [packet6, *b.fragments(error_about(packet6), 512)])
 
 
 def negatives():
     """No error about UDP: an echo, errors about TCP and an echo, a redirect."""
     tcp = b.ipv4(CLIENT[4], host(2), struct.pack("!HHIIHHHH", 40002, 80, 1, 0, 0x5002, 65535, 0, 0), 6)
     echo = b.ipv4(CLIENT[4], host(3), b.icmp4(8, 0, 1, b"ping"), b.ICMP)
-    return in_ethernet(told(tcp), told(echo), [sent(1), b.error(sent(1), 5, 1, reporter=ROUTER[4])])
+    return in_ethernet(with_refusal(tcp), with_refusal(echo), [sent(1), b.error(sent(1), 5, 1, reporter=ROUTER[4])])
 
 
 # ---- correlation
@@ -147,11 +157,11 @@ def correlation():
     behind_nat = b.datagram("203.0.113.77", host(4), 61000, PORT, b"same", id=0x7777)
     inside = b.datagram(CLIENT[4], host(4), 40004, PORT, b"same", id=0x7777)
     other_id = sent(5, id=0x5555)
-    return in_ethernet([first, second, said(first)],                # 1: the earlier of two, by its checksum
-                       [said(unseen)],                              # 2: nobody saw it being sent
-                       [said(late), late],                          # 3: sent after the error
-                       [inside, said(behind_nat)],                  # 4: a NAT changed the source
-                       [other_id, said(sent(5, id=0x6666))])        # 5: a flow, not the same id
+    return in_ethernet([first, second, error_about(first)],                # 1: the earlier of two, by its checksum
+                       [error_about(unseen)],                              # 2: nobody saw it being sent
+                       [error_about(late), late],                          # 3: sent after the error
+                       [inside, error_about(behind_nat)],                  # 4: a NAT changed the source
+                       [other_id, error_about(sent(5, id=0x6666))])        # 5: a flow, not the same id
 
 
 def loops():
@@ -166,9 +176,89 @@ def loops():
 
 
 START_S = 1_600_000_000
+
+
+# ---- links and tunnels
+
+NULL, PPP, RAW, C_HDLC, LOOP = 0, 9, 101, 104, 108
+
+
+def links_ethernet():
+    """One refusal in each of what Ethernet carries."""
+    wraps = [
+        lambda p: b.ethernet(b.vlan(p, 7), b.VLAN_TYPE), lambda p: b.ethernet(b.qinq(p), b.QINQ_TYPE),
+        lambda p: b.ethernet(b.vlan(b.vlan(p, 7), 8, b.VLAN_TYPE), b.VLAN_TYPE),
+        lambda p: b.ethernet(b.pppoe(p), b.PPPOE_TYPE), lambda p: b.ethernet(b.mpls(p, 16001), b.MPLS_TYPE),
+        lambda p: b.ethernet(b.mpls(p, 16001, 16002, 16003), b.MPLS_TYPE),
+        lambda p: b.ethernet(b.vlan(b.pppoe(p), 7, b.PPPOE_TYPE), b.VLAN_TYPE),
+        lambda p: b.ethernet_802_3(b.llc_snap(p)),
+    ]
+    return ETHERNET, [wrap(packet) for n, wrap in enumerate(wraps, 1)
+                      for family in (4, 6) for packet in with_refusal(sent(n, family))]
+
+
+def both_families(wrap):
+    return [wrap(packet) for family in (4, 6) for packet in with_refusal(sent(1, family))]
+
+
+def links_null():
+    """The family as each BSD numbers it, in either byte order."""
+    sides = [(order, family) for order in ("little", "big") for family in (24, 28, 30)]
+    return NULL, [b.null_loop(packet, order, family if version == 6 else 2)
+                  for n, (order, family) in enumerate(sides, 1)
+                  for version in (4, 6) for packet in with_refusal(sent(n, version))]
+
+
+def links_loop():
+    return LOOP, both_families(lambda packet: b.null_loop(packet, "big"))
+
+
+def links_ppp():
+    return PPP, both_families(b.ppp)
+
+
+def links_chdlc():
+    return C_HDLC, both_families(b.chdlc)
+
+
+def links_raw():
+    return RAW, both_families(lambda packet: packet)
+
+
+def tunnels():
+    """A refusal inside each tunnel."""
+    near, far = {4: "10.0.0.1", 6: "fd00::1"}, {4: "10.0.0.2", 6: "fd00::2"}
+
+    def over(family, proto, build=lambda p: p):
+        return lambda p: b.ip(near[family], far[family], build(p), proto)
+
+    def in_udp(port, build):
+        return lambda p: b.datagram(near[4], far[4], port, port, build(p))
+
+    wraps = [
+        over(4, b.GRE, b.gre), over(6, b.GRE, b.gre),
+        over(4, b.GRE, lambda p: b.gre(p, key=5, sequence=6, with_checksum=True)),
+        in_udp(4789, lambda p: b.vxlan(b.ethernet(p))), in_udp(6081, lambda p: b.geneve(b.ethernet(p))),
+        in_udp(6081, lambda p: b.geneve(p, protocol=b.ethertype_of(p), options=b"\0" * 8)),
+        in_udp(2152, b.gtpu), in_udp(2152, lambda p: b.gtpu(p, sequence=1)),
+    ]
+    ip_in_ip = [(over(outer, proto), inner) for outer in (4, 6)
+                for inner, proto in ((4, b.IPIP), (6, b.IP6_IN_IP))]
+    cases = [(wrap, family) for wrap in wraps for family in (4, 6)] + ip_in_ip
+    return in_ethernet(*([wrap(packet) for packet in with_refusal(sent(n, family))]
+                         for n, (wrap, family) in enumerate(cases, 1)))
+
+
+def tunnel_dead():
+    """Nobody at the tunnel's end: the error quotes the tunnel's own UDP header and is about it."""
+    tunnel = b.datagram("10.0.0.1", "10.0.0.2", 2152, 2152, b.gtpu(sent(1)))
+    return in_ethernet(with_refusal(tunnel))
+
+
 CAPTURES = {f"{make.__name__.replace('_', '-')}.pcap": make for make in (
     quotes_short, quotes_altered, quotes_headers, quotes_fragments, rfc4884, mtus, kinds, icmp_checksums,
-    icmp_fragmented, negatives, correlation, loops, *craft_links.CAPTURES)}
+    icmp_fragmented, negatives, correlation, loops,
+    links_ethernet, links_null, links_loop, links_ppp, links_chdlc, links_raw, tunnels, tunnel_dead)}
 
 
 def pcap(link_type, frames):

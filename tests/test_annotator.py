@@ -14,7 +14,7 @@ from pathlib import Path
 import builders as b
 import containers as c
 import pytest
-from crafting import PORT, ROUTER, expired, host, sent, told
+from builders import PORT, ROUTER, expired, host, sent, with_refusal
 from samples import report
 
 from udpprobe.cli import main
@@ -38,7 +38,7 @@ def big(family, mtu):
     return [packet, too_big(packet, mtu, ROUTER[family])]
 
 
-TOLD = [told(sent(1)), told(sent(2, 6)), big(4, 1300), big(6, 1300), expired(sent(3, ttl=4)), [sent(4)],
+TOLD = [with_refusal(sent(1)), with_refusal(sent(2, 6)), big(4, 1300), big(6, 1300), expired(sent(3, ttl=4)), [sent(4)],
         [b.port_unreachable(sent(5))]]
 """Frames 1 to 12: five pairs, a datagram that is well, an error without its datagram."""
 
@@ -206,7 +206,7 @@ def test_all_but_the_new_comments_is_byte_for_byte_as_it_was(tmp_path, name, dat
 
 
 def test_broken_options_stay_and_the_comment_stands_before_them(tmp_path):
-    some = frames(told(sent(1)))
+    some = frames(with_refusal(sent(1)))
     broken = [(7, b"x")]
     data = c.bytes_of_pcapng([], resolution=9) + b"".join(c.enhanced(each, resolution=9, values=broken) for each in some)
     at = data.rindex(struct.pack("<2H", 7, 1))
@@ -236,7 +236,7 @@ def test_a_pcap_file_keeps_its_frames_and_times(tmp_path, variant):
 
 def test_packets_in_simple_blocks_are_left_alone_and_counted(tmp_path, capsys):
     path = tmp_path / "in.pcapng"
-    data = c.bytes_of_pcapng(frames(told(sent(1))), packet=c.simple)
+    data = c.bytes_of_pcapng(frames(with_refusal(sent(1))), packet=c.simple)
     path.write_bytes(data)
     assert annotated(path, tmp_path) == data
     assert "udpprobe: 2 packets got no comment" in capsys.readouterr().err
@@ -255,7 +255,7 @@ def test_only_the_involved_packets_are_written_and_named_by_their_new_numbers(tm
 
 
 def test_blocks_that_wireshark_numbers_are_counted(tmp_path):
-    some, custom = frames([sent(7)], told(sent(1))), c.block(c.CUSTOM, b"\0\0\0\1data")
+    some, custom = frames([sent(7)], with_refusal(sent(1))), c.block(c.CUSTOM, b"\0\0\0\1data")
     path = tmp_path / "in.pcapng"
     path.write_bytes(c.bytes_of_pcapng([]) + custom + c.enhanced(some[0]) + custom + c.enhanced(some[1])
                      + c.enhanced(some[2]))

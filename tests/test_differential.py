@@ -7,10 +7,9 @@ import json
 
 import builders as b
 import containers as c
-import extensions as x
 import pytest
 import zstandard
-from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, expired, host, said, sent, told
+from builders import CLIENT, PORT, ROUTER, TIME_EXCEEDED, error_about, expired, host, sent, with_refusal
 from samples import parsed
 from wraps import LINKS
 
@@ -28,8 +27,8 @@ def answered(n, family):
 
 
 def labelled(n, family):
-    structure = x.extension_structure(x.mpls_labels(16001))
-    return expired(sent(n, family, ttl=3), lambda quote: x.padded(quote) + structure)
+    structure = b.extension_structure(b.mpls_labels(16001))
+    return expired(sent(n, family, ttl=3), lambda quote: b.padded(quote) + structure)
 
 
 def too_big(n, family):
@@ -40,16 +39,16 @@ def too_big(n, family):
 
 def fragmented(n, family):
     first, later = b.fragments(sent(n, family, size=1800), 1208)
-    return [first, later, said(later, TIME_EXCEEDED, reporter=ROUTER[family])]
+    return [first, later, error_about(later, TIME_EXCEEDED, reporter=ROUTER[family])]
 
 
 def conversations(family):
     """One of each kind; no two packets are alike."""
     rounds = [sent(7, family, ttl=ttl) for ttl in (64, 62, 60)]
-    lone = said(sent(8, family))
-    in_tunnel = [b.ip("10.0.0.1", "10.0.0.2", b.gre(packet), b.GRE) for packet in told(sent(9, family))]
+    lone = error_about(sent(8, family))
+    in_tunnel = [b.ip("10.0.0.1", "10.0.0.2", b.gre(packet), b.GRE) for packet in with_refusal(sent(9, family))]
     of_4 = in_tunnel if family == 4 else []
-    return [*told(sent(1, family)), *told(sent(2, family), reporter=ROUTER[family]), *answered(3, family),
+    return [*with_refusal(sent(1, family)), *with_refusal(sent(2, family), reporter=ROUTER[family]), *answered(3, family),
             sent(4, family), *labelled(5, family), *too_big(6, family), *rounds, lone, *fragmented(10, family), *of_4]
 
 

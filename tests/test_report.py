@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builders as b
 import pytest
-from crafting import CLIENT, PORT, ROUTER, host, said, sent, told
+from builders import CLIENT, PORT, ROUTER, error_about, host, sent, with_refusal
 from following import EVERYTHING, MS, story_of
 
 from udpprobe.core.model import Spread
@@ -64,7 +64,7 @@ def test_the_most_telling_finding_is_the_destination_s_verdict():
 
 def test_an_error_outweighs_an_answer():
     packet = sent(1)
-    found = story_of([packet, b.datagram(host(1), CLIENT[4], PORT, 40001, b"!"), said(packet)]).only
+    found = story_of([packet, b.datagram(host(1), CLIENT[4], PORT, 40001, b"!"), error_about(packet)]).only
     assert ("refused", 1) == (found.verdict, found.answered)
 
 
@@ -72,7 +72,7 @@ def test_an_error_outweighs_an_answer():
 
 def test_errors_of_one_kind_and_reporter_are_one_finding():
     packets = [sent(1, id=number) for number in range(1, 6)]
-    frames = [frame for packet in packets for frame in (packet, said(packet))]
+    frames = [frame for packet in packets for frame in (packet, error_about(packet))]
     found = story_of(frames, times_ns=[n * MS for n in (0, 1, 10, 13, 20, 25, 30, 37, 40, 49)]).only
     (finding,) = found.findings
     assert (5, 5, 5) == (found.sent, found.errors, finding.count)
@@ -89,17 +89,17 @@ def test_another_reporter_mtu_or_code_is_another_finding():
 
 
 def test_the_surest_match_of_a_finding_is_told():
-    frames = [sent(1, id=1), said(sent(1, id=2)), said(sent(1, id=1))]
+    frames = [sent(1, id=1), error_about(sent(1, id=2)), error_about(sent(1, id=1))]
     assert "exact" == story_of(frames).only.findings[0].match
 
 
 def test_matched_and_unmatched_errors_of_one_destination_are_kept_apart():
-    story = story_of([sent(1), said(sent(1)), said(b.datagram(CLIENT[4], host(1), 9, PORT, b"", id=9))])
+    story = story_of([sent(1), error_about(sent(1)), error_about(b.datagram(CLIENT[4], host(1), 9, PORT, b"", id=9))])
     assert (1, 1) == (story.only.errors, len(story.unmatched))
 
 
 def test_unmatched_errors_are_told_worst_first():
-    frames = [b.time_exceeded(sent(1, ttl=1), ROUTER[4]), said(sent(2)), said(sent(2)), said(sent(3))]
+    frames = [b.time_exceeded(sent(1, ttl=1), ROUTER[4]), error_about(sent(2)), error_about(sent(2)), error_about(sent(3))]
     assert [(host(2), 2), (host(3), 1), (host(1), 1)] == [
         (each.address, each.finding.count) for each in story_of(frames).unmatched]
 
@@ -109,7 +109,7 @@ def test_unmatched_errors_are_told_worst_first():
 @pytest.mark.parametrize("family", [4, 6])
 def test_silence_of_a_host_that_refused_another_port_means_listening_or_filtered(family):
     other = b.datagram(CLIENT[family], host(1, family), 40001, 9, b"")
-    story = story_of([sent(1, family), *told(other), sent(2, family)])
+    story = story_of([sent(1, family), *with_refusal(other), sent(2, family)])
     meanings = {(each.address, each.port): each.meaning for each in story.destinations}
     assert {(host(1, family), PORT): "listening-or-filtered", (host(1, family), 9): None,
             (host(2, family), PORT): "no-evidence"} == meanings
@@ -117,7 +117,7 @@ def test_silence_of_a_host_that_refused_another_port_means_listening_or_filtered
 
 def test_a_router_s_word_does_not_speak_for_the_host():
     other = b.datagram(CLIENT[4], host(1), 40001, 9, b"")
-    story = story_of([sent(1), *told(other, reporter=ROUTER[4])])
+    story = story_of([sent(1), *with_refusal(other, reporter=ROUTER[4])])
     assert ["no-evidence"] == [each.meaning for each in story.destinations if each.verdict == "silent"]
 
 
@@ -128,8 +128,8 @@ def test_an_answer_is_no_silence():
 
 # ---- which, and in which order
 
-MIXED = [sent(1), *told(sent(2)), b.datagram(host(1), CLIENT[4], PORT, 40001, b"!"), sent(3), sent(3, id=9),
-         sent(4), *told(sent(5)), said(sent(5))]
+MIXED = [sent(1), *with_refusal(sent(2)), b.datagram(host(1), CLIENT[4], PORT, 40001, b"!"), sent(3), sent(3, id=9),
+         sent(4), *with_refusal(sent(5)), error_about(sent(5))]
 
 
 def test_healthy_destinations_are_told_only_when_asked_for():
@@ -146,7 +146,7 @@ def test_destinations_are_told_worst_first():
 def test_by_host_all_ports_are_one():
     packets = [b.datagram(CLIENT[4], host(1), 40001, port, b"") for port in (7, 9, 11)]
     answer = b.datagram(host(1), CLIENT[4], 11, 40001, b"!")
-    (found,) = story_of([*told(packets[0]), *told(packets[1]), packets[2], answer],
+    (found,) = story_of([*with_refusal(packets[0]), *with_refusal(packets[1]), packets[2], answer],
                         question=Question(32, True, "host")).destinations
     assert (host(1), None, "refused", 3, 1, 2) == (
         found.address, found.port, found.verdict, found.sent, found.answered, found.errors)
@@ -160,7 +160,7 @@ def test_by_host_a_loop_in_sight_is_the_host_s():
 
 
 def test_by_reporter_each_says_what_it_said():
-    frames = [*told(sent(1), reporter=ROUTER[4]), *told(sent(2), reporter=ROUTER[4]), *told(sent(3)), sent(4)]
+    frames = [*with_refusal(sent(1), reporter=ROUTER[4]), *with_refusal(sent(2), reporter=ROUTER[4]), *with_refusal(sent(3)), sent(4)]
     found = story_of(frames, question=Question(32, True, "reporter")).destinations
     assert [(host(3), None, "refused", 1), (ROUTER[4], None, "rejected", 2)] == [
         (each.address, each.port, each.verdict, each.errors) for each in found]
@@ -168,7 +168,7 @@ def test_by_reporter_each_says_what_it_said():
 
 def test_by_flow_every_source_is_told_apart():
     packets = [b.datagram(CLIENT[4], host(1), source, PORT, b"") for source in (1, 2)]
-    found = story_of([*told(packets[0]), packets[1]], question=Question(32, True, "flow")).destinations
+    found = story_of([*with_refusal(packets[0]), packets[1]], question=Question(32, True, "flow")).destinations
     assert [(CLIENT[4], 1, "refused", 1), (CLIENT[4], 2, "silent", 0)] == [
         (each.source, each.source_port, each.verdict, each.errors) for each in found]
 

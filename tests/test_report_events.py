@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import builders as b
-import extensions as x
-from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, expired, host, said, sent, told
+from builders import CLIENT, PORT, ROUTER, TIME_EXCEEDED, error_about, expired, host, sent, with_refusal
 from following import MS, story_of
 
 from udpprobe.core.model import Quoted
@@ -23,22 +22,22 @@ def test_an_event_tells_what_the_error_says():
 
 
 def test_an_event_without_a_datagram_has_no_frame_and_no_rtt():
-    (event,) = story_of([said(sent(1))]).events
+    (event,) = story_of([error_about(sent(1))]).events
     assert ("none", None, None) == (event.match, event.matched_frame, event.rtt_ms)
 
 
 def test_events_are_told_in_capture_order_whatever_they_quote():
     packets = [sent(n, family) for n in range(1, 20) for family in (4, 6)]
-    frames = [frame for packet in packets for frame in told(packet)]
+    frames = [frame for packet in packets for frame in with_refusal(packet)]
     assert list(range(2, 2 * len(packets) + 1, 2)) == [event.frame for event in story_of(frames).events]
 
 
 def test_extensions_are_told_with_notes_of_their_own():
     def extended(n, structure):
         packet = sent(n, ttl=1)
-        return expired(packet, lambda quote: x.padded(quote) + structure, rest=x.quote_length(x.padded(packet), 4))
-    labels = [x.extension_structure(x.mpls_labels(number)) for number in (16001, 16002)]
-    bad = x.extension_structure(x.mpls_labels(3), checksum=9)
+        return expired(packet, lambda quote: b.padded(quote) + structure, rest=b.quote_length(b.padded(packet), 4))
+    labels = [b.extension_structure(b.mpls_labels(number)) for number in (16001, 16002)]
+    bad = b.extension_structure(b.mpls_labels(3), checksum=9)
     one, two = [*extended(1, labels[0]), *extended(2, labels[1])], [*extended(3, bad), *extended(4, bytes(8))]
     events = story_of([*one, *two]).events
     assert [16001, 16002, 3, None] == [
@@ -54,6 +53,6 @@ def test_a_later_error_may_tell_that_it_is_a_loop():
 
 def test_an_error_about_a_fragment_s_ports_is_told_by_the_datagram_s():
     first, later = b.fragments(sent(1, size=2000), 1480)
-    (event,) = story_of([first, later, said(later, TIME_EXCEEDED, reporter=ROUTER[4])]).events
+    (event,) = story_of([first, later, error_about(later, TIME_EXCEEDED, reporter=ROUTER[4])]).events
     assert (None, None) == (event.quoted.source_port, event.quoted.destination_port)
     assert (0x4321 if event.quoted.ip_id == 0x4321 else 0xCAFE) == event.quoted.ip_id

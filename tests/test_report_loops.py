@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builders as b
 import pytest
-from crafting import CLIENT, PORT, ROUTER, host, sent
+from builders import CLIENT, PORT, ROUTER, host, sent
 from following import story_of
 
 from udpprobe.core.destinations import period_of

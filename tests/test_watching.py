@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import builders as b
 import numpy as np
 import pytest
-from crafting import CLIENT, PORT, ROUTER, host, said, sent, told
+from builders import CLIENT, PORT, ROUTER, error_about, host, sent, with_refusal
 from live_frames import frames_of, read_frames
 from ring_blocks import DATA_AT, FIRST_AT, Packet, block, record
 
@@ -84,9 +84,9 @@ def test_an_error_is_told_at_once_where_little_happens():
     seen = []
 
     def source():
-        yield at(SECOND_NS, told(sent(1)))
+        yield at(SECOND_NS, with_refusal(sent(1)))
         seen.append(len(events))
-        yield at(2 * SECOND_NS, told(sent(2)), first=3)
+        yield at(2 * SECOND_NS, with_refusal(sent(2)), first=3)
         seen.append(len(events))
     events = []
     watch = watching(source())
@@ -95,19 +95,19 @@ def test_an_error_is_told_at_once_where_little_happens():
 
 
 def test_events_name_who_sent_and_what_its_socket_sees():
-    event, = followed(watching([at(1, told(sent(1)))], sender=DNSMASQ))
+    event, = followed(watching([at(1, with_refusal(sent(1)))], sender=DNSMASQ))
     assert (Process("dnsmasq", 812), "blind", BLIND) == (event.process, event.sees, event.notes[-1])
     assert ("refused", 1) == (event.verdict, event.matched_frame)
 
 
 def test_of_other_hosts_datagrams_nothing_is_said():
-    event, = followed(watching([at(1, told(sent(1)))]))
+    event, = followed(watching([at(1, with_refusal(sent(1)))]))
     assert (None, None, ()) == (event.process, event.sees, event.notes)
 
 
 def test_the_report_says_it_once_a_destination():
-    unseen = said(sent(2))
-    watch = watching([at(SECOND_NS, told(sent(1))), at(3 * SECOND_NS, [*told(sent(1, id=9)), unseen], first=3)],
+    unseen = error_about(sent(2))
+    watch = watching([at(SECOND_NS, with_refusal(sent(1))), at(3 * SECOND_NS, [*with_refusal(sent(1, id=9)), unseen], first=3)],
                      sender=DNSMASQ)
     followed(watch)
     report = watch.report()
@@ -122,7 +122,7 @@ def test_senders_of_a_destination_are_bounded(monkeypatch):
     watch = watching([])
     for pid in range(10):
         watch.sockets.sender = Sender(Process("dig", pid), "connected")
-        watch.source.heard = [at(pid * SECOND_NS, told(sent(1)) + told(sent(pid + 2)), first=1 + 4 * pid)]
+        watch.source.heard = [at(pid * SECOND_NS, with_refusal(sent(1)) + with_refusal(sent(pid + 2)), first=1 + 4 * pid)]
         followed(watch)
     noted = [each for each in watch.report().destinations if each.notes]
     assert 3 == len(noted)
@@ -132,12 +132,12 @@ def test_senders_of_a_destination_are_bounded(monkeypatch):
 @pytest.mark.parametrize(("options", "expected"), [
     (WatchOptions(), 9), (WatchOptions(duration_s=3), 4), (WatchOptions(count=2), 2), (WatchOptions(count=1), 1)])
 def test_it_ends_when_it_is_to(options, expected):
-    heard = [at(n * SECOND_NS, told(sent(n)), first=2 * n) for n in range(1, 10)]
+    heard = [at(n * SECOND_NS, with_refusal(sent(n)), first=2 * n) for n in range(1, 10)]
     assert expected == len(followed(watching(heard, options)))
 
 
 def test_no_more_errors_are_told_than_were_asked_for():
-    assert 2 == len(followed(watching([at(1, [frame for n in range(5) for frame in told(sent(n))])],
+    assert 2 == len(followed(watching([at(1, [frame for n in range(5) for frame in with_refusal(sent(n))])],
                                       WatchOptions(count=2))))
 
 
@@ -148,14 +148,14 @@ def test_time_goes_on_without_packets():
 
 
 def test_somebody_may_end_it():
-    heard = (at(n * SECOND_NS, told(sent(1, id=n)), first=2 * n) for n in range(1, 10**6))
+    heard = (at(n * SECOND_NS, with_refusal(sent(1, id=n)), first=2 * n) for n in range(1, 10**6))
     assert 1 == len(followed(watching(heard), lambda: True))
 
 
 def test_errors_and_their_datagrams_are_written_and_nothing_else(tmp_path):
     path = tmp_path / "errors.pcapng"
     with Rotation(str(path), most_bytes=10**6, files=2, application="test") as rotation:
-        frames = [sent(7), *told(sent(1)), sent(8), b.datagram("192.0.2.9", "192.0.2.8", 1, 2, b"x"), *told(sent(2))]
+        frames = [sent(7), *with_refusal(sent(1)), sent(8), b.datagram("192.0.2.9", "192.0.2.8", 1, 2, b"x"), *with_refusal(sent(2))]
         watch = watching([at(1, frames[:3]), at(SECOND_NS, frames[3:], first=4)], sender=DNSMASQ, rotation=rotation)
         events = followed(watch)
     assert [2, 6] == [event.matched_frame for event in events]
@@ -166,7 +166,7 @@ def test_errors_and_their_datagrams_are_written_and_nothing_else(tmp_path):
 
 def test_what_could_not_be_written_is_a_fault(tmp_path):
     with Rotation(str(tmp_path / "x"), most_bytes=10**6, files=2, application="test", remembered_bytes=1) as rotation:
-        watch = watching([at(1, [sent(1)]), at(2, [said(sent(1))], first=2)], rotation=rotation)
+        watch = watching([at(1, [sent(1)]), at(2, [error_about(sent(1))], first=2)], rotation=rotation)
         followed(watch)
     assert {"datagram-not-written": 1} == watch.report().faults
 
@@ -177,7 +177,7 @@ class Strangers(Live):
     def __init__(self):
         super().__init__([])
         datagram = b.datagram(CLIENT[4], "0.0.0.0", 4000, PORT, b"x")
-        packets = [Packet(datagram, SECOND_NS)] * 63 + [Packet(said(datagram, reporter=ROUTER[4]), SECOND_NS)]
+        packets = [Packet(datagram, SECOND_NS)] * 63 + [Packet(error_about(datagram, reporter=ROUTER[4]), SECOND_NS)]
         sizes = [len(record(each, last=False)) for each in packets] * 16
         starts = FIRST_AT + np.cumsum([0, *sizes[:-1]])
         at = starts + DATA_AT + 16 + np.array(([0] * 63 + [28]) * 16)     # the destination, or the quoted one
@@ -220,7 +220,7 @@ def test_a_watch_of_strangers_alone_takes_no_more_memory_after_a_while(monkeypat
 
 @pytest.fixture
 def capture(monkeypatch):
-    made = Live([at(SECOND_NS, told(sent(1)))])
+    made = Live([at(SECOND_NS, with_refusal(sent(1)))])
 
     def open_capture(expression, *, interface, bulk, capture):
         made.asked = (expression, interface, bulk)
@@ -253,7 +253,7 @@ class PressedOnce:
 
 
 def test_ctrl_c_ends_it_with_its_report(capture, monkeypatch):
-    capture.heard = (at(n * SECOND_NS, told(sent(n)), first=2 * n) for n in range(1, 10))
+    capture.heard = (at(n * SECOND_NS, with_refusal(sent(n)), first=2 * n) for n in range(1, 10))
     monkeypatch.setattr(module, "CtrlC", PressedOnce)
     with pytest.raises(Interrupted) as ended:
         module.watch(WatchOptions(), Listeners())
@@ -262,7 +262,7 @@ def test_ctrl_c_ends_it_with_its_report(capture, monkeypatch):
 
 
 def test_progress_is_told_each_time_with_a_report_on_request(capture, tmp_path):
-    capture.heard = [Frames(1), at(SECOND_NS, told(sent(1)))]
+    capture.heard = [Frames(1), at(SECOND_NS, with_refusal(sent(1)))]
     sizes = []
     options = WatchOptions(write=str(tmp_path / "x"), count=1)
     module.watch(options, Listeners(on_progress=lambda state, report: sizes.append(

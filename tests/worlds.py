@@ -7,7 +7,7 @@ so that hypothesis can leave any of them out.
 from __future__ import annotations
 
 import builders as b
-from crafting import sent, told
+from builders import sent, with_refusal
 from hypothesis import strategies as st
 from wraps import LINKS, TUNNELS
 
@@ -141,7 +141,7 @@ def worlds(most=24):
 # ---- frames of any kind
 
 LINK_TYPES = sorted({link_type for link_type, _, _ in LINKS.values()})
-PACKETS = [packet for family in (4, 6) for packet in (*told(sent(1, family)), b.fragments(sent(2, family, 90), 48)[0])]
+PACKETS = [packet for family in (4, 6) for packet in (*with_refusal(sent(1, family)), b.fragments(sent(2, family, 90), 48)[0])]
 PACKETS += [wrap(PACKETS[1]) for families, wrap in TUNNELS.values() if 4 in families]
 PACKETS += [b.ip(CLIENTS[family][0], SERVERS[family][0], bytes(20), 6) for family in (4, 6)]      # TCP
 FRAMES = [(link_type, wrap(packet)) for link_type, families, wrap in LINKS.values()

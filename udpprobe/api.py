@@ -148,7 +148,7 @@ class Follower:
         link_type: LINKTYPE_ value of packets that don't know it; None for Ethernet.
         on_event: gets every ICMP error as soon as it is fed.
         is_live: whether packets come as they happen. Else those that stand out of order by up to a second are put in
-            order of time first, as in a file, and `on_event` is told when the report is made.
+            order of time first, as in a file, and `on_event` is called when the report is made.
 
     Raises:
         UsageError: the filter is wrong, or there is no such group.
@@ -245,8 +245,8 @@ def scan(
         engine: `raw`, `recverr`, `connected`, or `auto`: raw where that is allowed, else recverr.
         loop_ttl: a probe that left with this TTL or more and expired on the way was in a loop.
         on_event: gets every ICMP error about a probe, as it becomes known.
-        on_progress: hears how far the scan has come.
-        on_warning: hears what the user should know: packets that the kernel dropped, targets without address.
+        on_progress: called as the scan goes on.
+        on_warning: called with what the user should know: packets that the kernel dropped, targets without address.
 
     Raises:
         UsageError: a target or an option is wrong.
@@ -303,7 +303,7 @@ def trace(
         first_ttl: the lowest one.
         queries: probes for each hop and flow.
         flows: how many, each with a source port of its own.
-        timeout_s: seconds to wait for a reply where no later hop was heard.
+        timeout_s: seconds to wait for a reply where no later hop has replied.
         rate_pps: probes a second, at most; 0 for no such limit.
         payload: as `scan` has it.
         size: bytes of the IP packet; 0 for as many as the payload needs.

@@ -284,9 +284,9 @@ def _advice(change: str, after: State | None, differences: Sequence[Difference],
         return None
     if change == "gone":
         return "See whether it was asked at all in the second run: its report does not mention it."
-    told = getattr(new.own, "advice", None) if new and new.own else None
-    if told:
-        return str(told)
+    known = getattr(new.own, "advice", None) if new and new.own else None
+    if known:
+        return str(known)
     if change == "new" and after and after.verdict in {"answered", "silent"}:
         return None
     if change == "new":

@@ -137,7 +137,7 @@ class _Sent(Struct):
     """Where the capture saw it leave; 0 while it did not."""
     is_answered: bool = False
     said: set[tuple[int, ...]] = field(default_factory=set)
-    """Errors that were taken: the same one heard on another interface is a copy."""
+    """Errors that were taken: the same one captured on another interface is a copy."""
 
 
 class _Quote(Struct, frozen=True):
@@ -189,7 +189,7 @@ class Tracker:
 
     @property
     def faults(self) -> Counter[str]:
-        """What was wrong with what was heard, counted by name.
+        """What was wrong with received packets, counted by name.
 
         `foreign`: errors about what was never sent, or that do not prove enough; `returned`: probes that were routed
         back to this host.
@@ -313,9 +313,9 @@ class Tracker:
             return
         together = bits + shared < ENOUGH and (is_rewritten or self._believer.is_forged(0))
         for each in (*(self._doubted.pop(error, ()) if together else ()), reply):
-            yield from self._told(each, error)
+            yield from self._reported(each, error)
 
-    def _told(self, reply: Reply, error: tuple[int, ...]) -> Iterator[Reply]:
+    def _reported(self, reply: Reply, error: tuple[int, ...]) -> Iterator[Reply]:
         sent = self._sent.get(reply.number)
         if sent is None or error in sent.said:
             return

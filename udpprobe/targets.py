@@ -296,8 +296,8 @@ def _covers(block: Block, address: int) -> bool:
 
 def named(report: Report, resolved: Resolved) -> Report:
     """The report, as it was asked for: with a note of the name that was typed, and the zone."""
-    told = as_asked(resolved)
-    return replace(report, destinations=changed(report.destinations, told)) if told else report
+    restored = as_asked(resolved)
+    return replace(report, destinations=changed(report.destinations, restored)) if restored else report
 
 
 def as_asked(resolved: Resolved) -> Callable[[Destination], Destination] | None:
@@ -307,12 +307,12 @@ def as_asked(resolved: Resolved) -> Callable[[Destination], Destination] | None:
     if not notes and not zones:
         return None
 
-    def told(each: Destination) -> Destination:
+    def restored(each: Destination) -> Destination:
         if each.address not in notes and each.address not in zones:
             return each
         return replace(each, notes=(*notes.get(each.address, ()), *each.notes), zone=zones.get(each.address))
 
-    return told
+    return restored
 
 
 def _zones_by_address(found: Destinations) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ import json
 import re
 
 import pytest
-from crafting import sent, told
+from builders import sent, with_refusal
 from following import story_of
 from msgspec.structs import replace
 from samples import destination, finding, report
@@ -58,7 +58,7 @@ def stand(monkeypatch):
 
 
 def watched(**changes):
-    plain, = story_of(told(sent(1))).events
+    plain, = story_of(with_refusal(sent(1))).events
     return WatchedEvent(**{name: getattr(plain, name) for name in plain.__struct_fields__}, **changes)
 
 

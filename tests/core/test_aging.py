@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builders as b
 import pytest
-from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, host, said, sent, told
+from builders import CLIENT, PORT, ROUTER, TIME_EXCEEDED, error_about, host, sent, with_refusal
 
 from udpprobe.core.aging import age
 from udpprobe.core.analyzer import Analyzer
@@ -48,13 +48,13 @@ def by_flow(request):
 
 
 def test_twice_as_many_are_still_kept_as_they_are(by_flow):
-    whole, same = (followed([frame for n in (1, 2) for frame in told(sent(n))], by_flow=by_flow) for _ in range(2))
+    whole, same = (followed([frame for n in (1, 2) for frame in with_refusal(sent(n))], by_flow=by_flow) for _ in range(2))
     assert 0 == aged(same)
     assert destinations(whole, by_flow=by_flow) == destinations(same, by_flow=by_flow)
 
 
 def test_the_latest_stay_with_all_that_is_known_of_them(by_flow):
-    frames = [frame for n in range(1, 8) for frame in told(sent(n))]
+    frames = [frame for n in range(1, 8) for frame in with_refusal(sent(n))]
     whole, some = (followed(frames, by_flow=by_flow) for _ in range(2))
     kept = [each for each in destinations(whole, by_flow=by_flow) if each.address in {host(6), host(7)}]
     assert 2 * 5 == aged(some)      # destinations, and the findings about them
@@ -64,14 +64,14 @@ def test_the_latest_stay_with_all_that_is_known_of_them(by_flow):
 def test_who_is_heard_of_again_is_kept_as_new_ones_come():
     analyzer = Analyzer(7)
     for n in range(2, 40):
-        aged(feed(analyzer, told(sent(1)) + told(sent(n)), 4 * n))
+        aged(feed(analyzer, with_refusal(sent(1)) + with_refusal(sent(n)), 4 * n))
     found = {each.address: each for each in destinations(analyzer)}
     assert (38, 38) == (found[host(1)].errors, found[host(1)].sent)
     assert 5 > len(found)
 
 
 def test_a_destination_that_fails_outlives_those_that_answer_no_more():
-    analyzer = followed([sent(n) for n in range(1, 7)] + [said(sent(1))])
+    analyzer = followed([sent(n) for n in range(1, 7)] + [error_about(sent(1))])
     aged(analyzer)
     assert host(1) in addresses_of(analyzer)
 
@@ -105,7 +105,7 @@ def test_loops_are_forgotten_too():
 def test_findings_of_one_destination_are_bounded_too():
     reporters = [f"203.0.113.{n}" for n in range(1, 8)]
     analyzer = followed([frame for reporter in reporters for frame in (
-        sent(1, ttl=64), said(sent(1, ttl=1), TIME_EXCEEDED, reporter=reporter))])
+        sent(1, ttl=64), error_about(sent(1, ttl=1), TIME_EXCEEDED, reporter=reporter))])
     aged(analyzer)
     destination, = destinations(analyzer)
     assert reporters[-2:] == sorted(each.reporter for each in destination.findings)

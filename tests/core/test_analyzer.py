@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import builders as b
 import pytest
+from builders import CLIENT, PORT, error_about, host, sent, with_refusal
 from containers import Frame, bytes_of_pcap
-from crafting import CLIENT, PORT, host, said, sent, told
 from following import ETHERNET, MS, SECRET, analyzer_of, follow, frames_of, joined, story_of, story_of_analyzer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,14 +62,14 @@ def probe(number, **fields):
 
 
 def test_datagrams_older_than_the_horizon_are_forgotten_and_others_are_not():
-    frames = frames_of([*map(probe, range(100)), *(said(probe(number)) for number in (0, 67, 68, 99))])
+    frames = frames_of([*map(probe, range(100)), *(error_about(probe(number)) for number in (0, 67, 68, 99))])
     story = story_by(small(horizon=32), frames, Question(32, True))
     assert [("none", None), ("none", None), ("exact", 69), ("exact", 100)] == story.matches
 
 
 def test_fragments_older_than_the_horizon_are_forgotten():
     pieces = [b.fragments(sent(1, size=2000), 1480, id=number) for number in range(1, 40)]
-    errors = [said(pieces[at][1]) for at in (0, 6, 7, 38)]
+    errors = [error_about(pieces[at][1]) for at in (0, 6, 7, 38)]
     story = story_by(small(horizon=32), frames_of([first for first, _ in pieces] + errors), Question(32, True))
     assert [("none", None), ("none", None), ("exact", 8), ("exact", 39)] == story.matches
 
@@ -103,7 +103,7 @@ def test_so_many_packets_later_it_is_no_copy():
 # ---- what is kept
 
 def test_more_errors_than_fit_one_part_are_all_kept_with_their_messages():
-    packets = [frame for number in range(KEPT_ROWS + 200) for frame in told(probe(number))]
+    packets = [frame for number in range(KEPT_ROWS + 200) for frame in with_refusal(probe(number))]
     story = story_of(packets)
     assert list(range(2, len(packets) + 1, 2)) == [event.frame for event in story.events]
     assert [("exact", frame - 1) for frame in range(2, len(packets) + 1, 2)] == story.matches
@@ -119,7 +119,7 @@ def test_long_messages_are_kept_whole_however_many():
 
 
 def test_events_that_were_taken_are_not_told_again():
-    analyzer = analyzer_of(frames_of(told(sent(1))))
+    analyzer = analyzer_of(frames_of(with_refusal(sent(1))))
     assert 1 == len(analyzer.take_events())
     assert [] == analyzer.take_events()
 
@@ -136,7 +136,7 @@ def big_world(hosts=40):
         if number % 5 == 0:
             packets.append((number, b.datagram(server, CLIENT[4], PORT, port, b"!")))
         if number % 50 == 0:
-            packets.append((number, said(packet)))
+            packets.append((number, error_about(packet)))
         if number % 90 == 0:
             packets += [(number, b.forwarded(packet, fall)) for fall in (1, 2, 3)]
         if number % 700 == 3:
@@ -169,7 +169,7 @@ def test_a_server_with_thousands_of_clients_in_pieces_is_the_whole_again():
 # ---- order
 
 def test_what_came_before_the_last_look_is_followed_though_nothing_later_came():
-    packet, error = told(sent(1))
+    packet, error = with_refusal(sent(1))
     analyzer = Analyzer(SECRET, keeps_events=True, is_ordered=True)
     analyzer.feed_frames(frames_of([error, packet], times_ns=[2 * MS, 1 * MS]))
     analyzer.flush_older()
@@ -183,7 +183,7 @@ def test_what_came_before_the_last_look_is_followed_though_nothing_later_came():
 @pytest.mark.parametrize("step_s", [3600, -3600])
 @pytest.mark.parametrize("is_ordered", [False, True])
 def test_a_clock_that_is_set_in_between_gives_no_rtt(family, step_s, is_ordered):
-    packet, error = told(sent(1, family))
+    packet, error = with_refusal(sent(1, family))
     answer = b.datagram(host(1, family), CLIENT[family], PORT, 40001, b"!")
     for later in (error, answer):
         frames = frames_of([packet, later], times_ns=[10**13, 10**13 + step_s * 10**9])
@@ -232,7 +232,7 @@ def test_messages_as_long_as_can_be_end_and_are_kept(tmp_path):
 
 
 def test_a_step_back_of_more_than_a_second_is_a_clock_that_was_set():
-    first, second = told(sent(1)), told(sent(2))
+    first, second = with_refusal(sent(1)), with_refusal(sent(2))
     times_ns = [5000 * MS, 5001 * MS, 100 * MS, 101 * MS]
     story = story_of([*first, *second], times_ns=times_ns)
     ordered = follow(frames_of([*first, *second], times_ns=times_ns), is_ordered=True)
@@ -248,7 +248,7 @@ def test_no_more_than_so_many_wait(waiting):
 
 
 def test_an_error_that_stands_before_its_datagram_finds_it_once_they_are_in_order():
-    packet, error = told(sent(1))
+    packet, error = with_refusal(sent(1))
     frames = frames_of([error, packet], times_ns=[2 * MS, 1 * MS])
     assert [("none", None)] == follow(frames).matches
     (event,) = follow(frames, is_ordered=True).events
@@ -256,7 +256,7 @@ def test_an_error_that_stands_before_its_datagram_finds_it_once_they_are_in_orde
 
 
 def test_the_parts_of_a_piece_can_be_pickled():
-    story = analyzer_of(frames_of([*told(sent(1)), *told(sent(2, 6))]), is_first=False)
+    story = analyzer_of(frames_of([*with_refusal(sent(1)), *with_refusal(sent(2, 6))]), is_first=False)
     for part in (*story.head, story.duplicates, story.conversations.table, story.findings.table, story.findings.rtt):
         again = pickle.loads(pickle.dumps(part))
         assert type(part) is type(again)

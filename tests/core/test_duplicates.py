@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builders as b
 import pytest
-from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, host, said, sent, told
+from builders import CLIENT, PORT, ROUTER, TIME_EXCEEDED, error_about, host, sent, with_refusal
 from following import MS, story_of
 
 from udpprobe.core.model import Loop
@@ -73,7 +73,7 @@ UNTOLD = [sent(1, id=0, checksum=0), unfinished(sent(1, 6)), unfinished(sent(1, 
 @pytest.mark.parametrize("snap", [72, 2000])
 def test_what_several_links_show_counts_as_often_as_the_first_shows_it(name, packet, snap):
     link_type, shown = SHOWN[name]
-    error = said(packet, id=0) if b.family_of(packet) == 4 else said(packet)
+    error = error_about(packet, id=0) if b.family_of(packet) == 4 else error_about(packet)
     for times in (1, 2):
         if times == 2 and b.family_of(packet) == 4 and packet[4:6] != b"\0\0":
             continue        # an id is told apart
@@ -112,7 +112,7 @@ def test_what_differs_or_rises_in_its_ttl_is_another_datagram(other):
 def test_both_sides_of_a_router_show_one_datagram_and_no_loop(family):
     packet = sent(1, family)
     frames = [b.ethernet(packet, macs=MACS[0]), b.ethernet(b.forwarded(packet), macs=MACS[1])]
-    story = story_of([*frames, b.ethernet(said(packet))], ETHERNET)
+    story = story_of([*frames, b.ethernet(error_about(packet))], ETHERNET)
     assert (1, "refused") == (story.only.sent, story.only.verdict)
     assert [2] == [event.matched_frame for event in story.events]
 
@@ -177,7 +177,7 @@ def test_one_step_of_one_on_a_link_is_no_loop():
 
 def test_an_error_about_what_was_seen_going_round_is_of_the_loop():
     packet = sent(1, ttl=9)
-    error = said(sent(1, ttl=1), TIME_EXCEEDED, reporter=ROUTER[4])
+    error = error_about(sent(1, ttl=1), TIME_EXCEEDED, reporter=ROUTER[4])
     (destination,) = story_of([packet, sent(1, ttl=7), sent(1, ttl=5), error]).destinations
     assert ["loop", "loop"] == [finding.verdict for finding in destination.findings]
     assert {Loop((ROUTER[4],), 2)} == {finding.loop for finding in destination.findings}
@@ -190,5 +190,5 @@ def test_an_answer_is_no_copy_of_its_question():
 
 
 def test_an_unrelated_refusal_changes_nothing():
-    story = story_of([*round_a_loop((64, 62, 60)), *told(sent(2))])
+    story = story_of([*round_a_loop((64, 62, 60)), *with_refusal(sent(2))])
     assert {(host(1), PORT): "loop", (host(2), PORT): "refused"} == story.verdicts

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import extensions as x
+import builders as b
 import pytest
 
 from udpprobe.core.extensions import extensions_of
 from udpprobe.core.notes import Note
 
-QUOTE = x.padded(b"quote")
-LABELS = x.mpls_labels(16001, 16002, ttl=3)
+QUOTE = b.padded(b"quote")
+LABELS = b.mpls_labels(16001, 16002, ttl=3)
 TOLD_LABELS = {"class": 1, "type": 1, "mpls": [
     {"label": 16001, "traffic_class": 0, "bottom": 0, "ttl": 3},
     {"label": 16002, "traffic_class": 0, "bottom": 1, "ttl": 3}]}
@@ -18,13 +18,13 @@ TOLD_LABELS = {"class": 1, "type": 1, "mpls": [
 def message(structure, family=4, *, declared=True, icmp_type=None):
     """A time exceeded with a quote of 128 bytes and an extension behind it."""
     kind = icmp_type if icmp_type is not None else {4: 11, 6: 3}[family]
-    rest = x.quote_length(QUOTE, family) if declared else 0
+    rest = b.quote_length(QUOTE, family) if declared else 0
     return bytes([kind, 0, 0, 0]) + rest.to_bytes(4, "big") + QUOTE + structure
 
 
 def objects_of(*objects, **fields):
     """Objects as told; the extension is as it should be."""
-    told, note = extensions_of(message(x.extension_structure(*objects), **fields), fields.get("family", 4))
+    told, note = extensions_of(message(b.extension_structure(*objects), **fields), fields.get("family", 4))
     assert Note(0) == note
     return told
 
@@ -36,7 +36,7 @@ def test_labels_are_told_top_first(family, declared):
 
 
 def test_a_label_entry_that_is_cut_is_left_out():
-    assert ({"class": 1, "type": 1, "mpls": []},) == objects_of(x.extension_object(1, 1, b"\1\2\3"))
+    assert ({"class": 1, "type": 1, "mpls": []},) == objects_of(b.extension_object(1, 1, b"\1\2\3"))
 
 
 @pytest.mark.parametrize(("fields", "told"), [
@@ -50,7 +50,7 @@ def test_a_label_entry_that_is_cut_is_left_out():
      {"role": "incoming", "index": 3, "address": "203.0.113.1", "name": "lo", "mtu": 9000}),
 ])
 def test_an_interface_is_told_as_far_as_its_bits_say(fields, told):
-    (found,) = objects_of(x.interface_information(**fields))
+    (found,) = objects_of(b.interface_information(**fields))
     assert told == found["interface"]
 
 
@@ -67,18 +67,18 @@ def test_an_interface_is_told_as_far_as_its_bits_say(fields, told):
     (15, b"", {"role": "incoming", "name": ""}),
 ])
 def test_an_interface_that_breaks_off_is_told_as_far_as_it_goes(c_type, payload, told):
-    (found,) = objects_of(x.extension_object(2, c_type, payload))
+    (found,) = objects_of(b.extension_object(2, c_type, payload))
     assert told == found["interface"]
 
 
 @pytest.mark.parametrize(("number", "c_type"), [(1, 2), (3, 1), (247, 9)])
 def test_an_object_nobody_here_knows_is_told_by_number(number, c_type):
     assert ({"class": number, "type": c_type, "data": "beef"},) == objects_of(
-        x.extension_object(number, c_type, b"\xbe\xef"))
+        b.extension_object(number, c_type, b"\xbe\xef"))
 
 
 def test_several_objects_are_told_in_their_order():
-    found = objects_of(LABELS, x.extension_object(3, 1, b"x"), x.interface_information(0, 3))
+    found = objects_of(LABELS, b.extension_object(3, 1, b"x"), b.interface_information(0, 3))
     assert [1, 3, 2] == [each["class"] for each in found]
 
 
@@ -87,30 +87,30 @@ def test_a_structure_without_objects_is_an_empty_extension():
 
 
 def test_an_odd_number_of_bytes_adds_up_too():
-    assert ({"class": 9, "type": 9, "data": "01"},) == objects_of(x.extension_object(9, 9, b"\1"))
+    assert ({"class": 9, "type": 9, "data": "01"},) == objects_of(b.extension_object(9, 9, b"\1"))
 
 
 def test_a_checksum_of_zero_says_there_is_none():
-    assert ((TOLD_LABELS,), Note(0)) == extensions_of(message(x.extension_structure(LABELS, checksum=0)), 4)
+    assert ((TOLD_LABELS,), Note(0)) == extensions_of(message(b.extension_structure(LABELS, checksum=0)), 4)
 
 
 @pytest.mark.parametrize("structure", [
-    x.extension_structure(LABELS, checksum=0x1234),
-    x.extension_structure(LABELS + b"\0\3\1\1"),            # an object shorter than its own header
-    x.extension_structure(LABELS + b"\0\x40\1\1"),          # one that reaches beyond the end
-    x.extension_structure(LABELS + b"\0\x08"),              # the rest of one
+    b.extension_structure(LABELS, checksum=0x1234),
+    b.extension_structure(LABELS + b"\0\3\1\1"),            # an object shorter than its own header
+    b.extension_structure(LABELS + b"\0\x40\1\1"),          # one that reaches beyond the end
+    b.extension_structure(LABELS + b"\0\x08"),              # the rest of one
 ])
 def test_an_extension_that_does_not_add_up_is_told_with_a_note(structure):
     assert ((TOLD_LABELS,), Note.BAD_EXTENSION) == extensions_of(message(structure), 4)
 
 
-@pytest.mark.parametrize("structure", [bytes(16), x.extension_structure(LABELS, version=1)])
+@pytest.mark.parametrize("structure", [bytes(16), b.extension_structure(LABELS, version=1)])
 def test_padding_behind_a_declared_quote_is_no_extension(structure):
     assert (None, Note.NO_EXTENSION) == extensions_of(message(structure), 4)
 
 
 @pytest.mark.parametrize("structure", [
-    b"", b"\x20\0\0", bytes(16), b"0123456789", x.extension_structure(LABELS, checksum=0x1234),
+    b"", b"\x20\0\0", bytes(16), b"0123456789", b.extension_structure(LABELS, checksum=0x1234),
 ])
 def test_what_stands_at_byte_128_without_a_length_field_is_an_extension_only_if_it_adds_up(structure):
     assert (None, Note(0)) == extensions_of(message(structure, declared=False), 4)
@@ -121,18 +121,18 @@ def test_what_stands_at_byte_128_without_a_length_field_is_an_extension_only_if_
     (6, 1, True), (6, 3, True), (6, 2, False), (6, 4, False),
 ])
 def test_only_some_messages_can_be_extended(family, icmp_type, can):
-    found, note = extensions_of(message(x.extension_structure(LABELS), family, icmp_type=icmp_type), family)
+    found, note = extensions_of(message(b.extension_structure(LABELS), family, icmp_type=icmp_type), family)
     assert ((TOLD_LABELS,) if can else None, Note(0)) == (found, note)
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_message_cut_anywhere_is_read_as_far_as_it_goes(family):
-    whole = message(x.extension_structure(LABELS, x.interface_information(0, 3, "203.0.113.1", "lo")), family)
+    whole = message(b.extension_structure(LABELS, b.interface_information(0, 3, "203.0.113.1", "lo")), family)
     for size in range(8, len(whole)):
         found, _ = extensions_of(whole[:size], family)
         assert found is None or len(found) < 2
 
 
 def test_a_length_field_beyond_the_message_is_not_believed():
-    cut = bytes([11, 0, 0, 0, 0, 200, 0, 0]) + QUOTE + x.extension_structure(LABELS)
+    cut = bytes([11, 0, 0, 0, 0, 200, 0, 0]) + QUOTE + b.extension_structure(LABELS)
     assert ((TOLD_LABELS,), Note(0)) == extensions_of(cut, 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builders as b
 import pytest
-from crafting import host
+from builders import host
 from following import MS, story_of
 
 from udpprobe.core.model import Spread

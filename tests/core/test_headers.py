@@ -7,7 +7,7 @@ import struct
 import builders as b
 import pytest
 import rare_links as r
-from crafting import CLIENT, PORT, ROUTER, host, said, sent, told
+from builders import CLIENT, PORT, ROUTER, error_about, host, sent, with_refusal
 from following import story_of
 from wraps import TUNNELS, cases
 
@@ -86,7 +86,7 @@ def test_a_source_route_ends_at_its_last_address(name):
     packet = ROUTED[name]
     family = b.family_of(packet)
     arrived = sent(1, family)
-    story = story_of([packet, said(arrived)])
+    story = story_of([packet, error_about(arrived)])
     assert {(host(1, family), PORT): "refused"} == story.verdicts
     assert 1 == story.only.sent
     assert ((), {}) == (story.unmatched, story.faults)
@@ -95,7 +95,7 @@ def test_a_source_route_ends_at_its_last_address(name):
 @pytest.mark.parametrize("name", ROUTED)
 def test_an_error_on_the_way_is_about_the_end_of_the_source_route(name):
     packet = ROUTED[name]
-    story = story_of([packet, said(packet, reporter=ROUTER[b.family_of(packet)])])
+    story = story_of([packet, error_about(packet, reporter=ROUTER[b.family_of(packet)])])
     assert [(host(1, b.family_of(packet)), "rejected", "exact")] == [
         (each.address, each.verdict, each.findings[0].match) for each in story.destinations]
 
@@ -130,7 +130,7 @@ def test_a_routing_header_that_is_used_up_or_damaged_changes_nothing(build):
 @pytest.mark.parametrize(("name", "family"), cases(TUNNELS))
 def test_an_error_inside_a_tunnel_is_about_the_datagram_inside(name, family):
     _, wrap = TUNNELS[name]
-    story = story_of([wrap(packet) for packet in told(sent(1, family))])
+    story = story_of([wrap(packet) for packet in with_refusal(sent(1, family))])
     assert [("exact", 1)] == story.matches
     assert (host(1, family), PORT, "refused") == (story.only.address, story.only.port, story.only.verdict)
     assert ("inside a tunnel",) == story.only.findings[0].notes
@@ -340,7 +340,7 @@ def test_what_looks_a_little_like_a_tunnel_is_a_plain_datagram(port, payload, en
 def test_a_first_fragment_of_capwap_stands_for_its_datagram():
     inner = b.ethernet(sent(1, size=800))
     packet = b.datagram(*OUTER, 5247, 5247, r.capwap(inner[:400], 0x80))
-    story = story_of([packet, said(sent(1, size=800))])
+    story = story_of([packet, error_about(sent(1, size=800))])
     assert ("refused", {}) == (story.only.verdict, story.faults)
 
 
@@ -367,7 +367,7 @@ def test_udp_tunnels_without_end_stop_without_a_fault():
 
 @pytest.mark.parametrize("options", [b"\1", bytes([7, 11, 4]) + bytes(8), bytes(40)])
 def test_ipv4_options_are_skipped_in_datagram_and_quote(options):
-    assert [("exact", 1)] == story_of(told(sent(1, options=options))).matches
+    assert [("exact", 1)] == story_of(with_refusal(sent(1, options=options))).matches
 
 
 HOP, ROUTING, OPTIONS = (0, b.hop_by_hop), (b.ROUTING, b.routing), (b.DSTOPTS, b.destination_options)
@@ -380,7 +380,7 @@ MOBILITY, HIP, SHIM6 = ((number, b.options_header) for number in (135, 139, 140)
     (FRAGMENT, OPTIONS, HOP), (AH, ROUTING, OPTIONS, HOP), (AH,) * 5,
 ])
 def test_ipv6_extension_headers_are_walked_in_datagram_and_quote(chain):
-    story = story_of(told(behind(*chain)))
+    story = story_of(with_refusal(behind(*chain)))
     assert {(host(1, 6), PORT): "refused"} == story.verdicts
     assert [1] == [event.matched_frame for event in story.events]
     assert {} == story.faults
@@ -410,7 +410,7 @@ def test_a_version_that_contradicts_the_ethertype_is_a_fault():
 
 def test_ethernet_s_padding_is_not_part_of_the_packet():
     tiny = b.datagram(CLIENT[4], host(1), 40001, PORT, b"")
-    story = story_of([b.ethernet(packet) + bytes(18) for packet in told(tiny)], 1)
+    story = story_of([b.ethernet(packet) + bytes(18) for packet in with_refusal(tiny)], 1)
     assert [("exact", 1)] == story.matches
     assert 28 == story.events[0].quoted.bytes
     assert () == story.events[0].notes
@@ -436,7 +436,7 @@ def test_a_datagram_counts_with_its_whole_length_though_it_was_cut():
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_first_fragment_stands_for_the_datagram(family):
     pieces = b.fragments(sent(1, family, size=3000), 1448)
-    story = story_of([*pieces, said(pieces[0])])
+    story = story_of([*pieces, error_about(pieces[0])])
     assert {(host(1, family), PORT): "refused"} == story.verdicts
     assert (1, 1) == (story.only.sent, story.events[0].matched_frame)
     assert {} == story.faults

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builders as b
 import pytest
 import rare_links as r
-from crafting import host, said, sent, told
+from builders import error_about, host, sent, with_refusal
 from following import story_of
 from wraps import LINKS, cases
 
@@ -15,7 +15,7 @@ ETHERNET, SLL = 1, 113
 @pytest.mark.parametrize(("name", "family"), cases(LINKS))
 def test_a_refusal_is_found_in_every_link_layer(name, family):
     link_type, _, wrap = LINKS[name]
-    story = story_of([wrap(packet) for packet in told(sent(1, family))], link_type)
+    story = story_of([wrap(packet) for packet in with_refusal(sent(1, family))], link_type)
     assert [("exact", 1)] == story.matches
     assert "refused" == story.only.verdict
     assert {} == story.faults
@@ -39,7 +39,7 @@ def test_a_refusal_is_found_in_every_link_layer(name, family):
     (197, r.erf(b"", 5)), (107, b"\x18\x41\x03\xb1" + bytes(9)), (100, b"\xaa\xaa\x03\0\x80\xc2\0\x0e" + bytes(40)),
 ])
 def test_what_carries_no_ip_is_no_fault(link_type, frame):
-    story = story_of([frame, *[LINKS_BY_TYPE[link_type](packet) for packet in told(sent(1))]], link_type)
+    story = story_of([frame, *[LINKS_BY_TYPE[link_type](packet) for packet in with_refusal(sent(1))]], link_type)
     assert [("exact", 2)] == story.matches
     assert {} == story.faults
 
@@ -126,7 +126,7 @@ def test_rare_headers_are_cut_too(link_type, frame, fault):
 @pytest.mark.parametrize("fcs", [b"", bytes(4)])
 def test_each_packet_of_an_amsdu_is_read(family, fcs):
     packets = [sent(n, family, size=10 * n) for n in range(1, 6)]
-    story = story_of([r.amsdu(*packets) + fcs, r.amsdu(*map(said, packets), flags=2) + fcs], 105)
+    story = story_of([r.amsdu(*packets) + fcs, r.amsdu(*map(error_about, packets), flags=2) + fcs], 105)
     assert {(host(n, family), 4242): "refused" for n in range(1, 6)} == story.verdicts
     assert [("exact", 1)] * 5 == story.matches
     assert {} == story.faults
@@ -135,14 +135,14 @@ def test_each_packet_of_an_amsdu_is_read(family, fcs):
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_first_fragment_of_80211_stands_for_its_datagram(family):
     packet = sent(1, family, size=800)
-    frames = [r.wlan(r.snap(packet)[:400], flags=5), r.wlan(r.snap(packet)[400:], sequence=0x11), r.wlan(r.snap(said(packet)))]
+    frames = [r.wlan(r.snap(packet)[:400], flags=5), r.wlan(r.snap(packet)[400:], sequence=0x11), r.wlan(r.snap(error_about(packet)))]
     story = story_of(frames, 105)
     assert ("refused", {}) == (story.only.verdict, story.faults)
 
 
 def test_an_amsdu_whose_length_lies_is_a_fault_and_is_read():
     frame = r.wlan(r.msdu(sent(1), 9999), quality=0x80)
-    story = story_of([frame, r.wlan(r.snap(said(sent(1))))], 105)
+    story = story_of([frame, r.wlan(r.snap(error_about(sent(1))))], 105)
     assert ("refused", {"short-wlan": 1}) == (story.only.verdict, story.faults)
 
 
@@ -178,7 +178,7 @@ def test_an_amsdu_within_an_amsdu_is_not_followed_for_ever():
 
 
 def test_what_a_wireless_lan_repeats_at_once_counts_once():
-    frames = [r.wlan(r.snap(sent(1))), r.wlan(r.snap(sent(1)), flags=9), r.wlan(r.snap(said(sent(1))), flags=2)]
+    frames = [r.wlan(r.snap(sent(1))), r.wlan(r.snap(sent(1)), flags=9), r.wlan(r.snap(error_about(sent(1))), flags=2)]
     story = story_of(frames, 105, times_ns=[0, 300_000, 900_000])
     assert (1, 1) == (story.only.sent, story.only.errors)
 

@@ -6,9 +6,8 @@ import struct
 from array import array
 
 import builders as b
-import extensions as x
 import pytest
-from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, host, said, sent, told
+from builders import CLIENT, PORT, ROUTER, TIME_EXCEEDED, error_about, host, sent, with_refusal
 from following import story_of
 
 from udpprobe.core.decode import Decoder
@@ -21,7 +20,7 @@ CUT_LENGTH = ("the quoted IP length is not that of the datagram",)
 
 def event_of(packet, **fields):
     """The one event of a datagram and an error about it."""
-    (event,) = story_of(told(packet, **fields)).events
+    (event,) = story_of(with_refusal(packet, **fields)).events
     return event
 
 
@@ -56,7 +55,7 @@ def test_the_quoted_header_is_told_field_by_field(family):
 
 def test_a_quote_without_ports_is_about_an_address_alone():
     packet = sent(1)
-    story = story_of(told(packet, quote=packet[:20]))
+    story = story_of(with_refusal(packet, quote=packet[:20]))
     ((unmatched,), (event,)) = story.unmatched, story.events
     assert (host(1), None, "none") == (unmatched.address, unmatched.port, unmatched.finding.match)
     assert ("the quote ends before the UDP ports",) == event.notes
@@ -65,18 +64,18 @@ def test_a_quote_without_ports_is_about_an_address_alone():
 @pytest.mark.parametrize(("size", "fault"), [(0, "quoted-short-ipv4"), (19, "quoted-short-ipv4")])
 def test_a_quote_without_a_whole_ip_header_is_a_fault(size, fault):
     packet = sent(1)
-    story = story_of(told(packet, quote=packet[:size]))
+    story = story_of(with_refusal(packet, quote=packet[:size]))
     assert ({fault: 1}, []) == (story.faults, story.events)
 
 
 def test_a_quote_of_another_version_is_a_fault():
-    story = story_of([said(sent(1), quote=sent(1, 6))])
+    story = story_of([error_about(sent(1), quote=sent(1, 6))])
     assert ({"quoted-bad-ipv4-header": 1}, []) == (story.faults, story.events)
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_quote_cut_by_the_snap_length_is_read_as_far_as_it_goes(family):
-    packet, error = told(sent(1, family))
+    packet, error = with_refusal(sent(1, family))
     kept = HEADER[family] + 8 + HEADER[family] + 6
     story = story_of([packet, error[:kept]], lengths=[len(packet), len(error)])
     (event,) = story.events
@@ -87,7 +86,7 @@ def test_a_quote_cut_by_the_snap_length_is_read_as_far_as_it_goes(family):
 
 
 def test_a_quote_cut_before_its_header_is_a_cut_fault():
-    packet, error = told(sent(1))
+    packet, error = with_refusal(sent(1))
     story = story_of([packet, error[:40]], lengths=[len(packet), len(error)])
     assert {"quoted-cut-ipv4": 1} == story.faults
 
@@ -95,7 +94,7 @@ def test_a_quote_cut_before_its_header_is_a_cut_fault():
 def test_an_error_about_tcp_or_an_echo_is_none_about_udp():
     tcp = b.ipv4(CLIENT[4], host(2), bytes(20), 6)
     echo = b.ipv6(CLIENT[6], host(2, 6), bytes(20), b.ICMP6)
-    story = story_of([said(tcp), said(echo)])
+    story = story_of([error_about(tcp), error_about(echo)])
     assert ([], (), {}) == (story.events, story.unmatched, story.faults)
 
 
@@ -136,14 +135,14 @@ def changed(packet, at, field):
 ])
 def test_a_quoted_length_or_checksum_that_lies_does_not_spoil_the_match(alter, note):
     packet = sent(1)
-    story = story_of(told(packet, quote=alter(packet)))
+    story = story_of(with_refusal(packet, quote=alter(packet)))
     assert [("exact", 1)] == story.matches
     assert note == story.events[0].notes
 
 
 def test_a_byte_swapped_id_is_recognised():
     packet = sent(1, id=0x1234)
-    story = story_of(told(packet, quote=changed(packet, 4, b"\x34\x12")))
+    story = story_of(with_refusal(packet, quote=changed(packet, 4, b"\x34\x12")))
     assert [("exact", 1)] == story.matches
     assert ("the quoted IP id is byte-swapped",) == story.events[0].notes
 
@@ -158,7 +157,7 @@ def test_the_quote_of_a_first_fragment_has_no_lying_length():
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_quoted_later_fragment_is_matched_by_addresses_and_id(family):
     first, later, *_ = b.fragments(sent(1, family, size=3000), 1448)
-    story = story_of([first, later, said(later, TIME_EXCEEDED, reporter=ROUTER[family])])
+    story = story_of([first, later, error_about(later, TIME_EXCEEDED, reporter=ROUTER[family])])
     (event,) = story.events
     assert ("exact", 1) == (event.match, event.matched_frame)
     assert ("quotes a later fragment, which has no ports",) == event.notes[-1:]
@@ -169,14 +168,14 @@ def test_a_quoted_later_fragment_is_matched_by_addresses_and_id(family):
 def test_a_quoted_later_fragment_of_a_datagram_nobody_saw_has_no_datagram():
     first, later = b.fragments(sent(1, size=2000), 1480, id=7)
     others = b.fragments(sent(1, size=2000), 1480, id=8)
-    assert [("none", None)] == story_of([*others, said(later)]).matches
-    assert [("none", None)] == story_of([said(later), first]).matches
+    assert [("none", None)] == story_of([*others, error_about(later)]).matches
+    assert [("none", None)] == story_of([error_about(later), first]).matches
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_an_error_that_came_in_fragments_is_read_from_its_first(family):
     packet = sent(1, family, size=900)
-    story = story_of([packet, *b.fragments(said(packet), 512)])
+    story = story_of([packet, *b.fragments(error_about(packet), 512)])
     assert [1] == [event.matched_frame for event in story.events]
     assert ("the error itself came in fragments",) == story.events[0].notes
 
@@ -185,7 +184,7 @@ def test_an_error_that_came_in_fragments_is_read_from_its_first(family):
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_bad_icmp_checksum_is_a_note_and_the_error_is_believed(family):
-    story = story_of(told(sent(1, family), checksum=0x1234))
+    story = story_of(with_refusal(sent(1, family), checksum=0x1234))
     assert "refused" == story.only.verdict
     assert ("bad ICMP checksum: a host would not have listened",) == story.only.findings[0].notes
 
@@ -235,9 +234,9 @@ def test_any_other_error_has_no_mtu(family, kind):
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_length_field_ends_the_quote(family):
     packet = sent(1, family)
-    quote = x.padded(packet)
-    extended = quote + x.extension_structure(x.mpls_labels(16001))
-    error = said(packet, TIME_EXCEEDED, quote=extended, rest=x.quote_length(quote, family))
+    quote = b.padded(packet)
+    extended = quote + b.extension_structure(b.mpls_labels(16001))
+    error = error_about(packet, TIME_EXCEEDED, quote=extended, rest=b.quote_length(quote, family))
     (event,) = story_of([packet, error]).events
     assert (128, 1) == (event.quoted.bytes, event.matched_frame)
     assert [16001] == [entry["label"] for entry in event.extensions[0]["mpls"]]
@@ -246,7 +245,7 @@ def test_the_length_field_ends_the_quote(family):
 @pytest.mark.parametrize(("family", "rest"), [(4, 200 << 16), (4, 1 << 16), (6, 200 << 24), (6, 1 << 24)])
 def test_a_length_field_that_cannot_be_does_not(family, rest):
     packet = sent(1, family)
-    (event,) = story_of([packet, said(packet, TIME_EXCEEDED, rest=rest)]).events
+    (event,) = story_of([packet, error_about(packet, TIME_EXCEEDED, rest=rest)]).events
     assert (len(packet), 1) == (event.quoted.bytes, event.matched_frame)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import builders as b
-from crafting import CLIENT, sent, told
+from builders import CLIENT, sent, with_refusal
 from following import EVERYTHING, analyzer_of, frames_of, story_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +52,7 @@ def test_a_row_is_made_when_it_is_asked_for_and_not_before(monkeypatch):
 
 
 def test_the_end_of_an_analyzer_tells_the_same_and_lets_go_of_its_conversations():
-    analyzer = analyzer_of(frames_of([packet for n in range(1, 100) for packet in told(sent(n))]))
+    analyzer = analyzer_of(frames_of([packet for n in range(1, 100) for packet in with_refusal(sent(n))]))
     before = [*map(tuple, conclude(analyzer, EVERYTHING))]
     assert before == [*map(tuple, conclude(analyzer, EVERYTHING, is_final=True))]
     assert 0 == analyzer.conversations.table.size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builders as b
 import pytest
-from crafting import CLIENT, PORT, ROUTER, TIME_EXCEEDED, host, said, sent, told
+from builders import CLIENT, PORT, ROUTER, TIME_EXCEEDED, error_about, host, sent, with_refusal
 from following import story_of
 
 
@@ -15,29 +15,29 @@ def probe(family=6, data=b"data", sport=40001, **fields):
 # ---- how sure
 
 def test_addresses_ports_and_ipv4_id_are_an_exact_match():
-    assert [("exact", 1)] == story_of(told(sent(1))).matches
+    assert [("exact", 1)] == story_of(with_refusal(sent(1))).matches
 
 
 def test_addresses_and_ports_alone_are_a_flow():
-    assert [("flow", 1)] == story_of(told(sent(1, 6), quote=sent(1, 6)[:44])).matches
-    assert [("flow", 1)] == story_of([sent(1, id=0x5555), said(sent(1, id=0x6666))]).matches
+    assert [("flow", 1)] == story_of(with_refusal(sent(1, 6), quote=sent(1, 6)[:44])).matches
+    assert [("flow", 1)] == story_of([sent(1, id=0x5555), error_about(sent(1, id=0x6666))]).matches
 
 
 def test_an_ipv6_fragment_s_id_makes_the_match_exact():
     first = b.fragments(sent(1, 6, size=3000), 1448)[0]
-    assert [("exact", 1)] == story_of(told(first)).matches
+    assert [("exact", 1)] == story_of(with_refusal(first)).matches
 
 
 def test_an_ipv4_id_of_zero_proves_nothing_and_a_checksum_does():
     packet = sent(1, id=0, df=True)
-    assert [("flow", 1)] == story_of(told(packet, quote=packet[:24])).matches
-    assert [("exact", 1)] == story_of(told(packet, quote=packet[:28])).matches
+    assert [("flow", 1)] == story_of(with_refusal(packet, quote=packet[:24])).matches
+    assert [("exact", 1)] == story_of(with_refusal(packet, quote=packet[:28])).matches
 
 
 @pytest.mark.parametrize(("size", "evidence"), [
     (44, ()), (48, ("udp-checksum",)), (51, ("udp-checksum",)), (52, ("udp-checksum", "payload"))])
 def test_in_ipv6_a_checksum_or_payload_makes_the_match_exact(size, evidence):
-    (event,) = story_of(told(sent(1, 6), quote=sent(1, 6)[:size])).events
+    (event,) = story_of(with_refusal(sent(1, 6), quote=sent(1, 6)[:size])).events
     assert ("exact" if evidence else "flow", evidence) == (event.match, event.match_evidence)
 
 
@@ -49,20 +49,20 @@ def half_computed(packet):
 
 def test_a_half_computed_checksum_is_finished_and_then_proves():
     packet = probe(6)
-    assert [("exact", 1)] == story_of([half_computed(packet), said(packet, quote=packet[:48])]).matches
+    assert [("exact", 1)] == story_of([half_computed(packet), error_about(packet, quote=packet[:48])]).matches
     cut = half_computed(packet)[:50]
-    story = story_of([cut, said(packet, quote=packet[:48])], lengths=[len(packet), 100])
+    story = story_of([cut, error_about(packet, quote=packet[:48])], lengths=[len(packet), 100])
     assert [("flow", 1)] == story.matches
 
 
 def test_a_half_computed_checksum_in_the_quote_too_proves_nothing():
     packet = half_computed(probe(6))
-    assert [("flow", 1)] == story_of([packet, said(packet, quote=packet[:48])]).matches
+    assert [("flow", 1)] == story_of([packet, error_about(packet, quote=packet[:48])]).matches
 
 
 def test_payloads_that_are_the_same_tell_nothing_and_that_is_ambiguous():
     packets = [probe(6, b"same", checksum=0) for _ in range(2)]
-    assert [("flow", 2)] == story_of([*packets, said(packets[0])]).matches
+    assert [("flow", 2)] == story_of([*packets, error_about(packets[0])]).matches
 
 
 def behind_nat(n, **fields):
@@ -70,7 +70,7 @@ def behind_nat(n, **fields):
 
 
 def test_a_changed_source_with_the_same_id_and_length_is_rewritten():
-    story = story_of([sent(1, id=7), said(behind_nat(1, id=7))])
+    story = story_of([sent(1, id=7), error_about(behind_nat(1, id=7))])
     assert [("rewritten", 1)] == story.matches
     assert ("a NAT changed the source",) == story.events[0].notes
     assert "refused" == story.only.verdict
@@ -82,22 +82,22 @@ def test_a_changed_source_with_the_same_id_and_length_is_rewritten():
     b.datagram("203.0.113.77", host(1), 61000, PORT + 1, b"0123456789" * 2, id=7),
 ])
 def test_a_changed_source_without_that_is_none(quoted):
-    assert [("none", None)] == story_of([sent(1, id=7), said(quoted)]).matches
+    assert [("none", None)] == story_of([sent(1, id=7), error_about(quoted)]).matches
 
 
 @pytest.mark.parametrize("quoted_id", [0, 7])
 def test_without_an_id_the_payload_makes_up_for_a_changed_source(quoted_id):
-    story = story_of([sent(1, id=0), said(behind_nat(1, id=quoted_id))])
+    story = story_of([sent(1, id=0), error_about(behind_nat(1, id=quoted_id))])
     assert [("rewritten", 1)] == story.matches
-    short = said(behind_nat(1, id=0), quote=behind_nat(1, id=0)[:28])
+    short = error_about(behind_nat(1, id=0), quote=behind_nat(1, id=0)[:28])
     assert [("none", None)] == story_of([sent(1, id=0), short]).matches
 
 
 def test_a_changed_source_in_ipv6_is_proven_by_the_payload():
     quoted = b.datagram("2001:db8:ff::77", host(1, 6), 61000, PORT, b"0123456789" * 2)
-    assert [("rewritten", 1)] == story_of([sent(1, 6), said(quoted)]).matches
+    assert [("rewritten", 1)] == story_of([sent(1, 6), error_about(quoted)]).matches
     other = b.datagram("2001:db8:ff::77", host(1, 6), 61000, PORT, b"9876543210" * 2)
-    assert [("none", None)] == story_of([sent(1, 6), said(other)]).matches
+    assert [("none", None)] == story_of([sent(1, 6), error_about(other)]).matches
 
 
 def translated(packet, service="10.0.0.80"):
@@ -124,7 +124,7 @@ def test_a_nat_that_changed_the_source_goes_before_a_service_address():
 
 
 def test_an_error_whose_datagram_nobody_saw_is_told_apart():
-    story = story_of([sent(1), said(sent(2))])
+    story = story_of([sent(1), error_about(sent(2))])
     ((unmatched,), destinations) = story.unmatched, story.verdicts
     assert (host(2), PORT, "refused", "none") == (
         unmatched.address, unmatched.port, unmatched.finding.verdict, unmatched.finding.match)
@@ -156,7 +156,7 @@ def unfinished(packet):
 @pytest.mark.parametrize(("segments", "last"), [(9, 1200), (2, 1), (3, 700), (50, 1200)])
 def test_errors_about_segments_count_them_as_datagrams(family, segments, last):
     whole, pieces = record(family, segments, last=last)
-    story = story_of([unfinished(whole), *(said(piece, reporter=ROUTER[family]) for piece in pieces)])
+    story = story_of([unfinished(whole), *(error_about(piece, reporter=ROUTER[family]) for piece in pieces)])
     assert (segments, segments) == (story.only.sent, story.only.errors)
     assert {1} == {frame for _, frame in story.matches}
     assert all(SPLIT in event.notes for event in story.events)
@@ -166,33 +166,33 @@ def test_errors_about_segments_count_them_as_datagrams(family, segments, last):
 def test_a_record_counts_as_one_datagram_until_an_error_quotes_a_segment():
     whole, pieces = record(4, 9)
     assert [1] == [each.sent for each in story_of([unfinished(whole)]).destinations]
-    assert 9 == story_of([unfinished(whole), said(pieces[4])]).only.sent
+    assert 9 == story_of([unfinished(whole), error_about(pieces[4])]).only.sent
 
 
 def test_the_longest_segment_that_was_quoted_tells_into_how_many():
     whole, pieces = record(4, 9, last=100)
-    assert 9 == story_of([unfinished(whole), said(pieces[8]), said(pieces[0])]).only.sent
+    assert 9 == story_of([unfinished(whole), error_about(pieces[8]), error_about(pieces[0])]).only.sent
 
 
 def test_the_ids_behind_a_record_s_are_those_of_its_segments():
     whole, pieces = record(4, 9)
-    matches = story_of([unfinished(whole), *map(said, pieces)]).matches
+    matches = story_of([unfinished(whole), *map(error_about, pieces)]).matches
     assert [("exact", 1)] * 9 == matches
     stranger = probe(4, b"A" * 1200, id=109)
-    assert [("flow", 1)] == story_of([unfinished(whole), said(stranger)]).matches
+    assert [("flow", 1)] == story_of([unfinished(whole), error_about(stranger)]).matches
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_record_longer_than_any_packet_needs_no_unfinished_checksum(family):
     whole, pieces = record(family, 9)
-    assert 9 == story_of([whole, said(pieces[3])]).only.sent
+    assert 9 == story_of([whole, error_about(pieces[3])]).only.sent
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_record_has_a_neighbour_that_fits_better(family):
     whole, pieces = record(family, 3)
     lone = probe(family, b"Z" * 1200, **({"id": 9} if family == 4 else {}))
-    story = story_of([lone, unfinished(whole), said(lone), said(pieces[0])])
+    story = story_of([lone, unfinished(whole), error_about(lone), error_about(pieces[0])])
     assert [1, 2] == [frame for _, frame in story.matches]
     assert 4 == story.only.sent
 
@@ -200,15 +200,15 @@ def test_a_record_has_a_neighbour_that_fits_better(family):
 def test_a_long_datagram_is_no_record():
     jumbo = probe(4, b"A" * 8000, id=100)
     for other in (probe(4, b"A" * 1200, id=200), probe(4, b"A" * 4, id=100)):
-        assert 1 == story_of([jumbo, said(other)]).only.sent
+        assert 1 == story_of([jumbo, error_about(other)]).only.sent
     pieces = b.fragments(probe(4, b"A" * 12000), 1480, id=100)
-    assert 1 == story_of([*pieces, said(pieces[0])]).only.sent
+    assert 1 == story_of([*pieces, error_about(pieces[0])]).only.sent
 
 
 def test_datagrams_of_other_lengths_with_other_payloads_are_told_apart():
     long, short = probe(6, b"A" * 40, checksum=0), probe(6, b"B" * 20, checksum=0)
-    assert [("none", None)] == story_of([long, said(short)]).matches
-    assert [("flow", 1)] == story_of([long, said(short, quote=short[:48])]).matches
+    assert [("none", None)] == story_of([long, error_about(short)]).matches
+    assert [("flow", 1)] == story_of([long, error_about(short, quote=short[:48])]).matches
 
 
 # ---- which of several
@@ -216,30 +216,30 @@ def test_datagrams_of_other_lengths_with_other_payloads_are_told_apart():
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_latest_datagram_before_the_error_is_meant(family):
     packet = probe(family)
-    assert [(3)] == [frame for _, frame in story_of([packet, sent(2), packet, said(packet), packet]).matches]
+    assert [(3)] == [frame for _, frame in story_of([packet, sent(2), packet, error_about(packet), packet]).matches]
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_no_error_is_about_a_datagram_sent_after_it(family):
     packet = probe(family)
-    assert [("none", None)] == story_of([said(packet), packet]).matches
+    assert [("none", None)] == story_of([error_about(packet), packet]).matches
 
 
 def test_of_several_in_a_flow_the_one_with_the_quoted_id_is_meant():
     packets = [probe(4, id=number) for number in (1, 2, 3)]
-    assert [("exact", 2)] == story_of([*packets, said(packets[1])]).matches
+    assert [("exact", 2)] == story_of([*packets, error_about(packets[1])]).matches
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_of_several_that_fit_the_one_whose_length_and_checksum_agree_is_meant(family):
     first, second = probe(family, b"first"), probe(family, b"other")
-    assert [1] == [frame for _, frame in story_of([first, second, said(first)]).matches]
+    assert [1] == [frame for _, frame in story_of([first, second, error_about(first)]).matches]
 
 
 def test_an_id_outweighs_a_checksum():
     first, second = probe(4, b"first", id=1), probe(4, b"other", id=2)
     quote = second[:26] + first[26:28] + second[28:]
-    assert [("exact", 2)] == story_of([first, second, said(second, quote=quote)]).matches
+    assert [("exact", 2)] == story_of([first, second, error_about(second, quote=quote)]).matches
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -248,33 +248,33 @@ def test_a_checksum_that_was_zeroed_or_changed_breaks_no_match(family, checksum)
     first, second = probe(family, b"first"), probe(family, b"other")
     at = {4: 26, 6: 46}[family]
     quote = first[:at] + checksum.to_bytes(2, "big") + first[at + 2:]
-    assert [1] == [frame for _, frame in story_of([first, second, said(first, quote=quote)]).matches]
+    assert [1] == [frame for _, frame in story_of([first, second, error_about(first, quote=quote)]).matches]
     cut = quote[:at + 2]
-    assert [2] == [frame for _, frame in story_of([first, second, said(first, quote=cut)]).matches]
+    assert [2] == [frame for _, frame in story_of([first, second, error_about(first, quote=cut)]).matches]
 
 
 def test_a_checksum_alone_is_no_match():
     sent_one, quoted = probe(6, sport=1, checksum=7), probe(6, sport=2, checksum=7)
-    assert [("none", None)] == story_of([sent_one, said(quoted)]).matches
+    assert [("none", None)] == story_of([sent_one, error_about(quoted)]).matches
 
 
 def test_a_quote_of_eight_bytes_of_udp_is_enough():
     first, second = probe(6, b"first"), probe(6, b"other")
-    assert [("exact", 1)] == story_of([first, second, said(first, quote=first[:48])]).matches
+    assert [("exact", 1)] == story_of([first, second, error_about(first, quote=first[:48])]).matches
 
 
 def test_a_quote_of_the_ports_alone_means_the_latest():
     first, second = probe(6, b"first"), probe(6, b"other")
-    assert [("flow", 2)] == story_of([first, second, said(first, quote=first[:44])]).matches
+    assert [("flow", 2)] == story_of([first, second, error_about(first, quote=first[:44])]).matches
 
 
 def test_what_was_inside_a_tunnel_is_preferred_for_an_error_inside_one():
     inside, other = sent(1, 6), sent(1, 6)
-    tunnel = [b.ip("10.0.0.1", "10.0.0.2", b.gre(packet), b.GRE) for packet in told(inside)]
+    tunnel = [b.ip("10.0.0.1", "10.0.0.2", b.gre(packet), b.GRE) for packet in with_refusal(inside)]
     assert [("exact", 1)] == story_of([tunnel[0], other, tunnel[1]]).matches
 
 
-@pytest.mark.parametrize("packets", [told(sent(1)), told(sent(1, 6))])
+@pytest.mark.parametrize("packets", [with_refusal(sent(1)), with_refusal(sent(1, 6))])
 def test_an_error_inside_a_tunnel_finds_a_datagram_outside_one(packets):
     packet, error = packets
     story = story_of([packet, b.ip("10.0.0.1", "10.0.0.2", b.gre(error), b.GRE)])
@@ -283,14 +283,14 @@ def test_an_error_inside_a_tunnel_finds_a_datagram_outside_one(packets):
 
 def test_two_errors_for_one_datagram_are_both_about_it():
     packet = sent(1)
-    story = story_of([packet, said(packet, TIME_EXCEEDED, reporter=ROUTER[4]), said(packet)])
+    story = story_of([packet, error_about(packet, TIME_EXCEEDED, reporter=ROUTER[4]), error_about(packet)])
     assert [("exact", 1), ("exact", 1)] == story.matches
     assert (2, "refused") == (story.only.errors, story.only.verdict)
 
 
 def test_thousands_of_flows_are_not_confused():
     packets = [b.datagram(CLIENT[6], host(n % 7, 6), 1000 + n, PORT + n % 3, b"data") for n in range(3000)]
-    errors = [said(packet) for packet in packets[::-1]]
+    errors = [error_about(packet) for packet in packets[::-1]]
     assert list(range(3000, 0, -1)) == [frame for _, frame in story_of([*packets, *errors]).matches]
 
 

@@ -9,8 +9,7 @@ from collections import Counter
 import builders as b
 import containers as c
 import pytest
-from crafting import TIME_EXCEEDED, said, sent
-from extensions import extension_structure, mpls_labels, padded, quote_length
+from builders import TIME_EXCEEDED, error_about, extension_structure, mpls_labels, padded, quote_length, sent
 from oracle import packets_of
 from pcaps_readme import EXPECTED, PCAPS
 
@@ -91,16 +90,16 @@ def told_badly(family):
 
     def quoting(start, end=None):
         packet = one()
-        return said(packet, quote=start + packet[len(start):end])
+        return error_about(packet, quote=start + packet[len(start):end])
 
     yield None, one()
-    yield None, said(one())
-    yield BAD_SUM, said(one(), checksum=0x1234)
-    yield BAD_SUM, said(one(), checksum=0)
+    yield None, error_about(one())
+    yield BAD_SUM, error_about(one(), checksum=0x1234)
+    yield BAD_SUM, error_about(one(), checksum=0)
     for length in (0, 7, 99):
         yield "bad-udp-length", one(length=length)
     for length in (0, 7):
-        yield LENGTH, said(one(length=length))
+        yield LENGTH, error_about(one(length=length))
     yield bad_ip, b"\x55" + one()[1:]
     if family == 4:
         yield bad_ip, b"\x44" + one()[1:]
@@ -108,7 +107,7 @@ def told_badly(family):
         yield f"quoted-{bad_ip}", quoting(b"\x44")
         quote = padded(one())
         for checksum in (1, None):
-            yield checksum and BAD_EXTENSION, said(
+            yield checksum and BAD_EXTENSION, error_about(
                 one(), TIME_EXCEEDED, quote=quote + extension_structure(mpls_labels(5), checksum=checksum),
                 rest=quote_length(quote, family))
     else:

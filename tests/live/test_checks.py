@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from network import CannotRun, require
 from scanning import (
     ANSWERING,
     CLOSED,
@@ -30,22 +29,11 @@ from scanning import (
     UNPRIVILEGED,
     UNSENT_PROHIBIT,
     target,
-    whole_network,
 )
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 NEGATE = next((path for path in ("/usr/lib/nagios/plugins/negate", "/usr/lib/monitoring-plugins/negate",
                                  "/usr/lib64/nagios/plugins/negate") if os.access(path, os.X_OK)), None)
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    try:
-        require("nft", "sysctl")
-        with whole_network(tmp_path_factory.mktemp("rules")) as made:
-            yield made
-    except CannotRun as missing:
-        pytest.skip(str(missing))
 
 
 def check(network, words, *, before="", node="prober"):

@@ -19,7 +19,6 @@ from typing import NamedTuple
 import pytest
 from builders import datagram, error
 from icmpd_daemon import daemon, hand_over, register, unfragmented, with_hops
-from network import CannotRun
 from scanning import (
     ALSO_CLOSED,
     CLOSED,
@@ -32,7 +31,6 @@ from scanning import (
     PROHIBITED_NET,
     SIDE,
     UNREACHABLE_NET,
-    whole_network,
 )
 
 from udpprobe.icmpd.client import Icmpd, IcmpdError
@@ -41,15 +39,6 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 DOMAINS = {4: socket.AF_INET, 6: socket.AF_INET6}
 ROOT = Path(__file__).parents[2]
 BIG = 1430      # bytes of a datagram that the first link takes and the second does not
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    try:
-        with whole_network(tmp_path_factory.mktemp("rules")) as made:
-            yield made
-    except CannotRun as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from lying import lying
-from network import CannotRun, Network, address, require
+from network import Network, address, require
 from scanning import FAMILIES, FAR, HOST, NEAR, UDPPROBE, UNLIMITED, listening, target
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -25,19 +25,16 @@ NO_WORD = ("icmp type destination-unreachable icmp code 4 drop", "icmpv6 type pa
 
 @pytest.fixture(scope="module")
 def network():
-    try:
-        require("nft", "sysctl")
-        with Network("prober", "near", "far", "host") as made, listening(made, "host", LISTENING):
-            made.start(f"host: answer {ANSWERING}")
-            for node in ("near", "far", "host"):
-                made.run(f"{node}: nft add table inet path")
-                for chain, hook in (("o", "output"), ("f", "forward"), ("i", "input")):
-                    made.run(f"{node}: nft add chain inet path {chain}"
-                             f" '{{ type filter hook {hook} priority 0; }}'")
-            made.run("near: nft add chain inet path n '{ type nat hook postrouting priority 100; }'")
-            yield made
-    except CannotRun as missing:
-        pytest.skip(str(missing))
+    require("nft", "sysctl")
+    with Network("prober", "near", "far", "host") as made, listening(made, "host", LISTENING):
+        made.start(f"host: answer {ANSWERING}")
+        for node in ("near", "far", "host"):
+            made.run(f"{node}: nft add table inet path")
+            for chain, hook in (("o", "output"), ("f", "forward"), ("i", "input")):
+                made.run(f"{node}: nft add chain inet path {chain}"
+                         f" '{{ type filter hook {hook} priority 0; }}'")
+        made.run("near: nft add chain inet path n '{ type nat hook postrouting priority 100; }'")
+        yield made
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import subprocess
 
 import pytest
-from network import CannotRun, Network, address, require
+from network import Network, address, require
 from scanning import FAMILIES, HOST, NETS, UDPPROBE, UNLIMITED, target
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -17,19 +17,16 @@ LOOP = {family: net.format(1) for family, net in NETS.items()}
 
 @pytest.fixture(scope="module")
 def network():
-    try:
-        require("nft", "sysctl")
-        with Network("prober", "near", "far", "host") as made:
-            for node in ("near", "far", "host"):
-                made.run(f"{node}: {UNLIMITED}")
-            for family in FAMILIES:
-                made.run(f"far: ip -{family} route add {LOOP[family]} via {address(family, 2, 1)}")
-            made.run("near: nft add table ip clear")
-            made.run("near: nft add chain ip clear p '{ type filter hook prerouting priority -300; }'")
-            made.run(f"near: nft add rule ip clear p udp dport {CLEARED} ip frag-off set 0")
-            yield made
-    except CannotRun as missing:
-        pytest.skip(str(missing))
+    require("nft", "sysctl")
+    with Network("prober", "near", "far", "host") as made:
+        for node in ("near", "far", "host"):
+            made.run(f"{node}: {UNLIMITED}")
+        for family in FAMILIES:
+            made.run(f"far: ip -{family} route add {LOOP[family]} via {address(family, 2, 1)}")
+        made.run("near: nft add table ip clear")
+        made.run("near: nft add chain ip clear p '{ type filter hook prerouting priority -300; }'")
+        made.run(f"near: nft add rule ip clear p udp dport {CLEARED} ip frag-off set 0")
+        yield made
 
 
 def measure(network, to, port=CLOSED, options=""):

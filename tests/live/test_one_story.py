@@ -6,7 +6,7 @@ import json
 import subprocess
 
 import pytest
-from network import CannotRun, Network, address, require
+from network import Network, address, require
 from scanning import FAMILIES, UDPPROBE, UNPRIVILEGED, target
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -27,15 +27,12 @@ ENGINES = ("raw", "recverr", "connected")
 def network(tmp_path_factory):
     rules = tmp_path_factory.mktemp("rules") / "prober"
     rules.write_text(f"table inet own {{\n{RULES}\n}}\n")
-    try:
-        require("nft")
-        with Network("prober", "host") as made:
-            made.run("prober: ip -4 route del default")
-            made.run("prober: ip -6 route del default")
-            made.run(f"prober: nft -f {rules}")
-            yield made
-    except CannotRun as reason:
-        pytest.skip(str(reason))
+    require("nft")
+    with Network("prober", "host") as made:
+        made.run("prober: ip -4 route del default")
+        made.run("prober: ip -6 route del default")
+        made.run(f"prober: nft -f {rules}")
+        yield made
 
 
 def told(network, words, *, before=""):

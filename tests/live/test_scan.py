@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
-from network import CannotRun
 from scanning import (
     ALSO_CLOSED,
     ANSWERING,
@@ -36,7 +35,6 @@ from scanning import (
     Scan,
     both,
     scan,
-    whole_network,
 )
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -89,15 +87,6 @@ CASES = {
     "own-firewall": Case(HOST, FORBIDDEN, "unsent", "EPERM"),
     "refused-last": Case(HOST, ALSO_CLOSED, "refused", None, HOST, REFUSED),
 }
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    try:
-        with whole_network(tmp_path_factory.mktemp("rules")) as made:
-            yield made
-    except CannotRun as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from network import CannotRun, stop
+from network import stop
 from scanning import (
     ANSWERING,
     BLACKHOLE,
@@ -33,7 +33,6 @@ from scanning import (
     scan,
     target,
     wait_until,
-    whole_network,
 )
 from waiting import until_it_sleeps
 
@@ -41,15 +40,6 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 SOURCE_PORT = 45_000
 DOMAINS = {4: socket.AF_INET, 6: socket.AF_INET6}
 MANY = range(8000, 8300)
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    try:
-        with whole_network(tmp_path_factory.mktemp("rules")) as made:
-            yield made
-    except CannotRun as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture(params=["raw", "recverr", "connected"])

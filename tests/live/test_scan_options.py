@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from network import CannotRun
 from scanning import (
     ALSO_CLOSED,
     ANSWERING,
@@ -31,21 +30,11 @@ from scanning import (
     both,
     scan,
     target,
-    whole_network,
 )
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 LINK_LOCAL = "fe80::ff:fe00:102"
 """Near's, from the MAC address that the network gives it."""
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    try:
-        with whole_network(tmp_path_factory.mktemp("rules")) as made:
-            yield made
-    except CannotRun as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture(params=["raw", "recverr"])

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from network import CannotRun, Network, address, require
+from network import Network, address, require
 from scanning import FAMILIES, UDPPROBE, UNPRIVILEGED, Scan, listening, target
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -37,21 +37,18 @@ RULES = {
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     directory = tmp_path_factory.mktemp("rules")
-    try:
-        require("nft", "sysctl")
-        with Network("prober", "router", "host") as made:
-            made.run(f"router: {FREE}")
-            made.run("host: sysctl -q net.ipv4.icmp_ratelimit=1000 net.ipv6.icmp.ratelimit=1000")
-            for node, chains in RULES.items():
-                (directory / node).write_text(f"table inet r {{\n{chains}\n}}\n")
-                made.run(f"{node}: nft -f {directory / node}")
-            for family, bits in ((4, 32), (6, 128)):
-                made.run(f"host: ip addr add {OTHER[family]}/{bits} dev left" + (" preferred_lft 0" if family == 6 else ""))
-            made.start(f"host: answer {SLOW} --delay 1.2")
-            with listening(made, "host", LISTENING):
-                yield made
-    except CannotRun as reason:
-        pytest.skip(str(reason))
+    require("nft", "sysctl")
+    with Network("prober", "router", "host") as made:
+        made.run(f"router: {FREE}")
+        made.run("host: sysctl -q net.ipv4.icmp_ratelimit=1000 net.ipv6.icmp.ratelimit=1000")
+        for node, chains in RULES.items():
+            (directory / node).write_text(f"table inet r {{\n{chains}\n}}\n")
+            made.run(f"{node}: nft -f {directory / node}")
+        for family, bits in ((4, 32), (6, 128)):
+            made.run(f"host: ip addr add {OTHER[family]}/{bits} dev left" + (" preferred_lft 0" if family == 6 else ""))
+        made.start(f"host: answer {SLOW} --delay 1.2")
+        with listening(made, "host", LISTENING):
+            yield made
 
 
 @pytest.mark.parametrize(("engine", "family"), [("raw", 4), ("raw", 6), ("recverr", 4), ("connected", 6)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from network import CannotRun, Network, address, require
+from network import Network, address, require
 from scanning import FAMILIES, NETS, UNLIMITED
 from trace_network import install, notes, routers, trace
 
@@ -18,24 +18,21 @@ HOST = {family: address(family, HOPS, 2) for family in FAMILIES}
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    try:
-        require("nft", "sysctl")
-        with Network(*ROW) as made:
-            rules = tmp_path_factory.mktemp("rules")
-            for node in ROW[1:]:
-                made.run(f"{node}: {UNLIMITED}")
-            install(made, rules, "gate", (
-                f"chain n {{ type nat hook prerouting priority -100; ip daddr {VIRTUAL[4]} dnat ip to {HOST[4]};"
-                f" ip6 daddr {VIRTUAL[6]} dnat ip6 to {HOST[6]}; \n}}"))
-            install(made, rules, "second", (
-                "chain p { type filter hook prerouting priority -300;"
-                f" udp dport {CLEARED} meta nfproto ipv4 ip frag-off set 0; \n}}"))
-            install(made, rules, "host", (
-                f"chain i {{ type filter hook input priority 0; udp dport {DROPPED} drop; \n}}"))
-            made.start(f"host: answer {ELSEWHERE} --from-port {ELSEWHERE + 100}")
-            yield made
-    except CannotRun as missing:
-        pytest.skip(str(missing))
+    require("nft", "sysctl")
+    with Network(*ROW) as made:
+        rules = tmp_path_factory.mktemp("rules")
+        for node in ROW[1:]:
+            made.run(f"{node}: {UNLIMITED}")
+        install(made, rules, "gate", (
+            f"chain n {{ type nat hook prerouting priority -100; ip daddr {VIRTUAL[4]} dnat ip to {HOST[4]};"
+            f" ip6 daddr {VIRTUAL[6]} dnat ip6 to {HOST[6]}; \n}}"))
+        install(made, rules, "second", (
+            "chain p { type filter hook prerouting priority -300;"
+            f" udp dport {CLEARED} meta nfproto ipv4 ip frag-off set 0; \n}}"))
+        install(made, rules, "host", (
+            f"chain i {{ type filter hook input priority 0; udp dport {DROPPED} drop; \n}}"))
+        made.start(f"host: answer {ELSEWHERE} --from-port {ELSEWHERE + 100}")
+        yield made
 
 
 @BY_FAMILY

@@ -105,9 +105,9 @@ class Ring(LiveCapture):
     def receive(self, wait_s: float) -> Frames:
         """See LiveCapture."""
         before_ns = self._wait(wait_s)
-        heard = [packet for block in self._take() for packet in self._packets(block)]
+        captured = [packet for block in self._take() for packet in self._packets(block)]
         self._count_dropped(self._socket)
-        return self._in_order(heard, max(before_ns if self._is_idle() else 0, self._records.latest_ns))
+        return self._in_order(captured, max(before_ns if self._is_idle() else 0, self._records.latest_ns))
 
     def _packets(self, block: bytes) -> Iterable[RawFrame]:
         left = self.sift(self._records, block, self._now_ns) if self.sift else None

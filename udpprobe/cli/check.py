@@ -113,14 +113,14 @@ SETTINGS = {"cls": Plugin}
 
 def _unknown(reason: str, parameters: Mapping[str, Any] | None = None) -> Exit:
     """Say that nothing is known: of each target, in the format that was asked for, or in a line."""
-    told = parameters or {}
-    output_format = CheckFormat(told.get("output_format") or CheckFormat.PLUGIN)
-    names = [*(told.get("targets") or ()), *filter(None, [told.get("config")])]
+    given = parameters or {}
+    output_format = CheckFormat(given.get("output_format") or CheckFormat.PLUGIN)
+    names = [*(given.get("targets") or ()), *filter(None, [given.get("config")])]
     if output_format is CheckFormat.PLUGIN or not names:
         echo(line_of(State.UNKNOWN, reason))
         return Exit(State.UNKNOWN)
     try:
-        with opened(told.get("output"), stream=False) as out:
+        with opened(given.get("output"), stream=False) as out:
             outcome = _nothing_known([(name, None) for name in names], reason, interrupted=reason == "interrupted")
             out.write(_text(outcome, output_format, 0, out, Color.NEVER))
     except (UdpprobeError, OSError) as error:
@@ -238,7 +238,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
 
 
 def _distinct(checks: list[Check]) -> list[Check]:
-    """Each once; what is told of two must not go by one name, or the one would stand for the other in graphs."""
+    """Each once. Two checks must not have one name, or one would stand for the other in graphs."""
     checks = list(dict.fromkeys(checks))
     called = Counter((each.name, each.probing.family) for each in checks)
     for (name, _), count in called.items():
@@ -260,7 +260,7 @@ class _Lines:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._told: set[tuple[str, str | None, int | None]] = set()
+        self._printed: set[tuple[str, str | None, int | None]] = set()
         self._names: set[str] = set()
 
     def add(self, made: "Checked") -> None:
@@ -269,16 +269,16 @@ class _Lines:
 
         self._out.write(check_line(made))
         self._out.flush()
-        self._told.add((made.target, made.address, made.port))
+        self._printed.add((made.target, made.address, made.port))
         self._names.add(made.target)
 
     def end(self, outcome: "Outcome") -> None:
-        """The checks that were not told, and the summary."""
+        """The checks that are not printed yet, and the summary."""
         from udpprobe.reports.checks import summary_line  # noqa: PLC0415 - as above
 
         for each in outcome.checks:
-            is_told = (each.target, each.address, each.port) in self._told
-            if not is_told and not (each.address is None and each.target in self._names):
+            was_printed = (each.target, each.address, each.port) in self._printed
+            if not was_printed and not (each.address is None and each.target in self._names):
                 self.add(each)
         self._out.write(summary_line(outcome))
         self._out.flush()
@@ -288,7 +288,7 @@ def _in_time(checks: list[Check], settings: "Settings", tell: Callable[["Outcome
              on_checked: "Callable[[Checked], None] | None" = None) -> "Outcome":
     from udpprobe.commands.check import check as checking  # noqa: PLC0415 - as above
 
-    # what cannot be told to stop, such as the look-up of a name, does not keep it from ending
+    # what cannot be told to stop, such as the look-up of a name, does not hold up the exit
     watchdog = threading.Timer(settings.timeout_s, _give_up, (checks, settings.timeout_s, tell))
     watchdog.daemon = True
     watchdog.start()

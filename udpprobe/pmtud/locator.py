@@ -128,6 +128,6 @@ class Locator:
             self._hurry(probe.ttl, reply)
 
     def _hurry(self, ttl: int, reply: Reply) -> None:
-        """What left before a small packet would have been heard soon after it; if nobody nearer can be."""
+        """A large packet's reply is due soon after the small one's that left behind it, unless one nearer may reply."""
         if ttl == self._last[0] + 1:
             self.wake_ns = min(self.wake_ns, reply.time_ns + GRACE_NS + (reply.time_ns - reply.sent_ns) // 4)

@@ -28,7 +28,7 @@ class BlackHole(Model, frozen=True):
     largest_passed: int
     smallest_lost: int
     after: str | None
-    """The last router known to have got a packet of `smallest_lost`; None where none was heard."""
+    """The last router known to have got a packet of `smallest_lost`; None where none replied."""
     before: str | None
     """The next one that is known to get smaller ones; the destination, perhaps."""
 

@@ -176,7 +176,7 @@ def _notes(rounds: SearchRounds, verdict: str, context: SearchContext) -> Iterat
     lost = search.smallest_lost
     service, control = rounds.proofs[SERVICE], rounds.proofs[CONTROL] if len(rounds.proofs) > CONTROL else {}
     is_cut = _is_cut(rounds)
-    told = (
+    candidates = (
         (not passed and verdict == "too-big",
          "nothing came back from the destination itself: this is what the routers say"),
         (verdict == "answered" and not is_cut,
@@ -201,7 +201,7 @@ def _notes(rounds: SearchRounds, verdict: str, context: SearchContext) -> Iterat
         *((passed > 0, f"errors of another kind came back: {each} ({count})")
           for each, count in sorted(rounds.complaints.items())),
     )
-    return (text for holds, text in told if holds)
+    return (text for holds, text in candidates if holds)
 
 
 def limiter_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:

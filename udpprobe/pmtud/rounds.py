@@ -23,7 +23,7 @@ FIRST_TIMEOUT_NS = SECOND
 """RFC 6298, 2.1, while no round trip is known."""
 LEAST_TIMEOUT_NS = 50 * MS
 LEAST_GRACE_NS = 10 * MS
-"""After the witness is heard, for the probe that left before it."""
+"""How long to wait, after the witness is answered, for the probe that left before it."""
 ARRIVED, TOO_BIG, OTHER, UNSENT, NO_NEIGHBOUR = "arrived", "too-big", "other", "unsent", "no-neighbour"
 NO_PROOF = frozenset({"too-big", "loop", "expired", "reassembly"})
 """Errors that even the destination itself may send about what did not reach its UDP."""
@@ -276,7 +276,7 @@ class SearchRounds:
 
     @property
     def wake_ns(self) -> int:
-        """When `due` has something to say if nothing is heard before."""
+        """When `due` is to be called if no reply comes before."""
         return min(self._round.deadline_ns, NEVER if self.search.passed else self._other_errors.believed_ns)
 
     @property
@@ -313,7 +313,7 @@ class SearchRounds:
                 or now_ns - self._last_ns >= self._policy.timeout_ns + limits_ns or len(self.sent) >= MOST_PROBES)
 
     def _close(self) -> None:
-        """Draw the conclusion from what was not heard in the round."""
+        """Draw the conclusion from the replies that did not come in the round."""
         over = self._round
         if not over.witnesses or over.size <= self.search.passed:
             return
@@ -385,7 +385,7 @@ class SearchRounds:
         return outgoing + self._second_opinion(size, now_ns)
 
     def _second_opinion(self, size: int, now_ns: int) -> list[Outgoing]:
-        """Of the control that was not heard yet, as long as the service answers no more than its own request."""
+        """Probes of the control, which has not replied yet, while the service answers no more than its own request."""
         if self.judge == SERVICE and len(self.least) > CONTROL and self.search.passed == self.least[SERVICE]:
             return [self._probe(CONTROL, each, now_ns) for each in (size, self.least[CONTROL])]
         return []
@@ -465,7 +465,7 @@ class SearchRounds:
             self._round.deadline_ns = reply.time_ns
 
     def _has_said_all(self) -> bool:
-        """Whether a router's word about its probe ends the round: not where a witness is still to be heard."""
+        """Whether a router's word about its probe ends the round: not while a witness's reply is due."""
         if self.search.passed:
             return not self._round.witnesses
         return min(self.search.hints, default=self._round.size) < self._round.size
