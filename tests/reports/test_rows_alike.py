@@ -7,7 +7,7 @@ from weakref import ref
 
 import builders as b
 import pytest
-from crafting import CLIENT
+from builders import CLIENT
 from following import EVERYTHING, RAW, analyzer_of, frames_of
 from hypothesis import given
 from hypothesis import strategies as st
