@@ -106,7 +106,7 @@ def test_what_a_host_sends_from_another_port_unasked_is_no_answer(network, famil
         stream.wait()
     (found,) = said.report["destinations"]
     assert "silent" == found["verdict"]
-    assert any("port 7777" in note for note in found["notes"])
+    assert ["answer-from port 7777, unasked: not taken for an answer"] == found["findings"][0]["notes"]
 
 
 def start(network, node, family, source_port, to, ports, interval_s):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builders as b
 import pytest
 from following import MS
+from msgspec.structs import replace
 from scan_setup import (
     ANSWER,
     BARE,
@@ -31,6 +32,7 @@ from scan_setup import (
     wrong_proof,
 )
 
+from udpprobe.endpoints import endpoint_text
 from udpprobe.scanning.events import Answer, Error, Left
 from udpprobe.scanning.outcome import outcome
 from udpprobe.scanning.replies import NO_TASK
@@ -366,6 +368,11 @@ def test_the_kernel_s_words_are_as_good_as_packets(family):
 
 # ---- what need not be an answer
 
+def the_one(scan):
+    return outcome(replace(scan.known, unasked=scan.replies.unasked()))[0]
+
+
+
 def stray(family=4, sport=7777, data=b"whatever", **fields):
     return answer(family, sport=sport, data=data, **fields)
 
@@ -374,7 +381,9 @@ def stray(family=4, sport=7777, data=b"whatever", **fields):
 def test_a_datagram_of_another_port_that_repeats_no_token_is_no_answer_to_one_probe(family):
     scan = Scan(family)
     assert [] == scan.hear(scan.send(), stray(family))
-    assert {0: 7777} == scan.replies.stray_ports
+    (found,) = the_one(scan).findings
+    assert (None, 1, ("answer-from port 7777, unasked: not taken for an answer",)) == (
+        found.verdict, found.count, found.notes)
 
 
 @FAMILIES
@@ -382,7 +391,7 @@ def test_a_datagram_of_another_port_that_repeats_the_token_is_an_answer(family):
     scan = Scan(family)
     probe = scan.send()
     assert [(ANSWER, 0)] == scan.hear(probe, stray(family, data=probe[HEADER[family]:]))
-    assert ({}, {0: 7777}) == (scan.replies.stray_ports, scan.replies.other_ports)
+    assert ({}, {0: 7777}) == (scan.replies.unasked(), scan.replies.other_ports)
 
 
 @FAMILIES
@@ -415,10 +424,16 @@ def test_an_error_about_other_traffic_of_this_host_shows_that_the_host_s_limit_i
 
 
 @FAMILIES
-def test_who_answers_though_another_address_was_asked_is_remembered(family):
+def test_an_answer_from_an_address_that_was_not_asked_is_a_finding_of_what_was(family):
     scan = Scan(family, ports=(PORT,))
-    assert [] == scan.hear(scan.send(), answer(family, source=OTHER_HOST[family]))
-    assert {0: (halves(OTHER_HOST[family]), PORT)} == scan.replies.strangers()
+    assert [] == scan.hear(scan.send(), *[answer(family, source=OTHER_HOST[family])] * 2, apart_ns=100 * MS)
+    told = the_one(scan)
+    (found,) = told.findings
+    assert ("silent", 0, 0) == (told.verdict, told.answered, told.errors)
+    assert (None, "udp-response", None, OTHER_HOST[family], 2, "none") == (
+        found.verdict, found.reason, found.icmp_type, found.reporter, found.count, found.match)
+    assert (f"answer-from {endpoint_text(OTHER_HOST[family], PORT)}, which was not asked",) == found.notes
+    assert OTHER_HOST[family] in told.advice
     several = Scan(family, ports=(PORT, 53))
     several.hear(several.send(0), several.send(1), answer(family, source=OTHER_HOST[family]))
-    assert {} == several.replies.strangers()
+    assert {} == several.replies.unasked()

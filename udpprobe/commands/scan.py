@@ -22,7 +22,6 @@ from udpprobe.core.decode import Decoder
 from udpprobe.core.limiter import SECOND
 from udpprobe.core.model import Destination, Event, Report, SourceReport
 from udpprobe.core.probe import Batch
-from udpprobe.endpoints import endpoint_text
 from udpprobe.engines import Heard
 from udpprobe.engines.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
 from udpprobe.interrupt import CtrlC, Interrupted
@@ -314,18 +313,8 @@ class _Run:
     def _tell_settled(self) -> None:
         if self._settling and self._listeners.on_settled and (tasks := self._settling.due(self._now_ns)):
             answers = {task: self._record.answers[task] for task in tasks if task in self._record.answers}
-            known = replace(self._known, notes=(
-                *self._notes_of(answers), *self._notes_of_strangers(self._replies, self._record.answers)))
+            known = replace(self._known, notes=self._notes_of(answers), unasked=self._replies.unasked())
             self._listeners.on_settled([destination_of(known, task) for task in tasks])
-
-    @staticmethod
-    def _notes_of_strangers(replies: Replies, answers: Mapping[int, bytes]) -> tuple[Mapping[int, str], ...]:
-        """Who sent something that was not taken for an answer."""
-        ports = {task: f"answer-from port {port}, unasked: not taken for an answer"
-                 for task, port in replies.stray_ports.items() if task not in answers}
-        addresses = {task: f"answer-from {endpoint_text(address_text(*address), port)}, which was not asked"
-                     for task, (address, port) in replies.strangers().items() if task not in answers}
-        return ports, addresses
 
     def _notes_of(self, answers: Mapping[int, bytes]) -> tuple[Mapping[int, str], ...]:
         return (notes_of_other_ports(self._catalogue, self._plan, answers, self._replies.other_ports),
@@ -341,10 +330,9 @@ class _Run:
     def report(self, *, interrupted: bool = False) -> Report:
         """What is known."""
         answers, replies = self._record.answers, self._replies
-        notes = (*self._notes_of(answers), self._record.looks.notes(), *self._notes_of_strangers(replies, answers),
-                 replies.forged())
+        notes = (*self._notes_of(answers), self._record.looks.notes(), replies.forged())
         undecided = undecided_tasks(self._known, self._now_ns) if interrupted else frozenset()
-        told = outcome(replace(self._known, notes=notes), undecided)
+        told = outcome(replace(self._known, notes=notes, unasked=replies.unasked()), undecided)
         self._write(told)
         self._warn_of_gaps(len(told))
         if self._settling:

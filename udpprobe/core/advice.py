@@ -158,7 +158,8 @@ def case_of_verdict(verdict: str, findings: Sequence[Finding], address: str, *, 
     if verdict == "answered":
         return Case("amplifier") if any(AMPLIFIER in note for note in notes) else None
     if verdict == "silent":
-        other = next((each.reporter for each in findings if each.reason == ANSWER), None)
+        other = next((each.reporter for each in findings if each.reason == ANSWER and each.reporter != address),
+                     None)
         return Case("answer-from", other) if other else Case(meaning or "no-evidence")
     if verdict == "unsent":
         return unsent_case(errno)

@@ -23,7 +23,7 @@ from udpprobe.core.addresses import address_text, is_group
 from udpprobe.core.advice import ANSWER, ANY_HOST, SOME, Case, case_of_finding, case_of_verdict, sentence
 from udpprobe.core.findings import BIAS_NS, NO_PORT
 from udpprobe.core.histogram import Histograms
-from udpprobe.core.model import Destination, Finding, Loop, Spread, Unmatched
+from udpprobe.core.model import Destination, Finding, Loop, Spread, Unmatched, answer_from
 from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
 from udpprobe.core.ranking import NO_ERROR, Ranking, kind_of, refusals
 from udpprobe.core.recent import MATCHES
@@ -342,11 +342,8 @@ class Destinations:
         notes: u64 = words[at + 11]
         kind, family, mtu = self._kind_of(row), packed >> 36 & 0xFF, _mtu(words[at + 5])
         if packed >> 28 & 0xFF == 0:        # an answer came from where nobody had been asked
-            name = endpoint_text(reporter, mtu or 0)
-            return Finding(
-                verdict=None, errno=None, linux=None, family=family, icmp_type=None, icmp_code=None, reason=ANSWER,
-                reporter=reporter, count=count, first_time_ns=first_ns, last_time_ns=last_ns, mtu=None, match="none",
-                rtt_ms=None, loop=None, notes=(f"answer-from {name}, which was not asked: connected sockets drop it",))
+            return answer_from(family, reporter, count, first_ns, last_ns, f"{endpoint_text(reporter, mtu or 0)}, which "
+                               "was not asked: connected sockets drop it")
         texts = texts_of(notes & _NOTE_BITS, words[at + 12], family, words[at + 5] >> 50, mtu)
         if is_group(words[at], words[at + 1]):
             texts += (GROUP_MEMBER,)

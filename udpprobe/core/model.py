@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text
-from udpprobe.core.advice import Case, sentence
+from udpprobe.core.advice import ANSWER, Case, sentence
 from udpprobe.core.notes import Note
 from udpprobe.endpoints import endpoint_text
 
@@ -131,6 +131,14 @@ class Finding(Model, frozen=True):
     """From the datagram to its error."""
     loop: Loop | None
     notes: tuple[str, ...]
+
+
+def answer_from(family: int, address: str, count: int, first_ns: int, last_ns: int, note: str) -> Finding:
+    """The finding that datagrams came from where nobody had been asked."""
+    return Finding(
+        verdict=None, errno=None, linux=None, family=family, icmp_type=None, icmp_code=None, reason=ANSWER,
+        reporter=address, count=count, first_time_ns=first_ns, last_time_ns=last_ns, mtu=None, match="none",
+        rtt_ms=None, loop=None, notes=(f"answer-from {note}",))
 
 
 class Unmatched(Model, frozen=True):

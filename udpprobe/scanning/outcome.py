@@ -8,19 +8,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache, lru_cache, partial
 from itertools import chain, compress, groupby
+from types import MappingProxyType
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text, is_group
 from udpprobe.core.advice import AMPLIFIER, case_of_verdict, sentence
-from udpprobe.core.model import Alike, AlikeRow, Destination, Finding, Loop, Parts, Spread, median
+from udpprobe.core.model import Alike, AlikeRow, Destination, Finding, Loop, Parts, Spread, answer_from, median
 from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
 from udpprobe.endpoints import endpoint_text
 from udpprobe.scanning.pacing import Pacing
 from udpprobe.scanning.plan import Plan
 from udpprobe.scanning.record import NOBODY, Found, Kind, Record
+from udpprobe.scanning.replies import Unasked
 from udpprobe.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT
 
 NS_PER_MS = 1e6
@@ -59,6 +61,8 @@ class Known(Struct, frozen=True):
     """Whether the engine hears who sent an error, of which type and code."""
     notes: Sequence[Mapping[int, str]] = ()
     """By task, what else is to be said."""
+    unasked: Mapping[int, Unasked] = MappingProxyType({})
+    """By task, what came from an address or port that was not asked."""
     interface_of: Callable[[int], str] = lambda _: ""
     """Name of the interface that a task's probes leave by."""
 
@@ -144,7 +148,7 @@ def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:
     is_alike = bytearray(map(bool, record.refusals.came_ns))
     if not known.tells_origin or not any(is_alike):
         return bytearray(len(is_alike))
-    for task in chain(record.answers, record.loops, undecided, *known.notes):
+    for task in chain(record.answers, record.loops, undecided, known.unasked, *known.notes):
         is_alike[task] = 0
     for task in compress(range(plan.asked), is_alike):
         # the shortest times are rare, and written in many ways
@@ -231,10 +235,12 @@ def _is_refused_before(known: Known, task: int) -> bool:
 
 def _findings(known: Known, task: int) -> tuple[Finding, ...]:
     """The worst first."""
-    kinds, seen = known.record.errors_of(task), known.record.loops.get(task)
-    if not kinds and not seen:
+    kinds, seen, unasked = known.record.errors_of(task), known.record.loops.get(task), known.unasked.get(task)
+    if not kinds and not seen and not unasked:
         return ()
     found = [_finding(known, task, kind, each) for kind, each in kinds.items()]
+    if unasked:
+        found.append(_answer_from(known, task, unasked))
     if not seen and len(found) == 1 and found[0].verdict != "loop":     # as of almost all in a crowd
         return tuple(found)
     if seen:
@@ -250,6 +256,14 @@ def _findings(known: Known, task: int) -> tuple[Finding, ...]:
         loop = Loop(routers, seen.period if seen else None)
         found = [replace(each, loop=loop) if each.verdict == "loop" else each for each in found]
     return tuple(sorted(found, key=_worst_first))
+
+
+def _answer_from(known: Known, task: int, unasked: Unasked) -> Finding:
+    address = address_text(*unasked.address)
+    note = (f"port {unasked.port}, unasked: not taken for an answer"
+            if unasked.address == known.plan.tasks.address(task) else
+            f"{endpoint_text(address, unasked.port)}, which was not asked")
+    return answer_from(known.plan.family_of(task), address, unasked.count, unasked.first_ns, unasked.last_ns, note)
 
 
 def _worst_first(finding: Finding) -> tuple[int | str, ...]:

@@ -67,15 +67,26 @@ class Believed(Struct):
     """Where that was seen, 0 for nowhere."""
 
 
-class Stray(Struct):
-    """Datagrams of a host from a port that was not asked."""
+class Unasked(Struct):
+    """Datagrams from an address and port that were not asked."""
 
-    task: int
-    """That they might answer."""
+    address: Address
+    port: int
+    task: int = NO_TASK
+    """That they might answer, as far as it is known."""
     count: int = 0
+    first_ns: int = 0
     last_ns: int = 0
     rtts_ns: dict[int, int] = field(default_factory=dict)
     """By how many probes had been made, how long after the last of them the first one came."""
+
+    def take(self, time_ns: int) -> bool:
+        """Count one, unless it is the same one, on another interface."""
+        if self.count and time_ns - self.last_ns < SAME_NS:
+            return False
+        self.first_ns = self.first_ns or time_ns
+        self.count, self.last_ns = self.count + 1, time_ns
+        return True
 
 
 class Replies:
@@ -103,10 +114,10 @@ class Replies:
         """How many errors would be believed if another probe drew the same."""
         self._elsewhere: dict[tuple[int, int, int], int] = {}
         """Tasks by (host, our port, the host's port), where the last is not their own."""
-        self._strays: dict[tuple[int, int, int], Stray] = {}
+        self._unasked: dict[tuple[int, int, int], Unasked] = {}
         """Datagrams from another port that need not be answers, by the same."""
-        self._strangers: dict[int, tuple[Address, int]] = {}
-        """By our port, an address that was not asked and sent something there."""
+        self._strangers: dict[int, Unasked] = {}
+        """By our port, those of the first address that was not asked and sent something there."""
         self._flows: dict[int, dict[int, array[int]]] = {}
         """By host and source port, the tasks; of hosts that answered from another port."""
 
@@ -119,19 +130,19 @@ class Replies:
         """Errors that quote a datagram from a port of the scan, but not a probe."""
         return self._missed + sum(self._doubted.values())
 
-    def strangers(self) -> dict[int, tuple[Address, int]]:
-        """By task, who sent something to the port that only it was probed from, without being asked."""
+    def unasked(self) -> dict[int, Unasked]:
+        """By task, what came from an address or port that was not asked, and was not taken for an answer.
+
+        From another address, it came to the port that only this task was probed from.
+        """
+        found = {each.task: each for key, each in self._unasked.items() if key not in self._elsewhere}
         tasks: dict[int, int] = {}
         for task in range(self._plan.asked if self._strangers else 0):
             port = self._plan.source_port[task]
             if port in self._strangers:
                 tasks[port] = NO_TASK if port in tasks else task
-        return {task: self._strangers[port] for port, task in tasks.items() if task >= 0}
-
-    @property
-    def stray_ports(self) -> dict[int, int]:
-        """By task, another port of its host that sent what was not taken for an answer."""
-        return {stray.task: key[2] for key, stray in self._strays.items() if key not in self._elsewhere}
+        found |= {task: self._strangers[port] for port, task in tasks.items() if task >= 0}
+        return {task: each for task, each in found.items() if task not in self._record.answers}
 
     @property
     def other_ports(self) -> dict[int, int]:
@@ -200,13 +211,15 @@ class Replies:
         host = self._plan.host_of(*source)
         if host < 0:
             if len(self._strangers) < MOST_STRANGERS:
-                self._strangers.setdefault(own_port, (source, port))
+                self._strangers.setdefault(own_port, Unasked(source, port))
+            if (stranger := self._strangers.get(own_port)) and (source, port) == (stranger.address, stranger.port):
+                stranger.take(time_ns)
             return NO_TASK
         key = host, own_port, port
         task = self._elsewhere.get(key, NO_TASK)
         if task < 0:
             task = self._only_waiting(host, own_port)
-            if task < 0 or not (self._is_answer(task, data) or self._is_repeated(key, task, time_ns)):
+            if task < 0 or not (self._is_answer(task, data) or self._is_repeated(key, task, source, time_ns)):
                 return NO_TASK
             if len(self._elsewhere) < MOST_ELSEWHERE:
                 self._elsewhere[key] = task
@@ -222,20 +235,19 @@ class Replies:
                     return True
         return self._recognises(task, data)
 
-    def _is_repeated(self, key: tuple[int, int, int], task: int, time_ns: int) -> bool:
+    def _is_repeated(self, key: tuple[int, int, int], task: int, source: Address, time_ns: int) -> bool:
         """Whether datagrams of another port came once behind each of several probes, after the same time."""
-        stray = self._strays.get(key)
-        if stray is None or stray.task != task:
-            if len(self._strays) >= MOST_ELSEWHERE:
+        unasked = self._unasked.get(key)
+        if unasked is None or unasked.task != task:
+            if len(self._unasked) >= MOST_ELSEWHERE:
                 return False
-            stray = self._strays[key] = Stray(task)
-        if time_ns - stray.last_ns < SAME_NS:       # the same one, on another interface
+            unasked = self._unasked[key] = Unasked(source, key[2], task)
+        if not unasked.take(time_ns):
             return False
-        stray.count, stray.last_ns = stray.count + 1, time_ns
-        sent_ns = self._plan.sent_ns(task)
-        stray.rtts_ns.setdefault(self._plan.attempts[task], time_ns - sent_ns)
-        least_ns, most_ns = min(stray.rtts_ns.values()), max(stray.rtts_ns.values())
-        return len(stray.rtts_ns) == stray.count >= REPEATED and most_ns <= least_ns + max(least_ns // 4, JITTER_NS)
+        rtts_ns = unasked.rtts_ns
+        rtts_ns.setdefault(self._plan.attempts[task], time_ns - self._plan.sent_ns(task))
+        least_ns, most_ns = min(rtts_ns.values()), max(rtts_ns.values())
+        return len(rtts_ns) == unasked.count >= REPEATED and most_ns <= least_ns + max(least_ns // 4, JITTER_NS)
 
     def _only_waiting(self, host: int, own_port: int) -> int:
         """The only task of a host that was probed from there and not heard of yet; else NO_TASK."""
