@@ -342,8 +342,9 @@ class Destinations:
         notes: u64 = words[at + 11]
         kind, family, mtu = self._kind_of(row), packed >> 36 & 0xFF, _mtu(words[at + 5])
         if packed >> 28 & 0xFF == 0:        # an answer came from where nobody had been asked
-            return answer_from(family, reporter, count, first_ns, last_ns, f"{endpoint_text(reporter, mtu or 0)}, which "
-                               "was not asked: connected sockets drop it")
+            return answer_from(
+                family, reporter, count, first_ns, last_ns,
+                f"{endpoint_text(reporter, mtu or 0)}, which was not asked: connected sockets drop it")
         texts = texts_of(notes & _NOTE_BITS, words[at + 12], family, words[at + 5] >> 50, mtu)
         if is_group(words[at], words[at + 1]):
             texts += (GROUP_MEMBER,)
