@@ -16,7 +16,7 @@ FARTHER = {ttl: frozenset({255 - ttl}) for ttl in range(1, 31)}
 @pytest.mark.parametrize(("last", "verdict"), [(REFUSED, "refused"), (SILENCE, "silent")])
 def test_routers_in_whose_names_a_nat_speaks_are_no_loop(hidden, last, verdict):
     said = traced(Way(["10.0.0.1", *[NAT] * hidden], last), max_ttl=14)
-    assert (verdict, None) == (said.ending.verdict, said.loop)
+    assert (verdict, None) == (said.end.verdict, said.loop)
     assert ["10.0.0.1", *[NAT] * hidden] == said.routers()[:hidden + 1]
 
 

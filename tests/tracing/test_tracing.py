@@ -12,8 +12,8 @@ from profiles import examples
 from trace_world import ANSWER, EXPIRED, HOST_UNREACH, QUENCH, REFUSED, SILENCE, SIZE, TO, Way, reply_of, traced
 
 from udpprobe.core.limiter import MS, NEVER
-from udpprobe.tracing.hops import ending_of, hops_of, loop_of
-from udpprobe.tracing.path import Patience
+from udpprobe.tracing.hops import end_of, hops_of, loop_of
+from udpprobe.tracing.path import TracePolicy
 from udpprobe.tracing.schedule import Tracing
 
 R = [f"10.0.{n}.1" for n in range(30)]
@@ -26,9 +26,9 @@ def test_a_clean_way_is_known_in_three_round_trips(last):
     assert [*R[:4], TO] == trace.routers()
     assert [(3, 3, 0)] * 4 == [(hop.sent, hop.reporters[0].count, hop.lost) for hop in trace.hops[:4]]
     assert trace.hops[4].reporters[0].count >= 3
-    assert ("refused" if last else "answered", True, None) == (trace.ending.verdict, trace.ending.reached, trace.loop)
+    assert ("refused" if last else "answered", True, None) == (trace.end.verdict, trace.end.reached, trace.loop)
     assert trace.took_ms < 3 * 50
-    assert max(probe.ttl for probe, _ in trace.way.sent) <= 4 + Patience().window
+    assert max(probe.ttl for probe, _ in trace.way.sent) <= 4 + TracePolicy().window
 
 
 def test_what_went_beyond_the_end_takes_no_room_from_the_other_queries_and_counts_as_the_end_s_own():
@@ -55,7 +55,7 @@ def test_probes_keep_the_interval():
 
 
 def test_probes_of_ten_milliseconds_leave_at_once():
-    tracing = Tracing(Patience(window=100, interval_ns=2 * MS))
+    tracing = Tracing(TracePolicy(window=100, interval_ns=2 * MS))
     assert (5, 0, 2) == tuple(len(tracing.due(now_ns)) for now_ns in (SOON, SOON + MS, SOON + 4 * MS))
 
 
@@ -73,24 +73,24 @@ def test_a_silent_hop_costs_no_timeout_and_is_asked_once_more_later():
 
 def test_a_silent_destination_is_waited_for():
     trace = traced(Way(R[:3], SILENCE))
-    assert ("silent", False, None) == (trace.ending.verdict, trace.ending.reached, trace.loop)
+    assert ("silent", False, None) == (trace.end.verdict, trace.end.reached, trace.loop)
     assert [*R[:3], *[SILENCE] * 27] == trace.routers()
     assert 4000 < trace.took_ms < 8000
 
 
 def test_an_error_after_three_seconds_ends_the_way():
     trace = traced(Way(R[:3], HOST_UNREACH, last_delay_ms=3000))
-    assert ("unreachable", 4) == (trace.ending.verdict, len(trace.hops))
+    assert ("unreachable", 4) == (trace.end.verdict, len(trace.hops))
 
 
 def test_the_limit_of_hops_is_no_end():
     trace = traced(Way(R[:9]), max_ttl=5)
-    assert ("expired", False, 5) == (trace.ending.verdict, trace.ending.reached, len(trace.hops))
+    assert ("expired", False, 5) == (trace.end.verdict, trace.end.reached, len(trace.hops))
 
 
 def test_source_quench_is_no_end():
     trace = traced(Way(R[:3], QUENCH), max_ttl=6)
-    assert ("silent", 6) == (trace.ending.verdict, len(trace.hops))
+    assert ("silent", 6) == (trace.end.verdict, len(trace.hops))
     assert [1, 1, 1, 0, 0, 0] == [len(hop.reporters) for hop in trace.hops]
     assert trace.quenches > 0
 
@@ -101,27 +101,27 @@ def test_source_quench_is_no_end():
 @given(st.integers(2, 7), st.integers(0, 6), st.sets(st.integers(0, 60), max_size=6))
 def test_a_loop_of_any_period_entered_anywhere_is_named_although_probes_are_lost(period, before, lost):
     trace = traced(Way(R[:before + period], period=period, lost=lost))
-    assert "loop" == trace.ending.verdict
+    assert "loop" == trace.end.verdict
     assert (period, before + 1) == (trace.loop.period, trace.loop.first_ttl)
     assert tuple(R[before:before + period]) == trace.loop.routers
 
 
 def test_a_loop_ends_the_trace_early_and_its_later_rounds_are_not_asked_again():
     trace = traced(Way(R[:4], period=2))
-    assert max(probe.ttl for probe, _ in trace.way.sent) <= 8 + Patience().window
+    assert max(probe.ttl for probe, _ in trace.way.sent) <= 8 + TracePolicy().window
     assert [3, 3, 3, 3, *[1] * (len(trace.hops) - 4)] == [hop.sent for hop in trace.hops]
     assert trace.took_ms < 1000
 
 
 def test_a_silent_router_in_a_loop():
     trace = traced(Way([R[0], R[1], SILENCE], period=2))
-    assert ("loop", 2, (R[1], None)) == (trace.ending.verdict, trace.loop.period, trace.loop.routers)
+    assert ("loop", 2, (R[1], None)) == (trace.end.verdict, trace.loop.period, trace.loop.routers)
 
 
 def test_a_loop_of_routers_that_have_spoken_too_much_already():
     limits = dict.fromkeys(R, (1, 1))
     trace = traced(Way(R[:2], period=2, limits=limits))
-    assert ("loop", 2, 1) == (trace.ending.verdict, trace.loop.period, trace.loop.first_ttl)
+    assert ("loop", 2, 1) == (trace.end.verdict, trace.loop.period, trace.loop.first_ttl)
 
 
 # ---- limits and losses
@@ -157,9 +157,9 @@ def test_flows_take_ways_of_their_own():
 
 def test_the_worst_of_several_ways_is_told_and_the_best_too():
     trace = traced(Way(R[:3]), Way([R[0], R[4], R[5]], period=2))
-    assert ("refused", True, 2) == (trace.ending.verdict, trace.ending.reached, trace.loop.period)
+    assert ("refused", True, 2) == (trace.end.verdict, trace.end.reached, trace.loop.period)
     trace = traced(Way(R[:3], ANSWER), Way([R[0], R[4], R[5]], period=2))
-    assert ("loop", True) == (trace.ending.verdict, trace.ending.reached)
+    assert ("loop", True) == (trace.end.verdict, trace.end.reached)
 
 
 # ---- answers that repeat nothing
@@ -169,20 +169,20 @@ def test_answers_that_do_not_say_to_which_probe_are_counted_one_by_one(routers):
     trace = traced(Way(routers, ANSWER, is_sure=False))
     assert [*routers, TO] == trace.routers()
     assert (3, 0) == (trace.hops[-1].reporters[0].count, trace.hops[-1].lost)
-    assert ("answered", True) == (trace.ending.verdict, trace.ending.reached)
+    assert ("answered", True) == (trace.end.verdict, trace.end.reached)
 
 
 def test_a_late_answer_that_repeats_nothing_is_not_that_of_a_ttl_that_runs_out():
-    tracing = Tracing(Patience(interval_ns=0, queries=2, max_ttl=3))
+    tracing = Tracing(TracePolicy(interval_ns=0, queries=2, max_ttl=3))
     now_ns, first = 0, tracing.due(0)
-    tracing.heard([reply_of(first[0].number, 0, MS, R[0], EXPIRED), reply_of(first[1].number, 0, MS, R[1], EXPIRED),
+    tracing.take([reply_of(first[0].number, 0, MS, R[0], EXPIRED), reply_of(first[1].number, 0, MS, R[1], EXPIRED),
                    reply_of(first[2].number, 0, 2 * MS, TO, ANSWER, is_sure=False)])
     while not tracing.done(now_ns):
         now_ns = max(now_ns + MS, tracing.wake_ns(now_ns))
         for probe in tracing.due(now_ns):
             late = reply_of(probe.number, now_ns, now_ns, TO, ANSWER, is_sure=False)
             own = reply_of(probe.number, now_ns, now_ns, R[probe.ttl - 1], EXPIRED)
-            tracing.heard([late] if probe.ttl == 3 else [late, own])
+            tracing.take([late] if probe.ttl == 3 else [late, own])
     hops = hops_of(tracing.paths, TO, now_ns)
     assert [[R[0]], [R[1]], [TO]] == [[each.address for each in hop.reporters] for hop in hops]
 
@@ -190,33 +190,33 @@ def test_a_late_answer_that_repeats_nothing_is_not_that_of_a_ttl_that_runs_out()
 @pytest.mark.parametrize("period", [0, 2])
 def test_a_destination_that_answers_but_once_has_answered_and_is_in_no_loop(period):
     """It may forget who asked; which of the probes under way it answered is not known."""
-    tracing = Tracing(Patience(interval_ns=0, queries=1, max_ttl=8))
+    tracing = Tracing(TracePolicy(interval_ns=0, queries=1, max_ttl=8))
     way, now_ns, is_first = Way(R[:3], SILENCE, period=period), 0, True
     while not tracing.done(now_ns):
         for probe in tracing.due(now_ns):
             if probe.ttl == 8 and is_first:
                 is_first = False
-                tracing.heard([reply_of(probe.number, now_ns, now_ns + MS, TO, ANSWER, is_sure=False)])
+                tracing.take([reply_of(probe.number, now_ns, now_ns + MS, TO, ANSWER, is_sure=False)])
             elif reply := way.reply(probe, now_ns):
-                tracing.heard([reply])
+                tracing.take([reply])
         now_ns = max(now_ns + MS, tracing.wake_ns(now_ns)) if not tracing.done(now_ns) else now_ns
-    ending = ending_of(tracing.paths[0])
-    assert ("answered", True, None) == (ending.verdict, ending.reached, loop_of(tracing.paths))
+    end = end_of(tracing.paths[0])
+    assert ("answered", True, None) == (end.verdict, end.reached, loop_of(tracing.paths))
 
 
 def test_routers_up_to_the_last_ttl_that_is_tried_are_no_silence():
     trace = traced(Way(R[:3]), max_ttl=2)
-    assert ("expired", False) == (trace.ending.verdict, trace.ending.reached)
-    assert "silent" == traced(Way([R[0], SILENCE, SILENCE]), max_ttl=2).ending.verdict
+    assert ("expired", False) == (trace.end.verdict, trace.end.reached)
+    assert "silent" == traced(Way([R[0], SILENCE, SILENCE]), max_ttl=2).end.verdict
 
 
 # ---- odd ends
 
 def test_an_error_of_the_moment_does_not_end_a_way_that_goes_on():
-    tracing = Tracing(Patience(interval_ns=0, queries=1, max_ttl=3))
+    tracing = Tracing(TracePolicy(interval_ns=0, queries=1, max_ttl=3))
     probes = [probe for _ in range(3) for probe in tracing.due(0)]
     said = (("10.0.0.1", HOST_UNREACH), ("10.0.1.1", (11, 0)), ("10.0.2.1", (11, 0)))
-    tracing.heard([reply_of(probe.number, 0, MS, *each) for probe, each in zip(probes, said, strict=True)])
+    tracing.take([reply_of(probe.number, 0, MS, *each) for probe, each in zip(probes, said, strict=True)])
     assert None is tracing.paths[0].end_ttl
 
 
@@ -240,9 +240,9 @@ class Talkative(Way):
             yield own
 
 
-def traced_all(way, **patience):
+def traced_all(way, **policy):
     """Where a probe draws several replies."""
-    tracing = Tracing(Patience(**patience))
+    tracing = Tracing(TracePolicy(**policy))
     now_ns, coming = 0, []
     while not tracing.done(now_ns):
         coming += [reply for probe in tracing.due(now_ns) for reply in way.replies(probe, now_ns)]
@@ -250,7 +250,7 @@ def traced_all(way, **patience):
         wake_ns = tracing.wake_ns(now_ns)
         now_ns = max(now_ns + MS // 100, min(wake_ns, coming[0].time_ns if coming else wake_ns))
         while coming and coming[0].time_ns <= now_ns:
-            tracing.heard([coming.pop(0)])
+            tracing.take([coming.pop(0)])
     return tracing.paths[0], now_ns
 
 
@@ -259,19 +259,19 @@ def traced_all(way, **patience):
 def test_an_mtu_that_is_large_enough_ends_no_way(place, last):
     path, now_ns = traced_all(Talkative(R[:5], last, place=place))
     assert (6, True) == (path.end_ttl, path.is_reached)
-    assert ("refused" if last else "answered") == ending_of(path).verdict
+    assert ("refused" if last else "answered") == end_of(path).verdict
     assert now_ns < 1000 * MS
 
 
 def test_where_nothing_else_comes_such_a_router_is_listed_and_waited_behind():
     path, _ = traced_all(Talkative(R[:2], SILENCE, place=2), max_ttl=4)
-    assert (None, "silent") == (path.end_ttl, ending_of(path).verdict)
-    assert {R[1]} == {reply.event.reporter for _, reply in path.heard(4)}
+    assert (None, "silent") == (path.end_ttl, end_of(path).verdict)
+    assert {R[1]} == {reply.event.reporter for _, reply in path.exchanges(4)}
 
 
 def test_an_mtu_that_is_too_small_ends_a_way():
     path, _ = traced_all(Talkative(R[:5], SILENCE, place=2, word=(TOO_BIG, 35)))
-    assert (3, "too-big") == (path.end_ttl, ending_of(path).verdict)
+    assert (3, "too-big") == (path.end_ttl, end_of(path).verdict)
 
 
 class Moody(Way):
@@ -286,7 +286,7 @@ class Moody(Way):
 @pytest.mark.parametrize("rtt_ms", [1, 20, 60])
 def test_a_router_s_error_does_not_end_a_way_whose_destination_replies_to_a_higher_ttl(rtt_ms):
     said = traced(Moody(R[:6], rtt_ms=rtt_ms))
-    assert ("refused", True, 7) == (said.ending.verdict, said.ending.reached, len(said.hops))
+    assert ("refused", True, 7) == (said.end.verdict, said.end.reached, len(said.hops))
 
 
 class OddFirst(Way):
@@ -309,7 +309,7 @@ def test_what_the_first_router_says_of_ttl_1_ends_no_way_however_slowly_it_is_tr
     way = OddFirst(R[:hops], rtt_ms=1)
     way.word, way.mtu = word, mtu
     said = traced(way, interval_ns=interval_ms * MS)
-    assert ("refused", True, [*R[:hops], TO]) == (said.ending.verdict, said.ending.reached, said.routers())
+    assert ("refused", True, [*R[:hops], TO]) == (said.end.verdict, said.end.reached, said.routers())
 
 
 @pytest.mark.parametrize("interval_ms", [0, 1, 20])
@@ -319,30 +319,30 @@ def test_a_filter_ends_a_way_that_says_the_same_of_higher_ttls(interval_ms):
             return reply_of(probe.number, now_ns, now_ns + MS, R[0], PROHIBITED)
 
     said = traced(Filter(R[:3], rtt_ms=1), interval_ns=interval_ms * MS)
-    assert ("prohibited", [R[0]]) == (said.ending.verdict, said.routers())
+    assert ("prohibited", [R[0]]) == (said.end.verdict, said.routers())
     assert 12 >= len(said.way.sent) if interval_ms == 0 else 5 >= sum(
         not flight.errno for path in said.paths for flight in path.all_flights())
 
 
 def test_a_filter_s_word_is_checked_no_longer_than_a_destination_would_take():
     said = traced(Way(R[:3], PROHIBITED, lost={11}))
-    assert ("prohibited", 4) == (said.ending.verdict, len(said.hops))
+    assert ("prohibited", 4) == (said.end.verdict, len(said.hops))
     assert said.took_ms < 1000
 
 
 def test_only_the_first_reply_to_a_probe_counts_and_strange_ones_do_not():
-    tracing = Tracing(Patience(interval_ns=0, queries=1, max_ttl=1))
+    tracing = Tracing(TracePolicy(interval_ns=0, queries=1, max_ttl=1))
     (probe,) = tracing.due(0)
     replies = [reply_of(number, 0, time, who, (11, 0)) for number, time, who in (
         (probe.number, MS, "10.0.0.1"), (probe.number, 2 * MS, "10.0.0.2"), (99, MS, "10.0.0.3"))]
-    tracing.heard(replies)
-    assert [replies[0]] == [reply for _, reply in tracing.paths[0].heard(1)]
+    tracing.take(replies)
+    assert [replies[0]] == [reply for _, reply in tracing.paths[0].exchanges(1)]
     assert tracing.done(3 * MS)
     assert NEVER == tracing.wake_ns(3 * MS)
 
 
 def test_what_this_host_refuses_to_send_is_not_tried_again():
-    tracing = Tracing(Patience(interval_ns=0))
+    tracing = Tracing(TracePolicy(interval_ns=0))
     probes = tracing.due(0)
     tracing.refused(probes, [90] * len(probes))
     assert ([], True) == (tracing.due(MS), tracing.done(MS))
@@ -361,7 +361,7 @@ def test_where_it_ended_before_does_not_decide_where_it_ends_now(way, likely_ttl
     now, before = (traced(Way(way.routers, way.last, way.period), **likely)
                    for likely in ({}, {"likely_ttl": likely_ttl}))
     laps = slice(11 if way.period else None)     # how often a loop is gone round is chance
-    assert (now.routers()[laps], now.ending, now.loop) == (before.routers()[laps], before.ending, before.loop)
+    assert (now.routers()[laps], now.end, now.loop) == (before.routers()[laps], before.end, before.loop)
 
 
 def test_a_lost_probe_to_the_likely_end_holds_the_others_for_a_moment_only():

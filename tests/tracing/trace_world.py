@@ -11,8 +11,8 @@ from udpprobe.core.limiter import MS
 from udpprobe.core.model import Event, Quoted
 from udpprobe.core.verdicts import meaning_of
 from udpprobe.replies import Reply
-from udpprobe.tracing.hops import ending_of, hops_of, loop_of, worst
-from udpprobe.tracing.path import Patience
+from udpprobe.tracing.hops import end_of, hops_of, loop_of, worst
+from udpprobe.tracing.path import TracePolicy
 from udpprobe.tracing.schedule import Tracing
 
 TO, OWN = "198.51.100.7", "192.0.2.1"
@@ -97,8 +97,8 @@ class Outcome:
     quenches: int = 0
 
     @property
-    def ending(self):
-        return worst([ending_of(path) for path in self.paths])
+    def end(self):
+        return worst([end_of(path) for path in self.paths])
 
     @property
     def hops(self):
@@ -112,9 +112,9 @@ class Outcome:
         return [SILENCE if not hop.reporters else "/".join(each.address for each in hop.reporters) for hop in self.hops]
 
 
-def traced(*ways, start_ns=0, **patience):
+def traced(*ways, start_ns=0, **policy):
     """Trace several flows, each with a way of its own."""
-    tracing = Tracing(Patience(**patience), flows=len(ways))
+    tracing = Tracing(TracePolicy(**policy), flows=len(ways))
     now_ns, coming, order = start_ns, [], itertools.count()
     while not tracing.done(now_ns):
         for probe in tracing.due(now_ns):
@@ -126,5 +126,5 @@ def traced(*ways, start_ns=0, **patience):
         now_ns = max(now_ns + MS // 100, min(wake_ns, coming[0][0] if coming else wake_ns))
         assert now_ns < start_ns + LONGEST_NS
         while coming and coming[0][0] <= now_ns:
-            tracing.heard([heapq.heappop(coming)[2]])
+            tracing.take([heapq.heappop(coming)[2]])
     return Outcome(tracing.paths, (now_ns - start_ns) / MS, ways[0], tracing.quenches)

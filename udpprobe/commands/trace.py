@@ -19,10 +19,10 @@ from udpprobe.engines.wire import Endpoint, Listener, Wire, payload_for
 from udpprobe.errors import UnsentError, UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.replies import MOST_PROBES, Reply
-from udpprobe.tracing.hops import advised, ending_of, hops_of, loop_of, worst
+from udpprobe.tracing.hops import advised, end_of, hops_of, loop_of, worst
 from udpprobe.tracing.model import Hop, Target, TraceReport
 from udpprobe.tracing.pace import Pace
-from udpprobe.tracing.path import BURST, Patience
+from udpprobe.tracing.path import BURST, TracePolicy
 from udpprobe.tracing.schedule import Tracing
 
 LONGEST_WAIT_S = 0.05
@@ -39,7 +39,7 @@ class Options(Struct, frozen=True):
     first_ttl: int = 1
     queries: int = 3
     timeout_s: float = 4
-    """How long a reply is waited for where no later hop was heard: a router looks for a host for 3 s."""
+    """How long a reply is waited for where no later hop has replied: a router looks for a host for 3 s."""
     rate_pps: float = 1000
     """0 for as fast as the window lets."""
     flows: int = 1
@@ -119,7 +119,7 @@ def trace_all(endpoints: Sequence[Endpoint], options: Options,
     """
     guard(options, len(endpoints))
     with ExitStack() as held:
-        ending = _Ending(held.enter_context(CtrlC()), wish)
+        stop = _Stop(held.enter_context(CtrlC()), wish)
         ways: list[_Way] = []
         for place, endpoint in enumerate(endpoints):
             try:
@@ -133,20 +133,20 @@ def trace_all(endpoints: Sequence[Endpoint], options: Options,
         listener = held.enter_context(
             Listener([each.wire for each in ways], options.interface, capture=options.capture))
         while True:
-            for place, traced in _turned(ways, listener, ending, rounds):
+            for place, traced in _turned(ways, listener, stop, rounds):
                 if on_change:
                     on_change(place, traced.report)
                 yield place, traced
-            if ending.came or all(each.done == rounds for each in ways):
+            if stop.came or all(each.done == rounds for each in ways):
                 if all(each.round is None for each in ways):
                     return
                 continue    # it came in between: the rounds of those before it end too
             wait_s = min(each.send(listener) for each in ways)
-            heard = listener.hear_each(min(max(wait_s, 0), LONGEST_WAIT_S))
-            ending.look()
-            for each, replies in zip(ways, heard, strict=True):
+            received = listener.hear_each(min(max(wait_s, 0), LONGEST_WAIT_S))
+            stop.look()
+            for each, replies in zip(ways, received, strict=True):
                 each.take(replies)
-                each.tell(ending, on_change, on_hops)
+                each.tell(stop, on_change, on_hops)
 
 
 def _wire_to(endpoint: Endpoint, place: int, options: Options) -> Wire:
@@ -155,14 +155,14 @@ def _wire_to(endpoint: Endpoint, place: int, options: Options) -> Wire:
                 interface=options.interface, source_address=options.source_address, flows=options.flows)
 
 
-def _turned(ways: Sequence[_Way], listener: Listener, ending: _Ending,
+def _turned(ways: Sequence[_Way], listener: Listener, stop: _Stop,
             rounds: int | None) -> Iterator[tuple[int, Traced]]:
     """Begin rounds that are due; those that are over."""
     for each in ways:
-        each.begin(listener, ending, rounds)
-        if each.is_over(listener, ending):
-            report = each.end(listener, ending)
-            yield each.place, Traced(report, ending.came, pause_s=each.pause_s)
+        each.begin(listener, stop, rounds)
+        if each.is_over(listener, stop):
+            report = each.end(listener, stop)
+            yield each.place, Traced(report, stop.came, pause_s=each.pause_s)
 
 
 def _unsent(endpoint: Endpoint, error: UnsentError) -> TraceReport:
@@ -194,10 +194,10 @@ def guard(options: Options, targets: int = 1) -> None:
 
 def _probes(options: Options, burst: int) -> int:
     """How many there are at most."""
-    return options.flows * options.max_ttl * (options.queries + Patience.again * burst)
+    return options.flows * options.max_ttl * (options.queries + TracePolicy.again * burst)
 
 
-class _Ending:
+class _Stop:
     """Ctrl-C, and what the keys say."""
 
     def __init__(self, ctrl_c: CtrlC, wish: Callable[[], Wish] | None) -> None:
@@ -235,21 +235,21 @@ class _Way:
         self._number = 0
         self._next_s = -math.inf
 
-    def begin(self, listener: Listener, ending: _Ending, rounds: int | None) -> None:
+    def begin(self, listener: Listener, stop: _Stop, rounds: int | None) -> None:
         """Begin the next round, if it is time for it."""
         is_due = self.done != rounds and time.monotonic() >= self._next_s
-        if self.round is None and is_due and not (ending.is_held or ending.came):
+        if self.round is None and is_due and not (stop.is_held or stop.came):
             self.round = _Round(listener, self.wire, self._options, self._number, self._pace, self._targets)
 
-    def is_over(self, listener: Listener, ending: _Ending) -> bool:
+    def is_over(self, listener: Listener, stop: _Stop) -> bool:
         """Whether a round is, for all that can be known or by Ctrl-C."""
-        return self.round is not None and (ending.came or self.round.is_done(listener.now_ns))
+        return self.round is not None and (stop.came or self.round.is_done(listener.now_ns))
 
-    def end(self, listener: Listener, ending: _Ending) -> TraceReport:
+    def end(self, listener: Listener, stop: _Stop) -> TraceReport:
         """What a round came to; the pause begins."""
         found = self.round
         assert found is not None  # noqa: S101 - it is over
-        report = self._pace.take(found.report(interrupted=ending.came), listener.now_ns, thorough=found.is_thorough)
+        report = self._pace.take(found.report(interrupted=stop.came), listener.now_ns, thorough=found.is_thorough)
         self.round, self._number, self.done = None, found.tracing.next_number, self.done + 1
         self._next_s = time.monotonic() + self._pace.pause_s
         return report
@@ -269,9 +269,9 @@ class _Way:
     def take(self, replies: Sequence[Reply]) -> None:
         """What came back; what comes in a pause is late, and forgotten."""
         if self.round:
-            self.round.tracing.heard(replies)
+            self.round.tracing.take(replies)
 
-    def tell(self, ending: _Ending, on_change: Callable[[int, TraceReport], None] | None,
+    def tell(self, stop: _Stop, on_change: Callable[[int, TraceReport], None] | None,
              on_hops: Callable[[int, Target, Sequence[Hop]], None] | None) -> None:
         """Hand on what is known of the round by now."""
         if self.round is None:
@@ -279,7 +279,7 @@ class _Way:
         if on_hops and (hops := self.round.settled_hops()):
             on_hops(self.place, self.wire.target, hops)
         if on_change and self.round.is_time_to_tell():
-            on_change(self.place, self.round.report(interrupted=ending.came))
+            on_change(self.place, self.round.report(interrupted=stop.came))
 
 
 class _Round:
@@ -289,10 +289,10 @@ class _Round:
                  targets: int) -> None:
         self.is_thorough = pace.is_thorough(listener.now_ns)
         interval_ns = int(targets * SECOND / options.rate_pps) if options.rate_pps else 0
-        patience = Patience(options.max_ttl, options.first_ttl, options.queries, int(options.timeout_s * SECOND),
+        policy = TracePolicy(options.max_ttl, options.first_ttl, options.queries, int(options.timeout_s * SECOND),
                             interval_ns, burst=BURST if _probes(options, BURST) <= MOST_OF_A_ROUND else 1,
                             asks_again=self.is_thorough, likely_ttl=pace.likely_ttl)
-        self.tracing = Tracing(patience, flows=options.flows, size=options.size, first_number=number)
+        self.tracing = Tracing(policy, flows=options.flows, size=options.size, first_number=number)
         self._listener, self._wire = listener, wire
         self._start_ns = listener.now_ns
         self._told_s, self._told_ttl, self._is_done = 0.0, 0, False
@@ -330,16 +330,16 @@ class _Round:
     def report(self, *, interrupted: bool) -> TraceReport:
         """What is known."""
         paths, wire = self.tracing.paths, self._wire
-        ending = worst([ending_of(path) for path in paths])
+        end = worst([end_of(path) for path in paths])
         faults = self._listener.faults_of(wire) + Counter({"source-quench": self.tracing.quenches})
         report = TraceReport(
             version=__version__, target=wire.target, source_address=wire.source,
             source_ports=wire.flows.source_ports, interface=wire.interface, time_ns=self._start_ns,
-            verdict=ending.verdict, errno=ending.errno, reached=ending.reached,
+            verdict=end.verdict, errno=end.errno, reached=end.reached,
             hops=hops_of(paths, wire.target.address, self._listener.now_ns, wire.interface), loop=loop_of(paths),
             notes=wire.notes, faults=dict(sorted(faults.items())))
         if self._is_done or self.tracing.done(self._listener.now_ns):
             return advised(report)
-        if ending.verdict in SURE:
+        if end.verdict in SURE:
             return replace(advised(report), interrupted=interrupted)
         return replace(report, verdict=None, errno=None, loop=None, interrupted=interrupted)

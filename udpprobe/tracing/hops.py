@@ -32,7 +32,7 @@ CHANGES = {
 }
 
 
-class Ending(Struct, frozen=True):
+class PathEnd(Struct, frozen=True):
     """How a flow ends."""
 
     verdict: str
@@ -40,32 +40,32 @@ class Ending(Struct, frozen=True):
     reached: bool = False
 
 
-def ending_of(path: Path) -> Ending:
+def end_of(path: Path) -> PathEnd:
     """What became of a flow's probes."""
     if path.end_ttl is not None:
-        ends = [reply for _, reply in path.heard(path.end_ttl) if is_end(reply)]
-        return _ending(next((reply for reply in ends if is_own(reply)), ends[0]))
+        ends = [reply for _, reply in path.exchanges(path.end_ttl) if is_end(reply)]
+        return _end_by(next((reply for reply in ends if is_own(reply)), ends[0]))
     refusal = next((flight.errno for flight in path.all_flights()), 0)
     if refusal:
-        return Ending("unsent", errorcode.get(refusal))
+        return PathEnd("unsent", errorcode.get(refusal))
     if path.unsure:     # it answered, and no second answer said at which hop it stands
-        return Ending("answered", None, reached=True)
+        return PathEnd("answered", None, reached=True)
     expired = path.flights and path.expired_ttl == max(path.flights)
     verdict = "loop" if path.round else "expired" if expired else "silent"
-    return Ending(verdict, ERRNO_OF_VERDICT.get(verdict))
+    return PathEnd(verdict, ERRNO_OF_VERDICT.get(verdict))
 
 
-def _ending(last: Reply) -> Ending:
+def _end_by(last: Reply) -> PathEnd:
     event = last.event
     if event is None:
-        return Ending("answered", None, reached=True)
-    return Ending(event.verdict or "unreachable", event.errno, event.reporter == event.quoted.destination)
+        return PathEnd("answered", None, reached=True)
+    return PathEnd(event.verdict or "unreachable", event.errno, event.reporter == event.quoted.destination)
 
 
-def worst(endings: Sequence[Ending]) -> Ending:
+def worst(ends: Sequence[PathEnd]) -> PathEnd:
     """The most telling verdict; reached, if any flow did."""
-    first = min(endings, key=lambda each: VERDICTS.index(each.verdict))
-    return replace(first, reached=any(each.reached for each in endings))
+    first = min(ends, key=lambda each: VERDICTS.index(each.verdict))
+    return replace(first, reached=any(each.reached for each in ends))
 
 
 def loop_of(paths: Sequence[Path]) -> TraceLoop | None:
@@ -75,7 +75,8 @@ def loop_of(paths: Sequence[Path]) -> TraceLoop | None:
     return TraceLoop(found.routers, found.period, found.first_ttl) if found else None
 
 
-Heard = tuple[Flight, Reply]
+Exchange = tuple[Flight, Reply]
+"""A probe, and the reply to it."""
 
 
 def hops_of(paths: Sequence[Path], destination: str, now_ns: int, interface: str = "") -> tuple[Hop, ...]:
@@ -96,19 +97,19 @@ def hops_of(paths: Sequence[Path], destination: str, now_ns: int, interface: str
 
 def _hop(paths: Sequence[Path], ttl: int, ends: tuple[str, str], now_ns: int) -> Hop:
     destination, interface = ends
-    heard = [each for path in paths for each in path.heard(ttl)]
+    exchanges = [each for path in paths for each in path.exchanges(ttl)]
     chance = {path.flow: path.chance_of_loss(ttl) if path.missing(ttl) else 1 for path in paths}
     limited = {flow for flow, each in chance.items() if each < UNLIKELY}
     perhaps = {flow for flow, each in chance.items() if each < UNUSUAL}
-    kinds: dict[_Kind, list[Heard]] = defaultdict(list)
-    for flight, reply in heard:
+    kinds: dict[_ReplyKind, list[Exchange]] = defaultdict(list)
+    for flight, reply in exchanges:
         kinds[_kind(reply, destination)].append((flight, reply))
-    sent = len(heard) + sum(len(path.missing(ttl)) for path in paths)
+    sent = len(exchanges) + sum(len(path.missing(ttl)) for path in paths)
     lost = sum(path.deadline_ns(flight) <= now_ns for path in paths if path.flow not in limited
                for flight in path.missing(ttl))
     word = "limits" if limited == perhaps else "perhaps limits"
-    note = f"{word} its replies: answered {len(heard)} of {sent}"
-    is_placed = not any(_is_elsewhere(path, ttl) for path in paths)
+    note = f"{word} its replies: answered {len(exchanges)} of {sent}"
+    is_placed = not any(_may_be_nearer(path, ttl) for path in paths)
     nearest = min(_nearest_end(path, ttl) for path in paths)
     reporters = tuple(_reporter(kind, some, nearest if is_placed else None, (
         *(_way_back(some, ttl, destination) if is_placed else ()), *((note,) if perhaps & _flows(some) else ())),
@@ -118,10 +119,10 @@ def _hop(paths: Sequence[Path], ttl: int, ends: tuple[str, str], now_ns: int) ->
 
 def _rtts(paths: Sequence[Path], ttl: int, now_ns: int) -> tuple[float | None, ...]:
     """Of a TTL's probes, as they left; none of those that may still draw a reply."""
-    heard = [(flight, None if reply.kind == "no-neighbour" else round(reply.rtt_ms, 6))
-             for path in paths for flight, reply in path.heard(ttl)]
+    exchanges = [(flight, None if reply.kind == "no-neighbour" else round(reply.rtt_ms, 6))
+             for path in paths for flight, reply in path.exchanges(ttl)]
     missing = [(flight, None) for path in paths for flight in path.missing(ttl) if path.deadline_ns(flight) <= now_ns]
-    asked = sorted((*heard, *missing), key=lambda each: (each[0].sent_ns, each[0].probe.number))
+    asked = sorted((*exchanges, *missing), key=lambda each: (each[0].sent_ns, each[0].probe.number))
     return tuple(rtt_ms for _, rtt_ms in asked)
 
 
@@ -132,13 +133,13 @@ def _nearest_end(path: Path, ttl: int) -> int:
     return min((ttl, *ends)) if ttl == path.end_ttl else ttl
 
 
-def _is_elsewhere(path: Path, ttl: int) -> bool:
+def _may_be_nearer(path: Path, ttl: int) -> bool:
     """Whether who reports may be nearer than this TTL says: round a loop, or where the lowest TTL met the end."""
     end = path.end_ttl or (path.round.first_ttl if path.round else None)
-    return end is not None and (ttl > end or 1 < end == path.patience.first_ttl)
+    return end is not None and (ttl > end or 1 < end == path.policy.first_ttl)
 
 
-class _Kind(Struct, frozen=True):
+class _ReplyKind(Struct, frozen=True):
     """What replies are summed up by."""
 
     address: str | None
@@ -150,31 +151,32 @@ class _Kind(Struct, frozen=True):
     mtu: int | None
 
 
-def _kind(reply: Reply, destination: str) -> _Kind:
+def _kind(reply: Reply, destination: str) -> _ReplyKind:
     event = reply.event
     if event is None:
-        return _Kind(destination, None, None, "answer", "answered", None)
+        return _ReplyKind(destination, None, None, "answer", "answered", None)
     verdict = "expired" if is_expired(reply) else event.verdict
     reporter = None if reply.kind == "no-neighbour" else event.reporter
-    return _Kind(reporter, event.type, event.code, event.reason, verdict, event.mtu)
+    return _ReplyKind(reporter, event.type, event.code, event.reason, verdict, event.mtu)
 
 
-def _reporter(kind: _Kind, heard: Sequence[Heard], ttl: int | None, more: tuple[str, ...], interface: str) -> Reporter:
-    replies = [reply for _, reply in heard]
+def _reporter(kind: _ReplyKind, exchanges: Sequence[Exchange], ttl: int | None, more: tuple[str, ...],
+              interface: str) -> Reporter:
+    replies = [reply for _, reply in exchanges]
     notes: tuple[str, ...] = (
-        *(note for flight, reply in heard for note in _notes(reply, 1 + flight.probe.ttl - (ttl or 1))), *more)
+        *(note for flight, reply in exchanges for note in _notes(reply, 1 + flight.probe.ttl - (ttl or 1))), *more)
     if kind.address is None and (event := replies[0].event):
         notes = no_neighbour_notes(event.family, interface)
     return Reporter(
-        kind.address, len(heard), _spread(replies) if kind.address else None, kind.type, kind.code, kind.reason,
+        kind.address, len(exchanges), _spread(replies) if kind.address else None, kind.type, kind.code, kind.reason,
         kind.verdict, kind.mtu,
         _distinct(label for stack in _objects(replies, "mpls") for label in stack),
-        _distinct(_objects(replies, "interface")), tuple(sorted(_flows(heard))),
+        _distinct(_objects(replies, "interface")), tuple(sorted(_flows(exchanges))),
         tuple(dict.fromkeys(notes)))
 
 
-def _flows(heard: Sequence[Heard]) -> set[int]:
-    return {flight.probe.flow for flight, _ in heard}
+def _flows(exchanges: Sequence[Exchange]) -> set[int]:
+    return {flight.probe.flow for flight, _ in exchanges}
 
 
 def _spread(replies: Sequence[Reply]) -> Spread:
@@ -220,12 +222,12 @@ def _notes(reply: Reply, usual_ttl: int) -> Iterator[str]:
         yield f"quotes a TTL that is {surplus} too high: hops before it do not count down, as in an MPLS tunnel"
 
 
-def _way_back(heard: Sequence[Heard], ttl: int, destination: str) -> Iterator[str]:
+def _way_back(exchanges: Sequence[Exchange], ttl: int, destination: str) -> Iterator[str]:
     """How many hops replies took, where that is another number: from the least initial TTL that explains them.
 
     Whoever refuses for somebody else stands before him.
     """
-    back = {next(initial for initial in INITIAL_TTLS if initial >= reply.ttl) - reply.ttl + 1 for _, reply in heard
+    back = {next(initial for initial in INITIAL_TTLS if initial >= reply.ttl) - reply.ttl + 1 for _, reply in exchanges
             if reply.event is None or is_expired(reply) or reply.event.reporter == destination}
     if not back <= {ttl}:
         yield f"comes back over {' or '.join(map(str, sorted(back)))} hops"

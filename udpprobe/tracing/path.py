@@ -59,7 +59,7 @@ def _runs_dry(burst: Sequence[bool]) -> bool:
     return sorted(burst, reverse=True) == list(burst)
 
 
-# ---- probes and patience
+# ---- probes, and how long to wait for their replies
 
 TIME_EXCEEDED = {4: (11, 0), 6: (3, 0)}
 """Type and code of a TTL that ran out, by family."""
@@ -69,7 +69,7 @@ SOURCE_QUENCH = (4, 4)
 """Family and type of the one error that does not end a path (RFC 6633)."""
 
 
-class Patience(Struct, frozen=True):
+class TracePolicy(Struct, frozen=True):
     """How much is sent, and how long is waited for what comes back."""
 
     max_ttl: int = 30
@@ -86,13 +86,13 @@ class Patience(Struct, frozen=True):
     least_hold_ns: int = 50 * MS
     """So long a probe without reply takes a place in the window, at least ..."""
     first_hold_ns: int = 250 * MS
-    """... and until anything was heard."""
+    """... and until the first reply."""
     least_wait_ns: int = 250 * MS
     """So long a reply is waited for, at least: routers take their time for errors."""
     times_here: int = 3
-    """Where the hop was heard before: so many of its RTTs."""
+    """Where the hop has replied before: so many of its RTTs."""
     times_later: int = 10
-    """Where a later hop was heard: so many of its RTTs."""
+    """Where a later hop has replied: so many of its RTTs."""
     pause_ns: int = 1100 * MS
     """Before a hop that did not answer all is asked again: one error a second is the strictest usual limit."""
     slow_ns: int = 500 * MS
@@ -153,7 +153,7 @@ class Path(Struct):
     """What is known of one flow."""
 
     flow: int
-    patience: Patience
+    policy: TracePolicy
     flights: dict[int, list[Flight]] = field(default_factory=dict)
     """By TTL."""
     end_ttl: int | None = None
@@ -164,7 +164,7 @@ class Path(Struct):
     unsure: bool = False
     """Answers came that may belong to any of several probes: from now on there is only one at a time."""
     rtt_ns: dict[int, int] = field(default_factory=dict)
-    """The longest one of each TTL that was heard."""
+    """The longest one of each TTL that has replied."""
     expired: dict[int, frozenset[str]] = field(default_factory=dict)
     """Who reported of each TTL that it ran out."""
     back: dict[int, frozenset[int]] = field(default_factory=dict)
@@ -178,7 +178,7 @@ class Path(Struct):
         """Probes of a TTL."""
         return self.flights.get(ttl, [])
 
-    def heard(self, ttl: int) -> list[tuple[Flight, Reply]]:
+    def exchanges(self, ttl: int) -> list[tuple[Flight, Reply]]:
         """The probes of a TTL that something came back for; at the end of the path, of all higher ones too."""
         last = max(self.flights) if ttl == self.end_ttl else ttl
         flights = [flight for each in range(ttl, last + 1) for flight in self.at(each)]
@@ -195,29 +195,29 @@ class Path(Struct):
         """As far as it is to be looked at, for all that is known."""
         if self.end_ttl is not None:
             return self.end_ttl
-        return self.round.last_ttl if self.round and self.round.is_certain else self.patience.max_ttl
+        return self.round.last_ttl if self.round and self.round.is_certain else self.policy.max_ttl
 
     def queries(self, ttl: int) -> int:
         """How often a TTL is asked; of a loop, the first time round tells enough."""
-        return 1 if self.round and self.end_ttl is None and ttl > self.round.end_ttl else self.patience.queries
+        return 1 if self.round and self.end_ttl is None and ttl > self.round.end_ttl else self.policy.queries
 
     def deadline_ns(self, flight: Flight) -> int:
         """When a probe without a reply is lost."""
         if flight.is_settled or flight.errno:
             return 0
-        ttl, patience = flight.probe.ttl, self.patience
-        here = self.rtt_ns.get(ttl, 0) * patience.times_here
-        later = max((rtt_ns for each, rtt_ns in self.rtt_ns.items() if each > ttl), default=0) * patience.times_later
+        ttl, policy = flight.probe.ttl, self.policy
+        here = self.rtt_ns.get(ttl, 0) * policy.times_here
+        later = max((rtt_ns for each, rtt_ns in self.rtt_ns.items() if each > ttl), default=0) * policy.times_later
         waits = [wait_ns for wait_ns in (here, later) if wait_ns]
-        rest_ns = patience.pause_ns if flight.again else patience.timeout_ns
-        wait_ns = max(patience.least_wait_ns, min(waits)) if waits else rest_ns
-        return flight.sent_ns + min(wait_ns, patience.timeout_ns)
+        rest_ns = policy.pause_ns if flight.again else policy.timeout_ns
+        wait_ns = max(policy.least_wait_ns, min(waits)) if waits else rest_ns
+        return flight.sent_ns + min(wait_ns, policy.timeout_ns)
 
     def held_until_ns(self, flight: Flight) -> int:
         """Until when a probe takes a place in the window."""
-        patience = self.patience
+        policy = self.policy
         slowest_ns = max(self.rtt_ns.values(), default=0)
-        hold_ns = max(patience.least_hold_ns, 2 * slowest_ns) if slowest_ns else patience.first_hold_ns
+        hold_ns = max(policy.least_hold_ns, 2 * slowest_ns) if slowest_ns else policy.first_hold_ns
         deadline_ns = self.deadline_ns(flight)
         return deadline_ns if self.unsure else min(deadline_ns, flight.sent_ns + hold_ns)
 
@@ -233,7 +233,7 @@ class Path(Struct):
 
     @property
     def _window(self) -> int:
-        return self.patience.window if self.end_ttl is None else self.patience.full_window
+        return self.policy.window if self.end_ttl is None else self.policy.full_window
 
     def next_ttl(self, now_ns: int = NEVER) -> int | None:
         """The next TTL of the plan, None when all of it was sent, or this host sends none of it.
@@ -241,25 +241,25 @@ class Path(Struct):
         Args:
             now_ns: what time it is: some wait until others are held no longer.
         """
-        if any(flight.errno for flight in self.at(self.patience.first_ttl)):
+        if any(flight.errno for flight in self.at(self.policy.first_ttl)):
             return None
-        for query in range(1, self.patience.queries + 1):
-            for ttl in range(self.patience.first_ttl, min(self.last_ttl, self._likely_ttl(now_ns)) + 1):
+        for query in range(1, self.policy.queries + 1):
+            for ttl in range(self.policy.first_ttl, min(self.last_ttl, self._likely_ttl(now_ns)) + 1):
                 if self._asked(ttl) < min(query, self.queries(ttl)):
                     return ttl
         highest = max(self.flights, default=0)
-        is_new = self.end_ttl is not None and (self.patience.asks_again or self.end_ttl != self.patience.likely_ttl)
+        is_new = self.end_ttl is not None and (self.policy.asks_again or self.end_ttl != self.policy.likely_ttl)
         if self.end_ttl is not None and is_new and not self.is_reached and highest < min(
-                self.end_ttl + BEYOND, self.patience.max_ttl):
+                self.end_ttl + BEYOND, self.policy.max_ttl):
             return highest + 1      # it may be the router's word about this TTL only
         return None
 
     def _likely_ttl(self, now_ns: int) -> int:
         """As far as probes may go while it is likely that the path ends where it did before."""
-        likely_ttl, flights = self.patience.likely_ttl, self.at(self.patience.likely_ttl)
+        likely_ttl, flights = self.policy.likely_ttl, self.at(self.policy.likely_ttl)
         is_open = not flights or not any(each.is_settled or each.errno or self.held_until_ns(each) <= now_ns
                                          for each in flights)
-        return likely_ttl if likely_ttl and is_open and not self.is_known else self.patience.max_ttl
+        return likely_ttl if likely_ttl and is_open and not self.is_known else self.policy.max_ttl
 
     def _asked(self, ttl: int) -> int:
         """What counts as a query of a TTL: at the end of the path, probes with higher ones too."""
@@ -270,22 +270,22 @@ class Path(Struct):
         """When a TTL is to be asked again that did not answer all of its queries; NEVER where it is not."""
         flights, bursts = self.at(ttl), self.bursts(ttl)
         latest = max(flights, key=lambda each: each.sent_ns, default=None)
-        may_ask = self.patience.asks_again and not any(each.errno for each in flights)
+        may_ask = self.policy.asks_again and not any(each.errno for each in flights)
         if latest is None or not may_ask or not self.is_open(ttl):
             return NEVER
         if bursts and len(bursts[-1]) < self._burst(ttl):
             return latest.sent_ns
         if bursts and self._is_settled(ttl, bursts):
             return NEVER
-        if self.heard(ttl) or self.is_known:
-            pause_ns = self.patience.pause_ns * _pauses(bursts[-1:])
+        if self.exchanges(ttl) or self.is_known:
+            pause_ns = self.policy.pause_ns * _pauses(bursts[-1:])
             return max(self.deadline_ns(latest), latest.sent_ns + pause_ns)
-        slow_ns = max(latest.sent_ns + self.patience.pause_ns, self.asked_ns + self.patience.slow_ns)
+        slow_ns = max(latest.sent_ns + self.policy.pause_ns, self.asked_ns + self.policy.slow_ns)
         return slow_ns if slow_ns <= self._slow_until_ns else NEVER
 
     def is_open(self, ttl: int) -> bool:
         """Whether a TTL did not answer all of its queries at once."""
-        settled = sum(flight.is_settled for flight, _ in self.heard(ttl))
+        settled = sum(flight.is_settled for flight, _ in self.exchanges(ttl))
         return settled < self.queries(ttl) or any(each.again for each in self.at(ttl))
 
     def bursts(self, ttl: int) -> list[list[Flight]]:
@@ -300,13 +300,13 @@ class Path(Struct):
 
     def _burst(self, ttl: int) -> int:
         """How many probes that is; who never spoke gets one, and so does who is met again round a loop."""
-        return self.patience.burst if self.heard(ttl) and self.queries(ttl) == self.patience.queries else 1
+        return self.policy.burst if self.exchanges(ttl) and self.queries(ttl) == self.policy.queries else 1
 
     def _is_settled(self, ttl: int, bursts: list[list[Flight]]) -> bool:
         """Whether nothing is to be learned from asking again."""
         last = [each.reply is not None for each in bursts[-1]]
         pauses = 1 + sum(_pauses([each]) for each in bursts)
-        return (pauses > self.patience.again or not self.heard(ttl) or all(last)
+        return (pauses > self.policy.again or not self.exchanges(ttl) or all(last)
                 or (any(last) and not UNLIKELY <= self.chance_of_loss(ttl) < 1))
 
     def missing(self, ttl: int) -> list[Flight]:
@@ -317,9 +317,9 @@ class Path(Struct):
         """How likely it is that a TTL's probes without reply were lost, not left out by a limit on errors."""
         # the next time round a loop it is the same ones
         last = self.round.end_ttl if self.round and self.end_ttl is None else self.last_ttl
-        beyond = [each for each in self.hops() if ttl < each <= last and self.heard(each)]
+        beyond = [each for each in self.hops() if ttl < each <= last and self.exchanges(each)]
         is_lossy = any(self._own_chance(each, 0) >= UNUSUAL for each in beyond if self.missing(each))
-        clean = 0 if is_lossy else sum(len(self.heard(each)) for each in beyond if not self.missing(each))
+        clean = 0 if is_lossy else sum(len(self.exchanges(each)) for each in beyond if not self.missing(each))
         return self._own_chance(ttl, clean)
 
     def _own_chance(self, ttl: int, beyond: int) -> float:
@@ -338,7 +338,7 @@ class Path(Struct):
     def _slow_until_ns(self) -> int:
         """As long as others are waited for anyway, or hops speak that were asked again."""
         first = (self.deadline_ns(flight) for flight in self.all_flights() if not flight.again)
-        return max(max(first, default=0) - self.patience.pause_ns, self.spoke_ns + 2 * self.patience.pause_ns)
+        return max(max(first, default=0) - self.policy.pause_ns, self.spoke_ns + 2 * self.policy.pause_ns)
 
     @property
     def is_known(self) -> bool:
@@ -347,7 +347,7 @@ class Path(Struct):
 
     def hops(self) -> range:
         """The TTLs that matter."""
-        return range(self.patience.first_ttl, min(self.last_ttl, max(self.flights, default=0)) + 1)
+        return range(self.policy.first_ttl, min(self.last_ttl, max(self.flights, default=0)) + 1)
 
     def launch(self, flight: Flight) -> None:
         """Take note of a probe that is being sent."""
@@ -397,11 +397,11 @@ class Path(Struct):
         """As long as a probe beyond a router's last word may still turn out to have arrived; 0 for no such probe."""
         if self.end_ttl is None or self.is_reached:
             return 0
-        patience = self.patience
-        wait_ns = max(patience.least_wait_ns, patience.times_later * max(self.rtt_ns.values(), default=0))
+        policy = self.policy
+        wait_ns = max(policy.least_wait_ns, policy.times_later * max(self.rtt_ns.values(), default=0))
         sent = [flight.sent_ns for flight in self.all_flights()
                 if flight.probe.ttl > self.end_ttl and not (flight.is_settled or flight.errno or flight.void)]
-        return max(sent) + min(wait_ns, patience.timeout_ns) if sent else 0
+        return max(sent) + min(wait_ns, policy.timeout_ns) if sent else 0
 
     def _look_round(self) -> None:
         self.round = find_round(self.expired, max(self.flights), self.back)
@@ -416,7 +416,7 @@ class Path(Struct):
     def _doubt(self, reply: Reply) -> None:
         """It came for one of the probes beyond all that expired; which one, only asking one by one can tell."""
         self.unsure = True
-        self._note_rtt(self.patience.max_ttl, reply)
+        self._note_rtt(self.policy.max_ttl, reply)
         for flight in self.all_flights():
             flight.void |= flight.reply is None and flight.probe.ttl > self.expired_ttl
 

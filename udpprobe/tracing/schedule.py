@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from udpprobe.core.limiter import MS, NEVER
 from udpprobe.replies import Probe, Reply
-from udpprobe.tracing.path import Flight, Path, Patience
+from udpprobe.tracing.path import Flight, Path, TracePolicy
 
 AT_ONCE_NS = 10 * MS
 """What the rate allows in this time may leave at once: each time that probes leave costs some milliseconds."""
@@ -20,15 +20,15 @@ class Tracing:
     """A trace under way.
 
     Args:
-        patience: how much to send, and how long to wait.
+        policy: how much to send, and how long to wait.
         flows: how many there are.
         size: bytes of each IP packet, 0 for as many as the payload needs.
         first_number: of the first probe.
     """
 
-    def __init__(self, patience: Patience, *, flows: int = 1, size: int = 0, first_number: int = 0) -> None:
-        self._patience, self._size = patience, size
-        self.paths = [Path(flow, patience) for flow in range(flows)]
+    def __init__(self, policy: TracePolicy, *, flows: int = 1, size: int = 0, first_number: int = 0) -> None:
+        self._policy, self._size = policy, size
+        self.paths = [Path(flow, policy) for flow in range(flows)]
         self._flights: dict[int, Flight] = {}
         self.next_number = first_number
         self.quenches = 0
@@ -38,7 +38,7 @@ class Tracing:
     def due(self, now_ns: int) -> list[Probe]:
         """What is to be sent now; then `refused` is told what could not be."""
         probes: list[Probe] = []
-        interval_ns = self._patience.interval_ns
+        interval_ns = self._policy.interval_ns
         self._next_ns = max(self._next_ns, now_ns - max(AT_ONCE_NS - interval_ns, 0))
         while now_ns >= self._next_ns:
             some = [probe for path in self.paths for probe in self._due_of(path, now_ns)]
@@ -72,7 +72,7 @@ class Tracing:
         for probe, errno in zip(probes, errnos, strict=True):
             self._flights[probe.number].errno = errno
 
-    def heard(self, replies: Sequence[Reply]) -> None:
+    def take(self, replies: Sequence[Reply]) -> None:
         """What came back; of probes that are none of this trace, nothing is taken.
 
         Nor of a source quench: whoever sent it forwarded the probe, whatever its TTL (RFC 1122, section 3.2.2.3).
