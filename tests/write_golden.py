@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+from command_screens import command_screens
 from samples import parsed
-from screens import screens
+from screens import screens as live_screens
 
 from udpprobe.capture.inputs import Inputs
 from udpprobe.commands.analyze import Options, analyze
@@ -15,6 +16,11 @@ PCAPS = ROOT / "pcaps"
 GOLDEN = Path(__file__).parent / "golden"
 SCREENS = GOLDEN / "screens"
 CAPTURES = sorted(path for path in PCAPS.iterdir() if path.suffix in {".pcap", ".pcapng"})
+
+
+def screens():
+    """What commands show, by name and width."""
+    return live_screens() | command_screens()
 
 
 def golden_file(capture):

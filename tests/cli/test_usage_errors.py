@@ -7,8 +7,8 @@ from udpprobe.cli.usage_errors import meant, with_ranges
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["trace"], "Missing argument 'HOST:PORT'"),
-    (["trace", "a", "b", "c"], "'b c': too many words"),
+    (["trace"], "Missing argument 'HOST:PORT...'"),
+    (["mtu", "a", "b", "c"], "'b c': too many words"),
     (["watch", "port", "53"], "'port 53': watch takes options only; a pcap filter goes behind --filter"),
     (["scan", "--rate", "x", "a"], "--rate 'x': give a number, 0 or more"),
     (["scan", "--size", "x", "a"], "--size 'x': give a whole number, 28 to 65535"),
@@ -55,6 +55,7 @@ def test_help_says_ranges_in_words(command, capsys):
     assert "<=" not in told
     assert ">=" not in told
     assert "{" not in told.partition("\n")[0]
+    assert 80 >= max(map(len, told.splitlines()))
 
 
 @pytest.mark.parametrize(("text", "said"), [

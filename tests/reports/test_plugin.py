@@ -40,6 +40,9 @@ def test_of_several_the_failures_are_told_the_gravest_first():
     assert "'office (198.51.100.7:53) mtu'=1500B;;1400:;0" in told
     assert 1 == told.count("\n")
     assert plugin(of(FINE, FINE), 0).startswith("UDPPROBE OK - all 2 destinations as expected | ")
+    quiet = replace(FINE, verdict="silent", meaning="listening-or-filtered", rtt_ms=None)
+    assert plugin(of(FINE, quiet), 0).startswith(
+        "UDPPROBE OK - all 2 destinations as expected, 1 of them silent: listening or filtered | ")
     assert "and 2 more |" in plugin(of(*[NAMED] * 5), 0)
 
 

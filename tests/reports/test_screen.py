@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from screens import around, path, rounds_of, screens, v6, view, views
-from write_golden import SCREENS
+from screens import around, path, rounds_of, v6, view, views
 
 from udpprobe.reports.screen import statistics_table, trace_screen
 from udpprobe.reports.text import PLAIN
 
 COLOURS = re.compile(r"\x1b\[\d*m")
-
-
-@pytest.mark.parametrize("name", sorted(screens()))
-def test_a_screen_is_as_it_was(name):
-    assert (SCREENS / f"{name}.txt").read_text() == screens()[name]
-
-
-def test_there_are_no_other_golden_screens():
-    assert sorted(screens()) == sorted(path.stem for path in SCREENS.iterdir())
 
 
 @given(st.sampled_from(sorted(views())), st.integers(80, 200), st.integers(10, 60), st.booleans())

@@ -132,6 +132,15 @@ def test_silence_says_what_it_can_and_why(facts, meaning, note):
     assert (meaning, (note,)) == (found.meaning, found.notes)
 
 
+def test_a_silent_port_of_a_host_that_answers_elsewhere_is_not_said_to_be_of_one_that_is_down():
+    scan = Scan(control=3)
+    scan.known.hosts_by_answers[0] = frozenset({0})
+    found = scan.of()
+    assert ("no-evidence", ("asked 2 times; no closed port is refused, though another port of this host answers",)) == (
+        found.meaning, found.notes)
+    assert "it is up, but its errors do not get here" in found.advice
+
+
 def test_a_port_that_is_still_open_while_the_host_spoke_is_rate_limited():
     scan = Scan(refused=6)
     scan.plan.left[0] = 1

@@ -211,7 +211,7 @@ def _on_mtu(facts: Facts, asked: Expectation) -> Iterator[Ruling]:
     elif facts.mtu.path_mtu >= asked.min_mtu:
         yield Ruling(State.OK, f"{asked.min_mtu} bytes fit through")
     else:
-        yield Ruling(State.CRITICAL, mtu_cause(facts.mtu))
+        yield Ruling(State.CRITICAL, mtu_cause(facts.mtu, asked.min_mtu))
 
 
 def _on_loop(facts: Facts, asked: Expectation) -> Iterator[Ruling]:
@@ -326,8 +326,8 @@ def _between(routers: tuple[str | None, ...]) -> str:
     return f"at {names[0]}" if len(names) == 1 else f"between {', '.join(names[:-1])} and {names[-1]}"
 
 
-def mtu_cause(found: MtuReport) -> str:
-    """What a path MTU search found."""
+def mtu_cause(found: MtuReport, least: int = 0) -> str:
+    """What a path MTU search found; and what was to fit, where that is more."""
     if found.black_hole:
         hole = found.black_hole
         after = f" after {hole.after}" if hole.after else ""
@@ -335,4 +335,4 @@ def mtu_cause(found: MtuReport) -> str:
     if found.path_mtu is None:
         return f"path MTU not found: {found.verdict}"
     limit = next((f" by {each.reporter}" for each in found.reports if each.mtu == found.path_mtu), "")
-    return f"path MTU {found.path_mtu}{limit and ', limited' + limit}"
+    return f"path MTU {found.path_mtu}{f' < {least}' if least else ''}{limit and ', limited' + limit}"

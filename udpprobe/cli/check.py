@@ -42,7 +42,7 @@ Examples:
   udpprobe check dns.example:53 -w 50 -c 200
   udpprobe check --expect listening --min-mtu 1420 --no-loop vpn.example:51820
   udpprobe check --expect refused 192.0.2.1:161
-  udpprobe check --config services.toml --format prometheus -o /var/lib/node_exporter/udpprobe.prom
+  udpprobe check --config services.toml --format prometheus -o udpprobe.prom
 """
 
 

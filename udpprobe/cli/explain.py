@@ -18,7 +18,8 @@ Examples:
   udpprobe explain         every ICMP error, both families
   udpprobe explain 3/4     type 3 code 4, in ICMP and in ICMPv6; or 3 4
   udpprobe explain 1 -6    all codes of ICMPv6 type 1
-  udpprobe explain refused, udpprobe explain port-unreach, udpprobe explain ECONNREFUSED
+  udpprobe explain port-unreach
+  udpprobe explain ECONNREFUSED
 """
 
 

@@ -24,7 +24,7 @@ choice.
 Examples:
   udpprobe exporter
   udpprobe exporter --listen 0.0.0.0:9843 --allow 192.0.2.0/24,2001:db8::/32
-  udpprobe exporter --allow 10.0.0.0/8 --config services.toml --listen [::]:9843
+  udpprobe exporter --allow 10.0.0.0/8 --config my.toml --listen [::]:9843
   curl 'http://127.0.0.1:9843/probe?target=192.0.2.1:53&module=answered'
 """
 

@@ -20,7 +20,7 @@ EXAMPLES = """\
 \b
 Examples:
   udpprobe icmpd --user nobody --allow-group users
-  udpprobe icmpd --socket /tmp/icmpd --allow-user '*'   for the client of Stevens, UNP
+  udpprobe icmpd --socket /tmp/icmpd --allow-user '*'   for UNP's client
   udpprobe icmpd status
 """
 READ_BYTES = 65536

@@ -43,6 +43,8 @@ SENTENCES = {
                              "a listener from a filter.",
     "rate-limited": "Probe {where} again, more slowly: the host's ICMP rate limit left no error for it.",
     "no-evidence": "See how far packets get with `udpprobe trace {first}`: the host is down, or a filter drops UDP.",
+    "no-error": "Send what the service on {where} answers, or look at the host: it is up, but its errors do not get "
+                "here, so a closed port is silent too.",
     "answer-from": "Bind the service on {where} to that address: it answers from {who}, where nobody asked.",
     "unsent": "Look at this host's route with `ip route get {host}`.",
     "unsent-EPERM": "Allow UDP to {where} in this host's own firewall (`nft list ruleset`).",
@@ -71,6 +73,8 @@ SENTENCES = {
 }
 """`{where}` is the destination or several of them, `{first}` one of them for a command, `{host}` its address."""
 
+ANSWERS_ELSEWHERE = "another port of this host answers"
+"""What a note about silence says of a host that is up, and yet refuses nothing."""
 AMPLIFIER = "an amplifier"
 """What a note about a service calls it that answers much more than it is asked."""
 SOMEBODY = "a router on the way"
@@ -160,7 +164,10 @@ def case_of_verdict(verdict: str, findings: Sequence[Finding], address: str, *, 
     if verdict == "silent":
         other = next((each.reporter for each in findings if each.reason == ANSWER and each.reporter != address),
                      None)
-        return Case("answer-from", other) if other else Case(meaning or "no-evidence")
+        if other:
+            return Case("answer-from", other)
+        is_up = meaning == "no-evidence" and any(ANSWERS_ELSEWHERE in note for note in notes)
+        return Case("no-error" if is_up else meaning or "no-evidence")
     if verdict == "unsent":
         return unsent_case(errno)
     found = next((each for each in findings if each.verdict == verdict), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from udpprobe.reports.text import Layout, markdown, table
 PAYLOADS = ("name", "ports", "bytes", "answer", "source")
 """Columns of the list of payloads; `answer`: whether one is known by its bytes."""
 
+GAP, MOST_ELASTIC, LEAST_PROSE = 2, 24, 20
+"""Columns: between two, of the elastic one beside prose, and of prose."""
+
 
 class Rows(Struct, frozen=True):
     """A list for all formats."""
@@ -29,6 +33,8 @@ class Rows(Struct, frozen=True):
     rows: Sequence[tuple[Any, ...]]
     elastic: int
     """The column that is wrapped where the screen is narrow."""
+    prose: int | None = None
+    """Another one, of text; what it is wrapped to is what the others leave."""
 
 
 def payload_rows(listing: Sequence[tuple[Any, ...]]) -> Rows:
@@ -37,7 +43,8 @@ def payload_rows(listing: Sequence[tuple[Any, ...]]) -> Rows:
     Args:
         listing: rows of `PAYLOADS`.
     """
-    return Rows("udpprobe.payloads/1", "payloads", PAYLOADS, listing, PAYLOADS.index("ports"))
+    return Rows("udpprobe.payloads/1", "payloads", PAYLOADS, listing, PAYLOADS.index("ports"),
+                PAYLOADS.index("source"))
 
 
 def plan_rows(planned: Iterable[Planned]) -> Rows:
@@ -48,7 +55,13 @@ def plan_rows(planned: Iterable[Planned]) -> Rows:
 
 def rows_table(rows: Rows, width: int) -> str:
     """A table; no word is broken to fit the width."""
-    return table((Layout(_headers(rows), tuple(_cells(rows)), rows.elastic),), width) + "\n"
+    cells = tuple(_cells(rows))
+    if rows.prose is not None:
+        widths = [max(map(len, column)) for column in zip(_headers(rows), *cells, strict=True)]
+        taken = sum(min(each, MOST_ELASTIC) + GAP for place, each in enumerate(widths) if place != rows.prose)
+        cells = tuple((*row[:rows.prose], textwrap.fill(row[rows.prose], max(width - taken - GAP, LEAST_PROSE)),
+                       *row[rows.prose + 1:]) for row in cells)
+    return table((Layout(_headers(rows), cells, rows.elastic),), width) + "\n"
 
 
 def rows_markdown(rows: Rows, _width: int) -> str:

@@ -55,7 +55,9 @@ def _summary(outcome: Outcome) -> str:
         return _told(outcome.checks[0])
     failed = [each for each in outcome.checks if each.state != "OK"]
     if not failed:
-        return f"all {len(outcome.checks)} destinations as expected"
+        silent = sum(each.verdict == "silent" for each in outcome.checks)
+        return f"all {len(outcome.checks)} destinations as expected" + (
+            f", {silent} of them silent: listening or filtered" if silent else "")
     failed.sort(key=lambda each: each.state != outcome.state.name)
     more = [f"and {len(failed) - MOST_NAMED} more"] if len(failed) > MOST_NAMED else []
     return f"{len(failed)} of {len(outcome.checks)} not as expected: " + ", ".join(

@@ -68,7 +68,7 @@ _TEXTS: Mapping[str, tuple[str, str, str, str]] = MappingProxyType({
 _SILENCE = MappingProxyType({
     "listening-or-filtered": ("Silent, while a closed port of the same host was refused: so this one is not closed. "
                               "Something listens and does not answer, or a filter drops the packets."),
-    "no-evidence": "Silent, as is all of the host that was asked: it is down, or a filter drops everything.",
+    "no-evidence": "Silent, and no port of the host is refused: it is down, or a filter drops datagrams or errors.",
     "rate-limited": "Silent, but the host's limit on ICMP errors was used up: the port may be closed.",
 })
 _BLACK_HOLE = About(

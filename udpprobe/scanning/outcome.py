@@ -10,11 +10,11 @@ from functools import cache, lru_cache, partial
 from itertools import chain, compress, groupby
 from types import MappingProxyType
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text, is_group
-from udpprobe.core.advice import AMPLIFIER, case_of_verdict, sentence
+from udpprobe.core.advice import AMPLIFIER, ANSWERS_ELSEWHERE, case_of_verdict, sentence
 from udpprobe.core.model import Alike, AlikeRow, Destination, Finding, Loop, Parts, Spread, answer_from, median
 from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
@@ -35,6 +35,7 @@ HEADER_BYTES = {4: 28, 6: 48}
 """Of IP and UDP, by family."""
 NO_REPLY = "no reply; host down or filtered"
 """Of a host that said nothing at all, though a closed port was asked too."""
+NO_ERROR = f"no closed port is refused, though {ANSWERS_ELSEWHERE}"
 NO_REFUSAL = "no reply, and no closed port of this host is refused"
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
 TOLD_BY_ERRNO = frozenset({"refused", "too-big"})
@@ -65,6 +66,16 @@ class Known(Struct, frozen=True):
     """By task, what came from an address or port that was not asked."""
     interface_of: Callable[[int], str] = lambda _: ""
     """Name of the interface that a task's probes leave by."""
+    hosts_by_answers: dict[int, frozenset[int]] = field(default_factory=dict)
+    """The hosts that answer at some port, by the number of tasks that were answered when they were looked for."""
+
+    def answers_somewhere(self, host: int) -> bool:
+        """Whether any port of a host has answered by now."""
+        answers = self.record.answers
+        if len(answers) not in self.hosts_by_answers:
+            self.hosts_by_answers.clear()
+            self.hosts_by_answers[len(answers)] = frozenset(self.plan.host[task] for task in answers)
+        return host in self.hosts_by_answers[len(answers)]
 
 
 class Outcome(Mapping[int, Destination]):
@@ -347,6 +358,8 @@ def _why(meaning: str, task: int, host: int, known: Known) -> str:
         return f"{asked}; undecided: the host's ICMP rate limit was used up"
     if not left[known.plan.asked + host]:       # no closed port was asked: silence may be a listener's
         return asked
+    if known.answers_somewhere(host):
+        return f"{asked}; {NO_ERROR}"
     return f"{asked}; {NO_REFUSAL if known.pacing.spoke[host] else NO_REPLY}"
 
 
