@@ -158,13 +158,13 @@ def _annotating(write: str | None, inputs: "Inputs", *,
 
     from udpprobe.capture.content import is_stored  # noqa: PLC0415 - as above
     from udpprobe.capture.recorder import opened as opened_capture  # noqa: PLC0415 - as above
-    from udpprobe.cli.storing import stored  # noqa: PLC0415 - as above
+    from udpprobe.cli.spool import spooled  # noqa: PLC0415 - as above
 
     (name,) = inputs.files
     if not is_stored(name):
         what = "standard input" if name == "-" else name
         complain(f"{what} is copied to a temporary file, for -w reads it twice")
-    with opened_capture(write) as out, stored(name) as path:
+    with opened_capture(write) as out, spooled(name) as path:
         yield _Annotated(path, out, only_involved=only_involved), replace(inputs, captures=((path,),))
 
 

@@ -9,7 +9,7 @@ from udpprobe.cli.options import OutputOption, PageFormatOption, ProgressOption
 from udpprobe.cli.output import complain, guard_inputs, opened, width_of
 from udpprobe.cli.progress import shown as shown_progress
 from udpprobe.cli.results import finish
-from udpprobe.cli.storing import is_report, stored
+from udpprobe.cli.spool import is_report, spooled
 from udpprobe.errors import CaptureError, UdpprobeError, UsageError
 from udpprobe.reports import Format
 
@@ -96,7 +96,7 @@ def _read(name: str, progress: bool | None) -> Any:  # noqa: ANN401 - a report, 
 
     if name != "-" and (is_url(name) or not Path(local_path(name) or name).exists() or Path(name).is_dir()):
         return _analyzed(find_inputs([name]), progress)
-    with stored(name) as path:
+    with spooled(name) as path:
         try:
             with Path(path).open("rb") as file:
                 if is_report(file.read(1 << 10)):

@@ -1,4 +1,4 @@
-"""Pipes for commands that must read them more than once, or look what is in them."""
+"""Temporary copies of pipes, for commands that read their input more than once."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ MOST_REPORT_BYTES = 1 << 30
 
 
 @contextmanager
-def stored(name: str) -> Iterator[str]:
-    """A path that can be opened as often as one likes: of the file itself, or of a temporary copy of a pipe.
+def spooled(name: str) -> Iterator[str]:
+    """A path that can be opened repeatedly: of the file itself, or of a temporary copy of a pipe.
 
     Args:
         name: of a file or a pipe; "-" is standard input.
 
     Raises:
-        UdpprobeError: there is no such thing, or no room for its copy; a CaptureError inside calls it by its name.
+        UdpprobeError: there is no such thing, or no room for its copy; a CaptureError inside names the pipe.
     """
     from udpprobe.capture.content import is_stored  # noqa: PLC0415 - help does without
 
     if is_stored(name):
         yield name
         return
-    from tempfile import NamedTemporaryFile  # noqa: PLC0415 - for pipes
+    from tempfile import NamedTemporaryFile  # noqa: PLC0415 - only pipes need it
 
     try:
         with NamedTemporaryFile(prefix="udpprobe-") as spool:
