@@ -72,6 +72,14 @@ def test_two_wires_are_heard_in_order_of_time_by_one_listener(host):
 
 
 @needs_raw
+def test_what_the_kernel_dropped_is_a_fault():
+    with wire_to("127.0.0.1", 9) as wire, Listener([wire]) as listener:
+        assert {} == listener.faults
+        listener._capture.state.dropped = 7     # noqa: SLF001 - a flood would take too long
+        assert {"kernel-dropped": 7} == listener.faults
+
+
+@needs_raw
 def test_where_there_is_no_way_that_is_said():
     with pytest.raises(UdpprobeError, match=r"cannot send from 203\.0\.113\.1"):
         wire_to("127.0.0.1", 9, source_address="203.0.113.1").close()

@@ -284,7 +284,9 @@ class Listener:
         return wire.faults + self._heard_faults()
 
     def _heard_faults(self) -> Counter[str]:
-        return self._capture.state.faults + self._decoder.counted_faults()
+        """With `kernel-dropped`: packets that there was no room for here, which is no loss on the way."""
+        state = self._capture.state
+        return state.faults + self._decoder.counted_faults() + Counter({"kernel-dropped": state.dropped or 0})
 
     def hear(self, wait_s: float) -> list[Reply]:
         """What came back, in order of time, after waiting for it `wait_s` seconds at most; then `now_ns` is later.
