@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from itertools import pairwise
+from functools import lru_cache
+from itertools import islice, pairwise, starmap
 from random import SystemRandom
 from time import monotonic
+from typing import IO
 
 from msgspec import Struct
 
@@ -17,7 +21,7 @@ from udpprobe.capture.frames import SourceState
 from udpprobe.capture.inputs import Inputs, threads_for
 from udpprobe.capture.pieces import Piece, Seam, Survey, cut, survey
 from udpprobe.commands.workers import Crew, Disordered, Followed, Giving, Part, Task, Threads
-from udpprobe.core.analyzer import Analyzer
+from udpprobe.core.analyzer import KEPT_ROWS, MOST_WAITING, Analyzer, Kept
 from udpprobe.core.model import Event, Report
 from udpprobe.errors import CaptureError, UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
@@ -29,6 +33,9 @@ LONGEST_WAIT_S = 1.0
 """What comes through a pipe little by little is followed after this time, or twice that."""
 
 EVENTS_AT_A_TIME = 1 << 10
+
+WAITING_BYTES = 1 << 24
+"""So much of errors waits in memory; more in a file."""
 
 OnEvents = Callable[[Sequence[Event]], None]
 OnProgress = Callable[[SourceState], None]
@@ -111,6 +118,59 @@ def _crew(inputs: Inputs, workers: int | None, cluster: str | None, ctrl_c: Ctrl
         yield crew
 
 
+class Waiting:
+    """Errors of a capture, until its end says which of them are a loop's: there may be many, so they are in a file."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._begins, self._firsts, self._frames = list[int](), list[int](), array("q")
+        """Of each `Kept`: where it stands in the file, and the place of its first row among all."""
+
+    def add(self, some: list[Kept]) -> None:
+        """Let these wait too; the list is empty then."""
+        if not some:
+            return
+        import pickle  # noqa: PLC0415 - most reports are without events
+        from tempfile import SpooledTemporaryFile  # noqa: PLC0415 - as above
+
+        some.reverse()
+        while some:
+            if self._file is None:
+                self._file = SpooledTemporaryFile(WAITING_BYTES)  # noqa: SIM115 - `close` closes it
+            kept = some.pop()
+            self._begins.append(self._file.tell())
+            self._firsts.append(len(self._frames))
+            self._frames.extend(kept.frames())
+            pickle.dump(kept, self._file, 5)
+
+    def close(self) -> None:
+        """Forget them."""
+        if self._file is not None:
+            self._file.close()
+
+    def in_order(self) -> Iterator[tuple[Kept, int]]:
+        """All of them in the order of their frames, each as a row of a `Kept`."""
+        frames = self._frames
+        places: Sequence[int] = range(len(frames))
+        loaded = 1
+        if any(frames[place] > frames[place + 1] for place in places[:-1]):
+            # what was put in order of time stands no more than MOST_WAITING rows from its place
+            places, loaded = sorted(places, key=frames.__getitem__), 2 * MOST_WAITING // KEPT_ROWS
+        load = lru_cache(loaded)(self._load)
+        for place in places:
+            number = bisect_right(self._firsts, place) - 1
+            yield load(number), place - self._firsts[number]
+
+    def _load(self, number: int) -> Kept:
+        import pickle  # noqa: PLC0415 - as above
+
+        if self._file is None:
+            raise LookupError(number)
+        self._file.seek(self._begins[number])
+        kept: Kept = pickle.load(self._file)    # noqa: S301 - this process wrote it
+        return kept
+
+
 class _Run:
     """All captures of one call, as far as they were followed."""
 
@@ -163,7 +223,14 @@ class _Run:
         analyzer = self._task.analyzer(is_ordered=is_ordered)
         with self._ctrl_c.striking() if self.analyzer is None else nullcontext():  # a pipe may say nothing for hours
             source: CaptureFile | MergedCaptures = CaptureFile(files[0]) if len(files) == 1 else MergedCaptures(files)
-        is_live, flushed_s = not all(map(is_stored, files)), monotonic()
+        with closing(Waiting()) as waiting:
+            self._follow_source(source, analyzer, waiting, is_ordered=is_ordered,
+                                is_live=not all(map(is_stored, files)))
+        self._add(analyzer, source.state)
+
+    def _follow_source(self, source: CaptureFile | MergedCaptures, analyzer: Analyzer, waiting: Waiting, *,
+                       is_ordered: bool, is_live: bool) -> None:
+        flushed_s = monotonic()
         loops = LoopsSoFar(analyzer, self._options.loop_ttl) if is_live else None
         while (arrival := source.fill()) is not Arrival.END:
             if isinstance(source, CaptureFile):
@@ -181,15 +248,19 @@ class _Run:
             elif is_live and monotonic() - flushed_s > LONGEST_WAIT_S:
                 analyzer.flush_older()
                 flushed_s = monotonic()
-            if is_live:
-                self._tell_events(analyzer, loops)
+            if loops is not None:
+                self._tell_some(analyzer, loops)
+            else:
+                waiting.add(analyzer.take_full_events())
             self._tell_progress(source.state)
             if self._ctrl_c.came:
                 break
         analyzer.finish()
         source.close()
-        self._tell_events(analyzer, loops)
-        self._add(analyzer, source.state)
+        if loops is not None:
+            self._tell_some(analyzer, loops)
+        else:
+            self._tell_all(analyzer, waiting)
 
     def _follow_pieces(self, files: Sequence[str], crew: Crew) -> None:
         """Follow the files of a capture, which do not overlap in time, in pieces side by side, and join them.
@@ -217,7 +288,8 @@ class _Run:
             self.state.absorb(state)
             return
         analyzer = crew.analyzer_of(joined)
-        self._tell_events(analyzer)
+        with closing(Waiting()) as waiting:
+            self._tell_all(analyzer, waiting)
         self._add(analyzer, state)
 
     def _joined(self, of: list[tuple[Survey, Piece]], results: Iterator[Giving],
@@ -278,24 +350,27 @@ class _Run:
         if self._on_progress is not None:
             self._on_progress(state)
 
-    def _tell_events(self, analyzer: Analyzer, loops: LoopsSoFar | None = None) -> None:
-        """Tell errors in the order of their frames, and forget them: there may be many.
-
-        Args:
-            analyzer: who kept them.
-            loops: of a stream, whose errors are told as they come: to look at all findings each time would take longer
-                each time.
-        """
+    def _tell_some(self, analyzer: Analyzer, loops: LoopsSoFar) -> None:
+        """Tell what came so far of a stream: to look at all findings each time would take longer each time."""
         if self._on_events is None:
             return
         kept = analyzer.take_events()
-        are_loops = None if loops is None else {row for each in kept for row in loops.of(each)}
-        events = Events(analyzer, self._options.loop_ttl, are_loops)
+        events = Events(analyzer, self._options.loop_ttl, {row for each in kept for row in loops.of(each)})
         order = [(frame, number, row) for number, each in enumerate(kept) for row, frame in enumerate(each.frames())]
-        order.sort()
-        for first in range(0, len(order), EVENTS_AT_A_TIME):
-            self._on_events([events.event(kept[number], row)
-                             for _, number, row in order[first:first + EVENTS_AT_A_TIME]])
+        self._tell(events, ((kept[number], row) for _, number, row in sorted(order)))
+
+    def _tell_all(self, analyzer: Analyzer, waiting: Waiting) -> None:
+        """Tell what waited for the end of the capture, and forget it."""
+        if self._on_events is None:
+            return
+        waiting.add(analyzer.take_events())
+        self._tell(Events(analyzer, self._options.loop_ttl), waiting.in_order())
+
+    def _tell(self, events: Events, rows: Iterator[tuple[Kept, int]]) -> None:
+        in_order = starmap(events.event, rows)
+        while some := list(islice(in_order, EVENTS_AT_A_TIME)):
+            if self._on_events is not None:
+                self._on_events(some)
 
     def _add(self, analyzer: Analyzer, state: SourceState) -> None:
         self.state.absorb(state)

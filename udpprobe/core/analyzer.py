@@ -344,6 +344,11 @@ class Analyzer:
         events, self.events = self.events, []
         return events
 
+    def take_full_events(self) -> list[Kept]:
+        """Likewise, without the latest, which are few: for who asks often."""
+        events, self.events = self.events, []
+        return events
+
     def _turn_over(self, most: index) -> None:
         """Put aside what has more than so many rows, or too little room for messages; begin anew."""
         if self._event.rows.size > most or (self._event.rows.size and not self._fits(self._event)):
