@@ -26,8 +26,7 @@ import builders as b
 from udpprobe.core.kernel import MODES
 from udpprobe.core.verdicts import ANY_CODE, MEANINGS
 from udpprobe.errors import UdpprobeError
-from udpprobe.lab import libc
-from udpprobe.lab.namespace import furnish
+from udpprobe.lab.namespace import CLONE_NEWNET, furnish, unshare
 
 IP_MTU_DISCOVER, IP_RECVERR, IPV6_MTU_DISCOVER, IPV6_RECVERR = 10, 11, 23, 25       # linux/in.h, linux/in6.h
 NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}     # Python calls it ENOTSUP
@@ -48,7 +47,7 @@ class World:
     """A namespace with one device."""
 
     def __init__(self):
-        libc.unshare(libc.CLONE_NEWNET)
+        unshare(CLONE_NEWNET)
         self.tun = furnish([ip_interface(OWN[4] + "/32"), ip_interface(OWN[6] + "/128")], 1500)
         self.places = count()
 

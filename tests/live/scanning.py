@@ -135,7 +135,7 @@ class Scan:
         self.process.send_signal(signal.SIGINT)
 
     def said(self):
-        out, errors = self.process.communicate(timeout=60)
+        out, errors = self.process.communicate(timeout=240)
         return Said(json.loads(out) if out else None, errors, self.process.returncode)
 
 

@@ -41,6 +41,7 @@ def loaded(*words):
                           check=False)
     if "CAP_NET_RAW" in done.stderr + done.stdout:
         pytest.skip("needs CAP_NET_RAW")
+    assert 2 == done.stdout.count("\n"), done.stderr
     others, own = done.stdout.splitlines()
     return set(others.split()), set(own.split())
 
