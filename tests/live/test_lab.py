@@ -66,7 +66,7 @@ def soon(happens):
 
 @pytest.mark.parametrize(("command", "status"), [
     (["true"], 0), (["sh", "-c", "exit 7"], 7), (["sh", "-c", "kill -TERM $$"], 143), (["no-such-program"], 127),
-    (["/etc/passwd"], 126), ([""], 127),
+    (["/etc/passwd"], 126), ([""], 127), (["test", "-z", ""], 0),
 ])
 def test_its_exit_status_is_the_labs(command, status):
     assert status == in_lab(*command).returncode

@@ -88,9 +88,10 @@ def _not_empty(parameter: Any, value_of: Callable[[Any, Any], Any],  # noqa: ANN
     """A value as it should be; an empty one comes of a variable that a script did not set, and would say nothing.
 
     Raises:
-        UsageError: it is empty; a filter may be, as tcpdump's.
+        UsageError: it is empty; a filter may be, as tcpdump's, and so may the words of a command.
     """
-    if "" in (value if isinstance(value, list | tuple) else (value,)) and "--filter" not in parameter.opts:
+    if (value == "" or (isinstance(value, list | tuple) and "" in value)) and (
+            "--filter" not in parameter.opts and parameter.name != "command"):
         from udpprobe.cli.usage_errors import name_of  # noqa: PLC0415 - of mistakes alone
 
         raise UsageError(f"{name_of(parameter)}: the value is empty")
