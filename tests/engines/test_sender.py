@@ -10,6 +10,7 @@ import struct
 import pytest
 from sending import crafted_for, data_of
 
+from udpprobe.core.probe import Batch
 from udpprobe.engines.sender import Sender
 from udpprobe.errors import PrivilegeError, UsageError
 from udpprobe.linux import sendmmsg
@@ -40,18 +41,19 @@ def plain():
 
 def messages_to(ports):
     """Messages to ports of the loopback address, for an ordinary UDP socket: its bytes are the payload."""
-    packets = bytearray(os.urandom(64 * len(ports)))
-    made = Messages(NAME)
+    made, batch = Messages(NAME), Batch(len(ports), 64)
+    memoryview(batch.packets)[:] = os.urandom(64 * len(ports))
     for row, port in enumerate(ports):
         struct.pack_into("!H", made.names, row * len(NAME) + 2, port)
-    made.put(packets, [(64 * row, row % 64) for row in range(len(ports))])
-    return made, packets
+        batch.length[row] = row % 64
+    made.put(batch, range(len(ports)))
+    return made, batch
 
 
 def test_messages_arrive_in_order_each_with_its_length(receiver, plain):
-    messages, packets = messages_to([receiver.getsockname()[1]] * 5)
+    messages, batch = messages_to([receiver.getsockname()[1]] * 5)
     assert [0] * 5 == messages.send(plain, 5)
-    assert [packets[64 * row:65 * row] for row in range(5)] == [receiver.recv(100) for _ in range(5)]
+    assert [bytes(batch.packets[64 * row:65 * row]) for row in range(5)] == [receiver.recv(100) for _ in range(5)]
 
 
 def test_a_refused_message_has_its_errno_and_the_rest_leaves(receiver, plain):
@@ -63,8 +65,8 @@ def test_a_refused_message_has_its_errno_and_the_rest_leaves(receiver, plain):
 
 
 def test_only_the_pieces_that_are_asked_for_are_put(receiver, plain):
-    messages, packets = messages_to([receiver.getsockname()[1]] * 9)
-    messages.put(packets, [(64 * 7, 7), (64 * 2, 2)])
+    messages, batch = messages_to([receiver.getsockname()[1]] * 9)
+    messages.put(batch, [7, 2])
     assert [0, 0] == messages.send(plain, 2)
     assert [7, 2] == [len(receiver.recv(100)) for _ in range(2)]
 

@@ -164,6 +164,7 @@ class _Run:
         stride = (max(48 + self._plan.prober.payloads.longest, options.size) + 3) // 4 * 4
         probes = BATCH_PROBES if self._engine.sees_own else CHUNK
         self._batch = Batch(max(1, min(probes, BATCH_BYTES // stride)), stride)
+        self._departures = self._plan.departures(self._batch, self._record.is_seen)
         self._steadied: Callable[[int], int] = int
         self._marks = array("I"), array("i")
         """Frames that were recorded, and their tasks."""
@@ -188,39 +189,36 @@ class _Run:
 
     def _send(self, due: Sequence[tuple[int, int]]) -> None:
         """Send one more probe of each task, each from one of its source addresses."""
-        plan, batch, count = self._plan, self._batch, 0
-        zones = []
-        for task, source in due:
-            batch.task[count], batch.source[count] = task, plan.source_number(task, source)
-            batch.attempt[count] = plan.next_attempt(task, self._now_ns)
-            batch.ttl[count], batch.size[count] = plan.ttl, plan.size
-            if self._is_too_long(task, source):
+        plan, batch, departures = self._plan, self._batch, self._departures
+        if batch.stride > LONGEST_PACKET:
+            too_long = [pair for pair in due if self._is_too_long(*pair)]
+            for task, _ in too_long:
+                plan.next_attempt(task, self._now_ns)
                 self._refuse(task, errno.EMSGSIZE)
-                continue
-            zones.append(plan.tasks.zone[task])
-            count += 1
-        if not count:
+            due = [pair for pair in due if pair not in too_long]
+        zones = departures.number(due, self._now_ns, plan.keep_last)
+        if not zones:
             return
-        plan.prober.craft(plan.crafted, batch, count)
-        lengths = {}
-        for row in range(count):
-            task = batch.task[row]
-            lengths[task] = batch.length[row]
-            plan.leave(task, lengths[task])
+        plan.prober.craft(plan.crafted, batch, count := len(zones))
+        departures.leave(count)
         sent_ns = self._steadied(time.time_ns())
         self._engine.send(batch, count, zones)
-        for task, code in self._engine.unsent():
-            plan.stay(task, lengths.pop(task))
+        refused = self._engine.unsent()
+        if not self._engine.sees_own:
+            self._packets += count
+            self._bytes += departures.sent(count, sent_ns)
+            self._span(sent_ns, sent_ns)
+        lengths = {batch.task[row]: batch.length[row] for row in range(count)} if refused else {}
+        for task, code in refused:
+            plan.stay(task, lengths[task])
             self._refuse(task, code)
-        for task, length in lengths.items() if not self._engine.sees_own else ():
-            self._record.is_seen[task] = 1
-            plan.sent(task, sent_ns)
-            self._count(sent_ns, length)
+            if not self._engine.sees_own:
+                self._packets, self._bytes = self._packets - 1, self._bytes - lengths[task]
+                self._record.is_seen[task] = plan.left[task] > 0
 
     def _is_too_long(self, task: int, source: int) -> bool:
         """Whether the next probe is longer than IP packets can be."""
-        return self._batch.stride > LONGEST_PACKET and (
-            self._plan.length_of(task, self._plan.attempts[task] - 1, source) > LONGEST_PACKET)
+        return self._plan.length_of(task, self._plan.attempts[task], source) > LONGEST_PACKET
 
     def _hear(self, heard: Heard) -> None:
         now_ns, steadied = self._clock.steadied(heard.now_ns)

@@ -210,7 +210,9 @@ class SourceReport(Model, frozen=True):
 class AlikeRow(NamedTuple):
     """What differs between destinations that fared alike."""
 
-    address: str
+    high: int
+    low: int
+    """Both halves of the address."""
     port: int
     sent_bytes: int
     time_ns: int
@@ -227,7 +229,8 @@ class Alike(Struct, frozen=True):
 
     def row(self, fields: AlikeRow) -> Destination:
         """One of them as an object."""
-        address, port, sent_bytes, time_ns, rtt_ns = fields
+        high, low, port, sent_bytes, time_ns, rtt_ns = fields
+        address = address_text(high, low)
         (finding,) = self.template.findings
         ms = rtt_ns / 1e6
         finding = replace(finding, reporter=address, first_time_ns=time_ns, last_time_ns=time_ns,

@@ -14,6 +14,7 @@ from typing import Self
 
 from msgspec import Struct
 
+from udpprobe.core.departures import copy
 from udpprobe.core.probe import Batch
 from udpprobe.errors import PrivilegeError, UdpprobeError, raw_hint
 from udpprobe.linux.netlink import bind_to_interface, interface_index
@@ -83,12 +84,13 @@ class _RawSocket:
         if interface is not None:
             bind_to_interface(self.socket, interface)
         self._messages = Messages(how.name, how.control, patience_s=patience_s)
+        self._has_zones = False     # as long as none was written
 
     def send(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> Iterable[tuple[int, int]]:
         """Send some rows of a batch in their order; the rows that were refused, and why."""
         for at in range(0, len(rows), CHUNK):
             some = rows[at:at + CHUNK]
-            self._messages.put(batch.packets, [(row * batch.stride, batch.length[row]) for row in some])
+            self._messages.put(batch, some)
             self._address(batch, some, zones)
             for row, errno in zip(some, self._messages.send(self.socket, len(some)), strict=True):
                 if errno:
@@ -96,16 +98,12 @@ class _RawSocket:
 
     def _address(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> None:
         """Say where the first messages go: as the packets' own headers do."""
-        how, packets, size = self._how, memoryview(batch.packets), self._how.address_bytes
-        names, controls = memoryview(self._messages.names), memoryview(self._messages.controls)
-        name_at, control_at = how.address_at, how.source_at
-        for row in rows:
-            at = row * batch.stride + how.header_at
-            controls[control_at:control_at + size] = packets[at:at + size]
-            names[name_at:name_at + size] = packets[at + size:at + 2 * size]
-            name_at, control_at = name_at + len(how.name), control_at + len(how.control)
-        if how.domain == socket.AF_INET6:
-            for number, row in enumerate(rows):
+        how, names, size = self._how, self._messages.names, self._how.address_bytes
+        copy(batch, rows, how.header_at, size, self._messages.controls, how.source_at, len(how.control))
+        copy(batch, rows, how.header_at + size, size, names, how.address_at, len(how.name))
+        if self._has_zones or any(zones):
+            self._has_zones = how.domain == socket.AF_INET6
+            for number, row in enumerate(rows if self._has_zones else ()):
                 struct.pack_into("@I", names, number * len(how.name) + ZONE_AT, zones[row])
 
 

@@ -9,6 +9,9 @@ import struct
 import time
 from collections.abc import Sequence
 
+from udpprobe.core.departures import place
+from udpprobe.core.probe import Batch
+
 CHUNK = 512
 """Messages a system call: beyond 256 it gets no faster."""
 
@@ -51,7 +54,7 @@ class Messages:
     def __init__(self, name: bytes, control: bytes = b"", *, patience_s: float = PATIENCE_S) -> None:
         self._patience_s = patience_s
         self.names, self.controls = bytearray(name * CHUNK), bytearray(control * CHUNK)
-        self._pieces = bytearray(IOVEC.size * CHUNK)
+        self._pieces = memoryview(bytearray(IOVEC.size * CHUNK)).cast("B").cast("Q")
         self._headers = bytearray(MMSGHDR_BYTES * CHUNK)
         self._at = address_of(self._headers)
         names, pieces = address_of(self.names), address_of(self._pieces)
@@ -60,17 +63,9 @@ class Messages:
             MSGHDR.pack_into(self._headers, row * MMSGHDR_BYTES, names + row * len(name), len(name),
                              pieces + row * IOVEC.size, 1, controls + row * len(control), len(control), 0)
 
-    def put(self, packets: bytearray | memoryview, places: Sequence[tuple[int, int]]) -> None:
-        """Let the first messages carry pieces of a buffer, which must live until they are sent.
-
-        Args:
-            packets: the buffer.
-            places: of at most CHUNK messages: where each begins, and how many bytes it has.
-        """
-        base, at = address_of(packets), 0
-        for start, size in places:
-            IOVEC.pack_into(self._pieces, at, base + start, size)
-            at += IOVEC.size
+    def put(self, batch: Batch, rows: Sequence[int]) -> None:
+        """Let the first messages carry packets of a batch, at most CHUNK; it must live until they are sent."""
+        place(batch, rows, self._pieces, address_of(batch.packets))
 
     def send(self, opened: socket.socket, count: int) -> list[int]:
         """Send the first `count`; (count,) errno of each, 0 where it left."""

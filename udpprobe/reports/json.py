@@ -18,6 +18,7 @@ from msgspec.json import Encoder
 from msgspec.structs import astuple, replace
 
 from udpprobe.core.advice import sentence
+from udpprobe.core.findings import BIAS_NS
 from udpprobe.core.model import (
     REFUSED,
     REPORT_SCHEMA,
@@ -34,6 +35,7 @@ from udpprobe.core.model import (
     json_name,
 )
 from udpprobe.core.stencils import Filler, Stencil, rfc3339, rounded
+from udpprobe.endpoints import endpoint_text
 from udpprobe.report import Rows
 
 EVENTS_SCHEMA = "udpprobe.events/1"
@@ -196,28 +198,20 @@ def _encoded_parts(rows: Parts) -> Iterator[str]:
 
 
 def _alike(some: Alike) -> Iterator[str]:
-    """Of rows that are alike: one of them is encoded with gaps, and these are filled in for each."""
+    """Of rows that are alike: one of them is encoded with marks, and the values of each are filled in."""
     (finding,) = some.template.findings
-    times = dict.fromkeys(("first_time_ns", "last_time_ns"), "<time>")
-    gaps = {"address": "<address>", "port": "<port>", "sent_bytes": "<bytes>", "findings": [replace(
-        finding, reporter="<address>", rtt_ms=dict.fromkeys(Spread.__struct_fields__, "<rtt>"), **times)]}
-    text = lines([to_builtins(replace(some.template, advice=sentence(REFUSED, ["<where>"]), **gaps))])
-    text = text.replace("%", "%%")
-    for name in ("port", "bytes", "rtt"):
-        text = text.replace(f'"<{name}>"', f"<{name}>")
-    form = re.sub(r"<(\w+)>", r"%(\1)s", text)
-    rows = some.rows()
+    address, port, time, rtt = "<a:0>" if finding.family == 6 else "<a0>", "<n2>", "<t4>", "<m5>"
+    marks = {"address": address, "port": port, "sent_bytes": "<n3>", "findings": [replace(
+        finding, reporter=address, rtt_ms=dict.fromkeys(Spread.__struct_fields__, rtt), first_time_ns=time,
+        last_time_ns=time)], "advice": sentence(REFUSED, [endpoint_text(address, port)])}   # type: ignore[arg-type]
+    stencil = Stencil(lines([to_builtins(replace(some.template, **marks))]), is_json=True)
+    filler, rows = Filler(), some.rows()
+    words = filler.words
     while told := list(islice(rows, ROWS_AT_A_TIME)):
-        yield "".join([form % {
-            "address": address, "port": port, "bytes": sent_bytes, "time": rfc3339(time_ns), "rtt": _ms(rtt_ns),
-            "where": f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
-        } for address, port, sent_bytes, time_ns, rtt_ns in told])
-
-
-def _ms(duration_ns: int) -> str:
-    """Of a microsecond or more, in milliseconds as JSON has a float."""
-    whole, rest = divmod(duration_ns, 1_000_000)
-    return f"{whole}.{rest:06d}".rstrip("0") if rest else f"{whole}.0"
+        for words[0], words[1], words[2], words[3], time_ns, words[5] in told:
+            words[4] = time_ns + BIAS_NS
+            filler.fill(stencil)
+        yield filler.take()
 
 
 # ---- destinations, of which most are alike

@@ -6,7 +6,7 @@ import errno
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from itertools import chain, compress, groupby
 from types import MappingProxyType
 
@@ -124,10 +124,9 @@ class Outcome(Mapping[int, Destination]):
     def _alike(self, tasks: Sequence[int]) -> Iterator[AlikeRow]:
         plan, refusals = self._known.plan, self._known.record.refusals
         left_bytes, came_ns, took_ns = plan.left_bytes, refusals.came_ns, refusals.took_ns
-        text_of = lru_cache(1)(address_text)
         high, low, port = plan.tasks.high, plan.tasks.low, plan.port
         for task in tasks:
-            yield AlikeRow(text_of(high[task], low[task]), port[task], left_bytes[task], came_ns[task], took_ns[task])
+            yield AlikeRow(high[task], low[task], port[task], left_bytes[task], came_ns[task], took_ns[task])
 
 
 def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> Outcome:

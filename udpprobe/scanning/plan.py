@@ -12,8 +12,9 @@ from itertools import pairwise
 
 from msgspec import Struct
 
+from udpprobe.core.departures import Departures
 from udpprobe.core.directory import Directory
-from udpprobe.core.probe import Payloads, Prober, Tasks
+from udpprobe.core.probe import Batch, Payloads, Prober, Tasks
 from udpprobe.core.siphash import SipHash
 from udpprobe.scanning.probes import Destinations
 
@@ -194,13 +195,29 @@ class Plan:
         """Number one more probe of a task; it leaves now, until the capture has seen when."""
         attempt = self.attempts[task]
         if attempt:
-            times, frames, before = self._earlier
-            times.append(self.last_ns[task])
-            frames.append(self._frame[task])
-            before.append(self._before[task])
-            self._before[task] = len(times)
+            self.keep_last(task)
         self.attempts[task], self.last_ns[task], self._frame[task] = attempt + 1, now_ns, 0
         return attempt
+
+    def keep_last(self, task: int) -> None:
+        """Remember of the last probe of a task, behind which there will be another, when it left."""
+        times, frames, before = self._earlier
+        times.append(self.last_ns[task])
+        frames.append(self._frame[task])
+        before.append(self._before[task])
+        self._before[task] = len(times)
+
+    def departures(self, batch: Batch, seen: bytearray) -> Departures:
+        """What numbers the probes of a batch, as `next_attempt` and the others do one by one.
+
+        Args:
+            batch: where the probes go.
+            seen: (tasks,) whether one was seen to leave.
+        """
+        return Departures(
+            batch, ttl=self.ttl, size=self.size, hosts=self.host, sources=self.source_numbers, zones=self.tasks.zone,
+            attempts=self.attempts, left=self.left, left_bytes=self.left_bytes, last_ns=self.last_ns,
+            frame=self._frame, seen=seen)
 
     def prove(self, task: int) -> None:
         """Let probes of a task carry a whole token, in turn with what they carry anyway."""

@@ -1,0 +1,48 @@
+"""Probes that are numbered and counted hundreds at once, as they would be one by one."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from scan_setup import HOST, OTHER_HOST, START_NS, plan_of
+
+from udpprobe.core.probe import Batch
+
+PAIRS = [(host, port) for host in (HOST[4], OTHER_HOST[4]) for port in (1, 2, 3)]
+TASKS = len(PAIRS) + 2      # the last two are the hosts' controls
+some = st.lists(st.lists(st.tuples(st.integers(0, TASKS - 1), st.integers(0, 1)), max_size=8), max_size=4)
+
+
+def story(plan, seen):
+    left = [(plan.attempts[task], plan.left[task], plan.left_bytes[task], plan.sent_ns(task), seen[task])
+            for task in range(len(plan))]
+    return left, [plan.departure(task, attempt) for task in range(len(plan)) for attempt in range(plan.attempts[task])]
+
+
+def packets_of(batch, count):
+    return [bytes(batch.packets[row * batch.stride:row * batch.stride + batch.length[row]]) for row in range(count)]
+
+
+@given(some, st.sampled_from((0, 60)))
+def test_departures_are_those_that_are_noted_one_by_one(batches, size):
+    plans = [plan_of(*PAIRS, source_ports=4, size=size) for _ in range(2)]
+    noted, counted = (bytearray(TASKS) for _ in range(2))
+    batch, total = Batch(8, 160), 0
+    departures = plans[1].departures(batch, counted)
+    for number, due in enumerate(batches):
+        sent, now_ns = [], START_NS + 1000 * number
+        for task, source in due:
+            attempt = plans[0].next_attempt(task, now_ns)
+            sent.append(plans[0].prober.craft_one(
+                plans[0].crafted, task, source=plans[0].source_number(task, source), attempt=attempt, size=size))
+            plans[0].leave(task, len(sent[-1]))
+        for task, _ in due:
+            noted[task] = 1
+            plans[0].sent(task, now_ns + 7)
+        zones = departures.number(due, now_ns, plans[1].keep_last)
+        plans[1].prober.craft(plans[1].crafted, batch, len(due))
+        departures.leave(len(due))
+        total += departures.sent(len(due), now_ns + 7)
+        assert (sent, [0] * len(due)) == (packets_of(batch, len(due)), zones)
+    assert story(plans[0], noted) == story(plans[1], counted)
+    assert total == sum(plans[1].left_bytes)

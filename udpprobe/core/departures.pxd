@@ -1,0 +1,17 @@
+# The C signatures of departures.py: what other compiled modules see of it.
+cimport cython
+
+from udpprobe.core cimport views
+from udpprobe.core.probe cimport Batch
+
+
+@cython.final
+cdef class Departures:
+    cdef Batch _batch
+    cdef Py_ssize_t _ttl, _size, _per_host
+    cdef const unsigned int[::1] _hosts, _zones
+    cdef const unsigned short[::1] _sources
+    cdef unsigned int[::1] _attempts, _left, _frame
+    cdef unsigned long long[::1] _left_bytes
+    cdef long long[::1] _last_ns
+    cdef unsigned char[::1] _seen
