@@ -82,6 +82,17 @@ def test_a_scan_says_how_far_it_is_and_how_long_it_takes(monkeypatch, clock, rem
     assert clock == [100.0]
 
 
+def test_a_scan_shows_what_answered_so_far(monkeypatch, clock):
+    terminal = Terminal()
+    monkeypatch.setattr(progress.sys, "stderr", terminal)
+    with progress.shown_of_scan(True) as update:
+        update(Progress(7, 1000, 1234, None, 7, ("192.0.2.7:53", "[2001:db8::1]:123")))
+    text = terminal.getvalue()
+    for words in ("7 answered so far:", "  192.0.2.7:53", "  [2001:db8::1]:123", "  and 5 before", "7 of 1,000 decided"):
+        assert words in text
+    assert clock == [100.0]
+
+
 def test_a_short_scan_has_no_bar(monkeypatch, clock):
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)

@@ -35,6 +35,8 @@ class _BarKind(Struct, Generic[State], frozen=True):
     columns: Callable[[], Sequence[ProgressColumn]]
     fields: Callable[[State], dict[str, Any]]
     """Fields of the bar's one task, of a state."""
+    above: Callable[[State], Sequence[str]] = lambda _: ()
+    """Lines above the bar, of a state."""
 
 
 def shown(wanted: bool | None) -> AbstractContextManager[Callable[[SourceState], None] | None]:
@@ -81,7 +83,8 @@ class _Bar(Generic[State]):
         if self._bar is None and time.monotonic() >= self._start_s:
             self._bar = _started(self._kind.columns(), self._kind.fields(state))
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], **self._kind.fields(state))
+            fields = {**self._kind.fields(state), "above": self._kind.above(state)}
+            self._bar.update(self._bar.task_ids[0], **fields)
 
     def stop(self) -> None:
         if self._bar is not None:
@@ -91,8 +94,15 @@ class _Bar(Generic[State]):
 def _started(columns: Sequence[ProgressColumn], fields: dict[str, Any]) -> rich.progress.Progress:
     from rich.console import Console  # noqa: PLC0415 - when it is shown: it takes longer than a small capture
     from rich.progress import Progress  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
 
-    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    class Bar(Progress):
+        def get_renderables(self) -> Iterator[Any]:
+            yield from (Text(line, no_wrap=True, overflow="ellipsis")
+                        for task in self.tasks for line in task.fields.get("above", ()))
+            yield self.make_tasks_table(self.tasks)
+
+    progress = Bar(*columns, console=Console(stderr=True), transient=True)
     progress.add_task("", **fields)
     progress.start()
     return progress
@@ -120,6 +130,15 @@ def scan_words(state: Progress) -> str:
     return f"{state.decided:,} of {state.total:,} decided, {state.sent:,} sent{left}"
 
 
+def scan_lines(state: Progress) -> Sequence[str]:
+    """What answered so far: the last few, each on a line of its own."""
+    if not state.answered:
+        return ()
+    more = state.answered - len(state.latest)
+    return (f"{state.answered:,} answered so far:", *(f"  {name}" for name in state.latest),
+            *((f"  and {more:,} before",) if more else ()))
+
+
 def _searching_columns() -> Sequence[ProgressColumn]:
     from rich.progress import SpinnerColumn, TextColumn  # noqa: PLC0415 - as above
 
@@ -141,4 +160,4 @@ def _rounded(span_s: float) -> str:
 _READING: _BarKind[SourceState] = _BarKind(
     _reading_columns, lambda state: {"completed": state.done_bytes, "total": state.total_bytes})
 _SEARCHING: _BarKind[SearchProgress] = _BarKind(_searching_columns, lambda state: {"words": search_words(state)})
-_SCANNING: _BarKind[Progress] = _BarKind(_scanning_columns, _scanning_fields)
+_SCANNING: _BarKind[Progress] = _BarKind(_scanning_columns, _scanning_fields, scan_lines)

@@ -9,7 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from itertools import compress
+from itertools import compress, islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -22,6 +22,7 @@ from udpprobe.core.decode import Decoder
 from udpprobe.core.limiter import SECOND
 from udpprobe.core.model import Destination, Event, Report, SourceReport
 from udpprobe.core.probe import Batch
+from udpprobe.endpoints import endpoint_text
 from udpprobe.engines import Heard
 from udpprobe.engines.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
 from udpprobe.interrupt import CtrlC, Interrupted
@@ -48,6 +49,7 @@ LONGEST_WAIT_S = 0.05
 ROOM = 8192
 """Probes sent between two looks at what came back."""
 TELL_S = 0.1
+MOST_LATEST = 5
 BATCH_PROBES, BATCH_BYTES = 2048, 1 << 22
 """Probes that are crafted together, and room for them: at most so many, in at most so many bytes."""
 LINK_SOURCES = {1: slice(6, 12), 113: slice(6, 12), 276: slice(12, 18)}
@@ -64,6 +66,9 @@ class Progress(Struct, frozen=True):
     sent: int
     remaining_s: float | None
     """An estimate; None where nothing is known yet."""
+    answered: int = 0
+    latest: tuple[str, ...] = ()
+    """Addresses and ports of those that answered last, the latest first."""
 
 
 class Listeners(Struct, frozen=True):
@@ -322,8 +327,11 @@ class _Run:
         now_s = time.monotonic()
         if self._listeners.on_progress and now_s >= self._told_s + TELL_S:
             self._told_s = now_s
+            answers, tasks = self._record.answers, self._plan.tasks
+            latest = tuple(endpoint_text(address_text(*tasks.address(task)), tasks.port[task])
+                           for task in islice(reversed(answers), MOST_LATEST))
             self._listeners.on_progress(Progress(self._pacing.decided(), self._plan.asked, self._sent,
-                                                 self._pacing.remaining_s()))
+                                                 self._pacing.remaining_s(), len(answers), latest))
 
     def report(self, *, interrupted: bool = False) -> Report:
         """What is known."""
