@@ -6,6 +6,8 @@ Each part says what was measured, and the goal beside the figure.
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +35,7 @@ BURST = 6
 """Errors that Linux sends at once to one address; then 1 a second."""
 
 OWN, MANY, MANY_PORTS = "10.64.0.0/10", "10.64.0.0/{}", 92
+SIMULATED = "10.64.0.0/18 1-62"
 MASSCAN_PPS = 400_000       # it does not listen to what comes back: the faster, the more it misses
 LIMITED = f"Linux's limits: {CLOSED} closed, {len(ANSWERING)} answering, {len(DROPPED)} dropped"
 
@@ -87,6 +90,18 @@ class Live:
         self.rows.append((measured, "udpprobe", f"{probes / usual:.2f}",
                           f"{usual:,.0f}/s [{slowest:,.0f}-{fastest:,.0f}] first probe to last error",
                           ">= 450,000/s, 0 not right", "", ""))
+
+    def simulated(self) -> None:
+        """A million destinations where the wire takes no time: plan, craft, validate, pace and report."""
+        output = self.scratch / "report"
+        with unlimited(OWN) as network:
+            argv = network.command(f"client: {sys.executable} -m tests.bench.simulated {SIMULATED} {output}")
+            say("a million destinations on a simulated wire")
+            done = subprocess.run(argv, check=True, capture_output=True, text=True)
+        found = json.loads(done.stdout)
+        self.rows.append((f"{found['destinations']:,} closed ports, simulated wire", "udpprobe", f"{found['s']:.2f}",
+                          f"without {found['wire_s']:.1f} s of the wire", "<= 10 s, <= 600 MB",
+                          f"{found['left']:,} one by one", f"{found['peak_mb']:.0f}"))
 
     def fast_scanners(self, probes: int, spans_s: Path) -> list[Scanner]:
         """Those that take millions; zmap, which asks one port, asks it of so many more addresses."""
@@ -154,7 +169,8 @@ def truth_of(number: int) -> dict[tuple[str, int], str]:
     return {(host_address(number), port): verdict for port, verdict in TRUTH.items()}
 
 
-PARTS = {"ports": Live.ports, "sustained": Live.sustained, "limited": Live.limited, "hosts": Live.hosts}
+PARTS = {"ports": Live.ports, "sustained": Live.sustained, "simulated": Live.simulated, "limited": Live.limited,
+         "hosts": Live.hosts}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
