@@ -75,7 +75,7 @@ def story(scan):
     pacing, replies = scan.pacing, scan.replies
     return {
         "rows": outcome(scan.known), "foreign": replies.foreign, "forged": replies.forged(),
-        "odd": scan.record.looks.notes(), "faults": scan.decoder.counted_faults(),
+        "odd": scan.record.header_traits.notes(), "faults": scan.decoder.counted_faults(),
         "states": list(pacing.state.values), "open": list(pacing.state.open), "undecided": pacing.state.undecided,
         "spoke": list(pacing.spoke), "refused": list(pacing.refused), "rtts": list(pacing.rtt_ns),
         "hits": list(pacing.hit_ns), "heard": list(scan.record.is_heard),

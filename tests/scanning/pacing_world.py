@@ -11,7 +11,7 @@ from udpprobe.core.probe import GENERIC, Payloads
 from udpprobe.scanning.pacing import Pacing, Patience
 from udpprobe.scanning.plan import Plan, Sources
 from udpprobe.scanning.probes import Destinations
-from udpprobe.scanning.suspects import LIMITED, SETTLED, SILENT
+from udpprobe.scanning.unanswered import LIMITED, SETTLED, SILENT
 
 PAYLOADS = Payloads([(bytes(8), 0, 8)] * 8, [(GENERIC,)])
 ANSWER, REFUSAL = range(2)

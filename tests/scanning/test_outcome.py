@@ -12,7 +12,7 @@ from udpprobe.core.model import Spread
 from udpprobe.scanning.outcome import Known, comments_of, outcome
 from udpprobe.scanning.pacing import Pacing, Patience
 from udpprobe.scanning.record import Kind, Record
-from udpprobe.scanning.suspects import LIMITED, OPEN, SILENT, UNSENT
+from udpprobe.scanning.unanswered import LIMITED, OPEN, SILENT, UNSENT
 
 PORTS = (53, 123, 161)
 SECOND = 1000 * MS

@@ -12,7 +12,7 @@ from profiles import examples
 
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.scanning.pacing import MOST_DISTRUST, Pacing, Patience
-from udpprobe.scanning.suspects import LIMITED, OPEN, SETTLED, SILENT, UNSENT
+from udpprobe.scanning.unanswered import LIMITED, OPEN, SETTLED, SILENT, UNSENT
 
 PORTS = range(1, 101)
 ANSWERING, DROPPED = (5, 6, 7), (50, 51)

@@ -6,8 +6,8 @@ import pytest
 
 from udpprobe.core.limiter import MS, SECOND, Limiter
 from udpprobe.scanning.host import Host
-from udpprobe.scanning.lane import Lane, since_closed
-from udpprobe.scanning.suspects import OPEN, SETTLED, SILENT, Ballot, States
+from udpprobe.scanning.source_limit import SourceLimit, since_closed
+from udpprobe.scanning.unanswered import OPEN, SETTLED, SILENT, Ballot, States
 from udpprobe.scanning.voice import BURST, FEW_OPEN, FIRST_PORTION, Voice
 
 KNOWN = 0
@@ -122,22 +122,22 @@ def test_what_missed_before_a_closed_port_did_says_nothing(closed, expected):
 
 
 def test_a_lane_is_split_at_the_last_probe_of_a_task():
-    lane = Lane(Limiter(0), tried=[(1, 10), (2, 20), (1, 30), (3, 40)])
-    assert lane.split(9, 50) is None
-    assert ([(1, 10), (2, 20)], [(3, 40)]) == (lane.split(1, 35), lane.tried)
+    limit = SourceLimit(Limiter(0), tried=[(1, 10), (2, 20), (1, 30), (3, 40)])
+    assert limit.split(9, 50) is None
+    assert ([(1, 10), (2, 20)], [(3, 40)]) == (limit.split(1, 35), limit.tried)
 
 
 def test_a_late_error_is_about_the_probe_that_had_left_before():
-    lane = Lane(Limiter(0), tried=[(2, 5), (1, 10), (2, 20), (1, 30)])
-    assert ([(2, 5)], [(2, 20), (1, 30)]) == (lane.split(1, 29), lane.tried)
+    limit = SourceLimit(Limiter(0), tried=[(2, 5), (1, 10), (2, 20), (1, 30)])
+    assert ([(2, 5)], [(2, 20), (1, 30)]) == (limit.split(1, 29), limit.tried)
 
 
 def test_nothing_has_missed_where_no_token_was_sure():
-    lane = Lane(Limiter(0), tried=[(1, SECOND)])
-    assert set() == lane.missed(3 * SECOND, MS, ())
-    lane.limiter.interval_ns = SECOND
-    assert {1} == lane.missed(3 * SECOND, MS, ())
-    assert {1: SECOND} == lane.flying(SECOND, MS)
+    limit = SourceLimit(Limiter(0), tried=[(1, SECOND)])
+    assert set() == limit.missed(3 * SECOND, MS, ())
+    limit.limiter.interval_ns = SECOND
+    assert {1} == limit.missed(3 * SECOND, MS, ())
+    assert {1: SECOND} == limit.flying(SECOND, MS)
 
 
 def test_what_missed_while_this_host_lost_packets_is_tried_anew():

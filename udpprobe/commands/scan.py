@@ -36,8 +36,8 @@ from udpprobe.scanning.probes import Destinations
 from udpprobe.scanning.record import Record
 from udpprobe.scanning.replies import Believed, Replies
 from udpprobe.scanning.settling import Settling
-from udpprobe.scanning.suspects import UNSENT
 from udpprobe.scanning.telling import event_of
+from udpprobe.scanning.unanswered import UNSENT
 
 if TYPE_CHECKING:
     from udpprobe.capture.frames import RawFrame
@@ -336,7 +336,7 @@ class _Run:
     def report(self, *, interrupted: bool = False) -> Report:
         """What is known."""
         answers, replies = self._record.answers, self._replies
-        notes = (*self._notes_of(answers), self._record.looks.notes(), replies.forged())
+        notes = (*self._notes_of(answers), self._record.header_traits.notes(), replies.forged())
         undecided = undecided_tasks(self._known, self._now_ns) if interrupted else frozenset()
         told = outcome(replace(self._known, notes=notes, unasked=replies.unasked()), undecided)
         self._write(told)

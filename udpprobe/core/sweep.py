@@ -76,7 +76,7 @@ class Sweep:
         watched: (hosts,) those whose errors are taken one by one.
         spoke, refused, known, voice: (hosts,) as in `Pacing`; the host's own refusal is voice 0 in IPv4, 1 in IPv6.
         rtt_ns, hit_ns: (hosts,) and (hosts * k,) as in `Pacing`.
-        look, look_of_host, uneven: (tasks,), (hosts,) and (hosts,) as in `Looks`.
+        look, look_of_host, uneven: (tasks,), (hosts,) and (hosts,) as in `HeaderTraits`.
     """
 
     _waiting: list[int]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from udpprobe.scanning.suspects import OPEN, SILENT, Ballot, States
+from udpprobe.scanning.unanswered import OPEN, SILENT, Ballot, States
 from udpprobe.scanning.voice import Due, Voice
 
 MOST_VOICES = 8

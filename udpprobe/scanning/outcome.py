@@ -23,7 +23,7 @@ from udpprobe.scanning.pacing import Pacing
 from udpprobe.scanning.plan import Plan
 from udpprobe.scanning.record import NOBODY, Found, Kind, Record
 from udpprobe.scanning.replies import Unasked
-from udpprobe.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT
+from udpprobe.scanning.unanswered import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT
 
 NS_PER_MS = 1e6
 LEAST_RTT_NS = 1000

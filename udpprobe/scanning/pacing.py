@@ -19,7 +19,7 @@ from udpprobe.core.limiter import MS, NEVER, SECOND
 from udpprobe.core.sweep import Sweep
 from udpprobe.scanning.host import Host
 from udpprobe.scanning.plan import Plan
-from udpprobe.scanning.suspects import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT, States
+from udpprobe.scanning.unanswered import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT, States
 from udpprobe.scanning.voice import MOST_WITNESSES
 
 LEAST_WAIT_NS = 20 * MS

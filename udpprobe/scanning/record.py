@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from udpprobe.core.mtu import mtu_notes
 from udpprobe.core.sweep import Refusals
-from udpprobe.scanning.oddities import Looks
+from udpprobe.scanning.header_traits import HeaderTraits
 from udpprobe.scanning.plan import Address, Plan
 
 EXCERPT_BYTES = 2048
@@ -108,7 +108,7 @@ class Record:
         """By task."""
         self._rounds: dict[tuple[int, int, int], list[int]] = {}
         """By task, id and link of a probe that was seen again with a lower TTL: that TTL, and how far it had fallen."""
-        self.looks = Looks(plan.host)
+        self.header_traits = HeaderTraits(plan.host)
         """What the hosts' refusals have in common."""
 
     def answer(self, task: int, time_ns: int, data: bytes, *, ttl: int = 0, identity: int = 0) -> bool:

@@ -299,7 +299,8 @@ class Replies:
                               is_exact=is_exact, identity=identity):
             is_refusal = self._is_refusal(kind, task)
             if is_refusal:
-                self._record.looks.take(task, packet.family, packet.reply_ttl, packet.reply_id, has_df=packet.has_df)
+                self._record.header_traits.take(task, packet.family, packet.reply_ttl, packet.reply_id,
+                                                has_df=packet.has_df)
             self._pacing.failed(task, source, attempt, packet.time_ns, is_refusal=is_refusal,
                                 voice=self._voice(kind, task))
         else:
@@ -391,13 +392,14 @@ class Replies:
     def sweep(self) -> Sweep:
         """What takes the ordinary refusals out of blocks, where nobody wants to hear of each, or see probes leave."""
         plan, pacing, record = self._plan, self._pacing, self._record
+        traits = record.header_traits
         return Sweep(
             plan.prober, plan.crafted, plan.directory, self._believer, size=plan.size, hosts=plan.host,
             asked=plan.asked, sources=plan.source_numbers, attempts=plan.attempts, left=plan.left,
             sent_ns=plan.last_ns, state=pacing.state.values, open=pacing.state.open, heard=record.is_heard,
             refusals=record.refusals, watched=pacing.watched, spoke=pacing.spoke, refused=pacing.refused,
             known=pacing.known, voice=pacing.first_voice, rtt_ns=pacing.rtt_ns, hit_ns=pacing.hit_ns,
-            look=record.looks.first, look_of_host=record.looks.of_host, uneven=record.looks.is_uneven)
+            look=traits.first, look_of_host=traits.of_host, uneven=traits.is_uneven)
 
     # ---- events
 

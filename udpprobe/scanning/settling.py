@@ -11,7 +11,7 @@ import heapq
 from udpprobe.core.limiter import MS
 from udpprobe.scanning.outcome import Known, is_settled
 from udpprobe.scanning.pacing import LINGER_NS
-from udpprobe.scanning.suspects import HELD, OPEN, SETTLED, UNSENT
+from udpprobe.scanning.unanswered import HELD, OPEN, SETTLED, UNSENT
 
 LOOK_NS = 100 * MS
 """Between two looks at what was expected to be settled by now."""

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from udpprobe.core.limiter import MS, Limiter
-from udpprobe.scanning.lane import Lane, Tried, since_closed
-from udpprobe.scanning.suspects import BETWEEN_TRIES_NS, OPEN, Ballot, Suspects
+from udpprobe.scanning.source_limit import SourceLimit, Tried, since_closed
+from udpprobe.scanning.unanswered import BETWEEN_TRIES_NS, OPEN, Ballot, Unanswered
 
 GOLDEN = 0x9E37_79B1
 """Mixes the order of ports: those that are silent often stand side by side."""
@@ -62,8 +62,8 @@ class Voice:
         self._closed = dict(known)
         """Tasks that an error came for, the one first that is next to be asked again; each with its kind."""
         self._fresh = deque(sorted(self._open(), key=lambda task: task * GOLDEN & 0xFFFF_FFFF))
-        self._suspects = Suspects(ballot, tries)
-        self._lanes = [Lane(Limiter(each)) for each in hit_ns]
+        self._unanswered = Unanswered(ballot, tries)
+        self._source_limits = [SourceLimit(Limiter(each)) for each in hit_ns]
         self._stretch = FIRST_STRETCH
         self.wait_ns = 20 * MS
         """How long an error may take to come; the caller keeps it up to date."""
@@ -98,11 +98,11 @@ class Voice:
         """When there may be something to send."""
         if not self.limited:
             return self._stage_ns
-        return min((lane.next_ns for lane in self._lanes if not lane.ended), default=0)
+        return min((limit.next_ns for limit in self._source_limits if not limit.ended), default=0)
 
     def remaining_ns(self) -> int:
         """An estimate of the time until all is decided."""
-        intervals = [lane.limiter.interval_ns or lane.limiter.pause_ns or 0 for lane in self._lanes]
+        intervals = [limit.limiter.interval_ns or limit.limiter.pause_ns or 0 for limit in self._source_limits]
         return self._still_open * max(intervals) // len(intervals)
 
     def due(self, now_ns: int) -> Due:
@@ -119,14 +119,14 @@ class Voice:
 
     def distrust(self) -> None:
         """Forget what seems to have missed: its errors may be among packets that were lost on this host."""
-        for lane in self._lanes:
-            lane.tried = []
+        for limit in self._source_limits:
+            limit.tried = []
         self._asked, self._stage, self._todo = {}, 0, []
 
     def forget(self, task: int) -> None:
         """Somebody else spoke of a task: what was sent to it neither met nor missed this reporter's limit."""
-        for lane in self._lanes:
-            lane.tried = [each for each in lane.tried if each[0] != task]
+        for limit in self._source_limits:
+            limit.tried = [each for each in limit.tried if each[0] != task]
 
     # Without a limit: all that are open, and a known port right behind them.
 
@@ -142,7 +142,7 @@ class Voice:
 
     def _is_few(self) -> bool:
         """Whether it is not worth while to learn the limit."""
-        return self._still_open <= FEW_OPEN and all(lane.limiter.interval_ns is None for lane in self._lanes)
+        return self._still_open <= FEW_OPEN and all(limit.limiter.interval_ns is None for limit in self._source_limits)
 
     def _go_on_limited(self, now_ns: int) -> Due:
         """Spend each token well; where few are open, on all of them at once, as soon as there is one."""
@@ -150,7 +150,7 @@ class Voice:
         self.limited = not self._is_few()
         self._asked, self._stage = {}, 0
         self._dry += 1
-        self._source = (self._source + 1) % len(self._lanes)
+        self._source = (self._source + 1) % len(self._source_limits)
         self._stage_ns = now_ns + min(int(FIRST_PAUSE_NS * LONGER ** self._dry), LAST_PAUSE_NS)
         self.ended = self._dry > MOST_DRY or self._barren > MOST_BARREN
         return []
@@ -185,41 +185,41 @@ class Voice:
 
     def _due_limited(self, now_ns: int) -> Due:
         due: Due = []
-        for source, lane in enumerate(self._lanes):
-            if lane.ended or now_ns < lane.next_ns:
+        for source, limit in enumerate(self._source_limits):
+            if limit.ended or now_ns < limit.next_ns:
                 continue
-            if lane.limiter.pause_ns or lane.limiter.is_mute(now_ns):
-                self._wait_patiently(lane, now_ns)
-                if now_ns < lane.next_ns or lane.ended:
+            if limit.limiter.pause_ns or limit.limiter.is_mute(now_ns):
+                self._wait_patiently(limit, now_ns)
+                if now_ns < limit.next_ns or limit.ended:
                     continue
             if self._is_time_to_confirm():
-                due += self._confirm(lane, source, now_ns)
+                due += self._confirm(limit, source, now_ns)
                 continue
-            task = self._pick(lane, now_ns)
+            task = self._pick(limit, now_ns)
             if task is None:
                 continue
-            lane.tried.append((task, now_ns))
-            lane.next_ns = lane.limiter.next_ns(now_ns, self.wait_ns)
+            limit.tried.append((task, now_ns))
+            limit.next_ns = limit.limiter.next_ns(now_ns, self.wait_ns)
             due.append((task, source))
-        self.ended = self._barren > MOST_BARREN or all(lane.ended for lane in self._lanes)
+        self.ended = self._barren > MOST_BARREN or all(limit.ended for limit in self._source_limits)
         return due
 
     def _is_time_to_confirm(self) -> bool:
-        return self._still_open == len(self._ballot.open_among(list(self._suspects.enough))) > 0
+        return self._still_open == len(self._ballot.open_among(list(self._unanswered.enough))) > 0
 
-    def _confirm(self, lane: Lane, source: int, now_ns: int) -> Due:
+    def _confirm(self, limit: SourceLimit, source: int, now_ns: int) -> Due:
         """Ask all that are left, which missed often enough if the limit is what it seems to be, once more.
 
         Whatever it is: if a known port right behind them is refused, there was a token for them.
         """
         known = next(iter(self._closed))
-        if now_ns < (late_ns := lane.limiter.late_ns):
-            lane.next_ns = late_ns
+        if now_ns < (late_ns := limit.limiter.late_ns):
+            limit.next_ns = late_ns
             return []
-        some = self._ballot.open_among(sorted(self._suspects.enough))[:self._most_together]
+        some = self._ballot.open_among(sorted(self._unanswered.enough))[:self._most_together]
         self._confirming = known, some
-        lane.tried += [(task, now_ns) for task in (*some, known)]
-        lane.next_ns = now_ns + max(self.wait_ns, lane.limiter.interval_ns or 0)
+        limit.tried += [(task, now_ns) for task in (*some, known)]
+        limit.next_ns = now_ns + max(self.wait_ns, limit.limiter.interval_ns or 0)
         return [(task, source) for task in (*some, known)]
 
     def _confirmed(self, task: int) -> None:
@@ -230,42 +230,42 @@ class Voice:
                 self._ballot.silence(each)
         self._confirming = NO_TASK, []
 
-    def _wait_patiently(self, lane: Lane, now_ns: int) -> None:
-        limiter = lane.limiter
-        lane.strikes += 1
-        if limiter.pause_ns and lane.strikes <= MOST_STRIKES:
+    def _wait_patiently(self, limit: SourceLimit, now_ns: int) -> None:
+        limiter = limit.limiter
+        limit.strikes += 1
+        if limiter.pause_ns and limit.strikes <= MOST_STRIKES:
             return
-        lane.strikes, lane.tried = 0, []
-        lane.ended = not limiter.be_patient()
-        lane.next_ns = now_ns + limiter.pause_ns
+        limit.strikes, limit.tried = 0, []
+        limit.ended = not limiter.be_patient()
+        limit.next_ns = now_ns + limiter.pause_ns
 
-    def _pick(self, lane: Lane, now_ns: int) -> int | None:
+    def _pick(self, limit: SourceLimit, now_ns: int) -> int | None:
         """The port that gets the next token: one that missed before, else the next in turn, else a known one."""
-        learned, sure = lane.limiter.interval_ns is not None, lane.limiter.suffices(now_ns)
-        flying = lane.flying(now_ns, self.wait_ns)
-        patient = lane.limiter.pause_ns > 0 and lane.strikes > 1
-        if patient or self._is_time_for_closed(len(lane.tried) + 1, learned=learned):
-            return self._pick_closed(lane, flying)
-        if learned and self._suspects.turn_ns(lane.limiter.late_ns) <= now_ns < lane.limiter.late_ns:
-            lane.next_ns = lane.limiter.late_ns     # else those that miss first would do so each time
+        learned, sure = limit.limiter.interval_ns is not None, limit.limiter.suffices(now_ns)
+        flying = limit.flying(now_ns, self.wait_ns)
+        patient = limit.limiter.pause_ns > 0 and limit.strikes > 1
+        if patient or self._is_time_for_closed(len(limit.tried) + 1, learned=learned):
+            return self._pick_closed(limit, flying)
+        if learned and self._unanswered.turn_ns(limit.limiter.late_ns) <= now_ns < limit.limiter.late_ns:
+            limit.next_ns = limit.limiter.late_ns     # else those that miss first would do so each time
             return None
-        tried = lane.missed(now_ns, self.wait_ns, self._closed).union(flying)
-        task = self._suspects.next(now_ns, tried) if sure else None
+        tried = limit.missed(now_ns, self.wait_ns, self._closed).union(flying)
+        task = self._unanswered.next(now_ns, tried) if sure else None
         task = self._pick_fresh(tried, keep=learned and not sure) if task is None else task
-        if task is None and learned and not any(lane.limiter.suffices(when) for _, when in lane.tried):
-            lane.next_ns = max(lane.limiter.ready_ns, self._suspects.turn_ns(now_ns + self.wait_ns))
+        if task is None and learned and not any(limit.limiter.suffices(when) for _, when in limit.tried):
+            limit.next_ns = max(limit.limiter.ready_ns, self._unanswered.turn_ns(now_ns + self.wait_ns))
             return None     # a closed one would prove nothing
-        return self._pick_closed(lane, flying) if task is None else task
+        return self._pick_closed(limit, flying) if task is None else task
 
     def _is_time_for_closed(self, tries: int, *, learned: bool) -> bool:
         """Every so often while a limit is learned; then the more seldom, the longer there is no token."""
         times, rest = divmod(tries, self._stretch if learned else NOW_AND_THEN)
         return rest == 0 and (not learned or times.bit_count() == 1)
 
-    def _pick_closed(self, lane: Lane, flying: dict[int, int]) -> int | None:
+    def _pick_closed(self, limit: SourceLimit, flying: dict[int, int]) -> int | None:
         task = next((each for each in self._closed if each not in flying), None)
         if task is None:
-            lane.next_ns = min(flying.values()) + self.wait_ns
+            limit.next_ns = min(flying.values()) + self.wait_ns
         return task
 
     def _pick_fresh(self, tried: set[int], *, keep: bool) -> int | None:
@@ -288,7 +288,7 @@ class Voice:
         return task
 
     def _is_fresh(self, task: int) -> bool:
-        return self._ballot[task] == OPEN and task not in self._suspects and task not in self._suspects.enough
+        return self._ballot[task] == OPEN and task not in self._unanswered and task not in self._unanswered.enough
 
     # What is heard.
 
@@ -307,32 +307,32 @@ class Voice:
         elif not self.limited:
             self.limited = not self._is_few()   # it missed before
         self._barren = self._barren + 1 if task in self._closed else 0
-        self._suspects.refused(task, now_ns)
-        lane = self._lanes[source]
-        lane.strikes = self._dry = 0
+        self._unanswered.refused(task, now_ns)
+        limit = self._source_limits[source]
+        limit.strikes = self._dry = 0
         self._confirmed(task)
-        before = lane.split(task, sent_ns)
+        before = limit.split(task, sent_ns)
         if before is None:      # of a round that was sent before there was a limit: they came all at once
-            lane.limiter.hit_ns = max(lane.limiter.hit_ns, sent_ns)
+            limit.limiter.hit_ns = max(limit.limiter.hit_ns, sent_ns)
             self._closed[task] = kind
             return
-        self._count_misses(lane, before, sent_ns, now_ns)
+        self._count_misses(limit, before, sent_ns, now_ns)
         missed_ns = [when for _, when in before]
-        next_ns = lane.limiter.hit(sent_ns, missed_ns, known_missed=self._stretched(lane, before, task))
+        next_ns = limit.limiter.hit(sent_ns, missed_ns, known_missed=self._stretched(limit, before, task))
         self._closed[task] = kind
-        if lane.limiter.interval_ns is None or not lane.tried:  # else others are under way: their slots are taken
-            lane.next_ns = max(next_ns, now_ns)
+        if limit.limiter.interval_ns is None or not limit.tried:  # else others are under way: their slots are taken
+            limit.next_ns = max(next_ns, now_ns)
 
-    def _count_misses(self, lane: Lane, before: Tried, sent_ns: int, now_ns: int) -> None:
+    def _count_misses(self, limit: SourceLimit, before: Tried, sent_ns: int, now_ns: int) -> None:
         """Those that left well before one that was refused, when a token was surely there, have missed."""
         for task, when in since_closed(before, self._closed):
-            if when + self.wait_ns // 4 <= sent_ns and lane.limiter.suffices(when) and self._ballot[task] == OPEN:
-                self._suspects.miss(task, now_ns)
+            if when + self.wait_ns // 4 <= sent_ns and limit.limiter.suffices(when) and self._ballot[task] == OPEN:
+                self._unanswered.miss(task, now_ns)
                 self._barren = 0
 
-    def _stretched(self, lane: Lane, before: Tried, task: int) -> bool:
+    def _stretched(self, limit: SourceLimit, before: Tried, task: int) -> bool:
         """Whether a closed port had missed in this gap; how many silent ones are believed in a row depends on it."""
-        known_missed = any(each in self._closed and lane.limiter.suffices(when) for each, when in before)
+        known_missed = any(each in self._closed and limit.limiter.suffices(when) for each, when in before)
         if known_missed:
             self._stretch = FIRST_STRETCH
         elif task in self._closed:

@@ -113,7 +113,7 @@ class Ballot:
         return self._states.open[self._host] - len(self.passed)
 
 
-class Suspects:
+class Unanswered:
     """The open tasks of one host that missed.
 
     Args:

@@ -12,7 +12,7 @@ Tried = list[tuple[int, int]]
 """Tasks, each with the time it was probed at."""
 
 
-class Lane(Struct):
+class SourceLimit(Struct):
     """The probes from one source address."""
 
     limiter: Limiter

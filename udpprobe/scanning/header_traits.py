@@ -36,7 +36,7 @@ TRAITS = (
 )
 
 
-class Looks:
+class HeaderTraits:
     """How the refusals of each host look: TTL << 3 | family is IPv6 << 2 | DF << 1 | id is 0.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from udpprobe.core.limiter import SECOND
-from udpprobe.scanning.suspects import (
+from udpprobe.scanning.unanswered import (
     BETWEEN_TRIES_NS,
     MOST_TRIES,
     OPEN,
@@ -13,17 +13,17 @@ from udpprobe.scanning.suspects import (
     SILENT,
     Ballot,
     States,
-    Suspects,
+    Unanswered,
 )
 
 CLOSED, ONE, OTHER = range(3)
 NOW_NS = 5 * SECOND
 
 
-def suspects(gaps=0, tries=3):
+def unanswered(gaps=0, tries=3):
     """After so many gaps in which none missed."""
     state = States([0] * 1000)
-    made = Suspects(Ballot(state, 0, lambda _: None), tries)
+    made = Unanswered(Ballot(state, 0, lambda _: None), tries)
     for _ in range(gaps):
         made.refused(CLOSED, NOW_NS)
     return made, state
@@ -40,23 +40,23 @@ def misses_until_enough(made, task=ONE):
 
 @pytest.mark.parametrize(("gaps", "expected"), [(0, 4), (10, 2), (100, 1), (5000, 1)])
 def test_the_more_errors_came_the_fewer_misses_suffice(gaps, expected):
-    assert expected == misses_until_enough(suspects(gaps)[0])
+    assert expected == misses_until_enough(unanswered(gaps)[0])
 
 
 @pytest.mark.parametrize(("tries", "expected"), [(1, 1), (2, 1), (3, 1), (6, 4)])
 def test_one_is_tried_as_often_as_was_asked_for_the_first_round_included(tries, expected):
-    assert expected == misses_until_enough(suspects(100, tries)[0])
+    assert expected == misses_until_enough(unanswered(100, tries)[0])
 
 
 def test_misses_in_one_gap_count_once():
-    made, _ = suspects(10)
+    made, _ = unanswered(10)
     made.miss(ONE, NOW_NS)
     made.miss(ONE, NOW_NS)
     assert ONE not in made.enough
 
 
 def test_a_gap_in_which_a_closed_port_missed_says_nothing_of_others():
-    made, _state = suspects(10)
+    made, _state = unanswered(10)
     made.miss(ONE, NOW_NS)
     made.miss(OTHER, NOW_NS)
     assert ONE in made
@@ -67,7 +67,7 @@ def test_a_gap_in_which_a_closed_port_missed_says_nothing_of_others():
 
 
 def test_where_closed_ports_miss_often_more_misses_are_needed():
-    made, _state = suspects(10)
+    made, _state = unanswered(10)
     for _ in range(5):
         made.miss(OTHER, NOW_NS)
         made.refused(OTHER, NOW_NS)
@@ -75,7 +75,7 @@ def test_where_closed_ports_miss_often_more_misses_are_needed():
 
 
 def test_a_suspect_is_tried_again_after_a_while_and_one_after_the_other():
-    made, _ = suspects(10)
+    made, _ = unanswered(10)
     made.miss(ONE, NOW_NS)
     made.miss(OTHER, NOW_NS)
     later_ns = NOW_NS + BETWEEN_TRIES_NS
@@ -84,13 +84,13 @@ def test_a_suspect_is_tried_again_after_a_while_and_one_after_the_other():
 
 
 def test_one_that_was_tried_in_this_gap_is_not_tried_again():
-    made, _ = suspects(10)
+    made, _ = unanswered(10)
     made.miss(ONE, NOW_NS)
     assert made.next(NOW_NS + BETWEEN_TRIES_NS, {ONE}) is None
 
 
 def test_one_that_was_decided_meanwhile_is_no_suspect():
-    made, state = suspects(10)
+    made, state = unanswered(10)
     made.miss(ONE, NOW_NS)
     assert NOW_NS + BETWEEN_TRIES_NS == made.turn_ns(7)
     state[ONE] = SETTLED

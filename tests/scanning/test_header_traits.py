@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scan_setup import HOST, OTHER_HOST, Scan, plan_of
 
-from udpprobe.scanning.oddities import Looks, usual_of
+from udpprobe.scanning.header_traits import HeaderTraits, usual_of
 
 TAIL = "perhaps a firewall speaks for it"
 
@@ -20,7 +20,7 @@ def notes_of(family, *headers, hosts=None):
     scan = Scan(plan=plan)
     probes = [scan.send(task) for task in range(len(hosts))]
     scan.hear(*(b.port_unreachable(probe, **fields) for probe, fields in zip(probes, headers, strict=True)))
-    return scan.record.looks.notes()
+    return scan.record.header_traits.notes()
 
 
 def said(differences):
@@ -72,18 +72,18 @@ def test_an_error_of_somebody_else_is_not_compared():
 
 
 def test_a_port_that_is_refused_several_times_counts_once():
-    looks = Looks([0] * 5)
+    looks = HeaderTraits([0] * 5)
     for task, ttl in [(0, 64), (1, 64), *[(2, 63)] * 6]:
         looks.take(task, 4, ttl, 1, has_df=False)
     assert {} == looks.notes()
 
 
 def test_nothing_is_odd_where_nothing_was_refused():
-    assert ({}, {}) == (Looks([]).notes(), Looks([0, 0, 0]).notes())
+    assert ({}, {}) == (HeaderTraits([]).notes(), HeaderTraits([0, 0, 0]).notes())
 
 
 def test_one_id_among_thousands_is_0_by_chance():
-    looks = Looks([0] * 2000 + [1] * 655)
+    looks = HeaderTraits([0] * 2000 + [1] * 655)
     for task in range(2000 + 655):
         looks.take(task, 4, 64, ip_id=task % 2000, has_df=False)
     assert {2000: said("id 0")} == looks.notes()
