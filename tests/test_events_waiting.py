@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 
 import pytest
+from builders import sent, with_refusal
 from containers import pcap_header
-from crafting import sent, told
 from following import MS, RAW
 
 from udpprobe.capture.inputs import find_inputs
@@ -18,7 +18,7 @@ ERRORS = 2500
 
 def written(path, times_ns):
     """A capture of refused datagrams, at these times."""
-    frames = [packet for n in range(ERRORS) for packet in told(sent(n % 200 + 1, id=n))]
+    frames = [packet for n in range(ERRORS) for packet in with_refusal(sent(n % 200 + 1, id=n))]
     records = [struct.pack("<IIII", ns // 10**9, ns % 10**9 // 1000, len(frame), len(frame)) + frame
                for ns, frame in zip(times_ns, frames, strict=True)]
     path.write_bytes(pcap_header(link_type=RAW) + b"".join(records))
