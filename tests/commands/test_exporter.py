@@ -27,7 +27,7 @@ from udpprobe.commands import exporter
 from udpprobe.commands.check import Settings
 from udpprobe.commands.exporter import MODULES, Options, Server, Tally
 
-EXAMPLES = Path(__file__).parents[1] / "examples" / "prometheus"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "prometheus"
 promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool, of Prometheus")
 
 

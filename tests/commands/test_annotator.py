@@ -22,7 +22,7 @@ from udpprobe.commands.annotate import Annotations
 from udpprobe.core.capture import FRAME, Entry, Records
 from udpprobe.interrupt import Interrupted
 
-PCAPS = Path(__file__).parent.parent / "pcaps"
+PCAPS = Path(__file__).parents[2] / "pcaps"
 COMMENT = 1
 with_tshark = pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
 
