@@ -96,6 +96,7 @@ OWN = {
     (SourceReport, "kind"): {"enum": ["file", "interface", "probe"]},
     (Checked, "state"): {"enum": ["OK", "WARNING", "CRITICAL", "UNKNOWN"]},
     (WatchedEvent, "sees"): or_null({"enum": ["connected", "recverr", "blind", "unknown"]}),
+    (WatchedEvent, "reported_by"): or_null({"enum": ["kernel", "inference"]}),
     (Compared, "change"): {"enum": list(CHANGES)},
 }
 

@@ -5,8 +5,10 @@ In a network namespace of its own, behind a TUN device whose other end is this p
 three calls follow. Each socket has a destination of its own, for what the kernel learns of a route it keeps.
 
 A row is [kind, type, code, state, mode, sends, left, receives]: outcomes of three `sendto` or `send` behind the error,
-how each of these datagrams left (`whole`, `fragments`, or null), outcomes of three `recv` (of another socket). An
-outcome is an errno, or null where the call succeeds or there is nothing to receive.
+how each of these datagrams left (`whole`, `fragments`, or null), outcomes of three `recv` (of another socket); then
+what the kernel's own event says: the errno of its report, null for none; and what the socket's state makes us expect,
+`reported` or not, null where it was not asked. An outcome is an errno, or null where the call succeeds or there is
+nothing to receive. Without tracefs, the word why stands for what the event says.
 """
 
 from __future__ import annotations
@@ -23,10 +25,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import builders as b
 
+from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.kernel import MODES
-from udpprobe.core.verdicts import ANY_CODE, MEANINGS
+from udpprobe.core.verdicts import ANY_CODE, MEANINGS, meaning_of
 from udpprobe.errors import UdpprobeError
 from udpprobe.lab.namespace import CLONE_NEWNET, furnish, unshare
+from udpprobe.linux import sockets as linux_sockets
+from udpprobe.linux.error_reports import EVENT, FILTER, ErrorReport
+from udpprobe.linux.hostfacts import own_addresses
+from udpprobe.linux.sockets import Sockets
+from udpprobe.linux.tracefs import Tracing
+from udpprobe.report import events_of
 
 IP_MTU_DISCOVER, IP_RECVERR, IPV6_MTU_DISCOVER, IPV6_RECVERR = 10, 11, 23, 25       # linux/in.h, linux/in6.h
 NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}     # Python calls it ENOTSUP
@@ -43,6 +52,10 @@ STATES = {
 """`mapped`: a socket of AF_INET6 that sends to ::ffff:10.0.0.1, whose options are those of IPv4."""
 
 
+INFERRED = {(4, 3, 3), (4, 3, 4), (4, 11, 0), (6, 1, 4), (6, 2, 0), (6, 3, 0)}
+"""Of these our own inference is asked too: it takes a look at all sockets each time."""
+
+
 class World:
     """A namespace with one device."""
 
@@ -50,6 +63,11 @@ class World:
         unshare(CLONE_NEWNET)
         self.tun = furnish([ip_interface(OWN[4] + "/32"), ip_interface(OWN[6] + "/128")], 1500)
         self.places = count()
+        self.sockets = Sockets(own_addresses)
+        try:
+            self.tracing, self.missing = Tracing({EVENT: FILTER}), None
+        except UdpprobeError as why:
+            self.tracing, self.missing = None, f"no tracefs: {why}"
 
     def opened(self, kind, state, mode):
         """A socket that has sent, where to, and the packet."""
@@ -79,18 +97,37 @@ class World:
     def row(self, kind, row, state, mode):
         code = 99 if row.code == ANY_CODE else row.code
         rest = MTU[row.family] if row.verdict == "too-big" else 0
-        sends, left, receives = [], [], []
+        sends, left, receives, report, inferred = [], [], [], self.missing, None
         for calls in ("send", "recv"):
             sender, to, packet = self.opened(kind, state, mode)
             with sender:
-                assert self.tun.write(b.error(packet, row.type, code, rest, reporter=REPORTER[row.family]))
+                error = b.error(packet, row.type, code, rest, reporter=REPORTER[row.family])
+                assert self.tun.write(error)
+                if self.tracing:
+                    report = self.report(sender.getsockname()[1])
+                if (row.family, row.type, row.code) in INFERRED:
+                    inferred = self.inferred(packet, error)
                 for _ in range(3):
                     if calls == "recv":
                         receives.append(outcome(sender.recv, 100))
                     else:
                         sends.append(outcome(sender.sendmsg, [PAYLOAD], [], 0, to))
                         left.append({0: None, 1: "whole"}.get(len(self.left()), "fragments"))
-        return [kind, row.type, code, state, mode, sends, left, receives]
+        return [kind, row.type, code, state, mode, sends, left, receives, report, inferred]
+
+    def report(self, port):
+        """What the kernel's event said of the socket of this port; other namespaces' sockets are in it as well."""
+        found = {each.errno for each in map(ErrorReport.of, self.tracing.read()) if each.errno and each.port == port}
+        return found.pop() if found else None
+
+    def inferred(self, packet, error):
+        analyzer = Analyzer(7, keeps_events=True)
+        analyzer.feed_frames((n, frame, len(frame), 101) for n, frame in enumerate((packet, error)))
+        analyzer.flush()
+        [kept] = analyzer.take_events()
+        [event] = events_of(analyzer, kept, 32)
+        [sender] = self.sockets.senders([event])
+        return sender.is_reported(meaning_of(event.family, event.type, event.code))
 
 
 def outcome(call, *arguments):
@@ -104,6 +141,7 @@ def outcome(call, *arguments):
 
 
 def main():
+    linux_sockets.IDLE_SHARE = -1       # look each time
     try:
         world = World()
     except (OSError, UdpprobeError) as why:
@@ -113,6 +151,8 @@ def main():
         world.row(kind, row, state, mode)
         for kind, states in STATES.items() for row in MEANINGS if row.family == (6 if kind == "IPv6" else 4)
         for state in states for mode in MODES]))
+    if world.tracing:
+        world.tracing.close()
 
 
 if __name__ == "__main__":

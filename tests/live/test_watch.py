@@ -10,10 +10,12 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from threading import Thread
 
@@ -23,6 +25,10 @@ from network import CannotRun, Network, address
 from record import play
 from scanning import UDPPROBE, UNLIMITED
 from waiting import until_it_sleeps
+
+from udpprobe.errors import UdpprobeError
+from udpprobe.linux.error_reports import EVENT, FILTER
+from udpprobe.linux.tracefs import Tracing
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -38,6 +44,10 @@ TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 1, 0x1000      # linux/if_tun.h
 CLIENT = f"{sys.executable} {Path(__file__).with_name('watch_client.py')}"
 NO_NEIGHBOURS = "udp or icmp or (icmp6 and ip6[40] < 128)"
 """What neighbours say of themselves may come before one of two captures begins."""
+OTHERS = {4: "127.0.0.1", 6: "::1"}
+"""The server itself."""
+DOMAIN = {4: socket.AF_INET, 6: socket.AF_INET6}
+RECVERR = {4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}
 HEARD = {"unconnected": ("blind", False), "connected": ("connected", True), "recverr": ("recverr", True)}
 MEASURED = frozenset({"notes", "first_time", "last_time", "rtt_ms", "process", "sees"})
 
@@ -124,6 +134,86 @@ def test_each_program_is_named_with_what_it_hears_itself(network, kind, host):
         == [(each["process"], each["sees"], each["verdict"], each["quoted"]["destination"]) for each in events]
     assert hears == ("ECONNREFUSED" in heard)
     assert 0 == process.returncode
+
+
+@pytest.fixture(scope="module")
+def tracefs():
+    try:
+        Tracing({EVENT: FILTER}).close()
+    except UdpprobeError as why:
+        pytest.skip(f"no tracefs: {why}")
+
+
+@pytest.mark.usefixtures("tracefs")
+def test_the_kernel_itself_says_whether_programs_were_told(network):
+    """To the mapped address, one has IPV6_RECVERR, which does nothing for IPv4."""
+    hosts = [SERVER[4], SERVER[6], f"::ffff:{SERVER[4]}"]
+    with watching(network, "--kernel on --format ndjson --count 27") as process:
+        until_it_sleeps(process)
+        programs = [subprocess.Popen(network.command(f"client: {CLIENT} {kind} {host} {CLOSED} --port{how}"),
+                                     stdout=subprocess.PIPE) for kind in HEARD for host in hosts
+                    for how in (" --patient" if HEARD[kind][1] and (kind, host) != ("recverr", hosts[2]) else "",)]
+        said = [json.loads(each.communicate(timeout=PATIENCE_S)[0]) for each in programs]
+        events = list(map(json.loads, ended(process).splitlines()))
+    heard = {port: bool(errnos) for port, errnos in said}
+    assert 5 == sum(heard.values())
+    said = [each for each in events if each["reported_by"] == "kernel"]     # others are, where events were lost
+    assert said
+    assert dict.fromkeys(heard, 3) == Counter(each["quoted"]["source_port"] for each in events)
+    assert [heard[each["quoted"]["source_port"]] for each in said] == [each["reported"] for each in said]
+    assert all(each["notes"][-1].endswith("(the kernel: told ECONNREFUSED)" if each["reported"] else
+                                          "(the kernel: not told)") for each in said)
+
+
+def opened(network, node, family, *options, port=0):
+    """A socket of a node's, bound to any address."""
+    with network.inside(node):
+        made = socket.socket(DOMAIN[family], socket.SOCK_DGRAM)
+    made.settimeout(PATIENCE_S)
+    for option in options:
+        made.setsockopt(*option, 1)
+    made.bind(("", port))
+    return made
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.usefixtures("tracefs")
+def test_of_sockets_that_share_a_port_the_kernel_says_whether_it_told_one(network, family):
+    shared = socket.SOL_SOCKET, socket.SO_REUSEPORT
+    with contextlib.ExitStack() as held, watching(network, "--kernel on --format ndjson --count 20") as process:
+        until_it_sleeps(process)
+        hears = held.enter_context(opened(network, "client", family, shared, RECVERR[family]))
+        port = hears.getsockname()[1]
+        blind = held.enter_context(opened(network, "client", family, shared, port=port))
+        events = []
+        for n in range(20):     # the kernel chooses by a hash of addresses and ports whom it tells
+            blind.sendto(b"x", (SERVER[family], 20 + n))
+            events.append(json.loads(process.stdout.readline()))
+        assert "" == ended(process)
+        queued = set()
+        hears.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                queued.add(hears.recvmsg(10, 512, socket.MSG_ERRQUEUE)[3][1])
+    said = {each["quoted"]["destination_port"]: each["reported"] for each in events
+            if each["reported_by"] == "kernel"}     # others are, where events were lost
+    assert said
+    assert {port: port in queued for port in said} == said
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.usefixtures("tracefs")
+def test_a_report_to_another_namespace_s_socket_of_the_port_is_not_ours(network, family):
+    with contextlib.ExitStack() as held, watching(network, "--kernel on --format ndjson --count 1") as process:
+        until_it_sleeps(process)
+        blind = held.enter_context(opened(network, "client", family))
+        others = held.enter_context(opened(network, "server", family, RECVERR[family], port=blind.getsockname()[1]))
+        others.sendto(b"x", (OTHERS[family], CLOSED))
+        with pytest.raises(ConnectionRefusedError):
+            others.recv(10)
+        blind.sendto(b"x", (SERVER[family], CLOSED))
+        event = json.loads(ended(process))
+    assert ("blind", False) == (event["sees"], event["reported"])
 
 
 def test_events_are_lines_for_people_while_it_goes_on(network):

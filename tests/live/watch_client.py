@@ -1,6 +1,7 @@
 """A program with a UDP socket: `watch_client.py KIND HOST PORT` sends thrice, and says who it is and what it heard.
 
-KIND is unconnected, connected or recverr. With `--ask` it reads a line before each datagram.
+KIND is unconnected, connected or recverr. With `--ask` it reads a line before each datagram; with `--port` it says its
+port instead of who it is; with `--patient` it hears of each error before it goes on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def main():
     kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
     heard = []
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as opened:
-        opened.settimeout(0.2)
+        opened.settimeout(30 if "--patient" in sys.argv else 0.2)
         if kind == "recverr":
             opened.setsockopt(*RECVERR[opened.family], 1)
         if kind == "connected":
@@ -36,6 +37,9 @@ def main():
             except OSError as error:
                 heard.append(errno.errorcode[error.errno])
                 time.sleep(0.2)
+        if "--port" in sys.argv:
+            print(json.dumps([opened.getsockname()[1], heard]))     # noqa: T201 a program's output
+            return
     print(json.dumps([{"name": Path("/proc/self/comm").read_text().strip(), "pid": os.getpid()}, heard]))     # noqa: T201 a program's output
 
 

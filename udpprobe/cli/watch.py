@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +47,7 @@ Examples:
   udpprobe watch -i eth0 --filter 'port 53' --duration 60 --format json
   udpprobe watch --events
   udpprobe watch --format ndjson | jq -r 'select(.sees == "blind") | .notes[]'
+  udpprobe watch --kernel on --format ndjson | jq -r 'select(.reported == false) | .notes[]'
   udpprobe watch -w errors.pcapng --rotate 100MB --keep 10
 """
 
@@ -53,6 +55,14 @@ REDRAWN_S, IDLE_SHARE = 1.0, 10
 """How often the table is made anew, at most; a long one takes no more than a tenth of the time."""
 LONGEST_S = 100 * 365 * 86_400
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+class Kernel(StrEnum):
+    """Whether the kernel's own events are asked for."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 def parse_size(text: str) -> int:
@@ -92,6 +102,9 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     rotate: Annotated[str, Option(metavar="SIZE", help="Size at which FILE is full: it becomes FILE.1, that one FILE.2 "
                                         "and so on.")] = "100MB",
     keep: Annotated[int, Option(min=1, max=10_000, metavar="N", help="Number of files to keep.")] = 10,
+    kernel: Annotated[Kernel | None, Option(help=(
+        "Let the kernel's own events say which socket was told of an error (tracefs, root): auto, where they are to be "
+        "had, else by the sockets' states."), show_default="auto")] = None,
     duration: Annotated[float | None, Option(min=0, max=LONGEST_S, metavar="SECONDS", callback=_is_number,
                                                    help="Stop after this many seconds.")] = None,
     count: Annotated[int | None, Option("--count", "-c", min=1, metavar="N",
@@ -119,20 +132,20 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     from udpprobe.commands.watch import WatchOptions  # noqa: PLC0415 - help does without
 
     options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all,
-                           loop_ttl, capture or "auto")
+                           loop_ttl, capture or "auto", kernel or "auto")
     events = events or output_format is Format.NDJSON
     names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=is_stream(output_format, events=events, is_live=True)) as out:
         writer = ReportWriter(out, output_format, events=events, style=style_of(out, color, utc=utc, names=names),
                         names=names, is_live=True)
-        report, why = _follow(options, writer, verbose=verbose)
+        report, why = _follow(options, writer, verbose=verbose, says_missing=verbose or kernel is not None)
         writer.write(report)
     finish(verdicts_in(report), failing, interrupted=why is not None,
            failure=why if isinstance(why, UdpprobeError) else None)
 
 
-def _follow(options: "WatchOptions", writer: ReportWriter, *,
-            verbose: bool) -> tuple["Report", "Stopped | Interrupted | None"]:
+def _follow(options: "WatchOptions", writer: ReportWriter, *, verbose: bool,
+            says_missing: bool) -> tuple["Report", "Stopped | Interrupted | None"]:
     """The report, and what came between, if anything did."""
     from udpprobe.commands import watch as watching  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
@@ -146,7 +159,8 @@ def _follow(options: "WatchOptions", writer: ReportWriter, *,
         says_start = verbose or (sys.stderr is not None and sys.stderr.isatty())
         on_start = partial(_tell, _listening(options)) if says_start else lambda: None
         on_events = writer.take if writer.wants_events else lambda _: None
-        listeners = watching.Listeners(on_events, on_progress, on_start)
+        on_warning = _tell if says_missing or says_start else lambda _: None
+        listeners = watching.Listeners(on_events, on_progress, on_start, on_warning)
         try:
             return watching.watch(options, listeners), None
         except (watching.Stopped, Interrupted) as why:

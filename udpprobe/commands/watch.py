@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -22,9 +23,10 @@ from udpprobe.core.model import Destination, Event, Report, Unmatched, WatchedEv
 from udpprobe.core.verdicts import meaning_of
 from udpprobe.errors import UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
+from udpprobe.linux.error_reports import Judged, KernelEvents
 from udpprobe.linux.hostfacts import own_addresses
 from udpprobe.linux.netlink import interface_index
-from udpprobe.linux.sockets import Sender, Sockets
+from udpprobe.linux.sockets import Sockets
 from udpprobe.report import LoopsSoFar, Question, events_of, report_of
 from udpprobe.reports.text import endpoint
 
@@ -68,6 +70,8 @@ class WatchOptions(Struct, frozen=True):
     all_destinations: bool = False
     loop_ttl: int = 32
     capture: str = "auto"
+    kernel: str = "auto"
+    """Whether the kernel's own events say who was told: `on`, `off`, or `auto`, where they are to be had."""
 
 
 class Listeners(Struct, frozen=True):
@@ -80,13 +84,15 @@ class Listeners(Struct, frozen=True):
     """Gets the source's state after every batch, and what makes a report of all so far."""
     on_start: Callable[[], None] = lambda: None
     """Is called once packets are heard."""
+    on_warning: Callable[[str], None] = lambda _: None
+    """Gets a line about what is missing."""
 
 
 def watch(options: WatchOptions, listeners: Listeners) -> Report:
     """Listen to an interface until the time is over.
 
     Raises:
-        PrivilegeError: this user may not.
+        PrivilegeError: this user may not; also where `kernel` is to be on.
         UsageError: there is no such interface, or the filter is wrong.
         UdpprobeError: the interface is down; the capture cannot be written.
         Stopped: the same, later; or the interface is gone.
@@ -94,13 +100,14 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
     """
     expression = TRAFFIC if options.filter is None else f"({TRAFFIC}) and ({options.filter})"
     with ExitStack() as held:
+        kernel = held.enter_context(closing(KernelEvents(options.kernel, listeners.on_warning)))
         capture = held.enter_context(closing(open_capture(
             expression, interface=options.interface, bulk=True, capture=options.capture)))
         rotation = options.write and held.enter_context(Rotation(
             options.write, most_bytes=options.rotate_bytes, files=options.keep, application=f"udpprobe {__version__}"))
         sockets = Sockets(own_addresses)
         sockets.look()
-        watching = Watch(capture, options, sockets, rotation or None)
+        watching = Watch(capture, options, sockets, rotation or None, kernel=kernel)
         with CtrlC() as ctrl_c:
             listeners.on_start()
             try:
@@ -122,12 +129,13 @@ class Watch:
         sockets: whose datagrams they are.
         rotation: what keeps the packets.
         most_rows: of destinations and of findings; there may be twice as many for a while.
+        kernel: says who was told.
     """
 
     def __init__(self, source: LiveCapture, options: WatchOptions, sockets: Sockets, rotation: Rotation | None = None,
-                 most_rows: int = MOST_ROWS) -> None:
+                 most_rows: int = MOST_ROWS, kernel: KernelEvents | None = None) -> None:
         self.source, self.options, self.sockets, self.rotation = source, options, sockets, rotation
-        self.most_rows = most_rows
+        self.most_rows, self._kernel = most_rows, kernel or KernelEvents("off")
         self.told = 0
         """How many errors."""
         self._notes: dict[tuple[str, int | None], dict[str, None]] = {}
@@ -147,7 +155,7 @@ class Watch:
         end_ns = None
         remember = self.rotation.remember if self.rotation else None
         while True:
-            now_ns = self.source.follow(self.analyzer, WAIT_S, remember)
+            now_ns = self.source.follow(self.analyzer, self._kernel.wait_s(WAIT_S), remember)
             # Nothing waits for a group to be full: a socket may not be there for long.
             self.analyzer.flush()
             self.sockets.heed()
@@ -158,6 +166,9 @@ class Watch:
             is_late = end_ns is not None and now_ns >= end_ns
             if is_late or is_over() or self._is_enough() or self._is_gone():
                 break
+        while self._kernel.waits():     # for the kernel's word on the last errors
+            time.sleep(self._kernel.wait_s(WAIT_S))
+            self._say(listeners)
         if self._is_gone():
             raise UdpprobeError(f"interface {self.options.interface} is gone; watch it again when it is there")
 
@@ -184,17 +195,27 @@ class Watch:
             events = events[:self.options.count - self.told]
         if events:
             self.told += len(events)
-            told = list(map(self._watched, events, self.sockets.senders(events)))
+            for event, sender in zip(events, self.sockets.senders(events), strict=True):
+                self._kernel.expect(event, sender)
+        self._say(listeners)
+
+    def _say(self, listeners: Listeners) -> None:
+        if told := list(map(self._watched, self._kernel.judged())):
             listeners.on_events(told)
             self._record(told)
 
-    def _watched(self, event: Event, sender: Sender | None) -> WatchedEvent:
+    def _watched(self, judged: Judged) -> WatchedEvent:
+        event, sender, is_reported = judged.event, judged.sender, judged.is_reported
         own = {name: getattr(event, name) for name in Event.__struct_fields__}
         if sender is None:
             return WatchedEvent(**own)
-        note = sender.note(meaning_of(event.family, event.type, event.code))
+        meaning = meaning_of(event.family, event.type, event.code)
+        note = sender.note(meaning, is_reported)
         self._note((event.quoted.destination, event.quoted.destination_port), note)
-        return WatchedEvent(**own | {"notes": (*event.notes, note)}, process=sender.process, sees=sender.sees)
+        return WatchedEvent(
+            **own | {"notes": (*event.notes, note)}, process=sender.process, sees=sender.sees,
+            reported=sender.is_reported(meaning) if is_reported is None else is_reported,
+            reported_by="inference" if is_reported is None else "kernel")
 
     def _note(self, destination: tuple[str, int | None], note: str) -> None:
         notes = self._notes.setdefault(destination, {})
@@ -217,6 +238,8 @@ class Watch:
             faults += self.rotation.faults
         if self._aged_out:
             faults[AGED_OUT] = self._aged_out
+        if lost := self._kernel.lost:
+            faults["kernel-events-lost"] = lost
         return replace(
             report, destinations=changed(report.destinations, self._noted),
             unmatched=changed(report.unmatched, self._noted_unmatched), faults=dict(sorted(faults.items())))

@@ -383,3 +383,7 @@ class WatchedEvent(Event, frozen=True):
     sees: str | None = None
     """What the sending socket can see of the error: `connected`, `recverr`, `blind` or `unknown`; None where another
     host sent it."""
+    reported: bool | None = None
+    """Whether Linux told a socket of it, by an errno; None where another host sent it, or where nobody knows."""
+    reported_by: str | None = None
+    """Who says so: `kernel`, by its event sock:inet_sk_error_report; or `inference`, from the socket's state."""

@@ -66,21 +66,38 @@ class Sender(Struct, frozen=True):
     """A key of `SEES`."""
     mode: str | None = None
     """Of IP_MTU_DISCOVER or IPV6_MTU_DISCOVER, a word of `MODES`; None where nobody knows."""
+    is_gone: bool = False
+    """Whether the socket was closed when it was looked for."""
 
     @property
     def sees(self) -> str:
         """`connected`, `recverr`, `blind` or `unknown`."""
         return SEES[self.state]
 
-    def note(self, meaning: Meaning) -> str:
-        """In words, what an error of this meaning is to it."""
+    def is_reported(self, meaning: Meaning) -> bool | None:
+        """Whether Linux tells the socket of an error of this meaning, by its state; None where that is not known."""
+        if self.state == "unknown":
+            return None
+        return self.state in HEARING and told_errno(meaning, self.state, self.mode or "WANT") is not None
+
+    def note(self, meaning: Meaning, is_reported: bool | None = None) -> str:
+        """In words, what an error of this meaning is to it.
+
+        Args:
+            meaning: of the error.
+            is_reported: whether the kernel says that it told a socket; None where only the socket's state says it.
+        """
         who = f"{self.process.name}[{self.process.pid}]" if self.process else "of this host, by an unknown process"
         errno = told_errno(meaning, self.state, self.mode or "WANT") if self.state in HEARING else None
         text = UNTOLD if self.state in HEARING and errno is None else TEXTS[self.state].format(errno=errno)
         if meaning.verdict == "too-big" and self.state in {"unconnected", "elsewhere"}:
             later = LATER[TOO_BIG[meaning.family, self.mode].later if self.mode else None]
             text = text.replace("it does not know", later.format(mode=self.mode))
-        return f"{who}; {text}"
+        if is_reported is None:
+            return f"{who}; {text}"
+        if is_reported != self.is_reported(meaning):
+            text = "whatever its socket is, it was told" if is_reported else "nobody was told"
+        return f"{who}; {text} (the kernel: {f'told {meaning.recverr}' if is_reported else 'not told'})"
 
 
 NOBODY = Sender(None, "unknown")
@@ -127,7 +144,7 @@ class Sockets:
     def senders(self, events: Iterable[Event]) -> list[Sender | None]:
         """Who sent what each of these errors quotes; None where it was another host."""
         self._expire()
-        own = [_number(event.quoted.source) in self._own for event in events]
+        own = [number_of(event.quoted.source) in self._own for event in events]
         if any(own):
             self._look()
         return [self._sender(event) if is_own else None for event, is_own in zip(events, own, strict=True)]
@@ -176,7 +193,7 @@ class Sockets:
 
     def _sender(self, event: Event) -> Sender:
         quoted = event.quoted
-        flow = (_number(quoted.source), _number(quoted.destination), quoted.destination_port)
+        flow = (number_of(quoted.source), number_of(quoted.destination), quoted.destination_port)
         ranked = [(rank, each) for each in self._by_port.get(quoted.source_port or 0, ())
                   if (rank := _rank(each, flow)) is not None]
         best = max((rank for rank, _ in ranked), default=None)
@@ -208,7 +225,7 @@ def _rank(sighting: _Sighting, flow: Flow) -> tuple[int, ...] | None:
 def _told(sighting: _Sighting, flow: Flow, family: int) -> Sender:
     holder = sighting.holder
     return Sender(holder.process if holder else None, _state(sighting, flow, family),
-                  sighting.options.modes[0 if family == 4 else 1])
+                  sighting.options.modes[0 if family == 4 else 1], sighting.gone)
 
 
 def _state(sighting: _Sighting, flow: Flow, family: int) -> str:
@@ -226,6 +243,7 @@ def _state(sighting: _Sighting, flow: Flow, family: int) -> str:
 
 
 @lru_cache(maxsize=1 << 14)
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
+    """An address in 128 bits, IPv4 mapped."""
     return mapped_address(ip_address(text.partition("%")[0]))
 
