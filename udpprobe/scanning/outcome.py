@@ -26,7 +26,6 @@ from udpprobe.scanning.replies import Unasked
 from udpprobe.scanning.unanswered import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT
 
 NS_PER_MS = 1e6
-LEAST_RTT_NS = 1000
 MOST_ROUTERS = 32
 """So many of a loop are named; few loops are of more than ten."""
 AMPLIFIES = 10
@@ -161,8 +160,7 @@ def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:
     for task in chain(record.answers, record.loops, undecided, known.unasked, *known.notes):
         is_alike[task] = 0
     for task in compress(range(plan.asked), is_alike):
-        # the shortest times are rare, and written in many ways
-        if plan.left[task] != 1 or record.refusals.took_ns[task] < LEAST_RTT_NS:
+        if plan.left[task] != 1 or record.refusals.took_ns[task] < 0:
             is_alike[task] = 0
     for host in range(plan.hosts):
         if is_group(*plan.tasks.address(plan.asked + host)):
