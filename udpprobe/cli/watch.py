@@ -47,7 +47,7 @@ Examples:
   udpprobe watch -i eth0 --filter 'port 53' --duration 60 --format json
   udpprobe watch --events
   udpprobe watch --format ndjson | jq -r 'select(.sees == "blind") | .notes[]'
-  udpprobe watch --kernel on --format ndjson | jq -r 'select(.reported == false) | .notes[]'
+  udpprobe watch --kernel on --format ndjson | jq 'select(.reported == false)'
   udpprobe watch -w errors.pcapng --rotate 100MB --keep 10
 """
 
