@@ -32,6 +32,10 @@ class Interrupted(KeyboardInterrupt):
         self.report, self.undecided = replace(report, interrupted=True), undecided
 
 
+SAME_PRESS_S = 0.2
+"""One Ctrl-C may come as two signals: `timeout -s INT` sends one to the command and one to its process group, and so do
+programs that pass on what the terminal sent to all. Nobody presses twice so fast."""
+
 _came: set[int] = set()
 """Signals that came so far."""
 
@@ -95,6 +99,7 @@ class CtrlC:
 
     def __init__(self) -> None:
         self._is_noted = self._strikes = False
+        self._noted_s = -math.inf
         self._limit = _LIMIT.get()
         of_main = threading.current_thread() is threading.main_thread()
         striking = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, _strike))
@@ -131,7 +136,10 @@ class CtrlC:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        now_s = time.monotonic()
+        if self._is_noted and now_s - self._noted_s < SAME_PRESS_S:
+            return
         if self._is_noted or self._strikes:
             _strike(number, frame)
         _came.add(number)
-        self._is_noted = True
+        self._is_noted, self._noted_s = True, now_s

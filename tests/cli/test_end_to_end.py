@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from builders import datagram, ethernet
@@ -14,7 +15,9 @@ from containers import Frame, bytes_of_pcap, bytes_of_pcapng
 from rare_links import pktap
 from waiting import until_it_waits
 
+from udpprobe import interrupt
 from udpprobe.cli import main
+from udpprobe.interrupt import CtrlC
 
 PCAPS = Path(__file__).parents[2] / "pcaps"
 REFUSED, LOOP = PCAPS / "refused.pcap", PCAPS / "loop2-client.pcap"
@@ -154,16 +157,17 @@ def test_a_signal_lets_it_print_the_report_so_far(number, status, tmp_path):
 
 
 TERMINATED_TWICE = """
-import os, signal, sys
+import os, signal, sys, time
 from udpprobe import cli
 from udpprobe.__main__ import run
 from udpprobe.cli.output import opened
-from udpprobe.interrupt import CtrlC
+from udpprobe.interrupt import SAME_PRESS_S, CtrlC
 
 def main():
     with opened(sys.argv[1], stream=False) as out, CtrlC() as ctrl_c:
         os.kill(os.getpid(), signal.SIGTERM)
         out.write(str(ctrl_c.came))
+        time.sleep(2 * SAME_PRESS_S)
         os.kill(os.getpid(), signal.SIGTERM)
     return 0
 
@@ -189,6 +193,19 @@ def test_a_second_sigterm_ends_it_at_once_and_leaves_no_draft(tmp_path):
     done = subprocess.run(words, capture_output=True, check=False)
     assert (143, b"") == (done.returncode, done.stderr)
     assert [] == list(tmp_path.iterdir())
+
+
+def test_one_ctrl_c_that_comes_as_two_signals_is_one(monkeypatch):
+    now_s = 1000.0
+    monkeypatch.setattr(interrupt, "time", SimpleNamespace(monotonic=lambda: now_s))
+    with CtrlC() as ctrl_c:
+        signal.raise_signal(signal.SIGINT)
+        now_s += interrupt.SAME_PRESS_S / 2
+        signal.raise_signal(signal.SIGINT)
+        assert ctrl_c.came
+        now_s += interrupt.SAME_PRESS_S
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("where", ["class", "import"])
