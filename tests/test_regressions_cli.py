@@ -100,6 +100,7 @@ def test_ctrl_c_in_the_middle_of_counting_still_reports(tmp_path, monkeypatch, c
 @pytest.mark.parametrize("where", ["udpprobe.capture.files.CaptureFile.fill", "udpprobe.commands.analyze.report_of",
                                    "udpprobe.reports.table.closing"])
 def test_a_second_ctrl_c_ends_at_once(tmp_path, monkeypatch, capfd, where):
+    monkeypatch.setattr("udpprobe.interrupt.SAME_PRESS_S", 0)       # else two at once are one
     monkeypatch.setattr(where, lambda *_, **__: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])
     file = written(tmp_path, [asked(), port_unreachable(asked())])
     assert 130 == main(["analyze", str(file)])
