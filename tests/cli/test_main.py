@@ -86,6 +86,7 @@ def test_no_words_at_all_are_answered_with_help_on_stderr(capsys):
     (["scan", "10.0.0.1", "--rate", "-1"], "--rate -1: give 0 or more"),
     (["scan", "10.0.0.1", "--size", "20"], "--size 20: give 28 to 65535"),
     (["scan", "10.0.0.1", "--fail-on", "dead"], "'dead' is no verdict"),
+    (["scan", "10.0.0.1", "--fail-on", "refussed"], "silent, unsent: did you mean refused?"),
     (["scan", "10.0.0.1", "--payload", "dnss", "--dry-run"], "no payload is called 'dnss' (dns"),
     (["scan", "10.0.0.1", "-w", "x", "-o", "./x"], "cannot both go to x"),
     (["scan", "10.0.0.1", "-w", "-"], "cannot both go to standard output"),

@@ -223,5 +223,9 @@ def parse_verdicts(words: str) -> tuple[str, ...]:
     found = tuple(word.strip() for word in words.split(","))
     strange = [word for word in found if word not in VERDICTS]
     if strange:
-        raise UsageError(f"{strange[0]!r} is no verdict; there are {', '.join(VERDICTS)}")
+        from difflib import get_close_matches  # noqa: PLC0415 - few misspell one
+
+        alike = get_close_matches(strange[0], VERDICTS, n=1)
+        raise UsageError(f"{strange[0]!r} is no verdict; there are {', '.join(VERDICTS)}"
+                         + (f": did you mean {alike[0]}?" if alike else ""))
     return found
