@@ -28,6 +28,7 @@ from udpprobe.core.model import (
     Finding,
     Planned,
     Quoted,
+    ReceiveDrops,
     SourceReport,
     Unmatched,
     WatchedEvent,
@@ -38,6 +39,7 @@ from udpprobe.core.verdicts import ANY_CODE, MEANINGS, VERDICTS, Meaning, meanin
 from udpprobe.diff import CHANGES, Compared
 from udpprobe.icmpd.protocol import SCHEMA as ICMPD_SCHEMA
 from udpprobe.icmpd.protocol import STATUS_SCHEMA
+from udpprobe.linux.receive_drops import BUFFER_FULL
 from udpprobe.pmtud.model import MTU_SCHEMA, MtuReport
 from udpprobe.reports.diff import DIFF_SCHEMA
 from udpprobe.reports.explain import SCHEMA as EXPLAIN_SCHEMA
@@ -97,6 +99,7 @@ OWN = {
     (Checked, "state"): {"enum": ["OK", "WARNING", "CRITICAL", "UNKNOWN"]},
     (WatchedEvent, "sees"): or_null({"enum": ["connected", "recverr", "blind", "unknown"]}),
     (WatchedEvent, "reported_by"): or_null({"enum": ["kernel", "inference"]}),
+    (ReceiveDrops, "reason"): or_null({"enum": [BUFFER_FULL]}),
     (Compared, "change"): {"enum": list(CHANGES)},
 }
 
@@ -171,17 +174,21 @@ def _unmatched(schemas):
                                            description=schemas["Unmatched"]["description"])}
 
 
-def _document(name, what, properties, schemas, **others):
+def _document(name, what, properties, schemas, sometimes=None):
+    described = record({"schema": {"const": name}, **properties})
+    described["properties"] |= sometimes or {}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, "description": what,
-            **record({"schema": {"const": name}, **properties}), **others, "$defs": schemas}
+            **described, "$defs": schemas}
 
 
 def schemas():
     """File name -> the schema of a document that `--format json` writes."""
-    found = _unmatched(known(SourceReport, Destination, Unmatched))
+    found = _unmatched(known(SourceReport, Destination, Unmatched, ReceiveDrops))
     head = {"command": TEXT, "version": TEXT, "source": of(SourceReport)}
     tail = {"faults": {**COUNTS, "description": "Bad packets and records, by name."}, "interrupted": BOOLEAN}
-    events = known(SourceReport, Event, WatchedEvent)
+    drops = {"receive_drops": {**list_of(of(ReceiveDrops)), "description": (
+        "Of `watch` only: sockets of this host that dropped datagrams, the most first.")}}
+    events = known(SourceReport, Event, WatchedEvent, ReceiveDrops)
     traces = known(TraceReport)
     traces["TraceReport"]["properties"] = {"schema": {"const": TRACE_SCHEMA}, **traces["TraceReport"]["properties"]}
     trace, mtu, check = known(TraceReport), known(MtuReport), known(Checked)
@@ -213,10 +220,10 @@ def schemas():
         "report": _document(REPORT_SCHEMA, "What `analyze`, `scan` and `watch` write.", {
             **head, "destinations": list_of(of(Destination)), "unmatched": {
                 **list_of(of(Unmatched)), "description": "Errors that quote a datagram nobody saw being sent."},
-            **tail}, found),
+            **tail}, found, drops),
         "events": _document(EVENTS_SCHEMA, "What `analyze --events` and `scan --events` write; in NDJSON, a line is an "
                             "Event, and a WatchedEvent of `watch`.",
-                            {**head, "events": list_of(of(Event)), **tail}, events),
+                            {**head, "events": list_of(of(Event)), **tail}, events, drops),
         "trace": _document(TRACE_SCHEMA, "What `trace` writes.", trace.pop("TraceReport")["properties"], trace),
         "traces": _document(TRACES_SCHEMA, "What `trace` writes of several targets.", {
             "command": TEXT, "version": TEXT, "traces": list_of(of(TraceReport))}, traces),

@@ -18,7 +18,7 @@ from udpprobe.cli import main
 from udpprobe.cli.watch import parse_size
 from udpprobe.commands import watch as watching
 from udpprobe.commands.watch import Stopped, WatchOptions
-from udpprobe.core.model import Process, WatchedEvent
+from udpprobe.core.model import Process, ReceiveDrops, WatchedEvent
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.interrupt import Interrupted
 from udpprobe.reports.table import latest_first
@@ -34,11 +34,12 @@ class Stand:
     """In the watch's place: tells what the test prepared."""
 
     def __init__(self):
+        self.found = FOUND
         self.asked, self.events, self.dropped, self.interrupt, self.stop = None, [], [0], False, None
 
     def __call__(self, options, listeners):
         self.asked = options
-        found = FOUND if options.all_destinations else replace(FOUND, destinations=(REFUSED,))
+        found = self.found if options.all_destinations else replace(self.found, destinations=(REFUSED,))
         for each in self.events:
             listeners.on_events([each])
         for dropped in self.dropped:
@@ -91,6 +92,17 @@ def test_sizes_have_units(text, size):
 def test_what_is_no_size_is_said_so(text):
     with pytest.raises(UsageError, match="no size"):
         parse_size(text)
+
+
+@pytest.mark.parametrize("events", [[], ["--events"]])
+def test_json_has_the_sockets_that_dropped_datagrams(stand, capsys, events):
+    assert 0 == main(["watch", "--format", "json", *events])
+    assert "receive_drops" not in json.loads(capsys.readouterr().out)       # nobody looked for them
+    drops = ReceiveDrops(Process("unbound", 812), "::", 53, 4102, "buffer-full")
+    stand.found = replace(FOUND, receive_drops=(drops,))
+    assert 0 == main(["watch", "--format", "json", *events])
+    assert [{"process": {"name": "unbound", "pid": 812}, "address": "::", "port": 53, "count": 4102,
+             "reason": "buffer-full"}] == json.loads(capsys.readouterr().out)["receive_drops"]
 
 
 def test_the_report_comes_at_the_end_without_the_healthy(stand, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -214,6 +215,66 @@ def test_a_report_to_another_namespace_s_socket_of_the_port_is_not_ours(network,
         blind.sendto(b"x", (SERVER[family], CLOSED))
         event = json.loads(ended(process))
     assert ("blind", False) == (event["sees"], event["reported"])
+
+
+REJECT_ALL = struct.pack("HBBI", 6, 0, 0, 0)     # BPF_RET 0
+SO_ATTACH_FILTER = 26
+
+
+def flooded(network, family, sink, times=60):
+    """How many of so many datagrams a socket that nobody reads dropped, by what is in its buffer then."""
+    with opened(network, "client", family) as sender:
+        for _ in range(times):
+            sender.sendto(b"x", (OTHERS[family], sink.getsockname()[1]))
+    kept = 0
+    sink.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while sink.recv(10):
+            kept += 1
+    return times - kept
+
+
+def small(network, family):
+    """A socket whose buffer holds next to nothing."""
+    made = opened(network, "client", family)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    return made
+
+
+def dropped_in(report, port):
+    return [(each["process"]["pid"], each["count"], each["reason"]) for each in report["receive_drops"]
+            if each["port"] == port]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_a_full_socket_dropped_meanwhile_is_told_of_its_process(network, family):
+    with small(network, family) as early, small(network, family) as before:
+        assert flooded(network, family, early)
+        assert flooded(network, family, before)
+        with watching(network, "--format json -v") as process:
+            assert "listening on right" in process.stderr.readline()
+            dropped = flooded(network, family, early)
+            with small(network, family) as late:
+                dropped_late = flooded(network, family, late, 40)
+                process.send_signal(signal.SIGINT)
+                report = json.loads(process.communicate(timeout=PATIENCE_S)[0])
+                ports = [each.getsockname()[1] for each in (early, late, before)]
+    assert 0 < dropped_late < dropped < 60
+    assert [(os.getpid(), dropped, "buffer-full")] == dropped_in(report, ports[0])
+    assert [(os.getpid(), dropped_late, "buffer-full")] == dropped_in(report, ports[1])
+    assert [] == dropped_in(report, ports[2])
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_a_socket_s_own_filter_dropped_is_no_full_buffer(network, family):
+    with opened(network, "client", family) as sink, watching(network, "--format json -v") as process:
+        program = ctypes.create_string_buffer(REJECT_ALL)
+        sink.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(program)))
+        assert "listening on right" in process.stderr.readline()
+        assert 9 == flooded(network, family, sink, 9)
+        process.send_signal(signal.SIGINT)
+        report, port = json.loads(process.communicate(timeout=PATIENCE_S)[0]), sink.getsockname()[1]
+    assert [(os.getpid(), 9, None)] == dropped_in(report, port)
 
 
 def test_events_are_lines_for_people_while_it_goes_on(network):

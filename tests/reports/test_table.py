@@ -23,7 +23,7 @@ from samples import (
     report,
 )
 
-from udpprobe.core.model import LazyRows, Loop
+from udpprobe.core.model import LazyRows, Loop, Process, ReceiveDrops
 from udpprobe.reports import table
 from udpprobe.reports.table import (
     ROWS_SHOWN,
@@ -391,6 +391,21 @@ def test_the_last_line_of_a_scan_counts_destinations_and_probes():
     text = closing(report(*crowd, _silent(99), kind="probe", faults={"foreign": 2}, dropped=5))
     assert ("61 destinations: 60 refused, 1 silent; 63 probes in 12.0 s from 2023-11-14 22:13:20 UTC; "
             "faults: foreign 2; 5 packets dropped.") == text
+
+
+@pytest.mark.parametrize(("drops", "text"), [
+    (ReceiveDrops(Process("unbound", 812), "0.0.0.0", 53, 4102, "buffer-full"),
+     "pid 812 (unbound)'s receive buffer was full: 4,102 datagrams to 0.0.0.0:53 dropped"),
+    (ReceiveDrops(Process("a\x1b", 7), "2001:db8::1", 53, 1, "buffer-full"),
+     "pid 7 (a\\x1b)'s receive buffer was full: 1 datagram to [2001:db8::1]:53 dropped"),
+    (ReceiveDrops(None, "::", 53, 2, None),
+     "an unknown process's socket dropped 2 datagrams to [::]:53 (a full receive buffer, bad checksums or a filter)"),
+])
+def test_the_last_line_says_whose_socket_dropped_datagrams(drops, text):
+    told = replace(report(kind="interface"), receive_drops=(drops,))
+    assert closing(told).endswith(f"; {text}.")
+    rest = tuple(replace(drops, port=port) for port in range(1, 9))
+    assert closing(replace(told, receive_drops=rest)).endswith(f"; 3 more sockets dropped {3 * drops.count:,} datagrams.")
 
 
 def test_a_scan_that_was_interrupted_at_once_has_a_last_line_too():

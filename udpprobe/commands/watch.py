@@ -169,6 +169,7 @@ class Watch:
         while self._kernel.waits():     # for the kernel's word on the last errors
             time.sleep(self._kernel.wait_s(WAIT_S))
             self._say(listeners)
+        self.sockets.look()
         if self._is_gone():
             raise UdpprobeError(f"interface {self.options.interface} is gone; watch it again when it is there")
 
@@ -242,7 +243,8 @@ class Watch:
             faults["kernel-events-lost"] = lost
         return replace(
             report, destinations=changed(report.destinations, self._noted),
-            unmatched=changed(report.unmatched, self._noted_unmatched), faults=dict(sorted(faults.items())))
+            unmatched=changed(report.unmatched, self._noted_unmatched), faults=dict(sorted(faults.items())),
+            receive_drops=self.sockets.receive_drops())
 
     def _noted(self, destination: Destination) -> Destination:
         notes = self._notes.get((destination.address, destination.port), {})

@@ -269,6 +269,27 @@ class Parts(LazyRows[Destination]):
         return self._row(places) if isinstance(places, int) else tuple(map(self._row, places))
 
 
+class Process(Model, frozen=True):
+    """A process of this host."""
+
+    name: str
+    pid: int
+
+
+class ReceiveDrops(Model, frozen=True):
+    """A socket of this host that dropped datagrams which had reached it."""
+
+    process: Process | None
+    """Who holds it; None where nobody knows."""
+    address: str
+    """Its own; `0.0.0.0` or `::` for any."""
+    port: int
+    count: int
+    """Datagrams, since the watch began."""
+    reason: str | None
+    """`buffer-full`: its receive buffer was full; None where a checksum, its filter or a policy may be the reason."""
+
+
 class Report(Model, frozen=True):
     """All that one run found, worst first.
 
@@ -286,6 +307,8 @@ class Report(Model, frozen=True):
     """What a row is about: `destination`, `host`, `flow` or `reporter`."""
     interrupted: bool = False
     """Whether it was stopped, by Ctrl-C or a limit of time, before it was done."""
+    receive_drops: tuple[ReceiveDrops, ...] | None = None
+    """Of sockets of this host, the most first; None where nobody looked for them."""
 
     @property
     def is_unreadable(self) -> bool:
@@ -366,13 +389,6 @@ class Event(Model, frozen=True):
     """What told the datagram from its neighbours: `ip-id`, `udp-checksum`, `payload`."""
     advice: str | None = None
     """What to do, in a sentence; None where all is well."""
-
-
-class Process(Model, frozen=True):
-    """A process of this host."""
-
-    name: str
-    pid: int
 
 
 class WatchedEvent(Event, frozen=True):

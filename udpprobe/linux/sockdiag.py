@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 
 from msgspec import Struct
@@ -24,6 +25,8 @@ ATTRIBUTE = struct.Struct("=HH")
 ANY_STATE, ESTABLISHED = 0xFFFF_FFFF, 1
 INET_DIAG_SOCKOPT, RECVERR = 22, 1
 """Since Linux 5.8: bits of socket options. Of IPv6's own options it tells none."""
+INET_DIAG_SKMEMINFO, MEMINFO_DROPS = 7, 8
+"""Told when it is asked for; since Linux 4.7 the ninth number is SK_MEMINFO_DROPS (linux/sock_diag.h)."""
 ANSWER_BYTES = 1 << 16
 TIMEOUT_S = 1
 
@@ -41,6 +44,8 @@ class UdpSocket(Struct, frozen=True):
     inode: int
     recverr: bool | None
     """IP_RECVERR; None where the kernel does not say."""
+    drops: int | None = None
+    """Datagrams that reached it and were dropped, modulo 2^32; None where the kernel does not say."""
 
 
 def udp_sockets() -> list[UdpSocket]:
@@ -55,7 +60,7 @@ def udp_sockets() -> list[UdpSocket]:
 
 
 def _of_family(asked: socket.socket, family: int) -> Iterator[UdpSocket]:
-    body = REQUEST.pack(family, socket.IPPROTO_UDP, 0, ANY_STATE)
+    body = REQUEST.pack(family, socket.IPPROTO_UDP, 1 << INET_DIAG_SKMEMINFO - 1, ANY_STATE)
     asked.send(HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0) + body)
     while True:
         for kind, message in _messages(asked.recv(ANSWER_BYTES)):
@@ -78,18 +83,23 @@ def udp_socket(message: bytes) -> UdpSocket:
     """A socket as struct inet_diag_msg and its attributes tell of it."""
     family, state, port, peer_port, address, peer, inode = MESSAGE.unpack_from(message)
     is_v4 = family == socket.AF_INET
+    attributes = _attributes(message)
+    options, memory = attributes.get(INET_DIAG_SOCKOPT), attributes.get(INET_DIAG_SKMEMINFO, b"")
+    recverr = bool(options[0] & RECVERR) if options else None
+    drops = memory[4 * MEMINFO_DROPS:4 * MEMINFO_DROPS + 4]
     return UdpSocket(is_v4, _number(address, is_v4=is_v4), int.from_bytes(port), _number(peer, is_v4=is_v4),
-                     int.from_bytes(peer_port), state == ESTABLISHED, inode, _recverr(message))
+                     int.from_bytes(peer_port), state == ESTABLISHED, inode, recverr,
+                     int.from_bytes(drops, sys.byteorder) if drops else None)
 
 
-def _recverr(message: bytes) -> bool | None:
-    at = MESSAGE.size
+def _attributes(message: bytes) -> dict[int, bytes]:
+    """By type."""
+    found, at = dict[int, bytes](), MESSAGE.size
     while at + ATTRIBUTE.size <= len(message):
         size, kind = ATTRIBUTE.unpack_from(message, at)
-        if kind == INET_DIAG_SOCKOPT:
-            return bool(message[at + ATTRIBUTE.size] & RECVERR)
+        found[kind] = message[at + ATTRIBUTE.size:at + size]
         at += max((size + 3) & ~3, ATTRIBUTE.size)
-    return None
+    return found
 
 
 def _number(address: bytes, *, is_v4: bool) -> int:

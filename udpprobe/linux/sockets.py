@@ -17,10 +17,11 @@ from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX, mapped_address
 from udpprobe.core.kernel import TOO_BIG, told_errno
-from udpprobe.core.model import Event, Process
+from udpprobe.core.model import Event, Process, ReceiveDrops
 from udpprobe.core.ports import Ports
 from udpprobe.core.verdicts import Meaning
 from udpprobe.linux.holders import Holder, Options, holders_of, options_of
+from udpprobe.linux.receive_drops import DropCounters
 from udpprobe.linux.sockdiag import UdpSocket, udp_sockets
 
 Address = IPv4Address | IPv6Address
@@ -129,17 +130,27 @@ class Sockets:
         """By inode."""
         self._by_port: dict[int, list[_Sighting]] = {}
         self._expires_s = self._next_look_s = 0.0
+        self._drops = DropCounters()
 
     def look(self) -> None:
-        """See what there is before the first datagram: the first look takes longest."""
+        """See what there is before the first datagram, where the first look takes longest, and after the last one."""
         self._expire()
+        self._next_look_s = 0.0
         self._look()
 
     def heed(self) -> None:
-        """Look for the sockets of ports that were not known before they were seen to send."""
-        self._expire()
-        if self.ports.is_news and self._look():
+        """Look for the sockets of ports that were not known before they were seen to send.
+
+        Where it is known what sockets had dropped before, they are also looked at now and then, for what they dropped
+        since: a socket takes its counter with it.
+        """
+        is_due = self._expire() and self._drops.is_begun
+        if (self.ports.is_news or is_due) and self._look():
             self.ports.is_news = False
+
+    def receive_drops(self) -> tuple[ReceiveDrops, ...]:
+        """The sockets that dropped datagrams since the first look, as of the last one."""
+        return self._drops.found()
 
     def senders(self, events: Iterable[Event]) -> list[Sender | None]:
         """Who sent what each of these errors quotes; None where it was another host."""
@@ -149,13 +160,15 @@ class Sockets:
             self._look()
         return [self._sender(event) if is_own else None for event, is_own in zip(events, own, strict=True)]
 
-    def _expire(self) -> None:
+    def _expire(self) -> bool:
+        """Whether what was known had expired; then it is known anew."""
         now_s = time.monotonic()
         if now_s < self._expires_s:
-            return
+            return False
         self._expires_s = now_s + EXPIRES_S
         self._own = frozenset(map(mapped_address, self.own_addresses()))
         self.ports.expect(self._own)
+        return True
 
     def _look(self) -> bool:
         """See which sockets there are now, unless that was done just before."""
@@ -178,7 +191,12 @@ class Sockets:
             sighting.gone = inode not in there
             if not sighting.gone:
                 sighting.found, sighting.seen_s = there[inode], now_s
+        self._drops.see(there.values(), self._process_of)
         self._forget(now_s)
+
+    def _process_of(self, inode: int) -> Process | None:
+        holder = self._sightings[inode].holder
+        return holder.process if holder else None
 
     def _left(self) -> set[int]:
         """Sockets that who held them does not hold any more."""

@@ -281,7 +281,8 @@ def head_of(report: Report) -> dict[str, object]:
 
 def tail_of(report: Report) -> dict[str, object]:
     """What stands behind them."""
-    return {"faults": report.faults, "interrupted": report.interrupted}
+    drops = {} if report.receive_drops is None else {"receive_drops": report.receive_drops}
+    return {"faults": report.faults, "interrupted": report.interrupted, **drops}
 
 
 def report_json(report: Report) -> Iterator[str]:

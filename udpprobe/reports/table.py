@@ -15,7 +15,17 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from udpprobe.core.advice import ANY_HOST, SOME, Case, case_of, case_of_finding, sentence
-from udpprobe.core.model import Destination, Event, Finding, LazyRows, Loop, Report, SourceReport, Unmatched
+from udpprobe.core.model import (
+    Destination,
+    Event,
+    Finding,
+    LazyRows,
+    Loop,
+    ReceiveDrops,
+    Report,
+    SourceReport,
+    Unmatched,
+)
 from udpprobe.core.notes import in_words
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.reports.text import (
@@ -46,6 +56,8 @@ _CLEAR = frozenset({"refused", "rejected", "too-big", "loop", "expired", "reasse
 _GENERAL = frozenset({"dest-unreach", "param-problem", "unknown-response"})
 """Words that nmap has for several errors."""
 _ROUTERS_SHOWN = 4
+SOCKETS_SHOWN = 5
+"""That dropped datagrams; the rest is counted."""
 _PORTS = re.compile(r"[\d,]+ ports?:")
 _UNSENT = {
     "EACCES": "a prohibit route, or a broadcast address",
@@ -429,8 +441,22 @@ def closing(report: Report, totals: Totals, style: Style = PLAIN) -> str:
         "the capture is cut short" if report.source.cut_short else "",
         f"{plural(len(report.source.unread), 'file')} could not be read" if report.source.unread else "",
         f"{plural(report.source.dropped, 'packet')} dropped" if report.source.dropped else "",
+        *_receive_drops(report.receive_drops or ()),
     )
     return "; ".join(words for words in said if words) + "."
+
+
+def _receive_drops(sockets: Sequence[ReceiveDrops]) -> Iterator[str]:
+    """`pid 812 (unbound)'s receive buffer was full: 4,102 datagrams to 127.0.0.1:53 dropped`."""
+    for each in sockets[:SOCKETS_SHOWN]:
+        who = f"pid {each.process.pid} ({escape(each.process.name)})'s" if each.process else "an unknown process's"
+        what = plural(each.count, "datagram"), f"to {endpoint(each.address, each.port)}"
+        if each.reason == "buffer-full":
+            yield f"{who} receive buffer was full: {what[0]} {what[1]} dropped"
+        else:
+            yield f"{who} socket dropped {what[0]} {what[1]} (a full receive buffer, bad checksums or a filter)"
+    if rest := sockets[SOCKETS_SHOWN:]:
+        yield f"{plural(len(rest), 'more socket')} dropped {plural(sum(each.count for each in rest), 'datagram')}"
 
 
 def totals_of(report: Report) -> Totals:
