@@ -99,7 +99,7 @@ def test_a_narrow_path_is_critical_and_a_wide_enough_one_is_not(network, family)
     place = target(HOST[family], ANSWERING)
     for least, before, status, pattern in (
             (NARROW, "", 0, f"{NARROW} bytes fit through .*'mtu'={NARROW}B;;{NARROW}:;0"),
-            (NARROW + 1, "", 2, f"path MTU {NARROW}, limited by {NEAR[family]}; answered"),
+            (NARROW + 1, "", 2, f"path MTU {NARROW} < {NARROW + 1}, limited by {NEAR[family]}; answered"),
             (NARROW, UNPRIVILEGED, 3, "path MTU not checked: this takes CAP_NET_RAW; answered")):
         found, told = check(network, f"--min-mtu {least} {place}", before=before)
         assert (status, True) == (found, bool(re.search(pattern, told))), told
