@@ -98,10 +98,11 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
         Stopped: the same, later; or the interface is gone.
         Interrupted: on Ctrl-C, once all that was heard by then is told.
     """
+    expression = TRAFFIC if options.filter is None else f"({TRAFFIC}) and ({options.filter})"
     with ExitStack() as held:
         kernel = held.enter_context(closing(KernelEvents(options.kernel, listeners.on_warning)))
         capture = held.enter_context(closing(open_capture(
-            expression_of(options), interface=options.interface, bulk=True, capture=options.capture)))
+            expression, interface=options.interface, bulk=True, capture=options.capture)))
         rotation = options.write and held.enter_context(Rotation(
             options.write, most_bytes=options.rotate_bytes, files=options.keep, application=f"udpprobe {__version__}"))
         sockets = Sockets(own_addresses)
@@ -119,11 +120,6 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
     return report
 
 
-def expression_of(options: WatchOptions) -> str:
-    """The pcap filter expression of what is read."""
-    return TRAFFIC if options.filter is None else f"({TRAFFIC}) and ({options.filter})"
-
-
 class Watch:
     """What is known of a source that never ends; it forgets what it has to.
 
@@ -134,12 +130,10 @@ class Watch:
         rotation: what keeps the packets.
         most_rows: of destinations and of findings; there may be twice as many for a while.
         kernel: says who was told.
-        by_flow: whether datagrams are counted by their source, too.
     """
 
-    def __init__(self, source: LiveCapture, options: WatchOptions, sockets: Sockets,
-                 rotation: Rotation | None = None, most_rows: int = MOST_ROWS, kernel: KernelEvents | None = None, *,
-                 by_flow: bool = False) -> None:
+    def __init__(self, source: LiveCapture, options: WatchOptions, sockets: Sockets, rotation: Rotation | None = None,
+                 most_rows: int = MOST_ROWS, kernel: KernelEvents | None = None) -> None:
         self.source, self.options, self.sockets, self.rotation = source, options, sockets, rotation
         self.most_rows, self._kernel = most_rows, kernel or KernelEvents("off")
         self.told = 0
@@ -147,7 +141,7 @@ class Watch:
         self._notes: dict[tuple[str, int | None], dict[str, None]] = {}
         """Of destinations: what is to be said of who sent there."""
         self._aged_out = 0
-        self.analyzer = Analyzer(SystemRandom().getrandbits(64), by_flow=by_flow, keeps_events=True)
+        self.analyzer = Analyzer(SystemRandom().getrandbits(64), keeps_events=True)
         self.analyzer.ports = self.sockets.ports
         self._loops = LoopsSoFar(self.analyzer, self.options.loop_ttl)
         self._index = interface_index(self.options.interface) if self.options.interface else 0

@@ -125,8 +125,6 @@ class Sockets:
         self.own_addresses = own_addresses
         self.ports = Ports(SystemRandom().getrandbits(64))
         """Sees which ports of this host send: for the analyzer of its packets."""
-        self.on_holders: Callable[[Iterable[int]], None] = lambda _: None
-        """Gets the processes of sockets that were just found: soon they may be gone."""
         self._own: frozenset[int] = frozenset()
         self._sightings: dict[int, _Sighting] = {}
         """By inode."""
@@ -186,7 +184,6 @@ class Sockets:
     def _see(self, there: dict[int, UdpSocket], now_s: float) -> None:
         new = there.keys() - self._sightings.keys() | self._left() & there.keys()
         holders = holders_of(new, {each.holder.pid for each in self._sightings.values() if each.holder}) if new else {}
-        self.on_holders({each.pid for each in holders.values()})
         for inode in new:
             holder = holders.get(inode)
             self._sightings[inode] = _Sighting(there[inode], holder, options_of(holder) if holder else Options(), now_s)
