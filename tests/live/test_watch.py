@@ -331,7 +331,7 @@ def test_the_report_is_that_of_analyze_on_a_capture_of_the_same(network, tmp_pat
                 client(network, "connected", SERVER[family])
                 client(network, "unconnected", FAR[family], 53)
                 client(network, "unconnected", SERVER[family], ANSWERING)
-            until(lambda: all_refused(capture), process)
+            until(lambda: all_refused(capture) and all_answered(capture), process)
             until(lambda: all_refused(written), process)
             until_it_sleeps(process)
         process.send_signal(signal.SIGINT)
@@ -358,6 +358,13 @@ def all_refused(path):
     """Whether each datagram to the host far away has its error in a capture."""
     found = {each["address"]: (each["sent"], each["errors"]) for each in analyzed(path, "--all")["destinations"]}
     return [(3, 3)] * len(FAR) == [found.get(host) for host in FAR.values()]
+
+
+def all_answered(path):
+    """Whether each datagram to the service has its answer in a capture."""
+    found = {each["address"]: (each["sent"], each["answered"])
+             for each in analyzed(path, "--all")["destinations"] if each["port"] == ANSWERING}
+    return [(3, 3)] * len(SERVER) == [found.get(host) for host in SERVER.values()]
 
 
 def without_times(told):
