@@ -1,7 +1,7 @@
 """A program with a UDP socket: `watch_client.py KIND HOST PORT` sends thrice, and says who it is and what it heard.
 
 KIND is unconnected, connected or recverr. With `--ask` it reads a line before each datagram; with `--port` it says its
-port instead of who it is; with `--patient` it hears of each error before it goes on.
+port instead of who it is; with `--patient` it hears of each error, or answer, before it goes on.
 """
 
 from __future__ import annotations
