@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
+from itertools import accumulate
+
 from hypothesis import given
 from hypothesis import strategies as st
 from scan_setup import HOST, OTHER_HOST, START_NS, plan_of
 
+from udpprobe.core.departures import Queue, in_turn
 from udpprobe.core.probe import Batch
 
 PAIRS = [(host, port) for host in (HOST[4], OTHER_HOST[4]) for port in (1, 2, 3)]
@@ -17,6 +21,38 @@ def story(plan, seen):
     left = [(plan.attempts[task], plan.left[task], plan.left_bytes[task], plan.sent_ns(task), seen[task])
             for task in range(len(plan))]
     return left, [plan.departure(task, attempt) for task in range(len(plan)) for attempt in range(plan.attempts[task])]
+
+
+lists = st.lists(st.lists(st.integers(0, 11), max_size=12), max_size=4)
+
+
+@given(lists, st.lists(st.integers(0, 9), max_size=12), st.binary(min_size=12, max_size=12), st.integers(1, 3))
+def test_a_queue_gives_each_task_that_is_still_wanted_once_and_in_turn(waiting, rooms, wanted, per_host):
+    hosts, attempts = array("I", [task // 5 for task in range(12)]), array("I", range(12))
+    state, again = bytearray(each & 1 for each in wanted), bytearray(each >> 1 & 1 for each in wanted)
+    last_ns = array("q", [0]) * 3
+    queue = Queue(hosts, per_host, attempts, state, again, last_ns)
+    for some in waiting:
+        queue.put(array("I", some))
+    rest, told_ns = [task for some in waiting for task in some], [0] * 3
+    for now_ns, room in enumerate(rooms, 1):
+        taken, rest = rest[:room], rest[room:]
+        due = dict.fromkeys(task for task in taken if state[task] == 0 or again[task])
+        for task in due:
+            told_ns[hosts[task]] = now_ns
+        found, ended = queue.take(room, now_ns)
+        assert [(task, (attempts[task] + task) % per_host) for task in due] == found
+        assert {hosts[task] for task in taken} - {hosts[task] for task in rest} == set(ended)
+        assert [sum(hosts[task] == host for task in rest) for host in range(3)] == list(queue.of_host)
+        assert (len(rest), told_ns) == (queue.size, list(last_ns))
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=6))
+def test_hosts_are_asked_in_turn(sizes):
+    starts = array("I", accumulate(sizes, initial=0))
+    tasks = array("I", reversed(range(starts[-1])))
+    ranked = sorted((rank, host) for host, size in enumerate(sizes) for rank in range(size))
+    assert [tasks[starts[host] + rank] for rank, host in ranked] == list(in_turn(tasks, starts))
 
 
 def packets_of(batch, count):

@@ -21,7 +21,7 @@ C_TYPES = {
     "cython.uint": "unsigned int", "cython.ulonglong": "unsigned long long", "cython.longlong": "long long",
     "cython.int": "int", "cython.bint": "bint", "cython.void": "void",
     "views.u8s": "unsigned char[::1]", "views.const_u8s": "unsigned char[::1]", "views.i64s": "long long[::1]",
-    "views.u64s": "unsigned long long[::1]",
+    "views.u32s": "unsigned int[::1]", "views.u64s": "unsigned long long[::1]",
 }
 PYTHON_TYPES = {"bytes", "dict", "list", "set", "tuple"}
 IN_A_PXD = re.compile(

@@ -356,8 +356,9 @@ class _Run:
         """What was not asked, or not heard, that should have been."""
         if told < self._plan.asked:
             self._listeners.warn(f"stopped after {told} of {self._plan.asked} destinations: the others were not asked")
-        gone = [task for task, state in enumerate(self._pacing.state.values)
-                if state == UNSENT and self._plan.left[task]]
+        states = self._pacing.state.values
+        gone = [task for task, state in enumerate(states) if state == UNSENT and self._plan.left[task]] if (
+            UNSENT in states) else []
         if names := sorted({errno.errorcode.get(self._errnos[task], "?") for task in gone}):
             self._listeners.warn(f"{len(gone)} ports were not asked again, for this host could not send to them any "
                                  f"more ({', '.join(names)}): their silence means nothing")

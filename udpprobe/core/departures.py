@@ -1,4 +1,4 @@
-"""Probes on their way out, hundreds at once: which probe each one is, and what is remembered of it."""
+"""Probes on their way out, hundreds at once: whose turn it is, which probe each one is, what is remembered of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,109 @@ except ImportError:
 
 from udpprobe.core import views
 from udpprobe.core.probe import Batch
+
+
+@cython.final
+@cython.cclass
+class Queue:
+    """Tasks that wait for their turn.
+
+    Args:
+        hosts: (tasks,) the host of each.
+        per_host: how many addresses a host's probes come from, in turn.
+        attempts: (tasks,) probes made.
+        state: (tasks,) 0 for those that are open.
+        again: (tasks,) those that are probed although they are not.
+        last_ns: (hosts,) when one of its tasks was last taken.
+    """
+
+    def __init__(self, hosts: array[int], per_host: index, attempts: array[int], state: bytearray, again: bytearray,
+                 last_ns: array[int]) -> None:
+        self._hosts, self._attempts, self._state, self._again = hosts, attempts, state, again
+        self._last_ns, self._per_host = last_ns, per_host
+        self.size = 0
+        """How many wait."""
+        self.of_host = array("I", bytes(4 * len(last_ns)))
+        """(hosts,) how many of each."""
+        self._lists: list[array[int]] = []
+        self._list, self._at = array("I"), 0
+        """Those that are next, and the place of the first of them."""
+        self._is_taken = bytearray(len(hosts))
+
+    def put(self, tasks: array[int]) -> None:
+        """Let some ("I") wait behind all others; the list is not copied."""
+        row: index
+        waiting: views.u32s = tasks
+        for row in range(len(tasks)):
+            self.of_host[self._hosts[waiting[row]]] += 1
+        self.size += len(tasks)
+        self._lists.append(tasks)
+
+    def take(self, room: index, now_ns: i64) -> tuple[list[tuple[int, int]], list[int]]:
+        """Those that are next.
+
+        Returns:
+            Those that are still to be probed, each once, with which of its host's addresses the probe leaves from; and
+            the hosts of which none waits any more.
+        """
+        task: index
+        host: index
+        due: list[tuple[int, int]] = []
+        ended: list[int] = []
+        while room > 0 and self.size > 0:
+            if self._at == len(self._list):
+                self._list, self._at = self._lists.pop(0), 0
+                continue
+            task = self._list[self._at]
+            host = self._hosts[task]
+            self._at += 1
+            self.size -= 1
+            room -= 1
+            if (self._state[task] == 0 or self._again[task]) and self._is_taken[task] == 0:
+                self._is_taken[task] = 1
+                due.append((task, (self._attempts[task] + task) % self._per_host))
+                self._last_ns[host] = now_ns
+            self.of_host[host] -= 1
+            if self.of_host[host] == 0:
+                ended.append(host)
+        for task, _ in due:
+            self._is_taken[task] = 0
+        return due, ended
+
+
+def in_turn(tasks: array[int], starts: array[int]) -> array[int]:
+    """The tasks of all hosts in turn: the first of each, then the second of each, and so on.
+
+    Args:
+        tasks: by host ("I").
+        starts: (hosts + 1,) where each host's begin ("I").
+    """
+    if len(starts) <= 2:
+        return tasks
+    found = array("I", bytes(4 * len(tasks)))
+    left = array("I", range(len(starts) - 1))
+    sorted_: views.u32s = tasks
+    begins: views.u32s = starts
+    order: views.u32s = found
+    hosts: views.u32s = left
+    count: index = len(left)
+    at: index = 0
+    rank: index = 0
+    place: index
+    kept: index
+    host: index
+    while count:
+        kept = 0
+        for place in range(count):
+            host = hosts[place]
+            if begins[host] + rank < begins[host + 1]:
+                order[at] = sorted_[begins[host] + rank]
+                at += 1
+                hosts[kept] = host
+                kept += 1
+        count = kept
+        rank += 1
+    return found
 
 
 @cython.final

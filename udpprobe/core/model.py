@@ -9,6 +9,7 @@ encode. `msgspec.structs` has what `dataclasses` has for its own: `replace`, `fi
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar, overload
@@ -207,17 +208,20 @@ class SourceReport(Model, frozen=True):
     unread: tuple[Unread, ...] = ()
 
 
-class AlikeRow(NamedTuple):
-    """What differs between destinations that fared alike."""
+class AlikeColumns(NamedTuple):
+    """(tasks,) what differs between destinations that fared alike."""
 
-    high: int
-    low: int
-    """Both halves of the address."""
-    port: int
-    sent_bytes: int
-    time_ns: int
-    """Of their one error."""
-    rtt_ns: int
+    high: array[int]
+    low: array[int]
+    """Both halves of the address ("Q")."""
+    port: array[int]
+    """"H"."""
+    sent_bytes: array[int]
+    """"Q"."""
+    time_ns: array[int]
+    """Of their one error ("q")."""
+    rtt_ns: array[int]
+    """"q"."""
 
 
 class Alike(Struct, frozen=True):
@@ -225,11 +229,15 @@ class Alike(Struct, frozen=True):
 
     template: Destination
     """One of them."""
-    rows: Callable[[], Iterator[AlikeRow]]
+    tasks: array[int]
+    """Which they are ("I")."""
+    columns: AlikeColumns
 
-    def row(self, fields: AlikeRow) -> Destination:
-        """One of them as an object."""
-        high, low, port, sent_bytes, time_ns, rtt_ns = fields
+    def rows(self) -> Iterator[Destination]:
+        """They as objects."""
+        return map(self._row, *(map(column.__getitem__, self.tasks) for column in self.columns))
+
+    def _row(self, high: int, low: int, port: int, sent_bytes: int, time_ns: int, rtt_ns: int) -> Destination:
         address = address_text(high, low)
         (finding,) = self.template.findings
         ms = rtt_ns / 1e6
@@ -256,7 +264,7 @@ class Parts(LazyRows[Destination]):
     def _rows(self) -> Iterator[Destination]:
         for part in self.parts():
             if isinstance(part, Alike):
-                yield from map(part.row, part.rows())
+                yield from part.rows()
             else:
                 yield part
 

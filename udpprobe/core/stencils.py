@@ -11,6 +11,7 @@ Rows of a report by the million are what this is for: a row takes half a microse
 from __future__ import annotations
 
 import re
+from array import array
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -35,6 +36,7 @@ _QUOTED = re.compile(r'"(<[nm]\d+>)"')
 _ADDRESS = cython.declare(cython.const[u64], ord("a"))
 _TIME = cython.declare(cython.const[u64], ord("t"))
 _MS = cython.declare(cython.const[u64], ord("m"))
+_BIAS = cython.declare(cython.const[u64], 1 << 63)       # as `findings.BIAS_NS`
 _MINUTE_NS = cython.declare(cython.const[u64], 60_000_000_000)
 _MAPPED = cython.declare(cython.const[u64], 0xFFFF)
 _LEAST_ROOM = cython.declare(cython.const[index], 1 << 16)
@@ -95,6 +97,25 @@ class Stencil:
 
 @cython.final
 @cython.cclass
+class Columns:
+    """(tasks,) what differs between the rows of tasks that fared alike.
+
+    Args:
+        high, low: both halves of the address.
+        port: UDP port.
+        sent_bytes: of the one probe.
+        time_ns: of the one error.
+        rtt_ns: from one to the other.
+    """
+
+    def __init__(self, high: array[int], low: array[int], port: array[int], sent_bytes: array[int],
+                 time_ns: array[int], rtt_ns: array[int]) -> None:
+        self.high, self.low, self.port = high, low, port
+        self.sent_bytes, self.time_ns, self.rtt_ns = sent_bytes, time_ns, rtt_ns
+
+
+@cython.final
+@cython.cclass
 class Filler:
     """Writes rows one behind the other.
 
@@ -124,14 +145,30 @@ class Filler:
         memoryview(self._memory)[self._size:self._size + size] = text
         self._size += size
 
-    def _reserve(self, size: index) -> None:
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _reserve(self, size: index) -> cython.int:
         if self._size + size > self._room:
             room: index = 2 * (self._size + size)
             more = memoryview(bytearray(room))
             more[:self._size] = memoryview(self._memory)[:self._size]
             self._memory, self._room = more, room
+        return 0
 
-    def fill(self, stencil: Stencil) -> None:
+    def fill_alike(self, stencil: Stencil, tasks: views.u32s, alike: Columns) -> None:
+        """Write a row for each of some tasks: words 0 to 5 are the task's values in the columns, in their order."""
+        row: index
+        task: index
+        for row in range(len(tasks)):
+            task = tasks[row]
+            self.words[0], self.words[1], self.words[2] = alike.high[task], alike.low[task], alike.port[task]
+            self.words[3], self.words[4] = alike.sent_bytes[task], alike.time_ns[task] + _BIAS
+            self.words[5] = alike.rtt_ns[task]
+            self.fill(stencil)
+
+    @cython.ccall
+    @cython.exceptval(-1, check=False)
+    def fill(self, stencil: Stencil) -> cython.int:
         """Write a row: the stencil with `words` in it."""
         number: index
         place: index
@@ -152,6 +189,7 @@ class Filler:
                 self._put_ms(self.words[place])
             else:
                 self._put_number(self.words[place], 0)
+        return 0
 
     @cython.cfunc
     @cython.nogil
@@ -184,22 +222,27 @@ class Filler:
         self._size += count
         return 0
 
-    def _put_address(self, high: u64, low: u64) -> None:
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _put_address(self, high: u64, low: u64) -> cython.int:
         if high or low >> 32 != _MAPPED:
             self.put(address_text(high, low).encode())
-            return
+            return 0
         shift: cython.int
         for shift in range(24, -8, -8):
             self._put_number(low >> shift & 255, 0)
             self._put_byte(46)
         self._size -= 1
+        return 0
 
-    def _put_time(self, biased_ns: u64) -> None:
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _put_time(self, biased_ns: u64) -> cython.int:
         # a million findings have few minutes, and no two of them a nanosecond, in common
         if not self._minute or biased_ns < self._minute_begin or biased_ns - self._minute_begin >= _MINUTE_NS:
             if biased_ns < _MINUTE_NS:
                 self.put(rfc3339(biased_ns - BIAS_NS).encode())     # its minute began before what has a number
-                return
+                return 0
             minutes, rest = divmod(biased_ns - BIAS_NS, MINUTE_NS)
             self._minute, self._minute_begin = _minute(minutes).encode(), biased_ns - rest
         self.put(self._minute)
@@ -207,7 +250,7 @@ class Filler:
         self._put_number(rest_ns // 1_000_000_000, 2)
         self._put_byte(46)
         self._put_number(rest_ns % 1_000_000_000, 9)
-        self._put_byte(90)
+        return self._put_byte(90)
 
     @cython.cfunc
     @cython.nogil

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
 
 if TYPE_CHECKING:
+    from array import array
     from pickle import PickleBuffer
 
 LARGE_BYTES = 1 << 16
@@ -16,6 +17,7 @@ LARGE_BYTES = 1 << 16
 
 u8s: TypeAlias = "bytearray | memoryview[int]"
 const_u8s: TypeAlias = "bytes | bytearray | memoryview[int]"
+u32s: TypeAlias = "array[int] | memoryview[int]"
 i64s: TypeAlias = "memoryview[int]"
 u64s: TypeAlias = "memoryview[int]"
 Pickled: TypeAlias = "bytes | bytearray | memoryview[int]"

@@ -92,8 +92,9 @@ def catalogue_of(options: Options) -> Catalogue:
 def are_own(destinations: Destinations) -> bytearray:
     """(n,) whether each is at an address of this host."""
     own = {divmod(mapped_address(address), 1 << 64) for address in own_addresses()}
-    return bytearray((high == 0 and low >> 24 == LOOPBACK) or (high, low) in own
-                     for high, low in zip(destinations.high, destinations.low, strict=True))
+    of_host = bytes((high == 0 and low >> 24 == LOOPBACK) or (high, low) in own
+                    for high, low in map(destinations.address, _firsts_of(destinations)))
+    return bytearray(map(of_host.__getitem__, destinations.host))
 
 
 def reserve_source_ports(destinations: Destinations, own: Sequence[int], options: Options) -> ReservedPorts:
@@ -146,7 +147,8 @@ def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ..
     """
     catalogue = catalogue_of(options)
     sources, errno = _sources(destinations, options)
-    choice = array("H", map(catalogue.choice_of, destinations.port))
+    choices = list(map(catalogue.choice_of, range(1 << 16)))
+    choice = array("H", map(choices.__getitem__, destinations.port))
     dice = SystemRandom()     # `secrets` does the same, and loads OpenSSL
     key = dice.getrandbits(64), dice.getrandbits(64)
     port_bits = PORT_BITS if is_alone(destinations) and not options.source_port else None
@@ -167,14 +169,17 @@ def _sources(destinations: Destinations, options: Options) -> tuple[list[list[Ad
     return sources, errnos
 
 
+def _firsts_of(destinations: Destinations) -> list[int]:
+    """(hosts,) the first row of each."""
+    rows = range(len(destinations) - 1, -1, -1)
+    first = dict(zip(reversed(destinations.host), rows, strict=True))
+    return [first[host] for host in range(len(first))]
+
+
 def _hosts_of(destinations: Destinations) -> Destinations:
     """A row of each host, in the order of their numbers."""
-    first: dict[int, int] = {}
-    for row, host in enumerate(destinations.host):
-        first.setdefault(host, row)
     hosts = Destinations()
-    for host in range(len(first)):
-        row = first[host]
+    for host, row in enumerate(_firsts_of(destinations)):
         hosts.add(host, destinations.address(row), destinations.port[row:row + 1], destinations.zone[row])
     return hosts
 

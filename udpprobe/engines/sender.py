@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import compress
 from typing import Self
 
 from msgspec import Struct
@@ -92,9 +93,8 @@ class _RawSocket:
             some = rows[at:at + CHUNK]
             self._messages.put(batch, some)
             self._address(batch, some, zones)
-            for row, errno in zip(some, self._messages.send(self.socket, len(some)), strict=True):
-                if errno:
-                    yield row, errno
+            errnos = self._messages.send(self.socket, len(some))
+            yield from compress(zip(some, errnos, strict=True), errnos)
 
     def _address(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> None:
         """Say where the first messages go: as the packets' own headers do."""
@@ -117,6 +117,13 @@ def _raw_socket(domain: int) -> socket.socket:
     with suppress(OSError):     # without the privilege the buffer is what the system gives
         opened.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
     return opened
+
+
+def _rows_of(family: int, firsts: bytes) -> Sequence[int]:
+    """The packets of a family, by the first byte of each; most batches are all of one."""
+    if firsts.count(firsts[:1]) == len(firsts):
+        return range(len(firsts)) if firsts[0] >> 4 == family else ()
+    return [row for row, first in enumerate(firsts) if first >> 4 == family]
 
 
 class Sender:
@@ -152,9 +159,9 @@ class Sender:
             UdpprobeError: this host knows none of the family.
         """
         refused: list[tuple[int, int]] = []
-        versions = memoryview(batch.packets)[:count * batch.stride:batch.stride]
+        firsts = bytes(memoryview(batch.packets)[:count * batch.stride:batch.stride])
         for family in (4, 6):
-            rows = [row for row, first in enumerate(versions) if first >> 4 == family]
+            rows = _rows_of(family, firsts)
             if rows:
                 if family not in self._sockets:
                     self._sockets[family] = _RawSocket(family, self._interface, self._patience_s)

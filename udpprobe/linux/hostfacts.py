@@ -163,7 +163,7 @@ class ReservedPorts:
 
 def families_of(high: Sequence[int], low: Sequence[int]) -> tuple[int, ...]:
     """Those of (n,) addresses that this kernel has: 4, 6 or both. IPv4 where it has none of them."""
-    asked = {4 if top == 0 and int(rest) >> 32 == MAPPED_PREFIX else 6 for top, rest in zip(high, low, strict=True)}
+    asked = {4 if top == 0 and int(rest) >> 32 == MAPPED_PREFIX else 6 for top, rest in {*zip(high, low, strict=True)}}
     return tuple(family for family in sorted(asked) if _is_known(family)) or (4,)
 
 

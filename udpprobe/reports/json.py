@@ -18,7 +18,6 @@ from msgspec.json import Encoder
 from msgspec.structs import astuple, replace
 
 from udpprobe.core.advice import sentence
-from udpprobe.core.findings import BIAS_NS
 from udpprobe.core.model import (
     REFUSED,
     REPORT_SCHEMA,
@@ -34,7 +33,7 @@ from udpprobe.core.model import (
     is_time,
     json_name,
 )
-from udpprobe.core.stencils import Filler, Stencil, rfc3339, rounded
+from udpprobe.core.stencils import Columns, Filler, Stencil, rfc3339, rounded
 from udpprobe.endpoints import endpoint_text
 from udpprobe.report import Rows
 
@@ -205,12 +204,9 @@ def _alike(some: Alike) -> Iterator[str]:
         finding, reporter=address, rtt_ms=dict.fromkeys(Spread.__struct_fields__, rtt), first_time_ns=time,
         last_time_ns=time)], "advice": sentence(REFUSED, [endpoint_text(address, port)])}   # type: ignore[arg-type]
     stencil = Stencil(lines([to_builtins(replace(some.template, **marks))]), is_json=True)
-    filler, rows = Filler(), some.rows()
-    words = filler.words
-    while told := list(islice(rows, ROWS_AT_A_TIME)):
-        for words[0], words[1], words[2], words[3], time_ns, words[5] in told:
-            words[4] = time_ns + BIAS_NS
-            filler.fill(stencil)
+    filler, columns = Filler(), Columns(*some.columns)
+    for first in range(0, len(some.tasks), ROWS_AT_A_TIME):
+        filler.fill_alike(stencil, some.tasks[first:first + ROWS_AT_A_TIME], columns)
         yield filler.take()
 
 

@@ -6,8 +6,9 @@ import errno
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import cache, partial
-from itertools import chain, compress, groupby
+from functools import cache
+from itertools import chain, compress, groupby, repeat
+from operator import lt, mul, ne, not_
 from types import MappingProxyType
 
 from msgspec import Struct, field
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text, is_group
 from udpprobe.core.advice import AMPLIFIER, ANSWERS_ELSEWHERE, case_of_verdict, sentence
-from udpprobe.core.model import Alike, AlikeRow, Destination, Finding, Loop, Parts, Spread, answer_from, median
+from udpprobe.core.model import Alike, AlikeColumns, Destination, Finding, Loop, Parts, Spread, answer_from, median
 from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
 from udpprobe.endpoints import endpoint_text
@@ -112,20 +113,17 @@ class Outcome(Mapping[int, Destination]):
         return Parts(self._parts, len(order), lambda place: self[order[place]])
 
     def _parts(self) -> Iterator[Destination | Alike]:
-        family_of = self._known.plan.family_of
-        for kind, tasks in groupby(self._order, lambda task: family_of(task) if self._is_alike[task] else 0):
+        plan, refusals = self._known.plan, self._known.record.refusals
+        columns = AlikeColumns(plan.tasks.high, plan.tasks.low, plan.port, plan.left_bytes, refusals.came_ns,
+                               refusals.took_ns)
+        families = bytes(map(plan.family_of, range(plan.asked, len(plan))))
+        kinds = bytes(map(mul, self._is_alike, map(families.__getitem__, plan.host)))
+        for kind, tasks in groupby(self._order, kinds.__getitem__):     # 0: not alike
             if kind == 0:
-                yield from (self._told[task] for task in tasks)
+                yield from map(self._told.__getitem__, tasks)
             else:
                 some = array("I", tasks)
-                yield Alike(destination_of(self._known, some[0]), partial(self._alike, some))
-
-    def _alike(self, tasks: Sequence[int]) -> Iterator[AlikeRow]:
-        plan, refusals = self._known.plan, self._known.record.refusals
-        left_bytes, came_ns, took_ns = plan.left_bytes, refusals.came_ns, refusals.took_ns
-        high, low, port = plan.tasks.high, plan.tasks.low, plan.port
-        for task in tasks:
-            yield AlikeRow(high[task], low[task], port[task], left_bytes[task], came_ns[task], took_ns[task])
+                yield Alike(destination_of(self._known, some[0]), some, columns)
 
 
 def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> Outcome:
@@ -142,10 +140,11 @@ def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> Outcome:
     ranked = [array("I") for _ in RANK]
     refused = ranked[RANK["refused"]]
     for host in sorted(range(plan.hosts), key=lambda host: (high[plan.asked + host], low[plan.asked + host])):
-        for task in plan.tasks_of(host):
-            if is_alike[task]:
-                refused.append(task)
-            elif state[task] != OPEN or plan.left[task]:
+        tasks = plan.tasks_of(host)
+        alike = bytes(map(is_alike.__getitem__, tasks))
+        refused.extend(compress(tasks, alike))
+        for task in compress(tasks, map(not_, alike)):
+            if state[task] != OPEN or plan.left[task]:
                 told[task] = _untold(known, task) if task in undecided else destination_of(known, task)
                 ranked[RANK[told[task].verdict]].append(task)
     return Outcome(known, array("I", chain.from_iterable(ranked)), told, is_alike)
@@ -159,8 +158,8 @@ def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:
         return bytearray(len(is_alike))
     for task in chain(record.answers, record.loops, undecided, known.unasked, *known.notes):
         is_alike[task] = 0
-    for task in compress(range(plan.asked), is_alike):
-        if plan.left[task] != 1 or record.refusals.took_ns[task] < 0:
+    for others in (map(ne, plan.left, repeat(1)), map(lt, record.refusals.took_ns, repeat(0))):
+        for task in compress(range(plan.asked), others):
             is_alike[task] = 0
     for host in range(plan.hosts):
         if is_group(*plan.tasks.address(plan.asked + host)):

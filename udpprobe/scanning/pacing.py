@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Iterable
+from itertools import compress
+from operator import sub
 
 from msgspec import Struct
 
+from udpprobe.core.departures import Queue, in_turn
 from udpprobe.core.limiter import MS, NEVER, SECOND
 from udpprobe.core.sweep import Sweep
 from udpprobe.scanning.host import Host
@@ -95,12 +96,9 @@ class Pacing:
         self._last_ns = array("q", [now_ns]) * hosts
         self.rtt_ns = array("q", bytes(8 * hosts))
         self._rounds = array("H", bytes(2 * hosts))
-        self._queued = array("I", bytes(4 * hosts))
         self.hit_ns = array("q", [now_ns]) * (hosts * sources)
         self._active: dict[int, Host] = {}
-        self._queue: deque[Iterator[int]] = deque()
-        self._waiting = 0
-        """Tasks in the queue."""
+        self._queue = Queue(plan.host, sources, plan.attempts, self.state.values, self._again, self._last_ns)
         self._looks: list[tuple[int, int]] = []
         """(when to look at a host, which), the earliest first: hosts of which nothing is queued any more."""
         self._look_ns = LOOK_NS * (1 + plan.asked // 20_000)
@@ -116,29 +114,14 @@ class Pacing:
     def _enqueue_first_round(self) -> None:
         """Every task once, the hosts in turn; the control ports of hosts with few."""
         plan = self._plan
-        sizes = [plan.starts[host + 1] - plan.starts[host] for host in range(plan.hosts)]
-        few = [host for host, size in enumerate(sizes) if size <= FEW_TASKS] if self._patience.control else []
-        for host, size in enumerate(sizes):
-            self._queued[host] = size
-        for host in few:
-            self._queued[host] += 1
-        self._waiting = plan.asked + len(few)
-        self._queue.append(chain(self._in_turn(sizes), [plan.asked + host for host in few]))
-
-    def _in_turn(self, sizes: list[int]) -> Iterator[int]:
-        plan, hosts, rank = self._plan, list(range(len(sizes))), 0
-        while hosts := [host for host in hosts if sizes[host] > rank]:
-            for host in hosts:
-                yield plan.by_host[plan.starts[host] + rank]
-            rank += 1
+        self._queue.put(in_turn(plan.by_host, plan.starts))
+        if self._patience.control:
+            sizes = map(sub, plan.starts[1:], plan.starts)
+            self._enqueue(plan.asked + host for host, size in enumerate(sizes) if size <= FEW_TASKS)
 
     def _enqueue(self, tasks: Iterable[int]) -> None:
-        tasks = list(tasks)
-        if tasks:
-            self._queue.append(iter(tasks))
-            self._waiting += len(tasks)
-            for task in tasks:
-                self._queued[self._plan.host[task]] += 1
+        if some := array("I", tasks):
+            self._queue.put(some)
 
     def due(self, now_ns: int, room: int) -> list[tuple[int, int]]:
         """Tasks of which to send a probe each now, and which of its source addresses each is sent from.
@@ -151,9 +134,10 @@ class Pacing:
             self._look(now_ns)
         room = min(room, self._allowance(now_ns))
         due = self._due_of_hosts(now_ns, room)
-        sources, attempts = self._plan.per_host, self._plan.attempts
-        for task in self._from_queue(room - len(due), now_ns):
-            due.append((task, (attempts[task] + task) % sources))
+        queued, ended = self._queue.take(room - len(due), now_ns)
+        for host in ended:
+            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
+        due += queued
         self._pay(len(due))
         return due
 
@@ -162,7 +146,7 @@ class Pacing:
         for number, host in list(self._active.items()):
             if len(due) >= room:
                 break
-            if self._queued[number]:
+            if self._queue.of_host[number]:
                 host.hold(now_ns)
                 continue
             sources: dict[int, int] = {}
@@ -181,29 +165,6 @@ class Pacing:
             self._enqueue(late)
         return due[:room]
 
-    def _from_queue(self, room: int, now_ns: int) -> Iterable[int]:
-        """The next of the queue that are still to be probed, each once."""
-        taken: list[int] = []
-        while self._queue and len(taken) < room:
-            before = len(taken)
-            taken += islice(self._queue[0], room - before)
-            if len(taken) < room:
-                self._queue.popleft()
-        self._waiting -= len(taken)
-        if not self._waiting:
-            self._queue.clear()
-        hosts, states = self._plan.host, self.state.values
-        found: dict[int, None] = {}
-        for task in taken:
-            host = hosts[task]
-            self._queued[host] -= 1
-            if states[task] == OPEN or self._again[task]:
-                found[task] = None
-                self._last_ns[host] = now_ns
-            if not self._queued[host]:
-                heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
-        return found
-
     def _allowance(self, now_ns: int) -> int:
         if not self._patience.rate_pps:
             return 1 << 30
@@ -217,7 +178,7 @@ class Pacing:
     def wake_ns(self, now_ns: int) -> int:
         """When something may be due."""
         wakes = [host.wake_ns() for host in self._active.values()]
-        if self._waiting:
+        if self._queue.size:
             wakes.append(self._paid_ns + self._gap_ns if self._patience.rate_pps else now_ns)
         return min([*wakes, self._looked_ns + self._look_ns])
 
@@ -230,7 +191,7 @@ class Pacing:
         later: list[tuple[int, int]] = []
         while self._looks and self._looks[0][0] <= now_ns:
             _, host = heapq.heappop(self._looks)
-            if not self.state.open[host] or host in self._active or self._queued[host]:
+            if not self.state.open[host] or host in self._active or self._queue.of_host[host]:
                 continue
             ready_ns = self._last_ns[host] + self._silence_ns(host)
             if now_ns < ready_ns:
@@ -354,10 +315,11 @@ class Pacing:
             self._reopen(host)
 
     def _reopen(self, host: int) -> None:
-        again = [task for task in self._plan.tasks_of(host) if self.state[task] == SILENT]
-        for task in again:
-            self.state[task] = OPEN
-        if again:
+        tasks = self._plan.tasks_of(host)
+        states = bytes(map(self.state.values.__getitem__, tasks))
+        if SILENT in states:
+            for task in compress(tasks, map(SILENT.__eq__, states)):
+                self.state[task] = OPEN
             heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
 
     def _learn_rtt(self, task: int, attempt: int, time_ns: int) -> int:
@@ -406,7 +368,7 @@ class Pacing:
 
     def silence_settles_ns(self, host: int) -> int:
         """When nothing can break the silence of a host's tasks any more; NEVER while it is still asked."""
-        if self._queued[host] or self.state.open[host] or host in self._active:
+        if self._queue.of_host[host] or self.state.open[host] or host in self._active:
             return NEVER
         last_ns = max(map(self._plan.sent_ns, self._plan.tasks_of(host)), default=0)
         return max(self._last_ns[host], last_ns) + self._patience.linger_ns
@@ -417,12 +379,12 @@ class Pacing:
 
     def remaining_s(self) -> float | None:
         """An estimate; None while nothing is known."""
-        sending_s = self._waiting / self._patience.rate_pps if self._patience.rate_pps else 0.0
+        sending_s = self._queue.size / self._patience.rate_pps if self._patience.rate_pps else 0.0
         limits_s = max((host.remaining_ns() for host in self._active.values()), default=0) / SECOND
         return sending_s + limits_s or None
 
     def done(self, now_ns: int) -> bool:
         """Whether all is decided, and answers to the last probes had their time."""
-        return not self._waiting and not self._active and not self.state.undecided and (
+        return not self._queue.size and not self._active and not self.state.undecided and (
             now_ns >= self._settled_ns) and (
             now_ns >= self._linger_ns or not (SILENT in self.state.values or LIMITED in self.state.values))

@@ -7,8 +7,10 @@ control port, surely closed, whose refusal shows that the host speaks.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate
+from operator import le, sub
 
 from msgspec import Struct
 
@@ -99,17 +101,14 @@ class Plan:
     def _order_by_host(self, destinations: Destinations) -> None:
         """Tasks by host and port: (asked,) `by_host`, and where each host's begin."""
         hosts, ports = destinations.host, destinations.port
-        pairs = pairwise(zip(hosts, ports, strict=True))
-        if all(before <= behind for before, behind in pairs):
+        self._is_by_host = all(map(le, zip(hosts, ports, strict=True), zip(hosts[1:], ports[1:], strict=True)))
+        if self._is_by_host:
             self.by_host, self._ports_by_host = array("I", range(self.asked)), ports[:]
         else:
             self.by_host = array("I", sorted(range(self.asked), key=lambda row: hosts[row] << 16 | ports[row]))
-            self._ports_by_host = array("H", [ports[row] for row in self.by_host])
-        self.starts = array("I", bytes(4 * (self.hosts + 1)))
-        for host in hosts:
-            self.starts[host + 1] += 1
-        for host in range(self.hosts):
-            self.starts[host + 1] += self.starts[host]
+            self._ports_by_host = array("H", map(ports.__getitem__, self.by_host))
+        sizes = Counter(hosts)
+        self.starts = array("I", accumulate(map(sizes.__getitem__, range(self.hosts)), initial=0))
 
     def tasks_of(self, host: int) -> array[int]:
         """The tasks of a host that were asked for."""
@@ -151,14 +150,20 @@ class Plan:
 
     def _source_ports(self) -> array[int]:
         ports, first_port = self.sources.ports, self.sources.port
-        found = array("H", [first_port]) * len(self.tasks)
-        for host in range(self.hosts if ports > 1 else 0):
-            control = self.asked + host
-            begin = self.prober.port_for(self.tasks.address(control), 0) - first_port
-            for rank, task in enumerate(self.tasks_of(host)):
-                found[task] = first_port + (begin + rank) % ports
-            found[control] = first_port + (begin + self.starts[host + 1] - self.starts[host]) % ports
-        return found
+        if ports == 1:
+            return array("H", [first_port]) * len(self.tasks)
+        sizes = list(map(sub, self.starts[1:], self.starts))
+        turns = array("H", range(first_port, first_port + ports)) * (max(sizes, default=0) // ports + 2)
+        found, controls = array("H"), array("H")
+        for host, size in enumerate(sizes):
+            begin = self.prober.port_for(self.tasks.address(self.asked + host), 0) - first_port
+            found.extend(turns[begin:begin + size])
+            controls.append(turns[begin + size])
+        if not self._is_by_host:
+            ports_by_host = found[:]
+            for task, port in zip(self.by_host, ports_by_host, strict=True):
+                found[task] = port
+        return found + controls
 
     def source_number(self, task: int, source: int) -> int:
         """What `Prober` calls one of the addresses of a task's host."""

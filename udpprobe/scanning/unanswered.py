@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from udpprobe.core.limiter import MS
@@ -38,11 +38,9 @@ class States:
         self.values = bytearray(len(host))
         self.undecided = self.asked
         """How many are open."""
-        self.open = array("I", bytes(4 * (max(host, default=-1) + 1)))
+        count = Counter(host[:self.asked])
+        self.open = array("I", map(count.__getitem__, range(max(host, default=-1) + 1)))
         """(hosts,) how many of each are open."""
-        for task in range(self.asked):
-            self.open[host[task]] += 1
-
         self._news: list[int] | None = None
 
     def note(self) -> list[int]:
