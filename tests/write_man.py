@@ -15,6 +15,9 @@ STATUS = (("0", "Done."), ("2", "The command line is wrong."),
           ("3", "It could not be done: no such file, no privilege, no route."), ("130", "Ctrl-C ended it."))
 OWN_STATUS = {
     "check": (("0", "OK"), ("1", "WARNING"), ("2", "CRITICAL"), ("3", "UNKNOWN, also of a wrong command line.")),
+    "watch": (("0", "Done."), FOUND, *STATUS[1:], ("N", (
+        "With -- COMMAND, that of the command: 128 and the signal that ended it, 126 if it cannot be run, 127 if there "
+        "is none of that name. What --fail-on names, and what goes wrong with the watch itself, goes before it."))),
     "lab": (("N", "That of the command; 128 and the signal that ended it."), *STATUS[1:3]),
 }
 

@@ -50,9 +50,8 @@ def opened(host):
 
 
 @pytest.fixture
-def sockets(monkeypatch):
-    monkeypatch.setattr(module, "IDLE_SHARE", -1)       # look each time
-    return Sockets(own_addresses)
+def sockets():
+    return Sockets(own_addresses, idle_share=0)     # look each time
 
 
 def frames_of(host, source_port, port=CLOSED):
@@ -191,7 +190,8 @@ def test_many_datagrams_of_known_ports_cost_one_look(opened, host, monkeypatch):
 
 def test_looks_that_take_long_are_few(monkeypatch):
     clock, looks = [0.0], []
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    for name in ("monotonic", "thread_time"):
+        monkeypatch.setattr(module.time, name, lambda: clock[0])
 
     def slow():
         looks.append(clock[0])
@@ -203,6 +203,37 @@ def test_looks_that_take_long_are_few(monkeypatch):
         clock[0] = max(clock[0], second)
         sender_of(sockets, "127.0.0.1", 53)
     assert 10 >= len(looks)
+
+
+def test_looks_that_wait_for_the_processor_cost_nothing(monkeypatch):
+    clock, looks = [0.0], []
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+
+    def starved():
+        looks.append(clock[0])
+        clock[0] += 1.0
+        return []
+    monkeypatch.setattr(module, "udp_sockets", starved)
+    sockets = Sockets(lambda: [ip_address("127.0.0.1")])
+    for _ in range(10):
+        sender_of(sockets, "127.0.0.1", 53)
+    assert 10 == len(looks)
+
+
+def test_where_no_idleness_is_asked_for_each_error_has_its_look(monkeypatch):
+    clock, looks = [0.0], []
+    for name in ("monotonic", "thread_time"):
+        monkeypatch.setattr(module.time, name, lambda: clock[0])
+
+    def slow():
+        looks.append(clock[0])
+        clock[0] += 1.0
+        return []
+    monkeypatch.setattr(module, "udp_sockets", slow)
+    sockets = Sockets(lambda: [ip_address("127.0.0.1")], idle_share=0)
+    for _ in range(10):
+        sender_of(sockets, "127.0.0.1", 53)
+    assert 10 == len(looks)
 
 
 def test_a_kernel_that_does_not_say_makes_it_unknown(sockets, monkeypatch):
@@ -275,3 +306,10 @@ def test_what_a_socket_sees_is_said_in_words(state, mode, error, text):
 def test_the_mode_of_path_mtu_discovery_is_asked_of_the_socket(sockets, opened, host, mode):
     opened.setsockopt(*DISCOVER[opened.family], MODES.index(mode))
     assert mode == sender_of(sockets, host, bound(opened, host)).mode
+
+
+def test_a_mode_that_a_program_sets_after_its_first_datagram_is_asked_for_again(sockets, opened, host):
+    port = bound(opened, host)
+    assert "WANT" == sender_of(sockets, host, port).mode
+    opened.setsockopt(*DISCOVER[opened.family], MODES.index("DO"))
+    assert "DO" == sender_of(sockets, host, port).mode

@@ -1,16 +1,18 @@
 """`udpprobe watch`: what fails on an interface, while it happens."""
 
 import math
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Option
+from typer import Argument, Exit, Option
+from typer.core import TyperCommand
 
 from udpprobe.cli.options import (
     AsnDbOption,
@@ -23,10 +25,10 @@ from udpprobe.cli.options import (
     ResolveOption,
     UtcOption,
 )
-from udpprobe.cli.output import guard_outputs, names_for, opened, style_of, width_of
+from udpprobe.cli.output import complain, guard_outputs, names_for, opened, style_of, width_of
 from udpprobe.cli.results import ReportWriter, finish, is_stream, verdicts_in
 from udpprobe.cli.scan_options import CaptureOption
-from udpprobe.core.verdicts import parse_verdicts
+from udpprobe.core.verdicts import VERDICTS, parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import Format
 from udpprobe.reports.text import escape
@@ -49,12 +51,44 @@ Examples:
   udpprobe watch --format ndjson | jq -r 'select(.sees == "blind") | .notes[]'
   udpprobe watch --kernel on --format ndjson | jq 'select(.reported == false)'
   udpprobe watch -w errors.pcapng --rotate 100MB --keep 10
+  udpprobe watch --fail-on blind,ignored -- ./client 192.0.2.7
+
+With -- COMMAND it runs a program to its end, and reports on standard error, or to -o FILE, of each socket of the
+program and its children: ICMP errors that arrived, those it was told of, was blind to, or ignored (told, and sent on to
+the same destination). The exit status is the program's; 1 where --fail-on found something, 127 where there is no such
+program, 126 where it cannot be run.
 """
 
 REDRAWN_S, IDLE_SHARE = 1.0, 10
 """How often the table is made anew, at most; a long one takes no more than a tenth of the time."""
+LIST_FORMATS = tuple(each for each in Format if each not in {Format.HTML, Format.PARQUET})
+"""Of a program's report."""
+NO_ERRORS = frozenset({"answered", "silent", "unsent"})
+"""Verdicts that no ICMP error has."""
+IGNORED, BLIND = "ignored", "blind"
+"""Findings of a program's sockets, beside verdicts."""
 LONGEST_S = 100 * 365 * 86_400
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+class Watching(TyperCommand):
+    """Options, and behind -- a program: its words are its own, and without -- there is none."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the parser's own types
+        """See typer."""
+        at = args.index("--") if "--" in args else len(args)
+        left = super().parse_args(ctx, args[:at])
+        if extra := ctx.params.get("command"):
+            from udpprobe.cli.usage_errors import EXTRA  # noqa: PLC0415 - of mistakes alone
+
+            raise UsageError(f"{' '.join(extra)!r}: {EXTRA['watch']}")
+        if at == len(args) - 1:
+            raise UsageError("-- without a command; give the program and its arguments behind it")
+        ctx.params["command"] = args[at + 1:] or None
+        return left
+
+
+SETTINGS = {"cls": Watching}
 
 
 class Kernel(StrEnum):
@@ -85,6 +119,8 @@ def _is_number(seconds: float | None) -> float | None:
 
 
 def watch(  # noqa: PLR0913 - a command's options are its arguments
+    command: Annotated[list[str] | None, Argument(
+        metavar="[-- COMMAND...]", help="A program to run and to watch, and its arguments.")] = None,
     *,
     interface: Annotated[str | None, Option("--interface", "-i", metavar="IFACE",
                                                   help="Listen on this interface; on all without it.")] = None,
@@ -124,7 +160,9 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
 
     It ends with Ctrl-C, and then reports as analyze does. NDJSON has a line an error, as soon as it is known.
     """
-    failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
+    failing: frozenset[str] = frozenset()
+    if fail_on is not None:
+        failing = _findings(fail_on) if command else frozenset(parse_verdicts(fail_on))
     if write == "-":
         raise UsageError("-w takes files in turns; standard output cannot be one of them")
     guard_outputs(output, write)
@@ -133,6 +171,15 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
 
     options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all,
                            loop_ttl, capture or "auto", kernel or "auto")
+    if command:
+        for word, is_given in (("--events", events), ("--all", show_all), ("--duration", duration is not None),
+                               ("--count", count is not None)):
+            if is_given:
+                raise UsageError(f"{word} does not go with -- COMMAND: the program's end ends the watch")
+        if output_format not in LIST_FORMATS:
+            raise UsageError(f"--format {output_format} does not go with -- COMMAND: give {', '.join(LIST_FORMATS)}")
+        raise Exit(_run(options, command, output, output_format, failing, verbose=verbose,
+                        says_missing=verbose or kernel is not None))
     events = events or output_format is Format.NDJSON
     names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=is_stream(output_format, events=events, is_live=True)) as out:
@@ -142,6 +189,42 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
         writer.write(report)
     finish(verdicts_in(report), failing, interrupted=why is not None,
            failure=why if isinstance(why, UdpprobeError) else None)
+
+
+def _findings(words: str) -> frozenset[str]:
+    """What `--fail-on` names of a program: verdicts of ICMP errors, `blind` and `ignored`."""
+    found = frozenset(word.strip() for word in words.split(","))
+    known = (*(verdict for verdict in VERDICTS if verdict not in NO_ERRORS), BLIND, IGNORED)
+    strange = sorted(found.difference(known))
+    if strange:
+        raise UsageError(f"--fail-on {strange[0]!r}: give {', '.join(known)}")
+    return found
+
+
+def _run(options: "WatchOptions", command: list[str], output: str | None,
+         output_format: Format, failing: frozenset[str], *, verbose: bool, says_missing: bool) -> int:
+    """The exit status of a program that is watched; the report goes to standard error, for the other one is its own."""
+    from udpprobe.commands.program import watch_program  # noqa: PLC0415 - as above
+    from udpprobe.commands.watch import Listeners  # noqa: PLC0415 - as above
+    from udpprobe.reports.program import program_text  # noqa: PLC0415 - as above
+
+    with nullcontext(sys.stderr) if output is None else opened(output, stream=False) as out:
+        outcome = watch_program(options, command, os.environ, Listeners(
+            on_start=partial(_tell, _listening(options)) if verbose else lambda: None,
+            on_warning=_tell if says_missing else lambda _: None))
+        if out is not None:
+            out.write(program_text(outcome.sockets, output_format, width_of(out)))
+            out.flush()
+    if outcome.strays:
+        complain(f"{outcome.strays} ICMP errors are about datagrams of this host of an unknown process")
+    if outcome.lost:
+        complain(f"warning: the kernel dropped {outcome.lost} packets before they were read: errors may be missing")
+    found = failing & {word for each in outcome.sockets for word in each.findings}
+    if found:
+        complain(f"--fail-on: found {', '.join(sorted(found))}")
+    if outcome.failure:
+        raise outcome.failure
+    return 1 if found else outcome.status
 
 
 def _follow(options: "WatchOptions", writer: ReportWriter, *, verbose: bool,

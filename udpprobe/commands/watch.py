@@ -98,11 +98,10 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
         Stopped: the same, later; or the interface is gone.
         Interrupted: on Ctrl-C, once all that was heard by then is told.
     """
-    expression = TRAFFIC if options.filter is None else f"({TRAFFIC}) and ({options.filter})"
     with ExitStack() as held:
         kernel = held.enter_context(closing(KernelEvents(options.kernel, listeners.on_warning)))
         capture = held.enter_context(closing(open_capture(
-            expression, interface=options.interface, bulk=True, capture=options.capture)))
+            expression_of(options), interface=options.interface, bulk=True, capture=options.capture)))
         rotation = options.write and held.enter_context(Rotation(
             options.write, most_bytes=options.rotate_bytes, files=options.keep, application=f"udpprobe {__version__}"))
         sockets = Sockets(own_addresses)
@@ -120,6 +119,11 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
     return report
 
 
+def expression_of(options: WatchOptions) -> str:
+    """The pcap filter expression of what is read."""
+    return TRAFFIC if options.filter is None else f"({TRAFFIC}) and ({options.filter})"
+
+
 class Watch:
     """What is known of a source that never ends; it forgets what it has to.
 
@@ -130,18 +134,22 @@ class Watch:
         rotation: what keeps the packets.
         most_rows: of destinations and of findings; there may be twice as many for a while.
         kernel: says who was told.
+        by_flow: whether datagrams are counted by their source, too.
     """
 
-    def __init__(self, source: LiveCapture, options: WatchOptions, sockets: Sockets, rotation: Rotation | None = None,
-                 most_rows: int = MOST_ROWS, kernel: KernelEvents | None = None) -> None:
+    def __init__(self, source: LiveCapture, options: WatchOptions, sockets: Sockets,
+                 rotation: Rotation | None = None, most_rows: int = MOST_ROWS, kernel: KernelEvents | None = None, *,
+                 by_flow: bool = False) -> None:
         self.source, self.options, self.sockets, self.rotation = source, options, sockets, rotation
         self.most_rows, self._kernel = most_rows, kernel or KernelEvents("off")
         self.told = 0
         """How many errors."""
+        self.heard_ns = 0
+        """Until when all that came was read, since 1970; 0 before anything was."""
         self._notes: dict[tuple[str, int | None], dict[str, None]] = {}
         """Of destinations: what is to be said of who sent there."""
         self._aged_out = 0
-        self.analyzer = Analyzer(SystemRandom().getrandbits(64), keeps_events=True)
+        self.analyzer = Analyzer(SystemRandom().getrandbits(64), by_flow=by_flow, keeps_events=True)
         self.analyzer.ports = self.sockets.ports
         self._loops = LoopsSoFar(self.analyzer, self.options.loop_ttl)
         self._index = interface_index(self.options.interface) if self.options.interface else 0
@@ -155,7 +163,7 @@ class Watch:
         end_ns = None
         remember = self.rotation.remember if self.rotation else None
         while True:
-            now_ns = self.source.follow(self.analyzer, self._kernel.wait_s(WAIT_S), remember)
+            self.heard_ns = now_ns = self.source.follow(self.analyzer, self._kernel.wait_s(WAIT_S), remember)
             # Nothing waits for a group to be full: a socket may not be there for long.
             self.analyzer.flush()
             self.sockets.heed()
@@ -216,7 +224,7 @@ class Watch:
         return WatchedEvent(
             **own | {"notes": (*event.notes, note)}, process=sender.process, sees=sender.sees,
             reported=sender.is_reported(meaning) if is_reported is None else is_reported,
-            reported_by="inference" if is_reported is None else "kernel")
+            reported_by="inference" if is_reported is None else "kernel", mtu_discover=sender.mode)
 
     def _note(self, destination: tuple[str, int | None], note: str) -> None:
         notes = self._notes.setdefault(destination, {})

@@ -411,3 +411,6 @@ class WatchedEvent(Event, frozen=True):
     """Whether Linux told a socket of it, by an errno; None where another host sent it, or where nobody knows."""
     reported_by: str | None = None
     """Who says so: `kernel`, by its event sock:inet_sk_error_report; or `inference`, from the socket's state."""
+    mtu_discover: str | None = None
+    """How the socket discovers the path MTU: IP_MTU_DISCOVER or IPV6_MTU_DISCOVER without `IP_PMTUDISC_`; None where
+    nobody knows."""

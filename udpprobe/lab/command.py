@@ -15,6 +15,7 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import NoReturn, Self
 
+from udpprobe.errors import UdpprobeError
 from udpprobe.lab.namespace import libc, mount_private
 
 NOT_EXECUTABLE, NOT_FOUND, BY_SIGNAL = 126, 127, 128
@@ -22,6 +23,14 @@ NOT_EXECUTABLE, NOT_FOUND, BY_SIGNAL = 126, 127, 128
 CRASHED = 3
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 TERMINAL = "/dev/tty"
+
+
+class NotRun(UdpprobeError):  # noqa: N818 - as Interrupted
+    """A program cannot be started; the exit status says why, as a shell's does."""
+
+    def __init__(self, name: str, error: OSError) -> None:
+        super().__init__(f"cannot run {name}: {error.strerror}")
+        self.exit_status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
 
 
 class Group(Enum):
@@ -46,7 +55,7 @@ class Command:
     """
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str], *, is_shell: bool = False) -> None:
-        self._has_terminal = _is_foreground()
+        self._has_terminal = is_foreground()
         group = Group.FOREGROUND if is_shell and self._has_terminal else Group.OURS if self._has_terminal else Group.OWN
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
@@ -74,7 +83,7 @@ class Command:
         status = os.waitstatus_to_exitcode(os.waitpid(self._keeper, 0)[1])
         if self._has_terminal:
             _take_terminal()
-        return _shell_status(status)
+        return shell_status(status)
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +93,8 @@ class Command:
         os.close(self._descriptor)
 
 
-def _is_foreground() -> bool:
+def is_foreground() -> bool:
+    """Whether this process has the terminal, and its signals."""
     try:
         terminal = os.open(TERMINAL, os.O_RDONLY)
     except OSError:
@@ -105,8 +115,42 @@ def _take_terminal() -> None:
     signal.signal(signal.SIGTTOU, before)
 
 
-def _shell_status(status: int) -> int:
+def shell_status(status: int) -> int:
+    """The exit status that a shell gives for a program's; negative of the signal that ended it."""
     return BY_SIGNAL - status if status < 0 else status
+
+
+def start(words: Sequence[str], environment: Mapping[str, str], *, own_group: bool = False) -> int:
+    """Start a program with no signals blocked or ignored on our account.
+
+    Args:
+        words: the program and its arguments.
+        environment: all of it.
+        own_group: whether it gets a process group of its own.
+
+    Returns:
+        Its process.
+
+    Raises:
+        NotRun: it cannot be.
+    """
+    try:
+        if own_group:
+            return os.posix_spawnp(words[0], list(words), environment, setpgroup=0, setsigmask=(),
+                                   setsigdef=IGNORED_BY_PYTHON)
+        return os.posix_spawnp(words[0], list(words), environment, setsigmask=(), setsigdef=IGNORED_BY_PYTHON)
+    except ValueError:      # an empty name, or one with a zero byte
+        raise NotRun(repr(words[0]), FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))) from None
+    except OSError as error:
+        raise NotRun(words[0], error) from None
+
+
+def reaped(command: int) -> int | None:
+    """A child's status once it has ended; reaps orphans on the way."""
+    while (found := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+        if found[0] == command:
+            return os.waitstatus_to_exitcode(found[1])
+    return None
 
 
 # ---- in the keeper, process 1 of its namespace
@@ -133,22 +177,15 @@ def _join(group: Group) -> None:
 def _run(words: Sequence[str], environment: Mapping[str, str], alive: int) -> int:
     with Signals(signal.SIGCHLD) as signals:
         try:
-            command = os.posix_spawnp(words[0], list(words), environment, setsigmask=(), setsigdef=IGNORED_BY_PYTHON)
-        except ValueError:      # an empty name, or one with a zero byte
-            return _not_run(repr(words[0]), FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
-        except OSError as error:
-            return _not_run(words[0], error)
-        return _wait(command, signals, alive)
-
-
-def _not_run(name: str, error: OSError) -> int:
-    if sys.stderr is not None:  # print takes None for standard output
-        print(f"udpprobe: cannot run {name}: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201 - the one line
-    return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            return _wait(start(words, environment), signals, alive)
+        except NotRun as why:
+            if sys.stderr is not None:  # print takes None for standard output
+                print(f"udpprobe: {why}", file=sys.stderr, flush=True)  # noqa: T201 - the one line
+            return why.exit_status
 
 
 def _wait(command: int, signals: Signals, alive: int) -> int:
-    while (status := _reaped(command)) is None:
+    while (status := reaped(command)) is None:
         ready, _, _ = select.select([signals.fileno(), alive], [], [])
         if alive in ready:
             return CRASHED      # the parent is gone: the pipe has lost its other end
@@ -156,15 +193,7 @@ def _wait(command: int, signals: Signals, alive: int) -> int:
             if number != signal.SIGCHLD and not by_terminal:
                 os.kill(command, number)
                 os.kill(command, signal.SIGCONT)    # a stopped process would not act on it
-    return _shell_status(status)
-
-
-def _reaped(command: int) -> int | None:
-    """The command's status once it has ended; reaps orphans on the way."""
-    while (found := os.waitpid(-1, os.WNOHANG)) != (0, 0):
-        if found[0] == command:
-            return os.waitstatus_to_exitcode(found[1])
-    return None
+    return shell_status(status)
 
 
 PASSED_ON = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})

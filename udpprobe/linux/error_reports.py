@@ -237,6 +237,11 @@ class KernelEvents:
         except UdpprobeError as why:
             self._on_warning(f"who was told of an error is inferred from its socket's state: {why}")
 
+    def settle(self) -> None:
+        """Wait until `auto` knows: of what follows nothing is judged without need by sockets' states."""
+        if self._opening.ident is not None:
+            self._opening.join()
+
     @property
     def lost(self) -> int:
         """Events of the kernel's that came too fast."""
@@ -266,7 +271,6 @@ class KernelEvents:
 
     def close(self) -> None:
         """Remove the instance."""
-        if self._opening.ident is not None:
-            self._opening.join()
+        self.settle()
         if self._tracing:
             self._tracing.close()

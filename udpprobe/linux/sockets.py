@@ -32,7 +32,8 @@ REMEMBERED_S = 60.0
 """How long a closed socket is remembered, for errors that come late."""
 MOST_REMEMBERED = 1 << 16
 IDLE_SHARE = 10
-"""So many times as long as looks at all sockets take, none is taken in the mean: many sockets take long."""
+"""So many times as long as looks at all sockets keep the processor busy, none is taken in the mean: many sockets take
+long."""
 SAVED_S = 1.0
 """Where none was taken for as long as this, several may follow at once."""
 
@@ -111,6 +112,8 @@ class _Sighting(Struct):
     holder: Holder | None
     options: Options
     seen_s: float
+    asked_s: float
+    """When its options were read; a program may set some later."""
     gone: bool = False
 
 
@@ -119,17 +122,21 @@ class Sockets:
 
     Args:
         own_addresses: says which addresses this host has now.
+        idle_share: as `IDLE_SHARE`; 0 for a look whenever there is a reason, so that each error is judged by what its
+            socket is after it came.
     """
 
-    def __init__(self, own_addresses: Callable[[], Iterable[Address]]) -> None:
-        self.own_addresses = own_addresses
+    def __init__(self, own_addresses: Callable[[], Iterable[Address]], idle_share: int = IDLE_SHARE) -> None:
+        self.own_addresses, self._idle_share = own_addresses, idle_share
         self.ports = Ports(SystemRandom().getrandbits(64))
         """Sees which ports of this host send: for the analyzer of its packets."""
+        self.on_holders: Callable[[Iterable[int]], None] = lambda _: None
+        """Gets the processes of sockets that were just found: soon they may be gone."""
         self._own: frozenset[int] = frozenset()
         self._sightings: dict[int, _Sighting] = {}
         """By inode."""
         self._by_port: dict[int, list[_Sighting]] = {}
-        self._expires_s = self._next_look_s = 0.0
+        self._expires_s = self._next_look_s = self._looked_s = 0.0
         self._drops = DropCounters()
 
     def look(self) -> None:
@@ -175,18 +182,22 @@ class Sockets:
         start_s = time.monotonic()
         if start_s < self._next_look_s:
             return False
+        busy_s = time.thread_time()     # a machine that lets this process wait must not make it wait even longer
         with suppress(OSError):     # the kernel is too busy to say, or says nothing: then nothing is known
             self._see({each.inode: each for each in udp_sockets()}, start_s)
-        cost_s = time.monotonic() - start_s
-        self._next_look_s = max(self._next_look_s, start_s - SAVED_S) + (IDLE_SHARE + 1) * cost_s
+        cost_s = time.thread_time() - busy_s
+        self._looked_s = start_s
+        self._next_look_s = max(self._next_look_s, start_s - SAVED_S) + (self._idle_share + 1) * cost_s
         return True
 
     def _see(self, there: dict[int, UdpSocket], now_s: float) -> None:
         new = there.keys() - self._sightings.keys() | self._left() & there.keys()
         holders = holders_of(new, {each.holder.pid for each in self._sightings.values() if each.holder}) if new else {}
+        self.on_holders({each.pid for each in holders.values()})
         for inode in new:
             holder = holders.get(inode)
-            self._sightings[inode] = _Sighting(there[inode], holder, options_of(holder) if holder else Options(), now_s)
+            self._sightings[inode] = _Sighting(
+                there[inode], holder, options_of(holder) if holder else Options(), now_s, now_s)
         for inode, sighting in self._sightings.items():
             sighting.gone = inode not in there
             if not sighting.gone:
@@ -215,6 +226,9 @@ class Sockets:
         ranked = [(rank, each) for each in self._by_port.get(quoted.source_port or 0, ())
                   if (rank := _rank(each, flow)) is not None]
         best = max((rank for rank, _ in ranked), default=None)
+        for rank, each in ranked:
+            if rank == best:
+                self._ask_again(each)
         told = {_told(each, flow, event.family) for rank, each in ranked if rank == best}
         if len({sender.process for sender in told}) != 1:
             return NOBODY       # nobody holds it any more, or several share the port
@@ -222,6 +236,13 @@ class Sockets:
             return told.pop()
         states = {sender.state for sender in told}
         return Sender(told.pop().process, states.pop() if len(states) == 1 else "unknown")
+
+    def _ask_again(self, sighting: _Sighting) -> None:
+        """Its options, once a look."""
+        if sighting.holder and not sighting.gone and sighting.asked_s < self._looked_s:
+            sighting.asked_s = self._looked_s
+            if (options := options_of(sighting.holder)) != Options():
+                sighting.options = options
 
 
 Flow = tuple[int, int, int | None]

@@ -1,0 +1,157 @@
+"""A program under test: what counts as told, blind and ignored, and when it is over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import builders as b
+import pytest
+from builders import CLIENT, PORT, host, sent
+from live_frames import frames_of
+from test_watching import Live
+
+from udpprobe.commands.program import LINGER_NS, Findings, Program, last_sent
+from udpprobe.commands.watch import Listeners, Watch, WatchOptions
+from udpprobe.core.kernel import MODES
+from udpprobe.core.model import Process
+from udpprobe.lab.command import Signals, start
+from udpprobe.linux.sockets import Sender, Sockets
+from udpprobe.reports import Format
+from udpprobe.reports.program import program_text
+
+MS = 1_000_000
+OWN, OTHER = Process("client", 812), Process("other", 813)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sock_diag is Linux's")
+
+
+class Held(Sockets):
+    """Sockets of which a test says what they are."""
+
+    def __init__(self, sender):
+        super().__init__(list)
+        self.sender = sender
+
+    def senders(self, events):
+        return [self.sender for _ in events]
+
+
+@pytest.fixture(params=[4, 6])
+def family(request):
+    return request.param
+
+
+def found(sender, *packets):
+    """The rows of a program that sent from here, and how many errors are nobody's; packets come a millisecond apart."""
+    findings, source = Findings({OWN.pid}), Live([frames_of(packets, now_ns=len(packets) * MS)])
+    watching = Watch(source, WatchOptions(), Held(sender), by_flow=True)
+    watching.follow(Listeners(on_events=findings.take), lambda: source.is_done)
+    return findings.sockets(last_sent(watching)), findings.strays
+
+
+def counts(sender, *packets):
+    rows, strays = found(sender, *packets)
+    assert 0 == strays
+    return [(row.errors, row.told, row.blind, row.ignored, row.unknown, row.too_big) for row in rows]
+
+
+def refused(packet):
+    return b.error_about(packet)
+
+
+def too_big(packet, mtu=1400):
+    return (b.frag_needed if packet[0] >> 4 == 4 else b.packet_too_big)(packet, mtu, host(9, b.family_of(packet)))
+
+
+def test_an_unconnected_socket_is_blind_to_a_refusal(family):
+    probe = sent(1, family)
+    assert [(1, 0, 1, 0, 0, 0)] == counts(Sender(OWN, "unconnected", "WANT"), probe, refused(probe))
+
+
+def test_what_a_connected_socket_was_told_before_it_sent_on_is_ignored(family):
+    probe, again = sent(1, family, size=20), sent(1, family, size=30)
+    connected = Sender(OWN, "connected", "WANT")
+    assert [(1, 1, 0, 0, 0, 0)] == counts(connected, probe, refused(probe))
+    assert [(1, 1, 0, 1, 0, 0)] == counts(connected, probe, refused(probe), again)
+    assert [(2, 2, 0, 1, 0, 0)] == counts(connected, probe, refused(probe), again, refused(again))
+
+
+def test_who_sends_smaller_ones_after_too_big_ignores_nothing(family):
+    big, again, small = (sent(1, family, size=size) for size in (1450, 1440, 20))
+    connected = Sender(OWN, "connected", "WANT")
+    assert [(1, 1, 0, 0, 0, 1)] == counts(connected, big, too_big(big), small)
+    assert [(2, 2, 0, 1, 0, 2)] == counts(connected, big, too_big(big), again, too_big(again))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_of_unconnected_sockets_only_one_with_pmtudisc_do_is_told_of_too_big(mode, family):
+    big = sent(1, family, size=1450)
+    is_told = mode == "DO"
+    assert [(1, int(is_told), int(not is_told), 0, 0, 1)] == counts(Sender(OWN, "unconnected", mode), big, too_big(big))
+
+
+def test_where_the_mode_is_not_known_nobody_says_whether_it_was_told(family):
+    big = sent(1, family, size=1450)
+    assert [(1, 0, 0, 0, 1, 1)] == counts(Sender(OWN, "unconnected"), big, too_big(big))
+
+
+def test_an_mtu_that_no_ipv6_link_may_have_teaches_the_route_nothing():
+    big = sent(1, 6, size=1450)
+    assert [(1, 0, 1, 0, 0, 1)] == counts(Sender(OWN, "unconnected", "DO"), big, too_big(big, 1279))
+    assert [(1, 1, 0, 0, 0, 1)] == counts(Sender(OWN, "unconnected", "DO"), big, too_big(big, 1280))
+
+
+def test_of_other_processes_nothing_is_counted_and_of_unknown_ones_that_there_were_some(family):
+    probe = sent(1, family)
+    assert ((), 0) == found(Sender(OTHER, "unconnected"), probe, refused(probe))
+    assert ((), 1) == found(Sender(None, "unknown"), probe, refused(probe))
+    assert ((), 0) == found(None, probe, refused(probe))      # another host's
+
+
+def test_a_datagram_that_was_answered_later_ignored_nothing_for_sure(family):
+    probe, again = sent(1, family, size=20), sent(1, family, size=30)
+    answer = b.datagram(host(1, family), CLIENT[family], PORT, 40001)
+    assert [(1, 1, 0, 0, 0, 0)] == counts(Sender(OWN, "connected", "WANT"), probe, refused(probe), again, answer)
+
+
+def test_it_is_over_once_packets_of_half_a_second_after_its_end_were_read():
+    with Signals(signal.SIGCHLD) as signals:
+        program = Program(start([sys.executable, "-c", "raise SystemExit(7)"], os.environ), signals, has_terminal=False)
+        program.wait()
+        now_ns = time.time_ns()
+        assert not program.is_over(now_ns - 1_000_000_000)
+        assert program.is_over(now_ns + LINGER_NS)
+    assert 7 == program.status
+
+
+def test_a_clock_that_is_set_back_does_not_keep_it_for_ever(monkeypatch):
+    with Signals(signal.SIGCHLD) as signals:
+        program = Program(start(["true"], os.environ), signals, has_terminal=False)
+        program.wait()
+    assert not program.is_over(0)
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + 60)
+    assert program.is_over(0)
+
+
+def test_signals_that_come_meanwhile_are_the_program_s():
+    with Signals(signal.SIGCHLD) as signals:
+        program = Program(start(["sleep", "60"], os.environ, own_group=True), signals, has_terminal=False)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)     # other threads do not block it
+        program.wait()
+    assert 128 + signal.SIGTERM == program.status
+
+
+@pytest.mark.parametrize("output_format", [Format.TABLE, Format.JSON, Format.NDJSON, Format.CSV, Format.MARKDOWN])
+def test_each_format_shows_the_socket(output_format, family):
+    probe = sent(1, family)
+    rows, _ = found(Sender(OWN, "unconnected", "WANT"), probe, refused(probe))
+    text = program_text(rows, output_format, 80)
+    assert "refused" in text
+    assert "client" in text
+    if output_format is Format.TABLE:
+        assert 80 >= max(map(len, text.splitlines()))
