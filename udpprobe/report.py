@@ -111,6 +111,7 @@ class Conclusion:
         if is_final:
             analyzer.seal()
         conversations = analyzer.conversations
+        analyzer.findings.count_answers()
         endpoints, endpoint_rtt = conversations.close() if is_final else conversations.totals()
         analyzer.findings.split_records(endpoints)
         findings, loops, rtt = analyzer.findings.table, analyzer.findings.loops, analyzer.findings.rtt

@@ -5,8 +5,10 @@ from __future__ import annotations
 import builders as b
 import pytest
 from builders import host
-from following import MS, story_of
+from following import MS, SECRET, frames_of, story_of, story_of_analyzer
+from twins import small
 
+from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Spread
 from udpprobe.report import Question
 
@@ -159,10 +161,41 @@ def test_an_answer_from_another_host_is_a_finding_and_the_destination_stays_sile
     assert f"it answers from {OTHER[family]}" in found.advice
 
 
-def test_answers_from_another_host_are_counted_once_a_question():
-    frames = [each for sport in (5000, 5001, 5002) for each in (ask(sport), answer(dport=sport, server=OTHER[4]),
-                                                                answer(dport=sport, server=OTHER[4]))]
-    assert {(SERVER[4], 53): [(OTHER[4], 3, note())]} == elsewhere_of(frames)
+@pytest.mark.parametrize("family", [4, 6])
+def test_answers_from_another_host_are_counted_each(family):
+    other = OTHER[family]
+    frames = [each for sport in (5000, 5001) for each in (
+        ask(sport, family=family), *[answer(dport=sport, family=family, server=other)] * 2,
+        ask(sport, family=family), answer(dport=sport, family=family, server=other))]
+    found = destinations_of(frames, range(len(frames)))
+    assert [(SERVER[family], 4, [(other, 6, MS, 9 * MS)])] == [
+        (each.address, each.sent, [(told.reporter, told.count, told.first_time_ns, told.last_time_ns)
+                                   for told in each.findings]) for each in found if each.findings]
+
+
+def test_a_report_of_a_capture_that_goes_on_counts_answers_from_another_host_once():
+    analyzer = Analyzer(SECRET)
+    for count in (1, 2, 3):
+        analyzer.feed_frames(frames_of([ask(id=count), answer(server=OTHER[4], id=count)],
+                                       times_ns=[count * MS, count * MS + 1]))
+        analyzer.flush()
+        for _ in range(2):      # as often as it is asked for
+            found = story_of_analyzer(analyzer).only
+            assert [(OTHER[4], count)] == [(told.reporter, told.count) for told in found.findings]
+
+
+def test_answers_from_another_host_are_counted_on_when_conversations_are_forgotten():
+    core = small(horizon=16, window=2, kept=1, conversations=1, group=1)
+    analyzer, frames = core.analyzer.Analyzer(SECRET), []
+    for number in range(40):
+        sport = 5000 + number
+        frames += [ask(sport, id=number), answer(dport=sport, server=OTHER[4], id=2 * number),
+                   answer(dport=sport, server=OTHER[4], id=2 * number + 1)]
+    analyzer.feed_frames(frames_of(frames))
+    analyzer.finish()
+    assert analyzer.conversations.table.size < 40
+    found = story_of_analyzer(analyzer, reporting=core.report).only
+    assert [(OTHER[4], 80)] == [(told.reporter, told.count) for told in found.findings]
 
 
 def test_an_answer_from_another_host_may_be_refused():

@@ -11,6 +11,8 @@ import pytest
 from network import Network, address, require
 from scanning import FAMILIES, UDPPROBE, UNPRIVILEGED, Scan, listening, target
 
+from udpprobe.endpoints import endpoint_text
+
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 HOST = {family: address(family, 2, 2) for family in FAMILIES}
 OTHER = {4: "10.0.2.77", 6: "2001:db8:2::77"}
@@ -95,18 +97,31 @@ def test_other_traffic_of_this_host_that_uses_up_a_host_s_limit_leaves_it_rate_l
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("engine", ["raw", "recverr"])
-def test_what_a_host_sends_from_another_port_unasked_is_no_answer(network, family, engine):
-    source = 41000
-    stream = start(network, "host", family, 7777, address(family, 1, 1), range(source, source + 1), 0.05)
+@pytest.mark.parametrize(("node", "engine"), [("host", "raw"), ("router", "raw"), ("host", "recverr")])
+def test_what_comes_from_elsewhere_unasked_is_no_answer_and_is_written(network, tmp_path, family, node, engine):
+    source, path = 41000, tmp_path / "scan.pcapng"
+    write = f"-w {path} " if engine == "raw" else ""
+    stream = start(network, node, family, 7777, address(family, 1, 1), range(source, source + 1), 0.05)
     try:
-        said = Scan(network, f"--engine {engine} --source-port {source} {target(HOST[family], LISTENING)}").said()
+        said = Scan(network, f"{write}--engine {engine} --source-port {source} {target(HOST[family], LISTENING)}").said()
     finally:
         stream.kill()
         stream.wait()
     (found,) = said.report["destinations"]
     assert "silent" == found["verdict"]
-    assert ["answer-from port 7777, unasked: not taken for an answer"] == found["findings"][0]["notes"]
+    (finding,) = found["findings"]
+    assert [f"answer-from {note_of(node, family)}"] == finding["notes"]
+    if write:
+        capture = path.read_bytes()
+        strays = capture.count(b"unrelated")
+        assert 0 < finding["count"] <= strays
+        assert strays < capture.count(b"silent (no-evidence)")      # their comments, and those of the probes
+
+
+def note_of(node, family):
+    if node == "host":
+        return "port 7777, unasked: not taken for an answer"
+    return f"{endpoint_text(address(family, 1, 2), 7777)}, which was not asked"
 
 
 def start(network, node, family, source_port, to, ports, interval_s):

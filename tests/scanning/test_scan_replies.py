@@ -28,6 +28,7 @@ from scan_setup import (
     halves,
     other_traffic,
     plan_of,
+    with_proof,
     with_udp,
     wrong_proof,
 )
@@ -35,7 +36,7 @@ from scan_setup import (
 from udpprobe.endpoints import endpoint_text
 from udpprobe.scanning.events import Answer, Error, Left
 from udpprobe.scanning.outcome import outcome
-from udpprobe.scanning.replies import NO_TASK
+from udpprobe.scanning.replies import AT_PORT_0, NO_TASK
 from udpprobe.scanning.telling import event_of
 
 ROUTER = {4: "203.0.113.1", 6: "2001:db8:ff::1"}
@@ -80,7 +81,8 @@ def test_an_answer_from_another_port_is_nobody_s_where_several_wait_for_one():
     scan = Scan(ports=(PORT, 53))
     scan.hear(scan.send(0), scan.send(1))
     assert [] == scan.hear(answer(sport=50_000))
-    assert ([0, 1, NO_TASK], {}) == (scan.tasks, scan.replies.other_ports)
+    assert ([0, 1, AT_PORT_0 - OWN_PORT], {}) == (scan.tasks, scan.replies.other_ports)
+    assert NO_TASK == scan.replies.only_task_at(OWN_PORT)
 
 
 def source_ports_of(scan):
@@ -124,7 +126,7 @@ def test_a_host_s_answer_from_a_port_with_the_number_of_the_scan_s_own_is_one():
 
 @pytest.mark.parametrize("packet", [
     other_traffic(sport=40_001), other_traffic(dport=1), other_traffic(source="192.0.2.99"),
-    answer(dport=40_001), answer(to="192.0.2.99"), answer(source=OTHER_HOST[4]), b"", b"\x45",
+    answer(dport=40_001), answer(to="192.0.2.99"), b"", b"\x45",
 ])
 def test_other_people_s_datagrams_do_not_enter_the_report(packet):
     scan = Scan()
@@ -366,6 +368,38 @@ def test_the_kernel_s_words_are_as_good_as_packets(family):
                                                  event.quoted.source)
 
 
+# ---- events
+
+def event_about(scan, task, quote=lambda packet: packet):
+    """Of a refusal that quotes so much of a probe."""
+    packet = scan.send(task)
+    scan.hear(packet, b.port_unreachable(quote(packet)))
+    return event_of(scan.known, scan.errors[-1])
+
+
+@pytest.mark.parametrize(("family", "quote", "evidence"), [
+    (4, lambda packet: packet, ("ip-id", "udp-checksum", "payload")),
+    (6, lambda packet: packet, ("flow-label", "udp-checksum", "payload")),
+    (4, lambda packet: packet[:28], ("ip-id", "udp-checksum")),
+    (6, lambda packet: packet[:48], ("flow-label", "udp-checksum")),
+    (4, lambda packet: with_proof(packet, bytes(2)), ("udp-checksum", "payload")),
+    (6, lambda packet: with_proof(packet, bytes(2)), ("udp-checksum", "payload")),
+    (4, lambda packet: with_udp(packet, 6, bytes(2)), ("ip-id", "payload")),
+    (6, lambda packet: with_udp(packet, 6, bytes(2)), ("flow-label", "payload")),
+])
+def test_an_event_says_what_told_the_probe_from_its_neighbours(family, quote, evidence):
+    event = event_about(Scan(family), 0, quote)
+    assert ("exact", evidence) == (event.match, event.match_evidence)
+
+
+@FAMILIES
+def test_an_event_about_a_control_probe_has_no_advice(family):
+    scan = Scan(family)
+    assert "start the service" in event_about(scan, 0).advice
+    control = event_about(scan, 1)
+    assert ("refused", None) == (control.verdict, control.advice)
+
+
 # ---- what need not be an answer
 
 def the_one(scan):
@@ -384,6 +418,20 @@ def test_a_datagram_of_another_port_that_repeats_no_token_is_no_answer_to_one_pr
     (found,) = the_one(scan).findings
     assert (None, 1, ("answer-from port 7777, unasked: not taken for an answer",)) == (
         found.verdict, found.count, found.notes)
+
+
+@FAMILIES
+@pytest.mark.parametrize("fields", [{"source": OTHER_HOST}, {"sport": 7777}, {"source": OTHER_HOST, "sport": 7777}],
+                         ids=["address", "port", "both"])
+def test_datagrams_from_elsewhere_belong_to_the_scan_and_to_the_only_task_of_their_port(family, fields):
+    scan = Scan(family, ports=(PORT, 53), source_ports=2)
+    said = fields | {"source": fields.get("source", HOST)[family]}
+    scan.hear(*map(scan.send, range(2)))
+    for task, own in enumerate(source_ports_of(scan)):
+        scan.hear(answer(family, dport=own, **said), answer(family, dport=own, **said, data=b"again"))
+        tasks = [each if each >= 0 else scan.replies.only_task_at(AT_PORT_0 - each) for each in scan.tasks[-2:]]
+        assert [task, task] == tasks
+    assert {} == scan.record.answers
 
 
 @FAMILIES

@@ -34,7 +34,7 @@ from udpprobe.scanning.outcome import Known, comments_of, destination_of, outcom
 from udpprobe.scanning.pacing import Pacing, Patience
 from udpprobe.scanning.probes import Destinations
 from udpprobe.scanning.record import Record
-from udpprobe.scanning.replies import Believed, Replies
+from udpprobe.scanning.replies import AT_PORT_0, NO_TASK, Believed, Replies
 from udpprobe.scanning.settling import Settling
 from udpprobe.scanning.telling import event_of
 from udpprobe.scanning.unanswered import UNSENT
@@ -54,6 +54,8 @@ BATCH_PROBES, BATCH_BYTES = 2048, 1 << 22
 """Probes that are crafted together, and room for them: at most so many, in at most so many bytes."""
 LINK_SOURCES = {1: slice(6, 12), 113: slice(6, 12), 276: slice(12, 18)}
 """Where frames of LINKTYPE_ETHERNET, LINUX_SLL and LINUX_SLL2 say who sent them on their link."""
+MOST_FROM_ELSEWHERE = 1 << 16
+"""Datagrams that answer no probe, and yet belong to the scan: so many are counted and recorded."""
 LONGEST_PACKET = 65_535
 """Bytes (RFC 791)."""
 
@@ -172,7 +174,9 @@ class _Run:
         self._departures = self._plan.departures(self._batch, self._record.is_seen)
         self._steadied: Callable[[int], int] = int
         self._marks = array("I"), array("i")
-        """Frames that were recorded, and their tasks."""
+        """Frames that were recorded, and their tasks, or what stands for them (see `Replies.packets`)."""
+        self._from_elsewhere = 0
+        """Datagrams that answer no probe."""
         self._sent, self._dropped, self._told_s = 0, 0, 0.0
         self._packets = self._bytes = 0
         self._first_ns: int | None = None
@@ -273,8 +277,12 @@ class _Run:
             return False
         place = LINK_SOURCES.get(frame.link_type)
         task = self._replies.packets(packets, int.from_bytes(frame.data[place]) if place else 0)
-        if task < 0:
+        if task == NO_TASK:
             return False
+        if task < NO_TASK:
+            self._from_elsewhere += 1
+            if self._from_elsewhere > MOST_FROM_ELSEWHERE:
+                return False
         self._count(frame.time_ns, frame.length)
         self._link_types.add(frame.link_type)
         if self._recorder:
@@ -372,7 +380,13 @@ class _Run:
 
     def _write(self, told: Mapping[int, Destination]) -> None:
         if self._recorder:
-            self._recorder.finish(comments_of(told, zip(*self._marks, strict=True)),
+            if self._from_elsewhere > MOST_FROM_ELSEWHERE:
+                self._listeners.warn(f"{self._options.write} has the first {MOST_FROM_ELSEWHERE} of "
+                                     f"{self._from_elsewhere} datagrams that answer no probe")
+            only = self._replies.only_task_at
+            marks = ((number, task if task >= 0 else only(AT_PORT_0 - task))
+                     for number, task in zip(*self._marks, strict=True))
+            self._recorder.finish(comments_of(told, marks),
                                   application=f"udpprobe {__version__}")
 
     def _faults(self) -> dict[str, int]:

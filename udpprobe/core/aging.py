@@ -35,8 +35,7 @@ def age(analyzer: Analyzer, most_rows: int = MOST_ROWS) -> int:
     if findings.size > 2 * most_rows:
         forgotten += findings.size - most_rows
         kept = _latest(_column(findings, _FINDING, _FINDING_LAST_NS), most_rows)
-        findings.keep(kept)
-        analyzer.findings.rtt.keep(kept)
+        analyzer.findings.keep(kept)
     if loops.size > 2 * most_rows:
         loops.keep(_latest(_column(loops, _LOOP, _LOOP_LAST_NS), most_rows))
     records = analyzer.findings.records

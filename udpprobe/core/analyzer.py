@@ -418,6 +418,7 @@ class Analyzer:
         if (self.findings.table.size + _ROWS > self.findings.table.room
                 or self.findings.loops.size + _ROWS > self.findings.loops.room
                 or self.findings.records.size + _ROWS > self.findings.records.room
+                or self.findings.answers.size + _ROWS > self.findings.answers.room
                 or self.findings.rtt.pending + _ROWS > self.findings.rtt.room):
             return False
         if (self.recent.count + _ROWS > cython.cast(u64, self.recent.room)
@@ -437,9 +438,12 @@ class Analyzer:
 
     def make_room(self) -> None:
         """Let tables grow, and forget what is over."""
-        numbers = None if self._is_joining else self.conversations.forget(self.recent.count)
-        if numbers is not None:
-            self.recent.renumber(numbers)
+        if not self._is_joining and self.conversations.table.size >= self.conversations.forget_at:
+            self.findings.count_answers()
+            numbers = self.conversations.forget(self.recent.count)
+            if numbers is not None:
+                self.recent.renumber(numbers)
+                self.findings.renumber(numbers)
         self.conversations.reserve(_ROWS)
         self.recent.reserve(_ROWS)
         self.findings.reserve(_ROWS)
@@ -696,9 +700,14 @@ class Analyzer:
         is_sealed = right.recent.room == 0
         if is_sealed:
             self.recent.seal()
+        right.findings.count_answers()
         numbers = self.conversations.append(right.conversations, before)
         self.recent.append(right.recent, numbers, skipped, frames)
-        rows = self.findings.append(right.findings, frames)
+        rows = self.findings.append(right.findings, frames, numbers)
+        for question, answer in self.conversations.answers:
+            self.findings.reserve(1)
+            self.findings.add_answer(question, answer)
+        self.conversations.answers.clear()
         self.make_room()
         for kept in right.unsure:
             self._settle_kept(kept, numbers, frames, before)
@@ -718,6 +727,7 @@ class Analyzer:
     def absorb(self, other: Analyzer) -> None:
         """Add what another capture taught, which is used up: its packets have nothing to do with those here."""
         other.finish()
+        other.findings.count_answers()
         self.conversations.absorb(other.conversations)
         self.findings.append(other.findings, self.frames)
         self._add_counters(other)

@@ -10,7 +10,7 @@ from udpprobe.core.table cimport Table
 
 @cython.final
 cdef class Findings:
-    cdef public Table table, loops, records
+    cdef public Table table, loops, records, answers
     cdef public Histograms rtt
     cdef public bint by_flow
     cdef Conversations conversations

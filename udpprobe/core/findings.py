@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import SupportsIndex
 
 try:
@@ -54,6 +55,13 @@ SEGMENT = cython.declare(cython.const[index], 7)
 HEADERS = cython.declare(cython.const[index], 8)
 RECORD_WIDTH = cython.declare(cython.const[index], 9)
 
+# An answer from elsewhere: the conversation that it began, the row of its finding, and how many of its datagrams are
+# counted there.
+ANSWER_KEY = cython.declare(cython.const[index], 1)
+ANSWER_FINDING = cython.declare(cython.const[index], 1)
+ANSWER_COUNTED = cython.declare(cython.const[index], 2)
+ANSWER_WIDTH = cython.declare(cython.const[index], 3)
+
 BIAS_NS = 1 << 63
 """Is added to times that are kept, so that negative ones compare as they should."""
 
@@ -92,10 +100,12 @@ class Findings:
         self.table = Table(WIDTH, KEY, secret_words(secret))
         self.loops = Table(LOOP_WIDTH, LOOP_KEY, secret_words(secret))
         self.records = Table(RECORD_WIDTH, RECORD_KEY, secret_words(secret))
+        self.answers = Table(ANSWER_WIDTH, ANSWER_KEY, secret_words(secret))
         self.rtt = Histograms()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
-        return _restored, (self.conversations, self.by_flow, self.table, self.loops, self.records, self.rtt)
+        return _restored, (self.conversations, self.by_flow, self.table, self.loops, self.records, self.answers,
+                           self.rtt)
 
     def reserve(self, count: index) -> None:
         """Make room for so many errors and datagrams more."""
@@ -105,6 +115,8 @@ class Findings:
             self.loops.reserve(count)
         if self.records.size + count > self.records.room:
             self.records.reserve(count)
+        if self.answers.size + count > self.answers.room:
+            self.answers.reserve(count)
         if self.rtt.pending + count > self.rtt.room:
             self.rtt.reserve(count)
 
@@ -207,7 +219,9 @@ class Findings:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def add_answer(self, question: index, answer: index) -> cython.int:
-        """Count an answer from elsewhere: a finding of ICMP type 0, which is no error's, with its port as the MTU.
+        """Note an answer from elsewhere: a finding of ICMP type 0, which is no error's, with its port as the MTU.
+
+        `count_answers` counts it, and what comes behind it.
 
         Args:
             question: the conversation that it answers.
@@ -245,10 +259,56 @@ class Findings:
             self.table.words[found * WIDTH + FIRST_NS] = time_ns
             self.table.words[found * WIDTH + LENGTH] = cython.cast(u64, _UNKNOWN_LENGTH)
         at = found * WIDTH
-        self.table.words[at + COUNT] += 1
         self.table.words[at + FIRST_NS] = min(self.table.words[at + FIRST_NS], time_ns)
-        self.table.words[at + LAST_NS] = max(self.table.words[at + LAST_NS], time_ns)
+        self.answers.keys[0] = cython.cast(u64, answer)
+        place: index = self.answers.find(self.answers.hash(0), 0)
+        if place < 0:
+            place = self.answers.add(self.answers.hash(0), 0)
+        self.answers.words[place * ANSWER_WIDTH + ANSWER_FINDING] = cython.cast(u64, found)
         return 0
+
+    def count_answers(self) -> None:
+        """Count the datagrams of answers from elsewhere that were not counted yet.
+
+        The last one's time is that of the conversation: there may be one the other way behind it.
+        """
+        row: index
+        at: index
+        here: index
+        sent: u64
+        words: views.u64s = self.answers.words
+        conversations: views.u64s = self.conversations.table.words
+        for row in range(self.answers.size if self.conversations.table.size else 0):    # else they are closed
+            at = 16 * cython.cast(index, words[row * ANSWER_WIDTH])
+            here = WIDTH * cython.cast(index, words[row * ANSWER_WIDTH + ANSWER_FINDING])
+            sent = conversations[at + 8 + cython.cast(index, conversations[at + 14] & 1)]
+            self.table.words[here + COUNT] += sent - words[row * ANSWER_WIDTH + ANSWER_COUNTED]
+            self.table.words[here + LAST_NS] = max(self.table.words[here + LAST_NS], conversations[at + 5] ^ _BIAS)
+            words[row * ANSWER_WIDTH + ANSWER_COUNTED] = sent
+
+    def renumber(self, conversations: Sequence[int], findings: Sequence[int] | None = None) -> None:
+        """Conversations, and maybe findings, get new numbers, -1 for those that are gone; all answers are counted."""
+        answers = self.answers
+        self.answers = Table(ANSWER_WIDTH, ANSWER_KEY, memoryview(answers.secret))
+        self._move_answers(answers, conversations, range(self.table.size) if findings is None else findings)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Forget all findings but these, ascending."""
+        self.count_answers()
+        places = {row: place for place, row in enumerate(rows)}
+        self.renumber(range(self.conversations.table.size), [places.get(row, -1) for row in range(self.table.size)])
+        self.table.keep(rows)
+        self.rtt.keep(rows)
+
+    def _move_answers(self, answers: Table, conversations: Sequence[int], findings: Sequence[int]) -> None:
+        """Add answers that have other numbers of conversations and findings here, without those that are -1."""
+        for row in range(answers.size):
+            old = memoryview(answers.words)[row * ANSWER_WIDTH:(row + 1) * ANSWER_WIDTH].tolist()
+            conversation, finding = conversations[old[0]], findings[old[1]]
+            if conversation >= 0 and finding >= 0:
+                at: index = self.answers.add_key((conversation,)) * ANSWER_WIDTH
+                self.answers.words[at + ANSWER_FINDING] = cython.cast(u64, finding)
+                self.answers.words[at + ANSWER_COUNTED] += cython.cast(u64, old[2])
 
     @cython.cfunc
     @cython.nogil
@@ -343,14 +403,17 @@ class Findings:
             one, other = other, one % other
         return one
 
-    def append(self, right: Findings, frames: int) -> list[int]:
-        """Add all that others hold; which row here each of their rows went to.
+    def append(self, right: Findings, frames: int, numbers: Sequence[int] = ()) -> list[int]:
+        """Add all that others hold; which row here each of their rows went to. Their answers are counted.
 
         Args:
             right: the others.
             frames: how many frames are before theirs.
+            numbers: of each of their conversations, its number here; without them, none goes on here.
         """
         rows = self._merge(self.table, right.table)
+        if numbers:
+            self._move_answers(right.answers, numbers, rows)
         self.rtt.absorb(right.rtt, rows or [-1])
         words: views.u64s = right.loops.words
         row: index
@@ -420,7 +483,7 @@ def _rows_here(mine: Table, theirs: Table) -> list[int]:
 
 
 def _restored(conversations: Conversations, by_flow: bool, table: Table, loops: Table, records: Table,
-              rtt: Histograms) -> Findings:
+              answers: Table, rtt: Histograms) -> Findings:
     made = Findings(conversations, 0, by_flow=by_flow)
-    made.table, made.loops, made.records, made.rtt = table, loops, records, rtt
+    made.table, made.loops, made.records, made.answers, made.rtt = table, loops, records, answers, rtt
     return made

@@ -394,7 +394,7 @@ class Event(Model, frozen=True):
     extensions: tuple[dict[str, Any], ...] | None
     notes: tuple[str, ...]
     match_evidence: tuple[str, ...] = ()
-    """What told the datagram from its neighbours: `ip-id`, `udp-checksum`, `payload`."""
+    """What told the datagram from its neighbours: `ip-id`, `flow-label` (of probes only), `udp-checksum`, `payload`."""
     advice: str | None = None
     """What to do, in a sentence; None where all is well."""
 

@@ -506,6 +506,21 @@ class Prober:
         """Whether the quote differs from the probe found as only somebody between can have made it: or a guess."""
         return bool(self.changed & ~SWAPPED)
 
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """What told the probe found from its neighbours: as in `core.recent.EVIDENCE`, or `flow-label`."""
+        names: list[str] = []
+        if not self.changed & _IDENT:
+            if self.family == 4:
+                names.append("ip-id")
+            elif not self.label_per_flow:
+                names.append("flow-label")
+        if not self.changed & _CHECKSUM:
+            names.append("udp-checksum")
+        if 8 * self.payloads.token_size[self.row] > self.hidden:
+            names.append("payload")
+        return tuple(names)
+
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-2, check=False)

@@ -32,6 +32,8 @@ HEADER_BYTES = {4: 28, 6: 48}
 UNREACHABLE_PORT = {(4, 3, 3), (6, 1, 4)}
 """Family, type and code."""
 NO_TASK = -1
+AT_PORT_0 = -2
+"""What stands for a datagram to one of the scan's ports that answers no probe, less that port."""
 
 MOST_ELSEWHERE = 1 << 16
 """So many (host, our port, its port) are remembered from which answers came."""
@@ -65,6 +67,8 @@ class Believed(Struct):
     """When the probe left."""
     frame: int
     """Where that was seen, 0 for nowhere."""
+    evidence: tuple[str, ...] = ()
+    """What of the quote told the probe from its neighbours."""
 
 
 class Unasked(Struct):
@@ -118,6 +122,8 @@ class Replies:
         """Datagrams from another port that need not be answers, by the same."""
         self._strangers: dict[int, Unasked] = {}
         """By our port, those of the first address that was not asked and sent something there."""
+        self._tasks: dict[int, int] = {}
+        """By our port, the only task that is probed from there; once that is wanted."""
         self._flows: dict[int, dict[int, array[int]]] = {}
         """By host and source port, the tasks; of hosts that answered from another port."""
 
@@ -136,13 +142,16 @@ class Replies:
         From another address, it came to the port that only this task was probed from.
         """
         found = {each.task: each for key, each in self._unasked.items() if key not in self._elsewhere}
-        tasks: dict[int, int] = {}
-        for task in range(self._plan.asked if self._strangers else 0):
-            port = self._plan.source_port[task]
-            if port in self._strangers:
-                tasks[port] = NO_TASK if port in tasks else task
-        found |= {task: self._strangers[port] for port, task in tasks.items() if task >= 0}
+        found |= {task: each for port, each in self._strangers.items() if (task := self.only_task_at(port)) >= 0}
         return {task: each for task, each in found.items() if task not in self._record.answers}
+
+    def only_task_at(self, port: int) -> int:
+        """The task that was probed from a port of the scan, NO_TASK where that is not one."""
+        if not self._tasks:
+            for task in range(self._plan.asked):
+                own = self._plan.source_port[task]
+                self._tasks[own] = NO_TASK if own in self._tasks else task
+        return self._tasks.get(port, NO_TASK)
 
     @property
     def other_ports(self) -> dict[int, int]:
@@ -154,6 +163,9 @@ class Replies:
     def packets(self, packets: Sequence[Packet], link: int = 0) -> int:
         """Take what one frame holds: its task, NO_TASK where it does not belong to the scan.
 
+        A datagram from elsewhere belongs to it, whether or not it is taken for an answer; where its task is not known,
+        AT_PORT_0 - the port that it came to is returned (see `only_task_at`).
+
         Args:
             packets: of the frame.
             link: who sent it on its link, 0 where that is not known.
@@ -161,7 +173,7 @@ class Replies:
         found = NO_TASK
         for packet in packets:
             task = self._error(packet) if packet.is_error else self._datagram(packet, link)
-            found = task if task >= 0 else found
+            found = task if task >= 0 or found == NO_TASK else found
         return found
 
     def _datagram(self, packet: Packet, link: int) -> int:
@@ -176,6 +188,9 @@ class Replies:
                 identity = hash((packet.ip_id, packet.udp_checksum, packet.udp_length, packet.source_port, packet.data))
                 if self._record.answer(task, packet.time_ns, packet.data, ttl=packet.ttl, identity=identity):
                     self._pacing.answered(task, packet.time_ns)
+            elif self._plan.is_own_address(packet.destination):
+                key = self._plan.host_of(*packet.source), packet.destination_port, packet.source_port
+                task = self._unasked[key].task if key in self._unasked else AT_PORT_0 - packet.destination_port
         return task
 
     def _probe(self, packet: Packet, link: int) -> int:
@@ -308,7 +323,7 @@ class Replies:
         if self._on_error:
             own = plan.sources.addresses[plan.host[task]][source]
             self._on_error(Believed(packet.time_ns, packet.frame, task, own, packet, kind, is_exact, notes, length,
-                                    sent_ns, frame))
+                                    sent_ns, frame, prober.evidence))
 
     def _kind(self, family: int, icmp_type: int, icmp_code: int, reporter: Address, mtu: int,
               task: int) -> Kind | None:

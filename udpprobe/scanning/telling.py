@@ -32,9 +32,10 @@ def event_of(known: Known, believed: Believed) -> Event:
         reporter=reporter, mtu=mtu, quoted=quoted,
         match="exact" if believed.is_exact else "rewritten", matched_frame=believed.frame or None,
         rtt_ms=(believed.time_ns - believed.sent_ns) / NS_PER_MS if believed.sent_ns and not is_own else None,
-        extensions=extensions, notes=texts,
+        extensions=extensions, notes=texts, match_evidence=believed.evidence,
+        # A control probe asks a port that nobody is meant to listen on.
         advice=advice_about(quoted, verdict, meaning.reason, reporter, family=kind.family, mtu=mtu,
-                            notes=texts))
+                            notes=texts) if believed.task < known.plan.asked else None)
 
 
 def _sent(plan: Plan, believed: Believed) -> Quoted:
