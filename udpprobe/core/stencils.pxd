@@ -28,7 +28,6 @@ cdef class Filler:
     cdef unsigned long long _minute_begin
     cpdef int fill(self, Stencil stencil) except -1
     cdef int _reserve(self, Py_ssize_t size) except -1
-    cdef int _copy(self, Stencil stencil, Py_ssize_t at, Py_ssize_t end) except -1 nogil
     cdef int _put_number(self, unsigned long long number, Py_ssize_t digits) except -1 nogil
     cdef int _put_address(self, unsigned long long high, unsigned long long low) except -1
     cdef int _put_time(self, unsigned long long biased_ns) except -1

@@ -39,6 +39,7 @@ _MS = cython.declare(cython.const[u64], ord("m"))
 _BIAS = cython.declare(cython.const[u64], 1 << 63)       # as `findings.BIAS_NS`
 _MINUTE_NS = cython.declare(cython.const[u64], 60_000_000_000)
 _MAPPED = cython.declare(cython.const[u64], 0xFFFF)
+_MINUTE_BYTES = cython.declare(cython.const[index], 17)      # 1970-01-01T00:00:
 _LEAST_ROOM = cython.declare(cython.const[index], 1 << 16)
 _SLACK = cython.declare(cython.const[index], 64)      # more than any value has of digits
 
@@ -172,11 +173,19 @@ class Filler:
         """Write a row: the stencil with `words` in it."""
         number: index
         place: index
-        at: index = 0
-        self._reserve(len(stencil.bytes) + _SLACK * stencil.size)
+        at: index
+        end: index = 0
+        shift: index
+        self._reserve(len(stencil.bytes) + _SLACK * stencil.size)       # so nothing below moves the memory
+        # an attribute is read anew for each byte, which takes five times as long; taken for each piece, a third longer
+        memory: views.u8s = self._memory
+        text: views.const_u8s = stencil.bytes
         for number in range(stencil.size):
-            self._copy(stencil, at, stencil.ends[number])
-            at = stencil.ends[number]
+            shift = self._size - end
+            for at in range(end, stencil.ends[number]):
+                memory[at + shift] = text[at]
+            end = stencil.ends[number]
+            self._size = end + shift
             kind: u64 = stencil.kinds[number]
             place = stencil.places[number]
             if kind == 0:
@@ -189,19 +198,6 @@ class Filler:
                 self._put_ms(self.words[place])
             else:
                 self._put_number(self.words[place], 0)
-        return 0
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(-1, check=False)
-    def _copy(self, stencil: Stencil, at: index, end: index) -> cython.int:
-        memory: views.u8s = self._memory        # an attribute is read anew for each byte: five times as slow
-        text: views.const_u8s = stencil.bytes
-        place: index
-        shift: index = self._size - at
-        for place in range(at, end):
-            memory[place + shift] = text[place]
-        self._size = end + shift
         return 0
 
     @cython.cfunc
@@ -238,6 +234,7 @@ class Filler:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def _put_time(self, biased_ns: u64) -> cython.int:
+        place: index
         # a million findings have few minutes, and no two of them a nanosecond, in common
         if not self._minute or biased_ns < self._minute_begin or biased_ns - self._minute_begin >= _MINUTE_NS:
             if biased_ns < _MINUTE_NS:
@@ -245,7 +242,8 @@ class Filler:
                 return 0
             minutes, rest = divmod(biased_ns - BIAS_NS, MINUTE_NS)
             self._minute, self._minute_begin = _minute(minutes).encode(), biased_ns - rest
-        self.put(self._minute)
+        for place in range(_MINUTE_BYTES):
+            self._put_byte(self._minute[place])
         rest_ns: u64 = biased_ns - self._minute_begin
         self._put_number(rest_ns // 1_000_000_000, 2)
         self._put_byte(46)

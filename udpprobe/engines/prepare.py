@@ -147,8 +147,7 @@ def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ..
     """
     catalogue = catalogue_of(options)
     sources, errno = _sources(destinations, options)
-    choices = list(map(catalogue.choice_of, range(1 << 16)))
-    choice = array("H", map(choices.__getitem__, destinations.port))
+    choice = array("H", map(catalogue.choices_by_port().__getitem__, destinations.port))
     dice = SystemRandom()     # `secrets` does the same, and loads OpenSSL
     key = dice.getrandbits(64), dice.getrandbits(64)
     port_bits = PORT_BITS if is_alone(destinations) and not options.source_port else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -101,6 +102,13 @@ class Catalogue(Struct, frozen=True, dict=True):
     def choice_of(self, port: int) -> int:
         """Which of `choices` a UDP port is sent."""
         return self._choices[1].get(port, 1)
+
+    def choices_by_port(self) -> array[int]:
+        """(65,536,) the same of every port."""
+        found = array("H", [1]) * PORTS
+        for port, choice in self._choices[1].items():
+            found[port] = choice
+        return found
 
     @property
     def choices(self) -> list[tuple[int, ...]]:

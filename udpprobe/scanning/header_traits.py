@@ -81,6 +81,8 @@ class HeaderTraits:
                 counts.setdefault(host, {})[look] = count
         odd = {(host, look): text for host, looks in counts.items() for look in looks
                if (text := _differences(look, looks))}
+        if not odd:
+            return {}
         return {task: f"its error differs from the host's other errors ({odd[pair]}): perhaps a firewall speaks for it"
                 for task, pair in enumerate(zip(self._hosts, self.first, strict=True)) if pair in odd}
 
