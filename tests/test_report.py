@@ -166,6 +166,17 @@ def test_by_reporter_each_says_what_it_said():
         (each.address, each.port, each.verdict, each.errors) for each in found]
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_advice_by_reporter_is_for_who_reports_and_takes_it_for_no_destination(family):
+    prohibited = {4: (3, 13), 6: (1, 1)}[family]
+    frames = [*with_refusal(sent(1, family=family)), b.error(sent(2, family=family), *prohibited, reporter=ROUTER[family])]
+    found = story_of(frames, question=Question(32, True, "reporter"))
+    rows = {each.address: each.advice for each in (*found.destinations, *found.unmatched)}
+    assert {host(1, family): f"Nothing listens on some ports of {host(1, family)}: start the service or check the port.",
+            ROUTER[family]: f"Ask whoever runs {ROUTER[family]} about its filter: it forbids UDP to some destinations.",
+            } == rows
+
+
 def test_by_flow_every_source_is_told_apart():
     packets = [b.datagram(CLIENT[4], host(1), source, PORT, b"") for source in (1, 2)]
     found = story_of([*with_refusal(packets[0]), packets[1]], question=Question(32, True, "flow")).destinations

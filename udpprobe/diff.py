@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from udpprobe.core.model import REPORT_SCHEMA, Model, Spread
 from udpprobe.core.verdicts import VERDICTS
-from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.errors import UdpprobeError, UsageError, meant
 
 CHANGES = ("worse", "new", "gone", "better", "same")
 """What a destination can be, those to look at first."""
@@ -365,7 +365,8 @@ def parse_failing(words: str) -> frozenset[str]:
     strange = [word for word in found if word not in known]
     if strange:
         raise UsageError(f"{strange[0]!r} is nothing that can fail here; there are {', '.join(CHANGES[:-1])} and "
-                         f"new-VERDICT, with a verdict of {', '.join(VERDICTS)}")
+                         f"new-VERDICT, with a verdict of {', '.join(VERDICTS)}"
+                         f"{meant(strange[0], known)}")
     return frozenset(found)
 
 

@@ -3,6 +3,13 @@
 One root, one catch (in `udpprobe.cli`), one line on standard error, one exit status each.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class UdpprobeError(Exception):
     """It could not be done: no such file, no privilege, no route. Its text says what to do."""
@@ -36,6 +43,14 @@ class UnsentError(UdpprobeError):
     def __init__(self, text: str, code: int, zone: str | None = None) -> None:
         super().__init__(text)
         self.code, self.zone = code, zone
+
+
+def meant(word: str, known: Iterable[str], alike_by: float = 0.6) -> str:
+    """`: did you mean loop-3?`, of the word that looks most like one that is not known; empty where none does."""
+    from difflib import get_close_matches  # noqa: PLC0415 - of mistakes alone
+
+    alike = get_close_matches(word, list(known), n=1, cutoff=alike_by)
+    return f": did you mean {alike[0]}?" if alike else ""
 
 
 def raw_hint() -> str:

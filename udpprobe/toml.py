@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from udpprobe.errors import UsageError
+from udpprobe.errors import UsageError, meant
 
 MOST_CHARACTERS = 16 << 20
 """Of a file: 200,000 targets and what is expected of each. It keeps /dev/zero from filling the memory."""
+MOST_LISTED = 8
+"""Keys that are listed where none looks like one that is not known."""
 MOST_PARTS = 100
 """Of a dotted key. tomllib takes quadratic time for them, 35 s for 40,000."""
 _WORD = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
@@ -112,14 +113,19 @@ def reason_of(error: ErrorDetails, keys: Iterable[str]) -> str:  # noqa: PLR0911
     context = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            alike = get_close_matches(str(error["loc"][-1]), sorted(keys), n=1)
-            return "there is no such key" + (f": did you mean {alike[0]}?" if alike else "")
+            there = sorted(keys)
+            listed = f"; there are {', '.join(there)}" if len(there) <= MOST_LISTED else ""
+            return "there is no such key" + (meant(str(error["loc"][-1]), there) or listed)
         case "missing":
             return "is missing"
         case "literal_error":
             wrong = error["input"]
-            alike = get_close_matches(str(wrong), re.findall(r"'([^']+)'", str(context["expected"])), n=1)
-            return f"{wrong!r} is not one of {context['expected']}" + (f": did you mean {alike[0]}?" if alike else "")
+            known = re.findall(r"'([^']+)'", str(context["expected"]))
+            return f"{wrong!r} is not one of {context['expected']}{meant(str(wrong), known)}"
+        case "list_type" if isinstance(error["input"], dict):
+            return f"there may be several: write [[{error['loc'][-1]}]]"
+        case "dict_type" if isinstance(error["input"], list):
+            return f"each has a name: write [{error['loc'][-1]}.NAME]"
         case "string_pattern_mismatch":
             return f"{error['input']!r} is not written as it has to be"
         case "value_error":

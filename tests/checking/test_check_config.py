@@ -88,7 +88,14 @@ def test_templates_are_modules_on_top_of_the_defaults(write):
     ('[templates.a]\nno_loop = "yes"\n', r"line 2: templates\.a\.no_loop: .*has to be true or false"),
     ('[[targets]]\ntarget = "192.0.2.1:1"\nexpcet = "refused"\n', r"line 3: targets\.expcet: .*did you mean expect\?"),
     ('[[targets]]\ntarget = "192.0.2.1:1"\nexpect = "refusd"\n', r"'refusd' is not one of .*: did you mean refused\?"),
-    ("[defaults\n", r"at line 1"), ("[host]\n", r"line 1: host: there is no such key"), ("", r"no \[\[targets\]\]"),
+    ("[defaults\n", r"at line 1"), ("[host]\n", r"line 1: host: there is no such key; there are defaults, groups, targets, templates"),
+    ('[[checks]]\ntarget = "192.0.2.1:1"\n', r"line 1: checks: there is no such key; there are defaults, groups, t"),
+    ('[[target]]\ntarget = "192.0.2.1:1"\n', r"line 1: target: there is no such key: did you mean targets\?"),
+    ("[default]\n", r"line 1: default: .*: did you mean defaults\?"),
+    ('[targets]\ntarget = "192.0.2.1:1"\n', r"line 1: targets: there may be several: write \[\[targets\]\]"),
+    ('[[groups]]\nname = "a"\n', r"line 1: groups: each has a name: write \[groups.NAME\]"),
+    ('[groups.vpns]\n[[targets]]\ntarget = "192.0.2.1:1"\ngroup = "vpn"\n', "'vpn': did you mean vpns"),
+     ("", r"no \[\[targets\]\]"),
     ('[groups."a.b"]\nsilence = "no"\n', r"line 2: groups\.a\.b\.silence"),
 ])
 def test_a_mistake_is_told_with_its_line_and_reason(write, text, said):

@@ -3,7 +3,9 @@
 import pytest
 
 from udpprobe.cli import COMMANDS, main
-from udpprobe.cli.usage_errors import meant, with_ranges
+from udpprobe.cli.usage_errors import with_ranges
+from udpprobe.endpoints import services
+from udpprobe.errors import meant
 
 
 @pytest.mark.parametrize(("words", "said"), [
@@ -29,6 +31,9 @@ from udpprobe.cli.usage_errors import meant, with_ranges
     (["scan", "-Q", "a"], "No such option: -Q"),
     (["trase"], "No such command 'trase': did you mean trace?"),
     (["zzz"], "No such command 'zzz' (see"),
+    (["mtu", "--fail-on", "blackhole", "127.0.0.1"], "'blackhole' is no verdict; there are ok, black-hole, "),
+    (["mtu", "--fail-on", "blackhole", "127.0.0.1"], ": did you mean black-hole?"),
+    (["diff", "--fail-on", "new-refuzed", "a", "b"], ": did you mean new-refused?"),
 ])
 def test_a_mistake_is_one_sentence_of_ours(words, said, capsys):
     assert main(words) == (3 if words[0] == "check" else 2)
@@ -36,6 +41,24 @@ def test_a_mistake_is_one_sentence_of_ours(words, said, capsys):
     assert said in told
     assert told.count("\n") == 1
     assert "Invalid value" not in told
+
+
+@pytest.mark.skipif("domain" not in services(), reason="no such service in /etc/services")
+@pytest.mark.parametrize("words", [
+    ["scan", "127.0.0.1:domian"], ["scan", "-p", "53,domian", "127.0.0.1"], ["trace", "127.0.0.1:domian"],
+    ["mtu", "127.0.0.1:domian"], ["check", "127.0.0.1:domian"]])
+def test_a_misspelt_service_names_the_nearest(words, capsys):
+    assert main(words) == (3 if words[0] == "check" else 2)
+    assert "'domian' is no UDP port, and no service that /etc/services names: did you mean domain?" in "".join(
+        capsys.readouterr())
+
+
+@pytest.mark.parametrize("words", [
+    ["watch", "--duration", "1"], ["scan", "127.0.0.1:9"], ["scan", "--engine", "recverr", "127.0.0.1:9"],
+    ["scan", "--dry-run", "127.0.0.1:9"], ["trace", "127.0.0.1"], ["mtu", "127.0.0.1"], ["check", "127.0.0.1:9"]])
+def test_an_interface_that_is_not_there_is_no_mistake_in_words(words, capsys):
+    assert main([words[0], "-i", "nosuch0", *words[1:]]) == 3
+    assert "no interface 'nosuch0'; there are lo" in "".join(capsys.readouterr())
 
 
 def test_check_says_the_same_as_a_plugin(capsys):

@@ -12,7 +12,7 @@ from sending import crafted_for, data_of
 
 from udpprobe.core.probe import Batch
 from udpprobe.engines.sender import Sender
-from udpprobe.errors import PrivilegeError, UsageError
+from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.linux import sendmmsg
 from udpprobe.linux.hostfacts import has_net_raw
 from udpprobe.linux.sendmmsg import CHUNK, Messages
@@ -124,7 +124,7 @@ def test_nothing_to_send_is_sent():
 
 
 def test_an_unknown_interface_is_named():
-    with pytest.raises(UsageError, match="no interface 'none0'"):
+    with pytest.raises(UdpprobeError, match="no interface 'none0'"):
         Sender(interface="none0")
 
 

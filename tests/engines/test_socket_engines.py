@@ -14,7 +14,7 @@ from udpprobe.core.verdicts import MEANINGS, meaning_of
 from udpprobe.engines.connected import USUAL, Connected, OneLine
 from udpprobe.engines.lines import TOLD
 from udpprobe.engines.recverr import RecvErr
-from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.errors import UdpprobeError
 from udpprobe.linux.hostfacts import reserve_ports
 
 IP_RECVTTL = 12    # linux/in.h; Python does not name it
@@ -168,7 +168,7 @@ def test_a_reserved_port_can_be_shared(family, engine_class, make):
 
 @BOTH
 def test_an_interface_that_is_not_there_is_said_in_words(family, engine_class, make):
-    with pytest.raises(UsageError, match="no interface 'nosuch0'; there are lo"):
+    with pytest.raises(UdpprobeError, match="no interface 'nosuch0'; there are lo"):
         send(make(engine_class, interface="nosuch0"), probes(family, closed_ports(family, 0)[0], [9]))
 
 

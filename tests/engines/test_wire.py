@@ -11,7 +11,7 @@ import pytest
 
 from udpprobe.core.addresses import mapped_address
 from udpprobe.engines.wire import Endpoint, Listener, Wire, payload_for
-from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.errors import UdpprobeError
 from udpprobe.replies import Probe
 
 needs_raw = pytest.mark.skipif(os.geteuid() != 0, reason="needs raw sockets")
@@ -83,7 +83,7 @@ def test_what_the_kernel_dropped_is_a_fault():
 def test_where_there_is_no_way_that_is_said():
     with pytest.raises(UdpprobeError, match=r"cannot send from 203\.0\.113\.1"):
         wire_to("127.0.0.1", 9, source_address="203.0.113.1").close()
-    with pytest.raises(UsageError, match="no interface"):
+    with pytest.raises(UdpprobeError, match="no interface"):
         wire_to("127.0.0.1", 9, interface="nothing0")
 
 

@@ -13,7 +13,7 @@ from shutil import which
 import psutil
 import pytest
 
-from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.errors import UdpprobeError
 from udpprobe.linux.hostfacts import (
     SourceAddress,
     families_of,
@@ -74,7 +74,7 @@ def test_own_addresses_have_no_zone():
 
 def test_an_unknown_interface_is_named_beside_those_there_are():
     assert socket.if_nametoindex("lo") == interface_index("lo")
-    with pytest.raises(UsageError, match=r"no interface 'none0'; there are .*lo"):
+    with pytest.raises(UdpprobeError, match=r"no interface 'none0'; there are .*lo"):
         interface_index("none0")
 
 

@@ -18,7 +18,7 @@ from record import play
 from scanning import UNLIMITED
 
 from udpprobe.capture.live import open_capture
-from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.errors import UdpprobeError
 
 PATIENCE_S = 20
 LINK_BYTES = {1: 14, 101: 0}
@@ -295,7 +295,7 @@ def test_a_link_without_header_is_heard(network, bulk):
 @pytest.mark.parametrize(("interface", "expression", "message"), [
     ("nowhere", "udp", "no interface 'nowhere'; there are lo, right"), (None, "udp prt 5", "syntax error")])
 def test_what_the_user_got_wrong_is_said(network, bulk, interface, expression, message):
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UdpprobeError, match=message):
         capturing(network, "client", bulk, interface, expression)
 
 

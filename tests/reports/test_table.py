@@ -219,10 +219,14 @@ def test_advice_for_a_row_of_many_says_how_many():
     assert "Nothing listens on 100 ports of 10.0.0.1: start the service or check the port." == advice_in(text)
 
 
-def test_advice_about_who_reports_names_no_destination():
+def test_advice_about_who_reports_names_that_and_no_destination():
     told = replace(report(replace(REFUSED, port=None)), group_by="reporter")
-    assert "Nothing listens on some destinations: start the service or check the port." == advice_in(
+    assert f"Nothing listens on some ports of {REFUSED.address}: start the service or check the port." == advice_in(
         report_table(told, 80))
+    router = replace(report(destination("192.0.2.9", None, "prohibited", finding("prohibited", (4, 3, 13), "192.0.2.9"))),
+                     group_by="reporter")
+    assert "Ask whoever runs 192.0.2.9 about its filter: it forbids UDP to some destinations." == advice_in(
+        report_table(router, 80))
     assert report_table(told, 80).startswith("reporter      verdict    ICMP errors    details")
 
 

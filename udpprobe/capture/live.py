@@ -195,8 +195,8 @@ def open_capture(expression: str, *, interface: str | None = None, bulk: bool = 
 
     Raises:
         PrivilegeError: this user may not.
-        UsageError: there is no such interface, or the expression is wrong.
-        UdpprobeError: the interface is down, or memory is short.
+        UsageError: the expression is wrong.
+        UdpprobeError: there is no such interface; the interface is down, or memory is short.
     """
     if interface is not None:
         interface_index(interface)

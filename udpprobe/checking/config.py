@@ -17,7 +17,7 @@ from udpprobe.checking.expectations import (
     target_with_port,
 )
 from udpprobe.core.targets import Target
-from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.errors import UdpprobeError, UsageError, meant
 from udpprobe.toml import keys_of, line_of, parse_toml, read_toml, reason_of
 
 
@@ -81,7 +81,9 @@ class _Config(BaseModel):
     targets: list[_Target] = []
 
 
-_KEYS = keys_of(_Config, _Target)
+_KEYS = {name: keys_of(kind) for name, kind in (
+    ("defaults", _Wish), ("templates", _Wish), ("groups", _Group), ("targets", _Target))}
+"""By table."""
 
 
 def read_config(path: str) -> list[Check]:
@@ -119,7 +121,7 @@ def _read(path: str) -> tuple[_Config, str]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-        reason = reason_of(first, _KEYS)
+        reason = reason_of(first, _KEYS if len(first["loc"]) == 1 else _KEYS[str(first["loc"][0])])
         raise UsageError(f"{path}, line {line_of(text, first['loc'])}: {where}: {reason}") from None
     except ValueError as error:     # no TOML; tomllib says in which line
         raise UsageError(f"{path}: {error}") from None
@@ -143,7 +145,7 @@ def _named(wishes: Mapping[str, Any], name: str | None, kind: str) -> Any:  # no
     if name is None:
         return _Group()
     if name not in wishes:
-        raise UsageError(f"no {kind} is called {name!r}")
+        raise UsageError(f"no {kind} is called {name!r}{meant(name, wishes)}")
     return wishes[name]
 
 

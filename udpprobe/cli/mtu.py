@@ -19,11 +19,11 @@ from udpprobe.cli.output import load_ahead, names_for, opened, style_of, width_o
 from udpprobe.cli.progress import shown_of_search
 from udpprobe.cli.results import finish
 from udpprobe.core.targets import TRACEROUTE_PORT
-from udpprobe.core.verdicts import VERDICTS
-from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.core.verdicts import VERDICTS, parse_verdicts
+from udpprobe.errors import UdpprobeError
 from udpprobe.reports import Format
 
-OWN_VERDICTS = ("ok", "black-hole")
+KNOWN_VERDICTS = ("ok", "black-hole", *VERDICTS)
 
 EXAMPLES = """\
 A size counts as fitting when the destination answers it, or refuses it. What routers say of their MTU is used, but not
@@ -85,7 +85,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     fail_on: FailOnOption = None,
 ) -> None:
     """Find the path MTU to a UDP port, to the byte, and who limits it: a router that says so, or a black hole."""
-    failing = _failing(fail_on)
+    failing = frozenset(parse_verdicts(fail_on, KNOWN_VERDICTS)) if fail_on is not None else frozenset()
     family = None if only_v4 == only_v6 else 4 if only_v4 else 6
     from udpprobe.engines.wire import endpoint_named  # noqa: PLC0415 - help does without the core
 
@@ -112,11 +112,3 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
             out.write(MTU_FORMATS[output_format](found.report, width_of(out)))
     finish([found.report.verdict], failing, interrupted=found.interrupted,
            failure=UdpprobeError(found.failure) if found.failure else None)
-
-
-def _failing(text: str | None) -> frozenset[str]:
-    words = frozenset(word.strip() for word in text.split(",")) if text is not None else frozenset()
-    known = (*OWN_VERDICTS, *VERDICTS)
-    if unknown := sorted(words - set(known)):
-        raise UsageError(f"{unknown[0]!r} is no verdict; there are {', '.join(known)}")
-    return words

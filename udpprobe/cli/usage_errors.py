@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
+
+from udpprobe.errors import meant
 
 EXTRA = {
     "watch": "watch takes options only; a pcap filter goes behind --filter, as in --filter 'port 53'",
@@ -93,9 +94,3 @@ def _said(least: object, most: object) -> str:
     if least is None or most is None:
         return f"{least} or more" if most is None else f"{most} or less"
     return f"{least} to {most}"
-
-
-def meant(word: str, known: Iterable[str], alike_by: float = 0.6) -> str:
-    """`: did you mean loop-3?`, of the word that looks most like one that is not known; empty where none does."""
-    alike = get_close_matches(word, list(known), n=1, cutoff=alike_by)
-    return f": did you mean {alike[0]}?" if alike else ""

@@ -29,7 +29,7 @@ from udpprobe.cli.output import complain, guard_outputs, names_for, opened, styl
 from udpprobe.cli.results import ReportWriter, finish, is_stream, verdicts_in
 from udpprobe.cli.scan_options import CaptureOption
 from udpprobe.core.verdicts import VERDICTS, parse_verdicts
-from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.errors import UdpprobeError, UsageError, meant
 from udpprobe.reports import Format
 from udpprobe.reports.text import escape
 
@@ -197,7 +197,7 @@ def _findings(words: str) -> frozenset[str]:
     known = (*(verdict for verdict in VERDICTS if verdict not in NO_ERRORS), BLIND, IGNORED)
     strange = sorted(found.difference(known))
     if strange:
-        raise UsageError(f"--fail-on {strange[0]!r}: give {', '.join(known)}")
+        raise UsageError(f"--fail-on {strange[0]!r}: give {', '.join(known)}{meant(strange[0], known)}")
     return found
 
 

@@ -120,7 +120,7 @@ def mtu(endpoint: Endpoint, options: Options,
         on_progress: called at each step.
 
     Raises:
-        UsageError: an option is off: an unknown payload or interface, a largest size below the smallest probe.
+        UsageError: an option is off: an unknown payload, a largest size below the smallest probe.
         PrivilegeError: raw sockets are not allowed.
         UdpprobeError: this host has no way there.
     """

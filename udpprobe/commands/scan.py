@@ -102,7 +102,7 @@ def scan(destinations: Destinations, options: Options, listeners: Listeners = NO
         listeners: who hears of it while it runs.
 
     Raises:
-        UsageError: an option is off: an unknown payload, interface or address.
+        UsageError: an option is off: an unknown payload or address.
         PrivilegeError: raw sockets are not allowed, and `engine` is `raw`.
         UdpprobeError: the host cannot do it.
         Interrupted: on Ctrl-C, once all that was heard by then is told.

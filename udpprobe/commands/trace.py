@@ -85,7 +85,7 @@ def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport
         on_change: gets what is known so far, some times a second; the verdict is None until it is settled.
 
     Raises:
-        UsageError: an option is off: an unknown payload or interface, a first TTL beyond the last, too many probes.
+        UsageError: an option is off: an unknown payload, a first TTL beyond the last, too many probes.
         PrivilegeError: raw sockets are not allowed.
         UdpprobeError: this host cannot do it.
     """

@@ -93,8 +93,8 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
 
     Raises:
         PrivilegeError: this user may not; also where `kernel` is to be on.
-        UsageError: there is no such interface, or the filter is wrong.
-        UdpprobeError: the interface is down; the capture cannot be written.
+        UsageError: the filter is wrong.
+        UdpprobeError: there is no such interface, or the interface is down; the capture cannot be written.
         Stopped: the same, later; or the interface is gone.
         Interrupted: on Ctrl-C, once all that was heard by then is told.
     """

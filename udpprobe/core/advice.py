@@ -80,7 +80,11 @@ AMPLIFIER = "an amplifier"
 SOMEBODY = "a router on the way"
 """Who reports, where only the errno is known."""
 SOME, ANY_HOST = "some destinations", "HOST"
-"""Whom advice is about where a row is about who reports."""
+"""Whom advice is about where a row is about who reports, and not about itself."""
+_BY_ITSELF = {"refused": "some ports of {}", "reassembly": "{}", "proto-unreach": "{}"}
+"""Cases in which who reports is who was asked, and what to call it."""
+_NOBODY = {4: "", 6: ":"}
+"""What stands for an address that no reporter has, by family."""
 _NO_ROUTE = frozenset({"net-unreach", "no-route"})
 _HEADERS = {4: 28, 6: 48}
 """Bytes of an IP header without options, and of UDP's, by family."""
@@ -172,6 +176,22 @@ def case_of_verdict(verdict: str, findings: Sequence[Finding], address: str, *, 
         return unsent_case(errno)
     found = next((each for each in findings if each.verdict == verdict), None)
     return None if found is None else case_of_finding(found, address, answered)
+
+
+def advice_by_reporter(case: Case | None, reporter: str) -> str | None:
+    """What a row asks for that is about who reports: whom it is about was not kept, unless that is itself."""
+    return sentence(case, [place_by_reporter(case, reporter)], ANY_HOST)
+
+
+def place_by_reporter(case: Case | None, reporter: str) -> str:
+    """Whom such a row's advice is about."""
+    return _BY_ITSELF.get(case.key if case else "", SOME).format(reporter)
+
+
+def case_by_reporter(verdict: str | None, findings: Sequence[Finding]) -> Case | None:
+    """What such a row asks for. Its address is no destination's, so a filter there need not be the destination's."""
+    found = next((each for each in findings if each.verdict == verdict), None)
+    return None if found is None else case_of_finding(found, _NOBODY[found.family])
 
 
 def unsent_case(errno: str | None) -> Case:

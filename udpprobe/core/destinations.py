@@ -20,7 +20,15 @@ except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
 
 from udpprobe.core.addresses import address_text, is_group
-from udpprobe.core.advice import ANSWER, ANY_HOST, SOME, Case, case_of_finding, case_of_verdict, sentence
+from udpprobe.core.advice import (
+    ANSWER,
+    Case,
+    advice_by_reporter,
+    case_by_reporter,
+    case_of_finding,
+    case_of_verdict,
+    sentence,
+)
 from udpprobe.core.findings import BIAS_NS, NO_PORT
 from udpprobe.core.histogram import Histograms
 from udpprobe.core.model import Destination, Finding, Loop, Spread, Unmatched, answer_from
@@ -291,8 +299,8 @@ class Destinations:
             words = ranking.subjects.words
             meaning = self._meaning(words[_SUBJECT * number], words[_SUBJECT * number + 1],
                                     self.endpoints.words[at + 10] if endpoint >= 0 else 0)
-        case = case_of_verdict(verdict, findings, address, meaning=meaning,
-                               answered=answered if port is not None else 0)
+        case = case_by_reporter(verdict, findings) if self.by_reporter else case_of_verdict(
+            verdict, findings, address, meaning=meaning, answered=answered if port is not None else 0)
         return Destination(
             address=address, port=port, verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict), meaning=meaning,
             sent=sent, sent_bytes=sent_bytes, answered=answered, errors=errors, rtt_ms=rtt, findings=findings,
@@ -300,7 +308,7 @@ class Destinations:
 
     def _advice(self, case: Case | None, address: str, port: Any) -> str | None:  # noqa: ANN401 - it may be a mark
         if self.by_reporter:      # the address is not of who was asked, but of who reported
-            return sentence(case, [SOME], ANY_HOST)
+            return advice_by_reporter(case, address)
         return sentence(case, [endpoint_text(address, port)], address)
 
     def _meaning(self, high: u64, low: u64, asked_ns: u64) -> str:
@@ -412,9 +420,11 @@ class Destinations:
         address, finding = address_text(words[at], words[at + 1]), self._finding(row, None, self._told(row))
         number = port if has_port else None
         source = address_text(words[at + 6], words[at + 7]) if self.by_flow else None
+        case = (case_by_reporter(finding.verdict, (finding,)) if self.by_reporter
+                else case_of_finding(finding, address))
         return Unmatched(address, number, finding, source=source,
                          source_port=words[at + 5] & 0xFFFF if self.by_flow and has_port else None,
-                         advice=self._advice(case_of_finding(finding, address), address, number))
+                         advice=self._advice(case, address, number))
 
     def unmatched_order(self) -> list[int]:
         """Findings of such errors, the worst first."""

@@ -12,8 +12,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX
-from udpprobe.endpoints import port_of
-from udpprobe.errors import UsageError
+from udpprobe.endpoints import port_of, services
+from udpprobe.errors import UsageError, meant
 
 ADDRESS_BITS = 128
 IPV4_PREFIX = 96
@@ -176,7 +176,11 @@ def _meant(word: str) -> str:
     """What to say instead of a word that is no port."""
     if len(numbers := re.findall(r"\d+", word)) == 2 and not re.search(r"[a-zA-Z]", word):
         return f"; a range looks like {numbers[0]}-{numbers[1]}"
-    unknown = ", and no service that /etc/services names" if word and not re.search(r"\d", word) else ""
+    unknown = ""
+    if re.search(r"[a-zA-Z]", word):
+        unknown = ", and no service that /etc/services names"
+        if alike := meant(short(word), services()):
+            return unknown + alike
     return f"{unknown}; say 53, 53,123, domain, a range such as 1000-2000, or - for all"
 
 

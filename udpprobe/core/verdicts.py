@@ -6,11 +6,12 @@ The errno is the book's (UNP table 28.1); the Linux columns were measured with c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from udpprobe.errors import UsageError
+from udpprobe.errors import UsageError, meant
 
 VERDICTS = ("refused", "rejected", "too-big", "loop", "expired", "prohibited", "unreachable", "reassembly",
             "quenched", "malformed", "answered", "silent", "unsent")
@@ -214,18 +215,18 @@ def verdict_of(meaning: Meaning, *, itself: bool, loop: bool, group: bool = Fals
     return "loop" if meaning.verdict == "expired" and loop else meaning.verdict
 
 
-def parse_verdicts(words: str) -> tuple[str, ...]:
+def parse_verdicts(words: str, known: Sequence[str] = VERDICTS) -> tuple[str, ...]:
     """The verdicts of a list such as `refused,loop`, in its order.
+
+    Args:
+        words: the list.
+        known: the verdicts that there are.
 
     Raises:
         UsageError: a word is no verdict, or there is none.
     """
     found = tuple(word.strip() for word in words.split(","))
-    strange = [word for word in found if word not in VERDICTS]
+    strange = [word for word in found if word not in known]
     if strange:
-        from difflib import get_close_matches  # noqa: PLC0415 - few misspell one
-
-        alike = get_close_matches(strange[0], VERDICTS, n=1)
-        raise UsageError(f"{strange[0]!r} is no verdict; there are {', '.join(VERDICTS)}"
-                         + (f": did you mean {alike[0]}?" if alike else ""))
+        raise UsageError(f"{strange[0]!r} is no verdict; there are {', '.join(known)}{meant(strange[0], known)}")
     return found

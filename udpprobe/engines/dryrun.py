@@ -19,7 +19,7 @@ def planned(destinations: Destinations, options: Options) -> Iterator[Planned]:
         options: how.
 
     Raises:
-        UsageError: an option is off: an unknown payload, interface or address.
+        UsageError: an option is off: an unknown payload or address.
         UdpprobeError: the host cannot do it.
     """
     catalogue = catalogue_of(options)

@@ -30,7 +30,7 @@ class Raw:
 
     Raises:
         PrivilegeError: raw sockets are not allowed.
-        UsageError: there is no such interface.
+        UdpprobeError: there is no such interface.
     """
 
     tells_origin = True

@@ -134,7 +134,7 @@ class Sender:
         patience_s: how long its queue may stay full before a packet is given up.
 
     Raises:
-        UsageError: there is no such interface.
+        UdpprobeError: there is no such interface.
     """
 
     def __init__(self, *, interface: str | None = None, patience_s: float = PATIENCE_S) -> None:

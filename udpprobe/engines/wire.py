@@ -181,9 +181,8 @@ class Wire:
 
     Raises:
         PrivilegeError: raw sockets are not allowed.
-        UsageError: there is no such interface.
         UnsentError: this host has no way there.
-        UdpprobeError: the source address or port cannot be had.
+        UdpprobeError: there is no such interface; the source address or port cannot be had.
     """
 
     def __init__(self, endpoint: Endpoint, payload: Payload, *, source_port: int = 0,
@@ -262,7 +261,7 @@ class Listener:
 
     Raises:
         PrivilegeError: capturing is not allowed.
-        UsageError: there is no such interface.
+        UdpprobeError: there is no such interface.
     """
 
     def __init__(self, wires: Sequence[Wire], interface: str | None = None, *, capture: str = "auto") -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Interface, IPv6Interface
 
-from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.errors import UdpprobeError
 
 # linux/netlink.h
 MESSAGE = struct.Struct("=IHHII")
@@ -162,13 +162,13 @@ def interface_index(name: str) -> int:
     """Index of an interface, as zones and sockaddr_ll count them.
 
     Raises:
-        UsageError: there is none of this name.
+        UdpprobeError: there is none of this name.
     """
     try:
         return socket.if_nametoindex(name)
     except OSError:
         there = ", ".join(each for _, each in socket.if_nameindex())
-        raise UsageError(f"no interface {name!r}; there are {there}") from None
+        raise UdpprobeError(f"no interface {name!r}; there are {there}") from None
 
 
 def interface_name(index: int) -> str:

@@ -22,7 +22,6 @@ from msgspec.json import Encoder
 from msgspec.structs import astuple
 
 from udpprobe import __version__
-from udpprobe.core.advice import case_of
 from udpprobe.core.model import Destination, Event, Finding, Loop, Report, Unmatched
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.diff import CHANGES, Comparison
@@ -277,7 +276,7 @@ def _rows(destinations: Iterable[Destination], telling: Telling, unmatched: Iter
             add(kind, [_line(said, label, each.sent, subject) for said in telling.destination(each)])
         else:
             left[kind] += 1
-            telling.advice.add(case_of(each), label)
+            telling.advise(each, label)
     for entry in unmatched:
         if sizes[ALONE] < ROWS_BYTES:
             add(ALONE, [_line(telling.unmatched(entry), endpoint(entry.address, entry.port), 0, subject)])

@@ -14,7 +14,15 @@ from operator import attrgetter
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from udpprobe.core.advice import ANY_HOST, SOME, Case, case_of, case_of_finding, sentence
+from udpprobe.core.advice import (
+    ANY_HOST,
+    Case,
+    case_by_reporter,
+    case_of,
+    case_of_finding,
+    place_by_reporter,
+    sentence,
+)
 from udpprobe.core.model import (
     Destination,
     Event,
@@ -230,14 +238,15 @@ class Telling:
     """Says of rows what there is to say, and remembers what they ask for."""
 
     def __init__(self, report: Report, style: Style = PLAIN) -> None:
-        self.advice = _Advice(is_about_reporters=report.group_by == "reporter")
+        self._is_by_reporter = report.group_by == "reporter"
+        self.advice = _Advice(has_hosts=not self._is_by_reporter)
         self._times = None if is_scan(report) else _Times(report.source, style)
         self._service, self._name = style.service, style.name
 
     def destination(self, destination: Destination) -> Iterator[Line]:
         """What is said about a destination, its worst finding first."""
         label = endpoint(destination.address, destination.port, destination.zone)
-        self.advice.add(case_of(destination), _place(destination, label))
+        self.advise(destination, _place(destination, label))
         source = _source(destination) + self._named(destination.address) + self._of_service(destination.port)
         findings = _loops_once(sorted(destination.findings, key=_rank))
         if not findings or findings[0].verdict != destination.verdict:
@@ -254,10 +263,20 @@ class Telling:
     def unmatched(self, entry: Unmatched) -> Line:
         """What is said about errors whose datagram nobody saw."""
         label, finding = endpoint(entry.address, entry.port), entry.finding
-        self.advice.add(case_of_finding(finding, entry.address), label)
+        case = (case_by_reporter(finding.verdict, (finding,)) if self._is_by_reporter
+                else case_of_finding(finding, entry.address))
+        self.advice.add(case, place_by_reporter(case, entry.address) if self._is_by_reporter else label)
         details = _source(entry) + self._named(entry.address) + self._of_service(entry.port) + self._details(
             finding, entry.address)
         return Line(label, finding.verdict or "-", count(finding.count), _by(finding, entry.address), details)
+
+    def advise(self, destination: Destination, place: str) -> None:
+        """Remember what a destination asks for, and what it is called."""
+        if self._is_by_reporter:
+            case = case_by_reporter(destination.verdict, destination.findings)
+            self.advice.add(case, place_by_reporter(case, destination.address))
+        else:
+            self.advice.add(case_of(destination), place)
 
     def _named(self, address: str | None, words: str = "") -> tuple[str, ...]:
         name = self._name(address) if address else ""
@@ -302,19 +321,19 @@ class _Times:
 class _Advice:
     """What to do, a sentence for all destinations of a case."""
 
-    def __init__(self, *, is_about_reporters: bool) -> None:
-        self._is_about_reporters = is_about_reporters
+    def __init__(self, *, has_hosts: bool) -> None:
+        self._has_hosts = has_hosts
         self._places: dict[Case, list[str]] = {}
 
     def add(self, case: Case | None, place: str) -> None:
         """Remember what a destination asks for."""
         if case:
-            self._places.setdefault(case, []).append(SOME if self._is_about_reporters else place)
+            self._places.setdefault(case, []).append(place)
 
     def sentences(self) -> list[str]:
         """In the order of rows."""
-        return [escape(sentence(case, places[:1] if self._is_about_reporters else list(dict.fromkeys(places)),
-                                ANY_HOST if self._is_about_reporters else _host(places[0])) or "")
+        return [escape(sentence(case, list(dict.fromkeys(places)), _host(places[0]) if self._has_hosts else ANY_HOST)
+                       or "")
                 for case, places in self._places.items()]
 
     def text(self) -> str:

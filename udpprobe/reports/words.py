@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from udpprobe.core.advice import ANSWER, Case, case_of_error, sentence
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, MEANINGS, VERDICTS, Meaning
-from udpprobe.errors import UsageError
+from udpprobe.errors import UsageError, meant
 
 
 class About(NamedTuple):
@@ -119,12 +119,9 @@ def explained(word: str) -> tuple[About, tuple[Meaning, ...]]:
         verdicts = ", ".join(verdict for verdict, own in ERRNO_OF_VERDICT.items() if own == errno)
         unp = f"Stevens, UNP, table 28.1 has it for {verdicts}." if verdicts else "Stevens, UNP, table 28.1 lacks it."
         return About(errno, "errno", f"What a program gets for the ICMP errors below. {unp}"), rows
-    from difflib import get_close_matches  # noqa: PLC0415 - of mistakes alone
-
-    alike = get_close_matches(asked, known_words(), n=1)
     raise UsageError(f"{asked!r} is no word of a report" + (
-        f": did you mean {alike[0]}?" if alike else "; give a verdict, an nmap reason, the name of an ICMP "
-        "error, an errno, or an ICMP type and code"))
+        meant(asked, known_words()) or "; give a verdict, an nmap reason, the name of an ICMP error, an errno, or an "
+        "ICMP type and code"))
 
 
 def _of_rows(word: str, kind: str, rows: tuple[Meaning, ...]) -> About:
