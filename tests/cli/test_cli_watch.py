@@ -18,7 +18,7 @@ from udpprobe.cli import main
 from udpprobe.cli.watch import parse_size
 from udpprobe.commands import watch as watching
 from udpprobe.commands.watch import Stopped, WatchOptions
-from udpprobe.core.model import Process, ReceiveDrops, WatchedEvent
+from udpprobe.core.model import ErrorSent, ErrorsSent, Process, ReceiveDrops, WatchedEvent
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.interrupt import Interrupted
 from udpprobe.reports.table import latest_first
@@ -103,6 +103,20 @@ def test_json_has_the_sockets_that_dropped_datagrams(stand, capsys, events):
     assert 0 == main(["watch", "--format", "json", *events])
     assert [{"process": {"name": "unbound", "pid": 812}, "address": "::", "port": 53, "count": 4102,
              "reason": "buffer-full"}] == json.loads(capsys.readouterr().out)["receive_drops"]
+
+
+def test_json_has_what_this_host_sent_where_it_is_asked_for(stand, capsys):
+    assert 0 == main(["watch", "--format", "json"])
+    assert not stand.asked.sent
+    assert "errors_sent" not in json.loads(capsys.readouterr().out)
+    row = ErrorSent("192.0.2.9", "192.0.2.1", 53, "refused", "port-unreach", 4, 3, 3, 12, 0, 1, None, "no socket has the port")
+    stand.found = replace(FOUND, errors_sent=ErrorsSent((row,), 0, {"ipv4_host": 188}))
+    assert 0 == main(["watch", "--format", "json", "--sent"])
+    assert stand.asked.sent
+    found = json.loads(capsys.readouterr().out)["errors_sent"]
+    assert ({"ipv4_host": 188}, 0) == (found["rate_limited"], found["more"])
+    assert [("192.0.2.9", 53, 12, "no socket has the port")] == [
+        (each["to"], each["port"], each["count"], each["why"]) for each in found["rows"]]
 
 
 def test_the_report_comes_at_the_end_without_the_healthy(stand, capsys):

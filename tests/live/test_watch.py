@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import itertools
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -278,6 +280,52 @@ def test_what_a_socket_s_own_filter_dropped_is_no_full_buffer(network, family):
         process.send_signal(signal.SIGINT)
         report, port = json.loads(process.communicate(timeout=PATIENCE_S)[0]), sink.getsockname()[1]
     assert [(os.getpid(), 9, None)] == dropped_in(report, port)
+
+
+def counters(process):
+    """ICMP errors of either family that a process's namespace has sent, and that its rate limits held back."""
+    texts = [Path(f"/proc/{process.pid}/net/{name}").read_text() for name in ("snmp", "snmp6")]
+    rows = re.search(r"^Icmp: (\D.*)\nIcmp: (.*)", texts[0], re.MULTILINE)
+    found = Counter({name: int(number) for name, number in zip(rows[1].split(), rows[2].split(), strict=True)})
+    found += {name: int(number) for name, number in map(str.split, texts[1].splitlines())}
+    return (found["OutDestUnreachs"] + found["Icmp6OutDestUnreachs"],
+            found["OutRateLimitGlobal"] + found["OutRateLimitHost"] + found["Icmp6OutRateLimitHost"])
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_this_host_refuses_is_said_with_the_reason_and_what_it_held_back(network, family, tmp_path):
+    if "OutRateLimitHost" not in Path("/proc/net/snmp").read_text():
+        pytest.skip("this kernel does not count what its rate limits hold back")
+    record, own, numbers = tmp_path / "record.pcapng", address(family, 1, 1), itertools.count()
+    with contextlib.ExitStack() as held:
+        with network.inside("client"):
+            local = held.enter_context(socket.socket(DOMAIN[family], socket.SOCK_DGRAM))
+        local.bind((OTHERS[family], 0))
+        who = f"{Path('/proc/self/comm').read_text().strip()}[{os.getpid()}]"
+        reasons = {local.getsockname()[1]: f"{who} has the port at {OTHERS[family]} only",
+                   CLOSED: "no socket has the port"}
+        process = held.enter_context(watching(network, f"--sent -w {record} --format json -v"))
+        assert "listening on right" in process.stderr.readline()
+        asker, before = held.enter_context(opened(network, "server", family)), counters(process)
+
+        def says(port):
+            """Ask anew each time: what was refused lately may leave no room for one more."""
+            asker.sendto(f"{next(numbers)}".encode(), (own, port))
+            return f"sent by this host: {reasons[port]}".encode() in record.read_bytes()
+        for port in reasons:
+            until(partial(says, port), process)
+        for _ in range(200):
+            asker.sendto(f"{next(numbers)}".encode(), (own, CLOSED))
+        total = next(numbers)
+        until(lambda: total <= sum(counters(process)) - sum(before), process)
+        sent, held_back = (now - then for now, then in zip(counters(process), before, strict=True))
+        until(lambda: sent <= record.read_bytes().count(b"sent by this host: "), process)
+        process.send_signal(signal.SIGINT)
+        found = json.loads(process.communicate(timeout=PATIENCE_S)[0])["errors_sent"]
+    assert {(address(family, 1, 2), own, port, reason) for port, reason in reasons.items()} == {
+        (each["to"], each["address"], each["port"], each["why"]) for each in found["rows"]}
+    assert (sent, held_back) == (sum(each["count"] for each in found["rows"]), sum(found["rate_limited"].values()))
+    assert sent < total
 
 
 def test_events_are_lines_for_people_while_it_goes_on(network):

@@ -23,7 +23,7 @@ from samples import (
     report,
 )
 
-from udpprobe.core.model import LazyRows, Loop, Process, ReceiveDrops
+from udpprobe.core.model import ErrorSent, ErrorsSent, LazyRows, Loop, Process, ReceiveDrops
 from udpprobe.reports import table
 from udpprobe.reports.table import (
     ROWS_SHOWN,
@@ -410,6 +410,33 @@ def test_the_last_line_says_whose_socket_dropped_datagrams(drops, text):
     assert closing(told).endswith(f"; {text}.")
     rest = tuple(replace(drops, port=port) for port in range(1, 9))
     assert closing(replace(told, receive_drops=rest)).endswith(f"; 3 more sockets dropped {3 * drops.count:,} datagrams.")
+
+
+SENT = ErrorSent("2001:db8:1234:5678:9abc:def0:1234:5678", "2001:db8::1", 53, "refused", "port-unreach", 6, 1, 4, 1200, 0, 1,
+                 Process("a\x1b", 7), "a\x1b[7] has the port over IPv4 only")
+HELD_BACK = {"ipv4_host": 188, "global": 0, "ipv6_host": 2}
+
+
+def test_errors_that_this_host_sent_are_a_table_of_their_own():
+    told = replace(report(REFUSED, kind="interface"), errors_sent=ErrorsSent((SENT,), 3, HELD_BACK))
+    text = report_table(told, 80)
+    assert 80 >= max(map(len, text.splitlines()))
+    for each in (SENT.to, "[2001:db8::1]:53", "1,200", "a\\x1b[7] has the port"):
+        assert each in text
+    assert closing(told).endswith("; this host sent 1,203 ICMP errors about UDP; its rate limits held back 190 ICMP errors: "
+                                  "188 by net.ipv4.icmp_ratelimit, 2 by net.ipv6.icmp.ratelimit.")
+
+
+def test_a_host_that_sent_none_says_so_and_one_that_was_not_asked_says_nothing():
+    told = report(kind="interface")
+    assert closing(replace(told, errors_sent=ErrorsSent((), 0, {}))).endswith("; this host sent no ICMP errors about UDP.")
+    assert "this host sent" not in report_table(told, 80)
+
+
+def test_of_many_rows_of_errors_sent_the_first_are_shown():
+    rows = tuple(replace(SENT, port=port) for port in range(1, 100))
+    text = report_table(replace(report(kind="interface"), errors_sent=ErrorsSent(rows, 0, {})), 80)
+    assert "59 more rows" in text
 
 
 def test_a_scan_that_was_interrupted_at_once_has_a_last_line_too():

@@ -51,6 +51,7 @@ Examples:
   udpprobe watch --format ndjson | jq -r 'select(.sees == "blind") | .notes[]'
   udpprobe watch --kernel on --format ndjson | jq 'select(.reported == false)'
   udpprobe watch -w errors.pcapng --rotate 100MB --keep 10
+  udpprobe watch --sent --duration 60
   udpprobe watch --fail-on blind,ignored -- ./client 192.0.2.7
 
 With -- COMMAND it runs a program to its end, and reports on standard error, or to -o FILE, of each socket of the
@@ -138,6 +139,9 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     rotate: Annotated[str, Option(metavar="SIZE", help="Size at which FILE is full: it becomes FILE.1, that one FILE.2 "
                                         "and so on.")] = "100MB",
     keep: Annotated[int, Option(min=1, max=10_000, metavar="N", help="Number of files to keep.")] = 10,
+    sent: Annotated[bool, Option("--sent", help=(
+        "Report, too, which ICMP errors this host sends, to whom, for which port and why, and how many its rate limits "
+        "hold back."))] = False,
     kernel: Annotated[Kernel | None, Option(help=(
         "Let the kernel's own events say which socket was told of an error (tracefs, root): auto, where they are to be "
         "had, else by the sockets' states."), show_default="auto")] = None,
@@ -170,9 +174,10 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     from udpprobe.commands.watch import WatchOptions  # noqa: PLC0415 - help does without
 
     options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all,
-                           loop_ttl, capture or "auto", kernel or "auto")
+                           loop_ttl, capture or "auto", kernel or "auto", sent)
     if command:
-        for word, is_given in (("--events", events), ("--all", show_all), ("--duration", duration is not None),
+        for word, is_given in (("--events", events), ("--all", show_all), ("--sent", sent),
+                               ("--duration", duration is not None),
                                ("--count", count is not None)):
             if is_given:
                 raise UsageError(f"{word} does not go with -- COMMAND: the program's end ends the watch")

@@ -24,6 +24,7 @@ from udpprobe.core.verdicts import meaning_of
 from udpprobe.errors import UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.linux.error_reports import Judged, KernelEvents
+from udpprobe.linux.errors_sent import SentErrors
 from udpprobe.linux.hostfacts import own_addresses
 from udpprobe.linux.netlink import interface_index
 from udpprobe.linux.sockets import Sockets
@@ -72,6 +73,8 @@ class WatchOptions(Struct, frozen=True):
     capture: str = "auto"
     kernel: str = "auto"
     """Whether the kernel's own events say who was told: `on`, `off`, or `auto`, where they are to be had."""
+    sent: bool = False
+    """Whether errors that this host sends are counted for themselves."""
 
 
 class Listeners(Struct, frozen=True):
@@ -149,6 +152,7 @@ class Watch:
         self._notes: dict[tuple[str, int | None], dict[str, None]] = {}
         """Of destinations: what is to be said of who sent there."""
         self._aged_out = 0
+        self._sent = SentErrors(sockets) if options.sent else None
         self.analyzer = Analyzer(SystemRandom().getrandbits(64), by_flow=by_flow, keeps_events=True)
         self.analyzer.ports = self.sockets.ports
         self._loops = LoopsSoFar(self.analyzer, self.options.loop_ttl)
@@ -204,6 +208,7 @@ class Watch:
             events = events[:self.options.count - self.told]
         if events:
             self.told += len(events)
+            events = self._sent.take(events) if self._sent else events
             for event, sender in zip(events, self.sockets.senders(events), strict=True):
                 self._kernel.expect(event, sender)
         self._say(listeners)
@@ -252,7 +257,7 @@ class Watch:
         return replace(
             report, destinations=changed(report.destinations, self._noted),
             unmatched=changed(report.unmatched, self._noted_unmatched), faults=dict(sorted(faults.items())),
-            receive_drops=self.sockets.receive_drops())
+            receive_drops=self.sockets.receive_drops(), errors_sent=self._sent.found() if self._sent else None)
 
     def _noted(self, destination: Destination) -> Destination:
         notes = self._notes.get((destination.address, destination.port), {})

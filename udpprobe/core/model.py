@@ -298,6 +298,41 @@ class ReceiveDrops(Model, frozen=True):
     """`buffer-full`: its receive buffer was full; None where a checksum, its filter or a policy may be the reason."""
 
 
+class ErrorSent(Model, frozen=True):
+    """ICMP errors of one kind that this host sent to somebody about one of its ports, or about what it forwards."""
+
+    to: str
+    """Whose datagrams they are about."""
+    address: str
+    """Where these went: an address of this host, or what is behind it."""
+    port: int | None
+    verdict: str | None
+    reason: str
+    family: int
+    icmp_type: int
+    icmp_code: int
+    count: int
+    first_time_ns: int
+    last_time_ns: int
+    process: Process | None
+    """Who holds a socket of that port, and did not get the datagram all the same."""
+    why: str
+    """In words; by the sockets that there were when the first of them was seen."""
+
+
+class ErrorsSent(Model, frozen=True):
+    """What this host said to others by ICMP errors about UDP, and what it kept to itself."""
+
+    rows: tuple[ErrorSent, ...]
+    """The most frequent first."""
+    more: int
+    """Errors that found no room among 4,096 rows."""
+    rate_limited: dict[str, int]
+    """ICMP errors of any protocol that a rate limit kept from being sent, of this network namespace: `ipv4_host` and
+    `ipv6_host` by the limit of each receiver, `global` by the one of all (IPv4 and IPv6). Empty where the kernel does
+    not count them."""
+
+
 class Report(Model, frozen=True):
     """All that one run found, worst first.
 
@@ -317,6 +352,8 @@ class Report(Model, frozen=True):
     """Whether it was stopped, by Ctrl-C or a limit of time, before it was done."""
     receive_drops: tuple[ReceiveDrops, ...] | None = None
     """Of sockets of this host, the most first; None where nobody looked for them."""
+    errors_sent: ErrorsSent | None = None
+    """None where nobody asked for them."""
 
     @property
     def is_unreadable(self) -> bool:

@@ -167,6 +167,17 @@ class Sockets:
             self._look()
         return [self._sender(event) if is_own else None for event, is_own in zip(events, own, strict=True)]
 
+    def is_own(self, address: str) -> bool:
+        """Whether it is one of this host's."""
+        self._expire()
+        return number_of(address) in self._own
+
+    def of_port(self, port: int) -> list[tuple[UdpSocket, Process | None]]:
+        """The sockets that have a port now, and who holds them."""
+        self._look()
+        return [(each.found, each.holder.process if each.holder else None)
+                for each in self._by_port.get(port, ()) if not each.gone]
+
     def _expire(self) -> bool:
         """Whether what was known had expired; then it is known anew."""
         now_s = time.monotonic()

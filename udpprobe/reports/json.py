@@ -278,7 +278,8 @@ def head_of(report: Report) -> dict[str, object]:
 def tail_of(report: Report) -> dict[str, object]:
     """What stands behind them."""
     drops = {} if report.receive_drops is None else {"receive_drops": report.receive_drops}
-    return {"faults": report.faults, "interrupted": report.interrupted, **drops}
+    sent = {} if report.errors_sent is None else {"errors_sent": report.errors_sent}
+    return {"faults": report.faults, "interrupted": report.interrupted, **drops, **sent}
 
 
 def report_json(report: Report) -> Iterator[str]:

@@ -25,6 +25,7 @@ from udpprobe.core.advice import (
 )
 from udpprobe.core.model import (
     Destination,
+    ErrorsSent,
     Event,
     Finding,
     LazyRows,
@@ -86,6 +87,12 @@ _UNSENT = {
 # ---- a report, in one pass over its rows
 
 
+ROWS_SENT_SHOWN = 40
+"""Of errors that this host sent."""
+RATE_LIMITS = {
+    "ipv4_host": "by net.ipv4.icmp_ratelimit", "ipv6_host": "by net.ipv6.icmp.ratelimit",
+    "global": "by net.ipv4.icmp_msgs_per_sec",
+}
 UNDECIDED = "undecided"
 """On the screen, of what was interrupted before there was a verdict."""
 
@@ -149,7 +156,8 @@ def report_table(report: Report, width: int, style: Style = PLAIN) -> str:
     layouts = (_wide(lines, subject), _medium(lines, subject), _tall(lines, subject))
     body = coloured_column(table(layouts, width), "verdict", style) if lines else ""
     rest = _not_shown((hidden, "destination"), (hidden_entries, "unmatched error"))
-    parts = (body, wrap(rest, width), wrap(telling.advice.text(), width), wrap(closing(report, totals, style), width))
+    parts = (body, wrap(rest, width), _sent_table(report.errors_sent, width), wrap(telling.advice.text(), width),
+             wrap(closing(report, totals, style), width))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -461,6 +469,7 @@ def closing(report: Report, totals: Totals, style: Style = PLAIN) -> str:
         f"{plural(len(report.source.unread), 'file')} could not be read" if report.source.unread else "",
         f"{plural(report.source.dropped, 'packet')} dropped" if report.source.dropped else "",
         *_receive_drops(report.receive_drops or ()),
+        *_sent(report.errors_sent),
     )
     return "; ".join(words for words in said if words) + "."
 
@@ -476,6 +485,30 @@ def _receive_drops(sockets: Sequence[ReceiveDrops]) -> Iterator[str]:
             yield f"{who} socket dropped {what[0]} {what[1]} (a full receive buffer, bad checksums or a filter)"
     if rest := sockets[SOCKETS_SHOWN:]:
         yield f"{plural(len(rest), 'more socket')} dropped {plural(sum(each.count for each in rest), 'datagram')}"
+
+
+def _sent(found: ErrorsSent | None) -> Iterator[str]:
+    """`this host sent 12 ICMP errors about UDP, and its rate limits held back 188 ICMP errors`."""
+    if found is None:
+        return
+    number = sum(each.count for each in found.rows) + found.more
+    yield f"this host sent {plural(number, 'ICMP error') if number else 'no ICMP errors'} about UDP"
+    held = [f"{count:,} {words}" for name, words in RATE_LIMITS.items() if (count := found.rate_limited.get(name))]
+    if held:
+        yield f"its rate limits held back {plural(sum(found.rate_limited.values()), 'ICMP error')}: {', '.join(held)}"
+
+
+def _sent_table(found: ErrorsSent | None, width: int) -> str:
+    """What this host said to others; the frequent rows."""
+    if found is None or not found.rows:
+        return ""
+    rows = found.rows[:ROWS_SENT_SHOWN]
+    cells = tuple((each.to, endpoint(each.address, each.port), str(each.verdict or each.reason), f"{each.count:,}",
+                   escape(each.why)) for each in rows)
+    tall = tuple((f"{to}\n{about}", f"{verdict}\n{number}", why) for to, about, verdict, number, why in cells)
+    text = table((Layout(("sent to", "about", "error", "count", "why"), cells, 4),
+                  Layout(("sent to\nabout", "error\ncount", "why"), tall, 2)), width)
+    return text + (f"\n{plural(len(found.rows) - len(rows), 'more row')}" if len(found.rows) > len(rows) else "")
 
 
 def totals_of(report: Report) -> Totals:
