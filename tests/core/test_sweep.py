@@ -6,6 +6,7 @@ import builders as b
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from ring_blocks import Packet, block
 from scan_setup import (
     BARE,
@@ -29,8 +30,8 @@ from scan_setup import (
 
 from udpprobe.core.capture import BLOCKS, FRAME, Records
 from udpprobe.core.model import Alike, Report, SourceReport
-from udpprobe.reports.json import report_json
-from udpprobe.scanning.outcome import destination_of, outcome
+from udpprobe.reports.json import destination_lines, report_json, report_ndjson
+from udpprobe.scanning.outcome import destination_of, outcome, settled_rows
 
 PORTS = (7, 53, 54, 55, 1000)
 ROUTER = {4: "203.0.113.1", 6: "2001:db8:ff::1"}
@@ -221,6 +222,26 @@ def test_a_row_of_a_crowd_is_the_one_that_is_told_of_a_destination(family):
     source = SourceReport("probe", "any", (), 0, 0, None, None, 0, cut_short=False)
     plain, compact = (Report("scan", "0", source, told, ()) for told in (rows, found.rows()))
     assert "".join(report_json(plain)) == "".join(report_json(compact))
+    assert "".join(report_ndjson(plain)) == "".join(report_ndjson(compact))
+    assert all(rows[count:] == list(found.rows().after(count)) for count in (0, 1, len(rows) - 1, len(rows)))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_lines_of_what_is_settled_are_those_of_each_destination(family):
+    scan = scan_of(family)
+    probes = [scan.send(task) for task in range(len(scan.plan))]
+    errors = [b.port_unreachable(probe) for probe in probes]
+    errors[3] = b.port_unreachable(probes[3], ROUTER[family])
+    errors[5] = b.datagram(*reversed(b.ends(probes[5])), *reversed(ports_of(probes[5])), b"answer")
+    swept(scan, [(error, 0) for error in errors], [START_NS + MS + n for n in range(len(errors))])
+    for tasks in ([0, 1, 2, 4, 6, 7, 8, 9, 3, 5], [5, 9, 8, 7, 6, 4, 2, 1, 0], [0, 3, 1, 5, 2], [4]):
+        for notes in ({}, {8: "a note"}):
+            known = replace(scan.known, notes=(notes,))
+            plain, compact = [destination_of(known, task) for task in tasks], settled_rows(known, tasks)
+            assert plain == list(compact) == [compact[at] for at in range(len(tasks))]
+            assert destination_lines(plain) == destination_lines(compact)
+            is_crowd = len(tasks) > 8 and not notes
+            assert is_crowd == any(isinstance(part, Alike) for part in compact.parts())
 
 
 def test_the_rows_of_a_crowd_are_told_in_the_order_they_were_settled():

@@ -133,8 +133,9 @@ def _shown(report: Report, rows_written: int, *, only_unhealthy: bool) -> Report
     from udpprobe.core.model import LazyRows  # noqa: PLC0415 - as above
 
     def shown() -> Iterator[Destination]:
-        return (each for each in islice(report.destinations, rows_written, None)
-                if each.findings or not only_unhealthy)
+        rows = report.destinations
+        rest = rows.after(rows_written) if isinstance(rows, LazyRows) else islice(rows, rows_written, None)
+        return (each for each in rest if each.findings or not only_unhealthy)
 
     return replace(report, destinations=LazyRows(shown))
 

@@ -30,7 +30,7 @@ from udpprobe.linux.clock import SteadyClock
 from udpprobe.linux.netlink import outgoing_interface
 from udpprobe.linux.sendmmsg import CHUNK
 from udpprobe.payloads import is_what_was_asked, notes_of_answers, notes_of_other_ports
-from udpprobe.scanning.outcome import Known, comments_of, destination_of, outcome, undecided_tasks
+from udpprobe.scanning.outcome import Known, comments_of, outcome, settled_rows, undecided_tasks
 from udpprobe.scanning.pacing import Pacing, Patience
 from udpprobe.scanning.probes import Destinations
 from udpprobe.scanning.record import Record
@@ -325,7 +325,7 @@ class _Run:
         if self._settling and self._listeners.on_settled and (tasks := self._settling.due(self._now_ns)):
             answers = {task: self._record.answers[task] for task in tasks if task in self._record.answers}
             known = replace(self._known, notes=self._notes_of(answers), unasked=self._replies.unasked())
-            self._listeners.on_settled([destination_of(known, task) for task in tasks])
+            self._listeners.on_settled(settled_rows(known, tasks))
 
     def _notes_of(self, answers: Mapping[int, bytes]) -> tuple[Mapping[int, str], ...]:
         return (notes_of_other_ports(self._catalogue, self._plan, answers, self._replies.other_ports),

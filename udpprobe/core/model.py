@@ -62,6 +62,10 @@ class LazyRows(Sequence[Row]):
     def __iter__(self) -> Iterator[Row]:
         return self._make()
 
+    def after(self, count: int) -> Iterator[Row]:
+        """All but so many at the beginning."""
+        return islice(self, count, None)
+
     @overload
     def __getitem__(self, which: int) -> Row: ...
     @overload
@@ -267,6 +271,10 @@ class Parts(LazyRows[Destination]):
                 yield from part.rows()
             else:
                 yield part
+
+    def after(self, count: int) -> Iterator[Destination]:
+        """All but so many at the beginning, which are not made."""
+        return map(self._row, range(count, len(self)))
 
     @overload
     def __getitem__(self, which: int) -> Destination: ...

@@ -186,24 +186,30 @@ def _encoded(rows: Iterable[object]) -> Iterator[str]:
         yield lines(some)
 
 
-def _encoded_parts(rows: Parts) -> Iterator[str]:
+def _encoded_parts(rows: Parts, row: Callable[[Destination], object]) -> Iterator[str]:
     for is_alike, some in groupby(rows.parts(), lambda part: isinstance(part, Alike)):
         if not is_alike:
-            yield from _encoded(some)
+            yield from _encoded_one_by_one(some, row)
             continue
         for part in some:
             if isinstance(part, Alike):
-                yield from _alike(part)
+                yield from _alike(part, row)
 
 
-def _alike(some: Alike) -> Iterator[str]:
+def _encoded_one_by_one(rows: Iterable[Any], row: Callable[[Destination], object]) -> Iterator[str]:
+    rows = iter(rows)
+    while some := list(islice(rows, ROWS_AT_A_TIME)):
+        yield _lines([row(_destination(each)) for each in some])
+
+
+def _alike(some: Alike, row: Callable[[Destination], object]) -> Iterator[str]:
     """Of rows that are alike: one of them is encoded with marks, and the values of each are filled in."""
     (finding,) = some.template.findings
     address, port, time, rtt = "<a:0>" if finding.family == 6 else "<a0>", "<n2>", "<t4>", "<m5>"
     marks = {"address": address, "port": port, "sent_bytes": "<n3>", "findings": [replace(
         finding, reporter=address, rtt_ms=dict.fromkeys(Spread.__struct_fields__, rtt), first_time_ns=time,
         last_time_ns=time)], "advice": sentence(REFUSED, [endpoint_text(address, port)])}   # type: ignore[arg-type]
-    stencil = Stencil(lines([to_builtins(replace(some.template, **marks))]), is_json=True)
+    stencil = Stencil(lines([to_builtins(row(replace(some.template, **marks)))]), is_json=True)
     filler, columns = Filler(), Columns(*some.columns)
     for first in range(0, len(some.tasks), ROWS_AT_A_TIME):
         filler.fill_alike(stencil, some.tasks[first:first + ROWS_AT_A_TIME], columns)
@@ -219,14 +225,12 @@ def _destinations(rows: Sequence[Destination], row: Callable[[Destination], obje
         rows: in their order.
         row: makes of a destination, whose times and milliseconds are ready, what is encoded.
     """
-    if isinstance(rows, Parts) and row is _as_it_is:
-        yield from _encoded_parts(rows)
+    if isinstance(rows, Parts):
+        yield from _encoded_parts(rows, row)
         return
     shaped = rows.shaped if isinstance(rows, Rows) else None
     if not isinstance(rows, Rows) or shaped is None:
-        passing = iter(rows)
-        while some := list(islice(passing, ROWS_AT_A_TIME)):
-            yield _lines([row(_destination(each)) for each in some])
+        yield from _encoded_one_by_one(rows, row)
         return
     filler, stencils = Filler(), dict[Hashable, Stencil]()
     for first in range(0, len(rows), ROWS_AT_A_TIME):
@@ -289,9 +293,9 @@ def report_json(report: Report) -> Iterator[str]:
         "unmatched": _encoded(map(_unmatched, report.unmatched)), **tail_of(report)})
 
 
-def destination_lines(destinations: Iterable[Destination]) -> str:
+def destination_lines(destinations: Sequence[Destination]) -> str:
     """The lines of NDJSON for some destinations."""
-    return lines(_destination_line(_destination(each)) for each in destinations)
+    return "".join(_destinations(destinations, _destination_line))
 
 
 def _destination_line(ready_one: Destination) -> object:

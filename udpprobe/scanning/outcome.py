@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import cache
+from functools import cache, partial
 from itertools import chain, compress, groupby, repeat
 from operator import lt, mul, ne, not_
 from types import MappingProxyType
@@ -31,6 +31,8 @@ MOST_ROUTERS = 32
 """So many of a loop are named; few loops are of more than ten."""
 AMPLIFIES = 10
 """Times; a whole DNS answer is some five times its question, NTP's usual answer as long as that."""
+FEWEST_ALIKE = 8
+"""Rows in a row that are alike: for fewer, what is common to them takes longer than they do."""
 HEADER_BYTES = {4: 28, 6: 48}
 """Of IP and UDP, by family."""
 NO_REPLY = "no reply; host down or filtered"
@@ -113,17 +115,56 @@ class Outcome(Mapping[int, Destination]):
         return Parts(self._parts, len(order), lambda place: self[order[place]])
 
     def _parts(self) -> Iterator[Destination | Alike]:
-        plan, refusals = self._known.plan, self._known.record.refusals
-        columns = AlikeColumns(plan.tasks.high, plan.tasks.low, plan.port, plan.left_bytes, refusals.came_ns,
-                               refusals.took_ns)
+        plan = self._known.plan
         families = bytes(map(plan.family_of, range(plan.asked, len(plan))))
         kinds = bytes(map(mul, self._is_alike, map(families.__getitem__, plan.host)))
-        for kind, tasks in groupby(self._order, kinds.__getitem__):     # 0: not alike
-            if kind == 0:
-                yield from map(self._told.__getitem__, tasks)
-            else:
-                some = array("I", tasks)
-                yield Alike(destination_of(self._known, some[0]), some, columns)
+        return _in_parts(self._known, self._order, kinds.__getitem__, self.__getitem__)
+
+
+def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
+    """The destinations of some tasks that are settled, in their order; of many that are alike, none is made.
+
+    Args:
+        known: what the scan knows.
+        tasks: no others are in `notes`.
+    """
+    plan, record, refusals = known.plan, known.record, known.record.refusals
+    more: list[Container[int]] = [
+        some for some in (record.answers, record.loops, known.unasked, *known.notes) if some]
+    families = cache(lambda host: 0 if is_group(*plan.tasks.address(plan.asked + host)) else
+                     plan.family_of(plan.asked + host))
+
+    def kind(task: int) -> int:
+        if refusals.came_ns[task] == 0 or refusals.took_ns[task] < 0 or plan.left[task] != 1 or not known.tells_origin:
+            return 0
+        if more and any(task in some for some in more):
+            return 0
+        return int(families(plan.host[task]))
+
+    made = partial(destination_of, known)
+    parts = list(_in_parts(known, tasks, kind, made))
+    return Parts(lambda: iter(parts), len(tasks), lambda place: made(tasks[place]))
+
+
+def _in_parts(known: Known, tasks: Sequence[int], kind: Callable[[int], int],
+              made: Callable[[int], Destination]) -> Iterator[Destination | Alike]:
+    """The destinations of tasks: as objects, or alike.
+
+    Args:
+        known: what the scan knows.
+        tasks: which, in their order.
+        kind: the family of a task that is alike; else 0.
+        made: the object of a task.
+    """
+    plan, refusals = known.plan, known.record.refusals
+    columns = AlikeColumns(plan.tasks.high, plan.tasks.low, plan.port, plan.left_bytes, refusals.came_ns,
+                           refusals.took_ns)
+    for family, run in groupby(tasks, kind):
+        some = array("I", run)
+        if family and len(some) >= FEWEST_ALIKE:
+            yield Alike(destination_of(known, some[0]), some, columns)
+        else:
+            yield from map(made, some)
 
 
 def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> Outcome:
@@ -187,7 +228,7 @@ def _untold(known: Known, task: int) -> Destination:
 
 def is_settled(known: Known, task: int, now_ns: int) -> bool:
     """Whether nothing can change what an answer or an error said of a task."""
-    if known.record.answered[task]:
+    if known.record.answered[task] or known.record.refusals.came_ns[task]:
         return True
     wait_ns = known.pacing.settling_ns(known.plan.host[task])
     return any(found.first_ns + wait_ns <= now_ns or (
