@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from array import array
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache, partial
 from itertools import chain, compress, groupby, repeat
@@ -129,8 +129,8 @@ def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
         tasks: no others are in `notes`.
     """
     plan, record, refusals = known.plan, known.record, known.record.refusals
-    more: list[Container[int]] = [
-        some for some in (record.answers, record.loops, known.unasked, *known.notes) if some]
+    more: tuple[Mapping[int, object], ...] = (record.answers, record.loops, known.unasked, *known.notes)
+    more = tuple(filter(None, more))
     families = cache(lambda host: 0 if is_group(*plan.tasks.address(plan.asked + host)) else
                      plan.family_of(plan.asked + host))
 
