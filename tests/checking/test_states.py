@@ -74,6 +74,16 @@ def test_silence_names_how_long_a_reply_was_waited_for():
     assert f"{MUTE_TEXT}; no reply within 1 s (--wait)" == told.text
 
 
+@pytest.mark.parametrize("found", [QUIET, MUTE])
+@pytest.mark.parametrize("expect", ["answered", "listening", "not-refused", "refused"])
+def test_silence_while_this_host_dropped_packets_says_nothing(found, expect):
+    told = checked("x", None, Facts(found, dropped=4102), Expectation(expect=expect))
+    assert "UNKNOWN" == told.state
+    assert "; but this host dropped packets unread (4,102), and an answer or a refusal may be among them" in told.text
+    told = checked("x", None, Facts(found, dropped=4102), Expectation(expect=expect, silence=State.WARNING))
+    assert "unread" not in told.text
+
+
 @pytest.mark.parametrize("found", [QUIET, MUTE, LIMITED])
 @pytest.mark.parametrize("silence", [State.OK, State.WARNING, State.CRITICAL])
 def test_silence_that_proves_nothing_counts_as_the_user_says(found, silence):

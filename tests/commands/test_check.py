@@ -32,6 +32,7 @@ class Network:
         self.verdicts, self.scans, self.error = {}, [], None
         self.found, self.way = Measured(MTU, interrupted=False), Traced(TRACE, interrupted=False)
         self.stopped, self.wasted_s, self.left_out, self.undecided = False, 0.0, (), frozenset()
+        self.dropped = 0
 
     def scan(self, destinations, options, listeners):
         listeners.warn("be warned")
@@ -41,7 +42,7 @@ class Network:
             raise self.error
         told = report(*map(self.destination, map(address_text, destinations.high.tolist(), destinations.low.tolist()),
                            destinations.port.tolist()))
-        told = replace(told, destinations=tuple(each for each in told.destinations if each.port not in self.left_out))
+        told = replace(told, source=replace(told.source, dropped=self.dropped), destinations=tuple(each for each in told.destinations if each.port not in self.left_out))
         if self.stopped:
             raise Interrupted(told, self.undecided)
         return told
@@ -156,6 +157,13 @@ def test_probes_in_flight_at_the_deadline_are_unknown_never_silent(network):
 @pytest.mark.parametrize(("silence_s", "retries", "expected"), [(1, 2, 3.3), (1, 4, 5), (0.1, 2, 0.4), (2, 0, 3.3)])
 def test_each_probe_is_waited_for_and_a_neighbour_as_long_as_the_kernel_looks_for_it(silence_s, retries, expected):
     assert expected == pytest.approx(Settings(silence_s=silence_s, retries=retries).patience_s)
+
+
+def test_what_this_host_dropped_while_it_scanned_makes_silence_unknown(network):
+    network.verdicts, network.dropped = {7: ["silent"]}, 12
+    outcome = check([ask("127.0.0.1:7"), ask("127.0.0.1:9")], Settings())
+    assert ["UNKNOWN", "OK"] == states(outcome)
+    assert "this host dropped packets unread (12)" in outcome.checks[0].text
 
 
 def test_a_scan_that_cannot_be_made_is_unknown(network):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import time
 
 import pytest
 from engine_probes import PATIENCE_S, all_heard, answers, errors, heard, probes_to, send, sent
 from scan_setup import halves
 
 from udpprobe.core.verdicts import MEANINGS, meaning_of
+from udpprobe.engines import lines
 from udpprobe.engines.connected import USUAL, Connected, OneLine
 from udpprobe.engines.lines import TOLD
 from udpprobe.engines.recverr import RecvErr
@@ -227,3 +229,21 @@ def test_an_error_that_comes_while_one_sends_is_told_and_the_probe_sent_again(fa
     for attempt in range(3):
         send(engine, probes(family, source_port, ports, attempt=attempt))
     assert [0, 1, 2] == [each.attempt for each in errors(heard(engine, 6))]
+
+
+@BOTH
+def test_answers_that_found_the_buffer_full_are_counted(family, engine_class, make, monkeypatch):
+    monkeypatch.setattr(lines, "BUFFER_BYTES", 1)       # the kernel gives its least
+    source_port, _ = closed_ports(family, 0)
+    with ports_of(family, 1) as (server,):
+        server.settimeout(PATIENCE_S)
+        engine = make(engine_class)
+        send(engine, probes(family, source_port, [port_of(server)]))
+        _, asker = server.recvfrom(100)
+        for _ in range(200):
+            server.sendto(b"answer", asker)
+        found, end_s = [], time.monotonic() + PATIENCE_S
+        while len(found) + (engine.state.dropped or 0) < 200 and time.monotonic() < end_s:
+            found += answers(engine.receive(0.1).events)
+    assert 0 < len(found) < 200
+    assert 200 == len(found) + engine.state.dropped

@@ -36,6 +36,8 @@ class Facts(Struct, frozen=True):
     """Of a name's address that this host cannot send to: the other family, which was asked instead."""
     patience: str = ""
     """How long a reply was waited for."""
+    dropped: int = 0
+    """Packets that this host had no room for meanwhile, so that nobody read them."""
 
 
 class Ruling(Struct, frozen=True):
@@ -160,6 +162,9 @@ def _of_silence(facts: Facts, asked: Expectation) -> Ruling:
     """Where a closed port would have been refused, silence says that this one is not closed; it proves no listener."""
     found = facts.destination
     text = cause(found) + (facts.patience if found.meaning == "no-evidence" else "")
+    if facts.dropped and asked.silence is None:
+        return Ruling(State.UNKNOWN, f"{text}; but this host dropped packets unread ({facts.dropped:,}), and an answer "
+                                     "or a refusal may be among them")
     if found.meaning == "listening-or-filtered":
         if asked.expect == "not-refused":
             return Ruling(State.OK, text)

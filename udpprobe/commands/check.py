@@ -127,6 +127,8 @@ class _Run(Struct):
     """Whether Ctrl-C came."""
     is_cut: bool = False
     """Whether time ran out."""
+    dropped: int = 0
+    """Packets that this host had no room for, while it scanned."""
     _told: set[tuple[Check, Endpoint]] = field(default_factory=set)
     """Which checks were told."""
     _telling: threading.Lock = field(default_factory=threading.Lock)
@@ -170,6 +172,8 @@ class _Run(Struct):
                 self._stop()
         else:
             undecided = frozenset()
+        with self._telling:     # scans run side by side
+            self.dropped += report.source.dropped or 0
         return {(each.address, each.port or 0): each for each in report.destinations
                 if (each.address, each.port or 0) not in undecided}
 
@@ -190,7 +194,8 @@ class _Run(Struct):
                     self.on_checked(made)
 
     def _facts(self, found: Destination, instead: str | None = None) -> Facts:
-        return Facts(found, instead=instead, patience=f"; no reply within {self.settings.silence_s:g} s (--wait)")
+        return Facts(found, instead=instead, patience=f"; no reply within {self.settings.silence_s:g} s (--wait)",
+                     dropped=self.dropped)
 
     def _stop(self) -> None:
         """Ctrl-C came: what is under way ends, and what is not known by then is not checked."""

@@ -98,6 +98,7 @@ class Connected(LineEngine):
         if len(self._lines) >= self._most_sockets:
             oldest = self._lines.pop(next(iter(self._lines)))
             self._hear(oldest)
+            self._count_dropped(oldest)
             self._selector.unregister(oldest.socket)
             oldest.socket.close()
 

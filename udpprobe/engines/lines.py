@@ -6,10 +6,12 @@ import errno
 import selectors
 import socket
 import struct
+import sys
 import time
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from operator import attrgetter
 
 from msgspec import Struct
@@ -26,7 +28,9 @@ from udpprobe.scanning.events import Answer, Error, Event, Left
 
 # linux/in.h, linux/in6.h, asm-generic/socket.h; Python does not name them
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
-SO_TIMESTAMPNS = 35
+SO_TIMESTAMPNS, SO_MEMINFO = 35, 55
+DROPS_AT, MEMINFO_BYTES = 32, 36
+"""Nine numbers, of which the last one counts what the socket dropped (linux/sock_diag.h); Linux 4.12 and later."""
 
 MTU_DISCOVERY = {4: (socket.IPPROTO_IP, IP_MTU_DISCOVER), 6: (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER)}
 BUFFER_BYTES = 1 << 24
@@ -50,6 +54,14 @@ class Line(Struct):
     source: bytes
     """4 or 16 bytes."""
     port: int
+    drops: int = 0
+    """Datagrams that reached it and found its buffer full, or had a bad checksum; modulo 2^32."""
+
+    def dropped(self) -> int:
+        """How many more there are since this was asked last."""
+        memory = self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO_BYTES)
+        before, self.drops = self.drops, int.from_bytes(memory[DROPS_AT:], sys.byteorder)
+        return self.drops - before & 0xFFFF_FFFF
 
     def send(self, probe: Outgoing) -> int:
         """Send it and note the time: 0, or the errno of the refusal."""
@@ -147,6 +159,7 @@ class LineEngine(ABC):
         self._now_ns = max(self._now_ns, time.time_ns())    # what is heard from here on is later, on any socket
         for key, _ in self._selector.select(0):
             self._hear(key.data)
+            self._count_dropped(key.data)
         self._events.sort(key=attrgetter("time_ns"))
         due = bisect_right(self._events, self._now_ns, key=attrgetter("time_ns"))
         events, self._events = self._events[:due], self._events[due:]
@@ -161,6 +174,12 @@ class LineEngine(ABC):
     def _open(self, line: Line) -> None:
         """Hear this line from now on."""
         self._selector.register(line.socket, selectors.EVENT_READ, line)
+
+    def _count_dropped(self, line: Line) -> None:
+        """Whoever's buffer was full has something to read, so it is enough to ask those."""
+        with suppress(OSError):     # an older kernel does not say
+            if dropped := line.dropped():
+                self.state.dropped = (self.state.dropped or 0) + dropped
 
     def _left(self, probe: Outgoing) -> None:
         self._events.append(Left(probe.sent_ns, probe.task, len(probe.packet)))
