@@ -14,7 +14,7 @@ from samples import parsed
 from wraps import LINKS
 
 from udpprobe.capture.inputs import Inputs
-from udpprobe.commands.analyze import Options, analyze
+from udpprobe.commands.analyze import AnalyzeOptions, analyze
 from udpprobe.reports.json import plain
 
 RAW = 101
@@ -64,7 +64,7 @@ def frames_of(packets, wrap=lambda packet: packet):
 def told_by(*files):
     """The report, but for what was read where, and every event."""
     events = []
-    report = parsed(analyze(Inputs.of(*map(str, files)), Options(all_destinations=True), on_events=events.extend))
+    report = parsed(analyze(Inputs.of(*map(str, files)), AnalyzeOptions(all_destinations=True), on_events=events.extend))
     for name in ("name", "link_types", "bytes"):
         del report["source"][name]
     return report, [plain(event) for event in events]

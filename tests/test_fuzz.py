@@ -28,9 +28,9 @@ from worlds import any_frames
 
 from udpprobe.capture.files import CaptureFile
 from udpprobe.capture.inputs import Inputs
-from udpprobe.commands.analyze import Options, analyze
+from udpprobe.commands.analyze import AnalyzeOptions, analyze
 from udpprobe.errors import CaptureError
-from udpprobe.reports import Format, events_in, report_pieces
+from udpprobe.reports import OutputFormat, events_in, report_pieces
 
 EXAMPLES = 100
 """In a round, between two looks at the clock."""
@@ -121,7 +121,7 @@ rubbish = st.builds(lambda magic, rest: magic + rest, st.sampled_from([data[:28]
 plain_files = st.one_of(spoilt_captures(), spoilt_captures(), nonsense, rubbish)
 files = st.one_of(plain_files, plain_files, plain_files, plain_files.map(gzip.compress),
                   plain_files.map(zstandard.compress), plain_files.map(lambda data: gzip.compress(data)[:-9]))
-questions = st.builds(Options, all_destinations=st.booleans(), loop_ttl=st.integers(1, 255),
+questions = st.builds(AnalyzeOptions, all_destinations=st.booleans(), loop_ttl=st.integers(1, 255),
                       group_by=st.sampled_from(("destination", "host", "flow", "reporter")))
 
 # ---- what must hold
@@ -161,10 +161,10 @@ def analyzed(file, options):
 
 
 def told_in_every_format(report, events):
-    for name in set(Format) - {Format.PARQUET}:
+    for name in set(OutputFormat) - {OutputFormat.PARQUET}:
         writer = events_in(name, io.StringIO)
         texts = "".join(report_pieces(report, name, 80)), "".join([writer.add(events), *writer.end(report, 80)])
-        if name is Format.JSON:
+        if name is OutputFormat.JSON:
             assert report.source.packets == json.loads(texts[0])["source"]["packets"]
             json.loads(texts[1])
         assert not any("\x1b" in text for text in texts)
@@ -222,4 +222,4 @@ def test_no_file_makes_it_raise_hang_or_swell(file):
 def test_a_small_file_that_unpacks_to_much_takes_little(file):
     """Zeros are records of no bytes: half a million frames, but nothing that grows with them."""
     bomb = gzip.compress(c.pcap_header() + bytes(8 << 20))
-    check(file, bomb, Options(), 64 << 20)
+    check(file, bomb, AnalyzeOptions(), 64 << 20)

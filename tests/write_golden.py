@@ -8,7 +8,7 @@ from samples import parsed
 from screens import screens as live_screens
 
 from udpprobe.capture.inputs import Inputs
-from udpprobe.commands.analyze import Options, analyze
+from udpprobe.commands.analyze import AnalyzeOptions, analyze
 from udpprobe.payloads import recipes
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ def golden_file(capture):
 
 def report_text(capture):
     """The whole report, but for what says where and by which version it was made."""
-    told = parsed(analyze(Inputs.of(str(capture)), Options(all_destinations=True)))
+    told = parsed(analyze(Inputs.of(str(capture)), AnalyzeOptions(all_destinations=True)))
     del told["version"], told["source"]["name"]
     return json.dumps(told, indent=1) + "\n"
 

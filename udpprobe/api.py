@@ -78,14 +78,14 @@ def analyze(
                             group_by=group_by, loop_ttl=loop_ttl, link_type=link_type, on_event=on_event, is_live=False)
         follower.extend(inputs)
         return follower.report()
-    from udpprobe.commands.analyze import Options
+    from udpprobe.commands.analyze import AnalyzeOptions
     from udpprobe.commands.analyze import analyze as follow
 
     def on_events(events: Sequence[Event]) -> None:
         for event in events:
             on_event(event)     # type: ignore[misc]  # it is there, or nobody calls this
 
-    return follow(inputs, Options(filter, since_ns, until_ns, all_destinations, _group(group_by), loop_ttl),
+    return follow(inputs, AnalyzeOptions(filter, since_ns, until_ns, all_destinations, _group(group_by), loop_ttl),
                   workers=workers, cluster=cluster, on_events=on_events if on_event else None)
 
 
@@ -253,9 +253,9 @@ def scan(
         PrivilegeError: raw sockets are not allowed, and `engine` is `raw`.
         UdpprobeError: this host cannot do it; no target has an address.
     """
-    from udpprobe.commands.scan import Listeners
+    from udpprobe.commands.scan import ScanListeners
     from udpprobe.commands.scan import scan as probe
-    from udpprobe.engines.prepare import ENGINES, Options
+    from udpprobe.engines.prepare import ENGINES, EngineOptions
     from udpprobe.payloads import known_ports
     from udpprobe.targets import Wanted, named, resolve
 
@@ -268,10 +268,10 @@ def scan(
         for event in events:
             on_event(event)     # type: ignore[misc]  # it is there, or nobody calls this
 
-    listeners = Listeners(on_events if on_event else None, on_progress=on_progress, on_warning=on_warning)
+    listeners = ScanListeners(on_events if on_event else None, on_progress=on_progress, on_warning=on_warning)
     for failure in resolved.failures:
         listeners.warn(str(failure))
-    options = Options(
+    options = EngineOptions(
         rate_pps=rate_pps, retries=retries, timeout_s=timeout_s, payload=payload, payload_file=payload_file, size=size,
         ttl=ttl, source_port=source_port, source_addresses=tuple(source_addresses), interface=interface,
         write=None if write is None else os.fspath(write), control=control, engine=engine, loop_ttl=loop_ttl)
@@ -325,7 +325,7 @@ def trace(
     from udpprobe.engines.wire import endpoint_named
 
     endpoint = endpoint_named(target, "trace", family, interface, allow_broadcast=allow_broadcast)
-    traced = command.trace(endpoint, command.Options(
+    traced = command.trace(endpoint, command.TraceOptions(
         max_ttl=max_ttl, first_ttl=first_ttl, queries=queries, timeout_s=timeout_s, rate_pps=rate_pps, flows=flows,
         interface=interface, source_address=source_address, source_port=source_port, payload=payload, size=size),
         on_change)
@@ -368,7 +368,7 @@ def mtu(
     from udpprobe.engines.wire import endpoint_named
 
     endpoint = endpoint_named(target, "mtu", family, interface, allow_broadcast=allow_broadcast)
-    measured = command.mtu(endpoint, command.Options(
+    measured = command.mtu(endpoint, command.MtuOptions(
         most=most, retries=retries, timeout_s=timeout_s, rate_pps=rate_pps, ttl=ttl, interface=interface,
         source_address=source_address, source_port=source_port, payload=payload, control=control))
     if measured.interrupted:

@@ -320,7 +320,7 @@ def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Qu
                   question.group_by)
 
 
-class Events:
+class EventBuilder:
     """Makes events of what an analyzer keeps of errors.
 
     Args:

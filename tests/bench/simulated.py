@@ -18,7 +18,7 @@ from udpprobe.commands import scan as scanning
 from udpprobe.core.capture import BLOCKS, Records
 from udpprobe.core.targets import parse_ports, parse_target
 from udpprobe.engines import Heard
-from udpprobe.engines.prepare import Options
+from udpprobe.engines.prepare import EngineOptions
 from udpprobe.reports.json import report_json
 from udpprobe.targets import Wanted, resolve
 
@@ -92,7 +92,7 @@ def main(prefix: str, ports: str, output: str) -> None:
     scanning.open_engine = lambda *_, **__: wire    # type: ignore[assignment]
     start = time.perf_counter()
     resolved = resolve([parse_target(prefix)], [], Wanted(parse_ports(ports)))
-    report = scanning.scan(resolved.destinations, Options(rate_pps=0))
+    report = scanning.scan(resolved.destinations, EngineOptions(rate_pps=0))
     with Path(output).open("w", encoding="ascii") as out:
         out.writelines(report_json(report))
     took_s = time.perf_counter() - start

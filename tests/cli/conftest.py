@@ -21,7 +21,7 @@ class FakeAnalysis(SimpleNamespace):
     def __init__(self):
         super().__init__(report=report(), events=[], interrupt=False, error=None, asked=None, paths=None)
 
-    def Options(self, **options):  # noqa: N802 - in a class's place
+    def AnalyzeOptions(self, **options):  # noqa: N802 - in a class's place
         return SimpleNamespace(**options)
 
     def analyze(self, inputs, options, *, workers=None, cluster=None, on_events=None, on_progress=None):

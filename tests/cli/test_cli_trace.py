@@ -17,11 +17,11 @@ from udpprobe.cli import main
 from udpprobe.commands import trace as tracing
 from udpprobe.engines import wire
 from udpprobe.errors import UsageError
-from udpprobe.tracing.model import Hop, Target, TraceReport
+from udpprobe.tracing.model import Hop, TraceReport, TraceTarget
 
 
 def report_of(verdict="refused", address="192.0.2.7"):
-    return TraceReport("1.0", Target(address, 7), "192.0.2.1", (40_000,), "eth0", 0, verdict, None, False, (), None)
+    return TraceReport("1.0", TraceTarget(address, 7), "192.0.2.1", (40_000,), "eth0", 0, verdict, None, False, (), None)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_line_of_ndjson_is_written_once_its_hop_is_settled(monkeypatch, capsys
 
     def stand_in(_destinations, _options, _on_change, *, on_hops, rounds, **_how):
         for _ in range(rounds or 2):
-            on_hops(0, Target("192.0.2.7", 7), hops[:2])
+            on_hops(0, TraceTarget("192.0.2.7", 7), hops[:2])
             assert [1, 2] == [json.loads(line)["ttl"] for line in capsys.readouterr().out.splitlines()]
             yield 0, tracing.Traced(replace(report_of(), hops=hops), interrupted=False)
             told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -62,7 +62,7 @@ def test_options_reach_the_trace(asked):
                       "--source-address", "2001:db8::2", "-i", "lo", "--format", "json"])
     (destination, options, on_change, interval_s), = asked
     assert wire.Endpoint((0x2001_0db8 << 32, 1), 53) == destination
-    assert tracing.Options(40, 2, 5, 1, 9, 3, "lo", "2001:db8::2", 77, "empty", 99) == options
+    assert tracing.TraceOptions(40, 2, 5, 1, 9, 3, "lo", "2001:db8::2", 77, "empty", 99) == options
     assert (None, None) == (on_change, interval_s)
 
 
@@ -177,15 +177,15 @@ def test_after_its_cycles_a_trace_reports_what_all_of_them_showed(capsys):
     assert 130 == main(["trace", "192.0.2.1:7", "--report-cycles", "3", "--format", "json"])
 
 
-@pytest.mark.parametrize("options", [tracing.Options(max_ttl=3, first_ttl=4),
-                                     tracing.Options(max_ttl=255, flows=64, queries=100)])
+@pytest.mark.parametrize("options", [tracing.TraceOptions(max_ttl=3, first_ttl=4),
+                                     tracing.TraceOptions(max_ttl=255, flows=64, queries=100)])
 def test_options_that_contradict_each_other_are_told(options):
     with pytest.raises(UsageError):
         tracing.trace(None, options)
 
 
 @pytest.mark.parametrize(("options", "targets"), [
-    (tracing.Options(), tracing.MOST_TARGETS + 1), (tracing.Options(source_port=65_535, flows=1), 2)])
+    (tracing.TraceOptions(), tracing.MOST_TARGETS + 1), (tracing.TraceOptions(source_port=65_535, flows=1), 2)])
 def test_targets_that_are_too_many_are_told(options, targets):
     tracing.guard(options, targets - 1)
     with pytest.raises(UsageError):
@@ -229,7 +229,7 @@ def test_a_name_without_address_is_told_and_the_others_are_traced(asked, capsys,
 
 @given(st.integers(1, 255), st.integers(1, 64), st.integers(1, 100))
 def test_what_is_not_refused_has_numbers_for_all_its_shots(max_ttl, flows, queries):
-    options = tracing.Options(max_ttl=max_ttl, flows=flows, queries=queries)
+    options = tracing.TraceOptions(max_ttl=max_ttl, flows=flows, queries=queries)
     try:
         tracing.guard(options)
     except UsageError:

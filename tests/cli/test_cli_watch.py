@@ -172,7 +172,7 @@ class Terminal(io.StringIO):
 def test_the_screen_is_drawn_at_most_once_a_second_and_less_where_that_takes_long(monkeypatch):
     clock, drawn = [0.0], []
     monkeypatch.setattr(command.time, "monotonic", lambda: clock[0])
-    writer = command.ReportWriter(Terminal(), command.Format.TABLE, events=False, hide_healthy=True)
+    writer = command.ReportWriter(Terminal(), command.OutputFormat.TABLE, events=False, hide_healthy=True)
     screen = command._Screen(lambda text, **_: drawn.append((clock[0], str(text))), writer)  # noqa: SLF001 - it has no other door
 
     def slow():
@@ -187,7 +187,7 @@ def test_the_screen_is_drawn_at_most_once_a_second_and_less_where_that_takes_lon
 
 @pytest.mark.parametrize(("out", "output_format"), [(io.StringIO(), "table"), (Terminal(), "json")])
 def test_nobody_draws_where_nobody_looks(out, output_format):
-    writer = command.ReportWriter(out, command.Format(output_format), events=False, hide_healthy=True)
+    writer = command.ReportWriter(out, command.OutputFormat(output_format), events=False, hide_healthy=True)
     with command._screen(writer) as show:  # noqa: SLF001 - as above
         show(lambda: pytest.fail("a report was made"))
 
@@ -218,14 +218,14 @@ def test_events_are_a_line_each_at_once_and_the_last_one_sums_up(stand, capsys):
                for line in lines)
     assert "12,345 packets" in last
     out = Heard()
-    writer = command.ReportWriter(out, command.Format.TABLE, events=True, is_live=True)
+    writer = command.ReportWriter(out, command.OutputFormat.TABLE, events=True, is_live=True)
     writer.take([watched()])
     assert 1 == len(out.flushed) == out.flushed[0].count("\n")
 
 
 def test_events_on_a_terminal_are_wrapped_and_have_no_screen():
     terminal = Terminal()
-    writer = command.ReportWriter(terminal, command.Format.TABLE, events=True, is_live=True,
+    writer = command.ReportWriter(terminal, command.OutputFormat.TABLE, events=True, is_live=True,
                             style=command.style_of(terminal, command.Color.ALWAYS))
     with command._screen(writer) as show:  # noqa: SLF001 - it has no other door
         show(lambda: pytest.fail("a report was made"))

@@ -10,7 +10,7 @@ import pytest
 
 from udpprobe.cli import output
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 
 
 def _write(path, text="new", *, stream=False):
@@ -176,8 +176,8 @@ def test_a_device_may_be_read_and_written():
 
 
 @pytest.mark.parametrize(("output_format", "expected"), [
-    (Format.TABLE, ["reports.x", "tabulate"]), (Format.MARKDOWN, ["reports.x", "tabulate"]),
-    (Format.JSON, ["reports.x"]), (Format.NDJSON, ["reports.x"]),
+    (OutputFormat.TABLE, ["reports.x", "tabulate"]), (OutputFormat.MARKDOWN, ["reports.x", "tabulate"]),
+    (OutputFormat.JSON, ["reports.x"]), (OutputFormat.NDJSON, ["reports.x"]),
 ])
 def test_what_writes_a_report_is_loaded_while_nobody_waits_for_it(output_format, expected, monkeypatch):
     loaded, may_begin = [], threading.Event()

@@ -19,7 +19,7 @@ from distributed import Client
 from udpprobe.capture.inputs import find_inputs
 from udpprobe.cli import main
 from udpprobe.commands import cluster as crews
-from udpprobe.commands.analyze import Interrupted, Options, analyze
+from udpprobe.commands.analyze import AnalyzeOptions, Interrupted, analyze
 from udpprobe.errors import CaptureError, UdpprobeError
 
 pytestmark = pytest.mark.slow
@@ -123,7 +123,7 @@ def test_captures_in_an_object_store_are_read_in_pieces(pair, store, capture, ca
 
 
 def test_a_worker_that_is_killed_changes_nothing(capture, tmp_path):
-    inputs, options = find_inputs([capture]), Options()
+    inputs, options = find_inputs([capture]), AnalyzeOptions()
     expected = analyze(inputs, options)
     with cluster(tmp_path) as made:
         victim = next(iter(made.workers.values()))
@@ -142,7 +142,7 @@ def test_a_piece_that_workers_die_of_is_an_error_that_says_so(capture, tmp_path)
             threading.Timer(1, victim.kill).start()
 
         with pytest.raises(CaptureError, match=r"workers died over it \(killed, or out of memory\?\)"):
-            analyze(find_inputs([capture]), Options(), cluster=made.address, on_progress=_when(0.2, strike))
+            analyze(find_inputs([capture]), AnalyzeOptions(), cluster=made.address, on_progress=_when(0.2, strike))
 
 
 @pytest.mark.parametrize("who", ["scheduler", "workers"])
@@ -157,7 +157,7 @@ def test_a_cluster_that_is_gone_is_an_error_that_says_so(capture, tmp_path, monk
                 victim.kill()
 
         with pytest.raises(UdpprobeError, match="the cluster has lost its workers, or its scheduler"):
-            analyze(find_inputs([capture]), Options(), cluster=made.address, on_progress=_when(0.2, kill))
+            analyze(find_inputs([capture]), AnalyzeOptions(), cluster=made.address, on_progress=_when(0.2, kill))
 
 
 def test_a_file_that_cannot_be_read_is_named_and_the_others_are_read(pair, capture, tmp_path, capsys):
@@ -172,7 +172,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_read(pair, captu
 def test_what_vanishes_while_it_is_read_is_named(pair, capture, tmp_path):
     (tmp_path / "later").mkdir()
     later = shutil.copy(capture, tmp_path / "later")
-    found = analyze(find_inputs([capture, later], are_apart=True), Options(), cluster=pair.address,
+    found = analyze(find_inputs([capture, later], are_apart=True), AnalyzeOptions(), cluster=pair.address,
                     on_progress=_when(0.1, Path(later).unlink))
     assert [later] == [each.name for each in found.source.unread]
     assert "no such file" in found.source.unread[0].reason
@@ -180,20 +180,20 @@ def test_what_vanishes_while_it_is_read_is_named(pair, capture, tmp_path):
 
 
 def test_ctrl_c_tells_what_is_known_and_leaves_nothing_behind(pair, capture):
-    whole = analyze(find_inputs([capture]), Options())
+    whole = analyze(find_inputs([capture]), AnalyzeOptions())
     with pytest.raises(Interrupted) as caught:
-        analyze(find_inputs([capture]), Options(), cluster=pair.address,
+        analyze(find_inputs([capture]), AnalyzeOptions(), cluster=pair.address,
                 on_progress=_when(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)))
     packets = caught.value.report.source.packets
     assert 0.3 * whole.source.packets < packets < whole.source.packets
     assert [] == _left_at(pair)
-    assert _said(whole) == _said(analyze(find_inputs([capture]), Options(), cluster=pair.address))
+    assert _said(whole) == _said(analyze(find_inputs([capture]), AnalyzeOptions(), cluster=pair.address))
 
 
 CTRL_C_FOR_ALL = """
 import os, signal, sys
 from udpprobe.commands import cluster
-from udpprobe.commands.analyze import Interrupted, Options, analyze
+from udpprobe.commands.analyze import AnalyzeOptions, Interrupted, analyze
 from udpprobe.capture.inputs import find_inputs
 
 cluster.MOST_PIECE_BYTES = 1 << 15
@@ -202,7 +202,7 @@ def listen(state):
     if state.done_bytes > 1 << 22 and strikes:
         os.killpg(0, strikes.pop())
 try:
-    analyze(find_inputs(sys.argv[1:]), Options(), cluster="local", workers=2, on_progress=listen)
+    analyze(find_inputs(sys.argv[1:]), AnalyzeOptions(), cluster="local", workers=2, on_progress=listen)
 except Interrupted as interrupted:
     print(interrupted.report.source.packets)
 """
@@ -226,12 +226,12 @@ def blind(capture):
 def test_a_file_that_one_worker_cannot_see_is_read_at_another(capture, blind, tmp_path):
     with cluster(tmp_path, workers=1) as made:
         made.add_worker(prefix=blind)
-        found = analyze(find_inputs([capture]), Options(), cluster=made.address)
-    assert _said(analyze(find_inputs([capture]), Options())) == _said(found)
+        found = analyze(find_inputs([capture]), AnalyzeOptions(), cluster=made.address)
+    assert _said(analyze(find_inputs([capture]), AnalyzeOptions())) == _said(found)
 
 
 def test_a_file_that_no_worker_can_see_is_an_error_that_says_so(capture, blind, tmp_path):
     with cluster(tmp_path, workers=0) as made:
         made.add_worker(prefix=blind)
         with pytest.raises(CaptureError, match="no such file"):
-            analyze(find_inputs([capture]), Options(), cluster=made.address)
+            analyze(find_inputs([capture]), AnalyzeOptions(), cluster=made.address)

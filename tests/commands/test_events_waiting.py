@@ -33,7 +33,7 @@ def test_all_events_are_told_in_the_order_of_frames(kept_bytes, late, tmp_path, 
     for first in range(0, 2 * ERRORS, 1000):    # what stands there was recorded earlier
         times_ns[first:first + 4] = [ns - late * MS for ns in times_ns[first:first + 4]]
     events = []
-    report = command.analyze(written(tmp_path / "x.pcap", times_ns), command.Options(), on_events=events.extend)
+    report = command.analyze(written(tmp_path / "x.pcap", times_ns), command.AnalyzeOptions(), on_events=events.extend)
     assert list(range(2, 2 * ERRORS + 1, 2)) == [event.frame for event in events]
     assert {"exact"} == {event.match for event in events}
     assert ERRORS == sum(each.errors for each in report.destinations)
@@ -45,7 +45,7 @@ def test_only_what_is_being_told_is_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(command.Waiting, "_load", lambda self, number: loaded.append(number) or load(self, number))
     told_by = []
     inputs = written(tmp_path / "x.pcap", [10**18 + MS * n for n in range(2 * ERRORS)])
-    command.analyze(inputs, command.Options(), on_events=lambda some: told_by.append((len(some), len(loaded))))
+    command.analyze(inputs, command.AnalyzeOptions(), on_events=lambda some: told_by.append((len(some), len(loaded))))
     assert sorted(set(loaded)) == loaded
     assert len(loaded) >= 3
     assert (command.EVENTS_AT_A_TIME, 1) == told_by[0]

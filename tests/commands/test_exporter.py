@@ -25,7 +25,7 @@ from udpprobe.checking.states import Facts, Outcome, checked
 from udpprobe.cli import main
 from udpprobe.commands import exporter
 from udpprobe.commands.check import Settings
-from udpprobe.commands.exporter import MODULES, Options, Server, Tally
+from udpprobe.commands.exporter import MODULES, ExporterOptions, MetricsServer, Tally
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "prometheus"
 promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool, of Prometheus")
@@ -33,9 +33,9 @@ promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="needs promto
 
 @contextlib.contextmanager
 def serving(*networks, **changes):
-    options = Options(("127.0.0.1", 0), tuple(map(ip_network, networks)), MODULES,
-                      Settings(engine="recverr", silence_s=0.3, timeout_s=3), **changes)
-    with Server(options) as server:
+    options = ExporterOptions(("127.0.0.1", 0), tuple(map(ip_network, networks)), MODULES,
+                              Settings(engine="recverr", silence_s=0.3, timeout_s=3), **changes)
+    with MetricsServer(options) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
@@ -132,7 +132,7 @@ def test_a_name_is_probed_at_the_address_that_was_allowed(monkeypatch):
         return Outcome((checked("x", None, Facts(REFUSED), Expectation()),), 0, 0, "0.1.0")
 
     monkeypatch.setattr(exporter, "check", check)
-    prober = exporter.Prober(Options(("", 0), (ip_network("127.0.0.1"),), MODULES, Settings()))
+    prober = exporter.ProbeService(ExporterOptions(("", 0), (ip_network("127.0.0.1"),), MODULES, Settings()))
     prober.probe({"target": ["rebind.example:53"]}, 1)
     assert [(0xFFFF_7F00_0001, 1)] == [(each.target.host.first, each.target.host.size) for each in asked]
 
@@ -270,7 +270,7 @@ def test_wrong_words_are_one_line(capsys, words, status, said):
 @pytest.mark.parametrize("listen", ["127.0.0.1:9843", "[::1]:9843", "localhost:9843"])
 def test_who_only_this_host_can_ask_probes_whatever_it_is_asked_for(monkeypatch, listen):
     options = []
-    monkeypatch.setattr(exporter, "Server", lambda given: options.append(given) or contextlib.nullcontext(Mock()))
+    monkeypatch.setattr(exporter, "MetricsServer", lambda given: options.append(given) or contextlib.nullcontext(Mock()))
     assert 0 == main(["exporter", "--engine", "recverr", "--listen", listen])
     assert [True, True] == [exporter.is_allowed(each, options[0].allowed) for each in ("192.0.2.1", "2001:db8::1")]
 
@@ -278,8 +278,8 @@ def test_who_only_this_host_can_ask_probes_whatever_it_is_asked_for(monkeypatch,
 def test_the_command_serves_modules_of_a_file(tmp_path, monkeypatch):
     (tmp_path / "c.toml").write_text("[templates.fast]\ncritical = 5\n")
     options = []
-    monkeypatch.setattr(Server, "serve_forever", lambda _: None)
-    monkeypatch.setattr(exporter, "Prober", lambda given: options.append(given) or Mock())
+    monkeypatch.setattr(MetricsServer, "serve_forever", lambda _: None)
+    monkeypatch.setattr(exporter, "ProbeService", lambda given: options.append(given) or Mock())
     assert 0 == main(["exporter", "--allow", "127.0.0.0/8,::1", "--allow", "10.0.0.0/8", "--listen", "127.0.0.1:19843",
                       "--config", str(tmp_path / "c.toml"), "--timeout", "5", "--engine", "recverr", "--at-once", "3"])
     found = options[0]

@@ -18,16 +18,16 @@ from udpprobe.checking.expectations import Expectation, Probing
 from udpprobe.checking.states import Facts, Outcome, checked
 from udpprobe.commands import exporter
 from udpprobe.commands.check import Settings
-from udpprobe.commands.exporter import MODULES, Options, Prober, Server
+from udpprobe.commands.exporter import MODULES, ExporterOptions, MetricsServer, ProbeService
 
 NOWHERE = {"nowhere": (Expectation(), Probing(interface="no-such-if"))}
 
 
 @pytest.fixture
 def port():
-    options = Options(("127.0.0.1", 0), (ip_network("127.0.0.1"),), {**MODULES, **NOWHERE},
-                      Settings(engine="recverr", silence_s=0.3, timeout_s=3))
-    with Server(options) as server:
+    options = ExporterOptions(("127.0.0.1", 0), (ip_network("127.0.0.1"),), {**MODULES, **NOWHERE},
+                              Settings(engine="recverr", silence_s=0.3, timeout_s=3))
+    with MetricsServer(options) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield server.server_address[1]
         server.shutdown()
@@ -81,7 +81,7 @@ def test_what_a_probe_waited_for_others_is_taken_from_its_time(monkeypatch):
         return Outcome((checked("x", None, Facts(REFUSED), Expectation()),), 0, 0, "0.1.0")
 
     monkeypatch.setattr(exporter, "check", check)
-    prober = Prober(Options(("", 0), (ip_network("127.0.0.1"),), MODULES, replace(Settings(), timeout_s=3), at_once=1))
+    prober = ProbeService(ExporterOptions(("", 0), (ip_network("127.0.0.1"),), MODULES, replace(Settings(), timeout_s=3), at_once=1))
     first = threading.Thread(target=prober.probe, args=({"target": ["127.0.0.1:1"]}, 3))
     first.start()
     began.wait(5)

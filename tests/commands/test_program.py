@@ -20,7 +20,7 @@ from udpprobe.core.kernel import MODES
 from udpprobe.core.model import Process
 from udpprobe.lab.command import Signals, start
 from udpprobe.linux.sockets import Sender, Sockets
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.program import program_text
 
 MS = 1_000_000
@@ -146,12 +146,13 @@ def test_signals_that_come_meanwhile_are_the_program_s():
     assert 128 + signal.SIGTERM == program.status
 
 
-@pytest.mark.parametrize("output_format", [Format.TABLE, Format.JSON, Format.NDJSON, Format.CSV, Format.MARKDOWN])
+@pytest.mark.parametrize("output_format", [
+    OutputFormat.TABLE, OutputFormat.JSON, OutputFormat.NDJSON, OutputFormat.CSV, OutputFormat.MARKDOWN])
 def test_each_format_shows_the_socket(output_format, family):
     probe = sent(1, family)
     rows, _ = found(Sender(OWN, "unconnected", "WANT"), probe, refused(probe))
     text = program_text(rows, output_format, 80)
     assert "refused" in text
     assert "client" in text
-    if output_format is Format.TABLE:
+    if output_format is OutputFormat.TABLE:
         assert 80 >= max(map(len, text.splitlines()))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from udpprobe.capture.inputs import Inputs
-from udpprobe.commands.analyze import Options, analyze
+from udpprobe.commands.analyze import AnalyzeOptions, analyze
 
 CASES = os.environ.get("UDPPROBE_CASES")
 pytestmark = pytest.mark.skipif(not CASES, reason="UDPPROBE_CASES names no folder of captures")
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not CASES, reason="UDPPROBE_CASES names no folde
 def told(name):
     events = []
     path = str(Path(CASES, name))
-    report = analyze(Inputs.of(path), Options(all_destinations=True), on_events=events.extend)
+    report = analyze(Inputs.of(path), AnalyzeOptions(all_destinations=True), on_events=events.extend)
     return report, events
 
 

@@ -10,7 +10,7 @@ from scan_setup import destinations_of, halves
 from udpprobe.engines.prepare import (
     FIRST_UNPRIVILEGED,
     SOURCE_PORTS,
-    Options,
+    EngineOptions,
     are_own,
     make_plan,
     open_engine,
@@ -23,7 +23,7 @@ OPEN_TO_ALL = range(FIRST_UNPRIVILEGED, 65_536)
 
 def reserved(address, asked, **options):
     destinations = destinations_of([(address, port) for port in asked])
-    with reserve_source_ports(destinations, are_own(destinations), Options(**options)) as ports:
+    with reserve_source_ports(destinations, are_own(destinations), EngineOptions(**options)) as ports:
         return set(ports.ports)
 
 
@@ -39,7 +39,7 @@ def test_of_a_single_host_each_port_and_the_control_port_get_one(address):
 
 def test_of_several_hosts_the_ports_are_taken_that_the_tasks_may_take_in_turn():
     destinations = destinations_of([(HOST, 53), ("198.51.100.8", 53)])
-    with reserve_source_ports(destinations, are_own(destinations), Options()) as ports:
+    with reserve_source_ports(destinations, are_own(destinations), EngineOptions()) as ports:
         assert SOURCE_PORTS == len(ports.ports)
 
 
@@ -49,7 +49,7 @@ def test_of_several_hosts_the_ports_are_taken_that_the_tasks_may_take_in_turn():
 def test_a_port_is_worth_what_its_guess_costs_who_is_probed_beside(monkeypatch, pairs, source_port, bits):
     own = [[halves("192.0.2.1")]] * len({host for host, _ in pairs})
     monkeypatch.setattr("udpprobe.engines.prepare._sources", lambda *_: (own, None))
-    destinations, options = destinations_of(pairs), Options(source_port=source_port)
+    destinations, options = destinations_of(pairs), EngineOptions(source_port=source_port)
     with reserve_source_ports(destinations, are_own(destinations), options) as ports:
         plan, _ = make_plan(destinations, options, ports.ports)
     assert bits == plan.prober.port_bits
@@ -78,5 +78,5 @@ def test_a_port_that_is_asked_for_is_taken_whatever_is_probed():
 def test_an_engine_without_privilege_says_what_it_cannot_see(monkeypatch, asked, said):
     monkeypatch.setattr("udpprobe.engines.prepare.has_net_raw", lambda: False)
     warnings = []
-    with closing(open_engine(Options(engine=asked), (4000,), warnings.append)) as engine:
+    with closing(open_engine(EngineOptions(engine=asked), (4000,), warnings.append)) as engine:
         assert [True] == [text.startswith(said) and text.endswith(f"cannot see {engine.blind_to}") for text in warnings]

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 from udpprobe.core.decode import Decoder
 from udpprobe.icmpd.protocol import Protocol
-from udpprobe.icmpd.registry import Errors, UdpSocket
+from udpprobe.icmpd.registry import ClientSocket, Errors
 
 ME, ALSO_ME, OTHER, ROUTER = "10.99.1.1", "10.99.1.3", "10.99.2.2", "10.99.1.254"
 ME6, OTHER6 = "fd99:1::1", "fd99:2::2"
@@ -42,8 +42,8 @@ def arrived(*packets, interface=2):
 
 def udp_socket(address="", port=SPORT, *, family=None, carries=None, peer=None, zone=0):
     family = family or (6 if ":" in address else 4)
-    return UdpSocket(family, frozenset(carries or {family}), port, number(address) if address else 0, zone,
-                     peer and (number(peer[0]), peer[1]))
+    return ClientSocket(family, frozenset(carries or {family}), port, number(address) if address else 0, zone,
+                        peer and (number(peer[0]), peer[1]))
 
 
 class World:

@@ -10,7 +10,7 @@ from udpprobe.errors import UsageError
 from udpprobe.icmpd import peers
 from udpprobe.icmpd.peers import Gate, credentials, gate_for, hear, inspect
 from udpprobe.icmpd.protocol import Refusal
-from udpprobe.icmpd.registry import UdpSocket
+from udpprobe.icmpd.registry import ClientSocket
 
 ME, ROOT = os.geteuid(), 0
 NOBODY = 65534
@@ -33,8 +33,8 @@ def test_a_udp_socket_is_what_it_is_bound_to(family, bound, carries, address):
         if bound is not None:
             udp.bind((bound, 0))
         found = inspected(udp)
-        assert UdpSocket({socket.AF_INET: 4}.get(family, 6), frozenset(carries), udp.getsockname()[1], address,
-                         cookie=found.cookie) == found
+        assert ClientSocket({socket.AF_INET: 4}.get(family, 6), frozenset(carries), udp.getsockname()[1], address,
+                            cookie=found.cookie) == found
         assert found.port > 0
 
 
@@ -76,7 +76,7 @@ def test_what_is_no_socket_is_refused(tmp_path):
 def test_a_socket_is_only_for_its_owner_and_the_superuser_to_hand_over():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         assert Refusal("not-your-socket") == inspected(udp, ME + 1)
-        assert isinstance(inspected(udp, ROOT), UdpSocket)
+        assert isinstance(inspected(udp, ROOT), ClientSocket)
 
 
 def test_a_socket_of_another_network_namespace_is_refused(monkeypatch):

@@ -12,7 +12,7 @@ from scapy.layers.ntp import NTP, NTPHeader
 from virtual import commanded
 
 from udpprobe.lab.hosts import SERVICES, dns, ntp
-from udpprobe.lab.scenario import Answer
+from udpprobe.lab.scenario import ServiceSpec
 
 NOW_NS = 1_790_000_000 * SECOND + SECOND // 4
 NTP_EPOCH_S = 2_208_988_800
@@ -99,7 +99,7 @@ def test_a_service_may_be_late_twice_and_silent():
 
 
 def test_every_service_has_its_word():
-    literal = Answer.model_fields["like"].annotation
+    literal = ServiceSpec.model_fields["like"].annotation
     assert all(repr(name) in str(literal) for name in SERVICES)
 
 

@@ -10,11 +10,11 @@ import pytest
 
 import udpprobe.lab
 from udpprobe.lab.model import KINDS
-from udpprobe.lab.scenario import VOIDS, Answer, Limit, LinkSpec, Nat, NodeSpec, Page, Rule, kinds_of
+from udpprobe.lab.scenario import VOIDS, Limit, LinkSpec, Nat, NodeSpec, Page, Rule, ServiceSpec, kinds_of
 
 TEXT = (Path(udpprobe.lab.__file__).parent / "scenarios" / "README.md").read_text("utf-8")
 SECTIONS = dict(part.split("\n", 1) for part in TEXT.split("\n## ")[1:])
-MODELS = {"The page": Page, "A node": NodeSpec, "An answer": Answer, "A rule": Rule, "A NAT": Nat, "A limit": Limit,
+MODELS = {"The page": Page, "A node": NodeSpec, "An answer": ServiceSpec, "A rule": Rule, "A NAT": Nat, "A limit": Limit,
           "A link": LinkSpec}
 
 
@@ -32,7 +32,7 @@ def test_every_key_is_explained_once(section):
 
 def test_every_word_is_said_that_a_node_may_choose_from():
     words = [word for name in ("system", "balance") for word in literals(NodeSpec.model_fields[name].annotation)]
-    words += [*KINDS, *VOIDS, *literals(Answer.model_fields["like"].annotation),
+    words += [*KINDS, *VOIDS, *literals(ServiceSpec.model_fields["like"].annotation),
               *literals(Rule.model_fields["do"].annotation), *literals(Rule.model_fields["wrong"].annotation),
               *literals(Rule.model_fields["proto"].annotation), *literals(Nat.model_fields["quotes"].annotation),
               *literals(NodeSpec.model_fields["mangles"].annotation), *literals(Limit.model_fields["by"].annotation)]

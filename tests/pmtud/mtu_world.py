@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from samples import EVENT
 
 from udpprobe.core.limiter import MS, SECOND
-from udpprobe.pmtud.rounds import Outgoing, RetryPolicy, SearchRounds
+from udpprobe.pmtud.rounds import RetryPolicy, SearchRounds, SizedProbe
 from udpprobe.pmtud.search import Search
 from udpprobe.replies import Reply
 
@@ -50,7 +50,7 @@ class World:
     family: int = 4
     interface: int = 1500
     seed: int = 1
-    objects: Callable[[Outgoing, int], str | None] = lambda _probe, _now_ns: None
+    objects: Callable[[SizedProbe, int], str | None] = lambda _probe, _now_ns: None
     """The verdict that it says of one, of whatever size, at a time; None where it does not."""
     is_barred: bool = True
     """Whether it drops what it objects to, and does not only say so."""

@@ -6,7 +6,7 @@ import pytest
 
 from udpprobe.core.kernel import MODES, path_of
 from udpprobe.core.verdicts import MEANINGS, meaning_of
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.explain import (
     MEANINGS_FORMATS,
     as_object,
@@ -103,10 +103,10 @@ def test_markdown_has_every_row():
 
 def test_meanings_are_told_alike_in_every_format():
     asked = [meaning_of(4, 3, 3), meaning_of(6, 100, 0), meaning_of(4, 3, -1)]
-    told = json.loads(MEANINGS_FORMATS[Format.JSON](asked, 80))
-    rows = list(csv.DictReader(io.StringIO(MEANINGS_FORMATS[Format.CSV](asked, 80))))
+    told = json.loads(MEANINGS_FORMATS[OutputFormat.JSON](asked, 80))
+    rows = list(csv.DictReader(io.StringIO(MEANINGS_FORMATS[OutputFormat.CSV](asked, 80))))
     assert told["schema"] == "udpprobe.explain/1"
-    assert told["errors"] == [json.loads(line) for line in MEANINGS_FORMATS[Format.NDJSON](asked, 80).splitlines()]
+    assert told["errors"] == [json.loads(line) for line in MEANINGS_FORMATS[OutputFormat.NDJSON](asked, 80).splitlines()]
     assert told["errors"][0]["linux"] == {"unconnected": None, "connected": "ECONNREFUSED",
                                           "recverr": "ECONNREFUSED"}
     assert [("refused", "rejected"), (None, None), ("unreachable", None)] == [

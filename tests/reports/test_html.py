@@ -30,7 +30,7 @@ from test_trace_report import LOOP as TRACE_LOOP
 from udpprobe.core.model import Loop, Spread, Unread
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.diff import CHANGES, compare
-from udpprobe.reports import Format, events_in, report_pieces
+from udpprobe.reports import OutputFormat, events_in, report_pieces
 from udpprobe.reports.diff import DIFF_FORMATS
 from udpprobe.reports.html import Timeline, report_html
 from udpprobe.reports.mtu import MTU_FORMATS
@@ -89,12 +89,12 @@ def pages():
     yield "report", page(EVERYTHING, EVENT, EVENT_V6, replace(EVENT, verdict=None, time_ns=T0_NS + 10**9))
     yield "empty", page(report())
     yield "reporters", page(replace(EVERYTHING, group_by="reporter"))
-    yield "trace", TRACE_FORMATS[Format.HTML](WHOLE, 80)
-    yield "trace-loop", TRACE_FORMATS[Format.HTML](report_of([EXPIRED], [ODD], [EXPIRED], loop=TRACE_LOOP), 80)
-    yield "nothing", TRACE_FORMATS[Format.HTML](report_of(), 80)
+    yield "trace", TRACE_FORMATS[OutputFormat.HTML](WHOLE, 80)
+    yield "trace-loop", TRACE_FORMATS[OutputFormat.HTML](report_of([EXPIRED], [ODD], [EXPIRED], loop=TRACE_LOOP), 80)
+    yield "nothing", TRACE_FORMATS[OutputFormat.HTML](report_of(), 80)
     for name, each in (("mtu", NARROW), ("ok", OK), ("hole", HOLE), ("silent", SILENT)):
-        yield name, MTU_FORMATS[Format.HTML](each, 80)
-    yield "diff", DIFF_FORMATS[Format.HTML](compare(report(REFUSED, LOOP), report(ANSWERED, LOOP), ("a", "b")), 80)
+        yield name, MTU_FORMATS[OutputFormat.HTML](each, 80)
+    yield "diff", DIFF_FORMATS[OutputFormat.HTML](compare(report(REFUSED, LOOP), report(ANSWERED, LOOP), ("a", "b")), 80)
 
 
 PAGES = dict(pages())
@@ -157,10 +157,10 @@ def hostile_pages():
                    unread=(Unread(HOSTILE, HOSTILE),))
     yield page(found, replace(EVENT, reporter=HOSTILE, notes=(HOSTILE,), quoted=replace(EVENT.quoted, destination=HOSTILE)))
     bad = replace(EXPIRED, address=HOSTILE, notes=(HOSTILE,), reason=HOSTILE, verdict=HOSTILE)
-    yield TRACE_FORMATS[Format.HTML](replace(report_of([bad], [EXPIRED]), interface=HOSTILE, advice=HOSTILE), 80)
-    yield MTU_FORMATS[Format.HTML](replace(NARROW, reports=(replace(NARROW.reports[0], reporter=HOSTILE, notes=(HOSTILE,)),),
-                                           interface=HOSTILE, notes=(HOSTILE,)), 80)
-    yield DIFF_FORMATS[Format.HTML](compare(report(), found, (HOSTILE, HOSTILE)), 80)
+    yield TRACE_FORMATS[OutputFormat.HTML](replace(report_of([bad], [EXPIRED]), interface=HOSTILE, advice=HOSTILE), 80)
+    yield MTU_FORMATS[OutputFormat.HTML](replace(NARROW, reports=(replace(NARROW.reports[0], reporter=HOSTILE, notes=(HOSTILE,)),),
+                                                 interface=HOSTILE, notes=(HOSTILE,)), 80)
+    yield DIFF_FORMATS[OutputFormat.HTML](compare(report(), found, (HOSTILE, HOSTILE)), 80)
 
 
 @pytest.mark.parametrize("text", [*hostile_pages()], ids=["report", "trace", "mtu", "diff"])
@@ -190,8 +190,8 @@ def test_what_was_interrupted_says_so():
     text = " ".join(Tree(page(found)).text)
     assert "1 destination: 1 refused; interrupted" in text
     assert "undecided" in text
-    assert "undecided, not reached" in TRACE_FORMATS[Format.HTML](replace(report_of(), verdict=None, reached=False), 80)
-    assert "undecided" in MTU_FORMATS[Format.HTML](replace(SILENT, verdict=None), 80)
+    assert "undecided, not reached" in TRACE_FORMATS[OutputFormat.HTML](replace(report_of(), verdict=None, reached=False), 80)
+    assert "undecided" in MTU_FORMATS[OutputFormat.HTML](replace(SILENT, verdict=None), 80)
 
 
 def test_sections_without_anything_in_them_are_left_out():
@@ -248,8 +248,8 @@ def test_rows_without_javascript_say_all_that_the_table_says():
 
 
 def test_pieces_and_events_are_written_as_other_formats_are():
-    assert "".join(report_pieces(EVERYTHING, Format.HTML, 80)) == "".join(report_html(EVERYTHING))
-    writer = events_in(Format.HTML, lambda: None)
+    assert "".join(report_pieces(EVERYTHING, OutputFormat.HTML, 80)) == "".join(report_html(EVERYTHING))
+    writer = events_in(OutputFormat.HTML, lambda: None)
     assert "" == writer.add([EVENT])
     assert "Errors one by one" in "".join(writer.end(EVERYTHING, 80))
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from udpprobe.core.model import Planned
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.lists import ROWS_FORMATS, payload_rows, plan_rows
 
 PLAN = plan_rows([Planned("10.0.0.1", 53, "dns", 55, "10.0.0.2", 4000, None),
@@ -14,7 +14,7 @@ PAYLOADS = payload_rows([("quic", "443,80", 1200, "yes", "RFC 9000 6"), ("x|\x1b
 
 
 def _told(rows, name):
-    return ROWS_FORMATS[Format(name)](rows, 80)
+    return ROWS_FORMATS[OutputFormat(name)](rows, 80)
 
 
 def test_a_plan_in_json_is_of_its_schema():

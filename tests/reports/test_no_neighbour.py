@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from samples import destination, finding, report
 
 from udpprobe.core.notes import no_neighbour_notes
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.mtu import MTU_FORMATS
 from udpprobe.reports.table import report_table
 from udpprobe.reports.trace import TRACE_FORMATS
@@ -24,14 +24,14 @@ def told(output_format):
     yield TRACE_FORMATS[output_format](TRACED, 80)
 
 
-@pytest.mark.parametrize("output_format", [Format.TABLE, Format.MARKDOWN])
+@pytest.mark.parametrize("output_format", [OutputFormat.TABLE, OutputFormat.MARKDOWN])
 def test_people_are_told_what_it_means(output_format):
     for text in told(output_format):
         assert "no ARP (neighbour) reply on eth0" in " ".join(text.split())
         assert "no-neighbour" not in text
 
 
-@pytest.mark.parametrize("output_format", [Format.JSON, Format.NDJSON, Format.CSV])
+@pytest.mark.parametrize("output_format", [OutputFormat.JSON, OutputFormat.NDJSON, OutputFormat.CSV])
 def test_programs_are_told_the_word(output_format):
     for text in told(output_format):
         assert "no-neighbour" in text

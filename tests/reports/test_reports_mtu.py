@@ -10,15 +10,15 @@ from msgspec.structs import replace
 from samples import T0_NS
 
 from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.mtu import MTU_FORMATS, mtu_table, speakers
 from udpprobe.reports.text import PLAIN, Style
-from udpprobe.tracing.model import Target
+from udpprobe.tracing.model import TraceTarget
 
 ROUTER = Reported("192.0.2.1", 1400, 4, 1401, ())
 LIAR = Reported("192.0.2.2", 0, 1, 1500, ("the router names no MTU",))
 TOO_BIG = MtuReport(
-    version="0.1.0", target=Target("198.51.100.7", 53), verdict="too-big", errno=None, path_mtu=1400,
+    version="0.1.0", target=TraceTarget("198.51.100.7", 53), verdict="too-big", errno=None, path_mtu=1400,
     udp_payload_max=1372, proof="refusal", state="SEARCH_COMPLETE", interface="eth0", interface_mtu=1500,
     source_address="192.0.2.9", control_port=55_555, reports=(ROUTER, LIAR), black_hole=None, sent=9, duration_ms=43.6,
     time_ns=T0_NS, notes=("the service is silent",), advice="Send less.",
@@ -28,7 +28,7 @@ HOLE = replace(TOO_BIG, verdict="black-hole", reports=(), black_hole=BlackHole(1
 SILENT = replace(OK, verdict="silent", path_mtu=None, udp_payload_max=None, proof=None, state="BASE")
 
 
-def shown(report, output_format=Format.TABLE):
+def shown(report, output_format=OutputFormat.TABLE):
     return MTU_FORMATS[output_format](report, 80)
 
 
@@ -66,52 +66,52 @@ Faults: foreign 2.
     (SILENT, "198.51.100.7:53: silent: no packet of any size is known to arrive; 9 probes"),
     (replace(SILENT, verdict="unsent", errno="ENETUNREACH"), "198.51.100.7:53: unsent (ENETUNREACH); 9 probes"),
     (replace(SILENT, verdict="loop"), "198.51.100.7:53: loop: the TTL runs out on the way; udpprobe trace shows where; 9 probes"),
-    (replace(SILENT, target=Target("fe80::1", 53, "eth0")), "[fe80::1%eth0]:53: silent"),
+    (replace(SILENT, target=TraceTarget("fe80::1", 53, "eth0")), "[fe80::1%eth0]:53: silent"),
     (replace(SILENT, verdict="prohibited"),
      "198.51.100.7:53: prohibited: nothing arrives; udpprobe trace shows who says so; 9 probes"),
     (replace(SILENT, verdict="malformed"), "198.51.100.7:53: malformed; 9 probes"),
 ])
 def test_the_first_sentence_is_the_verdict_in_words(report, words):
     assert words in " ".join(shown(report).split())
-    assert words in shown(report, Format.MARKDOWN)
+    assert words in shown(report, OutputFormat.MARKDOWN)
 
 
 def test_markdown_has_the_same():
-    text = shown(TOO_BIG, Format.MARKDOWN)
+    text = shown(TOO_BIG, OutputFormat.MARKDOWN)
     assert "| 192.0.2.1 | 1400" in text
     assert "- UDP payloads of up to 1372 bytes fit (1400 - 28).\n" in text
 
 
 def test_json_is_the_contract_s():
-    told = json.loads(shown(HOLE, Format.JSON))
+    told = json.loads(shown(HOLE, OutputFormat.JSON))
     assert {"schema": "udpprobe.mtu/1", "verdict": "black-hole", "path_mtu": 1400, "udp_payload_max": 1372,
             "target": {"address": "198.51.100.7", "port": 53, "zone": None}, "reports": [],
             "black_hole": {"largest_passed": 1400, "smallest_lost": 1401, "after": "192.0.2.1",
                            "before": "192.0.2.2"}}.items() <= told.items()
-    assert told == json.loads(shown(HOLE, Format.NDJSON))
-    assert 1 == shown(HOLE, Format.NDJSON).count("\n")
+    assert told == json.loads(shown(HOLE, OutputFormat.NDJSON))
+    assert 1 == shown(HOLE, OutputFormat.NDJSON).count("\n")
 
 
 def test_a_router_s_report_has_its_number_and_count():
-    first, _ = json.loads(shown(TOO_BIG, Format.JSON))["reports"]
+    first, _ = json.loads(shown(TOO_BIG, OutputFormat.JSON))["reports"]
     assert {"reporter": "192.0.2.1", "mtu": 1400, "count": 4, "smallest": 1401, "notes": []} == first
 
 
 @pytest.mark.parametrize("report", [TOO_BIG, HOLE])
 def test_csv_has_one_row_with_the_same_columns(report):
-    row, = csv.DictReader(io.StringIO(shown(report, Format.CSV)))
+    row, = csv.DictReader(io.StringIO(shown(report, OutputFormat.CSV)))
     assert {"target_address": "198.51.100.7", "target_port": "53", "path_mtu": "1400"}.items() <= row.items()
     assert ("1401" if report is HOLE else "") == row["black_hole_smallest_lost"]
 
 
 def test_what_came_from_the_network_is_escaped():
     report = replace(TOO_BIG, notes=("\x1b[31m",), reports=(replace(ROUTER, reporter="\x1b[0m"),))
-    assert "\x1b" not in shown(report) + shown(report, Format.MARKDOWN)
+    assert "\x1b" not in shown(report) + shown(report, OutputFormat.MARKDOWN)
 
 
 @pytest.mark.parametrize("reports", [(ROUTER,), (replace(LIAR, mtu=1480),)])
 def test_colour_is_that_of_the_verdict(reports):
-    text = MTU_FORMATS[Format.TABLE](replace(TOO_BIG, reports=reports), 80)
+    text = MTU_FORMATS[OutputFormat.TABLE](replace(TOO_BIG, reports=reports), 80)
     coloured = mtu_table(replace(TOO_BIG, reports=reports), 80, Style(is_coloured=True))
     assert coloured.startswith("\x1b[31m198.51.100.7:53: path MTU 1400")
     assert text == coloured.replace("\x1b[31m", "").replace("\x1b[0m", "")

@@ -19,11 +19,11 @@ from worlds import worlds
 from udpprobe.core import destinations
 from udpprobe.core.model import Destination
 from udpprobe.report import Question, conclude
-from udpprobe.reports import Format, report_pieces
+from udpprobe.reports import OutputFormat, report_pieces
 from udpprobe.reports.json import ROWS_AT_A_TIME
 
 GROUPS = ("destination", "host", "flow", "reporter")
-TEXTS = (Format.JSON, Format.NDJSON, Format.CSV, Format.MARKDOWN, Format.HTML)
+TEXTS = (OutputFormat.JSON, OutputFormat.NDJSON, OutputFormat.CSV, OutputFormat.MARKDOWN, OutputFormat.HTML)
 
 
 def report_of(frames, question):
@@ -41,7 +41,7 @@ def test_a_report_is_written_as_if_all_its_rows_had_been_made(world, by, has_hea
     frames = frames_of([frame for _, frame in world], 1, times_ns=[ns for ns, _ in world])
     lazy = report_of(frames, Question(32, has_healthy, by))
     eager = replace(lazy, destinations=tuple(lazy.destinations), unmatched=tuple(lazy.unmatched))
-    for each in (Format.JSON, Format.NDJSON, Format.CSV):
+    for each in (OutputFormat.JSON, OutputFormat.NDJSON, OutputFormat.CSV):
         assert text_of(eager, each) == text_of(lazy, each)
 
 
@@ -73,9 +73,9 @@ def test_so_it_is_of_many_that_are_alike(family, kind):
     lazy = report_of(frames_of(packets, RAW, times_ns=[1_700_000_000_123_456_789 + 1_234_567 * n
                                                        for n in range(len(packets))]), EVERYTHING)
     eager = replace(lazy, destinations=tuple(lazy.destinations))
-    for each in (Format.JSON, Format.NDJSON):
+    for each in (OutputFormat.JSON, OutputFormat.NDJSON):
         assert text_of(eager, each) == text_of(lazy, each)
-    assert 39 <= text_of(lazy, Format.NDJSON).count('"kind":"destination"')
+    assert 39 <= text_of(lazy, OutputFormat.NDJSON).count('"kind":"destination"')
 
 
 class Watched(Destination, frozen=True, weakref=True, gc=True):
@@ -104,5 +104,5 @@ def test_few_rows_are_alive_at_a_time_however_many_are_written(output_format, mo
     for _ in report_pieces(found, output_format, 80):
         most = max(most, len(alive))
     assert most <= ROWS_AT_A_TIME + 100
-    if output_format in {Format.JSON, Format.NDJSON}:
+    if output_format in {OutputFormat.JSON, OutputFormat.NDJSON}:
         assert len(made) <= 10

@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from udpprobe.core.model import Spread
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.trace import TRACE_FORMATS, change_lines, conclusion, trace_table
-from udpprobe.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport, loop_words
+from udpprobe.tracing.model import Hop, Reporter, TraceLoop, TraceReport, TraceTarget, loop_words
 from udpprobe.tracing.statistics import Rounds
 
 SPREAD = Spread(0.5, 1.25, 12.5)
@@ -31,7 +31,7 @@ LOOP_WORDS = "loop of 2 between 10.0.0.1 and 10.0.0.2, entered at hop 1"
 def report_of(*reporters, verdict="refused", errno="ECONNREFUSED", loop=None, **fields):
     hops = tuple(Hop(ttl, tuple(each), max(3, sum(one.count for one in each)), 0 if each else 3)
                  for ttl, each in enumerate(reporters, 1))
-    return TraceReport("1.0", Target("192.0.2.7", 7), "192.0.2.1", (40_000,), "eth0", 0, verdict, errno,
+    return TraceReport("1.0", TraceTarget("192.0.2.7", 7), "192.0.2.1", (40_000,), "eth0", 0, verdict, errno,
                        verdict == "refused", hops, loop, **fields)
 
 
@@ -66,7 +66,7 @@ def test_foreign_text_cannot_steer_the_terminal():
     (ANSWER, "answered"), (REFUSED, "port-unreach 3/3"), (TOO_BIG, "packet-too-big 3/4; MTU 1400"),
     (ODD, "incoming interface eth0\\x07 10.9.9.9; outgoing interface 7")])
 def test_what_a_reporter_says_stands_beside_it(reporter, remark):
-    assert remark in TRACE_FORMATS[Format.MARKDOWN](report_of([reporter]), 80)
+    assert remark in TRACE_FORMATS[OutputFormat.MARKDOWN](report_of([reporter]), 80)
 
 
 @pytest.mark.parametrize(("report", "words"), [
@@ -97,7 +97,7 @@ def test_a_loop_is_named(loop, words):
 
 def test_json_is_the_contract_s():
     report = report_of([EXPIRED, ODD], [], verdict="loop", errno="EHOSTUNREACH", loop=LOOP)
-    said = json.loads(TRACE_FORMATS[Format.JSON](report, 80))
+    said = json.loads(TRACE_FORMATS[OutputFormat.JSON](report, 80))
     assert ("udpprobe.trace/1", {"address": "192.0.2.7", "port": 7, "zone": None}, "loop", False) == tuple(
         said[name] for name in ("schema", "target", "verdict", "reached"))
     assert {"routers": ["10.0.0.1", "10.0.0.2"], "period": 2, "first_ttl": 1} == said["loop"]
@@ -109,14 +109,14 @@ def test_json_is_the_contract_s():
 
 
 def test_ndjson_has_a_line_a_hop_and_a_summary():
-    lines = [json.loads(line) for line in TRACE_FORMATS[Format.NDJSON](WHOLE, 80).splitlines()]
+    lines = [json.loads(line) for line in TRACE_FORMATS[OutputFormat.NDJSON](WHOLE, 80).splitlines()]
     assert ["hop"] * 5 + ["summary"] == [line["kind"] for line in lines]
     assert ("refused", "udpprobe.trace/1") == (lines[-1]["verdict"], lines[-1]["schema"])
     assert "hops" not in lines[-1]
 
 
 def test_csv_has_a_row_a_reporter_and_one_for_a_silent_hop():
-    rows = list(csv.DictReader(io.StringIO(TRACE_FORMATS[Format.CSV](WHOLE, 80))))
+    rows = list(csv.DictReader(io.StringIO(TRACE_FORMATS[OutputFormat.CSV](WHOLE, 80))))
     assert ["1", "2", "3", "4", "4", "5"] == [row["ttl"] for row in rows]
     assert ("10.0.0.1", "3", "1.25", "11", "") == tuple(
         rows[0][name] for name in ("address", "count", "rtt_ms_median", "type", "mtu"))

@@ -8,7 +8,7 @@ from trace_world import ANSWER, EXPIRED, HOST_UNREACH, OWN, REFUSED, TO, reply_o
 from udpprobe.core.limiter import MS
 from udpprobe.tracing.hops import PathEnd, end_of, hops_of, loop_of, worst
 from udpprobe.tracing.path import TracePolicy
-from udpprobe.tracing.schedule import Tracing
+from udpprobe.tracing.schedule import Schedule
 
 ROUTER = "10.0.0.1"
 LABEL = {"label": 16001, "traffic_class": 0, "bottom": 1, "ttl": 1}
@@ -17,7 +17,7 @@ INTERFACE = {"role": "incoming", "name": "eth0"}
 
 def tracing_of(*said, **policy):
     """A trace whose probes are answered by (reporter, kind, more) each, in the order of TTLs."""
-    tracing = Tracing(TracePolicy(interval_ns=0, queries=1, max_ttl=len(said), **policy))
+    tracing = Schedule(TracePolicy(interval_ns=0, queries=1, max_ttl=len(said), **policy))
     probes = [probe for _ in said for probe in tracing.due(0)]
     tracing.take([reply_of(probe.number, 0, (n + 1) * MS, who, kind, **({"ttl": 65 - probe.ttl} | more))
                    for n, (probe, (who, kind, more)) in enumerate(zip(probes, said, strict=True))])
@@ -86,20 +86,20 @@ def test_how_a_way_ends(said, end):
 
 
 def test_what_this_host_could_not_send_is_unsent():
-    tracing = Tracing(TracePolicy(queries=1, max_ttl=1))
+    tracing = Schedule(TracePolicy(queries=1, max_ttl=1))
     tracing.refused(tracing.due(0), [90])
     assert PathEnd("unsent", "EMSGSIZE") == end_of(tracing.paths[0])
     assert () == hops_of(tracing.paths, TO, 0)
-    probe, *_ = Tracing(TracePolicy(max_ttl=1)).due(0)
+    probe, *_ = Schedule(TracePolicy(max_ttl=1)).due(0)
     reply = reply_of(probe.number, 0, MS, OWN, HOST_UNREACH)
-    tracing = Tracing(TracePolicy(max_ttl=1))
+    tracing = Schedule(TracePolicy(max_ttl=1))
     tracing.due(0)
     tracing.take([type(reply)(reply.number, 0, MS, "unsent", reply.event, 64)])
     assert (PathEnd("unsent", "EPERM"), ()) == (end_of(tracing.paths[0]), hops_of(tracing.paths, TO, 0))
 
 
 def test_what_nothing_on_the_link_answers_for_is_unreachable_by_nobody():
-    tracing = Tracing(TracePolicy(max_ttl=1, queries=1))
+    tracing = Schedule(TracePolicy(max_ttl=1, queries=1))
     probe, = tracing.due(0)
     reply = reply_of(probe.number, 0, MS, OWN, HOST_UNREACH)
     tracing.take([type(reply)(reply.number, 0, MS, "no-neighbour", reply.event, 64)])
@@ -111,12 +111,12 @@ def test_what_nothing_on_the_link_answers_for_is_unreachable_by_nobody():
 
 
 def test_before_anything_was_sent_nothing_is_known():
-    tracing = Tracing(TracePolicy())
+    tracing = Schedule(TracePolicy())
     assert (PathEnd("silent", None), None, ()) == (worst([end_of(path) for path in tracing.paths]),
                                                   loop_of(tracing.paths), hops_of(tracing.paths, TO, 0))
 
 
 def test_what_is_still_waited_for_is_not_lost():
-    tracing = Tracing(TracePolicy(queries=1, max_ttl=1))
+    tracing = Schedule(TracePolicy(queries=1, max_ttl=1))
     tracing.due(0)
     assert [0, 1] == [hops_of(tracing.paths, TO, now_ns)[0].lost for now_ns in (MS, 9000 * MS)]

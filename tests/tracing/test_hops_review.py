@@ -8,13 +8,13 @@ import pytest
 from trace_world import ANSWER, EXPIRED, REFUSED, TO, Way, reply_of, traced
 
 from udpprobe.tracing.hops import hops_of
-from udpprobe.tracing.schedule import TracePolicy, Tracing
+from udpprobe.tracing.schedule import Schedule, TracePolicy
 
 TOO_BIG = (3, 4)
 
 
 def notes_of(who, kind, **about):
-    tracing = Tracing(TracePolicy(interval_ns=0, queries=1, max_ttl=1))
+    tracing = Schedule(TracePolicy(interval_ns=0, queries=1, max_ttl=1))
     tracing.take([reply_of(probe.number, 0, 1, who, kind, **about) for probe in tracing.due(0)])
     return hops_of(tracing.paths, TO, 0)[0].reporters[0].notes
 

@@ -13,9 +13,9 @@ from trace_world import ANSWER, EXPIRED, REFUSED, TO, reply_of
 
 from udpprobe.core.limiter import MS
 from udpprobe.tracing.hops import hops_of
-from udpprobe.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport
+from udpprobe.tracing.model import Hop, Reporter, TraceLoop, TraceReport, TraceTarget
 from udpprobe.tracing.path import TracePolicy
-from udpprobe.tracing.schedule import Tracing
+from udpprobe.tracing.schedule import Schedule
 from udpprobe.tracing.statistics import MOST_CHANGES, REMEMBERED, Rounds, Series
 
 A, B, END = (Reporter(address, 1, None, 11, 0, "time-exceeded", "expired", None, (), (), (0,), ())
@@ -28,7 +28,7 @@ def hop(*rtts_ms, ttl=1, lost=None, reporters=(A,)):
 
 
 def report_of(*hops, verdict="refused", time_ns=0, **fields):
-    return TraceReport("1.0", Target(END.address, 7), "192.0.2.1", (40_000,), "eth0", time_ns, verdict, None,
+    return TraceReport("1.0", TraceTarget(END.address, 7), "192.0.2.1", (40_000,), "eth0", time_ns, verdict, None,
                        verdict == "refused", hops, fields.pop("loop", None), **fields)
 
 
@@ -163,7 +163,7 @@ def test_changes_do_not_grow_for_ever():
 
 @pytest.mark.parametrize(("who", "kind"), [("10.0.0.1", EXPIRED), (TO, REFUSED), (TO, ANSWER)])
 def test_rtts_are_in_the_order_of_probes_and_none_is_still_waited_for(who, kind):
-    tracing = Tracing(TracePolicy(interval_ns=0, queries=3, max_ttl=1))
+    tracing = Schedule(TracePolicy(interval_ns=0, queries=3, max_ttl=1))
     first, _, third = tracing.due(0)
     tracing.take([reply_of(probe.number, 0, rtt_ms * MS, who, kind) for probe, rtt_ms in ((third, 7), (first, 5))])
     (at_once,), (later,) = (hops_of(tracing.paths, TO, now_ms * MS) for now_ms in (8, 900))
@@ -172,7 +172,7 @@ def test_rtts_are_in_the_order_of_probes_and_none_is_still_waited_for(who, kind)
 
 
 def test_what_this_host_says_of_its_own_link_is_no_rtt():
-    tracing = Tracing(TracePolicy(interval_ns=0, queries=1, max_ttl=1))
+    tracing = Schedule(TracePolicy(interval_ns=0, queries=1, max_ttl=1))
     (probe,) = tracing.due(0)
     tracing.take([replace(reply_of(probe.number, 0, 3000 * MS, "192.0.2.1", (3, 1)), kind="no-neighbour")])
     assert (None,) == hops_of(tracing.paths, TO, 3001 * MS)[0].rtts_ms

@@ -14,7 +14,7 @@ from trace_world import ANSWER, EXPIRED, HOST_UNREACH, QUENCH, REFUSED, SILENCE,
 from udpprobe.core.limiter import MS, NEVER
 from udpprobe.tracing.hops import end_of, hops_of, loop_of
 from udpprobe.tracing.path import TracePolicy
-from udpprobe.tracing.schedule import Tracing
+from udpprobe.tracing.schedule import Schedule
 
 R = [f"10.0.{n}.1" for n in range(30)]
 SOON = 1000 * MS
@@ -55,7 +55,7 @@ def test_probes_keep_the_interval():
 
 
 def test_probes_of_ten_milliseconds_leave_at_once():
-    tracing = Tracing(TracePolicy(window=100, interval_ns=2 * MS))
+    tracing = Schedule(TracePolicy(window=100, interval_ns=2 * MS))
     assert (5, 0, 2) == tuple(len(tracing.due(now_ns)) for now_ns in (SOON, SOON + MS, SOON + 4 * MS))
 
 
@@ -173,7 +173,7 @@ def test_answers_that_do_not_say_to_which_probe_are_counted_one_by_one(routers):
 
 
 def test_a_late_answer_that_repeats_nothing_is_not_that_of_a_ttl_that_runs_out():
-    tracing = Tracing(TracePolicy(interval_ns=0, queries=2, max_ttl=3))
+    tracing = Schedule(TracePolicy(interval_ns=0, queries=2, max_ttl=3))
     now_ns, first = 0, tracing.due(0)
     tracing.take([reply_of(first[0].number, 0, MS, R[0], EXPIRED), reply_of(first[1].number, 0, MS, R[1], EXPIRED),
                    reply_of(first[2].number, 0, 2 * MS, TO, ANSWER, is_sure=False)])
@@ -190,7 +190,7 @@ def test_a_late_answer_that_repeats_nothing_is_not_that_of_a_ttl_that_runs_out()
 @pytest.mark.parametrize("period", [0, 2])
 def test_a_destination_that_answers_but_once_has_answered_and_is_in_no_loop(period):
     """It may forget who asked; which of the probes under way it answered is not known."""
-    tracing = Tracing(TracePolicy(interval_ns=0, queries=1, max_ttl=8))
+    tracing = Schedule(TracePolicy(interval_ns=0, queries=1, max_ttl=8))
     way, now_ns, is_first = Way(R[:3], SILENCE, period=period), 0, True
     while not tracing.done(now_ns):
         for probe in tracing.due(now_ns):
@@ -213,7 +213,7 @@ def test_routers_up_to_the_last_ttl_that_is_tried_are_no_silence():
 # ---- odd ends
 
 def test_an_error_of_the_moment_does_not_end_a_way_that_goes_on():
-    tracing = Tracing(TracePolicy(interval_ns=0, queries=1, max_ttl=3))
+    tracing = Schedule(TracePolicy(interval_ns=0, queries=1, max_ttl=3))
     probes = [probe for _ in range(3) for probe in tracing.due(0)]
     said = (("10.0.0.1", HOST_UNREACH), ("10.0.1.1", (11, 0)), ("10.0.2.1", (11, 0)))
     tracing.take([reply_of(probe.number, 0, MS, *each) for probe, each in zip(probes, said, strict=True)])
@@ -242,7 +242,7 @@ class Talkative(Way):
 
 def traced_all(way, **policy):
     """Where a probe draws several replies."""
-    tracing = Tracing(TracePolicy(**policy))
+    tracing = Schedule(TracePolicy(**policy))
     now_ns, coming = 0, []
     while not tracing.done(now_ns):
         coming += [reply for probe in tracing.due(now_ns) for reply in way.replies(probe, now_ns)]
@@ -331,7 +331,7 @@ def test_a_filter_s_word_is_checked_no_longer_than_a_destination_would_take():
 
 
 def test_only_the_first_reply_to_a_probe_counts_and_strange_ones_do_not():
-    tracing = Tracing(TracePolicy(interval_ns=0, queries=1, max_ttl=1))
+    tracing = Schedule(TracePolicy(interval_ns=0, queries=1, max_ttl=1))
     (probe,) = tracing.due(0)
     replies = [reply_of(number, 0, time, who, (11, 0)) for number, time, who in (
         (probe.number, MS, "10.0.0.1"), (probe.number, 2 * MS, "10.0.0.2"), (99, MS, "10.0.0.3"))]
@@ -342,7 +342,7 @@ def test_only_the_first_reply_to_a_probe_counts_and_strange_ones_do_not():
 
 
 def test_what_this_host_refuses_to_send_is_not_tried_again():
-    tracing = Tracing(TracePolicy(interval_ns=0))
+    tracing = Schedule(TracePolicy(interval_ns=0))
     probes = tracing.due(0)
     tracing.refused(probes, [90] * len(probes))
     assert ([], True) == (tracing.due(MS), tracing.done(MS))

@@ -8,12 +8,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from udpprobe.core.limiter import MS
-from udpprobe.core.model import Event, Quoted
+from udpprobe.core.model import Event, QuotedDatagram
 from udpprobe.core.verdicts import meaning_of
 from udpprobe.replies import Reply
 from udpprobe.tracing.hops import end_of, hops_of, loop_of, worst
 from udpprobe.tracing.path import TracePolicy
-from udpprobe.tracing.schedule import Tracing
+from udpprobe.tracing.schedule import Schedule
 
 TO, OWN = "198.51.100.7", "192.0.2.1"
 EXPIRED, REFUSED, HOST_UNREACH, QUENCH, ANSWER = (11, 0), (3, 3), (3, 1), (4, 0), None
@@ -25,7 +25,7 @@ LONGEST_NS = 600_000 * MS
 
 def event_of(reporter, kind, *, quoted_ttl=1, mtu=None, extensions=None, notes=()):
     meaning = meaning_of(4, *kind)
-    quoted = Quoted(OWN, 40_000, TO, 7, 1, quoted_ttl, 36, 16, 1, 28)
+    quoted = QuotedDatagram(OWN, 40_000, TO, 7, 1, quoted_ttl, 36, 16, 1, 28)
     return Event(1, 0, 4, *kind, meaning.verdict, meaning.errno, None, meaning.reason, reporter, mtu, quoted, "exact",
                  None, None, extensions, notes)
 
@@ -114,7 +114,7 @@ class Outcome:
 
 def traced(*ways, start_ns=0, **policy):
     """Trace several flows, each with a way of its own."""
-    tracing = Tracing(TracePolicy(**policy), flows=len(ways))
+    tracing = Schedule(TracePolicy(**policy), flows=len(ways))
     now_ns, coming, order = start_ns, [], itertools.count()
     while not tracing.done(now_ns):
         for probe in tracing.due(now_ns):

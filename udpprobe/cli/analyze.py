@@ -25,7 +25,7 @@ from udpprobe.cli.progress import shown
 from udpprobe.cli.results import ReportWriter, finish, is_stream, verdicts_in
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import CaptureError, UsageError
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -87,7 +87,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     loop_ttl: Annotated[int, Option(
         min=1, max=255, metavar="TTL",
         help="Count a datagram that left with this TTL or more and expired as looping.")] = 32,
-    output_format: ReportFormatOption = Format.TABLE,
+    output_format: ReportFormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
     utc: UtcOption = False,
@@ -126,7 +126,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
             raise UsageError(f"-w writes one capture again, and there are {len(inputs.files)}; see mergecap(1)")
     from udpprobe.commands import analyze as command  # noqa: PLC0415 - as above
 
-    options = command.Options(
+    options = command.AnalyzeOptions(
         filter=bpf, since_ns=window[0], until_ns=window[1], all_destinations=show_all or bool(failing & _HEALTHY),
         group_by=group_by.value, loop_ttl=loop_ttl)
     with _annotating(write, inputs, only_involved=only_involved) as (annotated, read):

@@ -11,7 +11,7 @@ from udpprobe.cli.progress import shown as shown_progress
 from udpprobe.cli.results import finish
 from udpprobe.cli.spool import is_report, spooled
 from udpprobe.errors import CaptureError, UdpprobeError, UsageError
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 
 if TYPE_CHECKING:
     from udpprobe.capture.inputs import Inputs
@@ -45,7 +45,7 @@ def diff(
     after: Annotated[str, Argument(metavar="AFTER", show_default=False, help="Likewise.")],
     *,
     show_all: Annotated[bool, Option("--all", help="Show destinations that are the same, too.")] = False,
-    output_format: PageFormatOption = Format.TABLE,
+    output_format: PageFormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     fail_on: Annotated[str | None, Option(
         metavar="CHANGE[,CHANGE]", help="Exit with status 1 when one of these was found.")] = None,
@@ -110,7 +110,7 @@ def _read(name: str, progress: bool | None) -> Any:  # noqa: ANN401 - a report, 
 
 
 def _analyzed(inputs: "Inputs", progress: bool | None) -> "Report":
-    from udpprobe.commands.analyze import Options, analyze  # noqa: PLC0415 - as above
+    from udpprobe.commands.analyze import AnalyzeOptions, analyze  # noqa: PLC0415 - as above
 
     with shown_progress(progress) as on_progress:
-        return analyze(inputs, Options(all_destinations=True), on_progress=on_progress)
+        return analyze(inputs, AnalyzeOptions(all_destinations=True), on_progress=on_progress)

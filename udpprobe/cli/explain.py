@@ -9,7 +9,7 @@ from udpprobe.cli.options import FormatOption, OutputOption
 from udpprobe.cli.output import opened, width_of
 from udpprobe.core.verdicts import ANY_CODE, MEANINGS, Meaning, is_error, meaning_of
 from udpprobe.errors import UsageError
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.text import wrap
 
 EXAMPLES = """\
@@ -38,7 +38,7 @@ def explain(
     family: Annotated[Family | None, Option(help="ICMP (4) or ICMPv6 (6); both without.")] = None,
     only_v4: Annotated[bool, Option("-4", help="As --family 4.")] = False,
     only_v6: Annotated[bool, Option("-6", help="As --family 6.")] = False,
-    output_format: FormatOption = Format.TABLE,
+    output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
 ) -> None:
     """Explain ICMP errors and the words of reports: what they mean, who sends them, who hears of them, what to do.
@@ -62,7 +62,7 @@ def explain(
         rows = select(families, icmp_type, icmp_code)
         before = _no_error(families, icmp_type)
     with opened(output, stream=False) as out:
-        if before and output_format is Format.TABLE:
+        if before and output_format is OutputFormat.TABLE:
             out.write(f"{wrap(before, width_of(out))}.\n\n")
         out.write(MEANINGS_FORMATS[output_format](rows, width_of(out), about))
 

@@ -51,14 +51,14 @@ def exporter(
     where = _where(listen)
     networks = tuple(_network(word.strip()) for words in allow or _unasked(where[0]) for word in words.split(","))
     from udpprobe.commands.check import Settings  # noqa: PLC0415 - help does without the core
-    from udpprobe.commands.exporter import MODULES, Options, Server  # noqa: PLC0415 - as above
+    from udpprobe.commands.exporter import MODULES, ExporterOptions, MetricsServer  # noqa: PLC0415 - as above
     from udpprobe.linux.hostfacts import has_net_raw  # noqa: PLC0415 - as above
 
     if engine is None and not has_net_raw():
         echo("udpprobe: warning: raw sockets are not allowed (CAP_NET_RAW): no module can check path MTUs "
                    "or name a loop's routers", err=True)
     settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, engine=engine.value if engine else "auto")
-    with Server(Options(where, networks, {**MODULES, **_modules(config)}, settings, at_once)) as server:
+    with MetricsServer(ExporterOptions(where, networks, {**MODULES, **_modules(config)}, settings, at_once)) as server:
         echo(f"udpprobe exporter: listens on {server.url}", err=True)
         try:
             server.serve_forever()

@@ -14,7 +14,7 @@ from typer import Argument, Exit, Option
 from udpprobe.cli.options import FormatOption, OutputOption
 from udpprobe.cli.output import opened, width_of
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 
 EXAMPLES = """\
 \b
@@ -50,7 +50,7 @@ def icmpd(  # noqa: PLR0913 - a command's options are its arguments
         metavar="USER", help="Become this user once the raw sockets are open.")] = None,
     queue: Annotated[int, Option(min=1, max=1_000_000, metavar="N",
                                        help="Errors to queue for a client that does not read.")] = 1024,
-    output_format: FormatOption = Format.TABLE,
+    output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
 ) -> None:
     """Tell programs which of their UDP datagrams drew which ICMP error: the daemon of UNP 28.7.
@@ -64,10 +64,10 @@ def icmpd(  # noqa: PLR0913 - a command's options are its arguments
         with opened(output, stream=False) as out:
             out.write(status_text(status, output_format, width_of(out)))
         return
-    from udpprobe.icmpd.daemon import Options, run  # noqa: PLC0415 - help needs none of it
+    from udpprobe.icmpd.daemon import DaemonOptions, run  # noqa: PLC0415 - help needs none of it
 
-    options = Options(Path(path) if path else None, _mode(mode), user, tuple(allow_user or ()),
-                      tuple(allow_group or ()), queue)
+    options = DaemonOptions(Path(path) if path else None, _mode(mode), user, tuple(allow_user or ()),
+                            tuple(allow_group or ()), queue)
     if run(options, _say, _tell) == signal.SIGINT:
         raise Exit(130)
 

@@ -14,7 +14,7 @@ from udpprobe import __version__
 from udpprobe.cli.options import FormatOption, OutputOption
 from udpprobe.cli.output import opened, width_of
 from udpprobe.errors import UsageError
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 
 if TYPE_CHECKING:
     from udpprobe.lab.run import Surroundings
@@ -57,7 +57,7 @@ def lab(  # noqa: PLR0913 - a command's options are its arguments
         "--write", "-w", metavar="FILE.pcapng", help="Write all packets to this file, in both directions.")] = None,
     list_scenarios: Annotated[bool, Option("--list", help="List the scenarios that ship.")] = False,
     show: Annotated[str | None, Option(metavar="NAME|FILE.toml", help="Show a scenario's text.")] = None,
-    output_format: FormatOption = Format.TABLE,
+    output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
 ) -> None:
     """Run a command inside a private internet that misbehaves on purpose: see how a program takes it.
@@ -80,19 +80,20 @@ def lab(  # noqa: PLR0913 - a command's options are its arguments
         run(around, words, environment, is_shell=shell) if words else hold(around, _say_entrance))))
 
 
-def _print(output_format: Format | None, output: str | None, show: str | None) -> None:
+def _print(output_format: OutputFormat | None, output: str | None, show: str | None) -> None:
     from udpprobe.lab.scenario import load  # noqa: PLC0415 - as above
 
     with opened(output, stream=False) as out:
-        out.write(load(show).text if show is not None else _listing(output_format or Format.TABLE, width_of(out)))
+        out.write(load(show).text if show is not None else _listing(output_format or OutputFormat.TABLE, width_of(out)))
 
 
-def _listing(output_format: Format, width: int) -> str:
+def _listing(output_format: OutputFormat, width: int) -> str:
     from udpprobe.lab.scenario import load, names  # noqa: PLC0415 - as above
-    from udpprobe.reports.lists import ROWS_FORMATS, Rows  # noqa: PLC0415 - as above
+    from udpprobe.reports.lists import ROWS_FORMATS, Listing  # noqa: PLC0415 - as above
 
     rows = [(name, load(name).sentence) for name in names()]
-    return ROWS_FORMATS[output_format](Rows("udpprobe.scenarios/1", "scenarios", ("name", "conclude"), rows, 1), width)
+    listing = Listing("udpprobe.scenarios/1", "scenarios", ("name", "conclude"), rows, 1)
+    return ROWS_FORMATS[output_format](listing, width)
 
 
 def _run(world: "World", found: "Scenario", write: str | None, inside: "Callable[[Surroundings], int]") -> int:

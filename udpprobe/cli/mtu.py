@@ -21,7 +21,7 @@ from udpprobe.cli.results import finish
 from udpprobe.core.targets import TRACEROUTE_PORT
 from udpprobe.core.verdicts import VERDICTS, parse_verdicts
 from udpprobe.errors import UdpprobeError
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 
 KNOWN_VERDICTS = ("ok", "black-hole", *VERDICTS)
 
@@ -76,7 +76,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     capture: opt.CaptureOption = None,
     allow_broadcast: opt.AllowBroadcast = False,
     control: Control = True,
-    output_format: PageFormatOption = Format.TABLE,
+    output_format: PageFormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
     resolve: ResolveOption = False,
@@ -93,12 +93,12 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     from udpprobe.commands import mtu as searching  # noqa: PLC0415 - as above
 
     load_ahead("udpprobe.reports.mtu", output_format)
-    options = searching.Options(
+    options = searching.MtuOptions(
         most=most or 0, retries=retries, timeout_s=timeout, rate_pps=rate, ttl=ttl, interface=interface,
         source_address=source_address, source_port=source_port or 0, payload=payload, control=control,
         capture=capture or "auto")
     names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
-    with opened(output, stream=output_format is Format.NDJSON) as out:
+    with opened(output, stream=output_format is OutputFormat.NDJSON) as out:
         with shown_of_search() as on_progress:
             found = searching.mtu(endpoint, options, on_progress)
         from udpprobe.reports.mtu import MTU_FORMATS, mtu_table, speakers  # noqa: PLC0415 - as above
@@ -106,7 +106,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
         if names:
             names.ask(speakers(found.report))
             names.wait()
-        if output_format is Format.TABLE:
+        if output_format is OutputFormat.TABLE:
             out.write(mtu_table(found.report, width_of(out), style_of(out, color, names=names)))
         else:
             out.write(MTU_FORMATS[output_format](found.report, width_of(out)))

@@ -8,15 +8,15 @@ from typing import Annotated
 from typer import Option
 
 from udpprobe.errors import UsageError
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 
-_PAGE_FORMATS = tuple(each for each in Format if each is not Format.PARQUET)
-_TEXT_FORMATS = tuple(each for each in _PAGE_FORMATS if each is not Format.HTML)
+_PAGE_FORMATS = tuple(each for each in OutputFormat if each is not OutputFormat.PARQUET)
+_TEXT_FORMATS = tuple(each for each in _PAGE_FORMATS if each is not OutputFormat.HTML)
 
 
-def _one_of(formats: tuple[Format, ...], output_format: Format) -> Format:
+def _one_of(formats: tuple[OutputFormat, ...], output_format: OutputFormat) -> OutputFormat:
     if output_format not in formats:
-        what = ("the reports and events of analyze, scan and watch" if output_format is Format.PARQUET
+        what = ("the reports and events of analyze, scan and watch" if output_format is OutputFormat.PARQUET
                 else "reports, traces, path MTUs and comparisons")
         raise UsageError(f"--format {output_format} is for {what}; here it is {'|'.join(formats)}")
     return output_format
@@ -30,21 +30,21 @@ class Color(StrEnum):
     NEVER = "never"
 
 
-def _is_text(output_format: Format) -> Format:
+def _is_text(output_format: OutputFormat) -> OutputFormat:
     return _one_of(_TEXT_FORMATS, output_format)
 
 
-def _is_page(output_format: Format) -> Format:
+def _is_page(output_format: OutputFormat) -> OutputFormat:
     return _one_of(_PAGE_FORMATS, output_format)
 
 
-FormatOption = Annotated[Format, Option(
+FormatOption = Annotated[OutputFormat, Option(
     "--format", metavar=f"[{'|'.join(_TEXT_FORMATS)}]", callback=_is_text,
     help="How the result is written.")]
-PageFormatOption = Annotated[Format, Option(
+PageFormatOption = Annotated[OutputFormat, Option(
     "--format", metavar=f"[{'|'.join(_PAGE_FORMATS)}]", callback=_is_page,
     help="How the result is written; html is one page for a browser.")]
-ReportFormatOption = Annotated[Format, Option("--format", help="How the result is written.")]
+ReportFormatOption = Annotated[OutputFormat, Option("--format", help="How the result is written.")]
 OutputOption = Annotated[str | None, Option(
     "--output", "-o", metavar="FILE",
     help="Write to FILE instead of standard output (-); a report appears there whole or not at all.")]

@@ -17,7 +17,7 @@ from udpprobe.atomic import atomic_file
 from udpprobe.cli.options import Color
 from udpprobe.endpoints import name_of
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.text import Style, no_name, no_service
 
 if TYPE_CHECKING:
@@ -150,14 +150,14 @@ def width_of(out: TextIO) -> int:
     return max(PLAIN_WIDTH, _columns())
 
 
-def is_screen(output_format: Format, output: str | None) -> bool:
+def is_screen(output_format: OutputFormat, output: str | None) -> bool:
     """Whether standard output is a terminal that can be drawn on, and not taken by a document.
 
     Args:
         output_format: of the result.
         output: the file it goes to, if any.
     """
-    is_free = output_format is Format.TABLE or output not in {None, "-"}
+    is_free = output_format is OutputFormat.TABLE or output not in {None, "-"}
     return is_free and sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") not in {None, "dumb"}
 
 
@@ -203,14 +203,14 @@ def names_for(output_format: StrEnum, *, dns: bool, asn_db: str | None, asn_dns:
     return Names(dns=dns, asn_db=path, asn_dns=asn_dns)
 
 
-def load_ahead(reports: str, output_format: Format) -> None:
+def load_ahead(reports: str, output_format: OutputFormat) -> None:
     """Load what will write a report, in the background: while packets are under way there is time for it.
 
     Args:
         reports: the module that does it.
         output_format: how; tables need tabulate too.
     """
-    modules = [reports, "tabulate"] if output_format in {Format.TABLE, Format.MARKDOWN} else [reports]
+    modules = [reports, "tabulate"] if output_format in {OutputFormat.TABLE, OutputFormat.MARKDOWN} else [reports]
     threading.Thread(target=lambda: [import_module(each) for each in modules], name="load", daemon=True).start()
 
 

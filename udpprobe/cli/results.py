@@ -11,7 +11,7 @@ from typer import Exit
 
 from udpprobe.cli.output import complain, width_of
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reports import Events, Format, events_in, report_pieces
+from udpprobe.reports import EventWriter, OutputFormat, events_in, report_pieces
 from udpprobe.reports.text import PLAIN, Style
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ReportWriter(Struct):
     """
 
     out: TextIO
-    format: Format
+    format: OutputFormat
     events: bool
     """Whether to write the events instead of the report."""
     hide_healthy: bool = False
@@ -43,18 +43,18 @@ class ReportWriter(Struct):
     """Looks up names for a table."""
     is_live: bool = False
     """Whether the source does not end: each event then is a line at once, instead of a table."""
-    _events: Events | None = None
+    _events: EventWriter | None = None
     _rows_written: int = 0
     """Destinations that were written as they were settled; the report begins with them."""
 
     def __post_init__(self) -> None:
-        if self.format is Format.PARQUET and self.out.isatty():
+        if self.format is OutputFormat.PARQUET and self.out.isatty():
             raise UsageError("--format parquet is binary; name a file with -o")
-        if self.is_live and self.events and self.format is Format.TABLE:
+        if self.is_live and self.events and self.format is OutputFormat.TABLE:
             from udpprobe.reports.table import EventLines  # noqa: PLC0415 - of one format
 
             self._events = EventLines(self.style, width_of(self.out) if self.out.isatty() else None)
-        elif self.events or self.format in {Format.HTML, Format.PARQUET}:
+        elif self.events or self.format in {OutputFormat.HTML, OutputFormat.PARQUET}:
             try:
                 self._events = events_in(self.format, _spool, self.style)
             except ImportError as error:
@@ -63,7 +63,7 @@ class ReportWriter(Struct):
     @property
     def wants_events(self) -> bool:
         """Whether `take` needs the events: for themselves, or for the timeline of a page."""
-        return self.events or self.format is Format.HTML
+        return self.events or self.format is OutputFormat.HTML
 
     def take(self, events: Sequence[Event]) -> None:
         """Write events as they become known: NDJSON line by line, other formats when they have enough rows."""
@@ -140,9 +140,9 @@ def _shown(report: Report, rows_written: int, *, only_unhealthy: bool) -> Report
     return replace(report, destinations=LazyRows(shown))
 
 
-def is_stream(output_format: Format, *, events: bool, is_live: bool = False) -> bool:
+def is_stream(output_format: OutputFormat, *, events: bool, is_live: bool = False) -> bool:
     """Whether the result is written line by line, as things become known."""
-    return events and (output_format is Format.NDJSON or (is_live and output_format is Format.TABLE))
+    return events and (output_format is OutputFormat.NDJSON or (is_live and output_format is OutputFormat.TABLE))
 
 
 def finish(verdicts: Iterable[str | None], failing: frozenset[str], *, interrupted: bool,

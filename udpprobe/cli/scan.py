@@ -33,14 +33,14 @@ from udpprobe.core.targets import (
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.engines.blind import CONNECTED, RECVERR
 from udpprobe.errors import UsageError
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from udpprobe.core.model import Destination, Report
-    from udpprobe.engines.prepare import Options
-    from udpprobe.reports.lists import Rows
+    from udpprobe.engines.prepare import EngineOptions
+    from udpprobe.reports.lists import Listing
     from udpprobe.targets import Resolved
 
 EXAMPLES = f"""\
@@ -92,7 +92,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     dry_run: opt.DryRun = False,
     loop_ttl: opt.LoopTtl = 32,
     events: opt.Events = False,
-    output_format: ReportFormatOption = Format.TABLE,
+    output_format: ReportFormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
     utc: UtcOption = False,
@@ -128,9 +128,9 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     for meant in filter(None, map(meant_with_port, asked if ports is None else ())):
         host, _, port = meant[1:].partition("]:")
         _warn(f"{host}:{port} is an address without a port; did you mean {meant}?")
-    from udpprobe.engines.prepare import Options  # noqa: PLC0415 - help does without the core
+    from udpprobe.engines.prepare import EngineOptions  # noqa: PLC0415 - help does without the core
 
-    options = Options(
+    options = EngineOptions(
         rate_pps=rate, retries=retries, timeout_s=timeout, payload=payload, payload_file=payloads, size=size or 0,
         ttl=ttl, source_port=source_port or 0, source_addresses=sources, interface=interface, write=write,
         control=control, engine=engine.value if engine else "auto", loop_ttl=loop_ttl,
@@ -139,7 +139,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
         write_rows(_plan_rows(resolved, options))
         raise Exit
     names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
-    with opened(output, stream=output_format is Format.NDJSON) as out:
+    with opened(output, stream=output_format is OutputFormat.NDJSON) as out:
         writer = ReportWriter(out, output_format, events=events,
                               style=style_of(out, color, utc=utc, names=names), names=names)
         report, interrupted = _follow(resolved, options, writer, progress)
@@ -174,21 +174,21 @@ def _resolved(asked: list[Target], left_out: list[Target], ports: Ports | None, 
     return resolve(asked, left_out, Wanted(ports or known_ports(), family, interface, allow_broadcast))
 
 
-def _payload_rows() -> "Rows":
+def _payload_rows() -> "Listing":
     from udpprobe.payloads import listing, load  # noqa: PLC0415 - as above
     from udpprobe.reports.lists import payload_rows  # noqa: PLC0415 - as above
 
     return payload_rows(listing(load()))
 
 
-def _plan_rows(resolved: "Resolved", options: "Options") -> "Rows":
+def _plan_rows(resolved: "Resolved", options: "EngineOptions") -> "Listing":
     from udpprobe.engines.dryrun import planned  # noqa: PLC0415 - as above
     from udpprobe.reports.lists import plan_rows  # noqa: PLC0415 - as above
 
     return plan_rows(planned(resolved.destinations, options))
 
 
-def _write_rows(output_format: Format, output: str | None, rows: "Rows") -> None:
+def _write_rows(output_format: OutputFormat, output: str | None, rows: "Listing") -> None:
     from udpprobe.reports.lists import ROWS_FORMATS  # noqa: PLC0415 - as above
 
     if output_format not in ROWS_FORMATS:
@@ -197,13 +197,14 @@ def _write_rows(output_format: Format, output: str | None, rows: "Rows") -> None
         out.write(ROWS_FORMATS[output_format](rows, width_of(out)))
 
 
-def _follow(resolved: "Resolved", options: "Options", writer: ReportWriter,
+def _follow(resolved: "Resolved", options: "EngineOptions", writer: ReportWriter,
             progress: bool | None) -> tuple["Report", bool]:
     from udpprobe.commands import scan as scanning  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
     from udpprobe.targets import as_asked, named  # noqa: PLC0415 - as above
 
-    load_ahead(f"udpprobe.reports.{'json' if writer.format is Format.NDJSON else writer.format.value}", writer.format)
+    module = "json" if writer.format is OutputFormat.NDJSON else writer.format.value
+    load_ahead(f"udpprobe.reports.{module}", writer.format)
     restored = as_asked(resolved)
 
     def on_settled(rows: "Sequence[Destination]") -> None:
@@ -212,8 +213,8 @@ def _follow(resolved: "Resolved", options: "Options", writer: ReportWriter,
     on_events = writer.take if writer.wants_events else None
     with shown_of_scan(progress) as on_progress:
         try:
-            listeners = scanning.Listeners(
-                on_events, on_settled if writer.format is Format.NDJSON and not writer.events else None,
+            listeners = scanning.ScanListeners(
+                on_events, on_settled if writer.format is OutputFormat.NDJSON and not writer.events else None,
                 on_progress, _warn)
             report, interrupted = scanning.scan(resolved.destinations, options, listeners), False
         except Interrupted as ctrl_c:

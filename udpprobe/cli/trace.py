@@ -24,14 +24,14 @@ from udpprobe.cli.results import finish
 from udpprobe.core.targets import TRACEROUTE_PORT, parse_target
 from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 
 if TYPE_CHECKING:
     from udpprobe.commands.trace import Traced
     from udpprobe.engines.wire import Endpoint
     from udpprobe.reports.text import Style
     from udpprobe.resolver import Names
-    from udpprobe.tracing.model import Hop, Target, TraceReport
+    from udpprobe.tracing.model import Hop, TraceReport, TraceTarget
 
 
 EXAMPLES = """\
@@ -93,7 +93,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     watch: Watch = False,
     report_cycles: ReportCycles = None,
     interval: Interval = None,
-    output_format: PageFormatOption = Format.TABLE,
+    output_format: PageFormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
     utc: UtcOption = False,
@@ -107,20 +107,20 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     The verdict is the destination's, in the words of scan. Several targets are traced side by side.
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
-    if output_format is Format.HTML and len(targets) > 1:
+    if output_format is OutputFormat.HTML and len(targets) > 1:
         raise UsageError("--format html is one page of one target; here are several")
     family = None if only_v4 == only_v6 else 4 if only_v4 else 6
     asked, failures = _asked(targets, family, interface, allow_broadcast=allow_broadcast)
-    from udpprobe.commands.trace import Options, trace_all  # noqa: PLC0415 - help does without the core
+    from udpprobe.commands.trace import TraceOptions, trace_all  # noqa: PLC0415 - help does without the core
 
     is_watch = watch or report_cycles is not None
-    options = Options(
+    options = TraceOptions(
         max_ttl=max_ttl, first_ttl=first_ttl, queries=queries or (1 if is_watch else 3), timeout_s=timeout,
         rate_pps=rate, flows=flows, interface=interface, source_address=source_address, source_port=source_port or 0,
         payload=payload, size=size or 0, capture=capture or "auto")
     names = names_for(output_format, dns=not numeric, asn_db=asn_db, asn_dns=asn_dns)
     typed = [name for name, _ in asked]
-    with opened(output, stream=output_format is Format.NDJSON) as out:
+    with opened(output, stream=output_format is OutputFormat.NDJSON) as out:
         told = _Output(out, output_format, style_of(out, color, utc=utc, names=names), typed, names,
                        is_watch=is_watch, is_report=report_cycles is not None)
         screen = None
@@ -136,7 +136,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
         with screen or _live(told) as on_change:
             for place, traced in trace_all(
                     [endpoint for _, endpoint in asked], options, on_change, interval_s=interval,
-                    on_hops=told.take_hops if output_format is Format.NDJSON else None,
+                    on_hops=told.take_hops if output_format is OutputFormat.NDJSON else None,
                     rounds=report_cycles if is_watch else 1, wish=screen.wish if screen else None):
                 verdicts.add(traced.report.verdict)
                 last[place] = traced
@@ -209,10 +209,10 @@ class _Output:
         is_report: whether a table is of the statistics at the end, and nothing before.
     """
 
-    def __init__(self, out: TextIO, output_format: Format, style: "Style", typed: "Sequence[str | None]",
+    def __init__(self, out: TextIO, output_format: OutputFormat, style: "Style", typed: "Sequence[str | None]",
                  names: "Names | None" = None, *, is_watch: bool, is_report: bool) -> None:
         self.out, self.format, self.style, self.names = out, output_format, style, names
-        self.is_live = output_format is Format.TABLE and out.isatty() and not is_watch
+        self.is_live = output_format is OutputFormat.TABLE and out.isatty() and not is_watch
         self._targets = [_OfTarget(name) for name in typed]
         self._is_watch, self._is_report = is_watch, is_report
 
@@ -237,11 +237,11 @@ class _Output:
         from udpprobe.reports.trace import trace_table, traces_text  # noqa: PLC0415 - as above
 
         report = replace(report, name=target.name)
-        if self.format is Format.TABLE:
+        if self.format is OutputFormat.TABLE:
             return trace_table(report, width_of(self.out), self.style)
         return traces_text([report], self.format, width_of(self.out))
 
-    def take_hops(self, place: int, target: "Target", hops: "Sequence[Hop]") -> None:
+    def take_hops(self, place: int, target: "TraceTarget", hops: "Sequence[Hop]") -> None:
         """Hops that are settled: a line each, at once."""
         from udpprobe.reports.trace import hop_lines  # noqa: PLC0415 - as above
 
@@ -260,13 +260,13 @@ class _Output:
         is_first = target.rounds.report() is None
         changes = target.rounds.take(report)
         self.look_up(place, report)
-        if self.format is Format.NDJSON:
+        if self.format is OutputFormat.NDJSON:
             from msgspec.structs import replace  # noqa: PLC0415 - as above
 
             self._write(target, self._text(target, replace(
                 report, hops=tuple(hop for hop in report.hops if hop.ttl > target.told_ttl))))
             target.told_ttl = 0
-        elif self.format is Format.TABLE and self._is_watch and not (is_shown or self._is_report):
+        elif self.format is OutputFormat.TABLE and self._is_watch and not (is_shown or self._is_report):
             from udpprobe.reports.trace import change_lines, target_of  # noqa: PLC0415 - as above
 
             whither = target_of(report) if len(self._targets) > 1 else ""
@@ -294,7 +294,7 @@ class _Output:
         from udpprobe.reports.trace import trace_table, traces_text  # noqa: PLC0415 - as above
 
         width = width_of(self.out)
-        if self.format is not Format.TABLE:
+        if self.format is not OutputFormat.TABLE:
             self.out.write(traces_text(reports, self.format, width))
         elif self._is_watch:
             from udpprobe.reports.screen import statistics_table  # noqa: PLC0415 - as above

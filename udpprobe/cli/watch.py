@@ -30,7 +30,7 @@ from udpprobe.cli.results import ReportWriter, finish, is_stream, verdicts_in
 from udpprobe.cli.scan_options import CaptureOption
 from udpprobe.core.verdicts import VERDICTS, parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError, meant
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.text import escape
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ program, 126 where it cannot be run.
 
 REDRAWN_S, IDLE_SHARE = 1.0, 10
 """How often the table is made anew, at most; a long one takes no more than a tenth of the time."""
-LIST_FORMATS = tuple(each for each in Format if each not in {Format.HTML, Format.PARQUET})
+LIST_FORMATS = tuple(each for each in OutputFormat if each not in {OutputFormat.HTML, OutputFormat.PARQUET})
 """Of a program's report."""
 NO_ERRORS = frozenset({"answered", "silent", "unsent"})
 """Verdicts that no ICMP error has."""
@@ -151,7 +151,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
                                               help="Stop after this many errors.")] = None,
     verbose: Annotated[bool, Option("--verbose", "-v", help=(
         "Print on standard error what is listened to, even if that is no terminal."))] = False,
-    output_format: ReportFormatOption = Format.TABLE,
+    output_format: ReportFormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
     utc: UtcOption = False,
@@ -185,7 +185,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
             raise UsageError(f"--format {output_format} does not go with -- COMMAND: give {', '.join(LIST_FORMATS)}")
         raise Exit(_run(options, command, output, output_format, failing, verbose=verbose,
                         says_missing=verbose or kernel is not None))
-    events = events or output_format is Format.NDJSON
+    events = events or output_format is OutputFormat.NDJSON
     names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=is_stream(output_format, events=events, is_live=True)) as out:
         writer = ReportWriter(out, output_format, events=events, style=style_of(out, color, utc=utc, names=names),
@@ -207,7 +207,7 @@ def _findings(words: str) -> frozenset[str]:
 
 
 def _run(options: "WatchOptions", command: list[str], output: str | None,
-         output_format: Format, failing: frozenset[str], *, verbose: bool, says_missing: bool) -> int:
+         output_format: OutputFormat, failing: frozenset[str], *, verbose: bool, says_missing: bool) -> int:
     """The exit status of a program that is watched; the report goes to standard error, for the other one is its own."""
     from udpprobe.commands.program import watch_program  # noqa: PLC0415 - as above
     from udpprobe.commands.watch import Listeners  # noqa: PLC0415 - as above
@@ -285,7 +285,7 @@ class _Losses:
 @contextmanager
 def _screen(writer: ReportWriter) -> "Iterator[Callable[[Callable[[], Report]], None]]":
     """What shows the table while it grows; nothing where nobody looks."""
-    if writer.format is not Format.TABLE or writer.events or not writer.out.isatty():
+    if writer.format is not OutputFormat.TABLE or writer.events or not writer.out.isatty():
         yield lambda _: None
         return
     from rich.console import Console  # noqa: PLC0415 - when it is shown

@@ -25,9 +25,9 @@ from udpprobe.core.analyzer import KEPT_ROWS, MOST_WAITING, Analyzer, Kept
 from udpprobe.core.model import Event, Report
 from udpprobe.errors import CaptureError, UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
-from udpprobe.report import Events, LoopsSoFar, Question, report_of
+from udpprobe.report import EventBuilder, LoopsSoFar, Question, report_of
 
-__all__ = ["Interrupted", "OnEvents", "OnProgress", "Options", "analyze"]
+__all__ = ["AnalyzeOptions", "Interrupted", "OnEvents", "OnProgress", "analyze"]
 
 LONGEST_WAIT_S = 1.0
 """What comes through a pipe little by little is followed after this time, or twice that."""
@@ -41,7 +41,7 @@ OnEvents = Callable[[Sequence[Event]], None]
 OnProgress = Callable[[SourceState], None]
 
 
-class Options(Struct, frozen=True):
+class AnalyzeOptions(Struct, frozen=True):
     """What to look at, and how to report it."""
 
     filter: str | None = None
@@ -69,7 +69,7 @@ class Options(Struct, frozen=True):
 
 
 def analyze(
-        inputs: Inputs, options: Options, *, workers: int | None = None, cluster: str | None = None,
+        inputs: Inputs, options: AnalyzeOptions, *, workers: int | None = None, cluster: str | None = None,
         on_events: OnEvents | None = None, on_progress: OnProgress | None = None) -> Report:
     """Read captures to their end and report what happened to the datagrams in them.
 
@@ -174,7 +174,7 @@ class Waiting:
 class _Run:
     """All captures of one call, as far as they were followed."""
 
-    def __init__(self, inputs: Inputs, task: Task, options: Options, on_events: OnEvents | None,
+    def __init__(self, inputs: Inputs, task: Task, options: AnalyzeOptions, on_events: OnEvents | None,
                  on_progress: OnProgress | None, ctrl_c: CtrlC) -> None:
         self.analyzer: Analyzer | None = None
         self.state = SourceState("file", inputs.name, unread=dict(inputs.unread))
@@ -355,7 +355,7 @@ class _Run:
         if self._on_events is None:
             return
         kept = analyzer.take_events()
-        events = Events(analyzer, self._options.loop_ttl, {row for each in kept for row in loops.of(each)})
+        events = EventBuilder(analyzer, self._options.loop_ttl, {row for each in kept for row in loops.of(each)})
         order = [(frame, number, row) for number, each in enumerate(kept) for row, frame in enumerate(each.frames())]
         self._tell(events, ((kept[number], row) for _, number, row in sorted(order)))
 
@@ -364,9 +364,9 @@ class _Run:
         if self._on_events is None:
             return
         waiting.add(analyzer.take_events())
-        self._tell(Events(analyzer, self._options.loop_ttl), waiting.in_order())
+        self._tell(EventBuilder(analyzer, self._options.loop_ttl), waiting.in_order())
 
-    def _tell(self, events: Events, rows: Iterator[tuple[Kept, int]]) -> None:
+    def _tell(self, events: EventBuilder, rows: Iterator[tuple[Kept, int]]) -> None:
         in_order = starmap(events.event, rows)
         while some := list(islice(in_order, EVENTS_AT_A_TIME)):
             if self._on_events is not None:

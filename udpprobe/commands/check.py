@@ -24,7 +24,7 @@ from udpprobe.commands import scan
 from udpprobe.core.addresses import address_text
 from udpprobe.core.model import Destination
 from udpprobe.core.targets import Block, Target
-from udpprobe.engines.prepare import Options
+from udpprobe.engines.prepare import EngineOptions
 from udpprobe.errors import UdpprobeError
 from udpprobe.interrupt import Interrupted, hurry, is_late, until
 from udpprobe.linux.hostfacts import has_net_raw
@@ -155,11 +155,11 @@ class _Run(Struct):
 
     def _scan(self, probing: Probing, asked: list[tuple[Check, Destinations]], rate_pps: float) -> Found:
         settings = self.settings
-        listeners = scan.Listeners(on_warning=self.warnings.append,
-                                   on_settled=partial(self._tell_settled, asked) if self.on_checked else None)
-        options = Options(rate_pps=rate_pps, retries=settings.retries, timeout_s=settings.patience_s,
-                          linger_s=settings.silence_s,
-                          payload=probing.payload, interface=probing.interface, engine=settings.engine)
+        listeners = scan.ScanListeners(on_warning=self.warnings.append,
+                                       on_settled=partial(self._tell_settled, asked) if self.on_checked else None)
+        options = EngineOptions(rate_pps=rate_pps, retries=settings.retries, timeout_s=settings.patience_s,
+                                linger_s=settings.silence_s,
+                                payload=probing.payload, interface=probing.interface, engine=settings.engine)
         try:
             report = scan.scan(_united([place for _, place in asked]), options, listeners)
         except UdpprobeError as error:
@@ -232,7 +232,7 @@ class _Run(Struct):
         from udpprobe.engines import wire  # noqa: PLC0415 - as below
 
         least = ask.expectation.min_mtu
-        measured = mtu.mtu(wire.endpoint_of(place, 0), mtu.Options(
+        measured = mtu.mtu(wire.endpoint_of(place, 0), mtu.MtuOptions(
             retries=self.settings.retries, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
             interface=ask.probing.interface, most=max(least, LEAST_MOST)))
         is_known = not measured.interrupted or (measured.report.path_mtu or 0) >= least
@@ -243,7 +243,7 @@ class _Run(Struct):
         from udpprobe.commands import trace  # noqa: PLC0415 - as above
         from udpprobe.engines import wire  # noqa: PLC0415 - as above
 
-        traced = trace.trace(wire.endpoint_of(place, 0), trace.Options(
+        traced = trace.trace(wire.endpoint_of(place, 0), trace.TraceOptions(
             queries=1, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
             interface=ask.probing.interface))
         return None if traced.interrupted else traced.report

@@ -56,7 +56,7 @@ MARGIN_S = 0.5
 """Of the time that Prometheus gives, what is left for the way back."""
 
 
-class Options(Struct, frozen=True):
+class ExporterOptions(Struct, frozen=True):
     """How to serve."""
 
     listen: tuple[str, int]
@@ -69,7 +69,7 @@ class Options(Struct, frozen=True):
     """Probes under way at a time."""
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not an error
+class RejectedRequest(Exception):  # noqa: N818 - an answer, not an error
     """A request that gets another answer than the one it asks for."""
 
     def __init__(self, status: HTTPStatus, text: str) -> None:
@@ -77,14 +77,14 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error
         self.status = status
 
 
-class Prober:
+class ProbeService:
     """Answers what is asked for by URL; any thread may ask.
 
     Args:
         options: how.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: ExporterOptions) -> None:
         self._options = options
         self._places = threading.BoundedSemaphore(min(options.at_once, places()))
         self._tally = Tally()
@@ -111,13 +111,14 @@ class Prober:
         """
         module = _one(query, "module", "answered")
         if module not in self._options.modules:
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"no such module; there are {', '.join(self._options.modules)}")
+            raise RejectedRequest(HTTPStatus.BAD_REQUEST,
+                                  f"no such module; there are {', '.join(self._options.modules)}")
         limit_s = time.monotonic() + timeout_s
         try:
             with self._place(timeout_s / 2):
                 start_s = time.monotonic()
                 found = self._found(text := _one(query, "target"), self._options.modules[module], limit_s)
-        except Refusal as refusal:
+        except RejectedRequest as refusal:
             self._results.labels(module, refusal.status.phrase).inc()
             raise
         self._results.labels(module, found.state).inc()
@@ -134,13 +135,14 @@ class Prober:
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"no room for a probe: {error.strerror}") from None
+            raise RejectedRequest(HTTPStatus.SERVICE_UNAVAILABLE, f"no room for a probe: {error.strerror}") from None
 
     @contextmanager
     def _place(self, wait_s: float) -> Iterator[None]:
         if not self._places.acquire(timeout=wait_s):
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE,
-                          "too many probes are under way; see --at-once, and the limit on descriptors (ulimit -n)")
+            raise RejectedRequest(HTTPStatus.SERVICE_UNAVAILABLE,
+                                  "too many probes are under way; see --at-once, and the limit on descriptors "
+                                  "(ulimit -n)")
         try:
             with self._running.track_inprogress():
                 yield
@@ -154,10 +156,10 @@ class Prober:
             guard_single(target)
             place = resolve([target], [], wanted_of(probing)).destinations
         except UsageError as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
+            raise RejectedRequest(HTTPStatus.BAD_REQUEST, str(error)) from None
         high, low, zone = (int(each[0]) for each in (place.high, place.low, place.zone))
         if not is_allowed(address_text(high, low), self._options.allowed):
-            raise Refusal(HTTPStatus.FORBIDDEN, "this target is in no network that --allow names")
+            raise RejectedRequest(HTTPStatus.FORBIDDEN, "this target is in no network that --allow names")
         return Check(text, replace(target, host=Block(high << 64 | low, zone=str(zone or ""))), expectation, probing)
 
 
@@ -189,7 +191,7 @@ def is_allowed(address: str, networks: Iterable[Network]) -> bool:
 def _one(query: Mapping[str, list[str]], name: str, default: str | None = None) -> str:
     found = query.get(name, [] if default is None else [default])
     if len(found) != 1:
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"say {name}= once, as in /probe?target=192.0.2.1:53")
+        raise RejectedRequest(HTTPStatus.BAD_REQUEST, f"say {name}= once, as in /probe?target=192.0.2.1:53")
     return found[0]
 
 
@@ -213,7 +215,7 @@ class Tally:
             return dict(counts)
 
 
-class Server(ThreadingHTTPServer):
+class MetricsServer(ThreadingHTTPServer):
     """Listens; `serve_forever` serves.
 
     Args:
@@ -227,11 +229,11 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
     """Connections that the kernel keeps until they are accepted."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: ExporterOptions) -> None:
         host, port = options.listen
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.timeout_s = options.settings.timeout_s
-        prober = Prober(options)
+        prober = ProbeService(options)
         self.pages: Mapping[str, Callable[[Mapping[str, list[str]], float], bytes]] = {
             "/probe": prober.probe, "/metrics": prober.metrics, "/-/healthy": lambda _query, _timeout_s: b"Healthy\n"}
         self._connections = threading.BoundedSemaphore(CONNECTIONS)
@@ -282,7 +284,7 @@ class Handler(BaseHTTPRequestHandler):
     """A connection."""
 
     timeout = SLOW_S
-    server: Server
+    server: MetricsServer
     server_version = "udpprobe"
     sys_version = ""
 
@@ -313,7 +315,7 @@ class Handler(BaseHTTPRequestHandler):
         self._heard()
         try:
             self._say(HTTPStatus.OK, self._page())
-        except Refusal as refusal:
+        except RejectedRequest as refusal:
             self._say(refusal.status, f"{refusal}\n".encode())
 
     do_HEAD = do_GET  # noqa: N815 - the library's name
@@ -322,10 +324,10 @@ class Handler(BaseHTTPRequestHandler):
         try:
             url = urlsplit(self.path)
         except ValueError as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
+            raise RejectedRequest(HTTPStatus.BAD_REQUEST, str(error)) from None
         page = self.server.pages.get(url.path)
         if page is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, f"there are {', '.join(self.server.pages)}")
+            raise RejectedRequest(HTTPStatus.NOT_FOUND, f"there are {', '.join(self.server.pages)}")
         return page(parse_qs(url.query), self._timeout_s())
 
     def _timeout_s(self) -> float:

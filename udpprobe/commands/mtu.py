@@ -29,14 +29,14 @@ from udpprobe.pmtud.rounds import (
     FLOWS,
     SERVICE,
     TOO_BIG,
-    Outgoing,
     RetryPolicy,
     SearchRounds,
+    SizedProbe,
     result_of,
 )
 from udpprobe.pmtud.search import Phase, Search
 from udpprobe.replies import Reply
-from udpprobe.tracing.model import Target
+from udpprobe.tracing.model import TraceTarget
 
 LONGEST_WAIT_S = 0.05
 CONTROL_PORTS = (49_152, 65_536)
@@ -47,7 +47,7 @@ MOST_BYTES = {4: 65_535, 6: 65_575}
 """Of a packet (RFC 791; RFC 8200 without jumbograms)."""
 
 
-class Options(Struct, frozen=True):
+class MtuOptions(Struct, frozen=True):
     """How to search."""
 
     most: int = 0
@@ -101,7 +101,7 @@ class Machine(Protocol):
         """Whether it is done."""
         ...
 
-    def due(self, now_ns: int) -> list[Outgoing]:
+    def due(self, now_ns: int) -> list[SizedProbe]:
         """What is to be sent now."""
         ...
 
@@ -110,7 +110,7 @@ class Machine(Protocol):
         ...
 
 
-def mtu(endpoint: Endpoint, options: Options,
+def mtu(endpoint: Endpoint, options: MtuOptions,
         on_progress: Callable[[SearchProgress], None] | None = None) -> Measured:
     """Find the path MTU to a destination.
 
@@ -139,13 +139,13 @@ def _unsent(endpoint: Endpoint, error: UnsentError) -> MtuReport:
     name = errorcode.get(error.code)
     advice = sentence(unsent_case(name), [endpoint_text(endpoint.text, endpoint.port, error.zone)], endpoint.text)
     return MtuReport(
-        version=__version__, target=Target(endpoint.text, endpoint.port, error.zone), verdict="unsent", errno=name,
+        version=__version__, target=TraceTarget(endpoint.text, endpoint.port, error.zone), verdict="unsent", errno=name,
         path_mtu=None, udp_payload_max=None, proof=None, state=Phase.ERROR.value, interface="", interface_mtu=0,
         source_address="", control_port=None, reports=(), black_hole=None, sent=0, duration_ms=0,
         time_ns=time.time_ns(), advice=advice)
 
 
-def _wires(endpoint: Endpoint, options: Options, held: ExitStack) -> list[Wire]:
+def _wires(endpoint: Endpoint, options: MtuOptions, held: ExitStack) -> list[Wire]:
     """By role; the control's is to a port that nothing is registered for."""
     open_wire = partial(Wire, interface=options.interface, source_address=options.source_address, loop_ttl=LOOP_TTL)
     payload = payload_for(endpoint.port, options.payload)
@@ -165,7 +165,7 @@ def _other_port(port: int) -> int:
 class _Run:
     """One search under way."""
 
-    def __init__(self, listener: Listener, options: Options, ctrl_c: CtrlC,
+    def __init__(self, listener: Listener, options: MtuOptions, ctrl_c: CtrlC,
                  on_progress: Callable[[SearchProgress], None] | None) -> None:
         self._listener, self._wires, self._options, self._ctrl_c = listener, listener.wires, options, ctrl_c
         self._on_progress = on_progress or (lambda _: None)
@@ -213,7 +213,7 @@ class _Run:
                 if machine is not self._rounds:
                     machine.take(reply)
 
-    def _send(self, outgoing: list[Outgoing]) -> None:
+    def _send(self, outgoing: list[SizedProbe]) -> None:
         self._sent += len(outgoing)
         for role, wire in enumerate(self._wires):
             probes = [each.probe for each in outgoing if each.role == role]

@@ -24,7 +24,7 @@ from udpprobe.core.model import Destination, Event, Report, SourceReport
 from udpprobe.core.probe import Batch
 from udpprobe.endpoints import endpoint_text
 from udpprobe.engines import Heard
-from udpprobe.engines.prepare import Options, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
+from udpprobe.engines.prepare import EngineOptions, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.linux.clock import SteadyClock
 from udpprobe.linux.netlink import outgoing_interface
@@ -73,7 +73,7 @@ class Progress(Struct, frozen=True):
     """Addresses and ports of those that answered last, the latest first."""
 
 
-class Listeners(Struct, frozen=True):
+class ScanListeners(Struct, frozen=True):
     """Who hears of a scan while it runs."""
 
     on_events: Callable[[Sequence[Event]], None] | None = None
@@ -90,10 +90,10 @@ class Listeners(Struct, frozen=True):
             self.on_warning(text)
 
 
-NOBODY = Listeners()
+NOBODY = ScanListeners()
 
 
-def scan(destinations: Destinations, options: Options, listeners: Listeners = NOBODY) -> Report:
+def scan(destinations: Destinations, options: EngineOptions, listeners: ScanListeners = NOBODY) -> Report:
     """Probe destinations and report what became of the probes.
 
     Args:
@@ -126,7 +126,8 @@ def _recorder(path: str) -> Recorder:
 class _Run:
     """One scan under way."""
 
-    def __init__(self, destinations: Destinations, options: Options, held: ExitStack, listeners: Listeners) -> None:
+    def __init__(self, destinations: Destinations, options: EngineOptions, held: ExitStack,
+                 listeners: ScanListeners) -> None:
         self._options, self._listeners = options, listeners
         self._catalogue = catalogue_of(options)
         own = are_own(destinations)

@@ -20,10 +20,10 @@ from udpprobe.errors import UnsentError, UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.replies import MOST_PROBES, Reply
 from udpprobe.tracing.hops import advised, end_of, hops_of, loop_of, worst
-from udpprobe.tracing.model import Hop, Target, TraceReport
+from udpprobe.tracing.model import Hop, TraceReport, TraceTarget
 from udpprobe.tracing.pace import Pace
 from udpprobe.tracing.path import BURST, TracePolicy
-from udpprobe.tracing.schedule import Tracing
+from udpprobe.tracing.schedule import Schedule
 
 LONGEST_WAIT_S = 0.05
 TELL_S = 0.1
@@ -32,7 +32,7 @@ MOST_OF_A_ROUND = MOST_PROBES // 2
 """Probes: those of a round and of the one before it are remembered."""
 
 
-class Options(Struct, frozen=True):
+class TraceOptions(Struct, frozen=True):
     """How to trace."""
 
     max_ttl: int = 30
@@ -76,7 +76,7 @@ SURE = frozenset({"answered", "refused"})
 """Verdicts that no later reply changes; the destination itself has spoken."""
 
 
-def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport], None] | None = None) -> Traced:
+def trace(endpoint: Endpoint, options: TraceOptions, on_change: Callable[[TraceReport], None] | None = None) -> Traced:
     """Trace the way to a destination once.
 
     Args:
@@ -93,9 +93,9 @@ def trace(endpoint: Endpoint, options: Options, on_change: Callable[[TraceReport
         [endpoint], options, (lambda _, report: on_change(report)) if on_change else None))
 
 
-def trace_all(endpoints: Sequence[Endpoint], options: Options,
+def trace_all(endpoints: Sequence[Endpoint], options: TraceOptions,
               on_change: Callable[[int, TraceReport], None] | None = None, *,
-              on_hops: Callable[[int, Target, Sequence[Hop]], None] | None = None,
+              on_hops: Callable[[int, TraceTarget, Sequence[Hop]], None] | None = None,
               interval_s: float | None = None, rounds: int | None = 1,
               wish: Callable[[], Wish] | None = None) -> Iterator[tuple[int, Traced]]:
     """Trace the ways to some destinations side by side, once or in rounds.
@@ -149,7 +149,7 @@ def trace_all(endpoints: Sequence[Endpoint], options: Options,
                 each.tell(stop, on_change, on_hops)
 
 
-def _wire_to(endpoint: Endpoint, place: int, options: Options) -> Wire:
+def _wire_to(endpoint: Endpoint, place: int, options: TraceOptions) -> Wire:
     first_port = options.source_port + place * options.flows if options.source_port else 0
     return Wire(endpoint, payload_for(endpoint.port, options.payload), source_port=first_port,
                 interface=options.interface, source_address=options.source_address, flows=options.flows)
@@ -168,12 +168,12 @@ def _turned(ways: Sequence[_Way], listener: Listener, stop: _Stop,
 def _unsent(endpoint: Endpoint, error: UnsentError) -> TraceReport:
     """Of a destination that this host has no way to: no hop."""
     return advised(TraceReport(
-        version=__version__, target=Target(endpoint.text, endpoint.port, error.zone), source_address="",
+        version=__version__, target=TraceTarget(endpoint.text, endpoint.port, error.zone), source_address="",
         source_ports=(), interface="", time_ns=time.time_ns(), verdict="unsent",
         errno=errorcode.get(error.code), reached=False, hops=(), loop=None))
 
 
-def guard(options: Options, targets: int = 1) -> None:
+def guard(options: TraceOptions, targets: int = 1) -> None:
     """See to it that traces can be made.
 
     Raises:
@@ -192,7 +192,7 @@ def guard(options: Options, targets: int = 1) -> None:
                          "on, and there are no more")
 
 
-def _probes(options: Options, burst: int) -> int:
+def _probes(options: TraceOptions, burst: int) -> int:
     """How many there are at most."""
     return options.flows * options.max_ttl * (options.queries + TracePolicy.again * burst)
 
@@ -228,7 +228,7 @@ class _Way:
         targets: that share the rate.
     """
 
-    def __init__(self, place: int, wire: Wire, options: Options, pace: Pace, targets: int) -> None:
+    def __init__(self, place: int, wire: Wire, options: TraceOptions, pace: Pace, targets: int) -> None:
         self.place, self.wire, self.done = place, wire, 0
         self.round: _Round | None = None
         self._options, self._pace, self._targets = options, pace, targets
@@ -272,7 +272,7 @@ class _Way:
             self.round.tracing.take(replies)
 
     def tell(self, stop: _Stop, on_change: Callable[[int, TraceReport], None] | None,
-             on_hops: Callable[[int, Target, Sequence[Hop]], None] | None) -> None:
+             on_hops: Callable[[int, TraceTarget, Sequence[Hop]], None] | None) -> None:
         """Hand on what is known of the round by now."""
         if self.round is None:
             return
@@ -285,14 +285,14 @@ class _Way:
 class _Round:
     """One round under way."""
 
-    def __init__(self, listener: Listener, wire: Wire, options: Options, number: int, pace: Pace,
+    def __init__(self, listener: Listener, wire: Wire, options: TraceOptions, number: int, pace: Pace,
                  targets: int) -> None:
         self.is_thorough = pace.is_thorough(listener.now_ns)
         interval_ns = int(targets * SECOND / options.rate_pps) if options.rate_pps else 0
         policy = TracePolicy(options.max_ttl, options.first_ttl, options.queries, int(options.timeout_s * SECOND),
                             interval_ns, burst=BURST if _probes(options, BURST) <= MOST_OF_A_ROUND else 1,
                             asks_again=self.is_thorough, likely_ttl=pace.likely_ttl)
-        self.tracing = Tracing(policy, flows=options.flows, size=options.size, first_number=number)
+        self.tracing = Schedule(policy, flows=options.flows, size=options.size, first_number=number)
         self._listener, self._wire = listener, wire
         self._start_ns = listener.now_ns
         self._told_s, self._told_ttl, self._is_done = 0.0, 0, False

@@ -116,7 +116,7 @@ _PROOF_BYTES = cython.declare(cython.const[index], 1 << 16)
 _MAX_PROOF_STEPS = cython.declare(cython.const[index], 1 << 24)
 
 
-class Known(NamedTuple):
+class SectionState(NamedTuple):
     """What must be known of a pcapng section to read packets in the middle of it."""
 
     order: str
@@ -134,7 +134,7 @@ class Entry(NamedTuple):
 
     head: bytes
     """The file's first PCAP_HEADER_BYTES: its format, and for pcap all there is to know."""
-    known: Known | None = None
+    known: SectionState | None = None
     """In pcapng: of the section."""
     last_ns: int = 0
     """In pcapng: time of the packet before, which a simple packet block repeats; nanoseconds since 1970."""
@@ -237,7 +237,7 @@ class Records:
         self._unit_ns, self._header_bytes = PCAP_MAGICS[int.from_bytes(head[:4], order)]
         self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF     # above: whether there is an FCS
 
-    def _resume(self, known: Known) -> None:
+    def _resume(self, known: SectionState) -> None:
         self._set_order(known.order == ">")
         self._sections = 1
         for link, (resolution, offset_ns) in zip(known.links, known.clocks, strict=True):
@@ -812,8 +812,8 @@ class Records:
             int(self._offsets_ns[number]).to_bytes(8, "big"), "big", signed=True))
             for number in range(self._interfaces)]
         links = [self._links[number] for number in range(self._interfaces)]
-        return Entry(self.head, Known(">" if self.is_big else "<", tuple(links), tuple(clocks), self._snap_bytes),
-                     self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns)
+        section = SectionState(">" if self.is_big else "<", tuple(links), tuple(clocks), self._snap_bytes)
+        return Entry(self.head, section, self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns)
 
 
 @cython.cfunc

@@ -71,7 +71,7 @@ _NO_NEIGHBOUR = cython.declare(cython.const[u64], 1 << 20)
 _MTU_ZERO = cython.declare(cython.const[u64], 512)
 
 
-class Kind(NamedTuple):
+class FindingKind(NamedTuple):
     """What is the same for all findings of a kind."""
 
     rank: int
@@ -83,14 +83,14 @@ class Kind(NamedTuple):
 
 
 @cache
-def kind_by(key: int) -> Kind:
+def kind_by(key: int) -> FindingKind:
     """What a `kind_of` says."""
     family, icmp_type, icmp_code = key >> 19, key >> 11 & 0xFF, key >> 3 & 0xFF
     if icmp_type == NO_ERROR:
-        return Kind(UNKNOWN_RANK, None, None, None, ANSWER)
+        return FindingKind(UNKNOWN_RANK, None, None, None, ANSWER)
     meaning = meaning_of(family, icmp_type, icmp_code)
     verdict = verdict_of(meaning, itself=bool(key & 4), loop=bool(key & 2), group=bool(key & 1))
-    return Kind(rank_of(verdict), verdict, ERRNO_OF_VERDICT.get(verdict or ""), meaning.linux, meaning.reason)
+    return FindingKind(rank_of(verdict), verdict, ERRNO_OF_VERDICT.get(verdict or ""), meaning.linux, meaning.reason)
 
 
 class Ranks(dict[int, int]):
@@ -326,7 +326,7 @@ class Destinations:
 
     # ---- findings
 
-    def _kind_of(self, row: index) -> Kind:
+    def _kind_of(self, row: index) -> FindingKind:
         return kind_by(kind_of(self.findings, row, row in self.are_loops))
 
     def _order(self, row: index) -> tuple[Any, ...]:

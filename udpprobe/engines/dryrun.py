@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from udpprobe.core.addresses import address_text
 from udpprobe.core.model import Planned
-from udpprobe.engines.prepare import Options, catalogue_of, make_plan
+from udpprobe.engines.prepare import EngineOptions, catalogue_of, make_plan
 from udpprobe.scanning.probes import Destinations
 
 
-def planned(destinations: Destinations, options: Options) -> Iterator[Planned]:
+def planned(destinations: Destinations, options: EngineOptions) -> Iterator[Planned]:
     """The first probe to each destination, in their order. Needs no privilege.
 
     Args:

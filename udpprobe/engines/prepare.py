@@ -42,7 +42,7 @@ CROWD = 4096
 are those of the call that sent them, some hundreds at once."""
 
 
-class Options(Struct, frozen=True):
+class EngineOptions(Struct, frozen=True):
     """How to probe, and how to report it."""
 
     rate_pps: float = 1000
@@ -76,7 +76,7 @@ class Options(Struct, frozen=True):
     """How the raw engine hears: `ring`, `scapy`, or `auto`."""
 
 
-def catalogue_of(options: Options) -> Catalogue:
+def catalogue_of(options: EngineOptions) -> Catalogue:
     """What these options have sent to which port.
 
     Raises:
@@ -97,7 +97,7 @@ def are_own(destinations: Destinations) -> bytearray:
     return bytearray(map(of_host.__getitem__, destinations.host))
 
 
-def reserve_source_ports(destinations: Destinations, own: Sequence[int], options: Options) -> ReservedPorts:
+def reserve_source_ports(destinations: Destinations, own: Sequence[int], options: EngineOptions) -> ReservedPorts:
     """Where probes will leave from: if possible no port that is to be probed, of this host, for it would say nothing.
 
     Args:
@@ -139,7 +139,7 @@ def _some_beside(taken: set[int], count: int) -> list[int]:
     return SystemRandom().sample(firsts, min(PORT_TRIES, len(firsts)))
 
 
-def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ...]) -> tuple[Plan, array[int]]:
+def make_plan(destinations: Destinations, options: EngineOptions, ports: tuple[int, ...]) -> tuple[Plan, array[int]]:
     """The tasks, and (hosts,) errno of hosts that this one has no way to.
 
     Raises:
@@ -155,7 +155,7 @@ def make_plan(destinations: Destinations, options: Options, ports: tuple[int, ..
                 ttl=options.ttl, size=options.size, proving=catalogue.proving), errno
 
 
-def _sources(destinations: Destinations, options: Options) -> tuple[list[list[Address]], array[int]]:
+def _sources(destinations: Destinations, options: EngineOptions) -> tuple[list[list[Address]], array[int]]:
     """Each host's source addresses; those that cannot be used for it stand in for by one that can."""
     hosts = _hosts_of(destinations)
     columns = [list(zip(*sources_for(hosts.high, hosts.low, hosts.zone, bind=address, interface=options.interface),
@@ -183,7 +183,8 @@ def _hosts_of(destinations: Destinations) -> Destinations:
     return hosts
 
 
-def open_engine(options: Options, ports: tuple[int, ...], warn: Callable[[str], None], *, tasks: int = 0) -> Engine:
+def open_engine(options: EngineOptions, ports: tuple[int, ...], warn: Callable[[str], None], *,
+                tasks: int = 0) -> Engine:
     """The engine that was asked for, or the best one that is allowed; what it cannot see is told.
 
     Args:
@@ -205,7 +206,7 @@ def open_engine(options: Options, ports: tuple[int, ...], warn: Callable[[str], 
     return engine
 
 
-def _open_raw(options: Options, ports: tuple[int, ...], tasks: int) -> Engine:
+def _open_raw(options: EngineOptions, ports: tuple[int, ...], tasks: int) -> Engine:
     from udpprobe.engines.raw import Raw  # noqa: PLC0415 - the others do without a capture
 
     bulk = not 0 < options.rate_pps <= BULK_PPS
@@ -213,13 +214,13 @@ def _open_raw(options: Options, ports: tuple[int, ...], tasks: int) -> Engine:
                sees_own=not bulk or tasks < CROWD or options.write is not None)
 
 
-def _open_recverr(options: Options, _: tuple[int, ...], __: int) -> Engine:
+def _open_recverr(options: EngineOptions, _: tuple[int, ...], __: int) -> Engine:
     from udpprobe.engines.recverr import RecvErr  # noqa: PLC0415 - as above
 
     return RecvErr(interface=options.interface)
 
 
-def _open_connected(options: Options, _: tuple[int, ...], __: int) -> Engine:
+def _open_connected(options: EngineOptions, _: tuple[int, ...], __: int) -> Engine:
     from udpprobe.engines.connected import Connected  # noqa: PLC0415 - as above
 
     return Connected(interface=options.interface)

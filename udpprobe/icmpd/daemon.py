@@ -47,7 +47,7 @@ PRIVATE, OPEN = 0o600, 0o666
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DaemonOptions:
     """What the daemon is asked to do."""
 
     socket: Path | None = None
@@ -62,7 +62,7 @@ class Options:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
-def run(options: Options, say: Callable[[str], None], tell: Callable[[dict[str, Any]], None]) -> int:
+def run(options: DaemonOptions, say: Callable[[str], None], tell: Callable[[dict[str, Any]], None]) -> int:
     """Serve until SIGTERM or Ctrl-C.
 
     Args:
@@ -88,7 +88,7 @@ def run(options: Options, say: Callable[[str], None], tell: Callable[[dict[str, 
         return got[-1]
 
 
-def _prepare(options: Options, say: Callable[[str], None], opened: ExitStack) -> Server:
+def _prepare(options: DaemonOptions, say: Callable[[str], None], opened: ExitStack) -> Server:
     user = user_id(options.user) if options.user else os.geteuid()
     gate = gate_for(options.allow_users, options.allow_groups, user)
     raws = [opened.enter_context(closing(raw)) for raw in _raws(say)]
@@ -117,7 +117,7 @@ def _raws(say: Callable[[str], None]) -> list[RawIcmp]:
     return found
 
 
-def _listener(options: Options, user: int) -> Listener:
+def _listener(options: DaemonOptions, user: int) -> ListeningSocket:
     given = passed(options.environment) if options.socket is None else None
     if given:
         return given
@@ -177,7 +177,7 @@ def default_path(environment: Mapping[str, str]) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class ListeningSocket:
     """A listening socket, and the file that is ours to remove."""
 
     socket: socket.socket
@@ -196,7 +196,7 @@ class Listener:
             return      # it is gone, or not ours to remove any more; the next daemon replaces it
 
 
-def passed(environment: Mapping[str, str]) -> Listener | None:
+def passed(environment: Mapping[str, str]) -> ListeningSocket | None:
     """The socket that systemd opened for this process (LISTEN_FDS), or None.
 
     Raises:
@@ -209,13 +209,13 @@ def passed(environment: Mapping[str, str]) -> Listener | None:
         is_right = (given.family, given.type) == (socket.AF_UNIX, socket.SOCK_STREAM)
         if is_right and given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             given.set_inheritable(False)
-            return Listener(given, None)
+            return ListeningSocket(given, None)
     except OSError as error:
         raise UdpprobeError(f"no socket was passed: {error.strerror}") from None
     raise UdpprobeError("what was passed is no listening Unix stream socket; say ListenStream=/run/...")
 
 
-def listen(path: Path, mode: int, owner: tuple[int, int]) -> Listener:
+def listen(path: Path, mode: int, owner: tuple[int, int]) -> ListeningSocket:
     """Listen at a path, whose directory is made if it is not there.
 
     Args:
@@ -232,7 +232,7 @@ def listen(path: Path, mode: int, owner: tuple[int, int]) -> Listener:
         raise UdpprobeError(f"cannot listen at {path}: {error.strerror or error}") from None
 
 
-def _listen(path: Path, mode: int, owner: tuple[int, int]) -> Listener:
+def _listen(path: Path, mode: int, owner: tuple[int, int]) -> ListeningSocket:
     if not path.parent.exists():
         path.parent.mkdir(mode=0o755)
         os.chown(path.parent, *owner)
@@ -245,7 +245,7 @@ def _listen(path: Path, mode: int, owner: tuple[int, int]) -> Listener:
         path.chmod(mode)
         opened.listen(BACKLOG)
         undo.pop_all()
-    return Listener(opened, path, _mark(path))
+    return ListeningSocket(opened, path, _mark(path))
 
 
 def _bind(opened: socket.socket, path: Path) -> None:

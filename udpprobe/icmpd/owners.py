@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from udpprobe.core.addresses import MAPPED_PREFIX, address_text
-from udpprobe.icmpd.registry import Quote, UdpSocket
+from udpprobe.icmpd.registry import ClientSocket, Quote
 
 TRUSTED_S = 1.0
 """How long an answer of the kernel is believed."""
@@ -66,7 +66,7 @@ class Owners:
             self._alive.clear()
             self._peers.clear()
 
-    def add(self, handed: UdpSocket) -> None:
+    def add(self, handed: ClientSocket) -> None:
         """Take note of a socket that an earlier answer may not know of."""
         if self._all is not None:
             self._all.add((handed.cookie, handed.port))
@@ -83,7 +83,7 @@ class Owners:
             self._own[key] = _can_bind(address, interface)
         return self._own[key]
 
-    def is_alive(self, handed: UdpSocket, quote: Callable[[], Quote]) -> bool:
+    def is_alive(self, handed: ClientSocket, quote: Callable[[], Quote]) -> bool:
         """Whether the socket that was handed over is still open, on its port; True where the kernel does not say.
 
         Args:
@@ -97,7 +97,7 @@ class Owners:
             self._alive[cookie] = self._ask((cookie, handed.port), quote())
         return self._alive[cookie]
 
-    def is_peer_now(self, handed: UdpSocket, quote: Quote) -> bool:
+    def is_peer_now(self, handed: ClientSocket, quote: Quote) -> bool:
         """Whether the kernel would give this error to the socket; False where it does not say.
 
         Args:

@@ -23,7 +23,7 @@ from typing import Self
 from udpprobe.core.addresses import MAPPED_PREFIX
 from udpprobe.errors import UsageError
 from udpprobe.icmpd.protocol import NO_DESCRIPTOR, Refusal
-from udpprobe.icmpd.registry import UdpSocket
+from udpprobe.icmpd.registry import ClientSocket
 
 SO_PEERGROUPS, SO_COOKIE, SO_NETNS_COOKIE = 59, 57, 71
 MOST_DESCRIPTORS = 253
@@ -156,7 +156,7 @@ class Received:
         return self.descriptors.pop()
 
 
-def hear(client: socket.socket, gate: Gate) -> tuple[bytes, UdpSocket | Refusal]:
+def hear(client: socket.socket, gate: Gate) -> tuple[bytes, ClientSocket | Refusal]:
     """The next byte a client says, and the socket that came with it; no byte at the end.
 
     Every descriptor that came is closed before this returns. Of a client that is not permitted none is taken: a message
@@ -176,7 +176,7 @@ def hear(client: socket.socket, gate: Gate) -> tuple[bytes, UdpSocket | Refusal]
         if len(received) != 1:
             return byte, Refusal("too-many-descriptors" if received else NO_DESCRIPTOR)
         found = inspect(received.descriptors[0], credentials(client)[1])
-        if isinstance(found, UdpSocket):
+        if isinstance(found, ClientSocket):
             os.close(received.take())       # UDP does not linger
         return byte, found
 
@@ -191,7 +191,7 @@ def receive(client: socket.socket, size: int) -> tuple[bytes, Received]:
     return said, Received(descriptors)
 
 
-def inspect(descriptor: int, user: int) -> UdpSocket | Refusal:
+def inspect(descriptor: int, user: int) -> ClientSocket | Refusal:
     """What a descriptor is; a UDP socket without a port is given one, as the book has it.
 
     Args:
@@ -219,15 +219,15 @@ def _wrong(handed: socket.socket, user: int) -> str | None:
     return None if user in (0, os.fstat(handed.fileno()).st_uid) else "not-your-socket"
 
 
-def _described(handed: socket.socket) -> UdpSocket:
+def _described(handed: socket.socket) -> ClientSocket:
     if handed.getsockname()[1] == 0:
         handed.bind(("", 0))
     name, peer = handed.getsockname(), _peer(handed)
     address = _mapped(name[0])
     is_v6 = handed.family == socket.AF_INET6
     dual = is_v6 and not handed.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-    return UdpSocket(6 if is_v6 else 4, _carries(address, dual=dual, is_v6=is_v6), name[1], address,
-                     name[3] if is_v6 else 0, peer, _number(handed, SO_COOKIE))
+    return ClientSocket(6 if is_v6 else 4, _carries(address, dual=dual, is_v6=is_v6), name[1], address,
+                        name[3] if is_v6 else 0, peer, _number(handed, SO_COOKIE))
 
 
 def _carries(address: int, *, dual: bool, is_v6: bool) -> frozenset[int]:

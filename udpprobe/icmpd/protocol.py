@@ -25,7 +25,7 @@ from udpprobe.core.notes import texts_of
 from udpprobe.core.rows import Packet
 from udpprobe.core.stencils import rfc3339
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of, verdict_of
-from udpprobe.icmpd.registry import Errors, IsOwn, IsPeerNow, Registry, UdpSocket
+from udpprobe.icmpd.registry import ClientSocket, Errors, IsOwn, IsPeerNow, Registry
 from udpprobe.reports.json import encoded
 
 ACCEPTED, REFUSED = b"1", b"0"
@@ -121,7 +121,7 @@ def error_object(error: Packet, interface: int) -> dict[str, Any]:
         "notes": texts_of(notes, error.length, family)}
 
 
-def socket_object(handed: UdpSocket) -> dict[str, Any]:
+def socket_object(handed: ClientSocket) -> dict[str, Any]:
     """What a client's socket was when it was handed over; no address where it was bound to none."""
     peer = handed.peer and {"address": _text(handed.peer[0]), "port": handed.peer[1]}
     return {"family": handed.family, "address": _text(handed.address) if handed.address else None,
@@ -285,14 +285,14 @@ class Protocol:
         """Whether any client has yet to speak."""
         return bool(self._silent)
 
-    def received(self, client: int, byte: bytes, handed: UdpSocket | Refusal) -> None:
+    def received(self, client: int, byte: bytes, handed: ClientSocket | Refusal) -> None:
         """A client said a byte, and handed over a socket or something else, or nothing."""
         state = self._clients[client]
         if not state.spoke:
             self._begin(client, state, speaks_json=byte == JSON)
-        if isinstance(handed, UdpSocket) and self._is_crowded(client, state, handed.port):
+        if isinstance(handed, ClientSocket) and self._is_crowded(client, state, handed.port):
             handed = Refusal(TOO_MANY_ON_PORT, MOST_ON_PORT)
-        if isinstance(handed, UdpSocket):
+        if isinstance(handed, ClientSocket):
             self.registry.add(client, handed)
             self.counts["registered"] += 1
             self._say(state, line(schema=SCHEMA, kind="registered", registered=True, version=__version__,

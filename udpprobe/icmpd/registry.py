@@ -12,7 +12,7 @@ from udpprobe.core.rows import Packet, Rows
 IsOwn = Callable[[int, int], bool]
 """Whether an address (128 bits, IPv4 mapped), on the interface of this index, is one of this host's."""
 
-IsPeerNow = Callable[["UdpSocket", "Quote"], bool]
+IsPeerNow = Callable[["ClientSocket", "Quote"], bool]
 """Whether a socket that was connected elsewhere is connected to where this was sent by now."""
 
 UNFIT = {
@@ -27,7 +27,7 @@ ANY_UNFIT = UNFIT["bad-icmp-checksum"] | UNFIT["quotes-later-fragment"] | UNFIT[
 
 
 @dataclass(frozen=True, slots=True)
-class UdpSocket:
+class ClientSocket:
     """A client's UDP socket, as it was when it was handed over. Addresses are 128 bits, IPv4 mapped."""
 
     family: int
@@ -64,7 +64,7 @@ class _Alike:
 
     its: list[int]
     """Whose unconnected sockets sent what they quote."""
-    connected: list[tuple[int, UdpSocket, bool]]
+    connected: list[tuple[int, ClientSocket, bool]]
     """Whose connected ones may have, and whether their own address is that source."""
     rows: list[int]
 
@@ -135,8 +135,8 @@ class Registry:
     """
 
     def __init__(self) -> None:
-        self._sockets: dict[int, UdpSocket] = {}
-        self._by_port: dict[int, dict[int, UdpSocket]] = {}
+        self._sockets: dict[int, ClientSocket] = {}
+        self._by_port: dict[int, dict[int, ClientSocket]] = {}
         self._ports_with: Counter[int] = Counter()
         """By number of clients, how many ports have so many."""
         self.most_sharing = 0
@@ -147,7 +147,7 @@ class Registry:
     def __contains__(self, client: int) -> bool:
         return client in self._sockets
 
-    def get(self, client: int) -> UdpSocket | None:
+    def get(self, client: int) -> ClientSocket | None:
         """The client's socket, if it has one."""
         return self._sockets.get(client)
 
@@ -155,7 +155,7 @@ class Registry:
         """The clients whose sockets have a port."""
         return self._by_port.get(port, {}).keys()
 
-    def add(self, client: int, handed: UdpSocket) -> None:
+    def add(self, client: int, handed: ClientSocket) -> None:
         """Register a socket; an earlier one of the same client is forgotten."""
         self.remove(client)
         self._sockets[client] = handed
@@ -227,7 +227,7 @@ class Registry:
     def _alike(self, port: int, family: int, high: int, low: int, interface: int, is_own: IsOwn) -> _Alike:
         source = high << 64 | low
         its: list[int] = []
-        connected: list[tuple[int, UdpSocket, bool]] = []
+        connected: list[tuple[int, ClientSocket, bool]] = []
         for client, each in self._by_port.get(port, {}).items():
             may_be = family in each.carries and (
                 (each.address == source and each.zone in {0, interface}) if each.address else is_own(source, interface))

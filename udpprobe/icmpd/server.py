@@ -18,7 +18,7 @@ from udpprobe.icmpd.owners import Owners
 from udpprobe.icmpd.peers import NOT_PERMITTED, Gate, close_foreign, credentials, hear, receive
 from udpprobe.icmpd.protocol import MOST_ON_PORT, STATUS, Protocol, Refusal
 from udpprobe.icmpd.raw import MESSAGES, RawIcmp
-from udpprobe.icmpd.registry import Errors, UdpSocket
+from udpprobe.icmpd.registry import ClientSocket, Errors
 
 ACCEPTED_AT_ONCE = 64
 TICK_S = 1.0
@@ -198,7 +198,7 @@ class Server:
             handed = Refusal(client.why_not)
         if byte == STATUS:
             self.status()
-        if isinstance(handed, UdpSocket):
+        if isinstance(handed, ClientSocket):
             self._owners.add(handed)
         self.protocol.received(client.number, byte, handed)
         return True

@@ -9,15 +9,15 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from udpprobe.lab import packets
-from udpprobe.lab.model import DONT_FRAGMENT, ICMP, ICMPV6, KINDS, TCP, UDP, Address, Kind, Packet, ns
+from udpprobe.lab.model import DONT_FRAGMENT, ICMP, ICMPV6, KINDS, TCP, UDP, Address, ErrorKind, Packet, ns
 from udpprobe.lab.packets import Datagram
-from udpprobe.lab.scenario import Answer, NodeSpec
+from udpprobe.lab.scenario import NodeSpec, ServiceSpec
 
 _NO_NEXT_HEADER = 59
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Response:
     """What a node sends; the rest of the header is its own affair."""
 
     source: Address
@@ -29,7 +29,7 @@ class Reply:
     wait_ns: int = 0
 
 
-class Host:
+class HostStack:
     """The upper layers of a node.
 
     Args:
@@ -40,7 +40,7 @@ class Host:
         self._spec = spec
         self._ports = spec.ports
 
-    def replies(self, packet: Packet, now_ns: int) -> Iterator[Reply | Kind]:
+    def replies(self, packet: Packet, now_ns: int) -> Iterator[Response | ErrorKind]:
         """What it answers to a whole packet at a time, or the error that it wants to send."""
         if (found := flaws(packet)) is not None:
             yield from found
@@ -51,17 +51,17 @@ class Host:
         elif packet.protocol != _NO_NEXT_HEADER:
             yield _unknown_protocol(packet)
 
-    def _ping(self, packet: Packet, _: int) -> Iterator[Reply | Kind]:
+    def _ping(self, packet: Packet, _: int) -> Iterator[Response | ErrorKind]:
         if self._spec.ping and (message := packets.echo_reply(packet)):
             # RFC 1349, 5.1; Linux does so in IPv6, too
-            yield Reply(packet.destination, packet.source, packet.protocol, message, packet.tos)
+            yield Response(packet.destination, packet.source, packet.protocol, message, packet.tos)
 
-    def _segment(self, packet: Packet, _: int) -> Iterator[Reply | Kind]:
+    def _segment(self, packet: Packet, _: int) -> Iterator[Response | ErrorKind]:
         """No port is open; silence would make a client of TCP wait for minutes."""
         if message := packets.tcp_reset(packet):
-            yield Reply(packet.destination, packet.source, TCP, message)
+            yield Response(packet.destination, packet.source, TCP, message)
 
-    def _datagram(self, packet: Packet, now_ns: int) -> Iterator[Reply | Kind]:
+    def _datagram(self, packet: Packet, now_ns: int) -> Iterator[Response | ErrorKind]:
         asked = packets.datagram(packet)
         if asked is None:
             return
@@ -71,22 +71,22 @@ class Host:
         else:
             yield from _answers(packet, asked, answer, now_ns)
 
-    def _answer(self, port: int) -> Answer:
+    def _answer(self, port: int) -> ServiceSpec:
         return next((answer for low, high, answer in self._ports if low <= port <= high), self._spec.otherwise)
 
 
-def _answers(packet: Packet, asked: Datagram, answer: Answer, now_ns: int) -> Iterator[Reply]:
+def _answers(packet: Packet, asked: Datagram, answer: ServiceSpec, now_ns: int) -> Iterator[Response]:
     data = SERVICES[answer.like](asked.data, now_ns) if answer.like else answer.data
     if data is None and not answer.echo:
         return
     source = next((each.ip for each in answer.from_address if each.version == packet.family), packet.destination)
     said = Datagram(answer.from_port or asked.destination_port, asked.source_port, asked.data if data is None else data)
-    reply = Reply(source, packet.source, UDP, packets.udp(source, packet.source, said),
-                  flags=DONT_FRAGMENT, wait_ns=ns(answer.delay_ms))
+    reply = Response(source, packet.source, UDP, packets.udp(source, packet.source, said),
+                     flags=DONT_FRAGMENT, wait_ns=ns(answer.delay_ms))
     yield from [reply] * answer.times
 
 
-def _unknown_protocol(packet: Packet) -> Kind:
+def _unknown_protocol(packet: Packet) -> ErrorKind:
     """In IPv6 a parameter problem that points at the number (RFC 8200, 4)."""
     kind = KINDS["proto-unreachable"][packet.family]
     if packet.extensions:
@@ -105,12 +105,12 @@ _IN_SILENCE = 1
 """Highest bits of an option that has its packet dropped without a word, if it is not known; 2 and 3: with one."""
 
 
-def flaws(packet: Packet) -> list[Kind] | None:
+def flaws(packet: Packet) -> list[ErrorKind] | None:
     """The error that a packet is dropped with, if any is sent; None where it is taken."""
     named_at, at = _FIRST_NAMED_AT, 40
     for number, body in packet.extensions:
         if number == _HOP_BY_HOP and named_at != _FIRST_NAMED_AT:
-            return [Kind(4, 1, named_at)]
+            return [ErrorKind(4, 1, named_at)]
         found = _route(body, at) if number == _ROUTING else _options(number, body, at)
         if found is not None:
             return found
@@ -118,19 +118,19 @@ def flaws(packet: Packet) -> list[Kind] | None:
     return None
 
 
-def _route(body: bytes, at: int) -> list[Kind] | None:
+def _route(body: bytes, at: int) -> list[ErrorKind] | None:
     """No host here knows a route that goes on (4.4)."""
     segments_left = body[2]
-    return [Kind(4, 0, at + 2)] if segments_left else None
+    return [ErrorKind(4, 0, at + 2)] if segments_left else None
 
 
-def _options(number: int, body: bytes, at: int) -> list[Kind] | None:
+def _options(number: int, body: bytes, at: int) -> list[ErrorKind] | None:
     place = 1
     while number in {_HOP_BY_HOP, _DESTINATION} and place < len(body):
         option = body[place]
         action = 0 if option in _TAKEN else option >> 6
         if action:
-            return [] if action == _IN_SILENCE else [Kind(4, 2, at + 1 + place)]
+            return [] if action == _IN_SILENCE else [ErrorKind(4, 2, at + 1 + place)]
         place += 1 if option == _PAD else 2 + int.from_bytes(body[place + 1:place + 2])
     return None
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from udpprobe.lab import packets
-from udpprobe.lab.model import ICMP, ICMPV6, SECOND_NS, Address, Dice, Kind, Packet
+from udpprobe.lab.model import ICMP, ICMPV6, SECOND_NS, Address, Dice, ErrorKind, Packet
 from udpprobe.lab.scenario import Limit, NodeSpec
 
 _ERRORS = {3, 4, 5, 11, 12}
@@ -16,7 +16,7 @@ _MOST = {4: 576, 6: 1280}
 _ABOUT_MULTICAST = {(2, 0), (4, 2)}
 
 
-def may_be_sent(packet: Packet, kind: Kind) -> bool:
+def may_be_sent(packet: Packet, kind: ErrorKind) -> bool:
     """Whether an error about a packet is allowed (RFC 1122, 3.2.2; RFC 1812, 4.3.2.7; RFC 4443, 2.4 e)."""
     if _is_error(packet) or _names_no_host(packet.source):
         return False
@@ -38,7 +38,7 @@ def _names_no_host(source: Address) -> bool:
         source.version == 4 and source.is_reserved)
 
 
-def message(packet: Packet, kind: Kind, spec: NodeSpec, source: Address, destination: Address) -> bytes:
+def message(packet: Packet, kind: ErrorKind, spec: NodeSpec, source: Address, destination: Address) -> bytes:
     """The ICMP error about a packet.
 
     Args:
@@ -146,10 +146,10 @@ class Bucket:
         return enough
 
 
-class Limiter(Protocol):
+class ErrorLimit(Protocol):
     """Whether an error may be sent."""
 
-    def allows(self, to: Address, kind: Kind, now_ns: int, *, routed: bool) -> bool:
+    def allows(self, to: Address, kind: ErrorKind, now_ns: int, *, routed: bool) -> bool:
         """Whether it may, and count it.
 
         Args:
@@ -163,7 +163,7 @@ class Limiter(Protocol):
 class NoLimit:
     """Any number."""
 
-    def allows(self, to: Address, kind: Kind, now_ns: int, *, routed: bool) -> bool:    # noqa: ARG002 - see `Limiter`
+    def allows(self, to: Address, kind: ErrorKind, now_ns: int, *, routed: bool) -> bool:    # noqa: ARG002 - see `ErrorLimit`
         """Always."""
         return True
 
@@ -176,7 +176,7 @@ class PlainLimit:
         self._cost_ns = round(SECOND_NS / limit.per_s)
         self._buckets: dict[Address | None, Bucket] = {}
 
-    def allows(self, to: Address, kind: Kind, now_ns: int, *, routed: bool) -> bool:    # noqa: ARG002 - see `Limiter`
+    def allows(self, to: Address, kind: ErrorKind, now_ns: int, *, routed: bool) -> bool:    # noqa: ARG002 - see `ErrorLimit`
         """Whether the bucket has a token."""
         bucket = self._buckets.setdefault(to if self._limit.by == "source" else None, Bucket())
         return bucket.take(now_ns, self._cost_ns, self._limit.burst)
@@ -200,7 +200,7 @@ class LinuxLimit:
         self._global = Bucket()
         self._sources: dict[Address, Bucket] = {}
 
-    def allows(self, to: Address, kind: Kind, now_ns: int, *, routed: bool) -> bool:
+    def allows(self, to: Address, kind: ErrorKind, now_ns: int, *, routed: bool) -> bool:
         """Whether both buckets have a token, the source's and that of all."""
         if kind[:2] == _TOO_BIG[to.version]:
             return True

@@ -89,7 +89,7 @@ class Departure(NamedTuple):
     """How long it is held back before."""
 
 
-class Kind(NamedTuple):
+class ErrorKind(NamedTuple):
     """What an ICMP error says."""
 
     type: int
@@ -98,21 +98,21 @@ class Kind(NamedTuple):
     """What stands in the rest of its header: an MTU, or the pointer of a parameter problem."""
 
 
-KINDS: dict[str, dict[int, Kind]] = {
-    "port-unreachable":   {4: Kind(3, 3), 6: Kind(1, 4)},
-    "host-unreachable":   {4: Kind(3, 1), 6: Kind(1, 3)},
-    "net-unreachable":    {4: Kind(3, 0), 6: Kind(1, 0)},
-    "proto-unreachable":  {4: Kind(3, 2), 6: Kind(4, 1, 6)},
-    "net-prohibited":     {4: Kind(3, 9), 6: Kind(1, 1)},
-    "host-prohibited":    {4: Kind(3, 10), 6: Kind(1, 1)},
-    "admin-prohibited":   {4: Kind(3, 13), 6: Kind(1, 1)},
-    "policy-fail":        {4: Kind(3, 13), 6: Kind(1, 5)},
-    "reject-route":       {4: Kind(3, 13), 6: Kind(1, 6)},
-    "source-quench":      {4: Kind(4, 0)},
-    "time-exceeded":      {4: Kind(11, 0), 6: Kind(3, 0)},
-    "reassembly-timeout": {4: Kind(11, 1), 6: Kind(3, 1)},
-    "parameter-problem":  {4: Kind(12, 0, 20), 6: Kind(4, 0, 40)},
-    "packet-too-big":     {4: Kind(3, 4), 6: Kind(2, 0)},
+KINDS: dict[str, dict[int, ErrorKind]] = {
+    "port-unreachable":   {4: ErrorKind(3, 3), 6: ErrorKind(1, 4)},
+    "host-unreachable":   {4: ErrorKind(3, 1), 6: ErrorKind(1, 3)},
+    "net-unreachable":    {4: ErrorKind(3, 0), 6: ErrorKind(1, 0)},
+    "proto-unreachable":  {4: ErrorKind(3, 2), 6: ErrorKind(4, 1, 6)},
+    "net-prohibited":     {4: ErrorKind(3, 9), 6: ErrorKind(1, 1)},
+    "host-prohibited":    {4: ErrorKind(3, 10), 6: ErrorKind(1, 1)},
+    "admin-prohibited":   {4: ErrorKind(3, 13), 6: ErrorKind(1, 1)},
+    "policy-fail":        {4: ErrorKind(3, 13), 6: ErrorKind(1, 5)},
+    "reject-route":       {4: ErrorKind(3, 13), 6: ErrorKind(1, 6)},
+    "source-quench":      {4: ErrorKind(4, 0)},
+    "time-exceeded":      {4: ErrorKind(11, 0), 6: ErrorKind(3, 0)},
+    "reassembly-timeout": {4: ErrorKind(11, 1), 6: ErrorKind(3, 1)},
+    "parameter-problem":  {4: ErrorKind(12, 0, 20), 6: ErrorKind(4, 0, 40)},
+    "packet-too-big":     {4: ErrorKind(3, 4), 6: ErrorKind(2, 0)},
 }
 """By the names that a scenario may use, and family (IPv6 has no source quench)."""
 

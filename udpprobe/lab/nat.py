@@ -15,7 +15,7 @@ _ECHO = {ICMP: (8, 0), ICMPV6: (128, 129)}
 _FIRST_PORT = 1024
 
 
-class Endpoint(NamedTuple):
+class NatEndpoint(NamedTuple):
     """An address, and a port or the identifier of a ping."""
 
     address: Address
@@ -33,16 +33,16 @@ class Translator:
     def __init__(self, nat: Nat, outside: list[Address]) -> None:
         self._nat = nat
         self._outside: dict[int, Address] = {address.version: address for address in outside}
-        self._ports: dict[tuple[int, Endpoint], int] = {}
-        self._behind: dict[tuple[int, int, int], Endpoint] = {}
+        self._ports: dict[tuple[int, NatEndpoint], int] = {}
+        self._behind: dict[tuple[int, int, int], NatEndpoint] = {}
 
     def outbound(self, packet: Packet) -> Packet:
         """A packet that leaves, with the NAT's address and a port for it."""
         address, at = self._outside.get(packet.family), _port_at(packet, answered=False)
         if address is None or at is None:
             return packet
-        port = self._port(packet.protocol, Endpoint(packet.source, _word(packet.payload, at)))
-        return _readdressed(packet, at, Endpoint(address, port), source=True)
+        port = self._port(packet.protocol, NatEndpoint(packet.source, _word(packet.payload, at)))
+        return _readdressed(packet, at, NatEndpoint(address, port), source=True)
 
     def inbound(self, packet: Packet) -> Packet:
         """A packet that arrives, with the address of the host behind; unchanged where it is for the NAT itself."""
@@ -54,7 +54,7 @@ class Translator:
         endpoint = None if at is None else self._endpoint(packet.protocol, packet, _word(packet.payload, at))
         return packet if at is None or endpoint is None else _readdressed(packet, at, endpoint, source=False)
 
-    def _port(self, protocol: int, endpoint: Endpoint) -> int:
+    def _port(self, protocol: int, endpoint: NatEndpoint) -> int:
         """The same one outside where it is free, else the next; where none is, another loses its own."""
         key = protocol, endpoint
         if key not in self._ports:
@@ -65,7 +65,7 @@ class Translator:
             self._behind[protocol, version, port] = endpoint
         return self._ports[key]
 
-    def _endpoint(self, protocol: int, packet: Packet, port: int) -> Endpoint | None:
+    def _endpoint(self, protocol: int, packet: Packet, port: int) -> NatEndpoint | None:
         return self._behind.get((protocol, packet.family, port))
 
     def _error(self, packet: Packet) -> Packet:
@@ -105,7 +105,7 @@ def _word(data: bytes, at: int) -> int:
     return int.from_bytes(data[at:at + 2])
 
 
-def _readdressed(packet: Packet, at: int, endpoint: Endpoint, *, source: bool) -> Packet:
+def _readdressed(packet: Packet, at: int, endpoint: NatEndpoint, *, source: bool) -> Packet:
     """A packet with another endpoint, its checksum changed by as much (RFC 1624): a wrong one stays wrong."""
     old = packet.source if source else packet.destination
     pseudo = (old.packed, endpoint.address.packed) if packet.protocol != ICMP else (b"", b"")
@@ -135,7 +135,7 @@ def _adjusted(stored: int, old: bytes, new: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def _translated_quote(raw: bytes, quote: Packet, at: int, endpoint: Endpoint) -> bytes:
+def _translated_quote(raw: bytes, quote: Packet, at: int, endpoint: NatEndpoint) -> bytes:
     """The quoted header and payload with the source that they had; nothing else changes, not even the TTL."""
     inner = _readdressed(quote, at, endpoint, source=True).payload
     header = raw[:len(raw) - len(quote.payload)]

@@ -10,9 +10,9 @@ from zlib import crc32
 
 from udpprobe.lab import icmp
 from udpprobe.lab.fragments import MOST, TIMEOUT_S, PathMtus, Reassembler, fragments
-from udpprobe.lab.hosts import Host, Reply
-from udpprobe.lab.icmp import Limiter, LinuxLimit, NoLimit, PlainLimit
-from udpprobe.lab.model import ICMP, ICMPV6, KINDS, SECOND_NS, TCP, UDP, Address, Departure, Dice, Kind, Packet
+from udpprobe.lab.hosts import HostStack, Response
+from udpprobe.lab.icmp import ErrorLimit, LinuxLimit, NoLimit, PlainLimit
+from udpprobe.lab.model import ICMP, ICMPV6, KINDS, SECOND_NS, TCP, UDP, Address, Departure, Dice, ErrorKind, Packet
 from udpprobe.lab.nat import Translator
 from udpprobe.lab.scenario import (
     VOIDS,
@@ -56,7 +56,7 @@ class Node:
         self._own = [owned(each) for each in self.spec.addresses]
         self._dice = Dice(seed, name)
         self._limiter = _limiter(self.spec, self._dice)
-        self._host = Host(self.spec)
+        self._host = HostStack(self.spec)
         self._pieces = Reassembler()
         self._paths = PathMtus()
         self._nat = _translator(self.spec)
@@ -116,7 +116,7 @@ class Node:
             return
         self._paths.learn(whole)
         for reply in self._host.replies(whole, now_ns):
-            if isinstance(reply, Kind):
+            if isinstance(reply, ErrorKind):
                 yield from self._send_error(whole, reply, now_ns)
             else:
                 yield from self._send(reply)
@@ -130,7 +130,7 @@ class Node:
             yield Alarm(packet, TIMEOUT_S[packet.family] * SECOND_NS)
         return whole
 
-    def _send(self, reply: Reply) -> Iterator[Departure]:
+    def _send(self, reply: Response) -> Iterator[Departure]:
         """Send a message, with an id that counts up by 1 (IPv4) or one flow label for each destination (IPv6)."""
         self._ip_id = (self._ip_id + 1) & 0xFFFF
         label = Dice(0, f"{reply.source} {reply.destination}").below(0xFFFFF) + 1 if reply.source.version == 6 else 0
@@ -193,7 +193,7 @@ class Node:
         for _ in range(rule.times):
             yield from self._send_error(packet, kind, now_ns, sender=sender, shown=shown)
 
-    def _send_error(self, packet: Packet, kind: Kind, now_ns: int, *, routed: bool = False,
+    def _send_error(self, packet: Packet, kind: ErrorKind, now_ns: int, *, routed: bool = False,
                   sender: NodeSpec | None = None, shown: Packet | None = None) -> Iterator[Departure]:
         """Send an error about a packet, where that is allowed; from another's address, with another quote."""
         source = _source_of_errors(sender or self.spec, packet)
@@ -203,14 +203,14 @@ class Node:
             return
         payload = icmp.message(shown or packet, kind, self.spec, source, packet.source)
         protocol, tos = (ICMP, 0xC0 | packet.tos & 0x1E) if packet.family == 4 else (ICMPV6, 0)
-        yield from self._send(Reply(source, packet.source, protocol, payload, tos))
+        yield from self._send(Response(source, packet.source, protocol, payload, tos))
 
 
 def _translator(spec: NodeSpec) -> Translator | None:
     return Translator(spec.nat, [each.ip for each in spec.nat.address or spec.address]) if spec.nat else None
 
 
-def _limiter(spec: NodeSpec, dice: Dice) -> Limiter:
+def _limiter(spec: NodeSpec, dice: Dice) -> ErrorLimit:
     if spec.limit is not None:
         return PlainLimit(spec.limit)
     return LinuxLimit(dice) if spec.system == "linux" else NoLimit()

@@ -32,7 +32,7 @@ from scapy.layers.inet6 import (
 from scapy.utils import checksum
 
 from udpprobe.lab import model
-from udpprobe.lab.model import Address, Kind, Packet
+from udpprobe.lab.model import Address, ErrorKind, Packet
 
 _FRAGMENT = 44
 _EXTENSIONS = {0, 43, 60, 135}
@@ -212,10 +212,10 @@ def icmp_intact(packet: Packet) -> bool:
 
 
 _REST_V4 = {3: ("nexthopmtu", 0xFFFF), 12: ("ptr", 0xFF)}
-"""Where `Kind.word` stands in IPv4, and the largest one."""
+"""Where `ErrorKind.word` stands in IPv4, and the largest one."""
 
 
-def icmp_error(source: Address, destination: Address, kind: Kind, quote: bytes, structure: bytes = b"",
+def icmp_error(source: Address, destination: Address, kind: ErrorKind, quote: bytes, structure: bytes = b"",
                *, counted: bool = True) -> bytes:
     """The ICMP message of an error.
 
@@ -235,7 +235,7 @@ def icmp_error(source: Address, destination: Address, kind: Kind, quote: bytes, 
 
 
 @lru_cache(maxsize=1024)    # Scapy takes 0.1 ms for one, and they are all alike
-def _error_v4(kind: Kind, words: int) -> bytes:
+def _error_v4(kind: ErrorKind, words: int) -> bytes:
     fields: dict[str, Any] = {"length": words} if kind.type in (3, 11, 12) else {}
     if kind.type in _REST_V4:
         name, most = _REST_V4[kind.type]
@@ -244,7 +244,7 @@ def _error_v4(kind: Kind, words: int) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _error_v6(kind: Kind, words: int) -> bytes:
+def _error_v6(kind: ErrorKind, words: int) -> bytes:
     layers = {
         1: lambda: ICMPv6DestUnreach(code=kind.code, cksum=0, length=words),
         2: lambda: ICMPv6PacketTooBig(code=kind.code, cksum=0, mtu=kind.word),
@@ -282,7 +282,7 @@ _EXTENDED = {4: {3, 11, 12}, 6: {1, 3}}
 """Types that have a length field, by family (RFC 4884, 4)."""
 
 
-def extensions(labels: list[int], interface: str | None, source: Address, kind: Kind) -> bytes:
+def extensions(labels: list[int], interface: str | None, source: Address, kind: ErrorKind) -> bytes:
     """The extension structure of an error, with its header (RFC 4884); empty where there is nothing to show.
 
     Args:

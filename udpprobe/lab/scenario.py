@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.lab.model import KINDS, Address, Kind
+from udpprobe.lab.model import KINDS, Address, ErrorKind
 from udpprobe.toml import keys_of, line_of, parse_toml, read_toml, reason_of
 
 Interface = IPv4Interface | IPv6Interface
@@ -23,8 +23,8 @@ Network = IPv4Network | IPv6Network
 
 YOU = "you"
 """The node that the program sits behind."""
-VOIDS: dict[str, dict[int, Kind]] = {
-    "unreachable": {4: Kind(3, 1), 6: Kind(1, 0)}, "prohibit": KINDS["admin-prohibited"], "blackhole": {}}
+VOIDS: dict[str, dict[int, ErrorKind]] = {
+    "unreachable": {4: ErrorKind(3, 1), 6: ErrorKind(1, 0)}, "prohibit": KINDS["admin-prohibited"], "blackhole": {}}
 """Next hops that lead nowhere, in iproute2's words, and what Linux says about them."""
 
 
@@ -58,7 +58,7 @@ Millis = Annotated[float, Field(ge=0, le=600_000)]
 Mtu = Annotated[int, Field(ge=68, le=65_535)]
 
 
-def kinds_of(texts: list[str]) -> dict[int, Kind]:
+def kinds_of(texts: list[str]) -> dict[int, ErrorKind]:
     """The error of each family: a name of `KINDS`, or `3/9` for IPv4 and, behind it, `1/5` for IPv6.
 
     Raises:
@@ -68,7 +68,7 @@ def kinds_of(texts: list[str]) -> dict[int, Kind]:
         return KINDS[texts[0]]
     try:
         pairs = [tuple(int(number) for number in text.split("/")) for text in texts]
-        return {family: Kind(*pair) for family, pair in zip((4, 6), pairs, strict=False) if _is_kind(pair)}
+        return {family: ErrorKind(*pair) for family, pair in zip((4, 6), pairs, strict=False) if _is_kind(pair)}
     except (ValueError, TypeError):
         known = ", ".join(KINDS)
         raise ValueError(f'{" ".join(texts)!r} is no error: give TYPE/CODE or one of {known}') from None
@@ -120,7 +120,7 @@ class Rule(Strict):
         return value
 
 
-class Answer(Strict):
+class ServiceSpec(Strict):
     """What a host says on a UDP port."""
 
     echo: bool = False
@@ -152,8 +152,10 @@ class Answer(Strict):
         return bytes.fromhex(self.hex) if self.hex is not None else (self.text or "").encode()
 
 
-_WORDS = {"echo": Answer(echo=True), "dns": Answer(like="dns"), "ntp": Answer(like="ntp"), "silent": Answer(times=0),
-          "refuse": Answer(refuse=True)}
+_WORDS = {
+    "echo": ServiceSpec(echo=True), "dns": ServiceSpec(like="dns"), "ntp": ServiceSpec(like="ntp"),
+    "silent": ServiceSpec(times=0), "refuse": ServiceSpec(refuse=True),
+}
 
 
 def _answer(value: object) -> object:
@@ -164,7 +166,7 @@ def _answer(value: object) -> object:
     return _WORDS[value]
 
 
-Answers = Annotated[Answer, BeforeValidator(_answer)]
+Answers = Annotated[ServiceSpec, BeforeValidator(_answer)]
 
 
 class Limit(Strict):
@@ -235,7 +237,7 @@ class NodeSpec(Strict):
 
     @field_validator("udp")
     @classmethod
-    def _ports(cls, value: dict[str, Answer]) -> dict[str, Answer]:
+    def _ports(cls, value: dict[str, ServiceSpec]) -> dict[str, ServiceSpec]:
         for ports in value:
             _spans(ports)
         return value
@@ -246,7 +248,7 @@ class NodeSpec(Strict):
         return self.address + (self.nat.address if self.nat else [])
 
     @property
-    def ports(self) -> list[tuple[int, int, Answer]]:
+    def ports(self) -> list[tuple[int, int, ServiceSpec]]:
         """First port, last port and what they do, the narrowest ranges first."""
         ranges = [(low, high, answer) for text, answer in self.udp.items() for low, high in _spans(text)]
         return sorted(ranges, key=lambda each: each[1] - each[0])
@@ -302,7 +304,7 @@ class Page(Strict):
     links: dict[str, dict[str, Any]]
 
 
-_KEYS = keys_of(Page, NodeSpec, LinkSpec, Rule, Answer, Limit, Nat)
+_KEYS = keys_of(Page, NodeSpec, LinkSpec, Rule, ServiceSpec, Limit, Nat)
 
 
 @dataclass(frozen=True)

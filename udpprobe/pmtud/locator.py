@@ -10,7 +10,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from udpprobe.core.limiter import MS
-from udpprobe.pmtud.rounds import ARRIVED, Outgoing, result_of
+from udpprobe.pmtud.rounds import ARRIVED, SizedProbe, result_of
 from udpprobe.replies import Probe, Reply
 
 FIRST_TTLS = (32, 64, 128, 255)
@@ -88,7 +88,7 @@ class Locator:
         """Whether all is known, or all rounds are done."""
         return not self._rounds and not self._open
 
-    def due(self, now_ns: int) -> list[Outgoing]:
+    def due(self, now_ns: int) -> list[SizedProbe]:
         """What is to be sent now."""
         if self._open and now_ns < self.wake_ns:
             return []
@@ -97,7 +97,7 @@ class Locator:
             for size in self._rounds.pop(0):
                 self._fire(size)
         self.wake_ns = now_ns + max(self._plan.wait_ns, LEAST_WAIT_NS)
-        return [Outgoing(self._plan.role, self._sent[number]) for number in sorted(self._open)]
+        return [SizedProbe(self._plan.role, self._sent[number]) for number in sorted(self._open)]
 
     def _fire(self, size: int) -> None:
         for ttl in self._ttls(size):

@@ -39,7 +39,7 @@ class RetryPolicy(Struct, frozen=True):
     ttl: int = 64
 
 
-class Outgoing(Struct, frozen=True):
+class SizedProbe(Struct, frozen=True):
     """A probe to be sent, and the role of its port."""
 
     role: int
@@ -128,7 +128,7 @@ GAPS = 5
 """The last ones, from which an interval is learned."""
 
 
-class Refusals:
+class RefusalGaps:
     """When the next one can be expected."""
 
     def __init__(self) -> None:
@@ -268,7 +268,7 @@ class SearchRounds:
         self._rtt = RoundTrip()
         self._round = SizeRound(0, now_ns)
         self._base_ns = now_ns
-        self.refusals = Refusals()
+        self.refusals = RefusalGaps()
         self._last_ns = now_ns
         self._silent, self._since = 0, 0
         self._scouted, self._is_unsure, self._takes_padding = 0, False, True
@@ -294,7 +294,7 @@ class SearchRounds:
         """The role whose silence counts: a refusal does not depend on what a packet carries."""
         return CONTROL if len(self.proofs) > CONTROL and self.proofs[CONTROL] else SERVICE
 
-    def due(self, now_ns: int) -> list[Outgoing]:
+    def due(self, now_ns: int) -> list[SizedProbe]:
         """What is to be sent now; nothing while replies may still come."""
         has_moved = self.search.passed > 0 and self.search.next() != self._round.size
         if self.is_over or (now_ns < self.wake_ns and not has_moved):
@@ -331,7 +331,7 @@ class SearchRounds:
         self.search.shrink(self.least[self.judge])
         self._since, self._silent = len(self.sent), 0
 
-    def _base(self, now_ns: int) -> list[Outgoing]:
+    def _base(self, now_ns: int) -> list[SizedProbe]:
         """Find out whether anybody is there: to each port the largest size that may pass, then the smallest one."""
         if self._other_errors.wants_repeat:
             return self._repeat(now_ns)
@@ -346,13 +346,13 @@ class SearchRounds:
             outgoing += [self._witness(role, least, now_ns)] if is_full else []
         return outgoing
 
-    def _repeat(self, now_ns: int) -> list[Outgoing]:
+    def _repeat(self, now_ns: int) -> list[SizedProbe]:
         """Does nobody get through, as routers say: the smallest size once more."""
         self._other_errors.repeated()
         self._round = SizeRound(self._round.size, now_ns + REPEAT_NS, wanted=min(self.least))
         return [self._witness(role, least, now_ns) for role, least in enumerate(self.least)]
 
-    def _try(self, now_ns: int) -> list[Outgoing]:
+    def _try(self, now_ns: int) -> list[SizedProbe]:
         size = self.search.next() or 0
         if self._is_scout(size):
             self._scouted = size
@@ -368,7 +368,7 @@ class SearchRounds:
     def _scout(self) -> int:
         return SERVICE if self.proofs[SERVICE]["answer"] and self._takes_padding else self.judge
 
-    def _judge(self, size: int, now_ns: int) -> list[Outgoing]:
+    def _judge(self, size: int, now_ns: int) -> list[SizedProbe]:
         """Try a size with what is known to arrive behind it; after silence, also with the least of all."""
         if now_ns < (token_ns := self._last_ns + self.refusals.early_ns):
             self._round = SizeRound(size, token_ns)
@@ -384,28 +384,28 @@ class SearchRounds:
             outgoing.append(self._witness(role, least, now_ns))
         return outgoing + self._second_opinion(size, now_ns)
 
-    def _second_opinion(self, size: int, now_ns: int) -> list[Outgoing]:
+    def _second_opinion(self, size: int, now_ns: int) -> list[SizedProbe]:
         """Probes of the control, which has not replied yet, while the service answers no more than its own request."""
         if self.judge == SERVICE and len(self.least) > CONTROL and self.search.passed == self.least[SERVICE]:
             return [self._probe(CONTROL, each, now_ns) for each in (size, self.least[CONTROL])]
         return []
 
-    def _witness(self, role: int, size: int, now_ns: int) -> Outgoing:
+    def _witness(self, role: int, size: int, now_ns: int) -> SizedProbe:
         outgoing = self._new(role, size, now_ns)
         self._round.witnesses[outgoing.probe.number] = size
         return outgoing
 
-    def _probe(self, role: int, size: int, now_ns: int) -> Outgoing:
+    def _probe(self, role: int, size: int, now_ns: int) -> SizedProbe:
         outgoing = self._new(role, size, now_ns)
         self._round.targets.add(outgoing.probe.number)
         return outgoing
 
-    def _new(self, role: int, size: int, now_ns: int) -> Outgoing:
+    def _new(self, role: int, size: int, now_ns: int) -> SizedProbe:
         number = len(self.sent)
         flow = self._flow_of.setdefault(size, len(self._flow_of) % (FLOWS - 1) + 1) if self._is_unsure else 0
         flow = flow if role == SERVICE else 0
         self.sent[number] = Sent(role, size, flow, now_ns)
-        return Outgoing(role, Probe(number, self._policy.ttl, size, flow))
+        return SizedProbe(role, Probe(number, self._policy.ttl, size, flow))
 
     def take(self, reply: Reply) -> None:
         """Take a reply to a probe of this search.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from udpprobe.reports.text import Style
 
 
-class Format(StrEnum):
+class OutputFormat(StrEnum):
     """How a result is written."""
 
     TABLE = "table"
@@ -33,7 +33,7 @@ class Format(StrEnum):
     """Of reports and their events alone; binary."""
 
 
-class Events(Protocol):
+class EventWriter(Protocol):
     """ICMP errors one by one, as they become known; none of them is kept, but for the rows of a table."""
 
     def add(self, events: Sequence[Event]) -> str | bytes:
@@ -58,7 +58,7 @@ class Events(Protocol):
 # ruff: noqa: PLC0415
 
 
-def report_pieces(report: Report, output_format: Format, width: int,  # noqa: PLR0911 - a format each
+def report_pieces(report: Report, output_format: OutputFormat, width: int,  # noqa: PLR0911 - a format each
                   style: Style | None = None) -> Iterator[str] | Iterator[bytes]:
     """A report in pieces: of a million destinations, the whole text would take a gigabyte.
 
@@ -72,38 +72,38 @@ def report_pieces(report: Report, output_format: Format, width: int,  # noqa: PL
         ImportError: the format's library is not installed.
     """
     match output_format:
-        case Format.TABLE:
+        case OutputFormat.TABLE:
             from udpprobe.reports.table import report_table
 
             return iter((report_table(report, width, style or PLAIN),))
-        case Format.MARKDOWN:
+        case OutputFormat.MARKDOWN:
             from udpprobe.reports.markdown import report_markdown
 
             return report_markdown(report, style or PLAIN)
-        case Format.JSON:
+        case OutputFormat.JSON:
             from udpprobe.reports.json import report_json
 
             return report_json(report)
-        case Format.NDJSON:
+        case OutputFormat.NDJSON:
             from udpprobe.reports.json import report_ndjson
 
             return report_ndjson(report)
-        case Format.CSV:
+        case OutputFormat.CSV:
             from udpprobe.reports.csv import report_csv
 
             return report_csv(report)
-        case Format.HTML:
+        case OutputFormat.HTML:
             from udpprobe.reports.html import report_html
 
             return report_html(report, style or PLAIN)
-        case Format.PARQUET:
+        case OutputFormat.PARQUET:
             from udpprobe.reports.parquet import report_parquet
 
             return report_parquet(report)
 
 
-def events_in(output_format: Format, spool: Callable[[], IO[str]],  # noqa: PLR0911 - a format each
-              style: Style | None = None) -> Events:
+def events_in(output_format: OutputFormat, spool: Callable[[], IO[str]],  # noqa: PLR0911 - a format each
+              style: Style | None = None) -> EventWriter:
     """What writes events.
 
     Args:
@@ -115,31 +115,31 @@ def events_in(output_format: Format, spool: Callable[[], IO[str]],  # noqa: PLR0
         ImportError: the format's library is not installed.
     """
     match output_format:
-        case Format.TABLE:
+        case OutputFormat.TABLE:
             from udpprobe.reports.table import EventsTable
 
             return EventsTable(style or PLAIN)
-        case Format.MARKDOWN:
+        case OutputFormat.MARKDOWN:
             from udpprobe.reports.markdown import EventsMarkdown
 
             return EventsMarkdown(style or PLAIN)
-        case Format.JSON:
+        case OutputFormat.JSON:
             from udpprobe.reports.json import EventsJson
 
             return EventsJson(spool())
-        case Format.NDJSON:
+        case OutputFormat.NDJSON:
             from udpprobe.reports.json import EventsNdjson
 
             return EventsNdjson()
-        case Format.CSV:
+        case OutputFormat.CSV:
             from udpprobe.reports.csv import EventsCsv
 
             return EventsCsv()
-        case Format.HTML:
+        case OutputFormat.HTML:
             from udpprobe.reports.html import Timeline
 
             return Timeline(style or PLAIN)
-        case Format.PARQUET:
+        case OutputFormat.PARQUET:
             from udpprobe.reports.parquet import EventsParquet
 
             return EventsParquet()

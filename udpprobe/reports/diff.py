@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.core.model import Spread
-from udpprobe.diff import CHANGES, Compared, Comparison, Difference, State
-from udpprobe.reports import Format
+from udpprobe.diff import CHANGES, Compared, Comparison, Difference, DiffState
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.csv import csv_text
 from udpprobe.reports.json import document, lines, plain
 from udpprobe.reports.text import (
@@ -86,7 +86,7 @@ def row_cells(row: Compared) -> tuple[str, str, str]:
     return label, row.change, "; ".join(said)
 
 
-def _verdict(state: State, address: str) -> str:
+def _verdict(state: DiffState, address: str) -> str:
     by = _by(state.reporters, address)
     return escape(state.verdict or "undecided") + (f" by {by}" if by else "")
 
@@ -139,7 +139,7 @@ def _csv_row(row: Compared) -> tuple[object, ...]:
             *_csv_state(row.after), row.advice)
 
 
-def _csv_state(state: State | None) -> Iterator[object]:
+def _csv_state(state: DiffState | None) -> Iterator[object]:
     for name in _STATE:
         value = getattr(state, name) if state else None
         yield value.median if isinstance(value, Spread) else round(value, 6) if isinstance(value, float) else value
@@ -151,8 +151,8 @@ def _html(found: Comparison, width: int) -> str:
     return diff_html(found, width)
 
 
-DIFF_FORMATS: Mapping[Format, Callable[[Comparison, int], str]] = {
-    Format.TABLE: _table, Format.JSON: _json, Format.NDJSON: _ndjson, Format.CSV: _csv, Format.MARKDOWN: _markdown,
-    Format.HTML: _html,
+DIFF_FORMATS: Mapping[OutputFormat, Callable[[Comparison, int], str]] = {
+    OutputFormat.TABLE: _table, OutputFormat.JSON: _json, OutputFormat.NDJSON: _ndjson, OutputFormat.CSV: _csv,
+    OutputFormat.MARKDOWN: _markdown, OutputFormat.HTML: _html,
 }
 """What each format makes of a comparison; the width of the screen is for tables."""

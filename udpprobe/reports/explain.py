@@ -7,7 +7,7 @@ from typing import Any
 
 from udpprobe.core.kernel import MODES, SOCKETS, TOO_BIG, calls_of, path_of
 from udpprobe.core.verdicts import ANY_CODE, Meaning
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.text import Layout, markdown, table, without_tags, wrap
 from udpprobe.reports.words import About
 
@@ -204,8 +204,8 @@ def _cells(meaning: Meaning) -> tuple[str, ...]:
     return tuple(cell(values[column]) for column in COLUMNS)
 
 
-MEANINGS_FORMATS: Mapping[Format, Callable[[Sequence[Meaning], int, About | None], str]] = {
-    Format.TABLE: meanings_table, Format.JSON: meanings_json, Format.NDJSON: meanings_ndjson, Format.CSV: meanings_csv,
-    Format.MARKDOWN: meanings_markdown,
+MEANINGS_FORMATS: Mapping[OutputFormat, Callable[[Sequence[Meaning], int, About | None], str]] = {
+    OutputFormat.TABLE: meanings_table, OutputFormat.JSON: meanings_json, OutputFormat.NDJSON: meanings_ndjson,
+    OutputFormat.CSV: meanings_csv, OutputFormat.MARKDOWN: meanings_markdown,
 }
 """What each format makes of the table of meanings; the width of the screen is for tables."""

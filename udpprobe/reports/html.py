@@ -33,7 +33,7 @@ from udpprobe.reports.mtu import HEADERS as MTU_HEADERS
 from udpprobe.reports.mtu import conclusion as mtu_conclusion
 from udpprobe.reports.mtu import remarks, router_row
 from udpprobe.reports.svg import text_of
-from udpprobe.reports.table import UNDECIDED, Line, Telling, Totals, closing, columns_of, event_row
+from udpprobe.reports.table import UNDECIDED, TableLine, Telling, Totals, closing, columns_of, event_row
 from udpprobe.reports.text import PLAIN, Style, duration, endpoint, local, plural, zone_name
 from udpprobe.reports.trace import HEADERS as TRACE_HEADERS
 from udpprobe.reports.trace import conclusion, hop_rows
@@ -294,7 +294,7 @@ def _rows(destinations: Iterable[Destination], telling: Telling, unmatched: Iter
     return [made for rows in some.values() for made in rows], left
 
 
-def _line(said: Line, label: str, sent: int, subject: str) -> str:
+def _line(said: TableLine, label: str, sent: int, subject: str) -> str:
     errors = said.errors.partition(" of ")[0]
     reporter = [] if subject == "reporter" else [said.reporter]
     details = "; ".join(said.details).replace("\u00a0", " ")

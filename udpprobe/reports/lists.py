@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 from udpprobe.core.model import Planned
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.csv import cell, csv_text
 from udpprobe.reports.json import document, lines
 from udpprobe.reports.text import Layout, markdown, table
@@ -23,7 +23,7 @@ GAP, MOST_ELASTIC, LEAST_PROSE = 2, 24, 20
 """Columns: between two, of the elastic one beside prose, and of prose."""
 
 
-class Rows(Struct, frozen=True):
+class Listing(Struct, frozen=True):
     """A list for all formats."""
 
     schema: str
@@ -37,23 +37,23 @@ class Rows(Struct, frozen=True):
     """Another one, of text; what it is wrapped to is what the others leave."""
 
 
-def payload_rows(listing: Sequence[tuple[Any, ...]]) -> Rows:
+def payload_rows(listing: Sequence[tuple[Any, ...]]) -> Listing:
     """The table of payloads, `udpprobe.payloads/1`.
 
     Args:
         listing: rows of `PAYLOADS`.
     """
-    return Rows("udpprobe.payloads/1", "payloads", PAYLOADS, listing, PAYLOADS.index("ports"),
-                PAYLOADS.index("source"))
+    return Listing("udpprobe.payloads/1", "payloads", PAYLOADS, listing, PAYLOADS.index("ports"),
+                   PAYLOADS.index("source"))
 
 
-def plan_rows(planned: Iterable[Planned]) -> Rows:
+def plan_rows(planned: Iterable[Planned]) -> Listing:
     """What a scan would send, `udpprobe.plan/1`."""
     columns = Planned.__struct_fields__
-    return Rows("udpprobe.plan/1", "probes", columns, [astuple(each) for each in planned], columns.index("payload"))
+    return Listing("udpprobe.plan/1", "probes", columns, [astuple(each) for each in planned], columns.index("payload"))
 
 
-def rows_table(rows: Rows, width: int) -> str:
+def rows_table(rows: Listing, width: int) -> str:
     """A table; no word is broken to fit the width."""
     cells = tuple(_cells(rows))
     if rows.prose is not None:
@@ -64,41 +64,41 @@ def rows_table(rows: Rows, width: int) -> str:
     return table((Layout(_headers(rows), cells, rows.elastic),), width) + "\n"
 
 
-def rows_markdown(rows: Rows, _width: int) -> str:
+def rows_markdown(rows: Listing, _width: int) -> str:
     """The same in GitHub's Markdown."""
     return markdown(_headers(rows), tuple(_cells(rows))) + "\n"
 
 
-def _headers(rows: Rows) -> tuple[str, ...]:
+def _headers(rows: Listing) -> tuple[str, ...]:
     return tuple(column.replace("_", " ") for column in rows.columns)
 
 
-def _cells(rows: Rows) -> Iterator[tuple[str, ...]]:
+def _cells(rows: Listing) -> Iterator[tuple[str, ...]]:
     # commas glue a list of ports together, which may be longer than a line
     return (tuple(re.sub(r",(?=\S)", ", ", cell(value)) for value in row) for row in rows.rows)
 
 
-def rows_json(rows: Rows, _width: int) -> str:
+def rows_json(rows: Listing, _width: int) -> str:
     """One object: the schema, and the rows by their own name."""
     return "".join(document({"schema": rows.schema, rows.name: iter((lines(_records(rows)),))}))
 
 
-def rows_ndjson(rows: Rows, _width: int) -> str:
+def rows_ndjson(rows: Listing, _width: int) -> str:
     """A line a row."""
     return lines(_records(rows))
 
 
-def rows_csv(rows: Rows, _width: int) -> str:
+def rows_csv(rows: Listing, _width: int) -> str:
     """The columns' names, then a line a row."""
     return csv_text([rows.columns, *rows.rows])
 
 
-def _records(rows: Rows) -> Iterator[dict[str, Any]]:
+def _records(rows: Listing) -> Iterator[dict[str, Any]]:
     return (dict(zip(rows.columns, row, strict=True)) for row in rows.rows)
 
 
-ROWS_FORMATS: Mapping[Format, Callable[[Rows, int], str]] = {
-    Format.TABLE: rows_table, Format.JSON: rows_json, Format.NDJSON: rows_ndjson, Format.CSV: rows_csv,
-    Format.MARKDOWN: rows_markdown,
+ROWS_FORMATS: Mapping[OutputFormat, Callable[[Listing, int], str]] = {
+    OutputFormat.TABLE: rows_table, OutputFormat.JSON: rows_json, OutputFormat.NDJSON: rows_ndjson,
+    OutputFormat.CSV: rows_csv, OutputFormat.MARKDOWN: rows_markdown,
 }
 """What each format makes of a list; the width of the screen is for tables."""

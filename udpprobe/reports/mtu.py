@@ -13,7 +13,7 @@ from udpprobe.pmtud.model import MTU_SCHEMA, MtuReport, Reported
 from udpprobe.pmtud.outcome import liar_of, limiter_of
 from udpprobe.pmtud.search import Phase
 from udpprobe.replies import HEADER_BYTES
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.csv import csv_text
 from udpprobe.reports.json import document, lines, plain
 from udpprobe.reports.text import (
@@ -194,9 +194,8 @@ def _html(found: MtuReport, width: int) -> str:
     return mtu_html(found, width)
 
 
-MTU_FORMATS: Mapping[Format, Callable[[MtuReport, int], str]] = {
-    Format.TABLE: mtu_table, Format.JSON: mtu_json, Format.NDJSON: mtu_ndjson, Format.CSV: mtu_csv,
-    Format.MARKDOWN: mtu_markdown,
-    Format.HTML: _html,
+MTU_FORMATS: Mapping[OutputFormat, Callable[[MtuReport, int], str]] = {
+    OutputFormat.TABLE: mtu_table, OutputFormat.JSON: mtu_json, OutputFormat.NDJSON: mtu_ndjson,
+    OutputFormat.CSV: mtu_csv, OutputFormat.MARKDOWN: mtu_markdown, OutputFormat.HTML: _html,
 }
 """What each format makes of a path MTU; the width of the screen is for tables."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from udpprobe.core.model import Process
-from udpprobe.reports import Format
-from udpprobe.reports.lists import ROWS_FORMATS, Rows
+from udpprobe.reports import OutputFormat
+from udpprobe.reports.lists import ROWS_FORMATS, Listing
 from udpprobe.reports.text import endpoint, escape
 
 SCHEMA = "udpprobe.program/1"
@@ -49,15 +49,15 @@ class SocketErrors(Struct, frozen=True):
         return frozenset((*self.verdicts, *(["blind"] if self.blind else ()), *(["ignored"] if self.ignored else ())))
 
 
-def program_text(sockets: Sequence[SocketErrors], output_format: Format, width: int) -> str:
+def program_text(sockets: Sequence[SocketErrors], output_format: OutputFormat, width: int) -> str:
     """The sockets, a row each."""
-    if output_format not in {Format.TABLE, Format.MARKDOWN}:
+    if output_format not in {OutputFormat.TABLE, OutputFormat.MARKDOWN}:
         rows = [(each.address, each.port, each.process.name, each.process.pid, each.errors, each.told, each.blind,
                  each.ignored, each.unknown, each.too_big, each.verdicts) for each in sockets]
-        return ROWS_FORMATS[output_format](Rows(SCHEMA, "sockets", COLUMNS, rows, 0), width)
+        return ROWS_FORMATS[output_format](Listing(SCHEMA, "sockets", COLUMNS, rows, 0), width)
     if not sockets:
         return NOTHING
     shown = [(f"{endpoint(each.address, each.port)} {escape(each.process.name)}[{each.process.pid}]",
               str(each.errors), str(each.told), str(each.blind), str(each.ignored), ", ".join(each.verdicts))
              for each in sockets]
-    return ROWS_FORMATS[output_format](Rows(SCHEMA, "sockets", TABLE_COLUMNS, shown, 0, prose=5), width)
+    return ROWS_FORMATS[output_format](Listing(SCHEMA, "sockets", TABLE_COLUMNS, shown, 0, prose=5), width)

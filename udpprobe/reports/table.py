@@ -122,7 +122,7 @@ class Totals(Struct):
             yield entry
 
 
-class Line(Struct, frozen=True):
+class TableLine(Struct, frozen=True):
     """What is said about a destination, or about one of its findings."""
 
     destination: str
@@ -205,40 +205,40 @@ def columns_of(subject: str) -> tuple[str, ...]:
     return (subject, "verdict", ERRORS, *(("reporter",) if subject != "reporter" else ()), "details")
 
 
-def _wide(lines: tuple[Line, ...], subject: str) -> Layout:
+def _wide(lines: tuple[TableLine, ...], subject: str) -> Layout:
     headers = columns_of(subject)
     return Layout(headers, tuple(wide_row(line, subject) for line in lines), len(headers) - 1)
 
 
-def wide_row(line: Line, subject: str = "destination") -> tuple[str, ...]:
+def wide_row(line: TableLine, subject: str = "destination") -> tuple[str, ...]:
     """A row of `columns_of`."""
     reporter = (line.reporter,) if subject != "reporter" else ()
     return (line.destination, line.verdict, line.errors, *reporter, "; ".join(line.details))
 
 
-def _medium(lines: tuple[Line, ...], subject: str) -> Layout:
+def _medium(lines: tuple[TableLine, ...], subject: str) -> Layout:
     if subject == "reporter":
         return _wide(lines, subject)
     rows = ((line.destination, line.verdict, line.errors, _story(line)) for line in lines)
     return Layout((subject, "verdict", ERRORS, "reporter: details"), tuple(rows), 3)
 
 
-def _tall(lines: tuple[Line, ...], subject: str) -> Layout:
+def _tall(lines: tuple[TableLine, ...], subject: str) -> Layout:
     rows = ((_stacked(line, subject), _verdict(line, before), line.errors)
             for before, line in pairwise((None, *lines)) if line)
     return Layout((subject, "verdict", ERRORS), tuple(rows), 0)
 
 
-def _verdict(line: Line, before: Line | None) -> str:
+def _verdict(line: TableLine, before: TableLine | None) -> str:
     return "" if before and not line.destination and line.verdict == before.verdict else line.verdict
 
 
-def _stacked(line: Line, subject: str) -> str:
+def _stacked(line: TableLine, subject: str) -> str:
     story = f"  by {_story(line)}" if line.reporter and subject != "reporter" else f"  {'; '.join(line.details)}"
     return "\n".join(part for part in (line.destination, story.rstrip()) if part)
 
 
-def _story(line: Line) -> str:
+def _story(line: TableLine) -> str:
     return ": ".join(part for part in (line.reporter, "; ".join(line.details)) if part)
 
 
@@ -251,24 +251,24 @@ class Telling:
         self._times = None if is_scan(report) else _Times(report.source, style)
         self._service, self._name = style.service, style.name
 
-    def destination(self, destination: Destination) -> Iterator[Line]:
+    def destination(self, destination: Destination) -> Iterator[TableLine]:
         """What is said about a destination, its worst finding first."""
         label = endpoint(destination.address, destination.port, destination.zone)
         self.advise(destination, _place(destination, label))
         source = _source(destination) + self._named(destination.address) + self._of_service(destination.port)
         findings = _loops_once(sorted(destination.findings, key=_rank))
         if not findings or findings[0].verdict != destination.verdict:
-            yield Line(label, destination.verdict or UNDECIDED, _share(0, destination.sent), "",
-                       source + _own_details(destination))
+            yield TableLine(label, destination.verdict or UNDECIDED, _share(0, destination.sent), "",
+                            source + _own_details(destination))
             label = ""
         for finding in findings:
             share = _share(finding.count if _is_error(finding) else 0, destination.sent if label else 0)
             own = self._details(finding, destination.address)
             details = source + own + _own_details(destination) if label else own
-            yield Line(label, finding.verdict or "-", share, _by(finding, destination.address), details)
+            yield TableLine(label, finding.verdict or "-", share, _by(finding, destination.address), details)
             label = ""
 
-    def unmatched(self, entry: Unmatched) -> Line:
+    def unmatched(self, entry: Unmatched) -> TableLine:
         """What is said about errors whose datagram nobody saw."""
         label, finding = endpoint(entry.address, entry.port), entry.finding
         case = (case_by_reporter(finding.verdict, (finding,)) if self._is_by_reporter
@@ -276,7 +276,7 @@ class Telling:
         self.advice.add(case, place_by_reporter(case, entry.address) if self._is_by_reporter else label)
         details = _source(entry) + self._named(entry.address) + self._of_service(entry.port) + self._details(
             finding, entry.address)
-        return Line(label, finding.verdict or "-", count(finding.count), _by(finding, entry.address), details)
+        return TableLine(label, finding.verdict or "-", count(finding.count), _by(finding, entry.address), details)
 
     def advise(self, destination: Destination, place: str) -> None:
         """Remember what a destination asks for, and what it is called."""

@@ -11,7 +11,7 @@ from msgspec.structs import astuple
 
 from udpprobe.core.notes import in_words
 from udpprobe.core.stencils import rfc3339
-from udpprobe.reports import Format
+from udpprobe.reports import OutputFormat
 from udpprobe.reports.csv import csv_text
 from udpprobe.reports.json import document, lines, plain
 from udpprobe.reports.text import (
@@ -37,9 +37,9 @@ from udpprobe.tracing.model import (
     Change,
     Hop,
     Reporter,
-    Target,
     TraceLoop,
     TraceReport,
+    TraceTarget,
     loop_words,
 )
 
@@ -217,7 +217,7 @@ def trace_json(report: TraceReport, _width: int) -> str:
     return "".join(document(whole | {"hops": iter((lines(whole["hops"]),))}))
 
 
-def hop_lines(hops: Sequence[Hop], target: Target) -> str:
+def hop_lines(hops: Sequence[Hop], target: TraceTarget) -> str:
     """The lines of NDJSON for some hops on the way to a target."""
     whither = plain(target)
     return lines({"kind": "hop", **plain(hop), "target": whither} for hop in hops)
@@ -258,10 +258,9 @@ def _html(found: TraceReport, width: int) -> str:
     return trace_html(found, width)
 
 
-TRACE_FORMATS: Mapping[Format, Callable[[TraceReport, int], str]] = {
-    Format.TABLE: trace_table, Format.JSON: trace_json, Format.NDJSON: trace_ndjson, Format.CSV: trace_csv,
-    Format.MARKDOWN: trace_markdown,
-    Format.HTML: _html,
+TRACE_FORMATS: Mapping[OutputFormat, Callable[[TraceReport, int], str]] = {
+    OutputFormat.TABLE: trace_table, OutputFormat.JSON: trace_json, OutputFormat.NDJSON: trace_ndjson,
+    OutputFormat.CSV: trace_csv, OutputFormat.MARKDOWN: trace_markdown, OutputFormat.HTML: _html,
 }
 """What each format makes of a trace; the width of the screen is for tables."""
 
@@ -272,17 +271,17 @@ TRACE_FORMATS: Mapping[Format, Callable[[TraceReport, int], str]] = {
 TRACES_SCHEMA = "udpprobe.traces/1"
 
 
-def traces_text(reports: Sequence[TraceReport], output_format: Format, width: int) -> str:
+def traces_text(reports: Sequence[TraceReport], output_format: OutputFormat, width: int) -> str:
     """Traces to several targets, or to one, in any format but a table."""
     if len(reports) == 1:
         return TRACE_FORMATS[output_format](reports[0], width)
-    if output_format is Format.CSV:
+    if output_format is OutputFormat.CSV:
         return _csv(reports)
-    if output_format is Format.JSON:
+    if output_format is OutputFormat.JSON:
         traces = [trace_object(report) for report in reports]
         return "".join(document({"schema": TRACES_SCHEMA, "command": "trace", "version": reports[0].version,
                                  "traces": iter((lines(traces),))}))
-    between = "" if output_format is Format.NDJSON else "\n"
+    between = "" if output_format is OutputFormat.NDJSON else "\n"
     return between.join(TRACE_FORMATS[output_format](report, width) for report in reports)
 
 

@@ -16,7 +16,7 @@ AT_ONCE_NS = 10 * MS
 """What the rate allows in this time may leave at once: each time that probes leave costs some milliseconds."""
 
 
-class Tracing:
+class Schedule:
     """A trace under way.
 
     Args:
