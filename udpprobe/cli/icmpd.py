@@ -58,7 +58,7 @@ def icmpd(  # noqa: PLR0913 - a command's options are its arguments
     A program hands over its UDP socket, and hears of every error that quotes one of its datagrams, connected or not.
     """
     if action is Action.STATUS:
-        from udpprobe.reports.status import status_text  # noqa: PLC0415 - help does not need it
+        from udpprobe.reports.lists import status_text  # noqa: PLC0415 - help does not need it
 
         status = ask_status(path)
         with opened(output, stream=False) as out:

@@ -182,7 +182,7 @@ def _payload_rows() -> "Listing":
 
 
 def _plan_rows(resolved: "Resolved", options: "EngineOptions") -> "Listing":
-    from udpprobe.engines.dryrun import planned  # noqa: PLC0415 - as above
+    from udpprobe.engines.prepare import planned  # noqa: PLC0415 - as above
     from udpprobe.reports.lists import plan_rows  # noqa: PLC0415 - as above
 
     return plan_rows(planned(resolved.destinations, options))

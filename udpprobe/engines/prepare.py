@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import compress
 from random import SystemRandom
 
 from msgspec import Struct
 
-from udpprobe.core.addresses import mapped_address
+from udpprobe.core.addresses import address_text, mapped_address
+from udpprobe.core.model import Planned
 from udpprobe.engines import Engine
 from udpprobe.errors import UdpprobeError
 from udpprobe.linux.hostfacts import (
@@ -227,3 +229,27 @@ def _open_connected(options: EngineOptions, _: tuple[int, ...], __: int) -> Engi
 
 
 ENGINES = {"raw": _open_raw, "recverr": _open_recverr, "connected": _open_connected}
+
+
+def planned(destinations: Destinations, options: EngineOptions) -> Iterator[Planned]:
+    """The first probe that a scan would send to each destination, in their order. Sends nothing; needs no privilege.
+
+    Args:
+        destinations: what would be probed.
+        options: how.
+
+    Raises:
+        UsageError: an option is off: an unknown payload or address.
+        UdpprobeError: the host cannot do it.
+    """
+    catalogue = catalogue_of(options)
+    plan, errnos = make_plan(destinations, options, (options.source_port,))
+    tasks = plan.tasks
+    for task in range(plan.asked):
+        code = errnos[tasks.host[task]]
+        source = plan.sources.addresses[tasks.host[task]][0]
+        yield Planned(
+            address=address_text(*tasks.address(task)), port=tasks.port[task],
+            payload=catalogue.rows[plan.payload_of(task, 0)].name, bytes=plan.length_of(task, 0),
+            source=None if code else address_text(*source), source_port=plan.source_port[task] or None,
+            errno=errno.errorcode.get(code))

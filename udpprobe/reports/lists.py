@@ -1,4 +1,4 @@
-"""Lists that are no report, in all formats: the payloads there are, the probes that would be sent."""
+"""Lists other than reports, in all formats: known payloads, planned probes, counters of icmpd."""
 
 from __future__ import annotations
 
@@ -102,3 +102,33 @@ ROWS_FORMATS: Mapping[OutputFormat, Callable[[Listing, int], str]] = {
     OutputFormat.CSV: rows_csv, OutputFormat.MARKDOWN: rows_markdown,
 }
 """What each format makes of a list; the width of the screen is for tables."""
+
+
+# ---- the counters of a running daemon
+
+STATUS_COLUMNS = ("counter", "count")
+
+
+def status_text(status: dict[str, Any], output_format: OutputFormat, width: int) -> str:
+    """The counters in any format: an object, or a row a counter.
+
+    Args:
+        status: `udpprobe.icmpd.status/1`.
+        output_format: how.
+        width: columns of the screen.
+    """
+    return _STATUS_FORMATS[output_format](status, width)
+
+
+def _status_rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    state = {name: status[name] for name in ("clients", "sockets", "queued_bytes")}
+    return tuple((name, str(count)) for name, count in (state | status["counts"]).items())
+
+
+_STATUS_FORMATS: dict[OutputFormat, Callable[[dict[str, Any], int], str]] = {
+    OutputFormat.TABLE: lambda status, width: table((Layout(STATUS_COLUMNS, _status_rows(status), 1),), width) + "\n",
+    OutputFormat.MARKDOWN: lambda status, _width: markdown(STATUS_COLUMNS, _status_rows(status)) + "\n",
+    OutputFormat.JSON: lambda status, _width: "".join(document(status)),
+    OutputFormat.NDJSON: lambda status, _width: lines([status]),
+    OutputFormat.CSV: lambda status, _width: csv_text([STATUS_COLUMNS, *_status_rows(status)]),
+}
