@@ -106,7 +106,7 @@ def test_a_network_stands_for_no_multicast_and_no_broadcast(network, left):
 
 @pytest.mark.parametrize("address", ["224.0.0.251", "255.255.255.255", "ff05::1", "0.1.2.3", "10.0.1.255"])
 def test_groups_of_hosts_are_probed_only_where_that_is_allowed(address):
-    with pytest.raises(UsageError, match=f"{address} is an address of many hosts .*--allow-broadcast probes it"):
+    with pytest.raises(UdpprobeError, match=f"{address} is an address of many hosts .*--allow-broadcast probes it"):
         _told(address)
     assert [f"{address} 53"] == _told(address, allow_broadcast=True)
 
@@ -150,14 +150,23 @@ def test_an_exclusion_without_address_stops_the_scan():
     ("10.0.0.0/11", {}, "a network of 2,097,152 addresses is too large; at most 1,048,576"),
     ("2001:db8::/64", {}, "a network of 18,446,744,073,709,551,616 addresses is too large"),
     ("10.0.0.0/12:-", {}, "68,718,428,160 destinations .* are too many"),
-    ("0.0.0.0:7", {}, "0.0.0.0:7: 0.0.0.0 means this host; say 127.0.0.1"),
-    ("::", {}, "::: :: means this host; say ::1"),
-    ("blocked.example", {}, "blocked.example: 0.0.0.0 means this host; say 127.0.0.1"),
-    ("fe80::1", {}, "fe80::1 is link-local: name its interface, as in fe80::1%eth0, or with -i"),
 ])
 def test_what_cannot_be_meant_is_a_usage_error(text, wanted, said):
     with pytest.raises(UsageError, match=said):
         _told(text, **wanted)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("0.0.0.0:7", "0.0.0.0:7: 0.0.0.0 means this host; say 127.0.0.1"),
+    ("::", "::: :: means this host; say ::1"),
+    ("blocked.example", "blocked.example: 0.0.0.0 means this host; say 127.0.0.1"),
+    ("fe80::1", "fe80::1 is link-local: name its interface, as in fe80::1%eth0, or with -i"),
+    ("fe80::1,nowhere.example,::", "fe80::1 is link-local.*; no address for nowhere.example: .*; ::: :: means this"),
+])
+def test_where_no_target_can_be_probed_each_is_named_and_none_is_a_usage_error(text, said):
+    with pytest.raises(UdpprobeError, match=said) as caught:
+        _told(text)
+    assert 3 == caught.value.exit_status
 
 
 @pytest.mark.parametrize(("name", "family", "said"), [

@@ -116,7 +116,7 @@ def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wante
     Raises:
         UsageError: nothing is left, or too much; a link-local address on two links.
         UdpprobeError: why none of the targets can be probed: of each one, no address is known, it may not be probed,
-            or its interface is not known.
+            or its interface is not known. That is no mistake in words: others would have gone on.
     """
     spans, failures = [], []
     forbidden = frozenset() if wanted.allow_broadcast else _own_broadcasts()
@@ -126,7 +126,7 @@ def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wante
         except UdpprobeError as error:
             failures.append(error)
     if failures and not spans:
-        raise failures[0]
+        raise UdpprobeError("; ".join(dict.fromkeys(map(str, failures))))
     _refuse_too_much(spans)
     asked, names_of = _asked(spans, forbidden)
     left_out = _left_out(excluded)

@@ -315,6 +315,12 @@ def test_a_name_without_address_is_named_and_the_others_are_probed(scan, capsys,
     assert ("--fail-on: found refused" in told.err) == ("refused" in options)
 
 
+@pytest.mark.parametrize("command", ["scan", "trace", "mtu"])
+@pytest.mark.parametrize("word", ["224.0.0.1:7", "[fe80::1]:7", "0.0.0.0:7", "[::]:7"])
+def test_a_target_that_cannot_be_probed_is_no_mistake_in_words(command, word):
+    assert 3 == main([command, word])
+
+
 def test_groups_of_hosts_are_probed_where_that_is_allowed(scan):
     assert 0 == main(["scan", "-p", "7", "--allow-broadcast", "224.0.0.1"])
     assert ["224.0.0.1 7"] == scan.asked

@@ -41,7 +41,7 @@ def test_every_verdict_of_a_destination_but_answered_asks_for_something(verdict)
 
 @pytest.mark.parametrize(("about", "words"), [
     ({"verdict": "refused"}, "Nothing listens on 198.51.100.7:53: start the service or check the port."),
-    ({"verdict": "refused", "answered": 3}, "Find out why 198.51.100.7:53 answers at times only"),
+    ({"verdict": "refused", "answered": 3}, "Find out what listens on 198.51.100.7:53 at times only: at others, nothing does."),
     ({"verdict": "rejected"}, "Ask whoever runs 192.0.2.1 about its filter: it refuses in the name of 198.51.100.7:53."),
     ({"verdict": "rejected", "notes": [GROUP_MEMBER]}, "Ignore it, or tell whoever runs 192.0.2.1"),
     ({"verdict": "prohibited"}, "Ask whoever runs 192.0.2.1 about its filter"),

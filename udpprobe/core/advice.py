@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SENTENCES = {
     "refused": "Nothing listens on {where}: start the service or check the port.",
-    "refused-at-times": "Find out why {where} answers at times only: at others, nothing listens there.",
+    "refused-at-times": "Find out what listens on {where} at times only: at others, nothing does.",
     "rejected": "Ask whoever runs {who} about its filter: it refuses in the name of {where}.",
     "group-member": "Ignore it, or tell whoever runs {who}: hosts must not send errors about multicast or broadcast.",
     "amplifier": "Limit who may ask {where}, or how much it answers: it can be abused to flood others.",
