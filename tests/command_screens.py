@@ -25,7 +25,7 @@ from udpprobe.reports.plugin import plugin
 from udpprobe.reports.table import report_table
 from udpprobe.reports.text import PLAIN
 from udpprobe.reports.trace import trace_table
-from udpprobe.tracing.model import TraceTarget
+from udpprobe.tracing.model import Target
 
 ROOT = Path(__file__).parents[1]
 WIDTHS = 80, 120
@@ -70,7 +70,7 @@ CHECKS = Outcome((
     checked(123, "CRITICAL", "refused by 192.0.2.7 itself", "refused",
             "Nothing listens on 192.0.2.7:123: start the service or check the port.")), 0.1, screens.NOW_NS, "1.0")
 MTU = MtuReport(
-    version="1.0", target=TraceTarget("192.0.2.7", 53), verdict="too-big", errno=None, path_mtu=1400, udp_payload_max=1372,
+    version="1.0", target=Target("192.0.2.7", 53), verdict="too-big", errno=None, path_mtu=1400, udp_payload_max=1372,
     proof="answer", state="SEARCH_COMPLETE", interface="eth0", interface_mtu=1500, source_address="192.0.2.1",
     control_port=55_555, reports=(Reported("10.0.1.2", 1480, 8, 1401, ("reported MTU ≥ packet size: bogus",)),),
     black_hole=None, sent=13, duration_ms=286.0, time_ns=screens.NOW_NS, advice="Ask whoever runs 10.0.1.2 to correct "

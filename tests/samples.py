@@ -9,7 +9,7 @@ from udpprobe.core.model import (
     Event,
     Finding,
     Loop,
-    QuotedDatagram,
+    Quoted,
     Report,
     SourceReport,
     Spread,
@@ -76,7 +76,7 @@ LONE = Unmatched("192.0.2.77", None, finding("prohibited", (4, 3, 13), "10.9.9.9
 EVENT = Event(
     frame=7, time_ns=T0_NS, family=4, type=3, code=4, verdict="too-big", errno="EMSGSIZE",
     linux=meaning_of(4, 3, 4).linux, reason="packet-too-big", reporter="192.0.2.1", mtu=1400,
-    quoted=QuotedDatagram("10.0.0.1", 5000, "203.0.113.9", 4500, 7, 60, 1500, 1480, 0xBEEF, 548),
+    quoted=Quoted("10.0.0.1", 5000, "203.0.113.9", 4500, 7, 60, 1500, 1480, 0xBEEF, 548),
     match="exact", matched_frame=3, rtt_ms=0.25, extensions=({"class": 1, "labels": [16]},),
     notes=("bad checksum",))
 EVENT_V6 = replace(

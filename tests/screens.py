@@ -6,7 +6,7 @@ from udpprobe.core.model import Spread
 from udpprobe.reports.screen import View, trace_screen
 from udpprobe.reports.text import PLAIN
 from udpprobe.tracing.hops import advised
-from udpprobe.tracing.model import Hop, Reporter, TraceLoop, TraceReport, TraceTarget
+from udpprobe.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport
 from udpprobe.tracing.statistics import Rounds
 
 NOW_NS = 1_767_225_600_000_000_000      # 2026-01-01
@@ -27,7 +27,7 @@ def hop(ttl, *addresses, base_ms=1.0, seed=0, verdict="expired", lost=0):
 
 
 def report(hops, verdict="refused", seed=0, **fields):
-    found = TraceReport("1.0", TraceTarget(fields.pop("to", "192.0.2.7"), 53), "192.0.2.1", (40_000,), "eth0",
+    found = TraceReport("1.0", Target(fields.pop("to", "192.0.2.7"), 53), "192.0.2.1", (40_000,), "eth0",
                         NOW_NS + 10 * seed * SECOND, verdict, None, verdict == "refused", tuple(hops),
                         fields.pop("loop", None), **fields)
     return advised(found) if verdict else found

@@ -6,7 +6,7 @@ import builders as b
 from builders import CLIENT, PORT, ROUTER, TIME_EXCEEDED, error_about, expired, host, sent, with_refusal
 from following import MS, story_of
 
-from udpprobe.core.model import QuotedDatagram
+from udpprobe.core.model import Quoted
 
 
 def test_an_event_tells_what_the_error_says():
@@ -18,7 +18,7 @@ def test_an_event_tells_what_the_error_says():
         event.verdict, event.errno, event.reason, event.match, event.matched_frame, event.rtt_ms)
     assert (None, ()) == (event.extensions, event.notes)
     checksum = int.from_bytes(packet[26:28])
-    assert QuotedDatagram(CLIENT[4], 40001, host(1), PORT, 0x4321, 64, 1428, 1408, checksum, 548) == event.quoted
+    assert Quoted(CLIENT[4], 40001, host(1), PORT, 0x4321, 64, 1428, 1408, checksum, 548) == event.quoted
 
 
 def test_an_event_without_a_datagram_has_no_frame_and_no_rtt():

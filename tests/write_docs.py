@@ -28,7 +28,7 @@ from udpprobe.core.model import (
     Event,
     Finding,
     Planned,
-    QuotedDatagram,
+    Quoted,
     ReceiveDrops,
     SourceReport,
     Unmatched,
@@ -206,10 +206,10 @@ def schemas():
             "The mode of IP_MTU_DISCOVER or IPV6_MTU_DISCOVER; null where nothing depends on it.")},
         **named(Calls)["properties"]}, description=Calls.__doc__)
     meaning["Meaning"] = {**meaning["Meaning"], **record(error)}
-    daemon = known(QuotedDatagram)
+    daemon = known(Quoted)
     told = {"time": TIME, "family": WORDS["family"], "type": COUNT, "code": COUNT, "verdict": WORDS["verdict"],
             "errno": or_null(TEXT), "reason": TEXT, "reporter": TEXT, "mtu": or_null(COUNT),
-            "interface": or_null(COUNT), "quoted": of(QuotedDatagram), "extensions": or_null(list_of({"type": "object"})),
+            "interface": or_null(COUNT), "quoted": of(Quoted), "extensions": or_null(list_of({"type": "object"})),
             "notes": list_of(TEXT), "socket": {"type": "object"}}
     lines = {
         "registered": {"registered": {"const": True}, "schema": {"const": ICMPD_SCHEMA}, "version": TEXT,

@@ -126,7 +126,7 @@ class _Report(Protocol):
 # ---- what is said of each destination
 
 
-class DiffState(Model, frozen=True):
+class State(Model, frozen=True):
     """What one of the reports says of a destination."""
 
     verdict: str | None
@@ -166,8 +166,8 @@ class Compared(Model, frozen=True):
     source_port: int | None
     change: str
     """One of `CHANGES`."""
-    before: DiffState | None
-    after: DiffState | None
+    before: State | None
+    after: State | None
     differences: tuple[Difference, ...]
     advice: str | None
 
@@ -220,12 +220,12 @@ class _Subject:
         self.own: Any = None
         self.findings: list[Any] = []
 
-    def state(self) -> DiffState:
+    def state(self) -> State:
         own, found = self.own, self.findings
         worst = min((_telling(each.verdict) for each in found), default=len(VERDICTS))
         verdict = own.verdict if own else VERDICTS[worst] if worst < len(VERDICTS) else None
         words = (verdict, *(each.verdict for each in found))
-        return DiffState(
+        return State(
             verdict=verdict, verdicts=tuple(dict.fromkeys(filter(None, words))),
             reporters=tuple(sorted({each.reporter for each in found if each.reporter and each.verdict == verdict})),
             mtu=min((each.mtu for each in found if each.mtu is not None), default=None),
@@ -279,7 +279,7 @@ def _overall(differences: Sequence[Difference]) -> str:
     return verdict or min((each.change for each in differences), key=CHANGES.index, default="same")
 
 
-def _advice(change: str, after: DiffState | None, differences: Sequence[Difference],
+def _advice(change: str, after: State | None, differences: Sequence[Difference],
             new: _Subject | None) -> str | None:
     if change in {"same", "better"}:
         return None
@@ -299,14 +299,14 @@ def _advice(change: str, after: DiffState | None, differences: Sequence[Differen
 # ---- the rules: each gives what it finds, or None
 
 
-def _by_verdict(before: DiffState, after: DiffState) -> Difference | None:
+def _by_verdict(before: State, after: State) -> Difference | None:
     if before.verdict == after.verdict or before.verdict is None or after.verdict is None:
         return None     # what is undecided is neither better nor worse
     is_worse = _reach(after.verdict) > _reach(before.verdict)
     return Difference("verdict", before.verdict, after.verdict, "worse" if is_worse else "better")
 
 
-def _by_reporter(before: DiffState, after: DiffState) -> Difference | None:
+def _by_reporter(before: State, after: State) -> Difference | None:
     """Of the same verdict. Somebody who did not complain before is worse; somebody who no longer does, better."""
     if before.verdict != after.verdict or before.reporters == after.reporters:
         return None
@@ -314,13 +314,13 @@ def _by_reporter(before: DiffState, after: DiffState) -> Difference | None:
     return Difference("reporter", before.reporters, after.reporters, "worse" if is_worse else "better")
 
 
-def _by_mtu(before: DiffState, after: DiffState) -> Difference | None:
+def _by_mtu(before: State, after: State) -> Difference | None:
     if before.mtu is None or after.mtu is None or before.mtu == after.mtu:
         return None     # that a limit appears, or is gone, is the verdict's business
     return Difference("mtu", before.mtu, after.mtu, "worse" if after.mtu < before.mtu else "better")
 
 
-def _by_loss(before: DiffState, after: DiffState) -> Difference | None:
+def _by_loss(before: State, after: State) -> Difference | None:
     """The z-test of two proportions, of destinations that answer in both runs."""
     if before.loss is None or after.loss is None:
         return None
@@ -334,7 +334,7 @@ def _by_loss(before: DiffState, after: DiffState) -> Difference | None:
                       "worse" if after.loss > before.loss else "better")
 
 
-def _by_rtt(before: DiffState, after: DiffState) -> Difference | None:
+def _by_rtt(before: State, after: State) -> Difference | None:
     """The median, against the jitter of either run: outliers move the maximum, but neither median nor minimum."""
     one, other = before.rtt_ms, after.rtt_ms
     if one is None or other is None:
@@ -348,7 +348,7 @@ def _by_rtt(before: DiffState, after: DiffState) -> Difference | None:
                       "worse" if other.median > one.median else "better")
 
 
-_RULES: tuple[Callable[[DiffState, DiffState], Difference | None], ...] = (
+_RULES: tuple[Callable[[State, State], Difference | None], ...] = (
     _by_verdict, _by_reporter, _by_mtu, _by_loss, _by_rtt)
 
 

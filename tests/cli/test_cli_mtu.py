@@ -10,12 +10,12 @@ from udpprobe.cli import main
 from udpprobe.commands.mtu import Measured
 from udpprobe.errors import PrivilegeError
 from udpprobe.pmtud.model import MtuReport
-from udpprobe.tracing.model import TraceTarget
+from udpprobe.tracing.model import Target
 
 DEFAULTS = {"most": 0, "retries": 2, "timeout_s": 4, "rate_pps": 1000, "ttl": 64, "interface": None,
             "source_address": None, "source_port": 0, "payload": "auto", "control": True, "capture": "auto"}
 REPORT = MtuReport(
-    version="0.1.0", target=TraceTarget("127.0.0.1", 53), verdict="ok", errno=None, path_mtu=1500, udp_payload_max=1472,
+    version="0.1.0", target=Target("127.0.0.1", 53), verdict="ok", errno=None, path_mtu=1500, udp_payload_max=1472,
     proof="refusal", state="SEARCH_COMPLETE", interface="eth0", interface_mtu=1500, source_address="127.0.0.1",
     control_port=None, reports=(), black_hole=None, sent=2, duration_ms=1.0, time_ns=0)
 

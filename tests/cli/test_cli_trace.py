@@ -17,11 +17,11 @@ from udpprobe.cli import main
 from udpprobe.commands import trace as tracing
 from udpprobe.engines import wire
 from udpprobe.errors import UsageError
-from udpprobe.tracing.model import Hop, TraceReport, TraceTarget
+from udpprobe.tracing.model import Hop, Target, TraceReport
 
 
 def report_of(verdict="refused", address="192.0.2.7"):
-    return TraceReport("1.0", TraceTarget(address, 7), "192.0.2.1", (40_000,), "eth0", 0, verdict, None, False, (), None)
+    return TraceReport("1.0", Target(address, 7), "192.0.2.1", (40_000,), "eth0", 0, verdict, None, False, (), None)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_line_of_ndjson_is_written_once_its_hop_is_settled(monkeypatch, capsys
 
     def stand_in(_destinations, _options, _on_change, *, on_hops, rounds, **_how):
         for _ in range(rounds or 2):
-            on_hops(0, TraceTarget("192.0.2.7", 7), hops[:2])
+            on_hops(0, Target("192.0.2.7", 7), hops[:2])
             assert [1, 2] == [json.loads(line)["ttl"] for line in capsys.readouterr().out.splitlines()]
             yield 0, tracing.Traced(replace(report_of(), hops=hops), interrupted=False)
             told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

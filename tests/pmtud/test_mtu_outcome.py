@@ -14,9 +14,9 @@ from udpprobe.pmtud.outcome import Reports, SearchContext, outcome, verdict_of
 from udpprobe.pmtud.rounds import RetryPolicy, SearchRounds
 from udpprobe.pmtud.search import Search
 from udpprobe.replies import Reply
-from udpprobe.tracing.model import TraceTarget
+from udpprobe.tracing.model import Target
 
-CONTEXT = SearchContext("0.1.0", TraceTarget("198.51.100.7", 53), 4, "eth0", 1500, "192.0.2.9", 55_555, 0, 0, 3 * SECOND, {})
+CONTEXT = SearchContext("0.1.0", Target("198.51.100.7", 53), 4, "eth0", 1500, "192.0.2.9", 55_555, 0, 0, 3 * SECOND, {})
 
 
 def report_of(rounds, reports=None, locator=None, **changes):

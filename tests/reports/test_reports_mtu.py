@@ -13,12 +13,12 @@ from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
 from udpprobe.reports import OutputFormat
 from udpprobe.reports.mtu import MTU_FORMATS, mtu_table, speakers
 from udpprobe.reports.text import PLAIN, Style
-from udpprobe.tracing.model import TraceTarget
+from udpprobe.tracing.model import Target
 
 ROUTER = Reported("192.0.2.1", 1400, 4, 1401, ())
 LIAR = Reported("192.0.2.2", 0, 1, 1500, ("the router names no MTU",))
 TOO_BIG = MtuReport(
-    version="0.1.0", target=TraceTarget("198.51.100.7", 53), verdict="too-big", errno=None, path_mtu=1400,
+    version="0.1.0", target=Target("198.51.100.7", 53), verdict="too-big", errno=None, path_mtu=1400,
     udp_payload_max=1372, proof="refusal", state="SEARCH_COMPLETE", interface="eth0", interface_mtu=1500,
     source_address="192.0.2.9", control_port=55_555, reports=(ROUTER, LIAR), black_hole=None, sent=9, duration_ms=43.6,
     time_ns=T0_NS, notes=("the service is silent",), advice="Send less.",
@@ -66,7 +66,7 @@ Faults: foreign 2.
     (SILENT, "198.51.100.7:53: silent: no packet of any size is known to arrive; 9 probes"),
     (replace(SILENT, verdict="unsent", errno="ENETUNREACH"), "198.51.100.7:53: unsent (ENETUNREACH); 9 probes"),
     (replace(SILENT, verdict="loop"), "198.51.100.7:53: loop: the TTL runs out on the way; udpprobe trace shows where; 9 probes"),
-    (replace(SILENT, target=TraceTarget("fe80::1", 53, "eth0")), "[fe80::1%eth0]:53: silent"),
+    (replace(SILENT, target=Target("fe80::1", 53, "eth0")), "[fe80::1%eth0]:53: silent"),
     (replace(SILENT, verdict="prohibited"),
      "198.51.100.7:53: prohibited: nothing arrives; udpprobe trace shows who says so; 9 probes"),
     (replace(SILENT, verdict="malformed"), "198.51.100.7:53: malformed; 9 probes"),

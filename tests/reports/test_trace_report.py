@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from udpprobe.core.model import Spread
 from udpprobe.reports import OutputFormat
 from udpprobe.reports.trace import TRACE_FORMATS, change_lines, conclusion, trace_table
-from udpprobe.tracing.model import Hop, Reporter, TraceLoop, TraceReport, TraceTarget, loop_words
+from udpprobe.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport, loop_words
 from udpprobe.tracing.statistics import Rounds
 
 SPREAD = Spread(0.5, 1.25, 12.5)
@@ -31,7 +31,7 @@ LOOP_WORDS = "loop of 2 between 10.0.0.1 and 10.0.0.2, entered at hop 1"
 def report_of(*reporters, verdict="refused", errno="ECONNREFUSED", loop=None, **fields):
     hops = tuple(Hop(ttl, tuple(each), max(3, sum(one.count for one in each)), 0 if each else 3)
                  for ttl, each in enumerate(reporters, 1))
-    return TraceReport("1.0", TraceTarget("192.0.2.7", 7), "192.0.2.1", (40_000,), "eth0", 0, verdict, errno,
+    return TraceReport("1.0", Target("192.0.2.7", 7), "192.0.2.1", (40_000,), "eth0", 0, verdict, errno,
                        verdict == "refused", hops, loop, **fields)
 
 

@@ -13,7 +13,7 @@ from trace_world import ANSWER, EXPIRED, REFUSED, TO, reply_of
 
 from udpprobe.core.limiter import MS
 from udpprobe.tracing.hops import hops_of
-from udpprobe.tracing.model import Hop, Reporter, TraceLoop, TraceReport, TraceTarget
+from udpprobe.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport
 from udpprobe.tracing.path import TracePolicy
 from udpprobe.tracing.schedule import Schedule
 from udpprobe.tracing.statistics import MOST_CHANGES, REMEMBERED, Rounds, Series
@@ -28,7 +28,7 @@ def hop(*rtts_ms, ttl=1, lost=None, reporters=(A,)):
 
 
 def report_of(*hops, verdict="refused", time_ns=0, **fields):
-    return TraceReport("1.0", TraceTarget(END.address, 7), "192.0.2.1", (40_000,), "eth0", time_ns, verdict, None,
+    return TraceReport("1.0", Target(END.address, 7), "192.0.2.1", (40_000,), "eth0", time_ns, verdict, None,
                        verdict == "refused", hops, fields.pop("loop", None), **fields)
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from udpprobe.core.limiter import MS
-from udpprobe.core.model import Event, QuotedDatagram
+from udpprobe.core.model import Event, Quoted
 from udpprobe.core.verdicts import meaning_of
 from udpprobe.replies import Reply
 from udpprobe.tracing.hops import end_of, hops_of, loop_of, worst
@@ -25,7 +25,7 @@ LONGEST_NS = 600_000 * MS
 
 def event_of(reporter, kind, *, quoted_ttl=1, mtu=None, extensions=None, notes=()):
     meaning = meaning_of(4, *kind)
-    quoted = QuotedDatagram(OWN, 40_000, TO, 7, 1, quoted_ttl, 36, 16, 1, 28)
+    quoted = Quoted(OWN, 40_000, TO, 7, 1, quoted_ttl, 36, 16, 1, 28)
     return Event(1, 0, 4, *kind, meaning.verdict, meaning.errno, None, meaning.reason, reporter, mtu, quoted, "exact",
                  None, None, extensions, notes)
 

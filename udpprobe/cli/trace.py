@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from udpprobe.engines.wire import Endpoint
     from udpprobe.reports.text import Style
     from udpprobe.resolver import Names
-    from udpprobe.tracing.model import Hop, TraceReport, TraceTarget
+    from udpprobe.tracing.model import Hop, Target, TraceReport
 
 
 EXAMPLES = """\
@@ -241,7 +241,7 @@ class _Output:
             return trace_table(report, width_of(self.out), self.style)
         return traces_text([report], self.format, width_of(self.out))
 
-    def take_hops(self, place: int, target: "TraceTarget", hops: "Sequence[Hop]") -> None:
+    def take_hops(self, place: int, target: "Target", hops: "Sequence[Hop]") -> None:
         """Hops that are settled: a line each, at once."""
         from udpprobe.reports.trace import hop_lines  # noqa: PLC0415 - as above
 

@@ -36,7 +36,7 @@ from udpprobe.pmtud.rounds import (
 )
 from udpprobe.pmtud.search import Phase, Search
 from udpprobe.replies import Reply
-from udpprobe.tracing.model import TraceTarget
+from udpprobe.tracing.model import Target
 
 LONGEST_WAIT_S = 0.05
 CONTROL_PORTS = (49_152, 65_536)
@@ -139,7 +139,7 @@ def _unsent(endpoint: Endpoint, error: UnsentError) -> MtuReport:
     name = errorcode.get(error.code)
     advice = sentence(unsent_case(name), [endpoint_text(endpoint.text, endpoint.port, error.zone)], endpoint.text)
     return MtuReport(
-        version=__version__, target=TraceTarget(endpoint.text, endpoint.port, error.zone), verdict="unsent", errno=name,
+        version=__version__, target=Target(endpoint.text, endpoint.port, error.zone), verdict="unsent", errno=name,
         path_mtu=None, udp_payload_max=None, proof=None, state=Phase.ERROR.value, interface="", interface_mtu=0,
         source_address="", control_port=None, reports=(), black_hole=None, sent=0, duration_ms=0,
         time_ns=time.time_ns(), advice=advice)

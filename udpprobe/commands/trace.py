@@ -20,7 +20,7 @@ from udpprobe.errors import UnsentError, UsageError
 from udpprobe.interrupt import CtrlC
 from udpprobe.replies import MOST_PROBES, Reply
 from udpprobe.tracing.hops import advised, end_of, hops_of, loop_of, worst
-from udpprobe.tracing.model import Hop, TraceReport, TraceTarget
+from udpprobe.tracing.model import Hop, Target, TraceReport
 from udpprobe.tracing.pace import Pace
 from udpprobe.tracing.path import BURST, TracePolicy
 from udpprobe.tracing.schedule import Schedule
@@ -95,7 +95,7 @@ def trace(endpoint: Endpoint, options: TraceOptions, on_change: Callable[[TraceR
 
 def trace_all(endpoints: Sequence[Endpoint], options: TraceOptions,
               on_change: Callable[[int, TraceReport], None] | None = None, *,
-              on_hops: Callable[[int, TraceTarget, Sequence[Hop]], None] | None = None,
+              on_hops: Callable[[int, Target, Sequence[Hop]], None] | None = None,
               interval_s: float | None = None, rounds: int | None = 1,
               wish: Callable[[], Wish] | None = None) -> Iterator[tuple[int, Traced]]:
     """Trace the ways to some destinations side by side, once or in rounds.
@@ -168,7 +168,7 @@ def _turned(ways: Sequence[_Way], listener: Listener, stop: _Stop,
 def _unsent(endpoint: Endpoint, error: UnsentError) -> TraceReport:
     """Of a destination that this host has no way to: no hop."""
     return advised(TraceReport(
-        version=__version__, target=TraceTarget(endpoint.text, endpoint.port, error.zone), source_address="",
+        version=__version__, target=Target(endpoint.text, endpoint.port, error.zone), source_address="",
         source_ports=(), interface="", time_ns=time.time_ns(), verdict="unsent",
         errno=errorcode.get(error.code), reached=False, hops=(), loop=None))
 
@@ -272,7 +272,7 @@ class _Way:
             self.round.tracing.take(replies)
 
     def tell(self, stop: _Stop, on_change: Callable[[int, TraceReport], None] | None,
-             on_hops: Callable[[int, TraceTarget, Sequence[Hop]], None] | None) -> None:
+             on_hops: Callable[[int, Target, Sequence[Hop]], None] | None) -> None:
         """Hand on what is known of the round by now."""
         if self.round is None:
             return

@@ -14,7 +14,7 @@ from udpprobe.core.notes import GROUP_MEMBER, TEXTS, Note
 from udpprobe.endpoints import endpoint_text
 
 if TYPE_CHECKING:
-    from udpprobe.core.model import Destination, Finding, QuotedDatagram
+    from udpprobe.core.model import Destination, Finding, Quoted
 
 SENTENCES = {
     "refused": "Nothing listens on {where}: start the service or check the port.",
@@ -207,7 +207,7 @@ def case_of_finding(found: Finding, address: str, answered: int = 0) -> Case:
         mtu=found.mtu, notes=found.notes, routers=found.loop.routers if found.loop else (), answered=answered)
 
 
-def advice_about(quoted: QuotedDatagram, verdict: str | None, reason: str, reporter: str | None, *, family: int,
+def advice_about(quoted: Quoted, verdict: str | None, reason: str, reporter: str | None, *, family: int,
                  mtu: int | None, notes: Sequence[str]) -> str | None:
     """What one error asks for about the datagram that it quotes."""
     case = case_of_error(verdict, reason=reason, reporter=reporter, address=quoted.destination, family=family, mtu=mtu,

@@ -386,7 +386,7 @@ class Planned(Model, frozen=True):
     """Why this host would not send it; None where it would."""
 
 
-class QuotedDatagram(Model, frozen=True):
+class Quoted(Model, frozen=True):
     """The datagram as the error quotes it; None for what the quote does not reach."""
 
     source: str
@@ -402,14 +402,14 @@ class QuotedDatagram(Model, frozen=True):
     """Bytes of the quote, from its IP header on."""
 
 
-def quoted_of(packet: Any) -> QuotedDatagram:  # noqa: ANN401 - a `Packet`, or one with the same fields
+def quoted_of(packet: Any) -> Quoted:  # noqa: ANN401 - a `Packet`, or one with the same fields
     """What an ICMP error quotes of a datagram."""
     notes = packet.notes
 
     def unless(missing: int, value: int) -> int | None:
         return None if notes & missing else value
 
-    return QuotedDatagram(
+    return Quoted(
         source=address_text(*packet.source), source_port=unless(Note.NO_PORTS, packet.source_port),
         destination=address_text(*packet.destination),
         destination_port=unless(Note.NO_PORTS, packet.destination_port),
@@ -432,7 +432,7 @@ class Event(Model, frozen=True):
     reason: str
     reporter: str | None
     mtu: int | None
-    quoted: QuotedDatagram
+    quoted: Quoted
     match: str
     matched_frame: int | None
     rtt_ms: float | None

@@ -28,7 +28,7 @@ from udpprobe.payloads import Catalogue, chosen, load
 from udpprobe.payloads.catalogue import Payload
 from udpprobe.replies import NO_LOOP_TTL, Flows, Probe, Reply, Tracker
 from udpprobe.targets import Wanted, resolve
-from udpprobe.tracing.model import TraceTarget
+from udpprobe.tracing.model import Target
 
 if TYPE_CHECKING:
     from udpprobe.scanning.probes import Destinations
@@ -207,10 +207,10 @@ class Wire:
             self._held = held.pop_all()
 
     @property
-    def target(self) -> TraceTarget:
+    def target(self) -> Target:
         """The destination."""
         zone = self.interface if self.flows.zone else None
-        return TraceTarget(address_text(*self.flows.destination), self.flows.port, zone)
+        return Target(address_text(*self.flows.destination), self.flows.port, zone)
 
     @property
     def source(self) -> str:

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from udpprobe.core.addresses import MAPPED_PREFIX, address_text
-from udpprobe.core.model import ErrorSent, ErrorsSent, Event, Process, QuotedDatagram
+from udpprobe.core.model import ErrorSent, ErrorsSent, Event, Process, Quoted
 from udpprobe.linux.receive_drops import MASK64
 from udpprobe.linux.sockdiag import UdpSocket
 from udpprobe.linux.sockets import Sockets, number_of
@@ -41,7 +41,7 @@ class _Row(Struct):
     """The first one."""
     process: Process | None
     why: str
-    quoted: QuotedDatagram
+    quoted: Quoted
     """Of the last one."""
     last_ns: int
     count: int = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import field
 
 from udpprobe.core.model import Model
-from udpprobe.tracing.model import TraceTarget
+from udpprobe.tracing.model import Target
 
 MTU_SCHEMA = "udpprobe.mtu/1"
 
@@ -37,7 +37,7 @@ class MtuReport(Model, frozen=True):
     """The path MTU to one destination, and who limits it."""
 
     version: str
-    target: TraceTarget
+    target: Target
     verdict: str | None
     """`ok`, `too-big`, `black-hole`, or the word for why nothing of any size is known to arrive; None where the search
     was interrupted before it was settled."""

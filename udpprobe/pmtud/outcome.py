@@ -19,7 +19,7 @@ from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
 from udpprobe.pmtud.rounds import CONTROL, SERVICE, SearchRounds
 from udpprobe.pmtud.search import Phase
 from udpprobe.replies import HEADER_BYTES
-from udpprobe.tracing.model import TraceTarget
+from udpprobe.tracing.model import Target
 
 ICMP_NAMES = {4: "ICMP 3/4 (fragmentation needed)", 6: "ICMPv6 2 (packet too big)"}
 PROOFS = {"answer": "answer", "error": "refusal"}
@@ -69,7 +69,7 @@ class SearchContext(Struct, frozen=True):
     """What the report says beside the search's result."""
 
     version: str
-    target: TraceTarget
+    target: Target
     family: int
     interface: str
     interface_mtu: int

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.core.model import Spread
-from udpprobe.diff import CHANGES, Compared, Comparison, Difference, DiffState
+from udpprobe.diff import CHANGES, Compared, Comparison, Difference, State
 from udpprobe.reports import OutputFormat
 from udpprobe.reports.csv import csv_text
 from udpprobe.reports.json import document, lines, plain
@@ -86,7 +86,7 @@ def row_cells(row: Compared) -> tuple[str, str, str]:
     return label, row.change, "; ".join(said)
 
 
-def _verdict(state: DiffState, address: str) -> str:
+def _verdict(state: State, address: str) -> str:
     by = _by(state.reporters, address)
     return escape(state.verdict or "undecided") + (f" by {by}" if by else "")
 
@@ -139,7 +139,7 @@ def _csv_row(row: Compared) -> tuple[object, ...]:
             *_csv_state(row.after), row.advice)
 
 
-def _csv_state(state: DiffState | None) -> Iterator[object]:
+def _csv_state(state: State | None) -> Iterator[object]:
     for name in _STATE:
         value = getattr(state, name) if state else None
         yield value.median if isinstance(value, Spread) else round(value, 6) if isinstance(value, float) else value

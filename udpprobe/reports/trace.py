@@ -37,9 +37,9 @@ from udpprobe.tracing.model import (
     Change,
     Hop,
     Reporter,
+    Target,
     TraceLoop,
     TraceReport,
-    TraceTarget,
     loop_words,
 )
 
@@ -217,7 +217,7 @@ def trace_json(report: TraceReport, _width: int) -> str:
     return "".join(document(whole | {"hops": iter((lines(whole["hops"]),))}))
 
 
-def hop_lines(hops: Sequence[Hop], target: TraceTarget) -> str:
+def hop_lines(hops: Sequence[Hop], target: Target) -> str:
     """The lines of NDJSON for some hops on the way to a target."""
     whither = plain(target)
     return lines({"kind": "hop", **plain(hop), "target": whither} for hop in hops)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from udpprobe.core.addresses import address_text
 from udpprobe.core.advice import advice_about
 from udpprobe.core.extensions import extensions_of
-from udpprobe.core.model import Event, QuotedDatagram, quoted_of
+from udpprobe.core.model import Event, Quoted, quoted_of
 from udpprobe.core.mtu import mtu_notes
 from udpprobe.core.notes import no_neighbour_notes, texts_of
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT
@@ -38,11 +38,11 @@ def event_of(known: Known, believed: Believed) -> Event:
                             notes=texts) if believed.task < known.plan.asked else None)
 
 
-def _sent(plan: Plan, believed: Believed) -> QuotedDatagram:
+def _sent(plan: Plan, believed: Believed) -> Quoted:
     """The probe, where nobody saw what was quoted of it."""
     address = plan.tasks.address(believed.task)
     header = 20 if believed.kind.family == 4 else 40
-    return QuotedDatagram(
+    return Quoted(
         source=address_text(*believed.own), source_port=plan.source_port[believed.task],
         destination=address_text(*address), destination_port=plan.port[believed.task], ip_id=None, ttl=plan.ttl,
         ip_length=believed.length, udp_length=believed.length - header, udp_checksum=None, bytes=0)

@@ -12,7 +12,7 @@ TRACE_SCHEMA = "udpprobe.trace/1"
 SILENT, NOBODY = "a silent router", "-"
 
 
-class TraceTarget(Model, frozen=True):
+class Target(Model, frozen=True):
     """What is traced."""
 
     address: str
@@ -104,7 +104,7 @@ class TraceReport(Model, frozen=True):
     """What a trace found."""
 
     version: str
-    target: TraceTarget
+    target: Target
     source_address: str
     source_ports: tuple[int, ...]
     """A flow each."""
