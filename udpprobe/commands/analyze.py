@@ -20,7 +20,7 @@ from udpprobe.capture.filter import Selection, filter_of
 from udpprobe.capture.frames import SourceState
 from udpprobe.capture.inputs import Inputs, threads_for
 from udpprobe.capture.pieces import Piece, Seam, Survey, cut, survey
-from udpprobe.commands.workers import Crew, Disordered, Followed, Giving, Part, Task, Threads
+from udpprobe.commands.workers import Disordered, Followed, Giving, Part, Task, Threads, WorkerPool
 from udpprobe.core.analyzer import KEPT_ROWS, MOST_WAITING, Analyzer, Kept
 from udpprobe.core.model import Event, Report
 from udpprobe.errors import CaptureError, UdpprobeError
@@ -92,10 +92,10 @@ def analyze(
     if options.filter is not None:
         filter_of(options.filter)       # before any file is opened
     with CtrlC() as ctrl_c:
-        with _crew(inputs, workers, cluster, ctrl_c) as crew:
+        with _worker_pool(inputs, workers, cluster, ctrl_c) as pool:
             named = inputs if cluster is None else inputs.for_others()
             run = _Run(named, task, options, on_events, on_progress, ctrl_c)
-            run.follow_all(crew)
+            run.follow_all(pool)
         report = report_of("analyze", run.analyzer or task.analyzer(), run.state, options.question,
                            is_final=True)
     if ctrl_c.came:
@@ -104,7 +104,8 @@ def analyze(
 
 
 @contextmanager
-def _crew(inputs: Inputs, workers: int | None, cluster: str | None, ctrl_c: CtrlC) -> Iterator[Crew | None]:
+def _worker_pool(inputs: Inputs, workers: int | None, cluster: str | None,
+                 ctrl_c: CtrlC) -> Iterator[WorkerPool | None]:
     """Who follows pieces side by side; None where this thread is to do all."""
     if cluster is None:
         count = threads_for(inputs.files, workers)
@@ -114,8 +115,8 @@ def _crew(inputs: Inputs, workers: int | None, cluster: str | None, ctrl_c: Ctrl
         from udpprobe.commands.cluster import hired  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise UdpprobeError("--cluster needs Dask; install udpprobe[cluster]") from error
-    with hired(cluster, inputs.files, workers, ctrl_c) as crew:
-        yield crew
+    with hired(cluster, inputs.files, workers, ctrl_c) as pool:
+        yield pool
 
 
 class Waiting:
@@ -181,7 +182,7 @@ class _Run:
         self._inputs, self._task, self._options = inputs, task, options
         self._on_events, self._on_progress, self._ctrl_c = on_events, on_progress, ctrl_c
 
-    def follow_all(self, crew: Crew | None) -> None:
+    def follow_all(self, pool: WorkerPool | None) -> None:
         """One capture after the other.
 
         Raises:
@@ -191,7 +192,7 @@ class _Run:
             if self._ctrl_c.came:
                 return
             try:
-                self._follow(files, crew)
+                self._follow(files, pool)
             except CaptureError as error:
                 if len(self._inputs.captures) == 1:
                     raise
@@ -199,12 +200,12 @@ class _Run:
         if self.analyzer is None and self.state.unread:
             raise CaptureError(next(iter(self.state.unread.values())))
 
-    def _follow(self, files: Sequence[Named], crew: Crew | None) -> None:
+    def _follow(self, files: Sequence[Named], pool: WorkerPool | None) -> None:
         """Side by side where that can be; in one go where files overlap, or frames stand out of order."""
         stored = [name for name in files if isinstance(name, str) and is_stored(name)]
-        if crew is not None and len(stored) == len(files):
+        if pool is not None and len(stored) == len(files):
             try:
-                self._follow_pieces(stored, crew)
+                self._follow_pieces(stored, pool)
             except Disordered:
                 self._follow_in_order(files, is_ordered=True)
             return
@@ -262,7 +263,7 @@ class _Run:
         else:
             self._tell_all(analyzer, waiting)
 
-    def _follow_pieces(self, files: Sequence[str], crew: Crew) -> None:
+    def _follow_pieces(self, files: Sequence[str], pool: WorkerPool) -> None:
         """Follow the files of a capture, which do not overlap in time, in pieces side by side, and join them.
 
         Raises:
@@ -275,25 +276,25 @@ class _Run:
         total = sum(each.total_bytes for each in surveys)
         state = SourceState("file", "", total_bytes=total)
         of = [(each, piece) for each in surveys
-              for piece in cut(each, max(round(crew.parts(total) * each.total_bytes / max(total, 1)), 1),
+              for piece in cut(each, max(round(pool.parts(total) * each.total_bytes / max(total, 1)), 1),
                                is_gapless=len(files) > 1)]
 
         def look(done_bytes: int) -> None:
             state.done_bytes = min(done_bytes, total)
             self._tell_progress(state)
 
-        with closing(crew.follow([piece for _, piece in of], self._task, look)) as results:
-            joined, state = self._joined(of, results, crew)
+        with closing(pool.follow([piece for _, piece in of], self._task, look)) as results:
+            joined, state = self._joined(of, results, pool)
         if joined is None:
             self.state.absorb(state)
             return
-        analyzer = crew.analyzer_of(joined)
+        analyzer = pool.analyzer_of(joined)
         with closing(Waiting()) as waiting:
             self._tell_all(analyzer, waiting)
         self._add(analyzer, state)
 
     def _joined(self, of: list[tuple[Survey, Piece]], results: Iterator[Giving],
-                crew: Crew) -> tuple[Part | None, SourceState]:
+                pool: WorkerPool) -> tuple[Part | None, SourceState]:
         """Put the pieces together, in their order; those that guessed wrong are followed again."""
         joined: Part | None = None
         state, seam, last, latest_ns = SourceState("file", ""), Seam(), None, None
@@ -304,7 +305,7 @@ class _Run:
             if not seam.needs(piece):
                 continue
             try:
-                found = self._fitting(piece, result(), seam, crew, is_first=joined is None)
+                found = self._fitting(piece, result(), seam, pool, is_first=joined is None)
             except CaptureError as error:
                 if all(each.name == piece.name for each, _ in of):
                     raise
@@ -325,12 +326,12 @@ class _Run:
         state.absorb(seam.state)
         return joined, state
 
-    def _fitting(self, piece: Piece, found: Followed, seam: Seam, crew: Crew, *, is_first: bool) -> Followed:
+    def _fitting(self, piece: Piece, found: Followed, seam: Seam, pool: WorkerPool, *, is_first: bool) -> Followed:
         """The piece as it is to be read behind those before it."""
         mended = seam.mended(piece, found.edges)
         if mended is None and found.is_first == is_first:
             return found
-        return crew.follow_again(mended or piece, self._task, is_first=is_first)
+        return pool.follow_again(mended or piece, self._task, is_first=is_first)
 
     def _surveyed(self, files: Sequence[str]) -> list[Survey]:
         """Those that can be read, by their first frames; of one time, the later named first."""

@@ -150,12 +150,12 @@ class RemotePart:
     """A `Part` in pieces at workers, which are joined two and two.
 
     Args:
-        crew: who joins.
+        pool: who joins.
         kept: of one piece.
     """
 
-    def __init__(self, crew: ClusterCrew, kept: Future) -> None:
-        self._crew = crew
+    def __init__(self, pool: ClusterPool, kept: Future) -> None:
+        self._pool = pool
         self._tree = [(0, kept)]
         """How often each was joined, falling; and each."""
 
@@ -163,7 +163,7 @@ class RemotePart:
         """Add the piece directly behind this one, which is used up."""
         (level, kept), = right._tree     # joined with none so far
         while self._tree and self._tree[-1][0] == level:
-            kept = self._crew.submit(_join, self._tree.pop()[1], kept, priority=JOIN_FIRST)
+            kept = self._pool.submit(_join, self._tree.pop()[1], kept, priority=JOIN_FIRST)
             level += 1
         self._tree.append((level, kept))
 
@@ -171,13 +171,13 @@ class RemotePart:
         """All of it, folded."""
         _, kept = self._tree.pop()
         while self._tree:
-            kept = self._crew.submit(_join, self._tree.pop()[1], kept, priority=JOIN_FIRST)
-        folded: Analyzer = self._crew.result(self._crew.submit(_fold, kept, priority=JOIN_FIRST), "what was read")
+            kept = self._pool.submit(_join, self._tree.pop()[1], kept, priority=JOIN_FIRST)
+        folded: Analyzer = self._pool.result(self._pool.submit(_fold, kept, priority=JOIN_FIRST), "what was read")
         return folded
 
 
-class ClusterCrew:
-    """A `Crew`: workers of a cluster; what cannot be read at one of them is tried at others.
+class ClusterPool:
+    """A `WorkerPool`: workers of a cluster; what cannot be read at one of them is tried at others.
 
     Args:
         client: of the cluster.
@@ -193,11 +193,11 @@ class ClusterCrew:
         self._done_bytes = 0
 
     def parts(self, total_bytes: int) -> int:
-        """See Crew."""
+        """See WorkerPool."""
         return max(self.count, -(-total_bytes // MOST_PIECE_BYTES))
 
     def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
-        """See Crew. Few are given out ahead of being joined: each takes memory, and work that Ctrl-C would waste."""
+        """See `WorkerPool`. Few pieces run before they can be joined: they take memory, and Ctrl-C wastes it."""
         self._run, self._is_stopped, self._look, self._done_bytes = uuid4().hex, False, look, 0
         waiting = (_Job(self._run, piece, task, number == 0, number == len(pieces) - 1)
                    for number, piece in enumerate(pieces))
@@ -213,11 +213,11 @@ class ClusterCrew:
                 self._client.run(_end, self._run)
 
     def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
-        """See Crew."""
+        """See WorkerPool."""
         return self._followed(self._given(_Job(self._run, piece, task, is_first, False)))
 
     def analyzer_of(self, part: RemotePart) -> Analyzer:
-        """See Crew."""
+        """See WorkerPool."""
         return part.analyzer()
 
     def submit(self, function: Callable[..., Any], *arguments: object, **how: object) -> Future:
@@ -301,7 +301,7 @@ class ClusterCrew:
 # ---- hiring
 
 @contextmanager
-def hired(address: str, files: Sequence[str], workers: int | None, ctrl_c: CtrlC) -> Iterator[ClusterCrew]:
+def hired(address: str, files: Sequence[str], workers: int | None, ctrl_c: CtrlC) -> Iterator[ClusterPool]:
     """The workers of a cluster, fit for the work; nothing is left there afterwards.
 
     Args:
@@ -327,7 +327,7 @@ def hired(address: str, files: Sequence[str], workers: int | None, ctrl_c: CtrlC
                  else _scheduler(address))
         client = stack.enter_context(Client(where, timeout=PATIENCE_S))
         _see_that_all_have_what_is_needed(client.get_versions(packages=["udpprobe"]), client.scheduler.address)
-        yield ClusterCrew(client, ctrl_c)
+        yield ClusterPool(client, ctrl_c)
 
 
 def _scheduler(address: str) -> str:

@@ -99,15 +99,15 @@ def follow_piece(piece: Piece, task: Task, *, is_first: bool, is_last: bool, is_
         file.close()
 
 
-class Crew(Protocol):
-    """Those who follow pieces side by side: threads, or the workers of a cluster."""
+class WorkerPool(Protocol):
+    """Runs the analysis of several pieces at once: in threads, or on the workers of a cluster."""
 
     def parts(self, total_bytes: int) -> int:
-        """In how many pieces a capture of so many bytes is best followed."""
+        """The number of pieces to cut a capture of this size into."""
         ...
 
     def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
-        """Follow pieces; of each in turn, what gives its result or raises its error.
+        """Analyze pieces; yield for each, in order, a callable that returns its result or raises its error.
 
         Args:
             pieces: in their order, the first of which begins the capture.
@@ -120,10 +120,10 @@ class Crew(Protocol):
         ...
 
     def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
-        """Follow a piece in another way than it was, now that those before it are known."""
+        """Analyze a piece again, because the pieces before it showed that its first reading was wrong."""
         ...
 
-    def analyzer_of(self, part: Any, /) -> Analyzer:  # noqa: ANN401 - of this crew
+    def analyzer_of(self, part: Any, /) -> Analyzer:  # noqa: ANN401 - of this pool
         """All that was joined, here."""
         ...
 
@@ -143,11 +143,11 @@ class Threads:
         self._count, self._ctrl_c = count, ctrl_c
 
     def parts(self, _: int) -> int:
-        """See Crew."""
+        """See WorkerPool."""
         return self._count
 
     def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
-        """See Crew. Threads wait for whoever joins the pieces when they are AHEAD of that: each takes memory."""
+        """See WorkerPool. Threads wait for whoever joins the pieces when they are AHEAD of that: each takes memory."""
         found: list[Followed | Exception | None] = [None] * len(pieces)
         are_done = [threading.Event() for _ in pieces]
         states = [SourceState("file", piece.name) for piece in pieces]
@@ -184,11 +184,11 @@ class Threads:
             room.release(self._count)
 
     def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
-        """See Crew."""
+        """See WorkerPool."""
         return follow_piece(piece, task, is_first=is_first, is_last=False, is_over=lambda: self._ctrl_c.came)
 
     def analyzer_of(self, part: Analyzer) -> Analyzer:
-        """See Crew."""
+        """See WorkerPool."""
         return part
 
 

@@ -38,10 +38,10 @@ LOOPBACK = 0xFFFF_7F
 """127.0.0.0/8, mapped."""
 FALLBACK = "raw sockets need CAP_NET_RAW (be root, or see udpprobe scan --help): this takes --engine recverr, which"
 BULK_PPS = 5000
-"""Beyond this rate a small ring does not keep up."""
-CROWD = 4096
-"""Of so many destinations at such a rate, probes are not captured: half of the frames would be our own. Their times
-are those of the call that sent them, some hundreds at once."""
+"""Above this rate a small capture ring overflows."""
+MANY_DESTINATIONS = 4096
+"""From this number of destinations on, a fast scan does not capture its own probes: they would be half of all frames.
+Their time is then that of the call that sent them, which sends some hundreds at once."""
 
 
 class EngineOptions(Struct, frozen=True):
@@ -213,7 +213,7 @@ def _open_raw(options: EngineOptions, ports: tuple[int, ...], tasks: int) -> Eng
 
     bulk = not 0 < options.rate_pps <= BULK_PPS
     return Raw(ports=(ports[0], ports[-1]), interface=options.interface, bulk=bulk, capture=options.capture,
-               sees_own=not bulk or tasks < CROWD or options.write is not None)
+               sees_own=not bulk or tasks < MANY_DESTINATIONS or options.write is not None)
 
 
 def _open_recverr(options: EngineOptions, _: tuple[int, ...], __: int) -> Engine:

@@ -1,4 +1,4 @@
-"""The ICMP errors of a scan, one by one."""
+"""Turns each ICMP error that a scan matched to one of its probes into an `Event`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from udpprobe.scanning.replies import Believed
 
 
 def event_of(known: Known, believed: Believed) -> Event:
-    """An error that proved to be about a probe."""
+    """The event of a matched error."""
     packet, kind = believed.packet, believed.kind
     meaning, verdict = judged(known, believed.task, kind)
     extensions, odd = extensions_of(packet.data, packet.family) if packet else (None, 0)

@@ -1,8 +1,9 @@
-"""One reporter of a host's ICMP errors, and the ports that it has said nothing of: none of its, or no token left?
+"""Decides why one reporter sent no ICMP error about some ports of a host: they are silent, or its rate limit ate it.
 
-While nothing speaks of a limit, all are asked once more, and behind them ports that this reporter is known to refuse:
-if all of those are refused and none of the others, it has nothing to say of the others. As soon as a known port
-misses, or one that had said nothing is refused, there is a limit (or loss): then every token is spent on one port.
+Without a sign of a rate limit, all these ports are probed once more, followed by ports that this reporter is known to
+refuse. If it refuses all of the known ports and none of the others, the others are silent. If a known port draws no
+error, or a port that had drawn none is refused now, there is a rate limit (or loss). From then on, ports are probed one
+by one, each when the reporter should have a token again.
 """
 
 from __future__ import annotations
