@@ -77,8 +77,8 @@ class Heard(Pacing):
         super().answered(task, time_ns)
         self.told.append((ANSWER, task))
 
-    def failed(self, task, source, attempt, time_ns, *, is_refusal, voice):
-        super().failed(task, source, attempt, time_ns, is_refusal=is_refusal, voice=voice)
+    def failed(self, task, source, attempt, time_ns, *, is_refusal, origin):
+        super().failed(task, source, attempt, time_ns, is_refusal=is_refusal, origin=origin)
         self.told.append((REFUSAL if is_refusal else ERROR, task, source, attempt))
 
 

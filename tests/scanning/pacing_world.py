@@ -119,8 +119,8 @@ class World:
                 self.pacing.answered(task, time_ns)
             else:
                 reporter = self.reporter.get(self.plan.port[task], 0)
-                voice = (0, task % 16) if self.anonymous else (reporter, 0)
-                self.pacing.failed(task, source, attempt, time_ns, is_refusal=reporter == 0, voice=voice)
+                origin = (0, task % 16) if self.anonymous else (reporter, 0)
+                self.pacing.failed(task, source, attempt, time_ns, is_refusal=reporter == 0, origin=origin)
 
     def silent_found(self):
         """(host, port) of what the scan calls silent, for whatever reason."""

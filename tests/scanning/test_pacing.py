@@ -270,7 +270,7 @@ rules = st.lists(st.tuples(st.floats(0, 0.3), st.sampled_from((0, 20 * MS, 100 *
                            st.integers(1, 10)), max_size=3)
 
 
-def many_voices(ports, dropped, rules, **fields):
+def many_origins(ports, dropped, rules, **fields):
     """A world in which other reporters refuse a part of the ports each."""
     chosen = sorted(ports)
     silent, rest = chosen[:int(len(chosen) * dropped)], chosen[int(len(chosen) * dropped):]
@@ -287,7 +287,7 @@ def many_voices(ports, dropped, rules, **fields):
        st.integers(0, 1 << 30))
 def test_no_port_is_called_silent_whose_reporter_was_heard_and_has_a_limit(ports, dropped, rules, limits, loss, rate,
                                                                            seed):
-    made = many_voices(ports, dropped, rules, loss=loss, seed=seed, **limits)
+    made = many_origins(ports, dropped, rules, loss=loss, seed=seed, **limits)
     made.run(rate_pps=rate)
     assert set() == made.wrongly_silent()
     assert OPEN not in made.pacing.state[:made.plan.asked]
@@ -297,7 +297,7 @@ def test_no_port_is_called_silent_whose_reporter_was_heard_and_has_a_limit(ports
 @given(ports, st.floats(0, 1), rules, limits, st.integers(0, 1 << 30))
 def test_nor_where_nobody_says_who_sent_an_error(ports, dropped, rules, limits, seed):
     free = [(part, 0, 1) for part, _, _ in rules]       # of two limits that look alike, none can be told
-    made = many_voices(ports, dropped, free, anonymous=True, seed=seed, **limits)
+    made = many_origins(ports, dropped, free, anonymous=True, seed=seed, **limits)
     made.run()
     assert set() == made.wrongly_silent()
 
@@ -314,7 +314,7 @@ def test_a_router_that_is_heard_after_the_host_s_silence_was_judged_has_it_judge
     made = World(ports=(1, 2, 3, 4), silent=(1, 2, 3, 4))
     made.run()
     assert [SILENT] * 4 == list(made.pacing.state[:4])
-    made.pacing.failed(0, 0, 0, START_NS + 20 * SECOND, is_refusal=False, voice=(77, 1))
+    made.pacing.failed(0, 0, 0, START_NS + 20 * SECOND, is_refusal=False, origin=(77, 1))
     assert [SETTLED, OPEN, OPEN, OPEN] == list(made.pacing.state[:4])
     assert not made.pacing.done(START_NS + 30 * SECOND)
 
@@ -330,7 +330,7 @@ def test_an_error_of_another_address_settles_an_rtt_later():
     pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=False), START_NS)
     pacing.due(START_NS, 10)
     made.plan.next_attempt(0, START_NS)
-    pacing.failed(0, 0, 0, START_NS + 80 * MS, is_refusal=False, voice=(77, 1))
+    pacing.failed(0, 0, 0, START_NS + 80 * MS, is_refusal=False, origin=(77, 1))
     assert [False, True] == [pacing.done(START_NS + ms * MS) for ms in (159, 160)]
 
 

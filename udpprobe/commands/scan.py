@@ -30,13 +30,13 @@ from udpprobe.linux.clock import SteadyClock
 from udpprobe.linux.netlink import outgoing_interface
 from udpprobe.linux.sendmmsg import CHUNK
 from udpprobe.payloads import is_what_was_asked, notes_of_answers, notes_of_other_ports
+from udpprobe.scanning.error_events import event_of
 from udpprobe.scanning.outcome import Known, comments_of, outcome, settled_rows, undecided_tasks
 from udpprobe.scanning.pacing import Pacing, Patience
 from udpprobe.scanning.probes import Destinations
 from udpprobe.scanning.record import Record
 from udpprobe.scanning.replies import AT_PORT_0, NO_TASK, Believed, Replies
 from udpprobe.scanning.settling import Settling
-from udpprobe.scanning.telling import event_of
 from udpprobe.scanning.unanswered import UNSENT
 
 if TYPE_CHECKING:

@@ -74,7 +74,7 @@ class Sweep:
         heard: (tasks,) whether anything came.
         refusals: where the result goes.
         watched: (hosts,) those whose errors are taken one by one.
-        spoke, refused, known, voice: (hosts,) as in `Pacing`; the host's own refusal is voice 0 in IPv4, 1 in IPv6.
+        spoke, refused, known, origin: (hosts,) as in `Pacing`; the host's own refusal is origin 0 in IPv4, 1 in IPv6.
         rtt_ns, hit_ns: (hosts,) and (hosts * k,) as in `Pacing`.
         look, look_of_host, uneven: (tasks,), (hosts,) and (hosts,) as in `HeaderTraits`.
     """
@@ -86,7 +86,7 @@ class Sweep:
             hosts: array[int], asked: int, sources: array[int], attempts: array[int], left: array[int],
             sent_ns: array[int], state: bytearray, open: array[int], heard: bytearray,  # noqa: A002 - it is called so
             refusals: Refusals, watched: bytearray, spoke: bytearray, refused: array[int], known: array[int],
-            voice: array[int], rtt_ns: array[int], hit_ns: array[int], look: array[int], look_of_host: array[int],
+            origin: array[int], rtt_ns: array[int], hit_ns: array[int], look: array[int], look_of_host: array[int],
             uneven: bytearray) -> None:
         self._prober, self._tasks, self._directory, self._believer = prober, tasks, directory, believer
         self._size, self._asked = size, asked
@@ -97,7 +97,7 @@ class Sweep:
         self._came_ns, self._took_ns = memoryview(refusals.came_ns), memoryview(refusals.took_ns)
         self._length, self._mark = memoryview(refusals.length), memoryview(refusals.mark)
         self._watched, self._spoke, self._refused = watched, spoke, refused
-        self._known, self._voice, self._rtt_ns, self._hit_ns = known, voice, rtt_ns, hit_ns
+        self._known, self._origin, self._rtt_ns, self._hit_ns = known, origin, rtt_ns, hit_ns
         self._look, self._look_of_host, self._uneven = look, look_of_host, uneven
         self._decoder = Decoder(64, keeps_messages=True)
         self._decoder.quote.closed = True
@@ -194,7 +194,7 @@ class Sweep:
                 self._state[task] != 0 or self._heard[task] != 0 or self._waits[task] != 0):
             return -1
         host: index = self._hosts[task]
-        if self._watched[host] or (self._spoke[host] and self._voice[host] != (0 if is_v4 else 1)):
+        if self._watched[host] or (self._spoke[host] and self._origin[host] != (0 if is_v4 else 1)):
             return -1
         return task
 
@@ -264,7 +264,7 @@ class Sweep:
         sent_ns: i64 = self._sent_ns[task]
         place: index = host * self._per_host + self._source(task)
         if self._spoke[host] == 0:
-            self._spoke[host], self._voice[host] = 1, 0 if is_v4 else 1
+            self._spoke[host], self._origin[host] = 1, 0 if is_v4 else 1
             self.met[self.hosts_met] = host
             self.hosts_met += 1
         self._known[host] = task

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from udpprobe.scanning.rate_limit_check import Due, RateLimitCheck
 from udpprobe.scanning.unanswered import OPEN, SILENT, Ballot, States
-from udpprobe.scanning.voice import Due, Voice
 
-MOST_VOICES = 8
-"""So many reporters of a host are told apart; more speak with the last one's voice."""
+MOST_CHECKS = 8
+"""Reporters of one host that are judged by themselves; any more are judged with the last of these."""
 
 
 class Host:
@@ -32,7 +32,7 @@ class Host:
         self._tasks, self._state, self._hit_ns = tasks, state, hit_ns
         self._tries, self._most_together = tries, most_together
         self._number = state.host[tasks[0]]
-        self._voices: dict[int, Voice] = {}
+        self._checks: dict[int, RateLimitCheck] = {}
         self._ballots: list[Ballot] = []
         self._wait_ns = 0
         for reporter, closed in known.items():
@@ -47,9 +47,9 @@ class Host:
                 each.passed.add(task)
         ballot = Ballot(self._state, self._number, self._agree)
         self._ballots.append(ballot)
-        voice = Voice(self._tasks, ballot, closed, self._hit_ns, self._tries, self._most_together)
-        voice.wait_ns = self._wait_ns or voice.wait_ns
-        self._voices[reporter] = voice
+        check = RateLimitCheck(self._tasks, ballot, closed, self._hit_ns, self._tries, self._most_together)
+        check.wait_ns = self._wait_ns or check.wait_ns
+        self._checks[reporter] = check
 
     def _agree(self, task: int) -> None:
         """A task is silent where every reporter's ballot says so."""
@@ -66,32 +66,32 @@ class Host:
     @wait_ns.setter
     def wait_ns(self, wait_ns: int) -> None:
         self._wait_ns = wait_ns
-        for voice in self._voices.values():
-            voice.wait_ns = wait_ns
+        for check in self._checks.values():
+            check.wait_ns = wait_ns
 
     @property
     def finished(self) -> bool:
         """Whether every task is decided, or can't be."""
-        return not self._state.open[self._number] or all(voice.finished for voice in self._voices.values())
+        return not self._state.open[self._number] or all(check.finished for check in self._checks.values())
 
     def wake_ns(self) -> int:
         """When there may be something to send."""
-        return min((voice.wake_ns() for voice in self._voices.values() if not voice.finished), default=0)
+        return min((check.wake_ns() for check in self._checks.values() if not check.finished), default=0)
 
     def remaining_ns(self) -> int:
         """An estimate of the time until all is decided."""
-        return max(voice.remaining_ns() for voice in self._voices.values())
+        return max(check.remaining_ns() for check in self._checks.values())
 
     def due(self, now_ns: int) -> Due:
         """What to send now. What several reporters are asked with is sent once: it asks them all."""
-        voices = [voice for voice in self._voices.values() if not voice.finished]
-        if len(voices) == 1:
-            return voices[0].due(now_ns)
+        checks = [check for check in self._checks.values() if not check.finished]
+        if len(checks) == 1:
+            return checks[0].due(now_ns)
         times: dict[tuple[int, int], int] = {}
         merged: Due = []
-        for voice in voices:
+        for check in checks:
             counts: dict[tuple[int, int], int] = {}
-            for each in voice.due(now_ns):
+            for each in check.due(now_ns):
                 counts[each] = counts.get(each, 0) + 1
                 if counts[each] > times.get(each, 0):
                     times[each] = counts[each]
@@ -100,13 +100,13 @@ class Host:
 
     def hold(self, now_ns: int) -> None:
         """What was due is still waiting to be sent."""
-        for voice in self._voices.values():
-            voice.hold(now_ns)
+        for check in self._checks.values():
+            check.hold(now_ns)
 
     def distrust(self) -> None:
         """Forget what seems to have missed: its errors may be among packets that were lost on this host."""
-        for voice in self._voices.values():
-            voice.distrust()
+        for check in self._checks.values():
+            check.distrust()
 
     def decided(self, task: int) -> None:
         """A task is not open any more, for an answer, an error or this host's refusal to send."""
@@ -115,26 +115,26 @@ class Host:
 
     def spoken(self, task: int) -> None:
         """A task was answered: what was sent to it met nobody's limit."""
-        for voice in self._voices.values():
-            voice.forget(task)
+        for check in self._checks.values():
+            check.forget(task)
 
-    def hit(self, task: int, voice: tuple[int, int], source: int, sent_ns: int, now_ns: int) -> None:
+    def hit(self, task: int, origin: tuple[int, int], source: int, sent_ns: int, now_ns: int) -> None:
         """An error came for a probe of a task.
 
         Args:
             task: which one; its state is SETTLED already.
-            voice: who sent it, and what kind of error it is.
+            origin: who sent it, and what kind of error it is.
             source: the source address the probe had.
             sent_ns: when it had left.
             now_ns: when the error came.
         """
-        reporter, kind = voice
-        if reporter not in self._voices:
-            if len(self._voices) < MOST_VOICES:
+        reporter, kind = origin
+        if reporter not in self._checks:
+            if len(self._checks) < MOST_CHECKS:
                 self._add(reporter, {task: kind})
             else:
-                reporter = next(reversed(self._voices))
-        for each, other in self._voices.items():
+                reporter = next(reversed(self._checks))
+        for each, other in self._checks.items():
             if each == reporter:
                 other.hit(task, kind, source, sent_ns, now_ns)
             else:

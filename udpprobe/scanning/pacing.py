@@ -20,8 +20,8 @@ from udpprobe.core.limiter import MS, NEVER, SECOND
 from udpprobe.core.sweep import Sweep
 from udpprobe.scanning.host import Host
 from udpprobe.scanning.plan import Plan
+from udpprobe.scanning.rate_limit_check import MOST_CLOSED
 from udpprobe.scanning.unanswered import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT, States
-from udpprobe.scanning.voice import MOST_WITNESSES
 
 LEAST_WAIT_NS = 20 * MS
 FIRST_WAIT_NS = 250 * MS
@@ -44,9 +44,9 @@ BURST_NS = 20 * MS
 
 
 ITSELF = 0, 0
-"""The voice of the host itself, where nothing tells several apart."""
+"""Reporter and kind of an error of the host itself, where nothing tells several apart."""
 REFUSING = (0, 3 << 8 | 3), (0, 1 << 8 | 4)
-"""The voice in which a host itself refuses, in IPv4 and IPv6."""
+"""Reporter and kind of a refusal by the host itself: port unreachable, in IPv4 and IPv6."""
 
 
 class Patience(Struct, frozen=True):
@@ -83,16 +83,16 @@ class Pacing:
         """(hosts,) how many refusals each host itself sent."""
         self.others = array("I", bytes(4 * hosts))
         """(hosts,) how many errors each sent about other traffic of this host: that uses up its limit, too."""
-        self.known, self.first_voice = array("i", [-1]) * hosts, array("I", bytes(4 * hosts))
-        """(hosts,) a task that an error came for, and the number of its voice: who sent it, and of which kind."""
-        self._voices: dict[tuple[int, int], int] = {voice: number for number, voice in enumerate(REFUSING)}
-        """Numbers of the voices."""
+        self.known, self.first_origin = array("i", [-1]) * hosts, array("I", bytes(4 * hosts))
+        """(hosts,) a task that an error came for, and the number of its origin: reporter and kind of the error."""
+        self._origins: dict[tuple[int, int], int] = {origin: number for number, origin in enumerate(REFUSING)}
+        """Numbers of the origins."""
         self.watched = bytearray(hosts)
         """(hosts,) those whose errors have to be told one by one."""
         self._swept = 0, 0, 0
         """What of a sweep is known here: `count`, `settled`, `hosts_met`."""
-        self._more_voices: dict[int, dict[tuple[int, int], int]] = {}
-        """By host, a task of each further voice."""
+        self._more_origins: dict[int, dict[tuple[int, int], int]] = {}
+        """By host, a task of each further origin."""
         self._last_ns = array("q", [now_ns]) * hosts
         self.rtt_ns = array("q", bytes(8 * hosts))
         self._rounds = array("H", bytes(2 * hosts))
@@ -227,10 +227,10 @@ class Pacing:
     def _begin(self, host: int) -> None:
         self.watched[host] = 1
         sources = self._plan.per_host
-        voices = list(self._voices)
+        origins = list(self._origins)
         known: dict[int, dict[int, int]] = {}
-        first = voices[self.first_voice[host]], self.known[host]
-        for (reporter, kind), task in (first, *self._more_voices.get(host, {}).items()):
+        first = origins[self.first_origin[host]], self.known[host]
+        for (reporter, kind), task in (first, *self._more_origins.get(host, {}).items()):
             known.setdefault(reporter, {})[task] = kind
         self._active[host] = Host(self._plan.tasks_of(host), self.state, known,
                                   self.hit_ns[host * sources:(host + 1) * sources], self._patience.retries + 1,
@@ -259,7 +259,7 @@ class Pacing:
             self._active[host].spoken(task)
 
     def failed(self, task: int, source: int, attempt: int, time_ns: int, *, is_refusal: bool,
-               voice: tuple[int, int] = ITSELF) -> None:
+               origin: tuple[int, int] = ITSELF) -> None:
         """An ICMP error came.
 
         Args:
@@ -268,10 +268,10 @@ class Pacing:
             attempt: which probe of the task, -1 where that is not known.
             time_ns: when it came.
             is_refusal: whether it is the host's own port unreachable.
-            voice: who sent it, and of which kind it is.
+            origin: who sent it, and of which kind it is.
         """
         host = self._plan.host[task]
-        self._meet(host, task, voice)
+        self._meet(host, task, origin)
         self.refused[host] += is_refusal
         sent_ns = self._learn_rtt(task, attempt, time_ns)
         self._settle(task, time_ns if is_refusal else time_ns + self.settling_ns(host))
@@ -280,27 +280,27 @@ class Pacing:
         at = host * self._plan.per_host + source
         self.hit_ns[at] = max(self.hit_ns[at], sent_ns)
         if host in self._active:
-            self._active[host].hit(task, voice, source, sent_ns, time_ns)
+            self._active[host].hit(task, origin, source, sent_ns, time_ns)
 
     def settling_ns(self, host: int) -> int:
         """How long what contradicts another address's error about a host may take to come."""
         return max(self.rtt_ns[host], LEAST_SETTLING_NS)
 
-    def _meet(self, host: int, task: int, voice: tuple[int, int]) -> None:
+    def _meet(self, host: int, task: int, origin: tuple[int, int]) -> None:
         """Somebody speaks of a host. What was silent before he did is asked about again: he may have a limit."""
-        number = self._voices.setdefault(voice, len(self._voices))
+        number = self._origins.setdefault(origin, len(self._origins))
         if not self.spoke[host]:
             self.spoke[host] = 1
             heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))    # sooner than if it were mute
-            self.known[host], self.first_voice[host] = task, number
-        elif self.first_voice[host] == number:
+            self.known[host], self.first_origin[host] = task, number
+        elif self.first_origin[host] == number:
             self.known[host] = task
             return
         else:
-            more = self._more_voices.setdefault(host, {})
-            if voice in more or len(more) >= MOST_WITNESSES:
+            more = self._more_origins.setdefault(host, {})
+            if origin in more or len(more) >= MOST_CLOSED:
                 return
-            more[voice] = task
+            more[origin] = task
         if host not in self._active:
             self._reopen(host)
 

@@ -21,8 +21,8 @@ from udpprobe.core.verdicts import NO_NEIGHBOUR
 from udpprobe.scanning.events import Answer, Error, Event, Left
 from udpprobe.scanning.pacing import Pacing
 from udpprobe.scanning.plan import Address, Plan
+from udpprobe.scanning.rate_limit_check import MOST_CLOSED
 from udpprobe.scanning.record import NOBODY, SAME_NS, Kind, Record
-from udpprobe.scanning.voice import MOST_WITNESSES
 
 NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(int, (
     Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE))
@@ -317,7 +317,7 @@ class Replies:
                 self._record.header_traits.take(task, packet.family, packet.reply_ttl, packet.reply_id,
                                                 has_df=packet.has_df)
             self._pacing.failed(task, source, attempt, packet.time_ns, is_refusal=is_refusal,
-                                voice=self._voice(kind, task))
+                                origin=self._origin_of(kind, task))
         else:
             notes |= SEEN_BEFORE
         if self._on_error:
@@ -345,14 +345,14 @@ class Replies:
         return (kind.family, kind.icmp_type, kind.icmp_code) in UNREACHABLE_PORT and (
             kind.reporter == self._plan.tasks.address(task))
 
-    def _voice(self, kind: Kind, task: int) -> tuple[int, int]:
+    def _origin_of(self, kind: Kind, task: int) -> tuple[int, int]:
         """Whose errors share a limit, and a number for each rule of his that is seen to differ.
 
         Where nobody says who sent an error, every one may come from somebody else.
         """
         number = kind.icmp_type << 8 | kind.icmp_code
         if not self._tells_origin:
-            return number, task % MOST_WITNESSES
+            return number, task % MOST_CLOSED
         high, low = kind.reporter
         return 0 if kind.reporter == self._plan.tasks.address(task) else high << 64 | low, number
 
@@ -413,7 +413,7 @@ class Replies:
             asked=plan.asked, sources=plan.source_numbers, attempts=plan.attempts, left=plan.left,
             sent_ns=plan.last_ns, state=pacing.state.values, open=pacing.state.open, heard=record.is_heard,
             refusals=record.refusals, watched=pacing.watched, spoke=pacing.spoke, refused=pacing.refused,
-            known=pacing.known, voice=pacing.first_voice, rtt_ns=pacing.rtt_ns, hit_ns=pacing.hit_ns,
+            known=pacing.known, origin=pacing.first_origin, rtt_ns=pacing.rtt_ns, hit_ns=pacing.hit_ns,
             look=traits.first, look_of_host=traits.of_host, uneven=traits.is_uneven)
 
     # ---- events
@@ -443,7 +443,7 @@ class Replies:
         length = plan.length_of(task, error.attempt, source)
         self._record.error(task, kind, error.time_ns, sent_ns=measured_ns, length=length)
         self._pacing.failed(task, source, error.attempt, error.time_ns, is_refusal=self._is_refusal(kind, task),
-                            voice=self._voice(kind, task))
+                            origin=self._origin_of(kind, task))
         if self._on_error:
             self._on_error(Believed(error.time_ns, self._events, task, error.own, None, kind, is_exact=True, notes=0,
                                     length=length, sent_ns=sent_ns, frame=frame))

@@ -15,37 +15,39 @@ from udpprobe.core.limiter import MS, Limiter
 from udpprobe.scanning.source_limit import SourceLimit, Tried, since_closed
 from udpprobe.scanning.unanswered import BETWEEN_TRIES_NS, OPEN, Ballot, Unanswered
 
-GOLDEN = 0x9E37_79B1
-"""Mixes the order of ports: those that are silent often stand side by side."""
-FIRST_PORTION, LARGER = 12, 8
-"""So many ports are asked at first where nothing speaks of a limit, and then that many times as many: if there is one,
-little was sent in vain."""
-NOW_AND_THEN = 16
-"""After so many probes without an error a port that is known to be closed is probed: perhaps the others are silent."""
-FIRST_STRETCH = 4
-"""So many ports may miss in a row, where a token is sure, before one that is known to be closed is asked; more where
-such a one showed that they were right."""
+HASH_MULTIPLIER = 0x9E37_79B1
+"""Shuffles ports by Knuth's multiplicative hash: silent ports often have neighbouring numbers."""
+FIRST_BATCH, BATCH_GROWTH = 12, 8
+"""Ports in the first batch while there is no sign of a rate limit, and the factor by which later batches grow. A small
+first batch wastes few probes if there is a limit after all."""
+PROBES_PER_CLOSED = 16
+"""While a limit is being learned, a port known to be closed is probed after so many without an error: perhaps the
+others are silent, and a token is there."""
+MISSES_PER_CLOSED = 4
+"""Once the limit is known, a port known to be closed is probed after so many misses in a row. The number doubles each
+time that its error proves the misses right."""
 MOST_STRIKES = 4
-"""Patient probes without an error before patience grows."""
+"""Probes without an error before the pause between them grows."""
 
 Due = list[tuple[int, int]]
 """Tasks, each with the source address to use."""
 FEW_OPEN = 8
-"""So many ports at most are tried together, a known one behind them: one token decides about all, or closes one."""
-FIRST_PAUSE_NS, LONGER, LAST_PAUSE_NS = 100 * MS, 1.3, 5000 * MS
-"""Between such tries, as long as there is no token."""
-MOST_DRY = 20
+"""So few open ports are probed at once with a known one behind them: one token closes one of them, or clears all."""
+FIRST_PAUSE_NS, PAUSE_GROWTH, LONGEST_PAUSE_NS = 100 * MS, 1.3, 5000 * MS
+"""Between such probes, while no token comes."""
+MOST_TRIES = 20
+"""Such probes without an error before the rest is left undecided."""
 NO_TASK = -1
 BURST = 6
-"""So often each of few ports is asked at once in the end: some filters drop one packet a second and reject the rest."""
-MOST_WITNESSES = 16
-"""Known ports that are asked behind the others, one of each kind."""
-MOST_BARREN = 64
-"""After so many refusals of known ports that proved nothing of the others, nothing will."""
+"""Probes of each of the last few ports: some filters drop one packet a second and reject the others."""
+MOST_CLOSED = 16
+"""Known ports, one for each kind of error, that are probed behind the others."""
+MOST_USELESS = 64
+"""Errors in a row about known ports that decided nothing about any other, before the rest is left undecided."""
 
 
-class Voice:
-    """Decides of the open tasks of one host whether one reporter of its errors has anything to say of them.
+class RateLimitCheck:
+    """Decides which open tasks of one host are silent as far as one reporter is concerned, and which its limit hid.
 
     Args:
         tasks: (n,) the host's tasks.
@@ -62,10 +64,10 @@ class Voice:
         self._tasks, self._ballot, self._tries, self._most_together = tasks, ballot, tries, most_together
         self._closed = dict(known)
         """Tasks that an error came for, the one first that is next to be asked again; each with its kind."""
-        self._fresh = deque(sorted(self._open(), key=lambda task: task * GOLDEN & 0xFFFF_FFFF))
+        self._fresh = deque(sorted(self._open(), key=lambda task: task * HASH_MULTIPLIER & 0xFFFF_FFFF))
         self._unanswered = Unanswered(ballot, tries)
         self._source_limits = [SourceLimit(Limiter(each)) for each in hit_ns]
-        self._stretch = FIRST_STRETCH
+        self._stretch = MISSES_PER_CLOSED
         self.wait_ns = 20 * MS
         """How long an error may take to come; the caller keeps it up to date."""
         self.limited = False
@@ -75,12 +77,12 @@ class Voice:
         self._todo: list[int] = []
         self._together: list[int] = []
         """What was asked last."""
-        self._portion = min(FIRST_PORTION, most_together)
+        self._batch = min(FIRST_BATCH, most_together)
         self._asked: dict[int, int] = {}
         """Known ports that were asked behind the others, and have not been refused since."""
         self._confirming: tuple[int, list[int]] = NO_TASK, []
         """A known port that was asked right behind others that missed often enough, and these."""
-        self._dry = self._source = self._barren = 0
+        self._tries_without_token = self._source = self._useless = 0
 
     def _open(self) -> list[int]:
         return self._ballot.open_among(self._tasks)
@@ -150,17 +152,17 @@ class Voice:
         self._todo = [] if self.limited else [*self._together, *self._todo]     # these once more, then the others
         self.limited = not self._is_few()
         self._asked, self._stage = {}, 0
-        self._dry += 1
+        self._tries_without_token += 1
         self._source = (self._source + 1) % len(self._source_limits)
-        self._stage_ns = now_ns + min(int(FIRST_PAUSE_NS * LONGER ** self._dry), LAST_PAUSE_NS)
-        self.ended = self._dry > MOST_DRY or self._barren > MOST_BARREN
+        self._stage_ns = now_ns + min(int(FIRST_PAUSE_NS * PAUSE_GROWTH ** self._tries_without_token), LONGEST_PAUSE_NS)
+        self.ended = self._tries_without_token > MOST_TRIES or self._useless > MOST_USELESS
         return []
 
     def _ask(self) -> Due:
         """A known port of each kind; of several rules one may have a limit."""
         of_kind: dict[int, int] = {}
         for task, kind in self._closed.items():
-            if len(of_kind) < MOST_WITNESSES:
+            if len(of_kind) < MOST_CLOSED:
                 of_kind.setdefault(kind, task)
         self._asked = {task: kind for kind, task in of_kind.items()}
         return [(task, self._source) for task in self._asked]
@@ -168,9 +170,9 @@ class Voice:
     def _try(self) -> Due:
         """Some, more each time, and known ports right behind them, before another token can come."""
         self._todo = self._todo or self._open()
-        now = self._together = self._ballot.open_among(self._todo[:self._portion])
-        self._todo = self._todo[self._portion:]
-        self._portion = min(self._portion * LARGER, self._most_together)
+        now = self._together = self._ballot.open_among(self._todo[:self._batch])
+        self._todo = self._todo[self._batch:]
+        self._batch = min(self._batch * BATCH_GROWTH, self._most_together)
         is_last = self._rounds == self._tries - 1 and self._still_open <= FEW_OPEN
         return [(task, self._source) for task in now] * (BURST if is_last else 1) + self._ask()
 
@@ -202,7 +204,7 @@ class Voice:
             limit.tried.append((task, now_ns))
             limit.next_ns = limit.limiter.next_ns(now_ns, self.wait_ns)
             due.append((task, source))
-        self.ended = self._barren > MOST_BARREN or all(limit.ended for limit in self._source_limits)
+        self.ended = self._useless > MOST_USELESS or all(limit.ended for limit in self._source_limits)
         return due
 
     def _is_time_to_confirm(self) -> bool:
@@ -260,7 +262,7 @@ class Voice:
 
     def _is_time_for_closed(self, tries: int, *, learned: bool) -> bool:
         """Every so often while a limit is learned; then the more seldom, the longer there is no token."""
-        times, rest = divmod(tries, self._stretch if learned else NOW_AND_THEN)
+        times, rest = divmod(tries, self._stretch if learned else PROBES_PER_CLOSED)
         return rest == 0 and (not learned or times.bit_count() == 1)
 
     def _pick_closed(self, limit: SourceLimit, flying: dict[int, int]) -> int | None:
@@ -307,10 +309,10 @@ class Voice:
             del self._asked[task]
         elif not self.limited:
             self.limited = not self._is_few()   # it missed before
-        self._barren = self._barren + 1 if task in self._closed else 0
+        self._useless = self._useless + 1 if task in self._closed else 0
         self._unanswered.refused(task, now_ns)
         limit = self._source_limits[source]
-        limit.strikes = self._dry = 0
+        limit.strikes = self._tries_without_token = 0
         self._confirmed(task)
         before = limit.split(task, sent_ns)
         if before is None:      # of a round that was sent before there was a limit: they came all at once
@@ -329,17 +331,17 @@ class Voice:
         for task, when in since_closed(before, self._closed):
             if when + self.wait_ns // 4 <= sent_ns and limit.limiter.suffices(when) and self._ballot[task] == OPEN:
                 self._unanswered.miss(task, now_ns)
-                self._barren = 0
+                self._useless = 0
 
     def _stretched(self, limit: SourceLimit, before: Tried, task: int) -> bool:
         """Whether a closed port had missed in this gap; how many silent ones are believed in a row depends on it."""
         known_missed = any(each in self._closed and limit.limiter.suffices(when) for each, when in before)
         if known_missed:
-            self._stretch = FIRST_STRETCH
+            self._stretch = MISSES_PER_CLOSED
         elif task in self._closed:
             self._stretch *= 2
         return known_missed
 
 
-STAGES = (Voice._try, Voice._judge)  # noqa: SLF001 - its own table
+STAGES = (RateLimitCheck._try, RateLimitCheck._judge)  # noqa: SLF001 - its own table
 """Of a round without a limit."""

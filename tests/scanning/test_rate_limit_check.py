@@ -6,9 +6,9 @@ import pytest
 
 from udpprobe.core.limiter import MS, SECOND, Limiter
 from udpprobe.scanning.host import Host
+from udpprobe.scanning.rate_limit_check import BURST, FEW_OPEN, FIRST_BATCH, RateLimitCheck
 from udpprobe.scanning.source_limit import SourceLimit, since_closed
 from udpprobe.scanning.unanswered import OPEN, SETTLED, SILENT, Ballot, States
-from udpprobe.scanning.voice import BURST, FEW_OPEN, FIRST_PORTION, Voice
 
 KNOWN = 0
 START_NS = 100 * SECOND
@@ -27,7 +27,7 @@ def host(tasks=50, sources=1):
     """All open but the known one."""
     state = States([0] * tasks)
     state[KNOWN] = SETTLED
-    return Voice(range(tasks), ballot_of(state), {KNOWN: 0}, [START_NS] * sources, 3, tasks), state
+    return RateLimitCheck(range(tasks), ballot_of(state), {KNOWN: 0}, [START_NS] * sources, 3, tasks), state
 
 
 def limited(**fields):
@@ -42,7 +42,7 @@ def limited(**fields):
 def test_some_ports_are_asked_together_and_a_closed_one_behind_them():
     made, _ = host()
     due = made.due(START_NS)
-    assert FIRST_PORTION + 1 == len(due)
+    assert FIRST_BATCH + 1 == len(due)
     assert (KNOWN, 0) == due[-1]
     assert KNOWN not in [task for task, _ in due[:-1]]
 
@@ -52,7 +52,7 @@ def test_where_the_closed_one_is_refused_more_are_asked_together():
     made.due(START_NS)
     made.hit(KNOWN, 0, 0, START_NS, START_NS + MS)
     assert [] == made.due(START_NS + made.wait_ns)      # the verdict of the first
-    assert 49 - FIRST_PORTION + 1 == len(made.due(made.wake_ns()))
+    assert 49 - FIRST_BATCH + 1 == len(made.due(made.wake_ns()))
     assert not made.limited
 
 
@@ -144,7 +144,7 @@ def test_what_missed_while_this_host_lost_packets_is_tried_anew():
     made, _ = host()
     first = made.due(START_NS)
     made.distrust()
-    assert first[:-1] == made.due(START_NS + made.wait_ns)[:FIRST_PORTION]
+    assert first[:-1] == made.due(START_NS + made.wait_ns)[:FIRST_BATCH]
     assert not made.limited
 
 
@@ -152,13 +152,13 @@ def test_what_missed_while_this_host_lost_packets_is_tried_anew():
 
 def test_of_every_kind_of_error_a_port_is_asked_again():
     state = States([0] * 50)
-    made = Voice(range(50), ballot_of(state), {3: 1, 4: 1, 5: 2}, [START_NS], 3, 50)
+    made = RateLimitCheck(range(50), ballot_of(state), {3: 1, 4: 1, 5: 2}, [START_NS], 3, 50)
     assert [(3, 0), (5, 0)] == made.due(START_NS)[-2:]
 
 
 def test_at_a_low_rate_few_are_asked_together():
     state = States([0] * 50)
-    made = Voice(range(50), ballot_of(state), {KNOWN: 0}, [START_NS], 3, 2)
+    made = RateLimitCheck(range(50), ballot_of(state), {KNOWN: 0}, [START_NS], 3, 2)
     assert 3 == len(made.due(START_NS))
 
 
