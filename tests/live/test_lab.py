@@ -511,8 +511,11 @@ def test_a_user_without_the_device_is_told_what_to_do():
 def test_the_demo_shows_what_it_explains():
     done = run([*UDPPROBE, "demo"])
     assert (0, "") == (done.returncode, done.stderr)
-    firewall, loop, narrow = re.split(r"^\d\. ", done.stdout, flags=re.MULTILINE)[1:]
+    firewall, loop, narrow, program = re.split(r"^\d\. ", done.stdout, flags=re.MULTILINE)[1:]
     for port, verdict in ((53, "answered"), (123, "refused"), (20, "prohibited"), (54, "rejected")):
         assert re.search(rf"^198\.18\.9\.9:{port} +{verdict} ", firewall, re.MULTILINE)
     assert "loop of 3 between" in loop
     assert "path MTU 1420, black-hole" in narrow
+    # errors, told, blind, ignored
+    assert [("1", "0", "1", "0"), ("1", "1", "0", "0")] == sorted(re.findall(
+        r"^198\.18\.0\.2:\d+ python\S* +(\d) +(\d) +(\d) +(\d) +refused$", program, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""`udpprobe demo`: what udpprobe finds in three small internets, each with something wrong."""
+"""`udpprobe demo`: what udpprobe finds in small internets, each with something wrong."""
 
 import shlex
 import subprocess
@@ -33,9 +33,11 @@ class LabStep(Struct, frozen=True):
 
     title: str
     scenario: str
-    command: str
+    command: Sequence[str]
     """Run inside."""
     why: str
+    program: Sequence[str] = ()
+    """Whose datagrams the command watches."""
 
 
 class CaptureStep(Struct, frozen=True):
@@ -48,17 +50,29 @@ class CaptureStep(Struct, frozen=True):
     why: str
 
 
+TWO_SOCKETS = """\
+from socket import *; from time import sleep
+port = "198.18.9.9", 123
+one = socket(type=SOCK_DGRAM); one.sendto(b"?", port)
+two = socket(type=SOCK_DGRAM); two.connect(port); two.send(b"?")
+sleep(1)
+"""
 STEPS = (
-    LabStep("A firewall that answers for others", "firewall-rejects", "scan 198.18.9.9:20,53,54,123",
+    LabStep("A firewall that answers for others", "firewall-rejects", ["scan", "198.18.9.9:20,53,54,123"],
          "A program that hears no ICMP errors waits for a timeout on three of these ports. Port 53 works. On port 123 "
          "nobody listens: the host itself refused. Ports 20 and 54 never reached the host: 198.18.1.1, a router on "
          "the way, stopped them, and for port 54 it even pretended to be the closed port."),
-    LabStep("A routing loop", "loop-3", "trace 198.18.9.9:53",
+    LabStep("A routing loop", "loop-3", ["trace", "198.18.9.9:53"],
          "Three routers hand the datagrams round until their TTL runs out. udpprobe names the loop's routers, its "
          "length and the hop where it begins, so that you know whom to call."),
-    LabStep("A link that is too narrow, and hides it", "vpn-black-hole", "mtu 198.18.9.9:53",
+    LabStep("A link that is too narrow, and hides it", "vpn-black-hole", ["mtu", "198.18.9.9:53"],
          "Small datagrams arrive, so pings look fine; large ones disappear behind a tunnel, and no router says so. "
          "udpprobe finds the size to the byte, the place, and what to set."),
+    LabStep("A program that is not told", "firewall-rejects", ("watch", "-o", "-"),
+         "Two sockets asked the closed port, and an ICMP error came for both. Linux told the connected one: its next "
+         "call gives ECONNREFUSED. The other is unconnected, so Linux dropped the error, and the program waits for its "
+         "timeout. As root, this is Linux's own word, from its event sock:inet_sk_error_report.",
+         program=("python3", "-c", TWO_SOCKETS)),
 )
 CAPTURES = (
     CaptureStep("A firewall that answers for others", "firewall-rejects", 60,
@@ -78,7 +92,7 @@ def demo(
     captures: Annotated[bool, Option(
         "--captures", help="Analyse captures instead, as where no private network is possible.")] = False,
 ) -> None:
-    """Show in a few seconds what udpprobe finds: a firewall, a routing loop, a link that is too narrow.
+    """Show in a few seconds what udpprobe finds: a firewall, a routing loop, a narrow link, a program that is not told.
 
     Everything is simulated on this host; nothing leaves it.
     """
@@ -96,14 +110,15 @@ def why_no_lab() -> str:
 
 
 def _go_there() -> int:
-    _say("Three small internets are simulated on this host, each with something wrong in it. The commands run inside, "
+    _say("Small internets are simulated on this host, each with something wrong in it. The commands run inside, "
          "as they would on any network; nothing leaves this host.")
     statuses = []
     for number, step in enumerate(STEPS, 1):
         _say(f"{number}. {step.title}")
-        words = step.command.split()
-        statuses.append(_run(["lab", "-s", step.scenario, "--", "udpprobe", *words],
-                             ["lab", "-s", step.scenario, "--", *UDPPROBE, *words]))
+        inside, program = ["lab", "-s", step.scenario, "--"], step.program and ["--", *step.program]
+        ours = program and ["--", sys.executable, *step.program[1:]]
+        statuses.append(_run([*inside, "udpprobe", *step.command, *program],
+                             [*inside, *UDPPROBE, *step.command, *ours]))
         _say(step.why)
     _say("More of them: udpprobe lab --list. A shell in one: udpprobe lab -s home-nat --shell. Your own network: "
          "udpprobe scan HOST, as root.")
