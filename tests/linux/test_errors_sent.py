@@ -164,7 +164,7 @@ def test_the_socket_of_a_port_is_asked_of_this_host(family):
     host = {4: "127.0.0.1", 6: "::1"}[family]
     with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as opened:
         opened.bind((host, 0))
-        sockets, port = Sockets(lambda: [ip_address(host)], idle_share=0), opened.getsockname()[1]
+        sockets, port = Sockets(lambda: [ip_address(host)], idle_share=-1), opened.getsockname()[1]
         assert [port] == [found.port for found, _ in sockets.of_port(port)]
         assert sockets.is_own(host)
     assert [] == sockets.of_port(port)

@@ -51,7 +51,7 @@ def opened(host):
 
 @pytest.fixture
 def sockets():
-    return Sockets(own_addresses, idle_share=0)     # look each time
+    return Sockets(own_addresses, idle_share=-1)     # look each time
 
 
 def frames_of(host, source_port, port=CLOSED):
@@ -230,7 +230,7 @@ def test_where_no_idleness_is_asked_for_each_error_has_its_look(monkeypatch):
         clock[0] += 1.0
         return []
     monkeypatch.setattr(module, "udp_sockets", slow)
-    sockets = Sockets(lambda: [ip_address("127.0.0.1")], idle_share=0)
+    sockets = Sockets(lambda: [ip_address("127.0.0.1")], idle_share=-1)
     for _ in range(10):
         sender_of(sockets, "127.0.0.1", 53)
     assert 10 == len(looks)

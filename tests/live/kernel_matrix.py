@@ -30,7 +30,6 @@ from udpprobe.core.kernel import MODES
 from udpprobe.core.verdicts import ANY_CODE, MEANINGS, meaning_of
 from udpprobe.errors import UdpprobeError
 from udpprobe.lab.namespace import CLONE_NEWNET, furnish, unshare
-from udpprobe.linux import sockets as linux_sockets
 from udpprobe.linux.error_reports import EVENT, FILTER, ErrorReport
 from udpprobe.linux.hostfacts import own_addresses
 from udpprobe.linux.sockets import Sockets
@@ -63,7 +62,7 @@ class World:
         unshare(CLONE_NEWNET)
         self.tun = furnish([ip_interface(OWN[4] + "/32"), ip_interface(OWN[6] + "/128")], 1500)
         self.places = count()
-        self.sockets = Sockets(own_addresses)
+        self.sockets = Sockets(own_addresses, idle_share=-1)     # look each time
         try:
             self.tracing, self.missing = Tracing({EVENT: FILTER}), None
         except UdpprobeError as why:
@@ -141,7 +140,6 @@ def outcome(call, *arguments):
 
 
 def main():
-    linux_sockets.IDLE_SHARE = -1       # look each time
     try:
         world = World()
     except (OSError, UdpprobeError) as why:
