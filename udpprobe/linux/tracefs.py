@@ -1,16 +1,19 @@
 """The kernel's own events, read in binary from a tracing instance of this process (Documentation/trace/ftrace.rst).
 
-An instance has buffers and events of its own, so nobody else's tracing is touched. It is called udpprobe-PID, and gone
-at the end; where its process was killed, the next one removes it. Layouts of pages and events are those that the
-kernel describes in `format` files: they differ between kernels.
+An instance has buffers and events of its own, so nobody else's tracing is touched. It is called udpprobe-PID-…, and is
+gone at the end; where its process was killed, the next one removes it. A process holds a lock (flock) on its instance:
+its number may mean another process, or none, in the PID namespace of whoever looks. Layouts of pages and events are
+those that the kernel describes in `format` files: they differ between kernels.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import re
+import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -25,7 +28,7 @@ PLACES = "/sys/kernel/tracing", "/sys/kernel/debug/tracing"
 FSOPEN, FSCONFIG, FSMOUNT = 430, 431, 432
 """System calls, by numbers that every architecture shares: they mount tracefs for this process alone, at no place."""
 FSCONFIG_CMD_CREATE = 6
-NAME = re.compile(r"udpprobe-(\d+)")
+NAME = re.compile(r"udpprobe-\d+-[0-9a-f]{8}")
 BUFFER_KIB = 1024
 """A processor; some 14,000 events."""
 PAGE_BYTES = 1 << 16
@@ -167,11 +170,7 @@ class Tracing:
         root = self._directory_of_tracefs()
         self.instances = self._directory("instances", root)
         """The directory of all instances."""
-        remove_dead(self.instances)
-        name = f"udpprobe-{os.getpid()}"
-        os.mkdir(name, dir_fd=self.instances)
-        self._held.callback(_remove, name, self.instances)
-        own = self._directory(name, self.instances)
+        own = self._instance()
         _write(own, "trace_clock", "mono")
         _write(own, "buffer_size_kb", str(BUFFER_KIB))
         self._header = fields_of(_read(own, "events/header_page") or _read(root, "events/header_page"))
@@ -192,6 +191,19 @@ class Tracing:
             self._held.callback(os.close, ring)
         for event in events:
             _write(own, f"events/{event}/enable", "1")
+
+    def _instance(self) -> int:
+        fcntl.flock(self.instances, fcntl.LOCK_EX)      # nobody takes it for dead before it is locked
+        try:
+            remove_dead(self.instances)
+            name = f"udpprobe-{os.getpid()}-{secrets.token_hex(4)}"
+            os.mkdir(name, dir_fd=self.instances)
+            self._held.callback(_remove, name, self.instances)
+            own = self._directory(name, self.instances)
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            fcntl.flock(self.instances, fcntl.LOCK_UN)
+        return own
 
     def _directory(self, name: str, parent: int | None = None) -> int:
         found = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
@@ -256,10 +268,14 @@ def _call(number: int, *arguments: object) -> int:
 
 
 def remove_dead(instances: int) -> None:
-    """Remove what processes that were killed have left. The kernel keeps one that somebody still reads."""
-    for name in os.listdir(instances):
-        found = NAME.fullmatch(name)
-        if found and (int(found[1]) == os.getpid() or not os.path.exists(f"/proc/{found[1]}")):  # noqa: PTH110 - as quick as it gets
+    """Remove what processes that were killed have left: nobody holds its lock."""
+    for name in filter(NAME.fullmatch, os.listdir(instances)):
+        with suppress(OSError):
+            left = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=instances)
+            try:
+                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            finally:
+                os.close(left)
             _remove(name, instances)
 
 
