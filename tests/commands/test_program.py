@@ -14,11 +14,13 @@ from builders import CLIENT, PORT, host, sent
 from live_frames import frames_of
 from test_watching import Live
 
-from udpprobe.commands.program import LINGER_NS, Findings, Program, last_sent
+from udpprobe.cli import main
+from udpprobe.commands.program import LINGER_NS, Findings, Outcome, Program, last_sent
 from udpprobe.commands.watch import Listeners, Watch, WatchOptions
 from udpprobe.core.kernel import MODES
 from udpprobe.core.model import Process
 from udpprobe.lab.command import Signals, start
+from udpprobe.linux import descendants
 from udpprobe.linux.sockets import Sender, Sockets
 from udpprobe.reports import OutputFormat
 from udpprobe.reports.program import program_text
@@ -144,6 +146,69 @@ def test_signals_that_come_meanwhile_are_the_program_s():
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)     # other threads do not block it
         program.wait()
     assert 128 + signal.SIGTERM == program.status
+
+
+def test_without_a_terminal_they_are_its_children_s_too(tmp_path):
+    child = tmp_path / "child"
+    words = ["sh", "-c", 'sleep 60 & echo $! > "$0.new"; mv "$0.new" "$0"; wait; true', str(child)]
+    with Signals(signal.SIGCHLD) as signals:
+        program = Program(start(words, os.environ, own_group=True), signals, has_terminal=False)
+        limit_s = time.monotonic() + 30
+        while not child.exists() and time.monotonic() < limit_s:
+            time.sleep(0.01)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        program.wait()
+    while not descendants._has_ended(int(child.read_text())) and time.monotonic() < limit_s:      # noqa: SLF001 - what it is
+        time.sleep(0.01)
+    assert descendants._has_ended(int(child.read_text()))     # noqa: SLF001 - as above
+    assert not descendants._has_ended(os.getpid())      # noqa: SLF001 - as above
+
+
+class Came:
+    """Signals, each with whether it came from the terminal."""
+
+    def __init__(self, *signals):
+        self.signals = list(signals)
+
+    def read(self):
+        came, self.signals = self.signals, []
+        return came
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 128 + signal.SIGHUP), (signal.SIGINT, 0)])
+def test_of_the_terminal_s_signals_only_its_end_is_passed_on(number, status):
+    """The kernel signals the foreground process group itself, but of a terminal that closes only who opened it."""
+    program = Program(start(["sleep", "0.5"], os.environ), Came((number, True)), has_terminal=True)
+    program.wait()
+    assert status == program.status
+
+
+def test_every_error_before_the_last_datagram_is_ignored(family):
+    sizes = range(20, 80, 10)
+    probes = [sent(1, family, size=size) for size in sizes]
+    exchanged = [packet for probe in probes for packet in (probe, refused(probe))]
+    assert [(6, 6, 0, 5, 0, 0)] == counts(Sender(OWN, "connected", "WANT"), *exchanged)
+    assert [(6, 6, 0, 6, 0, 0)] == counts(Sender(OWN, "connected", "WANT"), *exchanged, sent(1, family, size=90))
+
+
+def test_of_more_sockets_than_there_is_room_for_the_errors_are_counted(family, monkeypatch):
+    monkeypatch.setattr("udpprobe.commands.program.MOST_SOCKETS", 1)
+    probes = [sent(1, family), sent(2, family)]
+    rows, strays = found(Sender(OWN, "connected", "WANT"), *probes, *map(refused, (*probes, probes[0])))
+    assert (1, 1) == (len(rows), strays)
+
+
+@pytest.mark.parametrize(("options", "status", "line"), [
+    (["--fail-on", "refused"], 3, "nobody knows what was found"), ([], 5, "2 ICMP errors are about datagrams"),
+])
+def test_errors_of_nobody_are_no_success(options, status, line, monkeypatch, capfd):
+    outcome = Outcome(5, (), strays=2, running=1, lost=0)
+    monkeypatch.setattr("udpprobe.commands.program.watch_program", lambda *_: outcome)
+    assert status == main(["watch", *options, "--", "true"])
+    told = capfd.readouterr().err
+    assert line in told
+    assert "1 process of the program still runs" in told
+    assert "no ICMP errors" not in told
 
 
 @pytest.mark.parametrize("output_format", [

@@ -56,8 +56,9 @@ Examples:
 
 With -- COMMAND it runs a program to its end, and reports on standard error, or to -o FILE, of each socket of the
 program and its children: ICMP errors that arrived, those it was told of, was blind to, or ignored (told, and sent on to
-the same destination). The exit status is the program's; 1 where --fail-on found something, 127 where there is no such
-program, 126 where it cannot be run.
+the same destination). The exit status is the program's; 1 where --fail-on (verdicts, blind, ignored) found something,
+3 where it found nothing, but sockets were closed before it was seen whose they are; 127 where there is no such program,
+126 where it cannot be run.
 """
 
 REDRAWN_S, IDLE_SHARE = 1.0, 10
@@ -141,7 +142,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     keep: Annotated[int, Option(min=1, max=10_000, metavar="N", help="Number of files to keep.")] = 10,
     sent: Annotated[bool, Option("--sent", help=(
         "Report, too, which ICMP errors this host sends, to whom, for which port and why, and how many its rate limits "
-        "hold back."))] = False,
+        "hold back (in the table and JSON)."))] = False,
     kernel: Annotated[Kernel | None, Option(help=(
         "Let the kernel's own events say which socket was told of an error (tracefs, root): auto, where they are to be "
         "had, else by the sockets' states."), show_default="auto")] = None,
@@ -178,9 +179,10 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     if command:
         for word, is_given in (("--events", events), ("--all", show_all), ("--sent", sent),
                                ("--duration", duration is not None),
-                               ("--count", count is not None)):
+                               ("--count", count is not None), ("--utc", utc), ("--resolve", resolve),
+                               ("--asn-db", asn_db is not None), ("--asn-dns", asn_dns)):
             if is_given:
-                raise UsageError(f"{word} does not go with -- COMMAND: the program's end ends the watch")
+                raise UsageError(f"{word} does not go with -- COMMAND, whose report is of its sockets, at its end")
         if output_format not in LIST_FORMATS:
             raise UsageError(f"--format {output_format} does not go with -- COMMAND: give {', '.join(LIST_FORMATS)}")
         raise Exit(_run(options, command, output, output_format, failing, verbose=verbose,
@@ -218,10 +220,15 @@ def _run(options: "WatchOptions", command: list[str], output: str | None,
             on_start=partial(_tell, _listening(options)) if verbose else lambda: None,
             on_warning=_tell if says_missing else lambda _: None))
         if out is not None:
-            out.write(program_text(outcome.sockets, output_format, width_of(out)))
+            out.write(program_text(outcome.sockets, output_format, width_of(out), is_all=not outcome.strays))
             out.flush()
     if outcome.strays:
-        complain(f"{outcome.strays} ICMP errors are about datagrams of this host of an unknown process")
+        errors = "1 ICMP error is" if outcome.strays == 1 else f"{outcome.strays} ICMP errors are"
+        complain(f"{errors} about datagrams of sockets that were closed, or too many to tell apart: perhaps the "
+                 "program's")
+    if outcome.running:
+        processes = "1 process" if outcome.running == 1 else f"{outcome.running} processes"
+        complain(f"{processes} of the program still run{'s' if outcome.running == 1 else ''}, unwatched from now on")
     if outcome.lost:
         complain(f"warning: the kernel dropped {outcome.lost} packets before they were read: errors may be missing")
     found = failing & {word for each in outcome.sockets for word in each.findings}
@@ -229,6 +236,8 @@ def _run(options: "WatchOptions", command: list[str], output: str | None,
         complain(f"--fail-on: found {', '.join(sorted(found))}")
     if outcome.failure:
         raise outcome.failure
+    if failing and outcome.strays and not found:
+        raise UdpprobeError("--fail-on: nobody knows what was found of sockets that were closed so soon")
     return 1 if found else outcome.status
 
 

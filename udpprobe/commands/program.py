@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 from msgspec import Struct, field
 
@@ -36,6 +36,8 @@ BIAS_NS = 1 << 63
 """Of times in the core's tables."""
 FLOW_WORDS = 12
 """Of a row of `Conversations.totals`."""
+MOST_SOCKETS, MOST_FLOWS = 1 << 12, 1 << 12
+"""Sockets that are told apart, and flows of each: a resolver opens a socket for each question."""
 
 Flow = tuple[int, int, int, int]
 """Destination and its port, source and its port; addresses are 128 bits."""
@@ -49,7 +51,10 @@ class Outcome(Struct, frozen=True):
     sockets: tuple[SocketErrors, ...]
     """Those with errors, most of them first."""
     strays: int
-    """Errors about datagrams of this host's of which nobody knows who sent them."""
+    """Errors about datagrams of this host's of which nobody knows who sent them, or of more sockets than there is room
+    for."""
+    running: int
+    """Processes of the program that still run: what they meet is not known."""
     lost: int
     """Packets that the kernel dropped before they were read."""
     failure: UdpprobeError | None = None
@@ -90,7 +95,7 @@ def watch_program(options: WatchOptions, words: Sequence[str], environment: Mapp
         except UdpprobeError as why:
             failure = why
             program.wait()
-        return Outcome(program.status, found.sockets(last_sent(watching)), found.strays,
+        return Outcome(program.status, found.sockets(last_sent(watching)), found.strays, family.running(),
                        capture.state.dropped or 0, failure)
 
 
@@ -132,16 +137,38 @@ class Program:
             self._given_up_s = time.monotonic() + MOST_LINGER_S
             return
         for number, by_terminal in self._signals.read():
-            if number != signal.SIGCHLD and not (by_terminal and self._has_terminal):
-                os.kill(self.pid, number)       # it is not reaped yet, so the number is still its own
-                os.kill(self.pid, signal.SIGCONT)   # a stopped process would not act on it
+            if number == signal.SIGCHLD:
+                continue
+            # a terminal that closes signals only the process that opened it
+            if number == signal.SIGHUP or not (by_terminal and self._has_terminal):
+                self._send(number)
+                self._send(signal.SIGCONT)      # a stopped process would not act on it
+
+    def _send(self, number: int) -> None:
+        """Signal the program, and all of its process group if it has one of its own; it is not reaped yet."""
+        with suppress(ProcessLookupError, PermissionError):     # it may be another user by now
+            if self._has_terminal:
+                os.kill(self.pid, number)
+            else:
+                os.killpg(self.pid, number)
 
 
 class _Told(Struct):
-    """Times of errors about one flow that a socket was told of, and when it is known to have sent last."""
+    """Errors about one flow that a socket was told of, and when it is known to have sent last."""
 
+    ignored: int = 0
+    """Those before that."""
     times_ns: list[int] = field(default_factory=list)
+    """Of those since."""
     sent_ns: int = 0
+
+    def sent(self, time_ns: int) -> int:
+        """Know of a datagram that left then; how many errors were ignored by now."""
+        self.sent_ns = max(self.sent_ns, time_ns)
+        since = [each for each in self.times_ns if each >= self.sent_ns]
+        self.ignored += len(self.times_ns) - len(since)
+        self.times_ns = since
+        return self.ignored
 
 
 class _Errors(Struct):
@@ -174,7 +201,10 @@ class Findings:
                 self.strays += event.sees is not None
             elif event.process.pid in self._family and quoted.source_port is not None:
                 key = quoted.source, quoted.source_port, event.process
-                self._count(self._sockets.setdefault(key, _Errors()), event)
+                if key in self._sockets or len(self._sockets) < MOST_SOCKETS:
+                    self._count(self._sockets.setdefault(key, _Errors()), event)
+                else:
+                    self.strays += 1
 
     def _count(self, errors: _Errors, event: WatchedEvent) -> None:
         quoted = event.quoted
@@ -186,11 +216,14 @@ class Findings:
             return
         flow = (number_of(quoted.destination), quoted.destination_port,
                 number_of(quoted.source), quoted.source_port)
-        told = errors.flows.setdefault((flow, event.verdict == "too-big"), _Told())
+        key = flow, event.verdict == "too-big"
+        if key not in errors.flows and len(errors.flows) >= MOST_FLOWS:
+            return
+        told = errors.flows.setdefault(key, _Told())
         if heard:
             told.times_ns.append(event.time_ns)
         if event.rtt_ms is not None:
-            told.sent_ns = max(told.sent_ns, event.time_ns - round(event.rtt_ms * 1e6))
+            told.sent(event.time_ns - round(event.rtt_ms * 1e6))
 
     def sockets(self, last_sent: Mapping[Flow, int]) -> tuple[SocketErrors, ...]:
         """The sockets that met errors, the one with most of them first.
@@ -225,11 +258,8 @@ def _ignored(errors: _Errors, last_sent: Mapping[Flow, int]) -> int:
     Linux gives the errno to the next call, and sends nothing then: so whatever left later was sent by a program that
     had the errno. Of "too big" only a later datagram that was too big again counts: a smaller one heeds it.
     """
-    ignored = 0
-    for (flow, is_too_big), told in errors.flows.items():
-        sent_ns = told.sent_ns if is_too_big else max(told.sent_ns, last_sent.get(flow, 0))
-        ignored += sum(time_ns < sent_ns for time_ns in told.times_ns)
-    return ignored
+    return sum(told.sent(0 if is_too_big else last_sent.get(flow, 0))
+               for (flow, is_too_big), told in errors.flows.items())
 
 
 def last_sent(watching: Watch) -> dict[Flow, int]:

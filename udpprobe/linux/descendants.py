@@ -31,6 +31,10 @@ class Descendants:
         """Look who of these belongs to them."""
         self._known.update(filter(_is_descendant, pids))
 
+    def running(self) -> int:
+        """How many of those that were met are there now."""
+        return sum(_is_descendant(pid) and not _has_ended(pid) for pid in self._known)
+
     def __contains__(self, pid: int) -> bool:
         return pid in self._known
 
@@ -46,9 +50,19 @@ def _is_descendant(pid: int) -> bool:
 
 
 def _parent_of(pid: int) -> int:
-    """0 of the first process, and of one that has ended."""
+    """0 of the first process, and of one that is gone."""
+    return int((_state_of(pid) or ["", "0"])[1])
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether it is gone, or only waits for its parent to notice."""
+    return (_state_of(pid) or "Z")[0] in {"Z", "X"}
+
+
+def _state_of(pid: int) -> list[str]:
+    """What stands behind its name in /proc/PID/stat: its state, its parent and so on; nothing where it is gone."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return 0
-    return int(stat.rpartition(b")")[2].split()[1])     # the name before may hold anything
+        return []
+    return stat.rpartition(")")[2].split()      # the name before may hold anything
