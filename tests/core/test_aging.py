@@ -27,9 +27,11 @@ def followed(packets, *, by_flow=False):
 def aged(analyzer, most=2):
     """After a time in which all conversations were over; how many were forgotten."""
     analyzer.conversations.forget_at = 0
+    analyzer.findings.count_answers()
     numbers = analyzer.conversations.forget(analyzer.recent.count + 2 * HORIZON)
     if numbers is not None:
         analyzer.recent.renumber(numbers)
+        analyzer.findings.renumber(numbers)
     return age(analyzer, most)
 
 
@@ -93,6 +95,16 @@ def test_rtts_go_with_their_destinations():
     kept = destinations(some)
     assert 2 == len(kept)
     assert all(expected[each.address] == each.rtt_ms for each in kept)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_newest_answers_from_elsewhere_outlive_older_errors(family, by_flow):
+    answered = [sent(9, family), b.datagram(ROUTER[family], CLIENT[family], PORT, 40009, b"y")]
+    analyzer = followed([frame for n in range(1, 9) for frame in with_refusal(sent(n, family))] + answered,
+                        by_flow=by_flow)
+    age(analyzer, 2)
+    found = {each.address: each for each in destinations(analyzer, by_flow=by_flow)}
+    assert [(ROUTER[family], 1)] == [(each.reporter, each.count) for each in found[host(9, family)].findings]
 
 
 def test_loops_are_forgotten_too():

@@ -30,6 +30,8 @@ def age(analyzer: Analyzer, most_rows: int = MOST_ROWS) -> int:
     """
     endpoints, findings, loops = analyzer.conversations.endpoints, analyzer.findings.table, analyzer.findings.loops
     forgotten = 0
+    if max(endpoints.size, findings.size) > 2 * most_rows:
+        analyzer.findings.count_answers()       # else an answer from elsewhere has no time yet, and looks oldest
     if endpoints.size > 2 * most_rows:
         forgotten += _age_endpoints(analyzer, most_rows)
     if findings.size > 2 * most_rows:
