@@ -125,6 +125,16 @@ def test_what_cannot_be_probed_is_named_and_the_others_are_left():
                                  "fe80::1 is link-local", "[fe80::1%nothing0]:7: no interface"), strict=True)]
 
 
+@pytest.mark.parametrize(("count", "end"), [(3, "; 224.0.0.3 "), (4, "; and 1 more"), (1203, "; and 1,200 more")])
+def test_of_many_targets_that_cannot_be_probed_the_first_are_named(count, end):
+    with pytest.raises(UdpprobeError) as caught:
+        _told(",".join(f"224.0.{n >> 8}.{n & 255}" for n in range(1, count + 1)))
+    told = str(caught.value)
+    assert end in told
+    assert (count <= 3) == ("more" not in told)
+    assert ["224.0.0.1", "224.0.0.2", "224.0.0.3"] == [each.split()[0] for each in told.split("; ")[:3]]
+
+
 @pytest.mark.parametrize(("excluded", "left"), [
     ("192.0.2.1", ["192.0.2.0 7", "192.0.2.0 8", "192.0.2.2 7", "192.0.2.2 8", "192.0.2.3 7", "192.0.2.3 8"]),
     ("192.0.2.0/31,192.0.2.2:8,192.0.2.3:-7", ["192.0.2.2 7", "192.0.2.3 8"]),

@@ -34,6 +34,9 @@ MOST_HOSTS = 1 << 20
 MOST_DESTINATIONS = 1 << 24
 """Addresses times ports of a scan: a /24 with all its ports. More would not fit into a small host's memory."""
 
+MOST_FAILURES = 3
+"""That are named where no target can be probed."""
+
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 _UNSPECIFIED = {single(ip_address(own)): f"{own} means this host; say {loopback}"
                 for own, loopback in (("0.0.0.0", "127.0.0.1"), ("::", "::1"))}  # noqa: S104 - to refuse it
@@ -126,7 +129,7 @@ def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wante
         except UdpprobeError as error:
             failures.append(error)
     if failures and not spans:
-        raise UdpprobeError("; ".join(dict.fromkeys(map(str, failures))))
+        raise UdpprobeError(_all_of(failures))
     _refuse_too_much(spans)
     asked, names_of = _asked(spans, forbidden)
     left_out = _left_out(excluded)
@@ -144,6 +147,13 @@ def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wante
         raise UsageError(_nothing(wanted.family))
     _refuse_two_links(kept)
     return Resolved(destinations, names, tuple(failures))
+
+
+def _all_of(failures: Sequence[UdpprobeError]) -> str:
+    """In a line: a file may have thousands."""
+    texts = list(dict.fromkeys(map(str, failures)))
+    more = len(texts) - MOST_FAILURES
+    return "; ".join(texts[:MOST_FAILURES]) + (f"; and {more:,} more" if more > 0 else "")
 
 
 def _nothing(family: int | None) -> str:
