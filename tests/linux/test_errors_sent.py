@@ -130,6 +130,12 @@ def test_an_error_that_several_interfaces_show_counts_once(family):
     assert [2] == [each.count for each in sent.found().rows]
 
 
+def test_equal_errors_on_one_interface_all_count(family):
+    packet, sent = asked(family), SentErrors(Held(), copy_ns=0)
+    taken(sent, packet, refusal(packet), refusal(packet), refusal(packet), each_ns=0)
+    assert [3] == [each.count for each in sent.found().rows]
+
+
 def test_a_scan_of_all_ports_takes_no_more_than_some_rows(monkeypatch, family):
     monkeypatch.setattr(module, "MOST_ROWS", 3)
     sent = SentErrors(Held())

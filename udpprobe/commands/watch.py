@@ -24,7 +24,7 @@ from udpprobe.core.verdicts import meaning_of
 from udpprobe.errors import UdpprobeError
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.linux.error_reports import Judged, KernelEvents
-from udpprobe.linux.errors_sent import SentErrors
+from udpprobe.linux.errors_sent import COPY_NS, SentErrors
 from udpprobe.linux.hostfacts import own_addresses
 from udpprobe.linux.netlink import interface_index
 from udpprobe.linux.sockets import Sockets
@@ -152,7 +152,7 @@ class Watch:
         self._notes: dict[tuple[str, int | None], dict[str, None]] = {}
         """Of destinations: what is to be said of who sent there."""
         self._aged_out = 0
-        self._sent = SentErrors(sockets) if options.sent else None
+        self._sent = SentErrors(sockets, 0 if options.interface else COPY_NS) if options.sent else None
         self.analyzer = Analyzer(SystemRandom().getrandbits(64), by_flow=by_flow, keeps_events=True)
         self.analyzer.ports = self.sockets.ports
         self._loops = LoopsSoFar(self.analyzer, self.options.loop_ttl)

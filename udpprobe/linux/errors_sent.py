@@ -52,10 +52,11 @@ class SentErrors:
 
     Args:
         sockets: of this network namespace.
+        copy_ns: so soon after each other, equal errors are one that several interfaces show; 0 where one is captured.
     """
 
-    def __init__(self, sockets: Sockets) -> None:
-        self._sockets = sockets
+    def __init__(self, sockets: Sockets, copy_ns: int = COPY_NS) -> None:
+        self._sockets, self._copy_ns = sockets, copy_ns
         self._rows: dict[Key, _Row] = {}
         self._more = 0
         self._before = rate_limited()
@@ -73,7 +74,7 @@ class SentErrors:
                 self._more += 1
                 return event
             row = self._rows[key] = _Row(event, *self._why(event), quoted, event.time_ns)
-        elif row.quoted != quoted or event.time_ns - row.last_ns > COPY_NS:
+        elif row.quoted != quoted or not self._copy_ns or event.time_ns - row.last_ns > self._copy_ns:
             row.count, row.quoted, row.last_ns = row.count + 1, quoted, max(row.last_ns, event.time_ns)
         return replace(event, notes=(*event.notes, f"sent by this host: {row.why}"))
 
