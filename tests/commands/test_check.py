@@ -32,7 +32,8 @@ class Network:
         self.verdicts, self.scans, self.error = {}, [], None
         self.found, self.way = Measured(MTU, interrupted=False), Traced(TRACE, interrupted=False)
         self.stopped, self.wasted_s, self.left_out, self.undecided = False, 0.0, (), frozenset()
-        self.dropped = 0
+        self.dropped = [0]
+        """Of each scan."""
 
     def scan(self, destinations, options, listeners):
         listeners.warn("be warned")
@@ -42,7 +43,7 @@ class Network:
             raise self.error
         told = report(*map(self.destination, map(address_text, destinations.high.tolist(), destinations.low.tolist()),
                            destinations.port.tolist()))
-        told = replace(told, source=replace(told.source, dropped=self.dropped), destinations=tuple(each for each in told.destinations if each.port not in self.left_out))
+        told = replace(told, source=replace(told.source, dropped=self.dropped.pop(0) if len(self.dropped) > 1 else self.dropped[0]), destinations=tuple(each for each in told.destinations if each.port not in self.left_out))
         if self.stopped:
             raise Interrupted(told, self.undecided)
         return told
@@ -160,10 +161,33 @@ def test_each_probe_is_waited_for_and_a_neighbour_as_long_as_the_kernel_looks_fo
 
 
 def test_what_this_host_dropped_while_it_scanned_makes_silence_unknown(network):
-    network.verdicts, network.dropped = {7: ["silent"]}, 12
+    network.verdicts, network.dropped = {7: ["silent"]}, [12]
     outcome = check([ask("127.0.0.1:7"), ask("127.0.0.1:9")], Settings())
     assert ["UNKNOWN", "OK"] == states(outcome)
     assert "this host dropped packets unread (12)" in outcome.checks[0].text
+
+
+def test_what_one_scan_dropped_says_nothing_of_the_silence_that_another_found(network):
+    network.verdicts, network.dropped = {7: ["silent"]}, [12, 0]
+    assert ["CRITICAL"] == states(check([ask("127.0.0.1:7")], Settings(confirm=1)))
+    network.dropped = [0, 12]
+    outcome = check([ask("127.0.0.1:7"), ask("127.0.0.1:7", Probing("empty"))], Settings())
+    assert ["CRITICAL", "UNKNOWN"] == sorted(states(outcome))
+
+
+@pytest.mark.parametrize(("dropped", "state"), [(0, "CRITICAL"), (12, "UNKNOWN")])
+def test_silence_is_told_when_its_scan_has_ended_and_the_drops_are_known(network, monkeypatch, dropped, state):
+    told, early = [], []
+
+    def settling(destinations, options, listeners):
+        listeners.on_settled([network.destination("127.0.0.1", port) for port in (7, 9)])
+        early.extend(each.port for each in told)
+        return network.scan(destinations, options, listeners)
+
+    network.verdicts, network.dropped = {7: ["silent"]}, [dropped]
+    monkeypatch.setattr(scan, "scan", settling)
+    check([ask("127.0.0.1:7"), ask("127.0.0.1:9")], Settings(), told.append)
+    assert ([9], [(9, "OK"), (7, state)]) == (early, [(each.port, each.state) for each in told])
 
 
 def test_a_scan_that_cannot_be_made_is_unknown(network):

@@ -35,7 +35,7 @@ Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; this help and wrong options
 answered: a datagram came back. listening: the same; WARNING where the port is silent while another one of the host is
 refused, for a filter is silent too. not-refused: OK in both cases. refused: nothing is to listen there. Answers and
 errors together are a WARNING. --silence is for silence that proves nothing; without it, it is CRITICAL, or UNKNOWN with
-listening and not-refused.
+listening and not-refused, and wherever this host dropped packets meanwhile.
 
 \b
 Examples:

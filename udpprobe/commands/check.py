@@ -78,7 +78,7 @@ Place = Destinations | UdpprobeError
 """Where a target is, or why nobody knows."""
 Alike = tuple[Probing, int]
 """How targets are probed, and on which link: of two links, hosts may have the same address. One scan for all."""
-Found = dict[Endpoint, Destination] | UdpprobeError
+Found = dict[Endpoint, Facts] | UdpprobeError
 """What a scan found, or why it could not be made."""
 
 
@@ -127,8 +127,6 @@ class _Run(Struct):
     """Whether Ctrl-C came."""
     is_cut: bool = False
     """Whether time ran out."""
-    dropped: int = 0
-    """Packets that this host had no room for, while it scanned."""
     _told: set[tuple[Check, Endpoint]] = field(default_factory=set)
     """Which checks were told."""
     _telling: threading.Lock = field(default_factory=threading.Lock)
@@ -172,14 +170,15 @@ class _Run(Struct):
                 self._stop()
         else:
             undecided = frozenset()
-        with self._telling:     # scans run side by side
-            self.dropped += report.source.dropped or 0
-        return {(each.address, each.port or 0): each for each in report.destinations
-                if (each.address, each.port or 0) not in undecided}
+        return {(each.address, each.port or 0): self._facts(each, report.source.dropped or 0)
+                for each in report.destinations if (each.address, each.port or 0) not in undecided}
 
     def _tell_settled(self, asked: list[tuple[Check, Destinations]], rows: Sequence[Destination]) -> None:
-        """Tell the checks that are settled with some destinations: those of one address, without mtu and trace."""
-        found = {(each.address, each.port or 0): each for each in rows}
+        """Tell the checks that are settled with some destinations: those of one address, without mtu and trace.
+
+        What silence says is known at the scan's end only: how many packets this host dropped is counted there.
+        """
+        found = {(each.address, each.port or 0): each for each in rows if each.verdict != "silent"}
         for ask, place in asked:
             if len(place) == 1 and (row := found.get(_endpoint(place))) and not _wants_more(row, ask):
                 self._tell(ask, checked(ask.name, ask.group, self._facts(row), ask.expectation))
@@ -193,9 +192,8 @@ class _Run(Struct):
                     self._told.add(key)
                     self.on_checked(made)
 
-    def _facts(self, found: Destination, instead: str | None = None) -> Facts:
-        return Facts(found, instead=instead, patience=f"; no reply within {self.settings.silence_s:g} s (--wait)",
-                     dropped=self.dropped)
+    def _facts(self, found: Destination, dropped: int = 0) -> Facts:
+        return Facts(found, patience=f"; no reply within {self.settings.silence_s:g} s (--wait)", dropped=dropped)
 
     def _stop(self) -> None:
         """Ctrl-C came: what is under way ends, and what is not known by then is not checked."""
@@ -208,8 +206,8 @@ class _Run(Struct):
         if isinstance(found, UdpprobeError) or place is None:
             made = _unchecked(job, STOPPED if self.is_stopped and found is NOT_PROBED else found)
         else:
-            facts = self._facts(found, instead)
-            if _wants_more(found, ask):
+            facts = replace(found, instead=instead)
+            if _wants_more(facts.destination, ask):
                 facts = self._looked_further(ask, place, facts)
             made = checked(ask.name, ask.group, facts, ask.expectation)
         self._tell(ask, made)
@@ -272,7 +270,7 @@ class _Run(Struct):
                         for each, result in zip(work, waiting, strict=True)]
 
 
-_Job = tuple[Check, Destinations | None, Destination | UdpprobeError, str | None]
+_Job = tuple[Check, Destinations | None, Facts | UdpprobeError, str | None]
 """What is left to find out of one destination; and the family that was asked instead of one that can't be."""
 
 
@@ -305,17 +303,17 @@ def _jobs(ask: Check, place: Place, reports: dict[Alike, Found]) -> Iterator[_Jo
     rows = [place.take(slice(row, row + 1)) for row in range(len(place))]
     each = [found if isinstance(found, UdpprobeError) else found.get(_endpoint(one), NOT_PROBED) for one in rows]
     sent = {_family_of(one) for one, told in zip(rows, each, strict=True)
-            if isinstance(told, Destination) and told.verdict != "unsent"}
+            if isinstance(told, Facts) and told.destination.verdict != "unsent"}
     for one, told in zip(rows, each, strict=True):
         other = sent - {_family_of(one)} if isinstance(ask.target.host, str) else set()
-        yield ask, one, told, other.pop() if other and isinstance(told, Destination) else None
+        yield ask, one, told, other.pop() if other and isinstance(told, Facts) else None
 
 
 def _family_of(place: Destinations) -> str:
     return "IPv6" if ":" in _endpoint(place)[0] else "IPv4"
 
 
-def _unchecked(job: _Job, reason: UdpprobeError | Destination) -> Checked:
+def _unchecked(job: _Job, reason: UdpprobeError | Facts) -> Checked:
     ask, place, _, _ = job
     return unchecked(ask.name, ask.group, str(reason), None if place is None else _endpoint(place))
 
