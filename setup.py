@@ -118,7 +118,7 @@ class Compile(build_ext):
         probe = Path(self.build_temp, "probe.c")     # a compiler and headers?
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_text("#include <Python.h>\n")
-        self.compiler.compile([str(probe)])
+        self.compiler.compile([str(probe)], output_dir=self.build_temp)     # else beside the sources
         self.fingerprints = {extension.name: fingerprint(extension) for extension in self.extensions}
         translate(self.extensions)   # whoever edits a source now will be asked to compile again
         super().build_extensions()
