@@ -15,7 +15,7 @@ from live_frames import frames_of
 from test_watching import Live
 
 from udpprobe.cli import main
-from udpprobe.commands.program import LINGER_NS, Findings, Outcome, Program, last_sent
+from udpprobe.commands.program import LINGER_NS, Program, ProgramFindings, ProgramOutcome, last_sent
 from udpprobe.commands.watch import Listeners, Watch, WatchOptions
 from udpprobe.core.kernel import MODES
 from udpprobe.core.model import Process
@@ -49,7 +49,7 @@ def family(request):
 
 def found(sender, *packets):
     """The rows of a program that sent from here, and how many errors are nobody's; packets come a millisecond apart."""
-    findings, source = Findings({OWN.pid}), Live([frames_of(packets, now_ns=len(packets) * MS)])
+    findings, source = ProgramFindings({OWN.pid}), Live([frames_of(packets, now_ns=len(packets) * MS)])
     watching = Watch(source, WatchOptions(), Held(sender), by_flow=True)
     watching.follow(Listeners(on_events=findings.take), lambda: source.is_done)
     return findings.sockets(last_sent(watching)), findings.strays
@@ -202,7 +202,7 @@ def test_of_more_sockets_than_there_is_room_for_the_errors_are_counted(family, m
     (["--fail-on", "refused"], 3, "nobody knows what was found"), ([], 5, "2 ICMP errors are about datagrams"),
 ])
 def test_errors_of_nobody_are_no_success(options, status, line, monkeypatch, capfd):
-    outcome = Outcome(5, (), strays=2, running=1, lost=0)
+    outcome = ProgramOutcome(5, (), strays=2, running=1, lost=0)
     monkeypatch.setattr("udpprobe.commands.program.watch_program", lambda *_: outcome)
     assert status == main(["watch", *options, "--", "true"])
     told = capfd.readouterr().err

@@ -188,16 +188,23 @@ def test_many_datagrams_of_known_ports_cost_one_look(opened, host, monkeypatch):
     assert [1] == looks
 
 
-def test_looks_that_take_long_are_few(monkeypatch):
+@pytest.fixture
+def slow_looks(monkeypatch):
+    """A clock that a test may set, and when it was looked at all sockets: each look takes a second."""
     clock, looks = [0.0], []
-    for name in ("monotonic", "thread_time"):
-        monkeypatch.setattr(module.time, name, lambda: clock[0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
 
     def slow():
         looks.append(clock[0])
         clock[0] += 1.0
         return []
     monkeypatch.setattr(module, "udp_sockets", slow)
+    return clock, looks
+
+
+def test_looks_that_take_long_are_few(slow_looks, monkeypatch):
+    clock, looks = slow_looks
+    monkeypatch.setattr(module.time, "thread_time", lambda: clock[0])
     sockets = Sockets(lambda: [ip_address("127.0.0.1")])
     for second in range(100):
         clock[0] = max(clock[0], second)
@@ -205,31 +212,16 @@ def test_looks_that_take_long_are_few(monkeypatch):
     assert 10 >= len(looks)
 
 
-def test_looks_that_wait_for_the_processor_cost_nothing(monkeypatch):
-    clock, looks = [0.0], []
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
-
-    def starved():
-        looks.append(clock[0])
-        clock[0] += 1.0
-        return []
-    monkeypatch.setattr(module, "udp_sockets", starved)
+def test_looks_that_wait_for_the_processor_cost_nothing(slow_looks):
     sockets = Sockets(lambda: [ip_address("127.0.0.1")])
     for _ in range(10):
         sender_of(sockets, "127.0.0.1", 53)
-    assert 10 == len(looks)
+    assert 10 == len(slow_looks[1])
 
 
-def test_where_no_idleness_is_asked_for_each_error_has_its_look(monkeypatch):
-    clock, looks = [0.0], []
-    for name in ("monotonic", "thread_time"):
-        monkeypatch.setattr(module.time, name, lambda: clock[0])
-
-    def slow():
-        looks.append(clock[0])
-        clock[0] += 1.0
-        return []
-    monkeypatch.setattr(module, "udp_sockets", slow)
+def test_where_no_idleness_is_asked_for_each_error_has_its_look(slow_looks, monkeypatch):
+    clock, looks = slow_looks
+    monkeypatch.setattr(module.time, "thread_time", lambda: clock[0])
     sockets = Sockets(lambda: [ip_address("127.0.0.1")], idle_share=-1)
     for _ in range(10):
         sender_of(sockets, "127.0.0.1", 53)

@@ -27,15 +27,15 @@ from udpprobe.linux.sockets import Sockets, number_of
 from udpprobe.reports.program import SocketErrors
 
 LINGER_NS = 500_000_000
-"""So long after the program's end errors are waited for that its last datagrams met: by the time stamps of packets, so
+"""How long after the program's end errors about its last datagrams may come. Measured by the packets' time stamps, so
 that a busy machine reads them all."""
 MOST_LINGER_S = 30
-"""However the clock is set meanwhile."""
+"""The wait ends by then even if the clock is set back."""
 POLL_S = 0.05
 BIAS_NS = 1 << 63
-"""Of times in the core's tables."""
+"""Added to times in the core's tables."""
 FLOW_WORDS = 12
-"""Of a row of `Conversations.totals`."""
+"""Words in a row of `Conversations.totals`."""
 MOST_SOCKETS, MOST_FLOWS = 1 << 12, 1 << 12
 """Sockets that are told apart, and flows of each: a resolver opens a socket for each question."""
 
@@ -43,18 +43,17 @@ Flow = tuple[int, int, int, int]
 """Destination and its port, source and its port; addresses are 128 bits."""
 
 
-class Outcome(Struct, frozen=True):
+class ProgramOutcome(Struct, frozen=True):
     """How a program ended, and what was found."""
 
     status: int
     """Its exit status, as shells give it."""
     sockets: tuple[SocketErrors, ...]
-    """Those with errors, most of them first."""
+    """Those with errors, the one with the most errors first."""
     strays: int
-    """Errors about datagrams of this host's of which nobody knows who sent them, or of more sockets than there is room
-    for."""
+    """Errors about this host's datagrams whose sender is unknown, or whose sockets there was no room to count."""
     running: int
-    """Processes of the program that still run: what they meet is not known."""
+    """Processes of the program that still run, unwatched."""
     lost: int
     """Packets that the kernel dropped before they were read."""
     failure: UdpprobeError | None = None
@@ -62,8 +61,8 @@ class Outcome(Struct, frozen=True):
 
 
 def watch_program(options: WatchOptions, words: Sequence[str], environment: Mapping[str, str],
-                  listeners: Listeners) -> Outcome:
-    """Run a program to its end, and watch what its datagrams meet. Signals that come meanwhile are the program's.
+                  listeners: Listeners) -> ProgramOutcome:
+    """Run a program to its end, and watch which ICMP errors its datagrams draw. Signals are passed on to the program.
 
     Raises:
         NotRun: there is no such program, or it cannot be run.
@@ -83,7 +82,7 @@ def watch_program(options: WatchOptions, words: Sequence[str], environment: Mapp
         family = Descendants()
         sockets.on_holders = family.meet
         watching = Watch(capture, options, sockets, rotation or None, kernel=kernel, by_flow=True)
-        found = Findings(family)
+        found = ProgramFindings(family)
         listeners.on_start()
         has_terminal = is_foreground()
         program = Program(start(words, environment, own_group=not has_terminal), signals, has_terminal=has_terminal)
@@ -95,7 +94,7 @@ def watch_program(options: WatchOptions, words: Sequence[str], environment: Mapp
         except UdpprobeError as why:
             failure = why
             program.wait()
-        return Outcome(program.status, found.sockets(last_sent(watching)), found.strays, family.running(),
+        return ProgramOutcome(program.status, found.sockets(last_sent(watching)), found.strays, family.running(),
                        capture.state.dropped or 0, failure)
 
 
@@ -157,13 +156,13 @@ class _Told(Struct):
     """Errors about one flow that a socket was told of, and when it is known to have sent last."""
 
     ignored: int = 0
-    """Those before that."""
+    """Errors before the last datagram known to be sent."""
     times_ns: list[int] = field(default_factory=list)
-    """Of those since."""
+    """Times of the errors since."""
     sent_ns: int = 0
 
     def sent(self, time_ns: int) -> int:
-        """Know of a datagram that left then; how many errors were ignored by now."""
+        """Note that a datagram left at this time; returns how many errors were ignored before it."""
         self.sent_ns = max(self.sent_ns, time_ns)
         since = [each for each in self.times_ns if each >= self.sent_ns]
         self.ignored += len(self.times_ns) - len(since)
@@ -181,7 +180,7 @@ class _Errors(Struct):
     """By flow, and whether the errors say that a datagram was too big: who sends smaller ones then ignores nothing."""
 
 
-class Findings:
+class ProgramFindings:
     """Collects errors by the program's sockets.
 
     Args:

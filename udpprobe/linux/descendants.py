@@ -24,15 +24,15 @@ class Descendants:
         self._known: set[int] = set()
 
     def add(self, pid: int) -> None:
-        """Know one without a look."""
+        """Add a process that is known to be a descendant."""
         self._known.add(pid)
 
     def meet(self, pids: Iterable[int]) -> None:
-        """Look who of these belongs to them."""
+        """Add those of these processes that are descendants."""
         self._known.update(filter(_is_descendant, pids))
 
     def running(self) -> int:
-        """How many of those that were met are there now."""
+        """How many of the known descendants still run."""
         return sum(_is_descendant(pid) and not _has_ended(pid) for pid in self._known)
 
     def __contains__(self, pid: int) -> bool:

@@ -238,7 +238,7 @@ class KernelEvents:
             self._on_warning(f"who was told of an error is inferred from its socket's state: {why}")
 
     def settle(self) -> None:
-        """Wait until `auto` knows: of what follows nothing is judged without need by sockets' states."""
+        """Wait until `auto` has decided, so that no later error is judged by the socket's state without need."""
         if self._opening.ident is not None:
             self._opening.join()
 

@@ -22,7 +22,7 @@ from udpprobe.linux.sockdiag import UdpSocket
 from udpprobe.linux.sockets import Sockets, number_of
 
 MOST_ROWS = 1 << 12
-"""Whoever scans this host asks for each port; of what finds no room only the number is kept."""
+"""A scan of this host draws errors about every port. Beyond so many rows, errors are only counted."""
 COPY_NS = 100_000
 """A bridge and its port, both captured, show an error so soon after each other; what is quoted is the same then."""
 FORWARDED = {
@@ -104,7 +104,7 @@ class SentErrors:
 
 
 def _reason(found: UdpSocket, destination: int, source: tuple[int, int | None]) -> tuple[int, str]:
-    """Why a socket of the right port did not get a datagram; the most telling of several is the least."""
+    """A rank, and why a socket with the right port got no datagram: of several sockets, the lowest rank explains it."""
     is_v4 = destination >> 32 == MAPPED_PREFIX
     if found.is_v4 and not is_v4:
         return 3, "has the port over IPv4 only"

@@ -32,8 +32,8 @@ REMEMBERED_S = 60.0
 """How long a closed socket is remembered, for errors that come late."""
 MOST_REMEMBERED = 1 << 16
 IDLE_SHARE = 10
-"""So many times as long as looks at all sockets keep the processor busy, none is taken in the mean: many sockets take
-long."""
+"""Idle time between looks at all sockets, as a multiple of the processor time a look takes: a look at many sockets is
+slow."""
 SAVED_S = 1.0
 """Where none was taken for as long as this, several may follow at once."""
 
@@ -131,7 +131,7 @@ class Sockets:
         self.ports = Ports(SystemRandom().getrandbits(64))
         """Sees which ports of this host send: for the analyzer of its packets."""
         self.on_holders: Callable[[Iterable[int]], None] = lambda _: None
-        """Gets the processes of sockets that were just found: soon they may be gone."""
+        """Called with the processes of sockets that were just found, before they may end."""
         self._own: frozenset[int] = frozenset()
         self._sightings: dict[int, _Sighting] = {}
         """By inode."""
@@ -249,7 +249,7 @@ class Sockets:
         return Sender(told.pop().process, states.pop() if len(states) == 1 else "unknown")
 
     def _ask_again(self, sighting: _Sighting) -> None:
-        """Its options, once a look."""
+        """Read the socket's options again, at most once per look."""
         if sighting.holder and not sighting.gone and sighting.asked_s < self._looked_s:
             sighting.asked_s = self._looked_s
             if (options := options_of(sighting.holder)) != Options():

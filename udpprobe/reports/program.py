@@ -19,7 +19,7 @@ NOTHING = "udpprobe: no ICMP errors about the program's datagrams\n"
 
 
 class SocketErrors(Struct, frozen=True):
-    """What came back of what one socket sent."""
+    """ICMP errors about the datagrams of one socket."""
 
     address: str
     """That its datagrams left from."""
@@ -51,7 +51,7 @@ class SocketErrors(Struct, frozen=True):
 
 def program_text(sockets: Sequence[SocketErrors], output_format: OutputFormat, width: int, *,
                  is_all: bool = True) -> str:
-    """The sockets, a row each; in words where there is none, and no error may be of another one of the program's."""
+    """A row per socket. If there is none, a sentence; nothing at all if `is_all` is false, as errors may be missing."""
     if output_format not in {OutputFormat.TABLE, OutputFormat.MARKDOWN}:
         rows = [(each.address, each.port, each.process.name, each.process.pid, each.errors, each.told, each.blind,
                  each.ignored, each.unknown, each.too_big, each.verdicts) for each in sockets]
