@@ -381,7 +381,6 @@ def test_the_report_is_that_of_analyze_on_a_capture_of_the_same(network, tmp_pat
             for family in (4, 6):
                 client(network, "connected", SERVER[family])
                 client(network, "unconnected", FAR[family], 53)
-                # one by one: two answers at once are the same bytes, and count as one
                 client(network, "unconnected", SERVER[family], ANSWERING, "--patient")
             until(lambda: all_refused(capture) and all_answered(capture), process)
             until(lambda: all_refused(written), process)

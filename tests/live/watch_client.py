@@ -26,11 +26,11 @@ def main():
             opened.setsockopt(*RECVERR[opened.family], 1)
         if kind == "connected":
             opened.connect((host, port))
-        for _ in range(3):
+        for number in range(3):
             if "--ask" in sys.argv:
                 sys.stdin.readline()
             try:
-                send(opened, kind, (host, port))
+                send(opened, kind, (host, port), b"%d" % number)
                 opened.recv(100)
             except TimeoutError:
                 pass
@@ -43,11 +43,12 @@ def main():
     print(json.dumps([{"name": Path("/proc/self/comm").read_text().strip(), "pid": os.getpid()}, heard]))     # noqa: T201 a program's output
 
 
-def send(opened, kind, to):
+def send(opened, kind, to, payload):
+    """No two payloads are alike: where they are, datagrams within 20 µs count as copies of one."""
     if kind == "connected":
-        opened.send(b"x")
+        opened.send(payload)
     else:
-        opened.sendto(b"x", to)
+        opened.sendto(payload, to)
 
 
 if __name__ == "__main__":
